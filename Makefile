@@ -1,0 +1,96 @@
+# From a fresh clone to a running demo. What is missing is installed, and told; nothing goes
+# outside .venv and the user's cache folder, save mosquitto where apt-get may install it.
+
+# Also from a bare environment, such as a build server's: what every program here relies on.
+export PATH := $(or $(PATH),/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
+export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6))
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The system's python3; where that is too old, another one on the PATH.
+PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then command -v "$$python"; break; fi; done)
+
+# Where the environment finds the package: elsewhere than here, or nowhere, if it was left half
+# made, was copied with its folder, or if the Python below it is gone.
+FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
+	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
+
+.PHONY: help setup demo test test-fast check format bench lock clean broker comfyui
+
+help:
+	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
+	@echo "                 (ONCE=1: ends by itself)"
+	@echo "make setup       only sets up: $(VENV), mosquitto, a ComfyUI in the cache folder"
+	@echo "make test        all checks and tests"
+	@echo "make test-fast   the tests without ComfyUI, under half a minute"
+	@echo "make check       format, lint, types, import rules"
+	@echo "make format      puts the format right, and what the linter can"
+	@echo "make bench       the bridge beside a direct client, as a table"
+	@echo "make lock        pins anew what $(VENV) is made of"
+	@echo "make clean       removes $(VENV) and caches in this folder"
+
+setup: $(READY) broker comfyui
+
+demo: setup
+	@$(BIN)/comfy2mqtt demo $(if $(ONCE),--once)
+
+test: setup check
+	@$(BIN)/python -m pytest --quiet
+
+test-fast: $(READY) broker
+	@$(BIN)/python -m pytest --quiet -m "not comfyui and not slow"
+
+check: $(READY)
+	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@told=$$($(BIN)/lint-imports --no-logo) || { echo "$$told"; exit 1; }
+
+format: $(READY)
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+bench: setup
+	@$(BIN)/python -m tests.bench
+
+broker:
+	@mosquitto/install > /dev/null
+
+comfyui: $(READY)
+	@$(BIN)/python -m bridge.comfyui.install > /dev/null
+
+# One that was whole is brought up to date; any other is made anew.
+$(READY): pyproject.toml requirements.lock bridge/virtualenv.py
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install python3"; exit 1; }
+	@test "$(FOUND)" = "$(CURDIR)/bridge" -a -e $@ || rm -rf $(VENV)
+	@$(PYTHON) bridge/virtualenv.py $(VENV)
+	@echo "installing what requirements.lock lists into $(VENV)"
+	@$(BIN)/python -m pip install -qq --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+ifneq ($(FOUND),$(CURDIR)/bridge)
+.PHONY: $(READY)
+endif
+
+# On the oldest Python that is supported: it needs what newer ones need, and some backports.
+lock:
+	@$(PYTHON) bridge/virtualenv.py build/lock
+	@build/lock/bin/python -m pip install -qq pip-tools==7.6.2
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))\
+	["dependency-groups"]["dev"], sep="\n")' > build/dev.in
+	@CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
+		--generate-hashes --allow-unsafe --strip-extras --no-annotate --no-emit-options \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements.lock pyproject.toml build/dev.in
+
+# What is in the cache folder took minutes to get, and other checkouts use it too: it stays.
+clean:
+	@rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "left in place: $${XDG_CACHE_HOME:-$$HOME/.cache}/comfy2mqtt"

@@ -1,0 +1,443 @@
+"""ComfyUI's HTTP interface, and that of our own nodes inside it.
+
+Every call has a time limit, every reply a size limit, and every failure is a `ComfyUIError`.
+Secrets and passwords stay out of messages. Sockets have TCP_NODELAY (asyncio sets it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from bridge.comfyui.errors import (
+    ComfyUIError,
+    Forbidden,
+    Gone,
+    NodeProblems,
+    NotFound,
+    PromptRejected,
+    ReplyTooLarge,
+    UnexpectedAnswer,
+    Unreachable,
+    ValidationProblem,
+)
+from bridge.comfyui.frames import OutputHeader
+from bridge.comfyui.history import (
+    HistoryEntry,
+    LenientDecoder,
+    QueueState,
+    read_history,
+    read_queue,
+)
+
+T = TypeVar("T")
+
+SECRET_HEADER = "X-Comfy2MQTT-Secret"  # noqa: S105 - the name of a header, not a secret
+
+_MIB = 2**20
+# ComfyUI answers from one thread, which a node's import or a large graph can hold up.
+_PATIENCE_S = 30.0
+_LONG_PATIENCE_S = 300.0
+_CONNECT_S = 10.0
+_CONNECTIONS = 16
+_EXCERPT = 200
+_WITHDRAW_PAUSE_S = 0.5
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """A prompt that was taken; `number` is its place in ComfyUI's order, lowest first."""
+
+    number: float
+
+
+class OutputsHeld(msgspec.Struct, frozen=True):
+    """What our nodes hold for bridges that have not confirmed; bytes."""
+
+    count: int = 0
+    bytes: int = 0
+    budget: int = 0
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """Our nodes inside a ComfyUI: their protocol and version, and the process they live in."""
+
+    protocol: int
+    version: str
+    pid: int
+    nodes: tuple[str, ...] = ()
+    outputs: OutputsHeld = OutputsHeld()
+    # A name of the process that no later one has, unlike the pid; empty if it does not say.
+    process: str = ""
+
+
+class _PromptReply(msgspec.Struct, frozen=True):
+    number: float = 0
+    node_errors: dict[str, NodeProblems] | list[Any] = {}
+
+
+class _PromptRefusal(msgspec.Struct, frozen=True):
+    error: ValidationProblem | str
+    node_errors: dict[str, NodeProblems] | list[Any] = {}
+
+
+_hello = msgspec.json.Decoder(Hello)
+_headers = msgspec.json.Decoder(tuple[OutputHeader, ...])
+_object = LenientDecoder(dict[str, Any])
+_reply = LenientDecoder(_PromptReply)
+_refusal = LenientDecoder(_PromptRefusal)
+
+
+class ComfyClient:
+    """One ComfyUI's routes. An async context manager; use it inside `async with` alone.
+
+    `base_url` is http or https and may hold a user, a password and a path.
+    """
+
+    def __init__(self, base_url: str, *, secret: str | None = None) -> None:
+        self.base_url = URL(base_url.rstrip("/"))
+        self._secret = secret
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+            headers={SECRET_HEADER: self._secret} if self._secret is not None else None,
+            auto_decompress=True,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # -- prompts --------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        prompt: Mapping[str, Any],
+        prompt_id: str,
+        client_id: str,
+        extra_data: Mapping[str, Any] | None = None,
+    ) -> Submitted:
+        """Queue a prompt; its events go to the WebSocket of `client_id`.
+
+        Raises PromptRejected, also where ComfyUI would run a part of the graph; that part is then
+        taken back.
+        """
+        request = {
+            "prompt": prompt,
+            "prompt_id": prompt_id,
+            "client_id": client_id,
+            "extra_data": extra_data or {},
+        }
+        async with self._request("POST", "/prompt", json=request) as response:
+            if response.status == HTTPStatus.BAD_REQUEST:
+                body = await self._body(response, _MIB * 16)
+                refusal = self._decoded(_refusal, body, "POST /prompt")
+                raise PromptRejected(_problem(refusal.error), _problems(refusal.node_errors))
+            body = await self._ok(response, _MIB * 16)
+        reply = self._decoded(_reply, body, "POST /prompt")
+        node_errors = _problems(reply.node_errors)
+        if node_errors:
+            await self.withdraw(prompt_id)
+            await self.forget_history((prompt_id,))
+            raise PromptRejected(
+                ValidationProblem(
+                    type="prompt_outputs_failed_validation",
+                    message="some outputs failed validation",
+                ),
+                node_errors,
+            )
+        return Submitted(number=reply.number)
+
+    async def queue(self) -> QueueState:
+        """Return everybody's prompts that run or wait."""
+        return self._parsed(read_queue, await self._get("/queue", limit=_MIB * 256), "GET /queue")
+
+    async def history(self, prompt_id: str) -> HistoryEntry | None:
+        """Return what is kept of a prompt that ended; None if it is unknown or has not ended."""
+        body = await self._get(f"/history/{_segment(prompt_id)}", limit=_MIB * 256)
+        return self._parsed(
+            lambda read: read_history(read, prompt_id), body, "GET /history/{prompt_id}"
+        )
+
+    async def delete_pending(self, prompt_ids: Collection[str]) -> None:
+        """Take prompts out of the queue; one that runs, or is unknown, is left alone."""
+        await self._post("/queue", {"delete": list(prompt_ids)})
+
+    async def interrupt(self, prompt_id: str) -> None:
+        """Ask the running prompt of that id to stop at its next step or node.
+
+        A ComfyUI before 0.3.57 or so ignores the id and stops whoever runs: look at `queue` first.
+        """
+        await self._post("/interrupt", {"prompt_id": prompt_id})
+
+    async def withdraw(
+        self,
+        prompt_id: str,
+        *,
+        pause: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(_WITHDRAW_PAUSE_S),
+        attempts: int = 60,
+    ) -> bool:
+        """Make sure that this prompt neither waits nor runs; others are not touched.
+
+        True once it is so; False if it still runs after `attempts`, with a `pause` after each.
+        The interrupt is repeated, because ComfyUI clears its flag as a prompt starts.
+        """
+        await self.delete_pending((prompt_id,))
+        for _ in range(attempts):
+            queue = await self.queue()
+            if prompt_id not in queue:
+                return True
+            if prompt_id in queue.running:
+                await self.interrupt(prompt_id)
+            await pause()
+        return False
+
+    async def forget_history(self, prompt_ids: Collection[str]) -> None:
+        """Delete these prompts' entries from the history."""
+        await self._post("/history", {"delete": list(prompt_ids)})
+
+    async def free(self, *, unload_models: bool, free_memory: bool) -> None:
+        """Have models unloaded and caches dropped when the running prompt is through."""
+        await self._post("/free", {"unload_models": unload_models, "free_memory": free_memory})
+
+    # -- files ----------------------------------------------------------------------------------
+
+    async def view(
+        self,
+        filename: str,
+        subfolder: str = "",
+        type: str = "output",  # noqa: A002 - ComfyUI's own word
+        *,
+        limit: int = _MIB * 1024,
+    ) -> bytes:
+        """Return a file that a node wrote; `type` is output, temp or input. `limit` in bytes."""
+        query = {"filename": filename, "subfolder": subfolder, "type": type}
+        return await self._get("/view", limit=limit, query=query, within_s=_LONG_PATIENCE_S)
+
+    async def upload_image(
+        self,
+        data: bytes,
+        filename: str,
+        subfolder: str = "",
+        type: str = "input",  # noqa: A002 - ComfyUI's own word
+        *,
+        overwrite: bool = False,
+    ) -> dict[str, Any]:
+        """Write a file into ComfyUI's folder of that type.
+
+        Returns ComfyUI's `{name, subfolder, type}`; the name differs where one was taken.
+        """
+        form = aiohttp.FormData()
+        form.add_field("image", data, filename=filename, content_type="application/octet-stream")
+        form.add_field("subfolder", subfolder)
+        form.add_field("type", type)
+        form.add_field("overwrite", "true" if overwrite else "false")
+        async with self._request(
+            "POST", "/upload/image", data=form, within_s=_LONG_PATIENCE_S
+        ) as response:
+            body = await self._ok(response, _MIB)
+        return self._decoded(_object, body, "POST /upload/image")
+
+    # -- the server -----------------------------------------------------------------------------
+
+    async def object_info(self) -> bytes:
+        """Return what all node classes take and give, as ComfyUI's own JSON text.
+
+        Python wrote it: it may hold Infinity and NaN, which are not JSON.
+        """
+        return await self._get("/object_info", limit=_MIB * 256, within_s=_LONG_PATIENCE_S)
+
+    async def object_info_of(self, class_type: str) -> bytes:
+        """Return the same for one class: an object with that one key, or an empty one."""
+        return await self._get(f"/object_info/{_segment(class_type)}", limit=_MIB * 64)
+
+    async def system_stats(self) -> dict[str, Any]:
+        """Return versions, memory and devices as ComfyUI tells them."""
+        return await self._get_object("/system_stats")
+
+    async def features(self) -> dict[str, Any]:
+        """Return the server's feature flags; empty for a server too old to have any."""
+        try:
+            return await self._get_object("/features")
+        except NotFound:
+            return {}
+
+    # -- our nodes ------------------------------------------------------------------------------
+
+    async def hello(self) -> Hello | None:
+        """Return who our nodes are; None if this ComfyUI does not have them."""
+        try:
+            body = await self._get("/comfy2mqtt/hello", limit=_MIB)
+        except NotFound:
+            return None
+        return self._decoded(_hello, body, "GET /comfy2mqtt/hello")
+
+    async def has_media(self, sha256: str) -> bool:
+        """Tell whether our image input node holds the bytes with this hash (hex)."""
+        async with self._request("HEAD", f"/comfy2mqtt/media/{_segment(sha256)}") as response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                return False
+            await self._ok(response, _MIB)
+            return True
+
+    async def put_media(self, sha256: str, data: bytes, content_type: str) -> None:
+        """Give our image input node bytes by their hash (hex); they stay within its budget."""
+        async with self._request(
+            "PUT",
+            f"/comfy2mqtt/media/{_segment(sha256)}",
+            data=data,
+            headers={"Content-Type": content_type},
+            within_s=_LONG_PATIENCE_S,
+        ) as response:
+            await self._ok(response, _MIB)
+
+    async def held_outputs(self, prompt_id: str) -> tuple[OutputHeader, ...]:
+        """Return the outputs of a prompt that our nodes hold; raises NotFound or Gone."""
+        body = await self._get(f"/comfy2mqtt/outputs/{_segment(prompt_id)}", limit=_MIB * 16)
+        return self._decoded(_headers, body, "GET /comfy2mqtt/outputs/{prompt_id}")
+
+    async def held_output(
+        self, prompt_id: str, node: str, index: int, *, limit: int = _MIB * 1024
+    ) -> bytes:
+        """Return an output's bytes; raises NotFound, or Gone if the budget took it."""
+        path = f"/comfy2mqtt/outputs/{_segment(prompt_id)}/{_segment(node)}/{index}"
+        return await self._get(path, limit=limit, within_s=_LONG_PATIENCE_S)
+
+    async def confirm_outputs(self, prompt_id: str) -> None:
+        """Let our nodes free a prompt's outputs; also fine if they hold none."""
+        path = f"/comfy2mqtt/outputs/{_segment(prompt_id)}"
+        async with self._request("DELETE", path) as response:
+            await self._ok(response, _MIB)
+
+    # -- plumbing -------------------------------------------------------------------------------
+
+    async def _get(
+        self,
+        path: str,
+        *,
+        limit: int,
+        query: Mapping[str, str] | None = None,
+        within_s: float = _PATIENCE_S,
+    ) -> bytes:
+        async with self._request("GET", path, params=query, within_s=within_s) as response:
+            return await self._ok(response, limit)
+
+    async def _get_object(self, path: str) -> dict[str, Any]:
+        return self._decoded(_object, await self._get(path, limit=_MIB * 16), f"GET {path}")
+
+    async def _post(self, path: str, message: Mapping[str, Any]) -> None:
+        async with self._request("POST", path, json=message) as response:
+            await self._ok(response, _MIB)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        data: bytes | aiohttp.FormData | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        within_s: float = _PATIENCE_S,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._session is None:
+            raise Unreachable("the client is closed", sent=False)
+        if json is not None:
+            data, headers = msgspec.json.encode(json), {"Content-Type": "application/json"}
+        # `encoded`: the segments are quoted already, and yarl would turn %2F back into a slash.
+        url = URL(f"{self.base_url}{path}", encoded=True)
+        limits = aiohttp.ClientTimeout(total=within_s, connect=_CONNECT_S)
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                params=params,
+                timeout=limits,
+                allow_redirects=False,
+            ) as response:
+                yield response
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Unreachable(_plain(error), sent=False) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{method} {path}: {_plain(error)}", sent=True) from error
+
+    async def _ok(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        if response.status < HTTPStatus.MULTIPLE_CHOICES:
+            return await self._body(response, limit)
+        excerpt = (await response.content.read(_EXCERPT)).decode(errors="replace")
+        kind = _BY_STATUS.get(response.status, UnexpectedAnswer)
+        raise kind(_name(response), status=response.status, excerpt=excerpt)
+
+    async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        if (response.content_length or 0) > limit:
+            raise ReplyTooLarge(_name(response), limit=limit)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > limit:
+                raise ReplyTooLarge(_name(response), limit=limit)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _decoded(
+        self, decoder: LenientDecoder[T] | msgspec.json.Decoder[T], body: bytes, what: str
+    ) -> T:
+        return self._parsed(decoder.decode, body, what)
+
+    def _parsed(self, read: Callable[[bytes], T], body: bytes, what: str) -> T:
+        try:
+            return read(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnexpectedAnswer(what, status=HTTPStatus.OK, excerpt=str(error)) from error
+
+
+_BY_STATUS: Mapping[int, type[UnexpectedAnswer]] = {
+    HTTPStatus.UNAUTHORIZED: Forbidden,
+    HTTPStatus.FORBIDDEN: Forbidden,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.GONE: Gone,
+}
+
+
+def _segment(text: str) -> str:
+    """Quote one path segment; node ids hold colons, and a name from outside may hold anything."""
+    return quote(text, safe="")
+
+
+def _name(response: aiohttp.ClientResponse) -> str:
+    return f"{response.method} {response.url.path}"
+
+
+def _plain(error: BaseException) -> str:
+    """Return an error's text; aiohttp's name host and port, never user or password."""
+    return str(error) or type(error).__name__
+
+
+def _problem(error: ValidationProblem | str) -> ValidationProblem:
+    """Return ComfyUI's error; some custom servers and old versions send a bare sentence."""
+    return ValidationProblem(message=error) if isinstance(error, str) else error
+
+
+def _problems(
+    node_errors: Mapping[str, NodeProblems] | list[Any],
+) -> Mapping[str, NodeProblems]:
+    """Return errors by node; ComfyUI sends an empty list where there are none in some cases."""
+    return node_errors if isinstance(node_errors, Mapping) else {}
+
+
+__all__ = ["ComfyClient", "ComfyUIError", "Hello", "Submitted"]

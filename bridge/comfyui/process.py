@@ -1,0 +1,210 @@
+"""A program under the guard: started, watched, logged, stopped with all that it started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from bridge.comfyui.errors import StartFailed
+
+_GUARD = Path(__file__).with_name("guard.py")
+# What the guard needs beyond the grace to find and kill what is left.
+_GUARD_MARGIN_S = 15.0
+_DRAIN_S = 2.0
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """How a program ended: `code` as the shell sees it, or the number of the `signal`."""
+
+    code: int | None
+    signal: int | None
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return f"exited with code {self.code}"
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(self.signal).name}"
+        return f"was killed by signal {self.signal}"
+
+
+class Log:
+    """A program's output: in a file that is turned over by size, the last lines in memory.
+
+    A thread of its own reads the pipe, because a program whose log nobody reads stands still, and
+    a slow disk must not hold up the event loop. A full disk loses log lines and nothing else.
+    """
+
+    def __init__(
+        self, path: Path, *, max_bytes: int = 5 * 2**20, kept_files: int = 3, tail: int = 50
+    ) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._kept_files = kept_files
+        self._tail: deque[str] = deque(maxlen=tail)
+        self._partial = b""
+        self._thread: threading.Thread | None = None
+
+    def tail(self) -> tuple[str, ...]:
+        """Return the last lines."""
+        return tuple(self._tail)
+
+    def open(self) -> int:
+        """Begin to read; returns the descriptor to write to, which the caller closes."""
+        read, write = os.pipe()
+        self._tail.clear()
+        self._thread = threading.Thread(target=self._keep, args=(read,), daemon=True)
+        self._thread.start()
+        return write
+
+    async def drained(self) -> None:
+        """Wait, not long, until all that the ended program printed is read."""
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, _DRAIN_S)
+
+    def _keep(self, read: int) -> None:
+        with open(read, "rb", buffering=0) as pipe:
+            while chunk := pipe.read(65536):
+                self._remember(chunk)
+                with suppress(OSError):
+                    self._write(chunk)
+        self._remember(b"\n")
+
+    def _remember(self, chunk: bytes) -> None:
+        # A progress bar ends its lines with carriage returns.
+        *lines, self._partial = (self._partial + chunk).replace(b"\r", b"\n").split(b"\n")
+        self._tail.extend(
+            line.decode(errors="replace").rstrip()[:1000] for line in lines if line.strip()
+        )
+        self._partial = self._partial[-4096:]
+
+    def _write(self, chunk: bytes) -> None:
+        with self._path.open("ab") as file:
+            file.write(chunk)
+            full = file.tell() >= self._max_bytes
+        if full:
+            for number in range(self._kept_files - 1, 0, -1):
+                older = self._path.with_name(f"{self._path.name}.{number}")
+                newer = self._path.with_name(f"{self._path.name}.{number - 1}")
+                (newer if number > 1 else self._path).replace(older)
+
+
+class Process:
+    """A running program; `pid` is its own, not the guard's."""
+
+    def __init__(self, guard: asyncio.subprocess.Process, pid: int, grace_s: float) -> None:
+        self.pid = pid
+        self._guard = guard
+        self._grace_s = grace_s
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ended, if it did."""
+        return _exit(self._guard.returncode)
+
+    def contains(self, pid: int) -> bool:
+        """Whether a process is this program, or was started by it (an interpreter's wrapper)."""
+        while pid > 1 and pid != self.pid:
+            pid = _parent(pid)
+        return pid == self.pid
+
+    async def wait(self) -> Exit:
+        """Wait until it, and all that it started, is gone."""
+        code = await self._guard.wait()
+        return _exit(code) or Exit(code=code, signal=None)
+
+    async def stop(self) -> None:
+        """Ask it to end, and kill it and all that it started after the grace."""
+        if self._guard.returncode is None:
+            self._guard.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(self._grace_s + _GUARD_MARGIN_S):
+                    await self._guard.wait()
+            except TimeoutError:
+                self._guard.kill()
+                await self._guard.wait()
+        if await _line(self._guard) != "ended":
+            # Somebody killed the guard: the kernel killed the program, not what it started.
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+
+def _parent(pid: int) -> int:
+    try:
+        # "pid (name) state ppid ...": the name may hold spaces and brackets.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _exit(returncode: int | None) -> Exit | None:
+    if returncode is None:
+        return None
+    if returncode < 0:
+        return Exit(code=None, signal=-returncode)
+    return Exit(code=returncode, signal=None)
+
+
+@asynccontextmanager
+async def guarded(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    log: Log,
+    grace_s: float,
+) -> AsyncIterator[Process]:
+    """Run a program under the guard; it is stopped on leaving. Raises StartFailed; Linux only."""
+    output = log.open()
+    try:
+        guard = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(_GUARD), str(grace_s), *command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=output,
+            cwd=cwd,
+            env=dict(environment),
+            # A Ctrl-C in the terminal is the bridge's business.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise StartFailed("no_guard", f"the guard cannot be started: {error}") from error
+    finally:
+        os.close(output)
+    try:
+        process = Process(guard, await _started(guard, command[0]), grace_s)
+    except BaseException:
+        with suppress(ProcessLookupError):
+            guard.kill()
+        await guard.wait()
+        raise
+    try:
+        yield process
+    finally:
+        await process.stop()
+        await log.drained()
+
+
+async def _started(guard: asyncio.subprocess.Process, program: str) -> int:
+    word, _, number = (await _line(guard)).partition(" ")
+    if word == "started":
+        return int(number)
+    if word == "failed":
+        reason = os.strerror(int(number))
+        raise StartFailed("no_interpreter", f"{program} cannot be executed: {reason}")
+    raise StartFailed("no_guard", f"the guard ended with {await guard.wait()}")
+
+
+async def _line(guard: asyncio.subprocess.Process) -> str:
+    """Return the guard's next line, empty if it ended without one."""
+    if guard.stdout is None:
+        raise AssertionError("the guard has no report pipe")
+    return (await guard.stdout.readline()).decode().strip()

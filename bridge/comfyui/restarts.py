@@ -1,0 +1,57 @@
+"""When a ComfyUI that died is started again. Pure: times are arguments."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import msgspec
+
+from bridge.comfyui.backoff import backoff
+
+_FIRST_S = 1.0
+_CAP_S = 30.0
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """Wait this many seconds, as a crash loop or as an ordinary restart."""
+
+    delay_s: float
+    crash_loop: bool
+
+
+class RestartPolicy:
+    """Back-off between restarts, and a long pause after `limit` early deaths in a row."""
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        stable_after_s: float,
+        pause_s: float,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._limit = limit
+        self._stable_after_s = stable_after_s
+        self._pause_s = pause_s
+        self._rng = rng
+        self._early = 0
+        self._delays = self._fresh_delays()
+
+    def died(self, *, up_s: float, hopeless: bool = False) -> Restart:
+        """Tell what to do after a death `up_s` seconds after it got ready, 0 if it never did.
+
+        `hopeless` says that another try would fail the same way, such as a missing file.
+        """
+        if up_s >= self._stable_after_s:
+            self._early = 0
+            self._delays = self._fresh_delays()
+        self._early += 1
+        if hopeless or self._early >= self._limit:
+            self._early = 0
+            self._delays = self._fresh_delays()
+            return Restart(delay_s=self._pause_s, crash_loop=True)
+        return Restart(delay_s=next(self._delays), crash_loop=False)
+
+    def _fresh_delays(self) -> Iterator[float]:
+        return backoff(first_s=_FIRST_S, cap_s=_CAP_S, rng=self._rng)

@@ -1,0 +1,45 @@
+"""How the bridge gets at a ComfyUI: starts one of its own, or attaches to somebody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+OUR_NODES = Path(__file__).resolve().parents[2] / "custom_nodes"
+
+
+class AttachConfig(msgspec.Struct, frozen=True):
+    """A ComfyUI that somebody else runs, and also uses.
+
+    `url` is http or https, with user, password and path where a proxy wants them; `secret` is what
+    its process has as COMFY2MQTT_SECRET.
+    """
+
+    url: str
+    secret: str | None = None
+
+
+class SuperviseConfig(msgspec.Struct, frozen=True):
+    """A ComfyUI that the bridge starts, restarts and stops; Linux only.
+
+    `path` is the folder with main.py, `python` the interpreter with its requirements, `args` more
+    arguments for it (where they contradict the bridge's own, the bridge's win), `environment` more
+    variables (a COMFY2MQTT_SECRET among them is used; else it is drawn anew at each start), and
+    `custom_nodes` folders of custom nodes put on its path besides its own.
+    """
+
+    path: Path
+    python: Path
+    args: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+    custom_nodes: tuple[Path, ...] = (OUR_NODES,)
+    start_timeout_s: float = 300.0
+    # Between the request to stop and the kill.
+    stop_grace_s: float = 10.0
+    # This many deaths in a row, each before it was up for `stable_after_s`, are a crash loop;
+    # then it is left alone for `crash_pause_s`.
+    crash_limit: int = 5
+    stable_after_s: float = 60.0
+    crash_pause_s: float = 300.0

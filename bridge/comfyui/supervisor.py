@@ -1,0 +1,231 @@
+"""A ComfyUI of the bridge's own: started, watched until it is ready, started again when it dies.
+
+It listens on loopback, on a free port, and knows a secret that nobody else does. Ready means that
+our nodes inside it answer, with that secret, from our child's process: an answer on the port alone
+may be somebody else's. Linux only; where it is not Linux, every start fails and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from bridge.comfyui.client import ComfyClient
+from bridge.comfyui.errors import StartFailed, StartFailure, UnexpectedAnswer, Unreachable
+from bridge.comfyui.process import Exit, Log, Process, guarded
+from bridge.comfyui.restarts import Restart, RestartPolicy
+from bridge.comfyui.settings import SuperviseConfig
+
+_PROBE_S = 0.1
+# ComfyUI adds our routes before it listens; a 404 for this long means that it has none.
+_NO_NODES_AFTER_S = 5.0
+_HOPELESS = frozenset({"not_linux", "no_interpreter", "no_comfyui", "nodes_missing"})
+
+# What asyncio says where the port is taken (EADDRINUSE), whatever ComfyUI's log format.
+_ADDRESS_IN_USE = "[Errno 98]"
+
+_SECRET = "COMFY2MQTT_SECRET"  # noqa: S105 - the name of a variable, not a secret
+
+# The bridge's own settings hold passwords; these two are meant for the nodes.
+_OUR_PREFIX = "COMFY2MQTT_"
+_FOR_THE_NODES = frozenset({"COMFY2MQTT_MEDIA_BYTES", "COMFY2MQTT_OUTPUT_BYTES"})
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A ComfyUI that is ready; `epoch` is this process's own name, never used twice."""
+
+    base_url: str
+    secret: str
+    pid: int
+    epoch: str
+
+
+class Supervisor:
+    """Use `run` as a task. `folder` is for this ComfyUI's outputs, temporary files and log.
+
+    `on_start` is told that a start begins, `on_failure` why one failed or a process ended, and
+    what follows.
+    """
+
+    def __init__(
+        self,
+        config: SuperviseConfig,
+        folder: Path,
+        *,
+        on_start: Callable[[], None],
+        on_failure: Callable[[StartFailed, Restart], None],
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._on_start = on_start
+        self._on_failure = on_failure
+        self._log = Log(folder / "comfyui.log")
+
+    async def run(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:
+        """Keep one running; `attend` runs while one is ready and is cancelled when it is gone."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        policy = RestartPolicy(
+            limit=self._config.crash_limit,
+            stable_after_s=self._config.stable_after_s,
+            pause_s=self._config.crash_pause_s,
+        )
+        while True:
+            self._on_start()
+            ready_at: float | None = None
+            try:
+                async with self._started() as (process, running):
+                    ready_at = time.monotonic()
+                    how = await _until_exit(process, attend(running))
+                    raise await self._ended(how)
+            except StartFailed as failure:
+                up_s = 0.0 if ready_at is None else time.monotonic() - ready_at
+                restart = policy.died(up_s=up_s, hopeless=failure.failure in _HOPELESS)
+                self._on_failure(failure, restart)
+            await asyncio.sleep(restart.delay_s)
+
+    @asynccontextmanager
+    async def _started(self) -> AsyncIterator[tuple[Process, Running]]:
+        """Start one and wait until it is ready; it is stopped on leaving. Raises StartFailed."""
+        self._check()
+        port = _free_port()
+        secret = self._config.environment.get(_SECRET) or secrets.token_hex(16)
+        async with guarded(
+            self._command(port),
+            cwd=self._config.path,
+            environment=self._environment(secret),
+            log=self._log,
+            grace_s=self._config.stop_grace_s,
+        ) as process:
+            base_url = f"http://127.0.0.1:{port}"
+            pid = await self._ready(process, base_url, secret)
+            yield process, Running(base_url, secret, pid, uuid.uuid4().hex)
+
+    async def _ready(self, process: Process, base_url: str, secret: str) -> int:
+        """Wait until our nodes answer from our child; returns the answering process's id."""
+        try:
+            async with (
+                asyncio.timeout(self._config.start_timeout_s),
+                ComfyClient(base_url, secret=secret) as client,
+            ):
+                return await self._probed(process, client)
+        except TimeoutError:
+            limit = f"{self._config.start_timeout_s:.0f} s"
+            raise StartFailed(
+                "timeout", f"ComfyUI did not get ready within {limit}", log=self._log.tail()
+            ) from None
+
+    async def _probed(self, process: Process, client: ComfyClient) -> int:
+        no_nodes_since: float | None = None
+        while process.exit is None:
+            try:
+                hello = await client.hello()
+            except (Unreachable, UnexpectedAnswer):
+                # Not listening yet, or somebody else has the port: then our child will say so.
+                hello = None
+                no_nodes_since = None
+            else:
+                if hello is not None and process.contains(hello.pid):
+                    return hello.pid
+                now = time.monotonic()
+                no_nodes_since = no_nodes_since or now
+                if hello is None and now - no_nodes_since > _NO_NODES_AFTER_S:
+                    raise StartFailed(
+                        "nodes_missing",
+                        "ComfyUI runs, but did not load the custom nodes of comfy2mqtt",
+                        log=self._log.tail(),
+                    )
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_S):
+                    await process.wait()
+        raise await self._ended(await process.wait())
+
+    async def _ended(self, how: Exit) -> StartFailed:
+        """Return what to tell of a process that is gone, with its last words."""
+        await self._log.drained()
+        log = self._log.tail()
+        if any(_ADDRESS_IN_USE in line for line in log):
+            return StartFailed("port_taken", "somebody else has ComfyUI's port", log=log)
+        hint = " (the host may be out of memory)" if how.signal == signal.SIGKILL else ""
+        last = f": {log[-1]}" if log and how.signal is None else ""
+        failure: StartFailure = "exited" if how.signal is None else "killed"
+        return StartFailed(failure, f"ComfyUI {how}{hint}{last}", log=log)
+
+    def _check(self) -> None:
+        """Raise StartFailed for what can be told without a start."""
+        if sys.platform != "linux":
+            raise StartFailed("not_linux", "a ComfyUI can be supervised on Linux only")
+        if not (self._config.path / "main.py").is_file():
+            raise StartFailed("no_comfyui", f"there is no main.py in {self._config.path}")
+        if shutil.which(self._config.python) is None:
+            raise StartFailed("no_interpreter", f"{self._config.python} cannot be executed")
+
+    def _command(self, port: int) -> tuple[str, ...]:
+        """Return the command line; of an argument given twice ComfyUI takes the last."""
+        args = self._config.args
+        # Without a method there are no previews on servers that know no `preview_method` a prompt.
+        previews = () if "--preview-method" in args else ("--preview-method", "auto")
+        return (
+            *(str(self._config.python), "main.py", *args, *previews),
+            *("--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"),
+            *("--output-directory", str(self._folder / "output")),
+            *("--temp-directory", str(self._folder)),
+            *("--extra-model-paths-config", str(self._node_paths())),
+        )
+
+    def _node_paths(self) -> Path:
+        """Write the file that puts our nodes on ComfyUI's path without copying them there.
+
+        ComfyUI reads it as YAML; JSON is YAML.
+        """
+        folders = "\n".join(str(folder) for folder in self._config.custom_nodes)
+        path = self._folder / "extra_model_paths.yaml"
+        path.write_bytes(msgspec.json.encode({"comfy2mqtt": {"custom_nodes": folders}}))
+        return path
+
+    def _environment(self, secret: str) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(_OUR_PREFIX) or name in _FOR_THE_NODES
+        }
+        return {
+            **inherited,
+            "PYTHONUNBUFFERED": "1",
+            **self._config.environment,
+            _SECRET: secret,
+        }
+
+
+async def _until_exit(process: Process, attending: Awaitable[None]) -> Exit:
+    """Run something beside a process; it is cancelled when the process is gone."""
+    work = asyncio.ensure_future(attending)
+    exiting = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait((work, exiting), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            await work
+        return await exiting
+    finally:
+        for task in (work, exiting):
+            task.cancel()
+        await asyncio.gather(work, exiting, return_exceptions=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

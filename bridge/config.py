@@ -1,0 +1,185 @@
+"""Settings: one name each, in a TOML file, the environment and flags.
+
+The setting `mqtt_url` is `mqtt_url = "..."` in comfy2mqtt.toml, `COMFY2MQTT_MQTT_URL` in the
+environment and `--mqtt-url` as a flag, each weighing more than the one before. A wrong one stops
+the start with one line that names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+PREFIX = "COMFY2MQTT_"
+FILE = "comfy2mqtt.toml"
+# Environment variables under our prefix that are no settings of the bridge.
+_NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMFY2MQTT_CONFIG")
+_SECRETS = frozenset({"mqtt_url", "comfyui_secret", "comfyui_url"})
+
+Level = Literal["debug", "info", "warning", "error"]
+Bytes = Annotated[int, Meta(ge=1024)]
+Number = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the text is one line for the user."""
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings. Sizes are bytes, times are seconds.
+
+    With neither `comfyui_url` (attach) nor `comfyui_path` (supervise) the bridge installs and
+    supervises a ComfyUI of its own.
+    """
+
+    mqtt_url: str = "mqtt://127.0.0.1:1883"
+    mqtt_ca: Path | None = None
+    mqtt_cert: Path | None = None
+    mqtt_key: Path | None = None
+    # Fixed: the broker keeps the requests that come while the bridge is away under this name.
+    mqtt_client_id: Annotated[str, Meta(min_length=1, max_length=64)] = "comfy2mqtt"
+    base_topic: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")] = "comfy2mqtt"
+    name: Annotated[str, Meta(min_length=1, max_length=100)] = "comfy2mqtt"
+    comfyui_url: str | None = None
+    comfyui_path: Path | None = None
+    comfyui_python: Path | None = None
+    comfyui_args: tuple[str, ...] = ()
+    comfyui_secret: str | None = None
+    workflows: Path = Path("workflows")
+    data: Path | None = None
+    log_level: Level = "info"
+    max_packet: Bytes | None = None
+    max_inline_input: Bytes = 16 * 1024 * 1024
+    max_queue: Number = 10_000
+    max_queue_per_client: Number = 1_000
+    max_attempts: Number = 3
+    timeout_s: Seconds = 3600.0
+    keep_results_s: Seconds = 7 * 86_400.0
+    keep_outputs_s: Seconds = 86_400.0
+    remember_ids_s: Seconds = 30 * 86_400.0
+    stop_s: Annotated[float, Meta(ge=0)] = 10.0
+
+    @property
+    def folder(self) -> Path:
+        """Where the journal, outputs and logs lie."""
+        if self.data is not None:
+            return self.data
+        home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+        return Path(home) / "comfy2mqtt"
+
+
+TYPES: Mapping[str, Any] = get_type_hints(Config, include_extras=True)
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Config:
+    """Read the settings from the file, the environment and flags.
+
+    `flags` are by setting name, those not given are None. `file` defaults to comfy2mqtt.toml in
+    the working folder, where there is one. Raises ConfigError.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for key, value in _from_file(file).items():
+        if key not in TYPES:
+            raise ConfigError(f"{file or FILE}: {key}: no such setting; allowed: {_names()}")
+        values[key] = _read(key, value, f"{file or FILE}: {key}")
+    for variable, text in environment.items():
+        key = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and key in TYPES:
+            values[key] = _read(key, text, variable)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            values[key] = _read(key, value, f"--{key.replace('_', '-')}")
+    config = Config(**values)
+    _check(config)
+    return config
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """Environment variables under our prefix that mean nothing: most likely misspelt."""
+    return sorted(
+        variable
+        for variable in environment
+        if variable.startswith(PREFIX)
+        and not variable.startswith(_NOT_OURS)
+        and variable.removeprefix(PREFIX).lower() not in TYPES
+    )
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    path = file or Path(FILE)
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        if file is None:
+            return {}
+        raise ConfigError(f"{path}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _read(key: str, value: Any, where: str) -> Any:
+    if key == "comfyui_args" and isinstance(value, str):
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as error:
+            raise ConfigError(f"{where}: {value!r}: {error}") from None
+    try:
+        # Strings stand for numbers in the environment and in flags.
+        found = msgspec.convert(value, TYPES[key], strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        shown = "(not shown)" if key in _SECRETS else repr(value)
+        raise ConfigError(f"{where}: {shown}: {_allowed(str(error))}") from None
+    return found.expanduser() if isinstance(found, Path) else found
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise msgspec.ValidationError("Expected a path")
+
+
+def _allowed(problem: str) -> str:
+    if "matching regex" in problem:
+        return "expected 1 to 64 of the characters A-Z a-z 0-9 _ -"
+    if "Invalid enum value" in problem:
+        return "expected one of debug, info, warning, error"
+    return problem[:1].lower() + problem[1:]
+
+
+def _names() -> str:
+    return ", ".join(sorted(TYPES))
+
+
+def _check(config: Config) -> None:
+    """What no single setting can tell."""
+    if config.comfyui_url is not None and config.comfyui_path is not None:
+        raise ConfigError("comfyui_url and comfyui_path: give one, to attach or to supervise")
+    if config.comfyui_python is not None and config.comfyui_path is None:
+        raise ConfigError("comfyui_python: needs comfyui_path, the folder of that ComfyUI")
+    if config.comfyui_url is not None:
+        parts = urlsplit(config.comfyui_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError("comfyui_url: expected http://host:port or https://host:port")
+    if config.comfyui_path is not None and not (config.comfyui_path / "main.py").is_file():
+        raise ConfigError(
+            f"comfyui_path: {str(config.comfyui_path)!r}: expected a folder with ComfyUI's main.py"
+        )
+    if not config.workflows.is_dir():
+        raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")

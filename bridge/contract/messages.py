@@ -1,0 +1,409 @@
+"""Messages: everything the bridge and its clients say to each other, as frozen Structs.
+
+What comes in is read by `bridge.contract.requests`; what goes out is encoded by `encode`. A field
+that does not apply is absent rather than null, so that small devices parse less; clients ignore
+fields that they do not know.
+
+Times in fields ending in `_s` are seconds; `at` and `since` are seconds since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from bridge.contract.errors import Error
+from bridge.contract.topics import ID
+
+CONTRACT_VERSION = 1
+
+# The largest `meta` that is echoed, and the longest `transaction`, in bytes and characters.
+MAX_META = 4096
+MAX_TRANSACTION = 256
+
+Id: TypeAlias = Annotated[str, Meta(pattern=rf"\A{ID.pattern}\Z")]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+Transaction: TypeAlias = Annotated[str, Meta(max_length=MAX_TRANSACTION)] | int
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=31_536_000)]
+
+State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled", "expired"]
+Outcome = Literal["succeeded", "failed", "cancelled", "expired"]
+Deliver = Literal["push", "push_qos1", "fetch", "none"]
+InstanceState = Literal[
+    "stopped",
+    "starting",
+    "ready",
+    "busy",
+    "unreachable",
+    "yielded",
+    "restarting",
+    "crash_loop",
+]
+
+# Requests: what a client may ask, one Struct a verb (`bridge.contract.requests.VERBS`).
+
+
+class Ask(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every request may carry."""
+
+    transaction: Transaction | UnsetType = UNSET
+
+
+class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a job's outputs are to be delivered.
+
+    `push` publishes the bytes before the result (above 64 KB at QoS 0, with `push_qos1` never);
+    `fetch` only announces them; `none` keeps none. `max_packet` bounds every message of the job
+    in bytes, the result too.
+    """
+
+    deliver: Deliver = "push"
+    max_packet: Annotated[int, Meta(ge=1024)] | UnsetType = UNSET
+
+
+class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The full door: run a workflow (or, where allowed, an inline `prompt`)."""
+
+    workflow: Name | UnsetType = UNSET
+    prompt: dict[str, Any] | UnsetType = UNSET
+    workflow_version: str | UnsetType = UNSET
+    inputs: dict[str, Any] = {}
+    job_id: Id | UnsetType = UNSET
+    meta: Raw | UnsetType = UNSET
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    start_within_s: Seconds | UnsetType = UNSET
+    timeout_s: Seconds | UnsetType = UNSET
+    keep_s: Annotated[float, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET
+    preview: bool = False
+    output: Output = Output()
+
+
+class Cancel(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """End a job that waits or runs."""
+
+    job_id: Id
+
+
+class Status(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Tell where a job stands, with its result if it has one."""
+
+    job_id: Id
+
+
+class List(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Give the client's jobs whose latest `n` is above `after`, in that order.
+
+    Asking for what comes after n acks what came up to n.
+    """
+
+    after: Count = 0
+    states: list[State] | UnsetType = UNSET
+    workflow: Name | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+
+
+class Ack(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Say that every result up to `n` has arrived."""
+
+    up_to: Count
+
+
+class Fetch(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Ask for bytes of an output, from `offset` on, at most `count`.
+
+    They come on `job/<job_id>/part/<output>/<offset>`, or with `inline` in the response, in base64.
+    """
+
+    job_id: Id
+    output: Count = 0
+    offset: Count = 0
+    count: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    inline: bool = False
+
+
+Request: TypeAlias = Submit | Cancel | Status | List | Ack | Fetch
+
+# Answers.
+
+
+class Response(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to one request: `ok` with data, or `error` with an error."""
+
+    status: Literal["ok", "error"]
+    data: Any = None
+    error: Error | None = None
+    transaction: Transaction | UnsetType = UNSET
+
+
+class JobMessage(Struct, frozen=True, kw_only=True):
+    """What every message about a job carries; `meta` is the sender's own, as it came."""
+
+    job_id: str
+    workflow: str
+    transaction: Transaction | UnsetType = UNSET
+    meta: Raw | UnsetType = UNSET
+
+
+class JobStatus(JobMessage, frozen=True, kw_only=True):
+    """Where a job stands. `n` rises with each status and result of a client.
+
+    `position` counts the jobs that start before it, 0 for the next.
+    """
+
+    n: int
+    state: State
+    attempt: int
+    reason: str | UnsetType = UNSET
+    position: int | UnsetType = UNSET
+    eta_s: float | UnsetType = UNSET
+
+
+class Progress(JobMessage, frozen=True, kw_only=True):
+    """How far a running job is, in percent; never goes back within a job."""
+
+    percent: float
+    node: str | UnsetType = UNSET
+    step: int | UnsetType = UNSET
+    steps: int | UnsetType = UNSET
+    eta_s: float | UnsetType = UNSET
+
+
+class OutputInfo(Struct, frozen=True, kw_only=True):
+    """One output of a job, as its result lists it.
+
+    `size` is bytes, `width` and `height` pixels. With `topic` the bytes were published there;
+    in any case they can be fetched while they are kept.
+    """
+
+    index: int
+    name: str
+    kind: str
+    content_type: str
+    size: int
+    sha256: str
+    width: int | UnsetType = UNSET
+    height: int | UnsetType = UNSET
+    filename: str | UnsetType = UNSET
+    topic: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+
+
+class Timings(Struct, frozen=True, kw_only=True):
+    """Where a job's time went, in seconds.
+
+    From accepted to sent to ComfyUI, from there to the first node, to the last node, and until the
+    outputs were here and published.
+    """
+
+    queued_s: float
+    load_s: float
+    run_s: float
+    deliver_s: float
+
+
+class Result(JobMessage, frozen=True, kw_only=True):
+    """How a job ended: exactly one, the last message of the job."""
+
+    n: int
+    state: Outcome
+    outputs: list[OutputInfo] = []
+    error: Error | UnsetType = UNSET
+    inputs: dict[str, Any] = {}
+    workflow_version: str
+    instance: str | UnsetType = UNSET
+    comfyui_version: str | UnsetType = UNSET
+    reused: bool = False
+    timings: Timings
+    attempts: int
+
+
+class Accepted(JobMessage, frozen=True, kw_only=True):
+    """A job was taken, or had been: it is in the journal and gets exactly one outcome."""
+
+    state: State
+    duplicate: bool = False
+    position: int | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+
+
+class JobView(JobMessage, frozen=True, kw_only=True):
+    """A job as `status` and `list` show it; `result` is the stored one, byte for byte."""
+
+    n: int
+    state: State
+    attempt: int
+    accepted_at: float
+    acked: bool = False
+    position: int | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+
+
+class JobList(Struct, frozen=True, kw_only=True):
+    """A page of jobs; with `more`, ask again `after` the last one's `n`."""
+
+    jobs: list[JobView]
+    more: bool
+
+
+class CancelReport(Struct, frozen=True, kw_only=True):
+    """What a cancel found: the job's state now. Its result tells how it ended."""
+
+    job_id: str
+    state: State
+    cancelling: bool
+
+
+class AckReport(Struct, frozen=True, kw_only=True):
+    """How many results were newly acked."""
+
+    acked: int
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """An answer to `fetch`: which bytes were sent, of how many; `next` is absent at the end."""
+
+    job_id: str
+    output: int
+    offset: int
+    count: int
+    size: int
+    sha256: str
+    content_type: str
+    next: int | UnsetType = UNSET
+    topic: str | UnsetType = UNSET
+    base64: str | UnsetType = UNSET
+
+
+# What is retained.
+
+
+class OutputDefinition(Struct, frozen=True, kw_only=True):
+    """An output that a workflow declares."""
+
+    name: str
+    kind: str
+    node: str
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    content_type: str | UnsetType = UNSET
+
+
+class MissingChoice(Struct, frozen=True, kw_only=True):
+    """A value in a graph that ComfyUI does not offer: a model that is not there, most often."""
+
+    node: str
+    input: str
+    value: str
+    allowed: list[str]
+
+
+class Missing(Struct, frozen=True, kw_only=True):
+    """What no ComfyUI at hand has: node types, and values that are no choice there."""
+
+    nodes: list[str] = []
+    choices: list[MissingChoice] = []
+
+
+class Definition(Struct, frozen=True, kw_only=True):
+    """A workflow: what it takes, what it gives, whether it can run.
+
+    `inputs` is a JSON Schema of an object. `runnable` is absent while no ComfyUI has yet told what
+    it has. `version` is a hash of the file.
+    """
+
+    name: str
+    title: str
+    version: str
+    inputs: dict[str, Any]
+    outputs: list[OutputDefinition]
+    description: str | UnsetType = UNSET
+    runnable: bool | UnsetType = UNSET
+    missing: Missing | UnsetType = UNSET
+    example: dict[str, Any] = {}
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds of this bridge: bytes, seconds and counts."""
+
+    max_packet: int | UnsetType = UNSET
+    max_inline_input: int
+    max_queue: int
+    max_queue_per_client: int
+    keep_results_s: float
+    keep_outputs_s: float
+    remember_ids_s: float
+
+
+class BridgeInfo(Struct, frozen=True, kw_only=True):
+    """Who this bridge is; never a secret."""
+
+    name: str
+    version: str
+    contract: int
+    limits: Limits
+    features: list[str]
+    isolation: Literal["enforced", "none", "unknown"]
+
+
+class BridgeHealth(Struct, frozen=True, kw_only=True):
+    """How the bridge fares; `memory` is its own resident bytes."""
+
+    at: float
+    queued: int
+    running: int
+    accepted: int
+    succeeded: int
+    failed: int
+    memory: int | UnsetType = UNSET
+
+
+class ComfyUIState(Struct, frozen=True, kw_only=True):
+    """One ComfyUI's state, since when, and what went wrong last."""
+
+    state: InstanceState
+    since: float
+    restarts: int
+    last_error: str | UnsetType = UNSET
+    version: str | UnsetType = UNSET
+
+
+class BridgeEvent(Struct, frozen=True, kw_only=True):
+    """Something notable: `type` is a stable word, `message` a sentence."""
+
+    type: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+T = TypeVar("T")
+
+
+def or_none(value: T | UnsetType) -> T | None:
+    """Return a field's value, None for one that is absent."""
+    return None if value is UNSET else value
+
+
+def or_unset(value: T | None) -> T | UnsetType:
+    """Return a field's value, UNSET for None, so that the field is left out."""
+    return UNSET if value is None else value
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number", uuid_format="canonical")
+
+
+def encode(message: Any) -> bytes:
+    """Return a message's JSON bytes; absent fields are left out."""
+    return _encoder.encode(message)
+
+
+def ok(data: Any, transaction: Transaction | UnsetType = UNSET) -> Response:
+    """Return the answer that carries `data`."""
+    return Response(status="ok", data=data, transaction=transaction)
+
+
+def refused(error: Error, transaction: Transaction | UnsetType = UNSET) -> Response:
+    """Return the answer that carries an error."""
+    return Response(status="error", error=error, transaction=transaction)

@@ -1,0 +1,229 @@
+"""Reading requests: from a payload's bytes to one typed request, or a clear error.
+
+`submit` and the other verbs take JSON objects. `run` is the simple door: what it takes is decided
+by the payload alone, so that a button, a shell line and a camera can all use it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from bridge.contract.errors import BadRequest, TooLarge
+from bridge.contract.messages import (
+    MAX_META,
+    MAX_TRANSACTION,
+    Ack,
+    Cancel,
+    Fetch,
+    List,
+    Request,
+    Status,
+    Submit,
+    Transaction,
+)
+from bridge.contract.topics import ID_RULE, RUN
+
+# A verb is a Struct and a row here.
+VERBS: dict[str, type[Request]] = {
+    "submit": Submit,
+    "cancel": Cancel,
+    "status": Status,
+    "list": List,
+    "ack": Ack,
+    "fetch": Fetch,
+}
+_DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in VERBS.items()}
+# Verbs that need only a job id take it as plain text too: `mosquitto_pub -m my-job`.
+_BY_JOB_ID = ("cancel", "status")
+
+_SUBMIT_FIELDS = frozenset(Submit.__struct_fields__) - {"inputs"}
+
+
+class Text(Struct, frozen=True):
+    """The main text input, as a bare payload."""
+
+    text: str
+
+
+class Media(Struct, frozen=True):
+    """The main media input, as a bare payload of bytes."""
+
+    data: bytes
+    content_type: str | None = None
+
+
+class Run(Struct, frozen=True):
+    """A request of the simple door: `submit`'s fields, and what the payload itself stands for."""
+
+    submit: Submit
+    main: Text | Media | None = None
+
+
+class _Transaction(Struct):
+    transaction: Transaction | UnsetType = UNSET
+
+
+def decode(verb: str, payload: bytes) -> Request:
+    """Read the body of a request other than `run`.
+
+    Raises BadRequest, its details naming the field and what is allowed there.
+    """
+    decoder = _DECODERS.get(verb)
+    if decoder is None:
+        raise BadRequest(f"unknown verb {verb!r}", allowed=sorted([*VERBS, RUN]))
+    if verb in _BY_JOB_ID and payload[:1] not in (b"", b"{"):
+        payload = msgspec.json.encode({"job_id": _text(payload).strip()})
+    request: Request = _json(decoder, payload or b"{}", VERBS[verb])
+    if isinstance(request, Submit):
+        _check_submit(request)
+    return request
+
+
+def decode_run(
+    workflow: str,
+    job_id: str | None,
+    payload: bytes,
+    content_type: str | None = None,
+    user_properties: list[tuple[str, str]] | None = None,
+) -> Run:
+    """Read the body of a `run` request.
+
+    Empty: the defaults. A JSON object: inputs by name, with `submit`'s fields under names that
+    begin with `$`. A JSON number or string, or any other text: the main text input. Bytes that are
+    no text, or that a Content Type calls an image, audio or video: the main media input, with the
+    User Properties `input.<name>` beside it. What begins with `{` must be valid JSON.
+    """
+    fields: dict[str, Any] = {"workflow": workflow}
+    if job_id is not None:
+        fields["job_id"] = job_id
+    main = _main(payload, content_type)
+    given: dict[str, Any] = {}
+    if main is None and payload.strip():
+        given = _json(_OBJECT, payload, Submit)
+    elif isinstance(main, Media):
+        given = {
+            f"${name}" if name.startswith("$") else name.removeprefix("input."): value
+            for name, value in user_properties or []
+            if name.startswith(("input.", "$"))
+        }
+    inputs = {name: value for name, value in given.items() if not name.startswith("$")}
+    for name, value in given.items():
+        if name.startswith("$"):
+            _set_field(fields, name, value)
+    try:
+        # A User Property is always a string, whatever it stands for.
+        strict = not isinstance(main, Media)
+        submit = msgspec.convert({**fields, "inputs": inputs}, Submit, strict=strict)
+    except msgspec.ValidationError as error:
+        raise _bad(error, Submit) from None
+    _check_submit(submit)
+    return Run(submit, main)
+
+
+def transaction_of(payload: bytes, correlation_data: bytes | None) -> Transaction | UnsetType:
+    """Return the transaction of a request that could not be read, as far as it can be told.
+
+    Also of one whose other fields are wrong, so that its error finds the way back.
+    """
+    if payload.lstrip()[:1] == b"{":
+        try:
+            found = msgspec.json.decode(payload, type=_Transaction).transaction
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            found = UNSET
+        if found is not UNSET:
+            return found
+    return correlated(correlation_data)
+
+
+def correlated(correlation_data: bytes | None) -> str | UnsetType:
+    """Return MQTT's Correlation Data as a transaction, where it is text."""
+    if not correlation_data:
+        return UNSET
+    try:
+        text = correlation_data.decode()
+    except UnicodeDecodeError:
+        return UNSET
+    return text if len(text) <= MAX_TRANSACTION else UNSET
+
+
+_OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+_SCALAR: msgspec.json.Decoder[str | int | float] = msgspec.json.Decoder(str | int | float)
+_MEDIA_TYPES = ("image/", "audio/", "video/", "application/octet-stream")
+
+
+def _main(payload: bytes, content_type: str | None) -> Text | Media | None:
+    if payload and content_type is not None and content_type.startswith(_MEDIA_TYPES):
+        return Media(payload, content_type)
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        if payload.lstrip()[:1] == b"{":
+            raise BadRequest("the payload begins with { but is not UTF-8") from None
+        return Media(payload, content_type)
+    stripped = text.strip()
+    if not stripped or stripped.startswith("{"):
+        return None
+    try:
+        scalar = _SCALAR.decode(stripped)
+    except (msgspec.MsgspecError, RecursionError):
+        return Text(text)
+    # A number stays as it was typed: 007 is text, and 7 becomes "7".
+    return Text(scalar if isinstance(scalar, str) else stripped)
+
+
+def _set_field(fields: dict[str, Any], name: str, value: Any) -> None:
+    field = name.removeprefix("$")
+    if field not in _SUBMIT_FIELDS or field in ("workflow", "prompt"):
+        allowed = sorted(f"${name}" for name in _SUBMIT_FIELDS - {"workflow", "prompt"})
+        raise BadRequest(f"unknown field {name!r}", field=name, allowed=allowed)
+    if field == "job_id" and fields.get("job_id", value) != value:
+        raise BadRequest("the topic and $job_id name different jobs", field=name)
+    fields[field] = Raw(msgspec.json.encode(value)) if field == "meta" else value
+
+
+def _check_submit(submit: Submit) -> None:
+    if (submit.workflow is UNSET) == (submit.prompt is UNSET):
+        raise BadRequest("a request names either `workflow` or `prompt`", field="workflow")
+    if submit.meta is not UNSET and len(submit.meta) > MAX_META:
+        raise TooLarge(
+            f"meta is larger than {MAX_META} bytes",
+            field="meta",
+            size=len(submit.meta),
+            limit=MAX_META,
+        )
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("the payload is neither JSON nor text in UTF-8") from None
+
+
+def _json(decoder: msgspec.json.Decoder[Any], payload: bytes, kind: type[Struct]) -> Any:
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise _bad(error, kind) from None
+    except RecursionError:
+        raise BadRequest("the JSON is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the payload is not valid JSON: {error}") from None
+
+
+def _bad(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
+    """Turn msgspec's sentence, `<problem> - at `$.<field>``, into an error with the field apart."""
+    problem, _, where = str(error).partition(" - at ")
+    field = where.strip("`").removeprefix("$").removeprefix(".")
+    if "matching regex" in problem:
+        problem = f"expected {ID_RULE}"
+    allowed = None
+    if not field and "field `" in problem:
+        field = problem.split("`")[1]
+        problem = "required" if "missing" in problem else "unknown field"
+        allowed = sorted(kind.__struct_fields__)
+    message = f"{field}: {problem}" if field else problem
+    return BadRequest(message, field=field or None, allowed=allowed)

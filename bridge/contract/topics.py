@@ -1,0 +1,184 @@
+"""Topics: the only place that builds or parses one.
+
+Below one base level (`comfy2mqtt` by default) lie the bridge's own topics, the workflows' retained
+definitions, and one tree per client. Every name in a topic is an id: `[A-Za-z0-9_-]{1,64}`, so that
+neither a wildcard nor a level can be smuggled in.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from bridge.contract.errors import BadRequest
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+ID_RULE = "1 to 64 of the characters A-Z a-z 0-9 _ -"
+
+RUN = "run"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a request topic says: `client/<client>/request/<verb>[/<workflow>[/<job_id>]]`.
+
+    Only `run` has a workflow, and may have a job id, in its topic.
+    """
+
+    client: str
+    verb: str
+    workflow: str | None = None
+    job_id: str | None = None
+
+
+class BadTopic(BadRequest):
+    """A request topic of the wrong shape; `client` and `verb` are what could be read of it.
+
+    Both are valid ids, fit to build the topic of a reply.
+    """
+
+    def __init__(self, message: str, *, client: str, verb: str, topic: str) -> None:
+        super().__init__(message, topic=topic)
+        self.client = client
+        self.verb = verb
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` may stand as one name in a topic."""
+    return ID.fullmatch(text) is not None
+
+
+class Topics:
+    """All topics below one base."""
+
+    def __init__(self, base: str = "comfy2mqtt") -> None:
+        self.base = base
+        self._clients = f"{base}/client/"
+
+    # The bridge's own.
+
+    @property
+    def state(self) -> str:
+        """`online` or `offline`, retained, the last will."""
+        return f"{self.base}/bridge/state"
+
+    @property
+    def info(self) -> str:
+        """Name, versions, limits; retained."""
+        return f"{self.base}/bridge/info"
+
+    @property
+    def health(self) -> str:
+        """Queue depth, memory, counters; retained, expires."""
+        return f"{self.base}/bridge/health"
+
+    @property
+    def event(self) -> str:
+        """Notable events."""
+        return f"{self.base}/bridge/event"
+
+    def comfyui(self, instance: str) -> str:
+        """One ComfyUI's state; retained."""
+        return f"{self.base}/bridge/comfyui/{instance}"
+
+    def choices(self, name: str) -> str:
+        """A list of choices too long for the definitions that use it; retained."""
+        return f"{self.base}/bridge/choices/{name}"
+
+    def workflow(self, name: str) -> str:
+        """One workflow's definition; retained, cleared when the file goes."""
+        return f"{self.base}/workflow/{name}"
+
+    def workflow_of(self, topic: str) -> str | None:
+        """Return the workflow whose definition lies at `topic`."""
+        prefix = f"{self.base}/workflow/"
+        name = topic.removeprefix(prefix)
+        return name if topic.startswith(prefix) and is_id(name) else None
+
+    @property
+    def retained(self) -> tuple[str, ...]:
+        """Filters for everything that the bridge retains and may have to clear."""
+        return (
+            f"{self.base}/workflow/+",
+            f"{self.base}/bridge/comfyui/+",
+            f"{self.base}/bridge/choices/+",
+        )
+
+    # A client's tree.
+
+    @property
+    def requests(self) -> str:
+        """The filter for every client's requests."""
+        return f"{self._clients}+/request/#"
+
+    def request(self, client: str, verb: str, *names: str) -> str:
+        """Where `client` publishes a request."""
+        return "/".join((f"{self._clients}{client}/request", verb, *names))
+
+    def response(self, client: str, verb: str) -> str:
+        """Where a request of `client` is answered."""
+        return f"{self._clients}{client}/response/{verb}"
+
+    def responses(self, client: str) -> str:
+        """The filter for every answer to `client`."""
+        return f"{self._clients}{client}/response/+"
+
+    def job(self, client: str, job_id: str, *names: str) -> str:
+        """A topic of one job: `status`, `progress`, `preview`, `output/<i>`, `result`."""
+        return "/".join((f"{self._clients}{client}/job/{job_id}", *names))
+
+    def jobs(self, client: str) -> str:
+        """The filter for everything about the jobs of `client`."""
+        return f"{self._clients}{client}/job/#"
+
+    def job_of(self, topic: str) -> tuple[str, tuple[str, ...]] | None:
+        """Return the job id and the levels after it, for a topic of a client's job."""
+        if not topic.startswith(self._clients):
+            return None
+        match topic.removeprefix(self._clients).split("/"):
+            case [_, "job", job_id, *rest] if rest:
+                return job_id, tuple(rest)
+        return None
+
+    def reply(self, client: str) -> str:
+        """Below which topic `client` may have itself answered."""
+        return f"{self._clients}{client}/reply/"
+
+    def is_reply(self, client: str, topic: str) -> bool:
+        """Whether a Response Topic is one that `client` may name.
+
+        The bridge must never be the hand by which one client writes into another's tree, nor feed
+        its own requests: only what lies below `client/<client>/reply/`, without wildcards.
+        """
+        prefix = self.reply(client)
+        rest = topic.removeprefix(prefix)
+        return topic.startswith(prefix) and bool(rest) and not set(rest) & set("+#$\0")
+
+    def parse_request(self, topic: str) -> Request | None:
+        """Read a request topic.
+
+        Returns None for a topic that names no valid client or verb: there is nobody to answer.
+        Raises BadTopic where client and verb are valid but the rest is not.
+        """
+        if not topic.startswith(self._clients):
+            return None
+        client, _, rest = topic.removeprefix(self._clients).partition("/")
+        verb, *names = rest.removeprefix("request/").split("/")
+        if not (rest.startswith("request/") and is_id(client) and is_id(verb)):
+            return None
+        return _request(client, verb, names, topic)
+
+
+def _request(client: str, verb: str, names: list[str], topic: str) -> Request:
+    match verb, names:
+        case "run", [workflow] if is_id(workflow):
+            return Request(client, verb, workflow)
+        case "run", [workflow, job_id] if is_id(workflow) and is_id(job_id):
+            return Request(client, verb, workflow, job_id)
+        case "run", _:
+            shape = f"request/run/<workflow>[/<job_id>], each {ID_RULE}"
+        case _, []:
+            return Request(client, verb)
+        case _:
+            shape = f"request/{verb}, with nothing after it"
+    raise BadTopic(f"the topic must end in {shape}", client=client, verb=verb, topic=topic)

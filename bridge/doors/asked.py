@@ -1,0 +1,52 @@
+"""What doors hand in, and what they get back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from bridge.contract.errors import BridgeError
+from bridge.contract.messages import Part, Transaction
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """A request as a door received it.
+
+    `response_topic` was checked by the door. `expiry_s` is how long it may wait for its start,
+    `delivery` names the MQTT delivery, and `redelivered` that it may have come before.
+    """
+
+    client: str
+    verb: str
+    workflow: str | None = None
+    job_id: str | None = None
+    payload: bytes = b""
+    content_type: str | None = None
+    user_properties: list[tuple[str, str]] = []
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    expiry_s: float | None = None
+    delivery: str | None = None
+    redelivered: bool = False
+
+
+class PartBytes(Struct, frozen=True):
+    """Bytes to publish beside the answer to a `fetch`."""
+
+    part: Part
+    data: bytes
+
+
+class Answer(Struct, frozen=True):
+    """What a request is answered with: data, or an error; bytes too where they were asked for."""
+
+    data: Any = None
+    error: BridgeError | None = None
+    transaction: Transaction | UnsetType = UNSET
+    bytes: PartBytes | None = None
+
+
+# Sends an answer, at once.
+Respond = Callable[[Answer], None]

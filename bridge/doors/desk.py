@@ -1,0 +1,212 @@
+"""The desk: where every door hands in its requests.
+
+A request is read, bound to its workflow and written to the journal before it is answered. What is
+refused is answered with an error and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from bridge.contract import requests
+from bridge.contract.errors import BridgeError, Busy, InvalidInput, UnknownJob
+from bridge.contract.messages import (
+    Ack,
+    AckReport,
+    Cancel,
+    CancelReport,
+    Fetch,
+    JobList,
+    JobView,
+    List,
+    Part,
+    Request,
+    Status,
+    Submit,
+    Transaction,
+    encode,
+    or_none,
+)
+from bridge.contract.topics import RUN
+from bridge.doors.asked import Answer, Asked, PartBytes, Respond
+from bridge.doors.intake import Intake
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.journal import Journal, Record
+from bridge.jobs.queue import Key
+from bridge.jobs.state import is_outcome
+from bridge.media.files import Files
+
+log = logging.getLogger(__name__)
+
+# What a page of jobs, or a part of an output, may take of a packet; the rest is for its frame.
+_PAGE_BYTES = 256 * 1024
+_PART_BYTES = 256 * 1024
+_FRAME_BYTES = 2048
+
+
+class _Read(Struct, frozen=True):
+    """A request, once it is read."""
+
+    request: Request
+    main: requests.Text | requests.Media | None
+    transaction: Transaction | UnsetType
+
+
+class Desk:
+    """Takes requests from all doors."""
+
+    def __init__(
+        self, intake: Intake, journal: Journal, files: Files, dispatcher: Dispatcher
+    ) -> None:
+        self._intake = intake
+        self._journal = journal
+        self._files = files
+        self._dispatcher = dispatcher
+
+    async def handle(self, asked: Asked, respond: Respond) -> None:
+        """Carry out a request, and answer it exactly once, whatever it is."""
+        read: _Read | None = None
+        try:
+            read = _read(asked)
+            await self._carry_out(asked, read, respond)
+        except BridgeError as error:
+            if read is None:
+                transaction = requests.transaction_of(asked.payload, asked.correlation)
+            else:
+                transaction = read.transaction
+            respond(Answer(error=error, transaction=transaction))
+        except (DatabaseError, OSError):
+            log.exception("a request could not be written")
+            busy = Busy("the bridge's disk takes nothing more at the moment")
+            transaction = UNSET if read is None else read.transaction
+            respond(Answer(error=busy, transaction=transaction))
+
+    async def _carry_out(self, asked: Asked, read: _Read, respond: Respond) -> None:
+        client = asked.client
+        match read.request:
+            case Submit() as submit:
+                await self._intake.take(asked, submit, read.main, read.transaction, respond)
+            case Fetch() as fetch:
+                respond(await self._fetch(client, fetch, read.transaction))
+            case Cancel(job_id=job_id):
+                report = await self._cancel(Key(client, job_id))
+                respond(Answer(data=report, transaction=read.transaction))
+            case Status(job_id=job_id):
+                view = self._view(await self._journal.get(Key(client, job_id)))
+                respond(Answer(data=view, transaction=read.transaction))
+            case List() as wanted:
+                page = await self._list(client, wanted)
+                respond(Answer(data=page, transaction=read.transaction))
+            case Ack(up_to=up_to):
+                acked = AckReport(acked=await self._journal.ack(client, up_to))
+                respond(Answer(data=acked, transaction=read.transaction))
+
+    # Jobs that exist.
+
+    async def _cancel(self, key: Key) -> CancelReport:
+        state = await self._dispatcher.cancel(key)
+        if state is None:
+            state = (await self._journal.get(key)).job.state
+        return CancelReport(job_id=key.job_id, state=state, cancelling=not is_outcome(state))
+
+    async def _list(self, client: str, request: List) -> JobList:
+        if request.after:
+            # Whoever asks for what comes after n has all up to n.
+            await self._journal.ack(client, request.after)
+        records = await self._journal.page(
+            client,
+            after=request.after,
+            limit=request.limit + 1,
+            states=or_none(request.states),
+            workflow=or_none(request.workflow),
+        )
+        views: list[JobView] = []
+        size = 0
+        for record in records[: request.limit]:
+            view = self._view(record)
+            size += len(encode(view))
+            if views and size > _PAGE_BYTES:
+                break
+            views.append(view)
+        return JobList(jobs=views, more=len(views) < len(records))
+
+    def _view(self, record: Record) -> JobView:
+        job = self._dispatcher.job(record.job.key) or record.job
+        position = self._dispatcher.position(job.key)
+        return JobView(
+            job_id=job.key.job_id,
+            workflow=job.workflow,
+            transaction=job.envelope.transaction,
+            meta=job.envelope.meta,
+            n=record.n,
+            state=record.job.state if record.finished_at is not None else job.state,
+            attempt=job.attempt,
+            accepted_at=job.accepted_at,
+            acked=record.acked,
+            position=UNSET if position is None else position,
+            result=UNSET if record.result is None else Raw(record.result),
+        )
+
+    async def _fetch(
+        self, client: str, request: Fetch, transaction: Transaction | UnsetType
+    ) -> Answer:
+        key = Key(client, request.job_id)
+        record = await self._journal.get(key)
+        stored = await self._journal.output(key, request.output)
+        if stored is None:
+            raise UnknownJob(
+                f"no output {request.output} of job {request.job_id!r} is kept",
+                job_id=request.job_id,
+                output=request.output,
+                state=record.job.state,
+            )
+        if request.offset > stored.size:
+            raise InvalidInput(
+                "offset is beyond the end", field="offset", allowed=f"0 to {stored.size}"
+            )
+        limit = record.job.envelope.max_packet
+        room = _PART_BYTES if limit is None else max(1, limit - _FRAME_BYTES)
+        count = min(_PART_BYTES if request.count is UNSET else request.count, room)
+        if stored.data is None:
+            data = await asyncio.to_thread(self._files.read, stored.sha256, request.offset, count)
+        else:
+            data = stored.data[request.offset : request.offset + count]
+        end = request.offset + len(data)
+        part = Part(
+            job_id=request.job_id,
+            output=request.output,
+            offset=request.offset,
+            count=len(data),
+            size=stored.size,
+            sha256=stored.sha256,
+            content_type=stored.content_type,
+            next=UNSET if end >= stored.size else end,
+            base64=base64.b64encode(data).decode() if request.inline else UNSET,
+        )
+        beside = None if request.inline else PartBytes(part, data)
+        return Answer(data=part, transaction=transaction, bytes=beside)
+
+
+def _read(asked: Asked) -> _Read:
+    """Read a request. Raises BadRequest."""
+    if asked.verb == RUN:
+        run = requests.decode_run(
+            asked.workflow or "",
+            asked.job_id,
+            asked.payload,
+            asked.content_type,
+            asked.user_properties,
+        )
+        request: Request = run.submit
+        main = run.main
+    else:
+        request, main = requests.decode(asked.verb, asked.payload), None
+    transaction = request.transaction
+    if transaction is UNSET:
+        transaction = requests.correlated(asked.correlation)
+    return _Read(request, main, transaction)

@@ -1,0 +1,287 @@
+"""The intake: from a request for work to an accepted job.
+
+The order is: read, bind, check, write to the journal, answer, queue. What is answered with ok is
+on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from bridge.contract.errors import (
+    Busy,
+    ComfyUIUnavailable,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    QuotaExceeded,
+    UnknownJob,
+    UnknownWorkflow,
+)
+from bridge.contract.messages import Accepted, Submit, Transaction, or_none
+from bridge.contract.requests import Media, Text
+from bridge.doors.asked import Answer, Asked, Respond
+from bridge.jobs import reports
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.job import Draft, Envelope, MediaUse, Plan
+from bridge.jobs.journal import Journal, Record
+from bridge.jobs.listener import Listener
+from bridge.jobs.queue import Key
+from bridge.media.files import INLINE_LIMIT, Files
+from bridge.media.sniff import sniff
+from bridge.workflows import binding
+from bridge.workflows.binding import Bound
+from bridge.workflows.definition import Workflow, missing
+from bridge.workflows.graph import Node
+from bridge.workflows.library import Library
+
+
+class Rules(Struct, frozen=True):
+    """Bounds that the desk enforces: bytes and counts."""
+
+    max_inline_input: int
+    max_queue: int
+    max_queue_per_client: int
+
+
+class Intake:
+    """Takes jobs from all doors."""
+
+    def __init__(
+        self,
+        *,
+        library: Library,
+        journal: Journal,
+        files: Files,
+        dispatcher: Dispatcher,
+        listener: Listener,
+        rules: Rules,
+        refresh: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """`refresh` has ComfyUI asked anew what it has; False if there is nothing new."""
+        self.accepted = 0
+        self._library = library
+        self._journal = journal
+        self._files = files
+        self._dispatcher = dispatcher
+        self._listener = listener
+        self._rules = rules
+        self._refresh = refresh
+
+    async def take(
+        self,
+        asked: Asked,
+        submit: Submit,
+        main: Text | Media | None,
+        transaction: Transaction | UnsetType,
+        respond: Respond,
+    ) -> None:
+        """Accept a job and answer, or answer with what became of it before. Raises BridgeError."""
+        given_id = None if submit.job_id is UNSET else submit.job_id
+        key = Key(asked.client, given_id or uuid.uuid4().hex[:16])
+        try:
+            draft = await self._runnable_draft(asked, submit, main, transaction, key)
+            self._check_room(asked.client)
+        except (UnknownWorkflow, ComfyUIUnavailable, Busy, QuotaExceeded):
+            # Not the request's fault: if it was accepted before, that still stands.
+            if given_id is None:
+                raise
+            try:
+                known = await self._journal.get(key)
+            except UnknownJob:
+                known = None
+            if known is None:
+                raise
+            respond(Answer(data=self._duplicate(known), transaction=transaction))
+            return
+        for sha256, data in draft.media.items():
+            if len(data) > INLINE_LIMIT:
+                await asyncio.to_thread(self._files.put, sha256, data)
+        n = self._journal.draw(asked.client)
+        acceptance = await self._journal.accept(draft, time.time(), n)
+        # From here to the last line nothing is awaited: numbers leave in their order.
+        record = acceptance.record
+        if not acceptance.new:
+            if record.fingerprint != draft.fingerprint:
+                raise Conflict(
+                    f"job {key.job_id!r} exists, with another workflow, inputs or output",
+                    job_id=key.job_id,
+                    state=record.job.state,
+                )
+            respond(Answer(data=self._duplicate(record), transaction=transaction))
+            return
+        self.accepted += 1
+        job = record.job
+        self._dispatcher.add(job)
+        position = self._dispatcher.position(job.key)
+        taken = self._accepted(record, position=position, duplicate=False)
+        respond(Answer(data=taken, transaction=transaction))
+        self._listener.status(job, reports.status(job, n, position=position))
+
+    async def _runnable_draft(
+        self,
+        asked: Asked,
+        submit: Submit,
+        main: Text | Media | None,
+        transaction: Transaction | UnsetType,
+        key: Key,
+    ) -> Draft:
+        """Make the job; if ComfyUI seems to lack something, ask it once more whether it does."""
+        try:
+            return self._draft(asked, submit, main, transaction, key)
+        except (ComfyUIUnavailable, InvalidInput) as error:
+            stale = isinstance(error, ComfyUIUnavailable) or "allowed" in error.details
+            if not (stale and await self._refresh()):
+                raise
+        return self._draft(asked, submit, main, transaction, key)
+
+    def _draft(
+        self,
+        asked: Asked,
+        submit: Submit,
+        main: Text | Media | None,
+        transaction: Transaction | UnsetType,
+        key: Key,
+    ) -> Draft:
+        if submit.workflow is UNSET:
+            raise Forbidden(
+                "inline workflows are not allowed for this client", setting="clients.inline"
+            )
+        version = None if submit.workflow_version is UNSET else submit.workflow_version
+        workflow = self._library.get(submit.workflow, version)
+        bound = binding.bind(
+            workflow,
+            submit.inputs,
+            main=main,
+            draw=_draw,
+            sniff=_sniff,
+            max_inline=self._rules.max_inline_input,
+        )
+        self._check_runnable(bound)
+        now = time.time()
+        waits = [
+            seconds
+            for seconds in (submit.start_within_s, asked.expiry_s)
+            if isinstance(seconds, int | float)
+        ]
+        return Draft(
+            key=key,
+            workflow=workflow.name,
+            workflow_version=workflow.version,
+            fingerprint=_fingerprint(submit, bound),
+            priority=submit.priority,
+            prompt_id=str(uuid.uuid4()),
+            start_before=now + min(waits) if waits else None,
+            timeout_s=or_none(submit.timeout_s),
+            keep_s=or_none(submit.keep_s),
+            envelope=_envelope(asked, submit, transaction),
+            plan=_plan(workflow, bound),
+            media={use.sha256: use.data for use in bound.media},
+            delivery=asked.delivery,
+            redelivered=asked.redelivered,
+        )
+
+    def _check_runnable(self, bound: Bound) -> None:
+        """Refuse at once what no ComfyUI at hand can run; if none has told yet, let it wait."""
+        info = self._library.object_info
+        if info is None:
+            return
+        nodes = (
+            Node(node, spec["class_type"], spec["inputs"]) for node, spec in bound.prompt.items()
+        )
+        lacking = missing(nodes, info)
+        for choice in lacking.choices:
+            place = f"{choice.node}.{choice.input}"
+            if place in bound.names:
+                name = bound.names[place]
+                raise InvalidInput(
+                    f"input {name!r}: {choice.value!r} is not there",
+                    input=name,
+                    allowed=choice.allowed,
+                )
+        if lacking.nodes or lacking.choices:
+            wanted = [*lacking.nodes, *(choice.value for choice in lacking.choices)]
+            raise ComfyUIUnavailable(
+                f"no ComfyUI at hand has {', '.join(wanted)}", missing=msgspec.to_builtins(lacking)
+            )
+
+    def _check_room(self, client: str) -> None:
+        rules = self._rules
+        if self._dispatcher.queued >= rules.max_queue:
+            raise Busy(
+                f"{rules.max_queue} jobs wait; no more are taken",
+                limit=rules.max_queue,
+                setting="max_queue",
+            )
+        if self._dispatcher.queued_of(client) >= rules.max_queue_per_client:
+            raise QuotaExceeded(
+                f"{rules.max_queue_per_client} jobs of this client wait; no more are taken",
+                limit=rules.max_queue_per_client,
+                setting="max_queue_per_client",
+            )
+
+    def _duplicate(self, record: Record) -> Accepted:
+        return self._accepted(
+            record, position=self._dispatcher.position(record.job.key), duplicate=True
+        )
+
+    def _accepted(self, record: Record, *, position: int | None, duplicate: bool) -> Accepted:
+        job = record.job
+        return Accepted(
+            job_id=job.key.job_id,
+            workflow=job.workflow,
+            transaction=job.envelope.transaction,
+            meta=job.envelope.meta,
+            state=job.state,
+            duplicate=duplicate,
+            position=UNSET if position is None else position,
+            result=UNSET if record.result is None else Raw(record.result),
+        )
+
+
+def _draw(lowest: int, highest: int) -> int:
+    return lowest + secrets.randbelow(highest - lowest + 1)
+
+
+def _sniff(data: bytes) -> tuple[str, str, str]:
+    found = sniff(data)
+    return found.kind, found.content_type, found.extension
+
+
+def _fingerprint(submit: Submit, bound: Bound) -> bytes:
+    """What makes two requests under one id the same: workflow, inputs as given, output."""
+    same = (submit.workflow, bound.given, submit.output)
+    return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()
+
+
+def _envelope(asked: Asked, submit: Submit, transaction: Transaction | UnsetType) -> Envelope:
+    return Envelope(
+        transaction=transaction,
+        meta=submit.meta,
+        response_topic=asked.response_topic,
+        correlation=asked.correlation,
+        reply_output=("reply", "output") in asked.user_properties,
+        deliver=submit.output.deliver,
+        max_packet=or_none(submit.output.max_packet),
+        preview=submit.preview,
+    )
+
+
+def _plan(workflow: Workflow, bound: Bound) -> Plan:
+    return Plan(
+        prompt=bound.prompt,
+        inputs=bound.inputs,
+        names=bound.names,
+        outputs=list(workflow.outputs),
+        media=[
+            MediaUse(use.sha256, use.content_type, use.via, use.filename) for use in bound.media
+        ],
+    )

@@ -1,0 +1,237 @@
+"""The door's connection: kept for ever, and what comes in by it.
+
+A request is acknowledged to the broker once it is answered, in the order of arrival. What was not
+acknowledged when the connection or the process ended comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from msgspec import Struct
+
+from bridge.contract.errors import BadRequest, Forbidden
+from bridge.contract.topics import BadTopic, Request, Topics
+from bridge.doors.asked import Answer, Asked
+from bridge.doors.desk import Desk
+from bridge.doors.mqtt.outgoing import Outgoing
+from bridge.doors.mqtt.retained import OFFLINE, Retained
+from bridge.jobs.journal import RECEIVE_WINDOW, Journal
+from bridge.mqtt import (
+    Address,
+    Backoff,
+    Connection,
+    ConnectionLost,
+    ConnectionRefused,
+    Incoming,
+    SubscribeRefused,
+    Subscription,
+    Unreachable,
+    Will,
+)
+
+log = logging.getLogger(__name__)
+
+# Results that ended this long before the connection was lost are published again: a broker that
+# dies loses what it has acknowledged.
+REPEAT_S = 60.0
+_GOOD_CONNECTION_S = 10.0
+
+
+class Settings(Struct, frozen=True):
+    """How to reach the broker; the session lasts `session_s` without us."""
+
+    address: Address
+    client_id: str
+    session_s: float
+    max_packet: int | None
+
+
+class Door:
+    """Use `run` as a task; `drain` and then `close` end it without the will."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        topics: Topics,
+        desk: Desk,
+        journal: Journal,
+        outgoing: Outgoing,
+        retained: Retained,
+        connected: Callable[[Connection], None],
+    ) -> None:
+        """`connected` is told of each connection, before anything is published by it."""
+        self._settings = settings
+        self._topics = topics
+        self._desk = desk
+        self._journal = journal
+        self._outgoing = outgoing
+        self._retained = retained
+        self._connected = connected
+        self._session = ""
+        self._lost_at = time.time()
+        self._was_connected = False
+        self._draining = False
+        self._closing = asyncio.Event()
+
+    def drain(self) -> None:
+        """Take no more requests: they stay with the broker, and come at the next start."""
+        self._draining = True
+        self._retained.offline()
+
+    def close(self) -> None:
+        """End the connection after what was published, and with it `run`."""
+        self._closing.set()
+
+    async def run(self) -> None:
+        """Stay connected until `close`.
+
+        Raises ConnectionRefused at the first attempt for a wrong name or password; later on that
+        may be the broker's trouble, and passes.
+        """
+        async with asyncio.TaskGroup() as handlers:
+            backoff = Backoff()
+            while not self._closing.is_set():
+                since = time.monotonic()
+                loss = await self._connect_once(handlers)
+                self._outgoing.detach(loss)
+                self._lost_at = time.time()
+                if time.monotonic() - since > _GOOD_CONNECTION_S:
+                    backoff.reset()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(backoff.next()):
+                        await self._closing.wait()
+
+    async def _connect_once(self, handlers: asyncio.TaskGroup) -> ConnectionLost | None:
+        try:
+            async with self._connection() as connection:
+                self._was_connected = True
+                await self._begin(connection)
+                await self._take_requests(connection, handlers)
+        except ConnectionLost as error:
+            log.warning("%s", error)
+            return error
+        except ConnectionRefused as error:
+            if error.bad_credentials and not self._was_connected:
+                raise
+            log.error("%s", error)  # noqa: TRY400 - the broker's words say it all
+        except (Unreachable, SubscribeRefused) as error:
+            log.warning("%s", error)
+        return None
+
+    def _connection(self) -> Connection:
+        return Connection(
+            self._settings.address,
+            client_id=self._settings.client_id,
+            clean_start=False,
+            session_expiry=int(self._settings.session_s),
+            will=Will(topic=self._topics.state, payload=OFFLINE, qos=1, retain=True),
+            packet_limit=self._settings.max_packet,
+            receive_maximum=RECEIVE_WINDOW,
+        )
+
+    async def _begin(self, connection: Connection) -> None:
+        """Subscribe, publish what is retained and what may have been lost, then say online."""
+        present = connection.connack.session_present
+        self._session = await self._journal.session(present=present)
+        self._outgoing.attach(connection)
+        self._connected(connection)
+        await connection.subscribe(
+            [
+                # Retained requests are never sent to us (2), and a live one is told by its flag.
+                Subscription(
+                    filter=self._topics.requests, retain_as_published=True, retain_handling=2
+                ),
+                *(Subscription(filter=each, no_local=True) for each in self._topics.retained),
+            ]
+        )
+        self._retained.publish_all()
+        for each in await self._journal.unpublished(self._lost_at - REPEAT_S):
+            self._outgoing.result(each.key, each.envelope, each.result)
+        if not self._draining:
+            self._retained.online()
+        log.info("connected to %s", self._settings.address)
+
+    async def _take_requests(self, connection: Connection, handlers: asyncio.TaskGroup) -> None:
+        """Handle what comes until the connection ends or `close`; acknowledge it in its order."""
+        handled: asyncio.Queue[tuple[Incoming, asyncio.Task[None]]] = asyncio.Queue()
+        acknowledging = asyncio.create_task(_acknowledge(connection, handled))
+        closing = asyncio.create_task(self._close(connection))
+        try:
+            async for incoming in connection.messages:
+                if not self._draining:
+                    task = handlers.create_task(self._handle(incoming))
+                    handled.put_nowait((incoming, task))
+        finally:
+            acknowledging.cancel()
+            closing.cancel()
+
+    async def _close(self, connection: Connection) -> None:
+        await self._closing.wait()
+        await connection.disconnect()
+
+    async def _handle(self, incoming: Incoming) -> None:
+        try:
+            request = self._topics.parse_request(incoming.topic)
+        except BadTopic as bad:
+            self._outgoing.refuse(bad.client, bad.verb, bad)
+            return
+        if request is None:
+            if incoming.retain and incoming.payload:
+                self._retained.seen(incoming.topic)
+            return
+        asked = self._asked(incoming, request)
+        if incoming.retain:
+            error = BadRequest("a request must not be retained: it would run again and again")
+            self._outgoing.answer(asked, Answer(error=error))
+            return
+        wrong = incoming.response_topic
+        if wrong is not None and asked.response_topic is None:
+            self._outgoing.answer(asked, Answer(error=self._bad_response_topic(asked, wrong)))
+            return
+        await self._desk.handle(asked, lambda answer: self._outgoing.answer(asked, answer))
+
+    def _asked(self, incoming: Incoming, request: Request) -> Asked:
+        topic = incoming.response_topic
+        allowed = topic is not None and self._topics.is_reply(request.client, topic)
+        return Asked(
+            client=request.client,
+            verb=request.verb,
+            workflow=request.workflow,
+            job_id=request.job_id,
+            payload=incoming.payload,
+            content_type=incoming.content_type,
+            user_properties=incoming.user_properties,
+            response_topic=topic if allowed else None,
+            correlation=incoming.correlation_data,
+            expiry_s=incoming.message_expiry,
+            delivery=self._delivery(incoming) if incoming.qos else None,
+            redelivered=incoming.dup,
+        )
+
+    def _delivery(self, incoming: Incoming) -> str:
+        """Name a delivery so that the same one is known when it comes again."""
+        content = hashlib.sha256(incoming.topic.encode() + b"\0" + incoming.payload)
+        return f"{self._session}:{incoming.mid}:{content.hexdigest()}"
+
+    def _bad_response_topic(self, asked: Asked, topic: str) -> Forbidden:
+        return Forbidden(
+            f"the Response Topic {topic!r} is not allowed",
+            field="response_topic",
+            allowed=self._topics.reply(asked.client),
+        )
+
+
+async def _acknowledge(
+    connection: Connection, handled: asyncio.Queue[tuple[Incoming, asyncio.Task[None]]]
+) -> None:
+    while True:
+        incoming, task = await handled.get()
+        await asyncio.wait((task,))
+        connection.ack(incoming)

@@ -1,0 +1,306 @@
+"""Publishing: which topic, at which QoS, with which properties, and what is not worth sending.
+
+All calls return at once. What can be asked for again (progress, previews, a status) is dropped
+while there is no broker; a result stays in the journal until the broker has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from bridge.contract.errors import BridgeError
+from bridge.contract.messages import (
+    JobStatus,
+    OutputInfo,
+    Progress,
+    Transaction,
+    encode,
+    ok,
+    refused,
+)
+from bridge.contract.topics import Topics
+from bridge.doors.asked import Answer, Asked
+from bridge.jobs.job import Envelope, Job
+from bridge.jobs.queue import Key
+from bridge.mqtt import (
+    Connection,
+    ConnectionLost,
+    InvalidMessage,
+    PacketTooLarge,
+    PubAck,
+    PublishProperties,
+    PublishRefused,
+)
+
+log = logging.getLogger(__name__)
+
+JSON = "application/json"
+# Above this many bytes an output goes at QoS 0: images in durable queues stall brokers.
+QOS1_LIMIT = 64 * 1024
+# With more than this waiting for the network nothing is added that can be done without.
+_CROWDED = 1024 * 1024
+_FULL = 64 * 1024 * 1024
+# At most this much surrounds a payload in its packet.
+_OVERHEAD = 1024
+# MQTT 5 knows this word for a packet above the broker's limit.
+_TOO_LARGE = 0x95
+
+# Notes that the broker has a job's result.
+Delivered = Callable[[Key], object]
+
+
+class Outgoing:
+    """Everything that goes out; a `jobs.listener.Listener`."""
+
+    def __init__(
+        self, topics: Topics, *, delivered: Delivered, keep_results_s: float, keep_outputs_s: float
+    ) -> None:
+        self._topics = topics
+        self._delivered = delivered
+        self._keep_results = int(keep_results_s)
+        self._keep_outputs = int(keep_outputs_s)
+        self._connection: Connection | None = None
+        # Learnt when a broker that does not announce its limit hangs up.
+        self._learnt_limit: int | None = None
+        self._largest = 0
+
+    def attach(self, connection: Connection) -> None:
+        """Publish by this connection from now on."""
+        self._connection = connection
+        self._largest = 0
+
+    def detach(self, loss: ConnectionLost | None) -> None:
+        """Stop publishing; `loss` tells why the connection ended, if it was not by us."""
+        self._connection = None
+        if loss is not None and loss.code == _TOO_LARGE and self._largest:
+            self._learnt_limit = self._largest - 1
+            log.warning("the broker takes less than %d bytes at a time", self._largest)
+
+    # Answers.
+
+    def answer(self, asked: Asked, answer: Answer) -> None:
+        """Answer a request on the client's response topic.
+
+        A refused job's error goes to the Response Topic too, shaped as a failed result.
+        """
+        error = None if answer.error is None else answer.error.wire()
+        message = (
+            ok(answer.data, answer.transaction)
+            if error is None
+            else refused(error, answer.transaction)
+        )
+        properties = PublishProperties(
+            content_type=JSON, correlation_data=_correlation(asked.correlation, answer.transaction)
+        )
+        if answer.bytes is not None:
+            part = answer.bytes.part
+            topic = self._topics.job(
+                asked.client, part.job_id, "part", str(part.output), str(part.offset)
+            )
+            self._send(
+                topic,
+                answer.bytes.data,
+                qos=1 if len(answer.bytes.data) <= QOS1_LIMIT else 0,
+                properties=PublishProperties(
+                    content_type=part.content_type, correlation_data=properties.correlation_data
+                ),
+            )
+        self._send(
+            self._topics.response(asked.client, asked.verb),
+            encode(message),
+            properties=properties,
+        )
+        if error is not None and asked.response_topic is not None:
+            failed = {"state": "failed", "outputs": [], "error": error}
+            if answer.transaction is not UNSET:
+                failed["transaction"] = answer.transaction
+            self._send(asked.response_topic, encode(failed), properties=properties)
+
+    def refuse(self, client: str, verb: str, error: BridgeError) -> None:
+        """Answer a request that could not even be read as one."""
+        self.answer(Asked(client=client, verb=verb), Answer(error=error))
+
+    # What happens to jobs.
+
+    def status(self, job: Job, status: JobStatus) -> None:
+        """Publish a status."""
+        self._send(
+            self._job_topic(job, "status"),
+            encode(status),
+            properties=PublishProperties(
+                content_type=JSON, correlation_data=job.envelope.correlation
+            ),
+        )
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        """Publish how far a job is."""
+        if not self._crowded(_CROWDED):
+            self._send(
+                self._job_topic(job, "progress"),
+                encode(progress),
+                qos=0,
+                properties=PublishProperties(content_type=JSON),
+            )
+
+    def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
+        """Publish a preview."""
+        if not self._crowded(_CROWDED):
+            self._send(
+                self._job_topic(job, "preview"),
+                _bytes(data),
+                qos=0,
+                properties=PublishProperties(
+                    content_type=content_type, user_properties=_about(job)
+                ),
+            )
+
+    def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
+        """Publish an output's bytes; returns the topic, or None where they must be fetched."""
+        envelope = job.envelope
+        if self._crowded(_FULL):
+            return None
+        large = info.size > QOS1_LIMIT
+        if large and envelope.deliver == "push_qos1":
+            return None
+        properties = PublishProperties(
+            content_type=info.content_type,
+            correlation_data=envelope.correlation,
+            message_expiry=self._keep_outputs,
+            user_properties=[*_about(job), *_facts(info)],
+        )
+        topic = self._job_topic(job, "output", str(info.index))
+        payload = _bytes(data)
+        limit = envelope.max_packet
+        sent = self._send(topic, payload, qos=0 if large else 1, properties=properties, limit=limit)
+        if envelope.reply_output and info.index == 0 and envelope.response_topic is not None:
+            self._send(
+                envelope.response_topic, payload, qos=0 if large else 1, properties=properties
+            )
+        return topic if sent is not None else None
+
+    def result(self, key: Key, envelope: Envelope, result: bytes) -> None:
+        """Publish a result; the journal is told once the broker has it."""
+        properties = PublishProperties(
+            content_type=JSON,
+            correlation_data=envelope.correlation,
+            message_expiry=self._keep_results,
+        )
+        sent = self._send(
+            self._topics.job(key.client, key.job_id, "result"), result, properties=properties
+        )
+        if sent is not None:
+            sent.add_done_callback(lambda done: self._note(key, done))
+        topic = envelope.response_topic
+        if topic is not None and not (envelope.reply_output and _has_output(result)):
+            self._send(topic, result, properties=properties)
+
+    # The bridge's own.
+
+    def publish(
+        self, topic: str, message: Any, *, retain: bool = False, expiry_s: float | None = None
+    ) -> None:
+        """Publish a message of the bridge's own; bytes go as they are, None clears the topic."""
+        payload = (
+            message if isinstance(message, bytes) else b"" if message is None else encode(message)
+        )
+        self._send(
+            topic,
+            payload,
+            retain=retain,
+            properties=PublishProperties(
+                content_type=None if isinstance(message, bytes) else JSON,
+                message_expiry=None if expiry_s is None else int(expiry_s),
+            ),
+        )
+
+    def _send(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: PublishProperties,
+        limit: int | None = None,
+    ) -> asyncio.Future[PubAck] | None:
+        """Publish if it can be; what came of it is logged where it was refused."""
+        connection = self._connection
+        if connection is None:
+            return None
+        limits = [each for each in (limit, self._learnt_limit) if each is not None]
+        # What surrounds the payload is little, and bounded by its topic and properties.
+        if limits and len(payload) + len(topic) + _OVERHEAD > min(limits):
+            return None
+        try:
+            sent = connection.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+        except (PacketTooLarge, InvalidMessage) as error:
+            log.warning("%s: %s", topic, error)
+            return None
+        except ConnectionLost:
+            return None
+        self._largest = max(self._largest, len(payload))
+        sent.add_done_callback(_check)
+        return sent
+
+    def _note(self, key: Key, sent: asyncio.Future[PubAck]) -> None:
+        if not sent.cancelled() and sent.exception() is None:
+            self._delivered(key)
+
+    def _crowded(self, limit: int) -> bool:
+        return self._connection is None or self._connection.buffered > limit
+
+    def _job_topic(self, job: Job, *names: str) -> str:
+        return self._topics.job(job.key.client, job.key.job_id, *names)
+
+
+def _check(sent: asyncio.Future[PubAck]) -> None:
+    """Log a refusal: it would look like success otherwise."""
+    if sent.cancelled():
+        return
+    error = sent.exception()
+    if isinstance(error, PublishRefused):
+        log.error("%s", error)
+
+
+def _correlation(correlation: bytes | None, transaction: Transaction | UnsetType) -> bytes | None:
+    if correlation is not None or transaction is UNSET:
+        return correlation
+    return str(transaction).encode()
+
+
+def _bytes(data: bytes | memoryview) -> bytes:
+    # The client library wants bytes; a whole buffer's view gives them without a copy.
+    if isinstance(data, memoryview):
+        return data.tobytes()
+    return data
+
+
+def _about(job: Job) -> list[tuple[str, str]]:
+    """User Properties that a message of bytes carries in place of JSON's fields."""
+    envelope = job.envelope
+    about = [("job_id", job.key.job_id), ("workflow", job.workflow)]
+    if envelope.transaction is not UNSET:
+        about.append(("transaction", str(envelope.transaction)))
+    if envelope.meta is not UNSET:
+        about.append(("meta", bytes(envelope.meta).decode()))
+    return about
+
+
+def _facts(info: OutputInfo) -> list[tuple[str, str]]:
+    names = ("name", "index", "sha256", "size", "width", "height", "filename")
+    values = ((name, getattr(info, name)) for name in names)
+    return [(name, str(value)) for name, value in values if value is not UNSET]
+
+
+class _Glance(msgspec.Struct):
+    outputs: list[Raw] = []
+
+
+def _has_output(result: bytes) -> bool:
+    return bool(msgspec.json.decode(result, type=_Glance).outputs)

@@ -1,0 +1,54 @@
+"""What ComfyUI says of a failure, in the contract's words and the workflow's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bridge.comfyui.errors import PromptRejected
+from bridge.comfyui.events import Failed
+from bridge.contract.errors import BridgeError, ExecutionError, InvalidInput, OutOfMemory
+
+# torch.cuda.OutOfMemoryError, torch.OutOfMemoryError, and ComfyUI's own OOM_EXCEPTION aliases.
+_OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+# A traceback can be long, and its end tells most.
+_TRACEBACK_LINES = 10
+
+
+def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
+    """Translate a refused prompt; `names` maps `node.input` to the workflow's input.
+
+    The first problem at an input that has a name is told, else the first at all.
+    """
+    unnamed: BridgeError | None = None
+    for node, found in error.node_errors.items():
+        for problem in found.errors:
+            place = f"{node}.{problem.extra_info.get('input_name', '')}"
+            text = ": ".join(filter(None, (problem.message, problem.details)))
+            details = {
+                "node": node,
+                "class_type": found.class_type,
+                "problem": problem.type,
+                "received": problem.extra_info.get("received_value"),
+            }
+            if place in names:
+                name = names[place]
+                return InvalidInput(f"input {name!r}: {text}", input=name, **details)
+            unnamed = unnamed or ExecutionError(f"node {node}: {text}", input=place, **details)
+    if unnamed is not None:
+        return unnamed
+    text = ": ".join(filter(None, (error.error.message, error.error.details)))
+    return ExecutionError(text or str(error), problem=error.error.type)
+
+
+def failed(event: Failed) -> BridgeError:
+    """Translate a node's failure."""
+    kind = OutOfMemory if event.exception_type.endswith(_OUT_OF_MEMORY) else ExecutionError
+    where = f"node {event.node} ({event.class_type}): " if event.node else ""
+    message = event.message.strip() or event.exception_type
+    return kind(
+        f"{where}{message}",
+        node=event.node or None,
+        class_type=event.class_type or None,
+        exception_type=event.exception_type,
+        traceback=list(event.traceback[-_TRACEBACK_LINES:]) or None,
+    )

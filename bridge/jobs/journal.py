@@ -1,0 +1,505 @@
+"""The journal: what was accepted, and what became of it.
+
+A job is accepted when its row is on disk, and has ended when its result is in that row; both
+happen once, whatever dies in between. The journal knows nothing of MQTT or ComfyUI. Times are
+arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from bridge.contract.errors import UnknownJob
+from bridge.contract.messages import State
+from bridge.jobs.database import Database, Transaction
+from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
+from bridge.jobs.queue import Key
+from bridge.jobs.schema import SCHEMA
+from bridge.media.files import INLINE_LIMIT
+
+# How many numbers a client is given ahead at a time: one write in so many messages.
+NUMBER_BLOCK = 1000
+
+# How many requests may be unacknowledged at a time (MQTT's Receive Maximum).
+RECEIVE_WINDOW = 256
+
+_encode = msgspec.json.Encoder().encode
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_plan = msgspec.json.Decoder(Plan).decode
+
+_JOB_COLUMNS = (
+    "client, job_id, seq, workflow, workflow_version, state, priority, attempt, prompt_id, "
+    "instance, accepted_at, start_before, timeout_s, keep_s, envelope"
+)
+_RECORD_COLUMNS = f"{_JOB_COLUMNS}, fingerprint, n, finished_at, acked, result"
+
+
+class Record(Struct, frozen=True):
+    """A job's row: the job, and what the journal alone knows of it.
+
+    `result` is the message as it was published, byte for byte; None while there is none, or once
+    it is no longer kept.
+    """
+
+    job: Job
+    fingerprint: bytes
+    n: int
+    finished_at: float | None = None
+    acked: bool = False
+    result: bytes | None = None
+
+
+class Acceptance(Struct, frozen=True):
+    """What became of a draft: a new job, or the one that has its id already."""
+
+    record: Record
+    new: bool
+
+
+class Unpublished(NamedTuple):
+    """A result that may not have reached the broker."""
+
+    key: Key
+    envelope: Envelope
+    result: bytes
+
+
+class Stored(Struct, frozen=True):
+    """Where an output's bytes are; `data` is None when they are a file named by the hash."""
+
+    content_type: str
+    sha256: str
+    size: int
+    data: bytes | None
+
+
+class AlreadyEnded(RuntimeError):
+    """A job was to be given a second outcome."""
+
+
+class Journal:
+    """All jobs, on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, SCHEMA)
+        self._numbers: dict[str, _Numbers] = defaultdict(_Numbers)
+
+    async def open(self) -> None:
+        """Open or create it. Raises DatabaseError."""
+        await self._database.open()
+        for client, reserved in await self._database.run(_all_reserved):
+            self._numbers[client] = _Numbers(reserved + 1, reserved)
+
+    async def close(self) -> None:
+        """Write what was handed over, and close."""
+        await self._database.close()
+
+    @property
+    def commits(self) -> int:
+        """How many transactions reached the disk."""
+        return self._database.commits
+
+    async def session(self, *, present: bool) -> str:
+        """Return the name of the MQTT session that the broker keeps for us.
+
+        A new one is made unless the broker said that it has the old: packet ids mean something
+        only within one session.
+        """
+
+        def work(db: Transaction) -> str:
+            row = db.execute("SELECT value FROM meta WHERE name = 'session'").fetchone()
+            if present and row is not None:
+                return str(row[0])
+            name = uuid.uuid4().hex
+            db.execute(
+                "INSERT INTO meta VALUES ('session', ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name,),
+            )
+            return name
+
+        return await self._database.run(work)
+
+    def draw(self, client: str) -> int:
+        """Draw a client's next `n`.
+
+        Within a client nothing with a higher number may be published before: a client that asks
+        for what comes after n says that it has all up to n. That holds if whoever draws hands the
+        number to the journal at once and publishes as soon as the journal answers, with nothing
+        awaited between: the journal answers in the order in which it was asked.
+        """
+        numbers = self._numbers[client]
+        if numbers.next > numbers.reserved:
+            numbers.reserved = numbers.next + NUMBER_BLOCK
+            reserved = numbers.reserved
+            # Not awaited: it is on disk before anything that comes after it.
+            future = self._database.run(lambda db: _reserve(db, client, reserved))
+            future.add_done_callback(numbers.check)
+        n = numbers.next
+        numbers.next += 1
+        return n
+
+    async def accept(self, draft: Draft, now: float, n: int) -> Acceptance:
+        """Write a job down, unless its id, or its MQTT delivery, is known already."""
+        envelope = _encode(draft.envelope)
+        plan = _encode(draft.plan)
+
+        def work(db: Transaction) -> Acceptance:
+            known = _record(db, draft.key)
+            if known is None and draft.redelivered:
+                known = _by_delivery(db, draft.delivery)
+            if known is not None:
+                return Acceptance(known, new=False)
+            cursor = db.execute(
+                "INSERT INTO jobs (client, job_id, workflow, workflow_version, fingerprint, "
+                "delivery, state, priority, attempt, prompt_id, accepted_at, start_before, "
+                "timeout_s, keep_s, envelope, plan, n) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, 0, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+                (
+                    *draft.key,
+                    draft.workflow,
+                    draft.workflow_version,
+                    draft.fingerprint,
+                    draft.delivery,
+                    draft.priority,
+                    draft.prompt_id,
+                    now,
+                    draft.start_before,
+                    draft.timeout_s,
+                    draft.keep_s,
+                    envelope,
+                    plan,
+                    n,
+                ),
+            )
+            (seq,) = cursor.fetchone()
+            for use in draft.plan.media:
+                data = draft.media[use.sha256]
+                inline = data if len(data) <= INLINE_LIMIT else None
+                _keep_blob(db, use.sha256, len(data), inline)
+                db.execute(
+                    "INSERT INTO media VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    (*draft.key, use.sha256),
+                )
+            return Acceptance(Record(_job(draft, seq, now), draft.fingerprint, n), new=True)
+
+        return await self._database.run(work)
+
+    def started(self, job: Job, n: int) -> asyncio.Future[None]:
+        """Note that a job was given to a ComfyUI: attempt, instance and prompt id."""
+        values = (job.attempt, job.instance, job.prompt_id, n, *job.key)
+
+        def work(db: Transaction) -> None:
+            db.execute(
+                "UPDATE jobs SET state = 'running', attempt = ?, instance = ?, prompt_id = ?, "
+                "n = ? WHERE client = ? AND job_id = ? AND finished_at IS NULL",
+                values,
+            )
+
+        return self._database.run(work)
+
+    def requeued(self, job: Job, n: int) -> asyncio.Future[None]:
+        """Note that a job goes back to the queue, under a new prompt id."""
+        values = (job.prompt_id, n, *job.key)
+
+        def work(db: Transaction) -> None:
+            db.execute(
+                "UPDATE jobs SET state = 'queued', instance = NULL, prompt_id = ?, n = ? "
+                "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
+                values,
+            )
+
+        return self._database.run(work)
+
+    async def finish(
+        self,
+        key: Key,
+        *,
+        state: State,
+        n: int,
+        result: bytes,
+        now: float,
+        outputs: Sequence[KeptOutput] = (),
+        keep_until: float = 0.0,
+    ) -> None:
+        """Write a job's outcome, with its outputs, in one transaction.
+
+        Raises AlreadyEnded where there is one: the first outcome stands.
+        """
+
+        def work(db: Transaction) -> None:
+            cursor = db.execute(
+                "UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ?, plan = NULL "
+                "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
+                (state, n, result, now, *key),
+            )
+            if cursor.rowcount != 1:
+                raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
+            for output in outputs:
+                _keep_blob(db, output.sha256, output.size, output.data)
+                db.execute(
+                    "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)",
+                    (*key, output.index, output.content_type, output.sha256, keep_until),
+                )
+            db.execute("DELETE FROM media WHERE client = ? AND job_id = ?", key)
+
+        await self._database.run(work)
+
+    def published(self, key: Key) -> asyncio.Future[None]:
+        """Note that the broker has a job's result."""
+
+        def work(db: Transaction) -> None:
+            db.execute("UPDATE jobs SET published = 1 WHERE client = ? AND job_id = ?", key)
+
+        return self._database.run(work)
+
+    async def unpublished(self, since: float) -> list[Unpublished]:
+        """Results to publish again, in the order of `n`.
+
+        Those that the broker may not have, and those that ended after `since` and that no client
+        acked: a broker that dies loses what it has acknowledged.
+        """
+
+        def work(db: Transaction) -> list[Unpublished]:
+            rows = db.execute(
+                "SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL "
+                "AND acked = 0 AND (published = 0 OR finished_at >= ?) ORDER BY client, n",
+                (since,),
+            )
+            return [
+                Unpublished(Key(client, job_id), _decode_envelope(envelope), result)
+                for client, job_id, envelope, result in rows
+            ]
+
+        return await self._database.run(work)
+
+    async def unfinished(self) -> list[Job]:
+        """Every job without an outcome, in the order of acceptance."""
+
+        def work(db: Transaction) -> list[Job]:
+            rows = db.execute(
+                f"SELECT {_JOB_COLUMNS} FROM jobs WHERE finished_at IS NULL ORDER BY seq"  # noqa: S608 - a constant
+            )
+            return [_read_job(row) for row in rows]
+
+        return await self._database.run(work)
+
+    async def plan(self, key: Key) -> Plan:
+        """What is needed to run a job that has not ended. Raises UnknownJob."""
+
+        def work(db: Transaction) -> bytes | None:
+            row = db.execute(
+                "SELECT plan FROM jobs WHERE client = ? AND job_id = ?", key
+            ).fetchone()
+            return None if row is None else row[0]
+
+        plan = await self._database.run(work)
+        if plan is None:
+            raise UnknownJob(f"no unfinished job {key.job_id!r}", job_id=key.job_id)
+        return _decode_plan(plan)
+
+    async def get(self, key: Key) -> Record:
+        """A client's job. Raises UnknownJob."""
+        record = await self._database.run(lambda db: _record(db, key))
+        if record is None:
+            raise UnknownJob(f"no job {key.job_id!r}", job_id=key.job_id)
+        return record
+
+    async def page(
+        self,
+        client: str,
+        *,
+        after: int,
+        limit: int,
+        states: Iterable[State] | None = None,
+        workflow: str | None = None,
+    ) -> list[Record]:
+        """A client's jobs whose latest number is above `after`, in that order."""
+        where, values = "client = ? AND n > ?", [client, after]
+        filters: list[Any] = []
+        if states is not None:
+            filters = list(states)
+            where += f" AND state IN ({', '.join('?' * len(filters))})"
+        if workflow is not None:
+            filters.append(workflow)
+            where += " AND workflow = ?"
+
+        def work(db: Transaction) -> list[Record]:
+            rows = db.execute(
+                f"SELECT {_RECORD_COLUMNS} FROM jobs WHERE {where} ORDER BY n LIMIT ?",  # noqa: S608 - built of constants
+                (*values, *filters, limit),
+            )
+            return [_read_record(row) for row in rows]
+
+        return await self._database.run(work)
+
+    async def ack(self, client: str, up_to: int) -> int:
+        """Note that a client has every result up to a number; how many were new."""
+
+        def work(db: Transaction) -> int:
+            return db.execute(
+                "UPDATE jobs SET acked = 1 "
+                "WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL",
+                (client, up_to),
+            ).rowcount
+
+        return await self._database.run(work)
+
+    async def output(self, key: Key, index: int) -> Stored | None:
+        """Where the bytes of a job's output are, if they are kept."""
+
+        def work(db: Transaction) -> Stored | None:
+            row = db.execute(
+                "SELECT o.content_type, o.sha256, b.size, b.data FROM outputs o "
+                "JOIN blobs b ON b.sha256 = o.sha256 "
+                "WHERE o.client = ? AND o.job_id = ? AND o.idx = ?",
+                (*key, index),
+            ).fetchone()
+            return None if row is None else Stored(*row)
+
+        return await self._database.run(work)
+
+    async def blob(self, sha256: str) -> bytes | None:
+        """A small blob's bytes; None where they are a file."""
+
+        def work(db: Transaction) -> bytes | None:
+            row = db.execute("SELECT data FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()
+            return None if row is None else row[0]
+
+        return await self._database.run(work)
+
+    async def sweep(self, *, now: float, results_before: float, forget_before: float) -> list[str]:
+        """Let go of what is kept no longer; return the hashes of files that nobody needs.
+
+        Outputs go at their own time, results that ended before `results_before` then, and ids
+        that ended before `forget_before` are forgotten.
+        """
+
+        def work(db: Transaction) -> list[str]:
+            db.execute("DELETE FROM outputs WHERE keep_until < ?", (now,))
+            db.execute(
+                "UPDATE jobs SET result = NULL WHERE result IS NOT NULL AND finished_at < ?",
+                (results_before,),
+            )
+            db.execute("DELETE FROM jobs WHERE finished_at < ?", (forget_before,))
+            unused = (
+                "NOT EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256) "
+                "AND NOT EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256)"
+            )
+            rows = db.execute(
+                f"DELETE FROM blobs WHERE {unused} RETURNING sha256, data IS NULL"  # noqa: S608 - a constant
+            ).fetchall()
+            return [sha256 for sha256, is_file in rows if is_file]
+
+        return await self._database.run(work)
+
+    async def files(self) -> set[str]:
+        """The hashes of all blobs that are files."""
+
+        def work(db: Transaction) -> set[str]:
+            return {row[0] for row in db.execute("SELECT sha256 FROM blobs WHERE data IS NULL")}
+
+        return await self._database.run(work)
+
+
+class _Numbers(Struct):
+    """One client's numbers: the next to draw, and up to which the disk knows of."""
+
+    next: int = 1
+    reserved: int = 0
+
+    def check(self, reserving: asyncio.Future[None]) -> None:
+        """Reserve again with the next number if the disk could not take it."""
+        if reserving.cancelled() or reserving.exception() is not None:
+            self.reserved = 0
+
+
+def _all_reserved(db: Transaction) -> list[tuple[str, int]]:
+    return list(db.execute("SELECT client, reserved FROM clients"))
+
+
+def _reserve(db: Transaction, client: str, reserved: int) -> None:
+    db.execute(
+        "INSERT INTO clients VALUES (?, ?) "
+        "ON CONFLICT (client) DO UPDATE SET reserved = excluded.reserved",
+        (client, reserved),
+    )
+
+
+def _keep_blob(db: Transaction, sha256: str, size: int, data: bytes | None) -> None:
+    db.execute(
+        "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING", (sha256, size, data)
+    )
+
+
+def _record(db: Transaction, key: Key) -> Record | None:
+    row = db.execute(
+        f"SELECT {_RECORD_COLUMNS} FROM jobs WHERE client = ? AND job_id = ?",  # noqa: S608 - a constant
+        key,
+    ).fetchone()
+    return None if row is None else _read_record(row)
+
+
+def _by_delivery(db: Transaction, delivery: str | None) -> Record | None:
+    if delivery is None:
+        return None
+    # A packet id is used again once its message was acked. What is not acked yet lies within the
+    # receive window, so only the newest rows can be meant.
+    row = db.execute(
+        f"SELECT {_RECORD_COLUMNS} FROM jobs WHERE delivery = ? "  # noqa: S608 - a constant
+        "AND seq > (SELECT MAX(seq) FROM jobs) - ? ORDER BY seq DESC LIMIT 1",
+        (delivery, RECEIVE_WINDOW),
+    ).fetchone()
+    return None if row is None else _read_record(row)
+
+
+def _read_job(row: Sequence[Any]) -> Job:
+    client, job_id, *rest, envelope = row
+    return Job(
+        **dict(zip(_JOB_FIELDS, rest, strict=True)),
+        key=Key(client, job_id),
+        envelope=_decode_envelope(envelope),
+    )
+
+
+_JOB_FIELDS = _JOB_COLUMNS.split(", ")[2:-1]
+_JOB_WIDTH = len(_JOB_COLUMNS.split(", "))
+
+
+def _read_record(row: Sequence[Any]) -> Record:
+    fingerprint, n, finished_at, acked, result = row[_JOB_WIDTH:]
+    return Record(
+        _read_job(row[:_JOB_WIDTH]),
+        fingerprint,
+        n,
+        finished_at,
+        acked=bool(acked),
+        result=result,
+    )
+
+
+def _job(draft: Draft, seq: int, now: float) -> Job:
+    return Job(
+        key=draft.key,
+        seq=seq,
+        workflow=draft.workflow,
+        workflow_version=draft.workflow_version,
+        state="queued",
+        priority=draft.priority,
+        attempt=0,
+        prompt_id=draft.prompt_id,
+        instance=None,
+        accepted_at=now,
+        start_before=draft.start_before,
+        timeout_s=draft.timeout_s,
+        keep_s=draft.keep_s,
+        envelope=draft.envelope,
+    )

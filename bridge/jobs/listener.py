@@ -1,0 +1,28 @@
+"""Who is told what happens to jobs: a door, or several behind one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bridge.contract.messages import JobStatus, OutputInfo, Progress
+from bridge.jobs.job import Envelope, Job
+from bridge.jobs.queue import Key
+
+
+class Listener(Protocol):
+    """All calls return at once; what they say is sent in the order of the calls."""
+
+    def status(self, job: Job, status: JobStatus) -> None:
+        """A job changed its state."""
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        """A running job got on; may be dropped."""
+
+    def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
+        """A picture of the work so far; may be dropped."""
+
+    def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
+        """An output is there. Returns the topic that it is published on, None if it is not."""
+
+    def result(self, key: Key, envelope: Envelope, result: bytes) -> None:
+        """A job has ended; these are the bytes to publish."""

@@ -1,0 +1,67 @@
+"""One figure for how far a job is, out of what ComfyUI says about its nodes.
+
+Pure. A node's weight is a guess from the graph: a node that takes `steps` samples, and sampling is
+most of the work. The figure never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+SAMPLER_WEIGHT = 20.0
+
+
+class Standing(Struct, frozen=True):
+    """How far: percent, and the node that runs, with its step of how many."""
+
+    percent: float
+    node: str | None = None
+    step: int | None = None
+    steps: int | None = None
+
+
+class Meter:
+    """Follows one run of one prompt."""
+
+    def __init__(self, prompt: Mapping[str, Mapping[str, Any]]) -> None:
+        self._weights = {
+            node: SAMPLER_WEIGHT if "steps" in spec.get("inputs", ()) else 1.0
+            for node, spec in prompt.items()
+        }
+        self._total = sum(self._weights.values()) or 1.0
+        self._done: set[str] = set()
+        self._node: str | None = None
+        self._step: tuple[int, int] | None = None
+        self._percent = 0.0
+
+    def cached(self, nodes: Iterable[str]) -> Standing:
+        """These nodes need not run."""
+        self._done.update(nodes)
+        return self._standing()
+
+    def node(self, node: str) -> Standing:
+        """A node of the graph begins; the one before it is done."""
+        if node != self._node:
+            if self._node is not None:
+                self._done.add(self._node)
+            self._node, self._step = node, None
+        return self._standing()
+
+    def step(self, node: str, value: float, maximum: float) -> Standing:
+        """A node tells of its own progress."""
+        self.node(node)
+        if maximum > 0:
+            self._step = (int(min(value, maximum)), int(maximum))
+        return self._standing()
+
+    def _standing(self) -> Standing:
+        done = sum(self._weights.get(node, 0.0) for node in self._done)
+        step, steps = self._step or (None, None)
+        if self._node is not None and self._node not in self._done and step and steps:
+            done += self._weights.get(self._node, 0.0) * step / steps
+        # The last node's end is the job's end, which the result tells.
+        self._percent = max(self._percent, min(99.0, round(100 * done / self._total, 1)))
+        return Standing(self._percent, self._node, step, steps)

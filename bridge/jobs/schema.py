@@ -1,0 +1,65 @@
+"""The journal's tables. Append a version; never change one that was released.
+
+Times are seconds since the epoch. `seq` is the order of acceptance. A job's row outlives its
+result (which is set to NULL when it expires), so that its id is remembered.
+"""
+
+from __future__ import annotations
+
+VERSION_1 = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    # The numbers up to `reserved` may have been used: a restart begins above.
+    "CREATE TABLE clients (client TEXT PRIMARY KEY, reserved INTEGER NOT NULL)",
+    """CREATE TABLE jobs (
+        seq INTEGER PRIMARY KEY,
+        client TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        workflow TEXT NOT NULL,
+        workflow_version TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,
+        delivery TEXT,
+        state TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        prompt_id TEXT NOT NULL,
+        instance TEXT,
+        accepted_at REAL NOT NULL,
+        start_before REAL,
+        timeout_s REAL,
+        keep_s REAL,
+        envelope BLOB NOT NULL,
+        plan BLOB,
+        n INTEGER NOT NULL,
+        finished_at REAL,
+        result BLOB,
+        acked INTEGER NOT NULL DEFAULT 0,
+        published INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (client, job_id)
+    )""",
+    "CREATE INDEX jobs_by_number ON jobs (client, n)",
+    "CREATE INDEX jobs_by_delivery ON jobs (delivery) WHERE delivery IS NOT NULL",
+    "CREATE INDEX jobs_unfinished ON jobs (seq) WHERE finished_at IS NULL",
+    "CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL",
+    # `data` is NULL where the bytes are a file of that name.
+    "CREATE TABLE blobs (sha256 TEXT PRIMARY KEY, size INTEGER NOT NULL, data BLOB)",
+    """CREATE TABLE outputs (
+        client TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        idx INTEGER NOT NULL,
+        content_type TEXT NOT NULL,
+        sha256 TEXT NOT NULL REFERENCES blobs (sha256),
+        keep_until REAL NOT NULL,
+        PRIMARY KEY (client, job_id, idx)
+    )""",
+    "CREATE INDEX outputs_by_end ON outputs (keep_until)",
+    "CREATE INDEX outputs_by_blob ON outputs (sha256)",
+    """CREATE TABLE media (
+        client TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        sha256 TEXT NOT NULL REFERENCES blobs (sha256),
+        PRIMARY KEY (client, job_id, sha256)
+    )""",
+    "CREATE INDEX media_by_blob ON media (sha256)",
+)
+
+SCHEMA = (VERSION_1,)

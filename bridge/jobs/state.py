@@ -1,0 +1,71 @@
+"""The states of a job, as a table.
+
+    waiting ──release──> queued ──start──> running ──succeed──> succeeded
+       │                   ^  │               │ ├────fail─────> failed
+       │                   └──│───requeue─────┘ └───cancel────> cancelled
+       └── cancel, expire, fail from waiting and queued as well; expired only before the start
+
+What is not in the table is illegal: it raises and changes nothing. The four states on the right
+are outcomes: nothing leads out of them, so that a job gets exactly one.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from bridge.contract.messages import State
+
+
+class Happening(StrEnum):
+    """What can happen to a job."""
+
+    RELEASE = "release"
+    START = "start"
+    REQUEUE = "requeue"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+
+
+class IllegalTransition(RuntimeError):
+    """Something happened to a job that cannot happen in its state: a defect of ours."""
+
+    def __init__(self, state: State, happening: Happening) -> None:
+        super().__init__(f"a job that is {state} cannot {happening}")
+        self.state = state
+        self.happening = happening
+
+
+OUTCOMES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "expired"})
+
+_TABLE: dict[tuple[State, Happening], State] = {
+    ("waiting", Happening.RELEASE): "queued",
+    ("waiting", Happening.FAIL): "failed",
+    ("waiting", Happening.CANCEL): "cancelled",
+    ("waiting", Happening.EXPIRE): "expired",
+    ("queued", Happening.START): "running",
+    ("queued", Happening.FAIL): "failed",
+    ("queued", Happening.CANCEL): "cancelled",
+    ("queued", Happening.EXPIRE): "expired",
+    ("running", Happening.REQUEUE): "queued",
+    ("running", Happening.SUCCEED): "succeeded",
+    ("running", Happening.FAIL): "failed",
+    ("running", Happening.CANCEL): "cancelled",
+}
+
+
+def after(state: State, happening: Happening) -> State:
+    """Return the state that follows.
+
+    Raises IllegalTransition for what the table does not have.
+    """
+    try:
+        return _TABLE[state, happening]
+    except KeyError:
+        raise IllegalTransition(state, happening) from None
+
+
+def is_outcome(state: State) -> bool:
+    """Whether a job in this state has ended."""
+    return state in OUTCOMES

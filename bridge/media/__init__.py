@@ -1,0 +1,1 @@
+"""Bytes in and out: what they are, and where they are kept."""

@@ -1,0 +1,66 @@
+"""Bytes too large for the journal, one file each, named by their SHA-256."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Up to this many bytes a blob lies in the journal itself: one commit instead of a file's.
+INLINE_LIMIT = 64 * 1024
+
+
+class Files:
+    """A folder of blobs. The calls block: use them in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self) -> None:
+        """Make the folder, and clear what a crash left half written."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for half in self._folder.glob("*.part-*"):
+            half.unlink(missing_ok=True)
+
+    def put(self, sha256: str, data: bytes | memoryview) -> None:
+        """Write a blob, durable when this returns. One that is there already stays."""
+        path = self._path(sha256)
+        if path.exists():
+            return
+        part = path.with_name(f"{sha256}.part-{os.getpid()}-{id(data):x}")
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        self._sync_folder()
+
+    def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
+        """Return `count` bytes from `offset` on (all, if negative). Raises FileNotFoundError."""
+        with self._path(sha256).open("rb") as file:
+            file.seek(offset)
+            return file.read(count)
+
+    def remove(self, sha256: str) -> None:
+        """Delete a blob; it may be gone already."""
+        self._path(sha256).unlink(missing_ok=True)
+
+    def names(self) -> set[str]:
+        """The hashes of all blobs here."""
+        return {path.name for path in self._folder.iterdir() if "." not in path.name}
+
+    def _path(self, sha256: str) -> Path:
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise ValueError(f"no SHA-256: {sha256!r}")
+        return self._folder / sha256
+
+    def _sync_folder(self) -> None:
+        if os.name != "posix":  # Windows cannot open a folder
+            return
+        handle = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

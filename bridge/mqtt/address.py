@@ -1,0 +1,134 @@
+"""Where a broker is, and who we are to it."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import unquote_to_bytes, urlsplit
+
+import msgspec
+
+from bridge.mqtt.errors import BadAddress
+
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+_HIGHEST_PORT: Final = 65535
+_SHAPE: Final = "mqtt://user:password@host:port, or mqtts:// for TLS"
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """A broker's address with the credentials for it.
+
+    The password is in none of the texts that this class makes: `repr`, `str`, errors.
+    """
+
+    host: str
+    port: int = 1883
+    username: str | None = None
+    password: str | None = None
+    tls: bool = False
+    ca: Path | None = None
+    """Certificates to trust, PEM; None: the system's."""
+    cert: Path | None = None
+    """Our own certificate, PEM, for a broker that asks for one."""
+    key: Path | None = None
+    """The key of `cert`; None: it is in the same file."""
+
+    @classmethod
+    def parse(
+        cls,
+        url: str,
+        *,
+        ca: Path | None = None,
+        cert: Path | None = None,
+        key: Path | None = None,
+    ) -> Self:
+        """Read `mqtt://user:password@host:port` or `mqtts://...`, user and password %-encoded.
+
+        Raises BadAddress naming what is wrong, without repeating what may be part of a password.
+        """
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise BadAddress(f"the host is not valid; write {_SHAPE}") from None
+        if parts.scheme not in _PORTS:
+            raise BadAddress(f"the scheme must be mqtt or mqtts; write {_SHAPE}")
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise BadAddress(
+                "nothing may follow the port; "
+                "in a user name or password write / as %2F, ? as %3F and # as %23"
+            )
+        if not parts.hostname:
+            raise BadAddress(f"the host is missing; write {_SHAPE}")
+        tls = parts.scheme == "mqtts"
+        if not tls and (ca or cert or key):
+            raise BadAddress("certificates need TLS: write mqtts:// in place of mqtt://")
+        if key and not cert:
+            raise BadAddress("a key file needs the certificate file that it belongs to")
+        username = _decoded(parts.username, "user name") or None
+        password = _decoded(parts.password, "password")
+        if password is not None and username is None:
+            raise BadAddress("a password needs a user name before it")
+        return cls(
+            host=parts.hostname,
+            port=_port(parts.netloc, _PORTS[parts.scheme]),
+            username=username,
+            password=password,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+        )
+
+    def __str__(self) -> str:
+        secret = ":***" if self.password is not None else ""
+        user = f"{self.username}{secret}@" if self.username is not None else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{user}{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r})"
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return what verifies the broker, or None without TLS. Reads files: call it in a thread.
+
+        Raises BadAddress when a certificate or key cannot be read.
+        """
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise BadAddress(f"the CA file {self.ca} cannot be used: {error}") from error
+        if self.cert is not None:
+            try:
+                context.load_cert_chain(self.cert, self.key)
+            except OSError as error:
+                names = " and ".join(str(name) for name in (self.cert, self.key) if name)
+                raise BadAddress(f"the certificate {names} cannot be used: {error}") from error
+        return context
+
+
+def _port(netloc: str, default: int) -> int:
+    # urlsplit's own errors quote the port: part of the password, where that has a bare slash.
+    _, colon, digits = netloc.rpartition("@")[2].rpartition("]")[2].rpartition(":")
+    if not colon or not digits:
+        return default
+    if not (digits.isascii() and digits.isdecimal() and 0 < int(digits[:6]) <= _HIGHEST_PORT):
+        raise BadAddress(
+            f"the port must be a number from 1 to {_HIGHEST_PORT}; "
+            "in a user name or password write : as %3A and @ as %40"
+        )
+    return int(digits)
+
+
+def _decoded(text: str | None, field: str) -> str | None:
+    if text is None:
+        return None
+    try:
+        decoded = unquote_to_bytes(text).decode()
+    except UnicodeError:
+        raise BadAddress(f"the {field} must be UTF-8, percent-encoded") from None
+    if "\0" in decoded:
+        raise BadAddress(f"the {field} must not contain a NUL character")
+    return decoded

@@ -1,0 +1,365 @@
+"""A connection to a broker, as the rest of this project sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from bridge.mqtt.errors import (
+    UNSPECIFIED,
+    ConnectionLost,
+    ConnectionRefused,
+    InvalidMessage,
+    PacketTooLarge,
+    SubscribeRefused,
+    Unreachable,
+)
+from bridge.mqtt.link import Connack, Events, Link, Will
+from bridge.mqtt.outbox import Outbox, PubAck
+from bridge.mqtt.packets import NO_PROPERTIES, Incoming, Puback, Publish, PublishProperties
+from bridge.mqtt.sockets import open_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from bridge.mqtt.address import Address
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic filter with MQTT 5's options (3.8.3.1)."""
+
+    filter: str
+    qos: int = 1
+    no_local: bool = False
+    retain_as_published: bool = False
+    retain_handling: int = 0
+    """Retained messages: 0 send them now, 1 only if the subscription is new, 2 never."""
+
+
+class Messages:
+    """What arrives on a connection, in order; take it with `async for`.
+
+    Ends when we disconnect; raises ConnectionLost when the connection is lost, after all that came
+    before that. Nothing is discarded: whoever does not keep up watches `backlog`.
+    """
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[tuple[Incoming, int] | None] = asyncio.Queue()
+        self._failure: ConnectionLost | None = None
+        self.backlog = 0
+        """Bytes that have arrived and were not taken yet."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Incoming:
+        item = await self._queue.get()
+        if item is None:
+            self._queue.put_nowait(None)  # for whoever asks next
+            if self._failure is None:
+                raise StopAsyncIteration
+            raise ConnectionLost(self._failure.reason, self._failure.code)
+        message, size = item
+        self.backlog -= size
+        return message
+
+    def put(self, message: Incoming, size: int) -> None:
+        """Append a message that took `size` bytes."""
+        self.backlog += size
+        self._queue.put_nowait((message, size))
+
+    def end(self, failure: ConnectionLost | None) -> None:
+        """Append the end; None: nothing was lost."""
+        self._failure = failure
+        self._queue.put_nowait(None)
+
+
+class Connection:
+    """One MQTT 5 connection, from `async with` to its end; for the next one make a new object.
+
+    Messages leave in the order of the calls to `publish`, whatever their QoS. Leaving the block
+    by an exception lets the broker publish the will; leaving it otherwise does not.
+
+    `async with` raises Unreachable, ConnectionRefused, BadAddress, InvalidMessage (the will).
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        client_id: str = "",
+        clean_start: bool = True,
+        session_expiry: int = 0,
+        will: Will | None = None,
+        manual_ack: bool = True,
+        keepalive: int = 60,
+        packet_limit: int | None = None,
+        receive_maximum: int | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        """Describe the connection.
+
+        `session_expiry` and `keepalive` are seconds; `packet_limit` bounds what we send, in bytes,
+        below what the broker announces; `receive_maximum` bounds how many messages the broker may
+        have unacknowledged at us; `timeout_s` bounds connecting, subscribing and disconnecting.
+        An empty `client_id` lets the broker choose one. Without `manual_ack` a message is
+        acknowledged as it arrives.
+        """
+        self.address = address
+        self.client_id = client_id
+        """Ours, or the broker's choice once connected."""
+        self.messages = Messages()
+        """What arrives."""
+        self._clean_start = clean_start
+        self._session_expiry = session_expiry
+        self._will = will
+        self._manual_ack = manual_ack
+        self._keepalive = keepalive
+        self._own_limit = packet_limit
+        self._receive_maximum = receive_maximum
+        self._timeout_s = timeout_s
+
+        self._entered = False
+        self._link: Link | None = None
+        self._outbox: Outbox | None = None
+        self._connack: Connack | None = None
+        self._refusal: ConnectionRefused | None = None
+        self._greeted = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._end: ConnectionLost | None = None
+        # Messages not yet acknowledged, by packet id: only these may be, and only here.
+        self._owed: dict[int, Incoming] = {}
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a Connection is good for one connection: make a new one")
+        self._entered = True
+        sock = await open_socket(self.address, self._timeout_s)
+        try:
+            self._link = Link(
+                self._events(),
+                sock,
+                self.address,
+                client_id=self.client_id,
+                clean_start=self._clean_start,
+                session_expiry=self._session_expiry,
+                receive_maximum=self._receive_maximum,
+                keepalive=self._keepalive,
+                will=self._will,
+            )
+            self._link.start()
+            await self._handshake()
+        except BaseException:
+            self.abort()
+            sock.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.disconnect(with_will=kind is not None)
+
+    @property
+    def connack(self) -> Connack:
+        """What the broker said when it accepted us."""
+        if self._connack is None:
+            raise RuntimeError("not connected yet")
+        return self._connack
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is there, as far as is known."""
+        return self._connack is not None and self._end is None
+
+    @property
+    def packet_limit(self) -> int | None:
+        """The largest packet that may be published, in bytes; None: no limit is known."""
+        limits = (self.connack.maximum_packet_size, self._own_limit)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes = b"",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: PublishProperties | None = None,
+    ) -> asyncio.Future[PubAck]:
+        """Send a message after all earlier ones; does not wait. The payload must not change.
+
+        The future is done when the broker has the message (QoS 1) or its last byte has gone out
+        (QoS 0); it fails with PublishRefused or ConnectionLost. Raises at once, before anything is
+        sent: InvalidMessage, PacketTooLarge, ConnectionLost.
+        """
+        _, outbox = self._live()
+        # A broker ends the connection of a client that uses what it does not offer (3.2.2.3).
+        if qos > self.connack.maximum_qos:
+            raise InvalidMessage(f"this broker takes QoS {self.connack.maximum_qos} at most")
+        if retain and not self.connack.retain_available:
+            raise InvalidMessage("this broker retains nothing")
+        publish = Publish.of(
+            topic, payload, qos=qos, retain=retain, properties=properties or NO_PROPERTIES
+        )
+        limit = self.packet_limit
+        if limit is not None and publish.size > limit:
+            raise PacketTooLarge(publish.size, limit)
+        return outbox.add(publish)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes published that have not left for the network yet."""
+        return self._outbox.buffered if self._outbox is not None else 0
+
+    async def drained(self, below: int = 0) -> None:
+        """Wait until at most `below` bytes are buffered. Raises ConnectionLost."""
+        _, outbox = self._live()
+        await outbox.drained(below)
+
+    async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[int]:
+        """Subscribe and return the granted reason codes, which are the QoS.
+
+        Raises SubscribeRefused for the first filter that the broker did not take (the others may
+        stand), InvalidMessage for one that is malformed, ConnectionLost.
+        """
+        link, _ = self._live()
+        wanted = [(each.filter, _options(each)) for each in subscriptions]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                codes = await link.subscribed(wanted)
+        except ValueError as error:
+            raise InvalidMessage(f"a topic filter is malformed: {error}") from error
+        except TimeoutError as error:
+            link.cut(ConnectionLost(f"no answer to a subscription within {self._timeout_s:g} s"))
+            raise self._gone() from error
+        for subscription, code in zip(subscriptions, codes, strict=True):
+            if code >= UNSPECIFIED:
+                raise SubscribeRefused(subscription.filter, code)
+        return codes
+
+    def ack(self, message: Incoming) -> bool:
+        """Acknowledge a message; MQTT wants that in the order of arrival.
+
+        Returns False, and sends nothing, for a message that is acknowledged already or came on
+        another connection: the broker delivers it again, and its packet id may by now be
+        another's. At QoS 0 there is nothing to do.
+        """
+        if message.qos == 0:
+            return True
+        if self._link is None or self._owed.get(message.mid) is not message:
+            return False
+        del self._owed[message.mid]
+        self._link.acknowledge(message.mid)
+        return True
+
+    async def disconnect(self, *, with_will: bool = False) -> None:
+        """Say goodbye after what is already on its way out, and close.
+
+        With `with_will` the broker publishes the will as if the connection had been lost. Messages
+        still waiting for their turn or for an acknowledgement fail with ConnectionLost.
+        """
+        if self._link is None or self._end is not None:
+            return
+        if self._outbox is not None:
+            self._outbox.close()
+        try:
+            self._link.stop(with_will=with_will and self._will is not None)
+            async with asyncio.timeout(self._timeout_s):
+                await self._ended.wait()
+        except TimeoutError:
+            self.abort()
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Close at once, without a word: the broker publishes the will."""
+        if self._link is not None:
+            self._link.cut(ConnectionLost("it was cut off here"))
+
+    async def _handshake(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._greeted.wait()
+        except TimeoutError as error:
+            raise Unreachable(f"{self.address} accepts connections but says nothing") from error
+        if self._refusal is not None:
+            raise self._refusal
+        if self._connack is None and self._end is not None:
+            raise Unreachable(f"{self.address}: {self._end.reason}")
+
+    def _live(self) -> tuple[Link, Outbox]:
+        if self._link is None or self._outbox is None:
+            raise RuntimeError("not connected yet")
+        if self._end is not None or self._outbox.closed:
+            raise self._gone()
+        return self._link, self._outbox
+
+    def _gone(self) -> ConnectionLost:
+        end = self._end or ConnectionLost("it is being closed here")
+        return ConnectionLost(end.reason, end.code)
+
+    def _events(self) -> Events:
+        return Events(
+            accepted=self._on_accepted,
+            refused=self._on_refused,
+            received=self._on_received,
+            acknowledged=self._on_acknowledged,
+            wrote=self._on_wrote,
+            ended=self._on_ended,
+        )
+
+    def _on_accepted(self, connack: Connack) -> None:
+        self._connack = connack
+        self.client_id = connack.assigned_client_id or self.client_id
+        if self._link is not None:
+            self._outbox = Outbox(self._link, connack.receive_maximum)
+        self._greeted.set()
+
+    def _on_refused(self, error: ConnectionRefused) -> None:
+        self._refusal = error
+        self._greeted.set()
+
+    def _on_received(self, message: Incoming, size: int) -> None:
+        if message.qos:
+            self._owed[message.mid] = message
+            if not self._manual_ack:
+                self.ack(message)
+        self.messages.put(message, size)
+
+    def _on_acknowledged(self, puback: Puback) -> None:
+        if self._outbox is not None:
+            self._outbox.acknowledged(puback)
+
+    def _on_wrote(self) -> None:
+        if self._outbox is not None:
+            self._outbox.wrote()
+
+    def _on_ended(self, error: ConnectionLost | None) -> None:
+        self._end = error or ConnectionLost("it was closed here")
+        self._owed.clear()
+        if self._outbox is not None:
+            self._outbox.fail(self._end.reason, self._end.code)
+        self.messages.end(error)
+        self._greeted.set()
+        self._ended.set()
+
+
+def _options(subscription: Subscription) -> SubscribeOptions:
+    if subscription.qos not in (0, 1):
+        # With manual acknowledgement, messages at QoS 2 get stuck for ever in paho.
+        raise InvalidMessage(f"the QoS must be 0 or 1, not {subscription.qos}")
+    return SubscribeOptions(
+        qos=subscription.qos,
+        noLocal=subscription.no_local,
+        retainAsPublished=subscription.retain_as_published,
+        retainHandling=subscription.retain_handling,
+    )

@@ -1,0 +1,144 @@
+"""What can go wrong between us and a broker.
+
+    MqttError
+    ├── BadAddress           the address, or a file it names, cannot be used (also a ValueError)
+    ├── InvalidMessage       a topic or property that must not go out (also a ValueError)
+    ├── PacketTooLarge       more bytes than the broker takes; has `size` and `limit`
+    ├── Unreachable          no connection: name, network, TLS or a broker that stays silent
+    ├── ConnectionRefused    the broker said no; has `code`, `reason`, `bad_credentials`
+    ├── ConnectionLost       the connection ended; has `code` where the broker gave one
+    ├── PublishRefused       the broker did not take a message; has `topic`, `code`, `reason`
+    └── SubscribeRefused     the broker did not take a filter; has `filter`, `code`, `reason`
+
+Codes are MQTT 5 reason codes (section 2.4).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+UNSPECIFIED: Final = 0x80
+BAD_USER_NAME_OR_PASSWORD: Final = 0x86
+NOT_AUTHORISED: Final = 0x87
+SESSION_TAKEN_OVER: Final = 0x8E
+
+_REASONS: Final = {
+    0x00: "success",
+    0x01: "granted QoS 1",
+    0x02: "granted QoS 2",
+    0x04: "disconnect with will message",
+    0x10: "no matching subscribers",
+    0x80: "unspecified error",
+    0x81: "malformed packet",
+    0x82: "protocol error",
+    0x83: "implementation specific error",
+    0x84: "unsupported protocol version",
+    0x85: "client identifier not valid",
+    0x86: "bad user name or password",
+    0x87: "not authorised",
+    0x88: "server unavailable",
+    0x89: "server busy",
+    0x8A: "banned",
+    0x8B: "server shutting down",
+    0x8C: "bad authentication method",
+    0x8D: "keep alive timeout",
+    0x8E: "session taken over",
+    0x8F: "topic filter invalid",
+    0x90: "topic name invalid",
+    0x91: "packet identifier in use",
+    0x93: "receive maximum exceeded",
+    0x94: "topic alias invalid",
+    0x95: "packet too large",
+    0x96: "message rate too high",
+    0x97: "quota exceeded",
+    0x98: "administrative action",
+    0x99: "payload format invalid",
+    0x9A: "retain not supported",
+    0x9B: "QoS not supported",
+    0x9C: "use another server",
+    0x9D: "server moved",
+    0x9E: "shared subscriptions not supported",
+    0x9F: "connection rate exceeded",
+    0xA0: "maximum connect time",
+    0xA1: "subscription identifiers not supported",
+    0xA2: "wildcard subscriptions not supported",
+}
+
+
+def reason_of(code: int) -> str:
+    """Return an MQTT 5 reason code in words."""
+    return _REASONS.get(code, f"reason code 0x{code:02X}")
+
+
+class MqttError(Exception):
+    """The root of this package's errors."""
+
+
+class BadAddress(MqttError, ValueError):
+    """A broker's address, or a file that goes with it, cannot be used. Never shows a password."""
+
+
+class InvalidMessage(MqttError, ValueError):
+    """A topic or property that the specification forbids, or for which brokers disconnect."""
+
+
+class PacketTooLarge(MqttError):
+    """A packet above the limit; nothing of it was sent. Sizes in bytes, of the whole packet."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the packet has {size} bytes, at most {limit} are allowed")
+        self.size = size
+        self.limit = limit
+
+
+class Unreachable(MqttError):
+    """There is no way to the broker at present: trying again may help."""
+
+
+class ConnectionRefused(MqttError):
+    """The broker was reached and refused the connection."""
+
+    def __init__(self, code: int, reason: str | None = None) -> None:
+        self.code = code
+        self.reason = reason or reason_of(code)
+        super().__init__(f"the broker refused the connection: {self.reason}")
+
+    @property
+    def bad_credentials(self) -> bool:
+        """Whether user name or password are at fault, so that trying again is pointless.
+
+        Brokers that don't tell a wrong password from a missing right answer NOT_AUTHORISED.
+        """
+        return self.code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORISED)
+
+
+class ConnectionLost(MqttError):
+    """The connection has ended, and with it everything that waited for an answer on it.
+
+    What was published and not acknowledged may or may not have reached the broker.
+    """
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(f"the connection to the broker ended: {reason}")
+        self.reason = reason
+        self.code = code
+
+
+class PublishRefused(MqttError):
+    """The broker answered a publish with a reason code of 0x80 or above."""
+
+    def __init__(self, topic: str, code: int, reason: str | None = None) -> None:
+        self.topic = topic
+        self.code = code
+        self.reason = reason or reason_of(code)
+        super().__init__(f"the broker refused a message on {topic!r}: {self.reason}")
+
+
+class SubscribeRefused(MqttError):
+    """The broker answered a subscription with a reason code of 0x80 or above."""
+
+    def __init__(self, filter_: str, code: int) -> None:
+        self.filter = filter_
+        self.code = code
+        self.reason = reason_of(code)
+        super().__init__(f"the broker refused to subscribe {filter_!r}: {self.reason}")

@@ -1,0 +1,175 @@
+"""What is to be sent on one connection: the order, the broker's window, and who waits for what."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from bridge.mqtt.errors import UNSPECIFIED, ConnectionLost, PublishRefused, reason_of
+from bridge.mqtt.packets import Puback, Publish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Bytes given to the wire ahead of the socket. What is beyond waits here, its payload uncopied.
+_AHEAD: Final = 256 * 1024
+_NO_SUBSCRIBERS: Final = 0x10
+
+
+class PubAck(msgspec.Struct, frozen=True):
+    """The broker has a message (QoS 1), or its last byte has gone out (QoS 0)."""
+
+    code: int = 0
+    reason: str = "success"
+
+    @property
+    def no_subscribers(self) -> bool:
+        """Whether the broker says that nobody subscribes to the topic. A `#` monitor hides it."""
+        return self.code == _NO_SUBSCRIBERS
+
+
+class Wire(Protocol):
+    """Where packets go; `queued` and `written` count bytes since the connection began."""
+
+    @property
+    def queued(self) -> int: ...  # noqa: D102 - the class says it
+
+    @property
+    def written(self) -> int: ...  # noqa: D102 - the class says it
+
+    def next_mid(self) -> int:
+        """Return the next packet id, which may still be in use."""
+
+    def send(self, publish: Publish, mid: int) -> None:
+        """Queue a message."""
+
+
+class _Sending(msgspec.Struct, eq=False):
+    """A message on its way out, and the future of who waits for it."""
+
+    publish: Publish
+    done: asyncio.Future[PubAck]
+
+
+class Outbox:
+    """Messages of one connection in the order of the calls, whatever their QoS.
+
+    paho would send a message at QoS 0 past those at QoS 1 that wait for the window, and knows no
+    window but its own.
+    """
+
+    def __init__(self, wire: Wire, receive_maximum: int) -> None:
+        """Send on `wire`, with at most `receive_maximum` messages unacknowledged (4.9)."""
+        self._wire = wire
+        self._window = receive_maximum
+        self._waiting: deque[_Sending] = deque()
+        self._waiting_size = 0
+        self._unacked: dict[int, _Sending] = {}
+        self._leaving: deque[tuple[int, _Sending]] = deque()
+        self._room: list[tuple[int, asyncio.Future[None]]] = []
+        self._closed = False
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that have not left for the network yet."""
+        return self._waiting_size + self._wire.queued - self._wire.written
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._closed
+
+    def add(self, publish: Publish) -> asyncio.Future[PubAck]:
+        """Send a message after all earlier ones."""
+        sending = _Sending(publish, asyncio.get_running_loop().create_future())
+        self._waiting.append(sending)
+        self._waiting_size += publish.size
+        self._send_next()
+        return sending.done
+
+    async def drained(self, below: int) -> None:
+        """Wait until at most `below` bytes are buffered."""
+        if self.buffered > below:
+            room = asyncio.get_running_loop().create_future()
+            self._room.append((below, room))
+            await room
+
+    def acknowledged(self, puback: Puback) -> None:
+        """Tell who published what became of it, and let the next one go."""
+        sending = self._unacked.pop(puback.mid, None)
+        if sending is None:
+            return
+        if not sending.done.done():
+            if puback.code >= UNSPECIFIED:
+                topic = sending.publish.topic
+                sending.done.set_exception(PublishRefused(topic, puback.code, puback.reason))
+            else:
+                reason = puback.reason or reason_of(puback.code)
+                sending.done.set_result(PubAck(puback.code, reason))
+        self._send_next()
+
+    def wrote(self) -> None:
+        """Take note that bytes have left: let the next ones go, and tell who waits for that."""
+        while self._leaving and self._leaving[0][0] <= self._wire.written:
+            _, sending = self._leaving.popleft()
+            if not sending.done.done():
+                sending.done.set_result(PubAck())
+        self._send_next()
+        still: list[tuple[int, asyncio.Future[None]]] = []
+        for below, room in self._room:
+            if self.buffered > below:
+                still.append((below, room))
+            elif not room.done():
+                room.set_result(None)
+        self._room = still
+
+    def close(self) -> None:
+        """Send nothing more of what waits here: a DISCONNECT goes next."""
+        self._closed = True
+
+    def fail(self, reason: str, code: int | None) -> None:
+        """Fail everything that waits with ConnectionLost."""
+        self._closed = True
+        for future in self._futures():
+            if not future.done():
+                future.set_exception(ConnectionLost(reason, code))
+                # Whoever sends without waiting learns it from the connection itself, and should
+                # not find one log entry for each message besides.
+                future.exception()
+        self._waiting.clear()
+        self._waiting_size = 0
+        self._unacked.clear()
+        self._leaving.clear()
+        self._room.clear()
+
+    def _futures(self) -> Iterator[asyncio.Future[PubAck] | asyncio.Future[None]]:
+        yield from (sending.done for sending in self._unacked.values())
+        yield from (sending.done for _, sending in self._leaving)
+        yield from (sending.done for sending in self._waiting)
+        yield from (room for _, room in self._room)
+
+    def _send_next(self) -> None:
+        """Give the wire what the socket and the broker have room for."""
+        while self._waiting and not self._closed:
+            qos = self._waiting[0].publish.qos
+            if self._wire.queued - self._wire.written >= _AHEAD:
+                return
+            if qos and len(self._unacked) >= self._window:
+                return
+            sending = self._waiting.popleft()
+            self._waiting_size -= sending.publish.size
+            mid = self._free_mid() if qos else 0
+            self._wire.send(sending.publish, mid)
+            if qos:
+                self._unacked[mid] = sending
+            else:
+                self._leaving.append((self._wire.queued, sending))
+
+    def _free_mid(self) -> int:
+        mid = self._wire.next_mid()
+        while mid in self._unacked:
+            mid = self._wire.next_mid()
+        return mid

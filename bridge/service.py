@@ -1,0 +1,308 @@
+"""The bridge as a whole: makes the parts, connects them, and runs their tasks in one group.
+
+A task that fails stops the bridge: a bridge that works by half would be worse than one that is
+started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from bridge import __version__
+from bridge.comfyui import install
+from bridge.comfyui.errors import ComfyUIError
+from bridge.comfyui.instance import Instance
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.comfyui.state import InstanceState
+from bridge.config import Config
+from bridge.contract.messages import (
+    CONTRACT_VERSION,
+    BridgeEvent,
+    BridgeHealth,
+    BridgeInfo,
+    ComfyUIState,
+    Limits,
+    or_unset,
+)
+from bridge.contract.topics import Topics
+from bridge.doors.desk import Desk
+from bridge.doors.intake import Intake, Rules
+from bridge.doors.mqtt.door import Door, Settings
+from bridge.doors.mqtt.outgoing import Outgoing
+from bridge.doors.mqtt.retained import Retained
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.dispatcher import Limits as JobLimits
+from bridge.jobs.journal import Journal
+from bridge.media.files import Files
+from bridge.mqtt import Address, Connection
+from bridge.workflows.library import Changes, Library
+from bridge.workflows.objectinfo import ObjectInfoError
+
+log = logging.getLogger(__name__)
+
+INSTANCE = "default"
+HEALTH_INTERVAL_S = 30.0
+SWEEP_INTERVAL_S = 60.0
+# Telling what it has costs ComfyUI up to seconds: not for every request that names a typo.
+REFRESH_INTERVAL_S = 5.0
+
+
+async def serve(config: Config) -> None:
+    """Run a bridge until SIGINT or SIGTERM.
+
+    Raises BadAddress, DatabaseError, InstallFailed or ConnectionRefused where it cannot start.
+    """
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    address = Address.parse(
+        config.mqtt_url,
+        ca_file=config.mqtt_ca,
+        cert_file=config.mqtt_cert,
+        key_file=config.mqtt_key,
+    )
+    comfyui = await _comfyui(config, stopping)
+    if comfyui is not None:
+        await Bridge(config, address, comfyui).run(stopping)
+
+
+async def _comfyui(
+    config: Config, stopping: asyncio.Event
+) -> AttachConfig | SuperviseConfig | None:
+    """Return which ComfyUI to use, installed first where it has to be; None if told to stop."""
+    if config.comfyui_url is not None:
+        return AttachConfig(config.comfyui_url, config.comfyui_secret)
+    if config.comfyui_path is not None:
+        python = config.comfyui_python or _interpreter(config.comfyui_path)
+        return SuperviseConfig(config.comfyui_path, python, config.comfyui_args)
+    installing = asyncio.create_task(install.ensure(log.info))
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait((installing, told), return_when=asyncio.FIRST_COMPLETED)
+    if stopping.is_set():
+        installing.cancel()
+        await asyncio.wait((installing,))
+        return None
+    told.cancel()
+    found = await installing
+    return SuperviseConfig(found.path, found.python, config.comfyui_args)
+
+
+def _interpreter(folder: Path) -> Path:
+    """Return the interpreter of a ComfyUI's own environment, where its folder has one."""
+    candidates = (
+        folder / ".venv" / "bin" / "python",
+        folder / "venv" / "bin" / "python",
+        folder.parent / ".venv" / "bin" / "python",
+    )
+    return next((path for path in candidates if path.exists()), Path("python3"))
+
+
+class Bridge:
+    """One bridge: `run` it once."""
+
+    def __init__(
+        self, config: Config, address: Address, comfyui: AttachConfig | SuperviseConfig
+    ) -> None:
+        folder = config.folder
+        self._config = config
+        self._topics = Topics(config.base_topic)
+        self._journal = Journal(folder / "journal.db")
+        self._files = Files(folder / "blobs")
+        self._library = Library(config.workflows, folder / "object_info.json")
+        self._instance = Instance(INSTANCE, comfyui, folder=folder / "comfyui" / INSTANCE)
+        self._outgoing = Outgoing(
+            self._topics,
+            delivered=self._journal.published,
+            keep_results_s=config.keep_results_s,
+            keep_outputs_s=config.keep_outputs_s,
+        )
+        self._retained = Retained(self._topics, self._outgoing)
+        self._dispatcher = Dispatcher(
+            self._journal,
+            self._files,
+            [self._instance],
+            self._outgoing,
+            JobLimits(config.max_attempts, config.timeout_s, config.keep_outputs_s),
+        )
+        self._intake = Intake(
+            library=self._library,
+            journal=self._journal,
+            files=self._files,
+            dispatcher=self._dispatcher,
+            listener=self._outgoing,
+            rules=Rules(config.max_inline_input, config.max_queue, config.max_queue_per_client),
+            refresh=self._refresh,
+        )
+        self._door = Door(
+            Settings(address, config.mqtt_client_id, config.remember_ids_s, config.max_packet),
+            topics=self._topics,
+            desk=Desk(self._intake, self._journal, self._files, self._dispatcher),
+            journal=self._journal,
+            outgoing=self._outgoing,
+            retained=self._retained,
+            connected=self._introduce,
+        )
+        self._refreshed_at = 0.0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Serve until `stopping` is set, then end in good order."""
+        await self._journal.open()
+        try:
+            await asyncio.to_thread(self._files.open)
+            self._tell(await self._library.open())
+            self._dispatcher.add_recovered(await self._journal.unfinished())
+            async with asyncio.TaskGroup() as tasks:
+                serving = [
+                    tasks.create_task(self._instance.run()),
+                    tasks.create_task(self._dispatcher.run()),
+                    tasks.create_task(self._follow_comfyui()),
+                    tasks.create_task(self._follow_folder()),
+                    tasks.create_task(self._tell_health()),
+                    tasks.create_task(self._sweep()),
+                ]
+                door = tasks.create_task(self._door.run())
+                await stopping.wait()
+                await self._stop(door)
+                for task in serving:
+                    task.cancel()
+        finally:
+            await self._journal.close()
+
+    async def _stop(self, door: asyncio.Task[None]) -> None:
+        """Take no more, give what runs its time, and say goodbye; the rest is in the journal."""
+        log.info("stopping")
+        self._door.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.stop_s):
+                await self._dispatcher.drain()
+        self._door.close()
+        await asyncio.wait((door,))
+
+    # ComfyUI and the workflows.
+
+    async def _follow_comfyui(self) -> None:
+        """Publish ComfyUI's state, and ask each new process what it has."""
+        known: str | None = None
+        while True:
+            state = self._instance.state
+            self._retained.comfyui(INSTANCE, _comfyui_state(state))
+            if state.usable and known != (state.epoch or "unnamed"):
+                if await self._learn():
+                    known = state.epoch or "unnamed"
+            elif not state.usable:
+                known = None
+            await self._instance.changed(state)
+
+    async def _learn(self) -> bool:
+        """Ask ComfyUI which nodes and choices it has; False if it did not say."""
+        self._refreshed_at = time.monotonic()
+        try:
+            changes = await self._library.learn(await self._instance.client.object_info())
+        except (ComfyUIError, ObjectInfoError) as error:
+            log.warning("ComfyUI did not tell what it has: %s", error)
+            return False
+        if changes is not None:
+            self._tell(changes)
+        return True
+
+    async def _refresh(self) -> bool:
+        """Ask again, for a request that needs what was not there; not too often."""
+        if time.monotonic() - self._refreshed_at < REFRESH_INTERVAL_S:
+            return False
+        return self._instance.state.usable and await self._learn()
+
+    async def _follow_folder(self) -> None:
+        async for changes in self._library.changes():
+            self._tell(changes)
+
+    def _tell(self, changes: Changes) -> None:
+        for workflow in changes.drawn:
+            self._retained.workflow(workflow.definition())
+        for name in changes.gone:
+            self._retained.remove_workflow(name)
+        for broken in changes.broken:
+            message = f"{broken.file}: {broken.reason}"
+            log.warning("workflow %s", message)
+            data = {"file": broken.file, "reason": broken.reason, "node": broken.node}
+            event = BridgeEvent(type="workflow_broken", message=message, data=data)
+            self._outgoing.publish(self._topics.event, event)
+
+    # The bridge itself.
+
+    def _introduce(self, connection: Connection) -> None:
+        """Say who we are, with the limits of the broker that we are connected to."""
+        config = self._config
+        limits = Limits(
+            max_packet=or_unset(connection.packet_limit),
+            max_inline_input=config.max_inline_input,
+            max_queue=config.max_queue,
+            max_queue_per_client=config.max_queue_per_client,
+            keep_results_s=config.keep_results_s,
+            keep_outputs_s=config.keep_outputs_s,
+            remember_ids_s=config.remember_ids_s,
+        )
+        self._retained.info(
+            BridgeInfo(
+                name=config.name,
+                version=__version__,
+                contract=CONTRACT_VERSION,
+                limits=limits,
+                features=[],
+                isolation="unknown",
+            )
+        )
+
+    async def _tell_health(self) -> None:
+        while True:
+            counters = self._dispatcher.counters
+            health = BridgeHealth(
+                at=round(time.time(), 3),
+                queued=self._dispatcher.queued,
+                running=self._dispatcher.running,
+                accepted=self._intake.accepted,
+                succeeded=counters.succeeded,
+                failed=counters.failed,
+                memory=or_unset(_memory()),
+            )
+            self._retained.health(health)
+            await asyncio.sleep(HEALTH_INTERVAL_S)
+
+    async def _sweep(self) -> None:
+        """Let go of what is kept no longer."""
+        config = self._config
+        while True:
+            now = time.time()
+            unused = await self._journal.sweep(
+                now=now,
+                results_before=now - config.keep_results_s,
+                forget_before=now - config.remember_ids_s,
+            )
+            for sha256 in unused:
+                await asyncio.to_thread(self._files.remove, sha256)
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+def _comfyui_state(state: InstanceState) -> ComfyUIState:
+    return ComfyUIState(
+        state=state.state,
+        since=round(state.since, 3),
+        restarts=state.restarts,
+        last_error=or_unset(state.last_error),
+        version=or_unset(state.version),
+    )
+
+
+def _memory() -> int | None:
+    """Return this process's resident bytes, where /proc tells."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return next((int(line.split()[1]) * 1024 for line in found), None)

@@ -1,0 +1,191 @@
+"""Live nodes and graphs: the file as the front end holds it once it is loaded.
+
+A graph is made once for each definition, also where several subgraph nodes show it. What belongs
+to a single subgraph node, the values that it shows on its outside, is kept on that node.
+
+These are the only things of a conversion that change while it runs; they never leave it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bridge.workflows.conversion.document import FileGraph, FileNode
+from bridge.workflows.conversion.errors import Code, ConversionError
+from bridge.workflows.objectinfo import InputSpec, NodeClass
+
+
+class _Missing(enum.Enum):
+    MISSING = enum.auto()
+
+
+# A value that is not there at all, which is not the same as null: it is not sent.
+MISSING: Final = _Missing.MISSING
+
+
+class Mode(enum.IntEnum):
+    """What a node takes part in. Other numbers count as active."""
+
+    ACTIVE = 0
+    MUTED = 2
+    BYPASSED = 4
+
+
+class Kind(enum.Enum):
+    """What a widget is, as far as it decides about its value."""
+
+    INTEGER = enum.auto()
+    FLOAT = enum.auto()
+    COMBO = enum.auto()
+    LINES = enum.auto()  # a text of several lines
+    OTHER = enum.auto()
+    DYNAMIC = enum.auto()  # a combo whose choice brings further inputs
+    CURVE = enum.auto()
+    SCENE = enum.auto()  # rendered by a browser
+
+
+@dataclass(slots=True, eq=False)
+class Widget:
+    """A value on a node. `saved`: it has a place in the file's values; `sent`: it is an input."""
+
+    name: str
+    kind: Kind
+    value: Any
+    spec: InputSpec | None = None
+    saved: bool = True
+    sent: bool = True
+    # `{a|b}` and comments are worked off when it is sent.
+    dynamic_prompt: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """An input slot. `widget` names the widget that a link to it replaces.
+
+    `shown` is the value that a subgraph node shows for it. `group` is the group of inputs that
+    share a type, and `type` then what the class allows.
+    """
+
+    name: str
+    type: str
+    link: int | None = None
+    widget: str | None = None
+    spec: InputSpec | None = None
+    shown: Widget | None = None
+    group: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Output:
+    """An output slot, and the links that leave it as the file lists them."""
+
+    type: str
+    links: list[int] = field(default_factory=list)
+    group: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """A link from an output slot to an input slot of the same graph, both by position."""
+
+    id: int
+    origin: str
+    origin_slot: int
+    target: str
+    target_slot: int
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A live node. `inner` is the graph that a subgraph node shows.
+
+    Both `declared` and `inner` are None for what only the page knows and for unknown classes.
+    """
+
+    id: str
+    type: str
+    mode: int
+    title: str | None
+    source: FileNode
+    declared: NodeClass | None = None
+    inner: Graph | None = None
+    virtual: bool = False
+    inputs: list[Slot] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+    widgets: list[Widget] = field(default_factory=list)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def inactive(self) -> bool:
+        """Whether it is muted or bypassed."""
+        return self.mode in (Mode.MUTED, Mode.BYPASSED)
+
+    def widget(self, name: str | None) -> Widget | None:
+        """Return the widget of that name."""
+        if name is None:
+            return None
+        return next((each for each in self.widgets if each.name == name), None)
+
+    def widget_of(self, slot: Slot) -> Widget | None:
+        """Return the widget that a link to the slot replaces."""
+        if slot.shown is not None:
+            return slot.shown
+        return self.widget(slot.widget)
+
+    def slot_of(self, widget: Widget) -> Slot | None:
+        """Return the slot that stands for the widget."""
+        for slot in self.inputs:
+            if slot.shown is widget or (slot.widget is not None and slot.widget == widget.name):
+                return slot
+        return None
+
+    def slot_named(self, name: str) -> Slot | None:
+        """Return the input slot of that name."""
+        return next((slot for slot in self.inputs if slot.name == name), None)
+
+    def slot_linked(self, link: int) -> Slot | None:
+        """Return the input slot at which the link ends."""
+        return next((slot for slot in self.inputs if slot.link == link), None)
+
+    def error(self, code: Code, reason: str, *, path: str = "") -> ConversionError:
+        """Return an error that names this node; `path` leads to it through subgraph nodes."""
+        identity = f"{path}:{self.id}" if path else self.id
+        kind = self.inner.name if self.inner is not None else self.type
+        return ConversionError(
+            code, reason, node=identity, title=self.title or None, class_type=kind
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Boundary:
+    """An input or output of a subgraph, and the links inside that meet it."""
+
+    name: str
+    type: str
+    links: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Graph:
+    """The root or a subgraph: live nodes by id in the file's order, and links by id."""
+
+    id: str
+    name: str
+    source: FileGraph
+    nodes: dict[str, Node] = field(default_factory=dict)
+    links: dict[int, Link] = field(default_factory=dict)
+    inputs: list[Boundary] = field(default_factory=list)
+    outputs: list[Boundary] = field(default_factory=list)
+    # The subgraph nodes that show this graph, as far as they are made.
+    hosts: list[Node] = field(default_factory=list)
+
+    def hosted(self) -> Iterator[Node]:
+        """Give the subgraph nodes in this graph."""
+        return (node for node in self.nodes.values() if node.inner is not None)
+
+    def new_link_id(self) -> int:
+        """Return an id that no link of this graph has."""
+        return max(self.links, default=0) + 1

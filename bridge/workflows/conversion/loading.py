@@ -1,0 +1,230 @@
+"""Live graphs from the file: every node laid out by its class and given its values.
+
+Subgraphs are loaded before the graphs that show them, since a subgraph node takes over values from
+inside. The earlier front end loads them in the file's order instead, and a subgraph node that is
+loaded before its subgraph then shows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bridge.workflows.conversion import promotion
+from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
+from bridge.workflows.conversion.errors import ConversionError
+from bridge.workflows.conversion.frontend import FrontEnd
+from bridge.workflows.conversion.live import Boundary, Graph, Kind, Link, Node, Output, Slot
+from bridge.workflows.conversion.ordering import Ordering
+from bridge.workflows.conversion.values import Restorer, fill_empty_combo
+from bridge.workflows.conversion.widgets import Layout
+from bridge.workflows.objectinfo import MATCH_TYPE, NodeClass, ObjectInfo
+
+# Nodes that the page draws and the server never hears of.
+PAGE_ONLY = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
+
+_SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced"})
+_OLD_SAMPLER_PREFIX = "sample_"
+
+
+class Loader:
+    """Makes live graphs of one file."""
+
+    def __init__(self, document: Document, object_info: ObjectInfo, front_end: FrontEnd) -> None:
+        self._document = document
+        self._object_info = object_info
+        self._front_end = front_end
+        self._layout = Layout(front_end)
+        ordering = Ordering(object_info, self._layout)
+        self._restorer = Restorer(front_end, self._layout, ordering)
+        self._graphs: dict[str, Graph] = {}
+
+    def load(self) -> Graph:
+        """Return the root, with all subgraphs that it shows below it.
+
+        Raises ConversionError where a subgraph contains itself or two nodes share an id.
+        """
+        definitions = {each.id: each for each in self._document.subgraphs if each.id}
+        order = _inner_first(self._document.root, definitions)
+        self._graphs = {each.id: _empty(each) for each in order}
+        if not self._front_end.host_values:
+            order = [each for each in self._document.subgraphs if each.id in self._graphs]
+        for definition in order:
+            self._fill(self._graphs[definition.id])
+        root = _empty(self._document.root)
+        self._fill(root)
+        for graph in (*self._graphs.values(), root):
+            self._finish(graph)
+        return root
+
+    def _fill(self, graph: Graph) -> None:
+        graph.links = {
+            link.id: Link(link.id, link.origin, link.origin_slot, link.target, link.target_slot)
+            for link in graph.source.links
+        }
+        for source in graph.source.nodes:
+            node = self._node(source)
+            if node.id in graph.nodes:
+                raise node.error("malformed", "two nodes of one graph have this id")
+            graph.nodes[node.id] = node
+        for node in graph.nodes.values():
+            self._configure(graph, node)
+        if self._front_end.host_values:
+            for host in graph.hosted():
+                promotion.migrate(host)
+
+    def _node(self, source: FileNode) -> Node:
+        page_only = source.type in PAGE_ONLY
+        node = Node(
+            id=source.id,
+            type=source.type,
+            mode=source.mode,
+            title=source.title,
+            source=source,
+            declared=None if page_only else self._object_info.get(source.type),
+            inner=self._graphs.get(source.type),
+            virtual=page_only or source.type in self._graphs,
+            properties=source.properties,
+        )
+        if node.inner is not None:
+            node.declared = None
+            node.inner.hosts.append(node)
+        return node
+
+    def _configure(self, graph: Graph, node: Node) -> None:
+        saved = node.source.inputs
+        if node.inner is not None:
+            node.inputs = [Slot(each.name, each.type) for each in node.inner.inputs]
+            node.outputs = [Output(each.type) for each in node.inner.outputs]
+        elif node.declared is not None:
+            self._layout.lay_out(node, node.declared)
+            node.outputs = list(_outputs(node.declared))
+        _connect(node, saved)
+        if node.inner is not None:
+            promotion.show(node, self._front_end)
+        elif node.declared is not None:
+            self._restorer.restore(node)
+            _correct_links(graph, node, _first_moved(node))
+
+    def _finish(self, graph: Graph) -> None:
+        """Do what the front end does once everything is loaded."""
+        for node in graph.nodes.values():
+            if node.declared is not None:
+                node.inputs = [slot for slot in node.inputs if _is_backed(node, slot)]
+            _correct_links(graph, node, 0)
+            if self._front_end.fills_combos:
+                for widget in list(node.widgets):
+                    fill_empty_combo(widget, self._layout, node)
+                for slot in node.inputs:
+                    if slot.shown is not None:
+                        fill_empty_combo(slot.shown, self._layout, node)
+            _rename_old_sampler(node)
+
+
+def _empty(source: FileGraph) -> Graph:
+    return Graph(
+        id=source.id,
+        name=source.name,
+        source=source,
+        inputs=[Boundary(each.name, each.type, list(each.links)) for each in source.inputs],
+        outputs=[Boundary(each.name, each.type, list(each.links)) for each in source.outputs],
+    )
+
+
+def _inner_first(root: FileGraph, definitions: dict[str, FileGraph]) -> list[FileGraph]:
+    """Return the definitions that the root leads to, each after those that it shows itself."""
+    done: dict[str, FileGraph] = {}
+    open_: set[str] = set()
+    # A stack instead of recursion: a file may nest as deep as it has definitions.
+    stack: list[tuple[FileGraph, Iterator[FileNode]]] = [(root, iter(root.nodes))]
+    while stack:
+        graph, nodes = stack[-1]
+        shown = next((node for node in nodes if node.type in definitions), None)
+        if shown is None:
+            stack.pop()
+            if graph is not root:
+                open_.discard(graph.id)
+                done[graph.id] = graph
+        elif shown.type in open_:
+            raise ConversionError(
+                "cyclic_subgraph",
+                "the subgraph contains itself",
+                node=shown.id,
+                title=shown.title,
+                class_type=definitions[shown.type].name,
+            )
+        elif shown.type not in done:
+            open_.add(shown.type)
+            inner = definitions[shown.type]
+            stack.append((inner, iter(inner.nodes)))
+    return list(done.values())
+
+
+def _outputs(declared: NodeClass) -> Iterator[Output]:
+    for each in declared.outputs:
+        shared = each.type == MATCH_TYPE
+        yield Output("*" if shared else each.type, group=each.match_group)
+
+
+def _connect(node: Node, saved: tuple[FileInput, ...]) -> None:
+    """Give the node's slots the links that the file has, by name for inputs, by place for outputs.
+
+    Slots that only the file has are kept: some custom nodes add inputs while they are used.
+    """
+    by_name = {each.name: each for each in saved}
+    laid_out = {slot.name for slot in node.inputs}
+    for slot in node.inputs:
+        found = by_name.get(slot.name)
+        if found is not None:
+            slot.link = found.link
+    for each in saved:
+        if each.name not in laid_out or (node.declared is None and node.inner is None):
+            node.inputs.append(Slot(each.name, each.type, each.link, each.widget))
+    for place, output in enumerate(node.source.outputs):
+        if place < len(node.outputs):
+            node.outputs[place].links = list(output.links)
+        else:
+            node.outputs.append(Output(output.type, list(output.links)))
+
+
+def _correct_links(graph: Graph, node: Node, start: int) -> None:
+    """Let links name the places that their slots have on the live node, from a place on.
+
+    The file's places count only the slots that it lists, and these are those that are in use.
+    """
+    for place, slot in enumerate(node.inputs[start:], start):
+        link = graph.links.get(slot.link) if slot.link is not None else None
+        if link is not None:
+            link.target_slot = place
+
+
+def _first_moved(node: Node) -> int:
+    """Return the place from which on the front end laid slots out anew while it loaded the node.
+
+    It does so behind a choice's inputs and behind a linked member of a growing list.
+    """
+    chosen = {each.name for each in node.widgets if each.kind is Kind.DYNAMIC}
+    for place, slot in enumerate(node.inputs):
+        moved = slot.name in chosen and bool(node.source.values)
+        if moved or (slot.link is not None and _in_list(node, slot)):
+            return place + 1
+    return len(node.inputs)
+
+
+def _in_list(node: Node, slot: Slot) -> bool:
+    """Tell whether a slot is a member of a growing list that the class declares."""
+    group = slot.name.rpartition(".")[0]
+    spec = node.declared.input(group) if node.declared is not None and group else None
+    return spec is not None and spec.growing() is not None
+
+
+def _is_backed(node: Node, slot: Slot) -> bool:
+    """Tell whether a slot that stands for a widget has one; a member of a growing list needs none."""
+    if slot.widget is None or node.widget(slot.widget) is not None:
+        return True
+    return _in_list(node, slot)
+
+
+def _rename_old_sampler(node: Node) -> None:
+    widget = node.widget("sampler_name") if node.type in _SAMPLERS else None
+    if widget is not None and isinstance(widget.value, str):
+        widget.value = widget.value.removeprefix(_OLD_SAMPLER_PREFIX)

@@ -1,0 +1,118 @@
+"""The file's values, given to a live node's widgets.
+
+Values are saved by position. A few custom nodes save them by name, which is taken as it is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bridge.workflows.conversion.frontend import FrontEnd
+from bridge.workflows.conversion.live import MISSING, Kind, Node, Widget
+from bridge.workflows.conversion.ordering import Ordering
+from bridge.workflows.conversion.widgets import Layout
+
+_OPTION = "option"
+
+
+class Restorer:
+    """Gives values to widgets, as one generation of the front end does when it loads a file."""
+
+    def __init__(self, front_end: FrontEnd, layout: Layout, ordering: Ordering) -> None:
+        self._front_end = front_end
+        self._layout = layout
+        self._ordering = ordering
+
+    def restore(self, node: Node) -> None:
+        """Give the node's widgets the values that the file has for them."""
+        values = node.source.values
+        if isinstance(values, Mapping):
+            self._by_name(node, values)
+        elif values:
+            self._by_position(node, _without_forced(node, values))
+
+    def assign(self, node: Node, widget: Widget, value: Any, following: Sequence[Any] = ()) -> None:
+        """Set a widget; `following` are the values that come after it in the file."""
+        match widget.kind:
+            case Kind.DYNAMIC:
+                self._layout.choose(
+                    node,
+                    widget,
+                    value,
+                    lambda specs: self._ordering.arrange(
+                        node.source, f"{widget.name}.", specs, following
+                    ),
+                )
+            case Kind.LINES if self._front_end.plain_texts:
+                widget.value = _typed_in(value)
+            case _:
+                widget.value = value
+        _grow_options(node, widget)
+
+    def _by_position(self, node: Node, values: Sequence[Any]) -> None:
+        used = place = 0
+        # Setting a widget can bring further ones right after it: the list is walked while it grows.
+        while place < len(node.widgets) and used < len(values):
+            widget = node.widgets[place]
+            place += 1
+            if widget.saved:
+                used += 1
+                self.assign(node, widget, values[used - 1], values[used:])
+
+    def _by_name(self, node: Node, values: Mapping[str, Any]) -> None:
+        place = 0
+        while place < len(node.widgets):
+            widget = node.widgets[place]
+            place += 1
+            if widget.saved and widget.name in values:
+                self.assign(node, widget, values[widget.name])
+
+
+def fill_empty_combo(widget: Widget, layout: Layout, node: Node) -> None:
+    """Give a combo without a value its first choice."""
+    if widget.kind not in (Kind.COMBO, Kind.DYNAMIC) or widget.spec is None:
+        return
+    choices = widget.spec.choices
+    if widget.value not in (None, MISSING) or not choices:
+        return
+    if widget.kind is Kind.DYNAMIC:
+        layout.choose(node, widget, choices[0])
+    else:
+        widget.value = choices[0]
+
+
+def _without_forced(node: Node, values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values without those of inputs that take links only.
+
+    Front ends before 1.16 kept a dummy value for each of them. Whether a file is such a one shows
+    in the number of its values.
+    """
+    if node.declared is None:
+        return values
+    dummy: list[bool] = []
+    for spec in node.declared.inputs:
+        if spec.force_input or node.widget(spec.name) is not None:
+            dummy.append(spec.force_input)
+            if spec.control_after_generate:
+                dummy.append(False)
+    if len(dummy) != len(values):
+        return values
+    return [value for value, forced in zip(values, dummy, strict=True) if not forced]
+
+
+def _typed_in(value: Any) -> str:
+    """Return what a text field makes of a value: always text, with plain line ends."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else str(value)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _grow_options(node: Node, widget: Widget) -> None:
+    """Add another field to a list of options once its last one is filled."""
+    if node.type == "CustomCombo" and widget.name.startswith(_OPTION):
+        if widget is node.widgets[-1] and widget.value:
+            # The first two are the combo itself and its index.
+            name = f"{_OPTION}{len(node.widgets) - 1}"
+            node.widgets.append(Widget(name, Kind.OTHER, ""))

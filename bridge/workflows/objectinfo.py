@@ -1,0 +1,435 @@
+"""What a ComfyUI says about its node classes: a typed, read-only view over `/object_info`.
+
+The answer is large (541 KB on a plain 0.3.75, 1.6 MB on 0.33.0) and most of it is never looked at,
+so a class is read when it is first asked for. Three dialects are understood: combos as a plain
+list of choices, combos as `COMBO` with options, and the dynamic inputs of newer servers (a combo
+whose choice brings further inputs, lists of inputs that grow, inputs that share a type).
+
+Nothing here judges a graph. A declaration that cannot be read is an ObjectInfoError that names the
+class; the others stay usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Section: TypeAlias = Literal["required", "optional", "hidden"]
+Choice: TypeAlias = str | int | float | bool
+
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+AUTOGROW = "COMFY_AUTOGROW_V3"
+MATCH_TYPE = "COMFY_MATCHTYPE_V3"
+
+# The types whose value is typed in, in ComfyUI's own page without any extension.
+VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+
+_NO_OPTIONS: Mapping[str, Any] = {}
+
+
+class ObjectInfoError(ValueError):
+    """An `/object_info` that cannot be read; `class_type` names the class at fault, if one is."""
+
+    code = "bad_object_info"
+
+    def __init__(self, reason: str, *, class_type: str | None = None) -> None:
+        super().__init__(reason if class_type is None else f"{class_type}: {reason}")
+        self.reason = reason
+        self.class_type = class_type
+
+
+class GrowingInputs(msgspec.Struct, frozen=True):
+    """A list of inputs that grows with use: `images.image0`, `images.image1`, ...
+
+    `template` is what each member is made of, nearly always a single input. The members are named
+    by `names`, or by `prefix` (the template's own name where it has several inputs) and a number.
+    """
+
+    template: tuple[InputSpec, ...]
+    minimum: int
+    maximum: int
+    prefix: str = ""
+    names: tuple[str, ...] | None = None
+
+    def member_names(self, ordinal: int) -> tuple[str, ...]:
+        """Return the names below the list's own name of its member `ordinal`, from 0."""
+        if self.names is not None:
+            return (self.names[ordinal],) if ordinal < len(self.names) else ()
+        if len(self.template) == 1:
+            return (f"{self.prefix}{ordinal}",)
+        return tuple(f"{spec.name}{ordinal}" for spec in self.template)
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """What one choice of a dynamic combo brings: the further inputs, without the combo's prefix."""
+
+    key: str
+    inputs: tuple[InputSpec, ...]
+
+
+class InputSpec(msgspec.Struct, frozen=True):
+    """One declared input.
+
+    `type` is what a link must carry; both kinds of combo say `COMBO`. `options` is the declaration
+    as it came, for what has no name here.
+    """
+
+    name: str
+    type: str
+    section: Section
+    options: Mapping[str, Any]
+    choices: tuple[Any, ...] | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether a prompt without it is refused."""
+        return self.section == "required"
+
+    @property
+    def widget_type(self) -> str:
+        """The type that decides how a value is typed in, where it differs from the link's type."""
+        found = self.options.get("widgetType")
+        return found if isinstance(found, str) else self.type
+
+    @property
+    def force_input(self) -> bool:
+        """Whether it takes a link only, although its type could be typed in."""
+        return bool(self.options.get("forceInput"))
+
+    @property
+    def is_widget(self) -> bool:
+        """Whether a literal can be given, by the types that every front end knows."""
+        known = self.widget_type in VALUE_TYPES or self.type == DYNAMIC_COMBO
+        return known and not self.force_input
+
+    @property
+    def default(self) -> Any:
+        """The declared default, or None."""
+        return self.options.get("default")
+
+    @property
+    def minimum(self) -> int | float | None:
+        """The smallest number allowed."""
+        return _number(self.options.get("min"))
+
+    @property
+    def maximum(self) -> int | float | None:
+        """The largest number allowed."""
+        return _number(self.options.get("max"))
+
+    @property
+    def step(self) -> int | float | None:
+        """The distance between two settings of the number's widget; no rule for the value."""
+        return _number(self.options.get("step"))
+
+    @property
+    def rounding(self) -> int | float | None:
+        """The multiple to which the front end rounds a float that is typed in."""
+        return _number(self.options.get("round"))
+
+    @property
+    def multiline(self) -> bool:
+        """Whether a text has several lines."""
+        return bool(self.options.get("multiline"))
+
+    @property
+    def dynamic_prompts(self) -> bool:
+        """Whether the front end strips comments and picks one of `{a|b}` before it sends."""
+        return self.options.get("dynamicPrompts") is True
+
+    @property
+    def multi_select(self) -> bool:
+        """Whether several choices can be taken at once."""
+        return bool(self.options.get("multi_select"))
+
+    @property
+    def control_after_generate(self) -> bool | str | None:
+        """Whether the value changes from run to run, as a seed does; None: nothing is said."""
+        found = self.options.get("control_after_generate")
+        return found if isinstance(found, bool | str) else None
+
+    @property
+    def remote(self) -> Mapping[str, Any] | None:
+        """Where the front end fetches the choices, where they are not part of the declaration."""
+        found = self.options.get("remote")
+        return found if isinstance(found, Mapping) else None
+
+    @property
+    def upload(self) -> Literal["image", "video", "audio", "file"] | None:
+        """What kind of file the choice names, where the front end offers to upload one."""
+        if self.options.get("image_upload") or self.options.get("animated_image_upload"):
+            return "image"
+        if self.options.get("video_upload"):
+            return "video"
+        if self.options.get("audio_upload"):
+            return "audio"
+        return "file" if self.options.get("file_upload") else None
+
+    @property
+    def tooltip(self) -> str | None:
+        """One or two sentences for people."""
+        found = self.options.get("tooltip")
+        return found if isinstance(found, str) else None
+
+    @property
+    def display_name(self) -> str:
+        """The name that people see."""
+        found = self.options.get("display_name")
+        return found if isinstance(found, str) and found else self.name
+
+    def renamed(self, name: str, *, type: str | None = None) -> InputSpec:  # noqa: A002 (the field's name)
+        """Return the same input under another name, and where asked with another type."""
+        return msgspec.structs.replace(self, name=name, type=type or self.type)
+
+    def branches(self) -> tuple[Branch, ...]:
+        """Return what each choice of a dynamic combo brings; nothing for every other input."""
+        if self.type != DYNAMIC_COMBO:
+            return ()
+        return tuple(_branch(each) for each in _list(self.options.get("options")))
+
+    def branch(self, key: Any) -> Branch | None:
+        """Return what the choice `key` of a dynamic combo brings."""
+        return next((each for each in self.branches() if each.key == key), None)
+
+    def growing(self) -> GrowingInputs | None:
+        """Return how a growing list is made; None for every other input."""
+        if self.type != AUTOGROW:
+            return None
+        template = _mapping(self.options.get("template"))
+        names = template.get("names")
+        limit = template.get("max", 100)
+        # A list that no maximum bounds is bounded all the same by ComfyUI: 100 members.
+        return GrowingInputs(
+            template=_sections(_mapping(template.get("input"))),
+            minimum=_count(template.get("min", 1)),
+            maximum=len(names) if isinstance(names, list) else _count(limit),
+            prefix=str(template.get("prefix", "")),
+            names=tuple(map(str, names)) if isinstance(names, list) else None,
+        )
+
+    def matched(self) -> tuple[str, str] | None:
+        """Return group and allowed types of an input that shares its type with others."""
+        if self.type != MATCH_TYPE:
+            return None
+        template = _mapping(self.options.get("template"))
+        return str(template.get("template_id", "")), str(template.get("allowed_types", "*"))
+
+
+class OutputSpec(msgspec.Struct, frozen=True):
+    """One output; `match_group` names the inputs whose type it takes, where it has none itself."""
+
+    name: str
+    type: str
+    is_list: bool = False
+    match_group: str | None = None
+
+
+class NodeClass(msgspec.Struct, frozen=True):
+    """One node class: inputs in the order in which the front end lays them out, and outputs.
+
+    `order_known` is False where the declaration's keys were sorted on their way here (a saved
+    `/object_info` often is): the inputs' order is then taken from `input_order`, but the order of
+    what a dynamic combo's choice brings is lost.
+    """
+
+    name: str
+    display_name: str
+    inputs: tuple[InputSpec, ...]
+    hidden: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    output_node: bool = False
+    category: str = ""
+    description: str = ""
+    api_node: bool = False
+    deprecated: bool = False
+    experimental: bool = False
+
+    def input(self, name: str) -> InputSpec | None:
+        """Return the declared input of that name (not those that a choice brings)."""
+        return next((spec for spec in self.inputs if spec.name == name), None)
+
+    def declares(self, name: str) -> bool:
+        """Whether the server knows the input; `format.codec` belongs to `format`."""
+        return self.input(name) is not None or self.input(name.partition(".")[0]) is not None
+
+
+class ObjectInfo:
+    """A read-only view over `/object_info`, reading each class when it is first asked for."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._raw = raw
+        self._classes: dict[str, NodeClass] = {}
+
+    @classmethod
+    def decode(cls, data: bytes | str) -> ObjectInfo:
+        """Read the body of `/object_info`, or a file that holds it.
+
+        Raises ObjectInfoError where it is no JSON object.
+        """
+        try:
+            raw = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ObjectInfoError(f"no JSON: {error}") from error
+        if not isinstance(raw, dict):
+            raise ObjectInfoError("expected an object of node classes by name")
+        return cls(raw)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The declarations as they came."""
+        return self._raw
+
+    def get(self, name: str) -> NodeClass | None:
+        """Return the class of that name, None where the server has none.
+
+        Raises ObjectInfoError where its declaration cannot be read.
+        """
+        found = self._classes.get(name)
+        if found is None and name in self._raw:
+            found = self._classes[name] = _node_class(name, self._raw[name])
+        return found
+
+    def order_known(self) -> bool:
+        """Whether the declarations' keys come in the order in which the server wrote them.
+
+        A saved `/object_info` often had its keys sorted. The inputs of a class have `input_order`
+        to go by; the order of what a dynamic combo's choice brings is then lost.
+        """
+        for declared in self._raw.values():
+            inputs = _mapping(_mapping(declared).get("input"))
+            order = _mapping(_mapping(declared).get("input_order"))
+            for section, specs in inputs.items():
+                named = order.get(section)
+                if isinstance(named, list) and named != sorted(named) and isinstance(specs, dict):
+                    # One section that is not in alphabetical order by nature tells for all.
+                    return list(specs) != sorted(specs)
+        return True
+
+    def declares_key(self, key: str) -> bool:
+        """Whether any class carries `key`: servers tell their age by what they say of a class."""
+        return any(isinstance(each, Mapping) and key in each for each in self._raw.values())
+
+
+def _node_class(name: str, raw: Any) -> NodeClass:
+    try:
+        return _read_class(name, raw)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ObjectInfoError(str(error) or "cannot be read", class_type=name) from error
+
+
+def _read_class(name: str, raw: Any) -> NodeClass:
+    if not isinstance(raw, Mapping):
+        raise TypeError("not an object")
+    declared = _mapping(raw.get("input"))
+    inputs = _sections(declared)
+    return NodeClass(
+        name=name,
+        display_name=str(raw.get("display_name") or name),
+        inputs=_ordered(inputs, _mapping(raw.get("input_order"))),
+        hidden=tuple(_specs(_mapping(declared.get("hidden")), "hidden")),
+        outputs=_outputs(raw),
+        output_node=raw.get("output_node") is True,
+        category=str(raw.get("category") or ""),
+        description=str(raw.get("description") or ""),
+        api_node=raw.get("api_node") is True,
+        deprecated=raw.get("deprecated") is True,
+        experimental=raw.get("experimental") is True,
+    )
+
+
+def _sections(declared: Mapping[str, Any]) -> tuple[InputSpec, ...]:
+    return (
+        *_specs(_mapping(declared.get("required")), "required"),
+        *_specs(_mapping(declared.get("optional")), "optional"),
+    )
+
+
+def _specs(declared: Mapping[str, Any], section: Section) -> Iterator[InputSpec]:
+    for name, raw in declared.items():
+        yield input_spec(name, raw, section)
+
+
+def input_spec(name: str, raw: Any, section: Section = "required") -> InputSpec:
+    """Read one declared input: `["INT", {...}]`, `[["a", "b"], {...}]`, or a bare word (hidden).
+
+    Raises TypeError where it is neither.
+    """
+    kind, options = raw, _NO_OPTIONS
+    if isinstance(raw, list | tuple):
+        kind = raw[0] if raw else None
+        options = _mapping(raw[1]) if len(raw) > 1 else _NO_OPTIONS
+    if isinstance(kind, list | tuple):
+        return InputSpec(name, "COMBO", section, options, tuple(kind))
+    if not isinstance(kind, str):
+        raise TypeError(f"input {name!r} has no type")
+    if kind == "COMBO":
+        return InputSpec(name, kind, section, options, tuple(_list(options.get("options"))))
+    if kind == DYNAMIC_COMBO:
+        keys = tuple(_mapping(each).get("key") for each in _list(options.get("options")))
+        return InputSpec(name, kind, section, options, keys)
+    return InputSpec(name, kind, section, options)
+
+
+def _ordered(inputs: tuple[InputSpec, ...], order: Mapping[str, Any]) -> tuple[InputSpec, ...]:
+    """Return the inputs in the server's `input_order`, those that it does not name last."""
+    if not order:
+        return inputs
+    by_name = {spec.name: spec for spec in inputs}
+    placed: dict[str, InputSpec] = {}
+    for section in ("required", "optional"):
+        for name in _list(order.get(section)):
+            spec = by_name.get(name)
+            if spec is not None and spec.section == section:
+                placed[name] = spec
+    return tuple({**placed, **by_name}.values())
+
+
+def _outputs(raw: Mapping[str, Any]) -> tuple[OutputSpec, ...]:
+    names = _list(raw.get("output_name"))
+    lists = _list(raw.get("output_is_list"))
+    groups = _list(raw.get("output_matchtypes"))
+    found = []
+    for index, kind in enumerate(_list(raw.get("output"))):
+        # An output that offers one of some words is declared by the list of them.
+        text = kind if isinstance(kind, str) else "COMBO"
+        found.append(
+            OutputSpec(
+                name=str(names[index]) if index < len(names) and names[index] else text,
+                type=text,
+                is_list=index < len(lists) and lists[index] is True,
+                match_group=groups[index] if index < len(groups) else None,
+            )
+        )
+    return tuple(found)
+
+
+def _branch(raw: Any) -> Branch:
+    found = _mapping(raw)
+    return Branch(str(found.get("key")), _sections(_mapping(found.get("inputs"))))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else _NO_OPTIONS
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: Any) -> int | float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0

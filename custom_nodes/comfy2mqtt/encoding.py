@@ -1,0 +1,105 @@
+"""From ComfyUI's image tensors to encoded bytes.
+
+A tensor is a batch: [count, height, width, channels], 1, 3 or 4 channels, 0.0 to 1.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from .errors import ImageNotEncodable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL.PngImagePlugin import PngInfo
+
+# As SaveImage. On 2048 px of noise level 4 takes half the time of zlib's usual 6.
+PNG_COMPRESS_LEVEL = 4
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_BATCH_DIMENSIONS = 4
+
+
+class ImageFormat(StrEnum):
+    """The formats to choose from, by the names that the node shows."""
+
+    PNG = "PNG"
+    JPEG = "JPEG"
+    WEBP = "WebP"
+
+    @property
+    def content_type(self) -> str:
+        """The MIME type."""
+        return f"image/{self.lower()}"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """One image's bytes; width and height in pixels."""
+
+    data: bytes
+    width: int
+    height: int
+
+
+def split_batch(images: torch.Tensor) -> Iterator[Image.Image]:
+    """The pictures of a batch, in 8 bits a channel, one at a time.
+
+    Values outside 0.0 to 1.0 are clipped, the rest cut to 1/255 steps exactly as SaveImage does,
+    so that both give the same pixels. Raises ImageNotEncodable.
+    """
+    if images.ndim != _BATCH_DIMENSIONS:
+        raise ImageNotEncodable(f"a batch has 4 dimensions, not {images.ndim}")
+    mode = _MODES.get(images.shape[3])
+    if mode is None:
+        raise ImageNotEncodable(f"{images.shape[3]} channels are neither grey, RGB nor RGBA")
+    if images[0:1].numel() == 0:
+        raise ImageNotEncodable(f"it is empty, of shape {tuple(images.shape)}")
+    for image in images:
+        yield _picture(image, mode)
+
+
+def _picture(image: torch.Tensor, mode: str) -> Image.Image:
+    # The smallest value is NaN where any is: one pass, half the time of isnan().any().
+    if image.is_floating_point() and bool(torch.isnan(image.amin())):
+        raise ImageNotEncodable("it holds values that are not numbers (NaN)")
+    # Rounded to bytes on the device where it lies: a quarter of the bytes to copy.
+    pixels = image.float().mul(255.0).clamp_(0.0, 255.0).to(torch.uint8).cpu().numpy()
+    return Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels, mode=None)
+
+
+def encode(
+    picture: Image.Image, image_format: ImageFormat, quality: int, metadata: PngInfo | None = None
+) -> EncodedImage:
+    """Encode one picture. `quality` (1 to 100) is for JPEG and WebP; PNG keeps every pixel.
+
+    Raises ImageNotEncodable, also where the format's own limit of size is exceeded.
+    """
+    stream = BytesIO()
+    try:
+        if image_format is ImageFormat.PNG:
+            picture.save(stream, "PNG", compress_level=PNG_COMPRESS_LEVEL, pnginfo=metadata)
+        elif image_format is ImageFormat.JPEG:
+            _flatten(picture).save(stream, "JPEG", quality=quality)
+        else:
+            picture.save(stream, "WEBP", quality=quality)
+    except (OSError, ValueError) as error:
+        size = f"{picture.width} x {picture.height}"
+        raise ImageNotEncodable(f"{image_format} of {size} pixels: {error}") from error
+    return EncodedImage(stream.getvalue(), picture.width, picture.height)
+
+
+def _flatten(picture: Image.Image) -> Image.Image:
+    """JPEG knows no transparency: lay the picture on white, as paper would show it."""
+    if picture.mode != "RGBA":
+        return picture
+    paper = Image.new("RGB", picture.size, "white")
+    paper.paste(picture, mask=picture.getchannel("A"))
+    return paper

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.comfyui.instance import Instance
+from bridge.comfyui.settings import AttachConfig
+from tests.support.comfyui import Server, running_server
+from tests.support.tcpproxy import TcpProxy
+
+Attach = Callable[..., AbstractAsyncContextManager[Instance]]
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One real ComfyUI for all tests of this folder."""
+    with running_server(tmp_path_factory.mktemp("comfyui")) as server:
+        yield server
+
+
+@asynccontextmanager
+async def attached(url: str, secret: str | None) -> AsyncIterator[Instance]:
+    """An instance that is connected and ready."""
+    instance = Instance("test", AttachConfig(url, secret), folder=Path("unused"))
+    running = asyncio.create_task(instance.run())
+    try:
+        async with asyncio.timeout(10):
+            await instance.ready()
+        yield instance
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+async def instance(comfyui: Server) -> AsyncIterator[Instance]:
+    async with attached(comfyui.url, comfyui.secret) as instance:
+        yield instance
+
+
+@pytest.fixture
+async def proxy(comfyui: Server) -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(comfyui.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far_instance(proxy: TcpProxy, comfyui: Server) -> AsyncIterator[Instance]:
+    """An instance whose connections the test can cut."""
+    async with attached(proxy.url, comfyui.secret) as instance:
+        yield instance

