@@ -39,7 +39,7 @@ demo: setup
 	@$(BIN)/comfy2mqtt demo $(if $(ONCE),--once)
 
 test: setup check
-	@$(BIN)/python -m pytest --quiet
+	@$(BIN)/python -m pytest --no-header
 
 test-fast: $(READY) broker
 	@$(BIN)/python -m pytest --quiet -m "not comfyui and not slow"
@@ -66,9 +66,9 @@ comfyui: $(READY)
 # One that was whole is brought up to date; any other is made anew.
 $(READY): pyproject.toml requirements.lock bridge/virtualenv.py
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install python3"; exit 1; }
-	@test "$(FOUND)" = "$(CURDIR)/bridge" -a -e $@ || rm -rf $(VENV)
+	@test "$(FOUND)" = "$(CURDIR)/bridge" && test -e $@ || rm -rf $(VENV)
 	@$(PYTHON) bridge/virtualenv.py $(VENV)
-	@echo "installing what requirements.lock lists into $(VENV)"
+	@echo "installing what requirements.lock lists into $(VENV) (a minute, the first time)"
 	@$(BIN)/python -m pip install -qq --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -63,9 +63,9 @@ async def serve(config: Config) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     address = Address.parse(
         config.mqtt_url,
-        ca_file=config.mqtt_ca,
-        cert_file=config.mqtt_cert,
-        key_file=config.mqtt_key,
+        ca=config.mqtt_ca,
+        cert=config.mqtt_cert,
+        key=config.mqtt_key,
     )
     comfyui = await _comfyui(config, stopping)
     if comfyui is not None:

@@ -163,9 +163,23 @@ async def guarded(
     grace_s: float,
 ) -> AsyncIterator[Process]:
     """Run a program under the guard; it is stopped on leaving. Raises StartFailed; Linux only."""
+    try:
+        guard = await _spawned(command, cwd, environment, log, grace_s)
+        process = Process(guard, await _started(guard, command[0]), grace_s)
+        try:
+            yield process
+        finally:
+            await process.stop()
+    finally:
+        await log.drained()
+
+
+async def _spawned(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: Log, grace_s: float
+) -> asyncio.subprocess.Process:
     output = log.open()
     try:
-        guard = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(_GUARD), str(grace_s), *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -179,28 +193,24 @@ async def guarded(
         raise StartFailed("no_guard", f"the guard cannot be started: {error}") from error
     finally:
         os.close(output)
+
+
+async def _started(guard: asyncio.subprocess.Process, program: str) -> int:
+    """Return the program's id; the guard does not outlive a failure."""
     try:
-        process = Process(guard, await _started(guard, command[0]), grace_s)
+        word, _, number = (await _line(guard)).partition(" ")
     except BaseException:
         with suppress(ProcessLookupError):
             guard.kill()
         await guard.wait()
         raise
-    try:
-        yield process
-    finally:
-        await process.stop()
-        await log.drained()
-
-
-async def _started(guard: asyncio.subprocess.Process, program: str) -> int:
-    word, _, number = (await _line(guard)).partition(" ")
     if word == "started":
         return int(number)
+    code = await guard.wait()
     if word == "failed":
         reason = os.strerror(int(number))
         raise StartFailed("no_interpreter", f"{program} cannot be executed: {reason}")
-    raise StartFailed("no_guard", f"the guard ended with {await guard.wait()}")
+    raise StartFailed("no_guard", f"the guard ended with {code}")
 
 
 async def _line(guard: asyncio.subprocess.Process) -> str:

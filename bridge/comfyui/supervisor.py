@@ -17,9 +17,9 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ from bridge.comfyui.errors import StartFailed, StartFailure, UnexpectedAnswer, U
 from bridge.comfyui.process import Exit, Log, Process, guarded
 from bridge.comfyui.restarts import Restart, RestartPolicy
 from bridge.comfyui.settings import SuperviseConfig
+
+T = TypeVar("T")
 
 _PROBE_S = 0.1
 # ComfyUI adds our routes before it listens; a 404 for this long means that it has none.
@@ -88,8 +90,8 @@ class Supervisor:
             try:
                 async with self._started() as (process, running):
                     ready_at = time.monotonic()
-                    how = await _until_exit(process, attend(running))
-                    raise await self._ended(how)
+                    await _unless_it_ends(process, attend(running))
+                    raise await self._ended(await process.wait())
             except StartFailed as failure:
                 up_s = 0.0 if ready_at is None else time.monotonic() - ready_at
                 restart = policy.died(up_s=up_s, hopeless=failure.failure in _HOPELESS)
@@ -120,16 +122,19 @@ class Supervisor:
                 asyncio.timeout(self._config.start_timeout_s),
                 ComfyClient(base_url, secret=secret) as client,
             ):
-                return await self._probed(process, client)
+                answer = await _unless_it_ends(process, self._probed(process, client))
         except TimeoutError:
             limit = f"{self._config.start_timeout_s:.0f} s"
             raise StartFailed(
                 "timeout", f"ComfyUI did not get ready within {limit}", log=self._log.tail()
             ) from None
+        if isinstance(answer, Exit):
+            raise await self._ended(answer)
+        return answer
 
     async def _probed(self, process: Process, client: ComfyClient) -> int:
         no_nodes_since: float | None = None
-        while process.exit is None:
+        while True:
             try:
                 hello = await client.hello()
             except (Unreachable, UnexpectedAnswer):
@@ -147,10 +152,7 @@ class Supervisor:
                         "ComfyUI runs, but did not load the custom nodes of comfy2mqtt",
                         log=self._log.tail(),
                     )
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PROBE_S):
-                    await process.wait()
-        raise await self._ended(await process.wait())
+            await asyncio.sleep(_PROBE_S)
 
     async def _ended(self, how: Exit) -> StartFailed:
         """Return what to tell of a process that is gone, with its last words."""
@@ -209,19 +211,17 @@ class Supervisor:
         }
 
 
-async def _until_exit(process: Process, attending: Awaitable[None]) -> Exit:
-    """Run something beside a process; it is cancelled when the process is gone."""
-    work = asyncio.ensure_future(attending)
+async def _unless_it_ends(process: Process, work: Awaitable[T]) -> T | Exit:
+    """Do something, or give up when the process ends."""
+    working = asyncio.ensure_future(work)
     exiting = asyncio.ensure_future(process.wait())
     try:
-        await asyncio.wait((work, exiting), return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            await work
-        return await exiting
+        await asyncio.wait((working, exiting), return_when=asyncio.FIRST_COMPLETED)
+        return await (working if working.done() else exiting)
     finally:
-        for task in (work, exiting):
+        for task in (working, exiting):
             task.cancel()
-        await asyncio.gather(work, exiting, return_exceptions=True)
+        await asyncio.gather(working, exiting, return_exceptions=True)
 
 
 def _free_port() -> int:

@@ -105,7 +105,7 @@ def decode_run(
         given = _json(_OBJECT, payload, Submit)
     elif isinstance(main, Media):
         given = {
-            f"${name}" if name.startswith("$") else name.removeprefix("input."): value
+            name.removeprefix("input."): value
             for name, value in user_properties or []
             if name.startswith(("input.", "$"))
         }

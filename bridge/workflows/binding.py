@@ -106,7 +106,7 @@ def isolate(prompt: Mapping[str, dict[str, Any]], prompt_id: str) -> dict[str, d
     for node_id, node in prompt.items():
         prefix = node["inputs"].get("filename_prefix")
         if isinstance(prefix, str):
-            name = posixpath.basename(prefix.replace("\\", "/")) or "output"
+            name = posixpath.basename(prefix.replace("\\", "/")).lstrip(".") or "output"
             inputs = {**node["inputs"], "filename_prefix": f"{FOLDER}/{prompt_id}/{name}"}
             isolated[node_id] = {**node, "inputs": inputs}
         else:

@@ -7,31 +7,18 @@ told in `conversion`; this is its door.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 from bridge.workflows.conversion import frontend
 from bridge.workflows.conversion.document import is_ui_format, read
-from bridge.workflows.conversion.emission import emit
+from bridge.workflows.conversion.effort import Effort
+from bridge.workflows.conversion.emission import ApiNode, emit
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.identity import with_unique_ids
 from bridge.workflows.conversion.loading import Loader
 from bridge.workflows.objectinfo import ObjectInfo
 
 __all__ = ["ApiNode", "ConversionError", "convert", "is_ui_format"]
-
-
-class Meta(TypedDict):
-    """What ComfyUI ignores and people read."""
-
-    title: str
-
-
-class ApiNode(TypedDict):
-    """One node of a prompt: a literal, `[node id, output index]`, or `{"__value__": list}`."""
-
-    class_type: str
-    inputs: dict[str, Any]
-    _meta: Meta
 
 
 def convert(ui: Mapping[str, Any], object_info: ObjectInfo) -> dict[str, ApiNode]:
@@ -46,4 +33,5 @@ def convert(ui: Mapping[str, Any], object_info: ObjectInfo) -> dict[str, ApiNode
     front_end = frontend.of(object_info)
     if front_end.unique_ids:
         document = with_unique_ids(document)
-    return emit(Loader(document, object_info, front_end).load(), front_end)
+    effort = Effort()
+    return emit(Loader(document, object_info, front_end, effort).load(), front_end, effort)

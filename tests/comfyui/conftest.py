@@ -1,24 +1,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.settings import AttachConfig
-from tests.support.comfyui import Server, running_server
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from tests.support.comfyui import Server, running_server, supervised
 from tests.support.tcpproxy import TcpProxy
-
-Attach = Callable[..., AbstractAsyncContextManager[Instance]]
 
 
 @pytest.fixture(scope="session")
-def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def comfyui_config() -> SuperviseConfig:
+    """How to start the real ComfyUI; installs it if need be."""
+    return supervised()
+
+
+@pytest.fixture(scope="session")
+def comfyui(
+    comfyui_config: SuperviseConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """One real ComfyUI for all tests of this folder."""
-    with running_server(tmp_path_factory.mktemp("comfyui")) as server:
+    with running_server(comfyui_config, tmp_path_factory.mktemp("comfyui")) as server:
         yield server
 
 

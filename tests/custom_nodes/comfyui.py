@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
 ROOT = Path(__file__).parents[2]
-SECRET = "not to be guessed"
+SECRET = "not to be guessed"  # noqa: S105 - of a server that lives for one test run
 OUTPUT_BYTES = 400_000
 MEDIA_BYTES = 200_000
 

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "comfyui: needs a real ComfyUI")
-
-
 @pytest.fixture(scope="session")
 def place() -> Place:
     """The ComfyUI named in the environment, else the managed install."""

@@ -136,7 +136,9 @@ async def test_an_evicted_output_is_gone_and_not_unknown(comfyui: ComfyUI) -> No
     assert f"the outputs of prompt {first.prompt_id}" in comfyui.server.log()
 
 
-@pytest.mark.parametrize("path", ["2/1", "3/0", "2/x", "2/-1", "2/\N{ARABIC-INDIC DIGIT ZERO}", f"2/{10**20}"])
+@pytest.mark.parametrize(
+    "path", ["2/1", "3/0", "2/x", "2/-1", "2/\N{ARABIC-INDIC DIGIT ZERO}", f"2/{10**20}"]
+)
 async def test_a_stranger_among_the_outputs_is_not_found(comfyui: ComfyUI, path: str) -> None:
     run = await comfyui.run(image_graph(noise(seed=34)))
     assert await status(comfyui, "GET", f"/comfy2mqtt/outputs/{run.prompt_id}/{path}") == 404

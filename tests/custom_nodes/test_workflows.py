@@ -31,7 +31,9 @@ def set_values(graph: Graph, **values: object) -> Graph:
     for name, value in values.items():
         key = "image" if name == "image" else "value"
         (found,) = [
-            n["inputs"] for n in graph.values() if n["inputs"].get("name") == name and key in n["inputs"]
+            n["inputs"]
+            for n in graph.values()
+            if n["inputs"].get("name") == name and key in n["inputs"]
         ]
         found[key] = value
     return graph
@@ -57,7 +59,9 @@ def test_the_tested_graph_is_the_shipped_one_but_for_its_checkpoint() -> None:
     for encoder in ("9", "10"):
         tested[encoder]["inputs"]["clip"] = layer["inputs"]["clip"]
     tested["8"]["inputs"]["ckpt_name"] = ours["8"]["inputs"]["ckpt_name"]
-    values = {n["inputs"]["name"]: n["inputs"]["value"] for n in ours.values() if "value" in n["inputs"]}
+    values = {
+        n["inputs"]["name"]: n["inputs"]["value"] for n in ours.values() if "value" in n["inputs"]
+    }
     assert set_values(tested, **values) == ours
 
 

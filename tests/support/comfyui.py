@@ -140,9 +140,9 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
+def running_server(config: SuperviseConfig, folder: Path) -> Iterator[Server]:
     """Run a ComfyUI for as long as the block lasts."""
-    server = Server(supervised(), folder)
+    server = Server(config, folder)
     server.start()
     try:
         yield server

@@ -275,9 +275,7 @@ def _link_id(raw: Any) -> int | None:
 
 
 def _link_ids(raw: Any) -> tuple[int, ...]:
-    return tuple(
-        link for each in _items(raw, MAX_LINKS) if (link := _link_id(each)) is not None
-    )
+    return tuple(link for each in _items(raw, MAX_LINKS) if (link := _link_id(each)) is not None)
 
 
 def _slot_index(raw: Any) -> int:

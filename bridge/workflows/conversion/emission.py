@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypedDict
 
 from bridge.workflows.conversion import primitives, texts
+from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.links import Origin, Place, Shown, source
-from bridge.workflows.conversion.live import MISSING, Graph, Kind, Mode, Node, Widget
+from bridge.workflows.conversion.links import Origin, Place, Shown, Sources
+from bridge.workflows.conversion.live import MISSING, Graph, Kind, Node, Widget
 from bridge.workflows.graph import MAX_NODES
 
 # A graph that nests deeper than this is none that anybody drew.
 MAX_DEPTH = 50
 
 
-def emit(root: Graph, front_end: FrontEnd) -> dict[str, dict[str, Any]]:
+class Meta(TypedDict):
+    """What ComfyUI ignores and people read."""
+
+    title: str
+
+
+class ApiNode(TypedDict):
+    """One node of a prompt.
+
+    An input is a literal, a link `[node id, output index]`, or a list as `{"__value__": [...]}`.
+    """
+
+    class_type: str
+    inputs: dict[str, Any]
+    _meta: Meta
+
+
+def emit(root: Graph, front_end: FrontEnd, effort: Effort) -> dict[str, ApiNode]:
     """Return the prompt for loaded graphs.
 
     Raises ConversionError where a node cannot be sent.
@@ -27,8 +45,9 @@ def emit(root: Graph, front_end: FrontEnd) -> dict[str, dict[str, Any]]:
     replacements = texts.Replacements(nodes.values())
     for graph in {id(place.graph): place.graph for place in places}.values():
         primitives.hand_out(graph, root, replacements, front_end)
+    sources = Sources(effort)
     prompt = {
-        place.id: _entry(place, replacements) for place in places if _is_sent(place.node)
+        place.id: _entry(place, sources, replacements) for place in places if _is_sent(place.node)
     }
     for entry in prompt.values():
         inputs = entry["inputs"]
@@ -66,7 +85,7 @@ def _is_sent(node: Node) -> bool:
     return not node.virtual and not node.inactive
 
 
-def _entry(place: Place, replacements: texts.Replacements) -> dict[str, Any]:
+def _entry(place: Place, sources: Sources, replacements: texts.Replacements) -> ApiNode:
     node = place.node
     if node.declared is None:
         raise node.error(
@@ -77,7 +96,7 @@ def _entry(place: Place, replacements: texts.Replacements) -> dict[str, Any]:
         if widget.sent and widget.name:
             inputs[widget.name] = _sent(place, widget, replacements)
     for index, slot in enumerate(node.inputs):
-        match source(place, index):
+        match sources.find(place, index):
             case Origin(origin, output):
                 inputs[slot.name] = [origin, output]
             case Shown(value):
@@ -116,7 +135,7 @@ def _wrapped(value: Any, *, curve: bool = False) -> Any:
     return value
 
 
-def _dangles(value: Any, prompt: dict[str, dict[str, Any]]) -> bool:
+def _dangles(value: Any, prompt: Mapping[str, ApiNode]) -> bool:
     """Tell whether it is a link to a node that is not sent."""
     return isinstance(value, list) and value[0] not in prompt
 

@@ -31,7 +31,7 @@ _NEWER = frozenset(
 
 
 class FrontEnd(msgspec.Struct, frozen=True):
-    """One generation.
+    r"""One generation.
 
     `widget_types`: the types for which it has a widget; every other input takes links only.
     `dynamic_inputs`: it knows inputs that grow, share a type or come with a choice.
@@ -39,7 +39,7 @@ class FrontEnd(msgspec.Struct, frozen=True):
     `host_values`: a value shown on a subgraph node belongs to that node and replaces the inner
     one; before, it was a window to the inner node's value unless it stood on an input.
     `skips_inactive`: what is inside a muted or bypassed subgraph node of the root is left out.
-    `plain_texts`: multi-line texts go through a text field, which turns line ends into `\\n`.
+    `plain_texts`: multi-line texts go through a text field, which turns line ends into `\n`.
     `fills_combos`: a combo saved without a value gets its first choice.
     `controls_floats`: floats can have a control widget, too.
     `upload_when_named`: 3D upload buttons appear only on nodes that name a model file.

@@ -41,9 +41,7 @@ def with_unique_ids(document: Document) -> Document:
     return replace(
         document,
         root=_patched(document.root, {}, changes),
-        subgraphs=tuple(
-            _patched(graph, changes.get(graph.id, {}), changes) for graph in subgraphs
-        ),
+        subgraphs=tuple(_patched(graph, changes.get(graph.id, {}), changes) for graph in subgraphs),
     )
 
 

@@ -6,14 +6,13 @@ until it reaches a node that the server runs, a value that a subgraph node shows
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from bridge.workflows.conversion.document import INPUT_NODE
+from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.live import Graph, Mode, Node, Slot
-from bridge.workflows.conversion.types import fits, input_type, output_type
-
-ANY = frozenset({"*", ""})
+from bridge.workflows.conversion.types import ANY, fits, input_type, output_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,6 @@ class Place:
         """The id of the node in the prompt."""
         return f"{self.path}:{self.node.id}" if self.host is not None else self.node.id
 
-    def beside(self, node: Node) -> Place:
-        """Return another node of the same graph, in the same subgraph node."""
-        return Place(node, self.graph, self.host)
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -57,149 +52,149 @@ class Shown:
 
 Source: TypeAlias = Origin | Shown | None
 
-# One step: an input or output of a place.
-_Step: TypeAlias = tuple[str, str, int]
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """At an input. `wanted` is the type that is asked for, where it is not the input's own."""
+
+    place: Place
+    slot: int
+    wanted: str | None = None
 
 
-@dataclass(slots=True)
-class _Walk:
-    """One walk upstream. Each step is taken once: a link that comes back to itself has no end."""
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """At an output, asked for a type."""
 
-    seen: set[_Step] = field(default_factory=set)
-
-    def enter(self, place: Place, side: str, slot: int) -> None:
-        step = (place.id, side, slot)
-        if step in self.seen:
-            raise place.node.error(
-                "cyclic_link", "the link leads back to itself", path=place.path
-            )
-        self.seen.add(step)
+    place: Place
+    slot: int
+    wanted: str
 
 
-def source(place: Place, slot: int) -> Source:
-    """Return where the input comes from; None where nothing is linked to it.
-
-    Raises ConversionError: `broken_link` or `cyclic_link`.
-    """
-    walk = _Walk()
-    at: tuple[str, Place, int, str | None] | Source = ("in", place, slot, None)
-    while isinstance(at, tuple):
-        side, where, index, kind = at
-        walk.enter(where, side, index)
-        at = _up_input(where, index, kind) if side == "in" else _up_output(where, index, kind or "*")
-    return at
+_At: TypeAlias = _Input | _Output | Source
+# Kind of slot, node, slot and type asked for.
+_Step: TypeAlias = tuple[type, str, int, str | None]
 
 
-_Next: TypeAlias = tuple[str, Place, int, str | None] | Source
+class Sources:
+    """Finds where inputs come from. What was found along one way is known for the next."""
+
+    def __init__(self, effort: Effort) -> None:
+        self._effort = effort
+        self._known: dict[_Step, Source] = {}
+
+    def find(self, place: Place, slot: int) -> Source:
+        """Return where the input comes from; None where nothing is linked to it.
+
+        Raises ConversionError: `broken_link` or `cyclic_link`.
+        """
+        at: _At = _Input(place, slot)
+        way: dict[_Step, None] = {}
+        while isinstance(at, _Input | _Output):
+            self._effort.spend()
+            step = (type(at), at.place.id, at.slot, at.wanted)
+            if step in self._known:
+                at = self._known[step]
+                break
+            if step in way:
+                raise at.place.node.error(
+                    "cyclic_link", "the link leads back to itself", path=at.place.path
+                )
+            way[step] = None
+            at = _behind_input(at) if isinstance(at, _Input) else _behind_output(at)
+        self._known.update(dict.fromkeys(way, at))
+        return at
 
 
-def _up_input(place: Place, index: int, kind: str | None) -> _Next:
+def _behind_input(at: _Input) -> _At:
     """Take one step from an input to what is linked to it."""
-    slot = _input(place, index)
+    place = at.place
+    slot = _slot(at)
     if slot.link is None:
         return None
     link = place.graph.links.get(slot.link)
     if link is None:
-        raise place.node.error(
-            "broken_link", f"input {slot.name!r} has a link that is not there", path=place.path
-        )
+        raise _broken(place, f"input {slot.name!r} has a link that is not there")
     if place.host is not None and link.origin == INPUT_NODE:
-        return _up_boundary(place.host, link.origin_slot, slot)
+        return _outside(place.host, link.origin_slot, slot)
     origin = place.graph.nodes.get(link.origin)
     if origin is None:
-        raise place.node.error(
-            "broken_link",
-            f"input {slot.name!r} is linked to node {link.origin}, which is not there",
-            path=place.path,
-        )
-    wanted = kind if kind is not None else input_type(place.graph, place.node, slot)
-    return "out", place.beside(origin), link.origin_slot, wanted
+        reason = f"input {slot.name!r} is linked to node {link.origin}, which is not there"
+        raise _broken(place, reason)
+    wanted = at.wanted
+    if wanted is None:
+        wanted = input_type(place.graph, place.node, slot)
+    return _Output(Place(origin, place.graph, place.host), link.origin_slot, wanted)
 
 
-def _up_boundary(host: Place, index: int, inner: Slot) -> _Next:
+def _outside(host: Place, index: int, inner: Slot) -> _At:
     """Leave a subgraph by one of its inputs."""
     if not 0 <= index < len(host.node.inputs):
-        raise host.node.error(
-            "broken_link", f"{inner.name!r} inside is linked to an input that is not there",
-            path=host.path,
-        )
+        raise _broken(host, f"{inner.name!r} inside is linked to an input that is not there")
     outer = host.node.inputs[index]
     if outer.link is not None:
-        return "in", host, index, None
+        return _Input(host, index)
     return Shown(outer.shown.value) if outer.shown is not None else None
 
 
-def _up_output(place: Place, index: int, kind: str) -> _Next:
+def _behind_output(at: _Output) -> _At:
     """Take one step from an output to what stands behind it."""
-    node = place.node
+    place, node = at.place, at.place.node
     if node.mode == Mode.MUTED:
         return None
     if node.mode == Mode.BYPASSED:
-        passed = _passed_on(place, index, kind)
-        return None if passed is None else ("in", place, passed, None)
+        passed = _passed_on(at)
+        return None if passed is None else _Input(place, passed)
     if node.inner is not None:
-        return _down(place, node.inner, index, kind)
+        return _inside(at, node.inner)
     if node.virtual:
         # A reroute, or a page-only node that has nothing to give.
-        return ("in", place, index, kind) if index < len(node.inputs) else None
-    return Origin(place.id, index)
+        return _Input(place, at.slot, at.wanted) if at.slot < len(node.inputs) else None
+    return Origin(place.id, at.slot)
 
 
-def _down(place: Place, inner: Graph, index: int, kind: str) -> _Next:
+def _inside(at: _Output, inner: Graph) -> _At:
     """Enter a subgraph by one of its outputs."""
-    if not 0 <= index < len(inner.outputs):
-        raise place.node.error(
-            "broken_link", "a link leaves by an output that is not there", path=place.path
-        )
-    link = next(
-        (inner.links[each] for each in inner.outputs[index].links if each in inner.links), None
-    )
+    if not 0 <= at.slot < len(inner.outputs):
+        raise _broken(at.place, "a link leaves by an output that is not there")
+    links = inner.outputs[at.slot].links
+    link = next((inner.links[each] for each in links if each in inner.links), None)
     if link is None:
         return None
     if link.origin == INPUT_NODE:
-        return _through(place, link.origin_slot)
+        # An input that goes straight through to the output.
+        return _Input(at.place, link.origin_slot)
     origin = inner.nodes.get(link.origin)
     if origin is None:
-        raise place.node.error(
-            "broken_link", f"output {index} comes from node {link.origin}, which is not there",
-            path=place.path,
-        )
-    return "out", Place(origin, inner, place), link.origin_slot, kind
+        reason = f"output {at.slot} comes from node {link.origin}, which is not there"
+        raise _broken(at.place, reason)
+    return _Output(Place(origin, inner, at.place), link.origin_slot, at.wanted)
 
 
-def _through(place: Place, index: int) -> _Next:
-    """Pass a subgraph whose input goes straight to its output."""
-    if not 0 <= index < len(place.node.inputs):
-        raise place.node.error(
-            "broken_link", "an output comes from an input that is not there", path=place.path
-        )
-    return "in", place, index, None
-
-
-def _passed_on(place: Place, index: int, kind: str) -> int | None:
+def _passed_on(at: _Output) -> int | None:
     """Return the input that a bypassed node passes on in place of an output."""
-    node, graph = place.node, place.graph
-    if not 0 <= index < len(node.outputs):
-        raise node.error("broken_link", f"it has no output {index}", path=place.path)
-    if kind in ANY:
+    node, graph = at.place.node, at.place.graph
+    if not 0 <= at.slot < len(node.outputs):
+        raise _broken(at.place, f"it has no output {at.slot}")
+    if at.wanted in ANY:
         if not node.inputs:
-            raise node.error("broken_link", "it is bypassed and has no input", path=place.path)
-        return index if index < len(node.inputs) else 0
-    own = output_type(graph, node, index)
+            raise _broken(at.place, "it is bypassed and has no input to pass on")
+        return at.slot if at.slot < len(node.inputs) else 0
+    own = output_type(graph, node, at.slot)
     types = [input_type(graph, node, slot) for slot in node.inputs]
-
-    def suits(found: str) -> bool:
-        return fits(found, own) and fits(found, kind)
-
-    if index < len(types) and suits(types[index]):
-        return index
-    exact = next((place for place, found in enumerate(types) if found == kind), None)
-    if exact is not None:
-        return exact
-    return next((place for place, found in enumerate(types) if suits(found)), None)
+    suiting = [place for place, found in enumerate(types) if fits(found, own, at.wanted)]
+    if at.slot in suiting:
+        return at.slot
+    exact = [place for place, found in enumerate(types) if found == at.wanted]
+    return next(iter(exact or suiting), None)
 
 
-def _input(place: Place, index: int) -> Slot:
-    if not 0 <= index < len(place.node.inputs):
-        raise place.node.error("broken_link", f"it has no input {index}", path=place.path)
-    return place.node.inputs[index]
+def _slot(at: _Input) -> Slot:
+    inputs = at.place.node.inputs
+    if not 0 <= at.slot < len(inputs):
+        raise _broken(at.place, f"it has no input {at.slot}")
+    return inputs[at.slot]
+
+
+def _broken(place: Place, reason: str) -> Exception:
+    return place.node.error("broken_link", reason, path=place.path)

@@ -181,11 +181,22 @@ class Graph:
     outputs: list[Boundary] = field(default_factory=list)
     # The subgraph nodes that show this graph, as far as they are made.
     hosts: list[Node] = field(default_factory=list)
+    # The highest id given so far, 0 until one is needed.
+    last_link: int = 0
 
-    def hosted(self) -> Iterator[Node]:
-        """Give the subgraph nodes in this graph."""
-        return (node for node in self.nodes.values() if node.inner is not None)
+    def hosted(self) -> Iterator[tuple[Node, Graph]]:
+        """Give the subgraph nodes in this graph, with what they show."""
+        for node in self.nodes.values():
+            if node.inner is not None:
+                yield node, node.inner
 
-    def new_link_id(self) -> int:
-        """Return an id that no link of this graph has."""
-        return max(self.links, default=0) + 1
+    def add_link(self, origin: str, origin_slot: int, target: Node, slot: Slot) -> Link:
+        """Put a new link into an input slot, in place of the one that it may have."""
+        if not self.last_link:
+            self.last_link = max(self.links, default=0)
+        self.last_link += 1
+        place = target.inputs.index(slot)
+        link = Link(self.last_link, origin, origin_slot, target.id, place)
+        self.links[link.id] = link
+        slot.link = link.id
+        return link

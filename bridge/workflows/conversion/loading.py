@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bridge.workflows.conversion import promotion
 from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
+from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.live import Boundary, Graph, Kind, Link, Node, Output, Slot
 from bridge.workflows.conversion.ordering import Ordering
+from bridge.workflows.conversion.promotion import PRIMITIVE, Promotion
 from bridge.workflows.conversion.values import Restorer, fill_empty_combo
 from bridge.workflows.conversion.widgets import Layout
 from bridge.workflows.objectinfo import MATCH_TYPE, NodeClass, ObjectInfo
 
 # Nodes that the page draws and the server never hears of.
-PAGE_ONLY = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
+PAGE_ONLY = frozenset({"Note", "MarkdownNote", "Reroute", PRIMITIVE})
 
 _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced"})
 _OLD_SAMPLER_PREFIX = "sample_"
@@ -29,12 +30,16 @@ _OLD_SAMPLER_PREFIX = "sample_"
 class Loader:
     """Makes live graphs of one file."""
 
-    def __init__(self, document: Document, object_info: ObjectInfo, front_end: FrontEnd) -> None:
+    def __init__(
+        self, document: Document, object_info: ObjectInfo, front_end: FrontEnd, effort: Effort
+    ) -> None:
         self._document = document
         self._object_info = object_info
         self._front_end = front_end
         self._layout = Layout(front_end)
-        ordering = Ordering(object_info, self._layout)
+        self._promotion = Promotion(front_end, effort)
+        self._effort = effort
+        ordering = Ordering(object_info, self._layout, effort)
         self._restorer = Restorer(front_end, self._layout, ordering)
         self._graphs: dict[str, Graph] = {}
 
@@ -69,8 +74,8 @@ class Loader:
         for node in graph.nodes.values():
             self._configure(graph, node)
         if self._front_end.host_values:
-            for host in graph.hosted():
-                promotion.migrate(host)
+            for host, inner in graph.hosted():
+                self._promotion.migrate(host, inner)
 
     def _node(self, source: FileNode) -> Node:
         page_only = source.type in PAGE_ONLY
@@ -92,15 +97,18 @@ class Loader:
 
     def _configure(self, graph: Graph, node: Node) -> None:
         saved = node.source.inputs
+        self._effort.spend(1 + len(saved))
         if node.inner is not None:
+            self._effort.spend(len(node.inner.inputs) + len(node.inner.outputs))
             node.inputs = [Slot(each.name, each.type) for each in node.inner.inputs]
             node.outputs = [Output(each.type) for each in node.inner.outputs]
         elif node.declared is not None:
+            self._effort.spend(len(node.declared.inputs))
             self._layout.lay_out(node, node.declared)
             node.outputs = list(_outputs(node.declared))
         _connect(node, saved)
         if node.inner is not None:
-            promotion.show(node, self._front_end)
+            self._promotion.show(node, node.inner)
         elif node.declared is not None:
             self._restorer.restore(node)
             _correct_links(graph, node, _first_moved(node))
@@ -176,9 +184,12 @@ def _connect(node: Node, saved: tuple[FileInput, ...]) -> None:
         found = by_name.get(slot.name)
         if found is not None:
             slot.link = found.link
-    for each in saved:
-        if each.name not in laid_out or (node.declared is None and node.inner is None):
-            node.inputs.append(Slot(each.name, each.type, each.link, each.widget))
+    if node.inner is None:
+        node.inputs += [
+            Slot(each.name, each.type, each.link, each.widget)
+            for each in saved
+            if node.declared is None or each.name not in laid_out
+        ]
     for place, output in enumerate(node.source.outputs):
         if place < len(node.outputs):
             node.outputs[place].links = list(output.links)
@@ -218,7 +229,7 @@ def _in_list(node: Node, slot: Slot) -> bool:
 
 
 def _is_backed(node: Node, slot: Slot) -> bool:
-    """Tell whether a slot that stands for a widget has one; a member of a growing list needs none."""
+    """Tell whether a slot that stands for a widget has one. A list's member needs none."""
     if slot.widget is None or node.widget(slot.widget) is not None:
         return True
     return _in_list(node, slot)

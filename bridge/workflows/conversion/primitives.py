@@ -12,9 +12,9 @@ from typing import Any
 
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.live import MISSING, Graph, Kind, Link, Node, Slot, Widget
+from bridge.workflows.conversion.promotion import PRIMITIVE
 from bridge.workflows.conversion.texts import Replacements
 
-PRIMITIVE = "PrimitiveNode"
 _REPLACES = "Run widget replace on values"
 
 
@@ -68,7 +68,7 @@ def _limited(value: Any, primitive: Node, graph: Graph) -> Any:
     low, high = max(lows, default=-math.inf), min(highs, default=math.inf)
     if low > high:
         return value
-    return low if value < low else high if value > high else value
+    return max(low, min(high, value))
 
 
 def _numbers(primitive: Node, graph: Graph) -> Iterator[Widget]:

@@ -4,6 +4,8 @@ A subgraph node shows a widget for each of its inputs that ends at a widget insi
 is sent in place of the inner one. Files list such values by position, or, from before, name the
 inner node and widget (`proxyWidgets`). The earlier front end treats the latter as windows to the
 inner value; the later one makes real inputs of them when it loads the file.
+
+A subgraph node's inputs always stand in the order of the subgraph's own.
 """
 
 from __future__ import annotations
@@ -13,43 +15,209 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+import msgspec
+
+from bridge.workflows.conversion.document import INPUT_NODE, MAX_PER_NODE
+from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.live import MISSING, Boundary, Graph, Link, Node, Slot, Widget
-from bridge.workflows.conversion.document import INPUT_NODE
+from bridge.workflows.conversion.live import MISSING, Boundary, Graph, Node, Slot, Widget
+
+PRIMITIVE = "PrimitiveNode"
 
 # Inner node, widget name and, in the newest form, a third word that tells twins apart.
 _Entry: TypeAlias = tuple[str, str, str | None]
 
 # The subgraph's own side in an entry: the widget of one of its inputs.
 _OWN = "-1"
-_PREFIX = re.compile(r"^\s*(\d+)\s*:\s*(.+)$", re.DOTALL)
-_PRIMITIVE = "PrimitiveNode"
+_PREFIX = re.compile(r"\s*(\d+)\s*:\s*(.+)", re.DOTALL)
+_MAX_NAME = 1_000
 
 
-def show(host: Node, front_end: FrontEnd) -> None:
-    """Give a new subgraph node the values that it shows, as the file has them."""
-    for slot in host.inputs:
-        boundary = _boundary(host, slot.name)
-        if boundary is not None:
-            _bind(host, slot, boundary, by_place=not front_end.host_values)
-    values = host.source.values
-    listed: Sequence[Any] = values if isinstance(values, tuple) else ()
-    shown = [slot.shown for slot in host.inputs if slot.shown is not None]
-    kept = _set_aside(host) if front_end.host_values else {}
-    for widget, value in zip(shown, listed, strict=False):
-        widget.value = value
-    for slot in host.inputs:
-        if slot.shown is not None and slot.name in kept:
-            slot.shown.value = kept[slot.name]
-    if not front_end.host_values:
-        _narrow(host, listed)
+class Promotion:
+    """Finds what subgraph nodes show, as one generation of the front end does."""
+
+    def __init__(self, front_end: FrontEnd, effort: Effort) -> None:
+        self._front_end = front_end
+        self._effort = effort
+
+    def show(self, host: Node, inner: Graph) -> None:
+        """Give a new subgraph node the values that it shows, as the file has them."""
+        for slot, boundary in zip(host.inputs, inner.inputs, strict=True):
+            self._bind(slot, inner, boundary, by_place=not self._front_end.host_values)
+        values = _listed(host)
+        shown = [slot.shown for slot in host.inputs if slot.shown is not None]
+        for widget, value in zip(shown, values, strict=False):
+            widget.value = value
+        if self._front_end.host_values:
+            for name, value in _set_aside(host).items():
+                _give(host, name, value)
+        else:
+            _look_through(host, values)
+
+    def migrate(self, host: Node, inner: Graph) -> None:
+        """Make inputs of what `proxyWidgets` names, with the values that the file lists."""
+        entries = [self._resolved(inner, each) for each in _entries(host)]
+        # What becomes of an entry is decided for all of them before anything changes.
+        linked = self._linked(host, inner) if entries else {}
+        plans = [(linked.get(entry[:2]), entry) for entry in entries]
+        values = _listed(host)
+        primitives: dict[str, Any] = {}
+        for index, (name, entry) in enumerate(plans):
+            value = values[index] if index < len(values) and values[index] is not None else MISSING
+            source = inner.nodes.get(entry[0])
+            if name is not None or entry[0] == _OWN:
+                _give(host, entry[1] if name is None else name, value)
+            elif source is not None and source.type == PRIMITIVE:
+                if primitives.get(source.id, MISSING) is MISSING:
+                    primitives[source.id] = value
+            elif source is not None:
+                self._promote(host, inner, entry, value)
+        for node, value in primitives.items():
+            self._replace_primitive(host, inner, inner.nodes[node], value)
+
+    def _promote(self, host: Node, inner: Graph, entry: _Entry, value: Any) -> None:
+        """Make an input of the subgraph for an inner widget."""
+        node = inner.nodes[entry[0]]
+        slot = self._source_slot(node, entry)
+        widget = node.widget_of(slot) if slot is not None else None
+        # Previews and buttons are shown, too; they have no value to send.
+        if slot is not None and widget is not None and widget.sent:
+            boundary = self._add_input(inner, entry[1], slot.type, [(node, slot)])
+            _give(host, boundary.name, value)
+
+    def _replace_primitive(self, host: Node, inner: Graph, primitive: Node, value: Any) -> None:
+        """Make an input of the subgraph for what a primitive node feeds, and cut the node off.
+
+        The targets are taken by the places that the links name. The front end does so before it
+        has corrected these, so that the input can be made for another widget than the one that
+        was fed; what it sends then is followed here.
+        """
+        output = primitive.outputs[0] if primitive.outputs else None
+        if output is None:
+            return
+        targets: list[tuple[Node, Slot]] = []
+        for identity in output.links:
+            link = inner.links.get(identity)
+            node = inner.nodes.get(link.target) if link is not None else None
+            if link is None or node is None or not 0 <= link.target_slot < len(node.inputs):
+                return
+            slot = node.inputs[link.target_slot]
+            if slot.type != output.type and "*" not in (slot.type, output.type):
+                return
+            targets.append((node, slot))
+        if targets:
+            for _, slot in targets:
+                _cut(inner, slot)
+            boundary = self._add_input(inner, primitive.title or PRIMITIVE, output.type, targets)
+            _give(host, boundary.name, value)
+
+    def _add_input(
+        self, graph: Graph, name: str, kind: str, targets: Sequence[tuple[Node, Slot]]
+    ) -> Boundary:
+        """Add an input to a subgraph, and with it to all subgraph nodes that show it."""
+        self._effort.spend(len(graph.inputs) + len(targets) + len(graph.hosts))
+        taken = {each.name for each in graph.inputs}
+        unique, count = name, 0
+        while unique in taken:
+            count += 1
+            unique = f"{name}_{count}"
+        boundary = Boundary(unique, kind)
+        graph.inputs.append(boundary)
+        for node, slot in targets:
+            link = graph.add_link(INPUT_NODE, len(graph.inputs) - 1, node, slot)
+            boundary.links.append(link.id)
+        for host in graph.hosts:
+            # One that is not laid out yet takes all inputs when it is.
+            if len(host.inputs) == len(graph.inputs) - 1:
+                added = Slot(unique, kind)
+                host.inputs.append(added)
+                self._bind(added, graph, boundary, by_place=False)
+        return boundary
+
+    def _bind(self, slot: Slot, inner: Graph, boundary: Boundary, *, by_place: bool) -> None:
+        """Let a subgraph node's input show the first widget that it ends at."""
+        for _, _, widget in self._ends(inner, boundary, by_place=by_place):
+            if widget is not None:
+                slot.widget = boundary.name
+                slot.shown = replace(widget, name=boundary.name, dynamic_prompt=False)
+                return
+
+    def _ends(
+        self, graph: Graph, boundary: Boundary, *, by_place: bool
+    ) -> Iterator[tuple[Node, Slot, Widget | None]]:
+        """Give the inner slots that an input ends at, with their widgets.
+
+        `by_place` goes by the place that the link names, which is that in the file and not always
+        that on the live node: so does the earlier front end.
+        """
+        for identity in boundary.links:
+            link = graph.links.get(identity)
+            node = graph.nodes.get(link.target) if link is not None else None
+            if link is None or node is None:
+                continue
+            self._effort.spend(1 + len(node.inputs))
+            slot = node.slot_linked(identity)
+            if by_place:
+                found = 0 <= link.target_slot < len(node.inputs)
+                slot = node.inputs[link.target_slot] if found else None
+            if slot is not None:
+                yield node, slot, node.widget_of(slot)
+
+    def _source(self, graph: Graph, boundary: Boundary) -> tuple[str, str] | None:
+        """Return inner node and widget name that an input stands for."""
+        for node, slot, widget in self._ends(graph, boundary, by_place=False):
+            if node.inner is not None:
+                return node.id, slot.name
+            if widget is not None:
+                return node.id, widget.name
+        return None
+
+    def _linked(self, host: Node, inner: Graph) -> dict[tuple[str, str], str]:
+        """Return the names of the inputs by the inner widgets that they stand for."""
+        found: dict[tuple[str, str], str] = {}
+        for slot, boundary in zip(host.inputs, inner.inputs, strict=True):
+            source = self._source(inner, boundary)
+            if source is not None:
+                found.setdefault(source, slot.name)
+        return found
+
+    def _source_slot(self, node: Node, entry: _Entry) -> Slot | None:
+        """Return the slot of an inner node that stands for the entry's widget."""
+        _, name, twin = entry
+        if node.inner is None:
+            widget = node.widget(name)
+            return node.slot_of(widget) if widget is not None else None
+        for slot, boundary in zip(node.inputs, node.inner.inputs, strict=True):
+            target = self._source(node.inner, boundary)
+            if target == (twin, name) if twin is not None else slot.name == name:
+                return slot
+            if twin is None and target is not None and target[1] == name:
+                return slot
+        return None
+
+    def _resolved(self, inner: Graph, entry: _Entry) -> _Entry:
+        """Return the entry without the prefixes of older files before a nested widget's name."""
+        node, name, twin = entry
+        found = inner.nodes.get(node)
+        if found is not None and self._leads_to_widget(found, name):
+            return entry
+        while (match := _PREFIX.fullmatch(name)) is not None:
+            twin, name = match[1], match[2]
+        return node, name, twin
+
+    def _leads_to_widget(self, node: Node, name: str) -> bool:
+        while node.inner is not None:
+            boundary = next((each for each in node.inner.inputs if each.name == name), None)
+            target = self._source(node.inner, boundary) if boundary is not None else None
+            if target is None:
+                return False
+            node, name = node.inner.nodes[target[0]], target[1]
+        return node.widget(name) is not None
 
 
-def _narrow(host: Node, values: Sequence[Any]) -> None:
+def _look_through(host: Node, values: Sequence[Any]) -> None:
     """Apply `proxyWidgets` as windows: only entries of the node's own side carry values."""
-    entries = list(_entries(host.properties.get("proxyWidgets")))
-    if not entries:
-        return
+    entries = _entries(host)
     own = {name for node, name, _ in entries if node == _OWN}
     windows = {name for node, name, _ in entries if node != _OWN}
     for slot in host.inputs:
@@ -57,78 +225,14 @@ def _narrow(host: Node, values: Sequence[Any]) -> None:
         if slot.shown is not None and slot.name in windows and slot.name not in own:
             slot.shown = None
     for (node, name, _), value in zip(entries, values, strict=False):
-        slot = host.slot_named(name)
-        if node == _OWN and value is not None and slot is not None and slot.shown is not None:
-            slot.shown.value = value
-
-
-def migrate(host: Node) -> None:
-    """Make inputs of what `proxyWidgets` names, and give them the values that the file lists."""
-    values = host.source.values
-    listed: Sequence[Any] = values if isinstance(values, tuple) else ()
-    entries = [_resolved(host, entry) for entry in _entries(host.properties.get("proxyWidgets"))]
-    # What becomes of an entry is decided for all of them before anything changes.
-    plans = [(_linked_input(host, entry), entry) for entry in entries]
-    primitives: dict[str, Any] = {}
-    for index, (linked, entry) in enumerate(plans):
-        value = listed[index] if index < len(listed) and listed[index] is not None else MISSING
-        node, name, _ = entry
-        if linked is not None:
-            _give(host, linked, value)
-        elif node == _OWN:
+        if node == _OWN and value is not None:
             _give(host, name, value)
-        elif (inner := _inner(host).nodes.get(node)) is None:
-            continue
-        elif inner.type == _PRIMITIVE:
-            if primitives.get(node, MISSING) is MISSING:
-                primitives[node] = value
-        else:
-            _promote(host, inner, entry, value)
-    for node, value in primitives.items():
-        _replace_primitive(host, _inner(host).nodes[node], value)
 
 
 def _give(host: Node, name: str, value: Any) -> None:
     slot = host.slot_named(name)
     if slot is not None and slot.shown is not None and value is not MISSING:
         slot.shown.value = value
-
-
-def _promote(host: Node, inner: Node, entry: _Entry, value: Any) -> None:
-    """Make an input of the subgraph for an inner widget."""
-    slot = _source_slot(inner, entry)
-    if slot is None or inner.widget_of(slot) is None:
-        return
-    boundary = _add_input(_inner(host), entry[1], slot.type, [(inner, slot)])
-    _give(host, boundary.name, value)
-
-
-def _replace_primitive(host: Node, primitive: Node, value: Any) -> None:
-    """Make an input of the subgraph for what a primitive node feeds, and cut the node off.
-
-    The targets are taken by the places that the links name. The front end does so before it has
-    corrected them, so that an input can be made for the wrong widget; what it sends is followed.
-    """
-    graph = _inner(host)
-    output = primitive.outputs[0] if primitive.outputs else None
-    if output is None:
-        return
-    targets: list[tuple[Node, Slot]] = []
-    for identity in output.links:
-        link = graph.links.get(identity)
-        node = graph.nodes.get(link.target) if link is not None else None
-        if link is None or node is None or not 0 <= link.target_slot < len(node.inputs):
-            return
-        slot = node.inputs[link.target_slot]
-        if slot.type != output.type and "*" not in (slot.type, output.type):
-            return
-        targets.append((node, slot))
-    if not targets:
-        return
-    for _, slot in targets:
-        _cut(graph, slot)
-    boundary = _add_input(graph, primitive.title or _PRIMITIVE, output.type, targets)
-    _give(host, boundary.name, value)
 
 
 def _cut(graph: Graph, slot: Slot) -> None:
@@ -141,155 +245,40 @@ def _cut(graph: Graph, slot: Slot) -> None:
         links[:] = [each for each in links if each != link.id]
 
 
-def _add_input(
-    graph: Graph, name: str, kind: str, targets: Sequence[tuple[Node, Slot]]
-) -> Boundary:
-    taken = {each.name for each in graph.inputs}
-    unique, count = name, 0
-    while unique in taken:
-        count += 1
-        unique = f"{name}_{count}"
-    boundary = Boundary(unique, kind)
-    graph.inputs.append(boundary)
-    for node, slot in targets:
-        link = Link(
-            id=graph.new_link_id(),
-            origin=INPUT_NODE,
-            origin_slot=len(graph.inputs) - 1,
-            target=node.id,
-            target_slot=node.inputs.index(slot),
-        )
-        graph.links[link.id] = link
-        boundary.links.append(link.id)
-        slot.link = link.id
-    for host in graph.hosts:
-        slot = Slot(unique, kind)
-        host.inputs.append(slot)
-        _bind(host, slot, boundary, by_place=False)
-    return boundary
-
-
-def _bind(host: Node, slot: Slot, boundary: Boundary, *, by_place: bool) -> None:
-    """Let a subgraph node's input show the first widget that it ends at."""
-    for _, _, widget in _ends(_inner(host), boundary, by_place=by_place):
-        if widget is not None:
-            slot.widget = boundary.name
-            slot.shown = replace(widget, name=boundary.name, dynamic_prompt=False)
-            return
-
-
-def _ends(
-    graph: Graph, boundary: Boundary, *, by_place: bool
-) -> Iterator[tuple[Node, Slot, Widget | None]]:
-    """Give the inner slots that an input ends at, with their widgets.
-
-    `by_place` goes by the position that the link names, which is that of the file and not always
-    that of the live node: so does the earlier front end.
-    """
-    for identity in boundary.links:
-        link = graph.links.get(identity)
-        node = graph.nodes.get(link.target) if link is not None else None
-        if link is None or node is None:
-            continue
-        slot: Slot | None
-        if by_place:
-            found = 0 <= link.target_slot < len(node.inputs)
-            slot = node.inputs[link.target_slot] if found else None
-        else:
-            slot = node.slot_linked(identity)
-        if slot is not None:
-            yield node, slot, node.widget_of(slot)
-
-
-def _linked_input(host: Node, entry: _Entry) -> str | None:
-    """Return the subgraph node's input that ends at the entry's widget, if one does."""
-    for slot in host.inputs:
-        boundary = _boundary(host, slot.name)
-        if boundary is not None and _source(_inner(host), boundary) == entry[:2]:
-            return slot.name
-    return None
-
-
-def _source(graph: Graph, boundary: Boundary) -> tuple[str, str] | None:
-    for node, slot, widget in _ends(graph, boundary, by_place=False):
-        if node.inner is not None:
-            return node.id, slot.name
-        if widget is not None:
-            return node.id, widget.name
-    return None
-
-
-def _source_slot(inner: Node, entry: _Entry) -> Slot | None:
-    """Return the slot of an inner node that stands for the entry's widget."""
-    _, name, twin = entry
-    if inner.inner is not None:
-        for slot in inner.inputs:
-            boundary = _boundary(inner, slot.name)
-            target = _source(inner.inner, boundary) if boundary is not None else None
-            if twin is not None:
-                if target == (twin, name):
-                    return slot
-            elif slot.name == name or (target is not None and target[1] == name):
-                return slot
-        return None
-    widget = inner.widget(name)
-    return inner.slot_of(widget) if widget is not None else None
-
-
-def _resolved(host: Node, entry: _Entry) -> _Entry:
-    """Return the entry without the prefixes that older files put before a nested widget's name."""
-    node, name, twin = entry
-    inner = _inner(host).nodes.get(node)
-    if inner is not None and _leads_to_widget(inner, name):
-        return entry
-    while (match := _PREFIX.match(name)) is not None:
-        twin, name = match[1], match[2]
-    return node, name, twin
-
-
-def _leads_to_widget(node: Node, name: str) -> bool:
-    while node.inner is not None:
-        boundary = _boundary(node, name)
-        target = _source(node.inner, boundary) if boundary is not None else None
-        if target is None:
-            return False
-        node, name = node.inner.nodes[target[0]], target[1]
-    return node.widget(name) is not None
+def _listed(host: Node) -> Sequence[Any]:
+    values = host.source.values
+    return values if isinstance(values, tuple) else ()
 
 
 def _set_aside(host: Node) -> dict[str, Any]:
     """Return values by input that the front end could not place before, and kept in the file."""
     found: dict[str, Any] = {}
     kept = host.properties.get("proxyWidgetErrorQuarantine")
-    for each in reversed(kept if isinstance(kept, list) else []):
+    for each in kept if isinstance(kept, list) else []:
         match each:
             case {"originalEntry": [str(node), str(name), *_], "hostValue": value}:
                 if node == _OWN and value is not None:
-                    found[name] = value
+                    found.setdefault(name, value)
     return found
 
 
-def _entries(raw: Any) -> Iterator[_Entry]:
-    """Give the entries of `proxyWidgets`; a list with anything else in it counts as none."""
-    if not isinstance(raw, list):
-        return
+def _entries(host: Node) -> list[_Entry]:
+    """Return the entries of `proxyWidgets`; a list with anything else in it counts as none."""
+    raw = host.properties.get("proxyWidgets")
+    if isinstance(raw, str):
+        try:
+            raw = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return []
+    if not isinstance(raw, list) or len(raw) > MAX_PER_NODE:
+        return []
     found: list[_Entry] = []
     for each in raw:
         match each:
-            case [str(node), str(name)]:
+            case [str(node), str(name)] if len(name) <= _MAX_NAME:
                 found.append((node, name, None))
-            case [str(node), str(name), str(twin)]:
+            case [str(node), str(name), str(twin)] if len(name) <= _MAX_NAME:
                 found.append((node, name, twin))
             case _:
-                return
-    yield from found
-
-
-def _boundary(host: Node, name: str) -> Boundary | None:
-    return next((each for each in _inner(host).inputs if each.name == name), None)
-
-
-def _inner(host: Node) -> Graph:
-    if host.inner is None:
-        raise TypeError(f"node {host.id} shows no subgraph")
-    return host.inner
+                return []
+    return found

@@ -39,12 +39,13 @@ NAMES_FILES: Final = frozenset(
     }
 )
 
-_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//[^\n\r\u2028\u2029]*")
+_LINE_COMMENT = re.compile(r"[^\n\r\u2028\u2029]*")
 _ESCAPED = re.compile(r"\\([{}|])")
 _NAMED = re.compile(r"%([^%]+)%")
 _UNFIT_FOR_FILES = re.compile(r"[/?<>\\:*|\"\x00-\x1f\x7f]")
 _ALIAS = "Node name for S&R"
-_MAX_DEPTH = 100
+# Choices within choices; the text below is taken as it is.
+_MAX_DEPTH = 30
 
 
 def dynamic_prompt(text: str) -> str:
@@ -53,7 +54,7 @@ def dynamic_prompt(text: str) -> str:
 
 
 def _chosen(text: str, depth: int) -> str:
-    text = _COMMENT.sub("", text)
+    text = _without_comments(text)
     found: list[str] = []
     place = 0
     while place < len(text):
@@ -68,6 +69,32 @@ def _chosen(text: str, depth: int) -> str:
         else:
             found.append(char)
     return _ESCAPED.sub(r"\1", "".join(found))
+
+
+def _without_comments(text: str) -> str:
+    """Return the text without `/* ... */` and `// ...`; one that is never closed is none."""
+    found: list[str] = []
+    place = 0
+    closes = True
+    while True:
+        slash = text.find("/", place)
+        if slash < 0:
+            return "".join((*found, text[place:]))
+        kind = text[slash : slash + 2]
+        end = slash
+        if kind == "//":
+            rest = _LINE_COMMENT.match(text, slash)
+            end = rest.end() if rest is not None else slash
+        elif kind == "/*" and closes:
+            close = text.find("*/", slash + 2)
+            closes = close >= 0
+            end = close + 2 if closes else slash
+        if end > slash:
+            found.append(text[place:slash])
+            place = end
+        else:
+            found.append(text[place : slash + 1])
+            place = slash + 1
 
 
 def _first_choice(text: str, place: int) -> tuple[str, int]:
@@ -95,7 +122,13 @@ class Replacements:
     """Puts values of widgets into texts: `%KSampler.seed%` is the seed of the node of that name."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        self._nodes = list(nodes)
+        self._by_alias: dict[str, Node] = {}
+        self._by_title: dict[str, Node] = {}
+        for node in nodes:
+            if node.declared is not None:
+                alias = node.properties.get(_ALIAS, node.type)
+                self._by_alias.setdefault(str(alias), node)
+            self._by_title.setdefault(node.title or "", node)
 
     def apply(self, text: str) -> str:
         """Return the text with the names that are known replaced."""
@@ -105,17 +138,11 @@ class Replacements:
         name, dot, value = match[1].partition(".")
         if not dot or "." in value:
             return match[0]
-        node = self._node(name)
+        node = self._by_alias.get(name) or self._by_title.get(name)
         widget = node.widget(value) if node is not None else None
         if widget is None:
             return match[0]
         return _UNFIT_FOR_FILES.sub("_", _text(widget.value))
-
-    def _node(self, name: str) -> Node | None:
-        for node in self._nodes:
-            if node.properties.get(_ALIAS, node.type) == name and node.declared is not None:
-                return node
-        return next((node for node in self._nodes if node.title == name), None)
 
 
 def _text(value: Any) -> str:

@@ -9,17 +9,23 @@ from __future__ import annotations
 from bridge.workflows.conversion.document import INPUT_NODE
 from bridge.workflows.conversion.live import Graph, Node, Slot
 
-_ANY = frozenset({"", "*", "0"})
+ANY = frozenset({"", "*", "0"})
 # Types are asked along chains of such inputs; a longer chain counts as any type.
 _MAX_CHAIN = 20
 
 
-def fits(one: str, other: str) -> bool:
-    """Tell whether an output of one type may be linked to an input of the other."""
-    if one in _ANY or other in _ANY or one == other:
+def fits(one: str, *others: str) -> bool:
+    """Tell whether a slot of one type may be linked to slots of the others."""
+    return all(_pair_fits(one, other) for other in others)
+
+
+def _pair_fits(one: str, other: str) -> bool:
+    if one in ANY or other in ANY or one == other:
         return True
-    words = {word.strip() or "*" for word in other.lower().split(",")}
-    return any(word in words or word == "*" or "*" in words for word in one.lower().split(","))
+    words = {word or "*" for word in other.lower().split(",")}
+    return any((word or "*") in words or word in ANY for word in one.lower().split(",")) or (
+        not words.isdisjoint(ANY)
+    )
 
 
 def common(*types: str) -> str | None:

@@ -111,8 +111,9 @@ def _typed_in(value: Any) -> str:
 
 def _grow_options(node: Node, widget: Widget) -> None:
     """Add another field to a list of options once its last one is filled."""
-    if node.type == "CustomCombo" and widget.name.startswith(_OPTION):
-        if widget is node.widgets[-1] and widget.value:
-            # The first two are the combo itself and its index.
-            name = f"{_OPTION}{len(node.widgets) - 1}"
-            node.widgets.append(Widget(name, Kind.OTHER, ""))
+    if node.type != "CustomCombo" or not widget.name.startswith(_OPTION):
+        return
+    if widget is node.widgets[-1] and widget.value:
+        # The first two are the combo itself and its index.
+        name = f"{_OPTION}{len(node.widgets) - 1}"
+        node.widgets.append(Widget(name, Kind.OTHER, ""))

@@ -196,13 +196,20 @@ class Layout:
     def _add_widget(self, node: Node, spec: InputSpec) -> None:
         if not self.has_widget(spec):
             return
-        widgets = list(self._widgets(node, spec))
+        widgets = self.widgets(spec, names_model=node.widget("model_file") is not None)
         node.widgets.extend(widgets)
         if widgets and widgets[0].kind is Kind.DYNAMIC:
             self.choose(node, widgets[0], widgets[0].value)
         node.inputs.append(Slot(spec.name, spec.type, widget=spec.name, spec=spec))
 
-    def _widgets(self, node: Node, spec: InputSpec) -> Iterator[Widget]:
+    def widgets(self, spec: InputSpec, *, names_model: bool = False) -> list[Widget]:
+        """Return new widgets for an input: its own first, then those that come with it.
+
+        `names_model`: the node has a widget that names a 3D model.
+        """
+        return list(self._widgets(spec, names_model=names_model))
+
+    def _widgets(self, spec: InputSpec, *, names_model: bool) -> Iterator[Widget]:
         match spec.widget_type:
             case "INT":
                 yield Widget(spec.name, Kind.INTEGER, _default(spec), spec)
@@ -226,9 +233,9 @@ class Layout:
             case "VIDEO_EDIT":
                 yield Widget(spec.name, Kind.OTHER, _video_edit(spec), spec)
             case _:
-                yield from self._media(node, spec)
+                yield from self._media(spec, names_model=names_model)
 
-    def _media(self, node: Node, spec: InputSpec) -> Iterator[Widget]:
+    def _media(self, spec: InputSpec, *, names_model: bool) -> Iterator[Widget]:
         match spec.widget_type:
             case "IMAGECOMPARE":
                 yield Widget(spec.name, Kind.OTHER, ["", ""], spec, saved=False)
@@ -241,7 +248,7 @@ class Layout:
                 yield Widget(spec.name, Kind.OTHER, "", spec)
                 yield _unsent(spec.name)
             case "LOAD_3D":
-                if not self._front_end.upload_when_named or node.widget("model_file") is not None:
+                if names_model or not self._front_end.upload_when_named:
                     yield from map(_unsent, ("upload 3d model", "upload resources", "clear"))
                 yield Widget(spec.name, Kind.SCENE, MISSING, spec)
             case "LOAD_3D_ADVANCED" | "WEBCAM":

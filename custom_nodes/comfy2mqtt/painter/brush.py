@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arrays import Floats, floats
 from .motif import blur
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from .motif import Motif
 
-    Floats = NDArray[np.float32]
     Indices = NDArray[np.int64]
+
 
 # Points of a ribbon lie this far apart, in pixels: closer than one, or it would show holes.
 _SPACING = 0.72
@@ -70,10 +71,10 @@ class Canvas:
     def picture(self) -> Floats:
         """The canvas as it looks: the furrows lit from the upper left."""
         thick = blur(self._thickness.reshape(self.size), 1.0 + self.size[0] / 700)
-        down, right = np.gradient(thick)
-        shade = np.clip((down + right) * 0.5, -0.16, 0.16)[..., None]
+        slope = np.gradient(thick, axis=0) + np.gradient(thick, axis=1)
+        shade = np.clip(slope * 0.5, -0.16, 0.16)[..., None]
         colours = self._paint.reshape(*self.size, 3)
-        return np.clip(colours * (1.0 + shade) + np.maximum(shade, 0.0) * 0.12, 0.0, 1.0)
+        return floats(np.clip(colours * (1.0 + shade) + np.maximum(shade, 0.0) * 0.12, 0.0, 1.0))
 
     def _guide(self, brush: Brush) -> Floats:
         """The motif as coarse as the brush: what is thinner than it is not for it."""
@@ -144,12 +145,12 @@ class Canvas:
         count = len(colours)
         value = self._rng.normal(0.0, brush.jitter, (count, 1))
         warmth = self._rng.normal(0.0, brush.jitter * 0.55, (count, 1)) * np.array([1.0, 0.1, -1.0])
-        return np.clip(colours * (1.0 + value) + warmth * 0.6, 0.0, 1.0).astype(np.float32)
+        return floats(np.clip(colours * (1.0 + value) + warmth * 0.6, 0.0, 1.0))
 
     def _bristles(self, count: int, points: int) -> Floats:
         """How much paint each bristle holds: [count, points], smooth across the brush."""
-        raw = self._rng.random((count, points + 2)).astype(np.float32)
-        return 0.25 * raw[:, :-2] + 0.5 * raw[:, 1:-1] + 0.25 * raw[:, 2:]
+        raw = floats(self._rng.random((count, points + 2)))
+        return floats(0.25 * raw[:, :-2] + 0.5 * raw[:, 1:-1] + 0.25 * raw[:, 2:])
 
     def _cover(
         self,
@@ -181,4 +182,5 @@ class Canvas:
         height, width = self.size
         x = np.clip(position[:, 0].astype(np.int64), 0, width - 1)
         y = np.clip(position[:, 1].astype(np.int64), 0, height - 1)
-        return y * width + x
+        index: Indices = y * width + x
+        return index

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arrays import Floats, floats
 from .noise import field, smoothstep, warp
 from .palette import AUTUMN, COLOUR_OF_PLACE, colour, mix
 from .sky import blend
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .scene import Scene
-
-    Floats = NDArray[np.float32]
 
 
 def lay(scene: Scene, picture: Floats, outline: Floats, tone: Floats, veil: float) -> Floats:
@@ -52,7 +51,7 @@ def relief(scene: Scene, part: str, tone: Floats, frequency: float, strength: fl
     lit = np.clip(light * near, 0.0, 1.0)[..., None]
     dark = np.clip(-light, 0.0, 1.0)[..., None]
     shaded = tone * (1.0 - 0.6 * dark)
-    return (shaded + (scene.palette.light - shaded) * lit * 0.55).astype(np.float32)
+    return floats(shaded + (scene.palette.light - shaded) * lit * 0.55)
 
 
 def snowed(scene: Scene, part: str, tone: Floats, outline: Floats, share: float) -> Floats:

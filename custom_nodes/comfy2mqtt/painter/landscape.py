@@ -12,11 +12,8 @@ from .palette import colour, gradient, mix
 from .sky import blend
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from .arrays import Floats
     from .scene import Scene
-
-    Floats = NDArray[np.float32]
 
 
 def paint_mountains(scene: Scene, picture: Floats, ground: float) -> Floats:

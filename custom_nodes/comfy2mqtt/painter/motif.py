@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from .arrays import Floats, floats
 from .landscape import paint_dunes, paint_flowers, paint_forest, paint_hills, paint_mountains
 from .noise import field
 from .palette import enliven
@@ -15,11 +16,7 @@ from .sky import lamp_distance, paint_sky
 from .waterside import paint_bank, paint_boat, paint_city, paint_islands, paint_water
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .scene import Scene
-
-    Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +71,14 @@ def _glow(scene: Scene, picture: Floats) -> Floats:
     if scene.has("storm"):
         return picture
     glow = 0.2 * np.exp(-lamp_distance(scene) / 0.28)
-    return 1.0 - (1.0 - picture) * (1.0 - scene.palette.light * glow[..., None])
+    return floats(1.0 - (1.0 - picture) * (1.0 - scene.palette.light * glow[..., None]))
 
 
 def blur(plane: Floats, pixels: float) -> Floats:
     """A plane without what is smaller than `pixels`, by shrinking and enlarging it."""
     height, width = plane.shape
     small = (max(2, round(width / pixels)), max(2, round(height / pixels)))
-    shrunk = Image.fromarray(plane).resize(small, Image.Resampling.BOX)
+    shrunk = Image.fromarray(floats(plane)).resize(small, Image.Resampling.BOX)
     return np.asarray(shrunk.resize((width, height), Image.Resampling.BICUBIC))
 
 
@@ -93,7 +90,8 @@ def _flow(scene: Scene, picture: Floats) -> Floats:
     """
     height = scene.size[0]
     grey = picture @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
-    gy, gx = np.gradient(blur(grey, max(1.0, height / 256)))
+    grey = blur(grey, max(1.0, height / 256))
+    gy, gx = np.gradient(grey, axis=0), np.gradient(grey, axis=1)
     reach = max(2.0, height / 48)
     double_x, double_y = blur(gy * gy - gx * gx, reach), blur(-2.0 * gx * gy, reach)
     strength = np.hypot(double_x, double_y)
@@ -103,7 +101,7 @@ def _flow(scene: Scene, picture: Floats) -> Floats:
     x = edge * np.cos(2 * along) + (1 - edge) * np.cos(2 * wind)
     y = edge * np.sin(2 * along) + (1 - edge) * np.sin(2 * wind)
     angle = 0.5 * np.arctan2(y, x)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
+    return floats(np.stack([np.cos(angle), np.sin(angle)], axis=-1))
 
 
 def _wind(scene: Scene) -> Floats:
@@ -119,4 +117,4 @@ def _wind(scene: Scene) -> Floats:
     angle = np.arctan2(y, x)
     if scene.water is not None:
         angle = np.where(scene.y > scene.water, 0.12 * stream, angle)
-    return angle.astype(np.float32)
+    return floats(angle)

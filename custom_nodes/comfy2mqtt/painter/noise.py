@@ -6,14 +6,9 @@ changes. What comes out is centred on 0 with a standard deviation of about 1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
+from .arrays import Floats, floats
 
 # Variance of a uniform -1..1 lattice after a cubic B-spline in one direction.
 _SPLINE_DEVIATION = 0.40
@@ -22,7 +17,7 @@ _SPLINE_DEVIATION = 0.40
 def smoothstep(low: float, high: float, value: Floats) -> Floats:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+    return floats(t * t * (3.0 - 2.0 * t))
 
 
 def _spline(positions: Floats, cells: int) -> Floats:
@@ -87,9 +82,9 @@ def warp(picture: Floats, dx: Floats, dy: Floats) -> Floats:
     y = np.clip(np.arange(height, dtype=np.float32)[:, None] + dy, 0, height - 1.001)
     column, row = x.astype(np.int32), y.astype(np.int32)
     fx, fy = x - column, y - row
-    if picture.ndim == 3:  # noqa: PLR2004 - with channels
+    if picture.ndim > fx.ndim:  # with channels
         fx, fy = fx[..., None], fy[..., None]
     right, below = np.minimum(column + 1, width - 1), np.minimum(row + 1, height - 1)
     top = picture[row, column] * (1 - fx) + picture[row, right] * fx
     bottom = picture[below, column] * (1 - fx) + picture[below, right] * fx
-    return (top * (1 - fy) + bottom * fy).astype(np.float32)
+    return floats(top * (1 - fy) + bottom * fy)

@@ -14,9 +14,7 @@ from .scene import set_scene
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
+    from .arrays import Floats
 
 
 def paint(prompt: str, seed: int, width: int, height: int, steps: int) -> Iterator[Floats]:

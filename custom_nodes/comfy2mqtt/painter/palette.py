@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arrays import Floats, floats
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
 
 _TO_CONES = np.array(
     [
@@ -48,14 +47,14 @@ def colour(text: str) -> Floats:
 def to_oklab(srgb: Floats) -> Floats:
     """Lightness 0 to 1, then green to red and blue to yellow, about -0.3 to 0.3."""
     linear = np.where(srgb > _SRGB_KNEE, ((srgb + 0.055) / 1.055) ** 2.4, srgb / 12.92)
-    return (np.cbrt(linear.astype(np.float32) @ _TO_CONES.T) @ _TO_LAB.T).astype(np.float32)
+    return floats(np.cbrt(floats(linear) @ _TO_CONES.T) @ _TO_LAB.T)
 
 
 def from_oklab(lab: Floats) -> Floats:
     """Back to sRGB; what no screen can show is clipped."""
     linear = np.clip((lab @ _FROM_LAB.T) ** 3 @ _FROM_CONES.T, 0.0, 1.0)
     srgb = np.where(linear > _LINEAR_KNEE, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
-    return srgb.astype(np.float32)
+    return floats(srgb)
 
 
 def mix(first: Floats, second: Floats, share: float) -> Floats:

@@ -12,9 +12,7 @@ from .palette import Palette, palette_for
 from .words import Commission, read_prompt
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
+    from .arrays import Floats
 
 
 @dataclass(frozen=True, slots=True)

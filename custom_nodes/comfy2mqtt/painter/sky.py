@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arrays import Floats, floats
 from .noise import field, smoothstep, warp
 from .palette import colour, gradient
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .scene import Scene
-
-    Floats = NDArray[np.float32]
 
 
 _CLOUDINESS = {"storm": 0.9, "night": -0.4, "neon": -0.1}
@@ -41,7 +38,7 @@ def paint_sky(scene: Scene) -> Floats:
 
 def lamp_distance(scene: Scene) -> Floats:
     """From each pixel to sun or moon."""
-    return np.hypot(scene.x - scene.lamp[0], scene.y - scene.lamp[1]).astype(np.float32)
+    return floats(np.hypot(scene.x - scene.lamp[0], scene.y - scene.lamp[1]))
 
 
 def _lamp(scene: Scene, sky: Floats) -> Floats:

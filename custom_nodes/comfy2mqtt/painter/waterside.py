@@ -12,11 +12,9 @@ from .palette import colour, gradient, mix
 from .sky import blend
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from .arrays import Floats
     from .scene import Scene
 
-    Floats = NDArray[np.float32]
 
 _MAST_SHARE = 0.25
 _MAST_WIDTH = 0.0025
@@ -141,6 +139,10 @@ def paint_boat(scene: Scene, picture: Floats, level: float) -> Floats:
     mirrored = between(x, -0.4, 0.4) & between(y, -0.35, 0.0)
     dark = mix(scene.palette.near, colour("#1a1414"), 0.5)
     canvas = mix(scene.palette.cloud, colour("#fff6e6"), 0.6)
-    for shape, tone, share in ((mirrored, dark, 0.35), (sail | jib, canvas, 0.95), (hull, dark, 1.0)):
+    for shape, tone, share in (
+        (mirrored, dark, 0.35),
+        (sail | jib, canvas, 0.95),
+        (hull, dark, 1.0),
+    ):
         picture = blend(picture, spread(scene, tone), shape * np.float32(share))
     return picture

@@ -56,10 +56,17 @@ COLOURS = {
 }  # fmt: skip
 
 # Two words that mean something else than each of them.
-_COMPOUNDS = ("golden hour", "northern lights", "blue hour", "blue sky", "red planet", "black forest")
+_COMPOUNDS = (
+    "golden hour",
+    "northern lights",
+    "blue hour",
+    "blue sky",
+    "red planet",
+    "black forest",
+)
 
 _HASHED_PLACES = (("mountains", "lake"), ("sea",), ("hills",), ("forest", "lake"), ("desert",))
-_HASHED_LIGHTS = ("dawn", "noon", "sunset", "dusk", "night", "autumn")
+_HASHED_LIGHTS = ("dawn", "noon", "sunset", "dusk", "night")
 
 
 @dataclass(frozen=True, slots=True)

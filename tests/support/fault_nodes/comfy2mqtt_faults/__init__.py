@@ -161,7 +161,9 @@ class TestProgress(Fault):
             "preview_size": ("INT", {"default": 0, "min": 0, "max": 4096}),
         }
 
-    def run(self, *, image: object, count: int = 10, rate: float = 0.0, preview_size: int = 0) -> tuple[Any]:
+    def run(
+        self, *, image: object, count: int = 10, rate: float = 0.0, preview_size: int = 0
+    ) -> tuple[Any]:
         picture: Any = import_module("PIL.Image")
         bar = comfy_utils.ProgressBar(count)
         for done in range(1, count + 1):

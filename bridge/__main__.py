@@ -1,0 +1,5 @@
+"""`python -m bridge` is `comfy2mqtt`."""
+
+from bridge.cli import main
+
+main()

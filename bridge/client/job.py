@@ -1,0 +1,381 @@
+"""A job as its client sees it: what is known of it, what happens to it, what it gave."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from bridge.client.session import Session
+from bridge.contract.errors import BridgeError, UnknownJob, from_wire
+from bridge.contract.messages import (
+    Accepted,
+    Cancel,
+    CancelReport,
+    Fetch,
+    JobStatus,
+    JobView,
+    OutputInfo,
+    Part,
+    Progress,
+    Result,
+    State,
+    Status,
+)
+from bridge.mqtt import Incoming
+
+_log = logging.getLogger(__name__)
+
+# Nothing heard for this long while somebody waits: ask. Brokers drop messages when queues are full.
+_CHECK_S: Final = 30.0
+# The bytes of a part come beside the answer; not long after it, they do not come any more.
+_PART_S: Final = 5.0
+_ATTEMPTS: Final = 3
+
+
+class JobCancelled(BridgeError):
+    """The job was cancelled."""
+
+    code = "cancelled"
+
+
+class Damaged(BridgeError):
+    """An output's bytes are not those that the result lists, also after fetching them anew."""
+
+    code = "damaged"
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """A picture of the work so far."""
+
+    content_type: str
+    data: bytes
+
+
+class JobOutput(msgspec.Struct, frozen=True):
+    """An output's bytes, verified, with what the bridge tells of them."""
+
+    info: OutputInfo
+    data: bytes
+
+
+Event: TypeAlias = JobStatus | Progress | Preview | JobOutput | Result
+
+
+class _Bytes:
+    """An output's bytes as they came, not yet verified."""
+
+    def __init__(self, info: OutputInfo, data: bytes) -> None:
+        self.info = info
+        self.data = data
+        self._sha256: str | None = None
+
+    async def match(self, info: OutputInfo) -> bool:
+        """Whether these are the bytes that `info` tells of."""
+        if len(self.data) != info.size:
+            return False
+        if self._sha256 is None:
+            # 16 MB take 10 to 30 ms.
+            digest = await asyncio.to_thread(hashlib.sha256, self.data)
+            self._sha256 = digest.hexdigest()
+        return self._sha256 == info.sha256
+
+
+class Job:
+    """A job of this client. Iterate for what happens; await `result` or `outputs` for the end.
+
+    What is missed while the connection or the bridge is away is asked for as soon as somebody
+    waits here and both are back.
+    """
+
+    def __init__(self, session: Session, job_id: str, workflow: str | None = None) -> None:
+        self.id = job_id
+        self.workflow = workflow
+        """The workflow's name; None for a job resumed by its id until something is known."""
+        self.state: State | None = None
+        self.status: JobStatus | None = None
+        self.progress: Progress | None = None
+        self._session = session
+        self._n = 0
+        self._result: Result | None = None
+        self._failure: BridgeError | None = None
+        self._received: dict[int, _Bytes] = {}
+        self._parts: dict[tuple[int, int], asyncio.Future[bytes]] = {}
+        self._fetching = asyncio.Lock()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._streams: list[_Stream] = []
+        # Something may have been missed: ask before waiting.
+        self._stale = True
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.workflow or '?'}: {self.state or 'unknown'}>"
+
+    async def outcome(self) -> Result:
+        """Wait for the job's end and return its result, however it ended.
+
+        Raises UnknownJob when the bridge does not know the job (any more).
+        """
+        while self._result is None:
+            await self._wait()
+        return self._result
+
+    async def result(self) -> Result:
+        """Wait for the job's end and return its result, if it succeeded.
+
+        Raises how it failed: ExecutionError, OutOfMemory, Timeout, Expired, ... or JobCancelled.
+        """
+        result = await self.outcome()
+        if result.state == "succeeded":
+            return result
+        if result.error is not UNSET:
+            raise from_wire(result.error)
+        if result.state == "cancelled":
+            raise JobCancelled(f"job {self.id!r} was cancelled", job_id=self.id)
+        raise BridgeError(f"job {self.id!r} {result.state}", job_id=self.id)
+
+    async def outputs(self) -> list[JobOutput]:
+        """Wait for the job's end and return all its outputs, in the order of the result.
+
+        What was not received, or not whole, is fetched. Raises as `result` does, and Damaged.
+        """
+        result = await self.result()
+        return [await self.output(info) for info in result.outputs]
+
+    async def output(self, info: OutputInfo) -> JobOutput:
+        """Return the bytes of one output of the result, fetched if need be. Raises Damaged."""
+        async with self._fetching:
+            for attempt in range(_ATTEMPTS):
+                received = self._received.get(info.index)
+                if received is not None and await received.match(info):
+                    return JobOutput(info, received.data)
+                inline = attempt == _ATTEMPTS - 1
+                data = await self._fetch(info, inline=inline)
+                self._received[info.index] = _Bytes(info, data)
+        raise Damaged(
+            f"output {info.index} of job {self.id!r} does not match its SHA-256",
+            job_id=self.id,
+            output=info.index,
+        )
+
+    async def cancel(self) -> CancelReport:
+        """Ask to end the job; its result tells how it ended."""
+        return await self._session.ask("cancel", Cancel(job_id=self.id), CancelReport)
+
+    async def refresh(self) -> JobView:
+        """Ask where the job stands. Raises UnknownJob."""
+        view = await self._session.ask("status", Status(job_id=self.id), JobView)
+        self._view(view)
+        return view
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Give what is known, then what happens, until the result, which is the last.
+
+        Progress and previews that were not taken in time make room for the newest.
+        """
+        known = (self.status, self.progress, *self._received.values())
+        stream = _Stream([event for event in known if event is not None])
+        self._streams.append(stream)
+        try:
+            while stream.events or self._result is None:
+                if not stream.events:
+                    await self._wait()
+                    continue
+                event = stream.events.popleft()
+                if not isinstance(event, _Bytes):
+                    yield event
+                elif await event.match(event.info):
+                    yield JobOutput(event.info, event.data)
+            yield self._result
+        finally:
+            self._streams.remove(stream)
+
+    # What the client tells.
+
+    def accepted(self, accepted: Accepted) -> None:
+        """Take note that the bridge has the job, or had it before."""
+        self.workflow = accepted.workflow
+        self.state = self.state or accepted.state
+        self._failure = None
+        self._stale = False
+        if accepted.result is not UNSET:
+            self._end(accepted.result)
+        self._notify()
+
+    def missed(self) -> None:
+        """Take note that messages may have been missed."""
+        self._stale = True
+        self._notify()
+
+    def heard(self, levels: tuple[str, ...], message: Incoming) -> None:
+        """Take note of a message on one of the job's topics; `levels` come after the job's id."""
+        try:
+            self._hear(levels, message)
+        except (msgspec.MsgspecError, ValueError) as error:
+            _log.warning("%s: cannot be read: %s", message.topic, error)
+        self._notify()
+
+    def _hear(self, levels: tuple[str, ...], message: Incoming) -> None:
+        match levels:
+            case ("status",):
+                status = msgspec.json.decode(message.payload, type=JobStatus)
+                if status.n > self._n and self._result is None:
+                    self._n = status.n
+                    self.workflow, self.state, self.status = status.workflow, status.state, status
+                    self._emit(status)
+            case ("progress",):
+                self.progress = msgspec.json.decode(message.payload, type=Progress)
+                self._emit(self.progress)
+            case ("preview",):
+                content_type = message.content_type or "application/octet-stream"
+                self._emit(Preview(content_type, message.payload))
+            case ("output", index):
+                received = _Bytes(_info(int(index), message), message.payload)
+                self._received[received.info.index] = received
+                self._emit(received)
+            case ("part", index, offset):
+                expected = self._parts.get((int(index), int(offset)))
+                if expected is not None and not expected.done():
+                    expected.set_result(message.payload)
+            case ("result",):
+                self._end(message.payload)
+
+    def _view(self, view: JobView) -> None:
+        self.workflow, self.state = view.workflow, view.state
+        self._n = max(self._n, view.n)
+        if view.result is not UNSET:
+            self._end(view.result)
+        self._notify()
+
+    def _end(self, payload: bytes | Raw) -> None:
+        # It may come more than once, always the same.
+        if self._result is not None:
+            return
+        try:
+            self._result = msgspec.json.decode(payload, type=Result)
+        except msgspec.MsgspecError as error:
+            self._failure = BridgeError(
+                f"the result of job {self.id!r} cannot be read: {error}", job_id=self.id
+            )
+            return
+        self.workflow, self.state = self._result.workflow, self._result.state
+
+    def _emit(self, event: JobStatus | Progress | Preview | _Bytes) -> None:
+        for stream in self._streams:
+            stream.add(event)
+
+    # Waiting.
+
+    def _notify(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        """Wait for something to happen; ask the bridge whenever it may have been missed."""
+        if self._failure is not None:
+            raise self._failure
+        if self._stale:
+            await self._ask()
+        elif not await self._changed():
+            self._stale = True
+
+    async def _ask(self) -> None:
+        self._stale = False
+        try:
+            await self.refresh()
+        except UnknownJob as error:
+            self._failure = error
+            self._notify()
+        except BaseException:
+            self._stale = True  # another who waits may have more patience
+            self._notify()
+            raise
+
+    async def _changed(self) -> bool:
+        """Wait for anything to happen; False if nothing does for a while."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(waiter)
+        return True
+
+    # Fetching.
+
+    async def _fetch(self, info: OutputInfo, *, inline: bool) -> bytes:
+        pieces: list[bytes] = []
+        offset: int | None = 0
+        while offset is not None:
+            part, data = await self._part(info.index, offset, inline=inline)
+            pieces.append(data)
+            offset = None if part.next is UNSET or not data else part.next
+        return b"".join(pieces)
+
+    async def _part(self, index: int, offset: int, *, inline: bool) -> tuple[Part, bytes]:
+        for attempt in range(_ATTEMPTS):
+            here = inline or attempt == _ATTEMPTS - 1
+            request = Fetch(job_id=self.id, output=index, offset=offset, inline=here)
+            arriving: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._parts[index, offset] = arriving
+            try:
+                part = await self._session.ask("fetch", request, Part)
+                if part.base64 is not UNSET:
+                    return part, base64.b64decode(part.base64)
+                async with asyncio.timeout(_PART_S):
+                    data = await arriving
+            except TimeoutError:
+                continue
+            finally:
+                del self._parts[index, offset]
+            if len(data) == part.count:
+                return part, data
+        raise Damaged(
+            f"the bytes from {offset} of output {index} of job {self.id!r} do not come",
+            job_id=self.id,
+            output=index,
+        )
+
+
+class _Stream:
+    """Events that one iteration has not taken yet."""
+
+    def __init__(self, known: list[JobStatus | Progress | _Bytes]) -> None:
+        self.events: deque[JobStatus | Progress | Preview | _Bytes] = deque(known)
+
+    def add(self, event: JobStatus | Progress | Preview | _Bytes) -> None:
+        last = self.events[-1] if self.events else None
+        if isinstance(event, (Progress, Preview)) and type(last) is type(event):
+            self.events.pop()
+        self.events.append(event)
+
+
+def _info(index: int, message: Incoming) -> OutputInfo:
+    """Read what an output's User Properties tell. Raises ValueError."""
+    facts = dict(message.user_properties)
+
+    def number(name: str) -> Any:
+        return int(facts[name]) if name in facts else UNSET
+
+    return OutputInfo(
+        index=index,
+        name=facts.get("name", str(index)),
+        kind=facts.get("kind", (message.content_type or "").partition("/")[0]),
+        content_type=message.content_type or "application/octet-stream",
+        size=int(facts.get("size", len(message.payload))),
+        sha256=facts.get("sha256", ""),
+        width=number("width"),
+        height=number("height"),
+        filename=facts.get("filename", UNSET),
+        topic=message.topic,
+    )

@@ -1,0 +1,263 @@
+"""A client's connection, kept for as long as it is open, and requests matched to their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from bridge.contract.errors import BridgeError, Error, TooLarge, from_wire
+from bridge.contract.messages import Ask, encode
+from bridge.contract.topics import Topics
+from bridge.mqtt import (
+    Address,
+    Backoff,
+    Connection,
+    ConnectionLost,
+    Incoming,
+    MqttError,
+    PacketTooLarge,
+    PubAck,
+    Subscription,
+)
+
+_log = logging.getLogger(__name__)
+
+# A request that the broker took and the bridge did not answer is sent again after this long, and
+# then ever more rarely: a broker says success and drops what does not fit its queue.
+_FIRST_AGAIN_S: Final = 5.0
+_LAST_AGAIN_S: Final = 60.0
+
+T = TypeVar("T")
+
+
+class _Answer(msgspec.Struct):
+    """A `Response` whose data waits for its type to be known."""
+
+    status: str
+    data: Raw = Raw(b"null")
+    error: Error | None = None
+    transaction: str | int | UnsetType = UNSET
+
+
+_ANSWERS: Final = msgspec.json.Decoder(_Answer)
+
+
+class Session:
+    """One client's conversation with the bridge, over as many connections as it takes.
+
+    Use as `async with`: the first connection must succeed, later ones are tried for ever.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        topics: Topics,
+        client: str,
+        *,
+        heard: Callable[[Incoming], None],
+        missed: Callable[[], None],
+        backoff: Backoff | None = None,
+    ) -> None:
+        """`heard` is told what comes about jobs, `missed` that something may not have come."""
+        self._address = address
+        self._topics = topics
+        self._client = client
+        self._heard = heard
+        self._missed = missed
+        self._backoff = backoff or Backoff()
+        self._connection: Connection | None = None
+        self._pending: dict[str, asyncio.Future[_Answer]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+        self._online: bool | None = None
+        # Done, and replaced, whenever it is worth sending again what was not answered.
+        self._again: asyncio.Future[None] | None = None
+        self._closed: BaseException | None = None
+
+    async def __aenter__(self) -> Self:
+        self._again = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._keep(), name=f"comfy2mqtt client {self._client}")
+        self._task.add_done_callback(self._stopped)
+        connecting = asyncio.ensure_future(self._connected.wait())
+        try:
+            await asyncio.wait((self._task, connecting), return_when=asyncio.FIRST_COMPLETED)
+            if self._task.done():
+                await self._task
+        except BaseException:
+            await self._stop()
+            raise
+        finally:
+            connecting.cancel()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stop()
+        if kind is None and self._task is not None and not self._task.cancelled():
+            await self._task  # it failed: nobody may miss that
+
+    @property
+    def online(self) -> bool | None:
+        """Whether the bridge says that it is there; None: it has not said anything yet."""
+        return self._online
+
+    async def ask(self, verb: str, request: Ask, kind: type[T]) -> T:
+        """Send a request until it is answered; return the answer's data as `kind`.
+
+        Waits for as long as it takes: bound it with `asyncio.timeout`. Raises the bridge's error,
+        TooLarge for what the broker does not take, PublishRefused for what it forbids.
+        """
+        transaction = secrets.token_hex(8)
+        payload = encode(msgspec.structs.replace(request, transaction=transaction))
+        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._pending[transaction] = answer
+        try:
+            await self._send_until(answer, self._topics.request(self._client, verb), payload)
+        finally:
+            del self._pending[transaction]
+        found = answer.result()
+        if found.status != "ok":
+            raise from_wire(found.error or Error("bridge_error", "the bridge gives no reason"))
+        try:
+            return msgspec.json.decode(found.data, type=kind)
+        except msgspec.MsgspecError as error:
+            raise BridgeError(f"the bridge's answer to {verb} cannot be read: {error}") from error
+
+    async def retained(self, topics: Sequence[str]) -> list[Incoming]:
+        """Return what is retained at these filters, by a connection of its own.
+
+        Brokers send retained messages before they look at our next packet: once that is answered,
+        all are here.
+        """
+        wanted = [Subscription(filter=each, qos=0) for each in topics]
+        found: list[Incoming] = []
+        async with Connection(self._address, manual_ack=False) as connection:
+            await connection.subscribe(wanted)
+            await connection.subscribe(
+                [Subscription(filter=self._topics.response(self._client, "-"))]
+            )
+            while connection.messages.backlog:
+                found.append(await anext(connection.messages))
+        return found
+
+    async def _send_until(
+        self, answer: asyncio.Future[_Answer], topic: str, payload: bytes
+    ) -> None:
+        pause = Backoff(_FIRST_AGAIN_S, _LAST_AGAIN_S)
+        while not answer.done():
+            if self._closed is not None or self._again is None:
+                raise RuntimeError("the client is closed") from self._closed
+            again = self._again
+            sent = self._send(topic, payload)
+            waiting: set[asyncio.Future[_Answer] | asyncio.Future[None] | asyncio.Future[PubAck]]
+            waiting = {answer, again}
+            if sent is not None:
+                await asyncio.wait({*waiting, sent}, return_when=asyncio.FIRST_COMPLETED)
+                if sent.done() and not isinstance(sent.exception(), ConnectionLost):
+                    sent.result()
+            await asyncio.wait(
+                waiting,
+                timeout=None if sent is None else pause.next(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    def _send(self, topic: str, payload: bytes) -> asyncio.Future[PubAck] | None:
+        if self._connection is None:
+            return None
+        try:
+            return self._connection.publish(topic, payload)
+        except ConnectionLost:
+            return None
+        except PacketTooLarge as error:
+            raise TooLarge(
+                f"the request has {error.size} bytes, the broker takes {error.limit}",
+                size=error.size,
+                limit=error.limit,
+            ) from error
+
+    async def _keep(self) -> None:
+        """Connect, listen, and connect again. Raises only what the first attempt meets."""
+        while True:
+            try:
+                await self._connect_once()
+            except MqttError as error:
+                if not self._connected.is_set():
+                    raise
+                _log.info("%s", error)
+            finally:
+                self._connection = None
+            await asyncio.sleep(self._backoff.next())
+
+    async def _connect_once(self) -> None:
+        async with Connection(
+            self._address,
+            client_id=f"{self._client}-{secrets.token_hex(4)}",
+            # What is heard is kept at once; what is not heard is asked for.
+            manual_ack=False,
+        ) as connection:
+            topics = self._topics
+            filters = (topics.responses(self._client), topics.jobs(self._client), topics.state)
+            await connection.subscribe([Subscription(filter=each) for each in filters])
+            self._connection = connection
+            self._backoff.reset()
+            if self._connected.is_set():
+                self._missed()
+            self._connected.set()
+            self._wake()
+            async for message in connection.messages:
+                self._hear(message)
+
+    def _hear(self, message: Incoming) -> None:
+        if message.topic == self._topics.state:
+            self._hear_state(online=message.payload == b"online")
+        elif self._topics.job_of(message.topic) is not None:
+            self._heard(message)
+        else:
+            self._hear_answer(message)
+
+    def _hear_state(self, *, online: bool) -> None:
+        returned = online and self._online is False
+        self._online = online
+        if returned:
+            self._missed()
+            self._wake()
+
+    def _hear_answer(self, message: Incoming) -> None:
+        try:
+            answer = _ANSWERS.decode(message.payload)
+        except msgspec.MsgspecError:
+            _log.warning("%s: an answer that cannot be read", message.topic)
+            return
+        pending = self._pending.get(str(answer.transaction))
+        if pending is not None and not pending.done():
+            pending.set_result(answer)
+
+    def _wake(self) -> None:
+        if self._again is not None and not self._again.done():
+            self._again.set_result(None)
+            self._again = asyncio.get_running_loop().create_future()
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        self._closed = error or RuntimeError("the client is closed")
+        for pending in self._pending.values():
+            if not pending.done():
+                pending.set_exception(self._closed)
+        self._missed()
+
+    async def _stop(self) -> None:
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait((self._task,))

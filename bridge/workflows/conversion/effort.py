@@ -1,0 +1,32 @@
+"""A bound on the work that one file may cause.
+
+Subgraphs multiply: a small file can ask for more nodes and inputs than there is memory. What is
+made and what is looked at is counted, and a file that asks for too much is refused. The largest
+template of 2026 costs 7,000 of the million units; a million take a few seconds.
+"""
+
+from __future__ import annotations
+
+from bridge.workflows.conversion.errors import ConversionError
+
+MAX_UNITS = 1_000_000
+
+
+class Effort:
+    """Counts the units of one conversion: slots made, links looked at, orders tried."""
+
+    def __init__(self, units: int = MAX_UNITS) -> None:
+        self._left = units
+
+    @property
+    def left(self) -> int:
+        """The units that may still be spent."""
+        return self._left
+
+    def spend(self, units: int = 1) -> None:
+        """Take units away. Raises ConversionError `too_large` where there are none left."""
+        self._left -= units
+        if self._left < 0:
+            raise ConversionError(
+                "too_large", "the workflow spreads out to more nodes and inputs than are taken"
+            )

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import random
+from itertools import islice
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.comfyui.backoff import backoff
+from bridge.comfyui.restarts import RestartPolicy
+
+
+def policy(limit: int = 3) -> RestartPolicy:
+    return RestartPolicy(limit=limit, stable_after_s=60, pause_s=300, rng=random.Random(1))
+
+
+@given(st.floats(0.001, 10), st.floats(10, 100), st.randoms(use_true_random=False))
+def test_each_delay_lies_in_the_upper_half_of_a_doubling_span(
+    first_s: float, cap_s: float, rng: random.Random
+) -> None:
+    span = first_s
+    for delay in islice(backoff(first_s=first_s, cap_s=cap_s, rng=rng), 20):
+        assert span / 2 <= delay <= span
+        span = min(span * 2, cap_s)
+
+
+def test_two_do_not_retry_in_step() -> None:
+    one = list(islice(backoff(first_s=1, cap_s=30, rng=random.Random(1)), 5))
+    other = list(islice(backoff(first_s=1, cap_s=30, rng=random.Random(2)), 5))
+    assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+def test_early_deaths_in_a_row_are_a_crash_loop() -> None:
+    restarts = policy()
+    assert [restarts.died(up_s=1).crash_loop for _ in range(6)] == [False, False, True] * 2
+
+
+def test_the_pause_of_a_crash_loop_is_the_configured_one() -> None:
+    restarts = policy(limit=1)
+    assert restarts.died(up_s=0).delay_s == 300
+
+
+def test_a_death_after_a_long_life_starts_the_count_anew() -> None:
+    restarts = policy()
+    told = [restarts.died(up_s=up_s) for up_s in (1, 1, 3600, 1)]
+    assert [restart.crash_loop for restart in told] == [False] * 4
+    assert told[2].delay_s <= 1
+
+
+def test_what_cannot_succeed_waits_at_once() -> None:
+    assert policy().died(up_s=0, hopeless=True).crash_loop

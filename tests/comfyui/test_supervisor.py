@@ -1,0 +1,284 @@
+"""The supervisor against programs that stand in for a ComfyUI gone wrong, and the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bridge.comfyui import events
+from bridge.comfyui.errors import StartFailed
+from bridge.comfyui.instance import Instance
+from bridge.comfyui.restarts import Restart
+from bridge.comfyui.settings import SuperviseConfig
+from bridge.comfyui.state import InstanceState
+from bridge.comfyui.supervisor import Running, Supervisor
+from tests.support.comfyui import (
+    image,
+    new_id,
+    our_output,
+    slow_image,
+    wait_for_end,
+)
+
+# Answers our nodes' greeting as they would, with a process id of its own or another.
+GREETER = """
+import http.server, json, os, sys, signal
+port = int(sys.argv[sys.argv.index("--port") + 1])
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        right = self.headers["X-Comfy2MQTT-Secret"] == os.environ["COMFY2MQTT_SECRET"]
+        hello = {"protocol": 1, "version": "0", "pid": PID}
+        self.send_response(STATUS if right else 403)
+        self.end_headers()
+        self.wfile.write(json.dumps(hello).encode())
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+def stand_in(folder: Path, code: str, **settings: object) -> SuperviseConfig:
+    """Settings for a folder whose main.py is this program."""
+    place = folder / "ComfyUI"
+    place.mkdir(exist_ok=True)
+    (place / "main.py").write_text(code, encoding="utf-8")
+    config = SuperviseConfig(path=place, python=Path(sys.executable), stop_grace_s=1)
+    return msgspec.structs.replace(config, **settings)
+
+
+def greeter(*, pid: str = "os.getpid()", status: int = 200) -> str:
+    return GREETER.replace("PID", pid).replace("STATUS", str(status))
+
+
+class Watch:
+    """Runs a supervisor and keeps what it tells."""
+
+    def __init__(self, config: SuperviseConfig, folder: Path) -> None:
+        self.starts = 0
+        self.ready: asyncio.Queue[Running] = asyncio.Queue()
+        self.failures: asyncio.Queue[tuple[StartFailed, Restart]] = asyncio.Queue()
+        self._supervisor = Supervisor(
+            config, folder / "data", on_start=self._started, on_failure=self._failed
+        )
+
+    def _started(self) -> None:
+        self.starts += 1
+
+    def _failed(self, failure: StartFailed, restart: Restart) -> None:
+        self.failures.put_nowait((failure, restart))
+
+    async def _attend(self, running: Running) -> None:
+        self.ready.put_nowait(running)
+        await asyncio.Event().wait()
+
+    async def run(self) -> None:
+        await self._supervisor.run(self._attend)
+
+
+@asynccontextmanager
+async def watched(config: SuperviseConfig, folder: Path) -> AsyncIterator[Watch]:
+    watch = Watch(config, folder)
+    running = asyncio.create_task(watch.run())
+    try:
+        async with asyncio.timeout(20):
+            yield watch
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def first_failure(config: SuperviseConfig, folder: Path) -> tuple[StartFailed, Restart]:
+    async with watched(config, folder) as watch:
+        return await watch.failures.get()
+
+
+# -- stand-ins ----------------------------------------------------------------------------------
+
+
+async def test_it_is_ready_when_our_nodes_answer_from_our_child(tmp_path: Path) -> None:
+    async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
+        running = await watch.ready.get()
+        assert running.base_url.startswith("http://127.0.0.1:")
+    assert wait_for_end(running.pid)
+
+
+async def test_an_answer_from_a_foreign_process_is_not_ready(tmp_path: Path) -> None:
+    config = stand_in(tmp_path, greeter(pid="1"), start_timeout_s=1.0)
+    failure, _ = await first_failure(config, tmp_path)
+    assert failure.failure == "timeout"
+
+
+async def test_a_comfyui_without_our_nodes_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.comfyui.supervisor._NO_NODES_AFTER_S", 0.2)
+    failure, restart = await first_failure(stand_in(tmp_path, greeter(status=404)), tmp_path)
+    assert failure.failure == "nodes_missing"
+    assert restart.crash_loop
+
+
+async def test_an_early_exit_is_told_with_the_last_line(tmp_path: Path) -> None:
+    code = "import sys; print('torch is missing'); sys.exit(3)"
+    failure, restart = await first_failure(stand_in(tmp_path, code), tmp_path)
+    assert failure.failure == "exited"
+    assert str(failure) == "ComfyUI exited with code 3: torch is missing"
+    assert failure.log == ("torch is missing",)
+    assert not restart.crash_loop
+
+
+async def test_a_kill_is_told_from_an_exit(tmp_path: Path) -> None:
+    async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
+        running = await watch.ready.get()
+        os.kill(running.pid, signal.SIGKILL)
+        failure, restart = await watch.failures.get()
+        again = await watch.ready.get()
+    assert failure.failure == "killed"
+    assert "SIGKILL" in str(failure)
+    assert not restart.crash_loop
+    assert again.pid != running.pid
+    assert again.epoch != running.epoch
+    assert again.secret != running.secret
+
+
+async def test_a_taken_port_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        monkeypatch.setattr("bridge.comfyui.supervisor._free_port", lambda: port)
+        failure, _ = await first_failure(stand_in(tmp_path, greeter()), tmp_path)
+    assert failure.failure == "port_taken"
+
+
+async def test_a_missing_folder_or_interpreter_is_told_apart(tmp_path: Path) -> None:
+    config = stand_in(tmp_path, greeter(), path=tmp_path / "nowhere")
+    failure, restart = await first_failure(config, tmp_path)
+    assert (failure.failure, restart.crash_loop) == ("no_comfyui", True)
+    config = stand_in(tmp_path, greeter(), python=Path("/nowhere/python"))
+    failure, restart = await first_failure(config, tmp_path)
+    assert (failure.failure, restart.crash_loop) == ("no_interpreter", True)
+
+
+async def test_many_early_deaths_are_a_crash_loop_that_ends_after_a_pause(tmp_path: Path) -> None:
+    config = stand_in(tmp_path, "raise SystemExit(1)", crash_limit=2, crash_pause_s=0.01)
+    async with watched(config, tmp_path) as watch:
+        loops = [(await watch.failures.get())[1].crash_loop for _ in range(4)]
+    assert loops == [False, True, False, True]
+
+
+async def test_a_start_that_hangs_is_given_up(tmp_path: Path) -> None:
+    config = stand_in(tmp_path, "import time; time.sleep(600)", start_timeout_s=0.5)
+    failure, _ = await first_failure(config, tmp_path)
+    assert failure.failure == "timeout"
+
+
+async def test_elsewhere_than_on_linux_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    failure, restart = await first_failure(stand_in(tmp_path, greeter()), tmp_path)
+    assert (failure.failure, restart.crash_loop) == ("not_linux", True)
+
+
+async def test_the_bridges_own_secrets_stay_out_of_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFY2MQTT_MQTT_URL", "mqtt://user:password@host")
+    monkeypatch.setenv("COMFY2MQTT_MEDIA_BYTES", "1000")
+    code = "import os; print(sorted(k for k in os.environ if k.startswith('COMFY2MQTT')))"
+    failure, _ = await first_failure(stand_in(tmp_path, code), tmp_path)
+    assert failure.log == ("['COMFY2MQTT_MEDIA_BYTES', 'COMFY2MQTT_SECRET']",)
+
+
+async def test_its_own_arguments_win_over_the_users(tmp_path: Path) -> None:
+    args = ("--port", "8188", "--listen", "0.0.0.0", "--preview-method", "taesd")  # noqa: S104
+    config = stand_in(tmp_path, "import sys; print(sys.argv)", args=args)
+    failure, _ = await first_failure(config, tmp_path)
+    given = msgspec.json.decode(failure.log[0].replace("'", '"'), type=list[str])
+    assert given[given.index("--preview-method") + 1] == "taesd"
+    assert given.count("--preview-method") == 1
+    assert given[len(given) - given[::-1].index("--listen")] == "127.0.0.1"
+    assert given[len(given) - given[::-1].index("--port")] != "8188"
+
+
+def test_no_comfyui_outlives_a_killed_bridge(tmp_path: Path) -> None:
+    stray = "import os\nif os.fork() == 0: os.setsid()\nprint(os.getpid(), flush=True)\n"
+    config = stand_in(tmp_path, stray + greeter())
+    bridge = f"""
+import asyncio
+from pathlib import Path
+from bridge.comfyui.instance import Instance
+from bridge.comfyui.settings import SuperviseConfig
+
+async def main():
+    config = SuperviseConfig(path=Path({str(config.path)!r}), python=Path({sys.executable!r}))
+    await Instance("main", config, folder=Path({str(tmp_path)!r})).run()
+
+asyncio.run(main())
+"""
+    log = tmp_path / "comfyui.log"
+    os.mkfifo(log)
+    with subprocess.Popen((sys.executable, "-c", bridge)) as killed, log.open() as lines:
+        pids = [int(next(lines)) for _ in range(2)]
+        killed.kill()
+        assert all(wait_for_end(pid) for pid in pids)
+
+
+# -- the real one -------------------------------------------------------------------------------
+
+
+@pytest.mark.comfyui
+@pytest.mark.timeout(120)
+async def test_a_killed_comfyui_is_started_again_and_its_prompt_lost(
+    tmp_path: Path, comfyui_config: SuperviseConfig
+) -> None:
+    instance = Instance("main", comfyui_config, folder=tmp_path)
+    running = asyncio.create_task(instance.run())
+    states = [instance.state.state]
+
+    async def watch(seen: InstanceState) -> None:
+        while True:
+            seen = await instance.changed(seen)
+            states.append(seen.state)
+
+    watching = asyncio.create_task(watch(instance.state))
+    try:
+        await instance.ready()
+        epoch = instance.state.epoch
+        hello = await instance.client.hello()
+        assert hello is not None
+        async with aclosing(instance.execute(new_id(), our_output(slow_image(60.0)))) as told:
+            async for event in told:
+                if isinstance(event, events.Step):
+                    os.kill(hello.pid, signal.SIGKILL)
+                    break
+            rest = [event async for event in told]
+        assert isinstance(rest[-1], events.Lost)
+        assert instance.state.restarts == 1
+        await instance.ready()
+        assert instance.state.epoch != epoch
+        told_again = [event async for event in instance.execute(new_id(), our_output(image()))]
+        assert isinstance(told_again[-1], events.Succeeded)
+        successor = await instance.client.hello()
+        assert successor is not None
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        watching.cancel()
+    assert wait_for_end(successor.pid)
+    assert [state for state in states if state not in ("ready", "busy")] == [
+        "stopped",
+        "starting",
+        "restarting",
+        "starting",
+        "stopped",
+    ]

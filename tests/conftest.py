@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.mosquitto import Mosquitto
+from tests.support.bridge import BridgeProcess
+from tests.support.comfyui import Server, running_server, supervised
+
+StartBridge = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One real ComfyUI for all tests that need one: it takes long to start."""
+    with running_server(supervised(), tmp_path_factory.mktemp("comfyui")) as server:
+        yield server
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
+    """A real mosquitto with the project's settings, for one test."""
+    async with Mosquitto(tmp_path / "mosquitto") as broker:
+        yield broker
+
+
+@pytest.fixture
+async def bridges(broker: Mosquitto, tmp_path: Path) -> AsyncIterator[StartBridge]:
+    """Makes bridges on the test's broker: `bridges(comfyui_url=..., workflows={...})`."""
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            name: str = "bridge",
+            *,
+            workflows: dict[str, Any] | None = None,
+            start: bool = True,
+            **settings: Any,
+        ) -> BridgeProcess:
+            process = BridgeProcess(tmp_path / name, mqtt_url=broker.url, **settings)
+            for workflow, graph in (workflows or {}).items():
+                process.add_workflow(workflow, graph)
+            if start:
+                await stack.enter_async_context(process)
+            else:
+                stack.push_async_exit(process.__aexit__)
+            return process
+
+        yield make
+
+
+@pytest.fixture
+async def attached(bridges: StartBridge, comfyui: Server) -> StartBridge:
+    """Makes bridges that attach to the tests' ComfyUI."""
+
+    async def make(workflows: dict[str, Any], **options: Any) -> BridgeProcess:
+        settings = {"comfyui_url": comfyui.url, "comfyui_secret": comfyui.secret, **options}
+        process: BridgeProcess = await bridges(workflows=workflows, **settings)
+        return process
+
+    return make

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from bridge.contract import requests
+from bridge.contract.errors import BadRequest, BridgeError, TooLarge
+from bridge.contract.messages import Ack, Cancel, Fetch, List, Status, Submit
+from bridge.contract.requests import Media, Text
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.floats(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(
+    verb=st.sampled_from([*requests.VERBS, "nonsense"]),
+    payload=st.binary() | JSON.map(lambda value: msgspec.json.encode(value)),
+)
+def test_garbage_raises_only_documented_errors(verb: str, payload: bytes) -> None:
+    for decode in (
+        lambda: requests.decode(verb, payload),
+        lambda: requests.decode_run("demo", None, payload),
+    ):
+        try:
+            decode()
+        except BridgeError as error:
+            msgspec.json.encode(error.wire())
+    requests.transaction_of(payload, payload[:10])
+
+
+def test_an_empty_run_takes_the_defaults() -> None:
+    run = requests.decode_run("demo", None, b"")
+    assert run.main is None
+    assert run.submit == Submit(workflow="demo")
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (b"a red barn", "a red barn"),
+        (b'"a red barn"', "a red barn"),
+        (b"7", "7"),
+        (b"007", "007"),
+        (b"true", "true"),
+        (b"[1, 2]", "[1, 2]"),
+        ("ein Stück".encode(), "ein Stück"),
+    ],
+)
+def test_text_is_the_main_text_input(payload: bytes, text: str) -> None:
+    assert requests.decode_run("demo", None, payload).main == Text(text)
+
+
+def test_an_object_is_inputs_by_name_and_fields_behind_dollars() -> None:
+    payload = b'{"prompt": "x", "steps": 5, "$preview": true, "$job_id": "j", "$meta": {"a": [1]}}'
+    submit = requests.decode_run("demo", None, payload).submit
+    assert submit.inputs == {"prompt": "x", "steps": 5}
+    assert submit.preview
+    assert submit.job_id == "j"
+    assert isinstance(submit.meta, msgspec.Raw)
+    assert bytes(submit.meta) == b'{"a":[1]}'
+
+
+def test_meta_is_echoed_as_it_came() -> None:
+    request = requests.decode("submit", b'{"workflow": "w", "meta": {"b" : 1.0,  "a":2}}')
+    assert isinstance(request, Submit)
+    assert isinstance(request.meta, msgspec.Raw)
+    assert bytes(request.meta) == b'{"b" : 1.0,  "a":2}'
+
+
+def test_a_64_bit_seed_stays_whole() -> None:
+    submit = requests.decode_run("demo", None, b'{"seed": 18446744073709551615}').submit
+    assert submit.inputs["seed"] == 2**64 - 1
+
+
+def test_bytes_are_the_main_media_input() -> None:
+    png = b"\x89PNG\r\n\x1a\n\x00\x00"
+    properties = [("input.prompt", "x"), ("$preview", "true"), ("other", "y")]
+    run = requests.decode_run("demo", "j", png, None, properties)
+    assert run.main == Media(png, None)
+    assert run.submit.inputs == {"prompt": "x"}
+    assert run.submit.preview
+    assert run.submit.job_id == "j"
+    typed = requests.decode_run("demo", None, b"GIF89a", "image/gif")
+    assert typed.main == Media(b"GIF89a", "image/gif")
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        (b'{"$nonsense": 1}', "$nonsense"),
+        (b'{"$workflow": "other"}', "$workflow"),
+        (b'{"$job_id": "a/b"}', "job_id"),
+        (b'{"$priority": "high"}', "priority"),
+        (b'{"$priority": 1000}', "priority"),
+        (b'{"$output": {"deliver": "pigeon"}}', "output.deliver"),
+        (b'{"$transaction": {}}', "transaction"),
+    ],
+)
+def test_a_wrong_field_is_named(payload: bytes, field: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        requests.decode_run("demo", None, payload)
+    assert caught.value.details["field"] == field
+
+
+@pytest.mark.parametrize(
+    "payload", [b"{", b'{"a":', b"{\xff}", b'{"a":' * 100_000, b'{"a": NaN}', b'{"a": "\\ud800"}']
+)
+def test_what_begins_with_a_brace_must_be_json(payload: bytes) -> None:
+    with pytest.raises(BadRequest):
+        requests.decode_run("demo", None, payload)
+
+
+def test_two_job_ids_must_agree() -> None:
+    with pytest.raises(BadRequest, match="different jobs"):
+        requests.decode_run("demo", "one", b'{"$job_id": "two"}')
+    assert requests.decode_run("demo", "one", b'{"$job_id": "one"}').submit.job_id == "one"
+
+
+def test_a_large_meta_is_too_large() -> None:
+    with pytest.raises(TooLarge) as caught:
+        requests.decode("submit", b'{"workflow": "w", "meta": "' + b"x" * 4095 + b'"}')
+    assert caught.value.details["limit"] == 4096
+
+
+@pytest.mark.parametrize("payload", [b"{}", b'{"workflow": "w", "prompt": {}}'])
+def test_a_submit_names_a_workflow_or_brings_a_prompt(payload: bytes) -> None:
+    with pytest.raises(BadRequest, match="either"):
+        requests.decode("submit", payload)
+
+
+@pytest.mark.parametrize(
+    ("verb", "payload", "request_"),
+    [
+        ("cancel", b"my-job", Cancel(job_id="my-job")),
+        ("status", b" my-job\n", Status(job_id="my-job")),
+        ("cancel", b'{"job_id": "j", "transaction": 5}', Cancel(job_id="j", transaction=5)),
+        ("list", b"", List()),
+        ("list", b'{"after": 3, "states": ["failed"]}', List(after=3, states=["failed"])),
+        ("ack", b'{"up_to": 9}', Ack(up_to=9)),
+        ("fetch", b'{"job_id": "j", "offset": 5}', Fetch(job_id="j", offset=5)),
+    ],
+)
+def test_each_verb_is_read(verb: str, payload: bytes, request_: requests.Request) -> None:
+    assert requests.decode(verb, payload) == request_
+
+
+@pytest.mark.parametrize(
+    ("verb", "payload", "details"),
+    [
+        ("cancel", b"", {"field": "job_id", "allowed": ["job_id", "transaction"]}),
+        ("cancel", b"a/b", {"field": "job_id"}),
+        ("list", b'{"limit": 0}', {"field": "limit"}),
+        ("list", b'{"states": ["gone"]}', {"field": "states[0]"}),
+        ("ack", b'{"up_to": -1}', {"field": "up_to"}),
+        ("ack", b'{"upto": 1}', {"field": "upto", "allowed": ["transaction", "up_to"]}),
+        ("fetch", b"[]", {}),
+    ],
+)
+def test_a_wrong_request_says_what_is_allowed(
+    verb: str, payload: bytes, details: dict[str, object]
+) -> None:
+    with pytest.raises(BadRequest) as caught:
+        requests.decode(verb, payload)
+    assert caught.value.details == details
+
+
+def test_an_unknown_verb_says_which_there_are() -> None:
+    with pytest.raises(BadRequest) as caught:
+        requests.decode("dance", b"")
+    assert "submit" in caught.value.details["allowed"]
+    assert "run" in caught.value.details["allowed"]
+
+
+def test_a_bad_request_still_has_its_transaction() -> None:
+    payload = b'{"transaction": "t1", "workflow": 5}'
+    assert requests.transaction_of(payload, None) == "t1"
+    assert requests.transaction_of(b"{", b"c1") == "c1"
+    assert requests.transaction_of(b"{", b"\xff") is UNSET
+    assert requests.transaction_of(b"", None) is UNSET
+    assert requests.correlated(b"x" * 300) is UNSET

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.contract.topics import BadTopic, Request, Topics, is_id
+
+TOPICS = Topics("base")
+IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+
+
+@given(client=IDS, workflow=IDS, job_id=IDS)
+def test_a_run_topic_comes_back_as_it_was_built(client: str, workflow: str, job_id: str) -> None:
+    topic = TOPICS.request(client, "run", workflow, job_id)
+    assert TOPICS.parse_request(topic) == Request(client, "run", workflow, job_id)
+    topic = TOPICS.request(client, "run", workflow)
+    assert TOPICS.parse_request(topic) == Request(client, "run", workflow, None)
+
+
+@given(client=IDS, verb=IDS.filter(lambda verb: verb != "run"))
+def test_any_other_verb_stands_alone(client: str, verb: str) -> None:
+    assert TOPICS.parse_request(TOPICS.request(client, verb)) == Request(client, verb)
+
+
+@given(st.text())
+def test_any_text_is_a_request_or_refused_or_nothing(text: str) -> None:
+    for topic in (text, f"base/client/{text}", f"base/client/me/request/{text}"):
+        try:
+            request = TOPICS.parse_request(topic)
+        except BadTopic as error:
+            assert is_id(error.client)
+            assert is_id(error.verb)
+        else:
+            assert request is None or is_id(request.client)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "base/client/me/request/run",
+        "base/client/me/request/run/a/b/c",
+        "base/client/me/request/run/a b",
+        "base/client/me/request/run/a/+",
+        "base/client/me/request/run//x",
+        "base/client/me/request/cancel/job",
+    ],
+)
+def test_a_request_of_the_wrong_shape_can_be_answered(topic: str) -> None:
+    with pytest.raises(BadTopic) as caught:
+        TOPICS.parse_request(topic)
+    assert caught.value.client == "me"
+    assert caught.value.details["topic"] == topic
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "base/client/a+b/request/run/x",
+        "base/client//request/run/x",
+        "base/client/me/job/1/result",
+        "base/bridge/state",
+        "other/client/me/request/run/x",
+        "base/client/me/request/",
+        "",
+    ],
+)
+def test_what_is_nobodys_request_is_nothing(topic: str) -> None:
+    assert TOPICS.parse_request(topic) is None
+
+
+@pytest.mark.parametrize(
+    ("topic", "allowed"),
+    [
+        ("base/client/me/reply/here", True),
+        ("base/client/me/reply/a/b", True),
+        ("base/client/me/reply/", False),
+        ("base/client/me/reply", False),
+        ("base/client/me/reply/+", False),
+        ("base/client/me/reply/$x", False),
+        ("base/client/you/reply/here", False),
+        ("base/client/me/request/run/demo", False),
+        ("base/client/me/reply/../you", True),  # two dots mean nothing to a broker
+        ("$SYS/x", False),
+    ],
+)
+def test_replies_go_only_below_the_clients_own_reply_topic(topic: str, *, allowed: bool) -> None:
+    assert TOPICS.is_reply("me", topic) is allowed
+
+
+def test_a_jobs_topic_gives_its_job_and_what_it_tells() -> None:
+    assert TOPICS.job_of(TOPICS.job("me", "j1", "output", "0")) == ("j1", ("output", "0"))
+    assert TOPICS.job_of("base/client/me/job/j1") is None
+    assert TOPICS.job_of(TOPICS.response("me", "run")) is None
+
+
+def test_a_workflows_topic_gives_its_name() -> None:
+    assert TOPICS.workflow_of(TOPICS.workflow("demo")) == "demo"
+    assert TOPICS.workflow_of("base/workflow/a/b") is None
+    assert TOPICS.workflow_of("other/workflow/demo") is None

@@ -1,0 +1,251 @@
+"""The main job: a request in, an image out, on a real broker and a real ComfyUI."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bridge.mosquitto import Mosquitto
+from tests.conftest import StartBridge
+from tests.end_to_end import graphs
+from tests.support.peer import Message, Peer
+
+pytestmark = pytest.mark.comfyui
+
+WORKFLOWS = Path("workflows")
+
+
+def demo() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((WORKFLOWS / "demo.json").read_text())
+    return found
+
+
+def check_bytes(message: Message, info: dict[str, Any]) -> Image.Image:
+    """The bytes are those that the result tells of, and an image of that size."""
+    assert len(message.payload) == info["size"]
+    assert hashlib.sha256(message.payload).hexdigest() == info["sha256"]
+    picture = Image.open(io.BytesIO(message.payload))
+    assert picture.size == (info["width"], info["height"])
+    return picture
+
+
+@pytest.mark.parametrize("version", [4, 5])
+async def test_a_picture_comes_with_progress_and_previews(
+    attached: StartBridge, broker: Mosquitto, version: int
+) -> None:
+    await attached({"demo": demo()})
+    async with Peer(broker.url, version=version) as peer:
+        await peer.listen()
+        inputs = {"prompt": "a red barn", "width": 256, "height": 128, "steps": 12}
+        answer = await peer.ask(
+            "submit",
+            {
+                "workflow": "demo",
+                "inputs": inputs,
+                "job_id": "j1",
+                "transaction": "t1",
+                "meta": {"room": [1, 2]},
+                "preview": True,
+            },
+        )
+        assert answer["status"] == "ok"
+        assert answer["data"]["job_id"] == "j1"
+        result = await peer.result("j1")
+
+        assert result["state"] == "succeeded"
+        assert result["inputs"].items() >= inputs.items()
+        assert result["attempts"] == 1
+        assert result["comfyui_version"]
+        (info,) = result["outputs"]
+        (output,) = peer.of_job("j1", "output/0")
+        assert info["topic"] == output.topic
+        assert check_bytes(output, info).size == (256, 128)
+
+        statuses = [message.json for message in peer.of_job("j1", "status")]
+        assert [status["state"] for status in statuses] == ["queued", "running"]
+        numbers = [status["n"] for status in statuses] + [result["n"]]
+        assert numbers == sorted(set(numbers))
+        percents = [message.json["percent"] for message in peer.of_job("j1", "progress")]
+        assert len(percents) > 1
+        assert percents == sorted(percents)
+        previews = peer.of_job("j1", "preview")
+        assert previews
+        for preview in previews:
+            Image.open(io.BytesIO(preview.payload)).load()
+
+        assert peer.of_job("j1")[-1].topic.endswith("/result")
+        for message in peer.messages:
+            if not message.topic.endswith(("/preview", "/output/0")):
+                body = message.json.get("data", message.json)
+                assert body["job_id"] == "j1"
+                assert body["workflow"] == "demo"
+                assert body["transaction"] == "t1"
+                assert body["meta"] == {"room": [1, 2]}
+        if version == 5:
+            assert output.properties["ContentType"] == "image/png"
+            assert output.user["sha256"] == info["sha256"]
+            assert (output.user["job_id"], output.user["name"]) == ("j1", info["name"])
+            assert previews[0].user["job_id"] == "j1"
+
+
+async def test_an_image_goes_in_and_the_same_comes_out(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached({"echo": graphs.echo()})
+    picture = Image.effect_noise((300, 200), 90).convert("RGB")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        peer.request("run/echo/raw", buffer.getvalue())
+        result = await peer.result("raw")
+        assert (
+            result["inputs"]["picture"]["sha256"] == hashlib.sha256(buffer.getvalue()).hexdigest()
+        )
+        back = check_bytes(await peer.job("raw", "output/0"), result["outputs"][0])
+        assert back.tobytes() == picture.tobytes()
+
+
+async def test_the_simple_door_takes_what_a_button_or_a_shell_can_send(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    workflow = demo()
+    for node in workflow.values():
+        if node["inputs"].get("name") in ("width", "height"):
+            node["inputs"]["value"] = 64
+        if node["inputs"].get("name") == "steps":
+            node["inputs"]["value"] = 1
+    await attached({"small": workflow})
+    async with Peer(broker.url, version=4) as peer:
+        await peer.listen()
+        seeds = set()
+        for payload, prompt in ((b"", None), (b"a mill", "a mill"), (b'{"prompt": "x"}', "x")):
+            answer = await peer.ask("run/small", payload)
+            result = await peer.result(answer["data"]["job_id"])
+            assert result["state"] == "succeeded"
+            seeds.add(result["inputs"]["seed"])
+            if prompt is not None:
+                assert result["inputs"]["prompt"] == prompt
+        assert len(seeds) == 3  # pressing a button twice gives two pictures
+
+
+async def test_a_response_topic_gets_the_result_or_the_picture(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached({"colour": graphs.colour()})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        here = "comfy2mqtt/client/alice/reply/here"
+        options = {"ResponseTopic": here, "CorrelationData": b"\xffc"}
+        peer.request("run/colour/j1", {"colour": 77}, **options)
+        reply = await peer.next(here)
+        assert reply.properties["CorrelationData"] == b"\xffc"
+        assert reply.payload == (await peer.job("j1", "result")).payload
+
+        options["UserProperty"] = [("reply", "output")]
+        peer.request("run/colour/j2", {"colour": 78}, **options)
+        reply = await peer.next(here)
+        assert reply.payload == (await peer.job("j2", "output/0")).payload
+        assert reply.properties["CorrelationData"] == b"\xffc"
+        await peer.result("j2")
+        assert len(peer.all(here)) == 2
+
+        peer.request("run/colour/j3", {"colour": "blue"}, **options)
+        refusal = (await peer.next(here)).json
+        assert refusal["state"] == "failed"
+        assert refusal["error"]["code"] == "invalid_input"
+
+
+async def test_nobody_is_written_to_in_anothers_name(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached({"colour": graphs.colour()})
+    async with Peer(broker.url) as peer, Peer(broker.url, client="bob") as bob:
+        await peer.listen()
+        await bob.subscribe("comfy2mqtt/client/bob/#")
+        for topic in (
+            "comfy2mqtt/client/bob/reply/x",
+            "comfy2mqtt/client/alice/request/run/colour",
+        ):
+            answer = await peer.ask("run/colour", b"", ResponseTopic=topic)
+            assert answer["error"]["code"] == "forbidden"
+            assert answer["error"]["details"]["allowed"] == "comfy2mqtt/client/alice/reply/"
+        assert bob.messages == []
+
+
+async def test_a_plain_workflow_runs_and_its_literals_can_be_set(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    bridge = await attached({"plain": graphs.plain()})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        answer = await peer.ask("run/plain/j1", {"1.width": 80, "1.color": 0x00FF00})
+        assert answer["status"] == "ok", answer
+        result = await peer.result("j1")
+        (info,) = result["outputs"]
+        assert info["filename"].startswith("plain")
+        picture = check_bytes(await peer.job("j1", "output/0"), info)
+        assert picture.size == (80, 64)
+        assert picture.convert("RGB").getpixel((0, 0)) == (0, 255, 0)
+    assert bridge.log
+
+
+async def test_a_fully_cached_run_still_gives_its_output_and_says_so(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached({"colour": graphs.colour(), "plain": graphs.plain()})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for workflow, inputs in (("colour", {"colour": 4711}), ("plain", {"1.color": 4711})):
+            pictures = []
+            for count, reused in ((1, False), (2, True)):
+                job_id = f"{workflow}-{count}"
+                peer.request(f"run/{workflow}/{job_id}", inputs)
+                result = await peer.result(job_id)
+                assert result["state"] == "succeeded"
+                assert result["reused"] is reused
+                output = await peer.job(job_id, "output/0")
+                pictures.append(check_bytes(output, result["outputs"][0]).tobytes())
+            assert pictures[0] == pictures[1]
+
+
+async def test_definitions_are_retained_and_follow_the_folder(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    bridge = await attached({"colour": graphs.colour()})
+    async with Peer(broker.url) as peer:
+        await peer.subscribe("comfy2mqtt/workflow/+", "comfy2mqtt/bridge/event")
+        topic = "comfy2mqtt/workflow/colour"
+        definition = (await peer.next(topic, lambda message: "runnable" in message.json)).json
+        assert definition["runnable"] is True
+        assert definition["inputs"]["properties"]["size"]["maximum"] == 4096
+        assert definition["outputs"][0]["name"] == "picture"
+
+        bridge.add_workflow("my second", graphs.plain())
+        second = await peer.next("comfy2mqtt/workflow/my_second", timeout_s=2)
+        assert "1.color" in second.json["inputs"]["properties"]
+
+        bridge.add_workflow("colour", graphs.colour(5))
+        changed = await peer.next(topic, lambda m: m.json["version"] != definition["version"], 2)
+        assert changed.json["inputs"]["properties"]["colour"]["default"] == 5
+
+        (bridge.workflows / "broken.json").write_text('{"1": {"inputs": {}}}')
+        event = (await peer.next("comfy2mqtt/bridge/event", timeout_s=2)).json
+        assert (event["type"], event["data"]["node"]) == ("workflow_broken", "1")
+
+        (bridge.workflows / "my second.json").unlink()
+        await peer.next("comfy2mqtt/workflow/my_second", lambda m: m.payload == b"", 2)
+
+    async with Peer(broker.url) as late:
+        await late.subscribe("comfy2mqtt/workflow/+", "comfy2mqtt/bridge/info")
+        kept = await late.next("comfy2mqtt/workflow/colour")
+        assert kept.retain
+        assert kept.json["version"] == changed.json["version"]
+        assert (await late.next("comfy2mqtt/bridge/info")).json["contract"] == 1
+        assert late.all("comfy2mqtt/workflow/my_second") == []

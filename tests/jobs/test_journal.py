@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec import Raw
+
+from bridge.contract.errors import UnknownJob
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.job import Envelope, KeptOutput, MediaUse
+from bridge.jobs.journal import RECEIVE_WINDOW, AlreadyEnded, Journal
+from bridge.jobs.queue import Key
+from tests.jobs.drafts import PLAN, draft
+
+KEY = Key("alice", "j1")
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = Journal(tmp_path / "journal.db")
+    await journal.open()
+    yield journal
+    await journal.close()
+
+
+async def reopened(journal: Journal, tmp_path: Path) -> Journal:
+    await journal.close()
+    journal = Journal(tmp_path / "journal.db")
+    await journal.open()
+    return journal
+
+
+async def accept(journal: Journal, job_id: str = "j1", **changes: object) -> Key:
+    taken = draft(job_id, **changes)
+    await journal.accept(taken, 1000.0, journal.draw(taken.key.client))
+    return taken.key
+
+
+async def finish(journal: Journal, key: Key, *, now: float = 2000.0, keep: float = 9e9) -> int:
+    n = journal.draw(key.client)
+    data = b"bytes of " + key.job_id.encode()
+    output = KeptOutput(
+        index=0, content_type="image/png", sha256=f"sha-{key.job_id}", size=len(data), data=data
+    )
+    await journal.finish(
+        key,
+        state="succeeded",
+        n=n,
+        result=b'{"n": %d}' % n,
+        now=now,
+        outputs=[output],
+        keep_until=keep,
+    )
+    return n
+
+
+async def test_what_was_accepted_is_there_after_a_restart(journal: Journal, tmp_path: Path) -> None:
+    envelope = Envelope(
+        transaction=7, meta=Raw(b'{"a":1}'), response_topic="x", correlation=b"\x00\xff"
+    )
+    await accept(journal, start_before=5.0, timeout_s=6.0, keep_s=7.0, envelope=envelope)
+    journal = await reopened(journal, tmp_path)
+    (job,) = await journal.unfinished()
+    assert (job.key, job.state, job.attempt, job.prompt_id) == (KEY, "queued", 0, "prompt-j1")
+    assert (job.start_before, job.timeout_s, job.keep_s) == (5.0, 6.0, 7.0)
+    assert job.envelope == envelope
+    assert await journal.plan(KEY) == PLAN
+    await journal.close()
+
+
+async def test_the_same_id_is_the_same_job(journal: Journal) -> None:
+    await accept(journal)
+    again = await journal.accept(draft(fingerprint=b"other"), 1001.0, journal.draw("alice"))
+    assert not again.new
+    assert again.record.fingerprint == b"same"  # the caller tells the conflict by it
+    other = await journal.accept(draft(client="bob"), 1001.0, journal.draw("bob"))
+    assert other.new
+
+
+async def test_a_redelivered_request_is_the_job_that_it_made(journal: Journal) -> None:
+    await accept(journal, "drawn-1", delivery="session:1:hash")
+    again = await journal.accept(
+        draft("drawn-2", delivery="session:1:hash", redelivered=True), 1001.0, 5
+    )
+    assert not again.new
+    assert again.record.job.key.job_id == "drawn-1"
+
+
+async def test_a_new_message_under_an_old_packet_id_is_a_new_job(journal: Journal) -> None:
+    await accept(journal, "drawn-1", delivery="session:1:hash")
+    again = await journal.accept(draft("drawn-2", delivery="session:1:hash"), 1001.0, 5)
+    assert again.new
+
+
+async def test_a_delivery_beyond_the_receive_window_cannot_be_meant(journal: Journal) -> None:
+    await accept(journal, "first", delivery="session:1:hash")
+    for count in range(RECEIVE_WINDOW):
+        await accept(journal, f"later-{count}")
+    again = await journal.accept(
+        draft("second", delivery="session:1:hash", redelivered=True), 1001.0, 5
+    )
+    assert again.new
+
+
+async def test_a_job_gets_one_outcome(journal: Journal) -> None:
+    await accept(journal)
+    n = await finish(journal, KEY)
+    with pytest.raises(AlreadyEnded):
+        await journal.finish(KEY, state="failed", n=99, result=b"other", now=1.0)
+    record = await journal.get(KEY)
+    assert (record.job.state, record.n, record.result) == ("succeeded", n, b'{"n": %d}' % n)
+    assert await journal.unfinished() == []
+    with pytest.raises(UnknownJob):
+        await journal.plan(KEY)
+
+
+async def test_a_start_and_a_requeue_are_remembered(journal: Journal, tmp_path: Path) -> None:
+    await accept(journal)
+    (job,) = await journal.unfinished()
+    job.attempt, job.instance = 1, "gpu"
+    await journal.started(job, journal.draw("alice"))
+    journal = await reopened(journal, tmp_path)
+    (job,) = await journal.unfinished()
+    assert (job.state, job.attempt, job.instance) == ("running", 1, "gpu")
+    job.prompt_id = "prompt-2"
+    await journal.requeued(job, journal.draw("alice"))
+    (job,) = await journal.unfinished()
+    assert (job.state, job.attempt, job.instance, job.prompt_id) == ("queued", 1, None, "prompt-2")
+    await journal.close()
+
+
+async def test_numbers_rise_also_across_a_restart(journal: Journal, tmp_path: Path) -> None:
+    drawn = [journal.draw("alice") for _ in range(1500)]
+    assert drawn == sorted(set(drawn))
+    await accept(journal)
+    journal = await reopened(journal, tmp_path)
+    assert journal.draw("alice") > max(drawn)
+    assert journal.draw("bob") == 1
+    await journal.close()
+
+
+async def test_answers_come_in_the_order_of_the_questions(journal: Journal) -> None:
+    told: list[int] = []
+
+    async def one(index: int) -> None:
+        await accept(journal, f"j{index}")
+        told.append(index)
+
+    await asyncio.gather(*(one(index) for index in range(200)))
+    assert told == list(range(200))
+    assert journal.commits < 100  # many at a time share a commit
+
+
+async def test_jobs_are_listed_by_number_until_acked(journal: Journal) -> None:
+    keys = [await accept(journal, f"j{index}") for index in range(4)]
+    numbers = [await finish(journal, key) for key in keys[:3]]
+    page = await journal.page("alice", after=numbers[0], limit=10)
+    assert [record.job.key.job_id for record in page] == ["j1", "j2"]
+    only = await journal.page("alice", after=0, limit=10, states=["queued"])
+    assert [record.job.key.job_id for record in only] == ["j3"]
+    assert await journal.page("alice", after=0, limit=10, workflow="other") == []
+    assert len(await journal.page("alice", after=0, limit=2)) == 2
+    assert await journal.page("bob", after=0, limit=10) == []
+
+    assert await journal.ack("alice", numbers[1]) == 2
+    assert await journal.ack("alice", numbers[1]) == 0
+    assert [record.acked for record in await journal.page("alice", after=0, limit=10)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+async def test_results_that_may_be_lost_are_told_again(journal: Journal) -> None:
+    for index, now in enumerate((100.0, 200.0, 300.0, 400.0)):
+        key = await accept(journal, f"j{index}")
+        await finish(journal, key, now=now)
+        if index in (0, 2):
+            await journal.published(key)
+    await accept(journal, "unfinished")
+    found = [each.key.job_id for each in await journal.unpublished(since=250.0)]
+    assert found == ["j1", "j2", "j3"]
+    await journal.ack("alice", 10_000)
+    assert await journal.unpublished(since=0.0) == []
+
+
+async def test_outputs_are_found_by_their_index(journal: Journal) -> None:
+    await accept(journal)
+    await finish(journal, KEY)
+    stored = await journal.output(KEY, 0)
+    assert stored is not None
+    assert (stored.content_type, stored.size, stored.data) == ("image/png", 11, b"bytes of j1")
+    assert await journal.output(KEY, 1) is None
+    assert await journal.output(Key("bob", "j1"), 0) is None
+
+
+async def test_media_lives_as_long_as_its_job(journal: Journal) -> None:
+    large = b"x" * 100_000
+    plan = type(PLAN)(
+        PLAN.prompt,
+        {},
+        {},
+        [],
+        [MediaUse("small", "image/png", "media"), MediaUse("large", "image/png", "media")],
+    )
+    await accept(journal, plan=plan, media={"small": b"tiny", "large": large})
+    assert await journal.blob("small") == b"tiny"
+    assert await journal.blob("large") is None  # a file
+    assert await journal.files() == {"large"}
+    assert await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0) == []
+    await finish(journal, KEY)
+    assert await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0) == ["large"]
+
+
+async def test_each_thing_is_kept_for_its_own_time(journal: Journal) -> None:
+    await accept(journal)
+    await finish(journal, KEY, now=1000.0, keep=1100.0)
+
+    await journal.sweep(now=1099.0, results_before=999.0, forget_before=0.0)
+    assert await journal.output(KEY, 0) is not None
+    await journal.sweep(now=1101.0, results_before=999.0, forget_before=0.0)
+    assert await journal.output(KEY, 0) is None
+    assert (await journal.get(KEY)).result is not None
+
+    await journal.sweep(now=2000.0, results_before=1001.0, forget_before=999.0)
+    record = await journal.get(KEY)
+    assert (record.job.state, record.result) == ("succeeded", None)  # the id is remembered
+
+    await journal.sweep(now=3000.0, results_before=1001.0, forget_before=1001.0)
+    with pytest.raises(UnknownJob):
+        await journal.get(KEY)
+
+
+async def test_the_session_changes_only_when_the_broker_forgot_it(journal: Journal) -> None:
+    first = await journal.session(present=True)
+    assert await journal.session(present=True) == first
+    second = await journal.session(present=False)
+    assert second != first
+    assert await journal.session(present=True) == second
+
+
+async def test_two_bridges_cannot_share_a_journal(journal: Journal, tmp_path: Path) -> None:
+    second = Journal(tmp_path / "journal.db")
+    with pytest.raises(DatabaseError, match="another process"):
+        await second.open()
+    await second.close()
+    await accept(journal)  # the first is none the worse
+
+
+async def test_a_newer_journal_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    journal = Journal(path)
+    with pytest.raises(DatabaseError, match="newer version"):
+        await journal.open()
+    await journal.close()
+
+
+async def test_a_journal_that_is_none_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"this is no database" * 1000)
+    journal = Journal(path)
+    with pytest.raises(DatabaseError, match=r"journal\.db"):
+        await journal.open()
+    await journal.close()
+
+
+async def test_one_failing_work_harms_no_other(journal: Journal) -> None:
+    await accept(journal)
+    await finish(journal, KEY)
+    bad = journal.finish(KEY, state="failed", n=9, result=b"", now=1.0)
+    good = journal.accept(draft("j2"), 1.0, 10)
+    results = await asyncio.gather(bad, good, return_exceptions=True)
+    assert isinstance(results[0], AlreadyEnded)
+    assert (await journal.get(Key("alice", "j2"))).job.state == "queued"

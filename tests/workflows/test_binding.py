@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.contract.errors import BridgeError, InvalidInput, TooLarge
+from bridge.contract.requests import Media, Text
+from bridge.workflows import binding
+from bridge.workflows.binding import Bound
+from tests.workflows.graphs import NAMED, PLAIN, workflow
+
+PNG = b"\x89PNG\r\n\x1a\n and the rest"
+SHA = hashlib.sha256(PNG).hexdigest()
+PICTURE = {"base64": base64.b64encode(PNG).decode(), "content_type": "image/png"}
+
+
+def sniff(data: bytes) -> tuple[str, str, str]:
+    return ("image", "image/png", "png") if data.startswith(b"\x89PNG") else ("file", "x/y", "bin")
+
+
+def bind(
+    document: dict[str, Any], given_: dict[str, Any], main: Text | Media | None = None
+) -> Bound:
+    return binding.bind(
+        workflow(document),
+        given_,
+        main=main,
+        draw=lambda low, _: low + 42,
+        sniff=sniff,
+        max_inline=1000,
+    )
+
+
+def test_what_is_given_goes_to_its_place_and_the_rest_stays() -> None:
+    bound = bind(NAMED, {"prompt": "a mill", "steps": 30, "picture": PICTURE})
+    assert bound.prompt["1"]["inputs"]["value"] == "a mill"
+    assert bound.prompt["3"]["inputs"]["value"] == 30
+    assert bound.prompt["4"]["inputs"]["value"] == 7.0
+    assert bound.prompt["6"]["inputs"]["image"] == SHA
+    assert bound.prompt["7"]["inputs"]["image"] == ""
+    assert bound.prompt["8"]["inputs"] == NAMED["8"]["inputs"]
+    assert bound.names["3.value"] == "steps"
+
+
+def test_a_seed_left_out_is_drawn_and_told() -> None:
+    bound = bind(NAMED, {"picture": PICTURE})
+    assert bound.prompt["2"]["inputs"]["value"] == 42
+    assert bound.inputs["seed"] == 42
+    assert "seed" not in bound.given
+    fixed = bind(NAMED, {"picture": PICTURE, "seed": 2**64 - 1})
+    assert fixed.inputs["seed"] == 2**64 - 1
+    assert bind(PLAIN, {}).inputs["2.seed"] == 42
+
+
+def test_media_is_named_by_its_hash_and_its_way() -> None:
+    (ours,) = bind(NAMED, {"picture": PICTURE}).media
+    assert (ours.sha256, ours.via, ours.content_type, ours.data) == (
+        SHA,
+        "media",
+        "image/png",
+        PNG,
+    )
+    bound = bind(PLAIN, {"3.image": PICTURE})
+    (theirs,) = bound.media
+    assert (theirs.via, theirs.filename) == ("upload", f"{SHA}.png")
+    assert bound.prompt["3"]["inputs"]["image"] == f"comfy2mqtt/{SHA}.png"
+    assert bound.inputs["3.image"] == {
+        "sha256": SHA,
+        "size": len(PNG),
+        "content_type": "image/png",
+    }
+
+
+def test_a_bare_payload_is_the_first_input_of_its_kind() -> None:
+    assert bind(NAMED, {"picture": PICTURE}, Text("a mill")).inputs["prompt"] == "a mill"
+    bound = bind(NAMED, {"prompt": "x"}, Media(PNG))
+    assert bound.inputs["picture"]["sha256"] == SHA
+    assert bind(PLAIN, {}, Text("name")).inputs["58:4.filename_prefix"] == "name"
+
+
+@pytest.mark.parametrize(
+    ("given_", "details"),
+    [
+        (
+            {"nonsense": 1},
+            {
+                "input": "nonsense",
+                "allowed": ["cfg", "picture", "prompt", "seed", "steps", "style", "tiled"],
+            },
+        ),
+        ({"8.sampler": "ddim"}, {"input": "8.sampler"}),
+        ({"steps": 4}, {"input": "steps", "minimum": 5, "maximum": 100}),
+        ({"steps": 101}, {"input": "steps", "minimum": 5, "maximum": 100}),
+        ({"steps": "many"}, {"input": "steps", "type": "integer", "minimum": 5, "maximum": 100}),
+        ({"steps": 5.5}, {"input": "steps", "type": "integer"}),
+        ({"steps": True}, {"input": "steps", "type": "integer"}),
+        ({"cfg": "nan"}, {"input": "cfg", "type": "number"}),
+        ({"cfg": None}, {"input": "cfg", "type": "number"}),
+        ({"tiled": "perhaps"}, {"input": "tiled", "type": "boolean"}),
+        ({"tiled": 2}, {"input": "tiled", "type": "boolean"}),
+        ({"prompt": "x" * 21}, {"input": "prompt", "max_length": 20}),
+        ({"prompt": {"a": 1}}, {"input": "prompt", "type": "string"}),
+        ({"prompt": "\ud800"}, {"input": "prompt", "type": "string"}),
+        ({"seed": -1}, {"input": "seed"}),
+        ({"picture": "there.png"}, {"input": "picture", "type": "image"}),
+        ({"picture": {"base64": "%%%"}}, {"input": "picture", "type": "image"}),
+        ({"picture": {"base64": "aGk=", "more": 1}}, {"input": "picture", "type": "image"}),
+        ({"picture": {"base64": "aGk="}}, {"input": "picture", "found": "x/y"}),
+    ],
+)
+def test_a_wrong_value_names_the_input_and_what_is_allowed(
+    given_: dict[str, Any], details: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        bind(NAMED, {"picture": PICTURE, **given_})
+    assert caught.value.details.items() >= details.items()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound"),
+    [
+        ("steps", "30", 30),
+        ("steps", 30.0, 30),
+        ("cfg", "7", 7.0),
+        ("tiled", "false", False),
+        ("tiled", "OFF", False),
+        ("tiled", 1, True),
+        ("prompt", 5, "5"),
+        ("seed", "5", 5),
+        ("seed", None, 42),
+    ],
+)
+def test_strings_are_read_by_the_declared_type(name: str, value: Any, bound: Any) -> None:
+    found = bind(NAMED, {"picture": PICTURE, name: value}).inputs[name]
+    assert found == bound
+    assert type(found) is type(bound)
+
+
+def test_a_choice_must_be_one() -> None:
+    assert bind(PLAIN, {"1.ckpt": "b"}).inputs["1.ckpt"] == "b"
+    with pytest.raises(InvalidInput) as caught:
+        bind(PLAIN, {"1.ckpt": "c"})
+    assert caught.value.details["allowed"] == ["a.safetensors", "b"]
+
+
+def test_media_that_is_needed_or_too_large_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="'picture': required"):
+        bind(NAMED, {})
+    with pytest.raises(TooLarge) as caught:
+        bind(NAMED, {}, Media(PNG + b"x" * 1000))
+    assert caught.value.details["limit"] == 1000
+
+
+def test_nothing_is_given_twice() -> None:
+    with pytest.raises(InvalidInput, match="given twice"):
+        bind(NAMED, {"picture": PICTURE}, Media(PNG))
+    without_text = {key: node for key, node in NAMED.items() if key != "1"}
+    with pytest.raises(InvalidInput, match="no input for it"):
+        bind(without_text, {"picture": PICTURE}, Text("x"))
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=30),
+    st.just(PICTURE),
+    st.lists(st.integers(), max_size=2),
+)
+INPUTS = st.dictionaries(
+    st.sampled_from(["prompt", "seed", "steps", "cfg", "tiled", "picture", "style", "x"]), VALUES
+)
+
+
+@given(first=INPUTS, second=INPUTS)
+def test_two_requests_never_mix_and_the_graph_stays_as_it_is(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    shared = workflow(NAMED)
+    before = copy.deepcopy(shared.graph)
+
+    def attempt(given_: dict[str, Any]) -> Bound | str:
+        try:
+            return binding.bind(
+                shared, given_, draw=lambda low, _: low, sniff=sniff, max_inline=1000
+            )
+        except BridgeError as error:
+            return error.message
+
+    alone = attempt(second)
+    attempt(first)
+    assert attempt(second) == alone
+    assert shared.graph == before
+
+
+def test_each_job_saves_into_a_folder_of_its_own() -> None:
+    prompt = bind(PLAIN, {}).prompt
+    isolated = binding.isolate(prompt, "p1")
+    assert isolated["58:4"]["inputs"]["filename_prefix"] == "comfy2mqtt/p1/pic"
+    assert prompt["58:4"]["inputs"]["filename_prefix"] == "some/where/pic"
+    assert isolated["2"] == prompt["2"]
+
+
+@pytest.mark.parametrize("prefix", ["../../x", "..", "a\\..\\b", "/", "%date:yyyy%/x", ""])
+def test_no_prefix_leads_out_of_that_folder(prefix: str) -> None:
+    prompt = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": prefix}}}
+    found = binding.isolate(prompt, "p1")["1"]["inputs"]["filename_prefix"]
+    parts = found.split("/")
+    assert parts[:2] == ["comfy2mqtt", "p1"]
+    assert len(parts) == 3
+    assert ".." not in parts
