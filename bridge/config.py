@@ -103,9 +103,25 @@ def load(
     for key, value in (flags or {}).items():
         if value is not None:
             values[key] = _read(key, value, f"--{key.replace('_', '-')}")
-    config = Config(**values)
-    _check(config)
-    return config
+    return Config(**values)
+
+
+def check(config: Config) -> None:
+    """Check what a bridge needs and no single setting can tell. Raises ConfigError."""
+    if config.comfyui_url is not None and config.comfyui_path is not None:
+        raise ConfigError("comfyui_url and comfyui_path: give one, to attach or to supervise")
+    if config.comfyui_python is not None and config.comfyui_path is None:
+        raise ConfigError("comfyui_python: needs comfyui_path, the folder of that ComfyUI")
+    if config.comfyui_url is not None:
+        parts = urlsplit(config.comfyui_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError("comfyui_url: expected http://host:port or https://host:port")
+    if config.comfyui_path is not None and not (config.comfyui_path / "main.py").is_file():
+        raise ConfigError(
+            f"comfyui_path: {str(config.comfyui_path)!r}: expected a folder with ComfyUI's main.py"
+        )
+    if not config.workflows.is_dir():
+        raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
@@ -165,21 +181,3 @@ def _allowed(problem: str) -> str:
 
 def _names() -> str:
     return ", ".join(sorted(TYPES))
-
-
-def _check(config: Config) -> None:
-    """What no single setting can tell."""
-    if config.comfyui_url is not None and config.comfyui_path is not None:
-        raise ConfigError("comfyui_url and comfyui_path: give one, to attach or to supervise")
-    if config.comfyui_python is not None and config.comfyui_path is None:
-        raise ConfigError("comfyui_python: needs comfyui_path, the folder of that ComfyUI")
-    if config.comfyui_url is not None:
-        parts = urlsplit(config.comfyui_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError("comfyui_url: expected http://host:port or https://host:port")
-    if config.comfyui_path is not None and not (config.comfyui_path / "main.py").is_file():
-        raise ConfigError(
-            f"comfyui_path: {str(config.comfyui_path)!r}: expected a folder with ComfyUI's main.py"
-        )
-    if not config.workflows.is_dir():
-        raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")

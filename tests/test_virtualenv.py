@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,42 @@ def test_without_ensurepip_the_systems_pip_will_do(tmp_path: Path) -> None:
     )
     assert str(tmp_path) in pip_version(python)
     assert "the system's pip" in said[0]
+
+
+def test_the_wheel_comes_from_the_distribution_also_where_its_lists_are_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Stand-ins: the real ones need the network, and this machine's lists may be full.
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    filled = programs / "filled"
+    apt_get = (
+        f'case "$*" in *Dir::State::Lists={tmp_path}*update) touch {filled}; exit;; esac',
+        f"test -e {filled} || exit 100",
+        "touch python3-pip-whl_23_all.deb",
+    )
+    dpkg_deb = (
+        'folder="$3/usr/share/python-wheels"',
+        'mkdir -p "$folder"',
+        'touch "$folder/$WHEEL"',
+    )
+    for name, lines in (("apt-get", apt_get), ("dpkg-deb", dpkg_deb)):
+        (programs / name).write_text("\n".join(["#!/bin/sh", *lines, ""]))
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("WHEEL", "pip-23.0.1-py3-none-any.whl")
+    assert virtualenv._download_wheel(tmp_path).name == "pip-23.0.1-py3-none-any.whl"
+
+
+def test_a_sound_environment_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtualenv, "is_sound", lambda folder: folder == tmp_path)
+    assert virtualenv.main([str(tmp_path)]) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_python_that_is_too_old_says_which_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtualenv, "MINIMUM", (4, 0))
+    assert "Python 4.0 or newer is needed" in str(virtualenv.main(["anywhere"]))
 
 
 def test_when_no_way_leads_there_each_is_told_and_nothing_is_left(tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ from bridge.mqtt.errors import ConnectionLost, ConnectionRefused, InvalidMessage
 from bridge.mqtt.packets import (
     LARGEST_STRING,
     NO_PROPERTIES,
+    PUBLISH,
     Incoming,
+    LargePublish,
     Malformed,
     Puback,
     Publish,
@@ -47,6 +49,8 @@ _READ_SIZE: Final = 64 * 1024
 _WRITE_SIZE: Final = 256 * 1024
 # Payloads up to this size are joined with their packet's head: one system call, one segment.
 _JOINED: Final = 16 * 1024
+# Packets above this size are not collected in paho's buffer.
+_LARGE: Final = 256 * 1024
 
 
 class Will(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +165,9 @@ class _Paho(paho.Client):
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for one byte, then another; they are served from one larger read. One read a
         # turn, so that neither a large packet nor a flood of small ones holds up the event loop.
+        packet = self._in_packet
+        if bufsize == packet["remaining_length"] > _LARGE and packet["command"] & 0xF0 == PUBLISH:
+            packet["packet"] = cast("bytearray", LargePublish(packet["command"], bufsize))
         if not self._ahead:
             if not self._may_read:
                 raise BlockingIOError
@@ -188,9 +195,12 @@ class _Paho(paho.Client):
             self._ping_t = self._last_bytes_received = paho.time_func()
 
     def _handle_publish(self) -> MQTTErrorCode:
-        body = self._in_packet["packet"]
+        body: LargePublish | bytearray = self._in_packet["packet"]
         try:
-            message = read_publish(self._in_packet["command"], body)
+            if isinstance(body, LargePublish):
+                message = body.read()
+            else:
+                message = read_publish(self._in_packet["command"], body)
         except Malformed as error:
             raise MalformedPacket(str(error)) from error
         self.events.received(message, len(body))

@@ -22,7 +22,7 @@ from bridge.contract.errors import (
     UnknownWorkflow,
 )
 from bridge.contract.messages import JobStatus, Output, Progress, Result
-from bridge.mqtt import BadAddress, ConnectionRefused, Unreachable
+from bridge.mqtt import BadAddress, ConnectionRefused, Incoming, Unreachable
 from tests.client.fakebridge import Broker, FakeBridge, fake_bridge, listed
 
 pytestmark = pytest.mark.broker
@@ -145,12 +145,13 @@ async def test_an_answer_that_fits_no_request_is_passed_over(
 
 
 async def test_a_refusal_comes_as_its_exception(client: Client, fake: FakeBridge) -> None:
-    for code, kind in (("invalid_input", InvalidInput), ("conflict", Conflict)):
+    cases = (("invalid_input", InvalidInput), ("conflict", Conflict), ("unheard_of", BridgeError))
+    for code, kind in cases:
         submitting = asyncio.create_task(client.submit("wf", prompt=7))
         await fake.refuse(await fake.asked("submit"), code, input="prompt")
         with pytest.raises(kind) as caught:
             await submitting
-        assert caught.value.details == {"input": "prompt"}
+        assert caught.value.details["input"] == "prompt"
 
 
 async def test_an_answer_that_cannot_be_read_is_an_error(client: Client, fake: FakeBridge) -> None:
@@ -274,6 +275,16 @@ async def test_a_failure_comes_as_its_exception_and_as_an_outcome(
     assert (await job.outcome()).state == "failed"
 
 
+async def test_a_failure_without_a_reason_is_an_error_all_the_same(
+    client: Client, fake: FakeBridge
+) -> None:
+    job = await submitted(client, fake)
+    await fake.end("alice", fake.result(job.id, "expired"))
+    with pytest.raises(BridgeError, match="expired"):
+        await job.result()
+    assert repr(job) == f"<Job {job.id} wf: expired>"
+
+
 async def test_a_cancelled_job_says_so(client: Client, fake: FakeBridge) -> None:
     job = await submitted(client, fake)
     cancelling = asyncio.create_task(job.cancel())
@@ -357,12 +368,12 @@ async def fetches(fake: FakeBridge, data: bytes, piece: int) -> None:
         job_id, index = asked.body["job_id"], asked.body["output"]
         await fake.publish(f"client/alice/job/{job_id}/part/{index}/{offset}", body.decode())
         end = offset + len(body)
-        part = _part(asked.body, data, offset, len(body))
+        part = part_of(asked.body, data, offset, len(body))
         await fake.answer(asked, part | ({"next": end} if end < len(data) else {}))
         offset = end
 
 
-def _part(body: dict[str, Any], data: bytes, offset: int, count: int) -> dict[str, Any]:
+def part_of(body: dict[str, Any], data: bytes, offset: int, count: int) -> dict[str, Any]:
     facts = listed(0, data)
     return {
         "job_id": body["job_id"],
@@ -414,11 +425,24 @@ async def test_a_part_whose_bytes_do_not_come_is_asked_for_within_the_answer(
     collecting = asyncio.create_task(job.outputs())
     asked = await fake.asked("fetch")
     while not asked.body.get("inline"):
-        await fake.answer(asked, _part(asked.body, data, 0, 7))
+        await fake.answer(asked, part_of(asked.body, data, 0, 7))
         asked = await fake.asked("fetch")
-    part = _part(asked.body, data, 0, 7) | {"base64": base64.b64encode(data).decode()}
+    part = part_of(asked.body, data, 0, 7) | {"base64": base64.b64encode(data).decode()}
     await fake.answer(asked, part)
     assert (await collecting)[0].data == data
+
+
+async def test_parts_that_stay_too_short_are_an_error(client: Client, fake: FakeBridge) -> None:
+    data = b"1234567"
+    job = await submitted(client, fake)
+    await fake.end("alice", fake.result(job.id, outputs=[listed(0, data)]))
+    collecting = asyncio.create_task(job.outputs())
+    for _ in range(3):
+        asked = await fake.asked("fetch")
+        await fake.publish(f"client/alice/job/{job.id}/part/0/0", "123")
+        await fake.answer(asked, part_of(asked.body, data, 0, 7))
+    with pytest.raises(BridgeError, match="do not come"):
+        await collecting
 
 
 async def test_bytes_that_stay_wrong_are_an_error(client: Client, fake: FakeBridge) -> None:
@@ -494,6 +518,38 @@ async def test_an_exception_in_the_block_comes_out_as_it_is(broker: Broker) -> N
     with pytest.raises(LookupError):
         async with Client(broker.url, client="alice"):
             raise LookupError
+
+
+async def test_a_fault_of_the_clients_own_is_not_swallowed(broker: Broker) -> None:
+    def stumble(_: Incoming) -> None:
+        raise LookupError
+
+    def run(client: Client) -> asyncio.Task[Job]:
+        client._session._heard = stumble
+        return asyncio.create_task(client.submit("wf"))
+
+    async def use() -> None:
+        async with fake_bridge(broker) as fake, Client(broker.url, client="alice") as client:
+            submitting = run(client)
+            await fake.asked("submit")
+            await fake.status("alice", "any", "running")
+            with pytest.raises(LookupError):
+                await submitting
+
+    with pytest.raises(LookupError):
+        await use()
+
+
+async def test_entering_can_be_cancelled() -> None:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(never, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await Client(f"mqtt://127.0.0.1:{port}", client="alice").__aenter__()
 
 
 async def test_a_broker_that_is_not_there_is_told_at_once(broker: Broker) -> None:

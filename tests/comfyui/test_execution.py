@@ -66,10 +66,16 @@ def test_a_run_is_told_in_order() -> None:
         events.NodeStarted("3", "3"),
         events.Executed("3", "3", IMAGES),
     ]
-    assert not execution.ended
     assert fed(execution, OVER) == []
-    assert execution.ended
     assert list(execution.close()) == [events.Succeeded({"3": IMAGES})]
+
+
+def test_the_end_is_not_the_success_but_what_follows_the_history() -> None:
+    execution = Execution()
+    fed(execution, START, SUCCESS)
+    before = execution.ended
+    fed(execution, OVER)
+    assert (before, execution.ended) == (False, True)
 
 
 def test_only_nodes_whose_results_are_used_again_are_told_as_cached() -> None:
@@ -223,9 +229,9 @@ def ends(told: Iterable[Event]) -> list[Event]:
     return [event for event in told if isinstance(event, events.Terminal)]
 
 
-@given(st.lists(FRAMES), st.lists(FRAMES), st.booleans())
+@given(before=st.lists(FRAMES), after=st.lists(FRAMES), cut=st.booleans())
 def test_whatever_is_said_there_is_one_end_and_no_output_twice(
-    before: list[frames.Frame], after: list[frames.Frame], cut: bool
+    *, before: list[frames.Frame], after: list[frames.Frame], cut: bool
 ) -> None:
     execution = Execution(socket_nodes=frozenset({"3"}), preview=True)
     told = fed(execution, *before)

@@ -42,6 +42,17 @@ HEADERS = st.builds(
     prompt_id=st.text(),
 )
 
+LISTED: dict[str, object] = {
+    "node": "9",
+    "index": 0,
+    "name": "image",
+    "content_type": "image/png",
+    "size": 3,
+    "sha256": "00",
+    "width": 1,
+    "height": 2,
+}
+
 
 def text(kind: str, **data: object) -> str:
     return json.dumps({"type": kind, "data": data})
@@ -53,12 +64,7 @@ def binary(kind: int, header: dict[str, object] | bytes, data: bytes) -> bytes:
 
 
 def output(data: bytes, **changes: object) -> bytes:
-    header = {
-        **{"prompt_id": "p", "node": "9", "index": 0, "name": "image", "size": len(data)},
-        **{"content_type": "image/png", "sha256": "00", "width": 1, "height": 2},
-        **changes,
-    }
-    return binary(frames.OUTPUT, header, data)
+    return binary(frames.OUTPUT, {**LISTED, "prompt_id": "p", "size": len(data), **changes}, data)
 
 
 @given(st.binary())
@@ -217,11 +223,7 @@ def test_what_is_unknown_is_none(message: str | bytes) -> None:
 
 
 def test_the_outputs_that_our_nodes_list_are_read() -> None:
-    listed = {
-        **{"node": "9", "index": 0, "name": "image", "content_type": "image/png"},
-        **{"size": 3, "sha256": "00", "width": 1, "height": 1},
-    }
-    (header,) = frames.output_headers({"comfy2mqtt": [listed]})
+    (header,) = frames.output_headers({"comfy2mqtt": [LISTED]})
     assert (header.node, header.index, header.prompt_id) == ("9", 0, "")
     assert frames.output_headers({"images": [{"filename": "a.png"}]}) == ()
 

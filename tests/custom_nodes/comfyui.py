@@ -72,6 +72,8 @@ class Server:
             command += [f"--{kind}-directory", str(self._home / kind)]
         environ = {
             **os.environ,
+            # Torch's threads spin while they wait: on two busy cores sampling took 13 s, so 2 s.
+            "OMP_WAIT_POLICY": "PASSIVE",
             "COMFY2MQTT_SECRET": SECRET,
             "COMFY2MQTT_OUTPUT_BYTES": str(OUTPUT_BYTES),
             "COMFY2MQTT_MEDIA_BYTES": str(MEDIA_BYTES),

@@ -3,12 +3,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
 import os
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client
 import pytest
@@ -33,6 +32,7 @@ from bridge.mqtt import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from bridge.mosquitto import Mosquitto
@@ -415,9 +415,9 @@ async def test_large_payloads_go_both_ways_while_the_event_loop_turns(address: A
     async def watch() -> None:
         nonlocal longest
         while True:
-            begun = time.perf_counter()
+            begun = time.thread_time()  # a busy machine does not count
             await asyncio.sleep(0)
-            longest = max(longest, time.perf_counter() - begun)
+            longest = max(longest, time.thread_time() - begun)
 
     async with Connection(address) as sender, Connection(address) as receiver:
         await subscribed(receiver)
@@ -427,11 +427,12 @@ async def test_large_payloads_go_both_ways_while_the_event_loop_turns(address: A
             message = await next_of(receiver)
             receiver.ack(message)
             assert message.content_type == "image/png"
-            digest = await asyncio.to_thread(hashlib.sha256, message.payload)
-            assert digest.digest() == hashlib.sha256(payload).digest()
+            assert message.payload.startswith(payload[:100])
+            same = await asyncio.to_thread(payload.__eq__, message.payload)
+            assert same
         watching.cancel()
-    # 540 to 690 ms with paho's own reader; the bound leaves room for a busy machine.
-    assert longest < 0.3
+    # paho's own reader and writer take 200 and 20 ms, these 2 and 0.3.
+    assert longest < 0.05
 
 
 # The will, and how a connection ends.
@@ -563,6 +564,95 @@ async def test_a_broker_that_stays_silent_is_unreachable(scripted: Scripted) -> 
     async with scripted(script) as address:
         with pytest.raises(Unreachable, match="says nothing"):
             await Connection(address, timeout_s=0.1).__aenter__()
+
+
+@pytest.fixture
+def stuck() -> Iterator[Address]:
+    """Give an address where connections are neither taken nor refused."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # what does not fit the backlog hangs
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)  # noqa: FBT003 - the standard library's way
+            waiting.connect_ex(server.getsockname())
+        yield Address(host="127.0.0.1", port=server.getsockname()[1])
+
+
+async def test_a_host_that_does_not_answer_is_unreachable(stuck: Address) -> None:
+    with pytest.raises(Unreachable, match=r"did not answer within 0\.1 s"):
+        await Connection(stuck, timeout_s=0.1).__aenter__()
+
+
+async def test_waiting_for_a_host_can_be_cancelled(stuck: Address) -> None:
+    connecting = asyncio.create_task(Connection(stuck).__aenter__())
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await connecting
+    del connecting
+    gc.collect()  # an unclosed socket would warn, and a warning is an error
+
+
+async def test_every_address_of_a_host_is_tried(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def found(*_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        tcp = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+        return [(*tcp, ("127.0.0.1", 1)), (*tcp, ("127.0.0.1", address.port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+    async with Connection(Address(host="several")) as connection:
+        await connection.publish("t")
+
+
+async def test_a_tls_handshake_without_an_answer_ends(scripted: Scripted) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.reader.read()
+
+    async with scripted(script) as address:
+        silent = Address(host=address.host, port=address.port, tls=True)
+        with pytest.raises(Unreachable, match="did not answer"):
+            await Connection(silent, timeout_s=0.2).__aenter__()
+    gc.collect()
+
+
+async def test_a_disconnect_that_does_not_get_through_is_cut_short(scripted: Scripted) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await ended.wait()
+
+    for patient in (False, True):
+        ended = asyncio.Event()
+        async with scripted(script) as address:
+            connection = Connection(address, timeout_s=0.2)
+            async with connection:
+                stuck = connection.publish("t", bytes(64 * MEGA), qos=0)
+                leaving = asyncio.create_task(connection.disconnect())
+                await asyncio.sleep(0)
+                with pytest.raises(ConnectionLost, match="closed here"):
+                    connection.publish("t")
+                if not patient:
+                    leaving.cancel()
+                await asyncio.wait((leaving,))
+                assert leaving.cancelled() is not patient
+            assert isinstance(stuck.exception(), ConnectionLost)
+            assert not connection.alive
+            ended.set()
+
+
+async def test_what_paho_stumbles_over_ends_the_connection(
+    address: Address, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumble() -> None:
+        raise LookupError
+
+    async with Connection(address) as connection:
+        assert connection._link is not None
+        connection._link._client.loop_read = stumble  # type: ignore[method-assign,assignment]  # a fault
+        connection.publish("t")
+        with pytest.raises(ConnectionLost, match="LookupError"):
+            await next_of(connection)
+    assert "the connection is given up" in caplog.text
 
 
 async def test_a_broker_that_hangs_up_is_unreachable(scripted: Scripted) -> None:

@@ -8,7 +8,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bridge.mqtt import Incoming, InvalidMessage, PacketTooLarge, PublishProperties, check_topic
-from bridge.mqtt.packets import Malformed, Publish, read_puback, read_publish
+from bridge.mqtt.packets import LargePublish, Malformed, Publish, read_puback, read_publish
 
 # What paho's reader takes too: it wrongly refuses U+FEFF.
 CHARACTERS = st.characters(
@@ -75,6 +75,53 @@ def test_what_is_written_is_read_again_here_and_by_paho(sent: Incoming, acked: b
     assert getattr(theirs.properties, "CorrelationData", None) == sent.correlation_data
     assert getattr(theirs.properties, "MessageExpiryInterval", None) == sent.message_expiry
     assert getattr(theirs.properties, "UserProperty", []) == sent.user_properties
+
+
+@given(MESSAGES, st.lists(st.integers(1, 500), max_size=20))
+def test_a_large_packet_is_the_same_in_whatever_pieces_it_comes(
+    sent: Incoming, sizes: list[int]
+) -> None:
+    fields = {name: getattr(sent, name) for name in FIELDS}
+    properties = PublishProperties(**fields)
+    publish = Publish.of(sent.topic, sent.payload, qos=1, retain=sent.retain, properties=properties)
+    first_byte, body = split(publish.head(sent.mid) + sent.payload)
+    large = LargePublish(first_byte, len(body))
+    assert len(large) == len(body)
+    left = body
+    for size in [*sizes, len(body)]:
+        piece, left = left[:size], left[size:]
+        large += piece
+    assert large.read() == sent
+
+
+@given(st.integers(0, 255), st.lists(st.binary(max_size=50)))
+def test_a_large_packet_of_garbage_is_as_malformed_as_a_small_one(
+    first_byte: int, pieces: list[bytes]
+) -> None:
+    body = b"".join(pieces)
+    large = LargePublish(first_byte, len(body))
+    for piece in pieces:
+        large += piece
+    try:
+        expected = read_publish(first_byte, body)
+    except Malformed:
+        with pytest.raises(Malformed):
+            large.read()
+    else:
+        assert large.read() == expected
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        b"\x80\x80\x80\x80\x01",  # a length of five bytes
+        b"\x03\x02\x00\x00\x00\x00",  # a property that goes on after the end
+        b"\x01\x21",  # Receive Maximum, which a PUBLISH cannot have
+    ],
+)
+def test_malformed_properties_are_found(properties: bytes) -> None:
+    with pytest.raises(Malformed):
+        read_publish(0x30, b"\x00\x01t" + properties)
 
 
 @given(st.integers(0, 255), st.binary(max_size=200))

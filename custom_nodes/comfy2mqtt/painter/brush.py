@@ -114,10 +114,9 @@ class Canvas:
         used = along[None, :] / np.maximum(reach[:, None], 1e-3)
         profile = np.sqrt(np.clip(np.minimum(used * 6.0 + 0.35, (1.0 - used) * 3.5), 0.0, 1.0))
         offset = normal * (profile * brush.width)[..., None]
-        points = spine[:, :, None, :] + offset[:, :, None, :] * across[None, None, :, None]
-        alive = (used <= 1.0)[:, :, None]
-        bristles = self._bristles(len(starts), len(across))
-        self._cover(points, alive, colours, bristles, across)
+        x = spine[..., 0, None] + offset[..., 0, None] * across
+        y = spine[..., 1, None] + offset[..., 1, None] * across
+        self._cover(x, y, (used <= 1.0)[:, :, None], colours, across)
 
     def _trace(self, starts: Floats, guide: Floats, brush: Brush) -> tuple[Floats, Floats]:
         """Joints of each stroke [count, joints, 2], and the share of its length it is used for."""
@@ -153,26 +152,22 @@ class Canvas:
         return floats(0.25 * raw[:, :-2] + 0.5 * raw[:, 1:-1] + 0.25 * raw[:, 2:])
 
     def _cover(
-        self,
-        points: Floats,
-        alive: NDArray[np.bool_],
-        colours: Floats,
-        bristles: Floats,
-        across: Floats,
+        self, x: Floats, y: Floats, alive: NDArray[np.bool_], colours: Floats, across: Floats
     ) -> None:
-        """Put the points' paint on the canvas; of all that fall on a pixel the last one stays."""
+        """Put paint at the points x and y: [strokes, along, across].
+
+        Of all that fall on a pixel the last one stays. `alive`: where along it a stroke still is.
+        """
         height, width = self.size
-        x, y = np.floor(points[..., 0]).astype(np.int64), np.floor(points[..., 1]).astype(np.int64)
-        hit = alive & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        stroke, _, bristle = np.nonzero(hit)
-        pixel = y[hit] * width + x[hit]
+        column, row = np.floor(x).astype(np.int32), np.floor(y).astype(np.int32)
+        hit = np.flatnonzero(alive & (column >= 0) & (column < width) & (row >= 0) & (row < height))
         owner = np.full(height * width, -1, dtype=np.int64)
-        owner[pixel] = np.arange(len(pixel))
-        covered = np.nonzero(owner >= 0)[0]
-        last = owner[covered]
-        stroke, bristle = stroke[last], bristle[last]
-        paint = bristles[stroke, bristle]
-        soft = np.clip((0.5 - np.abs(across[bristle])) * 5.0 + 0.45, 0.0, 1.0)
+        owner[(row * width + column).ravel()[hit]] = hit
+        covered = np.flatnonzero(owner >= 0)
+        stroke, rest = np.divmod(owner[covered], x.shape[1] * x.shape[2])
+        bristle = rest % x.shape[2]
+        paint = self._bristles(x.shape[0], x.shape[2])[stroke, bristle]
+        soft = np.clip((0.5 - np.abs(across)) * 5.0 + 0.45, 0.0, 1.0)[bristle]
         opacity = soft * np.clip(0.55 + 0.8 * paint, 0.0, 1.0)
         fresh = colours[stroke] * (0.93 + 0.14 * paint[:, None])
         self._paint[covered] += opacity[:, None] * (fresh - self._paint[covered])

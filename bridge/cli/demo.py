@@ -1,0 +1,121 @@
+"""`comfy2mqtt demo`: a broker, a bridge, a ComfyUI and one picture, where there are none yet."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import UNSET
+
+from bridge.cli.shared import FAILED, stop
+from bridge.client import Client
+from bridge.comfyui import install
+from bridge.comfyui.settings import SuperviseConfig
+from bridge.config import Config
+from bridge.contract.errors import UnknownWorkflow
+from bridge.mosquitto import Mosquitto, MosquittoError
+from bridge.mqtt import Address
+from bridge.service import Bridge
+
+WORKFLOW = "demo"
+CLIENT = "demo"
+PROMPT = "sunset over a calm sea, a sailing boat"
+# On a busy machine with a cold disk, importing torch alone takes its time.
+START_TIMEOUT_S = 300.0
+_ASK_EVERY_S = 0.5
+
+
+async def demo(workflows: Path, folder: Path, *, once: bool) -> int:
+    """Run the demo; returns the exit status. Without `once` it stays up until Ctrl-C."""
+    if not (workflows / f"{WORKFLOW}.json").is_file():
+        stop(f"{workflows}: expected the folder with {WORKFLOW}.json (--workflows)", FAILED)
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    showing = asyncio.create_task(_show(workflows, folder, stopping, once=once))
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait((showing, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not showing.done():
+        click.echo("Stopping.")
+        showing.cancel()
+        await asyncio.wait((showing,))
+    return 0 if showing.cancelled() else showing.result()
+
+
+async def _show(workflows: Path, folder: Path, stopping: asyncio.Event, *, once: bool) -> int:
+    found = await install.ensure(click.echo)
+    home = install.cache_folder() / "demo"
+    try:
+        async with Mosquitto(home / "mosquitto") as broker:
+            click.echo(f"The broker listens at {broker.url}.")
+            config = Config(mqtt_url=broker.url, workflows=workflows, data=home / "data")
+            comfyui = SuperviseConfig(found.path, found.python, ("--cpu",))
+            bridge = Bridge(config, Address.parse(broker.url), comfyui)
+            ending = asyncio.Event()
+            serving = asyncio.create_task(bridge.run(ending))
+            try:
+                return await _with(serving, _use(broker.url, folder, stopping, once=once))
+            finally:
+                ending.set()
+                await asyncio.wait((serving,))
+    except MosquittoError as error:
+        stop(str(error), FAILED)
+
+
+async def _with(serving: asyncio.Task[None], use: Coroutine[Any, Any, int]) -> int:
+    """Use the bridge while it serves; raises why it ended, should it end first."""
+    using = asyncio.create_task(use)
+    try:
+        await asyncio.wait((serving, using), return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        return await using
+    finally:
+        using.cancel()
+
+
+async def _use(url: str, folder: Path, stopping: asyncio.Event, *, once: bool) -> int:
+    click.echo("Starting ComfyUI (some ten seconds) ...")
+    await _runnable(url)
+    line = (*(sys.executable, "-m", "bridge", "run", WORKFLOW), "-i", f"prompt={PROMPT}")
+    click.echo(f"$ comfy2mqtt run {WORKFLOW} -i 'prompt={PROMPT}' -o {folder}")
+    # The project's own command line, as a user would use it.
+    command = await asyncio.create_subprocess_exec(
+        *(*line, "-o", str(folder), "--mqtt-url", url, "--client", CLIENT)
+    )
+    try:
+        status = await command.wait()
+    finally:
+        if command.returncode is None:
+            command.terminate()
+            await command.wait()
+    if status or once:
+        return status
+    port = Address.parse(url).port
+    click.echo(
+        "\nAll of it stays up until Ctrl-C. From another terminal:\n"
+        f"  mosquitto_sub -p {port} -t 'comfy2mqtt/client/me/+/#' -F '%t %l bytes' &\n"
+        f"  mosquitto_pub -p {port} -q 1 -t comfy2mqtt/client/me/request/run/{WORKFLOW} "
+        "-m 'a lighthouse in a storm'"
+    )
+    await stopping.wait()
+    return 0
+
+
+async def _runnable(url: str) -> None:
+    """Wait until a ComfyUI has said that it can run the demo's workflow."""
+    async with asyncio.timeout(START_TIMEOUT_S), Client(url, CLIENT) as client:
+        while True:
+            try:
+                definition = await client.workflow(WORKFLOW)
+            except UnknownWorkflow:
+                definition = None
+            if definition is not None and definition.runnable is not UNSET:
+                return
+            await asyncio.sleep(_ASK_EVERY_S)

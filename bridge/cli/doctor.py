@@ -1,0 +1,203 @@
+"""`comfy2mqtt doctor`: checks everything that a bridge needs, and says what to do.
+
+Each check yields findings; a finding that is bad carries what would mend it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+
+from bridge import config
+from bridge.cli.shared import FAILED, address_of
+from bridge.comfyui import install
+from bridge.comfyui.client import ComfyClient
+from bridge.comfyui.errors import ComfyUIError
+from bridge.config import Config, ConfigError
+from bridge.contract.messages import ComfyUIState
+from bridge.contract.topics import Topics
+from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
+from bridge.workflows.library import Library
+from bridge.workflows.objectinfo import ObjectInfoError
+
+# A retained message comes at once or not at all.
+_RETAINED_S = 1.0
+_LOW_DISK = 1024**3
+
+
+class Finding(Struct, frozen=True):
+    """One line of the report."""
+
+    good: bool
+    what: str
+    advice: str = ""
+
+
+async def examine(settings: Config) -> int:
+    """Print all findings; the exit status is 1 if one of them is bad."""
+    healthy = True
+    checks = (
+        _settings(settings),
+        _broker(settings),
+        _data(settings),
+        _comfyui(settings),
+        _workflows(settings),
+    )
+    for check in checks:
+        async for finding in check:
+            healthy = healthy and finding.good
+            click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
+            if finding.advice:
+                click.echo(f"     -> {finding.advice}")
+    return 0 if healthy else FAILED
+
+
+async def _settings(settings: Config) -> AsyncIterator[Finding]:
+    try:
+        config.check(settings)
+    except ConfigError as error:
+        yield Finding(good=False, what=str(error), advice="correct this setting")
+    else:
+        yield Finding(good=True, what="the settings fit together")
+    for variable in config.unknown(os.environ):
+        yield Finding(good=False, what=f"{variable} is no setting", advice="is it misspelt?")
+
+
+async def _broker(settings: Config) -> AsyncIterator[Finding]:
+    try:
+        address = address_of(settings)
+        # An id of our own: the bridge's would throw the bridge out.
+        async with Connection(address) as connection:
+            limit = connection.packet_limit
+            size = "no limit announced" if limit is None else f"at most {limit} bytes"
+            yield Finding(good=True, what=f"the broker at {address} takes us; packets: {size}")
+            async for finding in _bridge(connection, Topics(settings.base_topic)):
+                yield finding
+    except ConnectionRefused as error:
+        yield Finding(good=False, what=str(error), advice="check user and password in mqtt_url")
+    except MqttError as error:
+        yield Finding(good=False, what=f"broker: {error}", advice="is it running? see mqtt_url")
+
+
+async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Finding]:
+    found = await _retained(connection, [topics.state, topics.comfyui("+")])
+    state = found.pop(topics.state, b"").decode(errors="replace")
+    yield Finding(good=True, what=f"the bridge is {state or 'unknown here'}")
+    for topic, payload in found.items():
+        name = topic.rpartition("/")[2]
+        told = msgspec.json.decode(payload, type=ComfyUIState)
+        good = told.state in ("ready", "busy", "starting") or state != "online"
+        error = told.last_error if isinstance(told.last_error, str) else ""
+        yield Finding(good, f"its ComfyUI {name!r} is {told.state}", "" if good else error)
+
+
+async def _retained(connection: Connection, filters: list[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    await connection.subscribe([Subscription(filter=each) for each in filters])
+    try:
+        async with asyncio.timeout(_RETAINED_S):
+            async for message in connection.messages:
+                found[message.topic] = message.payload
+    except TimeoutError:
+        pass
+    return {topic: payload for topic, payload in found.items() if payload}
+
+
+async def _data(settings: Config) -> AsyncIterator[Finding]:
+    folder = settings.folder
+    probe = folder / f".doctor-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        yield Finding(
+            good=False,
+            what=f"{folder} cannot be written: {error.strerror}",
+            advice="set data (COMFY2MQTT_DATA) to a folder of the bridge's own",
+        )
+        return
+    free = shutil.disk_usage(folder).free
+    yield Finding(
+        good=free > _LOW_DISK,
+        what=f"{folder} can be written; {free // 1024**2} MB are free",
+        advice="" if free > _LOW_DISK else "make room: results and outputs are kept there",
+    )
+
+
+async def _comfyui(settings: Config) -> AsyncIterator[Finding]:
+    if settings.comfyui_url is None:
+        yield _supervised(settings)
+        return
+    async with ComfyClient(settings.comfyui_url, secret=settings.comfyui_secret) as client:
+        try:
+            stats = await client.system_stats()
+            hello = await client.hello()
+        except ComfyUIError as error:
+            yield Finding(
+                good=False,
+                what=str(error),
+                advice="is it running? see comfyui_url and comfyui_secret",
+            )
+            return
+    system = stats.get("system")
+    version = system.get("comfyui_version") if isinstance(system, dict) else None
+    yield Finding(good=True, what=f"ComfyUI {version or ''} answers at {settings.comfyui_url}")
+    if hello is None:
+        yield Finding(
+            good=False,
+            what="our nodes are not installed there",
+            advice="copy custom_nodes/comfy2mqtt into its custom_nodes folder and restart it",
+        )
+    else:
+        yield Finding(good=True, what=f"our nodes are there, version {hello.version}")
+
+
+def _supervised(settings: Config) -> Finding:
+    if settings.comfyui_path is not None:
+        return Finding(good=True, what=f"the bridge starts the ComfyUI in {settings.comfyui_path}")
+    found = install.find()
+    if found is None:
+        return Finding(
+            good=False,
+            what="there is no ComfyUI yet",
+            advice="the first start installs one into your cache folder, or set comfyui_path",
+        )
+    return Finding(good=True, what=f"the managed ComfyUI {found.version} is installed")
+
+
+async def _workflows(settings: Config) -> AsyncIterator[Finding]:
+    if not settings.workflows.is_dir():
+        return  # told above
+    library = Library(settings.workflows, _cache(settings))
+    try:
+        await library.open()
+    except ObjectInfoError as error:
+        yield Finding(good=False, what=str(error))
+    for broken in library.broken:
+        what = f"workflow {broken.file}: {broken.reason}"
+        yield Finding(good=False, what=what, advice="mend or remove the file")
+    for name, workflow in library.workflows.items():
+        lacking = workflow.missing
+        if lacking is None or workflow.runnable:
+            known = "" if lacking is not None else " (not yet checked against a ComfyUI)"
+            yield Finding(good=True, what=f"workflow {name}{known}")
+        else:
+            choices = (f"{choice.input} {choice.value!r}" for choice in lacking.choices)
+            wanted = ", ".join((*lacking.nodes, *choices))
+            yield Finding(
+                good=False,
+                what=f"workflow {name} lacks {wanted}",
+                advice="install the nodes or models in ComfyUI, then restart it",
+            )
+
+
+def _cache(settings: Config) -> Path:
+    return settings.folder / "object_info.json"

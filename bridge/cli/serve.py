@@ -1,0 +1,57 @@
+"""`comfy2mqtt serve`: the bridge in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from bridge import config, service
+from bridge.comfyui.install import InstallFailed
+from bridge.config import Config
+from bridge.jobs.database import DatabaseError
+from bridge.mqtt import MqttError
+
+log = logging.getLogger(__name__)
+
+
+class LineFormatter(logging.Formatter):
+    """A record is one line: what others wrote into a message cannot forge a line of ours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record; a traceback follows in lines of its own, indented."""
+        trace, record.exc_info, record.exc_text = record.exc_info, None, None
+        line = super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        if not trace:
+            return line
+        lines = self.formatException(trace).splitlines()
+        return "\n".join((line, *(f"    {each}" for each in lines)))
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error: ours from `level` on, of others what matters."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("bridge").setLevel(level.upper())
+
+
+def warn_of_unknown(environment: Mapping[str, str]) -> None:
+    """Tell of variables that look like settings and are none."""
+    for variable in config.unknown(environment):
+        log.warning("%s is no setting: is it misspelt?", variable)
+
+
+async def serve(settings: Config) -> str | None:
+    """Run the bridge until it is told to stop; returns why it could not."""
+    reason: str | None = None
+    try:
+        await service.serve(settings)
+    except* (DatabaseError, InstallFailed, MqttError) as group:
+        reason = str(_first(group))
+    return reason
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
