@@ -187,16 +187,15 @@ class Bridge:
     # ComfyUI and the workflows.
 
     async def _follow_comfyui(self) -> None:
-        """Publish ComfyUI's state, and ask each new process what it has."""
+        """Ask each new process what it has, and publish its state: ready means described too."""
         known: str | None = None
         while True:
             state = self._instance.state
+            epoch = (state.epoch or "unnamed") if state.usable else None
+            if epoch not in (None, known) and not await self._learn():
+                epoch = None
+            known = epoch
             self._retained.comfyui(INSTANCE, _comfyui_state(state))
-            if state.usable and known != (state.epoch or "unnamed"):
-                if await self._learn():
-                    known = state.epoch or "unnamed"
-            elif not state.usable:
-                known = None
             await self._instance.changed(state)
 
     async def _learn(self) -> bool:

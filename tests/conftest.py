@@ -40,7 +40,7 @@ async def bridges(broker: Mosquitto, tmp_path: Path) -> AsyncIterator[StartBridg
             start: bool = True,
             **settings: Any,
         ) -> BridgeProcess:
-            process = BridgeProcess(tmp_path / name, mqtt_url=broker.url, **settings)
+            process = BridgeProcess(tmp_path / name, **{"mqtt_url": broker.url, **settings})
             for workflow, graph in (workflows or {}).items():
                 process.add_workflow(workflow, graph)
             if start:

@@ -98,7 +98,9 @@ async def test_a_broker_that_does_not_start_says_why(
     files = tmp_path / "files"
     files.mkdir()
     (files / "comfy2mqtt.conf").write_text("no_such_setting true\n")
-    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{Path(await program()).parent}")
+    monkeypatch.setenv(
+        "PATH", f"{os.environ.get('PATH', os.defpath)}:{Path(await program()).parent}"
+    )
     monkeypatch.setattr(mosquitto, "FILES", files)
     with pytest.raises(MosquittoError, match="no_such_setting"):
         await Mosquitto(tmp_path / "broker").start()

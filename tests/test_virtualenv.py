@@ -96,7 +96,7 @@ def test_the_wheel_comes_from_the_distribution_also_where_its_lists_are_empty(
     for name, lines in (("apt-get", apt_get), ("dpkg-deb", dpkg_deb)):
         (programs / name).write_text("\n".join(["#!/bin/sh", *lines, ""]))
         (programs / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ.get('PATH', os.defpath)}")
     monkeypatch.setenv("WHEEL", "pip-23.0.1-py3-none-any.whl")
     assert virtualenv._download_wheel(tmp_path).name == "pip-23.0.1-py3-none-any.whl"
 

@@ -59,7 +59,6 @@ async def run_job(settings: Config, name: str, wanted: Wanted) -> int:
         for output in await job.outputs():
             path = await asyncio.to_thread(_save, wanted.folder, job, output)
             click.echo(str(path))
-        await client.ack(result.n)
         return 0
 
 

@@ -108,8 +108,11 @@ class Client:
         Inputs go by keyword, or, where a name is also an option here, in `inputs`. Bytes, a `Path`
         or `Media` stand for a media input. With the `job_id` of an earlier call the same request
         is not run twice: its job is given back. `meta` is any JSON value, echoed with everything
-        about the job. Raises what the bridge refuses it for: UnknownWorkflow, InvalidInput,
-        TooLarge, Busy, QuotaExceeded, Conflict, ...
+        about the job. A call that is cancelled may have been heard all the same: who bounds it with
+        `asyncio.timeout` gives a `job_id`, to cancel the job or to submit it again.
+
+        Raises what the bridge refuses it for: UnknownWorkflow, InvalidInput, TooLarge, Busy,
+        QuotaExceeded, Conflict, ...
         """
         given = await for_wire({**(inputs or {}), **more_inputs})
         request = Submit(

@@ -45,6 +45,7 @@ SECRET_HEADER = "X-Comfy2MQTT-Secret"  # noqa: S105 - the name of a header, not 
 _MIB = 2**20
 # ComfyUI answers from one thread, which a node's import or a large graph can hold up.
 _PATIENCE_S = 30.0
+# Bytes in quantity, and validation, which runs the code of custom nodes.
 _LONG_PATIENCE_S = 300.0
 _CONNECT_S = 10.0
 _CONNECTIONS = 16
@@ -139,7 +140,9 @@ class ComfyClient:
             "client_id": client_id,
             "extra_data": extra_data or {},
         }
-        async with self._request("POST", "/prompt", json=request) as response:
+        async with self._request(
+            "POST", "/prompt", json=request, within_s=_LONG_PATIENCE_S
+        ) as response:
             if response.status == HTTPStatus.BAD_REQUEST:
                 body = await self._body(response, _MIB * 16)
                 refusal = self._decoded(_refusal, body, "POST /prompt")

@@ -130,6 +130,7 @@ StartFailure: TypeAlias = Literal[
     "not_linux",
     "no_interpreter",
     "no_comfyui",
+    "no_folder",
     "no_guard",
     "exited",
     "killed",

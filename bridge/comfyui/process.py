@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -91,10 +92,14 @@ class Log:
             file.write(chunk)
             full = file.tell() >= self._max_bytes
         if full:
-            for number in range(self._kept_files - 1, 0, -1):
-                older = self._path.with_name(f"{self._path.name}.{number}")
-                newer = self._path.with_name(f"{self._path.name}.{number - 1}")
-                (newer if number > 1 else self._path).replace(older)
+            files = [self._path]
+            files += [self._numbered(number) for number in range(1, self._kept_files)]
+            for newer, older in reversed(list(pairwise(files))):
+                with suppress(FileNotFoundError):
+                    newer.replace(older)
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
 
 
 class Process:
@@ -104,6 +109,7 @@ class Process:
         self.pid = pid
         self._guard = guard
         self._grace_s = grace_s
+        self._swept = False
 
     @property
     def exit(self) -> Exit | None:
@@ -131,10 +137,12 @@ class Process:
             except TimeoutError:
                 self._guard.kill()
                 await self._guard.wait()
-        if await _line(self._guard) != "ended":
-            # Somebody killed the guard: the kernel killed the program, not what it started.
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+        if not self._swept:
+            self._swept = True
+            if await _line(self._guard) != "ended":
+                # Somebody killed the guard: the kernel killed the program, not what it started.
+                with suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
 
 
 def _parent(pid: int) -> int:

@@ -78,7 +78,7 @@ class Reconciler:
             except (UnexpectedAnswer, ReplyTooLarge) as error:
                 execution.stop(events.Lost(f"an output is gone: {error}"))
                 break
-            if follower.prompt_id not in self._followers:
+            if self._followers.get(follower.prompt_id) is not follower:
                 return
             follower.put(execution.output(header, data))
         self._followers.end(follower)

@@ -71,14 +71,14 @@ class Supervisor:
         on_failure: Callable[[StartFailed, Restart], None],
     ) -> None:
         self._config = config
-        self._folder = folder
+        # ComfyUI runs in a folder of its own, where a relative path would mean another place.
+        self._folder = folder.absolute()
         self._on_start = on_start
         self._on_failure = on_failure
         self._log = Log(folder / "comfyui.log")
 
     async def run(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:
         """Keep one running; `attend` runs while one is ready and is cancelled when it is gone."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         policy = RestartPolicy(
             limit=self._config.crash_limit,
             stable_after_s=self._config.stable_after_s,
@@ -102,10 +102,11 @@ class Supervisor:
     async def _started(self) -> AsyncIterator[tuple[Process, Running]]:
         """Start one and wait until it is ready; it is stopped on leaving. Raises StartFailed."""
         self._check()
+        node_paths = self._write_node_paths()
         port = _free_port()
         secret = self._config.environment.get(_SECRET) or secrets.token_hex(16)
         async with guarded(
-            self._command(port),
+            self._command(port, node_paths),
             cwd=self._config.path,
             environment=self._environment(secret),
             log=self._log,
@@ -174,27 +175,37 @@ class Supervisor:
         if shutil.which(self._config.python) is None:
             raise StartFailed("no_interpreter", f"{self._config.python} cannot be executed")
 
-    def _command(self, port: int) -> tuple[str, ...]:
+    def _python(self) -> str:
+        # Not resolved: a virtual environment's interpreter is a link, and must be called by it.
+        found = shutil.which(self._config.python) or str(self._config.python)
+        return str(Path(found).absolute())
+
+    def _command(self, port: int, node_paths: Path) -> tuple[str, ...]:
         """Return the command line; of an argument given twice ComfyUI takes the last."""
         args = self._config.args
         # Without a method there are no previews on servers that know no `preview_method` a prompt.
-        previews = () if "--preview-method" in args else ("--preview-method", "auto")
+        chosen = any(arg.partition("=")[0] == "--preview-method" for arg in args)
+        previews = () if chosen else ("--preview-method", "auto")
         return (
-            *(str(self._config.python), "main.py", *args, *previews),
+            *(self._python(), "main.py", *args, *previews),
             *("--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"),
             *("--output-directory", str(self._folder / "output")),
             *("--temp-directory", str(self._folder)),
-            *("--extra-model-paths-config", str(self._node_paths())),
+            *("--extra-model-paths-config", str(node_paths)),
         )
 
-    def _node_paths(self) -> Path:
+    def _write_node_paths(self) -> Path:
         """Write the file that puts our nodes on ComfyUI's path without copying them there.
 
         ComfyUI reads it as YAML; JSON is YAML.
         """
-        folders = "\n".join(str(folder) for folder in self._config.custom_nodes)
+        folders = "\n".join(str(folder.absolute()) for folder in self._config.custom_nodes)
         path = self._folder / "extra_model_paths.yaml"
-        path.write_bytes(msgspec.json.encode({"comfy2mqtt": {"custom_nodes": folders}}))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(msgspec.json.encode({"comfy2mqtt": {"custom_nodes": folders}}))
+        except OSError as error:
+            raise StartFailed("no_folder", f"{path} cannot be written: {error}") from error
         return path
 
     def _environment(self, secret: str) -> dict[str, str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 # Up to this many bytes a blob lies in the journal itself: one commit instead of a file's.
 INLINE_LIMIT = 64 * 1024
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Files:
@@ -52,7 +55,7 @@ class Files:
         return {path.name for path in self._folder.iterdir() if "." not in path.name}
 
     def _path(self, sha256: str) -> Path:
-        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        if _SHA256.fullmatch(sha256) is None:
             raise ValueError(f"no SHA-256: {sha256!r}")
         return self._folder / sha256
 

@@ -32,11 +32,13 @@ class Sniffed(Struct, frozen=True):
     height: int | None = None
 
 
-# The bytes at an offset that tell a format. ISO media files name theirs at byte 8.
+# RIFF files say at byte 8 what they hold.
+_IN_RIFF = 8
+# The bytes at an offset that tell a format.
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", Kind("image", "image/png", "png")),
     (0, b"\xff\xd8\xff", Kind("image", "image/jpeg", "jpg")),
-    (8, b"WEBP", Kind("image", "image/webp", "webp")),
+    (_IN_RIFF, b"WEBP", Kind("image", "image/webp", "webp")),
     (0, b"GIF87a", Kind("image", "image/gif", "gif")),
     (0, b"GIF89a", Kind("image", "image/gif", "gif")),
     (0, b"BM", Kind("image", "image/bmp", "bmp")),
@@ -54,8 +56,8 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"ID3", Kind("audio", "audio/mpeg", "mp3")),
     (0, b"\xff\xfb", Kind("audio", "audio/mpeg", "mp3")),
     (0, b"\xff\xf3", Kind("audio", "audio/mpeg", "mp3")),
-    (8, b"WAVE", Kind("audio", "audio/wav", "wav")),
-    (8, b"AVI ", Kind("video", "video/x-msvideo", "avi")),
+    (_IN_RIFF, b"WAVE", Kind("audio", "audio/wav", "wav")),
+    (_IN_RIFF, b"AVI ", Kind("video", "video/x-msvideo", "avi")),
 )
 _HEAD = 4096
 
@@ -64,7 +66,7 @@ def sniff(data: bytes | memoryview) -> Sniffed:
     """Tell what bytes are; only the first few kilobytes are looked at."""
     head = bytes(data[:_HEAD])
     for offset, signature, kind in _SIGNATURES:
-        if head.startswith(signature, offset) and (offset != 8 or head.startswith(b"RIFF")):
+        if head.startswith(signature, offset) and (offset != _IN_RIFF or head.startswith(b"RIFF")):
             width, height = _size(data) if kind.kind == "image" else (None, None)
             return Sniffed(kind.kind, kind.content_type, kind.extension, width, height)
     if _is_text(head):

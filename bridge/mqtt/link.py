@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import aiomqtt
@@ -25,7 +26,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from bridge.mqtt.errors import ConnectionLost, ConnectionRefused, InvalidMessage, reason_of
+from bridge.mqtt.errors import (
+    KEEP_ALIVE_TIMEOUT,
+    ConnectionLost,
+    ConnectionRefused,
+    InvalidMessage,
+    reason_of,
+)
 from bridge.mqtt.packets import (
     LARGEST_STRING,
     NO_PROPERTIES,
@@ -106,7 +113,10 @@ class _Paho(paho.Client):
     """Bytes ever handed over to be written."""
     written: int = 0
     """Bytes ever written."""
+    failure: OSError | None = None
+    """What the network did; paho only logs it."""
     _ahead: bytes = b""
+    _at: int = 0
     _ping_end: int = 0
     _may_read = False
     _may_write = 0
@@ -115,7 +125,7 @@ class _Paho(paho.Client):
         """Read once from the socket and handle every packet completed by that."""
         self._may_read = True
         self.loop_read()
-        while self._ahead and self._sock is not None:
+        while self._at < len(self._ahead) and self._sock is not None:
             self.loop_read()
 
     def write_some(self) -> None:
@@ -168,24 +178,37 @@ class _Paho(paho.Client):
         packet = self._in_packet
         if bufsize == packet["remaining_length"] > _LARGE and packet["command"] & 0xF0 == PUBLISH:
             packet["packet"] = cast("bytearray", LargePublish(packet["command"], bufsize))
-        if not self._ahead:
+        if self._at == len(self._ahead):
             if not self._may_read:
                 raise BlockingIOError
             self._may_read = False
-            self._ahead = super()._sock_recv(_READ_SIZE)
+            with self._noting_failure():
+                self._ahead, self._at = super()._sock_recv(_READ_SIZE), 0
             self._heard()
-        data, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
+        data = self._ahead[self._at : self._at + bufsize]
+        self._at += len(data)
         return data
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
         if not self._may_write:
             raise BlockingIOError
-        sent = super()._sock_send(buf[: self._may_write])
+        with self._noting_failure():
+            sent = super()._sock_send(buf[: self._may_write])
         self._may_write -= sent
         self.written += sent
         if self.written < self._ping_end:
             self._heard()
         return sent
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self.failure = error
+            raise
 
     def _heard(self) -> None:
         # paho gives up when a ping is not answered within the keep-alive, though on a slow line the
@@ -256,6 +279,8 @@ class Link(aiomqtt.Client):
         self._client.opened = sock
         self._client.on_publish = None
         self._client.manual_ack_set(on=True)
+        # It would report each packet, and as an error what `ended` tells.
+        self._client.disable_logger()
         self._events = events
         self._accepted = False
         self._over = False
@@ -334,9 +359,17 @@ class Link(aiomqtt.Client):
             said = getattr(properties, "ReasonString", None) or reason_of(reason_code.value)
             self._down(ConnectionLost(f"the broker closed it: {said}", reason_code.value))
         elif reason_code.is_failure:
-            self._down(ConnectionLost(f"the network failed, or nothing came ({reason_code})"))
+            self._down(ConnectionLost(self._cause(reason_code)))
         else:
             self._down(None)
+
+    def _cause(self, reason_code: ReasonCode) -> str:
+        """Put into words why the connection ended without a DISCONNECT."""
+        if self._client.failure is not None:
+            return self._client.failure.strerror or str(self._client.failure)
+        if reason_code.value == KEEP_ALIVE_TIMEOUT:
+            return "nothing was heard from the broker"
+        return "the broker hung up, or sent what is not MQTT 5"
 
     def _down(self, error: ConnectionLost | None) -> None:
         if self._over:

@@ -8,7 +8,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from bridge.mqtt.errors import Unreachable
+from bridge.mqtt.errors import BadAddress, Unreachable
 
 if TYPE_CHECKING:
     from bridge.mqtt.address import Address
@@ -34,6 +34,8 @@ async def open_socket(address: Address, timeout_s: float) -> socket.socket:
         ) from error
     except OSError as error:
         raise Unreachable(f"{address}: {_said(error)}") from error
+    except UnicodeError as error:
+        raise BadAddress(f"the host {address.host!r} is no name: {error}") from error
 
 
 def _said(error: OSError) -> str:
@@ -67,13 +69,12 @@ async def _open_tcp(address: Address, timeout_s: float) -> socket.socket:
 
 
 async def _open_tls(plain: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
-    try:
-        secured = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
-    except BaseException:
-        plain.close()
-        raise
     loop = asyncio.get_running_loop()
+    sock = plain
     try:
+        sock = secured = context.wrap_socket(
+            plain, server_hostname=host, do_handshake_on_connect=False
+        )
         while True:
             ready = loop.create_future()
             try:
@@ -90,7 +91,7 @@ async def _open_tls(plain: socket.socket, context: ssl.SSLContext, host: str) ->
                 loop.remove_reader(secured)
                 loop.remove_writer(secured)
     except BaseException:
-        secured.close()
+        sock.close()
         raise
 
 

@@ -19,7 +19,7 @@ from bridge.contract.errors import InvalidInput, TooLarge
 from bridge.contract.requests import Media, Text
 from bridge.workflows.definition import Workflow
 from bridge.workflows.inputs import Input
-from bridge.workflows.kinds import KINDS, SEED_MAX, refuse
+from bridge.workflows.kinds import KINDS, SEED_UNKNOWN, refuse
 
 # Everything that a job leaves in ComfyUI's folders lies below this one.
 FOLDER = "comfy2mqtt"
@@ -151,7 +151,7 @@ def _main(workflow: Workflow, main: Text | Media) -> Input:
 def _value(spec: Input, value: Any, draw: Draw) -> Any:
     if spec.kind == "seed" and (value is UNSET or value is None):
         lowest = max(0, int(spec.minimum or 0))
-        highest = SEED_MAX if spec.maximum is None else int(spec.maximum)
+        highest = SEED_UNKNOWN if spec.maximum is None else int(spec.maximum)
         return draw(lowest, highest)
     if value is UNSET:
         if spec.required:

@@ -17,6 +17,8 @@ from bridge.contract.errors import InvalidInput
 from bridge.workflows.inputs import Input
 
 SEED_MAX = 2**64 - 1
+# Up to where a seed is drawn while nobody has told its limit: every node takes 32 bits.
+SEED_UNKNOWN = 2**32 - 1
 # A long list of choices would make an error longer than a small device can take.
 CHOICES_SHOWN = 50
 

@@ -183,6 +183,10 @@ class InputSpec(msgspec.Struct, frozen=True):
         """Return the same input under another name, and where asked with another type."""
         return msgspec.structs.replace(self, name=name, type=type or self.type)
 
+    def with_options(self, options: Mapping[str, Any]) -> InputSpec:
+        """Return the same input with other options."""
+        return msgspec.structs.replace(self, options=options)
+
     def branches(self) -> tuple[Branch, ...]:
         """Return what each choice of a dynamic combo brings; nothing for every other input."""
         if self.type != DYNAMIC_COMBO:
@@ -227,12 +231,7 @@ class OutputSpec(msgspec.Struct, frozen=True):
 
 
 class NodeClass(msgspec.Struct, frozen=True):
-    """One node class: inputs in the order in which the front end lays them out, and outputs.
-
-    `order_known` is False where the declaration's keys were sorted on their way here (a saved
-    `/object_info` often is): the inputs' order is then taken from `input_order`, but the order of
-    what a dynamic combo's choice brings is lost.
-    """
+    """One node class: inputs in the order in which the front end lays them out, and outputs."""
 
     name: str
     display_name: str

@@ -6,7 +6,6 @@ A tensor is a batch: [count, height, width, channels], 1, 3 or 4 channels, 0.0 t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -27,17 +26,8 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _BATCH_DIMENSIONS = 4
 
 
-class ImageFormat(StrEnum):
-    """The formats to choose from, by the names that the node shows."""
-
-    PNG = "PNG"
-    JPEG = "JPEG"
-    WEBP = "WebP"
-
-    @property
-    def content_type(self) -> str:
-        """The MIME type."""
-        return f"image/{self.lower()}"
+# The formats to choose from, by the names that the node shows.
+CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +66,18 @@ def _picture(image: torch.Tensor, mode: str) -> Image.Image:
 
 
 def encode(
-    picture: Image.Image, image_format: ImageFormat, quality: int, metadata: PngInfo | None = None
+    picture: Image.Image, image_format: str, quality: int, metadata: PngInfo | None = None
 ) -> EncodedImage:
-    """Encode one picture. `quality` (1 to 100) is for JPEG and WebP; PNG keeps every pixel.
+    """Encode one picture.
 
-    Raises ImageNotEncodable, also where the format's own limit of size is exceeded.
+    `image_format`: a key of CONTENT_TYPES. `quality` (1 to 100) is for JPEG and WebP; PNG keeps
+    every pixel. Raises ImageNotEncodable, also where the format's own limit of size is exceeded.
     """
     stream = BytesIO()
     try:
-        if image_format is ImageFormat.PNG:
+        if image_format == "PNG":
             picture.save(stream, "PNG", compress_level=PNG_COMPRESS_LEVEL, pnginfo=metadata)
-        elif image_format is ImageFormat.JPEG:
+        elif image_format == "JPEG":
             _flatten(picture).save(stream, "JPEG", quality=quality)
         else:
             picture.save(stream, "WEBP", quality=quality)

@@ -15,7 +15,7 @@ import comfy.model_management
 from PIL.PngImagePlugin import PngInfo
 from server import PromptServer
 
-from .encoding import EncodedImage, ImageFormat, encode, split_batch
+from .encoding import CONTENT_TYPES, EncodedImage, encode, split_batch
 from .errors import ImageNotEncodable
 from .frames import EVENT_TYPE, pack_frame
 from .held import OutputHeader
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 try:
     from comfy_execution.utils import get_executing_context
-except ImportError:  # ComfyUI before 0.3.44
+except ImportError:  # an older ComfyUI
     get_executing_context = None
 
 
@@ -50,7 +50,7 @@ class ImageOutput:
                 "images": ("IMAGE", {"tooltip": "What to send: one output for each image."}),
                 "name": input_name("image", "The output's name in results."),
                 "format": (
-                    [str(image_format) for image_format in ImageFormat],
+                    list(CONTENT_TYPES),
                     {"default": "PNG", "tooltip": "How the images are encoded."},
                 ),
                 "quality": (
@@ -102,7 +102,7 @@ class ImageOutput:
         **_about: list[str],
     ) -> dict[str, Any]:
         """Encode, hold and send each image; the headers of all are the node's output."""
-        image_format = ImageFormat(format[0])
+        image_format = format[0]
         embedded = None
         if metadata and metadata[0]:
             embedded = _png_metadata(image_format, prompt, extra_pnginfo)
@@ -122,13 +122,13 @@ class _Delivery:
         self.headers: list[OutputHeader] = []
         held_outputs().begin(prompt_id, node)
 
-    def send(self, image: EncodedImage, image_format: ImageFormat) -> None:
+    def send(self, image: EncodedImage, image_format: str) -> None:
         header = OutputHeader(
             prompt_id=self._prompt_id,
             node=self._node,
             index=len(self.headers),
             name=self._name,
-            content_type=image_format.content_type,
+            content_type=CONTENT_TYPES[image_format],
             size=len(image.data),
             sha256=sha256(image.data).hexdigest(),
             width=image.width,
@@ -154,10 +154,10 @@ def _as_submitted(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _png_metadata(
-    image_format: ImageFormat, prompt: list[Any] | None, extra_pnginfo: list[Any] | None
+    image_format: str, prompt: list[Any] | None, extra_pnginfo: list[Any] | None
 ) -> PngInfo:
     """Prompt and workflow as PNG text, under the keys that ComfyUI's page reads."""
-    if image_format is not ImageFormat.PNG:
+    if image_format != "PNG":
         raise ImageNotEncodable(f"metadata can be embedded in PNG only, not in {image_format}")
     texts = {**((extra_pnginfo and extra_pnginfo[0]) or {})}
     if prompt and prompt[0] is not None:

@@ -14,6 +14,7 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from bridge.client import Client, Event, Job
 from bridge.mosquitto import Mosquitto
 
 BASE = "comfy2mqtt"
@@ -150,3 +151,44 @@ async def fake_bridge(broker: Mosquitto) -> AsyncIterator[FakeBridge]:
     async with aiomqtt.Client("127.0.0.1", broker.port, protocol=version) as mqtt:
         await mqtt.subscribe(f"{BASE}/client/+/request/#", qos=1)
         yield FakeBridge(mqtt)
+        if mqtt._disconnected.done():
+            mqtt._disconnected.exception()  # a broker killed by the test: the library would log it
+
+
+async def submitted(client: Client, fake: FakeBridge, **inputs: Any) -> Job:
+    """Return a job that the bridge has accepted."""
+    submitting = asyncio.create_task(client.submit("wf", **inputs))
+    await fake.accept(await fake.asked("submit"))
+    return await submitting
+
+
+async def events_of(job: Job) -> list[Event]:
+    return [event async for event in job]
+
+
+async def fetches(fake: FakeBridge, data: bytes, piece: int) -> None:
+    """Serve one output by parts of `piece` bytes."""
+    offset = 0
+    while offset < len(data):
+        asked = await fake.asked("fetch")
+        assert asked.body["offset"] == offset
+        body = data[offset : offset + piece]
+        job_id, index = asked.body["job_id"], asked.body["output"]
+        await fake.publish(f"client/alice/job/{job_id}/part/{index}/{offset}", body.decode())
+        end = offset + len(body)
+        part = part_of(asked.body, data, offset, len(body))
+        await fake.answer(asked, part | ({"next": end} if end < len(data) else {}))
+        offset = end
+
+
+def part_of(body: dict[str, Any], data: bytes, offset: int, count: int) -> dict[str, Any]:
+    facts = listed(0, data)
+    return {
+        "job_id": body["job_id"],
+        "output": body["output"],
+        "offset": offset,
+        "count": count,
+        "size": facts["size"],
+        "sha256": facts["sha256"],
+        "content_type": "image/png",
+    }

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
-from tests.support.comfyui import Server, running_server, supervised
+from tests.support.comfyui import Server, supervised
 from tests.support.tcpproxy import TcpProxy
 
 
@@ -17,15 +17,6 @@ from tests.support.tcpproxy import TcpProxy
 def comfyui_config() -> SuperviseConfig:
     """How to start the real ComfyUI; installs it if need be."""
     return supervised()
-
-
-@pytest.fixture(scope="session")
-def comfyui(
-    comfyui_config: SuperviseConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """One real ComfyUI for all tests of this folder."""
-    with running_server(comfyui_config, tmp_path_factory.mktemp("comfyui")) as server:
-        yield server
 
 
 @asynccontextmanager

@@ -314,9 +314,9 @@ async def test_a_cut_in_the_middle_of_an_output_loses_nothing(
     prompt_id = new_id()
     told: list[Event] = []
     async with aclosing(far_instance.execute(prompt_id, our_output(image(size=512)))) as cut:
-        proxy.cut_after(400_000)
+        proxy.close_after(400_000)
         told.append(await anext(cut))
-        await proxy.was_cut()
+        await proxy.was_closed()
         await ended_upstream(comfyui, prompt_id)
         proxy.open()
         told += [event async for event in cut]
@@ -393,6 +393,52 @@ async def test_a_submission_to_nobody_raises_and_is_not_known(
     with pytest.raises(Unreachable) as caught:
         await anext(far_instance.execute(new_id(), saved(image())))
     assert not caught.value.sent
+
+
+async def test_a_submission_whose_answer_is_lost_is_followed_all_the_same(
+    far_instance: Instance, proxy: TcpProxy
+) -> None:
+    proxy.swallow_answer(b"POST /prompt")
+    told = await ran(far_instance, our_output(slow_image(0.3)))
+    assert kinds(only(told, events.Queued) + only(told, events.NodeOutput)) == [
+        "Queued",
+        "NodeOutput",
+    ]
+    assert isinstance(told[-1], events.Succeeded)
+
+
+async def test_a_submission_that_never_arrived_is_lost(
+    far_instance: Instance, proxy: TcpProxy
+) -> None:
+    proxy.swallow_request(b"POST /prompt")
+    assert kinds(await ran(far_instance, our_output(image()))) == ["Lost"]
+
+
+async def test_a_question_that_is_not_answered_is_asked_again(
+    far_instance: Instance, proxy: TcpProxy
+) -> None:
+    prompt_id = new_id()
+    async with aclosing(far_instance.execute(prompt_id, our_output(slow_image(0.3)))) as told:
+        await started(told)
+        # The HTTP library asks a second time by itself.
+        proxy.swallow_request(b"GET /history", times=2)
+        proxy.cut()
+        assert kinds([event async for event in told])[-3:] == [
+            "NodeOutput",
+            "Executed",
+            "Succeeded",
+        ]
+
+
+async def test_how_long_a_prompt_is_silent_can_be_asked(instance: Instance) -> None:
+    prompt_id = new_id()
+    async with aclosing(instance.execute(prompt_id, saved(slow_image(60.0)))) as told:
+        await started(told)
+        silence = instance.silence(prompt_id)
+        assert silence is not None
+        assert 0 <= silence < 10
+        assert await instance.cancel(prompt_id)
+    assert instance.silence(prompt_id) is None
 
 
 # -- adopting -----------------------------------------------------------------------------------

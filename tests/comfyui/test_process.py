@@ -111,6 +111,7 @@ except KeyboardInterrupt:
     async with started(code, tmp_path, log) as process:
         await log.number("ready")
         await process.stop()
+        await process.stop()
         assert process.exit == Exit(code=0, signal=None)
     assert log.tail()[-1] == "interrupted"
 
@@ -220,17 +221,17 @@ async def test_the_last_lines_are_kept_in_memory_and_all_in_the_file(tmp_path: P
     assert (tmp_path / "log").read_bytes() == b"a\rb\n\nc\nd"
 
 
-def sizes(folder: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in folder.iterdir()}
+def contents(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text(encoding="ascii") for file in folder.iterdir()}
 
 
 async def test_the_log_file_is_turned_over_by_size(tmp_path: Path) -> None:
-    log = Watched(tmp_path / "log", max_bytes=1000, kept_files=2)
-    code = "import sys\nfor i in range(100): print(str(i) * 50, flush=True)"
-    async with started(code, tmp_path, log) as process:
-        await process.wait()
-    assert set(sizes(tmp_path)) <= {"log", "log.1"}
-    assert log.tail()[-1] == "99" * 50
+    log = Watched(tmp_path / "log", max_bytes=1, kept_files=3)
+    for line in ("a", "b", "c", "d"):
+        async with started(f"print({line!r})", tmp_path, log) as process:
+            await process.wait()
+    assert contents(tmp_path) == {"log.1": "d\n", "log.2": "c\n"}
+    assert log.tail() == ("d",)
 
 
 async def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:

@@ -168,6 +168,12 @@ async def test_a_missing_folder_or_interpreter_is_told_apart(tmp_path: Path) -> 
     assert (failure.failure, restart.crash_loop) == ("no_interpreter", True)
 
 
+async def test_a_folder_that_cannot_be_written_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a folder", encoding="ascii")
+    failure, _ = await first_failure(stand_in(tmp_path, greeter()), tmp_path)
+    assert failure.failure == "no_folder"
+
+
 async def test_many_early_deaths_are_a_crash_loop_that_ends_after_a_pause(tmp_path: Path) -> None:
     config = stand_in(tmp_path, "raise SystemExit(1)", crash_limit=2, crash_pause_s=0.01)
     async with watched(config, tmp_path) as watch:
@@ -197,6 +203,18 @@ async def test_the_bridges_own_secrets_stay_out_of_its_environment(
     code = "import os; print(sorted(k for k in os.environ if k.startswith('COMFY2MQTT')))"
     failure, _ = await first_failure(stand_in(tmp_path, code), tmp_path)
     assert failure.log == ("['COMFY2MQTT_MEDIA_BYTES', 'COMFY2MQTT_SECRET']",)
+
+
+async def test_relative_paths_mean_the_bridges_folder_not_comfyuis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "python").symlink_to(sys.executable)
+    stand_in(tmp_path, "import sys; print(sys.argv); open(sys.argv[-1])")
+    config = SuperviseConfig(path=Path("ComfyUI"), python=Path("./python"))
+    failure, _ = await first_failure(config, Path())
+    assert failure.failure == "exited"
+    assert "code 0" in str(failure)
 
 
 async def test_its_own_arguments_win_over_the_users(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from bridge.contract import requests
 from bridge.contract.errors import BadRequest, BridgeError, TooLarge
-from bridge.contract.messages import Ack, Cancel, Fetch, List, Status, Submit
+from bridge.contract.messages import Ack, Cancel, Fetch, List, Request, Status, Submit
 from bridge.contract.requests import Media, Text
 
 JSON = st.recursive(
@@ -146,7 +146,7 @@ def test_a_submit_names_a_workflow_or_brings_a_prompt(payload: bytes) -> None:
         ("fetch", b'{"job_id": "j", "offset": 5}', Fetch(job_id="j", offset=5)),
     ],
 )
-def test_each_verb_is_read(verb: str, payload: bytes, request_: requests.Request) -> None:
+def test_each_verb_is_read(verb: str, payload: bytes, request_: Request) -> None:
     assert requests.decode(verb, payload) == request_
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.comfyui import Graph, image, our_output, saved, then
+from tests.support.comfyui import Graph, image, our_output, then
 
 
 def colour(value: int = 0) -> Graph:
@@ -58,6 +58,3 @@ def slow(seconds: float) -> Graph:
     graph["9"] = {"class_type": "Comfy2MQTTSeedInput", "inputs": {"name": "seed", "value": 0}}
     graph["1"]["inputs"]["seed"] = ["9", 0]
     return graph
-
-
-__all__ = ["colour", "echo", "plain", "saved", "slow"]

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import Raw
@@ -33,7 +34,7 @@ async def reopened(journal: Journal, tmp_path: Path) -> Journal:
     return journal
 
 
-async def accept(journal: Journal, job_id: str = "j1", **changes: object) -> Key:
+async def accept(journal: Journal, job_id: str = "j1", **changes: Any) -> Key:
     taken = draft(job_id, **changes)
     await journal.accept(taken, 1000.0, journal.draw(taken.key.client))
     return taken.key

@@ -8,7 +8,10 @@ from bridge.jobs.queue import Key, Queue
 
 
 def drained(queue: Queue) -> list[Key]:
-    return [key for key in iter(queue.take, None) if key is not None]
+    found = []
+    while (key := queue.take()) is not None:
+        found.append(key)
+    return found
 
 
 def test_one_clients_jobs_start_in_order_of_acceptance() -> None:

@@ -15,6 +15,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import msgspec
 
 from bridge.comfyui.errors import StartFailed
-from bridge.comfyui.install import ensure
+from bridge.comfyui.install import ensure, find
 from bridge.comfyui.restarts import Restart
 from bridge.comfyui.settings import OUR_NODES, SuperviseConfig
 from bridge.comfyui.supervisor import Running, Supervisor
@@ -39,8 +40,12 @@ def installed() -> tuple[Path, Path]:
     python = os.environ.get("COMFY2MQTT_TEST_COMFYUI_PYTHON")
     if path and python:
         return Path(path), Path(python)
-    install = asyncio.run(ensure(_tell))
-    return install.path, install.python
+    found = find()
+    if found is None:
+        # In a thread of its own: the caller may have an event loop running.
+        with ThreadPoolExecutor() as pool:
+            found = pool.submit(lambda: asyncio.run(ensure(_tell))).result()
+    return found.path, found.python
 
 
 def _tell(line: str) -> None:

@@ -143,6 +143,11 @@ class Peer:
         """Wait for a job's result and return its JSON."""
         return (await self.job(job_id, "result", timeout_s=timeout_s)).json
 
+    async def no_position(self, job_id: str) -> None:
+        """Ask until a job waits here no longer, but is at ComfyUI."""
+        while "position" in (await self.ask("status", job_id))["data"]:
+            pass
+
     async def job(
         self,
         job_id: str,

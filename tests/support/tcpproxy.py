@@ -8,18 +8,39 @@ from typing import Self
 from urllib.parse import urlsplit
 
 
+class Line:
+    """One connection: the client's two ends, and the server's."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.server_reader = reader
+        self.server_writer = writer
+        self.muted = False
+
+    async def connect(self, url: str) -> None:
+        to = urlsplit(url)
+        ends = await asyncio.open_connection(to.hostname, to.port)
+        self.server_reader, self.server_writer = ends
+
+    def cut(self) -> None:
+        self.writer.transport.abort()
+        self.server_writer.transport.abort()
+
+
 class TcpProxy:
     """Stands before one server, on a port of its own; an async context manager."""
 
     def __init__(self, url: str) -> None:
         self.target = url
-        self.accepting = True
-        self.connections = 0
+        self._accepting = True
         self._port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._lines: set[Line] = set()
         self._budget: int | None = None
+        self._unanswered: bytes | None = None
+        self._unsent: list[bytes] = []
         self._cut = asyncio.Event()
 
     @property
@@ -39,63 +60,72 @@ class TcpProxy:
 
     def cut(self) -> None:
         """Reset every connection now."""
-        for writer in tuple(self._writers):
-            writer.transport.abort()
-        self._writers.clear()
+        for line in self._lines:
+            line.cut()
 
     def close(self) -> None:
         """Reset every connection, and each new one, until `open`."""
-        self.accepting = False
+        self._accepting = False
         self.cut()
 
     def open(self) -> None:
-        self.accepting = True
+        self._accepting = True
 
-    def cut_after(self, size: int) -> None:
+    def close_after(self, size: int) -> None:
         """Close when the server has sent this many more bytes on one connection."""
         self._budget = size
         self._cut.clear()
 
-    async def was_cut(self) -> None:
-        """Wait until `cut_after` struck."""
+    async def was_closed(self) -> None:
+        """Wait until `close_after` or `swallow_request` struck."""
         await self._cut.wait()
 
+    def swallow_answer(self, request: bytes) -> None:
+        """Pass on the next request that begins so, and cut the connection at its answer."""
+        self._unanswered = request
+
+    def swallow_request(self, request: bytes, *, times: int = 1) -> None:
+        """Cut the connection at the next requests that begin so; the server never sees them."""
+        self._unsent = [request] * times
+        self._cut.clear()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._serve(reader, writer))
+        task = asyncio.ensure_future(self._serve(Line(reader, writer)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self.accepting:
-            writer.transport.abort()
-            return
-        self.connections += 1
-        to = urlsplit(self.target)
-        try:
-            server_reader, server_writer = await asyncio.open_connection(to.hostname, to.port)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, server_writer}
-        await asyncio.gather(
-            self._pump(reader, server_writer, counted=False),
-            self._pump(server_reader, writer, counted=True),
-        )
+    async def _serve(self, line: Line) -> None:
+        with suppress(OSError):
+            if self._accepting:
+                await line.connect(self.target)
+                self._lines.add(line)
+                await asyncio.gather(self._up(line), self._down(line))
+        line.cut()
+        self._lines.discard(line)
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
-    ) -> None:
+    async def _up(self, line: Line) -> None:
+        with suppress(OSError):
+            while data := await line.reader.read(65536):
+                if self._unsent and data.startswith(self._unsent[0]):
+                    self._unsent.pop()
+                    break
+                if self._unanswered is not None and data.startswith(self._unanswered):
+                    self._unanswered = None
+                    line.muted = True
+                line.server_writer.write(data)
+                await line.server_writer.drain()
+        line.cut()
+
+    async def _down(self, line: Line) -> None:
         passed = 0
         with suppress(OSError):
-            while data := await reader.read(65536):
-                if counted and self._budget is not None:
-                    passed += len(data)
-                    if passed > self._budget:
-                        self._budget = None
-                        self.close()
-                        self._cut.set()
-                        return
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
-        self._writers.discard(writer)
+            while (data := await line.server_reader.read(65536)) and not line.muted:
+                passed += len(data)
+                if self._budget is not None and passed > self._budget:
+                    self._budget = None
+                    self.close()
+                    self._cut.set()
+                    break
+                line.writer.write(data)
+                await line.writer.drain()
+        line.cut()

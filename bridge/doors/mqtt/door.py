@@ -15,7 +15,8 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from bridge.contract.errors import BadRequest, Forbidden
+from bridge.contract.errors import BadRequest, BridgeError, Forbidden
+from bridge.contract.requests import transaction_of
 from bridge.contract.topics import BadTopic, Request, Topics
 from bridge.doors.asked import Answer, Asked
 from bridge.doors.desk import Desk
@@ -180,7 +181,7 @@ class Door:
         try:
             request = self._topics.parse_request(incoming.topic)
         except BadTopic as bad:
-            self._outgoing.refuse(bad.client, bad.verb, bad)
+            self._refuse(self._asked(incoming, Request(bad.client, bad.verb)), bad)
             return
         if request is None:
             if incoming.retain and incoming.payload:
@@ -188,14 +189,15 @@ class Door:
             return
         asked = self._asked(incoming, request)
         if incoming.retain:
-            error = BadRequest("a request must not be retained: it would run again and again")
-            self._outgoing.answer(asked, Answer(error=error))
-            return
-        wrong = incoming.response_topic
-        if wrong is not None and asked.response_topic is None:
-            self._outgoing.answer(asked, Answer(error=self._bad_response_topic(asked, wrong)))
-            return
-        await self._desk.handle(asked, lambda answer: self._outgoing.answer(asked, answer))
+            self._refuse(asked, BadRequest("a retained request would run again and again"))
+        elif incoming.response_topic != asked.response_topic:
+            self._refuse(asked, self._bad_response_topic(asked, incoming.response_topic))
+        else:
+            await self._desk.handle(asked, lambda answer: self._outgoing.answer(asked, answer))
+
+    def _refuse(self, asked: Asked, error: BridgeError) -> None:
+        transaction = transaction_of(asked.payload, asked.correlation)
+        self._outgoing.answer(asked, Answer(error=error, transaction=transaction))
 
     def _asked(self, incoming: Incoming, request: Request) -> Asked:
         topic = incoming.response_topic
@@ -220,7 +222,7 @@ class Door:
         content = hashlib.sha256(incoming.topic.encode() + b"\0" + incoming.payload)
         return f"{self._session}:{incoming.mid}:{content.hexdigest()}"
 
-    def _bad_response_topic(self, asked: Asked, topic: str) -> Forbidden:
+    def _bad_response_topic(self, asked: Asked, topic: str | None) -> Forbidden:
         return Forbidden(
             f"the Response Topic {topic!r} is not allowed",
             field="response_topic",

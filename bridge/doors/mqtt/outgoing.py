@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from bridge.contract.errors import BridgeError
 from bridge.contract.messages import (
     JobStatus,
     OutputInfo,
@@ -121,10 +121,6 @@ class Outgoing:
             if answer.transaction is not UNSET:
                 failed["transaction"] = answer.transaction
             self._send(asked.response_topic, encode(failed), properties=properties)
-
-    def refuse(self, client: str, verb: str, error: BridgeError) -> None:
-        """Answer a request that could not even be read as one."""
-        self.answer(Asked(client=client, verb=verb), Answer(error=error))
 
     # What happens to jobs.
 
@@ -281,21 +277,30 @@ def _bytes(data: bytes | memoryview) -> bytes:
     return data
 
 
+# Brokers end the connection for these in a property (MQTT 5, 1.5.4), whoever wrote them.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
+
+
 def _about(job: Job) -> list[tuple[str, str]]:
     """User Properties that a message of bytes carries in place of JSON's fields."""
     envelope = job.envelope
     about = [("job_id", job.key.job_id), ("workflow", job.workflow)]
     if envelope.transaction is not UNSET:
-        about.append(("transaction", str(envelope.transaction)))
+        about.append(("transaction", _clean(str(envelope.transaction))))
     if envelope.meta is not UNSET:
-        about.append(("meta", bytes(envelope.meta).decode()))
+        about.append(("meta", _clean(bytes(envelope.meta).decode())))
     return about
 
 
 def _facts(info: OutputInfo) -> list[tuple[str, str]]:
     names = ("name", "index", "sha256", "size", "width", "height", "filename")
     values = ((name, getattr(info, name)) for name in names)
-    return [(name, str(value)) for name, value in values if value is not UNSET]
+    return [(name, _clean(str(value))) for name, value in values if value is not UNSET]
+
+
+def _clean(text: str) -> str:
+    """Return a text as a property can carry it; JSON's own fields carry it whole."""
+    return _FORBIDDEN.sub(" ", text)
 
 
 class _Glance(msgspec.Struct):

@@ -16,6 +16,9 @@ from bridge.workflows.graph import MAX_NODES
 # A graph that nests deeper than this is none that anybody drew.
 MAX_DEPTH = 50
 
+# The input of 3D previews that tells how the page shows them.
+_VIEWPORT = "viewport_state"
+
 
 class Meta(TypedDict):
     """What ComfyUI ignores and people read."""
@@ -39,13 +42,13 @@ def emit(root: Graph, front_end: FrontEnd, effort: Effort) -> dict[str, ApiNode]
 
     Raises ConversionError where a node cannot be sent.
     """
-    places = list(_places(root, front_end))
+    places = list(_places(root, front_end, effort))
     # A subgraph shown several times has its nodes once here.
     nodes = {id(place.node): place.node for place in places}
     replacements = texts.Replacements(nodes.values())
     for graph in {id(place.graph): place.graph for place in places}.values():
-        primitives.hand_out(graph, root, replacements, front_end)
-    sources = Sources(effort)
+        primitives.hand_out(graph, replacements)
+    sources = Sources(front_end, effort)
     prompt = {
         place.id: _entry(place, sources, replacements) for place in places if _is_sent(place.node)
     }
@@ -56,7 +59,7 @@ def emit(root: Graph, front_end: FrontEnd, effort: Effort) -> dict[str, ApiNode]
     return prompt
 
 
-def _places(root: Graph, front_end: FrontEnd) -> Iterator[Place]:
+def _places(root: Graph, front_end: FrontEnd, effort: Effort) -> Iterator[Place]:
     """Give every node of every subgraph node, those of the subgraph nodes themselves included."""
     count = 0
     stack: list[tuple[Iterator[Node], Graph, Place | None, int]] = [
@@ -74,6 +77,7 @@ def _places(root: Graph, front_end: FrontEnd) -> Iterator[Place]:
                 "too_large",
                 f"subgraphs spread out to more than {MAX_NODES} nodes or {MAX_DEPTH} levels",
             )
+        effort.spend(1 + len(node.inputs) + len(node.widgets))
         place = Place(node, graph, host)
         yield place
         left_out = front_end.skips_inactive and host is None and node.inactive
@@ -91,26 +95,28 @@ def _entry(place: Place, sources: Sources, replacements: texts.Replacements) -> 
         raise node.error(
             "unknown_node", f"the server has no node class {node.type!r}", path=place.path
         )
-    inputs: dict[str, Any] = {}
-    for widget in node.widgets:
-        if widget.sent and widget.name:
-            inputs[widget.name] = _sent(place, widget, replacements)
-    for index, slot in enumerate(node.inputs):
-        match sources.find(place, index):
-            case Origin(origin, output):
-                inputs[slot.name] = [origin, output]
-            case Shown(value):
-                inputs[slot.name] = _wrapped(value)
-            case None:
-                pass
-    for name in [name for name, value in inputs.items() if value is MISSING]:
-        del inputs[name]
-    _require_scene(place, inputs)
+    linked = dict(_linked(place, sources))
+    inputs = {
+        widget.name: _sent(place, widget, replacements)
+        for widget in node.widgets
+        if widget.sent and widget.name and widget.name not in linked
+    }
+    inputs |= linked
     return {
         "class_type": node.declared.name,
-        "inputs": inputs,
+        "inputs": {name: value for name, value in inputs.items() if value is not MISSING},
         "_meta": {"title": node.title or node.declared.display_name},
     }
+
+
+def _linked(place: Place, sources: Sources) -> Iterator[tuple[str, Any]]:
+    """Give what comes over links, or from subgraph nodes' outsides, by input name."""
+    for index, slot in enumerate(place.node.inputs):
+        match sources.find(place, index):
+            case Origin(origin, output):
+                yield slot.name, [origin, output]
+            case Shown(value):
+                yield slot.name, _wrapped(value)
 
 
 def _sent(place: Place, widget: Widget, replacements: texts.Replacements) -> Any:
@@ -119,11 +125,16 @@ def _sent(place: Place, widget: Widget, replacements: texts.Replacements) -> Any
         chosen = node.widgets[0].value
         options = [each.value for each in node.widgets[2:]]
         return options.index(chosen) if chosen in options else -1
+    if widget.kind is Kind.SCENE:
+        return _scene(place, widget)
     if isinstance(value, str):
         if widget.dynamic_prompt:
             return texts.dynamic_prompt(value)
         if widget.name == "filename_prefix" and node.type in texts.NAMES_FILES:
             return replacements.apply(value)
+    if widget.kind is Kind.INTEGER and isinstance(value, float) and value.is_integer():
+        # To JavaScript 20.0 is 20.
+        return int(value)
     return _wrapped(value, curve=widget.kind is Kind.CURVE)
 
 
@@ -140,11 +151,25 @@ def _dangles(value: Any, prompt: Mapping[str, ApiNode]) -> bool:
     return isinstance(value, list) and value[0] not in prompt
 
 
-def _require_scene(place: Place, inputs: dict[str, Any]) -> None:
-    for widget in place.node.widgets:
-        if widget.kind is Kind.SCENE and widget.name not in inputs:
-            raise place.node.error(
-                "needs_browser",
-                f"input {widget.name!r} is a picture that only ComfyUI's page can make",
-                path=place.path,
-            )
+def _scene(place: Place, widget: Widget) -> dict[str, Any]:
+    """Return what the page's 3D view would give: where its camera stands.
+
+    Some nodes take the pictures that the view has rendered, too, or a camera's picture; nobody but
+    a browser can make these.
+    """
+    if widget.name != _VIEWPORT:
+        raise place.node.error(
+            "needs_browser",
+            f"input {widget.name!r} is a picture that only ComfyUI's page can make",
+            path=place.path,
+        )
+    camera = place.node.properties.get("Camera Config")
+    state = camera.get("state") if isinstance(camera, Mapping) else None
+    return {
+        "image": "",
+        "mask": "",
+        "normal": "",
+        "camera_info": state,
+        "recording": "",
+        "model_3d_info": [],
+    }

@@ -39,6 +39,8 @@ class FrontEnd(msgspec.Struct, frozen=True):
     `host_values`: a value shown on a subgraph node belongs to that node and replaces the inner
     one; before, it was a window to the inner node's value unless it stood on an input.
     `skips_inactive`: what is inside a muted or bypassed subgraph node of the root is left out.
+    `stops_at_muted`: nothing comes from a muted node; before, a muted reroute or subgraph node
+    passed on what it was given, or what was inside.
     `plain_texts`: multi-line texts go through a text field, which turns line ends into `\n`.
     `fills_combos`: a combo saved without a value gets its first choice.
     `controls_floats`: floats can have a control widget, too.
@@ -50,6 +52,7 @@ class FrontEnd(msgspec.Struct, frozen=True):
     unique_ids: bool
     host_values: bool
     skips_inactive: bool
+    stops_at_muted: bool
     plain_texts: bool
     fills_combos: bool
     controls_floats: bool
@@ -62,6 +65,7 @@ EARLIER = FrontEnd(
     unique_ids=False,
     host_values=False,
     skips_inactive=False,
+    stops_at_muted=False,
     plain_texts=True,
     fills_combos=False,
     controls_floats=False,
@@ -74,6 +78,7 @@ LATER = FrontEnd(
     unique_ids=True,
     host_values=True,
     skips_inactive=True,
+    stops_at_muted=True,
     plain_texts=False,
     fills_combos=True,
     controls_floats=True,

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 from bridge.workflows.conversion.document import INPUT_NODE
 from bridge.workflows.conversion.effort import Effort
+from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.live import Graph, Mode, Node, Slot
-from bridge.workflows.conversion.types import ANY, fits, input_type, output_type
+from bridge.workflows.conversion.types import ANY, Types, fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,10 @@ _Step: TypeAlias = tuple[type, str, int, str | None]
 class Sources:
     """Finds where inputs come from. What was found along one way is known for the next."""
 
-    def __init__(self, effort: Effort) -> None:
+    def __init__(self, front_end: FrontEnd, effort: Effort) -> None:
+        self._front_end = front_end
         self._effort = effort
+        self._types = Types()
         self._known: dict[_Step, Source] = {}
 
     def find(self, place: Place, slot: int) -> Source:
@@ -101,30 +104,61 @@ class Sources:
                     "cyclic_link", "the link leads back to itself", path=at.place.path
                 )
             way[step] = None
-            at = _behind_input(at) if isinstance(at, _Input) else _behind_output(at)
+            at = self._behind_input(at) if isinstance(at, _Input) else self._behind_output(at)
         self._known.update(dict.fromkeys(way, at))
         return at
 
+    def _behind_input(self, at: _Input) -> _At:
+        """Take one step from an input to what is linked to it."""
+        place = at.place
+        slot = _slot(at)
+        if slot.link is None:
+            return None
+        link = place.graph.links.get(slot.link)
+        if link is None:
+            raise _broken(place, f"input {slot.name!r} has a link that is not there")
+        if place.host is not None and link.origin == INPUT_NODE:
+            return _outside(place.host, link.origin_slot, slot)
+        origin = place.graph.nodes.get(link.origin)
+        if origin is None:
+            reason = f"input {slot.name!r} is linked to node {link.origin}, which is not there"
+            raise _broken(place, reason)
+        wanted = at.wanted
+        if wanted is None:
+            wanted = self._types.input(place.graph, place.node, slot)
+        return _Output(Place(origin, place.graph, place.host), link.origin_slot, wanted)
 
-def _behind_input(at: _Input) -> _At:
-    """Take one step from an input to what is linked to it."""
-    place = at.place
-    slot = _slot(at)
-    if slot.link is None:
-        return None
-    link = place.graph.links.get(slot.link)
-    if link is None:
-        raise _broken(place, f"input {slot.name!r} has a link that is not there")
-    if place.host is not None and link.origin == INPUT_NODE:
-        return _outside(place.host, link.origin_slot, slot)
-    origin = place.graph.nodes.get(link.origin)
-    if origin is None:
-        reason = f"input {slot.name!r} is linked to node {link.origin}, which is not there"
-        raise _broken(place, reason)
-    wanted = at.wanted
-    if wanted is None:
-        wanted = input_type(place.graph, place.node, slot)
-    return _Output(Place(origin, place.graph, place.host), link.origin_slot, wanted)
+    def _behind_output(self, at: _Output) -> _At:
+        """Take one step from an output to what stands behind it."""
+        place, node = at.place, at.place.node
+        if node.mode == Mode.MUTED and self._front_end.stops_at_muted:
+            return None
+        if node.mode == Mode.BYPASSED:
+            passed = self._passed_on(at)
+            return None if passed is None else _Input(place, passed)
+        if node.inner is not None:
+            return _inside(at, node.inner)
+        if node.virtual:
+            # A reroute, or a page-only node that has nothing to give.
+            return _Input(place, at.slot, at.wanted) if at.slot < len(node.inputs) else None
+        return Origin(place.id, at.slot)
+
+    def _passed_on(self, at: _Output) -> int | None:
+        """Return the input that a bypassed node passes on in place of an output."""
+        node, graph = at.place.node, at.place.graph
+        if not 0 <= at.slot < len(node.outputs):
+            raise _broken(at.place, f"it has no output {at.slot}")
+        if at.wanted in ANY:
+            if not node.inputs:
+                raise _broken(at.place, "it is bypassed and has no input to pass on")
+            return at.slot if at.slot < len(node.inputs) else 0
+        own = self._types.output(graph, node, at.slot)
+        types = [self._types.input(graph, node, slot) for slot in node.inputs]
+        suiting = [place for place, found in enumerate(types) if fits(found, own, at.wanted)]
+        if at.slot in suiting:
+            return at.slot
+        exact = [place for place, found in enumerate(types) if found == at.wanted]
+        return next(iter(exact or suiting), None)
 
 
 def _outside(host: Place, index: int, inner: Slot) -> _At:
@@ -135,22 +169,6 @@ def _outside(host: Place, index: int, inner: Slot) -> _At:
     if outer.link is not None:
         return _Input(host, index)
     return Shown(outer.shown.value) if outer.shown is not None else None
-
-
-def _behind_output(at: _Output) -> _At:
-    """Take one step from an output to what stands behind it."""
-    place, node = at.place, at.place.node
-    if node.mode == Mode.MUTED:
-        return None
-    if node.mode == Mode.BYPASSED:
-        passed = _passed_on(at)
-        return None if passed is None else _Input(place, passed)
-    if node.inner is not None:
-        return _inside(at, node.inner)
-    if node.virtual:
-        # A reroute, or a page-only node that has nothing to give.
-        return _Input(place, at.slot, at.wanted) if at.slot < len(node.inputs) else None
-    return Origin(place.id, at.slot)
 
 
 def _inside(at: _Output, inner: Graph) -> _At:
@@ -169,24 +187,6 @@ def _inside(at: _Output, inner: Graph) -> _At:
         reason = f"output {at.slot} comes from node {link.origin}, which is not there"
         raise _broken(at.place, reason)
     return _Output(Place(origin, inner, at.place), link.origin_slot, at.wanted)
-
-
-def _passed_on(at: _Output) -> int | None:
-    """Return the input that a bypassed node passes on in place of an output."""
-    node, graph = at.place.node, at.place.graph
-    if not 0 <= at.slot < len(node.outputs):
-        raise _broken(at.place, f"it has no output {at.slot}")
-    if at.wanted in ANY:
-        if not node.inputs:
-            raise _broken(at.place, "it is bypassed and has no input to pass on")
-        return at.slot if at.slot < len(node.inputs) else 0
-    own = output_type(graph, node, at.slot)
-    types = [input_type(graph, node, slot) for slot in node.inputs]
-    suiting = [place for place, found in enumerate(types) if fits(found, own, at.wanted)]
-    if at.slot in suiting:
-        return at.slot
-    exact = [place for place, found in enumerate(types) if found == at.wanted]
-    return next(iter(exact or suiting), None)
 
 
 def _slot(at: _Input) -> Slot:

@@ -195,6 +195,8 @@ class Graph:
         if not self.last_link:
             self.last_link = max(self.links, default=0)
         self.last_link += 1
+        if slot.link is not None:
+            self.links.pop(slot.link, None)
         place = target.inputs.index(slot)
         link = Link(self.last_link, origin, origin_slot, target.id, place)
         self.links[link.id] = link

@@ -1,117 +1,145 @@
 """Values that one node hands to others' widgets: the page's primitive nodes.
 
 A primitive node has no class. It stands for the widget that it is linked to first, and puts its
-value into all that it is linked to before a prompt is made.
+value into all that it is linked to before a prompt is made. A number is first brought within what
+these allow, and rounded as if it were typed in.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.live import MISSING, Graph, Kind, Link, Node, Slot, Widget
+from bridge.workflows.conversion.live import MISSING, Graph, Kind, Node, Widget
 from bridge.workflows.conversion.promotion import PRIMITIVE
 from bridge.workflows.conversion.texts import Replacements
+from bridge.workflows.objectinfo import InputSpec
 
 _REPLACES = "Run widget replace on values"
+# Beyond the largest seed numbers are left as they are.
+_LARGEST = 2**64
+# What a float's widget allows where nothing is declared.
+_HIGHEST_FLOAT = 2048
+# What may differ between two inputs that one number is for.
+_MAY_DIFFER = frozenset(
+    {
+        "control_after_generate",
+        "default",
+        "defaultInput",
+        "dynamicPrompts",
+        "forceInput",
+        "max",
+        "min",
+        "multiline",
+        "step",
+        "tooltip",
+    }
+)
 
 
-def hand_out(graph: Graph, root: Graph, replacements: Replacements, front_end: FrontEnd) -> None:
+def hand_out(graph: Graph, replacements: Replacements) -> None:
     """Let the primitive nodes of one graph set the widgets that they are linked to."""
     for node in graph.nodes.values():
         if node.type != PRIMITIVE or not node.outputs:
             continue
-        # The earlier front end looks the links up in the root, also for a subgraph's nodes.
-        links = graph.links if front_end.host_values else root.links
-        value = _value(node, graph)
+        targets = list(_targets(graph, node.outputs[0].links))
+        value = _value(node, graph, targets)
         if value is MISSING:
             continue
-        if value and node.properties.get(_REPLACES) and isinstance(value, str):
+        if isinstance(value, str) and node.properties.get(_REPLACES):
             value = replacements.apply(value)
-        for identity in node.outputs[0].links:
-            link = links.get(identity)
-            found = _target(link, graph) if link is not None else None
-            if found is not None:
-                found.value = _entered(found, value)
+        for widget in targets:
+            widget.value = _typed(value, widget.kind, widget.spec)
 
 
-def _value(primitive: Node, graph: Graph) -> Any:
+def _value(primitive: Node, graph: Graph, targets: list[Widget]) -> Any:
     """Return the value that the node holds, MISSING where it stands for no widget."""
-    first = next(iter(primitive.outputs[0].links), None)
-    link = graph.links.get(first) if first is not None else None
-    target = graph.nodes.get(link.target) if link is not None else None
-    if link is None or target is None or not 0 <= link.target_slot < len(target.inputs):
-        return MISSING
-    slot = target.inputs[link.target_slot]
-    widget = target.widget_of(slot)
-    if widget is None and slot.widget is None:
+    # It stands for the first alone, also where that link is gone.
+    first = next(_targets(graph, primitive.outputs[0].links[:1]), None)
+    if first is None:
         return MISSING
     saved = primitive.source.values
-    if isinstance(saved, tuple) and saved:
-        value = saved[0]
-    else:
-        value = widget.value if widget is not None else MISSING
-    return _limited(value, primitive, graph)
-
-
-def _limited(value: Any, primitive: Node, graph: Graph) -> Any:
-    """Return a number within what all the inputs allow, where there are several."""
+    value = saved[0] if isinstance(saved, tuple) and saved else first.value
+    if first.kind not in (Kind.INTEGER, Kind.FLOAT) or first.spec is None:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    widgets = list(_numbers(primitive, graph))
-    if len(primitive.outputs[0].links) < 2 or not widgets:  # noqa: PLR2004 (one has nothing to agree with)
-        return value
-    lows = [low for each in widgets if each.spec and (low := each.spec.minimum) is not None]
-    highs = [high for each in widgets if each.spec and (high := each.spec.maximum) is not None]
-    low, high = max(lows, default=-math.inf), min(highs, default=math.inf)
-    if low > high:
-        return value
-    return max(low, min(high, value))
+    low, high, step = _shared_limits(first.spec, targets)
+    limited = min(max(value, low), high)
+    options = {**first.spec.options, "min": low, "max": high, "step": step}
+    return _typed(limited, first.kind, first.spec.with_options(options))
 
 
-def _numbers(primitive: Node, graph: Graph) -> Iterator[Widget]:
-    for identity in primitive.outputs[0].links:
+def _shared_limits(first: InputSpec, targets: list[Widget]) -> tuple[float, float, float]:
+    """Return least, most and step of a number for all targets that agree otherwise."""
+    low, high, step = _limits(first)
+    for widget in targets:
+        spec = widget.spec
+        if spec is None or spec.widget_type != first.widget_type or not _agree(first, spec):
+            continue
+        other_low, other_high, other_step = _limits(spec)
+        if low <= other_high and other_low <= high:
+            low, high = max(low, other_low), min(high, other_high)
+            whole = isinstance(step, int) and isinstance(other_step, int)
+            step = math.lcm(int(step), int(other_step)) if whole else max(step, other_step)
+    return low, high, step
+
+
+def _limits(spec: InputSpec) -> tuple[float, float, float]:
+    low = -math.inf if spec.minimum is None else spec.minimum
+    high = math.inf if spec.maximum is None else spec.maximum
+    return low, high, spec.step or 1
+
+
+def _agree(one: InputSpec, two: InputSpec) -> bool:
+    keys = (one.options.keys() | two.options.keys()) - _MAY_DIFFER
+    return all(one.options.get(key) == two.options.get(key) for key in keys)
+
+
+def _targets(graph: Graph, links: Iterable[int]) -> Iterator[Widget]:
+    """Give the widgets at the ends of links."""
+    for identity in links:
         link = graph.links.get(identity)
-        found = _target(link, graph) if link is not None else None
-        if found is not None and found.kind in (Kind.INTEGER, Kind.FLOAT):
-            yield found
+        node = graph.nodes.get(link.target) if link is not None else None
+        if link is None or node is None or not 0 <= link.target_slot < len(node.inputs):
+            continue
+        widget = node.widget_of(node.inputs[link.target_slot])
+        if widget is not None:
+            yield widget
 
 
-def _target(link: Link, graph: Graph) -> Widget | None:
-    node = graph.nodes.get(link.target)
-    if node is None or not 0 <= link.target_slot < len(node.inputs):
-        return None
-    slot: Slot = node.inputs[link.target_slot]
-    return node.widget_of(slot)
-
-
-def _entered(widget: Widget, value: Any) -> Any:
-    """Return what the widget makes of a value that is typed into it: numbers are rounded."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or widget.spec is None:
+def _typed(value: Any, kind: Kind, spec: InputSpec | None) -> Any:
+    """Return what a widget makes of a value that is typed into it: numbers are rounded."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or spec is None:
         return value
-    if widget.kind is Kind.INTEGER:
-        step = widget.spec.step or 1
-        if step == 1:
-            return value if isinstance(value, int) else math.floor(value + 0.5)
-        offset = math.fmod(widget.spec.minimum or 0, step)
-        return math.floor((value - offset) / step + 0.5) * step + offset
-    if widget.kind is Kind.FLOAT:
-        return _rounded(widget, value)
-    return value
+    if not math.isfinite(value) or abs(value) > _LARGEST:
+        return value
+    if kind is Kind.INTEGER:
+        return _to_step(value, spec)
+    return _to_precision(value, spec) if kind is Kind.FLOAT else value
 
 
-def _rounded(widget: Widget, value: float) -> float:
-    spec = widget.spec
-    step = (spec.step if spec is not None else None) or 0.5
+def _to_step(value: float, spec: InputSpec) -> float:
+    """Return the nearest step; the least number decides where the steps start."""
+    step = spec.step or 1
+    low = spec.minimum or 0
+    offset = math.fmod(low, step) if math.isfinite(low) else 0.0
+    if isinstance(value, int) and isinstance(step, int) and offset.is_integer():
+        # Whole seeds of 64 bits would not survive a division.
+        start = int(offset)
+        return (2 * (value - start) + step) // (2 * step) * step + start
+    return math.floor((value - offset) / step + 0.5) * step + offset
+
+
+def _to_precision(value: float, spec: InputSpec) -> float:
+    """Return the nearest multiple of the declared rounding, or of what the step's digits allow."""
+    step = spec.step or 0.5
     precision = max(0, -math.floor(math.log10(step))) if step > 0 else 0
-    unit = spec.rounding if spec is not None and spec.rounding else None
-    if unit is None and precision:
-        unit = math.pow(10, -precision)
+    unit = spec.rounding or (math.pow(10, -precision) if precision else None)
     if not unit:
         return value
     rounded = round(math.floor(value / unit + 0.5) * unit, precision)
-    low = spec.minimum if spec is not None and spec.minimum is not None else 0
-    high = spec.maximum if spec is not None and spec.maximum is not None else 2048
+    low = 0 if spec.minimum is None else spec.minimum
+    high = _HIGHEST_FLOAT if spec.maximum is None else spec.maximum
     return min(max(rounded, low), high)

@@ -21,6 +21,7 @@ from bridge.workflows.conversion.document import INPUT_NODE, MAX_PER_NODE
 from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.live import MISSING, Boundary, Graph, Node, Slot, Widget
+from bridge.workflows.conversion.widgets import enter
 
 PRIMITIVE = "PrimitiveNode"
 
@@ -47,12 +48,12 @@ class Promotion:
         values = _listed(host)
         shown = [slot.shown for slot in host.inputs if slot.shown is not None]
         for widget, value in zip(shown, values, strict=False):
-            widget.value = value
+            enter(widget, value, self._front_end)
         if self._front_end.host_values:
             for name, value in _set_aside(host).items():
-                _give(host, name, value)
+                self._give(host, name, value)
         else:
-            _look_through(host, values)
+            self._look_through(host, values)
 
     def migrate(self, host: Node, inner: Graph) -> None:
         """Make inputs of what `proxyWidgets` names, with the values that the file lists."""
@@ -66,7 +67,7 @@ class Promotion:
             value = values[index] if index < len(values) and values[index] is not None else MISSING
             source = inner.nodes.get(entry[0])
             if name is not None or entry[0] == _OWN:
-                _give(host, entry[1] if name is None else name, value)
+                self._give(host, entry[1] if name is None else name, value)
             elif source is not None and source.type == PRIMITIVE:
                 if primitives.get(source.id, MISSING) is MISSING:
                     primitives[source.id] = value
@@ -74,6 +75,24 @@ class Promotion:
                 self._promote(host, inner, entry, value)
         for node, value in primitives.items():
             self._replace_primitive(host, inner, inner.nodes[node], value)
+
+    def _look_through(self, host: Node, values: Sequence[Any]) -> None:
+        """Apply `proxyWidgets` as windows: only entries of the node's own side carry values."""
+        entries = _entries(host)
+        own = {name for node, name, _ in entries if node == _OWN}
+        windows = {name for node, name, _ in entries if node != _OWN}
+        for slot in host.inputs:
+            # A window of the same name takes the place of the widget.
+            if slot.shown is not None and slot.name in windows and slot.name not in own:
+                slot.shown = None
+        for (node, name, _), value in zip(entries, values, strict=False):
+            if node == _OWN and value is not None:
+                self._give(host, name, value)
+
+    def _give(self, host: Node, name: str, value: Any) -> None:
+        slot = host.slot_named(name)
+        if slot is not None and slot.shown is not None and value is not MISSING:
+            enter(slot.shown, value, self._front_end)
 
     def _promote(self, host: Node, inner: Graph, entry: _Entry, value: Any) -> None:
         """Make an input of the subgraph for an inner widget."""
@@ -83,7 +102,7 @@ class Promotion:
         # Previews and buttons are shown, too; they have no value to send.
         if slot is not None and widget is not None and widget.sent:
             boundary = self._add_input(inner, entry[1], slot.type, [(node, slot)])
-            _give(host, boundary.name, value)
+            self._give(host, boundary.name, value)
 
     def _replace_primitive(self, host: Node, inner: Graph, primitive: Node, value: Any) -> None:
         """Make an input of the subgraph for what a primitive node feeds, and cut the node off.
@@ -109,7 +128,7 @@ class Promotion:
             for _, slot in targets:
                 _cut(inner, slot)
             boundary = self._add_input(inner, primitive.title or PRIMITIVE, output.type, targets)
-            _give(host, boundary.name, value)
+            self._give(host, boundary.name, value)
 
     def _add_input(
         self, graph: Graph, name: str, kind: str, targets: Sequence[tuple[Node, Slot]]
@@ -213,26 +232,6 @@ class Promotion:
                 return False
             node, name = node.inner.nodes[target[0]], target[1]
         return node.widget(name) is not None
-
-
-def _look_through(host: Node, values: Sequence[Any]) -> None:
-    """Apply `proxyWidgets` as windows: only entries of the node's own side carry values."""
-    entries = _entries(host)
-    own = {name for node, name, _ in entries if node == _OWN}
-    windows = {name for node, name, _ in entries if node != _OWN}
-    for slot in host.inputs:
-        # A window of the same name takes the place of the widget.
-        if slot.shown is not None and slot.name in windows and slot.name not in own:
-            slot.shown = None
-    for (node, name, _), value in zip(entries, values, strict=False):
-        if node == _OWN and value is not None:
-            _give(host, name, value)
-
-
-def _give(host: Node, name: str, value: Any) -> None:
-    slot = host.slot_named(name)
-    if slot is not None and slot.shown is not None and value is not MISSING:
-        slot.shown.value = value
 
 
 def _cut(graph: Graph, slot: Slot) -> None:

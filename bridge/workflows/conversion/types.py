@@ -10,22 +10,20 @@ from bridge.workflows.conversion.document import INPUT_NODE
 from bridge.workflows.conversion.live import Graph, Node, Slot
 
 ANY = frozenset({"", "*", "0"})
-# Types are asked along chains of such inputs; a longer chain counts as any type.
-_MAX_CHAIN = 20
+# A chain of nodes that share their types is followed so far; what lies behind counts as any type.
+_MAX_CHAIN = 100
 
 
 def fits(one: str, *others: str) -> bool:
-    """Tell whether a slot of one type may be linked to slots of the others."""
+    """Tell whether a slot of one type may be linked to slots of all the others."""
     return all(_pair_fits(one, other) for other in others)
 
 
 def _pair_fits(one: str, other: str) -> bool:
     if one in ANY or other in ANY or one == other:
         return True
-    words = {word or "*" for word in other.lower().split(",")}
-    return any((word or "*") in words or word in ANY for word in one.lower().split(",")) or (
-        not words.isdisjoint(ANY)
-    )
+    words, more = set(one.lower().split(",")), set(other.lower().split(","))
+    return not (words.isdisjoint(more) and words.isdisjoint(ANY) and more.isdisjoint(ANY))
 
 
 def common(*types: str) -> str | None:
@@ -37,35 +35,52 @@ def common(*types: str) -> str | None:
     return ",".join(shared) or None
 
 
-def input_type(graph: Graph, node: Node, slot: Slot, depth: int = _MAX_CHAIN) -> str:
-    """Return what an input takes."""
-    if slot.group is None:
-        return slot.type
-    others = [
-        _linked_type(graph, each, depth)
-        for each in node.inputs
-        if each.group == slot.group and each is not slot
-    ]
-    return common(*others, slot.type) or slot.type
+class Types:
+    """Finds the types of slots in live graphs; each shared type is worked out once."""
 
+    def __init__(self) -> None:
+        self._shared: dict[tuple[int, str, str], str] = {}
+        self._depth = 0
 
-def output_type(graph: Graph, node: Node, index: int, depth: int = _MAX_CHAIN) -> str:
-    """Return what an output gives."""
-    output = node.outputs[index]
-    if output.group is None:
-        return output.type
-    members = [slot for slot in node.inputs if slot.group == output.group]
-    return common(*(_linked_type(graph, slot, depth) for slot in members)) or output.type
+    def input(self, graph: Graph, node: Node, slot: Slot) -> str:
+        """Return what an input takes."""
+        if slot.group is None:
+            return slot.type
+        return common(self._of_group(graph, node, slot.group), slot.type) or slot.type
 
+    def output(self, graph: Graph, node: Node, index: int) -> str:
+        """Return what an output gives."""
+        output = node.outputs[index]
+        if output.group is None:
+            return output.type
+        return self._of_group(graph, node, output.group)
 
-def _linked_type(graph: Graph, slot: Slot, depth: int) -> str:
-    link = graph.links.get(slot.link) if slot.link is not None else None
-    if link is None or depth <= 0:
-        return "*"
-    if link.origin == INPUT_NODE:
-        inside = 0 <= link.origin_slot < len(graph.inputs)
-        return graph.inputs[link.origin_slot].type if inside else "*"
-    origin = graph.nodes.get(link.origin)
-    if origin is None or not 0 <= link.origin_slot < len(origin.outputs):
-        return "*"
-    return output_type(graph, origin, link.origin_slot, depth - 1)
+    def _of_group(self, graph: Graph, node: Node, group: str) -> str:
+        """Return the type that a node's inputs of one group share, by what is linked to them."""
+        key = (id(graph), node.id, group)
+        if key not in self._shared:
+            if self._depth >= _MAX_CHAIN:
+                return "*"
+            # What leads back here adds nothing.
+            self._shared[key] = "*"
+            self._depth += 1
+            types = [
+                self._linked(graph, slot)
+                for slot in node.inputs
+                if slot.group == group and slot.link is not None
+            ]
+            self._depth -= 1
+            self._shared[key] = common(*types) or "*"
+        return self._shared[key]
+
+    def _linked(self, graph: Graph, slot: Slot) -> str:
+        link = graph.links.get(slot.link) if slot.link is not None else None
+        if link is None:
+            return "*"
+        if link.origin == INPUT_NODE:
+            inside = 0 <= link.origin_slot < len(graph.inputs)
+            return graph.inputs[link.origin_slot].type if inside else "*"
+        origin = graph.nodes.get(link.origin)
+        if origin is None or not 0 <= link.origin_slot < len(origin.outputs):
+            return "*"
+        return self.output(graph, origin, link.origin_slot)

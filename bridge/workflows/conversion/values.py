@@ -11,7 +11,7 @@ from typing import Any
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.live import MISSING, Kind, Node, Widget
 from bridge.workflows.conversion.ordering import Ordering
-from bridge.workflows.conversion.widgets import Layout
+from bridge.workflows.conversion.widgets import Layout, enter
 
 _OPTION = "option"
 
@@ -44,10 +44,8 @@ class Restorer:
                         node.source, f"{widget.name}.", specs, following
                     ),
                 )
-            case Kind.LINES if self._front_end.plain_texts:
-                widget.value = _typed_in(value)
             case _:
-                widget.value = value
+                enter(widget, value, self._front_end)
         _grow_options(node, widget)
 
     def _by_position(self, node: Node, values: Sequence[Any]) -> None:
@@ -99,14 +97,6 @@ def _without_forced(node: Node, values: Sequence[Any]) -> Sequence[Any]:
     if len(dummy) != len(values):
         return values
     return [value for value, forced in zip(values, dummy, strict=True) if not forced]
-
-
-def _typed_in(value: Any) -> str:
-    """Return what a text field makes of a value: always text, with plain line ends."""
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else str(value)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _grow_options(node: Node, widget: Widget) -> None:

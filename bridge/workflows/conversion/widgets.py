@@ -79,6 +79,21 @@ def declared_inputs(declared: NodeClass, front_end: FrontEnd) -> tuple[InputSpec
     return (*declared.inputs, *(spec for spec in added if spec.name not in known))
 
 
+def enter(widget: Widget, value: Any, front_end: FrontEnd) -> None:
+    """Give a widget a value of the file.
+
+    A text field makes text of everything and has plain line ends; the later front end keeps the
+    value beside the field, and the field counts only where there is none.
+    """
+    if widget.kind is Kind.LINES:
+        if value is None:
+            value = ""
+        elif front_end.plain_texts:
+            text = value if isinstance(value, str) else str(value)
+            value = text.replace("\r\n", "\n").replace("\r", "\n")
+    widget.value = value
+
+
 class Layout:
     """Puts slots and widgets on nodes, as one generation of the front end does."""
 

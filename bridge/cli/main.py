@@ -1,0 +1,116 @@
+"""The command line: `comfy2mqtt COMMAND`.
+
+Exit status: 0 done; 1 it failed, or was refused; 2 wrong usage or settings; 3 no broker;
+130 interrupted. A command imports what it needs when it runs, so that each starts fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+
+from bridge import __version__, config
+from bridge.cli.shared import (
+    CLIENT_SETTINGS,
+    FAILED,
+    WRONG_USAGE,
+    as_client,
+    client_name,
+    run_async,
+    settings,
+    stop,
+)
+from bridge.config import Config
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="comfy2mqtt")
+def main() -> None:
+    """ComfyUI on the message bus: MQTT requests in, images and progress out."""
+
+
+@main.command()
+@settings(*config.TYPES)
+def serve(settings: Config) -> None:
+    """Run the bridge until Ctrl-C."""
+    from bridge.cli import serve as command
+
+    try:
+        config.check(settings)
+    except config.ConfigError as error:
+        stop(str(error), WRONG_USAGE)
+    command.set_up_logging(settings.log_level)
+    command.warn_of_unknown(os.environ)
+    reason = asyncio.run(command.serve(settings))
+    if reason is not None:
+        stop(reason, FAILED)
+
+
+@main.command()
+@click.argument("workflow")
+@click.option("-i", "--input", "inputs", multiple=True, help="NAME=VALUE, or NAME=@FILE for media.")
+@click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path))
+@click.option("--job-id", help="Run it under this id; again with the same id: not a second time.")
+@click.option("--timeout", "timeout_s", type=float, help="Seconds that it may run.")
+@settings(*CLIENT_SETTINGS)
+@as_client
+def run(
+    *,
+    workflow: str,
+    inputs: tuple[str, ...],
+    folder: Path,
+    job_id: str | None,
+    timeout_s: float | None,
+    settings: Config,
+    client: str | None,
+) -> None:
+    """Run WORKFLOW, show how it gets on, and save what it gives."""
+    from bridge.cli.run import Wanted, run_job
+
+    wanted = Wanted(workflow, inputs, folder, job_id, timeout_s)
+    run_async(run_job(settings, client_name(client, settings), wanted))
+
+
+@main.command()
+@click.argument("name", required=False)
+@settings(*CLIENT_SETTINGS)
+@as_client
+def workflows(name: str | None, settings: Config, client: str | None) -> None:
+    """List the workflows, or show the inputs and outputs of one."""
+    from bridge.cli.show import show_workflows
+
+    run_async(show_workflows(settings, client_name(client, settings), name))
+
+
+@main.command()
+@click.argument("job")
+@settings(*CLIENT_SETTINGS)
+@as_client
+def cancel(job: str, settings: Config, client: str | None) -> None:
+    """Cancel a JOB of this client."""
+    from bridge.cli.show import cancel_job
+
+    run_async(cancel_job(settings, client_name(client, settings), job))
+
+
+@main.command()
+@settings(*config.TYPES)
+def doctor(settings: Config) -> None:
+    """Check the broker, ComfyUI, its nodes and the workflows, and say what to do."""
+    from bridge.cli.doctor import examine
+
+    run_async(examine(settings))
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="End after one picture.")
+@click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path))
+@settings("workflows")
+def demo(*, once: bool, folder: Path, settings: Config) -> None:
+    """Start a broker, a bridge and a ComfyUI, and make one picture."""
+    from bridge.cli.demo import demo as run_demo
+
+    run_async(run_demo(settings.workflows, folder, once=once))

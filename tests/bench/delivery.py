@@ -1,0 +1,34 @@
+"""A job as a client sees it, whichever way it went."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+
+class BenchError(RuntimeError):
+    """Something was not as it has to be; what was measured says nothing."""
+
+
+class Delivery(Struct, frozen=True):
+    """Seconds from the request to the image's last byte, and to that and the word of the end."""
+
+    image_s: float
+    end_s: float
+    image: bytes
+
+
+# Runs one job, whose picture is told from others by a number.
+Run: TypeAlias = Callable[[int], Awaitable[Delivery]]
+
+
+def to_image(deliveries: Sequence[Delivery]) -> list[float]:
+    """Milliseconds to the last byte."""
+    return [delivery.image_s * 1000 for delivery in deliveries]
+
+
+def to_end(deliveries: Sequence[Delivery]) -> list[float]:
+    """Milliseconds to the end."""
+    return [delivery.end_s * 1000 for delivery in deliveries]

@@ -1,0 +1,48 @@
+"""Pictures as large as photographs: through our node and the bridge, and by SaveImage and `/view`.
+
+ComfyUI makes the picture once and keeps it, so that what is measured is encoding and delivery.
+Both encode PNG at zlib's level 4.
+"""
+
+from __future__ import annotations
+
+from tests.bench.delivery import Delivery, to_image
+from tests.bench.figures import compare, p50
+from tests.bench.graphs import photo, to_bridge, to_disk
+from tests.bench.report import Aim, Row
+from tests.bench.stand import Both, Measurement, Stand
+from tests.bench.turns import Side, take_turns
+
+SIZES = (1024, 2048)
+JOBS = 4
+AIM = Aim(1.0)
+
+
+async def measure(stand: Stand) -> list[Row]:
+    """Measure each size."""
+    workflows = {f"photo-{size}": {**photo(size), **to_bridge("5", "4")} for size in SIZES}
+    async with stand.both(workflows) as both:
+        return [await _compare(stand, both, size) for size in SIZES]
+
+
+async def _compare(stand: Stand, both: Both, size: int) -> Row:
+    async def direct(number: int) -> Delivery:
+        # A name of its own each time: else ComfyUI would not save again.
+        return await both.direct.run({**photo(size), **to_disk("5", "4", prefix=f"photo{number}")})
+
+    async def bridged(_: int) -> Delivery:
+        return await both.subscriber.run(f"photo-{size}", {})
+
+    sides = [Side("direct", direct), Side("bridge", bridged)]
+    rounds = await take_turns(stand, sides, jobs=JOBS, turn=1)
+    times = {name: [to_image(each.deliveries) for each in taken] for name, taken in rounds.items()}
+    megabytes = len(rounds["bridge"][0].deliveries[0].image) / 1e6
+    return Row.compared(
+        f"photo-like PNG of {size} px ({megabytes:.1f} MB): to the last byte, p50",
+        "ms",
+        compare(times["bridge"], times["direct"], p50),
+        AIM,
+    )
+
+
+MEASUREMENT = Measurement("large", "photo-like pictures, against SaveImage and /view", measure)

@@ -1,0 +1,34 @@
+"""What the kernel tells of a process: its memory and its processor time. Linux."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+_KIB = 1024
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Memory(Struct, frozen=True):
+    """Bytes: all resident ones, and with those shared with other processes counted by share."""
+
+    resident: int
+    proportional: int
+
+
+def memory(pid: int) -> Memory:
+    """Return a process's memory now."""
+    found: dict[str, int] = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, _, rest = line.partition(":")
+        found[name] = int(rest.split()[0]) * _KIB
+    return Memory(found["Rss"], found["Pss"])
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has used, all threads, in seconds."""
+    # "pid (name) state ...": the name may hold spaces and brackets.
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND

@@ -1,0 +1,12 @@
+"""The measurements, in the order of the table. A new one is a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.bench.measurements import backlog, crowd, idle, journal, large, loop, trivial
+from tests.bench.stand import Measurement
+
+SUITE: Sequence[Measurement] = tuple(
+    module.MEASUREMENT for module in (trivial, crowd, large, loop, journal, backlog, idle)
+)
