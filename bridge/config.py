@@ -59,6 +59,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_level: Level = "info"
     max_packet: Bytes | None = None
     max_inline_input: Bytes = 16 * 1024 * 1024
+    max_upload: Bytes = 256 * 1024 * 1024
+    max_uploads_per_client: Bytes = 1024 * 1024 * 1024
+    keep_uploads_s: Seconds = 86_400.0
+    # Which topics may be named as inputs, and which private hosts in URLs; none unless told.
+    input_topics: tuple[str, ...] = ()
+    url_hosts: tuple[str, ...] = ()
+    url_timeout_s: Seconds = 30.0
     max_queue: Number = 10_000
     max_queue_per_client: Number = 1_000
     max_attempts: Number = 3
@@ -151,6 +158,8 @@ def _from_file(file: Path | None) -> dict[str, Any]:
 
 
 def _read(key: str, value: Any, where: str) -> Any:
+    if key in ("input_topics", "url_hosts") and isinstance(value, str):
+        value = [each.strip() for each in value.split(",") if each.strip()]
     if key == "comfyui_args" and isinstance(value, str):
         try:
             return tuple(shlex.split(value))

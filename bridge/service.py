@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import UNSET
+
 from bridge import __version__
 from bridge.comfyui import install
 from bridge.comfyui.errors import ComfyUIError
@@ -20,6 +22,7 @@ from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.comfyui.state import InstanceState
 from bridge.config import Config
+from bridge.contract.errors import DependencyFailed
 from bridge.contract.messages import (
     CONTRACT_VERSION,
     BridgeEvent,
@@ -29,15 +32,21 @@ from bridge.contract.messages import (
     Limits,
     or_unset,
 )
+from bridge.contract.sources import Url
 from bridge.contract.topics import Topics
 from bridge.doors.desk import Desk
 from bridge.doors.intake import Intake, Rules
+from bridge.doors.media import MediaDesk, MediaRules
 from bridge.doors.mqtt.door import Door, Settings
+from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import Retained
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
 from bridge.jobs.journal import Journal
+from bridge.jobs.uploads import UploadRules, Uploads
+from bridge.jobs.waiting import Suppliers, Waiting
+from bridge.media.download import DownloadRules, download
 from bridge.media.files import Files
 from bridge.mqtt import Address, Connection
 from bridge.workflows.library import Changes, Library
@@ -123,12 +132,21 @@ class Bridge:
             keep_outputs_s=config.keep_outputs_s,
         )
         self._retained = Retained(self._topics, self._outgoing)
-        self._dispatcher = Dispatcher(
+        latest = Latest()
+        waiting = Waiting(self._journal, self._files, Suppliers(self._download, latest.get))
+        self._uploads = Uploads(
+            folder / "uploads",
             self._journal,
             self._files,
-            [self._instance],
-            self._outgoing,
-            JobLimits(config.max_attempts, config.timeout_s, config.keep_outputs_s),
+            UploadRules(config.max_upload, config.max_uploads_per_client, config.keep_uploads_s),
+        )
+        self._dispatcher = Dispatcher(
+            journal=self._journal,
+            files=self._files,
+            instances=[self._instance],
+            listener=self._outgoing,
+            waiting=waiting,
+            limits=JobLimits(config.max_attempts, config.timeout_s, config.keep_outputs_s),
         )
         self._intake = Intake(
             library=self._library,
@@ -136,16 +154,32 @@ class Bridge:
             files=self._files,
             dispatcher=self._dispatcher,
             listener=self._outgoing,
-            rules=Rules(config.max_inline_input, config.max_queue, config.max_queue_per_client),
+            media=MediaDesk(
+                waiting, self._uploads, MediaRules(config.max_inline_input, config.input_topics)
+            ),
+            rules=Rules(config.max_queue, config.max_queue_per_client),
             refresh=self._refresh,
         )
         self._door = Door(
-            Settings(address, config.mqtt_client_id, config.remember_ids_s, config.max_packet),
+            Settings(
+                address,
+                config.mqtt_client_id,
+                config.remember_ids_s,
+                config.max_packet,
+                config.input_topics,
+            ),
             topics=self._topics,
-            desk=Desk(self._intake, self._journal, self._files, self._dispatcher),
+            desk=Desk(
+                intake=self._intake,
+                uploads=self._uploads,
+                journal=self._journal,
+                files=self._files,
+                dispatcher=self._dispatcher,
+            ),
             journal=self._journal,
             outgoing=self._outgoing,
             retained=self._retained,
+            latest=latest,
             connected=self._introduce,
         )
         self._refreshed_at = 0.0
@@ -216,6 +250,17 @@ class Bridge:
             return False
         return self._instance.state.usable and await self._learn()
 
+    async def _download(self, _client: str, wanted: Url) -> bytes:
+        """Fetch a URL, or its backup where that fails."""
+        config = self._config
+        rules = DownloadRules(config.max_upload, config.url_timeout_s, config.url_hosts)
+        try:
+            return await download(wanted.url, rules)
+        except DependencyFailed:
+            if wanted.backup_url is UNSET:
+                raise
+        return await download(wanted.backup_url, rules)
+
     async def _follow_folder(self) -> None:
         async for changes in self._library.changes():
             self._tell(changes)
@@ -240,6 +285,7 @@ class Bridge:
         limits = Limits(
             max_packet=or_unset(connection.packet_limit),
             max_inline_input=config.max_inline_input,
+            max_upload=config.max_upload,
             max_queue=config.max_queue,
             max_queue_per_client=config.max_queue_per_client,
             keep_results_s=config.keep_results_s,
@@ -284,6 +330,7 @@ class Bridge:
             )
             for sha256 in unused:
                 await asyncio.to_thread(self._files.remove, sha256)
+            await asyncio.to_thread(self._uploads.sweep, now)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 
 

@@ -27,11 +27,24 @@ Id: TypeAlias = Annotated[str, Meta(pattern=rf"\A{ID.pattern}\Z")]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Transaction: TypeAlias = Annotated[str, Meta(max_length=MAX_TRANSACTION)] | int
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Pixels: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=31_536_000)]
 
 State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled", "expired"]
 Outcome = Literal["succeeded", "failed", "cancelled", "expired"]
 Deliver = Literal["push", "push_qos1", "fetch", "none"]
+Format = Literal["png", "jpeg", "webp", "gif", "bmp"]
+# What an image is dithered to; the colours are in `bridge.media.palette`.
+Dither = Literal[
+    "none",
+    "1bit",
+    "4grey",
+    "black-white-red",
+    "black-white-yellow",
+    "spectra-6",
+    "acep-7",
+]
+Metadata = Literal["keep", "strip"]
 InstanceState = Literal[
     "stopped",
     "starting",
@@ -58,10 +71,21 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `push` publishes the bytes before the result (above 64 KB at QoS 0, with `push_qos1` never);
     `fetch` only announces them; `none` keeps none. `max_packet` bounds every message of the job
     in bytes, the result too.
+
+    The rest is for images alone, and without any of it they come byte for byte as ComfyUI made
+    them: `max_width` and `max_height` are pixels, `max_bytes` bytes. Which go together, and what
+    each means, is in `bridge.media.profile`.
     """
 
     deliver: Deliver = "push"
     max_packet: Annotated[int, Meta(ge=1024)] | UnsetType = UNSET
+    format: Format | UnsetType = UNSET
+    quality: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
+    max_width: Pixels | UnsetType = UNSET
+    max_height: Pixels | UnsetType = UNSET
+    max_bytes: Annotated[int, Meta(ge=1024)] | UnsetType = UNSET
+    dither: Dither | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
 
 
 class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -262,6 +286,28 @@ class AckReport(Struct, frozen=True, kw_only=True):
     acked: int
 
 
+class BeginUpload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Begin an upload in parts, or ask how much of it is here; `size` in bytes."""
+
+    size: Annotated[int, Meta(ge=1)]
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    content_type: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+
+
+class UploadReport(Struct, frozen=True, kw_only=True):
+    """How much of an upload is here: `held` of `size` bytes; go on at `held`.
+
+    Once `complete` it can be an input: `{"upload": "<id>"}`.
+    """
+
+    upload: str
+    held: int
+    size: int
+    complete: bool = False
+    sha256: str | UnsetType = UNSET
+    content_type: str | UnsetType = UNSET
+
+
 class Part(Struct, frozen=True, kw_only=True):
     """An answer to `fetch`: which bytes were sent, of how many; `next` is absent at the end."""
 
@@ -330,6 +376,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     max_packet: int | UnsetType = UNSET
     max_inline_input: int
+    max_upload: int
     max_queue: int
     max_queue_per_client: int
     keep_results_s: float

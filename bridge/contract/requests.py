@@ -16,6 +16,7 @@ from bridge.contract.messages import (
     MAX_META,
     MAX_TRANSACTION,
     Ack,
+    BeginUpload,
     Cancel,
     Fetch,
     List,
@@ -24,7 +25,7 @@ from bridge.contract.messages import (
     Submit,
     Transaction,
 )
-from bridge.contract.topics import ID_RULE, RUN
+from bridge.contract.topics import ID_RULE, RUN, UPLOAD
 
 # A verb is a Struct and a row here.
 VERBS: dict[str, type[Request]] = {
@@ -73,7 +74,7 @@ def decode(verb: str, payload: bytes) -> Request:
     """
     decoder = _DECODERS.get(verb)
     if decoder is None:
-        raise BadRequest(f"unknown verb {verb!r}", allowed=sorted([*VERBS, RUN]))
+        raise BadRequest(f"unknown verb {verb!r}", allowed=sorted([*VERBS, RUN, UPLOAD]))
     if verb in _BY_JOB_ID and payload[:1] not in (b"", b"{"):
         payload = msgspec.json.encode({"job_id": _text(payload).strip()})
     request: Request = _json(decoder, payload or b"{}", VERBS[verb])
@@ -123,6 +124,20 @@ def decode_run(
     return Run(submit, main)
 
 
+def decode_begin_upload(payload: bytes, content_type: str | None = None) -> BeginUpload | None:
+    """Read how an upload in parts begins; None for a payload that is the upload itself.
+
+    A payload that begins with `{` announces an upload, unless its Content Type says that it is
+    something else than JSON. Raises BadRequest.
+    """
+    if payload[:1] != b"{" or content_type not in (None, "application/json"):
+        if not payload:
+            raise BadRequest("an upload must not be empty")
+        return None
+    begin: BeginUpload = _json(_BEGIN_UPLOAD, payload, BeginUpload)
+    return begin
+
+
 def transaction_of(payload: bytes, correlation_data: bytes | None) -> Transaction | UnsetType:
     """Return the transaction of a request that could not be read, as far as it can be told.
 
@@ -150,6 +165,7 @@ def correlated(correlation_data: bytes | None) -> str | UnsetType:
 
 
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+_BEGIN_UPLOAD = msgspec.json.Decoder(BeginUpload)
 _SCALAR: msgspec.json.Decoder[str | int | float] = msgspec.json.Decoder(str | int | float)
 _MEDIA_TYPES = ("image/", "audio/", "video/", "application/octet-stream")
 

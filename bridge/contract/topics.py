@@ -16,19 +16,26 @@ from bridge.contract.errors import BadRequest
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ID_RULE = "1 to 64 of the characters A-Z a-z 0-9 _ -"
 
+_OFFSET = re.compile(r"[0-9]{1,15}")
+
 RUN = "run"
+UPLOAD = "upload"
+FIN = "fin"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a request topic says: `client/<client>/request/<verb>[/<workflow>[/<job_id>]]`.
+    """What a request topic says: `client/<client>/request/<verb>`, and for two verbs more.
 
-    Only `run` has a workflow, and may have a job id, in its topic.
+    `run/<workflow>[/<job_id>]`; `upload/<upload_id>[/<offset>]`, `upload/<upload_id>/fin`.
     """
 
     client: str
     verb: str
     workflow: str | None = None
     job_id: str | None = None
+    upload: str | None = None
+    offset: int | None = None
+    fin: bool = False
 
 
 class BadTopic(BadRequest):
@@ -46,6 +53,22 @@ class BadTopic(BadRequest):
 def is_id(text: str) -> bool:
     """Whether `text` may stand as one name in a topic."""
     return ID.fullmatch(text) is not None
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Whether a topic matches a filter (MQTT 5, 4.7); no wildcard matches a topic of the broker's.
+
+    A filter that is malformed matches nothing.
+    """
+    wanted, found = topic_filter.split("/"), topic.split("/")
+    if topic.startswith("$") and wanted[0] in ("+", "#"):
+        return False
+    for index, level in enumerate(wanted):
+        if level == "#":
+            return index == len(wanted) - 1
+        if index >= len(found) or (level not in ("+", found[index])):
+            return False
+    return len(wanted) == len(found)
 
 
 class Topics:
@@ -175,6 +198,14 @@ def _request(client: str, verb: str, names: list[str], topic: str) -> Request:
             return Request(client, verb, workflow)
         case "run", [workflow, job_id] if is_id(workflow) and is_id(job_id):
             return Request(client, verb, workflow, job_id)
+        case "upload", [upload] if is_id(upload):
+            return Request(client, verb, upload=upload)
+        case "upload", [upload, "fin"] if is_id(upload):
+            return Request(client, verb, upload=upload, fin=True)
+        case "upload", [upload, offset] if is_id(upload) and _OFFSET.fullmatch(offset):
+            return Request(client, verb, upload=upload, offset=int(offset))
+        case "upload", _:
+            shape = f"request/upload/<id>[/<offset>] or .../fin, the id {ID_RULE}"
         case "run", _:
             shape = f"request/run/<workflow>[/<job_id>], each {ID_RULE}"
         case _, []:

@@ -22,6 +22,9 @@ class Asked(Struct, frozen=True, kw_only=True):
     verb: str
     workflow: str | None = None
     job_id: str | None = None
+    upload: str | None = None
+    offset: int | None = None
+    fin: bool = False
     payload: bytes = b""
     content_type: str | None = None
     user_properties: list[tuple[str, str]] = []

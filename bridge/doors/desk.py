@@ -28,10 +28,11 @@ from bridge.contract.messages import (
     Status,
     Submit,
     Transaction,
+    UploadReport,
     encode,
     or_none,
 )
-from bridge.contract.topics import RUN
+from bridge.contract.topics import RUN, UPLOAD
 from bridge.doors.asked import Answer, Asked, PartBytes, Respond
 from bridge.doors.intake import Intake
 from bridge.jobs.database import DatabaseError
@@ -39,6 +40,7 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal, Record
 from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
+from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files
 
 log = logging.getLogger(__name__)
@@ -61,29 +63,37 @@ class Desk:
     """Takes requests from all doors."""
 
     def __init__(
-        self, intake: Intake, journal: Journal, files: Files, dispatcher: Dispatcher
+        self,
+        *,
+        intake: Intake,
+        uploads: Uploads,
+        journal: Journal,
+        files: Files,
+        dispatcher: Dispatcher,
     ) -> None:
         self._intake = intake
+        self._uploads = uploads
         self._journal = journal
         self._files = files
         self._dispatcher = dispatcher
 
     async def handle(self, asked: Asked, respond: Respond) -> None:
         """Carry out a request, and answer it exactly once, whatever it is."""
-        read: _Read | None = None
+        transaction: Transaction | UnsetType = requests.correlated(asked.correlation)
         try:
+            if asked.verb == UPLOAD:
+                respond(Answer(data=await self._upload(asked), transaction=transaction))
+                return
             read = _read(asked)
+            transaction = read.transaction
             await self._carry_out(asked, read, respond)
         except BridgeError as error:
-            if read is None:
+            if transaction is UNSET:
                 transaction = requests.transaction_of(asked.payload, asked.correlation)
-            else:
-                transaction = read.transaction
             respond(Answer(error=error, transaction=transaction))
         except (DatabaseError, OSError):
             log.exception("a request could not be written")
             busy = Busy("the bridge's disk takes nothing more at the moment")
-            transaction = UNSET if read is None else read.transaction
             respond(Answer(error=busy, transaction=transaction))
 
     async def _carry_out(self, asked: Asked, read: _Read, respond: Respond) -> None:
@@ -105,6 +115,18 @@ class Desk:
             case Ack(up_to=up_to):
                 acked = AckReport(acked=await self._journal.ack(client, up_to))
                 respond(Answer(data=acked, transaction=read.transaction))
+
+    async def _upload(self, asked: Asked) -> UploadReport:
+        """Take an upload: whole, or its beginning, a part, or its end."""
+        client, upload = asked.client, asked.upload or ""
+        if asked.fin:
+            return await self._uploads.finish(client, upload)
+        if asked.offset is not None:
+            return await self._uploads.part(client, upload, asked.offset, asked.payload)
+        begin = requests.decode_begin_upload(asked.payload, asked.content_type)
+        if begin is not None:
+            return await self._uploads.begin(client, upload, begin)
+        return await self._uploads.whole(client, upload, asked.payload)
 
     # Jobs that exist.
 

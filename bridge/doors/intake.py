@@ -29,14 +29,15 @@ from bridge.contract.errors import (
 from bridge.contract.messages import Accepted, Submit, Transaction, or_none
 from bridge.contract.requests import Media, Text
 from bridge.doors.asked import Answer, Asked, Respond
+from bridge.doors.media import MediaDesk
 from bridge.jobs import reports
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.job import Draft, Envelope, MediaUse, Plan
+from bridge.jobs.job import Draft, Envelope, MediaInput, Plan
 from bridge.jobs.journal import Journal, Record
 from bridge.jobs.listener import Listener
 from bridge.jobs.queue import Key
+from bridge.jobs.waiting import put
 from bridge.media.files import INLINE_LIMIT, Files
-from bridge.media.sniff import sniff
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
 from bridge.workflows.definition import Workflow, missing
@@ -45,9 +46,8 @@ from bridge.workflows.library import Library
 
 
 class Rules(Struct, frozen=True):
-    """Bounds that the desk enforces: bytes and counts."""
+    """Bounds of the queue, in jobs."""
 
-    max_inline_input: int
     max_queue: int
     max_queue_per_client: int
 
@@ -63,6 +63,7 @@ class Intake:
         files: Files,
         dispatcher: Dispatcher,
         listener: Listener,
+        media: MediaDesk,
         rules: Rules,
         refresh: Callable[[], Awaitable[bool]],
     ) -> None:
@@ -73,6 +74,7 @@ class Intake:
         self._files = files
         self._dispatcher = dispatcher
         self._listener = listener
+        self._media = media
         self._rules = rules
         self._refresh = refresh
 
@@ -136,14 +138,14 @@ class Intake:
     ) -> Draft:
         """Make the job; if ComfyUI seems to lack something, ask it once more whether it does."""
         try:
-            return self._draft(asked, submit, main, transaction, key)
+            return await self._draft(asked, submit, main, transaction, key)
         except (ComfyUIUnavailable, InvalidInput) as error:
             stale = isinstance(error, ComfyUIUnavailable) or "allowed" in error.details
             if not (stale and await self._refresh()):
                 raise
-        return self._draft(asked, submit, main, transaction, key)
+        return await self._draft(asked, submit, main, transaction, key)
 
-    def _draft(
+    async def _draft(
         self,
         asked: Asked,
         submit: Submit,
@@ -157,15 +159,9 @@ class Intake:
             )
         version = None if submit.workflow_version is UNSET else submit.workflow_version
         workflow = self._library.get(submit.workflow, version)
-        bound = binding.bind(
-            workflow,
-            submit.inputs,
-            main=main,
-            draw=_draw,
-            sniff=_sniff,
-            max_inline=self._rules.max_inline_input,
-        )
+        bound = binding.bind(workflow, submit.inputs, main=main, draw=_draw)
         self._check_runnable(bound)
+        media, new = await self._media.take(asked.client, bound)
         now = time.time()
         waits = [
             seconds
@@ -176,15 +172,15 @@ class Intake:
             key=key,
             workflow=workflow.name,
             workflow_version=workflow.version,
-            fingerprint=_fingerprint(submit, bound),
+            fingerprint=_fingerprint(submit, bound, media),
             priority=submit.priority,
             prompt_id=str(uuid.uuid4()),
             start_before=now + min(waits) if waits else None,
             timeout_s=or_none(submit.timeout_s),
             keep_s=or_none(submit.keep_s),
             envelope=_envelope(asked, submit, transaction),
-            plan=_plan(workflow, bound),
-            media={use.sha256: use.data for use in bound.media},
+            plan=_plan(workflow, bound, media),
+            media=new,
             delivery=asked.delivery,
             redelivered=asked.redelivered,
         )
@@ -251,14 +247,10 @@ def _draw(lowest: int, highest: int) -> int:
     return lowest + secrets.randbelow(highest - lowest + 1)
 
 
-def _sniff(data: bytes) -> tuple[str, str, str]:
-    found = sniff(data)
-    return found.kind, found.content_type, found.extension
-
-
-def _fingerprint(submit: Submit, bound: Bound) -> bytes:
+def _fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
     """What makes two requests under one id the same: workflow, inputs as given, output."""
-    same = (submit.workflow, bound.given, submit.output)
+    given = [(each.name, each.items) for each in media]
+    same = (submit.workflow, bound.given, given, submit.output)
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()
 
 
@@ -275,13 +267,8 @@ def _envelope(asked: Asked, submit: Submit, transaction: Transaction | UnsetType
     )
 
 
-def _plan(workflow: Workflow, bound: Bound) -> Plan:
-    return Plan(
-        prompt=bound.prompt,
-        inputs=bound.inputs,
-        names=bound.names,
-        outputs=list(workflow.outputs),
-        media=[
-            MediaUse(use.sha256, use.content_type, use.via, use.filename) for use in bound.media
-        ],
-    )
+def _plan(workflow: Workflow, bound: Bound, media: list[MediaInput]) -> Plan:
+    inputs = dict(bound.inputs)
+    for each in media:
+        put(bound.prompt, inputs, each)
+    return Plan(bound.prompt, inputs, bound.names, list(workflow.outputs), media)

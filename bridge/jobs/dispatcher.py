@@ -30,6 +30,7 @@ from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
 from bridge.jobs.queue import Key, Queue
 from bridge.jobs.run import Again, Ending, Failure, Interrupted, Run, Success, Watcher
 from bridge.jobs.state import Happening
+from bridge.jobs.waiting import Waiting
 from bridge.media.files import Files
 from bridge.workflows.binding import FOLDER
 
@@ -75,10 +76,12 @@ class Dispatcher:
 
     def __init__(
         self,
+        *,
         journal: Journal,
         files: Files,
         instances: Sequence[Instance],
         listener: Listener,
+        waiting: Waiting,
         limits: Limits,
     ) -> None:
         self.counters = Counters()
@@ -88,6 +91,9 @@ class Dispatcher:
         self._listener = listener
         self._limits = limits
         self._outcomes = Outcomes(journal, files, listener, limits.keep_outputs_s)
+        self._waiting = waiting
+        self._to_release: asyncio.Queue[Job] = asyncio.Queue()
+        self._releases: dict[Key, asyncio.Task[None] | None] = {}  # None: about to begin
         self._queue = Queue()
         self._jobs: dict[Key, Job] = {}
         self._active: dict[Key, _Active] = {}
@@ -125,8 +131,12 @@ class Dispatcher:
     def add(self, job: Job) -> None:
         """Take a job that the journal has accepted."""
         self._jobs[job.key] = job
-        self._queue.add(job.key, seq=job.seq, priority=job.priority)
-        self._work.set()
+        if job.state == "waiting":
+            self._releases[job.key] = None
+            self._to_release.put_nowait(job)
+        else:
+            self._queue.add(job.key, seq=job.seq, priority=job.priority)
+            self._work.set()
         if job.start_before is not None:
             heapq.heappush(self._deadlines, (job.start_before, job.key))
             self._deadline_added.set()
@@ -148,9 +158,9 @@ class Dispatcher:
             active.cancelled = True
             active.stop()
             return active.job.state
-        if not self._queue.remove(key):
+        job = self._jobs.get(key)
+        if job is None or not await self._withdraw(job):
             return None
-        job = self._jobs[key]
         await self._conclude(job, Happening.CANCEL, Ended())
         return job.state
 
@@ -167,6 +177,7 @@ class Dispatcher:
         """Serve all instances until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._expire_for_ever())
+            tasks.create_task(self._release_for_ever())
             for instance in self._instances:
                 tasks.create_task(self._serve(instance))
 
@@ -337,10 +348,54 @@ class Dispatcher:
         await self._outcomes.write(job, ended)
         self._jobs.pop(job.key, None)
         self._recovered.discard(job.key)
+        self._waiting.ended(job.key)
         if happening is Happening.SUCCEED:
             self.counters.succeeded += 1
         elif happening is Happening.FAIL:
             self.counters.failed += 1
+
+    # Jobs that wait for something.
+
+    async def _release_for_ever(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                job = await self._to_release.get()
+                if job.key in self._releases:
+                    self._releases[job.key] = tasks.create_task(self._release(job))
+
+    async def _release(self, job: Job) -> None:
+        """Queue a job once all that it waits for is here; conclude it where that cannot be."""
+        try:
+            try:
+                plan = await self._journal.plan(job.key)
+                plan, media = await self._waiting.gather(job.key, plan)
+            finally:
+                # From here on it is not to be cancelled: disk and memory must agree.
+                self._releases.pop(job.key, None)
+        except BridgeError as error:
+            await self._conclude(job, Happening.FAIL, Ended(error=error))
+            return
+
+        async def note() -> int:
+            n = self._journal.draw(job.key.client)
+            await self._journal.released(job, plan, media, n)
+            return n
+
+        n = await until_on_disk(note)
+        job.state = state.after(job.state, Happening.RELEASE)
+        self.add(job)
+        status = reports.status(job, n, position=self._queue.position(job.key))
+        self._listener.status(job, status)
+
+    async def _withdraw(self, job: Job) -> bool:
+        """Take a job that is not at a ComfyUI out of what it waits in; False if it just left."""
+        if job.key not in self._releases:
+            return self._queue.remove(job.key)
+        release = self._releases.pop(job.key)
+        if release is not None:
+            release.cancel()
+            await asyncio.wait((release,))
+        return True
 
     # Deadlines.
 
@@ -358,13 +413,13 @@ class Dispatcher:
 
     async def _expire(self, key: Key) -> None:
         job, active = self._jobs.get(key), self._active.get(key)
-        if job is None or job.state != "queued":
+        if job is None or job.state not in ("waiting", "queued"):
             return
-        if self._queue.remove(key):
-            await self._expired(job, None)
-        elif active is not None:
+        if active is not None:
             active.expired = True
             active.stop()
+        elif await self._withdraw(job):
+            await self._expired(job, None)
 
     async def _expired(self, job: Job, plan: Plan | None) -> None:
         error = Expired("it could not start in time", start_before=job.start_before)

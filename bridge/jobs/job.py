@@ -11,6 +11,7 @@ from typing import Any, Literal
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from bridge.contract.messages import Deliver, OutputDefinition, State, Transaction
+from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.queue import Key
 
 
@@ -30,17 +31,33 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     preview: bool = False
 
 
-class MediaUse(Struct, frozen=True):
-    """Bytes that a job's prompt refers to, and the way they reach ComfyUI.
-
-    `media`: by our nodes' route, under their SHA-256. `upload`: by ComfyUI's own upload, as
-    `filename` in the input subfolder that the prompt names.
-    """
+class Blob(Struct, frozen=True, tag=True):
+    """Bytes that are kept here, by their SHA-256; `size` in bytes."""
 
     sha256: str
+    size: int
     content_type: str
+    extension: str
+
+
+class MediaInput(Struct, frozen=True):
+    """A media input of a job: where it goes in the prompt, and its bytes, in their order.
+
+    `via` is how they reach ComfyUI: `media`, by our nodes' route; `upload`, by ComfyUI's own. What
+    is no `Blob` yet has to be waited for or fetched before the job can be queued.
+    """
+
+    name: str
+    kind: str
+    node: str
+    input: str
     via: Literal["media", "upload"]
-    filename: str = ""
+    items: list[Blob | JobOutput | Url | Topic]
+
+    @property
+    def blobs(self) -> list[Blob]:
+        """Those that are here."""
+        return [item for item in self.items if isinstance(item, Blob)]
 
 
 class Plan(Struct, frozen=True, omit_defaults=True):
@@ -54,7 +71,17 @@ class Plan(Struct, frozen=True, omit_defaults=True):
     inputs: dict[str, Any]
     names: dict[str, str]
     outputs: list[OutputDefinition]
-    media: list[MediaUse] = []
+    media: list[MediaInput] = []
+
+    @property
+    def blobs(self) -> list[Blob]:
+        """All bytes that it refers to and that are here."""
+        return [blob for media in self.media for blob in media.blobs]
+
+    @property
+    def waits(self) -> bool:
+        """Whether some of its bytes are not here yet."""
+        return any(len(media.blobs) < len(media.items) for media in self.media)
 
 
 class Job(Struct, kw_only=True):
@@ -84,7 +111,8 @@ class Draft(Struct, frozen=True, kw_only=True):
 
     `fingerprint` tells whether two requests under one id are the same; `delivery` marks the MQTT
     delivery that it came by, so that a redelivered request without a job id is known again.
-    `media` has the bytes that `plan.media` names, by SHA-256; large ones are files already.
+    `media` has those of the plan's bytes that came with the request, by SHA-256; large ones are
+    files already.
     """
 
     key: Key

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,6 +79,17 @@ class Stored(Struct, frozen=True):
     sha256: str
     size: int
     data: bytes | None
+
+
+class KeptUpload(Struct, frozen=True):
+    """Bytes that a client uploaded; `data` are they where they lie in the journal itself."""
+
+    kind: str
+    content_type: str
+    extension: str
+    sha256: str
+    size: int
+    data: bytes | None = None
 
 
 class AlreadyEnded(RuntimeError):
@@ -162,13 +173,14 @@ class Journal:
                 "INSERT INTO jobs (client, job_id, workflow, workflow_version, fingerprint, "
                 "delivery, state, priority, attempt, prompt_id, accepted_at, start_before, "
                 "timeout_s, keep_s, envelope, plan, n) "
-                "VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, 0, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
                 (
                     *draft.key,
                     draft.workflow,
                     draft.workflow_version,
                     draft.fingerprint,
                     draft.delivery,
+                    _first_state(draft),
                     draft.priority,
                     draft.prompt_id,
                     now,
@@ -181,17 +193,24 @@ class Journal:
                 ),
             )
             (seq,) = cursor.fetchone()
-            for use in draft.plan.media:
-                data = draft.media[use.sha256]
-                inline = data if len(data) <= INLINE_LIMIT else None
-                _keep_blob(db, use.sha256, len(data), inline)
-                db.execute(
-                    "INSERT INTO media VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                    (*draft.key, use.sha256),
-                )
+            _keep_media(db, draft.key, draft.plan, draft.media)
             return Acceptance(Record(_job(draft, seq, now), draft.fingerprint, n), new=True)
 
         return await self._database.run(work)
+
+    async def released(self, job: Job, plan: Plan, media: Mapping[str, bytes], n: int) -> None:
+        """Note that all that a job waited for is here: its plan, complete, and the bytes."""
+        encoded = _encode(plan)
+
+        def work(db: Transaction) -> None:
+            db.execute(
+                "UPDATE jobs SET state = 'queued', plan = ?, n = ? "
+                "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
+                (encoded, n, *job.key),
+            )
+            _keep_media(db, job.key, plan, media)
+
+        await self._database.run(work)
 
     def started(self, job: Job, n: int) -> asyncio.Future[None]:
         """Note that a job was given to a ComfyUI: attempt, instance and prompt id."""
@@ -367,6 +386,57 @@ class Journal:
 
         return await self._database.run(work)
 
+    async def keep_upload(
+        self, client: str, upload: str, kept: KeptUpload, keep_until: float
+    ) -> None:
+        """Note an upload that is complete; one of the same name before it is replaced."""
+
+        def work(db: Transaction) -> None:
+            _keep_blob(db, kept.sha256, kept.size, kept.data)
+            db.execute(
+                "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (client, upload) "
+                "DO UPDATE SET kind = excluded.kind, content_type = excluded.content_type, "
+                "extension = excluded.extension, sha256 = excluded.sha256, "
+                "keep_until = excluded.keep_until",
+                (
+                    client,
+                    upload,
+                    kept.kind,
+                    kept.content_type,
+                    kept.extension,
+                    kept.sha256,
+                    keep_until,
+                ),
+            )
+
+        await self._database.run(work)
+
+    async def upload(self, client: str, upload: str) -> KeptUpload | None:
+        """A client's upload, without its bytes, if it is complete and still kept."""
+
+        def work(db: Transaction) -> KeptUpload | None:
+            row = db.execute(
+                "SELECT u.kind, u.content_type, u.extension, u.sha256, b.size FROM uploads u "
+                "JOIN blobs b ON b.sha256 = u.sha256 WHERE u.client = ? AND u.upload = ?",
+                (client, upload),
+            ).fetchone()
+            return None if row is None else KeptUpload(*row)
+
+        return await self._database.run(work)
+
+    async def uploaded(self, client: str) -> int:
+        """How many bytes of complete uploads are kept for a client."""
+
+        def work(db: Transaction) -> int:
+            row = db.execute(
+                "SELECT COALESCE(SUM(b.size), 0) FROM uploads u "
+                "JOIN blobs b ON b.sha256 = u.sha256 WHERE u.client = ?",
+                (client,),
+            ).fetchone()
+            return int(row[0])
+
+        return await self._database.run(work)
+
     async def blob(self, sha256: str) -> bytes | None:
         """A small blob's bytes; None where they are a file."""
 
@@ -385,6 +455,7 @@ class Journal:
 
         def work(db: Transaction) -> list[str]:
             db.execute("DELETE FROM outputs WHERE keep_until < ?", (now,))
+            db.execute("DELETE FROM uploads WHERE keep_until < ?", (now,))
             db.execute(
                 "UPDATE jobs SET result = NULL WHERE result IS NOT NULL AND finished_at < ?",
                 (results_before,),
@@ -392,7 +463,8 @@ class Journal:
             db.execute("DELETE FROM jobs WHERE finished_at < ?", (forget_before,))
             unused = (
                 "NOT EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256) "
-                "AND NOT EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256)"
+                "AND NOT EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256) "
+                "AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256)"
             )
             rows = db.execute(
                 f"DELETE FROM blobs WHERE {unused} RETURNING sha256, data IS NULL"  # noqa: S608 - a constant
@@ -438,6 +510,20 @@ def _keep_blob(db: Transaction, sha256: str, size: int, data: bytes | None) -> N
     db.execute(
         "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING", (sha256, size, data)
     )
+
+
+def _keep_media(db: Transaction, key: Key, plan: Plan, media: Mapping[str, bytes]) -> None:
+    """Keep a plan's bytes for as long as its job has not ended."""
+    for blob in plan.blobs:
+        data = media.get(blob.sha256)
+        inline = data if data is not None and len(data) <= INLINE_LIMIT else None
+        if data is not None:
+            _keep_blob(db, blob.sha256, len(data), inline)
+        db.execute("INSERT INTO media VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (*key, blob.sha256))
+
+
+def _first_state(draft: Draft) -> State:
+    return "waiting" if draft.plan.waits else "queued"
 
 
 def _record(db: Transaction, key: Key) -> Record | None:
@@ -492,7 +578,7 @@ def _job(draft: Draft, seq: int, now: float) -> Job:
         seq=seq,
         workflow=draft.workflow,
         workflow_version=draft.workflow_version,
-        state="queued",
+        state=_first_state(draft),
         priority=draft.priority,
         attempt=0,
         prompt_id=draft.prompt_id,

@@ -18,10 +18,10 @@ from bridge.comfyui.errors import ComfyUIError, Gone, PromptRejected, Unreachabl
 from bridge.comfyui.instance import Instance
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable, Lost, OutOfMemory, Timeout
 from bridge.jobs import failures
-from bridge.jobs.job import Job, MediaUse, Plan
+from bridge.jobs.job import Blob, Job, MediaInput, Plan
 from bridge.jobs.outputs import Collector, Output
 from bridge.jobs.progress import Meter, Standing
-from bridge.workflows.binding import FOLDER, isolate
+from bridge.workflows.binding import FOLDER, isolate, upload_name
 
 # After this long a ComfyUI that was told to stop a prompt is taken to be stuck.
 CANCEL_GRACE_S = 10.0
@@ -137,20 +137,20 @@ class Run:
         self._stop.set()
 
     async def _send_media(self) -> None:
-        for use in self._plan.media:
-            await self._send(use)
+        for media in self._plan.media:
+            for blob in media.blobs:
+                await self._send(media, blob)
 
-    async def _send(self, use: MediaUse) -> None:
+    async def _send(self, media: MediaInput, blob: Blob) -> None:
+        """Give ComfyUI bytes that it does not have, or no longer: it may have been restarted."""
         client = self._instance.client
-        if use.via == "media":
-            if not await client.has_media(use.sha256):
-                data = await self._load_media(use.sha256)
-                await client.put_media(use.sha256, data, use.content_type)
-        else:
-            data = await self._load_media(use.sha256)
-            await client.upload_image(
-                data, use.filename, subfolder=FOLDER, type="input", overwrite=True
-            )
+        if media.via == "upload":
+            data = await self._load_media(blob.sha256)
+            name = upload_name(blob.sha256, blob.extension)
+            await client.upload_image(data, name, subfolder=FOLDER, type="input", overwrite=True)
+        elif not await client.has_media(blob.sha256):
+            data = await self._load_media(blob.sha256)
+            await client.put_media(blob.sha256, data, blob.content_type)
 
     async def _follow(self, happening: AsyncIterator[events.Event]) -> Ending:
         try:

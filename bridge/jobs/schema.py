@@ -60,6 +60,17 @@ VERSION_1 = (
         PRIMARY KEY (client, job_id, sha256)
     )""",
     "CREATE INDEX media_by_blob ON media (sha256)",
+    """CREATE TABLE uploads (
+        client TEXT NOT NULL,
+        upload TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        content_type TEXT NOT NULL,
+        extension TEXT NOT NULL,
+        sha256 TEXT NOT NULL REFERENCES blobs (sha256),
+        keep_until REAL NOT NULL,
+        PRIMARY KEY (client, upload)
+    )""",
+    "CREATE INDEX uploads_by_blob ON uploads (sha256)",
 )
 
 SCHEMA = (VERSION_1,)

@@ -1,50 +1,46 @@
 """Binding: from a workflow and what a request says to the prompt that ComfyUI is given.
 
-Pure: the graph is read, never written; random numbers come from outside; bytes are checked by
-their first bytes only and named by their hash.
+Pure: the graph is read, never written; random numbers come from outside; media is only named
+here, and put in by `place` when its bytes are known.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import posixpath
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import msgspec
 from msgspec import UNSET, Struct
 
-from bridge.contract.errors import InvalidInput, TooLarge
+from bridge.contract import sources
+from bridge.contract.errors import BadRequest, InvalidInput
 from bridge.contract.requests import Media, Text
+from bridge.contract.sources import Inline, Source
 from bridge.workflows.definition import Workflow
-from bridge.workflows.inputs import Input
+from bridge.workflows.inputs import Input, Target, Via
 from bridge.workflows.kinds import KINDS, SEED_UNKNOWN, refuse
 
 # Everything that a job leaves in ComfyUI's folders lies below this one.
 FOLDER = "comfy2mqtt"
+MAX_BATCH = 64
 
 # Given a smallest and a largest value, draws a whole number between them, both included.
 Draw = Callable[[int, int], int]
-# Tells a media type: (kind, Content Type, extension).
-Sniff = Callable[[bytes], tuple[str, str, str]]
 
 
 class BoundMedia(Struct, frozen=True):
-    """Bytes that an input was given, and how they reach ComfyUI (see `jobs.job.MediaUse`)."""
+    """A media input that a request gives, and where its bytes come from, in their order."""
 
-    sha256: str
-    content_type: str
-    via: Literal["media", "upload"]
-    filename: str
-    data: bytes
+    spec: Input
+    sources: tuple[Source, ...]
 
 
 class Bound(Struct, frozen=True):
-    """A prompt ready to run.
+    """A prompt ready to run, but for its media, which `place` puts in once the bytes are known.
 
-    `inputs` are the values as resolved, media as `{sha256, size, content_type}`; `given` are those
-    of them that the request gave; `names` maps `node.input` to the workflow's name for it.
+    `inputs` are the values as resolved; `given` are those of them that the request gave; `names`
+    maps `node.input` to the workflow's name for it.
     """
 
     prompt: dict[str, dict[str, Any]]
@@ -60,13 +56,10 @@ def bind(
     *,
     main: Text | Media | None = None,
     draw: Draw,
-    sniff: Sniff,
-    max_inline: int,
 ) -> Bound:
     """Set a workflow's inputs to what a request gives, and draw the seeds that it leaves out.
 
-    `max_inline` bounds the bytes of one media input. Raises InvalidInput or TooLarge, the
-    details naming the input and what is allowed.
+    Raises InvalidInput, the details naming the input and what is allowed.
     """
     values = _by_input(workflow, given, main)
     prompt = workflow.graph.prompt()
@@ -74,26 +67,46 @@ def bind(
     media: list[BoundMedia] = []
     for spec in workflow.inputs:
         value = values.get(spec.name, UNSET)
-        if KINDS[spec.kind].media:
-            if value is UNSET:
-                if spec.required:
-                    refuse(spec, "required", type=spec.kind)
-                continue
-            taken = _media(spec, value, sniff, max_inline)
-            media.append(taken)
-            value = taken.sha256 if taken.via == "media" else f"{FOLDER}/{taken.filename}"
-            resolved[spec.name] = {
-                "sha256": taken.sha256,
-                "size": len(taken.data),
-                "content_type": taken.content_type,
-            }
-        else:
-            value = _value(spec, value, draw)
-            resolved[spec.name] = value
-        prompt[spec.target.node]["inputs"][spec.target.input] = value
+        if not KINDS[spec.kind].media:
+            value = resolved[spec.name] = _value(spec, value, draw)
+            prompt[spec.target.node]["inputs"][spec.target.input] = value
+        elif value is not UNSET:
+            media.append(BoundMedia(spec, _sources(spec, value)))
+        elif spec.required:
+            refuse(spec, "required", type=spec.kind)
     names = {str(spec.target): spec.name for spec in workflow.inputs}
     found = {name: resolved[name] for name in resolved if name in values}
     return Bound(prompt, resolved, found, names, media)
+
+
+def place(
+    prompt: Mapping[str, dict[str, Any]],
+    target: Target,
+    via: Via,
+    sha256s: Sequence[str],
+    extension: str,
+) -> None:
+    """Put media into a prompt: the node's input becomes its hash, or its uploaded file's name.
+
+    Several go as a JSON list of hashes, which our nodes read as a batch.
+    """
+    if via == "upload":
+        value = f"{FOLDER}/{upload_name(sha256s[0], extension)}"
+    elif len(sha256s) == 1:
+        value = sha256s[0]
+    else:
+        value = msgspec.json.encode(sha256s).decode()
+    prompt[target.node]["inputs"][target.input] = value
+
+
+def takes(kind: str, found: str) -> bool:
+    """Whether an input of this kind takes media that was found to be of that kind."""
+    return kind == "file" or found == ("image" if kind == "mask" else kind)
+
+
+def upload_name(sha256: str, extension: str) -> str:
+    """Return the file name under which media is uploaded to ComfyUI: by content."""
+    return f"{sha256}.{extension}"
 
 
 def isolate(prompt: Mapping[str, dict[str, Any]], prompt_id: str) -> dict[str, dict[str, Any]]:
@@ -160,36 +173,14 @@ def _value(spec: Input, value: Any, draw: Draw) -> Any:
     return KINDS[spec.kind].coerce(spec, value)
 
 
-def _media(spec: Input, value: Any, sniff: Sniff, max_inline: int) -> BoundMedia:
-    data = _bytes(spec, value)
-    if len(data) > max_inline:
-        raise TooLarge(
-            f"input {spec.name!r} is larger than an inline input may be",
-            input=spec.name,
-            size=len(data),
-            limit=max_inline,
-        )
-    kind, content_type, extension = sniff(data)
-    if kind != spec.kind:
-        refuse(spec, f"the bytes are no {spec.kind}", type=spec.kind, found=content_type)
-    sha256 = hashlib.sha256(data).hexdigest()
-    return BoundMedia(sha256, content_type, spec.via, f"{sha256}.{extension}", data)
-
-
-def _bytes(spec: Input, value: Any) -> bytes:
+def _sources(spec: Input, value: Any) -> tuple[Source, ...]:
+    """Read where a media input's bytes come from; a list is a batch, where the node takes one."""
     if isinstance(value, Media):
-        return value.data
-    match value:
-        case {"base64": str(text), **rest} if not set(rest) - {"content_type"}:
-            pass
-        case _:
-            refuse(
-                spec,
-                f"expected an object with `base64`, not {type(value).__name__}",
-                type=spec.kind,
-                allowed=["base64", "content_type"],
-            )
+        return (Inline(value.data, value.content_type),)
+    values = value if isinstance(value, list) and spec.via == "media" else [value]
+    if not 0 < len(values) <= MAX_BATCH:
+        refuse(spec, f"expected 1 to {MAX_BATCH} in a list", type=spec.kind)
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        refuse(spec, "`base64` is not valid base64", type=spec.kind)
+        return tuple(sources.read(each) for each in values)
+    except BadRequest as error:
+        refuse(spec, error.message, type=spec.kind, **error.details)

@@ -162,7 +162,7 @@ def _limits(
     highs = [_number(node.inputs.get("maximum"))]
     if BY_NODE[node.class_type].name == "seed":
         lows, highs = [0], [SEED_MAX]
-    for consumer, name in graph.consumers(node.id):
+    for consumer, name in graph.consumers().get(node.id, ()):
         spec = _spec(info, consumer.class_type, name)
         if spec is not None and spec.type in ("INT", "FLOAT"):
             lows.append(spec.minimum)

@@ -16,12 +16,26 @@ MAX_NODES = 10_000
 
 
 class WorkflowError(ValueError):
-    """A file or graph that is no workflow; `node` is the id of the node at fault, if one is."""
+    """A file or graph that is no workflow.
 
-    def __init__(self, reason: str, *, node: str | None = None) -> None:
+    `node` is the id of the node at fault, or `line` the file's line (from 1), if one is.
+    """
+
+    def __init__(self, reason: str, *, node: str | None = None, line: int | None = None) -> None:
         super().__init__(f"node {node}: {reason}" if node is not None else reason)
         self.reason = reason
         self.node = node
+        self.line = line
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A place in a graph: an input of a node."""
+
+    node: str
+    input: str
+
+    def __str__(self) -> str:
+        return f"{self.node}.{self.input}"
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -56,12 +70,22 @@ class Graph(msgspec.Struct, frozen=True):
 
     nodes: Mapping[str, Node]
 
-    def consumers(self, node: str) -> Iterator[tuple[Node, str]]:
-        """Give each node and input that takes an output of `node`."""
-        for other in self.nodes.values():
-            for name, found in other.links():
-                if found.node == node:
-                    yield other, name
+    def consumers(self) -> dict[str, list[tuple[Node, str]]]:
+        """Return for each node that is linked to, which nodes and inputs take its outputs."""
+        found: dict[str, list[tuple[Node, str]]] = {}
+        for node in self.nodes.values():
+            for name, taken in node.links():
+                found.setdefault(taken.node, []).append((node, name))
+        return found
+
+    def changed(self, values: Mapping[Target, Any]) -> Graph:
+        """Return a graph with other literals at some places."""
+        nodes = dict(self.nodes)
+        for target, value in values.items():
+            node = nodes[target.node]
+            inputs = {**node.inputs, target.input: value}
+            nodes[target.node] = msgspec.structs.replace(node, inputs=inputs)
+        return Graph(nodes)
 
     def prompt(self) -> dict[str, dict[str, Any]]:
         """Return a new prompt, as ComfyUI takes it, that shares no dict with the graph."""

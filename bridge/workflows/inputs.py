@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
+from bridge.workflows.graph import Target
 
-class Target(Struct, frozen=True):
-    """A place in the graph: an input of a node."""
+__all__ = ["Input", "Target", "Via"]
 
-    node: str
-    input: str
-
-    def __str__(self) -> str:
-        return f"{self.node}.{self.input}"
+Via: TypeAlias = Literal["media", "upload"]
 
 
 class Input(Struct, frozen=True, kw_only=True):
@@ -36,8 +32,10 @@ class Input(Struct, frozen=True, kw_only=True):
     max_length: int | None = None
     multiline: bool = False
     choices: tuple[Any, ...] | None = None
+    # By which name the choices are published where they are many.
+    choices_name: str | None = None
     # How media reaches ComfyUI: by our nodes' route, or by ComfyUI's upload.
-    via: Literal["media", "upload"] = "media"
+    via: Via = "media"
 
     @property
     def required(self) -> bool:

@@ -23,6 +23,9 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 AUTOGROW = "COMFY_AUTOGROW_V3"
 MATCH_TYPE = "COMFY_MATCHTYPE_V3"
 
+# A growing list has no more members than this, whatever is declared.
+MAX_MEMBERS = 1_000
+
 # The types whose value is typed in, in ComfyUI's own page without any extension.
 VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
@@ -203,12 +206,11 @@ class InputSpec(msgspec.Struct, frozen=True):
             return None
         template = _mapping(self.options.get("template"))
         names = template.get("names")
-        limit = template.get("max", 100)
-        # A list that no maximum bounds is bounded all the same by ComfyUI: 100 members.
+        limit = template.get("max", 100)  # ComfyUI's own bound where none is declared
         return GrowingInputs(
             template=_sections(_mapping(template.get("input"))),
-            minimum=_count(template.get("min", 1)),
-            maximum=len(names) if isinstance(names, list) else _count(limit),
+            minimum=min(_count(template.get("min", 1)), MAX_MEMBERS),
+            maximum=len(names) if isinstance(names, list) else min(_count(limit), MAX_MEMBERS),
             prefix=str(template.get("prefix", "")),
             names=tuple(map(str, names)) if isinstance(names, list) else None,
         )

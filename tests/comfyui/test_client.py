@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -22,6 +21,7 @@ from bridge.comfyui.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
+from tests.support.answering import answering, saying
 from tests.support.comfyui import Server, image, new_id, our_output, saved
 
 PNG = bytes.fromhex(
@@ -29,38 +29,11 @@ PNG = bytes.fromhex(
     "0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
 )
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 @pytest.fixture
 async def client(comfyui: Server) -> AsyncIterator[ComfyClient]:
     async with ComfyClient(comfyui.url, secret=comfyui.secret) as client:
         yield client
-
-
-@asynccontextmanager
-async def answering(handler: Handler) -> AsyncIterator[ComfyClient]:
-    """A client of a server that answers everything with one handler."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    try:
-        async with ComfyClient(f"http://{host}:{port}") as client:
-            yield client
-    finally:
-        await runner.cleanup()
-
-
-def saying(body: bytes | str, status: int = 200) -> Handler:
-    async def answer(_: web.Request) -> web.Response:
-        encoded = body.encode() if isinstance(body, str) else body
-        return web.Response(status=status, body=encoded)
-
-    return answer
 
 
 async def ran(client: ComfyClient) -> str:

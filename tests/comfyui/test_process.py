@@ -228,7 +228,7 @@ def contents(folder: Path) -> dict[str, str]:
 async def test_the_log_file_is_turned_over_by_size(tmp_path: Path) -> None:
     log = Watched(tmp_path / "log", max_bytes=1, kept_files=3)
     for line in ("a", "b", "c", "d"):
-        async with started(f"print({line!r})", tmp_path, log) as process:
+        async with started(f"import os; os.write(1, b'{line}\\n')", tmp_path, log) as process:
             await process.wait()
     assert contents(tmp_path) == {"log.1": "d\n", "log.2": "c\n"}
     assert log.tail() == ("d",)

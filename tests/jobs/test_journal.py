@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from bridge.contract.errors import UnknownJob
 from bridge.jobs.database import DatabaseError
-from bridge.jobs.job import Envelope, KeptOutput, MediaUse
+from bridge.jobs.job import Blob, Envelope, KeptOutput, MediaInput
 from bridge.jobs.journal import RECEIVE_WINDOW, AlreadyEnded, Journal
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import PLAN, draft
@@ -201,13 +202,9 @@ async def test_outputs_are_found_by_their_index(journal: Journal) -> None:
 
 async def test_media_lives_as_long_as_its_job(journal: Journal) -> None:
     large = b"x" * 100_000
-    plan = type(PLAN)(
-        PLAN.prompt,
-        {},
-        {},
-        [],
-        [MediaUse("small", "image/png", "media"), MediaUse("large", "image/png", "media")],
-    )
+    items: list[Any] = [Blob(name, 1, "image/png", "png") for name in ("small", "large")]
+    media = MediaInput("picture", "image", "1", "image", "media", items)
+    plan = replace(PLAN, media=[media])
     await accept(journal, plan=plan, media={"small": b"tiny", "large": large})
     assert await journal.blob("small") == b"tiny"
     assert await journal.blob("large") is None  # a file

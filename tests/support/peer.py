@@ -55,6 +55,7 @@ class Peer:
         self.base = base
         self.client = client
         self.messages: list[Message] = []
+        self.url = url
         self._url = urlsplit(url)
         self._version = version
         self._session_s = session_s

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract.errors import BridgeError, InvalidInput, TooLarge
+from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.requests import Media, Text
+from bridge.contract.sources import Inline, JobOutput, Upload, Url
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
 from tests.workflows.graphs import NAMED, PLAIN, workflow
@@ -20,21 +21,10 @@ SHA = hashlib.sha256(PNG).hexdigest()
 PICTURE = {"base64": base64.b64encode(PNG).decode(), "content_type": "image/png"}
 
 
-def sniff(data: bytes) -> tuple[str, str, str]:
-    return ("image", "image/png", "png") if data.startswith(b"\x89PNG") else ("file", "x/y", "bin")
-
-
 def bind(
     document: dict[str, Any], given_: dict[str, Any], main: Text | Media | None = None
 ) -> Bound:
-    return binding.bind(
-        workflow(document),
-        given_,
-        main=main,
-        draw=lambda low, _: low + 42,
-        sniff=sniff,
-        max_inline=1000,
-    )
+    return binding.bind(workflow(document), given_, main=main, draw=lambda low, _: low + 42)
 
 
 def test_what_is_given_goes_to_its_place_and_the_rest_stays() -> None:
@@ -42,7 +32,6 @@ def test_what_is_given_goes_to_its_place_and_the_rest_stays() -> None:
     assert bound.prompt["1"]["inputs"]["value"] == "a mill"
     assert bound.prompt["3"]["inputs"]["value"] == 30
     assert bound.prompt["4"]["inputs"]["value"] == 7.0
-    assert bound.prompt["6"]["inputs"]["image"] == SHA
     assert bound.prompt["7"]["inputs"]["image"] == ""
     assert bound.prompt["8"]["inputs"] == NAMED["8"]["inputs"]
     assert bound.names["3.value"] == "steps"
@@ -58,29 +47,32 @@ def test_a_seed_left_out_is_drawn_and_told() -> None:
     assert bind(PLAIN, {}).inputs["2.seed"] == 42
 
 
-def test_media_is_named_by_its_hash_and_its_way() -> None:
-    (ours,) = bind(NAMED, {"picture": PICTURE}).media
-    assert (ours.sha256, ours.via, ours.content_type, ours.data) == (
-        SHA,
-        "media",
-        "image/png",
-        PNG,
+def test_media_names_its_sources_and_is_put_in_by_its_hash() -> None:
+    bound = bind(
+        NAMED, {"picture": PICTURE, "style": [{"upload": "u1"}, {"job": "j", "output": 2}]}
     )
-    bound = bind(PLAIN, {"3.image": PICTURE})
-    (theirs,) = bound.media
-    assert (theirs.via, theirs.filename) == ("upload", f"{SHA}.png")
+    picture, style = bound.media
+    assert picture.sources == (Inline(PNG, "image/png"),)
+    assert style.sources == (Upload("u1"), JobOutput("j", 2))
+    assert "picture" not in bound.inputs
+    binding.place(bound.prompt, picture.spec.target, picture.spec.via, [SHA], "png")
+    assert bound.prompt["6"]["inputs"]["image"] == SHA
+    binding.place(bound.prompt, style.spec.target, style.spec.via, [SHA, "other"], "png")
+    assert bound.prompt["7"]["inputs"]["image"] == f'["{SHA}","other"]'
+
+
+def test_media_of_comfyuis_own_nodes_is_put_in_by_its_uploaded_name() -> None:
+    bound = bind(PLAIN, {"3.image": {"url": "http://host/x.png"}})
+    (image,) = bound.media
+    assert image.sources == (Url("http://host/x.png"),)
+    binding.place(bound.prompt, image.spec.target, image.spec.via, [SHA], "png")
     assert bound.prompt["3"]["inputs"]["image"] == f"comfy2mqtt/{SHA}.png"
-    assert bound.inputs["3.image"] == {
-        "sha256": SHA,
-        "size": len(PNG),
-        "content_type": "image/png",
-    }
 
 
 def test_a_bare_payload_is_the_first_input_of_its_kind() -> None:
     assert bind(NAMED, {"picture": PICTURE}, Text("a mill")).inputs["prompt"] == "a mill"
     bound = bind(NAMED, {"prompt": "x"}, Media(PNG))
-    assert bound.inputs["picture"]["sha256"] == SHA
+    assert bound.media[0].sources == (Inline(PNG),)
     assert bind(PLAIN, {}, Text("name")).inputs["58:4.filename_prefix"] == "name"
 
 
@@ -111,7 +103,9 @@ def test_a_bare_payload_is_the_first_input_of_its_kind() -> None:
         ({"picture": "there.png"}, {"input": "picture", "type": "image"}),
         ({"picture": {"base64": "%%%"}}, {"input": "picture", "type": "image"}),
         ({"picture": {"base64": "aGk=", "more": 1}}, {"input": "picture", "type": "image"}),
-        ({"picture": {"base64": "aGk="}}, {"input": "picture", "found": "x/y"}),
+        ({"picture": {"upload": "a/b"}}, {"input": "picture", "type": "image"}),
+        ({"picture": {"upload": "u", "url": "http://x"}}, {"input": "picture"}),
+        ({"picture": []}, {"input": "picture"}),
     ],
 )
 def test_a_wrong_value_names_the_input_and_what_is_allowed(
@@ -149,12 +143,9 @@ def test_a_choice_must_be_one() -> None:
     assert caught.value.details["allowed"] == ["a.safetensors", "b"]
 
 
-def test_media_that_is_needed_or_too_large_is_refused() -> None:
+def test_media_that_is_needed_is_required() -> None:
     with pytest.raises(InvalidInput, match="'picture': required"):
         bind(NAMED, {})
-    with pytest.raises(TooLarge) as caught:
-        bind(NAMED, {}, Media(PNG + b"x" * 1000))
-    assert caught.value.details["limit"] == 1000
 
 
 def test_nothing_is_given_twice() -> None:
@@ -188,9 +179,7 @@ def test_two_requests_never_mix_and_the_graph_stays_as_it_is(
 
     def attempt(given_: dict[str, Any]) -> Bound | str:
         try:
-            return binding.bind(
-                shared, given_, draw=lambda low, _: low, sniff=sniff, max_inline=1000
-            )
+            return binding.bind(shared, given_, draw=lambda low, _: low)
         except BridgeError as error:
             return error.message
 

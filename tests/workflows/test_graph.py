@@ -54,7 +54,8 @@ def test_links_and_literals_are_told_apart() -> None:
 
 def test_consumers_are_found() -> None:
     found = graph.parse(PLAIN)
-    assert [(node.id, name) for node, name in found.consumers("2")] == [("58:4", "images")]
+    assert [(node.id, name) for node, name in found.consumers()["2"]] == [("58:4", "images")]
+    assert "58:4" not in found.consumers()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The view over `/object_info`: what each declared input is, in every dialect that servers speak."""
+"""The view over `/object_info`: what each declared input is, in every dialect that exists."""
 
 from __future__ import annotations
 

@@ -17,9 +17,10 @@ from msgspec import Struct
 
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.requests import transaction_of
-from bridge.contract.topics import BadTopic, Request, Topics
+from bridge.contract.topics import BadTopic, Request, Topics, matches
 from bridge.doors.asked import Answer, Asked
 from bridge.doors.desk import Desk
+from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import OFFLINE, Retained
 from bridge.jobs.journal import RECEIVE_WINDOW, Journal
@@ -51,6 +52,7 @@ class Settings(Struct, frozen=True):
     client_id: str
     session_s: float
     max_packet: int | None
+    input_topics: tuple[str, ...]
 
 
 class Door:
@@ -65,6 +67,7 @@ class Door:
         journal: Journal,
         outgoing: Outgoing,
         retained: Retained,
+        latest: Latest,
         connected: Callable[[Connection], None],
     ) -> None:
         """`connected` is told of each connection, before anything is published by it."""
@@ -74,6 +77,7 @@ class Door:
         self._journal = journal
         self._outgoing = outgoing
         self._retained = retained
+        self._latest = latest
         self._connected = connected
         self._session = ""
         self._lost_at = time.time()
@@ -150,6 +154,7 @@ class Door:
                     filter=self._topics.requests, retain_as_published=True, retain_handling=2
                 ),
                 *(Subscription(filter=each, no_local=True) for each in self._topics.retained),
+                *(Subscription(filter=each, qos=0) for each in self._settings.input_topics),
             ]
         )
         self._retained.publish_all()
@@ -184,8 +189,7 @@ class Door:
             self._refuse(self._asked(incoming, Request(bad.client, bad.verb)), bad)
             return
         if request is None:
-            if incoming.retain and incoming.payload:
-                self._retained.seen(incoming.topic)
+            self._take_other(incoming)
             return
         asked = self._asked(incoming, request)
         if incoming.retain:
@@ -194,6 +198,14 @@ class Door:
             self._refuse(asked, self._bad_response_topic(asked, incoming.response_topic))
         else:
             await self._desk.handle(asked, lambda answer: self._outgoing.answer(asked, answer))
+
+    def _take_other(self, incoming: Incoming) -> None:
+        """Take what is no request: what we may have left retained, or an input's topic."""
+        if any(matches(each, incoming.topic) for each in self._topics.retained):
+            if incoming.retain and incoming.payload:
+                self._retained.seen(incoming.topic)
+        elif any(matches(each, incoming.topic) for each in self._settings.input_topics):
+            self._latest.note(incoming.topic, incoming.payload, stored=incoming.retain)
 
     def _refuse(self, asked: Asked, error: BridgeError) -> None:
         transaction = transaction_of(asked.payload, asked.correlation)
@@ -207,6 +219,9 @@ class Door:
             verb=request.verb,
             workflow=request.workflow,
             job_id=request.job_id,
+            upload=request.upload,
+            offset=request.offset,
+            fin=request.fin,
             payload=incoming.payload,
             content_type=incoming.content_type,
             user_properties=incoming.user_properties,

@@ -57,7 +57,9 @@ class Promotion:
 
     def migrate(self, host: Node, inner: Graph) -> None:
         """Make inputs of what `proxyWidgets` names, with the values that the file lists."""
-        entries = [self._resolved(inner, each) for each in _entries(host)]
+        listed = _entries(host)
+        self._effort.spend(len(listed))
+        entries = [self._resolved(inner, each) for each in listed]
         # What becomes of an entry is decided for all of them before anything changes.
         linked = self._linked(host, inner) if entries else {}
         plans = [(linked.get(entry[:2]), entry) for entry in entries]
@@ -79,6 +81,7 @@ class Promotion:
     def _look_through(self, host: Node, values: Sequence[Any]) -> None:
         """Apply `proxyWidgets` as windows: only entries of the node's own side carry values."""
         entries = _entries(host)
+        self._effort.spend(len(entries))
         own = {name for node, name, _ in entries if node == _OWN}
         windows = {name for node, name, _ in entries if node != _OWN}
         for slot in host.inputs:

@@ -259,8 +259,10 @@ class Layout:
             case "IMAGEUPLOAD" | "AUDIOUPLOAD":
                 yield _unsent(spec.name)
             case "AUDIO_RECORD":
-                # A recording is made in the page; without one an empty text is sent.
-                yield Widget(spec.name, Kind.OTHER, "", spec)
+                # A recording is made in the page and lost with it: an empty text is sent. Player
+                # and button have places in the file.
+                yield Widget(spec.name, Kind.OTHER, "", spec, saved=False)
+                yield _unsent(spec.name)
                 yield _unsent(spec.name)
             case "LOAD_3D":
                 if names_model or not self._front_end.upload_when_named:

@@ -1,0 +1,95 @@
+"""Where a media input's bytes come from: in the request itself, or named by it.
+
+One object a source, told apart by its key: `{"base64"}`, `{"upload"}`, `{"job"}`, `{"url"}`,
+`{"topic"}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from bridge.contract.errors import BadRequest
+from bridge.contract.messages import Count, Id, Seconds
+
+MAX_URL = 2048
+
+
+class Inline(Struct, frozen=True):
+    """The bytes themselves."""
+
+    data: bytes
+    content_type: str | None = None
+
+
+class Base64(Struct, frozen=True, forbid_unknown_fields=True):
+    """The bytes themselves, as JSON can carry them."""
+
+    base64: str
+    content_type: str | None = None
+
+
+class Upload(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """Bytes that this client uploaded before."""
+
+    upload: Id
+
+
+class JobOutput(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """An output of another job of this client, also of one that has not ended."""
+
+    job: Id
+    output: Count = 0
+
+
+class Url(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """What a web server gives; the backup is asked where the first fails."""
+
+    url: Annotated[str, Meta(min_length=8, max_length=MAX_URL)]
+    backup_url: Annotated[str, Meta(min_length=8, max_length=MAX_URL)] | UnsetType = UNSET
+
+
+class Topic(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """The last message of a topic, at most `max_age_s` old; else the next within `wait_s`."""
+
+    topic: Annotated[str, Meta(min_length=1, max_length=1024)]
+    max_age_s: Seconds | UnsetType = UNSET
+    wait_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+
+
+Later: TypeAlias = JobOutput | Url | Topic
+Source: TypeAlias = Inline | Upload | Later
+
+_BY_KEY: dict[str, type[Any]] = {
+    "base64": Base64,
+    "upload": Upload,
+    "job": JobOutput,
+    "url": Url,
+    "topic": Topic,
+}
+
+
+def read(value: Any) -> Source:
+    """Read a media input's value. Raises BadRequest, which says what is allowed."""
+    keys = [key for key in _BY_KEY if isinstance(value, dict) and key in value]
+    if len(keys) != 1:
+        found = "several of them" if keys else type(value).__name__
+        raise BadRequest(
+            f"expected an object with one of {', '.join(_BY_KEY)}, not {found}",
+            allowed=list(_BY_KEY),
+        )
+    try:
+        source = msgspec.convert(value, _BY_KEY[keys[0]])
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error), allowed=list(_BY_KEY)) from None
+    if not isinstance(source, Base64):
+        found_source: Source = source
+        return found_source
+    try:
+        return Inline(base64.b64decode(source.base64, validate=True), source.content_type)
+    except (binascii.Error, ValueError):
+        raise BadRequest("`base64` is not valid base64") from None

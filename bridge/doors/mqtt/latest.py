@@ -1,0 +1,73 @@
+"""The last message of each topic that may be named as an input: a camera's snapshot, most often."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from msgspec import UNSET, Struct
+
+from bridge.contract.errors import DependencyFailed
+from bridge.contract.sources import Topic
+
+# Of what lies on allowed topics only so much is remembered; the oldest goes first.
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class _Last(Struct, frozen=True):
+    """A message, and when it came by a monotonic clock; None: before us, nobody knows when."""
+
+    payload: bytes
+    came_at: float | None
+
+
+class Latest:
+    """Remembers what came, and lets jobs wait for what has not come yet."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: dict[str, _Last] = {}
+        self._bytes = 0
+        self._came: dict[str, asyncio.Event] = {}
+
+    def note(self, topic: str, payload: bytes, *, stored: bool) -> None:
+        """Take a message; `stored` says that the broker had it from before we subscribed."""
+        before = self._last.pop(topic, None)
+        self._bytes += len(payload) - (len(before.payload) if before else 0)
+        self._last[topic] = _Last(payload, None if stored else self._clock())
+        while self._bytes > MAX_BYTES and len(self._last) > 1:
+            oldest = next(iter(self._last))
+            self._bytes -= len(self._last.pop(oldest).payload)
+        event = self._came.pop(topic, None)
+        if event is not None:
+            event.set()
+
+    async def get(self, _client: str, wanted: Topic) -> bytes:
+        """Return a topic's last message, or the next one within `wait_s`.
+
+        Raises DependencyFailed where there is none that is young enough.
+        """
+        found = self._young(wanted)
+        if found is None and wanted.wait_s:
+            try:
+                async with asyncio.timeout(wanted.wait_s):
+                    await self._came.setdefault(wanted.topic, asyncio.Event()).wait()
+            except TimeoutError:
+                pass
+            found = self._young(wanted)
+        if found is None:
+            last = self._last.get(wanted.topic)
+            why = "there is no message" if last is None else "the last message is too old"
+            raise DependencyFailed(f"{why} on {wanted.topic!r}", topic=wanted.topic)
+        return found
+
+    def _young(self, wanted: Topic) -> bytes | None:
+        last = self._last.get(wanted.topic)
+        if last is None:
+            return None
+        if wanted.max_age_s is UNSET:
+            return last.payload
+        if last.came_at is None or self._clock() - last.came_at > wanted.max_age_s:
+            return None
+        return last.payload

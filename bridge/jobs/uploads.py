@@ -1,0 +1,237 @@
+"""Uploads: bytes for a later input, whole in one message, or in parts that can be resumed.
+
+Parts are appended to a file in their order. A part that was there already changes nothing, one
+that comes too early is refused with where to go on, so that a client may simply send again. What
+is complete is checked against the size and SHA-256 that were announced, and kept like an output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded, TooLarge
+from bridge.contract.messages import BeginUpload, UploadReport, or_none
+from bridge.jobs.journal import Journal, KeptUpload
+from bridge.media.files import INLINE_LIMIT, Files
+from bridge.media.sniff import sniff
+
+_HASH_STEP = 1024 * 1024
+
+
+class UploadRules(Struct, frozen=True):
+    """Bounds: bytes of one upload and of all of a client's, seconds that one is kept."""
+
+    max_upload: int
+    max_per_client: int
+    keep_s: float
+
+
+class Uploads:
+    """All clients' uploads. Those that are not complete yet are files in `folder`."""
+
+    def __init__(self, folder: Path, journal: Journal, files: Files, rules: UploadRules) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._files = files
+        self._rules = rules
+        # Parts of one upload are written one after the other, in the order in which they came.
+        self._turns: dict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def whole(self, client: str, upload: str, data: bytes) -> UploadReport:
+        """Take an upload that is one message. Raises TooLarge, QuotaExceeded."""
+        await self._check(client, len(data))
+        sha256 = hashlib.sha256(data).hexdigest()
+        return await self._keep(client, upload, sha256, data)
+
+    async def begin(self, client: str, upload: str, begin: BeginUpload) -> UploadReport:
+        """Begin an upload in parts, or go on with the one that was begun with the same words."""
+        async with self._turns[client, upload]:
+            known = await self._journal.upload(client, upload)
+            if known is not None and known.sha256 == begin.sha256:
+                return _complete(upload, known)
+            await self._check(client, begin.size)
+            held = await asyncio.to_thread(self._open, client, upload, begin)
+            return UploadReport(upload=upload, held=held, size=begin.size)
+
+    async def part(self, client: str, upload: str, offset: int, data: bytes) -> UploadReport:
+        """Take a part. Raises Conflict where it does not follow what is here."""
+        async with self._turns[client, upload]:
+            begun = await asyncio.to_thread(self._begun, client, upload)
+            end = offset + len(data)
+            if end > begun.size:
+                raise TooLarge(
+                    f"upload {upload!r} was announced with {begun.size} bytes",
+                    size=end,
+                    limit=begun.size,
+                )
+            held = await asyncio.to_thread(self._append, client, upload, offset, data)
+            if held < offset:
+                raise Conflict(
+                    f"upload {upload!r} has {held} bytes: go on there",
+                    held=held,
+                    size=begun.size,
+                )
+            return UploadReport(upload=upload, held=held, size=begun.size)
+
+    async def finish(self, client: str, upload: str) -> UploadReport:
+        """Complete an upload. Raises Conflict where bytes are missing or not those announced."""
+        async with self._turns[client, upload]:
+            known = await self._journal.upload(client, upload)
+            path = self._path(client, upload)
+            if known is not None and not path.exists():
+                return _complete(upload, known)  # told once more
+            begun = await asyncio.to_thread(self._begun, client, upload)
+            sha256, held = await asyncio.to_thread(_hash, path)
+            if held < begun.size:
+                raise Conflict(
+                    f"upload {upload!r} has {held} of {begun.size} bytes: go on there",
+                    held=held,
+                    size=begun.size,
+                )
+            if sha256 != begun.sha256:
+                await asyncio.to_thread(self._discard, client, upload)
+                raise InvalidInput(
+                    f"upload {upload!r} has another SHA-256 than announced: begin anew",
+                    sha256=sha256,
+                    expected=begun.sha256,
+                )
+            data = await asyncio.to_thread(path.read_bytes)
+            report = await self._keep(client, upload, sha256, data)
+            await asyncio.to_thread(self._discard, client, upload)
+        self._turns.pop((client, upload), None)
+        return report
+
+    async def get(self, client: str, upload: str) -> KeptUpload:
+        """An upload that is complete. Raises InvalidInput."""
+        found = await self._journal.upload(client, upload)
+        if found is None:
+            raise InvalidInput(f"there is no complete upload {upload!r}", upload=upload)
+        return found
+
+    def sweep(self, now: float) -> None:
+        """Delete what was begun and not gone on with; blocks."""
+        if not self._folder.is_dir():
+            return
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < now - self._rules.keep_s:
+                    path.unlink()
+
+    async def _check(self, client: str, size: int) -> None:
+        rules = self._rules
+        if size > rules.max_upload:
+            raise TooLarge(
+                "an upload may not be that large",
+                size=size,
+                limit=rules.max_upload,
+                setting="max_upload",
+            )
+        there = await self._journal.uploaded(client)
+        begun = await asyncio.to_thread(self._bytes_begun, client)
+        if there + begun + size > rules.max_per_client:
+            raise QuotaExceeded(
+                f"{there + begun} bytes of this client's uploads are kept already",
+                size=size,
+                limit=rules.max_per_client,
+                setting="max_uploads_per_client",
+            )
+
+    async def _keep(self, client: str, upload: str, sha256: str, data: bytes) -> UploadReport:
+        found = sniff(data)
+        small = len(data) <= INLINE_LIMIT
+        if not small:
+            await asyncio.to_thread(self._files.put, sha256, data)
+        kept = KeptUpload(
+            found.kind,
+            found.content_type,
+            found.extension,
+            sha256,
+            len(data),
+            data if small else None,
+        )
+        await self._journal.keep_upload(client, upload, kept, time.time() + self._rules.keep_s)
+        return _complete(upload, kept)
+
+    # Files; all of these block. Client and upload are ids, so their names are safe.
+
+    def _path(self, client: str, upload: str) -> Path:
+        return self._folder / f"{client}.{upload}"
+
+    def _open(self, client: str, upload: str, begin: BeginUpload) -> int:
+        """Return how many bytes are here; an upload that was begun otherwise is begun anew."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path, words = self._path(client, upload), self._words(client, upload)
+        wanted = _Begun(begin.size, begin.sha256, or_none(begin.content_type))
+        with suppress(FileNotFoundError, msgspec.DecodeError):
+            if msgspec.json.decode(words.read_bytes(), type=_Begun) == wanted:
+                return path.stat().st_size
+        path.write_bytes(b"")
+        words.write_bytes(msgspec.json.encode(wanted))
+        return 0
+
+    def _begun(self, client: str, upload: str) -> _Begun:
+        try:
+            return msgspec.json.decode(self._words(client, upload).read_bytes(), type=_Begun)
+        except (FileNotFoundError, msgspec.DecodeError):
+            raise InvalidInput(
+                f"upload {upload!r} was not begun: send its size and sha256 first", upload=upload
+            ) from None
+
+    def _append(self, client: str, upload: str, offset: int, data: bytes) -> int:
+        """Append what is new of a part; returns how many bytes are here then."""
+        with self._path(client, upload).open("ab") as file:
+            held = file.tell()
+            if offset <= held < offset + len(data):
+                file.write(memoryview(data)[held - offset :])
+            return max(held, file.tell())
+
+    def _discard(self, client: str, upload: str) -> None:
+        self._path(client, upload).unlink(missing_ok=True)
+        self._words(client, upload).unlink(missing_ok=True)
+
+    def _words(self, client: str, upload: str) -> Path:
+        return self._folder / f"{client}.{upload}.begun"
+
+    def _bytes_begun(self, client: str) -> int:
+        if not self._folder.is_dir():
+            return 0
+        return sum(
+            path.stat().st_size for path in self._folder.glob(f"{client}.*") if path.is_file()
+        )
+
+
+class _Begun(Struct, frozen=True):
+    """What was announced of an upload."""
+
+    size: int
+    sha256: str
+    content_type: str | None
+
+
+def _complete(upload: str, kept: KeptUpload) -> UploadReport:
+    return UploadReport(
+        upload=upload,
+        held=kept.size,
+        size=kept.size,
+        complete=True,
+        sha256=kept.sha256,
+        content_type=kept.content_type or UNSET,
+    )
+
+
+def _hash(path: Path) -> tuple[str, int]:
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while step := file.read(_HASH_STEP):
+            digest.update(step)
+            size += len(step)
+    return digest.hexdigest(), size

@@ -1,0 +1,174 @@
+"""What a job waits for before it can be queued: another job's output, a web server, a topic.
+
+A job that waits is in the journal like any other. When all of its bytes are here they are put into
+its prompt, the journal notes it, and the job is queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bridge.contract.errors import (
+    DependencyFailed,
+    Expired,
+    InvalidInput,
+    UnknownJob,
+)
+from bridge.contract.sources import JobOutput, Topic, Url
+from bridge.jobs.job import Blob, MediaInput, Plan
+from bridge.jobs.journal import Journal
+from bridge.jobs.queue import Key
+from bridge.jobs.state import is_outcome
+from bridge.media.files import INLINE_LIMIT, Files
+from bridge.media.sniff import sniff
+from bridge.workflows.binding import place, takes
+from bridge.workflows.inputs import Target
+
+
+class Suppliers(Struct, frozen=True):
+    """Where bytes come from that are not here. Each raises BridgeError for what cannot be had."""
+
+    url: Callable[[str, Url], Awaitable[bytes]]
+    topic: Callable[[str, Topic], Awaitable[bytes]]
+
+
+class Waiting:
+    """Gathers what jobs wait for."""
+
+    def __init__(self, journal: Journal, files: Files, suppliers: Suppliers) -> None:
+        self._journal = journal
+        self._files = files
+        self._suppliers = suppliers
+        self._endings: dict[Key, asyncio.Event] = {}
+
+    def ended(self, key: Key) -> None:
+        """Tell that a job has ended: others may have waited for it."""
+        event = self._endings.pop(key, None)
+        if event is not None:
+            event.set()
+
+    async def gather(self, key: Key, plan: Plan) -> tuple[Plan, dict[str, bytes]]:
+        """Wait for all of a plan's bytes; returns the plan complete, and the new bytes by hash.
+
+        Raises DependencyFailed, and what the suppliers raise.
+        """
+        new: dict[str, bytes] = {}
+        media = [await self._complete(key.client, each, new) for each in plan.media]
+        prompt = {
+            node: {**spec, "inputs": dict(spec["inputs"])} for node, spec in plan.prompt.items()
+        }
+        inputs = dict(plan.inputs)
+        for each in media:
+            put(prompt, inputs, each)
+        for sha256, data in new.items():
+            if len(data) > INLINE_LIMIT:
+                await asyncio.to_thread(self._files.put, sha256, data)
+        return replace(plan, media=media, prompt=prompt, inputs=inputs), new
+
+    async def _complete(self, client: str, media: MediaInput, new: dict[str, bytes]) -> MediaInput:
+        items: list[Blob | JobOutput | Url | Topic] = []
+        for item in media.items:
+            match item:
+                case Blob():
+                    items.append(item)
+                case JobOutput():
+                    items.append(await self._output(client, media, item))
+                case Url():
+                    data = await self._suppliers.url(client, item)
+                    items.append(self._taken(media, data, new))
+                case Topic():
+                    data = await self._suppliers.topic(client, item)
+                    items.append(self._taken(media, data, new))
+        return replace(media, items=items)
+
+    def _taken(self, media: MediaInput, data: bytes, new: dict[str, bytes]) -> Blob:
+        blob = blob_of(media.name, media.kind, data)
+        new[blob.sha256] = data
+        return blob
+
+    async def _output(self, client: str, media: MediaInput, wanted: JobOutput) -> Blob:
+        key = Key(client, wanted.job)
+        ending = self._endings.setdefault(key, asyncio.Event())
+        blob = await self.output(client, media.name, media.kind, wanted)
+        if blob is None:
+            await ending.wait()
+            blob = await self.output(client, media.name, media.kind, wanted)
+        else:
+            self._endings.pop(key, None)
+        if blob is None:
+            raise DependencyFailed(f"job {wanted.job!r} has not ended", job=wanted.job)
+        return blob
+
+    async def output(self, client: str, name: str, kind: str, wanted: JobOutput) -> Blob | None:
+        """Return another job's output; None while that job has not ended.
+
+        Raises DependencyFailed where it ended without, Expired where it is kept no longer, and
+        InvalidInput where it is of another kind, or no such job is known.
+        """
+        details: dict[str, Any] = {"input": name, "job": wanted.job}
+        try:
+            record = await self._journal.get(Key(client, wanted.job))
+        except UnknownJob as error:
+            raise InvalidInput(f"input {name!r}: {error.message}", **details) from None
+        if not is_outcome(record.job.state):
+            return None
+        if record.job.state != "succeeded":
+            raise DependencyFailed(
+                f"input {name!r}: job {wanted.job!r} {record.job.state}",
+                **details,
+                state=record.job.state,
+            )
+        stored = await self._journal.output(Key(client, wanted.job), wanted.output)
+        if stored is None:
+            raise Expired(
+                f"input {name!r}: output {wanted.output} of job {wanted.job!r} is not kept",
+                **details,
+                output=wanted.output,
+            )
+        head = stored.data
+        if head is None:
+            head = await asyncio.to_thread(self._files.read, stored.sha256, 0, INLINE_LIMIT)
+        found = sniff(head)
+        check_kind(name, kind, found.kind, found.content_type)
+        return Blob(stored.sha256, stored.size, stored.content_type, found.extension)
+
+
+def blob_of(name: str, kind: str, data: bytes) -> Blob:
+    """Return what names some bytes. Raises InvalidInput where they are not of the input's kind."""
+    found = sniff(data)
+    check_kind(name, kind, found.kind, found.content_type)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Blob(sha256, len(data), found.content_type, found.extension)
+
+
+def check_kind(name: str, kind: str, found: str, content_type: str) -> None:
+    """Raise InvalidInput unless an input of this kind takes such bytes."""
+    if not takes(kind, found):
+        raise InvalidInput(
+            f"input {name!r}: the bytes are no {kind}", input=name, type=kind, found=content_type
+        )
+
+
+def put(prompt: Mapping[str, dict[str, Any]], inputs: dict[str, Any], media: MediaInput) -> None:
+    """Put a media input into a prompt, and among the inputs as resolved, once all of it is here."""
+    blobs = media.blobs
+    if len(blobs) < len(media.items):
+        return
+    place(
+        prompt,
+        Target(media.node, media.input),
+        media.via,
+        [blob.sha256 for blob in blobs],
+        blobs[0].extension,
+    )
+    told = [
+        {"sha256": blob.sha256, "size": blob.size, "content_type": blob.content_type}
+        for blob in blobs
+    ]
+    inputs[media.name] = told[0] if len(told) == 1 else told

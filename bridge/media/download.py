@@ -1,0 +1,149 @@
+"""Fetching what a request names by URL, without becoming the hand that reaches into a network.
+
+Only http and https; only public addresses, unless the operator allows a host by name. The address
+that was checked is the one that is connected to, at every redirect too, so that a name which says
+something else the second time gains nothing. Time and bytes are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from msgspec import Struct
+
+from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden, TooLarge
+
+MAX_REDIRECTS = 5
+_STEP = 64 * 1024
+
+
+class DownloadRules(Struct, frozen=True):
+    """Bounds: bytes, seconds for all of one URL, and the private hosts that are allowed."""
+
+    max_bytes: int
+    timeout_s: float
+    hosts: tuple[str, ...]
+
+
+async def download(url: str, rules: DownloadRules) -> bytes:
+    """Fetch a URL's body.
+
+    Raises Forbidden for an address that is not allowed, TooLarge, and DependencyFailed for a
+    server that does not give it.
+    """
+    try:
+        async with asyncio.timeout(rules.timeout_s):
+            return await _follow(url, rules)
+    except TimeoutError:
+        raise DependencyFailed(
+            f"{_shown(url)} took longer than {rules.timeout_s:g} s", url=_shown(url)
+        ) from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise DependencyFailed(
+            f"{_shown(url)} could not be fetched: {str(error) or type(error).__name__}",
+            url=_shown(url),
+        ) from None
+
+
+async def _follow(url: str, rules: DownloadRules) -> bytes:
+    connector = aiohttp.TCPConnector(resolver=_Resolver(rules.hosts), use_dns_cache=False)
+    # No proxy or .netrc from the environment: what is checked is what is connected to.
+    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+        for _ in range(MAX_REDIRECTS + 1):
+            _check(url, rules)
+            async with session.get(url, allow_redirects=False) as response:
+                location = response.headers.get("Location")
+                if location is not None and 300 <= response.status < 400:  # noqa: PLR2004 - HTTP's
+                    url = urljoin(url, location)
+                    continue
+                response.raise_for_status()
+                return await _read(response, rules.max_bytes)
+    raise DependencyFailed(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects", url=_shown(url))
+
+
+def _check(url: str, rules: DownloadRules) -> None:
+    """Check what a URL alone tells. An address in it never meets the resolver."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Forbidden(f"{_shown(url)}: only http and https", url=_shown(url))
+    try:
+        address = ipaddress.ip_address(parts.hostname)
+    except ValueError:
+        return
+    if not allowed(parts.hostname, str(address), rules.hosts):
+        raise _forbidden(parts.hostname)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    if (response.content_length or 0) > limit:
+        raise TooLarge("the URL's body is too large", size=response.content_length, limit=limit)
+    body = bytearray()
+    async for step in response.content.iter_chunked(_STEP):
+        body += step
+        if len(body) > limit:
+            raise TooLarge("the URL's body is too large", limit=limit)
+    return bytes(body)
+
+
+def allowed(host: str, address: str, hosts: Sequence[str]) -> bool:
+    """Whether a host may be connected to at an address: a public one, or named by the operator."""
+    if host.lower().rstrip(".") in {each.lower() for each in hosts}:
+        return True
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
+    return is_public(mapped or found)
+
+
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address lies in the public internet, and is one machine's."""
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+class _Resolver(AbstractResolver):
+    """Resolves names to addresses that are allowed; others are an error, not left out."""
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._hosts = hosts
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of a host. Raises Forbidden if one of them is not allowed."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        results: list[ResolveResult] = []
+        for family_found, _, protocol, _, address in found:
+            if not allowed(host, str(address[0]), self._hosts):
+                raise _forbidden(host)
+            results.append(
+                ResolveResult(
+                    hostname=host,
+                    host=str(address[0]),
+                    port=port,
+                    family=family_found,
+                    proto=protocol,
+                    flags=socket.AI_NUMERICHOST,
+                )
+            )
+        return results
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _forbidden(host: str) -> BridgeError:
+    return Forbidden(
+        f"{host} is not a public address", host=host, setting="url_hosts", allowed="public hosts"
+    )
+
+
+def _shown(url: str) -> str:
+    """Return a URL as it may be told: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"[:200]

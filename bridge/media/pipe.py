@@ -1,0 +1,79 @@
+"""What the bridge and its worker say to each other: frames over pipes.
+
+A frame is two lengths (unsigned, 32 bits, big endian), a header in JSON and a body of raw bytes.
+The bridge sends an `Order` with the image as it came; the worker answers `Made` with the new one,
+or `Refused`. Neither side takes a frame longer than it expects.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO, TypeAlias
+
+from msgspec import Struct
+
+from bridge.media.profile import Target
+
+# Larger images are refused unread; 8192 x 8192 pixels of RGB take 192 MiB as a bmp.
+MAX_BODY = 256 * 1024 * 1024
+MAX_HEADER = 64 * 1024
+_LENGTHS = struct.Struct(">II")
+
+
+class Order(Struct, frozen=True):
+    """Make this of the image; `seconds` of the processor's time may be spent on it."""
+
+    target: Target
+    seconds: int
+
+
+class Made(Struct, frozen=True, tag=True):
+    """It is made; width and height in pixels."""
+
+    width: int
+    height: int
+
+
+class Refused(Struct, frozen=True, tag=True):
+    """It cannot be made, and why."""
+
+    reason: str
+
+
+Answer: TypeAlias = Made | Refused
+
+
+class Broken(Exception):
+    """The other side is gone, or says what is no frame."""
+
+
+def send(stream: BinaryIO, header: bytes, body: bytes | memoryview = b"") -> None:
+    """Write a frame to an unbuffered stream. Raises OSError where the other side is gone."""
+    _write(stream, _LENGTHS.pack(len(header), len(body)) + header)
+    _write(stream, body)
+
+
+def receive(stream: BinaryIO) -> tuple[bytes, bytes] | None:
+    """Read a frame from a buffered stream: header and body; None at its end.
+
+    Raises Broken.
+    """
+    lengths = stream.read(_LENGTHS.size)
+    if not lengths:
+        return None
+    if len(lengths) < _LENGTHS.size:
+        raise Broken("it ended within a frame")
+    header_length, body_length = _LENGTHS.unpack(lengths)
+    if header_length > MAX_HEADER or body_length > MAX_BODY:
+        raise Broken("it announced a frame that is too long")
+    header, body = stream.read(header_length), stream.read(body_length)
+    if len(header) < header_length or len(body) < body_length:
+        raise Broken("it ended within a frame")
+    return header, body
+
+
+def _write(stream: BinaryIO, data: bytes | memoryview) -> None:
+    # A raw stream may take less than it is given.
+    rest = memoryview(data).cast("B")
+    while rest:
+        rest = rest[stream.write(rest) :]
