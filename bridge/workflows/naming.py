@@ -50,6 +50,7 @@ _TEXTS = {
     "positive_prompt": PROMPT,
     "prompt_text": PROMPT,
     "text_prompt": PROMPT,
+    "text": PROMPT,
     "negative_prompt": NEGATIVE,
     "lyrics": "lyrics",
     "tags": "tags",
@@ -58,15 +59,15 @@ _TEXTS = {
 # Texts that are something else than the prompt, whatever they feed.
 _OWN_TEXTS = frozenset(("negative_prompt", "lyrics", "tags", "system_prompt"))
 _MEDIA = ("image", "mask", "video", "audio", "file")
-ORDER = (
+_ORDER = (
     *dict.fromkeys(_TEXTS.values()),
     *_MEDIA,
-    *dict.fromkeys((*_NUMBERS.values(), *_WORDS.values())),
+    *dict.fromkeys((*_NUMBERS.values(), "size", *_WORDS.values())),
 )
 
 SEEDS = frozenset(("seed", "noise_seed"))
 # Inputs by which a text comes into a node that only passes texts on.
-_PASSED = frozenset(("text", "prompt", "value", "string", "string_a", "string_b"))
+_PASSED = frozenset(("value", "string", "string_a", "string_b"))
 # A negative made of nothing is no text, though the text of the positive goes into it.
 _EMPTYING = frozenset(("ConditioningZeroOut",))
 # What files are loaded by, for a ComfyUI that has not told yet, or tells it otherwise.
@@ -108,8 +109,10 @@ def plain_names(graph: Graph, declared: Declarations) -> dict[Target, str]:
     """Return the plain name of each place that has one, in the order in which to list them."""
     roles: dict[Target, Role] = {}
     for target, role in _roles(graph, declared):
-        roles.setdefault(target, role)
-    groups: dict[str, list[Target]] = {name: [] for name in ORDER}
+        known = roles.setdefault(target, role)
+        if {known.name, role.name} == {"width", "height"}:
+            roles[target] = Role("size", min(known.rank, role.rank))
+    groups: dict[str, list[Target]] = {name: [] for name in _ORDER}
     for target, role in roles.items():
         groups.setdefault(role.name, []).append(target)
     names: dict[Target, str] = {}
@@ -309,7 +312,7 @@ class _Texts:
 
     def _is_text(self, node: Node, name: str) -> bool:
         spec = self._declared.input(node, name)
-        return spec is None or (spec.type == "STRING" and not spec.choices)
+        return spec is None or spec.type == "STRING"
 
     def _is_prompt(self, node: Node, name: str, here: Link) -> bool:
         """Whether a literal on the way is a text that people write."""
@@ -326,4 +329,4 @@ class _Texts:
 
 def _passes_text(name: str) -> bool:
     short = last(name)
-    return short in _TEXTS or short in _PASSED or short.startswith(("text", "clip_l", "t5"))
+    return short in _TEXTS or short in _PASSED or short.startswith(("text_", "clip_l", "t5"))

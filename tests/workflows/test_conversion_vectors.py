@@ -84,6 +84,20 @@ def test_every_template_is_converted_or_refused_with_node_and_reason() -> None:
 
 
 @pytest.mark.parametrize("version", comparison.VERSIONS)
+def test_every_class_has_its_widgets_in_the_front_ends_order(version: str) -> None:
+    info = comparison.live_object_info() if version == "0.33.0" else comparison.object_info(version)
+    wrong = []
+    for kind, values, inputs in comparison.load(f"layouts-{version}"):
+        node = {"id": 1, "type": kind, "widgets_values": values}
+        got = convert({"nodes": [node], "links": []}, info)["1"]
+        sent = {name: value for name, value in got["inputs"].items() if value is not None}
+        want = {"1": {"class_type": kind, "inputs": inputs}}
+        wrong += comparison.differences(want, {"1": {**got, "inputs": sent}}, info)
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("version", comparison.VERSIONS)
 def test_what_is_refused_converts_once_the_node_at_fault_is_muted(version: str) -> None:
     info = comparison.object_info(version)
     for name in comparison.load(f"templates-{version}").keys() - wanted(version).keys():

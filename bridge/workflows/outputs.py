@@ -1,0 +1,101 @@
+"""The table of output kinds: which nodes leave something, and what.
+
+What an output really is, its bytes tell when it is there; this is what can be told before. To add
+a kind: a row here, and an output node of ours. Nodes that are not in the table leave files, as far
+as a ComfyUI says that they are output nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import UNSET, Struct
+
+from bridge.contract.messages import OutputDefinition, or_unset
+from bridge.workflows.declarations import Declarations
+from bridge.workflows.graph import Graph, Node
+from bridge.workflows.ours import text
+
+
+class OutputKind(Struct, frozen=True):
+    """What a node class leaves; the Content Type may be decided by its input `format`."""
+
+    kind: str
+    content_type: str | None = None
+    formats: dict[str, str] = {}
+
+
+_IMAGES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
+_ANIMATIONS = {"WebP": "image/webp", "GIF": "image/gif", "APNG": "image/apng", "PNG": "image/apng"}
+_SOUNDS = {"FLAC": "audio/flac", "MP3": "audio/mpeg", "Opus": "audio/ogg", "WAV": "audio/wav"}
+_FILMS = {"MP4": "video/mp4", "WebM": "video/webm", "mp4": "video/mp4", "webm": "video/webm"}
+
+# Ours: they give their outputs a name.
+OURS: dict[str, OutputKind] = {
+    "Comfy2MQTTImageOutput": OutputKind("image", None, _IMAGES),
+    "Comfy2MQTTMaskOutput": OutputKind("mask", "image/png", _IMAGES),
+    "Comfy2MQTTAnimationOutput": OutputKind("image", None, _ANIMATIONS),
+    "Comfy2MQTTVideoOutput": OutputKind("video", None, _FILMS),
+    "Comfy2MQTTAudioOutput": OutputKind("audio", None, _SOUNDS),
+    "Comfy2MQTTTextOutput": OutputKind("text", "text/plain; charset=utf-8"),
+    "Comfy2MQTTLatentOutput": OutputKind("latent", "application/octet-stream"),
+}
+# ComfyUI's own, known without being told: for one that has not answered yet.
+_THEIRS: dict[str, OutputKind] = {
+    "SaveImage": OutputKind("image", "image/png"),
+    "PreviewImage": OutputKind("image", "image/png"),
+    "SaveImageWebsocket": OutputKind("image", "image/png"),
+    "SaveAnimatedWEBP": OutputKind("image", "image/webp"),
+    "SaveAnimatedPNG": OutputKind("image", "image/png"),
+    "SaveAudio": OutputKind("audio", "audio/flac"),
+    "SaveAudioMP3": OutputKind("audio", "audio/mpeg"),
+    "SaveAudioOpus": OutputKind("audio", "audio/ogg"),
+    "PreviewAudio": OutputKind("audio", "audio/flac"),
+    "SaveVideo": OutputKind("video", None, _FILMS),
+    "SaveWEBM": OutputKind("video", "video/webm"),
+    "SaveLatent": OutputKind("latent", "application/octet-stream"),
+    "PreviewAny": OutputKind("text", "text/plain; charset=utf-8"),
+}
+_FILE = OutputKind("file")
+
+
+def outputs(graph: Graph, declared: Declarations) -> tuple[OutputDefinition, ...]:
+    """Return the outputs in the order of their nodes, each with a name of its own."""
+    return tuple(_outputs(graph, declared))
+
+
+def _outputs(graph: Graph, declared: Declarations) -> Iterator[OutputDefinition]:
+    names: set[str] = set()
+    for node in graph.nodes.values():
+        kind = _kind(node, declared)
+        if kind is None:
+            continue
+        given = node.inputs.get("name") if node.class_type in OURS else None
+        chosen = node.inputs.get("format")
+        by_format = kind.formats.get(chosen) if isinstance(chosen, str) else None
+        yield OutputDefinition(
+            name=_unused(text(given) or node.title or node.class_type, node.id, names),
+            kind=kind.kind,
+            node=node.id,
+            title=or_unset(text(node.inputs.get("title"))),
+            description=or_unset(text(node.inputs.get("description"))),
+            content_type=or_unset(by_format or kind.content_type),
+        )
+
+
+def _kind(node: Node, declared: Declarations) -> OutputKind | None:
+    known = OURS.get(node.class_type) or _THEIRS.get(node.class_type)
+    if known is not None:
+        return known
+    found = declared.node_class(node.class_type)
+    return _FILE if found is not None and found.output_node else None
+
+
+def _unused(name: str, node: str, names: set[str]) -> str:
+    """Return the name, told apart by the node's id where it is taken."""
+    if name in names:
+        name = f"{name} {node}"
+    while name in names:
+        name = f"{name}'"
+    names.add(name)
+    return name
