@@ -35,6 +35,7 @@ _PILLOW_NAMES = {
 _MOVING: tuple[Format, ...] = ("gif", "webp")
 _WITH_ALPHA: tuple[Format, ...] = ("png", "webp", "gif")
 _WITH_METADATA: tuple[Format, ...] = ("png", "jpeg", "webp")
+_ORIENTATION = 0x0112
 _WHITE = (255, 255, 255)
 _DEFAULT_FRAME_MS = 100
 
@@ -108,18 +109,25 @@ def _decode(data: bytes, target: Target) -> tuple[list[_Still], _Metadata]:
     name = _PILLOW_NAMES.get(sniff(data).content_type)
     if name is None:
         raise Refusal("it is of a format that cannot be changed")
-    Image.init()
-    if name not in Image.OPEN:
-        raise Refusal(f"this Pillow cannot read {name}")
+    _load_plugin(name)
     with Image.open(io.BytesIO(data), formats=[name]) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise Refusal(f"{width} x {height} pixels are more than {MAX_PIXELS}")
+        image.load()
+        metadata = _metadata(image, target)
         moving = target.format in _MOVING and target.profile.dither is None
-        frames = _frames(image, target) if moving and _is_animated(image) else []
-        if not frames:
-            frames = [_Still(_still(image, target))]
-        return frames, _metadata(image, target)
+        if moving and _is_animated(image):
+            return _frames(image, target), metadata
+        return [_Still(_still(image, target))], metadata
+
+
+def _load_plugin(name: str) -> None:
+    Image.preinit()
+    if name not in Image.OPEN:
+        Image.init()
+    if name not in Image.OPEN:
+        raise Refusal(f"this Pillow cannot read {name}")
 
 
 def _is_animated(image: Image.Image) -> bool:
@@ -142,13 +150,17 @@ def _frames(image: Image.Image, target: Target) -> list[_Still]:
         pixels += still.width * still.height
         if pixels > MAX_PIXELS:
             raise Refusal(f"its frames have more than {MAX_PIXELS} pixels together")
+        # The file's own image shows another frame after the next seek.
+        still = still.copy() if still is image else still
         stills.append(_Still(still, round(image.info.get("duration") or _DEFAULT_FRAME_MS)))
     raise AssertionError("counting has no end")
 
 
 def _still(image: Image.Image, target: Target) -> Image.Image:
     """Return what an image shows, upright, in RGB, RGBA or grey, within the size asked for."""
-    shown = ImageOps.exif_transpose(image) or image
+    shown = image
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        shown = ImageOps.exif_transpose(image)
     profile = target.profile
     size = fit(*shown.size, profile.max_width, profile.max_height)
     shown = _in_plain_mode(shown, target)
@@ -193,15 +205,14 @@ def _keeps(target: Target) -> bool:
 
 def _metadata(image: Image.Image, target: Target) -> _Metadata:
     metadata = _Metadata(loop=image.info.get("loop"))
-    if profile_strips := not _keeps(target):
+    if not _keeps(target):
         return metadata
-    del profile_strips
     exif = image.getexif()
-    exif.pop(0x0112, None)  # orientation: the pixels are upright now
+    exif.pop(_ORIENTATION, None)  # the pixels will be upright
     metadata.exif = exif.tobytes() if len(exif) else None
     if image.mode != "CMYK":
         metadata.icc = image.info.get("icc_profile")
-    if isinstance(image, PngImagePlugin.PngImageFile):
+    if isinstance(image, PngImagePlugin.PngImageFile) and target.format == "png":
         metadata.texts = dict(image.text)
     return metadata
 
@@ -227,8 +238,6 @@ def _sized(image: Image.Image, size: tuple[int, int], target: Target) -> Image.I
     sized = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
     if target.profile.dither is not None:
         return _dithered(sized, target.profile.dither, target.format)
-    if sized is image:
-        sized = image.copy()
     sized.info = {}  # encoders take from it what they are not given
     return sized
 
@@ -239,9 +248,7 @@ def _dithered(image: Image.Image, dither: Dither, form: Format) -> Image.Image:
     palette = Image.new("P", (1, 1))
     # The rest of the 256 is the last colour again: what is left out may count as black.
     palette.putpalette(colours + colours[-3:] * (256 - len(colours) // 3))
-    dithered = image.convert("RGB").quantize(
-        palette=palette, dither=Image.Dither.FLOYDSTEINBERG
-    )
+    dithered = image.convert("RGB").quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     if dither == "1bit" and form == "bmp":
         return dithered.convert("1", dither=Image.Dither.NONE)  # one bit a pixel there, too
     dithered.putpalette(colours)
@@ -249,19 +256,15 @@ def _dithered(image: Image.Image, dither: Dither, form: Format) -> Image.Image:
 
 
 def _options(target: Target, attempt: Attempt, metadata: _Metadata) -> _Options:
-    options: _Options = {}
+    carried: _Options = {"exif": metadata.exif, "icc_profile": metadata.icc}
+    options: _Options = {name: value for name, value in carried.items() if value}
     if attempt.quality is not None:
         options["quality"] = attempt.quality
-    if target.format in _WITH_METADATA:
-        options |= {"exif": metadata.exif or b"", "icc_profile": metadata.icc or b""}
-    if target.format == "jpeg":
-        # Never progressive: decoders of small devices cannot read that.
-        options |= {"progressive": False, "icc_profile": metadata.icc}
-    if target.format == "png":
-        texts = PngImagePlugin.PngInfo()
+    if metadata.texts:
+        options["pnginfo"] = texts = PngImagePlugin.PngInfo()
         for name, text in metadata.texts.items():
-            texts.add_itxt(name, text) if not text.isascii() else texts.add_text(name, text)
-        options |= {"pnginfo": texts, "icc_profile": metadata.icc, "exif": metadata.exif}
+            texts.add_text(name, text)
+    # Never a progressive JPEG, which is not Pillow's default either: small devices decode none.
     return options
 
 

@@ -1,0 +1,194 @@
+"""Transcoding: images into the form that a client asked for, in processes of their own.
+
+A worker is started when there is something to do, takes one image after another, and is stopped
+when there was nothing for a while. One that takes too long is killed, one that dies is replaced.
+The bridge itself never decodes an image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from typing import BinaryIO, cast
+
+import msgspec
+from msgspec import Struct
+
+from bridge.media import pipe
+from bridge.media.pipe import Answer, Broken, Order, Refused
+from bridge.media.profile import Target, content_type
+
+MAX_WORKERS = 2
+TIMEOUT_S = 60.0
+IDLE_S = 60.0
+_STOP_S = 1.0
+# The environment may hold passwords: a worker gets of it only what an interpreter needs to start.
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
+
+_read_answer = msgspec.json.Decoder(Answer).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Transcoded(Struct, frozen=True):
+    """An image in its new form; width and height in pixels."""
+
+    data: bytes
+    content_type: str
+    width: int
+    height: int
+
+
+class CannotTranscode(Exception):
+    """An image cannot be given the form asked for; the text says why, for the client."""
+
+
+class Transcoder:
+    """The workers. They end with the event loop, or by `close`."""
+
+    def __init__(
+        self,
+        *,
+        max_workers: int = MAX_WORKERS,
+        timeout_s: float = TIMEOUT_S,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self._slots = asyncio.Semaphore(max_workers)
+        self._timeout_s = timeout_s
+        self._idle_s = idle_s
+        self._idle: dict[_Worker, asyncio.Task[None]] = {}
+
+    async def transcode(self, data: bytes | memoryview, target: Target) -> Transcoded:
+        """Return an image in another form. Raises CannotTranscode."""
+        if len(data) > pipe.MAX_BODY:
+            raise CannotTranscode(f"it has {len(data)} bytes, more than {pipe.MAX_BODY}")
+        order = Order(target, math.ceil(self._timeout_s))
+        async with self._slots:
+            answer, body = await self._ask(_encode(order), data)
+        if isinstance(answer, Refused):
+            raise CannotTranscode(answer.reason)
+        return Transcoded(body, content_type(target.format), answer.width, answer.height)
+
+    async def close(self) -> None:
+        """Stop the workers that have nothing to do."""
+        retiring = list(self._idle.values())
+        for task in retiring:
+            task.cancel()
+        if retiring:
+            await asyncio.wait(retiring)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that wait for work."""
+        return [worker.pid for worker in self._idle]
+
+    async def _ask(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
+        try:
+            return await self._ask_one(header, data)
+        except Broken:
+            # Something else than this image may have ended it, such as the kernel for its memory.
+            try:
+                return await self._ask_one(header, data)
+            except Broken as error:
+                raise CannotTranscode(f"the process that decodes it fails: {error}") from None
+
+    async def _ask_one(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
+        worker = await self._worker()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await worker.ask(header, data)
+        except TimeoutError:
+            raise CannotTranscode(f"it takes longer than {self._timeout_s:g} s") from None
+        self._idle[worker] = asyncio.create_task(self._retire(worker))
+        return answer
+
+    async def _worker(self) -> _Worker:
+        while self._idle:
+            worker, retiring = self._idle.popitem()
+            retiring.cancel()
+            if worker.alive:
+                return worker
+            await asyncio.to_thread(worker.stop)
+        try:
+            return await asyncio.to_thread(_Worker)
+        except OSError as error:
+            raise CannotTranscode(f"no process to decode it can be started: {error}") from None
+
+    async def _retire(self, worker: _Worker) -> None:
+        """Stop a worker after a while, or when the event loop ends, unless it was taken again."""
+        try:
+            await asyncio.sleep(self._idle_s)
+        finally:
+            if self._idle.pop(worker, None) is not None:
+                await asyncio.to_thread(worker.stop)
+
+
+class _Worker:
+    """One process. Its pipes are blocking ones, used in threads: so they are on every system."""
+
+    def __init__(self) -> None:
+        """Start it; blocks for some milliseconds. Raises OSError."""
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        self._process = subprocess.Popen(
+            (sys.executable, "-P", "-m", "bridge.media.worker"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Libraries print what they find in images: nothing that a log should have.
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=environment,
+        )
+        self._orders = cast("BinaryIO", self._process.stdin)
+        self._answers = io.BufferedReader(cast("io.RawIOBase", self._process.stdout))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    async def ask(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
+        """Have an order carried out. Unless that succeeds, the process is gone afterwards.
+
+        Raises Broken.
+        """
+        exchange = asyncio.ensure_future(asyncio.to_thread(self._exchange, header, data))
+        try:
+            return await asyncio.shield(exchange)
+        except BaseException:
+            # With the process its pipes are closed, and the thread ends.
+            self._process.kill()
+            await asyncio.wait((exchange,))
+            await asyncio.to_thread(self.stop)
+            raise
+
+    def stop(self) -> None:
+        """End it; blocks until it is gone."""
+        with suppress(OSError):
+            self._orders.close()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._answers.close()
+
+    def _exchange(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
+        try:
+            pipe.send(self._orders, header, data)
+            frame = pipe.receive(self._answers)
+        except OSError as error:
+            raise Broken(str(error)) from None
+        if frame is None:
+            raise Broken("it ended")
+        try:
+            return _read_answer(frame[0]), frame[1]
+        except msgspec.MsgspecError as error:
+            raise Broken(f"it answered what is no answer: {error}") from None

@@ -1,0 +1,101 @@
+"""The process that images are decoded in, so that a hostile one harms nothing else.
+
+`python -m bridge.media.worker` takes orders on its standard input and answers on its standard
+output, in the frames of `bridge.media.pipe`, until its input ends. It may use little memory and
+time, and may write no file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from bridge.media import pipe
+from bridge.media.pipe import Answer, Made, Order, Refused
+
+resource: ModuleType | None = None
+with suppress(ImportError):  # Windows has none
+    import resource
+
+# Address space, in bytes: enough for `picture.MAX_PIXELS`, three times decoded, and an interpreter.
+MAX_MEMORY = 1536 * 1024 * 1024
+_MAX_REASON = 200
+_read_order = msgspec.json.Decoder(Order).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    # Ctrl-C is meant for the bridge, which may still need an answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders = sys.stdin.buffer
+    # What some library prints must not come between the frames.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _give_up_rights()
+    with answers, suppress(BrokenPipeError):
+        while (frame := pipe.receive(orders)) is not None:
+            header, body = frame
+            answer, made = _carry_out(_read_order(header), body)
+            pipe.send(answers, _encode(answer), made)
+
+
+def _carry_out(order: Order, data: bytes) -> tuple[Answer, memoryview]:
+    nothing = memoryview(b"")
+    _limit_time(order.seconds)
+    try:
+        # Only here: a Pillow that is missing or broken is then told as a reason.
+        from bridge.media import picture  # noqa: PLC0415
+
+        with warnings.catch_warnings():
+            # Pillow only warns of what is large beyond reason, and goes on.
+            warnings.simplefilter("error", picture.Image.DecompressionBombWarning)
+            made = picture.make(data, order.target)
+    except MemoryError:
+        return Refused("it takes more memory than it may"), nothing
+    except Exception as error:  # noqa: BLE001 - broken images raise nearly anything
+        return Refused(_reason(error)), nothing
+    if len(made.data) > pipe.MAX_BODY:
+        return Refused(f"it takes {len(made.data)} bytes, more than {pipe.MAX_BODY}"), nothing
+    return Made(made.width, made.height), made.data
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong, in one line; bytes of the image may be part of the text."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return text[:_MAX_REASON] or type(error).__name__
+
+
+def _give_up_rights() -> None:
+    with suppress(OSError):  # Linux: if memory runs out, let it be this one that has to go
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    if resource is None:
+        return
+    for what, most in (
+        (resource.RLIMIT_AS, MAX_MEMORY),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        with suppress(OSError, ValueError):  # macOS does not bound address space
+            resource.setrlimit(what, (most, most))
+
+
+def _limit_time(seconds: int) -> None:
+    """Have the kernel end this process if it goes on and on, even without a bridge to end it."""
+    if resource is None:
+        return
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = int(usage.ru_utime + usage.ru_stime) + 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, hard))
+
+
+if __name__ == "__main__":
+    main()
