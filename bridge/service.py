@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,7 +50,7 @@ from bridge.jobs.waiting import Suppliers, Waiting
 from bridge.media.download import DownloadRules, download
 from bridge.media.files import Files
 from bridge.mqtt import Address, Connection
-from bridge.workflows.library import Changes, Library
+from bridge.workflows.library import Broken, Changes, Library
 from bridge.workflows.objectinfo import ObjectInfoError
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ log = logging.getLogger(__name__)
 INSTANCE = "default"
 HEALTH_INTERVAL_S = 30.0
 SWEEP_INTERVAL_S = 60.0
+# A file is on disk before the row that needs it, but never by as much.
+SWEEP_AGE_S = 3600.0
 # Telling what it has costs ComfyUI up to seconds: not for every request that names a typo.
 REFRESH_INTERVAL_S = 5.0
 
@@ -266,15 +269,22 @@ class Bridge:
             self._tell(changes)
 
     def _tell(self, changes: Changes) -> None:
+        self._retained.choices(self._library.choices())
         for workflow in changes.drawn:
             self._retained.workflow(workflow.definition())
         for name in changes.gone:
             self._retained.remove_workflow(name)
         for broken in changes.broken:
-            message = f"{broken.file}: {broken.reason}"
-            log.warning("workflow %s", message)
-            data = {"file": broken.file, "reason": broken.reason, "node": broken.node}
-            event = BridgeEvent(type="workflow_broken", message=message, data=data)
+            log.warning("workflow %s", broken.message)
+        self._tell_faults(changes.broken, changes.waiting)
+
+    def _tell_faults(self, faults: Iterable[Broken], waiting: Iterable[str]) -> None:
+        for broken in faults:
+            event = BridgeEvent(type="workflow_broken", message=broken.message, data=broken.details)
+            self._outgoing.publish(self._topics.event, event)
+        for file in waiting:
+            message = f"{file}: waits until a ComfyUI has told what its nodes are"
+            event = BridgeEvent(type="workflow_waiting", message=message, data={"file": file})
             self._outgoing.publish(self._topics.event, event)
 
     # The bridge itself.
@@ -302,6 +312,8 @@ class Bridge:
                 isolation="unknown",
             )
         )
+        # Events are not retained: what was told before this connection, nobody has heard.
+        self._tell_faults(self._library.broken, self._library.waiting)
 
     async def _tell_health(self) -> None:
         while True:
@@ -323,13 +335,13 @@ class Bridge:
         config = self._config
         while True:
             now = time.time()
-            unused = await self._journal.sweep(
+            await self._journal.sweep(
                 now=now,
                 results_before=now - config.keep_results_s,
                 forget_before=now - config.remember_ids_s,
             )
-            for sha256 in unused:
-                await asyncio.to_thread(self._files.remove, sha256)
+            kept = await self._journal.files()
+            await asyncio.to_thread(self._files.sweep, kept, now - SWEEP_AGE_S)
             await asyncio.to_thread(self._uploads.sweep, now)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 

@@ -182,8 +182,10 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
     except ObjectInfoError as error:
         yield Finding(good=False, what=str(error))
     for broken in library.broken:
-        what = f"workflow {broken.file}: {broken.reason}"
+        what = f"workflow {broken.message}"
         yield Finding(good=False, what=what, advice="mend or remove the file")
+    for file in library.waiting:
+        yield Finding(good=True, what=f"workflow {file} (is read once a ComfyUI has run)")
     for name, workflow in library.workflows.items():
         lacking = workflow.missing
         if lacking is None or workflow.runnable:

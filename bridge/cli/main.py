@@ -75,14 +75,40 @@ def run(
 
 
 @main.command()
-@click.argument("name", required=False)
+@click.argument("words", nargs=-1, metavar="[describe] [NAME]")
 @settings(*CLIENT_SETTINGS)
 @as_client
-def workflows(name: str | None, settings: Config, client: str | None) -> None:
-    """List the workflows, or show the inputs and outputs of one."""
+def workflows(words: tuple[str, ...], settings: Config, client: str | None) -> None:
+    """List the workflows, or show the inputs and outputs of one.
+
+    `describe NAME` drafts a sidecar for it: what it says can be changed, and saved as NAME.toml.
+    """
+    from bridge.cli.describe import describe
     from bridge.cli.show import show_workflows
 
-    run_async(show_workflows(settings, client_name(client, settings), name))
+    name = client_name(client, settings)
+    match words:
+        case ("describe", workflow):
+            run_async(describe(settings, name, workflow))
+        case () | (_,):
+            run_async(show_workflows(settings, name, words[0] if words else None))
+    stop("workflows: expected nothing, NAME or describe NAME", WRONG_USAGE)
+
+
+@main.command()
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--object-info",
+    "saved",
+    type=click.Path(path_type=Path),
+    help="What a ComfyUI answered to /object_info; then none is needed.",
+)
+@settings("comfyui_url", "comfyui_secret", "data")
+def convert(path: Path, saved: Path | None, settings: Config) -> None:
+    """Print a workflow FILE, also of ComfyUI's page or a picture, in API format."""
+    from bridge.cli.convert import convert_file
+
+    run_async(convert_file(settings, path, saved))
 
 
 @main.command()

@@ -77,12 +77,14 @@ def _inputs(definition: Definition) -> Table:
     required = definition.inputs.get("required", [])
     for name, schema in definition.inputs["properties"].items():
         default = "(required)" if name in required else str(schema.get("default", ""))
-        about = schema.get("description") or schema.get("title") or ""
+        about = schema.get("description") or schema.get("title") or schema.get("x-place", "")
         table.add_row(name, schema["x-kind"], default, _allowed(schema), about)
     return table
 
 
 def _allowed(schema: dict[str, Any]) -> str:
+    if "x-choices" in schema:
+        return f"see bridge/choices/{schema['x-choices']}"
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"][:8])) + (" ..." if schema["enum"][8:] else "")
     low, high = schema.get("minimum"), schema.get("maximum")

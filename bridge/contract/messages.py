@@ -68,9 +68,9 @@ class Ask(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a job's outputs are to be delivered.
 
-    `push` publishes the bytes before the result (above 64 KB at QoS 0, with `push_qos1` never);
-    `fetch` only announces them; `none` keeps none. `max_packet` bounds every message of the job
-    in bytes, the result too.
+    `push` publishes the bytes before the result, above 64 KB at QoS 0; `push_qos1` at QoS 1 in any
+    case; `fetch` only announces them; `none` keeps none. `max_packet` bounds every message of the
+    job in bytes, the result too.
 
     The rest is for images alone, and without any of it they come byte for byte as ComfyUI made
     them: `max_width` and `max_height` are pixels, `max_bytes` bytes. Which go together, and what
@@ -89,7 +89,10 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The full door: run a workflow (or, where allowed, an inline `prompt`)."""
+    """The full door: run a workflow (or, where allowed, an inline `prompt`).
+
+    With `dry_run` nothing is run or kept: the answer tells what would be.
+    """
 
     workflow: Name | UnsetType = UNSET
     prompt: dict[str, Any] | UnsetType = UNSET
@@ -102,6 +105,7 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timeout_s: Seconds | UnsetType = UNSET
     keep_s: Annotated[float, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET
     preview: bool = False
+    dry_run: bool = False
     output: Output = Output()
 
 
@@ -148,7 +152,13 @@ class Fetch(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     inline: bool = False
 
 
-Request: TypeAlias = Submit | Cancel | Status | List | Ack | Fetch
+class Recipe(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Give the prompt that a job ran, or will run, as ComfyUI was given it."""
+
+    job_id: Id
+
+
+Request: TypeAlias = Submit | Cancel | Status | List | Ack | Fetch | Recipe
 
 # Answers.
 
@@ -251,6 +261,31 @@ class Accepted(JobMessage, frozen=True, kw_only=True):
     duplicate: bool = False
     position: int | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
+
+
+class DryRun(Struct, frozen=True, kw_only=True):
+    """What a request would run; `position` is how many jobs would start before it.
+
+    Media that is not here yet stays out of the prompt. `missing` is what no ComfyUI at hand has.
+    """
+
+    workflow: str
+    workflow_version: str
+    prompt: dict[str, dict[str, Any]]
+    inputs: dict[str, Any]
+    runnable: bool | UnsetType = UNSET
+    missing: Missing | UnsetType = UNSET
+    position: int
+
+
+class RecipeReport(Struct, frozen=True, kw_only=True):
+    """The prompt of a job: run again, it gives the same."""
+
+    job_id: str
+    workflow: str
+    workflow_version: str
+    prompt: dict[str, dict[str, Any]]
+    inputs: dict[str, Any]
 
 
 class JobView(JobMessage, frozen=True, kw_only=True):
@@ -356,8 +391,10 @@ class Missing(Struct, frozen=True, kw_only=True):
 class Definition(Struct, frozen=True, kw_only=True):
     """A workflow: what it takes, what it gives, whether it can run.
 
-    `inputs` is a JSON Schema of an object. `runnable` is absent while no ComfyUI has yet told what
-    it has. `version` is a hash of the file.
+    `inputs` is a JSON Schema of an object; where an input has `x-choices` instead of `enum`, the
+    choices are a `Choices` of that name. `nodes` are the classes that it is made of. `runnable` is
+    absent while no ComfyUI has yet told what it has. `version` is a hash of the file and its
+    sidecar. `example` are inputs that make a request.
     """
 
     name: str
@@ -365,10 +402,18 @@ class Definition(Struct, frozen=True, kw_only=True):
     version: str
     inputs: dict[str, Any]
     outputs: list[OutputDefinition]
+    nodes: list[str] = []
     description: str | UnsetType = UNSET
     runnable: bool | UnsetType = UNSET
     missing: Missing | UnsetType = UNSET
     example: dict[str, Any] = {}
+
+
+class Choices(Struct, frozen=True, kw_only=True):
+    """A list of choices that is too long for the definitions that use it."""
+
+    name: str
+    choices: list[str | int | float | bool]
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, inspect
 
 from bridge.contract.errors import BadRequest, TooLarge
 from bridge.contract.messages import (
@@ -20,6 +20,7 @@ from bridge.contract.messages import (
     Cancel,
     Fetch,
     List,
+    Recipe,
     Request,
     Status,
     Submit,
@@ -35,10 +36,11 @@ VERBS: dict[str, type[Request]] = {
     "list": List,
     "ack": Ack,
     "fetch": Fetch,
+    "recipe": Recipe,
 }
 _DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in VERBS.items()}
 # Verbs that need only a job id take it as plain text too: `mosquitto_pub -m my-job`.
-_BY_JOB_ID = ("cancel", "status")
+_BY_JOB_ID = ("cancel", "status", "recipe")
 
 _SUBMIT_FIELDS = frozenset(Submit.__struct_fields__) - {"inputs"}
 
@@ -236,10 +238,27 @@ def _bad(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
     field = where.strip("`").removeprefix("$").removeprefix(".")
     if "matching regex" in problem:
         problem = f"expected {ID_RULE}"
-    allowed = None
+    allowed = _choices(kind, field)
     if not field and "field `" in problem:
         field = problem.split("`")[1]
         problem = "required" if "missing" in problem else "unknown field"
         allowed = sorted(kind.__struct_fields__)
     message = f"{field}: {problem}" if field else problem
     return BadRequest(message, field=field or None, allowed=allowed)
+
+
+def _choices(kind: type[Struct], field: str) -> list[Any] | None:
+    """Return the words that a field takes, if it takes only some; `field` is a path."""
+    found: inspect.Type = inspect.type_info(kind)
+    for name in field.split("."):
+        fields = found.fields if isinstance(found, inspect.StructType) else ()
+        by_name = {each.name: each.type for each in fields}
+        found = _without_unset(by_name.get(name.partition("[")[0], inspect.AnyType()))
+    return list(found.values) if isinstance(found, inspect.LiteralType) else None
+
+
+def _without_unset(found: inspect.Type) -> inspect.Type:
+    """Return what a field holds: of a choice with UNSET the other, of a list its members."""
+    if isinstance(found, inspect.UnionType):
+        found = found.types[0]
+    return found.item_type if isinstance(found, inspect.ListType) else found

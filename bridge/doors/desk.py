@@ -24,6 +24,8 @@ from bridge.contract.messages import (
     JobView,
     List,
     Part,
+    Recipe,
+    RecipeReport,
     Request,
     Status,
     Submit,
@@ -37,8 +39,9 @@ from bridge.doors.asked import Answer, Asked, PartBytes, Respond
 from bridge.doors.intake import Intake
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import Journal, Record
+from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
+from bridge.jobs.records import Record
 from bridge.jobs.state import is_outcome
 from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files
@@ -109,6 +112,9 @@ class Desk:
             case Status(job_id=job_id):
                 view = self._view(await self._journal.get(Key(client, job_id)))
                 respond(Answer(data=view, transaction=read.transaction))
+            case Recipe(job_id=job_id):
+                recipe = await self._recipe(Key(client, job_id))
+                respond(Answer(data=recipe, transaction=read.transaction))
             case List() as wanted:
                 page = await self._list(client, wanted)
                 respond(Answer(data=page, transaction=read.transaction))
@@ -135,6 +141,17 @@ class Desk:
         if state is None:
             state = (await self._journal.get(key)).job.state
         return CancelReport(job_id=key.job_id, state=state, cancelling=not is_outcome(state))
+
+    async def _recipe(self, key: Key) -> RecipeReport:
+        record = await self._journal.get(key)
+        plan = await self._journal.plan(key)
+        return RecipeReport(
+            job_id=key.job_id,
+            workflow=record.job.workflow,
+            workflow_version=record.job.workflow_version,
+            prompt=plan.prompt,
+            inputs=plan.inputs,
+        )
 
     async def _list(self, client: str, request: List) -> JobList:
         if request.after:

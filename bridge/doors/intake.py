@@ -26,17 +26,27 @@ from bridge.contract.errors import (
     UnknownJob,
     UnknownWorkflow,
 )
-from bridge.contract.messages import Accepted, Submit, Transaction, or_none
+from bridge.contract.messages import (
+    Accepted,
+    DryRun,
+    Missing,
+    Submit,
+    Transaction,
+    or_none,
+    or_unset,
+)
 from bridge.contract.requests import Media, Text
 from bridge.doors.asked import Answer, Asked, Respond
 from bridge.doors.media import MediaDesk
 from bridge.jobs import reports
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Draft, Envelope, MediaInput, Plan
-from bridge.jobs.journal import Journal, Record
+from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.queue import Key
+from bridge.jobs.records import Record
 from bridge.jobs.waiting import put
+from bridge.media import profile
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
@@ -87,6 +97,13 @@ class Intake:
         respond: Respond,
     ) -> None:
         """Accept a job and answer, or answer with what became of it before. Raises BridgeError."""
+        if submit.dry_run:
+            respond(
+                Answer(
+                    data=await self._dry_run(asked.client, submit, main), transaction=transaction
+                )
+            )
+            return
         given_id = None if submit.job_id is UNSET else submit.job_id
         key = Key(asked.client, given_id or uuid.uuid4().hex[:16])
         try:
@@ -153,12 +170,7 @@ class Intake:
         transaction: Transaction | UnsetType,
         key: Key,
     ) -> Draft:
-        if submit.workflow is UNSET:
-            raise Forbidden(
-                "inline workflows are not allowed for this client", setting="clients.inline"
-            )
-        version = None if submit.workflow_version is UNSET else submit.workflow_version
-        workflow = self._library.get(submit.workflow, version)
+        workflow = self._workflow(submit)
         bound = binding.bind(workflow, submit.inputs, main=main, draw=_draw)
         self._check_runnable(bound)
         media, new = await self._media.take(asked.client, bound)
@@ -185,15 +197,46 @@ class Intake:
             redelivered=asked.redelivered,
         )
 
-    def _check_runnable(self, bound: Bound) -> None:
-        """Refuse at once what no ComfyUI at hand can run; if none has told yet, let it wait."""
+    def _workflow(self, submit: Submit) -> Workflow:
+        if submit.workflow is UNSET:
+            raise Forbidden(
+                "inline workflows are not allowed for this client", setting="clients.inline"
+            )
+        return self._library.get(submit.workflow, or_none(submit.workflow_version))
+
+    async def _dry_run(self, client: str, submit: Submit, main: Text | Media | None) -> DryRun:
+        """Tell what a request would run, without running or keeping anything."""
+        workflow = self._workflow(submit)
+        bound = binding.bind(workflow, submit.inputs, main=main, draw=_draw)
+        media, _ = await self._media.take(client, bound)
+        plan = _plan(workflow, bound, media)
+        lacking = self._lacking(bound)
+        runnable = None if lacking is None else not (lacking.nodes or lacking.choices)
+        return DryRun(
+            workflow=workflow.name,
+            workflow_version=workflow.version,
+            prompt=plan.prompt,
+            inputs=plan.inputs,
+            runnable=or_unset(runnable),
+            missing=UNSET if lacking is None or runnable else lacking,
+            position=self._dispatcher.position_of_next(client, submit.priority),
+        )
+
+    def _lacking(self, bound: Bound) -> Missing | None:
+        """What no ComfyUI at hand has of a prompt; None while none has told what it has."""
         info = self._library.object_info
         if info is None:
-            return
+            return None
         nodes = (
             Node(node, spec["class_type"], spec["inputs"]) for node, spec in bound.prompt.items()
         )
-        lacking = missing(nodes, info)
+        return missing(nodes, info)
+
+    def _check_runnable(self, bound: Bound) -> None:
+        """Refuse at once what no ComfyUI at hand can run; if none has told yet, let it wait."""
+        lacking = self._lacking(bound)
+        if lacking is None:
+            return
         for choice in lacking.choices:
             place = f"{choice.node}.{choice.input}"
             if place in bound.names:
@@ -264,6 +307,7 @@ def _envelope(asked: Asked, submit: Submit, transaction: Transaction | UnsetType
         deliver=submit.output.deliver,
         max_packet=or_none(submit.output.max_packet),
         preview=submit.preview,
+        profile=profile.read(submit.output),
     )
 
 

@@ -20,14 +20,16 @@ from msgspec.structs import replace
 
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
-from bridge.contract.errors import BridgeError, Expired, UnknownJob
+from bridge.contract.errors import BridgeError, ExecutionError, Expired, UnknownJob
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import reports, state
 from bridge.jobs.job import Job, Plan
-from bridge.jobs.journal import AlreadyEnded, Journal
+from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
+from bridge.jobs.outputs import Output
 from bridge.jobs.queue import Key, Queue
+from bridge.jobs.records import AlreadyEnded
 from bridge.jobs.run import Again, Ending, Failure, Interrupted, Run, Success, Watcher
 from bridge.jobs.state import Happening
 from bridge.jobs.waiting import Waiting
@@ -123,6 +125,10 @@ class Dispatcher:
     def position(self, key: Key) -> int | None:
         """How many jobs start before this one; None for one that does not wait."""
         return self._queue.position(key)
+
+    def position_of_next(self, client: str, priority: int) -> int:
+        """How many jobs would start before one that is accepted now."""
+        return self._queue.position_of_next(client, priority)
 
     def job(self, key: Key) -> Job | None:
         """A job that has not ended."""
@@ -292,8 +298,7 @@ class Dispatcher:
         )
         match ending:
             case Success(outputs, reused):
-                ended = replace(ended, outputs=outputs, reused=reused)
-                await self._conclude(job, Happening.SUCCEED, ended)
+                await self._succeed(job, outputs, replace(ended, reused=reused))
             case Failure(error):
                 await self._conclude(job, Happening.FAIL, replace(ended, error=error))
             case Interrupted() | Again() if active.expired and job.state == "queued":
@@ -309,6 +314,15 @@ class Dispatcher:
                 await self._requeue(active, error)
             case Again(error):
                 await self._conclude(job, Happening.FAIL, replace(ended, error=error))
+
+    async def _succeed(self, job: Job, outputs: Sequence[Output], ended: Ended) -> None:
+        """Give the images the form that was asked for; a job whose images cannot have it fails."""
+        try:
+            shaped = await self._outcomes.in_form(job, outputs)
+        except ExecutionError as error:
+            await self._conclude(job, Happening.FAIL, replace(ended, error=error))
+        else:
+            await self._conclude(job, Happening.SUCCEED, replace(ended, outputs=shaped))
 
     def _may_retry(self, job: Job, ending: Again) -> bool:
         if ending.counts and job.state == "queued":

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from bridge.contract.messages import Deliver, OutputDefinition, State, Transaction
 from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.queue import Key
+from bridge.media.profile import Profile
 
 
 class Envelope(Struct, frozen=True, omit_defaults=True):
@@ -29,6 +30,7 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     deliver: Deliver = "push"
     max_packet: int | None = None
     preview: bool = False
+    profile: Profile | None = None
 
 
 class Blob(Struct, frozen=True, tag=True):

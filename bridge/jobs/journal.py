@@ -12,7 +12,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -20,80 +20,33 @@ from msgspec import Struct
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
 from bridge.jobs.database import Database, Transaction
-from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
+from bridge.jobs.job import Draft, Job, KeptOutput, Plan
 from bridge.jobs.queue import Key
+from bridge.jobs.records import (
+    JOB_COLUMNS,
+    RECORD_COLUMNS,
+    Acceptance,
+    AlreadyEnded,
+    KeptUpload,
+    Record,
+    Stored,
+    Unpublished,
+    by_delivery,
+    decode_envelope,
+    find_record,
+    first_state,
+    new_job,
+    read_job,
+    read_record,
+)
 from bridge.jobs.schema import SCHEMA
 from bridge.media.files import INLINE_LIMIT
 
 # How many numbers a client is given ahead at a time: one write in so many messages.
 NUMBER_BLOCK = 1000
 
-# How many requests may be unacknowledged at a time (MQTT's Receive Maximum).
-RECEIVE_WINDOW = 256
-
 _encode = msgspec.json.Encoder().encode
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_plan = msgspec.json.Decoder(Plan).decode
-
-_JOB_COLUMNS = (
-    "client, job_id, seq, workflow, workflow_version, state, priority, attempt, prompt_id, "
-    "instance, accepted_at, start_before, timeout_s, keep_s, envelope"
-)
-_RECORD_COLUMNS = f"{_JOB_COLUMNS}, fingerprint, n, finished_at, acked, result"
-
-
-class Record(Struct, frozen=True):
-    """A job's row: the job, and what the journal alone knows of it.
-
-    `result` is the message as it was published, byte for byte; None while there is none, or once
-    it is no longer kept.
-    """
-
-    job: Job
-    fingerprint: bytes
-    n: int
-    finished_at: float | None = None
-    acked: bool = False
-    result: bytes | None = None
-
-
-class Acceptance(Struct, frozen=True):
-    """What became of a draft: a new job, or the one that has its id already."""
-
-    record: Record
-    new: bool
-
-
-class Unpublished(NamedTuple):
-    """A result that may not have reached the broker."""
-
-    key: Key
-    envelope: Envelope
-    result: bytes
-
-
-class Stored(Struct, frozen=True):
-    """Where an output's bytes are; `data` is None when they are a file named by the hash."""
-
-    content_type: str
-    sha256: str
-    size: int
-    data: bytes | None
-
-
-class KeptUpload(Struct, frozen=True):
-    """Bytes that a client uploaded; `data` are they where they lie in the journal itself."""
-
-    kind: str
-    content_type: str
-    extension: str
-    sha256: str
-    size: int
-    data: bytes | None = None
-
-
-class AlreadyEnded(RuntimeError):
-    """A job was to be given a second outcome."""
 
 
 class Journal:
@@ -164,9 +117,9 @@ class Journal:
         plan = _encode(draft.plan)
 
         def work(db: Transaction) -> Acceptance:
-            known = _record(db, draft.key)
+            known = find_record(db, draft.key)
             if known is None and draft.redelivered:
-                known = _by_delivery(db, draft.delivery)
+                known = by_delivery(db, draft.delivery)
             if known is not None:
                 return Acceptance(known, new=False)
             cursor = db.execute(
@@ -180,7 +133,7 @@ class Journal:
                     draft.workflow_version,
                     draft.fingerprint,
                     draft.delivery,
-                    _first_state(draft),
+                    first_state(draft),
                     draft.priority,
                     draft.prompt_id,
                     now,
@@ -194,7 +147,7 @@ class Journal:
             )
             (seq,) = cursor.fetchone()
             _keep_media(db, draft.key, draft.plan, draft.media)
-            return Acceptance(Record(_job(draft, seq, now), draft.fingerprint, n), new=True)
+            return Acceptance(Record(new_job(draft, seq, now), draft.fingerprint, n), new=True)
 
         return await self._database.run(work)
 
@@ -256,7 +209,7 @@ class Journal:
 
         def work(db: Transaction) -> None:
             cursor = db.execute(
-                "UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ?, plan = NULL "
+                "UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ? "
                 "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
                 (state, n, result, now, *key),
             )
@@ -294,7 +247,7 @@ class Journal:
                 (since,),
             )
             return [
-                Unpublished(Key(client, job_id), _decode_envelope(envelope), result)
+                Unpublished(Key(client, job_id), decode_envelope(envelope), result)
                 for client, job_id, envelope, result in rows
             ]
 
@@ -305,14 +258,14 @@ class Journal:
 
         def work(db: Transaction) -> list[Job]:
             rows = db.execute(
-                f"SELECT {_JOB_COLUMNS} FROM jobs WHERE finished_at IS NULL ORDER BY seq"  # noqa: S608 - a constant
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE finished_at IS NULL ORDER BY seq"  # noqa: S608 - a constant
             )
-            return [_read_job(row) for row in rows]
+            return [read_job(row) for row in rows]
 
         return await self._database.run(work)
 
     async def plan(self, key: Key) -> Plan:
-        """What is needed to run a job that has not ended. Raises UnknownJob."""
+        """What is needed to run a job; kept as long as its result. Raises UnknownJob."""
 
         def work(db: Transaction) -> bytes | None:
             row = db.execute(
@@ -322,12 +275,12 @@ class Journal:
 
         plan = await self._database.run(work)
         if plan is None:
-            raise UnknownJob(f"no unfinished job {key.job_id!r}", job_id=key.job_id)
+            raise UnknownJob(f"the plan of job {key.job_id!r} is not kept", job_id=key.job_id)
         return _decode_plan(plan)
 
     async def get(self, key: Key) -> Record:
         """A client's job. Raises UnknownJob."""
-        record = await self._database.run(lambda db: _record(db, key))
+        record = await self._database.run(lambda db: find_record(db, key))
         if record is None:
             raise UnknownJob(f"no job {key.job_id!r}", job_id=key.job_id)
         return record
@@ -353,10 +306,10 @@ class Journal:
 
         def work(db: Transaction) -> list[Record]:
             rows = db.execute(
-                f"SELECT {_RECORD_COLUMNS} FROM jobs WHERE {where} ORDER BY n LIMIT ?",  # noqa: S608 - built of constants
+                f"SELECT {RECORD_COLUMNS} FROM jobs WHERE {where} ORDER BY n LIMIT ?",  # noqa: S608 - built of constants
                 (*values, *filters, limit),
             )
-            return [_read_record(row) for row in rows]
+            return [read_record(row) for row in rows]
 
         return await self._database.run(work)
 
@@ -446,18 +399,19 @@ class Journal:
 
         return await self._database.run(work)
 
-    async def sweep(self, *, now: float, results_before: float, forget_before: float) -> list[str]:
-        """Let go of what is kept no longer; return the hashes of files that nobody needs.
+    async def sweep(self, *, now: float, results_before: float, forget_before: float) -> None:
+        """Let go of what is kept no longer.
 
         Outputs go at their own time, results that ended before `results_before` then, and ids
         that ended before `forget_before` are forgotten.
         """
 
-        def work(db: Transaction) -> list[str]:
+        def work(db: Transaction) -> None:
             db.execute("DELETE FROM outputs WHERE keep_until < ?", (now,))
             db.execute("DELETE FROM uploads WHERE keep_until < ?", (now,))
             db.execute(
-                "UPDATE jobs SET result = NULL WHERE result IS NOT NULL AND finished_at < ?",
+                "UPDATE jobs SET result = NULL, plan = NULL "
+                "WHERE result IS NOT NULL AND finished_at < ?",
                 (results_before,),
             )
             db.execute("DELETE FROM jobs WHERE finished_at < ?", (forget_before,))
@@ -466,12 +420,9 @@ class Journal:
                 "AND NOT EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256) "
                 "AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256)"
             )
-            rows = db.execute(
-                f"DELETE FROM blobs WHERE {unused} RETURNING sha256, data IS NULL"  # noqa: S608 - a constant
-            ).fetchall()
-            return [sha256 for sha256, is_file in rows if is_file]
+            db.execute(f"DELETE FROM blobs WHERE {unused}")  # noqa: S608 - a constant
 
-        return await self._database.run(work)
+        await self._database.run(work)
 
     async def files(self) -> set[str]:
         """The hashes of all blobs that are files."""
@@ -520,72 +471,3 @@ def _keep_media(db: Transaction, key: Key, plan: Plan, media: Mapping[str, bytes
         if data is not None:
             _keep_blob(db, blob.sha256, len(data), inline)
         db.execute("INSERT INTO media VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (*key, blob.sha256))
-
-
-def _first_state(draft: Draft) -> State:
-    return "waiting" if draft.plan.waits else "queued"
-
-
-def _record(db: Transaction, key: Key) -> Record | None:
-    row = db.execute(
-        f"SELECT {_RECORD_COLUMNS} FROM jobs WHERE client = ? AND job_id = ?",  # noqa: S608 - a constant
-        key,
-    ).fetchone()
-    return None if row is None else _read_record(row)
-
-
-def _by_delivery(db: Transaction, delivery: str | None) -> Record | None:
-    if delivery is None:
-        return None
-    # A packet id is used again once its message was acked. What is not acked yet lies within the
-    # receive window, so only the newest rows can be meant.
-    row = db.execute(
-        f"SELECT {_RECORD_COLUMNS} FROM jobs WHERE delivery = ? "  # noqa: S608 - a constant
-        "AND seq > (SELECT MAX(seq) FROM jobs) - ? ORDER BY seq DESC LIMIT 1",
-        (delivery, RECEIVE_WINDOW),
-    ).fetchone()
-    return None if row is None else _read_record(row)
-
-
-def _read_job(row: Sequence[Any]) -> Job:
-    client, job_id, *rest, envelope = row
-    return Job(
-        **dict(zip(_JOB_FIELDS, rest, strict=True)),
-        key=Key(client, job_id),
-        envelope=_decode_envelope(envelope),
-    )
-
-
-_JOB_FIELDS = _JOB_COLUMNS.split(", ")[2:-1]
-_JOB_WIDTH = len(_JOB_COLUMNS.split(", "))
-
-
-def _read_record(row: Sequence[Any]) -> Record:
-    fingerprint, n, finished_at, acked, result = row[_JOB_WIDTH:]
-    return Record(
-        _read_job(row[:_JOB_WIDTH]),
-        fingerprint,
-        n,
-        finished_at,
-        acked=bool(acked),
-        result=result,
-    )
-
-
-def _job(draft: Draft, seq: int, now: float) -> Job:
-    return Job(
-        key=draft.key,
-        seq=seq,
-        workflow=draft.workflow,
-        workflow_version=draft.workflow_version,
-        state=_first_state(draft),
-        priority=draft.priority,
-        attempt=0,
-        prompt_id=draft.prompt_id,
-        instance=None,
-        accepted_at=now,
-        start_before=draft.start_before,
-        timeout_s=draft.timeout_s,
-        keep_s=draft.keep_s,
-        envelope=draft.envelope,
-    )

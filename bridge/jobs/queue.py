@@ -13,6 +13,9 @@ import bisect
 from collections.abc import Iterator
 from typing import NamedTuple
 
+# A place in the order of acceptance after every job that there is.
+_LAST = 2**63
+
 
 class Key(NamedTuple):
     """A job's name: unique, and what the journal knows it by."""
@@ -90,11 +93,18 @@ class Queue:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        own = bisect.bisect_left(self._lanes[key.client], entry)
+        return self._before(key.client, bisect.bisect_left(self._lanes[key.client], entry))
+
+    def position_of_next(self, client: str, priority: int) -> int:
+        """How many jobs start before one that would be added now."""
+        last = Entry(-priority, _LAST, Key(client, ""))
+        return self._before(client, bisect.bisect_left(self._lanes.get(client, []), last))
+
+    def _before(self, client: str, own: int) -> int:
         before = own
         turns = own + 1
-        for client, lane in self._lanes.items():
-            if client == key.client:
+        for other, lane in self._lanes.items():
+            if other == client:
                 turns = own
             else:
                 before += min(len(lane), turns)

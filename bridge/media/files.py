@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container
 from pathlib import Path
 
 # Up to this many bytes a blob lies in the journal itself: one commit instead of a file's.
@@ -25,9 +26,10 @@ class Files:
             half.unlink(missing_ok=True)
 
     def put(self, sha256: str, data: bytes | memoryview) -> None:
-        """Write a blob, durable when this returns. One that is there already stays."""
+        """Write a blob, durable when this returns. One that is there already is only renewed."""
         path = self._path(sha256)
         if path.exists():
+            os.utime(path)
             return
         part = path.with_name(f"{sha256}.part-{os.getpid()}-{id(data):x}")
         try:
@@ -46,13 +48,14 @@ class Files:
             file.seek(offset)
             return file.read(count)
 
-    def remove(self, sha256: str) -> None:
-        """Delete a blob; it may be gone already."""
-        self._path(sha256).unlink(missing_ok=True)
+    def sweep(self, keep: Container[str], before: float) -> None:
+        """Delete blobs that are not to be kept and were put before a time (Unix seconds).
 
-    def names(self) -> set[str]:
-        """The hashes of all blobs here."""
-        return {path.name for path in self._folder.iterdir() if "." not in path.name}
+        The time protects those that were put for a row which is about to be written.
+        """
+        for path in self._folder.iterdir():
+            if path.name not in keep and path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
 
     def _path(self, sha256: str) -> Path:
         if _SHA256.fullmatch(sha256) is None:

@@ -6,6 +6,7 @@ What is told by an image's header is checked before any pixel is decoded.
 from __future__ import annotations
 
 import io
+import warnings
 from contextlib import suppress
 from itertools import count
 from typing import Any, TypeAlias
@@ -76,7 +77,10 @@ def make(data: bytes, target: Target) -> Picture:
 
     Raises Refusal, and whatever Pillow raises at broken images.
     """
-    stills, metadata = _decode(data, target)
+    with warnings.catch_warnings():
+        # Pillow only warns of what is large beyond reason, and goes on.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        stills, metadata = _decode(data, target)
     width, height = stills[0].image.size
     limit = target.profile.max_bytes
     fitting = memoryview(b"")
@@ -207,7 +211,8 @@ def _metadata(image: Image.Image, target: Target) -> _Metadata:
     metadata = _Metadata(loop=image.info.get("loop"))
     if not _keeps(target):
         return metadata
-    exif = image.getexif()
+    exif = Image.Exif()
+    exif.load(image.getexif().tobytes())
     exif.pop(_ORIENTATION, None)  # the pixels will be upright
     metadata.exif = exif.tobytes() if len(exif) else None
     if image.mode != "CMYK":
@@ -226,7 +231,7 @@ def _encode(
     size = (attempt.width, attempt.height)
     images = [_sized(still.image, size, target) for still in stills]
     first, rest = images[0], images[1:]
-    options = _options(target, attempt, metadata)
+    options = _options(attempt, metadata)
     if rest:
         options |= _moving(stills, rest, target, metadata)
     buffer = io.BytesIO()
@@ -255,7 +260,7 @@ def _dithered(image: Image.Image, dither: Dither, form: Format) -> Image.Image:
     return dithered
 
 
-def _options(target: Target, attempt: Attempt, metadata: _Metadata) -> _Options:
+def _options(attempt: Attempt, metadata: _Metadata) -> _Options:
     carried: _Options = {"exif": metadata.exif, "icc_profile": metadata.icc}
     options: _Options = {name: value for name, value in carried.items() if value}
     if attempt.quality is not None:

@@ -30,6 +30,7 @@ LOWEST_QUALITY = 40
 SMALLEST_SIDE = 16
 # The most by which a side shrinks from one attempt to the next: bytes follow the area only roughly.
 _STEP = 0.9
+_REFINEMENTS = 5
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 _WITH_QUALITY = ("jpeg", "webp")
@@ -166,37 +167,51 @@ def search(
     `measure` encodes and returns the bytes taken. The attempt that is returned is the last of
     those measured that fit. Raises CannotFit.
     """
-    full = attempt = Attempt(width, height, quality)
+    full = Attempt(width, height, quality)
     lowest = None if quality is None else min(quality, LOWEST_QUALITY)
     if lowest != quality and measure(full) <= max_bytes:
         return full
-    scale, longest = 1.0, max(width, height)
-    while True:
-        least = replace(attempt, quality=lowest)
-        taken = measure(least)
-        if taken <= max_bytes:
-            return _sharpest(least, quality, max_bytes, measure)
-        if longest * scale <= SMALLEST_SIDE:
+    scale = larger = 1.0
+    smallest = min(1.0, SMALLEST_SIDE / max(width, height))
+    while (taken := measure(_scaled(full, scale, lowest))) > max_bytes:
+        if scale <= smallest:
             raise CannotFit(taken)
-        scale *= min(_STEP, math.sqrt(max_bytes / taken))
-        scale = max(scale, SMALLEST_SIDE / longest)
-        attempt = Attempt(max(1, int(width * scale)), max(1, int(height * scale)), quality)
+        larger = scale
+        scale = max(smallest, scale * min(_STEP, math.sqrt(max_bytes / taken)))
+    if quality is None or lowest is None:
+        return _largest(full, scale, larger, max_bytes, measure)
+    return _sharpest(_scaled(full, scale, quality), lowest, max_bytes, measure)
+
+
+def _scaled(full: Attempt, scale: float, quality: int | None) -> Attempt:
+    return Attempt(max(1, int(full.width * scale)), max(1, int(full.height * scale)), quality)
 
 
 def _sharpest(
-    least: Attempt, quality: int | None, max_bytes: int, measure: Callable[[Attempt], int]
+    attempt: Attempt, lowest: int, max_bytes: int, measure: Callable[[Attempt], int]
 ) -> Attempt:
-    """Return the attempt of the highest quality that fits, `least` being one that does."""
-    if least.quality is None or quality is None:
-        return least
-    fits, too_much = least.quality, quality + 1
+    """Return the attempt of the highest quality that fits; that of the lowest does."""
+    fits, too_much = lowest, (attempt.quality or lowest) + 1
     while too_much - fits > 1:
         middle = (fits + too_much) // 2
-        if measure(replace(least, quality=middle)) <= max_bytes:
+        if measure(replace(attempt, quality=middle)) <= max_bytes:
             fits = middle
         else:
             too_much = middle
-    return replace(least, quality=fits)
+    return replace(attempt, quality=fits)
+
+
+def _largest(
+    full: Attempt, scale: float, larger: float, max_bytes: int, measure: Callable[[Attempt], int]
+) -> Attempt:
+    """Return a larger attempt that fits, if there is one: the last step down may have been long."""
+    for _ in range(_REFINEMENTS if scale < larger else 0):
+        middle = math.sqrt(scale * larger)
+        if measure(_scaled(full, middle, None)) <= max_bytes:
+            scale = middle
+        else:
+            larger = middle
+    return _scaled(full, scale, None)
 
 
 def _format(media_type: str) -> Format | None:

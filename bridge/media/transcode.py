@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
 import msgspec
 from msgspec import Struct
@@ -75,11 +75,10 @@ class Transcoder:
 
     async def close(self) -> None:
         """Stop the workers that have nothing to do."""
-        retiring = list(self._idle.values())
-        for task in retiring:
-            task.cancel()
-        if retiring:
-            await asyncio.wait(retiring)
+        while self._idle:
+            worker, retiring = self._idle.popitem()
+            retiring.cancel()
+            await asyncio.to_thread(worker.stop)
 
     @property
     def pids(self) -> list[int]:
@@ -113,8 +112,12 @@ class Transcoder:
             if worker.alive:
                 return worker
             await asyncio.to_thread(worker.stop)
+        starting = asyncio.get_running_loop().run_in_executor(None, _Worker.start)
         try:
-            return await asyncio.to_thread(_Worker)
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.to_thread((await starting).stop)
+            raise
         except OSError as error:
             raise CannotTranscode(f"no process to decode it can be started: {error}") from None
 
@@ -130,11 +133,17 @@ class Transcoder:
 class _Worker:
     """One process. Its pipes are blocking ones, used in threads: so they are on every system."""
 
-    def __init__(self) -> None:
-        """Start it; blocks for some milliseconds. Raises OSError."""
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._orders = cast("BinaryIO", process.stdin)
+        self._answers = io.BufferedReader(cast("io.RawIOBase", process.stdout))
+
+    @classmethod
+    def start(cls) -> Self:
+        """Start one; blocks for some milliseconds. Raises OSError."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             (sys.executable, "-P", "-m", "bridge.media.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -143,8 +152,7 @@ class _Worker:
             bufsize=0,
             env=environment,
         )
-        self._orders = cast("BinaryIO", self._process.stdin)
-        self._answers = io.BufferedReader(cast("io.RawIOBase", self._process.stdout))
+        return cls(process)
 
     @property
     def pid(self) -> int:
@@ -159,7 +167,8 @@ class _Worker:
 
         Raises Broken.
         """
-        exchange = asyncio.ensure_future(asyncio.to_thread(self._exchange, header, data))
+        # No task, which the end of the event loop would cancel before its thread has ended.
+        exchange = asyncio.get_running_loop().run_in_executor(None, self._exchange, header, data)
         try:
             return await asyncio.shield(exchange)
         except BaseException:

@@ -7,10 +7,10 @@ time, and may write no file.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +39,8 @@ def main() -> None:
     # What some library prints must not come between the frames.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with suppress(ImportError):  # told with the first order
+        importlib.import_module("bridge.media.picture")
     _give_up_rights()
     with answers, suppress(BrokenPipeError):
         while (frame := pipe.receive(orders)) is not None:
@@ -51,13 +53,10 @@ def _carry_out(order: Order, data: bytes) -> tuple[Answer, memoryview]:
     nothing = memoryview(b"")
     _limit_time(order.seconds)
     try:
-        # Only here: a Pillow that is missing or broken is then told as a reason.
+        # Here, so that a Pillow that is missing or broken is told as a reason.
         from bridge.media import picture  # noqa: PLC0415
 
-        with warnings.catch_warnings():
-            # Pillow only warns of what is large beyond reason, and goes on.
-            warnings.simplefilter("error", picture.Image.DecompressionBombWarning)
-            made = picture.make(data, order.target)
+        made = picture.make(data, order.target)
     except MemoryError:
         return Refused("it takes more memory than it may"), nothing
     except Exception as error:  # noqa: BLE001 - broken images raise nearly anything

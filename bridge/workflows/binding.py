@@ -55,17 +55,20 @@ def bind(
     given: Mapping[str, Any],
     *,
     main: Text | Media | None = None,
+    simple: bool = True,
     draw: Draw,
 ) -> Bound:
     """Set a workflow's inputs to what a request gives, and draw the seeds that it leaves out.
 
-    Raises InvalidInput, the details naming the input and what is allowed.
+    `simple`: it came by the simple door, where a payload may stand for a bare press. Raises
+    InvalidInput, the details naming the input and what is allowed.
     """
-    values = _by_input(workflow, given, main)
+    given, main, pressed = workflow.press.read(given, main, simple=simple)
+    values = _by_input(workflow, given or pressed, main)
     prompt = workflow.graph.prompt()
     resolved: dict[str, Any] = {}
     media: list[BoundMedia] = []
-    for spec in workflow.inputs:
+    for spec in _used(workflow, values).values():
         value = values.get(spec.name, UNSET)
         if not KINDS[spec.kind].media:
             value = resolved[spec.name] = _value(spec, value, draw)
@@ -74,8 +77,8 @@ def bind(
             media.append(BoundMedia(spec, _sources(spec, value)))
         elif spec.required:
             refuse(spec, "required", type=spec.kind)
-    names = {str(spec.target): spec.name for spec in workflow.inputs}
-    found = {name: resolved[name] for name in resolved if name in values}
+    names = {str(spec.target): spec.name for spec in _used(workflow, values).values()}
+    found = {} if pressed else {name: resolved[name] for name in resolved if name in values}
     return Bound(prompt, resolved, found, names, media)
 
 
@@ -125,6 +128,12 @@ def isolate(prompt: Mapping[str, dict[str, Any]], prompt_id: str) -> dict[str, d
         else:
             isolated[node_id] = node
     return isolated
+
+
+def _used(workflow: Workflow, values: Mapping[str, Any]) -> dict[str, Input]:
+    """Return the inputs of a job, also those that have no name and are given by their place."""
+    named = {spec.name: spec for spec in (*workflow.inputs, *workflow.hidden)}
+    return named | {name: workflow.places[name] for name in values if name not in named}
 
 
 def _by_input(

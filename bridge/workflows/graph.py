@@ -6,7 +6,7 @@ binding makes a new prompt for each job, so that two jobs cannot see each other'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -77,6 +77,10 @@ class Graph(msgspec.Struct, frozen=True):
             for name, taken in node.links():
                 found.setdefault(taken.node, []).append((node, name))
         return found
+
+    def without(self, nodes: Container[str]) -> Graph:
+        """Return a graph that lacks some nodes, which nothing may link to."""
+        return Graph({key: node for key, node in self.nodes.items() if key not in nodes})
 
     def changed(self, values: Mapping[Target, Any]) -> Graph:
         """Return a graph with other literals at some places."""

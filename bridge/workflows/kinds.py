@@ -19,21 +19,28 @@ from bridge.workflows.inputs import Input
 SEED_MAX = 2**64 - 1
 # Up to where a seed is drawn while nobody has told its limit: every node takes 32 bits.
 SEED_UNKNOWN = 2**32 - 1
+# How a literal list stands in a prompt.
+_LIST = "__value__"
 # A long list of choices would make an error longer than a small device can take.
 CHOICES_SHOWN = 50
+# A text that is longer is not told where an input is described in brief.
+_LONG = 100
 
 
 class InputKind(Struct, frozen=True):
     """One kind: the class of our node for it, its JSON Schema, and how a value is read.
 
-    `media` kinds take bytes; their values are read by `bridge.workflows.binding`.
+    `rules` are the keys by which a sidecar may set or limit it. `media` kinds take bytes; their
+    values are read by `bridge.workflows.binding`. `place` is the input of our node that is set.
     """
 
     name: str
     node: str | None
     schema: Callable[[Input], dict[str, Any]]
     coerce: Callable[[Input, Any], Any]
+    rules: tuple[str, ...]
     media: bool = False
+    place: str = "value"
 
 
 def refuse(spec: Input, problem: str, **allowed: Any) -> NoReturn:
@@ -123,7 +130,9 @@ def _boolean(spec: Input, value: Any) -> bool:
 
 
 def _choice(spec: Input, value: Any) -> Any:
-    choices = spec.choices or ()
+    if spec.choices is None:  # no ComfyUI has told yet what there is
+        return _text(spec, value)
+    choices = spec.choices
     for choice in choices:
         if choice == value and isinstance(choice, bool) == isinstance(value, bool):
             return choice
@@ -136,6 +145,25 @@ def _choice(spec: Input, value: Any) -> Any:
         allowed=list(choices[:CHOICES_SHOWN]),
         more=max(0, len(choices) - CHOICES_SHOWN) or None,
     )
+
+
+def _json(spec: Input, value: Any) -> dict[str, Any]:
+    """Take an object for an object, a list for a list, which ComfyUI wants wrapped.
+
+    A bare list would be a link to another node.
+    """
+    wanted = list if _is_list(spec) else dict
+    if not isinstance(value, wanted):
+        refuse(spec, "expected a JSON value of another type", type=_json_type(spec))
+    return {_LIST: value} if isinstance(value, list) else value
+
+
+def _is_list(spec: Input) -> bool:
+    return isinstance(spec.default, dict) and _LIST in spec.default
+
+
+def _json_type(spec: Input) -> str:
+    return "array" if _is_list(spec) else "object"
 
 
 def _media(spec: Input, value: Any) -> NoReturn:
@@ -159,25 +187,56 @@ def _text_schema(spec: Input) -> dict[str, Any]:
     return described
 
 
+def _choice_schema(spec: Input) -> dict[str, Any]:
+    if spec.choices is None:
+        return {"type": "string"}
+    if len(spec.choices) > CHOICES_SHOWN and spec.choices_name is not None:
+        return {"x-choices": spec.choices_name}
+    return {"enum": list(spec.choices)}
+
+
 def _media_schema(spec: Input) -> dict[str, Any]:
+    # The sources are those of `bridge.contract.sources`.
     return {
-        "type": "object",
-        "properties": {"base64": {"type": "string"}, "content_type": {"type": "string"}},
-        "required": ["base64"],
-        "contentMediaType": f"{spec.kind}/*",
+        # Our nodes take a batch, too.
+        "type": ["object", "array"] if spec.via == "media" else "object",
+        "contentMediaType": _MEDIA_TYPES.get(spec.kind, f"{spec.kind}/*"),
     }
+
+
+_MEDIA_TYPES = {"mask": "image/*", "file": "*/*"}
+_VALUE = ("fix", "default")
+_NUMBER = (*_VALUE, "minimum", "maximum", "step", "choices")
+# A seed left out is drawn anew: a default would never be used.
+_SEED = ("fix", "minimum", "maximum")
+
+_whole_schema = _number_schema("integer")
+
+
+def _media_kind(name: str, node: str | None) -> InputKind:
+    place = "image" if name == "mask" else name
+    return InputKind(name, node, _media_schema, _media, rules=(), media=True, place=place)
 
 
 KINDS: dict[str, InputKind] = {
     kind.name: kind
     for kind in (
-        InputKind("text", "Comfy2MQTTTextInput", _text_schema, _text),
-        InputKind("integer", "Comfy2MQTTIntegerInput", _number_schema("integer"), _integer),
-        InputKind("float", "Comfy2MQTTFloatInput", _number_schema("number"), _float),
-        InputKind("boolean", "Comfy2MQTTBooleanInput", lambda _: {"type": "boolean"}, _boolean),
-        InputKind("seed", "Comfy2MQTTSeedInput", _number_schema("integer"), _integer),
-        InputKind("choice", None, lambda spec: {"enum": list(spec.choices or ())}, _choice),
-        InputKind("image", "Comfy2MQTTImageInput", _media_schema, _media, media=True),
+        InputKind(
+            "text", "Comfy2MQTTTextInput", _text_schema, _text, (*_VALUE, "max_length", "choices")
+        ),
+        InputKind("integer", "Comfy2MQTTIntegerInput", _whole_schema, _integer, _NUMBER),
+        InputKind("float", "Comfy2MQTTFloatInput", _number_schema("number"), _float, _NUMBER),
+        InputKind(
+            "boolean", "Comfy2MQTTBooleanInput", lambda _: {"type": "boolean"}, _boolean, _VALUE
+        ),
+        InputKind("seed", "Comfy2MQTTSeedInput", _whole_schema, _integer, _SEED),
+        InputKind("choice", None, _choice_schema, _choice, (*_VALUE, "choices")),
+        InputKind("json", None, lambda spec: {"type": _json_type(spec)}, _json, _VALUE),
+        _media_kind("image", "Comfy2MQTTImageInput"),
+        _media_kind("mask", None),
+        _media_kind("audio", None),
+        _media_kind("video", None),
+        _media_kind("file", None),
     )
 }
 
@@ -186,13 +245,23 @@ BY_NODE: dict[str, InputKind] = {kind.node: kind for kind in KINDS.values() if k
 
 def schema(spec: Input) -> dict[str, Any]:
     """Return the JSON Schema of one input; `x-kind` names the kind."""
-    kind = KINDS[spec.kind]
-    described: dict[str, Any] = {"x-kind": spec.kind, **kind.schema(spec)}
+    described: dict[str, Any] = {"x-kind": spec.kind, **KINDS[spec.kind].schema(spec)}
     if spec.title:
         described["title"] = spec.title
     if spec.description:
         described["description"] = spec.description
+    return {**described, **_default(spec)}
+
+
+def brief(spec: Input) -> dict[str, Any]:
+    """Return what is told of an input that has no name but its place: enough to find it."""
+    is_long = isinstance(spec.default, str) and len(spec.default) > _LONG
+    default = {} if is_long else _default(spec)
+    return {"x-kind": spec.kind, "x-place": spec.title or "", **default}
+
+
+def _default(spec: Input) -> dict[str, Any]:
     # A seed left out is drawn anew: the one in the graph is no default.
-    if spec.default is not UNSET and spec.kind != "seed" and not kind.media:
-        described["default"] = spec.default
-    return described
+    if spec.default is UNSET or spec.kind == "seed" or KINDS[spec.kind].media:
+        return {}
+    return {"default": spec.default[_LIST] if _is_list(spec) else spec.default}

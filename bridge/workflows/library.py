@@ -1,7 +1,8 @@
 """The library: the folder of workflows, read at the start and whenever something in it changes.
 
-A broken file is told of and harms no other. A workflow's name is its file's, with every character
-that cannot stand in a topic replaced by `_`.
+A broken file is told of and harms no other; what it was before it broke stays in use. A workflow's
+name is its file's, with every character that cannot stand in a topic replaced by `_`. Its last few
+versions are kept, so that a request can pin the one that it was written for.
 """
 
 from __future__ import annotations
@@ -9,52 +10,53 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 from watchfiles import Change, awatch
 
-from bridge.contract.errors import UnknownWorkflow
-from bridge.workflows import definition, graph
-from bridge.workflows.definition import Workflow, version_of
+from bridge.contract.errors import ComfyUIUnavailable, UnknownWorkflow
+from bridge.workflows.folder import Broken, Folder, broken, is_workflow
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
+from bridge.workflows.sidecar import SidecarError
+from bridge.workflows.source import NeedsObjectInfo, Source, name_of, stem_of
+from bridge.workflows.workflow import Workflow
+
+__all__ = ["Broken", "Changes", "Library", "name_of"]
 
 log = logging.getLogger(__name__)
 
-SUFFIX = ".json"
-MAX_FILE = 16 * 1024 * 1024
-_MAX_NAME = 64
-_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
+T = TypeVar("T")
+
+VERSIONS_KEPT = 5
 # How long a burst of changes to the folder may last before it is looked at, in milliseconds.
 _DEBOUNCE_MS = 300
 
 
-class Broken(Struct, frozen=True):
-    """A file that is no workflow, and why; `node` where the fault is at one."""
-
-    file: str
-    reason: str
-    node: str | None = None
-
-
 class Changes(Struct, frozen=True):
-    """What became different: workflows to describe anew, names that are gone, broken files."""
+    """What became different.
+
+    Workflows to describe anew, names that are gone, broken files, and files that wait until a
+    ComfyUI has told what its nodes are.
+    """
 
     drawn: list[Workflow]
     gone: list[str]
     broken: list[Broken]
+    waiting: list[str]
 
 
-class _Source(Struct, frozen=True):
-    """A file's content, as read."""
+class _State(Struct, frozen=True):
+    """All that is known at one time; it is replaced whole."""
 
-    file: str
-    version: str
-    document: object
+    info: ObjectInfo | None = None
+    sources: Mapping[str, Source] = {}
+    workflows: Mapping[str, Workflow] = {}
+    broken: Mapping[str, Broken] = {}
+    waiting: Mapping[str, str] = {}
 
 
 class Library:
@@ -62,60 +64,75 @@ class Library:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         """`cache` is the file in which `/object_info` is kept for times without a ComfyUI."""
-        self._folder = folder
+        self._folder = Folder(folder)
         self._cache = cache
-        self._info: ObjectInfo | None = None
         self._info_bytes = b""
-        self._sources: dict[str, _Source] = {}
-        self._broken: dict[str, Broken] = {}
-        self._workflows: dict[str, Workflow] = {}
+        self._state = _State()
+        # Versions by name, oldest first.
+        self._versions: dict[str, dict[str, Source]] = {}
+        # Reading and drawing happen in a thread, one after the other.
+        self._changing = asyncio.Lock()
 
     @property
     def workflows(self) -> Mapping[str, Workflow]:
         """The workflows that can be used now."""
-        return self._workflows
+        return self._state.workflows
 
     @property
     def broken(self) -> list[Broken]:
         """The files that cannot be used, and why."""
-        return list(self._broken.values())
+        return list(self._state.broken.values())
+
+    @property
+    def waiting(self) -> list[str]:
+        """The files that cannot be drawn before a ComfyUI has told what its nodes are."""
+        return list(self._state.waiting.values())
 
     @property
     def object_info(self) -> ObjectInfo | None:
         """What ComfyUI said of its nodes, the last time that it was asked."""
-        return self._info
+        return self._state.info
+
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """Return the lists of choices that definitions only name."""
+        found: dict[str, tuple[Any, ...]] = {}
+        for workflow in self._state.workflows.values():
+            found.update(workflow.choices())
+        return found
 
     def get(self, name: str, version: str | None = None) -> Workflow:
-        """Return a workflow. Raises UnknownWorkflow."""
-        found = self._workflows.get(name)
-        if found is None:
-            broken = next((each for each in self.broken if name_of(each.file) == name), None)
-            why = f"its file is broken: {broken.reason}" if broken else "there is no such workflow"
+        """Return a workflow, of an older version if that is asked for.
+
+        Raises UnknownWorkflow, and ComfyUIUnavailable for one that waits for a ComfyUI.
+        """
+        found = self._state.workflows.get(name)
+        if found is not None and version in (None, found.version):
+            return found
+        if found is None or version is None:
+            raise self._unknown(name)
+        older = self._versions[name].get(version)
+        try:
+            if older is not None:
+                return older.draw(name, self._state.info)
+        except (WorkflowError, NeedsObjectInfo) as error:
             raise UnknownWorkflow(
-                f"{name!r}: {why}", workflow=name, allowed=sorted(self._workflows)
-            )
-        if version is not None and version != found.version:
-            raise UnknownWorkflow(
-                f"{name!r} is at version {found.version}, not {version}",
-                workflow=name,
-                version=found.version,
-            )
-        return found
+                f"version {version} of {name!r} can be used no longer: {error}", workflow=name
+            ) from None
+        raise UnknownWorkflow(
+            f"{name!r} is at version {found.version}, and {version} is not kept",
+            workflow=name,
+            version=found.version,
+            allowed=list(self._versions[name]),
+        )
 
     async def open(self) -> Changes:
         """Read the folder, and the last `/object_info`."""
-        await asyncio.to_thread(self._read_cache)
-        return await self.reload()
+        info = await asyncio.to_thread(self._read_cache)
+        return await self._change(info)
 
     async def reload(self) -> Changes:
         """Read the folder anew, and tell what became different."""
-        files = await asyncio.to_thread(self._read_folder)
-        broken_before = dict(self._broken)
-        self._broken = {}
-        self._sources = {}
-        for path, data in files:
-            self._take(path, data)
-        return self._redraw(broken_before)
+        return await self._change(None)
 
     async def learn(self, info: bytes) -> Changes | None:
         """Take what ComfyUI says of its nodes; None if it is what was known.
@@ -124,74 +141,78 @@ class Library:
         """
         if info == self._info_bytes:
             return None
-        self._info = ObjectInfo.decode(info)
+        found = await asyncio.to_thread(ObjectInfo.decode, info)
         self._info_bytes = info
         await asyncio.to_thread(self._write_cache, info)
-        return self._redraw(dict(self._broken))
+        return await self._change(found)
 
     async def changes(self) -> AsyncIterator[Changes]:
         """Watch the folder, and give what becomes different, until cancelled."""
         async for _ in awatch(
-            self._folder, debounce=_DEBOUNCE_MS, recursive=False, watch_filter=_is_workflow
+            self._folder.path, debounce=_DEBOUNCE_MS, recursive=False, watch_filter=_is_watched
         ):
             yield await self.reload()
 
-    def _read_folder(self) -> list[tuple[Path, bytes | str]]:
-        """Return each file's bytes, or in a string why it cannot be read."""
-        found: list[tuple[Path, bytes | str]] = []
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            try:
-                if path.stat().st_size > MAX_FILE:
-                    found.append((path, f"larger than {MAX_FILE} bytes"))
-                else:
-                    found.append((path, path.read_bytes()))
-            except OSError as error:
-                found.append((path, f"cannot be read: {error.strerror}"))
-        return found
+    async def _change(self, info: ObjectInfo | None) -> Changes:
+        async with self._changing:
+            before = self._state
+            self._state = await asyncio.to_thread(self._next, before, info or before.info)
+            self._remember(self._state)
+            return _difference(before, self._state)
 
-    def _take(self, path: Path, data: bytes | str) -> None:
-        name = name_of(path.name)
-        reason = self._refusal(name, data)
-        if isinstance(data, str) or reason is not None:
-            self._broken[path.name] = Broken(path.name, reason or "")
-            return
-        try:
-            self._sources[name] = _Source(path.name, version_of(data), _decode(data))
-        except WorkflowError as error:
-            self._broken[path.name] = Broken(path.name, error.reason, error.node)
+    def _next(self, before: _State, info: ObjectInfo | None) -> _State:
+        sources: dict[str, Source] = {}
+        faults: dict[str, Broken] = {}
+        for found in self._folder.read():
+            if isinstance(found, Broken):
+                faults[found.file] = found
+                continue
+            name = name_of(found.file)
+            taken = sources.get(name)
+            if taken is not None:
+                reason = f"its name {name!r} is taken by {taken.file}"
+                faults[found.file] = Broken(found.file, None, reason)
+            else:
+                sources[name] = found
+        drawn = _Drawing(before, info, faults)
+        for name, source in sources.items():
+            drawn.add(name, source)
+        drawn.keep_what_broke()
+        return _State(info, sources, drawn.workflows, faults, drawn.waiting)
 
-    def _refusal(self, name: str, data: bytes | str) -> str | None:
-        if isinstance(data, str):
-            return data
-        if name in self._sources:
-            return f"its name {name!r} is taken by {self._sources[name].file}"
-        return None
+    def _remember(self, state: _State) -> None:
+        for name in [name for name in self._versions if name not in state.workflows]:
+            del self._versions[name]
+        for name, source in state.sources.items():
+            current = state.workflows.get(name)
+            if current is not None and current.version == source.version:
+                kept = self._versions.setdefault(name, {})
+                kept.pop(source.version, None)
+                kept[source.version] = source
+                for version in list(kept)[:-VERSIONS_KEPT]:
+                    del kept[version]
 
-    def _redraw(self, broken_before: Mapping[str, Broken]) -> Changes:
-        before, self._workflows = self._workflows, {}
-        for name, source in self._sources.items():
-            try:
-                self._workflows[name] = self._draw(name, source)
-                self._broken.pop(source.file, None)
-            except WorkflowError as error:
-                self._broken[source.file] = Broken(source.file, error.reason, error.node)
-        drawn = [found for name, found in self._workflows.items() if found != before.get(name)]
-        gone = [name for name in before if name not in self._workflows]
-        broken = [each for file, each in self._broken.items() if each != broken_before.get(file)]
-        return Changes(drawn, gone, broken)
+    def _unknown(self, name: str) -> UnknownWorkflow | ComfyUIUnavailable:
+        if name in self._state.waiting:
+            return ComfyUIUnavailable(
+                f"{name!r} can be read when a ComfyUI has told what its nodes are", workflow=name
+            )
+        fault = next((each for each in self.broken if each.workflow == name), None)
+        why = f"its file is broken: {fault.reason}" if fault else "there is no such workflow"
+        allowed = sorted(self._state.workflows)
+        return UnknownWorkflow(f"{name!r}: {why}", workflow=name, allowed=allowed)
 
-    def _draw(self, name: str, source: _Source) -> Workflow:
-        return definition.draw(name, source.version, graph.parse(source.document), self._info)
-
-    def _read_cache(self) -> None:
+    def _read_cache(self) -> ObjectInfo | None:
         try:
             data = self._cache.read_bytes()
-            self._info = ObjectInfo.decode(data)
-            self._info_bytes = data
+            found = ObjectInfo.decode(data)
         except FileNotFoundError:
-            pass
+            return None
         except (OSError, ObjectInfoError) as error:
             log.warning("%s is of no use: %s", self._cache, error)
+            return None
+        self._info_bytes = data
+        return found
 
     def _write_cache(self, data: bytes) -> None:
         # Whole or not at all: a crash must not leave half of it.
@@ -204,19 +225,55 @@ class Library:
             log.warning("cannot keep %s: %s", self._cache, error)
 
 
-def name_of(file: str) -> str:
-    """Return the workflow's name for a file's."""
-    return _NOT_IN_NAME.sub("_", Path(file).stem)[:_MAX_NAME] or "_"
+class _Drawing:
+    """The workflows of one state while they are drawn, those that did not change taken over."""
+
+    def __init__(self, before: _State, info: ObjectInfo | None, faults: dict[str, Broken]) -> None:
+        self.workflows: dict[str, Workflow] = {}
+        self.waiting: dict[str, str] = {}
+        self._before = before
+        self._info = info
+        self._faults = faults
+
+    def add(self, name: str, source: Source) -> None:
+        before = self._before
+        same = before.info is self._info and before.sources.get(name) is source
+        known = before.workflows.get(name)
+        if same and known is not None and known.version == source.version:
+            self.workflows[name] = known
+            return
+        try:
+            self.workflows[name] = source.draw(name, self._info)
+        except NeedsObjectInfo:
+            self.waiting[name] = source.file
+        except SidecarError as error:
+            file = f"{stem_of(source.file)}.toml"
+            self._faults[file] = broken(file, name, error)
+        except WorkflowError as error:
+            self._faults[source.file] = broken(source.file, name, error)
+
+    def keep_what_broke(self) -> None:
+        """Go on with the last good version of a file that is broken now."""
+        for fault in self._faults.values():
+            known = self._before.workflows.get(fault.workflow or "")
+            if known is not None and known.name not in self.workflows:
+                self.workflows[known.name] = known
 
 
-def _is_workflow(_: Change, path: str) -> bool:
-    return path.endswith(SUFFIX)
+def _difference(before: _State, now: _State) -> Changes:
+    return Changes(
+        drawn=[
+            found for name, found in now.workflows.items() if found != before.workflows.get(name)
+        ],
+        gone=[name for name in before.workflows if name not in now.workflows],
+        broken=_new(before.broken, now.broken),
+        waiting=_new(before.waiting, now.waiting),
+    )
 
 
-def _decode(data: bytes) -> object:
-    try:
-        return msgspec.json.decode(data)
-    except RecursionError:
-        raise WorkflowError("not valid JSON: nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise WorkflowError(f"not valid JSON: {error}") from None
+def _new(before: Mapping[str, T], now: Mapping[str, T]) -> list[T]:
+    return [each for key, each in now.items() if each != before.get(key)]
+
+
+def _is_watched(_: Change, path: str) -> bool:
+    return is_workflow(Path(path))

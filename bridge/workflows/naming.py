@@ -164,9 +164,7 @@ def _files(node: Node, declared: Declarations) -> Iterator[tuple[Target, Role]]:
             yield Target(node.id, name), Role(kind)
 
 
-def _settings(
-    node: Node, graph: Graph, declared: Declarations
-) -> Iterator[tuple[Target, Role]]:
+def _settings(node: Node, graph: Graph, declared: Declarations) -> Iterator[tuple[Target, Role]]:
     for name, value in node.inputs.items():
         number, word = _NUMBERS.get(last(name)), _WORDS.get(last(name))
         plain = number or word
@@ -259,8 +257,11 @@ class _Texts:
         kind = self._declared.gives(taken)
         takes = kind == "CONDITIONING" or (kind is None and short.startswith("cond"))
         outputs = self._declared.outputs(node)
-        passes_on = outputs is None or any(given == "CONDITIONING" for _, given in outputs)
-        if takes and not (passes_on and outputs is not None):
+        if outputs is None:
+            ends = "Guider" in node.class_type
+        else:
+            ends = all(given != "CONDITIONING" for _, given in outputs)
+        if takes and ends:
             return NEGATIVE if "neg" in short else PROMPT
         return None
 
@@ -277,10 +278,9 @@ class _Texts:
                 continue
             names = self._inputs_behind(node, here)
             for name, value in names.items():
-                if isinstance(value, str):
-                    if self._is_prompt(node, name, here):
-                        own = last(name) in _OWN_TEXTS
-                        yield Target(node.id, name), Role(_TEXTS[last(name)] if own else role)
+                if isinstance(value, str) and self._is_prompt(node, name, here):
+                    own = last(name) in _OWN_TEXTS
+                    yield Target(node.id, name), Role(_TEXTS[last(name)] if own else role)
             behind = (link(value) for name, value in names.items() if self._leads_on(name, value))
             waiting.extend(reversed([each for each in behind if each is not None]))
 

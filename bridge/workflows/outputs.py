@@ -7,13 +7,13 @@ as a ComfyUI says that they are output nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from bridge.contract.messages import OutputDefinition, or_unset
 from bridge.workflows.declarations import Declarations
-from bridge.workflows.graph import Graph, Node
+from bridge.workflows.graph import Graph, Node, Target
 from bridge.workflows.ours import text
 
 
@@ -62,6 +62,16 @@ _FILE = OutputKind("file")
 def outputs(graph: Graph, declared: Declarations) -> tuple[OutputDefinition, ...]:
     """Return the outputs in the order of their nodes, each with a name of its own."""
     return tuple(_outputs(graph, declared))
+
+
+def names_to_set(graph: Graph, found: Iterable[OutputDefinition]) -> dict[Target, str]:
+    """Return what our nodes' own names have to become, so that results name outputs as told."""
+    return {
+        Target(output.node, "name"): output.name
+        for output in found
+        if (node := graph.nodes[output.node]).class_type in OURS
+        and text(node.inputs.get("name")) not in (None, output.name)
+    }
 
 
 def _outputs(graph: Graph, declared: Declarations) -> Iterator[OutputDefinition]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from bridge.workflows import limits, naming
@@ -13,16 +14,13 @@ from bridge.workflows.declarations import Declarations
 from bridge.workflows.graph import Graph, Node
 from bridge.workflows.inputs import Input, Target
 from bridge.workflows.kinds import KINDS
-from bridge.workflows.limits import Consumers
 from bridge.workflows.objectinfo import InputSpec
 
 _BY_TYPE = {"INT": "integer", "FLOAT": "float", "BOOLEAN": "boolean", "STRING": "text"}
 _BY_VALUE = {int: "integer", float: "float", bool: "boolean", dict: "json"}
 
 
-def inputs(
-    graph: Graph, declared: Declarations, names: Mapping[Target, str]
-) -> dict[str, Input]:
+def inputs(graph: Graph, declared: Declarations, names: Mapping[Target, str]) -> dict[str, Input]:
     """Return the input at each place; it is called by its plain name, where it has one."""
     consumers = graph.consumers()
     found: dict[str, Input] = {}
@@ -32,8 +30,11 @@ def inputs(
             if isinstance(value, str | int | float | dict):
                 target = Target(node.id, name)
                 spec = declared.input(node, name)
+                numbers = list(limits.numbers_taken(taken, declared))
+                feeds = {naming.last(name), *(naming.last(each) for _, each in taken)}
+                place = _input(node, target, spec, numbers, is_seed=bool(feeds & naming.SEEDS))
                 called = names.get(target, str(target))
-                found[str(target)] = _input(node, target, called, spec, taken, declared)
+                found[str(target)] = msgspec.structs.replace(place, name=called)
     return found
 
 
@@ -48,21 +49,16 @@ def aliases(graph: Graph, found: Mapping[str, Input]) -> dict[str, str]:
 
 
 def _input(
-    node: Node,
-    target: Target,
-    called: str,
-    spec: InputSpec | None,
-    consumers: Consumers,
-    declared: Declarations,
+    node: Node, target: Target, spec: InputSpec | None, taken: list[InputSpec], *, is_seed: bool
 ) -> Input:
+    """Draw the input at a place; `taken` are the numbers that take its value further on."""
     value = node.inputs[target.input]
-    taken = list(limits.numbers_taken(consumers, declared))
     specs = [*taken, *(() if spec is None else (spec,))]
-    choices = limits.choices_of(node, spec)
     media = naming.media_kind(node, target.input, spec)
-    kind = media if media in KINDS else _kind(node, target.input, spec, consumers)
+    kind = media if media in KINDS else _kind(value, spec, is_seed=is_seed)
+    choices = limits.choices_of(node, spec) if kind == "choice" else None
     return Input(
-        name=called,
+        name=str(target),
         kind=kind,
         target=target,
         title=f"{node.title or node.class_type}: {target.input}",
@@ -72,8 +68,8 @@ def _input(
         maximum=limits.highest(each.maximum for each in specs),
         step=next((each.step for each in specs if each.step is not None), None),
         multiline=spec is not None and spec.multiline,
-        choices=None if choices is None or kind != "choice" else choices.values,
-        choices_name=None if choices is None or kind != "choice" else choices.name,
+        choices=None if choices is None else choices.values,
+        choices_name=None if choices is None else choices.name,
         via="upload",
     )
 
@@ -84,12 +80,10 @@ def _default(value: Any, spec: InputSpec | None, *, is_media: bool) -> Any | Uns
     return value
 
 
-def _kind(node: Node, name: str, spec: InputSpec | None, consumers: Consumers) -> str:
+def _kind(value: Any, spec: InputSpec | None, *, is_seed: bool) -> str:
     """Return a literal's kind: by the declared type, else by the literal itself."""
-    value = node.inputs[name]
-    feeds = {naming.last(name), *(naming.last(taken) for _, taken in consumers)}
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if whole and feeds & naming.SEEDS and (spec is None or spec.type == "INT"):
+    if whole and is_seed and (spec is None or spec.type == "INT"):
         return "seed"
     if spec is not None and spec.choices and not spec.multi_select:
         return "choice"

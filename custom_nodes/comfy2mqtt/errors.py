@@ -3,10 +3,16 @@
     NodeError
     |-- SettingInvalid         an environment variable does not say what it should
     |-- ValueOutOfLimits       an input's value lies outside the limits set in its node
-    |-- MediaNotHeld           an image input names bytes that nobody has put here
-    |-- MediaUnreadable        bytes that are no image, or one that is too large
+    |-- MediaNotHeld           a media input names bytes that nobody has put here
+    |-- MediaUnreadable        bytes that are not what the input takes, or too much of it
     |-- MediaTooLarge          media above the whole budget
-    |-- ImageNotEncodable      an image that the asked-for format cannot hold
+    |-- ImagesDiffer           images of several sizes where one batch is asked for
+    |-- NotEncodable           something that the asked-for format cannot hold
+    |   |-- ImageNotEncodable
+    |   |-- AudioNotEncodable
+    |   |-- VideoNotEncodable
+    |   |-- TextNotEncodable
+    |   `-- LatentNotEncodable
     `-- OutputBudgetExceeded   one job's outputs are larger than the budget for all
 
 Raised from a node, each of them fails the job: ComfyUI sends class and text as `execution_error`.
@@ -47,18 +53,18 @@ class MediaNotHeld(NodeError):
     code = "media_not_held"
 
     def __init__(self, sha256: str) -> None:
-        super().__init__(f"No image with the SHA-256 '{sha256}' is held here.")
+        super().__init__(f"No media with the SHA-256 '{sha256}' is held here.")
         self.sha256 = sha256
 
 
 class MediaUnreadable(NodeError):
-    """Bytes that cannot become an image."""
+    """Bytes that cannot become the `kind` of media asked for: image, audio or video."""
 
     code = "media_unreadable"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The image cannot be read: {reason}.")
-        self.reason = reason
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(f"The {kind} cannot be read: {reason}.")
+        self.kind, self.reason = kind, reason
 
 
 class MediaTooLarge(NodeError):
@@ -71,14 +77,61 @@ class MediaTooLarge(NodeError):
         self.size, self.budget = size, budget
 
 
-class ImageNotEncodable(NodeError):
-    """An image that the format asked for cannot hold, or that is no picture at all."""
+class ImagesDiffer(NodeError):
+    """Images for one batch that are not all of one size; `sizes` as (width, height)."""
 
-    code = "image_not_encodable"
+    code = "images_differ"
+
+    def __init__(self, name: str, sizes: list[tuple[int, int]]) -> None:
+        told = ", ".join(f"{width} x {height}" for width, height in sizes)
+        super().__init__(f"Input '{name}': a batch takes images of one size, not of {told} pixels.")
+        self.name, self.sizes = name, sizes
+
+
+class NotEncodable(NodeError):
+    """Something that the format asked for cannot hold, or that is not what it should be."""
+
+    code = "not_encodable"
+    noun = "output"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The image cannot be encoded: {reason}.")
+        super().__init__(f"The {self.noun} cannot be encoded: {reason}.")
         self.reason = reason
+
+
+class ImageNotEncodable(NotEncodable):
+    """An image, a mask or an animation."""
+
+    code = "image_not_encodable"
+    noun = "image"
+
+
+class AudioNotEncodable(NotEncodable):
+    """Sound."""
+
+    code = "audio_not_encodable"
+    noun = "audio"
+
+
+class VideoNotEncodable(NotEncodable):
+    """A film."""
+
+    code = "video_not_encodable"
+    noun = "video"
+
+
+class TextNotEncodable(NotEncodable):
+    """A text that UTF-8 cannot hold."""
+
+    code = "text_not_encodable"
+    noun = "text"
+
+
+class LatentNotEncodable(NotEncodable):
+    """A latent that is no plain tensor."""
+
+    code = "latent_not_encodable"
+    noun = "latent"
 
 
 class OutputBudgetExceeded(NodeError):

@@ -1,12 +1,13 @@
-"""Images for the input nodes, held in memory by the SHA-256 of their bytes.
+"""Media for the input nodes, held in memory by the SHA-256 of their bytes.
 
-A prompt names its images by hash, so ComfyUI's own cache works by content, and no image ends up
+A prompt names its media by hash, so ComfyUI's own cache works by content, and no image ends up
 inside a prompt, where history and the metadata of saved files would repeat it. Within a budget
 of bytes the least recently used go first; whoever needs them again sends them again.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from dataclasses import dataclass
@@ -19,6 +20,20 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def is_sha256(text: str) -> bool:
     """Whether the text is a SHA-256 in lower-case hex: 64 digits."""
     return _SHA256.fullmatch(text) is not None
+
+
+def split_hashes(text: str) -> list[str]:
+    """The hashes in an input's value: one, several with commas between them, or a JSON list.
+
+    What is none of these comes back as it is, for is_sha256 to refuse.
+    """
+    if text.lstrip().startswith("["):
+        try:
+            parts = json.loads(text)
+        except (ValueError, RecursionError):
+            return [text]
+        return [str(part) for part in parts]
+    return [part.strip() for part in text.split(",")] if text else []
 
 
 @dataclass(frozen=True, slots=True)

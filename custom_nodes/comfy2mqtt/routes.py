@@ -26,7 +26,7 @@ from .held import HeldOutputs, OutputsEvicted
 from .media import HeldMedia, Media, is_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -42,12 +42,18 @@ _MEDIA = "/comfy2mqtt/media/{sha256}"
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The handlers over the two stores. `nodes`: class names, for the greeting."""
+    """The handlers over the two stores.
+
+    The rest is for the greeting: `process` is a name that no other process has, `nodes` are the
+    class names here, `missing` those that could not be loaded, each with the reason.
+    """
 
     outputs: HeldOutputs
     media: HeldMedia
     secret: str | None
+    process: str
     nodes: Sequence[str]
+    missing: Mapping[str, str]
 
     def register(self, table: web.RouteTableDef) -> None:
         """Add every route, guarded, to ComfyUI's table. ComfyUI serves them below /api as well."""
@@ -65,7 +71,9 @@ class Routes:
                 "protocol": PROTOCOL,
                 "version": VERSION,
                 "pid": os.getpid(),
+                "process": self.process,
                 "nodes": list(self.nodes),
+                "missing": dict(self.missing),
                 "outputs": asdict(self.outputs.totals()),
             }
         )

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from .errors import SettingInvalid
 from .held import HeldOutputs
@@ -70,3 +71,9 @@ def held_outputs() -> HeldOutputs:
 def held_media() -> HeldMedia:
     """The media that this process holds."""
     return HeldMedia(settings().media_bytes)
+
+
+@cache
+def process_name() -> str:
+    """A name of this process that no later one has; pids come round again."""
+    return uuid4().hex

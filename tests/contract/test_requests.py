@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -8,7 +10,17 @@ from msgspec import UNSET
 
 from bridge.contract import requests
 from bridge.contract.errors import BadRequest, BridgeError, TooLarge
-from bridge.contract.messages import Ack, Cancel, Fetch, List, Request, Status, Submit
+from bridge.contract.messages import (
+    Ack,
+    Cancel,
+    Deliver,
+    Fetch,
+    List,
+    Request,
+    State,
+    Status,
+    Submit,
+)
 from bridge.contract.requests import Media, Text
 
 JSON = st.recursive(
@@ -20,7 +32,7 @@ JSON = st.recursive(
 
 @given(
     verb=st.sampled_from([*requests.VERBS, "nonsense"]),
-    payload=st.binary() | JSON.map(lambda value: msgspec.json.encode(value)),
+    payload=st.binary() | JSON.map(msgspec.json.encode),
 )
 def test_garbage_raises_only_documented_errors(verb: str, payload: bytes) -> None:
     for decode in (
@@ -156,7 +168,16 @@ def test_each_verb_is_read(verb: str, payload: bytes, request_: Request) -> None
         ("cancel", b"", {"field": "job_id", "allowed": ["job_id", "transaction"]}),
         ("cancel", b"a/b", {"field": "job_id"}),
         ("list", b'{"limit": 0}', {"field": "limit"}),
-        ("list", b'{"states": ["gone"]}', {"field": "states[0]"}),
+        (
+            "list",
+            b'{"states": ["gone"]}',
+            {"field": "states[0]", "allowed": sorted(get_args(State))},
+        ),
+        (
+            "submit",
+            b'{"workflow": "w", "output": {"deliver": "pigeon"}}',
+            {"field": "output.deliver", "allowed": sorted(get_args(Deliver))},
+        ),
         ("ack", b'{"up_to": -1}', {"field": "up_to"}),
         ("ack", b'{"upto": 1}', {"field": "upto", "allowed": ["transaction", "up_to"]}),
         ("fetch", b"[]", {}),

@@ -103,6 +103,11 @@ class Server:
         """Of the process, which leads its group."""
         return self._process.pid
 
+    @property
+    def temporary(self) -> Path:
+        """Its folder for what is temporary."""
+        return self._home / "temp"
+
     def log(self) -> str:
         """What it has printed so far."""
         return "".join(self._log)
@@ -238,7 +243,7 @@ class ComfyUI:
                 yield event["type"], event["data"]
 
     async def put_media(self, data: bytes, content_type: str = "image/png") -> str:
-        """Hand an image over; its hash."""
+        """Hand media over; its hash."""
         name = hashlib.sha256(data).hexdigest()
         url, headers = f"/comfy2mqtt/media/{name}", {"Content-Type": content_type}
         async with self.http.put(url, data=data, headers=headers) as response:

@@ -29,6 +29,17 @@ def image_graph(source: dict[str, Any], **inputs: Any) -> Graph:
     return {"1": source, "2": output("1", **inputs)}
 
 
+def deliver(kind: str, **inputs: Any) -> dict[str, Any]:
+    """One of our output nodes, with the page's own values where no others are given."""
+    defaults: dict[str, dict[str, Any]] = {
+        "Animation": {"format": "WebP", "fps": 12.0, "quality": 85, "loop": True},
+        "Audio": {"format": "FLAC", "bit_depth": "16", "bit_rate": 192},
+        "Video": {"format": "MP4", "quality": 60},
+    }
+    values = {"name": kind.lower(), **defaults.get(kind, {}), **inputs}
+    return node(f"Comfy2MQTT{kind}Output", **values)
+
+
 def value_graph(kind: str, **inputs: Any) -> Graph:
     """One of our value inputs, shown by ComfyUI's own node for looking at values, node 2."""
     inputs.setdefault("name", "wanted")

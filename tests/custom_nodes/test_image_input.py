@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 import zlib
 from io import BytesIO
@@ -164,7 +165,7 @@ async def test_an_image_that_is_not_held_is_refused_before_the_job_is_queued(
     with pytest.raises(Refused) as caught:
         await comfyui.submit(image_graph(missing))
     (message,) = caught.value.messages("1", "image")
-    assert f"No image with the SHA-256 '{missing}' is held here." in message
+    assert f"No media with the SHA-256 '{missing}' is held here." in message
 
 
 async def test_what_is_no_hash_is_refused_before_the_job_is_queued(comfyui: ComfyUI) -> None:
@@ -198,6 +199,52 @@ async def test_the_same_image_again_comes_from_comfyuis_cache(comfyui: ComfyUI) 
     await comfyui.run(graph)
     (cached,) = (await comfyui.run(graph)).of("execution_cached")
     assert "1" in cached["nodes"]
+
+
+def joined(hashes: list[str]) -> list[str]:
+    """The ways to name several images."""
+    return [",".join(hashes), ", ".join(hashes), json.dumps(hashes)]
+
+
+@pytest.mark.parametrize("way", range(3))
+async def test_several_images_are_one_batch_in_their_order(comfyui: ComfyUI, way: int) -> None:
+    sources = [gradient(), gradient().rotate(180), gradient()]
+    hashes = [await comfyui.put_media(encode(picture)) for picture in sources]
+    run = await comfyui.run(image_graph(joined(hashes)[way]))
+    found = [image.tobytes() for image in pictures(run, "3")]
+    assert found == [picture.tobytes() for picture in sources]
+    assert [mask.size for mask in pictures(run, "4")] == [(64, 64)]
+
+
+async def test_a_batch_is_masked_where_any_image_of_it_is_transparent(comfyui: ComfyUI) -> None:
+    clear = Image.new("RGBA", (8, 4), (0, 0, 0, 0))
+    hashes = [await comfyui.put_media(encode(each)) for each in (gradient(), clear)]
+    masks = pictures(await comfyui.run(image_graph(",".join(hashes))), "4")
+    assert [mask.getextrema() for mask in masks] == [((0, 0),) * 3, ((255, 255),) * 3]
+
+
+async def test_images_of_several_sizes_are_no_batch(comfyui: ComfyUI) -> None:
+    sources = [gradient(), gradient().resize((5, 7)), gradient()]
+    hashes = [await comfyui.put_media(encode(picture)) for picture in sources]
+    run = await comfyui.run(image_graph(",".join(hashes)))
+    assert run.error["exception_type"].endswith(".ImagesDiffer")
+    message = "Input 'photo': a batch takes images of one size, not of 8 x 4, 5 x 7 pixels."
+    assert message in run.error["exception_message"]
+
+
+async def test_a_batch_has_the_pixels_of_one_image_at_most(comfyui: ComfyUI) -> None:
+    large = await comfyui.put_media(encode(Image.new("1", (8_192, 4_096))))
+    small = await comfyui.put_media(encode(Image.new("1", (1, 1))))
+    run = await comfyui.run(image_graph(f"{large},{large},{small}"))
+    assert "more than the 67108864 pixels allowed" in run.error["exception_message"]
+
+
+@pytest.mark.parametrize("text", ["[", "[[", '["x"]', "[1]", ",", "[" * 100_000])
+async def test_what_is_no_list_of_hashes_is_refused(comfyui: ComfyUI, text: str) -> None:
+    with pytest.raises(Refused) as caught:
+        await comfyui.submit(image_graph(text))
+    (message,) = caught.value.messages("1", "image")
+    assert "is not a SHA-256" in message
 
 
 def png_of(width: int, height: int) -> bytes:

@@ -108,7 +108,7 @@ async def test_every_input_of_every_node_says_what_it_is_for(comfyui: ComfyUI) -
     async with comfyui.http.get("/object_info") as response:
         info = await response.json()
     ours = {name: node for name, node in info.items() if name.startswith("Comfy2MQTT")}
-    assert len(ours) == 8
+    assert len(ours) == 19
     for name, described in ours.items():
         assert described["category"] == "comfy2mqtt"
         assert described["description"]

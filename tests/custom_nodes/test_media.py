@@ -72,5 +72,27 @@ def test_other_texts_are_no_sha256(text: str) -> None:
     assert not media.is_sha256(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "hashes"),
+    [
+        ("", []),
+        ("[]", []),
+        ("a", ["a"]),
+        ("a,b", ["a", "b"]),
+        (" a , b ", ["a", "b"]),
+        ('["a", "b"]', ["a", "b"]),
+        (' ["a"] ', ["a"]),
+        ('["a"', ['["a"']),
+    ],
+)
+def test_several_hashes_are_told_apart(text: str, hashes: list[str]) -> None:
+    assert media.split_hashes(text) == hashes
+
+
+@given(st.text())
+def test_any_text_is_split_into_texts(text: str) -> None:
+    assert all(isinstance(part, str) for part in media.split_hashes(text))
+
+
 def test_sixty_four_lower_case_hex_digits_are_a_sha256() -> None:
     assert media.is_sha256("0123456789abcdef" * 4)

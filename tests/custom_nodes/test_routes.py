@@ -39,7 +39,9 @@ async def test_hello_says_who_is_here(comfyui: ComfyUI) -> None:
     assert answer["protocol"] == 1
     assert answer["version"]
     assert answer["pid"] == comfyui.server.pid
+    assert len(answer["process"]) == 32
     assert "Comfy2MQTTImageOutput" in answer["nodes"]
+    assert answer["missing"] == {}
     assert answer["outputs"]["budget"] == OUTPUT_BYTES
 
 

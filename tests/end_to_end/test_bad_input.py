@@ -66,7 +66,7 @@ async def test_each_wrong_request_gets_its_error_and_changes_nothing(
         ("run/colour", {"size": 99_999}, "invalid_input", {"input": "size", "maximum": 4096}),
         ("run/colour", b"a text", "invalid_input", {"allowed": ["colour", "size"]}),
         ("run/colour", b'{"colour": ', "bad_request", {}),
-        ("run/plain", {"1.width": 0}, "invalid_input", {"input": "1.width", "minimum": 1}),
+        ("run/plain", {"1.width": 0}, "invalid_input", {"input": "width", "minimum": 1}),
         ("run/lacking", b"", "comfyui_unavailable", {}),
         ("run/echo", b"", "invalid_input", {"input": "picture", "type": "image"}),
         ("run/echo", b"\xff\x00\x01 no image", "invalid_input", {"input": "picture"}),

@@ -249,3 +249,44 @@ async def test_definitions_are_retained_and_follow_the_folder(
         assert kept.json["version"] == changed.json["version"]
         assert (await late.next("comfy2mqtt/bridge/info")).json["contract"] == 1
         assert late.all("comfy2mqtt/workflow/my_second") == []
+
+
+async def test_a_dry_run_tells_what_would_run_and_runs_nothing(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    lacking = graphs.plain()
+    lacking["3"] = {"class_type": "Unheard", "inputs": {}}
+    await attached({"colour": graphs.colour(), "lacking": lacking})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        would = (await peer.ask("run/colour", {"colour": 7, "$dry_run": True}))["data"]
+        assert would["prompt"]["1"]["inputs"]["value"] == 7
+        assert (would["runnable"], would["position"]) == (True, 0)
+        would = (await peer.ask("run/lacking", {"$dry_run": True}))["data"]
+        assert would["runnable"] is False
+        assert would["missing"]["nodes"] == ["Unheard"]
+        wrong = await peer.ask("run/colour", {"colour": "x", "$dry_run": True})
+        assert wrong["error"]["code"] == "invalid_input"
+        assert (await peer.ask("list"))["data"]["jobs"] == []
+
+
+async def test_a_recipe_run_again_gives_the_same_bytes(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    small = demo()
+    for node in small.values():
+        if node["inputs"].get("name") in ("width", "height"):
+            node["inputs"]["value"] = 64
+    bridge = await attached({"small": small})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        await peer.ask("run/small/j1", b"a mill")
+        first = await peer.result("j1")
+        recipe = (await peer.ask("recipe", b"j1"))["data"]
+        assert recipe["inputs"] == first["inputs"]
+        await peer.subscribe("comfy2mqtt/workflow/again")
+        bridge.add_workflow("again", recipe["prompt"])
+        await peer.next("comfy2mqtt/workflow/again")
+        await peer.ask("run/again/j2", {"seed": recipe["inputs"]["seed"]})
+        second = await peer.result("j2")
+        assert second["outputs"][0]["sha256"] == first["outputs"][0]["sha256"]

@@ -66,6 +66,19 @@ def test_a_position_is_how_many_start_before(jobs: list[tuple[str, int]]) -> Non
     assert told == {key: index for index, key in enumerate(drained(queue))}
 
 
+@given(JOBS, st.sampled_from("abcdx"), st.integers(-2, 2))
+def test_the_position_of_the_next_is_the_one_it_then_has(
+    jobs: list[tuple[str, int]], client: str, priority: int
+) -> None:
+    queue = Queue()
+    for seq, (other, its_priority) in enumerate(jobs):
+        queue.add(Key(other, str(seq)), seq=seq, priority=its_priority)
+    told = queue.position_of_next(client, priority)
+    key = Key(client, "next")
+    queue.add(key, seq=len(jobs), priority=priority)
+    assert queue.position(key) == told
+
+
 class QueueMachine(RuleBasedStateMachine):
     """Any order of adding, removing and taking: nothing is lost, doubled or starved."""
 

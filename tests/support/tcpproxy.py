@@ -108,6 +108,7 @@ class TcpProxy:
             while data := await line.reader.read(65536):
                 if self._unsent and data.startswith(self._unsent[0]):
                     self._unsent.pop()
+                    self._cut.set()
                     break
                 if self._unanswered is not None and data.startswith(self._unanswered):
                     self._unanswered = None

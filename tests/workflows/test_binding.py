@@ -44,7 +44,7 @@ def test_a_seed_left_out_is_drawn_and_told() -> None:
     assert "seed" not in bound.given
     fixed = bind(NAMED, {"picture": PICTURE, "seed": 2**64 - 1})
     assert fixed.inputs["seed"] == 2**64 - 1
-    assert bind(PLAIN, {}).inputs["2.seed"] == 42
+    assert bind(PLAIN, {}).inputs["seed"] == 42
 
 
 def test_media_names_its_sources_and_is_put_in_by_its_hash() -> None:
@@ -73,7 +73,8 @@ def test_a_bare_payload_is_the_first_input_of_its_kind() -> None:
     assert bind(NAMED, {"picture": PICTURE}, Text("a mill")).inputs["prompt"] == "a mill"
     bound = bind(NAMED, {"prompt": "x"}, Media(PNG))
     assert bound.media[0].sources == (Inline(PNG),)
-    assert bind(PLAIN, {}, Text("name")).inputs["58:4.filename_prefix"] == "name"
+    text = {"5": {"class_type": "Text", "inputs": {"text": "a barn"}}}
+    assert bind({**PLAIN, **text}, {}, Text("a mill")).inputs["prompt"] == "a mill"
 
 
 @pytest.mark.parametrize(

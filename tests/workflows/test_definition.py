@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import ast
 import copy
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
+from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.messages import MissingChoice, encode
+from bridge.contract.topics import is_id
+from bridge.workflows import binding, definition, graph, limits
+from bridge.workflows.convert import ConversionError, convert
 from bridge.workflows.graph import WorkflowError
-from bridge.workflows.kinds import BY_NODE, SEED_MAX
+from bridge.workflows.kinds import BY_NODE, KINDS, SEED_MAX
 from bridge.workflows.objectinfo import ObjectInfo
+from tests.vectors import comparison
 from tests.workflows.graphs import INFO, NAMED, PLAIN, workflow
 
 
@@ -59,28 +69,44 @@ def test_an_input_tells_what_it_takes() -> None:
     assert (found["cfg"]["minimum"], found["cfg"]["maximum"]) == (0.0, 30.0)
 
 
-def test_without_our_nodes_every_literal_is_an_input_by_its_place() -> None:
+def test_without_our_nodes_plain_names_come_first_and_every_literal_by_its_place() -> None:
     found = properties(PLAIN)
     assert {name: spec["x-kind"] for name, spec in found.items()} == {
+        "image": "image",
+        "seed": "seed",
+        "steps": "integer",
+        "cfg": "float",
         "1.ckpt": "choice",
-        "2.seed": "seed",
-        "2.steps": "integer",
-        "2.cfg": "float",
         "2.sampler": "choice",
         "2.tiled": "boolean",
-        "3.image": "image",
         "58:4.filename_prefix": "text",
     }
-    assert found["1.ckpt"]["enum"] == ["a.safetensors", "b"]
-    assert found["2.steps"]["title"] == "The sampler: steps"
-    assert found["2.steps"]["description"] == "How many."
+    assert list(found)[:4] == ["image", "seed", "steps", "cfg"]
+    assert found["steps"]["title"] == "The sampler: steps"
+    assert found["steps"]["description"] == "How many."
+    # What has no name is told in brief: where it is and what it says now.
+    assert found["2.sampler"] == {
+        "x-kind": "choice",
+        "x-place": "The sampler: sampler",
+        "default": "euler",
+    }
+
+
+def test_an_input_is_reached_by_its_place_and_by_an_unmistakable_title() -> None:
+    found = workflow(PLAIN)
+    assert found.reach("2.steps") == found.reach("The sampler.steps")
+    assert found.reach("2.steps") in found.inputs
+    twice = copy.deepcopy(PLAIN)
+    twice["3"]["_meta"] = {"title": "The sampler"}
+    assert workflow(twice).reach("The sampler.steps") is None
+    assert workflow(NAMED).reach("8.sampler") is None  # its own nodes name what can be given
 
 
 def test_without_object_info_kinds_come_from_the_values() -> None:
     found = workflow(PLAIN, None)
-    kinds = {spec.name: spec.kind for spec in found.inputs}
-    assert kinds["2.steps"] == "integer"
-    assert kinds["2.cfg"] == "float"
+    kinds = {spec.name: spec.kind for spec in found.places.values()}
+    assert kinds["steps"] == "integer"
+    assert kinds["cfg"] == "float"
     assert kinds["2.tiled"] == "boolean"
     assert kinds["1.ckpt"] == "text"
     assert found.definition().runnable is UNSET
@@ -107,7 +133,7 @@ def test_a_picture_that_is_not_there_must_be_given() -> None:
     document = copy.deepcopy(PLAIN)
     document["3"]["inputs"]["image"] = "gone.png"
     definition = workflow(document).definition()
-    assert definition.inputs["required"] == ["3.image"]
+    assert definition.inputs["required"] == ["image"]
     assert definition.runnable is True
 
 
@@ -147,9 +173,6 @@ def test_a_definition_can_be_sent() -> None:
 
 
 def test_every_kind_that_has_a_node_has_a_class_in_our_package() -> None:
-    import ast
-    from pathlib import Path
-
     package = Path("custom_nodes/comfy2mqtt")
     names = {
         node.value
@@ -158,3 +181,137 @@ def test_every_kind_that_has_a_node_has_a_class_in_our_package() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     assert set(BY_NODE) <= names
+
+
+def test_many_choices_are_named_and_kept_apart() -> None:
+    many = [f"model{index}" for index in range(51)]
+    raw = copy.deepcopy(dict(INFO.raw))
+    raw["Loader"]["input"]["required"] = {"ckpt_name": ["COMBO", {"options": many}]}
+    document = {**PLAIN, "1": {"class_type": "Loader", "inputs": {"ckpt_name": "model7"}}}
+    found = workflow(document, ObjectInfo(raw))
+    (spec,) = [spec for spec in found.inputs if spec.name == "checkpoint"]
+    described = found.definition().inputs["properties"]["checkpoint"]
+    assert described["x-choices"] == "Loader-ckpt_name"
+    assert "enum" not in described
+    assert found.choices() == {"Loader-ckpt_name": tuple(many)}
+    assert spec.choices == tuple(many)
+    raw["Loader"]["input"]["required"] = {"ckpt_name": ["COMBO", {"options": many[:50]}]}
+    few = workflow(document, ObjectInfo(raw))
+    assert few.choices() == {}
+    assert few.definition().inputs["properties"]["checkpoint"]["enum"] == many[:50]
+
+
+def test_the_name_of_a_list_fits_into_a_topic() -> None:
+    assert limits.list_name("KSampler", "scheduler") == "KSampler-scheduler"
+    for owner in ("Class with spaces", "x" * 100, "a/b", "ä+#"):
+        name = limits.list_name(owner, "model.name")
+        assert is_id(name)
+        assert name != limits.list_name(f"{owner} ", "model.name")
+
+
+def test_a_definition_tells_its_node_classes_and_an_example_that_can_be_sent() -> None:
+    definition = workflow(NAMED).definition()
+    assert definition.nodes == sorted({node["class_type"] for node in NAMED.values()})
+    assert definition.example["picture"]["base64"]
+    assert definition.example["prompt"] == "a barn"
+    bound = binding.bind(workflow(NAMED), definition.example, draw=lambda low, _: low)
+    assert [each.spec.name for each in bound.media] == ["picture"]
+
+
+def test_outputs_tell_their_content_type_before_there_are_any() -> None:
+    document = {
+        **NAMED,
+        "10": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}},
+        "11": {"class_type": "OtherSave", "inputs": {"any": ["8", 0]}},
+    }
+    document["9"] = {
+        "class_type": "Comfy2MQTTImageOutput",
+        "inputs": {"images": ["8", 0], "name": "result", "format": "WebP"},
+    }
+    found = {output.name: output.content_type for output in workflow(document).outputs}
+    assert found == {"result": "image/webp", "SaveImage": "image/png", "OtherSave": UNSET}
+
+
+def test_a_choice_input_of_ours_offers_its_lines_or_what_it_is_wired_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class_type = "Comfy2MQTTChoiceInput"
+    monkeypatch.setitem(BY_NODE, class_type, KINDS["choice"])
+    node = {"class_type": class_type, "inputs": {"name": "how", "value": "ddim", "choices": ""}}
+    document = copy.deepcopy(NAMED)
+    document["20"] = node
+    document["8"]["inputs"]["sampler"] = ["20", 0]
+    assert properties(document)["how"]["enum"] == ["euler", "ddim"]
+    node["inputs"] = {"name": "how", "value": "b", "choices": "a\n\n b \na"}
+    assert properties(document)["how"]["enum"] == ["a", "b"]
+    node["inputs"] = {"name": "how", "value": "b", "choices": ""}
+    assert properties(document, None)["how"]["type"] == "string"  # nobody has told yet
+
+
+def test_a_list_or_an_object_is_given_as_json_and_never_becomes_a_link() -> None:
+    document = copy.deepcopy(PLAIN)
+    document["2"]["inputs"] |= {"curve": {"__value__": [1, 2]}, "box": {"x": 1}}
+    found = properties(document)
+    assert found["2.curve"] == {
+        "x-kind": "json",
+        "x-place": "The sampler: curve",
+        "default": [1, 2],
+    }
+    bound = binding.bind(
+        workflow(document), {"2.curve": ["1", 0], "2.box": {"y": 2}}, draw=lambda low, _: low
+    )
+    assert bound.prompt["2"]["inputs"]["curve"] == {"__value__": ["1", 0]}
+    assert bound.prompt["2"]["inputs"]["box"] == {"y": 2}
+    with pytest.raises(InvalidInput):
+        binding.bind(workflow(document), {"2.box": ["1", 0]}, draw=lambda low, _: low)
+
+
+@pytest.mark.parametrize("version", comparison.VERSIONS)
+def test_every_template_of_the_packages_can_be_drawn_and_described(version: str) -> None:
+    info = comparison.object_info(version)
+    drawn = 0
+    for name, document in comparison.load(f"templates-{version}").items():
+        try:
+            prompt = convert(document, info)
+        except ConversionError:
+            continue
+        drawn += 1
+        found = definition.draw(name, "v1", graph.parse(prompt), info)
+        assert len(encode(found.definition())) < 100_000
+        assert not found.missing or not found.missing.nodes
+        for spec in found.inputs:
+            assert found.reach(str(spec.target)) == spec
+    assert drawn == {"0.3.75": 175, "0.33.0": 499}[version]
+
+
+LITERALS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+VALUES = st.recursive(
+    LITERALS | st.tuples(st.sampled_from("123"), st.integers(0, 2)).map(list),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+NODES = st.builds(
+    lambda kind, inputs, title: {"class_type": kind, "inputs": inputs, "_meta": {"title": title}},
+    st.sampled_from([*INFO, *BY_NODE, "Unheard"]),
+    st.dictionaries(
+        st.sampled_from(["name", "value", "image", "seed", "text", "ckpt", "format", "minimum"])
+        | st.text(max_size=4),
+        VALUES,
+    ),
+    st.none() | st.text(max_size=3),
+)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys("123", NODES)), st.sampled_from([INFO, None]))
+def test_any_graph_is_drawn_or_refused_and_stays_as_it_is(
+    document: dict[str, Any], info: ObjectInfo | None
+) -> None:
+    before = copy.deepcopy(document)
+    with suppress(WorkflowError):
+        found = definition.draw("any", "v1", graph.parse(document), info)
+        encode(found.definition())
+        with suppress(BridgeError):
+            bound = binding.bind(found, {}, draw=lambda low, _: low)
+            for node in bound.prompt.values():
+                node["inputs"]["changed"] = True
+    assert repr(document) == repr(before)  # NaN is not equal to itself

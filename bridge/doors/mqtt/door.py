@@ -23,7 +23,8 @@ from bridge.doors.desk import Desk
 from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import OFFLINE, Retained
-from bridge.jobs.journal import RECEIVE_WINDOW, Journal
+from bridge.jobs.journal import Journal
+from bridge.jobs.records import RECEIVE_WINDOW
 from bridge.mqtt import (
     Address,
     Backoff,
@@ -183,6 +184,7 @@ class Door:
         await connection.disconnect()
 
     async def _handle(self, incoming: Incoming) -> None:
+        log.debug("%s, %d bytes%s", incoming.topic, len(incoming.payload), ", again" * incoming.dup)
         try:
             request = self._topics.parse_request(incoming.topic)
         except BadTopic as bad:

@@ -41,7 +41,7 @@ from bridge.mqtt import (
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
-# Above this many bytes an output goes at QoS 0: images in durable queues stall brokers.
+# Above this many bytes an output goes at QoS 0.
 QOS1_LIMIT = 64 * 1024
 # With more than this waiting for the network nothing is added that can be done without.
 _CROWDED = 1024 * 1024
@@ -161,9 +161,8 @@ class Outgoing:
         envelope = job.envelope
         if self._crowded(_FULL):
             return None
-        large = info.size > QOS1_LIMIT
-        if large and envelope.deliver == "push_qos1":
-            return None
+        # Images in durable queues stall brokers: QoS 1 is for those who ask for it.
+        qos = 1 if info.size <= QOS1_LIMIT or envelope.deliver == "push_qos1" else 0
         properties = PublishProperties(
             content_type=info.content_type,
             correlation_data=envelope.correlation,
@@ -173,11 +172,9 @@ class Outgoing:
         topic = self._job_topic(job, "output", str(info.index))
         payload = _bytes(data)
         limit = envelope.max_packet
-        sent = self._send(topic, payload, qos=0 if large else 1, properties=properties, limit=limit)
+        sent = self._send(topic, payload, qos=qos, properties=properties, limit=limit)
         if envelope.reply_output and info.index == 0 and envelope.response_topic is not None:
-            self._send(
-                envelope.response_topic, payload, qos=0 if large else 1, properties=properties
-            )
+            self._send(envelope.response_topic, payload, qos=qos, properties=properties)
         return topic if sent is not None else None
 
     def result(self, key: Key, envelope: Envelope, result: bytes) -> None:

@@ -6,9 +6,10 @@ earlier run left there and nothing stands for any more is cleared when the broke
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bridge.contract.messages import BridgeHealth, BridgeInfo, ComfyUIState, Definition
+from bridge.contract.messages import BridgeHealth, BridgeInfo, Choices, ComfyUIState, Definition
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.outgoing import Outgoing
 
@@ -25,6 +26,7 @@ class Retained:
         self._topics = topics
         self._outgoing = outgoing
         self._present: dict[str, Any] = {}
+        self._choices: set[str] = set()
 
     def info(self, info: BridgeInfo) -> None:
         """Say who the bridge is."""
@@ -40,9 +42,17 @@ class Retained:
 
     def remove_workflow(self, name: str) -> None:
         """Clear a workflow's description."""
-        topic = self._topics.workflow(name)
-        self._present.pop(topic, None)
-        self._outgoing.publish(topic, None, retain=True)
+        self._clear(self._topics.workflow(name))
+
+    def choices(self, lists: Mapping[str, Sequence[Any]]) -> None:
+        """Publish the lists that definitions name, and clear those that none names any more."""
+        topics = {self._topics.choices(name) for name in lists}
+        for name, choices in lists.items():
+            message = Choices(name=name, choices=list(choices))
+            self._set(self._topics.choices(name), message)
+        for topic in self._choices - topics:
+            self._clear(topic)
+        self._choices = topics
 
     def health(self, health: BridgeHealth) -> None:
         """Say how the bridge fares."""
@@ -70,3 +80,7 @@ class Retained:
         if self._present.get(topic) != message:
             self._present[topic] = message
             self._outgoing.publish(topic, message, retain=True)
+
+    def _clear(self, topic: str) -> None:
+        self._present.pop(topic, None)
+        self._outgoing.publish(topic, None, retain=True)

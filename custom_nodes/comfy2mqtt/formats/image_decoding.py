@@ -1,9 +1,9 @@
 """From encoded bytes to ComfyUI's image and mask tensors.
 
 Images: [count, height, width, 3], masks: [count, height, width], floats of 0.0 to 1.0. As with
-LoadImage a mask is 1.0 where the picture is transparent, and 64 x 64 zeros where the file knows
-no transparency. Unlike there, 16-bit grey keeps its steps, and what is read is bounded: the
-bytes come from a client, and a few kilobytes can unpack to gigabytes.
+LoadImage a mask is 1.0 where the picture is transparent, and 64 x 64 zeros stand for the mask of
+a file that knows no transparency. Unlike there, 16-bit grey keeps its steps, and what is read is
+bounded: the bytes come from a client, and a few kilobytes can unpack to gigabytes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from .errors import MediaUnreadable
+from ..errors import MediaUnreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,34 +39,62 @@ _EIGHT_BIT_MAX = 255.0
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A batch of images and as many masks, or the one mask that stands for none."""
+    """A batch of images, and where they are transparent: None where the file does not know."""
 
     images: torch.Tensor
-    masks: torch.Tensor
+    transparency: torch.Tensor | None
+
+    @property
+    def masks(self) -> torch.Tensor:
+        """As many masks as images, or the one mask that stands for none."""
+        if self.transparency is None:
+            return torch.zeros((1, _NO_MASK_SIZE, _NO_MASK_SIZE))
+        return self.transparency
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.images.shape[2], self.images.shape[1]
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The image in `data`, of an animation its first frames. Raises MediaUnreadable."""
     try:
         with Image.open(BytesIO(data), formats=_formats()) as picture:
-            return _decode_frames(picture)
+            return _decode_frames(picture, max_pixels)
     except UnidentifiedImageError:
-        raise MediaUnreadable(f"it is none of {', '.join(_formats())}") from None
+        raise MediaUnreadable("image", f"it is none of {', '.join(_formats())}") from None
     except Image.DecompressionBombError:
         # PIL's own limit, above ours, already strikes when it opens the file.
         raise _too_large() from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         # PIL's decoders raise each of these on broken files.
-        raise MediaUnreadable(f"it is broken ({error})") from error
+        raise MediaUnreadable("image", f"it is broken ({error})") from error
 
 
-def without_alpha(images: torch.Tensor) -> Decoded:
-    """A batch that is no file, with the mask that LoadImage gives to opaque images."""
-    return Decoded(images, torch.zeros((1, _NO_MASK_SIZE, _NO_MASK_SIZE)))
+def join(batches: Sequence[Decoded]) -> Decoded:
+    """One batch of several whose images are of one size."""
+    images = torch.cat([batch.images for batch in batches])
+    if all(batch.transparency is None for batch in batches):
+        return Decoded(images, None)
+    masks = [
+        torch.zeros(batch.images.shape[:3]) if batch.transparency is None else batch.transparency
+        for batch in batches
+    ]
+    return Decoded(images, torch.cat(masks))
+
+
+def luminance(images: torch.Tensor) -> torch.Tensor:
+    """How light each pixel is to the eye, by ITU-R BT.601 as in PIL: [count, height, width].
+
+    Grey stays exactly what it was, which the plain sum of three products would not give.
+    """
+    red, green, blue = images[..., 0], images[..., 1], images[..., 2]
+    return red + 0.587 * (green - red) + 0.114 * (blue - red)
 
 
 def _too_large() -> MediaUnreadable:
-    return MediaUnreadable(f"it has more than the {MAX_PIXELS} pixels allowed")
+    return MediaUnreadable("image", f"it has more than the {MAX_PIXELS} pixels allowed")
 
 
 @cache
@@ -76,10 +104,10 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _decode_frames(picture: Image.Image) -> Decoded:
+def _decode_frames(picture: Image.Image, max_pixels: int) -> Decoded:
     colours: list[NDArray[np.float32]] = []
     alphas: list[NDArray[np.float32] | None] = []
-    for frame in _frames(picture):
+    for frame in _frames(picture, max_pixels):
         upright = ImageOps.exif_transpose(frame)
         colour = _colour(upright)
         # Pages of a TIFF can differ in size; a batch cannot.
@@ -89,15 +117,15 @@ def _decode_frames(picture: Image.Image) -> Decoded:
         alphas.append(_alpha(upright))
     images = torch.from_numpy(np.stack(colours))
     if all(alpha is None for alpha in alphas):
-        return without_alpha(images)
+        return Decoded(images, None)
     opaque = np.ones(colours[0].shape[:2], dtype=np.float32)
     stack = np.stack([opaque if alpha is None else alpha for alpha in alphas])
     return Decoded(images, torch.from_numpy(1.0 - stack))
 
 
-def _frames(picture: Image.Image) -> Iterator[Image.Image]:
+def _frames(picture: Image.Image, max_pixels: int) -> Iterator[Image.Image]:
     """The frames to decode. A phone's MPO is a photograph and its depth map: the first only."""
-    budget = MAX_PIXELS
+    budget = max_pixels
     most = 1 if picture.format == "MPO" else MAX_FRAMES
     for index, frame in enumerate(ImageSequence.Iterator(picture)):
         budget -= frame.width * frame.height

@@ -1,18 +1,19 @@
 """From ComfyUI's image tensors to encoded bytes.
 
-A tensor is a batch: [count, height, width, channels], 1, 3 or 4 channels, 0.0 to 1.0.
+Images are a batch: [count, height, width, channels], 1, 3 or 4 channels, 0.0 to 1.0. Masks are
+[count, height, width].
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 
-from .errors import ImageNotEncodable
+from ..errors import ImageNotEncodable
+from .encoded import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,19 +25,11 @@ PNG_COMPRESS_LEVEL = 4
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _BATCH_DIMENSIONS = 4
+_MASK_DIMENSIONS = (2, 3, 4)
 
-
+PNG = "PNG"
 # The formats to choose from, by the names that the node shows.
-CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
-    """One image's bytes; width and height in pixels."""
-
-    data: bytes
-    width: int
-    height: int
+CONTENT_TYPES = {PNG: "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 
 
 def split_batch(images: torch.Tensor) -> Iterator[Image.Image]:
@@ -56,6 +49,19 @@ def split_batch(images: torch.Tensor) -> Iterator[Image.Image]:
         yield _picture(image, mode)
 
 
+def split_masks(masks: torch.Tensor) -> Iterator[Image.Image]:
+    """The masks of a batch as grey pictures in 8 bits. Raises ImageNotEncodable.
+
+    Rounded, not cut off: what came as 1 - alpha/255 lies a hair beside its step.
+    """
+    if masks.ndim not in _MASK_DIMENSIONS or masks.numel() == 0:
+        raise ImageNotEncodable(f"a tensor of shape {tuple(masks.shape)} is no mask")
+    half_a_step = 0.5 / 255.0
+    # Some nodes make masks without a count, others with a channel.
+    height, width = masks.shape[-2:]
+    yield from split_batch(masks.reshape(-1, height, width, 1).float() + half_a_step)
+
+
 def _picture(image: torch.Tensor, mode: str) -> Image.Image:
     # The smallest value is NaN where any is: a fifth of the time of isnan().any().
     if image.is_floating_point() and bool(torch.isnan(image.amin())):
@@ -67,7 +73,7 @@ def _picture(image: torch.Tensor, mode: str) -> Image.Image:
 
 def encode(
     picture: Image.Image, image_format: str, quality: int, metadata: PngInfo | None = None
-) -> EncodedImage:
+) -> Encoded:
     """Encode one picture.
 
     `image_format`: a key of CONTENT_TYPES. `quality` (1 to 100) is for JPEG and WebP; PNG keeps
@@ -75,20 +81,20 @@ def encode(
     """
     stream = BytesIO()
     try:
-        if image_format == "PNG":
+        if image_format == PNG:
             picture.save(stream, "PNG", compress_level=PNG_COMPRESS_LEVEL, pnginfo=metadata)
         elif image_format == "JPEG":
-            _flatten(picture).save(stream, "JPEG", quality=quality)
+            flatten(picture).save(stream, "JPEG", quality=quality)
         else:
             picture.save(stream, "WEBP", quality=quality)
     except (OSError, ValueError) as error:
         size = f"{picture.width} x {picture.height}"
         raise ImageNotEncodable(f"{image_format} of {size} pixels: {error}") from error
-    return EncodedImage(stream.getvalue(), picture.width, picture.height)
+    return Encoded(stream.getvalue(), CONTENT_TYPES[image_format], picture.width, picture.height)
 
 
-def _flatten(picture: Image.Image) -> Image.Image:
-    """JPEG knows no transparency: lay the picture on white, as paper would show it."""
+def flatten(picture: Image.Image) -> Image.Image:
+    """For formats without transparency: the picture on white, as paper would show it."""
     if picture.mode != "RGBA":
         return picture
     paper = Image.new("RGB", picture.size, "white")

@@ -1,28 +1,17 @@
-"""The input nodes: named values that a request may set.
+"""Values that stand in the graph itself: texts, numbers, choices, seeds.
 
-The value in the graph is the default; the bridge sets another by overwriting it. Each node
-checks the limits set in it once more, since a graph can also be run without the bridge, and a
-value can come through a link.
-
-ComfyUI calls every method by keyword; what a node declares only for the bridge and for people
-(title, description, ...) is taken as `**_about`.
+Each node checks the limits set in it once more, since a graph can also be run without the bridge,
+and a value can come through a link.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .decoding import Decoded, decode, without_alpha
-from .errors import MediaNotHeld, ValueOutOfLimits
-from .media import is_sha256
-from .settings import held_media
-
-if TYPE_CHECKING:
-    import torch
-
-CATEGORY = "comfy2mqtt"
+from ..declarations import CATEGORY, Declared, InputTypes, about, named
+from ..errors import ValueOutOfLimits
 
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**64 - 1
@@ -32,31 +21,11 @@ PAGE_INTEGER_MAX = 2**53 - 1
 PAGE_FLOAT_MAX = 1e12
 FLOAT_MAX = sys.float_info.max
 
-InputTypes = dict[str, dict[str, Any]]
 
-
-def input_name(default: str, tooltip: str) -> tuple[str, dict[str, Any]]:
-    """The `name` of an input or output."""
-    return ("STRING", {"default": default, "tooltip": tooltip})
-
-
-def about(noun: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The optional texts for people that every input and output has."""
-    return {
-        "title": ("STRING", {"default": "", "tooltip": f"What people see as the {noun}'s name."}),
-        "description": (
-            "STRING",
-            {"default": "", "multiline": True, "tooltip": f"What the {noun} is for."},
-        ),
-    }
-
-
-def value_inputs(
-    name: str, value: tuple[str, dict[str, Any]], **limits: tuple[str, dict[str, Any]]
-) -> InputTypes:
+def value_inputs(name: str, value: Declared, **limits: Declared) -> InputTypes:
     """INPUT_TYPES of a value node."""
     return {
-        "required": {"name": input_name(name, "The input's name in requests."), "value": value},
+        "required": {"name": named(name, "The input's name in requests."), "value": value},
         "optional": {**about("input"), **limits},
     }
 
@@ -191,6 +160,56 @@ class BooleanInput:
         return (value,)
 
 
+class _Choosable(str):
+    """The type of an output that fits texts and every list of choices.
+
+    For ComfyUI two types fit if `given != wanted` is false, or if they share one of the words
+    between their commas. Lists of choices are of the type COMBO or, in older nodes, of the type
+    that is the list itself; which says nothing about the value, as with any link.
+    """
+
+    __slots__ = ()
+
+    def __ne__(self, wanted: object) -> bool:
+        return False if isinstance(wanted, list) else NotImplemented
+
+
+class ChoiceInput:
+    """One of several words."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "One of several words, which a request may set. Fits every list of choices."
+    FUNCTION = "read"
+    RETURN_TYPES = (_Choosable("COMBO,STRING"),)
+    RETURN_NAMES = ("choice",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        """The inputs, as ComfyUI asks for them."""
+        return {
+            "required": {
+                "name": named("choice", "The input's name in requests."),
+                "value": ("STRING", {"default": "", "tooltip": "The default."}),
+                "choices": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "multiline": True,
+                        "tooltip": "What may be chosen, one on each line; none: anything.",
+                    },
+                ),
+            },
+            "optional": about("input"),
+        }
+
+    def read(self, *, name: str, value: str, choices: str, **_about: str) -> tuple[str]:
+        """Give the word on. Raises ValueOutOfLimits."""
+        allowed = [line.strip() for line in choices.splitlines() if line.strip()]
+        if allowed and value not in allowed:
+            raise ValueOutOfLimits(name, f"'{value}'", f"none of {', '.join(allowed)}")
+        return (value,)
+
+
 class SeedInput:
     """A seed: an unsigned number of 64 bits, drawn anew by the bridge where a request has none."""
 
@@ -214,69 +233,12 @@ class SeedInput:
         return (value,)
 
 
-class ImageInput:
-    """An image, named by the SHA-256 of its encoded bytes, which the bridge puts here before."""
-
-    CATEGORY = CATEGORY
-    DESCRIPTION = "An image that a request may set, and its transparency as a mask."
-    FUNCTION = "read"
-    RETURN_TYPES = ("IMAGE", "MASK")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
-        """The inputs, as ComfyUI asks for them."""
-        return {
-            "required": {
-                "name": input_name("image", "The input's name in requests."),
-                "image": (
-                    "STRING",
-                    {"default": "", "tooltip": "The image's SHA-256; empty: the example."},
-                ),
-            },
-            "optional": {
-                **about("input"),
-                "example": (
-                    "IMAGE",
-                    {"lazy": True, "tooltip": "Used where a request gives no image."},
-                ),
-            },
-        }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, image: str | None) -> bool | str:  # noqa: N802 - ComfyUI's name
-        """Say so before the prompt is queued when the image is not held (None: it is a link)."""
-        if not image:
-            return True
-        if not is_sha256(image):
-            return f"'{image}' is not a SHA-256 in lower-case hex."
-        return True if held_media().holds(image) else str(MediaNotHeld(image))
-
-    def check_lazy_status(self, *, image: str, **inputs: object) -> list[str]:
-        """Have the example computed only where it is used. A link not computed yet is None."""
-        wanted = not image and "example" in inputs and inputs["example"] is None
-        return ["example"] if wanted else []
-
-    def read(
-        self, *, name: str, image: str, example: torch.Tensor | None = None, **_about: str
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give the image and its mask on. Raises MediaNotHeld, MediaUnreadable."""
-        decoded = self._decode(name, image, example)
-        return (decoded.images, decoded.masks)
-
-    def _decode(self, name: str, image: str, example: torch.Tensor | None) -> Decoded:
-        if image:
-            return decode(held_media().get(image).data)
-        if example is None:
-            raise ValueOutOfLimits(name, "no image", "given, and the node has no example")
-        return without_alpha(example)
-
-
-def _integer(default: int, tooltip: str, **options: Any) -> tuple[str, dict[str, Any]]:
+def _integer(default: int, tooltip: str, **options: Any) -> Declared:
     limits = {"min": INTEGER_MIN, "max": INTEGER_MAX}
     return ("INT", {"default": default, **limits, "tooltip": tooltip, **options})
 
 
-def _float(default: float, tooltip: str, **options: Any) -> tuple[str, dict[str, Any]]:
+def _float(default: float, tooltip: str, **options: Any) -> Declared:
     # Without `round: False` ComfyUI's page rounds what is typed to the step.
     limits = {"min": -FLOAT_MAX, "max": FLOAT_MAX, "step": 0.01, "round": False}
     return ("FLOAT", {"default": default, **limits, "tooltip": tooltip, **options})

@@ -1,0 +1,64 @@
+"""`comfy2mqtt convert`: a workflow file as ComfyUI's server takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from bridge.cli.shared import FAILED, stop
+from bridge.comfyui.client import ComfyClient
+from bridge.comfyui.errors import ComfyUIError
+from bridge.config import Config
+from bridge.workflows import graph, source
+from bridge.workflows.graph import WorkflowError
+from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
+from bridge.workflows.source import NeedsObjectInfo
+
+
+async def convert_file(settings: Config, file: Path, saved: Path | None) -> int:
+    """Print a file's graph in API format.
+
+    What the nodes are is read from `saved`, else from what the bridge last kept, else asked.
+    """
+    try:
+        document = source.document_of(await asyncio.to_thread(file.read_bytes))
+        try:
+            prompt = source.prompt_of(document, None)
+        except NeedsObjectInfo:
+            prompt = source.prompt_of(document, await _object_info(settings, saved))
+        graph.parse(prompt)
+    except OSError as error:
+        stop(f"{file}: {error.strerror}", FAILED)
+    except WorkflowError as error:
+        at = f", line {error.line}" if error.line is not None else ""
+        stop(f"{file}{at}: {error}", FAILED)
+    click.echo(json.dumps(prompt, indent=2, ensure_ascii=False))
+    return 0
+
+
+async def _object_info(settings: Config, saved: Path | None) -> ObjectInfo:
+    kept = settings.folder / "object_info.json"
+    if saved is None and not kept.is_file() and settings.comfyui_url is None:
+        stop(
+            "what ComfyUI's nodes are is not known here: give --object-info FILE (its answer to "
+            "/object_info), or --comfyui-url",
+            FAILED,
+        )
+    path = saved or (kept if kept.is_file() else None)
+    try:
+        return ObjectInfo.decode(await _told(settings, path))
+    except OSError as error:
+        stop(f"{path}: {error.strerror}", FAILED)
+    except (ObjectInfoError, ComfyUIError) as error:
+        stop(f"{path or settings.comfyui_url}: {error}", FAILED)
+
+
+async def _told(settings: Config, path: Path | None) -> bytes:
+    if path is not None:
+        return await asyncio.to_thread(path.read_bytes)
+    url = settings.comfyui_url or ""
+    async with ComfyClient(url, secret=settings.comfyui_secret) as client:
+        return await client.object_info()

@@ -1,0 +1,118 @@
+"""`comfy2mqtt workflows describe`: the draft of a sidecar.
+
+It says what is so already, and has the rest as comments: saved as it is, it changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from msgspec import UNSET
+
+from bridge.cli.shared import address_of
+from bridge.client import Client
+from bridge.config import Config
+from bridge.contract.messages import Definition
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_CHOICES_SHOWN = 20
+
+
+async def describe(settings: Config, name: str, workflow: str) -> int:
+    """Print the draft of a workflow's sidecar."""
+    async with Client(address_of(settings), name, base=settings.base_topic) as client:
+        click.echo(draft(await client.workflow(workflow)), nl=False)
+    return 0
+
+
+def draft(definition: Definition) -> str:
+    """Return a sidecar in TOML for a workflow, from its definition."""
+    return "\n".join(_lines(definition)) + "\n"
+
+
+def _lines(definition: Definition) -> Iterator[str]:
+    yield f"# Sidecar of the workflow {_comment(definition.name)}: save it beside the workflow's"
+    yield "# file, under the same name with .toml. Remove what is to stay as it is."
+    yield ""
+    yield f"title = {_text(definition.title)}"
+    about = "" if definition.description is UNSET else definition.description
+    yield f"{'' if about else '# '}description = {_text(about)}"
+    others = []
+    for name, schema in definition.inputs["properties"].items():
+        if "x-place" in schema:
+            others.append((name, schema))
+        else:
+            yield ""
+            yield from _input(name, schema)
+    for output in definition.outputs:
+        yield ""
+        yield f"[outputs.{_key(output.name)}]"
+        yield f"# {output.kind}"
+        yield f"# rename = {_text(output.name)}"
+        yield "# hide = true"
+    yield ""
+    yield "# What an empty payload stands for, such as a button's."
+    yield "[press]"
+    yield "# ignore_payload = true"
+    yield f"# inputs = {_value(definition.example)}"
+    if others:
+        yield ""
+        yield "# Further inputs, which have no name but their place; a table here gives them one."
+        for name, schema in others:
+            yield f"# [inputs.{_key(name)}]  # {schema['x-kind']}, {_comment(schema['x-place'])}"
+
+
+def _input(name: str, schema: dict[str, Any]) -> Iterator[str]:
+    yield f"[inputs.{_key(name)}]"
+    yield f"# {schema['x-kind']}"
+    if "title" in schema:
+        yield f"title = {_text(schema['title'])}"
+    if "description" in schema:
+        yield f"description = {_text(schema['description'])}"
+    yield f"# rename = {_text(name)}"
+    yield "# hide = true"
+    if "default" in schema:
+        yield f"# fix = {_value(schema['default'])}"
+        yield f"# default = {_value(schema['default'])}"
+    elif schema["x-kind"] == "seed":
+        yield "# fix = 0"
+    for key, said in (("minimum", "minimum"), ("maximum", "maximum"), ("max_length", "maxLength")):
+        if said in schema:
+            yield f"# {key} = {_value(schema[said])}"
+    if "enum" in schema:
+        more = " # and more" if schema["enum"][_CHOICES_SHOWN:] else ""
+        yield f"# choices = {_value(schema['enum'][:_CHOICES_SHOWN])}{more}"
+    if "x-choices" in schema:
+        yield f"# choices = []  # of bridge/choices/{schema['x-choices']}"
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _text(name)
+
+
+def _comment(text: str) -> str:
+    """Return a text that stays in its line."""
+    return _text(text)[1:-1]
+
+
+def _text(value: str) -> str:
+    # JSON's escapes are TOML's; only DEL stands for itself in JSON and must not in TOML.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _text(value)
+        case list():
+            return f"[{', '.join(map(_value, value))}]"
+        case dict():
+            inner = ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items())
+            return f"{{ {inner} }}" if inner else "{}"
+    return repr(value)

@@ -1,0 +1,145 @@
+"""The folder of workflows on the disk: which files lie there, and their bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from bridge.workflows import source
+from bridge.workflows.graph import WorkflowError
+from bridge.workflows.sidecar import SidecarError
+from bridge.workflows.source import SUFFIXES, Source, name_of
+
+SIDECAR = ".toml"
+MAX_FILE = 16 * 1024 * 1024
+MAX_PICTURE = 64 * 1024 * 1024
+# A file changed so shortly before it is looked at may change once more and show the same time.
+_RACY_S = 2.0
+
+
+class Broken(Struct, frozen=True):
+    """A file that cannot be used, and why; `node` or `line` where the fault is at one.
+
+    `workflow` is the name of the workflow that is broken by it, if it is one's.
+    """
+
+    file: str
+    workflow: str | None
+    reason: str
+    node: str | None = None
+    line: int | None = None
+
+    @property
+    def message(self) -> str:
+        """One sentence for people."""
+        at = f", line {self.line}" if self.line is not None else ""
+        at = f", node {self.node}" if self.node is not None else at
+        return f"{self.file}{at}: {self.reason}"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What is known, for a message on the wire."""
+        found = {"file": self.file, "reason": self.reason, "node": self.node, "line": self.line}
+        return {key: value for key, value in found.items() if value is not None}
+
+
+class _Stamp(Struct, frozen=True):
+    """By what a file is known not to have changed."""
+
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+class _Read(Struct, frozen=True):
+    """What became of a file when it was read."""
+
+    stamps: tuple[_Stamp | None, ...]
+    found: Source | Broken
+
+
+class Folder:
+    """Reads a folder, anew only what has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read: dict[str, _Read] = {}
+
+    def read(self) -> list[Source | Broken]:
+        """Return every workflow file of the folder, in the order of their names, as it is now."""
+        before, self._read = self._read, {}
+        now = time.time_ns()
+        sidecars = {path.stem: path for path in self._files(SIDECAR)}
+        found: list[Source | Broken] = []
+        for path in self._files(*SUFFIXES):
+            beside = sidecars.pop(path.stem, None)
+            stamps = (_stamp(path), None if beside is None else _stamp(beside))
+            known = before.get(path.name)
+            if known is None or known.stamps != stamps or None in stamps[:1]:
+                known = _Read(stamps, _load(path, beside))
+            found.append(known.found)
+            if all(stamp is None or _is_settled(stamp, now) for stamp in stamps):
+                self._read[path.name] = known
+        found += [
+            Broken(path.name, None, "there is no workflow file of its name beside it")
+            for path in sidecars.values()
+        ]
+        return found
+
+    def _files(self, *suffixes: str) -> Iterator[Path]:
+        try:
+            paths = sorted(self.path.iterdir())
+        except OSError:
+            return
+        for path in paths:
+            if is_workflow(path) and path.suffix.lower() in suffixes:
+                yield path
+
+
+def is_workflow(path: Path) -> bool:
+    """Whether a file is one that the library looks at; hidden ones are editors' and copiers'."""
+    return path.suffix.lower() in (*SUFFIXES, SIDECAR) and not path.name.startswith(".")
+
+
+def _load(path: Path, beside: Path | None) -> Source | Broken:
+    try:
+        data = _bytes(path)
+        return source.read(path.name, data, None if beside is None else _bytes(beside))
+    except SidecarError as error:
+        name = path.name if beside is None else beside.name
+        return broken(name, name_of(path.name), error)
+    except WorkflowError as error:
+        return broken(path.name, name_of(path.name), error)
+    except OSError as error:
+        return Broken(path.name, name_of(path.name), f"cannot be read: {error.strerror}")
+
+
+def broken(file: str, workflow: str, error: WorkflowError) -> Broken:
+    """Return what is told of a file with that error."""
+    return Broken(file, workflow, error.reason, error.node, error.line)
+
+
+def _bytes(path: Path) -> bytes:
+    limit = MAX_FILE if path.suffix.lower() in (".json", SIDECAR) else MAX_PICTURE
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise WorkflowError(f"larger than {limit} bytes")
+    return data
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _is_settled(stamp: _Stamp, now_ns: int) -> bool:
+    return max(stamp.modified_ns, stamp.changed_ns) < now_ns - _RACY_S * 1e9

@@ -1,0 +1,193 @@
+"""The sidecar of a workflow, `NAME.toml`: what is told and allowed, without touching the graph.
+
+It is read strictly: a word that means nothing is an error that names the key and what is allowed
+there, and the line where it can be told. `bridge.workflows.dressing` lays it over a workflow.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from bridge.contract.messages import Name
+from bridge.workflows.graph import WorkflowError
+
+_ALLOWED_SHOWN = 30
+
+Value = str | int | float | bool
+Number = int | float
+
+
+class SidecarError(WorkflowError):
+    """A sidecar that cannot be read, or does not fit its workflow; `key` is the key at fault."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        key: str | None = None,
+        line: int | None = None,
+        allowed: Iterable[str] = (),
+    ) -> None:
+        shown = sorted(allowed)[:_ALLOWED_SHOWN]
+        rest = f"; allowed: {', '.join(shown)}" if shown else ""
+        super().__init__(f"{key}: {problem}{rest}" if key else f"{problem}{rest}", line=line)
+        self.key = key
+
+
+class InputRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sidecar says of one input."""
+
+    rename: Name | None = None
+    hide: bool = False
+    fix: Value | dict[str, Any] | list[Any] | UnsetType = UNSET
+    title: str | None = None
+    description: str | None = None
+    default: Value | dict[str, Any] | list[Any] | UnsetType = UNSET
+    minimum: Number | None = None
+    maximum: Number | None = None
+    step: Annotated[float, Meta(gt=0)] | None = None
+    choices: Annotated[list[Value], Meta(min_length=1)] | None = None
+    max_length: Annotated[int, Meta(ge=1)] | None = None
+
+
+class OutputRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sidecar says of one output."""
+
+    rename: Name | None = None
+    hide: bool = False
+    title: str | None = None
+    description: str | None = None
+
+
+class PressRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request without a payload stands for."""
+
+    inputs: dict[str, Any] = {}
+    ignore_payload: bool = False
+
+
+class Sidecar(Struct, frozen=True):
+    """A sidecar; inputs and outputs by the names that they have without it."""
+
+    text: str
+    title: str | None = None
+    description: str | None = None
+    inputs: dict[str, InputRules] = {}
+    outputs: dict[str, OutputRules] = {}
+    press: PressRules = PressRules()
+
+    def error(
+        self, path: tuple[str, ...], problem: str, allowed: Iterable[str] = ()
+    ) -> SidecarError:
+        """Return the error for what stands at a path of keys."""
+        return _error(self.text, path, problem, allowed)
+
+
+class _Top(Struct, forbid_unknown_fields=True):
+    title: str | None = None
+    description: str | None = None
+    inputs: dict[str, dict[str, Any]] = {}
+    outputs: dict[str, dict[str, Any]] = {}
+    press: dict[str, Any] = {}
+
+
+def read(data: bytes) -> Sidecar:
+    """Read a sidecar's file. Raises SidecarError."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SidecarError("not UTF-8", line=line) from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem, _, where = str(error).partition(" (at line ")
+        number = where.partition(",")[0]
+        line = int(number) if number.isdecimal() else text.rstrip().count("\n") + 1
+        raise SidecarError(f"not valid TOML: {problem}", line=line) from None
+    except RecursionError:
+        raise SidecarError("not valid TOML: nested too deeply") from None
+    top = _convert(raw, _Top, (), text)
+    return Sidecar(
+        text=text,
+        title=top.title,
+        description=top.description,
+        inputs={
+            name: _convert(rules, InputRules, ("inputs", name), text)
+            for name, rules in top.inputs.items()
+        },
+        outputs={
+            name: _convert(rules, OutputRules, ("outputs", name), text)
+            for name, rules in top.outputs.items()
+        },
+        press=_convert(top.press, PressRules, ("press",), text),
+    )
+
+
+T = TypeVar("T", bound=Struct)
+
+
+def _convert(raw: Any, kind: type[T], path: tuple[str, ...], text: str) -> T:
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        problem, _, where = str(error).partition(" - at ")
+        allowed: tuple[str, ...] = ()
+        if "unknown field" in problem:
+            path = (*path, problem.split("`")[1])
+            problem, allowed = "no such key", kind.__struct_fields__
+        else:
+            path = (*path, *_keys(where))
+            problem = problem[:1].lower() + problem[1:]
+        raise _error(text, path, problem, allowed) from None
+
+
+def _keys(where: str) -> tuple[str, ...]:
+    """Return the keys of msgspec's `$.inputs[...].title`, as far as it tells them."""
+    plain = where.strip("`").removeprefix("$").partition("[")[0]
+    return tuple(part for part in plain.split(".") if part)
+
+
+def _error(
+    text: str, path: tuple[str, ...], problem: str, allowed: Iterable[str] = ()
+) -> SidecarError:
+    key = ".".join(part if part.isidentifier() else f'"{part}"' for part in path)
+    return SidecarError(problem, key=key, line=_line_of(text, path), allowed=allowed)
+
+
+def _line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """Return the line where the longest part of a path of keys is set.
+
+    TOML's reader does not tell lines. So each line is read for itself: a header or a key is valid
+    TOML alone, once its value is replaced. A line within a text of several lines can be mistaken
+    for one; then the line is wrong, and the key is still told.
+    """
+    best, depth = None, 0
+    header: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("["):
+            header = here = _path(line)
+        else:
+            key, equals, _ = line.partition("=")
+            here = (*header, *_path(f"{key}= 0")) if equals else ()
+        if here and here == path[: len(here)] and len(here) > depth:
+            best, depth = number, len(here)
+    return best
+
+
+def _path(line: str) -> tuple[str, ...]:
+    try:
+        found: Any = tomllib.loads(line)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return ()
+    keys: list[str] = []
+    while isinstance(found, dict) and found:
+        key = next(iter(found))
+        keys.append(key)
+        found = found[key]
+    return tuple(keys)

@@ -1,0 +1,129 @@
+"""A workflow's files as they were read: what is in them, and the workflow drawn from it.
+
+Three kinds of file: a graph in API format, one in the format of ComfyUI's page, and a picture that
+ComfyUI saved, which carries both. Pure: bytes in, and what ComfyUI says of its nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from bridge.workflows import embedded, graph, sidecar
+from bridge.workflows.convert import convert, is_ui_format
+from bridge.workflows.definition import NoOutput, draw, version_of
+from bridge.workflows.graph import WorkflowError
+from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
+from bridge.workflows.sidecar import Sidecar, SidecarError
+from bridge.workflows.workflow import Workflow
+
+SUFFIXES = (".json", ".png", ".webp")
+
+_MAX_NAME = 64
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
+
+
+class NeedsObjectInfo(Exception):
+    """It cannot be drawn before a ComfyUI has told what its nodes are."""
+
+
+class Source(Struct, frozen=True):
+    """A workflow's file and sidecar; `document` is in either of ComfyUI's formats."""
+
+    file: str
+    version: str
+    document: Any
+    sidecar: Sidecar | None = None
+
+    def draw(self, name: str, info: ObjectInfo | None) -> Workflow:
+        """Draw the workflow.
+
+        Raises WorkflowError, and NeedsObjectInfo where without `info` it cannot be told.
+        """
+        prompt = prompt_of(self.document, info)
+        try:
+            return draw(name, self.version, graph.parse(prompt), info, self.sidecar)
+        except (NoOutput, SidecarError):
+            # Which inputs and outputs there are, and of which kind, is not known for sure yet.
+            if info is None:
+                raise NeedsObjectInfo from None
+            raise
+
+
+def read(file: str, data: bytes, beside: bytes | None = None) -> Source:
+    """Read a workflow's file, and the sidecar beside it.
+
+    Raises WorkflowError, of the subclass SidecarError where the sidecar is at fault.
+    """
+    document = document_of(data)
+    found = None if beside is None else sidecar.read(beside)
+    return Source(file, version_of(data, beside), document, found)
+
+
+def document_of(data: bytes) -> Any:
+    """Return the graph that a file holds, in either of ComfyUI's formats. Raises WorkflowError."""
+    if embedded.is_picture(data):
+        return _from_picture(data)
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise WorkflowError("not valid JSON: nested too deeply") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise WorkflowError("not valid JSON: not UTF-8", line=line) from None
+    except msgspec.DecodeError as error:
+        raise _bad_json(data, error) from None
+
+
+def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
+    """Return the graph in API format, converted where it has to be.
+
+    Raises WorkflowError where that fails, NeedsObjectInfo where it cannot be tried yet.
+    """
+    if not is_ui_format(document):
+        return document
+    if info is None:
+        raise NeedsObjectInfo
+    try:
+        return convert(document, info)
+    except ObjectInfoError as error:
+        raise WorkflowError(f"ComfyUI's declaration cannot be read: {error}") from None
+
+
+def name_of(file: str) -> str:
+    """Return the workflow's name for a file's."""
+    return _NOT_IN_NAME.sub("_", stem_of(file))[:_MAX_NAME] or "_"
+
+
+def stem_of(file: str) -> str:
+    """Return what a workflow's file and its sidecar have in common."""
+    return PurePath(file).stem
+
+
+def _from_picture(data: bytes) -> Any:
+    """Return what ran, rather than the drawing of it: it needs no conversion."""
+    found = embedded.texts(data)
+    for key in ("prompt", "workflow"):
+        if key in found:
+            try:
+                # ComfyUI writes Python's JSON, with NaN where a node is never the same.
+                document = json.loads(found[key], parse_constant=lambda _: None)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(document, dict) and document:
+                return document
+    raise WorkflowError("the picture carries no workflow: ComfyUI's saving nodes put one in")
+
+
+def _bad_json(data: bytes, error: msgspec.DecodeError) -> WorkflowError:
+    """Tell the line; msgspec tells the byte, or that the end is missing."""
+    problem, _, where = str(error).partition(" (byte ")
+    number = where.rstrip(")")
+    end = int(number) if number.isdecimal() else len(data)
+    problem = problem.removeprefix("JSON is malformed: ")
+    return WorkflowError(f"not valid JSON: {problem}", line=data.count(b"\n", 0, end) + 1)

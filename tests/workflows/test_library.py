@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge.contract.errors import ComfyUIUnavailable, UnknownWorkflow
+from bridge.workflows.library import VERSIONS_KEPT, Changes, Library, name_of
+from tests.workflows import test_embedded
+from tests.workflows.graphs import INFO, NAMED, PLAIN
+
+INFO_BYTES = msgspec.json.encode(INFO.raw)
+# A drawing of the page: one node, which gives its image to another.
+DRAWING = {
+    "nodes": [
+        {
+            "id": 1,
+            "type": "LoadImage",
+            "inputs": [],
+            "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}],
+            "widgets_values": ["there.png"],
+        },
+        {
+            "id": 2,
+            "type": "SaveImage",
+            "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+            "outputs": [],
+            "widgets_values": ["x"],
+        },
+    ],
+    "links": [[1, 1, 0, 2, 0, "IMAGE"]],
+    "version": 0.4,
+}
+
+
+class Shelf:
+    """A folder of workflows, and a library on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "workflows"
+        self.folder.mkdir()
+        self.cache = folder / "data" / "object_info.json"
+        self.library = Library(self.folder, self.cache)
+
+    def put(self, file: str, content: Any) -> None:
+        if not isinstance(content, bytes):
+            content = (content if isinstance(content, str) else json.dumps(content)).encode()
+        (self.folder / file).write_bytes(content)
+
+    def remove(self, file: str) -> None:
+        (self.folder / file).unlink()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+def colours(value: int) -> dict[str, Any]:
+    return {**PLAIN, "9": {"class_type": "Note", "inputs": {"value": value}}}
+
+
+async def test_files_become_workflows_by_name(shelf: Shelf) -> None:
+    shelf.put("my first.json", PLAIN)
+    shelf.put("second.json", NAMED)
+    shelf.put("notes.txt", "nothing to see")
+    shelf.put(".hidden.json", "{")
+    changes = await shelf.library.open()
+    assert [each.name for each in changes.drawn] == ["my_first", "second"]
+    assert changes.broken == []
+    assert shelf.library.get("second").runnable is None
+    changes_again = await shelf.library.reload()
+    assert changes_again == Changes([], [], [], [])
+
+
+async def test_a_broken_file_harms_no_other_and_is_told_once(shelf: Shelf) -> None:
+    shelf.put("good.json", PLAIN)
+    shelf.put("bad.json", '{\n "1": {\n  "inputs": ]\n}')
+    shelf.put("node.json", {"7": {"class_type": "X"}})
+    shelf.put("empty.json", "")
+    changes = await shelf.library.open()
+    told = {each.file: each for each in changes.broken}
+    assert told["bad.json"].line == 3
+    assert told["node.json"].node == "7"
+    assert told["empty.json"].line == 1
+    assert list(shelf.library.workflows) == ["good"]
+    assert (await shelf.library.reload()).broken == []
+    with pytest.raises(UnknownWorkflow, match="its file is broken: not valid JSON"):
+        shelf.library.get("bad")
+    shelf.put("bad.json", PLAIN)
+    assert [each.name for each in (await shelf.library.reload()).drawn] == ["bad"]
+    assert "bad.json" not in {each.file for each in shelf.library.broken}
+
+
+async def test_what_was_good_stays_in_use_while_its_file_is_broken(shelf: Shelf) -> None:
+    shelf.put("demo.json", PLAIN)
+    await shelf.library.open()
+    version = shelf.library.get("demo").version
+    shelf.put("demo.json", '{"1": ')
+    changes = await shelf.library.reload()
+    assert [each.file for each in changes.broken] == ["demo.json"]
+    assert changes.gone == []
+    assert shelf.library.get("demo").version == version
+    shelf.remove("demo.json")
+    assert (await shelf.library.reload()).gone == ["demo"]
+
+
+async def test_two_files_of_one_name_are_not_both_taken(shelf: Shelf) -> None:
+    shelf.put("a b.json", PLAIN)
+    shelf.put("a_b.json", NAMED)
+    (fault,) = (await shelf.library.open()).broken
+    assert (fault.file, fault.reason) == ("a_b.json", "its name 'a_b' is taken by a b.json")
+
+
+async def test_a_drawing_waits_for_a_comfyui_and_is_then_converted(shelf: Shelf) -> None:
+    shelf.put("drawn.json", DRAWING)
+    changes = await shelf.library.open()
+    assert (changes.drawn, changes.broken, changes.waiting) == ([], [], ["drawn.json"])
+    with pytest.raises(ComfyUIUnavailable, match="when a ComfyUI has told"):
+        shelf.library.get("drawn")
+    learnt = await shelf.library.learn(INFO_BYTES)
+    assert learnt is not None
+    assert [each.name for each in learnt.drawn] == ["drawn"]
+    assert shelf.library.waiting == []
+    workflow = shelf.library.get("drawn")
+    assert workflow.graph.nodes["2"].inputs == {"filename_prefix": "x", "images": ["1", 0]}
+    # Kept on disk: the next start needs no ComfyUI.
+    again = Library(shelf.folder, shelf.cache)
+    assert (await again.open()).waiting == []
+    assert again.get("drawn") == workflow
+
+
+async def test_a_drawing_that_cannot_be_converted_says_at_which_node(shelf: Shelf) -> None:
+    unknown = json.loads(json.dumps(DRAWING))
+    unknown["nodes"][0]["type"] = "Unheard"
+    shelf.put("drawn.json", unknown)
+    await shelf.library.open()
+    changes = await shelf.library.learn(INFO_BYTES)
+    assert changes is not None
+    (fault,) = changes.broken
+    assert (fault.file, fault.node) == ("drawn.json", "1")
+    assert "Unheard" in fault.reason
+    # The nodes get installed:
+    info = {**INFO.raw, "Unheard": INFO.raw["LoadImage"]}
+    changes = await shelf.library.learn(msgspec.json.encode(info))
+    assert changes is not None
+    assert [each.name for each in changes.drawn] == ["drawn"]
+    assert shelf.library.broken == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+async def test_a_picture_is_a_workflow_file(shelf: Shelf, suffix: str) -> None:
+    data = test_embedded.saved_png() if suffix == ".png" else test_embedded.saved_webp()
+    shelf.put(f"picture{suffix}", data)
+    await shelf.library.open()
+    assert list(shelf.library.get("picture").graph.nodes) == ["1"]
+
+
+async def test_a_sidecar_belongs_to_the_version(shelf: Shelf) -> None:
+    shelf.put("demo.json", PLAIN)
+    await shelf.library.open()
+    alone = shelf.library.get("demo")
+    shelf.put("demo.toml", 'title = "Barns"')
+    (dressed,) = (await shelf.library.reload()).drawn
+    assert dressed.title == "Barns"
+    assert dressed.version != alone.version
+    shelf.remove("demo.toml")
+    (bare,) = (await shelf.library.reload()).drawn
+    assert bare == alone
+
+
+async def test_a_broken_sidecar_breaks_only_its_workflow(shelf: Shelf) -> None:
+    shelf.put("demo.json", PLAIN)
+    shelf.put("demo.toml", "title = 'x'\nnonsense = 1")
+    shelf.put("other.json", PLAIN)
+    shelf.put("lonely.toml", "title = 'x'")
+    shelf.put("drawn.json", PLAIN)
+    shelf.put("drawn.toml", "[inputs.nonsense]\nhide = true")
+    changes = await shelf.library.open()
+    assert [each.name for each in changes.drawn] == ["other"]
+    told = {each.file: each for each in changes.broken}
+    assert told["demo.toml"].line == 2
+    assert "no workflow file" in told["lonely.toml"].reason
+    # Which inputs there are is known for sure only when a ComfyUI has told.
+    assert changes.waiting == ["drawn.json"]
+    learnt = await shelf.library.learn(INFO_BYTES)
+    assert learnt is not None
+    assert [(each.file, each.line) for each in learnt.broken] == [("drawn.toml", 1)]
+    with pytest.raises(UnknownWorkflow, match="its file is broken"):
+        shelf.library.get("drawn")
+
+
+async def test_older_versions_can_be_had_for_a_while(shelf: Shelf) -> None:
+    versions = []
+    for value in range(VERSIONS_KEPT + 1):
+        shelf.put("demo.json", colours(value))
+        await shelf.library.reload()
+        versions.append(shelf.library.get("demo").version)
+    assert len(set(versions)) == VERSIONS_KEPT + 1
+    for value, version in list(enumerate(versions))[1:]:
+        found = shelf.library.get("demo", version)
+        assert found.version == version
+        assert found.graph.nodes["9"].inputs["value"] == value
+    with pytest.raises(UnknownWorkflow) as caught:
+        shelf.library.get("demo", versions[0])
+    assert caught.value.details["version"] == versions[-1]
+    assert caught.value.details["allowed"] == versions[1:]
+    await shelf.library.learn(INFO_BYTES)
+    assert shelf.library.get("demo", versions[2]).missing is not None
+    shelf.remove("demo.json")
+    await shelf.library.reload()
+    with pytest.raises(UnknownWorkflow, match="no such workflow"):
+        shelf.library.get("demo", versions[2])
+
+
+async def test_long_lists_of_choices_are_kept_while_a_workflow_names_them(shelf: Shelf) -> None:
+    raw = json.loads(INFO_BYTES)
+    many = [f"m{index}" for index in range(60)]
+    raw["Loader"]["input"]["required"] = {"ckpt_name": [many]}
+    document = {**PLAIN, "1": {"class_type": "Loader", "inputs": {"ckpt_name": "m1"}}}
+    shelf.put("demo.json", document)
+    await shelf.library.open()
+    assert shelf.library.choices() == {}
+    await shelf.library.learn(msgspec.json.encode(raw))
+    assert shelf.library.choices() == {"Loader-ckpt_name": tuple(many)}
+    shelf.remove("demo.json")
+    await shelf.library.reload()
+    assert shelf.library.choices() == {}
+
+
+async def test_a_file_rewritten_at_once_with_the_same_size_is_read_again(shelf: Shelf) -> None:
+    shelf.put("demo.json", colours(1))
+    await shelf.library.open()
+    before = (shelf.folder / "demo.json").stat()
+    shelf.put("demo.json", colours(2))
+    os.utime(shelf.folder / "demo.json", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (changed,) = (await shelf.library.reload()).drawn
+    assert changed.graph.nodes["9"].inputs["value"] == 2
+
+
+async def test_a_folder_that_goes_takes_its_workflows_along(shelf: Shelf) -> None:
+    shelf.put("demo.json", PLAIN)
+    await shelf.library.open()
+    shelf.remove("demo.json")
+    shelf.folder.rmdir()
+    assert (await shelf.library.reload()).gone == ["demo"]
+
+
+async def test_changes_are_noticed_within_two_seconds(shelf: Shelf) -> None:
+    shelf.put("demo.json", PLAIN)
+    await shelf.library.open()
+    async with aclosing(_changes(shelf.library)) as changes:
+        first = asyncio.ensure_future(anext(changes))
+        # The watch begins some time after it is asked for: put files until one is seen.
+        number = 0
+        while not first.done():
+            number += 1
+            shelf.put(f"new{number}.json", PLAIN)
+            await asyncio.wait((first,), timeout=0.5)
+        assert (await first).drawn
+        for file, content in (("demo.toml", 'title = "T"'), ("demo.json", NAMED)):
+            shelf.put(file, content)
+            async with asyncio.timeout(2):
+                while "demo" not in [each.name for each in (await anext(changes)).drawn]:
+                    pass
+        shelf.remove("demo.json")
+        async with asyncio.timeout(2):
+            while "demo" not in (await anext(changes)).gone:
+                pass
+
+
+async def _changes(library: Library) -> AsyncGenerator[Changes, None]:
+    async for each in library.changes():
+        yield each
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("demo.json", "demo"),
+        ("my first+#.json", "my_first__"),
+        ("wide ä.png", "wide__"),
+        (f"{'x' * 100}.json", "x" * 64),
+    ],
+)
+def test_a_name_fits_into_a_topic(file: str, name: str) -> None:
+    assert name_of(file) == name
