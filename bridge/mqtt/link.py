@@ -387,10 +387,25 @@ class Link(aiomqtt.Client):
         self._misc_task = self._loop.create_task(self._misc_loop())
 
     def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        # Not by the selector: the socket takes bytes nearly always, and asking costs two system
+        # calls and a turn of the loop for each message.
+        del client, userdata, sock
+        self._loop.call_soon(self._turn, self._write_at_once)
+
+    def _on_socket_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         # aiomqtt does this a turn of the loop later, when the socket may be closed and its number
         # another's.
         del client, userdata
-        self._loop.add_writer(sock, self._turn, self._write)
+        self._loop.remove_writer(sock)
+
+    def _write_at_once(self) -> None:
+        """Write what was queued in this turn; leave what the socket does not take to the loop."""
+        sock = self._client.socket()
+        if sock is None:
+            return
+        self._write()
+        if self._client.want_write() and self._client.socket() is sock:
+            self._loop.add_writer(sock, self._turn, self._write)
 
     def _write(self) -> None:
         self._client.write_some()

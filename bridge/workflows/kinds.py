@@ -31,7 +31,8 @@ class InputKind(Struct, frozen=True):
     """One kind: the class of our node for it, its JSON Schema, and how a value is read.
 
     `rules` are the keys by which a sidecar may set or limit it. `media` kinds take bytes; their
-    values are read by `bridge.workflows.binding`. `place` is the input of our node that is set.
+    values are read by `bridge.workflows.binding`. `place` is the input of our node that is set;
+    with `batch` it takes several at once.
     """
 
     name: str
@@ -41,6 +42,7 @@ class InputKind(Struct, frozen=True):
     rules: tuple[str, ...]
     media: bool = False
     place: str = "value"
+    batch: bool = False
 
 
 def refuse(spec: Input, problem: str, **allowed: Any) -> NoReturn:
@@ -197,9 +199,9 @@ def _choice_schema(spec: Input) -> dict[str, Any]:
 
 def _media_schema(spec: Input) -> dict[str, Any]:
     # The sources are those of `bridge.contract.sources`.
+    batch = KINDS[spec.kind].batch and spec.via == "media"
     return {
-        # Our nodes take a batch, too.
-        "type": ["object", "array"] if spec.via == "media" else "object",
+        "type": ["object", "array"] if batch else "object",
         "contentMediaType": _MEDIA_TYPES.get(spec.kind, f"{spec.kind}/*"),
     }
 
@@ -213,9 +215,12 @@ _SEED = ("fix", "minimum", "maximum")
 _whole_schema = _number_schema("integer")
 
 
-def _media_kind(name: str, node: str | None) -> InputKind:
-    place = "image" if name == "mask" else name
-    return InputKind(name, node, _media_schema, _media, rules=(), media=True, place=place)
+def _media_kind(name: str, node: str) -> InputKind:
+    pictures = name in ("image", "mask")
+    place = "image" if pictures else name
+    return InputKind(
+        name, node, _media_schema, _media, rules=(), media=True, place=place, batch=pictures
+    )
 
 
 KINDS: dict[str, InputKind] = {
@@ -230,13 +235,13 @@ KINDS: dict[str, InputKind] = {
             "boolean", "Comfy2MQTTBooleanInput", lambda _: {"type": "boolean"}, _boolean, _VALUE
         ),
         InputKind("seed", "Comfy2MQTTSeedInput", _whole_schema, _integer, _SEED),
-        InputKind("choice", None, _choice_schema, _choice, (*_VALUE, "choices")),
+        InputKind("choice", "Comfy2MQTTChoiceInput", _choice_schema, _choice, (*_VALUE, "choices")),
         InputKind("json", None, lambda spec: {"type": _json_type(spec)}, _json, _VALUE),
         _media_kind("image", "Comfy2MQTTImageInput"),
-        _media_kind("mask", None),
-        _media_kind("audio", None),
-        _media_kind("video", None),
-        _media_kind("file", None),
+        _media_kind("mask", "Comfy2MQTTMaskInput"),
+        _media_kind("audio", "Comfy2MQTTAudioInput"),
+        _media_kind("video", "Comfy2MQTTVideoInput"),
+        _media_kind("file", "Comfy2MQTTFileInput"),
     )
 }
 

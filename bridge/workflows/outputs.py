@@ -26,18 +26,18 @@ class OutputKind(Struct, frozen=True):
 
 
 _IMAGES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
-_ANIMATIONS = {"WebP": "image/webp", "GIF": "image/gif", "APNG": "image/apng", "PNG": "image/apng"}
+_ANIMATIONS = {"WebP": "image/webp", "GIF": "image/gif", "APNG": "image/apng"}
 _SOUNDS = {"FLAC": "audio/flac", "MP3": "audio/mpeg", "Opus": "audio/ogg", "WAV": "audio/wav"}
 _FILMS = {"MP4": "video/mp4", "WebM": "video/webm", "mp4": "video/mp4", "webm": "video/webm"}
 
 # Ours: they give their outputs a name.
 OURS: dict[str, OutputKind] = {
     "Comfy2MQTTImageOutput": OutputKind("image", None, _IMAGES),
-    "Comfy2MQTTMaskOutput": OutputKind("mask", "image/png", _IMAGES),
+    "Comfy2MQTTMaskOutput": OutputKind("mask", "image/png"),
     "Comfy2MQTTAnimationOutput": OutputKind("image", None, _ANIMATIONS),
     "Comfy2MQTTVideoOutput": OutputKind("video", None, _FILMS),
     "Comfy2MQTTAudioOutput": OutputKind("audio", None, _SOUNDS),
-    "Comfy2MQTTTextOutput": OutputKind("text", "text/plain; charset=utf-8"),
+    "Comfy2MQTTTextOutput": OutputKind("text", "text/plain"),
     "Comfy2MQTTLatentOutput": OutputKind("latent", "application/octet-stream"),
 }
 # ComfyUI's own, known without being told: for one that has not answered yet.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -102,7 +101,7 @@ def name_of(file: str) -> str:
 
 def stem_of(file: str) -> str:
     """Return what a workflow's file and its sidecar have in common."""
-    return PurePath(file).stem
+    return file.rpartition(".")[0] or file
 
 
 def _from_picture(data: bytes) -> Any:
@@ -111,9 +110,11 @@ def _from_picture(data: bytes) -> Any:
     for key in ("prompt", "workflow"):
         if key in found:
             try:
-                # ComfyUI writes Python's JSON, with NaN where a node is never the same.
-                document = json.loads(found[key], parse_constant=lambda _: None)
-            except (ValueError, RecursionError):
+                # ComfyUI writes Python's JSON, with NaN where a node is never the same; msgspec
+                # makes sure that the rest, too, is JSON that can be sent.
+                loose = json.loads(found[key], parse_constant=lambda _: None)
+                document = msgspec.json.decode(msgspec.json.encode(loose))
+            except (ValueError, RecursionError, msgspec.MsgspecError):
                 continue
             if isinstance(document, dict) and document:
                 return document

@@ -14,10 +14,10 @@ from msgspec import UNSET
 from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.messages import MissingChoice, encode
 from bridge.contract.topics import is_id
-from bridge.workflows import binding, definition, graph, limits
+from bridge.workflows import binding, definition, graph, limits, outputs
 from bridge.workflows.convert import ConversionError, convert
 from bridge.workflows.graph import WorkflowError
-from bridge.workflows.kinds import BY_NODE, KINDS, SEED_MAX
+from bridge.workflows.kinds import BY_NODE, KINDS, SEED_MAX, InputKind
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.vectors import comparison
 from tests.workflows.graphs import INFO, NAMED, PLAIN, workflow
@@ -172,15 +172,12 @@ def test_a_definition_can_be_sent() -> None:
             encode(workflow(document, info).definition())
 
 
-def test_every_kind_that_has_a_node_has_a_class_in_our_package() -> None:
-    package = Path("custom_nodes/comfy2mqtt")
-    names = {
-        node.value
-        for path in package.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    assert set(BY_NODE) <= names
+def test_every_input_and_output_node_of_ours_has_a_row_and_every_row_its_node() -> None:
+    table = ast.parse(Path("custom_nodes/comfy2mqtt/table.py").read_text())
+    words = {node.value for node in ast.walk(table) if isinstance(node, ast.Constant)}
+    for rows, ending in ((BY_NODE, "Input"), (outputs.OURS, "Output")):
+        named = {str(word) for word in words if str(word).startswith("Comfy2MQTT")}
+        assert set(rows) == {word for word in named if word.endswith(ending)}
 
 
 def test_many_choices_are_named_and_kept_apart() -> None:
@@ -232,12 +229,9 @@ def test_outputs_tell_their_content_type_before_there_are_any() -> None:
     assert found == {"result": "image/webp", "SaveImage": "image/png", "OtherSave": UNSET}
 
 
-def test_a_choice_input_of_ours_offers_its_lines_or_what_it_is_wired_to(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class_type = "Comfy2MQTTChoiceInput"
-    monkeypatch.setitem(BY_NODE, class_type, KINDS["choice"])
-    node = {"class_type": class_type, "inputs": {"name": "how", "value": "ddim", "choices": ""}}
+def test_a_choice_input_of_ours_offers_its_lines_or_what_it_is_wired_to() -> None:
+    inputs = {"name": "how", "value": "ddim", "choices": ""}
+    node: dict[str, Any] = {"class_type": "Comfy2MQTTChoiceInput", "inputs": inputs}
     document = copy.deepcopy(NAMED)
     document["20"] = node
     document["8"]["inputs"]["sampler"] = ["20", 0]
@@ -246,6 +240,11 @@ def test_a_choice_input_of_ours_offers_its_lines_or_what_it_is_wired_to(
     assert properties(document)["how"]["enum"] == ["a", "b"]
     node["inputs"] = {"name": "how", "value": "b", "choices": ""}
     assert properties(document, None)["how"]["type"] == "string"  # nobody has told yet
+    lacking = workflow(document).missing
+    assert lacking is not None
+    assert [(each.node, each.input, each.value) for each in lacking.choices] == [
+        ("20", "value", "b")
+    ]
 
 
 def test_a_list_or_an_object_is_given_as_json_and_never_becomes_a_link() -> None:
@@ -315,3 +314,14 @@ def test_any_graph_is_drawn_or_refused_and_stays_as_it_is(
             for node in bound.prompt.values():
                 node["inputs"]["changed"] = True
     assert repr(document) == repr(before)  # NaN is not equal to itself
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.media])
+def test_media_goes_to_the_place_that_its_node_has_for_it(kind: InputKind) -> None:
+    node = {"class_type": kind.node, "inputs": {"name": "given", kind.place: ""}}
+    found = workflow({**NAMED, "20": node})
+    (spec,) = [spec for spec in found.inputs if spec.name == "given"]
+    assert (spec.kind, str(spec.target), spec.required) == (kind.name, f"20.{kind.place}", True)
+    described = found.definition().inputs["properties"]["given"]
+    assert described["contentMediaType"].endswith("/*")
+    assert (described["type"] == ["object", "array"]) is kind.batch

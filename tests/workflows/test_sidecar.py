@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from bridge.workflows.binding import Bound
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.sidecar import SidecarError
 from bridge.workflows.workflow import Workflow
+from tests.vectors import comparison
 from tests.workflows.graphs import INFO, NAMED, PLAIN
 
 DOCUMENT = {
@@ -238,6 +240,23 @@ def test_the_graph_that_others_use_is_not_touched() -> None:
     rules = sidecar.read(b"[inputs.steps]\nfix = 12")
     definition.draw("demo", "v1", parsed, INFO, rules)
     assert parsed.nodes["2"].inputs["steps"] == 20
+
+
+def test_the_example_of_the_manual_is_a_sidecar() -> None:
+    _, _, rest = Path("docs/workflows.md").read_text().partition("```toml\n")
+    example = rest.partition("```")[0]
+    settings = {"seed": 1, "steps": 20, "cfg": 8.0, "sampler_name": "euler", "scheduler": "normal"}
+    document = {
+        "3": {"class_type": "KSampler", "inputs": {**settings, "positive": ["6", 0]}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a barn"}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["3", 0]}},
+    }
+    info = comparison.object_info("0.3.75")
+    rules = sidecar.read(example.encode())
+    found = definition.draw("demo", "v1", graph.parse(document), info, rules)
+    names = {spec.name for spec in found.inputs}
+    assert names == {"prompt", "seed", "quality", "scheduler"}
+    assert bind(found, {}).inputs["prompt"] == "a surprise"
 
 
 KEYS = st.sampled_from(
