@@ -317,9 +317,9 @@ class ComfyClient:
         path = f"/comfy2mqtt/outputs/{_segment(prompt_id)}/{_segment(node)}/{index}"
         return await self._get(path, limit=limit, within_s=_LONG_PATIENCE_S)
 
-    async def confirm_outputs(self, prompt_id: str) -> None:
-        """Let our nodes free a prompt's outputs; also fine if they hold none."""
-        path = f"/comfy2mqtt/outputs/{_segment(prompt_id)}"
+    async def confirm_outputs(self, *prompt_ids: str) -> None:
+        """Let our nodes free these prompts' outputs; also fine if they hold none."""
+        path = f"/comfy2mqtt/outputs/{','.join(map(_segment, prompt_ids))}"
         async with self._request("DELETE", path) as response:
             await self._ok(response, _MIB)
 

@@ -7,7 +7,7 @@ freed here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,9 @@ class Instance:
         """Return the prompts in its queue, also those of others."""
         return await self._linked().known()
 
-    async def forget(self, prompt_id: str) -> None:
-        """Have it drop what it keeps of a prompt of ours: held outputs and the history entry."""
-        await self._linked().forget(prompt_id)
+    async def forget(self, prompt_ids: Collection[str]) -> None:
+        """Have it drop what it keeps of prompts of ours: held outputs and history entries."""
+        await self._linked().forget(prompt_ids)
 
     def silence(self, prompt_id: str) -> float | None:
         """Return for how many seconds nothing was heard of a prompt that is followed, else None."""

@@ -7,7 +7,7 @@ have been missed, its queue and history are asked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -146,11 +146,11 @@ class Link:
         foreign = tuple(one for one in everybodys if one not in self._followers)
         return Known(running=queue.running, pending=queue.pending, foreign=foreign)
 
-    async def forget(self, prompt_id: str) -> None:
-        """Have ComfyUI drop what it keeps of a prompt of ours: outputs held, history entry."""
+    async def forget(self, prompt_ids: Collection[str]) -> None:
+        """Have ComfyUI drop what it keeps of prompts of ours: outputs held, history entries."""
         if self._has_nodes:
-            await self.client.confirm_outputs(prompt_id)
-        await self.client.forget_history((prompt_id,))
+            await self.client.confirm_outputs(*prompt_ids)
+        await self.client.forget_history(prompt_ids)
 
     def silence(self, prompt_id: str) -> float | None:
         """Return for how many seconds nothing was heard of a prompt; None if it has no follower."""

@@ -36,6 +36,7 @@ from bridge.contract.messages import (
     or_unset,
 )
 from bridge.contract.requests import Media, Text
+from bridge.contract.topics import RUN
 from bridge.doors.asked import Answer, Asked, Respond
 from bridge.doors.media import MediaDesk
 from bridge.jobs import reports
@@ -98,11 +99,7 @@ class Intake:
     ) -> None:
         """Accept a job and answer, or answer with what became of it before. Raises BridgeError."""
         if submit.dry_run:
-            respond(
-                Answer(
-                    data=await self._dry_run(asked.client, submit, main), transaction=transaction
-                )
-            )
+            respond(Answer(data=await self._dry_run(asked, submit, main), transaction=transaction))
             return
         given_id = None if submit.job_id is UNSET else submit.job_id
         key = Key(asked.client, given_id or uuid.uuid4().hex[:16])
@@ -139,7 +136,7 @@ class Intake:
             return
         self.accepted += 1
         job = record.job
-        self._dispatcher.add(job)
+        self._dispatcher.add(job, draft.plan)
         position = self._dispatcher.position(job.key)
         taken = self._accepted(record, position=position, duplicate=False)
         respond(Answer(data=taken, transaction=transaction))
@@ -171,7 +168,9 @@ class Intake:
         key: Key,
     ) -> Draft:
         workflow = self._workflow(submit)
-        bound = binding.bind(workflow, submit.inputs, main=main, draw=_draw)
+        bound = binding.bind(
+            workflow, submit.inputs, main=main, draw=_draw, simple=asked.verb == RUN
+        )
         self._check_runnable(bound)
         media, new = await self._media.take(asked.client, bound)
         now = time.time()
@@ -204,11 +203,13 @@ class Intake:
             )
         return self._library.get(submit.workflow, or_none(submit.workflow_version))
 
-    async def _dry_run(self, client: str, submit: Submit, main: Text | Media | None) -> DryRun:
+    async def _dry_run(self, asked: Asked, submit: Submit, main: Text | Media | None) -> DryRun:
         """Tell what a request would run, without running or keeping anything."""
         workflow = self._workflow(submit)
-        bound = binding.bind(workflow, submit.inputs, main=main, draw=_draw)
-        media, _ = await self._media.take(client, bound)
+        bound = binding.bind(
+            workflow, submit.inputs, main=main, draw=_draw, simple=asked.verb == RUN
+        )
+        media, _ = await self._media.take(asked.client, bound)
         plan = _plan(workflow, bound, media)
         lacking = self._lacking(bound)
         runnable = None if lacking is None else not (lacking.nodes or lacking.choices)
@@ -219,7 +220,7 @@ class Intake:
             inputs=plan.inputs,
             runnable=or_unset(runnable),
             missing=UNSET if lacking is None or runnable else lacking,
-            position=self._dispatcher.position_of_next(client, submit.priority),
+            position=self._dispatcher.position_of_next(asked.client, submit.priority),
         )
 
     def _lacking(self, bound: Bound) -> Missing | None:

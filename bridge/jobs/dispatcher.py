@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
@@ -32,9 +31,9 @@ from bridge.jobs.queue import Key, Queue
 from bridge.jobs.records import AlreadyEnded
 from bridge.jobs.run import Again, Ending, Failure, Interrupted, Run, Success, Watcher
 from bridge.jobs.state import Happening
+from bridge.jobs.tidying import Tidying
 from bridge.jobs.waiting import Waiting
 from bridge.media.files import Files
-from bridge.workflows.binding import FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +41,7 @@ log = logging.getLogger(__name__)
 JOBS_AT_COMFYUI = 2
 # Above every priority that a request can have.
 _FIRST = 1_000_000
+PLANS_AT_HAND = 64
 _RETRY_PAUSE_S = 0.5
 
 
@@ -73,6 +73,18 @@ class _Active(Struct):
             self.run.cancel()
 
 
+class _Once:
+    """A call that counts once."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def __call__(self, *_: object) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
 class Dispatcher:
     """Owns the jobs that have not ended. `run` is its task."""
 
@@ -98,6 +110,9 @@ class Dispatcher:
         self._releases: dict[Key, asyncio.Task[None] | None] = {}  # None: about to begin
         self._queue = Queue()
         self._jobs: dict[Key, Job] = {}
+        # Of jobs that were just accepted: most start at once, and need not be read again.
+        self._plans: dict[Key, Plan] = {}
+        self._tidying = {instance.name: Tidying(instance) for instance in instances}
         self._active: dict[Key, _Active] = {}
         self._recovered: set[Key] = set()  # perhaps at a ComfyUI, from before this process
         self._work = asyncio.Event()
@@ -134,9 +149,11 @@ class Dispatcher:
         """A job that has not ended."""
         return self._jobs.get(key)
 
-    def add(self, job: Job) -> None:
-        """Take a job that the journal has accepted."""
+    def add(self, job: Job, plan: Plan | None = None) -> None:
+        """Take a job that the journal has accepted; its plan, if it is at hand."""
         self._jobs[job.key] = job
+        if plan is not None and job.state == "queued" and len(self._plans) < PLANS_AT_HAND:
+            self._plans[job.key] = plan
         if job.state == "waiting":
             self._releases[job.key] = None
             self._to_release.put_nowait(job)
@@ -176,6 +193,8 @@ class Dispatcher:
         while any(active.job.state == "running" for active in self._active.values()):
             self._ended.clear()
             await self._ended.wait()
+        for tidying in self._tidying.values():
+            await tidying.finish()
 
     # The task.
 
@@ -190,11 +209,13 @@ class Dispatcher:
     async def _serve(self, instance: Instance) -> None:
         slots = asyncio.Semaphore(JOBS_AT_COMFYUI)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tidying[instance.name].run())
             while True:
                 await slots.acquire()
                 active = await self._next(instance)
-                attempt = tasks.create_task(self._attempt(active, instance))
-                attempt.add_done_callback(lambda _: slots.release())
+                room = _Once(slots.release)
+                attempt = tasks.create_task(self._attempt(active, instance, room))
+                attempt.add_done_callback(room)
 
     async def _next(self, instance: Instance) -> _Active:
         """Wait until the instance can take a job and there is one."""
@@ -222,18 +243,22 @@ class Dispatcher:
                 if job is not None and job.prompt_id in there and self._queue.remove(key):
                     self._queue.add(key, seq=job.seq, priority=_FIRST)
 
-    async def _attempt(self, active: _Active, instance: Instance) -> None:
-        """See one job through one attempt, whatever happens in it."""
+    async def _attempt(self, active: _Active, instance: Instance, room: Callable[[], None]) -> None:
+        """See one job through one attempt, whatever happens in it.
+
+        `room` is called once ComfyUI is through with it, before the outcome is written.
+        """
         job = active.job
         try:
-            plan = await self._journal.plan(job.key)
+            plan = self._plans.pop(job.key, None) or await self._journal.plan(job.key)
             active.run = run = self._new_run(job, plan, instance)
             if active.cancelled or active.expired:
                 run.cancel()
             prompt_id = job.prompt_id
             ending = await run.run()
+            room()
             await self._settle(active, plan, instance, ending)
-            await _tidy(instance, prompt_id, saved_files=run.saved_files)
+            self._tidying[instance.name].add(prompt_id, saved_files=run.saved_files)
         except (UnknownJob, AlreadyEnded) as error:
             log.warning("job %s of %s: %s", job.key.job_id, job.key.client, error)
             self._jobs.pop(job.key, None)
@@ -361,6 +386,7 @@ class Dispatcher:
         job.state = state.after(job.state, happening)
         await self._outcomes.write(job, ended)
         self._jobs.pop(job.key, None)
+        self._plans.pop(job.key, None)
         self._recovered.discard(job.key)
         self._waiting.ended(job.key)
         if happening is Happening.SUCCEED:
@@ -438,12 +464,3 @@ class Dispatcher:
     async def _expired(self, job: Job, plan: Plan | None) -> None:
         error = Expired("it could not start in time", start_before=job.start_before)
         await self._conclude(job, Happening.EXPIRE, Ended(plan=plan, error=error))
-
-
-async def _tidy(instance: Instance, prompt_id: str, *, saved_files: bool) -> None:
-    """Have ComfyUI drop what it kept of a job, now that the outcome is on disk."""
-    with suppress(ComfyUIError):
-        await instance.forget(prompt_id)
-    folder = instance.output_folder
-    if folder is not None and saved_files:
-        await asyncio.to_thread(shutil.rmtree, folder / FOLDER / prompt_id, ignore_errors=True)

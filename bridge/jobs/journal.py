@@ -45,6 +45,9 @@ from bridge.media.files import INLINE_LIMIT
 # How many numbers a client is given ahead at a time: one write in so many messages.
 NUMBER_BLOCK = 1000
 
+# How long what the broker has acknowledged is gathered before it is written down.
+NOTE_S = 1.0
+
 _encode = msgspec.json.Encoder().encode
 _decode_plan = msgspec.json.Decoder(Plan).decode
 
@@ -55,6 +58,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._database = Database(path, SCHEMA)
         self._numbers: dict[str, _Numbers] = defaultdict(_Numbers)
+        self._published: list[Key] = []
 
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
@@ -64,6 +68,7 @@ class Journal:
 
     async def close(self) -> None:
         """Write what was handed over, and close."""
+        self._note_published()
         await self._database.close()
 
     @property
@@ -225,13 +230,25 @@ class Journal:
 
         await self._database.run(work)
 
-    def published(self, key: Key) -> asyncio.Future[None]:
-        """Note that the broker has a job's result."""
+    def published(self, key: Key) -> None:
+        """Note that the broker has a job's result.
+
+        Not at once: to forget it would only mean that the same result is told once more.
+        """
+        self._published.append(key)
+        if len(self._published) == 1:
+            asyncio.get_running_loop().call_later(NOTE_S, self._note_published)
+
+    def _note_published(self) -> None:
+        keys, self._published = self._published, []
 
         def work(db: Transaction) -> None:
-            db.execute("UPDATE jobs SET published = 1 WHERE client = ? AND job_id = ?", key)
+            for key in keys:
+                db.execute("UPDATE jobs SET published = 1 WHERE client = ? AND job_id = ?", key)
 
-        return self._database.run(work)
+        if keys:
+            noted = self._database.run(work)
+            noted.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def unpublished(self, since: float) -> list[Unpublished]:
         """Results to publish again, in the order of `n`.

@@ -95,7 +95,7 @@ class Collector:
         if header is not None:
             # Our nodes told all of it, and the hash was made where the bytes were.
             seen = Sniffed(
-                header.content_type.partition("/")[0],
+                definition.kind if definition else header.content_type.partition("/")[0],
                 header.content_type,
                 "",
                 header.width or None,

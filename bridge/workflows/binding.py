@@ -186,7 +186,8 @@ def _sources(spec: Input, value: Any) -> tuple[Source, ...]:
     """Read where a media input's bytes come from; a list is a batch, where the node takes one."""
     if isinstance(value, Media):
         return (Inline(value.data, value.content_type),)
-    values = value if isinstance(value, list) and spec.via == "media" else [value]
+    batch = KINDS[spec.kind].batch and spec.via == "media"
+    values = value if isinstance(value, list) and batch else [value]
     if not 0 < len(values) <= MAX_BATCH:
         refuse(spec, f"expected 1 to {MAX_BATCH} in a list", type=spec.kind)
     try:

@@ -5,7 +5,7 @@
     HEAD   /comfy2mqtt/media/{sha256}                      200 or 404
     GET    /comfy2mqtt/outputs/{prompt_id}                 [header, ...]; 410 evicted
     GET    /comfy2mqtt/outputs/{prompt_id}/{node}/{index}  the bytes; 404 unknown, 410 evicted
-    DELETE /comfy2mqtt/outputs/{prompt_id}                 204: confirmed and freed
+    DELETE /comfy2mqtt/outputs/{prompt_id}[,{prompt_id}...]  204: confirmed and freed
 
 Where the ComfyUI process has a COMFY2MQTT_SECRET, each of them demands it in a header (403).
 """
@@ -123,7 +123,8 @@ class Routes:
 
     async def confirm_outputs(self, request: web.Request) -> web.Response:
         """Free what the bridge has."""
-        self.outputs.confirm(request.match_info["prompt_id"])
+        for prompt_id in request.match_info["prompt_id"].split(","):
+            self.outputs.confirm(prompt_id)
         return web.Response(status=204)
 
     async def _read_body(self, request: web.Request) -> bytes:

@@ -469,7 +469,7 @@ async def test_a_forgotten_prompt_is_lost(instance: Instance) -> None:
     prompt_id = new_id()
     async for _ in instance.execute(prompt_id, our_output(image())):
         pass
-    await instance.forget(prompt_id)
+    await instance.forget([prompt_id])
     assert kinds([event async for event in instance.adopt(prompt_id)]) == ["Lost"]
 
 

@@ -176,17 +176,19 @@ async def test_jobs_are_listed_by_number_until_acked(journal: Journal) -> None:
     ]
 
 
-async def test_results_that_may_be_lost_are_told_again(journal: Journal) -> None:
+async def test_results_that_may_be_lost_are_told_again(journal: Journal, tmp_path: Path) -> None:
     for index, now in enumerate((100.0, 200.0, 300.0, 400.0)):
         key = await accept(journal, f"j{index}")
         await finish(journal, key, now=now)
         if index in (0, 2):
-            await journal.published(key)
+            journal.published(key)
     await accept(journal, "unfinished")
+    journal = await reopened(journal, tmp_path)
     found = [each.key.job_id for each in await journal.unpublished(since=250.0)]
     assert found == ["j1", "j2", "j3"]
     await journal.ack("alice", 10_000)
     assert await journal.unpublished(since=0.0) == []
+    await journal.close()
 
 
 async def test_outputs_are_found_by_their_index(journal: Journal) -> None:

@@ -52,7 +52,7 @@ _OVERHEAD = 1024
 _TOO_LARGE = 0x95
 
 # Notes that the broker has a job's result.
-Delivered = Callable[[Key], object]
+Delivered = Callable[[Key], None]
 
 
 class Outgoing:
