@@ -49,6 +49,7 @@ class Database:
         )
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._unanswered = 0
         self.commits = 0  # for the bench: how many reached the disk
 
     async def open(self) -> None:
@@ -58,6 +59,7 @@ class Database:
         """
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
+        self._unanswered = 1
         self._thread = threading.Thread(
             target=self._serve, args=(opened,), name="journal", daemon=True
         )
@@ -81,7 +83,15 @@ class Database:
             raise RuntimeError("the database is not open")
         future: asyncio.Future[T] = self._loop.create_future()
         self._inbox.put((work, future))
+        self._unanswered += 1
         return future
+
+    def in_order(self, call: Callable[[], None]) -> None:
+        """Call once all that was handed over before is answered: at once, if it is."""
+        if self._unanswered:
+            self.run(lambda _: None).add_done_callback(lambda _: call())
+        else:
+            call()
 
     def _serve(self, opened: asyncio.Future[None]) -> None:
         try:
@@ -172,14 +182,14 @@ class Database:
         """Wake the event loop once for the whole group."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-                self._loop.call_soon_threadsafe(_settle, answers)
+                self._loop.call_soon_threadsafe(self._settle, answers)
 
-
-def _settle(answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
-    for future, value, error in answers:
-        if future.done():  # whoever waited was cancelled; the work is done all the same
-            continue
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+    def _settle(self, answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+        self._unanswered -= len(answers)
+        for future, value, error in answers:
+            if future.done():  # whoever waited was cancelled; the work is done all the same
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)

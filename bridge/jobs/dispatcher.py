@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.contract.errors import BridgeError, ExecutionError, Expired, UnknownJob
-from bridge.contract.messages import JobStatus, State
+from bridge.contract.messages import State
 from bridge.jobs import reports, state
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
@@ -42,6 +42,7 @@ JOBS_AT_COMFYUI = 2
 # Above every priority that a request can have.
 _FIRST = 1_000_000
 PLANS_AT_HAND = 64
+MARK_AFTER_S = 0.1
 _RETRY_PAUSE_S = 0.5
 
 
@@ -282,6 +283,7 @@ class Dispatcher:
             instance,
             watcher=Watcher(
                 started=lambda: self._started(job, instance),
+                output=lambda output: self._outcomes.offer(job, output),
                 progress=reporter.progress,
                 preview=reporter.preview,
             ),
@@ -302,15 +304,15 @@ class Dispatcher:
         job.instance = instance.name
         n = self._journal.draw(job.key.client)
         status = reports.status(job, n)
-        # Not awaited: whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts
-        # of a job that takes everything down with it.
-        noted = self._journal.started(job, n)
-        noted.add_done_callback(lambda done: self._tell(done, job, status))
+        self._journal.in_order(lambda: self._listener.status(job, status))
+        # Whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts of a job that
+        # takes everything down with it; for one that is over in an instant it is not worth a write.
+        asyncio.get_running_loop().call_later(MARK_AFTER_S, self._mark_started, job, n)
 
-    def _tell(self, noted: asyncio.Future[None], job: Job, status: JobStatus) -> None:
-        if not noted.cancelled() and noted.exception() is not None:
-            log.error("%s", noted.exception())
-        self._listener.status(job, status)
+    def _mark_started(self, job: Job, n: int) -> None:
+        if job.state == "running" and self._jobs.get(job.key) is job:
+            noted = self._journal.started(job, n)
+            noted.add_done_callback(_log_failure)
 
     async def _settle(
         self, active: _Active, plan: Plan, instance: Instance, ending: Ending
@@ -464,3 +466,8 @@ class Dispatcher:
     async def _expired(self, job: Job, plan: Plan | None) -> None:
         error = Expired("it could not start in time", start_before=job.start_before)
         await self._conclude(job, Happening.EXPIRE, Ended(plan=plan, error=error))
+
+
+def _log_failure(noted: asyncio.Future[None]) -> None:
+    if not noted.cancelled() and noted.exception() is not None:
+        log.error("%s", noted.exception())

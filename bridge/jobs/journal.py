@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,10 @@ class Journal:
         n = numbers.next
         numbers.next += 1
         return n
+
+    def in_order(self, publish: Callable[[], None]) -> None:
+        """Publish a number that needs no write, after all that was asked before is answered."""
+        self._database.in_order(publish)
 
     async def accept(self, draft: Draft, now: float, n: int) -> Acceptance:
         """Write a job down, unless its id, or its MQTT delivery, is known already."""

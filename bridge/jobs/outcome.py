@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from bridge.contract.errors import BridgeError, ExecutionError
-from bridge.contract.messages import OutputInfo, Timings, encode, or_none
+from bridge.contract.messages import Timings, encode, or_none
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Job, KeptOutput, Plan
@@ -63,7 +63,7 @@ class Outcomes:
         Raises AlreadyEnded where the journal has another outcome.
         """
         delivering = time.monotonic()
-        infos = [self._publish(job, output) for output in ended.outputs]
+        infos = [self._publish(job, output).info for output in ended.outputs]
         kept = await self._keep(job, ended.outputs)
         keep_s = self._keep_outputs_s if job.keep_s is None else job.keep_s
         timings = _timings(job, ended.times, delivering)
@@ -131,11 +131,19 @@ class Outcomes:
         )
         return Output(changed, image.data)
 
-    def _publish(self, job: Job, output: Output) -> OutputInfo:
-        if job.envelope.deliver in ("fetch", "none"):
-            return output.info
+    def offer(self, job: Job, output: Output) -> Output:
+        """Publish an output before its job has ended, unless it has yet to change its form."""
+        envelope = job.envelope
+        if output.offered or envelope.profile is not None:
+            return output
+        return self._publish(job, output)
+
+    def _publish(self, job: Job, output: Output) -> Output:
+        if output.offered or job.envelope.deliver in ("fetch", "none"):
+            return output
         topic = self._listener.output(job, output.info, output.data)
-        return replace(output.info, topic=UNSET if topic is None else topic)
+        info = replace(output.info, topic=UNSET if topic is None else topic)
+        return replace(output, info=info, offered=True)
 
     async def _keep(self, job: Job, outputs: Sequence[Output]) -> list[KeptOutput]:
         if job.envelope.deliver == "none":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from bridge.comfyui.events import Executed, NodeOutput, SocketImage
 from bridge.contract.messages import OutputDefinition, OutputInfo
@@ -21,10 +22,15 @@ View = Callable[[str, str, str], Coroutine[Any, Any, bytes]]
 
 
 class Output(Struct, frozen=True):
-    """One output, with its bytes."""
+    """One output, with its bytes; `offered`: its publication was decided already."""
 
     info: OutputInfo
     data: bytes | memoryview
+    offered: bool = False
+
+
+# Decides on an output's publication as soon as its place among all is certain.
+Offer = Callable[[Output], Output]
 
 
 class _Found(Struct, frozen=True):
@@ -32,7 +38,7 @@ class _Found(Struct, frozen=True):
 
     node: str
     order: tuple[int, int]
-    data: asyncio.Future[bytes] | bytes | memoryview
+    data: asyncio.Task[bytes] | bytes | memoryview
     filename: str | None = None
     header: NodeOutput | None = None
 
@@ -41,18 +47,27 @@ class Collector:
     """Gathers one run's outputs as its events come; files are fetched at once, side by side."""
 
     def __init__(
-        self, tasks: asyncio.TaskGroup, view: View, definitions: Sequence[OutputDefinition]
+        self,
+        tasks: asyncio.TaskGroup,
+        view: View,
+        definitions: Sequence[OutputDefinition],
+        offer: Offer,
     ) -> None:
         self._tasks = tasks
         self._view = view
         self._definitions = {definition.node: definition for definition in definitions}
+        self._offer = offer
+        self._offered: dict[int, Output] = {}
         self._found: list[_Found] = []
         self.saved_files = False
 
     def received(self, event: NodeOutput | SocketImage) -> None:
         """Take an output whose bytes came over the socket."""
         header = event if isinstance(event, NodeOutput) else None
-        self._found.append(_Found(event.node, (0, event.index), event.data, header=header))
+        found = _Found(event.node, (0, event.index), event.data, header=header)
+        self._found.append(found)
+        if len(self._found) == event.index + 1:
+            self._offer_early(event.index, found, event.data)
 
     def executed(self, event: Executed) -> None:
         """Take what an output node lists: files, and texts."""
@@ -60,9 +75,12 @@ class Collector:
             if key == OUR_ENTRY or not isinstance(items, Sequence) or isinstance(items, str):
                 continue
             for index, item in enumerate(items):
-                found = self._item(event.node, (rank, index), key, item)
-                if found is not None:
-                    self._found.append(found)
+                self._item(event.node, (rank, index), key, item)
+
+    def _offer_early(self, index: int, found: _Found, data: bytes | memoryview) -> None:
+        """Offer an output of the only output node at once: nothing can come before it."""
+        if set(self._definitions) == {found.node}:
+            self._offered[index] = self._offer(self._output(index, found, data))
 
     async def all(self) -> list[Output]:
         """Wait for the files, and return all outputs, in the order of the nodes and batches.
@@ -73,20 +91,29 @@ class Collector:
         self._found.sort(key=lambda found: (place.get(found.node, len(place)), found.order))
         outputs = []
         for index, found in enumerate(self._found):
-            data = await found.data if isinstance(found.data, asyncio.Future) else found.data
+            data = await found.data if isinstance(found.data, asyncio.Task) else found.data
+            if index in self._offered:
+                outputs.append(self._offered[index])
+                continue
             outputs.append(self._output(index, found, data))
         return outputs
 
-    def _item(self, node: str, order: tuple[int, int], key: str, item: Any) -> _Found | None:
+    def _item(self, node: str, order: tuple[int, int], key: str, item: Any) -> None:
         match item:
             case {"filename": str(filename), **rest}:
                 self.saved_files = True
                 subfolder, kind = rest.get("subfolder") or "", rest.get("type") or "output"
-                fetching = self._tasks.create_task(self._view(filename, str(subfolder), str(kind)))
-                return _Found(node, order, fetching, filename)
+                found = _Found(node, order, b"", filename)
+                viewing = self._view(filename, str(subfolder), str(kind))
+                fetching = self._tasks.create_task(self._fetch(len(self._found), found, viewing))
+                self._found.append(replace(found, data=fetching))
             case str() if key == "text":
-                return _Found(node, order, item.encode())
-        return None
+                self._found.append(_Found(node, order, item.encode()))
+
+    async def _fetch(self, index: int, found: _Found, viewing: Coroutine[Any, Any, bytes]) -> bytes:
+        data = await viewing
+        self._offer_early(index, found, data)
+        return data
 
     def _output(self, index: int, found: _Found, data: bytes | memoryview) -> Output:
         definition = self._definitions.get(found.node)

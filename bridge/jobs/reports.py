@@ -82,7 +82,7 @@ class Reporter:
     def __init__(self, listener: Listener, job: Job) -> None:
         self._listener = listener
         self._job = job
-        self._told = -1.0
+        self._told = 0.0  # that it has begun, the status tells
         self._next_progress = 0.0
         self._next_preview = 0.0
 

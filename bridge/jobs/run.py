@@ -19,7 +19,7 @@ from bridge.comfyui.instance import Instance
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable, Lost, OutOfMemory, Timeout
 from bridge.jobs import failures
 from bridge.jobs.job import Blob, Job, MediaInput, Plan
-from bridge.jobs.outputs import Collector, Output
+from bridge.jobs.outputs import Collector, Offer, Output
 from bridge.jobs.progress import Meter, Standing
 from bridge.workflows.binding import FOLDER, isolate, upload_name
 
@@ -70,6 +70,7 @@ class Watcher(Struct, frozen=True):
     """Whom a run tells how it goes."""
 
     started: Callable[[], None]
+    output: Offer
     progress: Callable[[Standing], None]
     preview: Callable[[events.Preview], None]
 
@@ -159,7 +160,9 @@ class Run:
                     tasks.create_task(self._limit_time()),
                     tasks.create_task(self._stop_when_told()),
                 ]
-                collector = Collector(tasks, self._instance.client.view, self._plan.outputs)
+                collector = Collector(
+                    tasks, self._instance.client.view, self._plan.outputs, self._watcher.output
+                )
                 ending = await self._events(happening, collector)
                 for task in limits:
                     task.cancel()
