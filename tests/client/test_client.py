@@ -62,6 +62,7 @@ async def test_a_request_carries_what_was_given(client: Client, fake: FakeBridge
         "timeout_s": 600,
         "keep_s": 3600,
         "preview": True,
+        "dry_run": False,
         "output": {"deliver": "fetch"},
     }
     await fake.accept(asked)
@@ -191,6 +192,7 @@ async def test_the_bridges_state_and_info_are_told(client: Client, fake: FakeBri
     assert client.online is None
     limits = {
         "max_inline_input": 1,
+        "max_upload": 1,
         "max_queue": 2,
         "max_queue_per_client": 3,
         "keep_results_s": 4,

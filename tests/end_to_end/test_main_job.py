@@ -42,7 +42,7 @@ async def test_a_picture_comes_with_progress_and_previews(
     await attached({"demo": demo()})
     async with Peer(broker.url, version=version) as peer:
         await peer.listen()
-        inputs = {"prompt": "a red barn", "width": 256, "height": 128, "steps": 12}
+        inputs = {"prompt": "a red barn", "width": 512, "height": 256, "steps": 20}
         answer = await peer.ask(
             "submit",
             {
@@ -65,7 +65,7 @@ async def test_a_picture_comes_with_progress_and_previews(
         (info,) = result["outputs"]
         (output,) = peer.of_job("j1", "output/0")
         assert info["topic"] == output.topic
-        assert check_bytes(output, info).size == (256, 128)
+        assert check_bytes(output, info).size == (512, 256)
 
         statuses = [message.json for message in peer.of_job("j1", "status")]
         assert [status["state"] for status in statuses] == ["queued", "running"]
