@@ -105,7 +105,8 @@ async def test_a_killed_bridge_takes_its_comfyui_along_and_runs_the_job_again(
     async with Peer(broker.url) as peer:
         await peer.listen()
         peer.request("run/demo/j1")
-        await peer.job("j1", "progress")  # it runs for a while: its attempt is on disk
+        for _ in range(2):  # a fifth of a second apart: its attempt is on disk
+            await peer.job("j1", "progress")
         family = children(bridge.pid)
         assert family
         await bridge.kill()
