@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,17 @@ async def demo(workflows: Path, folder: Path, *, once: bool) -> int:
         click.echo("Stopping.")
         showing.cancel()
         await asyncio.wait((showing,))
-    return 0 if showing.cancelled() else showing.result()
+    try:
+        return 0 if showing.cancelled() else showing.result()
+    except MosquittoError as error:
+        stop(str(error), FAILED)
 
 
 async def _show(workflows: Path, folder: Path, stopping: asyncio.Event, *, once: bool) -> int:
     found = await install.ensure(click.echo)
-    home = install.cache_folder() / "demo"
-    try:
+    # Each demo begins with nothing: no job of an earlier one is taken up again.
+    with tempfile.TemporaryDirectory(prefix="comfy2mqtt-demo-") as temporary:
+        home = Path(temporary)
         async with Mosquitto(home / "mosquitto") as broker:
             click.echo(f"The broker listens at {broker.url}.")
             config = Config(mqtt_url=broker.url, workflows=workflows, data=home / "data")
@@ -64,8 +69,6 @@ async def _show(workflows: Path, folder: Path, stopping: asyncio.Event, *, once:
             finally:
                 ending.set()
                 await asyncio.wait((serving,))
-    except MosquittoError as error:
-        stop(str(error), FAILED)
 
 
 async def _with(serving: asyncio.Task[None], use: Coroutine[Any, Any, int]) -> int:
