@@ -58,7 +58,7 @@ async def run_job(settings: Config, name: str, wanted: Wanted) -> int:
         wanted.folder.mkdir(parents=True, exist_ok=True)
         for output in await job.outputs():
             path = await asyncio.to_thread(_save, wanted.folder, job, output)
-            click.echo(str(path))
+            click.echo(str(path.resolve()))
         return 0
 
 
