@@ -30,6 +30,8 @@ from tests.support.comfyui import (
     wait_for_end,
 )
 
+pytestmark = pytest.mark.slow
+
 # Answers our nodes' greeting as they would, with a process id of its own or another.
 GREETER = """
 import http.server, json, os, sys, signal

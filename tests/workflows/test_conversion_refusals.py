@@ -15,6 +15,8 @@ from bridge.workflows.graph import WorkflowError
 from tests.vectors import comparison
 from tests.vectors.drawing import INPUT_NODE, Drawing
 
+pytestmark = pytest.mark.slow
+
 MUTED = 2
 LATER = "0.33.0"
 SUBGRAPH = "3c1e9c1e-0000-4000-8000-000000000001"

@@ -13,6 +13,8 @@ import pytest
 from bridge.workflows.convert import ConversionError, convert, is_ui_format
 from tests.vectors import comparison
 
+pytestmark = pytest.mark.slow
+
 GIVEN = [
     (version, name)
     for version in comparison.VERSIONS
