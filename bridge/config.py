@@ -62,7 +62,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_upload: Bytes = 256 * 1024 * 1024
     max_uploads_per_client: Bytes = 1024 * 1024 * 1024
     keep_uploads_s: Seconds = 86_400.0
-    # Which topics may be named as inputs, and which private hosts in URLs; none unless told.
+    # Who may send workflows of their own, which topics may be named as inputs, which private hosts
+    # in URLs: nobody and none unless told.
+    inline_clients: tuple[str, ...] = ()
     input_topics: tuple[str, ...] = ()
     url_hosts: tuple[str, ...] = ()
     url_timeout_s: Seconds = 30.0
@@ -72,6 +74,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout_s: Seconds = 3600.0
     keep_results_s: Seconds = 7 * 86_400.0
     keep_outputs_s: Seconds = 86_400.0
+    # All outputs together; over it acked ones go first, then the oldest.
+    max_outputs: Bytes = 20 * 1024**3
     remember_ids_s: Seconds = 30 * 86_400.0
     stop_s: Annotated[float, Meta(ge=0)] = 10.0
 
@@ -158,7 +162,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
 
 
 def _read(key: str, value: Any, where: str) -> Any:
-    if key in ("input_topics", "url_hosts") and isinstance(value, str):
+    if key in ("inline_clients", "input_topics", "url_hosts") and isinstance(value, str):
         value = [each.strip() for each in value.split(",") if each.strip()]
     if key == "comfyui_args" and isinstance(value, str):
         try:

@@ -160,7 +160,7 @@ class Bridge:
             media=MediaDesk(
                 waiting, self._uploads, MediaRules(config.max_inline_input, config.input_topics)
             ),
-            rules=Rules(config.max_queue, config.max_queue_per_client),
+            rules=Rules(config.max_queue, config.max_queue_per_client, config.inline_clients),
             refresh=self._refresh,
         )
         self._door = Door(
@@ -339,6 +339,7 @@ class Bridge:
                 now=now,
                 results_before=now - config.keep_results_s,
                 forget_before=now - config.remember_ids_s,
+                max_outputs=config.max_outputs,
             )
             kept = await self._journal.files()
             await asyncio.to_thread(self._files.sweep, kept, now - SWEEP_AGE_S)

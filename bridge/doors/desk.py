@@ -51,7 +51,8 @@ log = logging.getLogger(__name__)
 # What a page of jobs, or a part of an output, may take of a packet; the rest is for its frame.
 _PAGE_BYTES = 256 * 1024
 _PART_BYTES = 256 * 1024
-_FRAME_BYTES = 2048
+# At most this much of a packet is topic, properties, and an answer's other fields.
+_FRAME_BYTES = 400
 
 
 class _Read(Struct, frozen=True):
@@ -208,9 +209,8 @@ class Desk:
             raise InvalidInput(
                 "offset is beyond the end", field="offset", allowed=f"0 to {stored.size}"
             )
-        limit = record.job.envelope.max_packet
-        room = _PART_BYTES if limit is None else max(1, limit - _FRAME_BYTES)
-        count = min(_PART_BYTES if request.count is UNSET else request.count, room)
+        room = _room(record.job.envelope.max_packet, inline=request.inline)
+        count = min(room if request.count is UNSET else request.count, room)
         if stored.data is None:
             data = await asyncio.to_thread(self._files.read, stored.sha256, request.offset, count)
         else:
@@ -229,6 +229,14 @@ class Desk:
         )
         beside = None if request.inline else PartBytes(part, data)
         return Answer(data=part, transaction=transaction, bytes=beside)
+
+
+def _room(max_packet: int | None, *, inline: bool) -> int:
+    """How many bytes of an output go into one packet; base64 takes four for three."""
+    if max_packet is None:
+        return _PART_BYTES
+    room = max_packet - _FRAME_BYTES
+    return min(_PART_BYTES, (room - _FRAME_BYTES // 2) * 3 // 4 if inline else room)
 
 
 def _read(asked: Asked) -> _Read:

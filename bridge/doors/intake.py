@@ -57,10 +57,11 @@ from bridge.workflows.library import Library
 
 
 class Rules(Struct, frozen=True):
-    """Bounds of the queue, in jobs."""
+    """Bounds of the queue, in jobs, and who may send workflows of their own (`*`: everybody)."""
 
     max_queue: int
     max_queue_per_client: int
+    inline_clients: tuple[str, ...] = ()
 
 
 class Intake:
@@ -167,7 +168,7 @@ class Intake:
         transaction: Transaction | UnsetType,
         key: Key,
     ) -> Draft:
-        workflow = self._workflow(submit)
+        workflow = self._workflow(asked.client, submit)
         bound = binding.bind(
             workflow, submit.inputs, main=main, draw=_draw, simple=asked.verb == RUN
         )
@@ -196,16 +197,21 @@ class Intake:
             redelivered=asked.redelivered,
         )
 
-    def _workflow(self, submit: Submit) -> Workflow:
-        if submit.workflow is UNSET:
+    def _workflow(self, client: str, submit: Submit) -> Workflow:
+        if submit.workflow is not UNSET:
+            return self._library.get(submit.workflow, or_none(submit.workflow_version))
+        if submit.prompt is UNSET or not self._may_inline(client):
             raise Forbidden(
-                "inline workflows are not allowed for this client", setting="clients.inline"
+                f"{client!r} may not send workflows of its own", setting="inline_clients"
             )
-        return self._library.get(submit.workflow, or_none(submit.workflow_version))
+        return self._library.inline(submit.prompt)
+
+    def _may_inline(self, client: str) -> bool:
+        return client in self._rules.inline_clients or "*" in self._rules.inline_clients
 
     async def _dry_run(self, asked: Asked, submit: Submit, main: Text | Media | None) -> DryRun:
         """Tell what a request would run, without running or keeping anything."""
-        workflow = self._workflow(submit)
+        workflow = self._workflow(asked.client, submit)
         bound = binding.bind(
             workflow, submit.inputs, main=main, draw=_draw, simple=asked.verb == RUN
         )
@@ -294,7 +300,8 @@ def _draw(lowest: int, highest: int) -> int:
 def _fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
     """What makes two requests under one id the same: workflow, inputs as given, output."""
     given = [(each.name, each.items) for each in media]
-    same = (submit.workflow, bound.given, given, submit.output)
+    work = submit.prompt if submit.workflow is UNSET else submit.workflow
+    same = (work, bound.given, given, submit.output)
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()
 
 

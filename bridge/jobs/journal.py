@@ -420,8 +420,17 @@ class Journal:
 
         return await self._database.run(work)
 
-    async def sweep(self, *, now: float, results_before: float, forget_before: float) -> None:
+    async def sweep(
+        self,
+        *,
+        now: float,
+        results_before: float,
+        forget_before: float,
+        max_outputs: int | None = None,
+    ) -> None:
         """Let go of what is kept no longer.
+
+        `max_outputs` bounds all outputs together, in bytes: those of acked results go first.
 
         Outputs go at their own time, results that ended before `results_before` then, and ids
         that ended before `forget_before` are forgotten.
@@ -430,6 +439,8 @@ class Journal:
         def work(db: Transaction) -> None:
             db.execute("DELETE FROM outputs WHERE keep_until < ?", (now,))
             db.execute("DELETE FROM uploads WHERE keep_until < ?", (now,))
+            if max_outputs is not None:
+                _fit_outputs(db, max_outputs)
             db.execute(
                 "UPDATE jobs SET result = NULL, plan = NULL "
                 "WHERE result IS NOT NULL AND finished_at < ?",
@@ -476,6 +487,24 @@ def _reserve(db: Transaction, client: str, reserved: int) -> None:
         "ON CONFLICT (client) DO UPDATE SET reserved = excluded.reserved",
         (client, reserved),
     )
+
+
+def _fit_outputs(db: Transaction, budget: int) -> None:
+    """Drop outputs beyond a budget of bytes; the newest that nobody acked stay longest."""
+    rows = db.execute(
+        "SELECT o.client, o.job_id, o.idx, b.size FROM outputs o "
+        "JOIN blobs b ON b.sha256 = o.sha256 "
+        "JOIN jobs j ON j.client = o.client AND j.job_id = o.job_id "
+        "ORDER BY j.acked, j.finished_at DESC"
+    )
+    held = 0
+    over = []
+    for client, job_id, idx, size in rows:
+        held += size
+        if held > budget:
+            over.append((client, job_id, idx))
+    for place in over:
+        db.execute("DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ?", place)
 
 
 def _keep_blob(db: Transaction, sha256: str, size: int, data: bytes | None) -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from bridge.contract.errors import BridgeError, ExecutionError
-from bridge.contract.messages import Timings, encode, or_none
+from bridge.contract.messages import OutputInfo, Timings, encode, or_none
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Job, KeptOutput, Plan
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # A full disk is waited out: what was accepted gets its outcome.
 _RETRY_CAP_S = 30.0
+# At most this much surrounds a result in its packet: topic, properties, lengths.
+PACKET_OVERHEAD = 300
+_SHORT = 200
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -70,18 +73,7 @@ class Outcomes:
 
         async def finish() -> bytes:
             n = self._journal.draw(job.key.client)
-            result = encode(
-                reports.result(
-                    job,
-                    n,
-                    plan=ended.plan,
-                    outputs=infos,
-                    error=ended.error,
-                    comfyui_version=ended.comfyui_version,
-                    reused=ended.reused,
-                    timings=timings,
-                )
-            )
+            result = self._result(job, n, ended, infos, timings)
             now = time.time()
             await self._journal.finish(
                 job.key,
@@ -95,6 +87,33 @@ class Outcomes:
             return result
 
         self._listener.result(job.key, job.envelope, await until_on_disk(finish))
+
+    def _result(
+        self, job: Job, n: int, ended: Ended, infos: list[OutputInfo], timings: Timings
+    ) -> bytes:
+        """Encode the result, within what a small device said that it can take.
+
+        The inputs go, which it sent itself, and an error's details and the end of its sentence.
+        """
+        result = reports.result(
+            job,
+            n,
+            plan=ended.plan,
+            outputs=infos,
+            error=ended.error,
+            comfyui_version=ended.comfyui_version,
+            reused=ended.reused,
+            timings=timings,
+        )
+        encoded = encode(result)
+        limit = job.envelope.max_packet
+        if limit is not None and len(encoded) > limit - PACKET_OVERHEAD:
+            result = replace(result, inputs={})
+            if result.error is not UNSET:
+                short = replace(result.error, details={}, message=result.error.message[:_SHORT])
+                result = replace(result, error=short)
+            encoded = encode(result)
+        return encoded
 
     async def in_form(self, job: Job, outputs: Sequence[Output]) -> Sequence[Output]:
         """Bring the images into the form that was asked for. Raises ExecutionError."""

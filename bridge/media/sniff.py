@@ -42,6 +42,8 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"GIF87a", Kind("image", "image/gif", "gif")),
     (0, b"GIF89a", Kind("image", "image/gif", "gif")),
     (0, b"BM", Kind("image", "image/bmp", "bmp")),
+    (0, b"P5\n", Kind("image", "image/x-portable-graymap", "pgm")),
+    (0, b"P6\n", Kind("image", "image/x-portable-pixmap", "ppm")),
     (0, b"II*\x00", Kind("image", "image/tiff", "tif")),
     (0, b"MM\x00*", Kind("image", "image/tiff", "tif")),
     (4, b"ftypavif", Kind("image", "image/avif", "avif")),

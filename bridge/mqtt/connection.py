@@ -193,8 +193,11 @@ class Connection:
         qos: int = 1,
         retain: bool = False,
         properties: PublishProperties | None = None,
+        limit: int | None = None,
     ) -> asyncio.Future[PubAck]:
         """Send a message after all earlier ones; does not wait. The payload must not change.
+
+        `limit` bounds this packet, in bytes, below what the connection takes.
 
         The future is done when the broker has the message (QoS 1) or its last byte has gone out
         (QoS 0); it fails with PublishRefused or ConnectionLost. Raises at once, before anything is
@@ -209,9 +212,9 @@ class Connection:
         publish = Publish.of(
             topic, payload, qos=qos, retain=retain, properties=properties or NO_PROPERTIES
         )
-        limit = self.packet_limit
-        if limit is not None and publish.size > limit:
-            raise PacketTooLarge(publish.size, limit)
+        limits = [each for each in (limit, self.packet_limit) if each is not None]
+        if limits and publish.size > min(limits):
+            raise PacketTooLarge(publish.size, min(limits))
         return outbox.add(publish)
 
     @property

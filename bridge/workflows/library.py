@@ -14,15 +14,17 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 from watchfiles import Change, awatch
 
-from bridge.contract.errors import ComfyUIUnavailable, UnknownWorkflow
+from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
+from bridge.workflows import definition, graph
 from bridge.workflows.folder import Broken, Folder, broken, is_workflow
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.sidecar import SidecarError
-from bridge.workflows.source import NeedsObjectInfo, Source, name_of, stem_of
+from bridge.workflows.source import NeedsObjectInfo, Source, name_of, prompt_of, stem_of
 from bridge.workflows.workflow import Workflow
 
 __all__ = ["Broken", "Changes", "Library", "name_of"]
@@ -34,6 +36,10 @@ T = TypeVar("T")
 VERSIONS_KEPT = 5
 # How long a burst of changes to the folder may last before it is looked at, in milliseconds.
 _DEBOUNCE_MS = 300
+
+
+# The name of workflows that requests bring themselves.
+INLINE = "inline"
 
 
 class Changes(Struct, frozen=True):
@@ -124,6 +130,21 @@ class Library:
             version=found.version,
             allowed=list(self._versions[name]),
         )
+
+    def inline(self, document: Mapping[str, Any]) -> Workflow:
+        """Draw a workflow that a request brings, in either format. Raises InvalidInput."""
+        version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
+        try:
+            parsed = graph.parse(prompt_of(document, self.object_info))
+            return definition.draw(INLINE, version, parsed, self.object_info)
+        except NeedsObjectInfo:
+            raise ComfyUIUnavailable(
+                "a workflow in the page's format is converted once a ComfyUI has told what it has"
+            ) from None
+        except WorkflowError as error:
+            raise InvalidInput(
+                f"the workflow: {error}", field="prompt", node=error.node, reason=error.reason
+            ) from None
 
     async def open(self) -> Changes:
         """Read the folder, and the last `/object_info`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ from PIL import Image
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
+from tests.support.comfyui import image, saved, then
 from tests.support.peer import Message, Peer
 
 pytestmark = pytest.mark.comfyui
@@ -290,3 +292,54 @@ async def test_a_recipe_run_again_gives_the_same_bytes(
         await peer.ask("run/again/j2", {"seed": recipe["inputs"]["seed"]})
         second = await peer.result("j2")
         assert second["outputs"][0]["sha256"] == first["outputs"][0]["sha256"]
+
+
+async def test_a_small_device_gets_small_packets_and_fetches_in_parts(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    failing = then(image(), "TestRaise", message="x" * 3000)
+    await attached({"colour": graphs.colour(), "failing": saved(failing)})
+    async with Peer(broker.url, version=4) as peer:
+        await peer.listen()
+        small = {"max_packet": 1200}
+        await peer.ask("run/colour/j1", {"colour": 3, "size": 512, "$output": small})
+        result = await peer.result("j1")
+        (info,) = result["outputs"]
+        assert info["size"] > 1200
+        assert "topic" not in info
+        data = b""
+        for inline in (False, True):
+            data, offset = b"", 0
+            while offset is not None:
+                part = {"job_id": "j1", "offset": offset, "inline": inline}
+                answer = (await peer.ask("fetch", part))["data"]
+                if inline:
+                    data += base64.b64decode(answer["base64"])
+                else:
+                    data += (await peer.job("j1", f"part/0/{offset}")).payload
+                offset = answer.get("next")
+            assert hashlib.sha256(data).hexdigest() == info["sha256"]
+        await peer.ask("run/failing/j2", {"$output": small, "$preview": True})
+        assert (await peer.result("j2"))["state"] == "failed"
+        assert all(len(message.payload) < 1200 for message in peer.messages)
+
+
+async def test_inline_workflows_run_for_those_who_may(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached({"colour": graphs.colour()}, inline_clients="alice, carol")
+    async with Peer(broker.url) as peer, Peer(broker.url, client="bob") as bob:
+        await peer.listen()
+        await bob.listen()
+        request = {"prompt": graphs.colour(), "inputs": {"colour": 8}, "job_id": "j1"}
+        refused = await bob.ask("submit", request)
+        assert refused["error"]["code"] == "forbidden"
+        assert refused["error"]["details"]["setting"] == "inline_clients"
+        assert (await peer.ask("submit", request))["data"]["workflow"] == "inline"
+        result = await peer.result("j1")
+        assert result["inputs"]["colour"] == 8
+        await peer.job("j1", "output/0")
+        other = {**request, "prompt": graphs.plain(), "inputs": {}}
+        assert (await peer.ask("submit", other))["error"]["code"] == "conflict"
+        broken = await peer.ask("submit", {"prompt": {"1": {"inputs": {}}}})
+        assert broken["error"]["details"]["node"] == "1"

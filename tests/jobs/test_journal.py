@@ -239,6 +239,22 @@ async def test_each_thing_is_kept_for_its_own_time(journal: Journal) -> None:
         await journal.get(KEY)
 
 
+async def test_outputs_over_the_budget_go_acked_ones_first_then_the_oldest(
+    journal: Journal,
+) -> None:
+    keys = [await accept(journal, f"j{index}") for index in range(4)]
+    for index, key in enumerate(keys[1:] + keys[:1]):  # j0 is the newest
+        await finish(journal, key, now=1000.0 + index)
+    sizes = 2 * len(b"bytes of j0")
+    await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0, max_outputs=sizes)
+    kept = [key.job_id for key in keys if await journal.output(key, 0) is not None]
+    assert kept == ["j0", "j3"]
+    await journal.ack("alice", (await journal.get(keys[3])).n)
+    await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0, max_outputs=sizes // 2)
+    kept = [key.job_id for key in keys if await journal.output(key, 0) is not None]
+    assert kept == ["j0"]
+
+
 async def test_the_session_changes_only_when_the_broker_forgot_it(journal: Journal) -> None:
     first = await journal.session(present=True)
     assert await journal.session(present=True) == first

@@ -46,8 +46,6 @@ QOS1_LIMIT = 64 * 1024
 # With more than this waiting for the network nothing is added that can be done without.
 _CROWDED = 1024 * 1024
 _FULL = 64 * 1024 * 1024
-# At most this much surrounds a payload in its packet.
-_OVERHEAD = 1024
 # MQTT 5 knows this word for a packet above the broker's limit.
 _TOO_LARGE = 0x95
 
@@ -132,6 +130,7 @@ class Outgoing:
             properties=PublishProperties(
                 content_type=JSON, correlation_data=job.envelope.correlation
             ),
+            limit=job.envelope.max_packet,
         )
 
     def progress(self, job: Job, progress: Progress) -> None:
@@ -142,6 +141,7 @@ class Outgoing:
                 encode(progress),
                 qos=0,
                 properties=PublishProperties(content_type=JSON),
+                limit=job.envelope.max_packet,
             )
 
     def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
@@ -154,6 +154,7 @@ class Outgoing:
                 properties=PublishProperties(
                     content_type=content_type, user_properties=_about(job)
                 ),
+                limit=job.envelope.max_packet,
             )
 
     def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
@@ -227,12 +228,20 @@ class Outgoing:
         if connection is None:
             return None
         limits = [each for each in (limit, self._learnt_limit) if each is not None]
-        # What surrounds the payload is little, and bounded by its topic and properties.
-        if limits and len(payload) + len(topic) + _OVERHEAD > min(limits):
-            return None
         try:
-            sent = connection.publish(topic, payload, qos=qos, retain=retain, properties=properties)
-        except (PacketTooLarge, InvalidMessage) as error:
+            sent = connection.publish(
+                topic,
+                payload,
+                qos=qos,
+                retain=retain,
+                properties=properties,
+                limit=min(limits, default=None),
+            )
+        except PacketTooLarge as error:
+            # Asked for, where it is a small device's own limit; else the operator should know.
+            log.log(logging.DEBUG if limit is not None else logging.WARNING, "%s: %s", topic, error)
+            return None
+        except InvalidMessage as error:
             log.warning("%s: %s", topic, error)
             return None
         except ConnectionLost:
