@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.bench.measurements import backlog, crowd, idle, journal, large, loop, trivial
+from tests.bench.measurements import backlog, crowd, drawing, idle, journal, large, loop, trivial
 from tests.bench.stand import Measurement
 
 SUITE: Sequence[Measurement] = tuple(
-    module.MEASUREMENT for module in (trivial, crowd, large, loop, journal, backlog, idle)
+    module.MEASUREMENT for module in (trivial, crowd, large, loop, journal, backlog, drawing, idle)
 )
