@@ -307,9 +307,9 @@ async def test_a_small_device_gets_small_packets_and_fetches_in_parts(
         (info,) = result["outputs"]
         assert info["size"] > 1200
         assert "topic" not in info
-        data = b""
         for inline in (False, True):
-            data, offset = b"", 0
+            data = b""
+            offset: int | None = 0
             while offset is not None:
                 part = {"job_id": "j1", "offset": offset, "inline": inline}
                 answer = (await peer.ask("fetch", part))["data"]
