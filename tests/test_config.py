@@ -78,6 +78,41 @@ def test_a_wrong_setting_is_one_line_with_key_value_and_what_is_allowed(
         assert part in line
 
 
+TWO = """
+[[comfyui]]
+name = "gpu0"
+path = "{folder}"
+environment = {{ CUDA_VISIBLE_DEVICES = "0" }}
+
+[[comfyui]]
+name = "studio"
+url = "http://studio:8188"
+"""
+
+
+def test_tables_are_read_from_the_file_and_as_json_from_the_environment(tmp_path: Path) -> None:
+    (gpu, studio) = load(tmp_path, TWO.format(folder=tmp_path)).comfyui
+    assert (gpu.name, gpu.path) == ("gpu0", tmp_path)
+    assert gpu.environment == {"CUDA_VISIBLE_DEVICES": "0"}
+    assert studio.url == "http://studio:8188"
+    variable = {"COMFY2MQTT_COMFYUI": '[{"name": "one", "url": "http://h:1"}]'}
+    (one,) = load(tmp_path, TWO.format(folder=tmp_path), variable).comfyui
+    assert one.name == "one"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("not json", "JSON"),
+        ('[{"name": "a b"}]', "1 to 64"),
+        ('[{"name": "a", "ulr": "x"}]', "ulr"),
+    ],
+)
+def test_a_wrong_table_says_what_is_wrong_with_it(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load(tmp_path, "", {"COMFY2MQTT_COMFYUI": text})
+
+
 def test_a_secret_is_not_shown_when_it_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "comfyui_secret = 5 # hunter2", {}, {"mqtt_url": ["mqtt://u:hunter2@h"]})
@@ -97,6 +132,13 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ({"comfyui_url": "h:8188"}, "http://host:port"),
         ({"comfyui_path": "/nowhere"}, "main.py"),
         ({"workflows": "/nowhere"}, "existing folder"),
+        ({"comfyui": '[{"name": "a"}, {"name": "a"}]'}, "two of that name"),
+        ({"comfyui": '[{"name": "a", "url": "h:1"}]'}, "'a': url: expected http"),
+        ({"comfyui": '[{"name": "a"}]', "comfyui_url": "http://h:1"}, "either"),
+        (
+            {"comfyui": '[{"name": "a", "url": "http://h", "environment": {"A": "b"}}]'},
+            "environment",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_stop_a_bridge(

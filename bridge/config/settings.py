@@ -1,4 +1,4 @@
-"""Settings: one name each, in a TOML file, the environment and flags.
+"""The settings: one name each, in a TOML file, the environment and flags.
 
 The setting `mqtt_url` is `mqtt_url = "..."` in comfy2mqtt.toml, `COMFY2MQTT_MQTT_URL` in the
 environment and `--mqtt-url` as a flag, each weighing more than the one before. A wrong one stops
@@ -18,11 +18,15 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from bridge.config.tables import ComfyUI, Name
+
 PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
 # Environment variables under our prefix that are no settings of the bridge.
 _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMFY2MQTT_CONFIG")
-_SECRETS = frozenset({"mqtt_url", "comfyui_secret", "comfyui_url"})
+_SECRETS = frozenset({"mqtt_url", "comfyui_secret", "comfyui_url", "comfyui"})
+# Settings that hold tables; beside the file, as JSON.
+_TABLES = frozenset({"comfyui"})
 
 Level = Literal["debug", "info", "warning", "error"]
 Bytes = Annotated[int, Meta(ge=1024)]
@@ -47,13 +51,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mqtt_key: Path | None = None
     # Fixed: the broker keeps the requests that come while the bridge is away under this name.
     mqtt_client_id: Annotated[str, Meta(min_length=1, max_length=64)] = "comfy2mqtt"
-    base_topic: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")] = "comfy2mqtt"
+    base_topic: Name = "comfy2mqtt"
     name: Annotated[str, Meta(min_length=1, max_length=100)] = "comfy2mqtt"
     comfyui_url: str | None = None
     comfyui_path: Path | None = None
     comfyui_python: Path | None = None
     comfyui_args: tuple[str, ...] = ()
     comfyui_secret: str | None = None
+    # Several of them, in place of the settings above.
+    comfyui: tuple[ComfyUI, ...] = ()
     workflows: Path = Path("workflows")
     data: Path | None = None
     log_level: Level = "info"
@@ -119,20 +125,33 @@ def load(
 
 def check(config: Config) -> None:
     """Check what a bridge needs and no single setting can tell. Raises ConfigError."""
-    if config.comfyui_url is not None and config.comfyui_path is not None:
-        raise ConfigError("comfyui_url and comfyui_path: give one, to attach or to supervise")
-    if config.comfyui_python is not None and config.comfyui_path is None:
-        raise ConfigError("comfyui_python: needs comfyui_path, the folder of that ComfyUI")
-    if config.comfyui_url is not None:
-        parts = urlsplit(config.comfyui_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError("comfyui_url: expected http://host:port or https://host:port")
-    if config.comfyui_path is not None and not (config.comfyui_path / "main.py").is_file():
-        raise ConfigError(
-            f"comfyui_path: {str(config.comfyui_path)!r}: expected a folder with ComfyUI's main.py"
-        )
+    _check_comfyui("comfyui_", config.comfyui_url, config.comfyui_path, config.comfyui_python)
+    if config.comfyui and (config.comfyui_url or config.comfyui_path):
+        raise ConfigError("comfyui: give either [[comfyui]] tables, or comfyui_url or comfyui_path")
+    names = [each.name for each in config.comfyui]
+    for each in config.comfyui:
+        where = f"comfyui {each.name!r}: "
+        if names.count(each.name) > 1:
+            raise ConfigError(f"{where}there are two of that name")
+        _check_comfyui(where, each.url, each.path, each.python)
+        if each.url is not None and each.environment:
+            raise ConfigError(f"{where}environment: only for one that the bridge starts")
     if not config.workflows.is_dir():
         raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")
+
+
+def _check_comfyui(where: str, url: str | None, path: Path | None, python: Path | None) -> None:
+    """Check how one ComfyUI is to be reached; with neither URL nor folder it is the managed one."""
+    if url is not None and path is not None:
+        raise ConfigError(f"{where}url and {where}path: give one, to attach or to supervise")
+    if python is not None and path is None:
+        raise ConfigError(f"{where}python: needs {where}path, the folder of that ComfyUI")
+    if url is not None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"{where}url: expected http://host:port or https://host:port")
+    if path is not None and not (path / "main.py").is_file():
+        raise ConfigError(f"{where}path: {str(path)!r}: expected a folder with ComfyUI's main.py")
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
@@ -169,6 +188,11 @@ def _read(key: str, value: Any, where: str) -> Any:
             return tuple(shlex.split(value))
         except ValueError as error:
             raise ConfigError(f"{where}: {value!r}: {error}") from None
+    if key in _TABLES and isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{where}: expected JSON: {error}") from None
     try:
         # Strings stand for numbers in the environment and in flags.
         found = msgspec.convert(value, TYPES[key], strict=False, dec_hook=_path)
