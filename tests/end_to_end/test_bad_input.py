@@ -46,7 +46,7 @@ async def test_each_wrong_request_gets_its_error_and_changes_nothing(
         ("submit", {"workflow": "colour", "priority": "x"}, "bad_request", {"field": "priority"}),
         ("submit", {"workflow": "colour", "job_id": "a/b"}, "bad_request", {"field": "job_id"}),
         ("submit", {"workflow": "colour", "job_id": "+"}, "bad_request", {"field": "job_id"}),
-        ("submit", {"prompt": {"1": {}}}, "forbidden", {"setting": "clients.inline"}),
+        ("submit", {"prompt": {"1": {}}}, "forbidden", {"setting": "inline_clients"}),
         (
             "run/nothing",
             b"",
