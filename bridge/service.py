@@ -37,11 +37,13 @@ from bridge.contract.sources import Url
 from bridge.contract.topics import Topics
 from bridge.doors.desk import Desk
 from bridge.doors.intake import Intake, Rules
-from bridge.doors.media import MediaDesk, MediaRules
+from bridge.doors.media import MediaDesk
 from bridge.doors.mqtt.door import Door, Settings
 from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import Retained
+from bridge.doors.rates import Rates
+from bridge.doors.rights import EVERYBODY, Rights, setting
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
 from bridge.jobs.journal import Journal
@@ -51,6 +53,7 @@ from bridge.media.download import DownloadRules, download
 from bridge.media.files import Files
 from bridge.mqtt import Address, Connection
 from bridge.workflows.library import Broken, Changes, Library
+from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError
 
 log = logging.getLogger(__name__)
@@ -126,7 +129,9 @@ class Bridge:
         self._topics = Topics(config.base_topic)
         self._journal = Journal(folder / "journal.db")
         self._files = Files(folder / "blobs")
-        self._library = Library(config.workflows, folder / "object_info.json")
+        self._rights = Rights(config.clients)
+        nodes = NodeRules(config.allow_nodes, config.deny_nodes)
+        self._library = Library(config.workflows, folder / "object_info.json", nodes)
         self._instance = Instance(INSTANCE, comfyui, folder=folder / "comfyui" / INSTANCE)
         self._outgoing = Outgoing(
             self._topics,
@@ -141,7 +146,11 @@ class Bridge:
             folder / "uploads",
             self._journal,
             self._files,
-            UploadRules(config.max_upload, config.max_uploads_per_client, config.keep_uploads_s),
+            UploadRules(
+                config.max_upload,
+                lambda client: self._rights.of(client).max_uploads,
+                config.keep_uploads_s,
+            ),
         )
         self._dispatcher = Dispatcher(
             journal=self._journal,
@@ -157,10 +166,8 @@ class Bridge:
             files=self._files,
             dispatcher=self._dispatcher,
             listener=self._outgoing,
-            media=MediaDesk(
-                waiting, self._uploads, MediaRules(config.max_inline_input, config.input_topics)
-            ),
-            rules=Rules(config.max_queue, config.max_queue_per_client, config.inline_clients),
+            media=MediaDesk(waiting, self._uploads, self._rights, config.max_inline_input),
+            rules=Rules(config.max_queue, self._rights, nodes),
             refresh=self._refresh,
         )
         self._door = Door(
@@ -169,7 +176,7 @@ class Bridge:
                 config.mqtt_client_id,
                 config.remember_ids_s,
                 config.max_packet,
-                config.input_topics,
+                self._rights.input_topics,
             ),
             topics=self._topics,
             desk=Desk(
@@ -178,6 +185,7 @@ class Bridge:
                 journal=self._journal,
                 files=self._files,
                 dispatcher=self._dispatcher,
+                rates=Rates(lambda client: self._rights.of(client).requests_per_s, time.monotonic),
             ),
             journal=self._journal,
             outgoing=self._outgoing,
@@ -253,10 +261,15 @@ class Bridge:
             return False
         return self._instance.state.usable and await self._learn()
 
-    async def _download(self, _client: str, wanted: Url) -> bytes:
+    async def _download(self, client: str, wanted: Url) -> bytes:
         """Fetch a URL, or its backup where that fails."""
         config = self._config
-        rules = DownloadRules(config.max_upload, config.url_timeout_s, config.url_hosts)
+        rules = DownloadRules(
+            config.max_upload,
+            config.url_timeout_s,
+            self._rights.of(client).url_hosts,
+            setting(client, "url_hosts"),
+        )
         try:
             return await download(wanted.url, rules)
         except DependencyFailed:
@@ -297,7 +310,7 @@ class Bridge:
             max_inline_input=config.max_inline_input,
             max_upload=config.max_upload,
             max_queue=config.max_queue,
-            max_queue_per_client=config.max_queue_per_client,
+            max_queue_per_client=self._rights.of(EVERYBODY).max_queue,
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
             remember_ids_s=config.remember_ids_s,

@@ -62,3 +62,18 @@ async def attached(bridges: StartBridge, comfyui: Server) -> StartBridge:
         return process
 
     return make
+
+
+@pytest.fixture
+async def detached(bridges: StartBridge) -> StartBridge:
+    """Makes bridges whose ComfyUI is away: they take jobs, and run none."""
+
+    async def make(workflows: dict[str, Any], **options: Any) -> BridgeProcess:
+        process: BridgeProcess = await bridges(
+            workflows=workflows, start=False, comfyui_url="http://127.0.0.1:9", **options
+        )
+        await process.start(ready=False)
+        await process.ready("unreachable")
+        return process
+
+    return make

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bridge import config
-from bridge.config import Config, ConfigError
+from bridge.config import Client, Config, ConfigError
+from bridge.doors.rights import Granted
 
 DOCUMENT = Path("docs/settings.md")
 
@@ -36,15 +37,15 @@ def test_flags_weigh_more_than_the_environment_and_that_more_than_the_file(tmp_p
 def test_strings_become_what_the_setting_is(tmp_path: Path) -> None:
     environment = {
         "COMFY2MQTT_COMFYUI_ARGS": "--cpu --extra 'two words'",
-        "COMFY2MQTT_INPUT_TOPICS": "cameras/+/snapshot, doors/#",
-        "COMFY2MQTT_URL_HOSTS": "",
+        "COMFY2MQTT_DENY_NODES": "Exec*, LoadImage",
+        "COMFY2MQTT_ALLOW_NODES": "",
         "COMFY2MQTT_KEEP_OUTPUTS_S": "60",
         "COMFY2MQTT_DATA": "~/bridge",
     }
     found = load(tmp_path, "", environment)
     assert found.comfyui_args == ("--cpu", "--extra", "two words")
-    assert found.input_topics == ("cameras/+/snapshot", "doors/#")
-    assert found.url_hosts == ()
+    assert found.deny_nodes == ("Exec*", "LoadImage")
+    assert found.allow_nodes == ()
     assert found.keep_outputs_s == 60.0
     assert found.folder == Path("~/bridge").expanduser()
 
@@ -100,6 +101,36 @@ def test_tables_are_read_from_the_file_and_as_json_from_the_environment(tmp_path
     assert one.name == "one"
 
 
+def test_what_clients_may_do_is_a_table_for_each(tmp_path: Path) -> None:
+    text = """
+    [clients."*"]
+    max_queue = 5
+    [clients.kitchen]
+    workflows = ["portrait", "frame-*"]
+    inline = true
+    """
+    found = load(tmp_path, text).clients
+    assert found == {
+        "*": Client(max_queue=5),
+        "kitchen": Client(workflows=("portrait", "frame-*"), inline=True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"a b": {}}', "1 to 64"),
+        ('{"**": {}}', "1 to 64"),
+        ('{"a": {"inlin": true}}', "inlin"),
+        ('{"a": {"max_priority": 101}}', "<= 100"),
+        ('{"a": {"workflows": "one"}}', "array"),
+    ],
+)
+def test_a_wrong_table_of_a_client_says_what_is_wrong(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load(tmp_path, "", {"COMFY2MQTT_CLIENTS": text})
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -139,6 +170,10 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
             {"comfyui": '[{"name": "a", "url": "http://h", "environment": {"A": "b"}}]'},
             "environment",
         ),
+        *(
+            ({"clients": f'{{"a": {{"input_topics": ["cameras/#", "{topic}"]}}}}'}, "own topics")
+            for topic in ("#", "+/snapshot", "comfy2mqtt", "comfy2mqtt/client/b/job/#")
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_stop_a_bridge(
@@ -160,13 +195,27 @@ def test_misspelt_variables_are_noticed() -> None:
     assert config.unknown(environment) == ["COMFY2MQTT_MQTT_URI"]
 
 
+def documented_under(heading: str) -> dict[str, str]:
+    """Return the defaults by name, of all tables with this first heading."""
+    found: dict[str, str] = {}
+    inside = False
+    for line in DOCUMENT.read_text().splitlines():
+        cells = [cell.strip().strip("`") for cell in line.split("|")[1:-1]]
+        inside = line.startswith("|") and (inside or cells[0] == heading)
+        if inside and line.startswith("| `"):
+            found[cells[0]] = cells[1]
+    return found
+
+
+def test_every_field_of_a_clients_table_is_documented_with_its_default() -> None:
+    documented = documented_under("field")
+    assert list(documented) == list(Client.__struct_fields__)
+    for name in ("max_priority", "max_queue", "requests_per_s"):
+        assert float(documented[name].replace(",", "")) == getattr(Granted(), name), name
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in DOCUMENT.read_text().splitlines()
-        if line.startswith("| `")
-    ]
-    documented = {row[0].strip("`"): row[1].strip("`") for row in rows}
+    documented = documented_under("setting")
     assert set(documented) == set(config.TYPES)
     for name, told in documented.items():
         default = getattr(Config(), name)

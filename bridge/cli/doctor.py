@@ -25,6 +25,7 @@ from bridge.contract.messages import ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
 from bridge.workflows.library import Library
+from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError
 
 # A retained message comes at once or not at all.
@@ -176,7 +177,8 @@ def _supervised(settings: Config) -> Finding:
 async def _workflows(settings: Config) -> AsyncIterator[Finding]:
     if not settings.workflows.is_dir():
         return  # told above
-    library = Library(settings.workflows, _cache(settings))
+    nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
+    library = Library(settings.workflows, _cache(settings), nodes)
     try:
         await library.open()
     except ObjectInfoError as error:
@@ -187,6 +189,11 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
     for file in library.waiting:
         yield Finding(good=True, what=f"workflow {file} (is read once a ComfyUI has run)")
     for name, workflow in library.workflows.items():
+        if workflow.forbidden:
+            yield Finding(
+                good=True, what=f"workflow {name} is not allowed: {', '.join(workflow.forbidden)}"
+            )
+            continue
         lacking = workflow.missing
         if lacking is None or workflow.runnable:
             known = "" if lacking is not None else " (not yet checked against a ComfyUI)"

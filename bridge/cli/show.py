@@ -32,7 +32,7 @@ async def show_workflows(settings: Config, name: str, workflow: str | None) -> i
             console.print(_inputs(definition))
             for output in definition.outputs:
                 console.print(f"output [bold]{output.name}[/]: {output.kind}")
-            if definition.missing is not UNSET:
+            if definition.runnable is False:
                 console.print(f"[red]cannot run[/]: {_missing(definition)}")
     return 0
 
@@ -66,6 +66,8 @@ def _runnable(definition: Definition) -> str:
 
 
 def _missing(definition: Definition) -> str:
+    if definition.forbidden is not UNSET:
+        return "not allowed: " + ", ".join(definition.forbidden)
     if definition.missing is UNSET:
         return ""
     choices = (f"{choice.input} {choice.value!r}" for choice in definition.missing.choices)

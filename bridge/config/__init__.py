@@ -1,6 +1,6 @@
 """Settings: what may be set, where it is read from, and the tables that only the file can hold."""
 
 from bridge.config.settings import TYPES, Config, ConfigError, check, load, unknown
-from bridge.config.tables import ComfyUI
+from bridge.config.tables import Client, ComfyUI
 
-__all__ = ["TYPES", "ComfyUI", "Config", "ConfigError", "check", "load", "unknown"]
+__all__ = ["TYPES", "Client", "ComfyUI", "Config", "ConfigError", "check", "load", "unknown"]

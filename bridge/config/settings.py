@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from bridge.config.tables import ComfyUI, Name
+from bridge.config.tables import Client, ComfyUI, Name, Number, Who
 
 PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
@@ -26,11 +26,12 @@ FILE = "comfy2mqtt.toml"
 _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMFY2MQTT_CONFIG")
 _SECRETS = frozenset({"mqtt_url", "comfyui_secret", "comfyui_url", "comfyui"})
 # Settings that hold tables; beside the file, as JSON.
-_TABLES = frozenset({"comfyui"})
+_TABLES = frozenset({"clients", "comfyui"})
+# Lists that variables and flags may give with commas.
+_LISTS = frozenset({"allow_nodes", "deny_nodes"})
 
 Level = Literal["debug", "info", "warning", "error"]
 Bytes = Annotated[int, Meta(ge=1024)]
-Number = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 
@@ -66,16 +67,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_packet: Bytes | None = None
     max_inline_input: Bytes = 16 * 1024 * 1024
     max_upload: Bytes = 256 * 1024 * 1024
-    max_uploads_per_client: Bytes = 1024 * 1024 * 1024
     keep_uploads_s: Seconds = 86_400.0
-    # Who may send workflows of their own, which topics may be named as inputs, which private hosts
-    # in URLs: nobody and none unless told.
-    inline_clients: tuple[str, ...] = ()
-    input_topics: tuple[str, ...] = ()
-    url_hosts: tuple[str, ...] = ()
+    # Who may do what, by the client's name; `*` is everybody who is not listed.
+    clients: dict[Who, Client] = {}
+    # Classes of nodes that graphs may be made of, with `*` and `?`; without any: all.
+    allow_nodes: tuple[str, ...] = ()
+    deny_nodes: tuple[str, ...] = ()
     url_timeout_s: Seconds = 30.0
     max_queue: Number = 10_000
-    max_queue_per_client: Number = 1_000
     max_attempts: Number = 3
     timeout_s: Seconds = 3600.0
     keep_results_s: Seconds = 7 * 86_400.0
@@ -136,8 +135,20 @@ def check(config: Config) -> None:
         _check_comfyui(where, each.url, each.path, each.python)
         if each.url is not None and each.environment:
             raise ConfigError(f"{where}environment: only for one that the bridge starts")
+    for name, client in config.clients.items():
+        for topic in client.input_topics or ():
+            _check_input_topic(f"clients.{name}.input_topics", topic, config.base_topic)
     if not config.workflows.is_dir():
         raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")
+
+
+def _check_input_topic(where: str, topic: str, base: str) -> None:
+    """Check that no client is given what the bridge publishes to another."""
+    if topic.partition("/")[0] in ("#", "+", base):
+        raise ConfigError(
+            f"{where}: {topic!r} takes in the bridge's own topics: begin with another first level "
+            f"than {base!r}, written out"
+        )
 
 
 def _check_comfyui(where: str, url: str | None, path: Path | None, python: Path | None) -> None:
@@ -181,7 +192,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
 
 
 def _read(key: str, value: Any, where: str) -> Any:
-    if key in ("inline_clients", "input_topics", "url_hosts") and isinstance(value, str):
+    if key in _LISTS and isinstance(value, str):
         value = [each.strip() for each in value.split(",") if each.strip()]
     if key == "comfyui_args" and isinstance(value, str):
         try:

@@ -11,6 +11,10 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+# A client's name, or `*` for everybody.
+Who = Annotated[str, Meta(pattern=r"\A(\*|[A-Za-z0-9_-]{1,64})\Z")]
+Number = Annotated[int, Meta(ge=1)]
+Priority = Annotated[int, Meta(ge=-100, le=100)]
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,3 +34,22 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     python: Path | None = None
     args: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+
+
+class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client may do, or with the name `*` everybody.
+
+    What is left out is as `*` says, and what that leaves out as `bridge.doors.rights` does.
+    `workflows` and `displays` are names, with `*` and `?` for any characters; `input_topics` are
+    MQTT filters, `url_hosts` private hosts. `max_queue` counts jobs that wait, `max_uploads` bytes.
+    """
+
+    workflows: tuple[str, ...] | None = None
+    inline: bool | None = None
+    url_hosts: tuple[str, ...] | None = None
+    input_topics: tuple[str, ...] | None = None
+    displays: tuple[str, ...] | None = None
+    max_priority: Priority | None = None
+    max_queue: Number | None = None
+    max_uploads: Number | None = None
+    requests_per_s: Annotated[float, Meta(gt=0)] | None = None

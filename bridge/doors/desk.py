@@ -37,6 +37,7 @@ from bridge.contract.messages import (
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.doors.asked import Answer, Asked, PartBytes, Respond
 from bridge.doors.intake import Intake
+from bridge.doors.rates import Rates
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
@@ -74,17 +75,20 @@ class Desk:
         journal: Journal,
         files: Files,
         dispatcher: Dispatcher,
+        rates: Rates,
     ) -> None:
         self._intake = intake
         self._uploads = uploads
         self._journal = journal
         self._files = files
         self._dispatcher = dispatcher
+        self._rates = rates
 
     async def handle(self, asked: Asked, respond: Respond) -> None:
         """Carry out a request, and answer it exactly once, whatever it is."""
         transaction: Transaction | UnsetType = requests.correlated(asked.correlation)
         try:
+            self._rates.count(asked.client)
             if asked.verb == UPLOAD:
                 respond(Answer(data=await self._upload(asked), transaction=transaction))
                 return

@@ -39,6 +39,7 @@ from bridge.contract.requests import Media, Text
 from bridge.contract.topics import RUN
 from bridge.doors.asked import Answer, Asked, Respond
 from bridge.doors.media import MediaDesk
+from bridge.doors.rights import Rights, setting
 from bridge.jobs import reports
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Draft, Envelope, MediaInput, Plan
@@ -54,14 +55,15 @@ from bridge.workflows.binding import Bound
 from bridge.workflows.definition import Workflow, missing
 from bridge.workflows.graph import Node
 from bridge.workflows.library import Library
+from bridge.workflows.nodes import NodeRules
 
 
 class Rules(Struct, frozen=True):
-    """Bounds of the queue, in jobs, and who may send workflows of their own (`*`: everybody)."""
+    """The bound of the queue, in jobs of all clients; and what may be done by whom, and be run."""
 
     max_queue: int
-    max_queue_per_client: int
-    inline_clients: tuple[str, ...] = ()
+    rights: Rights
+    nodes: NodeRules
 
 
 class Intake:
@@ -107,7 +109,7 @@ class Intake:
         try:
             draft = await self._runnable_draft(asked, submit, main, transaction, key)
             self._check_room(asked.client)
-        except (UnknownWorkflow, ComfyUIUnavailable, Busy, QuotaExceeded):
+        except (UnknownWorkflow, ComfyUIUnavailable, Forbidden, Busy, QuotaExceeded):
             # Not the request's fault: if it was accepted before, that still stands.
             if given_id is None:
                 raise
@@ -198,16 +200,23 @@ class Intake:
         )
 
     def _workflow(self, client: str, submit: Submit) -> Workflow:
+        """Return what a client wants to run, if it may."""
+        rights = self._rules.rights
+        rights.check_priority(client, submit.priority)
         if submit.workflow is not UNSET:
-            return self._library.get(submit.workflow, or_none(submit.workflow_version))
-        if submit.prompt is UNSET or not self._may_inline(client):
+            rights.check_workflow(client, submit.workflow)
+            workflow = self._library.get(submit.workflow, or_none(submit.workflow_version))
+        else:
+            rights.check_inline(client)
+            workflow = self._library.inline(or_none(submit.prompt) or {})
+        if workflow.forbidden:
+            nodes = workflow.forbidden
             raise Forbidden(
-                f"{client!r} may not send workflows of its own", setting="inline_clients"
+                f"{workflow.name!r} has nodes that are not allowed: {', '.join(nodes)}",
+                setting=self._rules.nodes.setting(nodes[0]),
+                nodes=list(nodes),
             )
-        return self._library.inline(submit.prompt)
-
-    def _may_inline(self, client: str) -> bool:
-        return client in self._rules.inline_clients or "*" in self._rules.inline_clients
+        return workflow
 
     async def _dry_run(self, asked: Asked, submit: Submit, main: Text | Media | None) -> DryRun:
         """Tell what a request would run, without running or keeping anything."""
@@ -267,11 +276,12 @@ class Intake:
                 limit=rules.max_queue,
                 setting="max_queue",
             )
-        if self._dispatcher.queued_of(client) >= rules.max_queue_per_client:
+        share = rules.rights.of(client).max_queue
+        if self._dispatcher.queued_of(client) >= share:
             raise QuotaExceeded(
-                f"{rules.max_queue_per_client} jobs of this client wait; no more are taken",
-                limit=rules.max_queue_per_client,
-                setting="max_queue_per_client",
+                f"{share} jobs of this client wait; no more are taken",
+                limit=share,
+                setting=setting(client, "max_queue"),
             )
 
     def _duplicate(self, record: Record) -> Accepted:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
-from bridge.contract.errors import Forbidden, TooLarge
+from bridge.contract.errors import TooLarge
 from bridge.contract.sources import Inline, JobOutput, Later, Source, Topic, Upload, Url
-from bridge.contract.topics import matches
+from bridge.doors.rights import Rights
 from bridge.jobs.job import Blob, MediaInput
 from bridge.jobs.uploads import Uploads
 from bridge.jobs.waiting import Waiting, blob_of, check_kind
 from bridge.workflows.binding import Bound, BoundMedia
 
 
-class MediaRules(Struct, frozen=True):
-    """Bounds of media: bytes of an inline input, and the topics that may be named as inputs."""
-
-    max_inline_input: int
-    input_topics: tuple[str, ...]
-
-
 class MediaDesk:
     """Takes the media of requests."""
 
-    def __init__(self, waiting: Waiting, uploads: Uploads, rules: MediaRules) -> None:
+    def __init__(
+        self, waiting: Waiting, uploads: Uploads, rights: Rights, max_inline_input: int
+    ) -> None:
+        """`max_inline_input` bounds the bytes of an input that comes within a request."""
         self._waiting = waiting
         self._uploads = uploads
-        self._rules = rules
+        self._rights = rights
+        self._max_inline_input = max_inline_input
 
     async def take(self, client: str, bound: Bound) -> tuple[list[MediaInput], dict[str, bytes]]:
         """Return a request's media inputs, and the bytes that came with it by their SHA-256.
@@ -62,27 +57,17 @@ class MediaDesk:
             case JobOutput():
                 return await self._waiting.output(client, name, kind, source) or source
             case Topic(topic=topic):
-                self._check_topic(name, topic)
+                self._rights.check_topic(client, name, topic)
                 return source
             case Url():
                 return source
 
     def _check_size(self, name: str, size: int) -> None:
-        limit = self._rules.max_inline_input
+        limit = self._max_inline_input
         if size > limit:
             raise TooLarge(
                 f"input {name!r} is larger than an inline input may be: upload it",
                 input=name,
                 size=size,
                 limit=limit,
-            )
-
-    def _check_topic(self, name: str, topic: str) -> None:
-        allowed = self._rules.input_topics
-        if not any(matches(each, topic) for each in allowed):
-            raise Forbidden(
-                f"input {name!r}: the topic {topic!r} is not allowed",
-                input=name,
-                setting="input_topics",
-                allowed=list(allowed),
             )

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class UploadRules(Struct, frozen=True):
     """Bounds: bytes of one upload and of all of a client's, seconds that one is kept."""
 
     max_upload: int
-    max_per_client: int
+    max_of: Callable[[str], int]
     keep_s: float
 
 
@@ -137,12 +138,13 @@ class Uploads:
             )
         there = await self._journal.uploaded(client)
         begun = await asyncio.to_thread(self._bytes_begun, client)
-        if there + begun + size > rules.max_per_client:
+        limit = rules.max_of(client)
+        if there + begun + size > limit:
             raise QuotaExceeded(
                 f"{there + begun} bytes of this client's uploads are kept already",
                 size=size,
-                limit=rules.max_per_client,
-                setting="max_uploads_per_client",
+                limit=limit,
+                setting=f"clients.{client}.max_uploads",
             )
 
     async def _keep(self, client: str, upload: str, sha256: str, data: bytes) -> UploadReport:

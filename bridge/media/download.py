@@ -24,11 +24,15 @@ _STEP = 64 * 1024
 
 
 class DownloadRules(Struct, frozen=True):
-    """Bounds: bytes, seconds for all of one URL, and the private hosts that are allowed."""
+    """Bounds: bytes, seconds for all of one URL, and the private hosts that are allowed.
+
+    `setting` is what would allow one more.
+    """
 
     max_bytes: int
     timeout_s: float
     hosts: tuple[str, ...]
+    setting: str = "url_hosts"
 
 
 async def download(url: str, rules: DownloadRules) -> bytes:
@@ -52,7 +56,7 @@ async def download(url: str, rules: DownloadRules) -> bytes:
 
 
 async def _follow(url: str, rules: DownloadRules) -> bytes:
-    connector = aiohttp.TCPConnector(resolver=_Resolver(rules.hosts), use_dns_cache=False)
+    connector = aiohttp.TCPConnector(resolver=_Resolver(rules), use_dns_cache=False)
     # No proxy or .netrc from the environment: what is checked is what is connected to.
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
         for _ in range(MAX_REDIRECTS + 1):
@@ -77,7 +81,7 @@ def _check(url: str, rules: DownloadRules) -> None:
     except ValueError:
         return
     if not allowed(parts.hostname, str(address), rules.hosts):
-        raise _forbidden(parts.hostname)
+        raise _forbidden(parts.hostname, rules)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -108,8 +112,8 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 class _Resolver(AbstractResolver):
     """Resolves names to addresses that are allowed; others are an error, not left out."""
 
-    def __init__(self, hosts: Sequence[str]) -> None:
-        self._hosts = hosts
+    def __init__(self, rules: DownloadRules) -> None:
+        self._rules = rules
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -119,8 +123,8 @@ class _Resolver(AbstractResolver):
         found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
         results: list[ResolveResult] = []
         for family_found, _, protocol, _, address in found:
-            if not allowed(host, str(address[0]), self._hosts):
-                raise _forbidden(host)
+            if not allowed(host, str(address[0]), self._rules.hosts):
+                raise _forbidden(host, self._rules)
             results.append(
                 ResolveResult(
                     hostname=host,
@@ -137,9 +141,9 @@ class _Resolver(AbstractResolver):
         """Nothing is held."""
 
 
-def _forbidden(host: str) -> BridgeError:
+def _forbidden(host: str, rules: DownloadRules) -> BridgeError:
     return Forbidden(
-        f"{host} is not a public address", host=host, setting="url_hosts", allowed="public hosts"
+        f"{host} is not a public address", host=host, setting=rules.setting, allowed="public hosts"
     )
 
 

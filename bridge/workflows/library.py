@@ -22,6 +22,7 @@ from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWork
 from bridge.workflows import definition, graph
 from bridge.workflows.folder import Broken, Folder, broken, is_workflow
 from bridge.workflows.graph import WorkflowError
+from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.sidecar import SidecarError
 from bridge.workflows.source import NeedsObjectInfo, Source, name_of, prompt_of, stem_of
@@ -68,8 +69,12 @@ class _State(Struct, frozen=True):
 class Library:
     """All workflows by name."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
-        """`cache` is the file in which `/object_info` is kept for times without a ComfyUI."""
+    def __init__(self, folder: Path, cache: Path, nodes: NodeRules | None = None) -> None:
+        """`cache` is the file in which `/object_info` is kept for times without a ComfyUI.
+
+        What `nodes` does not allow is described, and cannot be run.
+        """
+        self._nodes = nodes or NodeRules()
         self._folder = Folder(folder)
         self._cache = cache
         self._info_bytes = b""
@@ -119,7 +124,7 @@ class Library:
         older = self._versions[name].get(version)
         try:
             if older is not None:
-                return older.draw(name, self._state.info)
+                return _ruled(older.draw(name, self._state.info), self._nodes)
         except (WorkflowError, NeedsObjectInfo) as error:
             raise UnknownWorkflow(
                 f"version {version} of {name!r} can be used no longer: {error}", workflow=name
@@ -136,7 +141,7 @@ class Library:
         version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
         try:
             parsed = graph.parse(prompt_of(document, self.object_info))
-            return definition.draw(INLINE, version, parsed, self.object_info)
+            drawn = definition.draw(INLINE, version, parsed, self.object_info)
         except NeedsObjectInfo:
             raise ComfyUIUnavailable(
                 "a workflow in the page's format is converted once a ComfyUI has told what it has"
@@ -145,6 +150,7 @@ class Library:
             raise InvalidInput(
                 f"the workflow: {error}", field="prompt", node=error.node, reason=error.reason
             ) from None
+        return _ruled(drawn, self._nodes)
 
     async def open(self) -> Changes:
         """Read the folder, and the last `/object_info`."""
@@ -195,7 +201,7 @@ class Library:
                 faults[found.file] = Broken(found.file, None, reason)
             else:
                 sources[name] = found
-        drawn = _Drawing(before, info, faults)
+        drawn = _Drawing(before, info, faults, self._nodes)
         for name, source in sources.items():
             drawn.add(name, source)
         drawn.keep_what_broke()
@@ -249,12 +255,19 @@ class Library:
 class _Drawing:
     """The workflows of one state while they are drawn, those that did not change taken over."""
 
-    def __init__(self, before: _State, info: ObjectInfo | None, faults: dict[str, Broken]) -> None:
+    def __init__(
+        self,
+        before: _State,
+        info: ObjectInfo | None,
+        faults: dict[str, Broken],
+        nodes: NodeRules,
+    ) -> None:
         self.workflows: dict[str, Workflow] = {}
         self.waiting: dict[str, str] = {}
         self._before = before
         self._info = info
         self._faults = faults
+        self._nodes = nodes
 
     def add(self, name: str, source: Source) -> None:
         before = self._before
@@ -264,7 +277,7 @@ class _Drawing:
             self.workflows[name] = known
             return
         try:
-            self.workflows[name] = source.draw(name, self._info)
+            self.workflows[name] = _ruled(source.draw(name, self._info), self._nodes)
         except NeedsObjectInfo:
             self.waiting[name] = source.file
         except SidecarError as error:
@@ -279,6 +292,11 @@ class _Drawing:
             known = self._before.workflows.get(fault.workflow or "")
             if known is not None and known.name not in self.workflows:
                 self.workflows[known.name] = known
+
+
+def _ruled(workflow: Workflow, nodes: NodeRules) -> Workflow:
+    """Return a workflow with what the operator does not allow of it."""
+    return msgspec.structs.replace(workflow, forbidden=nodes.forbidden(workflow.graph))
 
 
 def _difference(before: _State, now: _State) -> Changes:

@@ -55,6 +55,8 @@ class Press(Struct, frozen=True):
 class Workflow(Struct, frozen=True):
     """A named graph with its inputs and outputs. `version` is a hash of its file and sidecar.
 
+    `forbidden` are the classes of its nodes that the operator does not allow.
+
     `inputs` have names. `places` has the input at every place that may be given,
     `<node>.<input>`, those with names too; `aliases` are other words for places. Both are empty
     where the graph names its inputs itself. `hidden` are inputs that no request may give, but that
@@ -73,6 +75,7 @@ class Workflow(Struct, frozen=True):
     aliases: Mapping[str, str] = {}
     hidden: tuple[Input, ...] = ()
     press: Press = Press()
+    forbidden: tuple[str, ...] = ()
 
     def reach(self, name: str) -> Input | None:
         """Return the input at a place, by `<node>.<input>` or `<title>.<input>`."""
@@ -80,7 +83,9 @@ class Workflow(Struct, frozen=True):
 
     @property
     def runnable(self) -> bool | None:
-        """Whether a ComfyUI at hand can run it; None while none has told what it has."""
+        """Whether a ComfyUI at hand can run it, and may; None while none has told what it has."""
+        if self.forbidden:
+            return False
         if self.missing is None:
             return None
         return not (self.missing.nodes or self.missing.choices)
@@ -124,6 +129,7 @@ class Workflow(Struct, frozen=True):
             nodes=sorted({node.class_type for node in self.graph.nodes.values()}),
             runnable=or_unset(self.runnable),
             missing=UNSET if self.missing is None or self.runnable else self.missing,
+            forbidden=list(self.forbidden) or UNSET,
             example=self._example(),
         )
 

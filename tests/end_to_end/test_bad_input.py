@@ -46,7 +46,7 @@ async def test_each_wrong_request_gets_its_error_and_changes_nothing(
         ("submit", {"workflow": "colour", "priority": "x"}, "bad_request", {"field": "priority"}),
         ("submit", {"workflow": "colour", "job_id": "a/b"}, "bad_request", {"field": "job_id"}),
         ("submit", {"workflow": "colour", "job_id": "+"}, "bad_request", {"field": "job_id"}),
-        ("submit", {"prompt": {"1": {}}}, "forbidden", {"setting": "inline_clients"}),
+        ("submit", {"prompt": {"1": {}}}, "forbidden", {"setting": "clients.alice.inline"}),
         (
             "run/nothing",
             b"",
@@ -155,7 +155,7 @@ async def test_the_same_id_runs_once_and_a_different_request_is_a_conflict(
 async def test_a_full_queue_says_busy_and_a_client_over_its_share_quota_exceeded(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
-    await attached({"slow": graphs.slow(30)}, max_queue=3, max_queue_per_client=2)
+    await attached({"slow": graphs.slow(30)}, max_queue=3, clients={"*": {"max_queue": 2}})
     async with Peer(broker.url) as alice, Peer(broker.url, client="bob") as bob:
         await alice.listen()
         await bob.listen()

@@ -327,14 +327,14 @@ async def test_a_small_device_gets_small_packets_and_fetches_in_parts(
 async def test_inline_workflows_run_for_those_who_may(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
-    await attached({"colour": graphs.colour()}, inline_clients="alice, carol")
+    await attached({"colour": graphs.colour()}, clients={"alice": {"inline": True}})
     async with Peer(broker.url) as peer, Peer(broker.url, client="bob") as bob:
         await peer.listen()
         await bob.listen()
         request = {"prompt": graphs.colour(), "inputs": {"colour": 8}, "job_id": "j1"}
         refused = await bob.ask("submit", request)
         assert refused["error"]["code"] == "forbidden"
-        assert refused["error"]["details"]["setting"] == "inline_clients"
+        assert refused["error"]["details"]["setting"] == "clients.bob.inline"
         assert (await peer.ask("submit", request))["data"]["workflow"] == "inline"
         result = await peer.result("j1")
         assert result["inputs"]["colour"] == 8

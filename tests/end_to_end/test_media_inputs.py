@@ -56,9 +56,10 @@ async def peer(attached: StartBridge, broker: Mosquitto) -> AsyncIterator[Peer]:
         {"echo": graphs.echo(), "load": load, "slow": graphs.slow(1.0), "saved": saved(image())},
         max_inline_input=200_000,
         max_upload=1_000_000,
-        max_uploads_per_client=1_200_000,
-        input_topics="cameras/+/snapshot",
-        url_hosts="localhost",
+        clients={
+            "*": {"max_uploads": 1_200_000},
+            "alice": {"input_topics": ["cameras/+/snapshot"], "url_hosts": ["localhost"]},
+        },
         url_timeout_s="2",
     )
     async with Peer(broker.url) as peer:
@@ -180,7 +181,7 @@ async def test_a_waiting_job_survives_a_killed_bridge(
 async def test_a_cameras_last_snapshot_is_an_input(peer: Peer) -> None:
     topic = "cameras/door/snapshot"
     forbidden = await peer.ask("run/echo", {"picture": {"topic": "cameras/door/secret"}})
-    assert forbidden["error"]["details"]["setting"] == "input_topics"
+    assert forbidden["error"]["details"]["setting"] == "clients.alice.input_topics"
     # The event comes before the picture: the job waits for it.
     await peer.ask("run/echo/early", {"picture": {"topic": topic, "max_age_s": 5, "wait_s": 30}})
     await peer.job("early", "status", lambda message: message.json["state"] == "waiting")

@@ -63,7 +63,8 @@ class BridgeProcess:
             name: value for name, value in os.environ.items() if not name.startswith("COMFY2MQTT_")
         }
         for name, value in self.settings.items():
-            environment[f"COMFY2MQTT_{name.upper()}"] = str(value)
+            text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+            environment[f"COMFY2MQTT_{name.upper()}"] = text
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-W", "error", "-m", "bridge", "serve"),

@@ -25,7 +25,7 @@ AT_ONCE = 64
 MEMORY = Aim(60.0)
 FLAT = Aim(1.3)
 TIMEOUT_S = 300.0
-LIMITS = {"max_queue": 2 * JOBS, "max_queue_per_client": 2 * JOBS}
+LIMITS = {"max_queue": 2 * JOBS}
 _MB = 1e6
 
 

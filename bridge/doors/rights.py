@@ -1,0 +1,117 @@
+"""Rights: what each client may do, as the operator's table `clients` says. Pure.
+
+What a client's own table leaves out is as the one of `*` says; what that leaves out, too, is what
+`Granted` has: safe for somebody whom nobody thought of. Every door's requests are held to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import msgspec
+from msgspec import Struct
+
+from bridge.config import Client
+from bridge.contract.errors import Forbidden
+from bridge.contract.topics import matches
+
+EVERYBODY = "*"
+
+
+class Granted(Struct, frozen=True, kw_only=True):
+    """What one client may do; the fields are those of `bridge.config.Client`."""
+
+    workflows: tuple[str, ...] = ("*",)
+    inline: bool = False
+    url_hosts: tuple[str, ...] = ()
+    input_topics: tuple[str, ...] = ()
+    displays: tuple[str, ...] = ()
+    max_priority: int = 100
+    max_queue: int = 1_000
+    max_uploads: int = 1024 * 1024 * 1024
+    requests_per_s: float = 100.0
+
+
+class Rights:
+    """Answers what a client may do. Each `check_` raises Forbidden, which names the setting."""
+
+    def __init__(self, table: Mapping[str, Client]) -> None:
+        everybody = _with(Granted(), table.get(EVERYBODY))
+        self._everybody = everybody
+        self._listed = {
+            name: _with(everybody, client) for name, client in table.items() if name != EVERYBODY
+        }
+
+    def of(self, client: str) -> Granted:
+        """Return all that a client may do."""
+        return self._listed.get(client, self._everybody)
+
+    @property
+    def input_topics(self) -> tuple[str, ...]:
+        """The filters of all topics that any client may name as an input."""
+        everyone = (self._everybody, *self._listed.values())
+        return tuple(dict.fromkeys(each for granted in everyone for each in granted.input_topics))
+
+    def check_workflow(self, client: str, workflow: str) -> None:
+        """Check that a client may run a workflow of the folder."""
+        allowed = self.of(client).workflows
+        if not _named(allowed, workflow):
+            raise Forbidden(
+                f"{client!r} may not run {workflow!r}",
+                setting=setting(client, "workflows"),
+                allowed=list(allowed),
+            )
+
+    def check_inline(self, client: str) -> None:
+        """Check that a client may send workflows of its own."""
+        if not self.of(client).inline:
+            raise Forbidden(
+                f"{client!r} may not send workflows of its own", setting=setting(client, "inline")
+            )
+
+    def check_priority(self, client: str, priority: int) -> None:
+        """Check that a client may ask for a priority."""
+        highest = self.of(client).max_priority
+        if priority > highest:
+            raise Forbidden(
+                f"{client!r} may ask for priority {highest} at most",
+                setting=setting(client, "max_priority"),
+                maximum=highest,
+            )
+
+    def check_topic(self, client: str, name: str, topic: str) -> None:
+        """Check that a client may have a topic's last message as its input `name`."""
+        allowed = self.of(client).input_topics
+        if not any(matches(each, topic) for each in allowed):
+            raise Forbidden(
+                f"input {name!r}: the topic {topic!r} is not allowed",
+                input=name,
+                setting=setting(client, "input_topics"),
+                allowed=list(allowed),
+            )
+
+    def check_display(self, client: str, display: str) -> None:
+        """Check that a client may show its pictures on a display."""
+        allowed = self.of(client).displays
+        if not _named(allowed, display):
+            raise Forbidden(
+                f"{client!r} may not show on {display!r}",
+                setting=setting(client, "displays"),
+                allowed=list(allowed),
+            )
+
+
+def setting(client: str, field: str) -> str:
+    """Return the name of a setting in the table of clients."""
+    return f"clients.{client}.{field}"
+
+
+def _named(globs: Sequence[str], name: str) -> bool:
+    return any(fnmatchcase(name, each) for each in globs)
+
+
+def _with(before: Granted, client: Client | None) -> Granted:
+    fields = {} if client is None else msgspec.structs.asdict(client)
+    told = {name: value for name, value in fields.items() if value is not None}
+    return msgspec.structs.replace(before, **told)
