@@ -20,7 +20,7 @@ from bridge import __version__
 from bridge.comfyui import install
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
 from bridge.comfyui.state import InstanceState
 from bridge.config import Config
 from bridge.contract.errors import DependencyFailed
@@ -132,7 +132,12 @@ class Bridge:
         self._rights = Rights(config.clients)
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
         self._library = Library(config.workflows, folder / "object_info.json", nodes)
-        self._instance = Instance(INSTANCE, comfyui, folder=folder / "comfyui" / INSTANCE)
+        self._instance = Instance(
+            INSTANCE,
+            comfyui,
+            folder=folder / "comfyui" / INSTANCE,
+            care=Care(config.silence_s, config.idle_unload_s),
+        )
         self._outgoing = Outgoing(
             self._topics,
             delivered=self._journal.published,
@@ -158,7 +163,9 @@ class Bridge:
             instances=[self._instance],
             listener=self._outgoing,
             waiting=waiting,
-            limits=JobLimits(config.max_attempts, config.timeout_s, config.keep_outputs_s),
+            limits=JobLimits(
+                config.max_attempts, config.timeout_s, config.silence_s, config.keep_outputs_s
+            ),
         )
         self._intake = Intake(
             library=self._library,
@@ -366,6 +373,7 @@ def _comfyui_state(state: InstanceState) -> ComfyUIState:
         since=round(state.since, 3),
         restarts=state.restarts,
         last_error=or_unset(state.last_error),
+        reason=or_unset(state.reason),
         version=or_unset(state.version),
     )
 

@@ -455,12 +455,16 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
 
 
 class ComfyUIState(Struct, frozen=True, kw_only=True):
-    """One ComfyUI's state, since when, and what went wrong last."""
+    """One ComfyUI's state, since when, and what went wrong last.
+
+    `reason` is the stable word for `last_error`; docs/operations.md explains each.
+    """
 
     state: InstanceState
     since: float
     restarts: int
     last_error: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
     version: str | UnsetType = UNSET
 
 
