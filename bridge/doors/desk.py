@@ -90,6 +90,8 @@ class Desk:
         try:
             self._rates.count(asked.client)
             if asked.verb == UPLOAD:
+                if asked.offset is None:
+                    transaction = requests.transaction_of(asked.payload, asked.correlation)
                 respond(Answer(data=await self._upload(asked), transaction=transaction))
                 return
             read = _read(asked)

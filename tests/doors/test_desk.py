@@ -5,6 +5,7 @@ from typing import Any, cast
 from bridge.doors.asked import Answer, Asked
 from bridge.doors.desk import Desk
 from bridge.doors.intake import Intake
+from bridge.doors.rates import Rates
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import Uploads
@@ -26,6 +27,7 @@ async def test_a_defect_costs_the_request_that_met_it_and_nothing_else() -> None
         journal=cast("Journal", part),
         files=cast("Files", part),
         dispatcher=cast("Dispatcher", part),
+        rates=Rates(lambda _: 100.0, lambda: 0.0),
     )
     answers: list[Answer] = []
     asked = Asked(client="alice", verb="ack", payload=b'{"up_to": 1, "transaction": "t"}')
