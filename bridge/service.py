@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from bridge import __version__
 from bridge.comfyui import install
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.comfyui.state import InstanceState
-from bridge.config import Config
+from bridge.config import ComfyUI, Config
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.messages import (
     CONTRACT_VERSION,
@@ -58,7 +58,6 @@ from bridge.workflows.objectinfo import ObjectInfoError
 
 log = logging.getLogger(__name__)
 
-INSTANCE = "default"
 HEALTH_INTERVAL_S = 30.0
 SWEEP_INTERVAL_S = 60.0
 # A file is on disk before the row that needs it, but never by as much.
@@ -82,20 +81,24 @@ async def serve(config: Config) -> None:
         cert=config.mqtt_cert,
         key=config.mqtt_key,
     )
-    comfyui = await _comfyui(config, stopping)
-    if comfyui is not None:
-        await Bridge(config, address, comfyui).run(stopping)
+    comfyuis: dict[str, AttachConfig | SuperviseConfig] = {}
+    for table in config.comfyuis:
+        comfyui = await _comfyui(table, stopping)
+        if comfyui is None:
+            return
+        comfyuis[table.name] = comfyui
+    await Bridge(config, address, comfyuis).run(stopping)
 
 
 async def _comfyui(
-    config: Config, stopping: asyncio.Event
+    table: ComfyUI, stopping: asyncio.Event
 ) -> AttachConfig | SuperviseConfig | None:
-    """Return which ComfyUI to use, installed first where it has to be; None if told to stop."""
-    if config.comfyui_url is not None:
-        return AttachConfig(config.comfyui_url, config.comfyui_secret)
-    if config.comfyui_path is not None:
-        python = config.comfyui_python or _interpreter(config.comfyui_path)
-        return SuperviseConfig(config.comfyui_path, python, config.comfyui_args)
+    """Return how to get at a ComfyUI, installed first where it has to be; None if told to stop."""
+    if table.url is not None:
+        return AttachConfig(table.url, table.secret)
+    if table.path is not None:
+        python = table.python or _interpreter(table.path)
+        return SuperviseConfig(table.path, python, table.args, table.environment)
     installing = asyncio.create_task(install.ensure(log.info))
     told = asyncio.create_task(stopping.wait())
     await asyncio.wait((installing, told), return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +108,7 @@ async def _comfyui(
         return None
     told.cancel()
     found = await installing
-    return SuperviseConfig(found.path, found.python, config.comfyui_args)
+    return SuperviseConfig(found.path, found.python, table.args, table.environment)
 
 
 def _interpreter(folder: Path) -> Path:
@@ -122,7 +125,10 @@ class Bridge:
     """One bridge: `run` it once."""
 
     def __init__(
-        self, config: Config, address: Address, comfyui: AttachConfig | SuperviseConfig
+        self,
+        config: Config,
+        address: Address,
+        comfyuis: Mapping[str, AttachConfig | SuperviseConfig],
     ) -> None:
         folder = config.folder
         self._config = config
@@ -131,13 +137,11 @@ class Bridge:
         self._files = Files(folder / "blobs")
         self._rights = Rights(config.clients)
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
-        self._library = Library(config.workflows, folder / "object_info.json", nodes)
-        self._instance = Instance(
-            INSTANCE,
-            comfyui,
-            folder=folder / "comfyui" / INSTANCE,
-            care=Care(config.silence_s, config.idle_unload_s),
-        )
+        self._library = Library(config.workflows, folder / "object_info", list(comfyuis), nodes)
+        self._instances = [
+            Instance(name, comfyui, folder=folder / "comfyui" / name)
+            for name, comfyui in comfyuis.items()
+        ]
         self._outgoing = Outgoing(
             self._topics,
             delivered=self._journal.published,
@@ -160,11 +164,12 @@ class Bridge:
         self._dispatcher = Dispatcher(
             journal=self._journal,
             files=self._files,
-            instances=[self._instance],
+            instances=self._instances,
             listener=self._outgoing,
             waiting=waiting,
+            can_run=self._library.can_run,
             limits=JobLimits(
-                config.max_attempts, config.timeout_s, config.silence_s, config.keep_outputs_s
+                config.max_attempts, config.timeout_s, config.keep_outputs_s, config.reorder_s
             ),
         )
         self._intake = Intake(
@@ -200,7 +205,7 @@ class Bridge:
             latest=latest,
             connected=self._introduce,
         )
-        self._refreshed_at = 0.0
+        self._refreshed_at = -REFRESH_INTERVAL_S
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then end in good order."""
@@ -208,12 +213,12 @@ class Bridge:
         try:
             await asyncio.to_thread(self._files.open)
             self._tell(await self._library.open())
-            self._dispatcher.add_recovered(await self._journal.unfinished())
+            await self._dispatcher.recover()
             async with asyncio.TaskGroup() as tasks:
                 serving = [
-                    tasks.create_task(self._instance.run()),
+                    *(tasks.create_task(each.run()) for each in self._instances),
+                    *(tasks.create_task(self._follow_comfyui(each)) for each in self._instances),
                     tasks.create_task(self._dispatcher.run()),
-                    tasks.create_task(self._follow_comfyui()),
                     tasks.create_task(self._follow_folder()),
                     tasks.create_task(self._tell_health()),
                     tasks.create_task(self._sweep()),
@@ -238,35 +243,38 @@ class Bridge:
 
     # ComfyUI and the workflows.
 
-    async def _follow_comfyui(self) -> None:
+    async def _follow_comfyui(self, instance: Instance) -> None:
         """Ask each new process what it has, and publish its state: ready means described too."""
         known: str | None = None
         while True:
-            state = self._instance.state
+            state = instance.state
             epoch = (state.epoch or "unnamed") if state.usable else None
-            if epoch not in (None, known) and not await self._learn():
+            if epoch not in (None, known) and not await self._learn(instance):
                 epoch = None
             known = epoch
-            self._retained.comfyui(INSTANCE, _comfyui_state(state))
-            await self._instance.changed(state)
+            self._retained.comfyui(instance.name, _comfyui_state(state))
+            await instance.changed(state)
 
-    async def _learn(self) -> bool:
-        """Ask ComfyUI which nodes and choices it has; False if it did not say."""
-        self._refreshed_at = time.monotonic()
+    async def _learn(self, instance: Instance) -> bool:
+        """Ask a ComfyUI which nodes and choices it has; False if it did not say."""
         try:
-            changes = await self._library.learn(await self._instance.client.object_info())
+            info = await instance.client.object_info()
+            changes = await self._library.learn(instance.name, info)
         except (ComfyUIError, ObjectInfoError) as error:
-            log.warning("ComfyUI did not tell what it has: %s", error)
+            log.warning("%s did not tell what it has: %s", instance.name, error)
             return False
         if changes is not None:
             self._tell(changes)
+            self._dispatcher.look()
         return True
 
     async def _refresh(self) -> bool:
         """Ask again, for a request that needs what was not there; not too often."""
         if time.monotonic() - self._refreshed_at < REFRESH_INTERVAL_S:
             return False
-        return self._instance.state.usable and await self._learn()
+        self._refreshed_at = time.monotonic()
+        usable = [each for each in self._instances if each.state.usable]
+        return any(await asyncio.gather(*(self._learn(each) for each in usable)))
 
     async def _download(self, client: str, wanted: Url) -> bytes:
         """Fetch a URL, or its backup where that fails."""
@@ -340,7 +348,7 @@ class Bridge:
             counters = self._dispatcher.counters
             health = BridgeHealth(
                 at=round(time.time(), 3),
-                queued=self._dispatcher.queued,
+                queued=len(self._dispatcher.backlog),
                 running=self._dispatcher.running,
                 accepted=self._intake.accepted,
                 succeeded=counters.succeeded,
@@ -373,7 +381,6 @@ def _comfyui_state(state: InstanceState) -> ComfyUIState:
         since=round(state.since, 3),
         restarts=state.restarts,
         last_error=or_unset(state.last_error),
-        reason=or_unset(state.reason),
         version=or_unset(state.version),
     )
 

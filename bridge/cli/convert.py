@@ -40,7 +40,7 @@ async def convert_file(settings: Config, file: Path, saved: Path | None) -> int:
 
 
 async def _object_info(settings: Config, saved: Path | None) -> ObjectInfo:
-    kept = settings.folder / "object_info.json"
+    kept = settings.folder / "object_info" / f"{settings.comfyuis[0].name}.json"
     if saved is None and not kept.is_file() and settings.comfyui_url is None:
         stop(
             "what ComfyUI's nodes are is not known here: give --object-info FILE (its answer to "

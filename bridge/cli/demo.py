@@ -61,7 +61,7 @@ async def _show(workflows: Path, folder: Path, stopping: asyncio.Event, *, once:
             click.echo(f"The broker listens at {broker.url}.")
             config = Config(mqtt_url=broker.url, workflows=workflows, data=home / "data")
             comfyui = SuperviseConfig(found.path, found.python, ("--cpu",))
-            bridge = Bridge(config, Address.parse(broker.url), comfyui)
+            bridge = Bridge(config, Address.parse(broker.url), {"default": comfyui})
             ending = asyncio.Event()
             serving = asyncio.create_task(bridge.run(ending))
             try:

@@ -177,8 +177,9 @@ def _supervised(settings: Config) -> Finding:
 async def _workflows(settings: Config) -> AsyncIterator[Finding]:
     if not settings.workflows.is_dir():
         return  # told above
+    names = [each.name for each in settings.comfyuis]
     nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
-    library = Library(settings.workflows, _cache(settings), nodes)
+    library = Library(settings.workflows, _cache(settings), names, nodes)
     try:
         await library.open()
     except ObjectInfoError as error:
@@ -209,4 +210,4 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
 
 
 def _cache(settings: Config) -> Path:
-    return settings.folder / "object_info.json"
+    return settings.folder / "object_info"

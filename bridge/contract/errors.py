@@ -15,6 +15,7 @@
     ├── ExecutionError        a node failed
     ├── OutOfMemory           a node ran out of memory
     ├── Timeout               it ran longer than allowed
+    ├── Replaced              a newer job took its place before it started
     ├── DependencyFailed      the job whose output it needs did not succeed
     └── Lost                  what became of it cannot be known any more
 
@@ -135,6 +136,12 @@ class Timeout(BridgeError):
     code = "timeout"
 
 
+class Replaced(BridgeError):
+    """A newer job with the same word in `replace` took its place; `details` has `by`."""
+
+    code = "replaced"
+
+
 class DependencyFailed(BridgeError):
     """The job whose output it needs did not succeed."""
 
@@ -164,6 +171,7 @@ BY_CODE: dict[str, type[BridgeError]] = {
         ExecutionError,
         OutOfMemory,
         Timeout,
+        Replaced,
         DependencyFailed,
         Lost,
     )

@@ -26,10 +26,10 @@ MAX_TRANSACTION = 256
 Id: TypeAlias = Annotated[str, Meta(pattern=rf"\A{ID.pattern}\Z")]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Transaction: TypeAlias = Annotated[str, Meta(max_length=MAX_TRANSACTION)] | int
-# Up to what the journal's numbers hold.
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Pixels: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=31_536_000)]
+KeepSeconds: TypeAlias = Annotated[float, Meta(ge=0, le=31_536_000)]
 
 State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled", "expired"]
 Outcome = Literal["succeeded", "failed", "cancelled", "expired"]
@@ -92,6 +92,10 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The full door: run a workflow (or, where allowed, an inline `prompt`).
 
+    Of the client's jobs with the same word in `replace`, those that have not started are cancelled
+    when a newer one comes. One that is `ordered` is passed by none that was accepted later,
+    whatever model is loaded.
+
     With `dry_run` nothing is run or kept: the answer tells what would be.
     """
 
@@ -104,7 +108,9 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     start_within_s: Seconds | UnsetType = UNSET
     timeout_s: Seconds | UnsetType = UNSET
-    keep_s: Annotated[float, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET
+    keep_s: KeepSeconds | UnsetType = UNSET
+    replace: Id | UnsetType = UNSET
+    ordered: bool = False
     preview: bool = False
     dry_run: bool = False
     output: Output = Output()
@@ -153,13 +159,26 @@ class Fetch(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     inline: bool = False
 
 
+class Keep(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Keep a job's outputs for so long from now, longer or shorter than they would be."""
+
+    job_id: Id
+    keep_s: KeepSeconds
+
+
+class Forget(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Let go of a job's result, outputs and recipe now. Its id stays taken."""
+
+    job_id: Id
+
+
 class Recipe(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Give the prompt that a job ran, or will run, as ComfyUI was given it."""
 
     job_id: Id
 
 
-Request: TypeAlias = Submit | Cancel | Status | List | Ack | Fetch | Recipe
+Request: TypeAlias = Submit | Cancel | Status | List | Ack | Fetch | Keep | Forget | Recipe
 
 # Answers.
 
@@ -261,13 +280,16 @@ class Accepted(JobMessage, frozen=True, kw_only=True):
     state: State
     duplicate: bool = False
     position: int | UnsetType = UNSET
+    eta_s: float | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
 
 
 class DryRun(Struct, frozen=True, kw_only=True):
     """What a request would run; `position` is how many jobs would start before it.
 
-    Media that is not here yet stays out of the prompt. `missing` is what no ComfyUI at hand has.
+    `instances` are the ComfyUIs that could take it, `eta_s` in how many seconds it would have
+    ended. Media that is not here yet stays out of the prompt. `missing` is what no ComfyUI at hand
+    has.
     """
 
     workflow: str
@@ -276,7 +298,9 @@ class DryRun(Struct, frozen=True, kw_only=True):
     inputs: dict[str, Any]
     runnable: bool | UnsetType = UNSET
     missing: Missing | UnsetType = UNSET
+    instances: list[str]
     position: int
+    eta_s: float | UnsetType = UNSET
 
 
 class RecipeReport(Struct, frozen=True, kw_only=True):
@@ -298,6 +322,7 @@ class JobView(JobMessage, frozen=True, kw_only=True):
     accepted_at: float
     acked: bool = False
     position: int | UnsetType = UNSET
+    eta_s: float | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
 
 
@@ -320,6 +345,21 @@ class AckReport(Struct, frozen=True, kw_only=True):
     """How many results were newly acked."""
 
     acked: int
+
+
+class KeepReport(Struct, frozen=True, kw_only=True):
+    """Until when a job's outputs are kept now (seconds since the epoch), and how many they are."""
+
+    job_id: str
+    outputs: int
+    keep_until: float
+
+
+class ForgetReport(Struct, frozen=True, kw_only=True):
+    """What of a job is not kept any more."""
+
+    job_id: str
+    forgotten: bool
 
 
 class BeginUpload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -456,16 +496,12 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
 
 
 class ComfyUIState(Struct, frozen=True, kw_only=True):
-    """One ComfyUI's state, since when, and what went wrong last.
-
-    `reason` is the stable word for `last_error`; docs/operations.md explains each.
-    """
+    """One ComfyUI's state, since when, and what went wrong last."""
 
     state: InstanceState
     since: float
     restarts: int
     last_error: str | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
     version: str | UnsetType = UNSET
 
 

@@ -19,6 +19,8 @@ from bridge.contract.messages import (
     BeginUpload,
     Cancel,
     Fetch,
+    Forget,
+    Keep,
     List,
     Recipe,
     Request,
@@ -36,11 +38,13 @@ VERBS: dict[str, type[Request]] = {
     "list": List,
     "ack": Ack,
     "fetch": Fetch,
+    "keep": Keep,
+    "forget": Forget,
     "recipe": Recipe,
 }
 _DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in VERBS.items()}
 # Verbs that need only a job id take it as plain text too: `mosquitto_pub -m my-job`.
-_BY_JOB_ID = ("cancel", "status", "recipe")
+_BY_JOB_ID = ("cancel", "status", "forget", "recipe")
 
 _SUBMIT_FIELDS = frozenset(Submit.__struct_fields__) - {"inputs"}
 

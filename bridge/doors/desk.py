@@ -9,19 +9,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import time
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from bridge.contract import requests
-from bridge.contract.errors import BridgeError, Busy, InvalidInput, UnknownJob
+from bridge.contract.errors import BridgeError, Busy, Conflict, InvalidInput, UnknownJob
 from bridge.contract.messages import (
     Ack,
     AckReport,
     Cancel,
     CancelReport,
     Fetch,
+    Forget,
+    ForgetReport,
     JobList,
     JobView,
+    Keep,
+    KeepReport,
     List,
     Part,
     Recipe,
@@ -38,6 +43,7 @@ from bridge.contract.topics import RUN, UPLOAD
 from bridge.doors.asked import Answer, Asked, PartBytes, Respond
 from bridge.doors.intake import Intake
 from bridge.doors.rates import Rates
+from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
@@ -90,8 +96,6 @@ class Desk:
         try:
             self._rates.count(asked.client)
             if asked.verb == UPLOAD:
-                if asked.offset is None:
-                    transaction = requests.transaction_of(asked.payload, asked.correlation)
                 respond(Answer(data=await self._upload(asked), transaction=transaction))
                 return
             read = _read(asked)
@@ -105,11 +109,6 @@ class Desk:
             log.exception("a request could not be written")
             busy = Busy("the bridge's disk takes nothing more at the moment")
             respond(Answer(error=busy, transaction=transaction))
-        except Exception as error:
-            # A defect of ours must cost this request, not the bridge: it would come again.
-            log.exception("%s of %s", asked.verb, asked.client)
-            failure = BridgeError(f"internal error: {type(error).__name__}: {error}")
-            respond(Answer(error=failure, transaction=transaction))
 
     async def _carry_out(self, asked: Asked, read: _Read, respond: Respond) -> None:
         client = asked.client
@@ -124,6 +123,12 @@ class Desk:
             case Status(job_id=job_id):
                 view = self._view(await self._journal.get(Key(client, job_id)))
                 respond(Answer(data=view, transaction=read.transaction))
+            case Keep() as keep:
+                kept = await self._keep(Key(client, keep.job_id), keep.keep_s)
+                respond(Answer(data=kept, transaction=read.transaction))
+            case Forget(job_id=job_id):
+                forgotten = await self._forget(Key(client, job_id))
+                respond(Answer(data=forgotten, transaction=read.transaction))
             case Recipe(job_id=job_id):
                 recipe = await self._recipe(Key(client, job_id))
                 respond(Answer(data=recipe, transaction=read.transaction))
@@ -153,6 +158,22 @@ class Desk:
         if state is None:
             state = (await self._journal.get(key)).job.state
         return CancelReport(job_id=key.job_id, state=state, cancelling=not is_outcome(state))
+
+    async def _keep(self, key: Key, keep_s: float) -> KeepReport:
+        await self._ended(key, "outputs of a job that has not ended cannot be kept yet: $keep_s")
+        keep_until = time.time() + keep_s
+        outputs = await self._journal.keep(key, keep_until)
+        return KeepReport(job_id=key.job_id, outputs=outputs, keep_until=round(keep_until, 3))
+
+    async def _forget(self, key: Key) -> ForgetReport:
+        await self._ended(key, "a job that has not ended cannot be forgotten: cancel it")
+        return ForgetReport(job_id=key.job_id, forgotten=await self._journal.forget(key))
+
+    async def _ended(self, key: Key, why: str) -> None:
+        """Raise UnknownJob, or Conflict for a job that has not ended."""
+        record = await self._journal.get(key)
+        if not is_outcome(record.job.state):
+            raise Conflict(why, job_id=key.job_id, state=record.job.state)
 
     async def _recipe(self, key: Key) -> RecipeReport:
         record = await self._journal.get(key)
@@ -188,7 +209,7 @@ class Desk:
 
     def _view(self, record: Record) -> JobView:
         job = self._dispatcher.job(record.job.key) or record.job
-        position = self._dispatcher.position(job.key)
+        position = self._dispatcher.backlog.position(job.key)
         return JobView(
             job_id=job.key.job_id,
             workflow=job.workflow,
@@ -200,6 +221,7 @@ class Desk:
             accepted_at=job.accepted_at,
             acked=record.acked,
             position=UNSET if position is None else position,
+            eta_s=reports.seconds(self._dispatcher.backlog.eta_s(job)),
             result=UNSET if record.result is None else Raw(record.result),
         )
 

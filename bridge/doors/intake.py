@@ -52,8 +52,8 @@ from bridge.media import profile
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
-from bridge.workflows.definition import Workflow, missing
-from bridge.workflows.graph import Node
+from bridge.workflows.definition import Workflow
+from bridge.workflows.inventory import nodes_of
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 
@@ -140,10 +140,8 @@ class Intake:
         self.accepted += 1
         job = record.job
         self._dispatcher.add(job, draft.plan)
-        position = self._dispatcher.position(job.key)
-        taken = self._accepted(record, position=position, duplicate=False)
-        respond(Answer(data=taken, transaction=transaction))
-        self._listener.status(job, reports.status(job, n, position=position))
+        respond(Answer(data=self._accepted(record, duplicate=False), transaction=transaction))
+        self._listener.status(job, self._dispatcher.status(job, n))
 
     async def _runnable_draft(
         self,
@@ -192,6 +190,9 @@ class Intake:
             start_before=now + min(waits) if waits else None,
             timeout_s=or_none(submit.timeout_s),
             keep_s=or_none(submit.keep_s),
+            ordered=submit.ordered,
+            replace=or_none(submit.replace),
+            needs=self._library.at_hand.needs(bound.prompt),
             envelope=_envelope(asked, submit, transaction),
             plan=_plan(workflow, bound, media),
             media=new,
@@ -228,6 +229,7 @@ class Intake:
         plan = _plan(workflow, bound, media)
         lacking = self._lacking(bound)
         runnable = None if lacking is None else not (lacking.nodes or lacking.choices)
+        position = self._dispatcher.backlog.position_of_next(asked.client, submit.priority)
         return DryRun(
             workflow=workflow.name,
             workflow_version=workflow.version,
@@ -235,18 +237,14 @@ class Intake:
             inputs=plan.inputs,
             runnable=or_unset(runnable),
             missing=UNSET if lacking is None or runnable else lacking,
-            position=self._dispatcher.position_of_next(asked.client, submit.priority),
+            instances=self._dispatcher.backlog.able(self._library.at_hand.needs(bound.prompt)),
+            position=position,
+            eta_s=reports.seconds(self._dispatcher.backlog.eta_of_next(workflow.name, position)),
         )
 
     def _lacking(self, bound: Bound) -> Missing | None:
         """What no ComfyUI at hand has of a prompt; None while none has told what it has."""
-        info = self._library.object_info
-        if info is None:
-            return None
-        nodes = (
-            Node(node, spec["class_type"], spec["inputs"]) for node, spec in bound.prompt.items()
-        )
-        return missing(nodes, info)
+        return self._library.at_hand.lacking(nodes_of(bound.prompt).values())
 
     def _check_runnable(self, bound: Bound) -> None:
         """Refuse at once what no ComfyUI at hand can run; if none has told yet, let it wait."""
@@ -270,14 +268,14 @@ class Intake:
 
     def _check_room(self, client: str) -> None:
         rules = self._rules
-        if self._dispatcher.queued >= rules.max_queue:
+        if len(self._dispatcher.backlog) >= rules.max_queue:
             raise Busy(
                 f"{rules.max_queue} jobs wait; no more are taken",
                 limit=rules.max_queue,
                 setting="max_queue",
             )
         share = rules.rights.of(client).max_queue
-        if self._dispatcher.queued_of(client) >= share:
+        if self._dispatcher.backlog.count(client) >= share:
             raise QuotaExceeded(
                 f"{share} jobs of this client wait; no more are taken",
                 limit=share,
@@ -285,12 +283,11 @@ class Intake:
             )
 
     def _duplicate(self, record: Record) -> Accepted:
-        return self._accepted(
-            record, position=self._dispatcher.position(record.job.key), duplicate=True
-        )
+        return self._accepted(record, duplicate=True)
 
-    def _accepted(self, record: Record, *, position: int | None, duplicate: bool) -> Accepted:
+    def _accepted(self, record: Record, *, duplicate: bool) -> Accepted:
         job = record.job
+        position = self._dispatcher.backlog.position(job.key)
         return Accepted(
             job_id=job.key.job_id,
             workflow=job.workflow,
@@ -298,7 +295,8 @@ class Intake:
             meta=job.envelope.meta,
             state=job.state,
             duplicate=duplicate,
-            position=UNSET if position is None else position,
+            position=or_unset(position),
+            eta_s=reports.seconds(self._dispatcher.backlog.eta_s(job)),
             result=UNSET if record.result is None else Raw(record.result),
         )
 

@@ -1,17 +1,15 @@
 """The dispatcher: takes jobs from the queue, has them run, and sees each to its one outcome.
 
-Two jobs at most are at a ComfyUI, one that runs and one that waits, so that it never idles between
-jobs and the order stays ours.
+Two jobs at most are at each ComfyUI, one that runs and one that waits, so that it never idles
+between jobs and the order stays ours.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
-import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
@@ -19,19 +17,23 @@ from msgspec.structs import replace
 
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
-from bridge.contract.errors import BridgeError, ExecutionError, Expired, UnknownJob
-from bridge.contract.messages import State
+from bridge.contract.errors import BridgeError, ExecutionError, Expired, Replaced, UnknownJob
+from bridge.contract.messages import JobStatus, State
 from bridge.jobs import reports, state
+from bridge.jobs.backlog import Backlog
+from bridge.jobs.deadlines import Deadlines
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
 from bridge.jobs.outputs import Output
-from bridge.jobs.queue import Key, Queue
+from bridge.jobs.posts import CanRun, Post
+from bridge.jobs.queue import Key
 from bridge.jobs.records import AlreadyEnded
+from bridge.jobs.releases import Releases
+from bridge.jobs.replacing import Replacing
 from bridge.jobs.run import Again, Ending, Failure, Interrupted, Run, Success, Watcher
 from bridge.jobs.state import Happening
-from bridge.jobs.tidying import Tidying
 from bridge.jobs.waiting import Waiting
 from bridge.media.files import Files
 
@@ -39,11 +41,11 @@ log = logging.getLogger(__name__)
 
 # One runs, one waits behind it.
 JOBS_AT_COMFYUI = 2
-# Above every priority that a request can have.
-_FIRST = 1_000_000
 PLANS_AT_HAND = 64
 MARK_AFTER_S = 0.1
 _RETRY_PAUSE_S = 0.5
+# So many jobs are cancelled side by side: their outcomes share the disk's time.
+_CANCELLED_AT_ONCE = 100
 
 
 class Limits(Struct, frozen=True):
@@ -51,8 +53,8 @@ class Limits(Struct, frozen=True):
 
     max_attempts: int
     timeout_s: float
-    silence_s: float
     keep_outputs_s: float
+    reorder_s: float
 
 
 class Counters(Struct):
@@ -66,6 +68,7 @@ class _Active(Struct):
     """A job at a ComfyUI. `run` is None until its plan is here."""
 
     job: Job
+    post: Post
     run: Run | None = None
     cancelled: bool = False
     expired: bool = False
@@ -98,54 +101,44 @@ class Dispatcher:
         instances: Sequence[Instance],
         listener: Listener,
         waiting: Waiting,
+        can_run: CanRun,
         limits: Limits,
     ) -> None:
+        """`can_run` tells whether the ComfyUI of a name has what a job needs."""
         self.counters = Counters()
+        self.backlog = Backlog(instances, can_run, limits.reorder_s)
         self._journal = journal
         self._files = files
-        self._instances = instances
         self._listener = listener
         self._limits = limits
         self._outcomes = Outcomes(journal, files, listener, limits.keep_outputs_s)
         self._waiting = waiting
-        self._to_release: asyncio.Queue[Job] = asyncio.Queue()
-        self._releases: dict[Key, asyncio.Task[None] | None] = {}  # None: about to begin
-        self._queue = Queue()
+        self._releases = Releases(journal, waiting, release=self._release, fail=self._fail)
         self._jobs: dict[Key, Job] = {}
         # Of jobs that were just accepted: most start at once, and need not be read again.
         self._plans: dict[Key, Plan] = {}
-        self._tidying = {instance.name: Tidying(instance) for instance in instances}
+        self._replacing = Replacing()
         self._active: dict[Key, _Active] = {}
-        self._recovered: set[Key] = set()  # perhaps at a ComfyUI, from before this process
+        # Perhaps at a ComfyUI, from before this process; and by prompt id, where they then went.
+        self._recovered: set[Key] = set()
+        self._taken_over: dict[str, str] = {}
         self._work = asyncio.Event()
+        self._to_replace: asyncio.Queue[tuple[Job, Key]] = asyncio.Queue()
         self._draining = False
         self._ended = asyncio.Event()
-        self._deadlines: list[tuple[float, Key]] = []
-        self._deadline_added = asyncio.Event()
+        self._deadlines = Deadlines(self._expire)
 
     # What doors ask.
-
-    @property
-    def queued(self) -> int:
-        """How many jobs wait."""
-        return len(self._queue)
 
     @property
     def running(self) -> int:
         """How many jobs are at a ComfyUI."""
         return len(self._active)
 
-    def queued_of(self, client: str) -> int:
-        """How many jobs of a client wait."""
-        return self._queue.count(client)
-
-    def position(self, key: Key) -> int | None:
-        """How many jobs start before this one; None for one that does not wait."""
-        return self._queue.position(key)
-
-    def position_of_next(self, client: str, priority: int) -> int:
-        """How many jobs would start before one that is accepted now."""
-        return self._queue.position_of_next(client, priority)
+    def status(self, job: Job, n: int) -> JobStatus:
+        """Say where a job stands that is not at a ComfyUI."""
+        position = self.backlog.position(job.key)
+        return reports.status(job, n, position=position, eta_s=self.backlog.eta_s(job))
 
     def job(self, key: Key) -> Job | None:
         """A job that has not ended."""
@@ -154,23 +147,57 @@ class Dispatcher:
     def add(self, job: Job, plan: Plan | None = None) -> None:
         """Take a job that the journal has accepted; its plan, if it is at hand."""
         self._jobs[job.key] = job
+        replaced = self._replacing.add(job)
+        if replaced is not None:
+            self._to_replace.put_nowait((replaced, job.key))
         if plan is not None and job.state == "queued" and len(self._plans) < PLANS_AT_HAND:
             self._plans[job.key] = plan
         if job.state == "waiting":
-            self._releases[job.key] = None
-            self._to_release.put_nowait(job)
+            self._releases.add(job)
         else:
-            self._queue.add(job.key, seq=job.seq, priority=job.priority)
+            self.backlog.add(job)
             self._work.set()
         if job.start_before is not None:
-            heapq.heappush(self._deadlines, (job.start_before, job.key))
-            self._deadline_added.set()
+            self._deadlines.add(job.start_before, job.key)
 
-    def add_recovered(self, jobs: Sequence[Job]) -> None:
-        """Take the jobs that the journal had when this process started."""
-        for job in jobs:
-            self.add(job)
+    async def recover(self) -> None:
+        """Take what the journal has from before this process: jobs, and how long they take."""
+        self.backlog.recover(await self._journal.estimates(), paused=await self._journal.paused())
+        for job in await self._journal.unfinished():
             self._recovered.add(job.key)
+            self.add(job)
+            if job.instance is not None and self.backlog.posts.is_attached(job.instance):
+                # If that one is away for long, what became of the job is known only there.
+                self.backlog.put_first(job, job.instance)
+
+    async def pause(self) -> None:
+        """Start nothing more, also after a restart; what runs goes on."""
+        self.backlog.paused = True
+        await self._journal.pause(paused=True)
+
+    async def resume(self) -> None:
+        """Start jobs again."""
+        await self._journal.pause(paused=False)
+        self.backlog.paused = False
+        self._work.set()
+
+    async def clear(self, client: str | None = None) -> int:
+        """Cancel all jobs that have not started, of one client or of all; returns how many."""
+        keys = [
+            key
+            for key, job in self._jobs.items()
+            if key not in self._active and client in (None, key.client) and _not_started(job)
+        ]
+        done = 0
+        for start in range(0, len(keys), _CANCELLED_AT_ONCE):
+            some = keys[start : start + _CANCELLED_AT_ONCE]
+            states = await asyncio.gather(*(self.cancel(key) for key in some))
+            done += sum(each is not None for each in states)
+        return done
+
+    def look(self) -> None:
+        """Look at the queue anew: what the ComfyUIs have, or how they are, has changed."""
+        self._work.set()
 
     async def cancel(self, key: Key) -> State | None:
         """Cancel a job; returns its state after that, None for one that is not here.
@@ -195,57 +222,82 @@ class Dispatcher:
         while any(active.job.state == "running" for active in self._active.values()):
             self._ended.clear()
             await self._ended.wait()
-        for tidying in self._tidying.values():
-            await tidying.finish()
+        for post in self.backlog.posts:
+            await post.tidying.finish()
 
     # The task.
 
     async def run(self) -> None:
         """Serve all instances until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._expire_for_ever())
-            tasks.create_task(self._release_for_ever())
-            for instance in self._instances:
-                tasks.create_task(self._serve(instance))
+            tasks.create_task(self._deadlines.run())
+            tasks.create_task(self._releases.run())
+            tasks.create_task(self._replace_for_ever())
+            for post in self.backlog.posts:
+                tasks.create_task(self._serve(post))
+                if len(self.backlog.posts) > 1:
+                    tasks.create_task(self._watch(post))
 
-    async def _serve(self, instance: Instance) -> None:
+    async def _serve(self, post: Post) -> None:
         slots = asyncio.Semaphore(JOBS_AT_COMFYUI)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tidying[instance.name].run())
+            tasks.create_task(post.tidying.run())
             while True:
                 await slots.acquire()
-                active = await self._next(instance)
-                room = _Once(slots.release)
-                attempt = tasks.create_task(self._attempt(active, instance, room))
+                active = await self._next(post)
+                room = _Once(lambda: self._make_room(post, slots))
+                attempt = tasks.create_task(self._attempt(active, room))
                 attempt.add_done_callback(room)
 
-    async def _next(self, instance: Instance) -> _Active:
-        """Wait until the instance can take a job and there is one."""
+    def _make_room(self, post: Post, slots: asyncio.Semaphore) -> None:
+        post.leave()
+        slots.release()
+
+    async def _watch(self, post: Post) -> None:
+        """Have the queue looked at anew when a ComfyUI changes: a job may now go elsewhere."""
+        state = post.instance.state
         while True:
-            await instance.ready()
-            await self._prefer_known(instance)
-            if not instance.state.usable:
+            state = await post.instance.changed(state)
+            self._work.set()
+
+    async def _next(self, post: Post) -> _Active:
+        """Wait until the ComfyUI can take a job and there is one for it."""
+        while True:
+            await post.instance.ready()
+            await self._claim_known(post)
+            if not post.instance.state.usable:
                 continue
-            key = None if self._draining else self._queue.take()
-            if key is not None:
-                active = self._active[key] = _Active(self._jobs[key])
+            job = None if self._draining else self.backlog.take(post)
+            if job is not None:
+                post.enter()
+                active = self._active[job.key] = _Active(job, post)
+                if len(self.backlog.posts) > 1:
+                    self._work.set()  # another may have left it what comes next
                 return active
+            post.looking = True
             self._work.clear()
             await self._work.wait()
+            post.looking = False
 
-    async def _prefer_known(self, instance: Instance) -> None:
-        """Put first what this ComfyUI has in its queue from before this process."""
-        if not self._recovered:
+    async def _claim_known(self, post: Post) -> None:
+        """Put first what this ComfyUI has in its queue from before this process.
+
+        What another one took over meanwhile, because this one was away, is taken out here.
+        """
+        if not (self._recovered or self._taken_over):
             return
         with suppress(ComfyUIError):
-            known = await instance.known()
+            known = await post.instance.known()
             there = {*known.running, *known.pending}
             for key in self._recovered:
                 job = self._jobs.get(key)
-                if job is not None and job.prompt_id in there and self._queue.remove(key):
-                    self._queue.add(key, seq=job.seq, priority=_FIRST)
+                if job is not None and job.prompt_id in there:
+                    self.backlog.put_first(job, post.name)
+            for prompt_id in there & self._taken_over.keys():
+                if self._taken_over[prompt_id] != post.name:
+                    await post.instance.cancel(prompt_id)
 
-    async def _attempt(self, active: _Active, instance: Instance, room: Callable[[], None]) -> None:
+    async def _attempt(self, active: _Active, room: Callable[[], None]) -> None:
         """See one job through one attempt, whatever happens in it.
 
         `room` is called once ComfyUI is through with it, before the outcome is written.
@@ -253,14 +305,14 @@ class Dispatcher:
         job = active.job
         try:
             plan = self._plans.pop(job.key, None) or await self._journal.plan(job.key)
-            active.run = run = self._new_run(job, plan, instance)
+            active.run = run = self._new_run(job, plan, active.post)
             if active.cancelled or active.expired:
                 run.cancel()
             prompt_id = job.prompt_id
             ending = await run.run()
             room()
-            await self._settle(active, plan, instance, ending)
-            self._tidying[instance.name].add(prompt_id, saved_files=run.saved_files)
+            await self._settle(active, plan, ending)
+            active.post.tidying.add(prompt_id, saved_files=run.saved_files)
         except (UnknownJob, AlreadyEnded) as error:
             log.warning("job %s of %s: %s", job.key.job_id, job.key.client, error)
             self._jobs.pop(job.key, None)
@@ -274,23 +326,24 @@ class Dispatcher:
                 del self._active[job.key]
             self._ended.set()
 
-    def _new_run(self, job: Job, plan: Plan, instance: Instance) -> Run:
+    def _new_run(self, job: Job, plan: Plan, post: Post) -> Run:
         adopt = job.key in self._recovered
+        if adopt and len(self.backlog.posts) > 1:
+            self._taken_over[job.prompt_id] = post.name
         self._recovered.discard(job.key)
-        reporter = reports.Reporter(self._listener, job)
+        reporter = reports.Reporter(self._listener, job, self.backlog.estimates)
         return Run(
             job,
             plan,
-            instance,
+            post.instance,
             watcher=Watcher(
-                started=lambda: self._started(job, instance),
+                started=lambda: self._started(job, post),
                 output=lambda output: self._outcomes.offer(job, output),
                 progress=reporter.progress,
                 preview=reporter.preview,
             ),
             load_media=self._load_media,
             timeout_s=job.timeout_s or self._limits.timeout_s,
-            silence_s=self._limits.silence_s,
             adopt=adopt,
         )
 
@@ -298,14 +351,15 @@ class Dispatcher:
         data = await self._journal.blob(sha256)
         return await asyncio.to_thread(self._files.read, sha256) if data is None else data
 
-    def _started(self, job: Job, instance: Instance) -> None:
+    def _started(self, job: Job, post: Post) -> None:
+        post.loaded(job.needs)
         if job.state == "running":  # adopted: this attempt was counted when it began
             return
         job.state = state.after(job.state, Happening.START)
         job.attempt += 1
-        job.instance = instance.name
+        job.instance = post.name
         n = self._journal.draw(job.key.client)
-        status = reports.status(job, n)
+        status = reports.status(job, n, eta_s=self.backlog.estimates.run_s(job.workflow))
         self._journal.in_order(lambda: self._listener.status(job, status))
         # Whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts of a job that
         # takes everything down with it; for one that is over in an instant it is not worth a write.
@@ -316,10 +370,8 @@ class Dispatcher:
             noted = self._journal.started(job, n)
             noted.add_done_callback(_log_failure)
 
-    async def _settle(
-        self, active: _Active, plan: Plan, instance: Instance, ending: Ending
-    ) -> None:
-        job = active.job
+    async def _settle(self, active: _Active, plan: Plan, ending: Ending) -> None:
+        job, instance = active.job, active.post.instance
         ended = Ended(
             plan=plan,
             times=active.run.times if active.run is not None else None,
@@ -339,7 +391,8 @@ class Dispatcher:
             case Again(error) if self._may_retry(job, ending):
                 if ending.free_memory:
                     with suppress(ComfyUIError):
-                        await instance.free()
+                        await instance.client.free(unload_models=True, free_memory=True)
+                    active.post.unloaded()
                 await self._requeue(active, error)
             case Again(error):
                 await self._conclude(job, Happening.FAIL, replace(ended, error=error))
@@ -388,8 +441,11 @@ class Dispatcher:
             job.state = state.after(job.state, Happening.START)
             job.attempt += 1
         job.state = state.after(job.state, happening)
+        if happening is Happening.SUCCEED and ended.run_s is not None and not ended.reused:
+            ended = replace(ended, expect_s=self.backlog.estimates.ran(job.workflow, ended.run_s))
         await self._outcomes.write(job, ended)
         self._jobs.pop(job.key, None)
+        self._replacing.ended(job)
         self._plans.pop(job.key, None)
         self._recovered.discard(job.key)
         self._waiting.ended(job.key)
@@ -400,25 +456,11 @@ class Dispatcher:
 
     # Jobs that wait for something.
 
-    async def _release_for_ever(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                job = await self._to_release.get()
-                if job.key in self._releases:
-                    self._releases[job.key] = tasks.create_task(self._release(job))
+    async def _fail(self, job: Job, error: BridgeError) -> None:
+        await self._conclude(job, Happening.FAIL, Ended(error=error))
 
-    async def _release(self, job: Job) -> None:
-        """Queue a job once all that it waits for is here; conclude it where that cannot be."""
-        try:
-            try:
-                plan = await self._journal.plan(job.key)
-                plan, media = await self._waiting.gather(job.key, plan)
-            finally:
-                # From here on it is not to be cancelled: disk and memory must agree.
-                self._releases.pop(job.key, None)
-        except BridgeError as error:
-            await self._conclude(job, Happening.FAIL, Ended(error=error))
-            return
+    async def _release(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> None:
+        """Queue a job, now that all that it waited for is here."""
 
         async def note() -> int:
             n = self._journal.draw(job.key.client)
@@ -428,36 +470,25 @@ class Dispatcher:
         n = await until_on_disk(note)
         job.state = state.after(job.state, Happening.RELEASE)
         self.add(job)
-        status = reports.status(job, n, position=self._queue.position(job.key))
-        self._listener.status(job, status)
+        self._listener.status(job, self.status(job, n))
+
+    async def _replace_for_ever(self) -> None:
+        """Cancel what has not started and was replaced by a newer job."""
+        while True:
+            job, by = await self._to_replace.get()
+            if _not_started(job) and await self._withdraw(job):
+                error = Replaced(f"job {by.job_id!r} replaced it", by=by.job_id)
+                await self._conclude(job, Happening.CANCEL, Ended(error=error))
 
     async def _withdraw(self, job: Job) -> bool:
         """Take a job that is not at a ComfyUI out of what it waits in; False if it just left."""
-        if job.key not in self._releases:
-            return self._queue.remove(job.key)
-        release = self._releases.pop(job.key)
-        if release is not None:
-            release.cancel()
-            await asyncio.wait((release,))
-        return True
+        return await self._releases.withdraw(job.key) or self.backlog.remove(job)
 
     # Deadlines.
 
-    async def _expire_for_ever(self) -> None:
-        while True:
-            self._deadline_added.clear()
-            wait = self._deadlines[0][0] - time.time() if self._deadlines else None
-            if wait is None or wait > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._deadline_added.wait()
-                continue
-            _, key = heapq.heappop(self._deadlines)
-            await self._expire(key)
-
     async def _expire(self, key: Key) -> None:
         job, active = self._jobs.get(key), self._active.get(key)
-        if job is None or job.state not in ("waiting", "queued"):
+        if job is None or not _not_started(job):
             return
         if active is not None:
             active.expired = True
@@ -468,6 +499,10 @@ class Dispatcher:
     async def _expired(self, job: Job, plan: Plan | None) -> None:
         error = Expired("it could not start in time", start_before=job.start_before)
         await self._conclude(job, Happening.EXPIRE, Ended(plan=plan, error=error))
+
+
+def _not_started(job: Job) -> bool:
+    return job.state in ("waiting", "queued")
 
 
 def _log_failure(noted: asyncio.Future[None]) -> None:

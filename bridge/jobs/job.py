@@ -14,6 +14,7 @@ from bridge.contract.messages import Deliver, OutputDefinition, State, Transacti
 from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.queue import Key
 from bridge.media.profile import Profile
+from bridge.workflows.inventory import Needs
 
 
 class Envelope(Struct, frozen=True, omit_defaults=True):
@@ -89,6 +90,9 @@ class Plan(Struct, frozen=True, omit_defaults=True):
 class Job(Struct, kw_only=True):
     """A job that has not ended. `attempt` counts its starts at a ComfyUI.
 
+    No job that was accepted later may pass one that is `ordered`. Of those of a client with the
+    same word in `replace`, only the newest is wanted.
+
     Times are seconds since the epoch; `start_before` is when it may no longer start.
     """
 
@@ -105,6 +109,9 @@ class Job(Struct, kw_only=True):
     start_before: float | None
     timeout_s: float | None
     keep_s: float | None
+    ordered: bool
+    replace: str | None
+    needs: Needs
     envelope: Envelope
 
 
@@ -128,6 +135,9 @@ class Draft(Struct, frozen=True, kw_only=True):
     keep_s: float | None
     envelope: Envelope
     plan: Plan
+    ordered: bool = False
+    replace: str | None = None
+    needs: Needs = Needs()
     media: dict[str, bytes] = {}
     delivery: str | None = None
     redelivered: bool = False

@@ -88,12 +88,21 @@ class Journal:
             if present and row is not None:
                 return str(row[0])
             name = uuid.uuid4().hex
-            db.execute(
-                "INSERT INTO meta VALUES ('session', ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name,),
-            )
+            _note(db, "session", name)
             return name
+
+        return await self._database.run(work)
+
+    async def pause(self, *, paused: bool) -> None:
+        """Note whether jobs are to be started."""
+        await self._database.run(lambda db: _note(db, "paused", str(int(paused))))
+
+    async def paused(self) -> bool:
+        """Whether nothing is to be started."""
+
+        def work(db: Transaction) -> bool:
+            row = db.execute("SELECT value FROM meta WHERE name = 'paused'").fetchone()
+            return row is not None and row[0] == "1"
 
         return await self._database.run(work)
 
@@ -124,6 +133,7 @@ class Journal:
         """Write a job down, unless its id, or its MQTT delivery, is known already."""
         envelope = _encode(draft.envelope)
         plan = _encode(draft.plan)
+        needs = _encode(draft.needs)
 
         def work(db: Transaction) -> Acceptance:
             known = find_record(db, draft.key)
@@ -134,8 +144,8 @@ class Journal:
             cursor = db.execute(
                 "INSERT INTO jobs (client, job_id, workflow, workflow_version, fingerprint, "
                 "delivery, state, priority, attempt, prompt_id, accepted_at, start_before, "
-                "timeout_s, keep_s, envelope, plan, n) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+                "timeout_s, keep_s, ordered, replace_word, needs, envelope, plan, n) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
                 (
                     *draft.key,
                     draft.workflow,
@@ -149,6 +159,9 @@ class Journal:
                     draft.start_before,
                     draft.timeout_s,
                     draft.keep_s,
+                    int(draft.ordered),
+                    draft.replace,
+                    needs,
                     envelope,
                     plan,
                     n,
@@ -210,8 +223,11 @@ class Journal:
         now: float,
         outputs: Sequence[KeptOutput] = (),
         keep_until: float = 0.0,
+        estimate: tuple[str, float] | None = None,
     ) -> None:
         """Write a job's outcome, with its outputs, in one transaction.
+
+        `estimate` is a workflow and how many seconds its next run is expected to take.
 
         Raises AlreadyEnded where there is one: the first outcome stands.
         """
@@ -231,8 +247,22 @@ class Journal:
                     (*key, output.index, output.content_type, output.sha256, keep_until),
                 )
             db.execute("DELETE FROM media WHERE client = ? AND job_id = ?", key)
+            if estimate is not None:
+                db.execute(
+                    "INSERT INTO estimates VALUES (?, ?) "
+                    "ON CONFLICT (workflow) DO UPDATE SET run_s = excluded.run_s",
+                    estimate,
+                )
 
         await self._database.run(work)
+
+    async def estimates(self) -> dict[str, float]:
+        """How many seconds a run of each workflow is expected to take."""
+
+        def work(db: Transaction) -> dict[str, float]:
+            return dict(db.execute("SELECT workflow, run_s FROM estimates"))
+
+        return await self._database.run(work)
 
     def published(self, key: Key) -> None:
         """Note that the broker has a job's result.
@@ -343,6 +373,31 @@ class Journal:
                 "WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL",
                 (client, up_to),
             ).rowcount
+
+        return await self._database.run(work)
+
+    async def keep(self, key: Key, keep_until: float) -> int:
+        """Keep a job's outputs until then; returns how many there are."""
+
+        def work(db: Transaction) -> int:
+            return db.execute(
+                "UPDATE outputs SET keep_until = ? WHERE client = ? AND job_id = ?",
+                (keep_until, *key),
+            ).rowcount
+
+        return await self._database.run(work)
+
+    async def forget(self, key: Key) -> bool:
+        """Let go of an ended job's result, outputs and plan; False if they are gone already."""
+
+        def work(db: Transaction) -> bool:
+            cursor = db.execute(
+                "UPDATE jobs SET result = NULL, plan = NULL, acked = 1 WHERE client = ? "
+                "AND job_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL",
+                key,
+            )
+            db.execute("DELETE FROM outputs WHERE client = ? AND job_id = ?", key)
+            return cursor.rowcount == 1
 
         return await self._database.run(work)
 
@@ -475,6 +530,13 @@ class _Numbers(Struct):
         """Reserve again with the next number if the disk could not take it."""
         if reserving.cancelled() or reserving.exception() is not None:
             self.reserved = 0
+
+
+def _note(db: Transaction, name: str, value: str) -> None:
+    db.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
 
 
 def _all_reserved(db: Transaction) -> list[tuple[str, int]]:

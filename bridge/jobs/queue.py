@@ -4,17 +4,26 @@ Within a client the highest priority goes first, and within a priority the one a
 Between clients turns go round: each time, the client that has waited longest for a turn. So a
 client's first waiting job starts after at most one job of each other client.
 
-Pure: keys and numbers in, keys out. The journal is the truth; this is its order, kept in memory.
+Jobs that need the same lie in one lane: what cannot run on the ComfyUI that asks is passed over
+lane by lane, not job by job. A job of a preferred lane, whose model is loaded, may pass earlier
+ones of its client and priority: each of those for a limited time, and none that is `ordered`.
+
+Pure: keys, numbers and times in, keys out. The journal is the truth; this is its order, in memory.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
-from typing import NamedTuple
+import heapq
+from collections.abc import Callable, Hashable, Iterator
+from typing import NamedTuple, TypeAlias
 
 # A place in the order of acceptance after every job that there is.
 _LAST = 2**63
+
+# What jobs have in common that can run at the same places.
+Lane: TypeAlias = Hashable
+Test: TypeAlias = Callable[[Lane], bool]
 
 
 class Key(NamedTuple):
@@ -32,12 +41,92 @@ class Entry(NamedTuple):
     key: Key
 
 
+class _Passing:
+    """When jobs of one client and priority were first passed by one accepted later.
+
+    Of those who passed only the ever later ones are noted: `marks` and `times` rise together.
+    """
+
+    def __init__(self) -> None:
+        self._marks: list[int] = []
+        self._times: list[float] = []
+
+    def note(self, seq: int, now: float) -> None:
+        if not self._marks or seq > self._marks[-1]:
+            self._marks.append(seq)
+            self._times.append(now)
+
+    def since(self, seq: int) -> float | None:
+        place = bisect.bisect_right(self._marks, seq)
+        return self._times[place] if place < len(self._marks) else None
+
+
+class _Line:
+    """One client's waiting jobs."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[Lane, list[Entry]] = {}
+        self.size = 0
+        self._ordered: list[Entry] = []
+        self._passing: dict[int, _Passing] = {}
+
+    def add(self, entry: Entry, lane: Lane, *, ordered: bool) -> None:
+        bisect.insort(self.lanes.setdefault(lane, []), entry)
+        self.size += 1
+        if ordered:
+            bisect.insort(self._ordered, entry)
+
+    def remove(self, entry: Entry, lane: Lane) -> None:
+        entries = self.lanes[lane]
+        del entries[bisect.bisect_left(entries, entry)]
+        self.size -= 1
+        if not entries:
+            del self.lanes[lane]
+        place = bisect.bisect_left(self._ordered, entry)
+        if place < len(self._ordered) and self._ordered[place] == entry:
+            del self._ordered[place]
+
+    def before(self, entry: Entry) -> int:
+        """How many of this client's jobs stand before one."""
+        return sum(bisect.bisect_left(entries, entry) for entries in self.lanes.values())
+
+    def first(
+        self, able: Test | None, prefer: Test | None, reorder_s: float, now: float
+    ) -> Entry | None:
+        heads = {
+            entries[0]: lane for lane, entries in self.lanes.items() if able is None or able(lane)
+        }
+        if not heads:
+            return None
+        first = min(heads)
+        if prefer is None or len(heads) == 1 or prefer(heads[first]):
+            return first
+        passing = self._passing.get(first.rank)
+        since = None if passing is None else passing.since(first.seq)
+        if now - (now if since is None else since) >= reorder_s:
+            return first
+        preferred = [
+            head
+            for head, lane in heads.items()
+            if head.rank == first.rank and prefer(lane) and not self._passes_ordered(first, head)
+        ]
+        if not preferred:
+            return first
+        chosen = min(preferred)
+        self._passing.setdefault(first.rank, _Passing()).note(chosen.seq, now)
+        return chosen
+
+    def _passes_ordered(self, first: Entry, head: Entry) -> bool:
+        place = bisect.bisect_left(self._ordered, first)
+        return place < len(self._ordered) and self._ordered[place] <= head
+
+
 class Queue:
     """Waiting jobs in their order."""
 
     def __init__(self) -> None:
-        self._lanes: dict[str, list[Entry]] = {}  # by client, in the order of turns
-        self._entries: dict[Key, Entry] = {}
+        self._lines: dict[str, _Line] = {}  # by client, in the order of turns
+        self._entries: dict[Key, tuple[Entry, Lane]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,61 +140,95 @@ class Queue:
 
     def count(self, client: str) -> int:
         """How many jobs of a client wait."""
-        return len(self._lanes.get(client, ()))
+        line = self._lines.get(client)
+        return 0 if line is None else line.size
 
-    def add(self, key: Key, *, seq: int, priority: int) -> None:
-        """Put a job in its place. One that waits already stays where it is."""
+    def add(
+        self, key: Key, *, seq: int, priority: int, lane: Lane = None, ordered: bool = False
+    ) -> None:
+        """Put a job in its place. One that waits already stays where it is.
+
+        One that is `ordered` is passed by none that was accepted later, and passes none.
+        """
         if key in self._entries:
             return
         entry = Entry(-priority, seq, key)
-        bisect.insort(self._lanes.setdefault(key.client, []), entry)
-        self._entries[key] = entry
+        line = self._lines.get(key.client)
+        if line is None:
+            line = self._lines[key.client] = _Line()
+        line.add(entry, lane, ordered=ordered)
+        self._entries[key] = entry, lane
 
     def remove(self, key: Key) -> bool:
         """Take a job out, wherever it stands; False if it does not wait."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
+        found = self._entries.pop(key, None)
+        if found is None:
             return False
-        lane = self._lanes[key.client]
-        del lane[bisect.bisect_left(lane, entry)]
-        if not lane:
-            del self._lanes[key.client]
+        line = self._lines[key.client]
+        line.remove(*found)
+        if not line.size:
+            del self._lines[key.client]
         return True
 
-    def take(self) -> Key | None:
-        """Take the next job; its client's next turn comes after everybody else's."""
-        client = next(iter(self._lanes), None)
-        if client is None:
-            return None
-        lane = self._lanes.pop(client)
-        entry = lane.pop(0)
-        if lane:
-            self._lanes[client] = lane  # a dict keeps its order: now the last
-        del self._entries[entry.key]
-        return entry.key
+    def take(
+        self,
+        *,
+        able: Test | None = None,
+        prefer: Test | None = None,
+        reorder_s: float = 0.0,
+        now: float = 0.0,
+    ) -> Key | None:
+        """Take the next job; its client's next turn comes after everybody else's.
+
+        `able` says of a lane whether it may be taken from; a client that has nothing there keeps
+        its turn. `prefer` says of a lane that its model is loaded: such a job may pass earlier ones
+        of its client and priority, each for `reorder_s` seconds by the clock that gives `now`.
+        """
+        for client, line in self._lines.items():
+            entry = line.first(able, prefer, reorder_s, now)
+            if entry is None:
+                continue
+            self.remove(entry.key)
+            if client in self._lines:
+                self._lines[client] = self._lines.pop(client)  # a dict keeps its order: now last
+            return entry.key
+        return None
+
+    def in_order(self) -> Iterator[Key]:
+        """Give all keys in the order of their turns, as if nothing more were accepted."""
+        lines = [heapq.merge(*line.lanes.values()) for line in self._lines.values()]
+        while lines:
+            going = []
+            for line in lines:
+                entry = next(line, None)
+                if entry is not None:
+                    yield entry.key
+                    going.append(line)
+            lines = going
 
     def position(self, key: Key) -> int | None:
         """How many jobs start before this one, if nothing more is accepted.
 
         With k jobs of its own before it, each client ahead in the round gets k + 1 turns first,
-        each one behind gets k.
+        each one behind gets k. Of lanes nothing is asked: it is what can be told beforehand.
         """
-        entry = self._entries.get(key)
-        if entry is None:
+        found = self._entries.get(key)
+        if found is None:
             return None
-        return self._before(key.client, bisect.bisect_left(self._lanes[key.client], entry))
+        return self._before(key.client, self._lines[key.client].before(found[0]))
 
     def position_of_next(self, client: str, priority: int) -> int:
         """How many jobs start before one that would be added now."""
+        line = self._lines.get(client)
         last = Entry(-priority, _LAST, Key(client, ""))
-        return self._before(client, bisect.bisect_left(self._lanes.get(client, []), last))
+        return self._before(client, 0 if line is None else line.before(last))
 
     def _before(self, client: str, own: int) -> int:
         before = own
         turns = own + 1
-        for other, lane in self._lanes.items():
+        for other, line in self._lines.items():
             if other == client:
                 turns = own
             else:
-                before += min(len(lane), turns)
+                before += min(line.size, turns)
         return before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from bridge.contract.messages import State
 from bridge.jobs.database import Transaction
 from bridge.jobs.job import Draft, Envelope, Job
 from bridge.jobs.queue import Key
+from bridge.workflows.inventory import Needs
 
 # How many requests may be unacknowledged at a time (MQTT's Receive Maximum).
 RECEIVE_WINDOW = 256
@@ -20,7 +22,7 @@ decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 JOB_COLUMNS = (
     "client, job_id, seq, workflow, workflow_version, state, priority, attempt, prompt_id, "
-    "instance, accepted_at, start_before, timeout_s, keep_s, envelope"
+    "instance, accepted_at, start_before, timeout_s, keep_s, ordered, replace_word, needs, envelope"
 )
 RECORD_COLUMNS = f"{JOB_COLUMNS}, fingerprint, n, finished_at, acked, result"
 
@@ -104,15 +106,24 @@ def by_delivery(db: Transaction, delivery: str | None) -> Record | None:
 
 def read_job(row: Sequence[Any]) -> Job:
     """Read a row of JOB_COLUMNS."""
-    client, job_id, *rest, envelope = row
+    client, job_id, *rest, ordered, word, needs, envelope = row
     return Job(
         **dict(zip(_JOB_FIELDS, rest, strict=True)),
         key=Key(client, job_id),
+        ordered=bool(ordered),
+        replace=word,
+        needs=_needs(needs),
         envelope=decode_envelope(envelope),
     )
 
 
-_JOB_FIELDS = JOB_COLUMNS.split(", ")[2:-1]
+@functools.lru_cache(maxsize=1024)
+def _needs(encoded: bytes | None) -> Needs:
+    """Read what a job needs: one object for all that need the same."""
+    return Needs() if encoded is None else msgspec.json.decode(encoded, type=Needs)
+
+
+_JOB_FIELDS = JOB_COLUMNS.split(", ")[2:-4]
 _JOB_WIDTH = len(JOB_COLUMNS.split(", "))
 
 
@@ -145,6 +156,9 @@ def new_job(draft: Draft, seq: int, now: float) -> Job:
         start_before=draft.start_before,
         timeout_s=draft.timeout_s,
         keep_s=draft.keep_s,
+        ordered=draft.ordered,
+        replace=draft.replace,
+        needs=draft.needs,
         envelope=draft.envelope,
     )
 

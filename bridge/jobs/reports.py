@@ -19,6 +19,7 @@ from bridge.contract.messages import (
     Timings,
     or_unset,
 )
+from bridge.jobs.estimates import Estimates
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.listener import Listener
 from bridge.jobs.progress import Standing
@@ -28,9 +29,14 @@ PREVIEW_INTERVAL_S = 0.2
 
 
 def status(
-    job: Job, n: int, *, position: int | None = None, reason: str | None = None
+    job: Job,
+    n: int,
+    *,
+    position: int | None = None,
+    eta_s: float | None = None,
+    reason: str | None = None,
 ) -> JobStatus:
-    """A job's status message."""
+    """A job's status message; `eta_s` is in how many seconds it is expected to have ended."""
     return JobStatus(
         job_id=job.key.job_id,
         workflow=job.workflow,
@@ -40,8 +46,14 @@ def status(
         state=job.state,
         attempt=job.attempt,
         position=or_unset(position),
+        eta_s=seconds(eta_s),
         reason=or_unset(reason),
     )
+
+
+def seconds(value: float | None) -> float | UnsetType:
+    """Return seconds as a message tells what is not exact anyhow."""
+    return UNSET if value is None else round(value, 1)
 
 
 def result(
@@ -79,9 +91,11 @@ def result(
 class Reporter:
     """Tells how one run gets on, a few times a second at most; the newest figure wins."""
 
-    def __init__(self, listener: Listener, job: Job) -> None:
+    def __init__(self, listener: Listener, job: Job, estimates: Estimates) -> None:
         self._listener = listener
         self._job = job
+        self._estimates = estimates
+        self._began = time.monotonic()
         self._told = 0.0  # that it has begun, the status tells
         self._next_progress = 0.0
         self._next_preview = 0.0
@@ -101,6 +115,9 @@ class Reporter:
             node=or_unset(standing.node),
             step=or_unset(standing.step),
             steps=or_unset(standing.steps),
+            eta_s=seconds(
+                self._estimates.left_of(self._job.workflow, standing.percent, now - self._began)
+            ),
         )
         self._listener.progress(self._job, progress)
 

@@ -73,4 +73,13 @@ VERSION_1 = (
     "CREATE INDEX uploads_by_blob ON uploads (sha256)",
 )
 
-SCHEMA = (VERSION_1,)
+VERSION_2 = (
+    "ALTER TABLE jobs ADD COLUMN ordered INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE jobs ADD COLUMN replace_word TEXT",
+    # What it needs of a ComfyUI, so that a restart need not read every plan.
+    "ALTER TABLE jobs ADD COLUMN needs BLOB",
+    # How long a run of a workflow takes, in seconds.
+    "CREATE TABLE estimates (workflow TEXT PRIMARY KEY, run_s REAL NOT NULL)",
+)
+
+SCHEMA = (VERSION_1, VERSION_2)

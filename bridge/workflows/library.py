@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWork
 from bridge.workflows import definition, graph
 from bridge.workflows.folder import Broken, Folder, broken, is_workflow
 from bridge.workflows.graph import WorkflowError
+from bridge.workflows.inventory import Inventory, Needs
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.sidecar import SidecarError
@@ -59,7 +60,7 @@ class Changes(Struct, frozen=True):
 class _State(Struct, frozen=True):
     """All that is known at one time; it is replaced whole."""
 
-    info: ObjectInfo | None = None
+    at_hand: Inventory
     sources: Mapping[str, Source] = {}
     workflows: Mapping[str, Workflow] = {}
     broken: Mapping[str, Broken] = {}
@@ -69,16 +70,20 @@ class _State(Struct, frozen=True):
 class Library:
     """All workflows by name."""
 
-    def __init__(self, folder: Path, cache: Path, nodes: NodeRules | None = None) -> None:
-        """`cache` is the file in which `/object_info` is kept for times without a ComfyUI.
+    def __init__(
+        self, folder: Path, cache: Path, comfyuis: Sequence[str], nodes: NodeRules | None = None
+    ) -> None:
+        """`comfyuis` are the names of those at hand.
 
-        What `nodes` does not allow is described, and cannot be run.
+        `cache` is the folder in which their `/object_info` is kept for times without them. What
+        `nodes` does not allow is described, and cannot be run.
         """
         self._nodes = nodes or NodeRules()
         self._folder = Folder(folder)
         self._cache = cache
-        self._info_bytes = b""
-        self._state = _State()
+        self._comfyuis = comfyuis
+        self._told: dict[str, bytes] = {}
+        self._state = _State(Inventory())
         # Versions by name, oldest first.
         self._versions: dict[str, dict[str, Source]] = {}
         # Reading and drawing happen in a thread, one after the other.
@@ -100,9 +105,13 @@ class Library:
         return list(self._state.waiting.values())
 
     @property
-    def object_info(self) -> ObjectInfo | None:
-        """What ComfyUI said of its nodes, the last time that it was asked."""
-        return self._state.info
+    def at_hand(self) -> Inventory:
+        """What the ComfyUIs said of their nodes, the last time that they were asked."""
+        return self._state.at_hand
+
+    def can_run(self, comfyui: str, needs: Needs) -> bool:
+        """Whether the ComfyUI of that name has what is needed, by what it said last."""
+        return self.at_hand.can_run(comfyui, needs)
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """Return the lists of choices that definitions only name."""
@@ -124,7 +133,7 @@ class Library:
         older = self._versions[name].get(version)
         try:
             if older is not None:
-                return _ruled(older.draw(name, self._state.info), self._nodes)
+                return _checked(older.draw(name, self.at_hand.merged), self.at_hand, self._nodes)
         except (WorkflowError, NeedsObjectInfo) as error:
             raise UnknownWorkflow(
                 f"version {version} of {name!r} can be used no longer: {error}", workflow=name
@@ -140,8 +149,8 @@ class Library:
         """Draw a workflow that a request brings, in either format. Raises InvalidInput."""
         version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
         try:
-            parsed = graph.parse(prompt_of(document, self.object_info))
-            drawn = definition.draw(INLINE, version, parsed, self.object_info)
+            parsed = graph.parse(prompt_of(document, self.at_hand.merged))
+            drawn = definition.draw(INLINE, version, parsed, self.at_hand.merged)
         except NeedsObjectInfo:
             raise ComfyUIUnavailable(
                 "a workflow in the page's format is converted once a ComfyUI has told what it has"
@@ -150,28 +159,27 @@ class Library:
             raise InvalidInput(
                 f"the workflow: {error}", field="prompt", node=error.node, reason=error.reason
             ) from None
-        return _ruled(drawn, self._nodes)
+        return _checked(drawn, self.at_hand, self._nodes)
 
     async def open(self) -> Changes:
         """Read the folder, and the last `/object_info`."""
-        info = await asyncio.to_thread(self._read_cache)
-        return await self._change(info)
+        return await self._change(await asyncio.to_thread(self._read_cache))
 
     async def reload(self) -> Changes:
         """Read the folder anew, and tell what became different."""
-        return await self._change(None)
+        return await self._change({})
 
-    async def learn(self, info: bytes) -> Changes | None:
-        """Take what ComfyUI says of its nodes; None if it is what was known.
+    async def learn(self, comfyui: str, info: bytes) -> Changes | None:
+        """Take what one ComfyUI says of its nodes; None if it is what was known.
 
         Raises ObjectInfoError for what is none.
         """
-        if info == self._info_bytes:
+        if info == self._told.get(comfyui):
             return None
         found = await asyncio.to_thread(ObjectInfo.decode, info)
-        self._info_bytes = info
-        await asyncio.to_thread(self._write_cache, info)
-        return await self._change(found)
+        self._told[comfyui] = info
+        await asyncio.to_thread(self._write_cache, comfyui, info)
+        return await self._change({comfyui: found})
 
     async def changes(self) -> AsyncIterator[Changes]:
         """Watch the folder, and give what becomes different, until cancelled."""
@@ -180,14 +188,15 @@ class Library:
         ):
             yield await self.reload()
 
-    async def _change(self, info: ObjectInfo | None) -> Changes:
+    async def _change(self, news: Mapping[str, ObjectInfo]) -> Changes:
         async with self._changing:
             before = self._state
-            self._state = await asyncio.to_thread(self._next, before, info or before.info)
+            self._state = await asyncio.to_thread(self._next, before, news)
             self._remember(self._state)
             return _difference(before, self._state)
 
-    def _next(self, before: _State, info: ObjectInfo | None) -> _State:
+    def _next(self, before: _State, news: Mapping[str, ObjectInfo]) -> _State:
+        at_hand = before.at_hand.learned(news) if news else before.at_hand
         sources: dict[str, Source] = {}
         faults: dict[str, Broken] = {}
         for found in self._folder.read():
@@ -201,11 +210,11 @@ class Library:
                 faults[found.file] = Broken(found.file, None, reason)
             else:
                 sources[name] = found
-        drawn = _Drawing(before, info, faults, self._nodes)
+        drawn = _Drawing(before, at_hand, faults, self._nodes)
         for name, source in sources.items():
             drawn.add(name, source)
         drawn.keep_what_broke()
-        return _State(info, sources, drawn.workflows, faults, drawn.waiting)
+        return _State(at_hand, sources, drawn.workflows, faults, drawn.waiting)
 
     def _remember(self, state: _State) -> None:
         for name in [name for name in self._versions if name not in state.workflows]:
@@ -229,27 +238,29 @@ class Library:
         allowed = sorted(self._state.workflows)
         return UnknownWorkflow(f"{name!r}: {why}", workflow=name, allowed=allowed)
 
-    def _read_cache(self) -> ObjectInfo | None:
-        try:
-            data = self._cache.read_bytes()
-            found = ObjectInfo.decode(data)
-        except FileNotFoundError:
-            return None
-        except (OSError, ObjectInfoError) as error:
-            log.warning("%s is of no use: %s", self._cache, error)
-            return None
-        self._info_bytes = data
+    def _read_cache(self) -> dict[str, ObjectInfo]:
+        found = {}
+        for comfyui in self._comfyuis:
+            file = self._cache / f"{comfyui}.json"
+            try:
+                data = file.read_bytes()
+                found[comfyui] = ObjectInfo.decode(data)
+                self._told[comfyui] = data
+            except FileNotFoundError:
+                continue
+            except (OSError, ObjectInfoError) as error:
+                log.warning("%s is of no use: %s", file, error)
         return found
 
-    def _write_cache(self, data: bytes) -> None:
+    def _write_cache(self, comfyui: str, data: bytes) -> None:
         # Whole or not at all: a crash must not leave half of it.
-        part = self._cache.with_name(f"{self._cache.name}.part-{os.getpid()}")
+        part = self._cache / f"{comfyui}.part-{os.getpid()}"
         try:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            self._cache.mkdir(parents=True, exist_ok=True)
             part.write_bytes(data)
-            part.replace(self._cache)
+            part.replace(self._cache / f"{comfyui}.json")
         except OSError as error:
-            log.warning("cannot keep %s: %s", self._cache, error)
+            log.warning("cannot keep what %s has: %s", comfyui, error)
 
 
 class _Drawing:
@@ -258,26 +269,27 @@ class _Drawing:
     def __init__(
         self,
         before: _State,
-        info: ObjectInfo | None,
+        at_hand: Inventory,
         faults: dict[str, Broken],
         nodes: NodeRules,
     ) -> None:
         self.workflows: dict[str, Workflow] = {}
         self.waiting: dict[str, str] = {}
         self._before = before
-        self._info = info
+        self._at_hand = at_hand
         self._faults = faults
         self._nodes = nodes
 
     def add(self, name: str, source: Source) -> None:
         before = self._before
-        same = before.info is self._info and before.sources.get(name) is source
+        same = before.at_hand is self._at_hand and before.sources.get(name) is source
         known = before.workflows.get(name)
         if same and known is not None and known.version == source.version:
             self.workflows[name] = known
             return
         try:
-            self.workflows[name] = _ruled(source.draw(name, self._info), self._nodes)
+            drawn = source.draw(name, self._at_hand.merged)
+            self.workflows[name] = _checked(drawn, self._at_hand, self._nodes)
         except NeedsObjectInfo:
             self.waiting[name] = source.file
         except SidecarError as error:
@@ -294,9 +306,16 @@ class _Drawing:
                 self.workflows[known.name] = known
 
 
-def _ruled(workflow: Workflow, nodes: NodeRules) -> Workflow:
-    """Return a workflow with what the operator does not allow of it."""
-    return msgspec.structs.replace(workflow, forbidden=nodes.forbidden(workflow.graph))
+def _checked(workflow: Workflow, at_hand: Inventory, nodes: NodeRules) -> Workflow:
+    """Return a workflow with what it lacks, and what the operator does not allow of it.
+
+    It is drawn with what all ComfyUIs have together; to run it, one must have all that it needs.
+    """
+    return msgspec.structs.replace(
+        workflow,
+        missing=at_hand.lacking(workflow.graph.nodes.values()),
+        forbidden=nodes.forbidden(workflow.graph),
+    )
 
 
 def _difference(before: _State, now: _State) -> Changes:

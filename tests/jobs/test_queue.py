@@ -128,3 +128,81 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueueMachine = QueueMachine.TestCase
+
+
+def fill(queue: Queue, *jobs: tuple[str, str], **options: bool) -> None:
+    """Add jobs of client a, each with its lane, in their order."""
+    for job_id, lane in jobs:
+        queue.add(Key("a", job_id), seq=int(job_id), priority=0, lane=lane, **options)
+
+
+def taken(queue: Queue, prefer: str, *, now: float = 0.0, reorder_s: float = 60.0) -> str:
+    key = queue.take(prefer=lambda lane: lane == prefer, reorder_s=reorder_s, now=now)
+    assert key is not None
+    return key.job_id
+
+
+def test_what_cannot_run_here_is_passed_over_and_keeps_its_turn() -> None:
+    queue = Queue()
+    queue.add(Key("a", "1"), seq=1, priority=0, lane="elsewhere")
+    queue.add(Key("a", "2"), seq=2, priority=0, lane="here")
+    queue.add(Key("b", "3"), seq=3, priority=0, lane="elsewhere")
+    assert queue.take(able=lambda lane: lane == "here") == Key("a", "2")
+    assert queue.take(able=lambda lane: lane == "here") is None
+    assert drained(queue) == [Key("b", "3"), Key("a", "1")]
+
+
+def test_a_job_whose_model_is_loaded_goes_first_for_a_while() -> None:
+    queue = Queue()
+    fill(queue, ("1", "x"), ("2", "y"), ("3", "x"), ("4", "y"), ("5", "y"), ("6", "y"))
+    assert taken(queue, "y", now=0) == "2"
+    assert taken(queue, "y", now=59) == "4"
+    assert taken(queue, "y", now=60) == "1"  # passed for the first time at 0
+    assert taken(queue, "y", now=60) == "5"  # and 3 at 59
+    assert taken(queue, "y", now=119) == "3"
+
+
+def test_each_job_is_passed_for_a_limited_time_since_it_was_first_passed() -> None:
+    queue = Queue()
+    fill(queue, ("1", "x"), ("2", "y"))
+    assert taken(queue, "y", now=0) == "2"
+    fill(queue, ("3", "x"), ("4", "y"))
+    assert taken(queue, "y", now=30) == "4"
+    fill(queue, ("5", "y"))
+    assert taken(queue, "y", now=60) == "1"
+    assert taken(queue, "y", now=60) == "5"  # 3 was first passed at 30
+    fill(queue, ("6", "y"))
+    assert taken(queue, "y", now=90) == "3"
+
+
+def test_no_model_goes_before_a_higher_priority_or_an_ordered_job() -> None:
+    queue = Queue()
+    fill(queue, ("2", "y"))
+    queue.add(Key("a", "3"), seq=3, priority=1, lane="x")
+    assert taken(queue, "y") == "3"
+    queue = Queue()
+    fill(queue, ("1", "x"), ("2", "x"), ordered=True)
+    fill(queue, ("3", "y"))
+    assert taken(queue, "y") == "1"
+    assert taken(queue, "y") == "2"
+    queue = Queue()
+    fill(queue, ("1", "x"))
+    fill(queue, ("2", "y"), ordered=True)
+    assert taken(queue, "y") == "1"
+
+
+def test_no_model_takes_another_clients_turn() -> None:
+    queue = Queue()
+    fill(queue, ("1", "x"))
+    queue.add(Key("b", "2"), seq=2, priority=0, lane="y")
+    assert taken(queue, "y") == "1"
+
+
+@given(JOBS)
+def test_the_queue_can_be_told_in_its_order(jobs: list[tuple[str, int]]) -> None:
+    queue = Queue()
+    for seq, (client, priority) in enumerate(jobs):
+        key = Key(client, str(seq))
+        queue.add(key, seq=seq, priority=priority, lane=priority % 2)
+    told = list(queue.in_order())
+    assert told == drained(queue)

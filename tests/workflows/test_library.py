@@ -46,8 +46,8 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "workflows"
         self.folder.mkdir()
-        self.cache = folder / "data" / "object_info.json"
-        self.library = Library(self.folder, self.cache)
+        self.cache = folder / "data" / "object_info"
+        self.library = Library(self.folder, self.cache, ["one", "two"])
 
     def put(self, file: str, content: Any) -> None:
         if not isinstance(content, bytes):
@@ -125,14 +125,14 @@ async def test_a_drawing_waits_for_a_comfyui_and_is_then_converted(shelf: Shelf)
     assert (changes.drawn, changes.broken, changes.waiting) == ([], [], ["drawn.json"])
     with pytest.raises(ComfyUIUnavailable, match="when a ComfyUI has told"):
         shelf.library.get("drawn")
-    learnt = await shelf.library.learn(INFO_BYTES)
+    learnt = await shelf.library.learn("one", INFO_BYTES)
     assert learnt is not None
     assert [each.name for each in learnt.drawn] == ["drawn"]
     assert shelf.library.waiting == []
     workflow = shelf.library.get("drawn")
     assert workflow.graph.nodes["2"].inputs == {"filename_prefix": "x", "images": ["1", 0]}
     # Kept on disk: the next start needs no ComfyUI.
-    again = Library(shelf.folder, shelf.cache)
+    again = Library(shelf.folder, shelf.cache, ["one", "two"])
     assert (await again.open()).waiting == []
     assert again.get("drawn") == workflow
 
@@ -142,14 +142,14 @@ async def test_a_drawing_that_cannot_be_converted_says_at_which_node(shelf: Shel
     unknown["nodes"][0]["type"] = "Unheard"
     shelf.put("drawn.json", unknown)
     await shelf.library.open()
-    changes = await shelf.library.learn(INFO_BYTES)
+    changes = await shelf.library.learn("one", INFO_BYTES)
     assert changes is not None
     (fault,) = changes.broken
     assert (fault.file, fault.node) == ("drawn.json", "1")
     assert "Unheard" in fault.reason
     # The nodes get installed:
     info = {**INFO.raw, "Unheard": INFO.raw["LoadImage"]}
-    changes = await shelf.library.learn(msgspec.json.encode(info))
+    changes = await shelf.library.learn("one", msgspec.json.encode(info))
     assert changes is not None
     assert [each.name for each in changes.drawn] == ["drawn"]
     assert shelf.library.broken == []
@@ -190,7 +190,7 @@ async def test_a_broken_sidecar_breaks_only_its_workflow(shelf: Shelf) -> None:
     assert "no workflow file" in told["lonely.toml"].reason
     # Which inputs there are is known for sure only when a ComfyUI has told.
     assert changes.waiting == ["drawn.json"]
-    learnt = await shelf.library.learn(INFO_BYTES)
+    learnt = await shelf.library.learn("one", INFO_BYTES)
     assert learnt is not None
     assert [(each.file, each.line) for each in learnt.broken] == [("drawn.toml", 1)]
     with pytest.raises(UnknownWorkflow, match="its file is broken"):
@@ -212,7 +212,7 @@ async def test_older_versions_can_be_had_for_a_while(shelf: Shelf) -> None:
         shelf.library.get("demo", versions[0])
     assert caught.value.details["version"] == versions[-1]
     assert caught.value.details["allowed"] == versions[1:]
-    await shelf.library.learn(INFO_BYTES)
+    await shelf.library.learn("one", INFO_BYTES)
     assert shelf.library.get("demo", versions[2]).missing is not None
     shelf.remove("demo.json")
     await shelf.library.reload()
@@ -228,7 +228,7 @@ async def test_long_lists_of_choices_are_kept_while_a_workflow_names_them(shelf:
     shelf.put("demo.json", document)
     await shelf.library.open()
     assert shelf.library.choices() == {}
-    await shelf.library.learn(msgspec.json.encode(raw))
+    await shelf.library.learn("one", msgspec.json.encode(raw))
     assert shelf.library.choices() == {"Loader-ckpt_name": tuple(many)}
     shelf.remove("demo.json")
     await shelf.library.reload()

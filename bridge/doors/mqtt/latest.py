@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from msgspec import UNSET, Struct
 
@@ -51,12 +50,12 @@ class Latest:
         """
         found = self._young(wanted)
         if found is None and wanted.wait_s:
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(wanted.wait_s):
-                    # One that the broker had stored may come first: nobody knows its age.
-                    while found is None:
-                        await self._came.setdefault(wanted.topic, asyncio.Event()).wait()
-                        found = self._young(wanted)
+                    await self._came.setdefault(wanted.topic, asyncio.Event()).wait()
+            except TimeoutError:
+                pass
+            found = self._young(wanted)
         if found is None:
             last = self._last.get(wanted.topic)
             why = "there is no message" if last is None else "the last message is too old"

@@ -1,0 +1,69 @@
+"""Jobs that wait for something, each until all of it is here or cannot come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from bridge.contract.errors import BridgeError
+from bridge.jobs.job import Job, Plan
+from bridge.jobs.journal import Journal
+from bridge.jobs.queue import Key
+from bridge.jobs.waiting import Waiting
+
+Release = Callable[[Job, Plan, Mapping[str, bytes]], Awaitable[None]]
+Fail = Callable[[Job, BridgeError], Awaitable[None]]
+
+
+class Releases:
+    """Use `run` as a task. What becomes of a job is told by one of two calls, once."""
+
+    def __init__(self, journal: Journal, waiting: Waiting, *, release: Release, fail: Fail) -> None:
+        self._journal = journal
+        self._waiting = waiting
+        self._release = release
+        self._fail = fail
+        self._added: asyncio.Queue[Job] = asyncio.Queue()
+        self._tasks: dict[Key, asyncio.Task[None] | None] = {}  # None: about to begin
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._tasks
+
+    def add(self, job: Job) -> None:
+        """Gather what a job waits for."""
+        self._tasks[job.key] = None
+        self._added.put_nowait(job)
+
+    async def withdraw(self, key: Key) -> bool:
+        """Wait no longer for a job's things; False if it does not wait here."""
+        if key not in self._tasks:
+            return False
+        task = self._tasks.pop(key)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+        return True
+
+    async def run(self) -> None:
+        """Gather side by side, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                job = await self._added.get()
+                if job.key in self._tasks:
+                    self._tasks[job.key] = tasks.create_task(self._gather(job))
+
+    async def _gather(self, job: Job) -> None:
+        try:
+            try:
+                plan = await self._journal.plan(job.key)
+                plan, media = await self._waiting.gather(job.key, plan)
+            finally:
+                # From here on it is not to be cancelled: disk and memory must agree.
+                self._tasks.pop(job.key, None)
+        except BridgeError as error:
+            await self._fail(job, error)
+        else:
+            await self._release(job, plan, media)

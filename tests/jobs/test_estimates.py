@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from bridge.jobs.estimates import Estimates
+
+
+def test_nothing_is_told_of_a_workflow_that_never_ran() -> None:
+    estimates = Estimates()
+    assert estimates.until_end("a", 0, 1) is None
+    assert estimates.left_of("a", 0.0, 1.0) is None
+
+
+def test_the_newest_runs_count_most() -> None:
+    estimates = Estimates()
+    assert estimates.ran("a", 10.0) == 10.0
+    for _ in range(20):
+        estimates.ran("a", 2.0)
+    assert estimates.run_s("a") == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_job_ends_after_those_before_it_shared_by_all_places() -> None:
+    estimates = Estimates({"a": 10.0, "b": 2.0})
+    for workflow in ("a", "b"):
+        estimates.queued(workflow)
+    assert estimates.until_end("b", 4, 1) == pytest.approx(2.0 + 4.5 * 6.0)
+    assert estimates.until_end("b", 4, 2) == pytest.approx(2.0 + 5.0 * 6.0 / 2)
+    assert estimates.until_end("b", 4, 0) is None
+    estimates.left("a")
+    assert estimates.until_end("b", 4, 1) == pytest.approx(2.0 + 4.5 * 2.0)
+
+
+def test_what_is_left_of_a_run_is_told_by_how_far_it_is() -> None:
+    estimates = Estimates({"a": 10.0})
+    assert estimates.left_of("a", 2.0, 4.0) == 6.0  # too early to tell by the percent
+    assert estimates.left_of("a", 2.0, 14.0) == 0.0
+    assert estimates.left_of("a", 80.0, 4.0) == pytest.approx(1.0)
