@@ -20,7 +20,7 @@ from bridge import __version__
 from bridge.comfyui import install
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
 from bridge.comfyui.state import InstanceState
 from bridge.config import ComfyUI, Config
 from bridge.contract.errors import DependencyFailed
@@ -139,7 +139,12 @@ class Bridge:
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
         self._library = Library(config.workflows, folder / "object_info", list(comfyuis), nodes)
         self._instances = [
-            Instance(name, comfyui, folder=folder / "comfyui" / name)
+            Instance(
+                name,
+                comfyui,
+                folder=folder / "comfyui" / name,
+                care=Care(config.silence_s, config.idle_unload_s),
+            )
             for name, comfyui in comfyuis.items()
         ]
         self._outgoing = Outgoing(
@@ -169,7 +174,11 @@ class Bridge:
             waiting=waiting,
             can_run=self._library.can_run,
             limits=JobLimits(
-                config.max_attempts, config.timeout_s, config.keep_outputs_s, config.reorder_s
+                config.max_attempts,
+                config.timeout_s,
+                config.silence_s,
+                config.keep_outputs_s,
+                config.reorder_s,
             ),
         )
         self._intake = Intake(
@@ -381,6 +390,7 @@ def _comfyui_state(state: InstanceState) -> ComfyUIState:
         since=round(state.since, 3),
         restarts=state.restarts,
         last_error=or_unset(state.last_error),
+        reason=or_unset(state.reason),
         version=or_unset(state.version),
     )
 

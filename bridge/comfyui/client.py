@@ -77,6 +77,8 @@ class Hello(msgspec.Struct, frozen=True):
     outputs: OutputsHeld = OutputsHeld()
     # A name of the process that no later one has, unlike the pid; empty if it does not say.
     process: str = ""
+    # Whether the thread that runs prompts lives; None if it does not say.
+    worker: bool | None = None
 
 
 class _PromptReply(msgspec.Struct, frozen=True):

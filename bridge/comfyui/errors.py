@@ -9,7 +9,7 @@
     ├── ReplyTooLarge       more bytes than the caller allows
     ├── PromptRejected      ComfyUI's validation said no, to all of it or to a part
     ├── AlreadyFollowed     two callers follow the same prompt
-    └── StartFailed         a supervised ComfyUI did not get ready
+    └── StartFailed         a supervised ComfyUI did not get ready, or did not stay
 
 Each has a stable `code`. No message carries a secret or a URL's password.
 """
@@ -126,17 +126,27 @@ class AlreadyFollowed(ComfyUIError):
         self.prompt_id = prompt_id
 
 
+# Stable words: they are the `reason` of the retained state. docs/operations.md explains each.
 StartFailure: TypeAlias = Literal[
+    # It cannot be started.
     "not_linux",
     "no_interpreter",
     "no_comfyui",
     "no_folder",
     "no_guard",
-    "exited",
-    "killed",
+    # It does not get ready.
     "port_taken",
     "nodes_missing",
-    "timeout",
+    "start_timeout",
+    # It ended: by itself, by a fault such as SIGSEGV, by a SIGKILL, by one for want of memory.
+    "exited",
+    "crashed",
+    "killed",
+    "host_out_of_memory",
+    # It is there and of no use.
+    "worker_dead",
+    "frozen",
+    "hung",
 ]
 
 

@@ -51,6 +51,9 @@ class Followers:
 
     def __init__(self, *, silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.doubt = asyncio.Event()
+        # Set while there is none.
+        self.none = asyncio.Event()
+        self.none.set()
         self._silence_s = silence_s
         self._clock = clock
         self._by_id: dict[str, Follower] = {}
@@ -70,12 +73,12 @@ class Followers:
             raise AlreadyFollowed(prompt_id)
         follower = Follower(prompt_id, execution, blind=blind, now=self._clock())
         self._by_id[prompt_id] = follower
+        self.none.clear()
         return follower
 
     def drop(self, follower: Follower) -> None:
         """Follow it no longer; nobody waits for its events."""
-        if self._by_id.get(follower.prompt_id) is follower:
-            del self._by_id[follower.prompt_id]
+        self._remove(follower)
 
     def submitted(self, follower: Follower) -> None:
         """Note that ComfyUI's queue can tell of the prompt from now on."""
@@ -108,9 +111,16 @@ class Followers:
 
     def end(self, follower: Follower) -> None:
         """Give a prompt's last events, once."""
-        if self._by_id.get(follower.prompt_id) is follower:
-            del self._by_id[follower.prompt_id]
+        if self._remove(follower):
             follower.put(follower.execution.close())
+
+    def _remove(self, follower: Follower) -> bool:
+        if self._by_id.get(follower.prompt_id) is not follower:
+            return False
+        del self._by_id[follower.prompt_id]
+        if not self._by_id:
+            self.none.set()
+        return True
 
     def queue_changed(self, remaining: int) -> None:
         """Question those for whom a change of ComfyUI's queue may be the only news there is."""
@@ -139,9 +149,18 @@ class Followers:
             if follower.submitted and (follower.doubtful or self.silent(follower))
         ]
 
+    def any_silent(self) -> bool:
+        """Whether there is one of which nothing was heard for long."""
+        return any(map(self.silent, self._by_id.values()))
+
     def silent(self, follower: Follower) -> bool:
         """Whether nothing was heard of it for long."""
         return self._clock() - follower.heard_at >= self._silence_s
+
+    def seen(self, follower: Follower) -> None:
+        """Note that ComfyUI has a prompt, of which no frame can tell."""
+        if follower.blind:
+            follower.heard_at = self._clock()
 
     def silence(self, prompt_id: str) -> float | None:
         """Return for how many seconds nothing was heard of a prompt; None if it has no follower."""

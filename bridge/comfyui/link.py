@@ -49,7 +49,7 @@ class Link:
     """Use `run` as a task; the rest works while it runs.
 
     `on_up` is told each time a connection stands, `on_down` why there is none, `on_load` how many
-    prompts are in ComfyUI's queue.
+    prompts are in ComfyUI's queue, `on_dead` that it runs none any more, though it answers.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Link:
         on_up: Callable[[About], None],
         on_down: Callable[[ComfyUIError], None],
         on_load: Callable[[int], None],
+        on_dead: Callable[[], None] = lambda: None,
         max_frame: int = DEFAULT_MAX_FRAME,
         reconnect_cap_s: float = 5.0,
         silence_s: float = 10.0,
@@ -67,6 +68,7 @@ class Link:
         self._on_up = on_up
         self._on_down = on_down
         self._on_load = on_load
+        self._on_dead = on_dead
         self._max_frame = max_frame
         self._reconnect_cap_s = reconnect_cap_s
         self._silence_s = silence_s
@@ -160,6 +162,10 @@ class Link:
         """End every prompt: its ComfyUI is gone."""
         self._followers.lose(reason)
 
+    async def unused(self) -> None:
+        """Wait until no prompt is followed."""
+        await self._followers.none.wait()
+
     # -- the connection -------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -244,6 +250,14 @@ class Link:
             if doubtful and self._connection is not None:
                 try:
                     await self._reconciler.settle(doubtful)
+                    if self._followers.any_silent():
+                        await self._look_at_the_worker()
                 except ComfyUIError:
                     # Reconnecting asks again; so does this, where the socket stands all the same.
                     pause = min(_RETRY_S, self._silence_s)
+
+    async def _look_at_the_worker(self) -> None:
+        """Ask whether ComfyUI still runs what it takes; only our nodes can tell."""
+        hello = await self.client.hello() if self._has_nodes else None
+        if hello is not None and hello.worker is False:
+            self._on_dead()

@@ -127,6 +127,11 @@ class Process:
         code = await self._guard.wait()
         return _exit(code) or Exit(code=code, signal=None)
 
+    def kill(self) -> None:
+        """Kill it and all that it started: it would not heed a request to end."""
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
+
     async def stop(self) -> None:
         """Ask it to end, and kill it and all that it started after the grace."""
         if self._guard.returncode is None:

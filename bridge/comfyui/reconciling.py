@@ -46,6 +46,7 @@ class Reconciler:
             execution = follower.execution
             if follower.prompt_id in queue:
                 follower.doubtful = False
+                self._followers.seen(follower)
                 follower.put(execution.enqueue())
                 if follower.prompt_id in queue.running:
                     follower.put(execution.start())

@@ -44,14 +44,17 @@ class RestartPolicy:
         `hopeless` says that another try would fail the same way, such as a missing file.
         """
         if up_s >= self._stable_after_s:
-            self._early = 0
-            self._delays = self._fresh_delays()
+            self.forgive()
         self._early += 1
         if hopeless or self._early >= self._limit:
-            self._early = 0
-            self._delays = self._fresh_delays()
+            self.forgive()
             return Restart(delay_s=self._pause_s, crash_loop=True)
         return Restart(delay_s=next(self._delays), crash_loop=False)
+
+    def forgive(self) -> None:
+        """Count from the beginning: it was up for long, or somebody said so."""
+        self._early = 0
+        self._delays = self._fresh_delays()
 
     def _fresh_delays(self) -> Iterator[float]:
         return backoff(first_s=_FIRST_S, cap_s=_CAP_S, rng=self._rng)

@@ -25,21 +25,25 @@ class InstanceState(msgspec.Struct, frozen=True):
     """One ComfyUI at one moment.
 
     `since` is when `state` was entered, in Unix seconds. `restarts` counts the supervised process's
-    restarts. `last_error` is the last thing that went wrong, kept when it is mended. `version` is
-    ComfyUI's. `epoch` names its process: what only that process remembered is gone when it changes.
+    restarts. `last_error` is the last thing that went wrong, kept when it is mended, and `reason`
+    the stable word for it. `version` is ComfyUI's. `epoch` names its process: what only that
+    process remembered is gone when it changes. One that is `closed` gets no prompts though it may
+    be there: it is to stop or to yield, or does not get on with what it has.
     """
 
     state: StateName
     since: float
     restarts: int = 0
     last_error: str | None = None
+    reason: str | None = None
     version: str | None = None
     epoch: str | None = None
+    closed: bool = False
 
     @property
     def usable(self) -> bool:
         """Whether prompts can be submitted."""
-        return self.state in ("ready", "busy")
+        return self.state in ("ready", "busy") and not self.closed
 
 
 class StateBoard:

@@ -1,5 +1,7 @@
 """A ComfyUI of the bridge's own: started, watched until it is ready, started again when it dies.
 
+It is stopped and started when the operator says so; being told ends any pause.
+
 It listens on loopback, on a free port, and knows a secret that nobody else does. Ready means that
 our nodes inside it answer, with that secret, from our child's process: an answer on the port alone
 may be somebody else's. Linux only; where it is not Linux, every start fails and says so.
@@ -24,17 +26,21 @@ from typing import NoReturn, TypeVar
 import msgspec
 
 from bridge.comfyui.client import ComfyClient
-from bridge.comfyui.errors import StartFailed, StartFailure, UnexpectedAnswer, Unreachable
+from bridge.comfyui.errors import StartFailed, UnexpectedAnswer, Unreachable
 from bridge.comfyui.process import Exit, Log, Process, guarded
 from bridge.comfyui.restarts import Restart, RestartPolicy
 from bridge.comfyui.settings import SuperviseConfig
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _PROBE_S = 0.1
 # ComfyUI adds our routes before it listens; a 404 for this long means that it has none.
 _NO_NODES_AFTER_S = 5.0
 _HOPELESS = frozenset({"not_linux", "no_interpreter", "no_comfyui", "nodes_missing"})
+
+# Since Linux 4.13 this counts the processes that the kernel killed for want of memory.
+_VMSTAT = Path("/proc/vmstat")
 
 # What asyncio says where the port is taken (EADDRINUSE), whatever ComfyUI's log format.
 _ADDRESS_IN_USE = "[Errno 98]"
@@ -59,7 +65,7 @@ class Supervisor:
     """Use `run` as a task. `folder` is for this ComfyUI's outputs, temporary files and log.
 
     `on_start` is told that a start begins, `on_failure` why one failed or a process ended, and
-    what follows.
+    what follows; `on_stop` that it was stopped because it was told so.
     """
 
     def __init__(
@@ -69,34 +75,81 @@ class Supervisor:
         *,
         on_start: Callable[[], None],
         on_failure: Callable[[StartFailed, Restart], None],
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         # ComfyUI runs in a folder of its own, where a relative path would mean another place.
         self._folder = folder.absolute()
         self._on_start = on_start
         self._on_failure = on_failure
+        self._on_stop = on_stop
         self._log = Log(folder / "comfyui.log")
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._told = asyncio.Event()
+        self._ready_at: float | None = None
+        self._up = False
+        self._kills_before: int | None = None
+
+    def start(self) -> None:
+        """Have it run; at once, where it waits for another try."""
+        self._wanted.set()
+        if not self._up:
+            self._told.set()
+
+    def stop(self) -> None:
+        """Have it stopped, until it is told to start."""
+        self._wanted.clear()
+        self._told.set()
+
+    def restart(self) -> None:
+        """Have it stopped, if it is there, and started."""
+        self._wanted.set()
+        self._told.set()
 
     async def run(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:
-        """Keep one running; `attend` runs while one is ready and is cancelled when it is gone."""
+        """Keep one running; `attend` runs while one is ready and is cancelled when it is gone.
+
+        It may raise StartFailed, for one that is there and of no use: that one is killed.
+        """
         policy = RestartPolicy(
             limit=self._config.crash_limit,
             stable_after_s=self._config.stable_after_s,
             pause_s=self._config.crash_pause_s,
         )
         while True:
+            await self._wanted.wait()
+            self._told.clear()
             self._on_start()
-            ready_at: float | None = None
             try:
-                async with self._started() as (process, running):
-                    ready_at = time.monotonic()
-                    await _unless_it_ends(process, attend(running))
-                    raise await self._ended(await process.wait())
+                await _either(self._live(attend), self._told.wait())
             except StartFailed as failure:
+                ready_at = self._ready_at
                 up_s = 0.0 if ready_at is None else time.monotonic() - ready_at
                 restart = policy.died(up_s=up_s, hopeless=failure.failure in _HOPELESS)
                 self._on_failure(failure, restart)
-            await asyncio.sleep(restart.delay_s)
+                await _either(asyncio.sleep(restart.delay_s), self._told.wait())
+            if self._told.is_set():
+                policy.forgive()
+                self._on_stop()
+
+    async def _live(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:
+        """Start one and see it to its end. Raises StartFailed, which tells how it ended."""
+        self._ready_at = None
+        self._up = True
+        try:
+            async with self._started() as (process, running):
+                self._ready_at = time.monotonic()
+                try:
+                    await _either(attend(running), process.wait())
+                except StartFailed as useless:
+                    process.kill()
+                    raise StartFailed(
+                        useless.failure, useless.reason, log=self._log.tail()
+                    ) from None
+                raise await self._ended(await process.wait())
+        finally:
+            self._up = False
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[tuple[Process, Running]]:
@@ -105,6 +158,7 @@ class Supervisor:
         node_paths = self._write_node_paths()
         port = _free_port()
         secret = self._config.environment.get(_SECRET) or secrets.token_hex(16)
+        self._kills_before = _kills()
         async with guarded(
             self._command(port, node_paths),
             cwd=self._config.path,
@@ -123,11 +177,11 @@ class Supervisor:
                 asyncio.timeout(self._config.start_timeout_s),
                 ComfyClient(base_url, secret=secret) as client,
             ):
-                answer = await _unless_it_ends(process, self._probed(process, client))
+                answer = await _either(self._probed(process, client), process.wait())
         except TimeoutError:
             limit = f"{self._config.start_timeout_s:.0f} s"
             raise StartFailed(
-                "timeout", f"ComfyUI did not get ready within {limit}", log=self._log.tail()
+                "start_timeout", f"ComfyUI did not get ready within {limit}", log=self._log.tail()
             ) from None
         if isinstance(answer, Exit):
             raise await self._ended(answer)
@@ -161,10 +215,17 @@ class Supervisor:
         log = self._log.tail()
         if any(_ADDRESS_IN_USE in line for line in log):
             return StartFailed("port_taken", "somebody else has ComfyUI's port", log=log)
-        hint = " (the host may be out of memory)" if how.signal == signal.SIGKILL else ""
-        last = f": {log[-1]}" if log and how.signal is None else ""
-        failure: StartFailure = "exited" if how.signal is None else "killed"
-        return StartFailed(failure, f"ComfyUI {how}{hint}{last}", log=log)
+        if how.signal is None:
+            last = f": {log[-1]}" if log else ""
+            return StartFailed("exited", f"ComfyUI {how}{last}", log=log)
+        if how.signal != signal.SIGKILL:
+            return StartFailed("crashed", f"ComfyUI {how}", log=log)
+        now = _kills()
+        if now is not None and self._kills_before is not None and now > self._kills_before:
+            text = "the kernel killed ComfyUI: the host is out of memory"
+            return StartFailed("host_out_of_memory", text, log=log)
+        hint = " (the host may be out of memory)" if now is None else ""
+        return StartFailed("killed", f"ComfyUI {how}{hint}", log=log)
 
     def _check(self) -> None:
         """Raise StartFailed for what can be told without a start."""
@@ -222,17 +283,26 @@ class Supervisor:
         }
 
 
-async def _unless_it_ends(process: Process, work: Awaitable[T]) -> T | Exit:
-    """Do something, or give up when the process ends."""
+async def _either(work: Awaitable[T], other: Awaitable[U]) -> T | U:
+    """Do something until another thing ends it; returns what came first."""
     working = asyncio.ensure_future(work)
-    exiting = asyncio.ensure_future(process.wait())
+    waiting = asyncio.ensure_future(other)
     try:
-        await asyncio.wait((working, exiting), return_when=asyncio.FIRST_COMPLETED)
-        return await (working if working.done() else exiting)
+        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+        return await (working if working.done() else waiting)
     finally:
-        for task in (working, exiting):
+        for task in (working, waiting):
             task.cancel()
-        await asyncio.gather(working, exiting, return_exceptions=True)
+        await asyncio.gather(working, waiting, return_exceptions=True)
+
+
+def _kills() -> int | None:
+    """Return how many processes the kernel has killed for want of memory, where it says."""
+    try:
+        lines = _VMSTAT.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
 
 
 def _free_port() -> int:

@@ -77,6 +77,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_queue: Number = 10_000
     max_attempts: Number = 3
     timeout_s: Seconds = 3600.0
+    # A job of which nothing is heard for so long hangs. Models on slow disks take minutes.
+    silence_s: Seconds = 600.0
+    # Of supervised ComfyUIs; 0 is never. As long as Ollama keeps a model, which shares many a GPU.
+    idle_unload_s: Annotated[float, Meta(ge=0)] = 300.0
     # How long a job whose model is loaded may go before earlier ones of its client.
     reorder_s: Annotated[float, Meta(ge=0)] = 60.0
     keep_results_s: Seconds = 7 * 86_400.0

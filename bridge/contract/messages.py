@@ -26,7 +26,8 @@ MAX_TRANSACTION = 256
 Id: TypeAlias = Annotated[str, Meta(pattern=rf"\A{ID.pattern}\Z")]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Transaction: TypeAlias = Annotated[str, Meta(max_length=MAX_TRANSACTION)] | int
-Count: TypeAlias = Annotated[int, Meta(ge=0)]
+# Up to what the journal's numbers hold.
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Pixels: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=31_536_000)]
 KeepSeconds: TypeAlias = Annotated[float, Meta(ge=0, le=31_536_000)]
@@ -496,12 +497,16 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
 
 
 class ComfyUIState(Struct, frozen=True, kw_only=True):
-    """One ComfyUI's state, since when, and what went wrong last."""
+    """One ComfyUI's state, since when, and what went wrong last.
+
+    `reason` is the stable word for `last_error`; docs/operations.md explains each.
+    """
 
     state: InstanceState
     since: float
     restarts: int
     last_error: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
     version: str | UnsetType = UNSET
 
 

@@ -96,6 +96,8 @@ class Desk:
         try:
             self._rates.count(asked.client)
             if asked.verb == UPLOAD:
+                if asked.offset is None:
+                    transaction = requests.transaction_of(asked.payload, asked.correlation)
                 respond(Answer(data=await self._upload(asked), transaction=transaction))
                 return
             read = _read(asked)
@@ -109,6 +111,11 @@ class Desk:
             log.exception("a request could not be written")
             busy = Busy("the bridge's disk takes nothing more at the moment")
             respond(Answer(error=busy, transaction=transaction))
+        except Exception as error:
+            # A defect of ours must cost this request, not the bridge: it would come again.
+            log.exception("%s of %s", asked.verb, asked.client)
+            failure = BridgeError(f"internal error: {type(error).__name__}: {error}")
+            respond(Answer(error=failure, transaction=transaction))
 
     async def _carry_out(self, asked: Asked, read: _Read, respond: Respond) -> None:
         client = asked.client

@@ -53,6 +53,7 @@ class Limits(Struct, frozen=True):
 
     max_attempts: int
     timeout_s: float
+    silence_s: float
     keep_outputs_s: float
     reorder_s: float
 
@@ -344,6 +345,7 @@ class Dispatcher:
             ),
             load_media=self._load_media,
             timeout_s=job.timeout_s or self._limits.timeout_s,
+            silence_s=self._limits.silence_s,
             adopt=adopt,
         )
 
@@ -391,7 +393,7 @@ class Dispatcher:
             case Again(error) if self._may_retry(job, ending):
                 if ending.free_memory:
                     with suppress(ComfyUIError):
-                        await instance.client.free(unload_models=True, free_memory=True)
+                        await instance.free()
                     active.post.unloaded()
                 await self._requeue(active, error)
             case Again(error):

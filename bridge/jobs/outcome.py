@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from bridge.contract.errors import BridgeError, ExecutionError
-from bridge.contract.messages import OutputInfo, Timings, encode, or_none
+from bridge.contract.messages import OutputInfo, Result, Timings, encode, or_none
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Job, KeptOutput, Plan
@@ -102,10 +102,7 @@ class Outcomes:
     def _result(
         self, job: Job, n: int, ended: Ended, infos: list[OutputInfo], timings: Timings
     ) -> bytes:
-        """Encode the result, within what a small device said that it can take.
-
-        The inputs go, which it sent itself, and an error's details and the end of its sentence.
-        """
+        """Encode the result, within what a small device said that it can take."""
         result = reports.result(
             job,
             n,
@@ -116,15 +113,8 @@ class Outcomes:
             reused=ended.reused,
             timings=timings,
         )
-        encoded = encode(result)
         limit = job.envelope.max_packet
-        if limit is not None and len(encoded) > limit - PACKET_OVERHEAD:
-            result = replace(result, inputs={})
-            if result.error is not UNSET:
-                short = replace(result.error, details={}, message=result.error.message[:_SHORT])
-                result = replace(result, error=short)
-            encoded = encode(result)
-        return encoded
+        return encode(result) if limit is None else _fitting(result, limit - PACKET_OVERHEAD)
 
     async def in_form(self, job: Job, outputs: Sequence[Output]) -> Sequence[Output]:
         """Bring the images into the form that was asked for. Raises ExecutionError."""
@@ -207,6 +197,29 @@ async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
         with attempt:
             return await write()
     raise AssertionError("retries have no end")
+
+
+def _fitting(result: Result, room: int) -> bytes:
+    """Encode a result in so many bytes, as far as that can be.
+
+    What goes first is what the device sent itself, then an error's details and the end of its
+    sentence, then outputs from the last: they can be fetched all the same.
+    """
+    encoded = encode(result)
+    if len(encoded) > room:
+        result = replace(result, inputs={})
+        encoded = encode(result)
+    if len(encoded) > room and result.error is not UNSET:
+        short = replace(result.error, details={}, message=result.error.message[:_SHORT])
+        result = replace(result, error=short)
+        encoded = encode(result)
+    if len(encoded) > room:
+        result = replace(result, meta=UNSET)
+        encoded = encode(result)
+    while len(encoded) > room and result.outputs:
+        result = replace(result, outputs=result.outputs[:-1])
+        encoded = encode(result)
+    return encoded
 
 
 def _renamed(filename: str | UnsetType, target: Target) -> str | UnsetType:

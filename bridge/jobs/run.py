@@ -24,7 +24,7 @@ from bridge.jobs.progress import Meter, Standing
 from bridge.workflows.binding import FOLDER, isolate, upload_name
 
 # After this long a ComfyUI that was told to stop a prompt is taken to be stuck.
-CANCEL_GRACE_S = 10.0
+STOP_GRACE_S = 10.0
 
 
 class Times(Struct):
@@ -87,9 +87,13 @@ class Run:
         watcher: Watcher,
         load_media: Callable[[str], Awaitable[bytes]],
         timeout_s: float,
+        silence_s: float,
         adopt: bool,
     ) -> None:
-        """With `adopt`, ComfyUI may have the prompt already, from before this process."""
+        """With `adopt`, ComfyUI may have the prompt already, from before this process.
+
+        It may run for `timeout_s`, and nothing be heard of it for `silence_s`.
+        """
         self.times = Times(time.monotonic())
         self.saved_files = False
         self._job = job
@@ -98,8 +102,10 @@ class Run:
         self._watcher = watcher
         self._load_media = load_media
         self._timeout_s = timeout_s
+        self._silence_s = silence_s
         self._adopt = adopt
-        self._overlong = False
+        self._cut: Timeout | None = None  # why it is being stopped
+        self._hung = False
         self._stop = asyncio.Event()
         self._sent = asyncio.Event()
         self._began = asyncio.Event()
@@ -158,6 +164,7 @@ class Run:
             async with asyncio.TaskGroup() as tasks:
                 limits = [
                     tasks.create_task(self._limit_time()),
+                    tasks.create_task(self._limit_silence()),
                     tasks.create_task(self._stop_when_told()),
                 ]
                 collector = Collector(
@@ -177,16 +184,38 @@ class Run:
         await self._instance.cancel(self._job.prompt_id)
 
     async def _limit_time(self) -> None:
-        """Stop a run that takes longer than allowed. Raises Timeout if it cannot be stopped."""
+        """Stop a run that takes longer than allowed."""
         await self._began.wait()
         await asyncio.sleep(self._timeout_s)
-        self._overlong = True
-        await self._instance.cancel(self._job.prompt_id)
-        await asyncio.sleep(CANCEL_GRACE_S)
-        raise self._timeout()
+        await self._cut_short(
+            Timeout(f"it ran longer than {self._timeout_s:g} s", timeout_s=self._timeout_s)
+        )
 
-    def _timeout(self) -> Timeout:
-        return Timeout(f"it ran longer than {self._timeout_s:g} s", timeout_s=self._timeout_s)
+    async def _limit_silence(self) -> None:
+        """Stop a run of which nothing is heard any more."""
+        await self._began.wait()
+        while True:
+            left = self._silence_s - (self._instance.silence(self._job.prompt_id) or 0.0)
+            if left <= 0:
+                break
+            await asyncio.sleep(left)
+        await self._cut_short(
+            Timeout(f"nothing was heard of it for {self._silence_s:g} s", silence_s=self._silence_s)
+        )
+
+    async def _cut_short(self, error: Timeout) -> None:
+        """Have it ended. Where ComfyUI is ours and stuck, it is lost with that process.
+
+        Otherwise raises Timeout for a prompt that does not stop, Unreachable for a ComfyUI that
+        is of no use: that is not held against the prompt.
+        """
+        self._cut = error
+        grace = min(STOP_GRACE_S, self._silence_s)
+        end = await self._instance.end(self._job.prompt_id, within_s=grace)
+        self._hung = end == "hung"
+        if end != "stopped" and not self._instance.supervised:
+            away = Unreachable(self._instance.state.last_error or "no answer", sent=True)
+            raise error if self._hung else away
 
     async def _events(self, happening: AsyncIterator[events.Event], collector: Collector) -> Ending:
         async for event in happening:
@@ -244,8 +273,10 @@ class Run:
                 if isinstance(error, OutOfMemory):
                     return Again(error, free_memory=True)
                 return Failure(error)
-            case events.Interrupted() if self._overlong:
-                return Failure(self._timeout())
+            case events.Interrupted() if self._cut and not self._stop.is_set():
+                return Failure(self._cut)
+            case events.Lost() if self._cut and self._hung and not self._stop.is_set():
+                return Failure(self._cut)
             case events.Interrupted():
                 return Interrupted()
             case events.Lost(reason):

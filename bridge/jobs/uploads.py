@@ -59,7 +59,7 @@ class Uploads:
             known = await self._journal.upload(client, upload)
             if known is not None and known.sha256 == begin.sha256:
                 return _complete(upload, known)
-            await self._check(client, begin.size)
+            await self._check(client, begin.size, but=upload)
             held = await asyncio.to_thread(self._open, client, upload, begin)
             return UploadReport(upload=upload, held=held, size=begin.size)
 
@@ -127,7 +127,8 @@ class Uploads:
                 if path.stat().st_mtime < now - self._rules.keep_s:
                     path.unlink()
 
-    async def _check(self, client: str, size: int) -> None:
+    async def _check(self, client: str, size: int, but: str | None = None) -> None:
+        """Check a new upload's size; `but` names the one that it takes the place of."""
         rules = self._rules
         if size > rules.max_upload:
             raise TooLarge(
@@ -137,11 +138,11 @@ class Uploads:
                 setting="max_upload",
             )
         there = await self._journal.uploaded(client)
-        begun = await asyncio.to_thread(self._bytes_begun, client)
+        begun = await asyncio.to_thread(self._bytes_begun, client, but)
         limit = rules.max_of(client)
         if there + begun + size > limit:
             raise QuotaExceeded(
-                f"{there + begun} bytes of this client's uploads are kept already",
+                f"{there + begun} bytes of this client's uploads are kept, or were announced",
                 size=size,
                 limit=limit,
                 setting=f"clients.{client}.max_uploads",
@@ -194,6 +195,7 @@ class Uploads:
             held = file.tell()
             if offset <= held < offset + len(data):
                 file.write(memoryview(data)[held - offset :])
+                self._words(client, upload).touch()  # it is gone on with: not to be swept
             return max(held, file.tell())
 
     def _discard(self, client: str, upload: str) -> None:
@@ -203,12 +205,14 @@ class Uploads:
     def _words(self, client: str, upload: str) -> Path:
         return self._folder / f"{client}.{upload}.begun"
 
-    def _bytes_begun(self, client: str) -> int:
-        if not self._folder.is_dir():
-            return 0
-        return sum(
-            path.stat().st_size for path in self._folder.glob(f"{client}.*") if path.is_file()
-        )
+    def _bytes_begun(self, client: str, but: str | None) -> int:
+        """Sum what was announced: it may all come yet."""
+        size = 0
+        for path in self._folder.glob(f"{client}.*.begun"):
+            if but is None or path != self._words(client, but):
+                with suppress(FileNotFoundError, msgspec.DecodeError):
+                    size += msgspec.json.decode(path.read_bytes(), type=_Begun).size
+        return size
 
 
 class _Begun(Struct, frozen=True):

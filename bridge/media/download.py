@@ -2,7 +2,8 @@
 
 Only http and https; only public addresses, unless the operator allows a host by name. The address
 that was checked is the one that is connected to, at every redirect too, so that a name which says
-something else the second time gains nothing. Time and bytes are bounded.
+something else the second time gains nothing. Time and bytes are bounded, and so are the attempts
+at a server that is out of sorts.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec import Struct
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden, TooLarge
 
 MAX_REDIRECTS = 5
+MAX_ATTEMPTS = 3
+# Answers below 500 by which a server asks to be asked again.
+_PASSING = (408, 425, 429)
 _STEP = 64 * 1024
 
 
@@ -43,7 +48,7 @@ async def download(url: str, rules: DownloadRules) -> bytes:
     """
     try:
         async with asyncio.timeout(rules.timeout_s):
-            return await _follow(url, rules)
+            return await _retrying(_follow, url, rules)
     except TimeoutError:
         raise DependencyFailed(
             f"{_shown(url)} took longer than {rules.timeout_s:g} s", url=_shown(url)
@@ -53,6 +58,21 @@ async def download(url: str, rules: DownloadRules) -> bytes:
             f"{_shown(url)} could not be fetched: {str(error) or type(error).__name__}",
             url=_shown(url),
         ) from None
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether another attempt may find it mended: not what a server says about the request."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.status in _PASSING or error.status >= 500  # noqa: PLR2004 - HTTP's
+    return isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, ValueError)
+
+
+_retrying = AsyncRetrying(
+    retry=retry_if_exception(_passes),
+    stop=stop_after_attempt(MAX_ATTEMPTS),
+    wait=wait_random_exponential(multiplier=0.3, max=2),
+    reraise=True,
+)
 
 
 async def _follow(url: str, rules: DownloadRules) -> bytes:

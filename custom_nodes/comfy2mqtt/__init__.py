@@ -12,6 +12,7 @@ from server import PromptServer
 from .routes import Routes
 from .settings import held_media, held_outputs, process_name, settings
 from .table import load
+from .worker import Worker
 
 _nodes = load()
 
@@ -25,6 +26,7 @@ Routes(
     outputs=held_outputs(),
     media=held_media(),
     secret=settings().secret,
+    worker=Worker(),
     process=process_name(),
     nodes=tuple(NODE_CLASS_MAPPINGS),
     missing=_nodes.missing,

@@ -28,6 +28,8 @@ from .media import HeldMedia, Media, is_sha256
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from .worker import Worker
+
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PROTOCOL = 1
@@ -44,13 +46,15 @@ _MEDIA = "/comfy2mqtt/media/{sha256}"
 class Routes:
     """The handlers over the two stores.
 
-    The rest is for the greeting: `process` is a name that no other process has, `nodes` are the
-    class names here, `missing` those that could not be loaded, each with the reason.
+    The rest is for the greeting: `worker` is the thread that runs prompts, `process` a name that
+    no other process has, `nodes` are the class names here, `missing` those that could not be
+    loaded, each with the reason.
     """
 
     outputs: HeldOutputs
     media: HeldMedia
     secret: str | None
+    worker: Worker
     process: str
     nodes: Sequence[str]
     missing: Mapping[str, str]
@@ -72,6 +76,7 @@ class Routes:
                 "version": VERSION,
                 "pid": os.getpid(),
                 "process": self.process,
+                "worker": self.worker.alive(),
                 "nodes": list(self.nodes),
                 "missing": dict(self.missing),
                 "outputs": asdict(self.outputs.totals()),

@@ -68,8 +68,14 @@ class Watch:
         self.starts = 0
         self.ready: asyncio.Queue[Running] = asyncio.Queue()
         self.failures: asyncio.Queue[tuple[StartFailed, Restart]] = asyncio.Queue()
-        self._supervisor = Supervisor(
-            config, folder / "data", on_start=self._started, on_failure=self._failed
+        self.stops: asyncio.Queue[None] = asyncio.Queue()
+        self.useless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.supervisor = Supervisor(
+            config,
+            folder / "data",
+            on_start=self._started,
+            on_failure=self._failed,
+            on_stop=lambda: self.stops.put_nowait(None),
         )
 
     def _started(self) -> None:
@@ -80,10 +86,10 @@ class Watch:
 
     async def _attend(self, running: Running) -> None:
         self.ready.put_nowait(running)
-        await asyncio.Event().wait()
+        await self.useless
 
     async def run(self) -> None:
-        await self._supervisor.run(self._attend)
+        await self.supervisor.run(self._attend)
 
 
 @asynccontextmanager
@@ -116,7 +122,7 @@ async def test_it_is_ready_when_our_nodes_answer_from_our_child(tmp_path: Path) 
 async def test_an_answer_from_a_foreign_process_is_not_ready(tmp_path: Path) -> None:
     config = stand_in(tmp_path, greeter(pid="1"), start_timeout_s=1.0)
     failure, _ = await first_failure(config, tmp_path)
-    assert failure.failure == "timeout"
+    assert failure.failure == "start_timeout"
 
 
 async def test_a_comfyui_without_our_nodes_is_told_apart(
@@ -149,6 +155,74 @@ async def test_a_kill_is_told_from_an_exit(tmp_path: Path) -> None:
     assert again.pid != running.pid
     assert again.epoch != running.epoch
     assert again.secret != running.secret
+
+
+async def test_a_kill_for_want_of_memory_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text("pgfault 1\noom_kill 3\n", encoding="ascii")
+    monkeypatch.setattr("bridge.comfyui.supervisor._VMSTAT", counters)
+    async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
+        running = await watch.ready.get()
+        counters.write_text("pgfault 1\noom_kill 4\n", encoding="ascii")
+        os.kill(running.pid, signal.SIGKILL)
+        failure, _ = await watch.failures.get()
+    assert failure.failure == "host_out_of_memory"
+
+
+async def test_a_crash_is_told_from_a_kill(tmp_path: Path) -> None:
+    async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
+        running = await watch.ready.get()
+        os.kill(running.pid, signal.SIGSEGV)
+        failure, _ = await watch.failures.get()
+    assert (failure.failure, str(failure)) == ("crashed", "ComfyUI was killed by SIGSEGV")
+
+
+async def test_one_that_is_of_no_use_is_killed_also_when_it_is_stopped(tmp_path: Path) -> None:
+    config = stand_in(tmp_path, "print('last words')" + greeter(), stop_grace_s=600)
+    async with watched(config, tmp_path) as watch:
+        running = await watch.ready.get()
+        os.kill(running.pid, signal.SIGSTOP)
+        watch.useless.set_exception(StartFailed("frozen", "it does not answer"))
+        failure, restart = await watch.failures.get()
+        assert wait_for_end(running.pid)
+    assert (failure.failure, failure.log) == ("frozen", ("last words",))
+    assert not restart.crash_loop
+
+
+async def test_told_to_stop_it_stays_stopped_until_told_to_start(tmp_path: Path) -> None:
+    async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
+        first = await watch.ready.get()
+        watch.supervisor.stop()
+        await watch.stops.get()
+        assert wait_for_end(first.pid)
+        assert watch.starts == 1
+        watch.supervisor.start()
+        second = await watch.ready.get()
+        watch.supervisor.start()  # it runs: nothing to do
+        watch.supervisor.restart()
+        third = await watch.ready.get()
+    assert len({first.pid, second.pid, third.pid}) == 3
+    assert watch.failures.empty()
+
+
+async def test_told_to_start_it_does_not_wait_for_the_end_of_a_crash_loop(tmp_path: Path) -> None:
+    config = stand_in(tmp_path, "raise SystemExit(1)", crash_limit=1, crash_pause_s=600)
+    async with watched(config, tmp_path) as watch:
+        assert (await watch.failures.get())[1].crash_loop
+        stand_in(tmp_path, greeter())
+        watch.supervisor.start()
+        await watch.ready.get()
+
+
+async def test_told_to_stop_while_it_starts_it_stops(tmp_path: Path) -> None:
+    async with watched(stand_in(tmp_path, "import time; time.sleep(600)"), tmp_path) as watch:
+        while not watch.starts:  # noqa: ASYNC110 - it is told in the first step of its task
+            await asyncio.sleep(0)
+        watch.supervisor.stop()
+        await watch.stops.get()
+    assert watch.failures.empty()
 
 
 async def test_a_taken_port_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +260,7 @@ async def test_many_early_deaths_are_a_crash_loop_that_ends_after_a_pause(tmp_pa
 async def test_a_start_that_hangs_is_given_up(tmp_path: Path) -> None:
     config = stand_in(tmp_path, "import time; time.sleep(600)", start_timeout_s=0.5)
     failure, _ = await first_failure(config, tmp_path)
-    assert failure.failure == "timeout"
+    assert failure.failure == "start_timeout"
 
 
 async def test_elsewhere_than_on_linux_it_says_so(

@@ -76,6 +76,10 @@ async def test_each_wrong_request_gets_its_error_and_changes_nothing(
         ("status", {"job_id": "nobody"}, "unknown_job", {"job_id": "nobody"}),
         ("ack", b"{}", "bad_request", {"field": "up_to"}),
         ("list", {"after": -1}, "bad_request", {"field": "after"}),
+        # More than the journal's numbers hold.
+        ("ack", {"up_to": 2**63}, "bad_request", {"field": "up_to"}),
+        ("list", {"after": 10**30}, "bad_request", {"field": "after"}),
+        ("fetch", {"job_id": "j", "output": 2**64}, "bad_request", {"field": "output"}),
         ("dance", b"", "bad_request", {}),
     ]
     async with Peer(broker.url) as peer:

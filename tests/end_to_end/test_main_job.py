@@ -163,6 +163,21 @@ async def test_a_response_topic_gets_the_result_or_the_picture(
         assert refusal["state"] == "failed"
         assert refusal["error"]["code"] == "invalid_input"
 
+        # Where the picture does not come, the result does, and says how to get it.
+        for job_id, output in (("j4", {"deliver": "fetch"}), ("j5", {"max_packet": 1024})):
+            inputs = {"colour": 79, "size": 512, "$output": output}
+            peer.request(f"run/colour/{job_id}", inputs, **options)
+            reply = await peer.next(here)
+            assert reply.json["job_id"] == job_id
+            assert "topic" not in reply.json["outputs"][0]
+
+        # Asked for again after its end, the stored result comes to where it is now awaited.
+        again = {"ResponseTopic": f"{here}/again", "CorrelationData": b"2"}
+        peer.request("run/colour/j1", {"colour": 77}, **again)
+        reply = await peer.next(f"{here}/again")
+        assert reply.payload == peer.of_job("j1", "result")[0].payload
+        assert reply.properties["CorrelationData"] == b"2"
+
 
 async def test_nobody_is_written_to_in_anothers_name(
     attached: StartBridge, broker: Mosquitto
@@ -322,6 +337,9 @@ async def test_a_small_device_gets_small_packets_and_fetches_in_parts(
         await peer.ask("run/failing/j2", {"$output": small, "$preview": True})
         assert (await peer.result("j2"))["state"] == "failed"
         assert all(len(message.payload) < 1200 for message in peer.messages)
+        # Also what the device sent itself does not come back to it in one piece.
+        await peer.ask("run/colour/j3", {"colour": 4, "$output": small, "$meta": "m" * 3000})
+        assert "meta" not in await peer.result("j3")
 
 
 async def test_inline_workflows_run_for_those_who_may(

@@ -40,7 +40,7 @@ def pixels(data: bytes) -> bytes:
 async def comes_back(peer: Peer, job_id: str, data: bytes) -> dict[str, Any]:
     """The job succeeds, and its output is the picture that went in."""
     result: dict[str, Any] = await peer.result(job_id)
-    assert result["state"] == "succeeded", result
+    assert result["state"] == "succeeded", str(result)
     output = await peer.job(job_id, "output/0")
     assert pixels(output.payload) == pixels(data)
     return result
@@ -60,7 +60,7 @@ async def peer(attached: StartBridge, broker: Mosquitto) -> AsyncIterator[Peer]:
             "*": {"max_uploads": 1_200_000},
             "alice": {"input_topics": ["cameras/+/snapshot"], "url_hosts": ["localhost"]},
         },
-        url_timeout_s="2",
+        url_timeout_s="10",
     )
     async with Peer(broker.url) as peer:
         await peer.listen()
@@ -120,6 +120,11 @@ async def test_uploads_have_bounds(peer: Peer) -> None:
     assert (await peer.ask("upload/u3/0", b"four"))["error"]["code"] == "too_large"
     await peer.ask("upload/u3/0", b"abc")
     assert (await peer.ask("upload/u3/fin"))["error"]["code"] == "invalid_input"
+    # What is announced counts, though not a byte of it is here.
+    begin = {"size": 900_000, "sha256": SHA, "transaction": "t"}
+    assert (await peer.ask("upload/u6", begin))["transaction"] == "t"
+    assert (await peer.ask("upload/u7", begin))["error"]["code"] == "quota_exceeded"
+    assert (await peer.ask("upload/u6", {"size": 10, "sha256": SHA}))["data"]["held"] == 0
     assert (await peer.ask("upload/u4", bytes(900_000)))["data"]["complete"] is True
     assert (await peer.ask("upload/u5", bytes(900_000)))["error"]["code"] == "quota_exceeded"
     refused = await peer.ask("run/echo", {"picture": {"upload": "u4"}})
@@ -197,7 +202,7 @@ async def test_a_cameras_last_snapshot_is_an_input(peer: Peer) -> None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[int]:
-    """A web server on loopback: /picture, /redirect, /missing, /endless; its port."""
+    """A web server on loopback: /picture, /recovering, /redirect, /missing, /endless; its port."""
 
     async def picture(_: web.Request) -> web.Response:
         return web.Response(body=PICTURE, content_type="text/plain")  # the bytes decide
@@ -211,7 +216,14 @@ async def server() -> AsyncIterator[int]:
         while True:
             await response.write(bytes(100_000))
 
+    busy = iter((503, 429))
+
+    async def recovering(request: web.Request) -> web.Response:
+        status = next(busy, 200)
+        return web.Response(status=status) if status > 200 else await picture(request)
+
     application = web.Application()
+    application.router.add_get("/recovering", recovering)
     application.router.add_get("/picture", picture)
     application.router.add_get("/redirect", redirect)
     application.router.add_get("/endless", endless)
@@ -227,6 +239,7 @@ async def test_a_url_is_an_input_with_a_backup_and_within_bounds(peer: Peer, ser
     ours, loopback = f"http://localhost:{server}", f"http://127.0.0.1:{server}"
     good: dict[str, dict[str, str]] = {
         "plain": {"url": f"{ours}/picture"},
+        "recovering": {"url": f"{ours}/recovering"},
         "redirected": {"url": f"{ours}/redirect?to=/picture"},
         "backup": {"url": f"{ours}/missing", "backup_url": f"{ours}/picture"},
     }

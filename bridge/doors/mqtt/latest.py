@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from msgspec import UNSET, Struct
 
@@ -50,12 +51,12 @@ class Latest:
         """
         found = self._young(wanted)
         if found is None and wanted.wait_s:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wanted.wait_s):
-                    await self._came.setdefault(wanted.topic, asyncio.Event()).wait()
-            except TimeoutError:
-                pass
-            found = self._young(wanted)
+                    # One that the broker had stored may come first: nobody knows its age.
+                    while found is None:
+                        await self._came.setdefault(wanted.topic, asyncio.Event()).wait()
+                        found = self._young(wanted)
         if found is None:
             last = self._last.get(wanted.topic)
             why = "there is no message" if last is None else "the last message is too old"

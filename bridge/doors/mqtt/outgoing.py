@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
 from bridge.contract.messages import (
+    Accepted,
     JobStatus,
     OutputInfo,
     Progress,
@@ -85,7 +86,8 @@ class Outgoing:
     def answer(self, asked: Asked, answer: Answer) -> None:
         """Answer a request on the client's response topic.
 
-        A refused job's error goes to the Response Topic too, shaped as a failed result.
+        The Response Topic gets a refused job's error, shaped as a failed result, and the result of
+        a job that is asked for again after its end.
         """
         error = None if answer.error is None else answer.error.wire()
         message = (
@@ -114,11 +116,15 @@ class Outgoing:
             encode(message),
             properties=properties,
         )
-        if error is not None and asked.response_topic is not None:
+        if asked.response_topic is None:
+            return
+        if error is not None:
             failed = {"state": "failed", "outputs": [], "error": error}
             if answer.transaction is not UNSET:
                 failed["transaction"] = answer.transaction
             self._send(asked.response_topic, encode(failed), properties=properties)
+        elif isinstance(answer.data, Accepted) and answer.data.result is not UNSET:
+            self._send(asked.response_topic, bytes(answer.data.result), properties=properties)
 
     # What happens to jobs.
 
@@ -167,16 +173,21 @@ class Outgoing:
         properties = PublishProperties(
             content_type=info.content_type,
             correlation_data=envelope.correlation,
-            message_expiry=self._keep_outputs,
+            message_expiry=self._keep_outputs if job.keep_s is None else max(1, int(job.keep_s)),
             user_properties=[*_about(job), *_facts(info)],
         )
-        topic = self._job_topic(job, "output", str(info.index))
-        payload = _bytes(data)
-        limit = envelope.max_packet
-        sent = self._send(topic, payload, qos=qos, properties=properties, limit=limit)
+        topics = [self._job_topic(job, "output", str(info.index))]
         if envelope.reply_output and info.index == 0 and envelope.response_topic is not None:
-            self._send(envelope.response_topic, payload, qos=qos, properties=properties)
-        return topic if sent is not None else None
+            # First, and both or none: where these bytes do not go, the result has to.
+            topics.insert(0, envelope.response_topic)
+        payload = _bytes(data)
+        for topic in topics:
+            sent = self._send(
+                topic, payload, qos=qos, properties=properties, limit=envelope.max_packet
+            )
+            if sent is None:
+                return None
+        return topics[-1]
 
     def result(self, key: Key, envelope: Envelope, result: bytes) -> None:
         """Publish a result; the journal is told once the broker has it."""
@@ -185,14 +196,14 @@ class Outgoing:
             correlation_data=envelope.correlation,
             message_expiry=self._keep_results,
         )
-        sent = self._send(
-            self._topics.job(key.client, key.job_id, "result"), result, properties=properties
-        )
+        limit = envelope.max_packet
+        topic = self._topics.job(key.client, key.job_id, "result")
+        sent = self._send(topic, result, properties=properties, limit=limit)
         if sent is not None:
             sent.add_done_callback(lambda done: self._note(key, done))
-        topic = envelope.response_topic
-        if topic is not None and not (envelope.reply_output and _has_output(result)):
-            self._send(topic, result, properties=properties)
+        reply = envelope.response_topic
+        if reply is not None and not (envelope.reply_output and _has_published(result)):
+            self._send(reply, result, properties=properties, limit=limit)
 
     # The bridge's own.
 
@@ -309,9 +320,15 @@ def _clean(text: str) -> str:
     return _FORBIDDEN.sub(" ", text)
 
 
+class _Published(msgspec.Struct):
+    topic: str | None = None
+
+
 class _Glance(msgspec.Struct):
-    outputs: list[Raw] = []
+    outputs: list[_Published] = []
 
 
-def _has_output(result: bytes) -> bool:
-    return bool(msgspec.json.decode(result, type=_Glance).outputs)
+def _has_published(result: bytes) -> bool:
+    """Whether a result's first output was published, rather than left to be fetched."""
+    outputs = msgspec.json.decode(result, type=_Glance).outputs
+    return bool(outputs) and outputs[0].topic is not None

@@ -115,9 +115,26 @@ class TestOutOfMemory(Fault):
         raise torch.cuda.OutOfMemoryError(message)
 
 
+def _first_time(once_file: str) -> bool:
+    """Whether a file was not there yet; it is then. Without a name it is always so."""
+    if once_file:
+        if Path(once_file).exists():
+            return False
+        Path(once_file).touch()
+    return True
+
+
 class TestExit(Fault):
-    def run(self, **_inputs: object) -> tuple[Any]:
-        raise SystemExit
+    """`once_file`: a file that is made first; where it exists already the node only passes."""
+
+    @classmethod
+    def own(cls) -> dict[str, Any]:
+        return {"once_file": ("STRING", {"default": ""})}
+
+    def run(self, *, image: object, once_file: str = "") -> tuple[Any]:
+        if _first_time(once_file):
+            raise SystemExit
+        return (image,)
 
 
 class TestHang(Fault):
@@ -185,11 +202,8 @@ class TestKill(Fault):
         return {"once_file": ("STRING", {"default": ""})}
 
     def run(self, *, image: object, once_file: str = "") -> tuple[Any]:
-        if once_file:
-            if Path(once_file).exists():
-                return (image,)
-            Path(once_file).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        if _first_time(once_file):
+            os.kill(os.getpid(), signal.SIGKILL)
         return (image,)
 
 

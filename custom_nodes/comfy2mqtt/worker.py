@@ -1,0 +1,25 @@
+"""ComfyUI's worker, the one thread that runs prompts: when it ends, HTTP goes on as if nothing was.
+
+A node that raises SystemExit ends it (ComfyUI #16312): prompts are taken then, and never run.
+"""
+
+from __future__ import annotations
+
+import threading
+
+# Python names a thread by the function that it runs.
+_NAME = "prompt_worker"
+
+
+class Worker:
+    """Looks for the thread until it is found; one that has ended is no longer listed."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def alive(self) -> bool | None:
+        """Whether it lives; None for a ComfyUI whose worker has another name."""
+        if self._thread is None:
+            found = (thread for thread in threading.enumerate() if _NAME in thread.name)
+            self._thread = next(found, None)
+        return None if self._thread is None else self._thread.is_alive()

@@ -1,0 +1,111 @@
+"""A supervised ComfyUI gone wrong in ways that HTTP does not show, and the jobs in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.mosquitto import Mosquitto
+from tests.conftest import StartBridge
+from tests.end_to_end import graphs
+from tests.end_to_end.test_faults import children, is_comfyui, is_running, supervise
+from tests.support.bridge import BridgeProcess
+from tests.support.comfyui import FAULT_NODES, Graph, image, our_output, then, wait_for_end
+from tests.support.peer import Peer
+
+pytestmark = pytest.mark.comfyui
+
+SILENCE_S = 2
+
+
+def with_faults(tmp_path: Path, **more: Any) -> dict[str, Any]:
+    """Settings for a ComfyUI of the bridge's own that has the nodes which fail."""
+    paths = tmp_path / "faults.yaml"
+    paths.write_text(json.dumps({"faults": {"custom_nodes": str(FAULT_NODES)}}))
+    args = f"--cpu --extra-model-paths-config {paths}"
+    return supervise(comfyui_args=args, silence_s=SILENCE_S, **more)
+
+
+def faulty(fault: str, **inputs: Any) -> Graph:
+    return our_output(then(image(size=16), fault, **inputs))
+
+
+class Watched:
+    """A bridge, its ComfyUI's process, and what is told of it."""
+
+    def __init__(self, bridge: BridgeProcess, peer: Peer) -> None:
+        self._bridge = bridge
+        self._peer = peer
+
+    @property
+    def comfyui(self) -> int:
+        (pid,) = (pid for pid in children(self._bridge.pid) if is_comfyui(pid))
+        return pid
+
+    async def restarted(self, reason: str) -> None:
+        told = await self._peer.next(
+            "comfy2mqtt/bridge/comfyui/default", lambda m: m.json["state"] == "restarting"
+        )
+        assert told.json["reason"] == reason
+        assert told.json["last_error"]
+
+
+@pytest.mark.timeout(240)
+async def test_what_http_does_not_show_is_noticed_told_apart_and_mended(
+    bridges: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    """One bridge for all: each fault costs a start of ComfyUI."""
+    workflows = {
+        "exit": faulty("TestExit", once_file=str(tmp_path / "exited")),
+        "hang": faulty("TestHang", seconds=600),
+        "memory": faulty("TestOutOfMemory", times=1),
+        "slow": graphs.slow(1.0),
+    }
+    bridge: BridgeProcess = await bridges(workflows=workflows, **with_faults(tmp_path))
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        await peer.subscribe("comfy2mqtt/bridge/comfyui/+")
+        watched = Watched(bridge, peer)
+
+        # The worker thread ends; a job that waits behind is none the worse for it.
+        peer.request("run/exit/exit")
+        await peer.job("exit", "status", is_running)
+        peer.request("run/slow/behind")
+        await watched.restarted("worker_dead")
+        exited = await peer.result("exit")
+        assert (exited["state"], exited["attempts"]) == ("succeeded", 2)
+        behind = await peer.result("behind")
+        assert (behind["state"], behind["attempts"]) == ("succeeded", 1)
+
+        # Frozen while it works: the job runs again.
+        peer.request("run/slow/frozen")
+        await peer.job("frozen", "status", is_running)
+        frozen = watched.comfyui
+        os.kill(frozen, signal.SIGSTOP)
+        await watched.restarted("frozen")
+        assert wait_for_end(frozen)
+        result = await peer.result("frozen")
+        assert (result["state"], result["attempts"]) == ("succeeded", 2)
+
+        # A hang in C: no interrupt helps, and another attempt would not.
+        peer.request("run/hang/hung")
+        await peer.job("hung", "status", is_running)
+        await watched.restarted("hung")
+        hung = await peer.result("hung")
+        assert (hung["state"], hung["error"]["code"]) == ("failed", "timeout")
+        assert hung["error"]["details"]["silence_s"] == SILENCE_S
+
+        # Memory of the GPU: freed, and tried once more, in the same process.
+        peer.request("run/memory/memory")
+        memory = await peer.result("memory")
+        assert (memory["state"], memory["attempts"]) == ("succeeded", 2)
+
+        family = children(bridge.pid)
+        assert await bridge.stop() == 0
+        assert all(wait_for_end(pid) for pid in family)
+    assert "ComfyUI default | " in bridge.log  # its last lines
