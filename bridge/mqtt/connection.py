@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -38,6 +39,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     retain_as_published: bool = False
     retain_handling: int = 0
     """Retained messages: 0 send them now, 1 only if the subscription is new, 2 never."""
+    identifier: int | None = None
+    """Comes with each message of this subscription, from brokers that offer it."""
 
 
 class Messages:
@@ -234,10 +237,13 @@ class Connection:
         stand), InvalidMessage for one that is malformed, ConnectionLost.
         """
         link, _ = self._live()
-        wanted = [(each.filter, _options(each)) for each in subscriptions]
+        codes: list[int] = []
         try:
             async with asyncio.timeout(self._timeout_s):
-                codes = await link.subscribed(wanted)
+                # One packet carries one identifier (3.8.2.1.2).
+                for identifier, group in itertools.groupby(subscriptions, self._identifier):
+                    wanted = [(each.filter, _options(each)) for each in group]
+                    codes += await link.subscribed(wanted, identifier)
         except ValueError as error:
             raise InvalidMessage(f"a topic filter is malformed: {error}") from error
         except TimeoutError as error:
@@ -319,6 +325,10 @@ class Connection:
             wrote=self._on_wrote,
             ended=self._on_ended,
         )
+
+    def _identifier(self, subscription: Subscription) -> int | None:
+        available = self.connack.subscription_ids_available
+        return subscription.identifier if available else None
 
     def _on_accepted(self, connack: Connack) -> None:
         self._connack = connack

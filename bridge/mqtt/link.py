@@ -81,6 +81,7 @@ class Connack(msgspec.Struct, frozen=True, kw_only=True):
     maximum_qos: int = 2
     wildcard_available: bool = True
     shared_available: bool = True
+    subscription_ids_available: bool = True
     assigned_client_id: str | None = None
     server_keep_alive: int | None = None
     """Seconds; where given, it is the keep-alive in force."""
@@ -311,9 +312,15 @@ class Link(aiomqtt.Client):
         """Send the PUBACK for a message."""
         self._client.ack(mid, 1)
 
-    async def subscribed(self, filters: list[tuple[str, SubscribeOptions]]) -> list[int]:
+    async def subscribed(
+        self, filters: list[tuple[str, SubscribeOptions]], identifier: int | None = None
+    ) -> list[int]:
         """Subscribe and return the broker's reason codes. Raises ValueError, ConnectionLost."""
-        codes = await self.subscribe(filters, timeout=math.inf)
+        properties = None
+        if identifier is not None:
+            properties = _properties(PacketTypes.SUBSCRIBE)
+            properties.SubscriptionIdentifier = identifier
+        codes = await self.subscribe(filters, properties=properties, timeout=math.inf)
         return [code if isinstance(code, int) else code.value for code in codes]
 
     def stop(self, *, with_will: bool) -> None:
@@ -447,6 +454,7 @@ def _connack(flags: paho.ConnectFlags, properties: Properties | None) -> Connack
         maximum_qos=value("MaximumQoS", 2),
         wildcard_available=bool(value("WildcardSubscriptionAvailable", 1)),
         shared_available=bool(value("SharedSubscriptionAvailable", 1)),
+        subscription_ids_available=bool(value("SubscriptionIdentifierAvailable", 1)),
         assigned_client_id=value("AssignedClientIdentifier"),
         server_keep_alive=value("ServerKeepAlive"),
         reason=value("ReasonString"),

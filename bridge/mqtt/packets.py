@@ -83,6 +83,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     message_expiry: int | None = None
     """Seconds that were left of its life when the broker sent it."""
     user_properties: list[tuple[str, str]] = []
+    subscription_ids: list[int] = []
+    """The identifiers of the subscriptions that it came by, of those that have one (3.3.2.3.8)."""
 
 
 class Publish(msgspec.Struct, frozen=True):
@@ -173,6 +175,7 @@ def read_publish(
         correlation_data=found.correlation_data,
         message_expiry=found.message_expiry,
         user_properties=found.user_properties,
+        subscription_ids=found.subscription_ids,
     )
 
 
@@ -250,6 +253,7 @@ class _Found(msgspec.Struct):
     message_expiry: int | None = None
     reason: str | None = None
     user_properties: list[tuple[str, str]] = []
+    subscription_ids: list[int] = []
 
 
 class _Reader:
@@ -316,7 +320,7 @@ class _Reader:
             case _Property.CORRELATION_DATA:
                 found.correlation_data = self.binary()
             case _Property.SUBSCRIPTION_ID:
-                self.varint()
+                found.subscription_ids.append(self.varint())
             case _Property.REASON_STRING:
                 found.reason = self.text()
             case _Property.TOPIC_ALIAS:

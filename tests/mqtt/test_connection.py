@@ -339,3 +339,20 @@ async def test_large_payloads_go_both_ways_while_the_event_loop_turns(address: A
         watching.cancel()
     # paho's own reader and writer take 200 and 20 ms, these 2 and 0.3.
     assert longest < 0.05
+
+
+async def test_a_message_tells_by_which_subscription_it_came(address: Address) -> None:
+    async with Connection(address) as connection:
+        assert connection.connack.subscription_ids_available
+        codes = await connection.subscribe(
+            [
+                Subscription(filter="t/+", identifier=7),
+                Subscription(filter="t/#", identifier=300, qos=0),
+                Subscription(filter="#"),
+            ]
+        )
+        assert codes == [1, 0, 1]
+        await connection.publish("t/1", b"x")
+        copies = [await next_of(connection) for _ in range(3)]
+        found = sorted((copy.subscription_ids, copy.qos) for copy in copies)
+        assert found == [([], 1), ([7], 1), ([300], 0)]
