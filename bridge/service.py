@@ -36,14 +36,17 @@ from bridge.contract.messages import (
 from bridge.contract.sources import Url
 from bridge.contract.topics import Topics
 from bridge.doors.desk import Desk
+from bridge.doors.displays import Displays
 from bridge.doors.intake import Intake, Rules
 from bridge.doors.media import MediaDesk
 from bridge.doors.mqtt.door import Door, Settings
+from bridge.doors.mqtt.gallery import Gallery
 from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import Retained
 from bridge.doors.rates import Rates
 from bridge.doors.rights import EVERYBODY, Rights, setting
+from bridge.doors.triggers.door import Triggers
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
 from bridge.jobs.journal import Journal
@@ -51,6 +54,7 @@ from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.waiting import Suppliers, Waiting
 from bridge.media.download import DownloadRules, download
 from bridge.media.files import Files
+from bridge.media.transcode import Transcoder
 from bridge.mqtt import Address, Connection
 from bridge.workflows.library import Broken, Changes, Library
 from bridge.workflows.nodes import NodeRules
@@ -166,6 +170,14 @@ class Bridge:
                 config.keep_uploads_s,
             ),
         )
+        displays = Displays(
+            config.display,
+            gallery=Gallery(folder / "displays", self._outgoing, self._topics.display_image),
+            outgoing=self._outgoing,
+            topics=self._topics,
+            rights=self._rights,
+            transcoder=Transcoder(),
+        )
         self._dispatcher = Dispatcher(
             journal=self._journal,
             files=self._files,
@@ -180,6 +192,7 @@ class Bridge:
                 config.keep_outputs_s,
                 config.reorder_s,
             ),
+            show=displays.show,
         )
         self._intake = Intake(
             library=self._library,
@@ -190,6 +203,23 @@ class Bridge:
             media=MediaDesk(waiting, self._uploads, self._rights, config.max_inline_input),
             rules=Rules(config.max_queue, self._rights, nodes),
             refresh=self._refresh,
+            check_display=displays.check,
+        )
+        desk = Desk(
+            intake=self._intake,
+            uploads=self._uploads,
+            journal=self._journal,
+            files=self._files,
+            dispatcher=self._dispatcher,
+            rates=Rates(lambda client: self._rights.of(client).requests_per_s, time.monotonic),
+        )
+        triggers = Triggers(
+            config.trigger,
+            topics=self._topics,
+            rights=self._rights,
+            displays=displays,
+            desk=desk,
+            outgoing=self._outgoing,
         )
         self._door = Door(
             Settings(
@@ -200,19 +230,13 @@ class Bridge:
                 self._rights.input_topics,
             ),
             topics=self._topics,
-            desk=Desk(
-                intake=self._intake,
-                uploads=self._uploads,
-                journal=self._journal,
-                files=self._files,
-                dispatcher=self._dispatcher,
-                rates=Rates(lambda client: self._rights.of(client).requests_per_s, time.monotonic),
-            ),
+            desk=desk,
             journal=self._journal,
             outgoing=self._outgoing,
             retained=self._retained,
             latest=latest,
             connected=self._introduce,
+            sides=(displays, triggers),
         )
         self._refreshed_at = -REFRESH_INTERVAL_S
 

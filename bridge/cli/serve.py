@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from bridge import config, service
 from bridge.comfyui.install import InstallFailed
-from bridge.config import Config
+from bridge.config import Config, ConfigError
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import MqttError
 
@@ -46,7 +46,7 @@ async def serve(settings: Config) -> str | None:
     reason: str | None = None
     try:
         await service.serve(settings)
-    except* (DatabaseError, InstallFailed, MqttError) as group:
+    except* (ConfigError, DatabaseError, InstallFailed, MqttError) as group:
         reason = str(_first(group))
     return reason
 

@@ -1,6 +1,17 @@
 """Settings: what may be set, where it is read from, and the tables that only the file can hold."""
 
 from bridge.config.settings import TYPES, Config, ConfigError, check, load, unknown
-from bridge.config.tables import Client, ComfyUI
+from bridge.config.tables import Client, ComfyUI, Display, Trigger
 
-__all__ = ["TYPES", "Client", "ComfyUI", "Config", "ConfigError", "check", "load", "unknown"]
+__all__ = [
+    "TYPES",
+    "Client",
+    "ComfyUI",
+    "Config",
+    "ConfigError",
+    "Display",
+    "Trigger",
+    "check",
+    "load",
+    "unknown",
+]

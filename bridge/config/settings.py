@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from bridge.config.tables import Client, ComfyUI, Name, Number, Who
+from bridge.config.tables import Client, ComfyUI, Display, Name, Number, Trigger, Who
 
 PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
@@ -26,7 +26,7 @@ FILE = "comfy2mqtt.toml"
 _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMFY2MQTT_CONFIG")
 _SECRETS = frozenset({"mqtt_url", "comfyui_secret", "comfyui_url", "comfyui"})
 # Settings that hold tables; beside the file, as JSON.
-_TABLES = frozenset({"clients", "comfyui"})
+_TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
 # Lists that variables and flags may give with commas.
 _LISTS = frozenset({"allow_nodes", "deny_nodes"})
 
@@ -74,6 +74,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow_nodes: tuple[str, ...] = ()
     deny_nodes: tuple[str, ...] = ()
     url_timeout_s: Seconds = 30.0
+    display: tuple[Display, ...] = ()
+    trigger: tuple[Trigger, ...] = ()
     max_queue: Number = 10_000
     max_attempts: Number = 3
     timeout_s: Seconds = 3600.0
@@ -147,11 +149,13 @@ def check(config: Config) -> None:
     _check_comfyui("comfyui_", config.comfyui_url, config.comfyui_path, config.comfyui_python)
     if config.comfyui and (config.comfyui_url or config.comfyui_path):
         raise ConfigError("comfyui: give either [[comfyui]] tables, or comfyui_url or comfyui_path")
-    names = [each.name for each in config.comfyui]
+    for table in ("comfyui", "display", "trigger"):
+        names = [each.name for each in getattr(config, table)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{table} {name!r}: there are two of that name")
     for each in config.comfyui:
         where = f"comfyui {each.name!r}: "
-        if names.count(each.name) > 1:
-            raise ConfigError(f"{where}there are two of that name")
         _check_comfyui(where, each.url, each.path, each.python)
         if each.url is not None and each.environment:
             raise ConfigError(f"{where}environment: only for one that the bridge starts")

@@ -6,7 +6,7 @@ In the environment and in flags a table is JSON.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -53,3 +53,44 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_queue: Number | None = None
     max_uploads: Number | None = None
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None
+
+
+class Display(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A display: what it takes, as a request's `output` would say it, and who may show there.
+
+    `width` and `height` are pixels, the most that a picture may have; `*` in `clients` is
+    everybody. Checked further by `bridge.doors.displays`.
+    """
+
+    name: Name
+    clients: tuple[str, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    quality: int | None = None
+    max_bytes: int | None = None
+    dither: str | None = None
+
+
+class Trigger(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job that a message of some other device starts.
+
+    `when`, `job_id` and each `{path = "..."}` in `inputs` are JMESPath, read by
+    `bridge.doors.triggers`; without `when` every message on `topic`, a filter, fires. `retained`
+    lets also those fire that the broker had from before. Times are seconds.
+    """
+
+    name: Name
+    topic: Annotated[str, Meta(min_length=1, max_length=1024)]
+    workflow: Annotated[str, Meta(min_length=1, max_length=200)]
+    client: Name = "triggers"
+    when: str | None = None
+    inputs: dict[str, Any] = {}
+    job_id: str | None = None
+    retained: bool = False
+    debounce_s: Annotated[float, Meta(ge=0)] = 0.0
+    replace: bool = False
+    show: Name | None = None
+    priority: Priority = 0
+    start_within_s: Annotated[float, Meta(gt=0)] | None = None
+    output: dict[str, Any] = {}

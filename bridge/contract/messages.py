@@ -97,7 +97,8 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     when a newer one comes. One that is `ordered` is passed by none that was accepted later,
     whatever model is loaded.
 
-    With `dry_run` nothing is run or kept: the answer tells what would be.
+    With `dry_run` nothing is run or kept: the answer tells what would be. `show` names a display
+    that gets the first image.
     """
 
     workflow: Name | UnsetType = UNSET
@@ -115,6 +116,7 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     preview: bool = False
     dry_run: bool = False
     output: Output = Output()
+    show: Id | UnsetType = UNSET
 
 
 class Cancel(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -259,6 +261,18 @@ class Timings(Struct, frozen=True, kw_only=True):
     deliver_s: float
 
 
+class Shown(Struct, frozen=True, kw_only=True):
+    """What became of `show`: the display has the picture, on `topic`, or why it has not.
+
+    A job whose picture could not be shown has succeeded all the same.
+    """
+
+    display: str
+    topic: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    error: Error | UnsetType = UNSET
+
+
 class Result(JobMessage, frozen=True, kw_only=True):
     """How a job ended: exactly one, the last message of the job."""
 
@@ -273,6 +287,7 @@ class Result(JobMessage, frozen=True, kw_only=True):
     reused: bool = False
     timings: Timings
     attempts: int
+    shown: Shown | UnsetType = UNSET
 
 
 class Accepted(JobMessage, frozen=True, kw_only=True):

@@ -71,6 +71,16 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(wanted) == len(found)
 
 
+def is_filter(text: str) -> bool:
+    """Whether `text` is a filter that one may subscribe to by oneself (MQTT 5, 4.7.1)."""
+    levels = text.split("/")
+    if not text or levels[0] == "$share":
+        return False
+    if levels[-1] == "#":
+        levels.pop()
+    return all(level == "+" or not set(level) & set("+#\0") for level in levels)
+
+
 class Topics:
     """All topics below one base."""
 
@@ -112,6 +122,14 @@ class Topics:
         """One workflow's definition; retained, cleared when the file goes."""
         return f"{self.base}/workflow/{name}"
 
+    def display_image(self, name: str) -> str:
+        """The last picture for a display; retained."""
+        return f"{self.base}/display/{name}/image"
+
+    def display_url(self, name: str) -> str:
+        """Where that picture can be had over HTTP, plain text; retained."""
+        return f"{self.base}/display/{name}/url"
+
     def workflow_of(self, topic: str) -> str | None:
         """Return the workflow whose definition lies at `topic`."""
         prefix = f"{self.base}/workflow/"
@@ -126,6 +144,10 @@ class Topics:
             f"{self.base}/bridge/comfyui/+",
             f"{self.base}/bridge/choices/+",
         )
+
+    def covers(self, topic_filter: str) -> bool:
+        """Whether a filter may match something below the base."""
+        return topic_filter.split("/", maxsplit=1)[0] in ("+", "#", self.base)
 
     # A client's tree.
 

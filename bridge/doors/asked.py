@@ -8,12 +8,13 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from bridge.contract.errors import BridgeError
-from bridge.contract.messages import Part, Transaction
+from bridge.contract.messages import Part, Submit, Transaction
 
 
 class Asked(Struct, frozen=True, kw_only=True):
     """A request as a door received it.
 
+    `submit` is work that the door has drawn up itself, in place of a payload to be read.
     `response_topic` was checked by the door. `expiry_s` is how long it may wait for its start,
     `delivery` names the MQTT delivery, and `redelivered` that it may have come before.
     """
@@ -26,6 +27,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     offset: int | None = None
     fin: bool = False
     payload: bytes = b""
+    submit: Submit | None = None
     content_type: str | None = None
     user_properties: list[tuple[str, str]] = []
     response_topic: str | None = None

@@ -281,6 +281,8 @@ def _room(max_packet: int | None, *, inline: bool) -> int:
 
 def _read(asked: Asked) -> _Read:
     """Read a request. Raises BadRequest."""
+    if asked.submit is not None:
+        return _Read(asked.submit, None, asked.submit.transaction)
     if asked.verb == RUN:
         run = requests.decode_run(
             asked.workflow or "",

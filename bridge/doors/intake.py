@@ -12,6 +12,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -80,8 +81,12 @@ class Intake:
         media: MediaDesk,
         rules: Rules,
         refresh: Callable[[], Awaitable[bool]],
+        check_display: Callable[[str, str], None],
     ) -> None:
-        """`refresh` has ComfyUI asked anew what it has; False if there is nothing new."""
+        """`refresh` has ComfyUI asked anew what it has; False if there is nothing new.
+
+        `check_display` raises BadRequest or Forbidden unless a client may show on a display.
+        """
         self.accepted = 0
         self._library = library
         self._journal = journal
@@ -91,6 +96,7 @@ class Intake:
         self._media = media
         self._rules = rules
         self._refresh = refresh
+        self._check_display = check_display
 
     async def take(
         self,
@@ -204,6 +210,8 @@ class Intake:
         """Return what a client wants to run, if it may."""
         rights = self._rules.rights
         rights.check_priority(client, submit.priority)
+        if submit.show is not UNSET:
+            self._check_display(client, submit.show)
         if submit.workflow is not UNSET:
             rights.check_workflow(client, submit.workflow)
             workflow = self._library.get(submit.workflow, or_none(submit.workflow_version))
@@ -309,7 +317,9 @@ def _fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes
     """What makes two requests under one id the same: workflow, inputs as given, output."""
     given = [(each.name, each.items) for each in media]
     work = submit.prompt if submit.workflow is UNSET else submit.workflow
-    same = (work, bound.given, given, submit.output)
+    same: list[Any] = [work, bound.given, given, submit.output]
+    if submit.show is not UNSET:
+        same.append(submit.show)
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()
 
 
@@ -324,6 +334,7 @@ def _envelope(asked: Asked, submit: Submit, transaction: Transaction | UnsetType
         max_packet=or_none(submit.output.max_packet),
         preview=submit.preview,
         profile=profile.read(submit.output),
+        show=or_none(submit.show),
     )
 
 

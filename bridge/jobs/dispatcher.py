@@ -25,7 +25,7 @@ from bridge.jobs.deadlines import Deadlines
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
-from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
+from bridge.jobs.outcome import Ended, Outcomes, Show, until_on_disk
 from bridge.jobs.outputs import Output
 from bridge.jobs.posts import CanRun, Post
 from bridge.jobs.queue import Key
@@ -104,6 +104,7 @@ class Dispatcher:
         waiting: Waiting,
         can_run: CanRun,
         limits: Limits,
+        show: Show,
     ) -> None:
         """`can_run` tells whether the ComfyUI of a name has what a job needs."""
         self.counters = Counters()
@@ -112,7 +113,7 @@ class Dispatcher:
         self._files = files
         self._listener = listener
         self._limits = limits
-        self._outcomes = Outcomes(journal, files, listener, limits.keep_outputs_s)
+        self._outcomes = Outcomes(journal, files, listener, limits.keep_outputs_s, show)
         self._waiting = waiting
         self._releases = Releases(journal, waiting, release=self._release, fail=self._fail)
         self._jobs: dict[Key, Job] = {}
@@ -406,7 +407,10 @@ class Dispatcher:
         except ExecutionError as error:
             await self._conclude(job, Happening.FAIL, replace(ended, error=error))
         else:
-            await self._conclude(job, Happening.SUCCEED, replace(ended, outputs=shaped))
+            shown = await self._outcomes.show(job, outputs)
+            await self._conclude(
+                job, Happening.SUCCEED, replace(ended, outputs=shaped, shown=shown)
+            )
 
     def _may_retry(self, job: Job, ending: Again) -> bool:
         if ending.counts and job.state == "queued":

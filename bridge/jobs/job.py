@@ -32,6 +32,7 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     max_packet: int | None = None
     preview: bool = False
     profile: Profile | None = None
+    show: str | None = None
 
 
 class Blob(Struct, frozen=True, tag=True):

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from bridge.contract.errors import BridgeError, ExecutionError
-from bridge.contract.messages import OutputInfo, Result, Timings, encode, or_none
+from bridge.contract.messages import OutputInfo, Result, Shown, Timings, encode, or_none
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Job, KeptOutput, Plan
@@ -36,6 +36,9 @@ _RETRY_CAP_S = 30.0
 PACKET_OVERHEAD = 300
 _SHORT = 200
 
+# Puts the first image of a job's outputs on a display; what went wrong is in what it returns.
+Show = Callable[[Job, str, Sequence[Output]], Awaitable[Shown]]
+
 
 class Ended(Struct, frozen=True, kw_only=True):
     """How a job ended, besides its state."""
@@ -43,6 +46,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     plan: Plan | None = None
     outputs: Sequence[Output] = ()
     error: BridgeError | None = None
+    shown: Shown | UnsetType = UNSET
     reused: bool = False
     times: Times | None = None
     comfyui_version: str | None = None
@@ -62,12 +66,18 @@ class Outcomes:
     """Writes outcomes."""
 
     def __init__(
-        self, journal: Journal, files: Files, listener: Listener, keep_outputs_s: float
+        self,
+        journal: Journal,
+        files: Files,
+        listener: Listener,
+        keep_outputs_s: float,
+        show: Show,
     ) -> None:
         self._journal = journal
         self._files = files
         self._listener = listener
         self._keep_outputs_s = keep_outputs_s
+        self._show = show
         self._transcoder = Transcoder()
 
     async def write(self, job: Job, ended: Ended) -> None:
@@ -112,6 +122,7 @@ class Outcomes:
             comfyui_version=ended.comfyui_version,
             reused=ended.reused,
             timings=timings,
+            shown=ended.shown,
         )
         limit = job.envelope.max_packet
         return encode(result) if limit is None else _fitting(result, limit - PACKET_OVERHEAD)
@@ -122,6 +133,11 @@ class Outcomes:
         if asked is None or job.envelope.deliver == "none":
             return outputs
         return [await self._transcoded(output, asked) for output in outputs]
+
+    async def show(self, job: Job, outputs: Sequence[Output]) -> Shown | UnsetType:
+        """Show the first image where the request asked for that, as ComfyUI made it."""
+        display = job.envelope.show
+        return UNSET if display is None else await self._show(job, display, outputs)
 
     async def _transcoded(self, output: Output, asked: profile.Profile) -> Output:
         info = output.info
@@ -214,7 +230,7 @@ def _fitting(result: Result, room: int) -> bytes:
         result = replace(result, error=short)
         encoded = encode(result)
     if len(encoded) > room:
-        result = replace(result, meta=UNSET)
+        result = replace(result, meta=UNSET, shown=UNSET)
         encoded = encode(result)
     while len(encoded) > room and result.outputs:
         result = replace(result, outputs=result.outputs[:-1])

@@ -16,6 +16,7 @@ from bridge.contract.messages import (
     OutputInfo,
     Progress,
     Result,
+    Shown,
     Timings,
     or_unset,
 )
@@ -66,6 +67,7 @@ def result(
     comfyui_version: str | None,
     reused: bool,
     timings: Timings,
+    shown: Shown | UnsetType = UNSET,
 ) -> Result:
     """A job's result message; the job's state is its outcome."""
     wire: Error | UnsetType = UNSET if error is None else error.wire()
@@ -85,6 +87,7 @@ def result(
         reused=reused,
         timings=timings,
         attempts=job.attempt,
+        shown=shown,
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract.topics import BadTopic, Request, Topics, is_id
+from bridge.contract.topics import BadTopic, Request, Topics, is_filter, is_id
 
 TOPICS = Topics("base")
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
@@ -97,3 +97,21 @@ def test_a_workflows_topic_gives_its_name() -> None:
     assert TOPICS.workflow_of(TOPICS.workflow("demo")) == "demo"
     assert TOPICS.workflow_of("base/workflow/a/b") is None
     assert TOPICS.workflow_of("other/workflow/demo") is None
+
+
+@pytest.mark.parametrize("text", ["a", "a/b", "+", "#", "a/+/b", "a/#", "/", "a//b", "$SYS/#"])
+def test_filters_are_known(text: str) -> None:
+    assert is_filter(text)
+
+
+@pytest.mark.parametrize("text", ["", "a/#/b", "a#", "a/b+", "$share/group/#", "a\0"])
+def test_what_is_no_filter_is_known_too(text: str) -> None:
+    assert not is_filter(text)
+
+
+def test_filters_that_reach_into_the_own_tree_are_known() -> None:
+    topics = Topics("base")
+    for covering in ("#", "+", "+/bridge/state", "base/#", "base"):
+        assert topics.covers(covering)
+    for other in ("bases/#", "zigbee2mqtt/+", "$SYS/#"):
+        assert not topics.covers(other)

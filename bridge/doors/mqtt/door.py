@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
@@ -23,6 +23,7 @@ from bridge.doors.desk import Desk
 from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import OFFLINE, Retained
+from bridge.doors.mqtt.side import Side
 from bridge.jobs.journal import Journal
 from bridge.jobs.records import RECEIVE_WINDOW
 from bridge.mqtt import (
@@ -70,8 +71,12 @@ class Door:
         retained: Retained,
         latest: Latest,
         connected: Callable[[Connection], None],
+        sides: Sequence[Side] = (),
     ) -> None:
-        """`connected` is told of each connection, before anything is published by it."""
+        """`connected` is told of each connection, before anything is published by it.
+
+        `sides` are what else subscribes and publishes by it.
+        """
         self._settings = settings
         self._topics = topics
         self._desk = desk
@@ -80,6 +85,7 @@ class Door:
         self._retained = retained
         self._latest = latest
         self._connected = connected
+        self._sides = sides
         self._session = ""
         self._lost_at = time.time()
         self._was_connected = False
@@ -156,9 +162,12 @@ class Door:
                 ),
                 *(Subscription(filter=each, no_local=True) for each in self._topics.retained),
                 *(Subscription(filter=each, qos=0) for each in self._settings.input_topics),
+                *(each for side in self._sides for each in side.subscriptions),
             ]
         )
         self._retained.publish_all()
+        for side in self._sides:
+            await side.connected(connection)
         for each in await self._journal.unpublished(self._lost_at - REPEAT_S):
             self._outgoing.result(each.key, each.envelope, each.result)
         if not self._draining:
@@ -192,6 +201,8 @@ class Door:
             return
         if request is None:
             self._take_other(incoming)
+            for side in self._sides:
+                await side.take(incoming, self._delivery(incoming))
             return
         asked = self._asked(incoming, request)
         if incoming.retain:
@@ -230,12 +241,14 @@ class Door:
             response_topic=topic if allowed else None,
             correlation=incoming.correlation_data,
             expiry_s=incoming.message_expiry,
-            delivery=self._delivery(incoming) if incoming.qos else None,
+            delivery=self._delivery(incoming),
             redelivered=incoming.dup,
         )
 
-    def _delivery(self, incoming: Incoming) -> str:
-        """Name a delivery so that the same one is known when it comes again."""
+    def _delivery(self, incoming: Incoming) -> str | None:
+        """Name a delivery so that the same one is known when it comes again; QoS 0 never does."""
+        if not incoming.qos:
+            return None
         content = hashlib.sha256(incoming.topic.encode() + b"\0" + incoming.payload)
         return f"{self._session}:{incoming.mid}:{content.hexdigest()}"
 

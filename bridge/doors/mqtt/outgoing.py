@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -157,9 +157,7 @@ class Outgoing:
                 self._job_topic(job, "preview"),
                 _bytes(data),
                 qos=0,
-                properties=PublishProperties(
-                    content_type=content_type, user_properties=_about(job)
-                ),
+                properties=PublishProperties(content_type=content_type, user_properties=about(job)),
                 limit=job.envelope.max_packet,
             )
 
@@ -174,7 +172,7 @@ class Outgoing:
             content_type=info.content_type,
             correlation_data=envelope.correlation,
             message_expiry=self._keep_outputs if job.keep_s is None else max(1, int(job.keep_s)),
-            user_properties=[*_about(job), *_facts(info)],
+            user_properties=[*about(job), *facts(info)],
         )
         topics = [self._job_topic(job, "output", str(info.index))]
         if envelope.reply_output and info.index == 0 and envelope.response_topic is not None:
@@ -207,6 +205,19 @@ class Outgoing:
 
     # The bridge's own.
 
+    def picture(
+        self, topic: str, data: bytes, content_type: str, about: Sequence[tuple[str, str]]
+    ) -> None:
+        """Publish a picture, retained, if there is a broker. Raises PacketTooLarge."""
+        self._publish(
+            topic,
+            data,
+            # As with outputs: a durable queue is no place for what is retained anyway.
+            qos=1 if len(data) <= QOS1_LIMIT else 0,
+            retain=True,
+            properties=PublishProperties(content_type=content_type, user_properties=about),
+        )
+
     def publish(
         self, topic: str, message: Any, *, retain: bool = False, expiry_s: float | None = None
     ) -> None:
@@ -235,6 +246,26 @@ class Outgoing:
         limit: int | None = None,
     ) -> asyncio.Future[PubAck] | None:
         """Publish if it can be; what came of it is logged where it was refused."""
+        try:
+            return self._publish(
+                topic, payload, qos=qos, retain=retain, properties=properties, limit=limit
+            )
+        except PacketTooLarge as error:
+            # Asked for, where it is a small device's own limit; else the operator should know.
+            log.log(logging.DEBUG if limit is not None else logging.WARNING, "%s: %s", topic, error)
+            return None
+
+    def _publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        properties: PublishProperties,
+        limit: int | None = None,
+    ) -> asyncio.Future[PubAck] | None:
+        """Publish; None where it is lost or malformed. Raises PacketTooLarge."""
         connection = self._connection
         if connection is None:
             return None
@@ -248,10 +279,6 @@ class Outgoing:
                 properties=properties,
                 limit=min(limits, default=None),
             )
-        except PacketTooLarge as error:
-            # Asked for, where it is a small device's own limit; else the operator should know.
-            log.log(logging.DEBUG if limit is not None else logging.WARNING, "%s: %s", topic, error)
-            return None
         except InvalidMessage as error:
             log.warning("%s: %s", topic, error)
             return None
@@ -298,18 +325,19 @@ def _bytes(data: bytes | memoryview) -> bytes:
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
 
-def _about(job: Job) -> list[tuple[str, str]]:
-    """User Properties that a message of bytes carries in place of JSON's fields."""
+def about(job: Job) -> list[tuple[str, str]]:
+    """Return the User Properties that a message of bytes carries in place of JSON's fields."""
     envelope = job.envelope
-    about = [("job_id", job.key.job_id), ("workflow", job.workflow)]
+    said = [("job_id", job.key.job_id), ("workflow", job.workflow)]
     if envelope.transaction is not UNSET:
-        about.append(("transaction", _clean(str(envelope.transaction))))
+        said.append(("transaction", _clean(str(envelope.transaction))))
     if envelope.meta is not UNSET:
-        about.append(("meta", _clean(bytes(envelope.meta).decode())))
-    return about
+        said.append(("meta", _clean(bytes(envelope.meta).decode())))
+    return said
 
 
-def _facts(info: OutputInfo) -> list[tuple[str, str]]:
+def facts(info: OutputInfo) -> list[tuple[str, str]]:
+    """Return the User Properties that tell of an output's bytes."""
     names = ("name", "index", "sha256", "size", "width", "height", "filename")
     values = ((name, getattr(info, name)) for name in names)
     return [(name, _clean(str(value))) for name, value in values if value is not UNSET]

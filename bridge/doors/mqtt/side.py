@@ -1,0 +1,25 @@
+"""What else uses the door's connection: displays, triggers, Home Assistant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bridge.mqtt import Connection, Incoming, Subscription
+
+
+class Side(Protocol):
+    """Subscribes to topics of its own, and publishes through `Outgoing`."""
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """What it wants to hear, at each connection."""
+
+    async def connected(self, connection: Connection) -> None:
+        """Publish what it holds retained: a broker may have lost it."""
+
+    async def take(self, incoming: Incoming, delivery: str | None) -> None:
+        """Take a message that is no client's request; most are meant for others.
+
+        It is acknowledged to the broker afterwards. `delivery` names it, to know it again.
+        """

@@ -1,0 +1,178 @@
+"""What a message means to a trigger: whether it fires, and which job it asks for. Pure.
+
+Conditions and paths are JMESPath. What they look at is the payload: as JSON, else as text, or null
+where it is neither. An input is a constant, or drawn from the message:
+
+    {path = "after.label"}    what the path finds; an input for which it finds nothing is left out
+    {payload = true}          the payload's bytes, such as a camera's snapshot
+
+Any other table is a constant in which each `{path = ...}` is replaced: `{topic = "cameras/front"}`,
+or `{topic = {path = "join('/', ['cameras', camera])"}}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import jmespath
+import msgspec
+from jmespath.exceptions import JMESPathError, JMESPathTypeError
+from msgspec import UNSET, Raw, Struct
+
+from bridge.config import ConfigError, Trigger
+from bridge.contract.errors import BridgeError, InvalidInput
+from bridge.contract.messages import Output, Submit, or_unset
+from bridge.contract.requests import Media
+from bridge.contract.topics import Topics, is_filter, matches
+from bridge.media import profile
+
+_NO_ID = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_ID = 64
+
+
+class Message(Struct, frozen=True):
+    """What came on a topic."""
+
+    topic: str
+    payload: bytes
+    content_type: str | None = None
+
+
+Expression = Callable[[Any], Any]
+# Draws a value from a message, and the payload as it was read.
+_Draw = Callable[[Message, Any], Any]
+
+
+class Rule:
+    """One trigger, compiled."""
+
+    def __init__(self, table: Trigger, topics: Topics) -> None:
+        """Raise ConfigError for what could never work, or would feed the bridge its own words."""
+        self.table = table
+        self._output = _output(table)
+        where = f"trigger {table.name!r}: "
+        if not is_filter(table.topic):
+            raise ConfigError(f"{where}topic: {table.topic!r} is no topic filter")
+        if topics.covers(table.topic):
+            raise ConfigError(
+                f"{where}topic: {table.topic!r} may match what the bridge itself publishes, "
+                f"below {topics.base!r}"
+            )
+        self._when = _compile(table.when, f"{where}when")
+        self._job_id = _compile(table.job_id, f"{where}job_id")
+        self._inputs = {
+            name: _template(value, f"{where}inputs.{name}") for name, value in table.inputs.items()
+        }
+
+    def fires(self, message: Message) -> bool:
+        """Whether a message is meant for this trigger."""
+        if not matches(self.table.topic, message.topic):
+            return False
+        try:
+            return self._when is None or _is_true(self._when(_read(message.payload)))
+        except JMESPathError:  # a function was given another type than it takes: another message
+            return False
+
+    def submit(self, message: Message) -> Submit:
+        """Return the job that a message asks for. Raises InvalidInput."""
+        table = self.table
+        value = _read(message.payload)
+        drawn = {
+            name: self._draw(name, draw, message, value) for name, draw in self._inputs.items()
+        }
+        meta = {"trigger": table.name, "topic": message.topic}
+        return Submit(
+            workflow=table.workflow,
+            inputs={name: found for name, found in drawn.items() if found is not None},
+            job_id=or_unset(self._id(value)),
+            meta=Raw(msgspec.json.encode(meta)),
+            priority=table.priority,
+            start_within_s=or_unset(table.start_within_s),
+            replace=table.name if table.replace else UNSET,
+            output=self._output,
+            show=or_unset(table.show),
+        )
+
+    def _draw(self, name: str, draw: _Draw, message: Message, value: Any) -> Any:
+        try:
+            return draw(message, value)
+        except JMESPathError as error:
+            raise InvalidInput(f"input {name!r}: {_line(error)}", input=name) from None
+
+    def _id(self, value: Any) -> str | None:
+        """Return the id that a message gives its job, if it gives one."""
+        try:
+            found = None if self._job_id is None else self._job_id(value)
+        except JMESPathError as error:
+            raise InvalidInput(f"job_id: {_line(error)}", field="job_id") from None
+        if isinstance(found, bool) or not isinstance(found, str | int | float):
+            return None
+        return _NO_ID.sub("_", str(found))[:_LONGEST_ID] or None
+
+
+def _output(table: Trigger) -> Output:
+    try:
+        output = msgspec.convert(table.output, Output)
+        profile.read(output)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"trigger {table.name!r}: output: {error}") from None
+    except BridgeError as error:
+        raise ConfigError(f"trigger {table.name!r}: {error.message}") from None
+    return output
+
+
+def _compile(expression: str | None, where: str) -> Expression | None:
+    """Compile an expression. Raises ConfigError."""
+    if expression is None:
+        return None
+    try:
+        compiled = jmespath.compile(expression)
+        # Whether functions are there, and how many arguments they take, is only told by calling.
+        with suppress(JMESPathTypeError):
+            compiled.search(None)
+    except JMESPathError as error:
+        raise ConfigError(f"{where}: {expression!r}: {_line(error)}") from None
+    search: Expression = compiled.search
+    return search
+
+
+def _template(value: Any, where: str) -> _Draw:
+    """Compile an input's value. Raises ConfigError."""
+    match value:
+        case {"path": str(path), **rest} if not rest:
+            found = _compile(path, where)
+            return lambda _, read: None if found is None else found(read)
+        case {"payload": True, **rest} if not rest:
+            return lambda message, _: Media(message.payload, message.content_type)
+        case dict():
+            parts = {key: _template(each, where) for key, each in value.items()}
+            return lambda message, read: {key: draw(message, read) for key, draw in parts.items()}
+        case list():
+            items = [_template(each, where) for each in value]
+            return lambda message, read: [draw(message, read) for draw in items]
+        case _:
+            return lambda _message, _read: value
+
+
+def _read(payload: bytes) -> Any:
+    """Read a payload as JSON, else as text; None where it is neither."""
+    try:
+        return msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_true(value: Any) -> bool:
+    """Whether a value is true by JMESPath's rule: also 0 is."""
+    return value not in (None, "", [], {}) and value is not False
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
