@@ -19,14 +19,14 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench lock clean broker comfyui
+.PHONY: help setup demo test test-fast check format bench lock clean broker comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
 	@echo "                 (ONCE=1: ends by itself)"
 	@echo "make setup       only sets up: $(VENV), mosquitto, a ComfyUI in the cache folder"
 	@echo "make test        all checks and tests"
-	@echo "make test-fast   the tests without broker and ComfyUI, under half a minute"
+	@echo "make test-fast   the tests without broker, database and ComfyUI, under half a minute"
 	@echo "make check       format, lint, types, import rules"
 	@echo "make format      puts the format right, and what the linter can"
 	@echo "make bench       the bridge beside a direct client, as a table"
@@ -38,11 +38,11 @@ setup: $(READY) broker comfyui
 demo: setup
 	@$(BIN)/comfy2mqtt demo $(if $(ONCE),--once)
 
-test: setup check
+test: setup postgresql check
 	@$(BIN)/python -m pytest --no-header
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest --quiet -m "not comfyui and not broker and not slow"
+	@$(BIN)/python -m pytest --quiet -m "not comfyui and not broker and not postgresql and not slow"
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right"; exit 1; }
@@ -54,11 +54,14 @@ format: $(READY)
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-bench: setup
+bench: setup postgresql
 	@$(BIN)/python -m tests.bench
 
 broker:
 	@mosquitto/install > /dev/null
+
+postgresql:
+	@tests/support/install-postgresql > /dev/null
 
 comfyui: $(READY)
 	@$(BIN)/python -m bridge.comfyui.install > /dev/null

@@ -47,13 +47,14 @@ from bridge.doors.mqtt.retained import Retained
 from bridge.doors.rates import Rates
 from bridge.doors.rights import EVERYBODY, Rights, setting
 from bridge.doors.triggers.door import Triggers
+from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.waiting import Suppliers, Waiting
 from bridge.media.download import DownloadRules, download
-from bridge.media.files import Files
+from bridge.media.files import Files, Folder
 from bridge.media.transcode import Transcoder
 from bridge.mqtt import Address, Connection
 from bridge.workflows.library import Broken, Changes, Library
@@ -137,8 +138,8 @@ class Bridge:
         folder = config.folder
         self._config = config
         self._topics = Topics(config.base_topic)
-        self._journal = Journal(folder / "journal.db")
-        self._files = Files(folder / "blobs")
+        self._journal = Journal(config.journal or folder / "journal.db")
+        self._files = _files(config)
         self._rights = Rights(config.clients)
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
         self._library = Library(config.workflows, folder / "object_info", list(comfyuis), nodes)
@@ -396,16 +397,29 @@ class Bridge:
         config = self._config
         while True:
             now = time.time()
-            await self._journal.sweep(
-                now=now,
-                results_before=now - config.keep_results_s,
-                forget_before=now - config.remember_ids_s,
-                max_outputs=config.max_outputs,
-            )
-            kept = await self._journal.files()
-            await asyncio.to_thread(self._files.sweep, kept, now - SWEEP_AGE_S)
+            try:
+                await self._journal.sweep(
+                    now=now,
+                    results_before=now - config.keep_results_s,
+                    forget_before=now - config.remember_ids_s,
+                    max_outputs=config.max_outputs,
+                )
+                kept = await self._journal.files()
+                await asyncio.to_thread(self._files.sweep, kept, now - SWEEP_AGE_S)
+            except DatabaseError as error:
+                log.warning("cannot sweep now: %s", error)
             await asyncio.to_thread(self._uploads.sweep, now)
             await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+def _files(config: Config) -> Files:
+    """Where large outputs and media are kept: where the journal is."""
+    if not config.journal:
+        return Folder(config.folder / "blobs")
+    # An extra: who has no PostgreSQL needs no psycopg.
+    from bridge.jobs.database.blobs import Blobs  # noqa: PLC0415
+
+    return Blobs(config.journal)
 
 
 def _comfyui_state(state: InstanceState) -> ComfyUIState:

@@ -10,6 +10,7 @@ import pytest
 from bridge.mosquitto import Mosquitto
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server, running_server, supervised
+from tests.support.postgresql import PostgreSQL, running_postgresql
 
 StartBridge = Callable[..., Any]
 
@@ -26,6 +27,13 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     """A real mosquitto with the project's settings, for one test."""
     async with Mosquitto(tmp_path / "mosquitto") as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """One real PostgreSQL for all tests that need one."""
+    with running_postgresql() as server:
+        yield server
 
 
 @pytest.fixture

@@ -163,6 +163,7 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ({"comfyui_url": "h:8188"}, "http://host:port"),
         ({"comfyui_path": "/nowhere"}, "main.py"),
         ({"workflows": "/nowhere"}, "existing folder"),
+        ({"journal": "mysql://h/x"}, "journal: expected postgresql://"),
         ({"comfyui": '[{"name": "a"}, {"name": "a"}]'}, "two of that name"),
         ({"comfyui": '[{"name": "a", "url": "h:1"}]'}, "'a': url: expected http"),
         ({"comfyui": '[{"name": "a"}]', "comfyui_url": "http://h:1"}, "either"),

@@ -24,7 +24,7 @@ PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
 # Environment variables under our prefix that are no settings of the bridge.
 _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMFY2MQTT_CONFIG")
-_SECRETS = frozenset({"mqtt_url", "comfyui_secret", "comfyui_url", "comfyui"})
+_SECRETS = frozenset({"journal", "mqtt_url", "comfyui_secret", "comfyui_url", "comfyui"})
 # Settings that hold tables; beside the file, as JSON.
 _TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
 # Lists that variables and flags may give with commas.
@@ -63,6 +63,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     comfyui: tuple[ComfyUI, ...] = ()
     workflows: Path = Path("workflows")
     data: Path | None = None
+    # Empty: SQLite in the data folder.
+    journal: str = ""
     log_level: Level = "info"
     max_packet: Bytes | None = None
     max_inline_input: Bytes = 16 * 1024 * 1024
@@ -149,11 +151,7 @@ def check(config: Config) -> None:
     _check_comfyui("comfyui_", config.comfyui_url, config.comfyui_path, config.comfyui_python)
     if config.comfyui and (config.comfyui_url or config.comfyui_path):
         raise ConfigError("comfyui: give either [[comfyui]] tables, or comfyui_url or comfyui_path")
-    for table in ("comfyui", "display", "trigger"):
-        names = [each.name for each in getattr(config, table)]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"{table} {name!r}: there are two of that name")
+    _check_names(config)
     for each in config.comfyui:
         where = f"comfyui {each.name!r}: "
         _check_comfyui(where, each.url, each.path, each.python)
@@ -162,8 +160,19 @@ def check(config: Config) -> None:
     for name, client in config.clients.items():
         for topic in client.input_topics or ():
             _check_input_topic(f"clients.{name}.input_topics", topic, config.base_topic)
+    if config.journal and not config.journal.startswith(("postgresql://", "postgres://")):
+        raise ConfigError("journal: expected postgresql://user:password@host:port/database")
     if not config.workflows.is_dir():
         raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")
+
+
+def _check_names(config: Config) -> None:
+    """Check that no name stands for two things."""
+    for table in ("comfyui", "display", "trigger"):
+        names = [each.name for each in getattr(config, table)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{table} {name!r}: there are two of that name")
 
 
 def _check_input_topic(where: str, topic: str, base: str) -> None:

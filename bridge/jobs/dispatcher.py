@@ -306,7 +306,7 @@ class Dispatcher:
         """
         job = active.job
         try:
-            plan = self._plans.pop(job.key, None) or await self._journal.plan(job.key)
+            plan = self._plans.pop(job.key, None) or await self._plan(job.key)
             active.run = run = self._new_run(job, plan, active.post)
             if active.cancelled or active.expired:
                 run.cancel()
@@ -350,8 +350,11 @@ class Dispatcher:
             adopt=adopt,
         )
 
+    async def _plan(self, key: Key) -> Plan:
+        return await until_on_disk(lambda: self._journal.plan(key))
+
     async def _load_media(self, sha256: str) -> bytes:
-        data = await self._journal.blob(sha256)
+        data = await until_on_disk(lambda: self._journal.blob(sha256))
         return await asyncio.to_thread(self._files.read, sha256) if data is None else data
 
     def _started(self, job: Job, post: Post) -> None:

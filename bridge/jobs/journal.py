@@ -55,8 +55,9 @@ _decode_plan = msgspec.json.Decoder(Plan).decode
 class Journal:
     """All jobs, on disk."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, SCHEMA)
+    def __init__(self, where: Path | str) -> None:
+        """`where` is a file of SQLite's, or the address of a PostgreSQL database."""
+        self._database = Database(where, SCHEMA)
         self._numbers: dict[str, _Numbers] = defaultdict(_Numbers)
         self._published: list[Key] = []
 

@@ -204,7 +204,7 @@ class Outcomes:
 
 
 async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
-    """Write, again and again while the disk refuses: what is known must not get lost."""
+    """Write or read, again and again while the disk refuses: what is known must not get lost."""
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type((DatabaseError, OSError)),
         wait=wait_random_exponential(max=_RETRY_CAP_S),

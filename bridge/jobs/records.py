@@ -98,7 +98,8 @@ def by_delivery(db: Transaction, delivery: str | None) -> Record | None:
     # receive window, so only the newest rows can be meant.
     row = db.execute(
         f"SELECT {RECORD_COLUMNS} FROM jobs WHERE delivery = ? "  # noqa: S608 - a constant
-        "AND seq > (SELECT MAX(seq) FROM jobs) - ? ORDER BY seq DESC LIMIT 1",
+        "AND seq >= (SELECT MIN(seq) FROM (SELECT seq FROM jobs ORDER BY seq DESC LIMIT ?) newest) "
+        "ORDER BY seq DESC LIMIT 1",
         (delivery, RECEIVE_WINDOW),
     ).fetchone()
     return None if row is None else read_record(row)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from bridge.contract.errors import BridgeError
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
+from bridge.jobs.outcome import until_on_disk
 from bridge.jobs.queue import Key
 from bridge.jobs.waiting import Waiting
 
@@ -55,11 +56,13 @@ class Releases:
                 if job.key in self._tasks:
                     self._tasks[job.key] = tasks.create_task(self._gather(job))
 
+    async def _collected(self, key: Key) -> tuple[Plan, dict[str, bytes]]:
+        return await self._waiting.gather(key, await self._journal.plan(key))
+
     async def _gather(self, job: Job) -> None:
         try:
             try:
-                plan = await self._journal.plan(job.key)
-                plan, media = await self._waiting.gather(job.key, plan)
+                plan, media = await until_on_disk(lambda: self._collected(job.key))
             finally:
                 # From here on it is not to be cancelled: disk and memory must agree.
                 self._tasks.pop(job.key, None)

@@ -1,11 +1,12 @@
-"""Bytes too large for the journal, one file each, named by their SHA-256."""
+"""Bytes too large for the journal's rows, named by their SHA-256."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
+from typing import Protocol
 
 # Up to this many bytes a blob lies in the journal itself: one commit instead of a file's.
 INLINE_LIMIT = 64 * 1024
@@ -13,8 +14,28 @@ INLINE_LIMIT = 64 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class Files:
-    """A folder of blobs. The calls block: use them in a thread."""
+class Files(Protocol):
+    """Where large blobs are kept. The calls block: use them in a thread."""
+
+    def open(self) -> None:
+        """Make what is needed, and clear what a crash left half written."""
+
+    def put(self, sha256: str, data: bytes | memoryview) -> None:
+        """Write a blob, durable when this returns. One that is there already is only renewed."""
+
+    def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
+        """Return `count` bytes from `offset` on (all, if negative). Raises FileNotFoundError."""
+        ...
+
+    def sweep(self, keep: Collection[str], before: float) -> None:
+        """Delete blobs that are not to be kept and were put before a time (Unix seconds).
+
+        The time protects those that were put for a row which is about to be written.
+        """
+
+
+class Folder:
+    """`Files` in a folder, one each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,18 +69,14 @@ class Files:
             file.seek(offset)
             return file.read(count)
 
-    def sweep(self, keep: Container[str], before: float) -> None:
-        """Delete blobs that are not to be kept and were put before a time (Unix seconds).
-
-        The time protects those that were put for a row which is about to be written.
-        """
+    def sweep(self, keep: Collection[str], before: float) -> None:
+        """Delete blobs that are not to be kept and were put before a time."""
         for path in self._folder.iterdir():
             if path.name not in keep and path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
 
     def _path(self, sha256: str) -> Path:
-        if _SHA256.fullmatch(sha256) is None:
-            raise ValueError(f"no SHA-256: {sha256!r}")
+        check_name(sha256)
         return self._folder / sha256
 
     def _sync_folder(self) -> None:
@@ -70,3 +87,9 @@ class Files:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def check_name(sha256: str) -> None:
+    """Raise ValueError for what names no blob."""
+    if _SHA256.fullmatch(sha256) is None:
+        raise ValueError(f"no SHA-256: {sha256!r}")

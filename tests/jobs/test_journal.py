@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,27 @@ from tests.jobs.drafts import PLAN, draft
 KEY = Key("alice", "j1")
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
+    """Where the journal is: all that it promises, it promises on both databases."""
+    if request.param == "sqlite":
+        yield tmp_path / "journal.db"
+        return
+    with request.getfixturevalue("postgresql").database() as address:
+        yield address
+
+
 @pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    journal = Journal(tmp_path / "journal.db")
+async def journal(where: Path | str) -> AsyncIterator[Journal]:
+    journal = Journal(where)
     await journal.open()
     yield journal
     await journal.close()
 
 
-async def reopened(journal: Journal, tmp_path: Path) -> Journal:
+async def reopened(journal: Journal, where: Path | str) -> Journal:
     await journal.close()
-    journal = Journal(tmp_path / "journal.db")
+    journal = Journal(where)
     await journal.open()
     return journal
 
@@ -60,12 +70,14 @@ async def finish(journal: Journal, key: Key, *, now: float = 2000.0, keep: float
     return n
 
 
-async def test_what_was_accepted_is_there_after_a_restart(journal: Journal, tmp_path: Path) -> None:
+async def test_what_was_accepted_is_there_after_a_restart(
+    journal: Journal, where: Path | str
+) -> None:
     envelope = Envelope(
         transaction=7, meta=Raw(b'{"a":1}'), response_topic="x", correlation=b"\x00\xff"
     )
     await accept(journal, start_before=5.0, timeout_s=6.0, keep_s=7.0, envelope=envelope)
-    journal = await reopened(journal, tmp_path)
+    journal = await reopened(journal, where)
     (job,) = await journal.unfinished()
     assert (job.key, job.state, job.attempt, job.prompt_id) == (KEY, "queued", 0, "prompt-j1")
     assert (job.start_before, job.timeout_s, job.keep_s) == (5.0, 6.0, 7.0)
@@ -118,12 +130,12 @@ async def test_a_job_gets_one_outcome(journal: Journal) -> None:
     assert await journal.unfinished() == []
 
 
-async def test_a_start_and_a_requeue_are_remembered(journal: Journal, tmp_path: Path) -> None:
+async def test_a_start_and_a_requeue_are_remembered(journal: Journal, where: Path | str) -> None:
     await accept(journal)
     (job,) = await journal.unfinished()
     job.attempt, job.instance = 1, "gpu"
     await journal.started(job, journal.draw("alice"))
-    journal = await reopened(journal, tmp_path)
+    journal = await reopened(journal, where)
     (job,) = await journal.unfinished()
     assert (job.state, job.attempt, job.instance) == ("running", 1, "gpu")
     job.prompt_id = "prompt-2"
@@ -133,11 +145,11 @@ async def test_a_start_and_a_requeue_are_remembered(journal: Journal, tmp_path: 
     await journal.close()
 
 
-async def test_numbers_rise_also_across_a_restart(journal: Journal, tmp_path: Path) -> None:
+async def test_numbers_rise_also_across_a_restart(journal: Journal, where: Path | str) -> None:
     drawn = [journal.draw("alice") for _ in range(1500)]
     assert drawn == sorted(set(drawn))
     await accept(journal)
-    journal = await reopened(journal, tmp_path)
+    journal = await reopened(journal, where)
     assert journal.draw("alice") > max(drawn)
     assert journal.draw("bob") == 1
     await journal.close()
@@ -176,14 +188,14 @@ async def test_jobs_are_listed_by_number_until_acked(journal: Journal) -> None:
     ]
 
 
-async def test_results_that_may_be_lost_are_told_again(journal: Journal, tmp_path: Path) -> None:
+async def test_results_that_may_be_lost_are_told_again(journal: Journal, where: Path | str) -> None:
     for index, now in enumerate((100.0, 200.0, 300.0, 400.0)):
         key = await accept(journal, f"j{index}")
         await finish(journal, key, now=now)
         if index in (0, 2):
             journal.published(key)
     await accept(journal, "unfinished")
-    journal = await reopened(journal, tmp_path)
+    journal = await reopened(journal, where)
     found = [each.key.job_id for each in await journal.unpublished(since=250.0)]
     assert found == ["j1", "j2", "j3"]
     await journal.ack("alice", 10_000)
@@ -263,8 +275,8 @@ async def test_the_session_changes_only_when_the_broker_forgot_it(journal: Journ
     assert await journal.session(present=True) == second
 
 
-async def test_two_bridges_cannot_share_a_journal(journal: Journal, tmp_path: Path) -> None:
-    second = Journal(tmp_path / "journal.db")
+async def test_two_bridges_cannot_share_a_journal(journal: Journal, where: Path | str) -> None:
+    second = Journal(where)
     with pytest.raises(DatabaseError, match="another process"):
         await second.open()
     await second.close()

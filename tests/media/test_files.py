@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from bridge.media.files import Files
+from bridge.media.files import Folder
 
 DATA = b"some bytes" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    files = Files(tmp_path / "blobs")
+def files(tmp_path: Path) -> Folder:
+    files = Folder(tmp_path / "blobs")
     files.open()
     return files
 
 
-def test_bytes_come_back_whole_or_in_parts(files: Files) -> None:
+def test_bytes_come_back_whole_or_in_parts(files: Folder) -> None:
     files.put(SHA, DATA)
     files.put(SHA, memoryview(b"the name says what it is; it is not written twice"))
     assert files.read(SHA) == DATA
@@ -27,7 +27,7 @@ def test_bytes_come_back_whole_or_in_parts(files: Files) -> None:
     assert files.read(SHA, len(DATA), 7) == b""
 
 
-def test_what_nobody_needs_is_swept_unless_it_is_new(files: Files, tmp_path: Path) -> None:
+def test_what_nobody_needs_is_swept_unless_it_is_new(files: Folder, tmp_path: Path) -> None:
     files.put(SHA, DATA)
     path = tmp_path / "blobs" / SHA
     os.utime(path, (100, 100))
@@ -42,7 +42,7 @@ def test_what_nobody_needs_is_swept_unless_it_is_new(files: Files, tmp_path: Pat
         files.read(SHA)
 
 
-def test_what_a_crash_left_half_written_is_cleared(files: Files, tmp_path: Path) -> None:
+def test_what_a_crash_left_half_written_is_cleared(files: Folder, tmp_path: Path) -> None:
     half = tmp_path / "blobs" / f"{SHA}.part-1-2"
     half.write_bytes(b"half")
     files.put(SHA, DATA)
@@ -52,6 +52,6 @@ def test_what_a_crash_left_half_written_is_cleared(files: Files, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "ab", "x" * 64, "A" * 64, "0" * 63 + "/"])
-def test_only_a_hash_is_a_name(files: Files, name: str) -> None:
+def test_only_a_hash_is_a_name(files: Folder, name: str) -> None:
     with pytest.raises(ValueError, match="no SHA-256"):
         files.read(name)

@@ -68,6 +68,10 @@ class TcpProxy:
         self._accepting = False
         self.cut()
 
+    def refuse(self) -> None:
+        """Reset each new connection, until `open`; those that there are go on."""
+        self._accepting = False
+
     def open(self) -> None:
         self._accepting = True
 

@@ -24,6 +24,7 @@ from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import OFFLINE, Retained
 from bridge.doors.mqtt.side import Side
+from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
 from bridge.jobs.records import RECEIVE_WINDOW
 from bridge.mqtt import (
@@ -133,7 +134,7 @@ class Door:
             if error.bad_credentials and not self._was_connected:
                 raise
             log.error("%s", error)  # noqa: TRY400 - the broker's words say it all
-        except (Unreachable, SubscribeRefused) as error:
+        except (Unreachable, SubscribeRefused, DatabaseError) as error:
             log.warning("%s", error)
         return None
 

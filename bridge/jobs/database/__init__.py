@@ -1,0 +1,10 @@
+"""The journal's database: SQLite for one bridge, PostgreSQL for several.
+
+One implementation of the journal's logic serves both: functions that are given a `Transaction`.
+What differs lies in `sqlite.py` and `postgresql.py`, the dialect of the schema included.
+"""
+
+from bridge.jobs.database.database import Database
+from bridge.jobs.database.engine import Cursor, DatabaseError, Transaction, Work
+
+__all__ = ["Cursor", "Database", "DatabaseError", "Transaction", "Work"]

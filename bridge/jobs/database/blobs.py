@@ -1,0 +1,144 @@
+"""Large blobs in PostgreSQL, where every bridge of a group finds them.
+
+They could be files in a shared folder as well. But then "on disk before the row that names it"
+would rest on a network file system's promises, a backup would have two halves that do not fit
+together, and there would be one more thing to mount on every machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+import psycopg
+
+from bridge.jobs.database.engine import DatabaseError
+from bridge.jobs.database.postgresql import connect, name_of
+from bridge.media.files import check_name
+
+T = TypeVar("T")
+
+# A blob is rows of this many bytes: a part of it is read without the rest.
+CHUNK = 1024 * 1024
+
+_SCHEMA = (
+    b"""CREATE TABLE files (
+        sha256 TEXT PRIMARY KEY,
+        size BIGINT NOT NULL,
+        put_at TIMESTAMPTZ NOT NULL
+    )""",
+    b"""CREATE TABLE chunks (
+        sha256 TEXT NOT NULL REFERENCES files ON DELETE CASCADE,
+        idx BIGINT NOT NULL,
+        data BYTEA NOT NULL,
+        PRIMARY KEY (sha256, idx)
+    )""",
+    # Most of it is compressed already: PostgreSQL need not try.
+    b"ALTER TABLE chunks ALTER COLUMN data SET STORAGE EXTERNAL",
+)
+
+_Connection = psycopg.Connection[Any]
+
+
+class Blobs:
+    """`Files` in a database. It has a connection of its own: the journal does not wait for it."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+
+    def open(self) -> None:
+        """Make the tables. Raises DatabaseError."""
+        self._run(_make_tables)
+
+    def put(self, sha256: str, data: bytes | memoryview) -> None:
+        """Write a blob, durable when this returns. One that is there already is only renewed."""
+        check_name(sha256)
+        self._run(lambda connection: _put(connection, sha256, memoryview(data)))
+
+    def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
+        """Return `count` bytes from `offset` on (all, if negative). Raises FileNotFoundError."""
+        check_name(sha256)
+        return self._run(lambda connection: _read(connection, sha256, offset, count))
+
+    def sweep(self, keep: Collection[str], before: float) -> None:
+        """Delete blobs that are not to be kept and were put before a time (Unix seconds)."""
+
+        def work(connection: _Connection) -> None:
+            connection.execute(
+                b"DELETE FROM files WHERE put_at < to_timestamp(%s) AND NOT sha256 = ANY (%s)",
+                (before, list(keep)),
+            )
+
+        self._run(work)
+
+    def close(self) -> None:
+        """Disconnect."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _run(self, work: Callable[[_Connection], T]) -> T:
+        """Run work in a transaction; once more where the connection was lost.
+
+        That does no harm after a commit either: a blob is what its name says.
+        """
+        with self._lock:
+            try:
+                return self._attempt(work)
+            except psycopg.OperationalError:
+                pass
+            try:
+                return self._attempt(work)
+            except psycopg.Error as error:
+                raise DatabaseError(f"{name_of(self._address)}: {error}") from error
+
+    def _attempt(self, work: Callable[[_Connection], T]) -> T:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._address)
+        with self._connection.transaction():
+            return work(self._connection)
+
+
+def _make_tables(connection: _Connection) -> None:
+    # Where two bridges start at once, one waits for the other.
+    connection.execute(b"SELECT pg_advisory_xact_lock(hashtext('comfy2mqtt.files'))")
+    if connection.execute(b"SELECT to_regclass('chunks')").fetchone() == (None,):
+        for statement in _SCHEMA:
+            connection.execute(statement)
+
+
+def _put(connection: _Connection, sha256: str, data: memoryview) -> None:
+    new = connection.execute(
+        b"INSERT INTO files VALUES (%s, %s, now()) "
+        b"ON CONFLICT (sha256) DO UPDATE SET put_at = now() RETURNING xmax = 0",
+        (sha256, len(data)),
+    ).fetchone()
+    if new != (True,):
+        return
+    for start in range(0, len(data), CHUNK):
+        connection.execute(
+            b"INSERT INTO chunks VALUES (%s, %s, %b)",
+            (sha256, start // CHUNK, bytes(data[start : start + CHUNK])),
+        )
+
+
+def _read(connection: _Connection, sha256: str, offset: int, count: int) -> bytes:
+    row = connection.execute(b"SELECT size FROM files WHERE sha256 = %s", (sha256,)).fetchone()
+    if row is None:
+        raise FileNotFoundError(sha256)
+    end = row[0] if count < 0 else min(row[0], offset + count)
+    if end <= offset:
+        return b""
+    first = offset // CHUNK
+    rows = connection.execute(
+        b"SELECT data FROM chunks WHERE sha256 = %s AND idx BETWEEN %s AND %s ORDER BY idx",
+        (sha256, first, (end - 1) // CHUNK),
+        binary=True,
+    )
+    data = b"".join(itertools.chain.from_iterable(rows))
+    return data[offset - first * CHUNK : end - first * CHUNK]

@@ -1,0 +1,154 @@
+"""A database behind one thread, with commits in groups.
+
+The event loop hands over functions; the thread runs all that wait in one transaction, each in a
+savepoint of its own, and answers them after the commit is on disk. So a commit's cost is shared
+by those who come at the same time, and nobody is told of success before it is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from bridge.jobs.database.engine import Answer, DatabaseError, Engine, Schema, Work
+from bridge.jobs.database.sqlite import Sqlite
+
+T = TypeVar("T")
+
+_Asked: TypeAlias = tuple[Work[Any], asyncio.Future[Any]]
+
+# A group is bounded so that one commit, and thus one answer, does not take ever longer.
+MAX_GROUP = 256
+
+
+class Database:
+    """A database, used by this process through one thread."""
+
+    def __init__(self, where: Path | str, schema: Schema) -> None:
+        """`where` is a file of SQLite's, or the address of a PostgreSQL database."""
+        self._where = where
+        self._schema = schema
+        self._engine: Engine | None = None
+        self._inbox: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unanswered = 0
+        self.commits = 0  # for the bench: how many reached the disk
+
+    async def open(self) -> None:
+        """Connect, bring the tables up to date, start the thread.
+
+        Raises DatabaseError if it cannot be had, another process uses it, or a newer version
+        wrote it.
+        """
+        engine = self._engine = _engine(self._where, self._schema)
+        self._loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._unanswered = 1
+        self._thread = threading.Thread(
+            target=self._serve, args=(engine, opened), name="journal", daemon=True
+        )
+        self._thread.start()
+        await opened
+
+    async def close(self) -> None:
+        """Finish what was handed over, then close."""
+        if self._thread is not None and self._engine is not None:
+            self._inbox.put(None)
+            self._engine.interrupt()
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    def run(self, work: Work[T]) -> asyncio.Future[T]:
+        """Hand over work; the future is done when its commit is on disk.
+
+        Works run in the order of the calls. Raises DatabaseError through the future; what `work`
+        raises comes through as it is, and undoes only that work.
+        """
+        if self._loop is None:
+            raise RuntimeError("the database is not open")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._inbox.put((work, future))
+        self._unanswered += 1
+        return future
+
+    def in_order(self, call: Callable[[], None]) -> None:
+        """Call once all that was handed over before is answered: at once, if it is."""
+        if not self._unanswered:
+            call()
+            return
+
+        def answered(done: asyncio.Future[None]) -> None:
+            if not done.cancelled():
+                done.exception()  # nothing was asked, so that nothing is lost with it
+            call()
+
+        self.run(lambda _: None).add_done_callback(answered)
+
+    def _serve(self, engine: Engine, opened: asyncio.Future[None]) -> None:
+        with contextlib.closing(engine):
+            try:
+                engine.open()
+            except Exception as error:  # noqa: BLE001 - it is the answer
+                self._answer([opened], [Answer(error=error)])
+                return
+            self._answer([opened], [Answer()])
+            while group := self._next_group():
+                futures = [future for _, future in group]
+                try:
+                    answers = engine.run([work for work, _ in group])
+                except Exception as error:  # noqa: BLE001 - it is everybody's answer
+                    answers = [Answer(error=error)] * len(group)
+                else:
+                    self.commits += 1
+                self._answer(futures, answers)
+
+    def _next_group(self) -> list[_Asked]:
+        """Wait for work; an empty list means: close."""
+        first = self._inbox.get()
+        if first is None:
+            return []
+        group = [first]
+        while len(group) < MAX_GROUP:
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                self._inbox.put(None)  # first what was handed over before
+                break
+            group.append(item)
+        return group
+
+    def _answer(self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[Answer]) -> None:
+        """Wake the event loop once for the whole group."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                self._loop.call_soon_threadsafe(self._settle, futures, answers)
+
+    def _settle(self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[Answer]) -> None:
+        self._unanswered -= len(futures)
+        for future, (value, error) in zip(futures, answers, strict=True):
+            if future.done():  # whoever waited was cancelled; the work is done all the same
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+
+def _engine(where: Path | str, schema: Schema) -> Engine:
+    if isinstance(where, Path):
+        return Sqlite(where, schema)
+    try:
+        from bridge.jobs.database.postgresql import PostgreSQL  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise DatabaseError(
+            "a journal in PostgreSQL needs psycopg: pip install 'comfy2mqtt[postgresql]'"
+        ) from None
+    return PostgreSQL(where, schema)

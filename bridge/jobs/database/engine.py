@@ -1,0 +1,87 @@
+"""What the journal needs of a database, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
+
+# The statements that bring version i of the tables to version i + 1, for each i.
+Schema = Sequence[Sequence[str]]
+
+
+class DatabaseError(Exception):
+    """The database could not do it: disk full, corrupt, locked, away. Nothing was changed."""
+
+
+class Cursor(Protocol):
+    """What a statement gave: iterate over its rows."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """Return the next row, None after the last."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Transaction(Protocol):
+    """Where statements run; each `?` stands for a parameter."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
+        """Run one statement."""
+        ...
+
+
+# It may run more than once, if the database undid what it did: it changes nothing else.
+Work = Callable[[Transaction], T]
+
+
+class Answer(NamedTuple):
+    """What a work returned, or what it raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Engine(Protocol):
+    """One kind of database. All calls but `interrupt` block, and come from one thread."""
+
+    def open(self) -> None:
+        """Connect, and bring the tables up to date. Raises DatabaseError."""
+
+    def run(self, works: Sequence[Work[Any]]) -> list[Answer]:
+        """Run works in one transaction that is durable when this returns.
+
+        What one of them raises undoes only that one. Raises DatabaseError where none was done.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """End a wait for the database, from another thread: nobody needs the answer any more."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+def run_each(
+    db: Transaction, works: Sequence[Work[Any]], fatal: tuple[type[Exception], ...]
+) -> list[Answer]:
+    """Run works within a transaction, each in a savepoint; raises those errors that end all."""
+    answers = []
+    for work in works:
+        db.execute("SAVEPOINT work")
+        try:
+            answers.append(Answer(work(db)))
+        except fatal:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            db.execute("ROLLBACK TO SAVEPOINT work")
+            answers.append(Answer(error=error))
+        db.execute("RELEASE SAVEPOINT work")
+    return answers

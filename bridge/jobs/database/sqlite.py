@@ -1,0 +1,82 @@
+"""SQLite: one file, used by one process alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bridge.jobs.database.engine import Answer, DatabaseError, Schema, Work, run_each
+
+
+class Sqlite:
+    """An `Engine` on a file."""
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self._path = path
+        self._schema = schema
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open the file, or make it.
+
+        Raises DatabaseError if another process uses it, or a newer version wrote it.
+        """
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise self._explain(error) from error
+
+    def run(self, works: Sequence[Work[Any]]) -> list[Answer]:
+        """Run works in one transaction."""
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("the database is not open")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            # Disk full and the like: SQLite may have rolled back already.
+            answers = run_each(connection, works, (sqlite3.OperationalError,))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise self._explain(error) from error
+        return answers
+
+    def interrupt(self) -> None:
+        """Do nothing: a file is never long away."""
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=1)
+        self._connection = connection
+        # Exclusive: a second bridge on the same folder would run every job twice.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL: a commit survives a power cut, not only the end of the process.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("BEGIN EXCLUSIVE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(self._schema):
+            raise DatabaseError(
+                f"{self._path} was written by a newer version (schema {version}, "
+                f"this one knows {len(self._schema)})"
+            )
+        for statements in self._schema[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(self._schema)}")
+        connection.execute("COMMIT")
+
+    def _explain(self, error: Exception) -> DatabaseError:
+        if "locked" in str(error):
+            return DatabaseError(f"another process uses {self._path}")
+        return DatabaseError(f"{self._path}: {error}")

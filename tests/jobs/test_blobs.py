@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.database.blobs import CHUNK, Blobs
+from tests.support.postgresql import PostgreSQL
+
+pytestmark = pytest.mark.postgresql
+
+DATA = bytes(range(256)) * (2 * CHUNK // 256) + b"and some more"
+SHA = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def address(postgresql: PostgreSQL) -> Iterator[str]:
+    with postgresql.database() as address:
+        yield address
+
+
+@pytest.fixture
+def blobs(address: str) -> Iterator[Blobs]:
+    blobs = Blobs(address)
+    blobs.open()
+    yield blobs
+    blobs.close()
+
+
+def test_every_bridge_finds_what_one_has_put(blobs: Blobs, address: str) -> None:
+    other = Blobs(address)
+    other.open()
+    blobs.put(SHA, memoryview(DATA))
+    assert other.read(SHA) == DATA
+    other.put(SHA, b"the name says what it is; it is not written twice")
+    assert blobs.read(SHA) == DATA
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("offset", "count"),
+    [(0, 7), (CHUNK - 3, 7), (CHUNK, CHUNK), (5, 2 * CHUNK), (2 * CHUNK, -1), (len(DATA), 9)],
+)
+def test_a_part_is_read_from_the_chunks_that_it_lies_in(
+    blobs: Blobs, offset: int, count: int
+) -> None:
+    blobs.put(SHA, DATA)
+    end = len(DATA) if count < 0 else offset + count
+    assert blobs.read(SHA, offset, count) == DATA[offset:end]
+
+
+def test_what_nobody_needs_is_swept_unless_it_is_new(blobs: Blobs, address: str) -> None:
+    def age() -> None:
+        with psycopg.connect(address) as connection:
+            connection.execute("UPDATE files SET put_at = to_timestamp(100)")
+
+    blobs.put(SHA, DATA)
+    age()
+    blobs.sweep({SHA}, before=200)
+    assert blobs.read(SHA) == DATA
+    blobs.put(SHA, DATA)  # somebody needs it again: not to be swept under their feet
+    blobs.sweep(set(), before=200)
+    assert blobs.read(SHA) == DATA
+    age()
+    blobs.sweep(set(), before=200)
+    with pytest.raises(FileNotFoundError):
+        blobs.read(SHA)
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT count(*) FROM chunks").fetchone() == (0,)
+
+
+def test_a_lost_connection_is_made_anew(blobs: Blobs, address: str) -> None:
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    blobs.put(SHA, DATA)
+    assert blobs.read(SHA) == DATA
+
+
+def test_a_database_that_is_away_is_told_without_the_password() -> None:
+    blobs = Blobs("postgresql://bridge:hunter2@127.0.0.1:9/journal")
+    with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:9") as caught:
+        blobs.put(SHA, DATA)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "", "ab", "x" * 64])
+def test_only_a_hash_is_a_name(blobs: Blobs, name: str) -> None:
+    with pytest.raises(ValueError, match="no SHA-256"):
+        blobs.read(name)

@@ -1,0 +1,158 @@
+"""What PostgreSQL alone can do to a journal: go away, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import psycopg
+import pytest
+
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.database.postgresql import name_of
+from bridge.jobs.journal import Journal
+from bridge.jobs.queue import Key
+from tests.jobs.drafts import draft
+from tests.support.postgresql import PostgreSQL, running_postgresql
+from tests.support.tcpproxy import TcpProxy
+
+pytestmark = pytest.mark.postgresql
+
+# A simple query (protocol 3.0, "Q"): how a transaction is committed.
+COMMIT = b"Q\0\0\0\x0bCOMMIT"
+
+
+@pytest.fixture
+def address(postgresql: PostgreSQL) -> Iterator[str]:
+    with postgresql.database() as address:
+        yield address
+
+
+@pytest.fixture
+async def proxy(postgresql: PostgreSQL) -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(f"http://127.0.0.1:{postgresql.port}") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def journal(postgresql: PostgreSQL, address: str, proxy: TcpProxy) -> AsyncIterator[Journal]:
+    """A journal behind the proxy."""
+    journal = Journal(address.replace(f":{postgresql.port}/", f":{proxy.url.rpartition(':')[2]}/"))
+    await journal.open()
+    yield journal
+    await journal.close()
+
+
+async def accept(journal: Journal, job_id: str) -> None:
+    taken = await journal.accept(draft(job_id), 1000.0, journal.draw("alice"))
+    assert taken.new
+
+
+async def jobs(journal: Journal) -> list[str]:
+    return [job.key.job_id for job in await journal.unfinished()]
+
+
+async def test_a_commit_whose_answer_was_lost_is_told_as_what_it_was(
+    journal: Journal, proxy: TcpProxy
+) -> None:
+    await accept(journal, "j1")
+    proxy.swallow_answer(COMMIT)
+    await accept(journal, "j2")  # done once, and told as done
+    assert await jobs(journal) == ["j1", "j2"]
+
+
+async def test_a_commit_that_was_lost_is_made_again(journal: Journal, proxy: TcpProxy) -> None:
+    await accept(journal, "j1")
+    proxy.swallow_request(COMMIT)
+    await accept(journal, "j2")
+    assert await jobs(journal) == ["j1", "j2"]
+
+
+async def test_a_connection_that_was_cut_is_made_anew(journal: Journal, proxy: TcpProxy) -> None:
+    await accept(journal, "j1")
+    proxy.cut()
+    await accept(journal, "j2")
+    assert await jobs(journal) == ["j1", "j2"]
+
+
+async def test_while_the_database_is_away_work_is_refused_and_then_done(
+    journal: Journal, proxy: TcpProxy
+) -> None:
+    await accept(journal, "j1")
+    proxy.close()
+    with pytest.raises(DatabaseError, match="postgresql://127"):
+        await accept(journal, "j2")
+    proxy.open()
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await accept(journal, "j3")
+            except DatabaseError:
+                await asyncio.sleep(0.05)  # it tells nobody when it is back
+            else:
+                break
+    assert await jobs(journal) == ["j1", "j3"]
+
+
+async def test_nobody_waits_for_ever_for_the_fate_of_a_commit(
+    journal: Journal, proxy: TcpProxy
+) -> None:
+    await accept(journal, "j1")
+    proxy.swallow_answer(COMMIT)
+    pending = asyncio.ensure_future(accept(journal, "j2"))
+    await asyncio.sleep(0)
+    proxy.refuse()
+    await journal.close()
+    with pytest.raises(DatabaseError, match="not known"):
+        await pending
+
+
+async def test_what_was_accepted_survives_a_killed_server() -> None:
+    with running_postgresql() as server, server.database() as address:
+        server.stop(signal.SIGQUIT)
+        server.start(durable=True)
+        journal = Journal(address)
+        await journal.open()
+        await asyncio.gather(*(accept(journal, f"j{index}") for index in range(20)))
+        server.stop(signal.SIGQUIT)  # at once, as after a crash
+        server.start(durable=True)
+        await accept(journal, "later")
+        assert await jobs(journal) == [*(f"j{index}" for index in range(20)), "later"]
+        await journal.close()
+
+
+async def test_a_newer_journal_is_left_alone(address: str) -> None:
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("CREATE TABLE schema_version (version BIGINT NOT NULL)")
+        connection.execute("INSERT INTO schema_version VALUES (99)")
+    journal = Journal(address)
+    with pytest.raises(DatabaseError, match="newer version"):
+        await journal.open()
+    await journal.close()
+
+
+async def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
+    journal = Journal("postgresql://bridge:hunter2@127.0.0.1:9/journal")
+    with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:9") as caught:
+        await journal.open()
+    assert "hunter2" not in str(caught.value)
+    await journal.close()
+
+
+def test_a_database_is_called_by_its_place() -> None:
+    assert name_of("postgresql://u:p%40ss@db.lan:5433/bridge") == "postgresql://db.lan:5433/bridge"
+
+
+async def test_a_client_that_froze_in_a_transaction_holds_nobody_up_for_long(
+    journal: Journal, address: str
+) -> None:
+    await accept(journal, "j1")
+    with psycopg.connect(address) as frozen:
+        frozen.execute("SET idle_in_transaction_session_timeout = '100ms'")
+        frozen.commit()
+        frozen.execute("LOCK TABLE jobs")
+        await accept(journal, "j2")
+        with pytest.raises(psycopg.Error):
+            frozen.execute("SELECT 1")
+    assert (await journal.get(Key("alice", "j2"))).job.state == "queued"
