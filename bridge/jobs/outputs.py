@@ -131,6 +131,9 @@ class Collector:
             name, sha256 = header.name or name, header.sha256
         else:
             seen, sha256 = sniff(data), hashlib.sha256(data).hexdigest()
+            if seen.kind == "file" and definition is not None:
+                # The bytes tell nothing: a latent, most often.
+                seen = replace(seen, kind=definition.kind)
         info = OutputInfo(
             index=index,
             name=name,

@@ -46,6 +46,8 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"P6\n", Kind("image", "image/x-portable-pixmap", "ppm")),
     (0, b"II*\x00", Kind("image", "image/tiff", "tif")),
     (0, b"MM\x00*", Kind("image", "image/tiff", "tif")),
+    (4, b"jP  \r\n\x87\n", Kind("image", "image/jp2", "jp2")),
+    (0, b"\0\0\1\0", Kind("image", "image/vnd.microsoft.icon", "ico")),
     (4, b"ftypavif", Kind("image", "image/avif", "avif")),
     (4, b"ftypavis", Kind("image", "image/avif", "avif")),
     (4, b"ftypheic", Kind("image", "image/heic", "heic")),

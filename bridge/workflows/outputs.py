@@ -45,6 +45,7 @@ _THEIRS: dict[str, OutputKind] = {
     "SaveImage": OutputKind("image", "image/png"),
     "PreviewImage": OutputKind("image", "image/png"),
     "SaveImageWebsocket": OutputKind("image", "image/png"),
+    "MaskPreview": OutputKind("image", "image/png"),
     "SaveAnimatedWEBP": OutputKind("image", "image/webp"),
     "SaveAnimatedPNG": OutputKind("image", "image/png"),
     "SaveAudio": OutputKind("audio", "audio/flac"),

@@ -75,7 +75,8 @@ def _input(
 
 
 def _default(value: Any, spec: InputSpec | None, *, is_media: bool) -> Any | UnsetType:
-    if is_media and spec is not None and spec.choices and value not in spec.choices:
+    listed = None if spec is None else spec.choices
+    if is_media and listed is not None and value not in listed:
         return UNSET  # the file that the graph names is not there: it must be given
     return value
 

@@ -62,7 +62,7 @@ async def read_error(comfyui: ComfyUI, data: bytes) -> str:
     return str(run.error["exception_message"])
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "PPM", "JPEG2000", "ICO"])
 async def test_a_lossless_image_comes_through_pixel_by_pixel(
     comfyui: ComfyUI, image_format: str
 ) -> None:

@@ -135,6 +135,10 @@ def test_a_picture_that_is_not_there_must_be_given() -> None:
     definition = workflow(document).definition()
     assert definition.inputs["required"] == ["image"]
     assert definition.runnable is True
+    # Also where ComfyUI has no file of that kind at all.
+    empty = copy.deepcopy(dict(INFO.raw))
+    empty["LoadImage"]["input"]["required"]["image"][0] = []
+    assert workflow(document, ObjectInfo(empty)).definition().inputs["required"] == ["image"]
 
 
 def test_outputs_of_one_name_are_told_apart() -> None:

@@ -30,7 +30,7 @@ MAX_FRAMES = 64
 
 # What cameras, browsers and drawing programs write. Others that PIL knows stay shut: EPS, for
 # one, would start a PostScript interpreter on a client's bytes.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000", "ICO")
 
 _NO_MASK_SIZE = 64
 _SIXTEEN_BIT_MAX = 65535.0
