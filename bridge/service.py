@@ -33,8 +33,9 @@ from bridge.contract.messages import (
     Limits,
     or_unset,
 )
+from bridge.contract.requests import VERBS
 from bridge.contract.sources import Url
-from bridge.contract.topics import Topics
+from bridge.contract.topics import RUN, UPLOAD, Topics
 from bridge.doors.desk import Desk
 from bridge.doors.displays import Displays
 from bridge.doors.intake import Intake, Rules
@@ -370,7 +371,7 @@ class Bridge:
                 version=__version__,
                 contract=CONTRACT_VERSION,
                 limits=limits,
-                features=[],
+                features=sorted([*VERBS, RUN, UPLOAD]),
                 isolation="unknown",
             )
         )

@@ -489,7 +489,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class BridgeInfo(Struct, frozen=True, kw_only=True):
-    """Who this bridge is; never a secret."""
+    """Who this bridge is; never a secret. `features` are the verbs that it takes."""
 
     name: str
     version: str

@@ -264,7 +264,9 @@ async def test_definitions_are_retained_and_follow_the_folder(
         kept = await late.next("comfy2mqtt/workflow/colour")
         assert kept.retain
         assert kept.json["version"] == changed.json["version"]
-        assert (await late.next("comfy2mqtt/bridge/info")).json["contract"] == 1
+        info = (await late.next("comfy2mqtt/bridge/info")).json
+        assert info["contract"] == 1
+        assert set(info["features"]) >= {"run", "submit", "upload", "recipe"}
         assert late.all("comfy2mqtt/workflow/my_second") == []
 
 
