@@ -21,7 +21,6 @@ from bridge.comfyui import install
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
-from bridge.comfyui.state import InstanceState
 from bridge.config import ComfyUI, Config
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.messages import (
@@ -29,10 +28,10 @@ from bridge.contract.messages import (
     BridgeEvent,
     BridgeHealth,
     BridgeInfo,
-    ComfyUIState,
     Limits,
     or_unset,
 )
+from bridge.contract.operator import BridgeLog, HealthReport, ReloadReport
 from bridge.contract.requests import VERBS
 from bridge.contract.sources import Url
 from bridge.contract.topics import RUN, UPLOAD, Topics
@@ -40,11 +39,14 @@ from bridge.doors.desk import Desk
 from bridge.doors.displays import Displays
 from bridge.doors.intake import Intake, Rules
 from bridge.doors.media import MediaDesk
+from bridge.doors.mqtt import logtopic
 from bridge.doors.mqtt.door import Door, Settings
 from bridge.doors.mqtt.gallery import Gallery
 from bridge.doors.mqtt.latest import Latest
+from bridge.doors.mqtt.orders import Orders
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import Retained
+from bridge.doors.operator import Operator, comfyui_state
 from bridge.doors.rates import Rates
 from bridge.doors.rights import EVERYBODY, Rights, setting
 from bridge.doors.triggers.door import Triggers
@@ -238,12 +240,30 @@ class Bridge:
             retained=self._retained,
             latest=latest,
             connected=self._introduce,
-            sides=(displays, triggers),
+            sides=(displays, triggers, *self._orders()),
         )
         self._refreshed_at = -REFRESH_INTERVAL_S
 
+    def _orders(self) -> list[Orders]:
+        if not self._config.operator_verbs:
+            return []
+        operator = Operator(
+            instances=self._instances,
+            dispatcher=self._dispatcher,
+            reload=self._reload,
+            health=self._health,
+        )
+        return [Orders(self._topics, operator, self._outgoing)]
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then end in good order."""
+        with logtopic.told(self._tell_log, self._config.secrets):
+            await self._run(stopping)
+
+    def _tell_log(self, line: BridgeLog) -> None:
+        self._outgoing.publish(self._topics.log, line)
+
+    async def _run(self, stopping: asyncio.Event) -> None:
         await self._journal.open()
         try:
             await asyncio.to_thread(self._files.open)
@@ -287,7 +307,7 @@ class Bridge:
             if epoch not in (None, known) and not await self._learn(instance):
                 epoch = None
             known = epoch
-            self._retained.comfyui(instance.name, _comfyui_state(state))
+            self._retained.comfyui(instance.name, comfyui_state(state))
             await instance.changed(state)
 
     async def _learn(self, instance: Instance) -> bool:
@@ -330,6 +350,15 @@ class Bridge:
     async def _follow_folder(self) -> None:
         async for changes in self._library.changes():
             self._tell(changes)
+
+    async def _reload(self) -> ReloadReport:
+        """Read the folder anew, for the operator."""
+        self._tell(await self._library.reload())
+        return ReloadReport(
+            workflows=sorted(self._library.workflows),
+            broken=[each.message for each in self._library.broken],
+            waiting=self._library.waiting,
+        )
 
     def _tell(self, changes: Changes) -> None:
         self._retained.choices(self._library.choices())
@@ -393,6 +422,21 @@ class Bridge:
             self._retained.health(health)
             await asyncio.sleep(HEALTH_INTERVAL_S)
 
+    def _health(self) -> HealthReport:
+        """Tell how it all fares, for the operator."""
+        dispatcher = self._dispatcher
+        return HealthReport(
+            healthy=any(instance.state.usable for instance in self._instances),
+            version=__version__,
+            paused=dispatcher.backlog.paused,
+            queued=len(dispatcher.backlog),
+            running=dispatcher.running,
+            succeeded=dispatcher.counters.succeeded,
+            failed=dispatcher.counters.failed,
+            comfyui={each.name: comfyui_state(each.state) for each in self._instances},
+            memory=or_unset(_memory()),
+        )
+
     async def _sweep(self) -> None:
         """Let go of what is kept no longer."""
         config = self._config
@@ -421,17 +465,6 @@ def _files(config: Config) -> Files:
     from bridge.jobs.database.blobs import Blobs  # noqa: PLC0415
 
     return Blobs(config.journal)
-
-
-def _comfyui_state(state: InstanceState) -> ComfyUIState:
-    return ComfyUIState(
-        state=state.state,
-        since=round(state.since, 3),
-        restarts=state.restarts,
-        last_error=or_unset(state.last_error),
-        reason=or_unset(state.reason),
-        version=or_unset(state.version),
-    )
 
 
 def _memory() -> int | None:

@@ -123,6 +123,42 @@ def cancel(job: str, settings: Config, client: str | None) -> None:
 
 
 @main.command()
+@click.argument("verb", type=click.Choice(["start", "stop", "restart", "free", "yield", "resume"]))
+@click.argument("instance", required=False)
+@click.option("--now", is_flag=True, help="yield: put running jobs back into the queue.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
+@settings(*CLIENT_SETTINGS)
+def comfyui(*, verb: str, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
+    """Start, stop or restart a ComfyUI of a running bridge, or have it free or yield its GPU.
+
+    Without an INSTANCE it is for all of them.
+    """
+    from bridge.cli.operate import give
+
+    fields: dict[str, object] = {} if instance is None else {"instance": instance}
+    if now and verb != "yield":
+        stop("--now: only with yield", WRONG_USAGE)
+    if now:
+        fields["finish"] = False
+    run_async(give(settings, f"comfyui/{verb}", fields, as_json=as_json))
+
+
+@main.command()
+@click.argument("verb", type=click.Choice(["list", "pause", "resume", "clear"]), default="list")
+@click.option("--of", "client", metavar="CLIENT", help="list, clear: only this client's jobs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
+@settings(*CLIENT_SETTINGS)
+def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> None:
+    """Show the queue of a running bridge, pause or resume it, or clear what has not started."""
+    from bridge.cli.operate import give
+
+    if client is not None and verb not in ("list", "clear"):
+        stop("--of: only with list and clear", WRONG_USAGE)
+    fields = {} if client is None else {"client": client}
+    run_async(give(settings, f"queue/{verb}", fields, as_json=as_json))
+
+
+@main.command()
 @settings(*config.TYPES)
 def doctor(settings: Config) -> None:
     """Check the broker, ComfyUI, its nodes and the workflows, and say what to do."""

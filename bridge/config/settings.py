@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -66,6 +66,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Empty: SQLite in the data folder.
     journal: str = ""
     log_level: Level = "info"
+    # Whether orders are taken from `bridge/request/`; the broker's ACL says from whom.
+    operator_verbs: bool = True
     max_packet: Bytes | None = None
     max_inline_input: Bytes = 16 * 1024 * 1024
     max_upload: Bytes = 256 * 1024 * 1024
@@ -107,6 +109,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 args=self.comfyui_args,
             ),
         )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The passwords and secrets that the settings hold, which nothing may tell."""
+        urls = (self.mqtt_url, self.journal, *(each.url or "" for each in self.comfyuis))
+        found = [urlsplit(url).password for url in urls]
+        found += [unquote(each) for each in found if each]
+        found += [each.secret for each in self.comfyuis]
+        return tuple({each for each in found if each})
 
     @property
     def folder(self) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, inspect
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from bridge.contract.errors import BadRequest, TooLarge
 from bridge.contract.messages import (
@@ -28,7 +28,8 @@ from bridge.contract.messages import (
     Submit,
     Transaction,
 )
-from bridge.contract.topics import ID_RULE, RUN, UPLOAD
+from bridge.contract.reading import decoded, text_of, unfit
+from bridge.contract.topics import RUN, UPLOAD
 
 # A verb is a Struct and a row here.
 VERBS: dict[str, type[Request]] = {
@@ -82,8 +83,8 @@ def decode(verb: str, payload: bytes) -> Request:
     if decoder is None:
         raise BadRequest(f"unknown verb {verb!r}", allowed=sorted([*VERBS, RUN, UPLOAD]))
     if verb in _BY_JOB_ID and payload[:1] not in (b"", b"{"):
-        payload = msgspec.json.encode({"job_id": _text(payload).strip()})
-    request: Request = _json(decoder, payload or b"{}", VERBS[verb])
+        payload = msgspec.json.encode({"job_id": text_of(payload).strip()})
+    request: Request = decoded(decoder, payload or b"{}", VERBS[verb])
     if isinstance(request, Submit):
         _check_submit(request)
     return request
@@ -109,7 +110,7 @@ def decode_run(
     main = _main(payload, content_type)
     given: dict[str, Any] = {}
     if main is None and payload.strip():
-        given = _json(_OBJECT, payload, Submit)
+        given = decoded(_OBJECT, payload, Submit)
     elif isinstance(main, Media):
         given = {
             name.removeprefix("input."): value
@@ -125,7 +126,7 @@ def decode_run(
         strict = not isinstance(main, Media)
         submit = msgspec.convert({**fields, "inputs": inputs}, Submit, strict=strict)
     except msgspec.ValidationError as error:
-        raise _bad(error, Submit) from None
+        raise unfit(error, Submit) from None
     _check_submit(submit)
     return Run(submit, main)
 
@@ -140,7 +141,7 @@ def decode_begin_upload(payload: bytes, content_type: str | None = None) -> Begi
         if not payload:
             raise BadRequest("an upload must not be empty")
         return None
-    begin: BeginUpload = _json(_BEGIN_UPLOAD, payload, BeginUpload)
+    begin: BeginUpload = decoded(_BEGIN_UPLOAD, payload, BeginUpload)
     return begin
 
 
@@ -216,53 +217,3 @@ def _check_submit(submit: Submit) -> None:
             size=len(submit.meta),
             limit=MAX_META,
         )
-
-
-def _text(payload: bytes) -> str:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError:
-        raise BadRequest("the payload is neither JSON nor text in UTF-8") from None
-
-
-def _json(decoder: msgspec.json.Decoder[Any], payload: bytes, kind: type[Struct]) -> Any:
-    try:
-        return decoder.decode(payload)
-    except msgspec.ValidationError as error:
-        raise _bad(error, kind) from None
-    except RecursionError:
-        raise BadRequest("the JSON is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the payload is not valid JSON: {error}") from None
-
-
-def _bad(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
-    """Turn msgspec's sentence, `<problem> - at `$.<field>``, into an error with the field apart."""
-    problem, _, where = str(error).partition(" - at ")
-    field = where.strip("`").removeprefix("$").removeprefix(".")
-    if "matching regex" in problem:
-        problem = f"expected {ID_RULE}"
-    allowed = _choices(kind, field)
-    if not field and "field `" in problem:
-        field = problem.split("`")[1]
-        problem = "required" if "missing" in problem else "unknown field"
-        allowed = sorted(kind.__struct_fields__)
-    message = f"{field}: {problem}" if field else problem
-    return BadRequest(message, field=field or None, allowed=allowed)
-
-
-def _choices(kind: type[Struct], field: str) -> list[Any] | None:
-    """Return the words that a field takes, if it takes only some; `field` is a path."""
-    found: inspect.Type = inspect.type_info(kind)
-    for name in field.split("."):
-        fields = found.fields if isinstance(found, inspect.StructType) else ()
-        by_name = {each.name: each.type for each in fields}
-        found = _without_unset(by_name.get(name.partition("[")[0], inspect.AnyType()))
-    return list(found.values) if isinstance(found, inspect.LiteralType) else None
-
-
-def _without_unset(found: inspect.Type) -> inspect.Type:
-    """Return what a field holds: of a choice with UNSET the other, of a list its members."""
-    if isinstance(found, inspect.UnionType):
-        found = found.types[0]
-    return found.item_type if isinstance(found, inspect.ListType) else found

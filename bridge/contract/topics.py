@@ -18,6 +18,8 @@ ID_RULE = "1 to 64 of the characters A-Z a-z 0-9 _ -"
 
 _OFFSET = re.compile(r"[0-9]{1,15}")
 
+_VERB_LEVELS = 2
+
 RUN = "run"
 UPLOAD = "upload"
 FIN = "fin"
@@ -109,6 +111,35 @@ class Topics:
     def event(self) -> str:
         """Notable events."""
         return f"{self.base}/bridge/event"
+
+    @property
+    def log(self) -> str:
+        """Warnings and worse of the bridge's log."""
+        return f"{self.base}/bridge/log"
+
+    @property
+    def orders(self) -> str:
+        """The filter for every order of an operator."""
+        return f"{self.base}/bridge/request/#"
+
+    def order(self, verb: str) -> str:
+        """Where an operator publishes an order, `verb` being such as `comfyui/start`."""
+        return f"{self.base}/bridge/request/{verb}"
+
+    def order_response(self, verb: str) -> str:
+        """Where it is answered."""
+        return f"{self.base}/bridge/response/{verb}"
+
+    def parse_order(self, topic: str) -> str | None:
+        """Return the verb of an order's topic, known or not; None where there is nobody to answer.
+
+        Its levels are valid ids, fit to build the topic of the answer.
+        """
+        prefix = f"{self.base}/bridge/request/"
+        verb = topic.removeprefix(prefix)
+        levels = verb.split("/")
+        valid = len(levels) <= _VERB_LEVELS and all(map(is_id, levels))
+        return verb if topic.startswith(prefix) and valid else None
 
     def comfyui(self, instance: str) -> str:
         """One ComfyUI's state; retained."""

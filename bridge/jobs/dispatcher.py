@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
@@ -17,7 +17,14 @@ from msgspec.structs import replace
 
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
-from bridge.contract.errors import BridgeError, ExecutionError, Expired, Replaced, UnknownJob
+from bridge.contract.errors import (
+    BridgeError,
+    ComfyUIUnavailable,
+    ExecutionError,
+    Expired,
+    Replaced,
+    UnknownJob,
+)
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import reports, state
 from bridge.jobs.backlog import Backlog
@@ -73,6 +80,7 @@ class _Active(Struct):
     run: Run | None = None
     cancelled: bool = False
     expired: bool = False
+    sent_back: bool = False
 
     def stop(self) -> None:
         if self.run is not None:
@@ -171,6 +179,19 @@ class Dispatcher:
             if job.instance is not None and self.backlog.posts.is_attached(job.instance):
                 # If that one is away for long, what became of the job is known only there.
                 self.backlog.put_first(job, job.instance)
+
+    def unended(self) -> Iterator[Job]:
+        """Give all jobs: at a ComfyUI, then in the order of their turns, then what waits first."""
+        yield from [active.job for active in self._active.values()]
+        yield from self.backlog
+        yield from [job for job in self._jobs.values() if job.state == "waiting"]
+
+    def send_back(self, instance: str) -> None:
+        """Have the jobs at a ComfyUI stopped and put back in their places, by the operator."""
+        for active in self._active.values():
+            if active.post.name == instance:
+                active.sent_back = True
+                active.stop()
 
     async def pause(self) -> None:
         """Start nothing more, also after a restart; what runs goes on."""
@@ -308,7 +329,7 @@ class Dispatcher:
         try:
             plan = self._plans.pop(job.key, None) or await self._plan(job.key)
             active.run = run = self._new_run(job, plan, active.post)
-            if active.cancelled or active.expired:
+            if active.cancelled or active.expired or active.sent_back:
                 run.cancel()
             prompt_id = job.prompt_id
             ending = await run.run()
@@ -390,6 +411,9 @@ class Dispatcher:
                 await self._conclude(job, Happening.FAIL, replace(ended, error=error))
             case Interrupted() | Again() if active.expired and job.state == "queued":
                 await self._expired(job, plan)
+            case Interrupted() | Again() if active.sent_back and not active.cancelled:
+                why = f"the operator took it from {instance.name}"
+                await self._requeue(active, ComfyUIUnavailable(why))
             case Interrupted():
                 await self._conclude(job, Happening.CANCEL, ended)
             case Again() if active.cancelled:
@@ -424,10 +448,11 @@ class Dispatcher:
     async def _requeue(self, active: _Active, reason: BridgeError) -> None:
         """Put a job back in its place, under a new prompt id: the old one may still turn up."""
         job = active.job
-        log.warning("job %s of %s again: %s", job.key.job_id, job.key.client, reason.message)
+        level = logging.INFO if active.sent_back else logging.WARNING
+        log.log(level, "job %s of %s again: %s", job.key.job_id, job.key.client, reason.message)
         if job.state == "running":
             job.state = state.after(job.state, Happening.REQUEUE)
-        else:
+        elif not active.sent_back:
             await asyncio.sleep(_RETRY_PAUSE_S)  # it never got there: not at once again
         job.prompt_id = str(uuid.uuid4())
 

@@ -20,6 +20,7 @@ from bridge.contract.messages import (
     JobStatus,
     OutputInfo,
     Progress,
+    Response,
     Transaction,
     encode,
     ok,
@@ -89,12 +90,6 @@ class Outgoing:
         The Response Topic gets a refused job's error, shaped as a failed result, and the result of
         a job that is asked for again after its end.
         """
-        error = None if answer.error is None else answer.error.wire()
-        message = (
-            ok(answer.data, answer.transaction)
-            if error is None
-            else refused(error, answer.transaction)
-        )
         properties = PublishProperties(
             content_type=JSON, correlation_data=_correlation(asked.correlation, answer.transaction)
         )
@@ -113,18 +108,28 @@ class Outgoing:
             )
         self._send(
             self._topics.response(asked.client, asked.verb),
-            encode(message),
+            encode(_response(answer)),
             properties=properties,
         )
         if asked.response_topic is None:
             return
-        if error is not None:
-            failed = {"state": "failed", "outputs": [], "error": error}
+        if answer.error is not None:
+            failed = {"state": "failed", "outputs": [], "error": answer.error.wire()}
             if answer.transaction is not UNSET:
                 failed["transaction"] = answer.transaction
             self._send(asked.response_topic, encode(failed), properties=properties)
         elif isinstance(answer.data, Accepted) and answer.data.result is not UNSET:
             self._send(asked.response_topic, bytes(answer.data.result), properties=properties)
+
+    def answer_order(self, verb: str, answer: Answer, correlation: bytes | None) -> None:
+        """Answer an operator's order."""
+        self._send(
+            self._topics.order_response(verb),
+            encode(_response(answer)),
+            properties=PublishProperties(
+                content_type=JSON, correlation_data=_correlation(correlation, answer.transaction)
+            ),
+        )
 
     # What happens to jobs.
 
@@ -297,6 +302,12 @@ class Outgoing:
 
     def _job_topic(self, job: Job, *names: str) -> str:
         return self._topics.job(job.key.client, job.key.job_id, *names)
+
+
+def _response(answer: Answer) -> Response:
+    if answer.error is not None:
+        return refused(answer.error.wire(), answer.transaction)
+    return ok(answer.data, answer.transaction)
 
 
 def _check(sent: asyncio.Future[PubAck]) -> None:

@@ -1,0 +1,133 @@
+"""`comfy2mqtt comfyui` and `comfy2mqtt queue`: an operator's orders, from the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import click
+import msgspec
+from msgspec import UNSET, Raw, Struct
+from rich.console import Console
+from rich.table import Table
+
+from bridge.cli.shared import FAILED, address_of, stop
+from bridge.config import Config
+from bridge.contract.errors import Error, from_wire
+from bridge.contract.messages import ComfyUIState, encode
+from bridge.contract.operator import (
+    VERBS,
+    ClearReport,
+    InstancesReport,
+    PauseReport,
+    QueueReport,
+    Report,
+)
+from bridge.contract.topics import Topics
+from bridge.mqtt import Connection, PublishProperties, Subscription
+
+ANSWER_S = 10.0
+
+
+class _Response(Struct):
+    status: str
+    data: Raw = Raw(b"null")
+    error: Error | None = None
+    transaction: str | int | None = None
+
+
+async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: bool) -> int:
+    """Give an order, and print what it is answered. Raises BridgeError where it is refused."""
+    report = await ask(settings, verb, fields)
+    if as_json:
+        click.echo(encode(report))
+    else:
+        _show(report)
+    return 0
+
+
+async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
+    """Give an order, and return what it is answered. Raises BridgeError where it is refused."""
+    topics = Topics(settings.base_topic)
+    transaction = uuid.uuid4().hex
+    async with Connection(address_of(settings)) as connection:
+        await connection.subscribe([Subscription(filter=topics.order_response(verb))])
+        await connection.publish(
+            topics.order(verb),
+            encode({**fields, "transaction": transaction}),
+            qos=1,
+            # A bridge that is away must not find it when it is back.
+            properties=PublishProperties(message_expiry=int(ANSWER_S)),
+        )
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                response = await _response(connection, transaction)
+        except TimeoutError:
+            why = "does the bridge run, and may you give orders?"
+            stop(f"no answer within {ANSWER_S:g} s: {why}", FAILED)
+    return _read(verb, response)
+
+
+async def _response(connection: Connection, transaction: str) -> _Response:
+    async for message in connection.messages:
+        response = msgspec.json.decode(message.payload, type=_Response)
+        if response.transaction == transaction:
+            return response
+    raise AssertionError("messages end with an error, or not at all")
+
+
+def _read(verb: str, response: _Response) -> Report:
+    if response.error is not None:
+        raise from_wire(response.error)
+    report: Report = msgspec.json.decode(response.data, type=VERBS[verb].report)
+    return report
+
+
+def _show(report: Report) -> None:
+    match report:
+        case InstancesReport(instances=instances):
+            _table(("comfyui", "state", "for", "restarts", "why"), map(_row, instances.items()))
+        case QueueReport():
+            _show_queue(report)
+        case PauseReport(paused=paused):
+            click.echo("the queue is paused" if paused else "the queue goes on")
+        case ClearReport(cancelled=cancelled):
+            click.echo(f"{cancelled} jobs cancelled")
+        case _:
+            click.echo(encode(report))
+
+
+def _row(named: tuple[str, ComfyUIState]) -> tuple[str, ...]:
+    name, told = named
+    why = "" if told.reason is UNSET else f"{told.reason}: {told.last_error}"
+    return (name, told.state, f"{time.time() - told.since:.0f} s", str(told.restarts), why)
+
+
+def _show_queue(report: QueueReport) -> None:
+    paused = ", paused" if report.paused else ""
+    click.echo(f"{report.running} at ComfyUI, {report.queued} queued{paused}")
+    rows = (
+        (
+            each.client,
+            each.job_id,
+            each.workflow,
+            each.state,
+            "" if each.position is UNSET else str(each.position),
+            "" if each.instance is UNSET else each.instance,
+        )
+        for each in report.jobs
+    )
+    if report.jobs:
+        _table(("client", "job", "workflow", "state", "before it", "comfyui"), rows)
+    if report.more:
+        click.echo("...")
+
+
+def _table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

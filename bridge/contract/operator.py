@@ -1,0 +1,245 @@
+"""What an operator may ask of a bridge, on `bridge/request/<verb>`, and how it is answered.
+
+The broker's ACL says who is an operator. An order is answered once it was given; what comes of it
+is told by the retained states. A verb is a Struct here, a row in `VERBS`, and a `case` in
+`bridge.doors.operator`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from bridge.contract.errors import BadRequest
+from bridge.contract.messages import Ask, ComfyUIState, Id, State
+from bridge.contract.reading import decoded, text_of
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Named(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An order to one ComfyUI, or to all of them."""
+
+    instance: Id | UnsetType = UNSET
+
+
+class Start(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Have it run; one that was given up is tried at once."""
+
+
+class Stop(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """End its process until it is told to start; its jobs go back to the queue."""
+
+
+class Restart(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """End its process and start it; its jobs go back to the queue."""
+
+
+class Free(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Unload its models and drop its caches, once the running job is through."""
+
+
+class Yield(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Leave the GPU to somebody else: give it no jobs, and free its memory.
+
+    With `finish` the jobs that are there end first; without, they go back to the queue.
+    """
+
+    finish: bool = True
+
+
+class Resume(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Give it jobs again."""
+
+
+class Reload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Read the folder of workflows anew."""
+
+
+class ListQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Show the jobs that have not ended, of one client or of all, in the order of their turns."""
+
+    client: Id | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class PauseQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Start no more jobs, also after a restart of the bridge."""
+
+
+class ResumeQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Start jobs again."""
+
+
+class ClearQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Cancel the jobs that have not started, of one client or of all."""
+
+    client: Id | UnsetType = UNSET
+
+
+class CheckHealth(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Tell how bridge and ComfyUIs fare."""
+
+
+class SetLogLevel(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Log from this level on, until the next start."""
+
+    level: Level
+
+
+Order: TypeAlias = (
+    Start
+    | Stop
+    | Restart
+    | Free
+    | Yield
+    | Resume
+    | Reload
+    | ListQueue
+    | PauseQueue
+    | ResumeQueue
+    | ClearQueue
+    | CheckHealth
+    | SetLogLevel
+)
+
+# Answers.
+
+
+class InstancesReport(Struct, frozen=True, kw_only=True):
+    """The ComfyUIs that an order was given to, as they were just after it."""
+
+    instances: dict[str, ComfyUIState]
+
+
+class ReloadReport(Struct, frozen=True, kw_only=True):
+    """The workflows by name, what is wrong with files that cannot be used, files that wait."""
+
+    workflows: list[str]
+    broken: list[str]
+    waiting: list[str]
+
+
+class QueueEntry(Struct, frozen=True, kw_only=True):
+    """A job that has not ended; `position` counts those that start before it."""
+
+    client: str
+    job_id: str
+    workflow: str
+    state: State
+    priority: int
+    attempt: int
+    accepted_at: float
+    position: int | UnsetType = UNSET
+    instance: str | UnsetType = UNSET
+
+
+class QueueReport(Struct, frozen=True, kw_only=True):
+    """The queue: those at a ComfyUI first. With `more`, not all are shown."""
+
+    paused: bool
+    queued: int
+    running: int
+    jobs: list[QueueEntry]
+    more: bool
+
+
+class PauseReport(Struct, frozen=True, kw_only=True):
+    """Whether the queue stands still now."""
+
+    paused: bool
+
+
+class ClearReport(Struct, frozen=True, kw_only=True):
+    """How many jobs were cancelled."""
+
+    cancelled: int
+
+
+class HealthReport(Struct, frozen=True, kw_only=True):
+    """How it all fares; `healthy`: at least one ComfyUI takes jobs. `memory` is in bytes."""
+
+    healthy: bool
+    version: str
+    paused: bool
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    comfyui: dict[str, ComfyUIState]
+    memory: int | UnsetType = UNSET
+
+
+class LevelReport(Struct, frozen=True, kw_only=True):
+    """The level that is logged from now."""
+
+    level: Level
+
+
+class BridgeLog(Struct, frozen=True, kw_only=True):
+    """A line of the bridge's log, a warning or worse; `dropped` were left out before it."""
+
+    at: float
+    level: str
+    logger: str
+    message: str
+    dropped: int | UnsetType = UNSET
+
+
+Report: TypeAlias = (
+    InstancesReport
+    | ReloadReport
+    | QueueReport
+    | PauseReport
+    | ClearReport
+    | HealthReport
+    | LevelReport
+)
+
+
+class Verb(NamedTuple):
+    """What an order says, and what the data of its answer is."""
+
+    order: type[Order]
+    report: type[Report]
+
+
+VERBS: dict[str, Verb] = {
+    "comfyui/start": Verb(Start, InstancesReport),
+    "comfyui/stop": Verb(Stop, InstancesReport),
+    "comfyui/restart": Verb(Restart, InstancesReport),
+    "comfyui/free": Verb(Free, InstancesReport),
+    "comfyui/yield": Verb(Yield, InstancesReport),
+    "comfyui/resume": Verb(Resume, InstancesReport),
+    "workflows/reload": Verb(Reload, ReloadReport),
+    "queue/list": Verb(ListQueue, QueueReport),
+    "queue/pause": Verb(PauseQueue, PauseReport),
+    "queue/resume": Verb(ResumeQueue, PauseReport),
+    "queue/clear": Verb(ClearQueue, ClearReport),
+    "health_check": Verb(CheckHealth, HealthReport),
+    "log_level": Verb(SetLogLevel, LevelReport),
+}
+_DECODERS = {verb: msgspec.json.Decoder(row.order) for verb, row in VERBS.items()}
+# What a payload of plain text stands for, by the field that a verb has: `mosquitto_pub -m gpu0`.
+_AS_TEXT = ("instance", "client", "level")
+
+
+def decode(verb: str, payload: bytes) -> Order:
+    """Read an order. Raises BadRequest, which names the field and what is allowed there."""
+    row = VERBS.get(verb)
+    if row is None:
+        raise BadRequest(f"unknown verb {verb!r}", allowed=sorted(VERBS))
+    payload = payload.strip()
+    if payload and payload[:1] != b"{":
+        payload = msgspec.json.encode({_field(verb, row): text_of(payload)})
+    order: Order = decoded(_DECODERS[verb], payload or b"{}", row.order)
+    return order
+
+
+def _field(verb: str, row: Verb) -> str:
+    for name in _AS_TEXT:
+        if name in row.order.__struct_fields__:
+            return name
+    raise BadRequest(f"{verb} takes no text: an empty payload, or a JSON object")

@@ -1,0 +1,63 @@
+"""Reading a payload as a Struct, or saying which field is wrong and what is allowed there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct, inspect
+
+from bridge.contract.errors import BadRequest
+from bridge.contract.topics import ID_RULE
+
+
+def text_of(payload: bytes) -> str:
+    """Return a payload's text. Raises BadRequest."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("the payload is neither JSON nor text in UTF-8") from None
+
+
+def decoded(decoder: msgspec.json.Decoder[Any], payload: bytes, kind: type[Struct]) -> Any:
+    """Return what a payload says, as a `kind`. Raises BadRequest."""
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise unfit(error, kind) from None
+    except RecursionError:
+        raise BadRequest("the JSON is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the payload is not valid JSON: {error}") from None
+
+
+def unfit(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
+    """Turn msgspec's sentence, `<problem> - at `$.<field>``, into an error with the field apart."""
+    problem, _, where = str(error).partition(" - at ")
+    field = where.strip("`").removeprefix("$").removeprefix(".")
+    if "matching regex" in problem:
+        problem = f"expected {ID_RULE}"
+    allowed = _choices(kind, field)
+    if not field and "field `" in problem:
+        field = problem.split("`")[1]
+        problem = "required" if "missing" in problem else "unknown field"
+        allowed = sorted(kind.__struct_fields__)
+    message = f"{field}: {problem}" if field else problem
+    return BadRequest(message, field=field or None, allowed=allowed)
+
+
+def _choices(kind: type[Struct], field: str) -> list[Any] | None:
+    """Return the words that a field takes, if it takes only some; `field` is a path."""
+    found: inspect.Type = inspect.type_info(kind)
+    for name in field.split("."):
+        fields = found.fields if isinstance(found, inspect.StructType) else ()
+        by_name = {each.name: each.type for each in fields}
+        found = _without_unset(by_name.get(name.partition("[")[0], inspect.AnyType()))
+    return list(found.values) if isinstance(found, inspect.LiteralType) else None
+
+
+def _without_unset(found: inspect.Type) -> inspect.Type:
+    """Return what a field holds: of a choice with UNSET the other, of a list its members."""
+    if isinstance(found, inspect.UnionType):
+        found = found.types[0]
+    return found.item_type if isinstance(found, inspect.ListType) else found

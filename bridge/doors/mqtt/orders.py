@@ -1,0 +1,55 @@
+"""An operator's orders by MQTT: `bridge/request/<verb>`, answered on `bridge/response/<verb>`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge.contract.errors import BadRequest, BridgeError, Forbidden
+from bridge.contract.requests import transaction_of
+from bridge.contract.topics import Topics
+from bridge.doors.asked import Answer
+from bridge.doors.mqtt.outgoing import Outgoing
+from bridge.doors.operator import Operator
+from bridge.mqtt import Connection, Incoming, Subscription
+
+
+class Orders:
+    """A `Side` of the MQTT door. Orders are acknowledged in their order, like requests."""
+
+    def __init__(self, topics: Topics, operator: Operator, outgoing: Outgoing) -> None:
+        self._topics = topics
+        self._operator = operator
+        self._outgoing = outgoing
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """All orders; none that the broker had retained, and a live one is told by its flag."""
+        return [
+            Subscription(filter=self._topics.orders, retain_as_published=True, retain_handling=2)
+        ]
+
+    async def connected(self, connection: Connection) -> None:
+        """Nothing of this is retained."""
+
+    async def take(self, incoming: Incoming, delivery: str | None) -> None:
+        """Carry out an order, and answer it, whatever it is."""
+        del delivery  # each order may be given twice, and leaves things as it does once
+        verb = self._topics.parse_order(incoming.topic)
+        if verb is None:
+            return
+        correlation = incoming.correlation_data
+        refusal = _refusal(incoming)
+        if refusal is None:
+            answer = await self._operator.handle(verb, incoming.payload, correlation)
+        else:
+            transaction = transaction_of(incoming.payload, correlation)
+            answer = Answer(error=refusal, transaction=transaction)
+        self._outgoing.answer_order(verb, answer, correlation)
+
+
+def _refusal(incoming: Incoming) -> BridgeError | None:
+    if incoming.retain:
+        return BadRequest("a retained order would be carried out again and again")
+    if incoming.response_topic is not None:
+        return Forbidden("an order is answered below bridge/response/ alone")
+    return None
