@@ -130,8 +130,7 @@ class Intake:
         for sha256, data in draft.media.items():
             if len(data) > INLINE_LIMIT:
                 await asyncio.to_thread(self._files.put, sha256, data)
-        n = self._journal.draw(asked.client)
-        acceptance = await self._journal.accept(draft, time.time(), n)
+        acceptance = await self._journal.accept(draft, time.time())
         # From here to the last line nothing is awaited: numbers leave in their order.
         record = acceptance.record
         if not acceptance.new:
@@ -147,7 +146,7 @@ class Intake:
         job = record.job
         self._dispatcher.add(job, draft.plan)
         respond(Answer(data=self._accepted(record, duplicate=False), transaction=transaction))
-        self._listener.status(job, self._dispatcher.status(job, n))
+        self._listener.status(job, self._dispatcher.status(job, record.n))
 
     async def _runnable_draft(
         self,

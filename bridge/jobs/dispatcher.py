@@ -49,7 +49,6 @@ log = logging.getLogger(__name__)
 # One runs, one waits behind it.
 JOBS_AT_COMFYUI = 2
 PLANS_AT_HAND = 64
-MARK_AFTER_S = 0.1
 _RETRY_PAUSE_S = 0.5
 # So many jobs are cancelled side by side: their outcomes share the disk's time.
 _CANCELLED_AT_ONCE = 100
@@ -385,17 +384,9 @@ class Dispatcher:
         job.state = state.after(job.state, Happening.START)
         job.attempt += 1
         job.instance = post.name
-        n = self._journal.draw(job.key.client)
-        status = reports.status(job, n, eta_s=self.backlog.estimates.run_s(job.workflow))
-        self._journal.in_order(lambda: self._listener.status(job, status))
-        # Whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts of a job that
-        # takes everything down with it; for one that is over in an instant it is not worth a write.
-        asyncio.get_running_loop().call_later(MARK_AFTER_S, self._mark_started, job, n)
-
-    def _mark_started(self, job: Job, n: int) -> None:
-        if job.state == "running" and self._jobs.get(job.key) is job:
-            noted = self._journal.started(job, n)
-            noted.add_done_callback(_log_failure)
+        # Made now: by the time that it has its number, the job may be over.
+        status = reports.status(job, 0, eta_s=self.backlog.estimates.run_s(job.workflow))
+        self._journal.started(job, lambda n: self._listener.status(job, replace(status, n=n)))
 
     async def _settle(self, active: _Active, plan: Plan, ending: Ending) -> None:
         job, instance = active.job, active.post.instance
@@ -455,13 +446,7 @@ class Dispatcher:
         elif not active.sent_back:
             await asyncio.sleep(_RETRY_PAUSE_S)  # it never got there: not at once again
         job.prompt_id = str(uuid.uuid4())
-
-        async def note() -> int:
-            n = self._journal.draw(job.key.client)
-            await self._journal.requeued(job, n)
-            return n
-
-        n = await until_on_disk(note)
+        n = await until_on_disk(lambda: self._journal.requeued(job))
         self._listener.status(job, reports.status(job, n, reason=reason.message))
         if active.cancelled:
             await self._conclude(job, Happening.CANCEL, Ended())
@@ -495,13 +480,7 @@ class Dispatcher:
 
     async def _release(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> None:
         """Queue a job, now that all that it waited for is here."""
-
-        async def note() -> int:
-            n = self._journal.draw(job.key.client)
-            await self._journal.released(job, plan, media, n)
-            return n
-
-        n = await until_on_disk(note)
+        n = await until_on_disk(lambda: self._journal.released(job, plan, media))
         job.state = state.after(job.state, Happening.RELEASE)
         self.add(job)
         self._listener.status(job, self.status(job, n))
@@ -537,8 +516,3 @@ class Dispatcher:
 
 def _not_started(job: Job) -> bool:
     return job.state in ("waiting", "queued")
-
-
-def _log_failure(noted: asyncio.Future[None]) -> None:
-    if not noted.cancelled() and noted.exception() is not None:
-        log.error("%s", noted.exception())

@@ -8,19 +8,19 @@ arguments.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
+from bridge.jobs.numbers import Draw, Numbers, Reserved, Shared
 from bridge.jobs.queue import Key
 from bridge.jobs.records import (
     JOB_COLUMNS,
@@ -42,11 +42,12 @@ from bridge.jobs.records import (
 from bridge.jobs.schema import SCHEMA
 from bridge.media.files import INLINE_LIMIT
 
-# How many numbers a client is given ahead at a time: one write in so many messages.
-NUMBER_BLOCK = 1000
-
 # How long what the broker has acknowledged is gathered before it is written down.
 NOTE_S = 1.0
+# A job that is over in less is not worth the write that it has started.
+MARK_AFTER_S = 0.1
+
+log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder().encode
 _decode_plan = msgspec.json.Decoder(Plan).decode
@@ -58,14 +59,13 @@ class Journal:
     def __init__(self, where: Path | str) -> None:
         """`where` is a file of SQLite's, or the address of a PostgreSQL database."""
         self._database = Database(where, SCHEMA)
-        self._numbers: dict[str, _Numbers] = defaultdict(_Numbers)
+        self._numbers: Numbers = Shared() if isinstance(where, str) else Reserved(self._database)
         self._published: list[Key] = []
 
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
         await self._database.open()
-        for client, reserved in await self._database.run(_all_reserved):
-            self._numbers[client] = _Numbers(reserved + 1, reserved)
+        await self._numbers.open()
 
     async def close(self) -> None:
         """Write what was handed over, and close."""
@@ -107,34 +107,12 @@ class Journal:
 
         return await self._database.run(work)
 
-    def draw(self, client: str) -> int:
-        """Draw a client's next `n`.
-
-        Within a client nothing with a higher number may be published before: a client that asks
-        for what comes after n says that it has all up to n. That holds if whoever draws hands the
-        number to the journal at once and publishes as soon as the journal answers, with nothing
-        awaited between: the journal answers in the order in which it was asked.
-        """
-        numbers = self._numbers[client]
-        if numbers.next > numbers.reserved:
-            numbers.reserved = numbers.next + NUMBER_BLOCK
-            reserved = numbers.reserved
-            # Not awaited: it is on disk before anything that comes after it.
-            future = self._database.run(lambda db: _reserve(db, client, reserved))
-            future.add_done_callback(numbers.check)
-        n = numbers.next
-        numbers.next += 1
-        return n
-
-    def in_order(self, publish: Callable[[], None]) -> None:
-        """Publish a number that needs no write, after all that was asked before is answered."""
-        self._database.in_order(publish)
-
-    async def accept(self, draft: Draft, now: float, n: int) -> Acceptance:
+    async def accept(self, draft: Draft, now: float) -> Acceptance:
         """Write a job down, unless its id, or its MQTT delivery, is known already."""
         envelope = _encode(draft.envelope)
         plan = _encode(draft.plan)
         needs = _encode(draft.needs)
+        draw = self._numbers.draw(draft.key.client)
 
         def work(db: Transaction) -> Acceptance:
             known = find_record(db, draft.key)
@@ -142,6 +120,7 @@ class Journal:
                 known = by_delivery(db, draft.delivery)
             if known is not None:
                 return Acceptance(known, new=False)
+            n = draw(db)
             cursor = db.execute(
                 "INSERT INTO jobs (client, job_id, workflow, workflow_version, fingerprint, "
                 "delivery, state, priority, attempt, prompt_id, accepted_at, start_before, "
@@ -174,70 +153,100 @@ class Journal:
 
         return await self._database.run(work)
 
-    async def released(self, job: Job, plan: Plan, media: Mapping[str, bytes], n: int) -> None:
+    async def released(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> int:
         """Note that all that a job waited for is here: its plan, complete, and the bytes."""
         encoded = _encode(plan)
+        draw = self._numbers.draw(job.key.client)
 
-        def work(db: Transaction) -> None:
+        def work(db: Transaction) -> int:
+            n = draw(db)
             db.execute(
                 "UPDATE jobs SET state = 'queued', plan = ?, n = ? "
                 "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
                 (encoded, n, *job.key),
             )
             _keep_media(db, job.key, plan, media)
+            return n
 
-        await self._database.run(work)
+        return await self._database.run(work)
 
-    def started(self, job: Job, n: int) -> asyncio.Future[None]:
-        """Note that a job was given to a ComfyUI: attempt, instance and prompt id."""
-        values = (job.attempt, job.instance, job.prompt_id, n, *job.key)
+    def started(self, job: Job, tell: Callable[[int], None]) -> None:
+        """Note that a job was given to a ComfyUI; `tell` is called with the number, in its turn.
 
-        def work(db: Transaction) -> None:
+        Whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts of a job that
+        takes everything down with it; for one that is over in an instant it is not worth a write,
+        unless other bridges want to know.
+        """
+        numbers = self._numbers
+        if not isinstance(numbers, Reserved):
+            noted = self._mark(job, numbers.draw(job.key.client))
+            noted.add_done_callback(lambda done: tell(done.result()) if _well(done) else None)
+            return
+        n, prompt_id = numbers.take(job.key.client), job.prompt_id
+        self._database.in_order(lambda: tell(n))
+
+        def mark() -> None:
+            if job.state == "running" and job.prompt_id == prompt_id:
+                self._mark(job, lambda _: n).add_done_callback(_well)
+
+        asyncio.get_running_loop().call_later(MARK_AFTER_S, mark)
+
+    def _mark(self, job: Job, draw: Draw) -> asyncio.Future[int]:
+        values = (job.attempt, job.instance, job.prompt_id)
+
+        def work(db: Transaction) -> int:
+            n = draw(db)
             db.execute(
                 "UPDATE jobs SET state = 'running', attempt = ?, instance = ?, prompt_id = ?, "
                 "n = ? WHERE client = ? AND job_id = ? AND finished_at IS NULL",
-                values,
+                (*values, n, *job.key),
             )
+            return n
 
         return self._database.run(work)
 
-    def requeued(self, job: Job, n: int) -> asyncio.Future[None]:
+    async def requeued(self, job: Job) -> int:
         """Note that a job goes back to the queue, under a new prompt id."""
-        values = (job.prompt_id, n, *job.key)
+        draw = self._numbers.draw(job.key.client)
 
-        def work(db: Transaction) -> None:
+        def work(db: Transaction) -> int:
+            n = draw(db)
             db.execute(
-                "UPDATE jobs SET state = 'queued', instance = NULL, prompt_id = ?, n = ? "
-                "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
-                values,
+                "UPDATE jobs SET state = 'queued', attempt = ?, instance = NULL, prompt_id = ?, "
+                "n = ? WHERE client = ? AND job_id = ? AND finished_at IS NULL",
+                (job.attempt, job.prompt_id, n, *job.key),
             )
+            return n
 
-        return self._database.run(work)
+        return await self._database.run(work)
 
     async def finish(
         self,
         key: Key,
         *,
         state: State,
-        n: int,
-        result: bytes,
+        result: Callable[[int], bytes],
         now: float,
         outputs: Sequence[KeptOutput] = (),
         keep_until: float = 0.0,
         estimate: tuple[str, float] | None = None,
-    ) -> None:
-        """Write a job's outcome, with its outputs, in one transaction.
+    ) -> bytes:
+        """Write a job's outcome, with its outputs, in one transaction; returns the result.
 
-        `estimate` is a workflow and how many seconds its next run is expected to take.
+        `result` makes it of its number; `estimate` is a workflow, and how many seconds its next
+        run is expected to take.
 
         Raises AlreadyEnded where there is one: the first outcome stands.
         """
+        draw = self._numbers.draw(key.client)
 
-        def work(db: Transaction) -> None:
+        def work(db: Transaction) -> bytes:
+            n = draw(db)
+            encoded = result(n)
             cursor = db.execute(
                 "UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ? "
                 "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
-                (state, n, result, now, *key),
+                (state, n, encoded, now, *key),
             )
             if cursor.rowcount != 1:
                 raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
@@ -254,8 +263,9 @@ class Journal:
                     "ON CONFLICT (workflow) DO UPDATE SET run_s = excluded.run_s",
                     estimate,
                 )
+            return encoded
 
-        await self._database.run(work)
+        return await self._database.run(work)
 
     async def estimates(self) -> dict[str, float]:
         """How many seconds a run of each workflow is expected to take."""
@@ -521,34 +531,19 @@ class Journal:
         return await self._database.run(work)
 
 
-class _Numbers(Struct):
-    """One client's numbers: the next to draw, and up to which the disk knows of."""
-
-    next: int = 1
-    reserved: int = 0
-
-    def check(self, reserving: asyncio.Future[None]) -> None:
-        """Reserve again with the next number if the disk could not take it."""
-        if reserving.cancelled() or reserving.exception() is not None:
-            self.reserved = 0
+def _well(done: asyncio.Future[int]) -> bool:
+    """Log what went wrong; whether nothing did."""
+    if done.cancelled():
+        return False
+    if done.exception() is not None:
+        log.error("cannot note a start: %s", done.exception())
+    return done.exception() is None
 
 
 def _note(db: Transaction, name: str, value: str) -> None:
     db.execute(
         "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         (name, value),
-    )
-
-
-def _all_reserved(db: Transaction) -> list[tuple[str, int]]:
-    return list(db.execute("SELECT client, reserved FROM clients"))
-
-
-def _reserve(db: Transaction, client: str, reserved: int) -> None:
-    db.execute(
-        "INSERT INTO clients VALUES (?, ?) "
-        "ON CONFLICT (client) DO UPDATE SET reserved = excluded.reserved",
-        (client, reserved),
     )
 
 

@@ -92,20 +92,16 @@ class Outcomes:
         timings = _timings(job, ended.times, delivering)
 
         async def finish() -> bytes:
-            n = self._journal.draw(job.key.client)
-            result = self._result(job, n, ended, infos, timings)
             now = time.time()
-            await self._journal.finish(
+            return await self._journal.finish(
                 job.key,
                 state=job.state,
-                n=n,
-                result=result,
+                result=lambda n: self._result(job, n, ended, infos, timings),
                 now=now,
                 outputs=kept,
                 keep_until=now + keep_s,
                 estimate=None if ended.expect_s is None else (job.workflow, ended.expect_s),
             )
-            return result
 
         self._listener.result(job.key, job.envelope, await until_on_disk(finish))
 

@@ -45,7 +45,7 @@ async def journal(postgresql: PostgreSQL, address: str, proxy: TcpProxy) -> Asyn
 
 
 async def accept(journal: Journal, job_id: str) -> None:
-    taken = await journal.accept(draft(job_id), 1000.0, journal.draw("alice"))
+    taken = await journal.accept(draft(job_id), 1000.0)
     assert taken.new
 
 

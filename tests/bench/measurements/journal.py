@@ -75,7 +75,7 @@ async def _accept(journal: Journal) -> None:
             outputs=[OutputDefinition(name="image", kind="image", node="2")],
         ),
     )
-    await journal.accept(draft, time.time(), journal.draw("bench"))
+    await journal.accept(draft, time.time())
 
 
 async def _write(file: int) -> None:
