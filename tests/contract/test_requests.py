@@ -93,10 +93,12 @@ def test_a_64_bit_seed_stays_whole() -> None:
 def test_bytes_are_the_main_media_input() -> None:
     png = b"\x89PNG\r\n\x1a\n\x00\x00"
     properties = [("input.prompt", "x"), ("$preview", "true"), ("other", "y")]
+    properties.append(("$output", '{"format": "jpeg", "max_width": 200}'))
     run = requests.decode_run("demo", "j", png, None, properties)
     assert run.main == Media(png, None)
     assert run.submit.inputs == {"prompt": "x"}
     assert run.submit.preview
+    assert (run.submit.output.format, run.submit.output.max_width) == ("jpeg", 200)
     assert run.submit.job_id == "j"
     typed = requests.decode_run("demo", None, b"GIF89a", "image/gif")
     assert typed.main == Media(b"GIF89a", "image/gif")
