@@ -27,8 +27,10 @@ help:
 	@echo "make setup       only sets up: $(VENV), mosquitto, a ComfyUI in the cache folder"
 	@echo "make test        all checks and tests"
 	@echo "make test-fast   the tests without broker, database and ComfyUI, under half a minute"
+	@echo "make test-peers  large programs of others at work with it, which it installs first"
 	@echo "make check       format, lint, types, import rules"
 	@echo "make format      puts the format right, and what the linter can"
+	@echo "make documents   draws docs/asyncapi.json, docs/schemas and docs/messages.md anew"
 	@echo "make bench       the bridge beside a direct client, as a table"
 	@echo "make lock        pins anew what $(VENV) is made of"
 	@echo "make clean       removes $(VENV) and caches in this folder"
@@ -44,6 +46,9 @@ test: setup postgresql check
 test-fast: $(READY)
 	@$(BIN)/python -m pytest --quiet -m "not comfyui and not broker and not postgresql and not slow"
 
+test-peers: setup
+	@$(BIN)/python -m pytest --no-header -m peers
+
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right"; exit 1; }
 	@$(BIN)/ruff check --quiet .
@@ -53,6 +58,9 @@ check: $(READY)
 format: $(READY)
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
+
+documents: $(READY)
+	@$(BIN)/comfy2mqtt asyncapi --write docs
 
 bench: setup postgresql
 	@$(BIN)/python -m tests.bench

@@ -168,6 +168,23 @@ def doctor(settings: Config) -> None:
 
 
 @main.command()
+@click.option(
+    "--write",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Write it there instead, with a page and JSON Schemas.",
+)
+def asyncapi(folder: Path | None) -> None:
+    """Print the topics and messages as an AsyncAPI 3 document."""
+    from bridge.cli import documents
+
+    if folder is None:
+        documents.print_document()
+    else:
+        documents.write(folder)
+
+
+@main.command()
 @click.option("--once", is_flag=True, help="End after one picture.")
 @click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path))
 @settings("workflows")

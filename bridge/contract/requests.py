@@ -102,7 +102,8 @@ def decode_run(
     Empty: the defaults. A JSON object: inputs by name, with `submit`'s fields under names that
     begin with `$`. A JSON number or string, or any other text: the main text input. Bytes that are
     no text, or that a Content Type calls an image, audio or video: the main media input, with the
-    User Properties `input.<name>` and `$<field>` beside it. What begins with `{` must be valid JSON.
+    User Properties `input.<name>` and `$<field>` beside it. What begins with `{` must be valid
+    JSON.
     """
     fields: dict[str, Any] = {"workflow": workflow}
     if job_id is not None:
@@ -206,7 +207,7 @@ def _set_field(fields: dict[str, Any], name: str, value: Any) -> None:
         raise BadRequest("the topic and $job_id name different jobs", field=name)
     if field == "output" and isinstance(value, str):
         # A User Property is always a string: an object comes as JSON.
-        value = _json(_OBJECT, value.encode(), Submit)
+        value = decoded(_OBJECT, value.encode(), Submit)
     fields[field] = Raw(msgspec.json.encode(value)) if field == "meta" else value
 
 

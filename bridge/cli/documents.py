@@ -1,0 +1,44 @@
+"""`comfy2mqtt asyncapi`: the contract as a document for other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.contract import asyncapi
+
+DOCUMENT = "asyncapi.json"
+PAGE = "messages.md"
+SCHEMAS = "schemas"
+
+
+def print_document() -> None:
+    """Print the AsyncAPI document."""
+    click.echo(_json(asyncapi.document()), nl=False)
+
+
+def write(folder: Path) -> None:
+    """Write the document, the page and the schemas into a folder; schemas of no message go."""
+    found = files()
+    for old in (folder / SCHEMAS).glob("*.json"):
+        if f"{SCHEMAS}/{old.name}" not in found:
+            old.unlink()
+    for name, text in found.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def files() -> dict[str, str]:
+    """Return all of it: texts by their place below the folder."""
+    schemas = {
+        f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in asyncapi.schemas().items()
+    }
+    return {DOCUMENT: _json(asyncapi.document()), PAGE: asyncapi.page(), **schemas}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

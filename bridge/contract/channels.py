@@ -1,0 +1,227 @@
+"""The table of channels: every topic, who speaks there, and which messages go by it.
+
+What `bridge.contract.asyncapi` draws its document from. A topic that is not here, or a verb whose
+answer is not, fails a test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from bridge.contract import operator
+from bridge.contract.messages import (
+    Accepted,
+    AckReport,
+    BeginUpload,
+    BridgeEvent,
+    BridgeHealth,
+    BridgeInfo,
+    CancelReport,
+    Choices,
+    ComfyUIState,
+    Definition,
+    DryRun,
+    ForgetReport,
+    JobList,
+    JobStatus,
+    JobView,
+    KeepReport,
+    Part,
+    Progress,
+    RecipeReport,
+    Result,
+    UploadReport,
+)
+from bridge.contract.operator import BridgeLog
+from bridge.contract.requests import VERBS
+from bridge.contract.topics import FIN, RUN, UPLOAD, Topics
+
+# What a verb's answer carries as `data`.
+ANSWERS: dict[str, tuple[type[Struct], ...]] = {
+    RUN: (Accepted, DryRun),
+    "submit": (Accepted, DryRun),
+    "cancel": (CancelReport,),
+    "status": (JobView,),
+    "list": (JobList,),
+    "ack": (AckReport,),
+    "fetch": (Part,),
+    "keep": (KeepReport,),
+    "forget": (ForgetReport,),
+    "recipe": (RecipeReport,),
+    UPLOAD: (UploadReport,),
+}
+
+
+class Bytes(Struct, frozen=True):
+    """A message that is no JSON: what it is for people, and the User Properties beside it."""
+
+    name: str
+    summary: str
+    content_type: str = "application/octet-stream"
+    properties: tuple[str, ...] = ()
+
+
+class Channel(Struct, frozen=True):
+    """One topic. `receive`: the bridge listens; `send`: it publishes.
+
+    `verb` is what is asked, or answered, there; an operator's has `order` before it.
+    """
+
+    name: str
+    address: str
+    action: Literal["send", "receive"]
+    summary: str
+    messages: tuple[type[Struct] | Bytes, ...]
+    qos: int = 1
+    retain: bool = False
+    verb: str | None = None
+
+
+PARAMETERS: dict[str, str] = {
+    "base": "The first level of all topics: the setting base_topic, comfy2mqtt by default.",
+    "client": "The client's name.",
+    "workflow": "A workflow's name.",
+    "job_id": "A job's id: the client's choice, else the bridge's.",
+    "instance": "A ComfyUI's name.",
+    "name": "The name of a list of choices, or of a display.",
+    "upload": "An upload's id: the client's choice.",
+    "offset": "Where in the whole a part begins, in bytes.",
+    "index": "An output's place among all of its job.",
+    "reply": "Any levels: what a client names as its Response Topic.",
+}
+
+_ABOUT_JOB = ("job_id", "workflow", "transaction", "meta")
+_FACTS = ("name", "index", "sha256", "size", "width", "height", "filename")
+
+_STATE = Bytes("State", "`online` or `offline`, plain text", "text/plain")
+_SIMPLE = Bytes(
+    "SimpleRun",
+    "Empty, text, a JSON object of inputs with submit's fields behind $, or the bytes of a media "
+    "input",
+)
+_UPLOADED = Bytes("UploadBytes", "The bytes of an upload, or of its next part")
+_NOTHING = Bytes("Empty", "Nothing")
+_PREVIEW = Bytes("Preview", "An image of the work so far", "image/jpeg", _ABOUT_JOB)
+_OUTPUT = Bytes("OutputBytes", "An output's bytes", properties=(*_ABOUT_JOB, *_FACTS))
+_PART = Bytes("PartBytes", "Bytes of an output that were asked for with `fetch`")
+_PICTURE = Bytes("Picture", "The last picture for a display, in its form", "image/png")
+_ADDRESS = Bytes("PictureUrl", "Where that picture can be had over HTTP, plain text", "text/plain")
+
+
+def channels() -> tuple[Channel, ...]:
+    """Return all channels, their addresses with parameters in braces."""
+    topics = Topics("{base}")
+    client, job = "{client}", "{job_id}"
+    return (
+        *_retained(topics),
+        Channel("event", topics.event, "send", "Notable events", (BridgeEvent,)),
+        Channel("log", topics.log, "send", "Warnings and worse", (BridgeLog,)),
+        *_simple_requests(topics),
+        *(
+            Channel(
+                f"{verb}Request",
+                topics.request(client, verb),
+                "receive",
+                _first_line(kind),
+                (kind,),
+                verb=verb,
+            )
+            for verb, kind in VERBS.items()
+        ),
+        *(
+            Channel(
+                f"{verb}Response",
+                topics.response(client, verb),
+                "send",
+                f"Answers to {verb}",
+                kinds,
+                verb=verb,
+            )
+            for verb, kinds in ANSWERS.items()
+        ),
+        *_orders(topics),
+        Channel("jobStatus", topics.job(client, job, "status"), "send", "Its state", (JobStatus,)),
+        Channel(
+            "jobProgress", topics.job(client, job, "progress"), "send", "How far", (Progress,), 0
+        ),
+        Channel(
+            "jobPreview", topics.job(client, job, "preview"), "send", "A glance", (_PREVIEW,), 0
+        ),
+        Channel(
+            "jobOutput",
+            topics.job(client, job, "output", "{index}"),
+            "send",
+            "An output, before the result; above 64 KB at QoS 0",
+            (_OUTPUT,),
+        ),
+        Channel(
+            "jobPart",
+            topics.job(client, job, "part", "{index}", "{offset}"),
+            "send",
+            "A part of an output; above 64 KB at QoS 0",
+            (_PART,),
+        ),
+        Channel("jobResult", topics.job(client, job, "result"), "send", "Its end", (Result,)),
+        Channel(
+            "reply",
+            topics.reply(client) + "{reply}",
+            "send",
+            "A Response Topic gets the result too, or the first output's bytes",
+            (Result, _OUTPUT),
+        ),
+    )
+
+
+def _retained(topics: Topics) -> tuple[Channel, ...]:
+    def channel(name: str, address: str, summary: str, message: type[Struct] | Bytes) -> Channel:
+        return Channel(name, address, "send", summary, (message,), retain=True)
+
+    return (
+        channel("state", topics.state, "Availability; the last will", _STATE),
+        channel("info", topics.info, "Who the bridge is", BridgeInfo),
+        channel("health", topics.health, "How it fares", BridgeHealth),
+        channel("comfyui", topics.comfyui("{instance}"), "A ComfyUI", ComfyUIState),
+        channel("choices", topics.choices("{name}"), "A long list", Choices),
+        channel("workflow", topics.workflow("{workflow}"), "A definition", Definition),
+        channel("displayImage", topics.display_image("{name}"), "A picture", _PICTURE),
+        channel("displayUrl", topics.display_url("{name}"), "Its address", _ADDRESS),
+    )
+
+
+def _simple_requests(topics: Topics) -> tuple[Channel, ...]:
+    def channel(name: str, verb: str, summary: str, levels: tuple[str, ...], *messages: Any) -> Any:
+        address = topics.request("{client}", verb, *levels)
+        return Channel(name, address, "receive", summary, messages, verb=verb)
+
+    return (
+        channel("run", RUN, "The simple door", ("{workflow}",), _SIMPLE),
+        channel("runAs", RUN, "The same, under an id", ("{workflow}", "{job_id}"), _SIMPLE),
+        channel("upload", UPLOAD, "An upload", ("{upload}",), BeginUpload, _UPLOADED),
+        channel("uploadPart", UPLOAD, "Its parts", ("{upload}", "{offset}"), _UPLOADED),
+        channel("uploadEnd", UPLOAD, "Its end", ("{upload}", FIN), _NOTHING),
+    )
+
+
+def _orders(topics: Topics) -> Iterator[Channel]:
+    for verb, row in operator.VERBS.items():
+        name = "order" + "".join(word.capitalize() for word in re.split("[/_]", verb))
+        summary = _first_line(row.order)
+        yield Channel(
+            f"{name}Request", topics.order(verb), "receive", summary, (row.order,), verb=name
+        )
+        yield Channel(
+            f"{name}Response",
+            topics.order_response(verb),
+            "send",
+            f"Answers to {verb}",
+            (row.report,),
+            verb=name,
+        )
+
+
+def _first_line(kind: type[Struct]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0].rstrip(".")
