@@ -35,6 +35,7 @@ from bridge.contract.operator import BridgeLog, HealthReport, ReloadReport
 from bridge.contract.requests import VERBS
 from bridge.contract.sources import Url
 from bridge.contract.topics import RUN, UPLOAD, Topics
+from bridge.doors.addresses import Addresses
 from bridge.doors.desk import Desk
 from bridge.doors.displays import Displays
 from bridge.doors.intake import Intake, Rules
@@ -50,6 +51,7 @@ from bridge.doors.operator import Operator, comfyui_state
 from bridge.doors.rates import Rates
 from bridge.doors.rights import EVERYBODY, Rights, setting
 from bridge.doors.triggers.door import Triggers
+from bridge.doors.websocket.door import WebSocketDoor
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
@@ -174,6 +176,7 @@ class Bridge:
                 config.keep_uploads_s,
             ),
         )
+        addresses = Addresses.of(config)
         displays = Displays(
             config.display,
             gallery=Gallery(folder / "displays", self._outgoing, self._topics.display_image),
@@ -181,6 +184,7 @@ class Bridge:
             topics=self._topics,
             rights=self._rights,
             transcoder=Transcoder(),
+            **({} if addresses is None else {"link": addresses.display}),
         )
         self._dispatcher = Dispatcher(
             journal=self._journal,
@@ -197,6 +201,7 @@ class Bridge:
                 config.reorder_s,
             ),
             show=displays.show,
+            link=None if addresses is None else addresses.output,
         )
         self._intake = Intake(
             library=self._library,
@@ -242,6 +247,7 @@ class Bridge:
             connected=self._introduce,
             sides=(displays, triggers, *self._orders()),
         )
+        self._browsers = None if config.websocket_listen is None else WebSocketDoor.of(config)
         self._refreshed_at = -REFRESH_INTERVAL_S
 
     def _orders(self) -> list[Orders]:
@@ -278,6 +284,8 @@ class Bridge:
                     tasks.create_task(self._tell_health()),
                     tasks.create_task(self._sweep()),
                 ]
+                if self._browsers is not None:
+                    serving.append(tasks.create_task(self._browsers.run()))
                 door = tasks.create_task(self._door.run())
                 await stopping.wait()
                 await self._stop(door)

@@ -16,6 +16,7 @@ from bridge import __version__, config
 from bridge.cli.shared import (
     CLIENT_SETTINGS,
     FAILED,
+    KEY_SETTINGS,
     WRONG_USAGE,
     as_client,
     client_name,
@@ -156,6 +157,58 @@ def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> 
         stop("--of: only with list and clear", WRONG_USAGE)
     fields = {} if client is None else {"client": client}
     run_async(give(settings, f"queue/{verb}", fields, as_json=as_json))
+
+
+@main.command()
+@settings(*config.TYPES)
+def websocket(settings: Config) -> None:
+    """Run the browser's door alone, beside any broker, until Ctrl-C."""
+    from bridge.cli import serve, websocket
+
+    try:
+        config.check_websocket(settings)
+    except config.ConfigError as error:
+        stop(str(error), WRONG_USAGE)
+    serve.set_up_logging(settings.log_level)
+    serve.warn_of_unknown(os.environ)
+    reason = asyncio.run(websocket.serve(settings))
+    if reason is not None:
+        stop(reason, FAILED)
+
+
+@main.group()
+def keys() -> None:
+    """The keys of the browser's door: each says which client its holder is."""
+
+
+@keys.command("add")
+@click.argument("client")
+@click.option("--name", default="", help="What it is for, such as the device.")
+@settings(*KEY_SETTINGS)
+def add_key(client: str, name: str, settings: Config) -> None:
+    """Make a key for CLIENT, and print it: nobody can tell it again."""
+    from bridge.cli.keys import add
+
+    add(settings, client, name)
+
+
+@keys.command("list")
+@settings(*KEY_SETTINGS)
+def list_keys(settings: Config) -> None:
+    """List the keys: whose each is, not what it is."""
+    from bridge.cli.keys import show
+
+    show(settings)
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="ID")
+@settings(*KEY_SETTINGS)
+def revoke_key(key_id: str, settings: Config) -> None:
+    """Take a key away; connections with it are closed within seconds."""
+    from bridge.cli.keys import revoke
+
+    revoke(settings, key_id)
 
 
 @main.command()

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from bridge import config, service
 from bridge.comfyui.install import InstallFailed
 from bridge.config import Config, ConfigError
+from bridge.doors.websocket.door import CannotListen
+from bridge.doors.websocket.keyring import KeyringError
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import MqttError
 
 log = logging.getLogger(__name__)
+
+_REASONS = (CannotListen, ConfigError, DatabaseError, InstallFailed, KeyringError, MqttError)
 
 
 class LineFormatter(logging.Formatter):
@@ -46,7 +50,7 @@ async def serve(settings: Config) -> str | None:
     reason: str | None = None
     try:
         await service.serve(settings)
-    except* (ConfigError, DatabaseError, InstallFailed, MqttError) as group:
+    except* _REASONS as group:
         reason = str(_first(group))
     return reason
 

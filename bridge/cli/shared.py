@@ -21,6 +21,8 @@ WRONG_USAGE = 2
 NO_BROKER = 3
 INTERRUPTED = 130
 
+# What a command that only handles keys needs to know.
+KEY_SETTINGS = ("websocket_keys", "data")
 # What a command that only talks to the broker needs to know.
 CLIENT_SETTINGS = ("mqtt_url", "mqtt_ca", "mqtt_cert", "mqtt_key", "base_topic")
 

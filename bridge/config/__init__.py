@@ -1,6 +1,15 @@
 """Settings: what may be set, where it is read from, and the tables that only the file can hold."""
 
-from bridge.config.settings import TYPES, Config, ConfigError, check, load, unknown
+from bridge.config.keyfile import shared_key
+from bridge.config.settings import (
+    TYPES,
+    Config,
+    ConfigError,
+    check,
+    check_websocket,
+    load,
+    unknown,
+)
 from bridge.config.tables import Client, ComfyUI, Display, Trigger
 
 __all__ = [
@@ -12,6 +21,8 @@ __all__ = [
     "Display",
     "Trigger",
     "check",
+    "check_websocket",
     "load",
+    "shared_key",
     "unknown",
 ]

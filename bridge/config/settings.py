@@ -7,6 +7,7 @@ the start with one line that names the key, the value and what is allowed.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shlex
 import tomllib
@@ -24,15 +25,18 @@ PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
 # Environment variables under our prefix that are no settings of the bridge.
 _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMFY2MQTT_CONFIG")
-_SECRETS = frozenset({"journal", "mqtt_url", "comfyui_secret", "comfyui_url", "comfyui"})
+_SECRETS = frozenset(
+    {"journal", "mqtt_url", "websocket_mqtt_url", "comfyui_secret", "comfyui_url", "comfyui"}
+)
 # Settings that hold tables; beside the file, as JSON.
 _TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
 # Lists that variables and flags may give with commas.
-_LISTS = frozenset({"allow_nodes", "deny_nodes"})
+_LISTS = frozenset({"allow_nodes", "deny_nodes", "trusted_proxies", "websocket_origins"})
 
 Level = Literal["debug", "info", "warning", "error"]
 Bytes = Annotated[int, Meta(ge=1024)]
 Seconds = Annotated[float, Meta(gt=0)]
+Listen = Annotated[str, Meta(pattern=r"\A(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*):[0-9]{1,5}\Z")]
 
 
 class ConfigError(ValueError):
@@ -95,6 +99,25 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_outputs: Bytes = 20 * 1024**3
     remember_ids_s: Seconds = 30 * 86_400.0
     stop_s: Annotated[float, Meta(ge=0)] = 10.0
+    # The browsers' door: off unless it is told where to listen.
+    websocket_listen: Listen | None = None
+    websocket_mqtt_url: str | None = None
+    websocket_keys: Path | None = None
+    websocket_origins: tuple[str, ...] = ()
+    websocket_cert: Path | None = None
+    websocket_cert_key: Path | None = None
+    websocket_max_message: Bytes = 16 * 1024 * 1024
+    websocket_max_connections: Number = 2_000
+    websocket_max_per_key: Number = 100
+    websocket_rate: Annotated[float, Meta(gt=0)] = 50.0
+    websocket_buffer: Bytes = 32 * 1024 * 1024
+    websocket_idle_s: Seconds = 3600.0
+    # Whose word on where a request came from is taken: addresses and networks.
+    trusted_proxies: tuple[str, ...] = ()
+    # Where clients reach that door; with it results carry links.
+    public_url: str | None = None
+    link_key_file: Path | None = None
+    link_s: Seconds = 86_400.0
 
     @property
     def comfyuis(self) -> tuple[ComfyUI, ...]:
@@ -126,6 +149,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return self.data
         home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
         return Path(home) / "comfy2mqtt"
+
+    @property
+    def keys_file(self) -> Path:
+        """Where the keys of the browsers' door are kept."""
+        return self.websocket_keys or self.folder / "keys.json"
+
+    @property
+    def link_key(self) -> Path:
+        """Where the key lies that links are signed with."""
+        return self.link_key_file or self.folder / "link.key"
 
 
 TYPES: Mapping[str, Any] = get_type_hints(Config, include_extras=True)
@@ -175,6 +208,26 @@ def check(config: Config) -> None:
         raise ConfigError("journal: expected postgresql://user:password@host:port/database")
     if not config.workflows.is_dir():
         raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")
+    check_websocket(config)
+
+
+def check_websocket(config: Config) -> None:
+    """Check what the browsers' door needs and no single setting can tell. Raises ConfigError."""
+    if config.public_url is not None:
+        parts = urlsplit(config.public_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ConfigError("public_url: expected http://host[:port] or https://host[:port]")
+    for each in config.trusted_proxies:
+        try:
+            ipaddress.ip_network(each)
+        except ValueError as error:
+            raise ConfigError(f"trusted_proxies: {error}") from None
+    for name in ("websocket_cert", "websocket_cert_key"):
+        path: Path | None = getattr(config, name)
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{name}: {str(path)!r}: expected a file")
+    if config.websocket_cert_key is not None and config.websocket_cert is None:
+        raise ConfigError("websocket_cert_key: needs websocket_cert")
 
 
 def _check_names(config: Config) -> None:
@@ -264,6 +317,8 @@ def _path(kind: type, value: Any) -> Any:
 
 
 def _allowed(problem: str) -> str:
+    if ":[0-9]" in problem:
+        return "expected host:port, such as 127.0.0.1:8090"
     if "matching regex" in problem:
         return "expected 1 to 64 of the characters A-Z a-z 0-9 _ -"
     if "Invalid enum value" in problem:

@@ -134,10 +134,11 @@ class Status(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class List(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Give the client's jobs whose latest `n` is above `after`, in that order.
 
-    Asking for what comes after n acks what came up to n.
+    Asking for what comes after n acks what came up to n, unless it only is to `peek`.
     """
 
     after: Count = 0
+    peek: bool = False
     states: list[State] | UnsetType = UNSET
     workflow: Name | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
@@ -153,10 +154,13 @@ class Fetch(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Ask for bytes of an output, from `offset` on, at most `count`.
 
     They come on `job/<job_id>/part/<output>/<offset>`, or with `inline` in the response, in base64.
+    With `width` they are those of a WebP of the image, at most so many pixels wide; what is no
+    image comes as it is.
     """
 
     job_id: Id
     output: Count = 0
+    width: Pixels | UnsetType = UNSET
     offset: Count = 0
     count: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     inline: bool = False

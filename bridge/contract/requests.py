@@ -100,10 +100,10 @@ def decode_run(
     """Read the body of a `run` request.
 
     Empty: the defaults. A JSON object: inputs by name, with `submit`'s fields under names that
-    begin with `$`. A JSON number or string, or any other text: the main text input. Bytes that are
-    no text, or that a Content Type calls an image, audio or video: the main media input, with the
-    User Properties `input.<name>` and `$<field>` beside it. What begins with `{` must be valid
-    JSON.
+    begin with `$`, and the main text input as `$text`. A JSON number or string, or any other text:
+    the main text input. Bytes that are no text, or that a Content Type calls an image, audio or
+    video: the main media input, with the User Properties `input.<name>` and `$<field>` beside it.
+    What begins with `{` must be valid JSON.
     """
     fields: dict[str, Any] = {"workflow": workflow}
     if job_id is not None:
@@ -112,6 +112,7 @@ def decode_run(
     given: dict[str, Any] = {}
     if main is None and payload.strip():
         given = decoded(_OBJECT, payload, Submit)
+        main = _named_text(given)
     elif isinstance(main, Media):
         given = {
             name.removeprefix("input."): value
@@ -198,10 +199,19 @@ def _main(payload: bytes, content_type: str | None) -> Text | Media | None:
     return Text(scalar if isinstance(scalar, str) else stripped)
 
 
+def _named_text(given: dict[str, Any]) -> Text | None:
+    """Take the main text input out of an object, where it is given beside others."""
+    text = given.pop("$text", None)
+    if text is not None and not isinstance(text, str):
+        raise BadRequest("$text: expected text", field="$text")
+    return None if text is None else Text(text)
+
+
 def _set_field(fields: dict[str, Any], name: str, value: Any) -> None:
     field = name.removeprefix("$")
     if field not in _SUBMIT_FIELDS or field in ("workflow", "prompt"):
-        allowed = sorted(f"${name}" for name in _SUBMIT_FIELDS - {"workflow", "prompt"})
+        named = {*_SUBMIT_FIELDS, "text"} - {"workflow", "prompt"}
+        allowed = sorted(f"${name}" for name in named)
         raise BadRequest(f"unknown field {name!r}", field=name, allowed=allowed)
     if field == "job_id" and fields.get("job_id", value) != value:
         raise BadRequest("the topic and $job_id name different jobs", field=name)

@@ -168,6 +168,35 @@ class Topics:
         return name if topic.startswith(prefix) and is_id(name) else None
 
     @property
+    def public(self) -> tuple[str, ...]:
+        """Filters for what every client may read: the bridge's own topics, and definitions."""
+        own = ("state", "info", "health", "event", "comfyui/+", "choices/+")
+        return (*(f"{self.base}/bridge/{each}" for each in own), f"{self.base}/workflow/+")
+
+    def public_of(self, topic: str) -> tuple[str, str | None] | None:
+        """Return what a public topic tells, and of whom: `info`, or `comfyui` and an instance."""
+        match topic.removeprefix(f"{self.base}/").split("/"):
+            case ["bridge", "state" | "info" | "health" | "event" as what]:
+                return what, None
+            case ["bridge", "comfyui" | "choices" as what, name] if is_id(name):
+                return what, name
+            case ["workflow", name] if is_id(name):
+                return "workflow", name
+        return None
+
+    @property
+    def display_images(self) -> str:
+        """The filter for the last picture of every display."""
+        return f"{self.base}/display/+/image"
+
+    def display_of(self, topic: str) -> str | None:
+        """Return the display whose last picture lies at a topic."""
+        match topic.removeprefix(f"{self.base}/").split("/"):
+            case ["display", name, "image"] if is_id(name):
+                return name
+        return None
+
+    @property
     def retained(self) -> tuple[str, ...]:
         """Filters for everything that the bridge retains and may have to clear."""
         return (
@@ -215,6 +244,13 @@ class Topics:
             case [_, "job", job_id, *rest] if rest:
                 return job_id, tuple(rest)
         return None
+
+    def client_of(self, topic: str) -> tuple[str, tuple[str, ...]] | None:
+        """Return the client whose tree a topic lies in, and the levels after it."""
+        if not topic.startswith(self._clients):
+            return None
+        client, *rest = topic.removeprefix(self._clients).split("/")
+        return (client, tuple(rest)) if rest else None
 
     def reply(self, client: str) -> str:
         """Below which topic `client` may have itself answered."""

@@ -43,6 +43,7 @@ from bridge.contract.topics import RUN, UPLOAD
 from bridge.doors.asked import Answer, Asked, PartBytes, Respond
 from bridge.doors.intake import Intake
 from bridge.doors.rates import Rates
+from bridge.doors.thumbnails import Thumbnails
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
@@ -87,6 +88,7 @@ class Desk:
         self._uploads = uploads
         self._journal = journal
         self._files = files
+        self._thumbnails = Thumbnails(files)
         self._dispatcher = dispatcher
         self._rates = rates
 
@@ -194,7 +196,7 @@ class Desk:
         )
 
     async def _list(self, client: str, request: List) -> JobList:
-        if request.after:
+        if request.after and not request.peek:
             # Whoever asks for what comes after n has all up to n.
             await self._journal.ack(client, request.after)
         records = await self._journal.page(
@@ -245,6 +247,8 @@ class Desk:
                 output=request.output,
                 state=record.job.state,
             )
+        if request.width is not UNSET:
+            stored = await self._thumbnails.get(stored, request.width)
         if request.offset > stored.size:
             raise InvalidInput(
                 "offset is beyond the end", field="offset", allowed=f"0 to {stored.size}"

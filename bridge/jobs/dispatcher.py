@@ -32,7 +32,7 @@ from bridge.jobs.deadlines import Deadlines
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
-from bridge.jobs.outcome import Ended, Outcomes, Show, until_on_disk
+from bridge.jobs.outcome import Ended, Link, Outcomes, Show, until_on_disk
 from bridge.jobs.outputs import Output
 from bridge.jobs.posts import CanRun, Post
 from bridge.jobs.queue import Key
@@ -112,15 +112,19 @@ class Dispatcher:
         can_run: CanRun,
         limits: Limits,
         show: Show,
+        link: Link | None = None,
     ) -> None:
-        """`can_run` tells whether the ComfyUI of a name has what a job needs."""
+        """`can_run` tells whether the ComfyUI of a name has what a job needs.
+
+        `link` gives the address of an output, where outputs have one.
+        """
         self.counters = Counters()
         self.backlog = Backlog(instances, can_run, limits.reorder_s)
         self._journal = journal
         self._files = files
         self._listener = listener
         self._limits = limits
-        self._outcomes = Outcomes(journal, files, listener, limits.keep_outputs_s, show)
+        self._outcomes = Outcomes(journal, files, listener, limits.keep_outputs_s, show, link=link)
         self._waiting = waiting
         self._releases = Releases(journal, waiting, release=self._release, fail=self._fail)
         self._jobs: dict[Key, Job] = {}

@@ -21,6 +21,7 @@ from bridge.jobs.job import Job, KeptOutput, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.outputs import Output
+from bridge.jobs.queue import Key
 from bridge.jobs.run import Times
 from bridge.media import profile
 from bridge.media.files import INLINE_LIMIT, Files
@@ -28,6 +29,9 @@ from bridge.media.profile import Source, Target
 from bridge.media.transcode import CannotTranscode, Transcoder
 
 log = logging.getLogger(__name__)
+
+# The address of an output of a job, good until a time in seconds since the epoch.
+Link = Callable[[Key, int, float], str]
 
 T = TypeVar("T")
 # A full disk is waited out: what was accepted gets its outcome.
@@ -72,12 +76,16 @@ class Outcomes:
         listener: Listener,
         keep_outputs_s: float,
         show: Show,
+        *,
+        link: Link | None = None,
     ) -> None:
+        """`link` gives the address of an output, where outputs have one."""
         self._journal = journal
         self._files = files
         self._listener = listener
         self._keep_outputs_s = keep_outputs_s
         self._show = show
+        self._link = link
         self._transcoder = Transcoder()
 
     async def write(self, job: Job, ended: Ended) -> None:
@@ -93,10 +101,11 @@ class Outcomes:
 
         async def finish() -> bytes:
             now = time.time()
+            linked = self._linked(job, infos, now + keep_s)
             return await self._journal.finish(
                 job.key,
                 state=job.state,
-                result=lambda n: self._result(job, n, ended, infos, timings),
+                result=lambda n: self._result(job, n, ended, linked, timings),
                 now=now,
                 outputs=kept,
                 keep_until=now + keep_s,
@@ -176,6 +185,13 @@ class Outcomes:
         topic = self._listener.output(job, output.info, output.data)
         info = replace(output.info, topic=UNSET if topic is None else topic)
         return replace(output, info=info, offered=True)
+
+    def _linked(self, job: Job, infos: list[OutputInfo], until: float) -> list[OutputInfo]:
+        """Give each output that is kept its address, good for as long as it is kept."""
+        link = self._link
+        if link is None or job.envelope.deliver == "none":
+            return infos
+        return [replace(info, url=link(job.key, info.index, until)) for info in infos]
 
     async def _keep(self, job: Job, outputs: Sequence[Output]) -> list[KeptOutput]:
         if job.envelope.deliver == "none":

@@ -254,6 +254,14 @@ class Connection:
                 raise SubscribeRefused(subscription.filter, code)
         return codes
 
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Take filters back; does not wait, and what is on its way still comes.
+
+        Raises ConnectionLost.
+        """
+        link, _ = self._live()
+        link.unsubscribe_soon(list(filters))
+
     def ack(self, message: Incoming) -> bool:
         """Acknowledge a message; MQTT wants that in the order of arrival.
 

@@ -9,6 +9,7 @@ all that happens goes to one `Events`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import socket
@@ -322,6 +323,13 @@ class Link(aiomqtt.Client):
             properties.SubscriptionIdentifier = identifier
         codes = await self.subscribe(filters, properties=properties, timeout=math.inf)
         return [code if isinstance(code, int) else code.value for code in codes]
+
+    def unsubscribe_soon(self, filters: list[str]) -> None:
+        """Queue an UNSUBSCRIBE; nobody waits for the answer."""
+        _, mid = self._client.unsubscribe(filters)
+        if mid is not None:
+            # aiomqtt logs an answer that it does not expect.
+            self._pending_unsubscribes[mid] = asyncio.Event()
 
     def stop(self, *, with_will: bool) -> None:
         """Queue a DISCONNECT; `ended` follows when it is out."""

@@ -1,0 +1,61 @@
+"""`comfy2mqtt keys`: who may come in by the browser's door."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bridge.cli.shared import FAILED, WRONG_USAGE, stop
+from bridge.config import Config
+from bridge.contract.topics import ID_RULE, is_id
+from bridge.doors.websocket.keyring import Keyring, KeyringError
+
+_LONGEST_NAME = 100
+
+
+def add(settings: Config, client: str, name: str) -> None:
+    """Make a key and print it; all that is said about it goes to standard error."""
+    if not is_id(client):
+        stop(f"keys add: {client!r}: expected {ID_RULE}", WRONG_USAGE)
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        stop(f"--name: expected printable text, up to {_LONGEST_NAME} characters", WRONG_USAGE)
+    try:
+        key, text = Keyring(settings.keys_file).add(client, name, time.time())
+    except KeyringError as error:
+        stop(str(error), FAILED)
+    click.echo(f"key {key.id} of client {client}, in {settings.keys_file}; keep it now:", err=True)
+    click.echo(text)
+
+
+def show(settings: Config) -> None:
+    """Print a table of the keys."""
+    table = Table("id", "client", "name", "made", box=box.SIMPLE_HEAD)
+    for key in sorted(_keyring(settings).keys, key=lambda each: (each.client, each.made_at)):
+        made = datetime.fromtimestamp(key.made_at).astimezone()
+        table.add_row(key.id, key.client, key.name, f"{made:%Y-%m-%d %H:%M}")
+    Console().print(table)
+
+
+def revoke(settings: Config, key_id: str) -> None:
+    """Take a key out of the file."""
+    try:
+        found = _keyring(settings).revoke(key_id)
+    except KeyringError as error:
+        stop(str(error), FAILED)
+    if found is None:
+        stop(f"keys revoke: {key_id!r}: no such key; see `comfy2mqtt keys list`", FAILED)
+    click.echo(f"key {found.id} of client {found.client} is revoked", err=True)
+
+
+def _keyring(settings: Config) -> Keyring:
+    keyring = Keyring(settings.keys_file)
+    try:
+        keyring.refresh()
+    except KeyringError as error:
+        stop(str(error), FAILED)
+    return keyring

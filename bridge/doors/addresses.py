@@ -1,0 +1,32 @@
+"""Where things can be had by HTTP, for an operator who said where the browser's door is reached."""
+
+from __future__ import annotations
+
+from bridge.config import Config, shared_key
+from bridge.contract import links
+from bridge.contract.links import Link
+from bridge.jobs.queue import Key
+
+
+class Addresses:
+    """Addresses below `public_url`; links are signed with `key`."""
+
+    def __init__(self, public_url: str, key: bytes) -> None:
+        self._public_url = public_url.rstrip("/")
+        self._key = key
+
+    @classmethod
+    def of(cls, config: Config) -> Addresses | None:
+        """Return those of a bridge, None where nobody serves them. Raises ConfigError."""
+        if config.public_url is None:
+            return None
+        return cls(config.public_url, shared_key(config.link_key, links.KEY_BYTES))
+
+    def output(self, job: Key, index: int, until: float) -> str:
+        """Return a link to an output, good until a time in seconds since the epoch."""
+        link = Link(job.client, job.job_id, index, int(until))
+        return links.address(self._public_url, self._key, link)
+
+    def display(self, name: str) -> str:
+        """Return where a display's picture is; whoever asks adds a key."""
+        return f"{self._public_url}/d/{name}.png"

@@ -1,0 +1,256 @@
+"""Frames: what clients and the door say to each other on the socket, read and built. Pure.
+
+Text frames are JSON objects with a `type`; binary frames are four bytes, the length of the header
+(big-endian), the header, a JSON object, and bytes. docs/websocket.md has them all.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from bridge.contract.errors import BadRequest, BridgeError, Error
+from bridge.contract.messages import Count, Id, Transaction, encode
+from bridge.contract.requests import VERBS
+from bridge.contract.topics import FIN, RUN, UPLOAD, is_id
+
+JSON: Final = "application/json"
+LINK: Final = "link"
+PING: Final = "ping"
+_BYTES: Final = "application/octet-stream"
+_TYPES: Final = sorted([*VERBS, RUN, UPLOAD, LINK, PING])
+_HEADER: Final = struct.Struct("!I")
+_LONGEST_HEADER: Final = 16 * 1024
+
+
+class Malformed(ValueError):
+    """A frame that cannot be read at all: whoever sent it does not speak this protocol."""
+
+
+class Register(Struct, frozen=True, kw_only=True):
+    """The first message: which client this is, and the last `n` that it has seen."""
+
+    type: Annotated[str, Meta(pattern=r"\Aregister\Z")]
+    key: Annotated[str, Meta(max_length=200)]
+    after: Count | UnsetType = UNSET
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """A request for the bridge: the levels of its topic after the client's, and its payload."""
+
+    levels: tuple[str, ...]
+    payload: bytes
+    content_type: str = JSON
+    transaction: Transaction | UnsetType = UNSET
+
+    @property
+    def verb(self) -> str:
+        """What is asked."""
+        return self.levels[0]
+
+
+class AskLink(Struct, frozen=True, kw_only=True):
+    """A request for a link to an output: the door's own business."""
+
+    job_id: Id
+    output: Count = 0
+    transaction: Transaction | UnsetType = UNSET
+
+
+class Ping(Struct, frozen=True, kw_only=True):
+    """A sign of life that wants an answer."""
+
+    transaction: Transaction | UnsetType = UNSET
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """A request that cannot be one, and what to answer."""
+
+    verb: str
+    error: Error
+    transaction: Transaction | UnsetType = UNSET
+
+
+Said = Ask | AskLink | Ping | Refused
+
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
+_REGISTER: Final = msgspec.json.Decoder(Register)
+_OFFSET: Final = msgspec.json.Decoder(Annotated[int, Meta(ge=0, lt=10**15)])
+_TRANSACTION: Final[msgspec.json.Decoder[Transaction]] = msgspec.json.Decoder(Transaction)
+
+
+def read_register(frame: str | bytes) -> Register:
+    """Read a connection's first frame. Raises Malformed."""
+    if isinstance(frame, bytes):
+        raise Malformed("the first message must be a text frame")
+    try:
+        return _REGISTER.decode(frame)
+    except (msgspec.MsgspecError, RecursionError):
+        raise Malformed('the first message must be {"type": "register", "key": ...}') from None
+
+
+def read(frame: str | bytes) -> Said:
+    """Read a frame of a client that is registered. Raises Malformed."""
+    if isinstance(frame, str):
+        fields, data = _object(frame), None
+    else:
+        fields, data = _split(frame)
+    verb = _text(fields.pop("type", None)) or ""
+    transaction: Transaction | UnsetType = UNSET
+    try:
+        if "transaction" in fields:
+            transaction = _transaction(fields["transaction"])
+        return _said(verb, fields, data, transaction)
+    except BridgeError as error:
+        return Refused(verb=verb, error=error.wire(), transaction=transaction)
+
+
+def _said(
+    verb: str, fields: dict[str, Raw], data: bytes | None, transaction: Transaction | UnsetType
+) -> Said:
+    if data is not None and verb != UPLOAD:
+        raise BadRequest("binary frames are for uploads", field="type", allowed=[UPLOAD])
+    if verb == UPLOAD:
+        return _upload(fields, data, transaction)
+    if verb == RUN:
+        return _run(fields, transaction)
+    if verb in VERBS:
+        return Ask(levels=(verb,), payload=encode(fields), transaction=transaction)
+    if verb == LINK:
+        return _own(fields, AskLink)
+    if verb == PING:
+        return Ping(transaction=transaction)
+    raise BadRequest(f"unknown type {verb!r}", field="type", allowed=_TYPES)
+
+
+def _run(fields: dict[str, Raw], transaction: Transaction | UnsetType) -> Ask:
+    """The simple door: inputs by name, and `submit`'s fields under names that begin with `$`."""
+    levels = [RUN, _id(fields, "workflow")]
+    if "job_id" in fields:
+        levels.append(_id(fields, "job_id"))
+    try:
+        inputs = _OBJECT.decode(fields.pop("inputs", Raw(b"{}")))
+    except (msgspec.MsgspecError, RecursionError):
+        raise BadRequest("inputs: expected an object", field="inputs") from None
+    named = [name for name in inputs if name.startswith("$")]
+    if named:
+        raise BadRequest(f"no input is called {named[0]!r}", field="inputs")
+    payload = encode({**inputs, **{f"${name}": value for name, value in fields.items()}})
+    return Ask(levels=tuple(levels), payload=payload, transaction=transaction)
+
+
+def _upload(
+    fields: dict[str, Raw], data: bytes | None, transaction: Transaction | UnsetType
+) -> Ask:
+    levels = [UPLOAD, _id(fields, "upload")]
+    if data is None:
+        if bytes(fields.pop(FIN, b"")) == b"true":
+            return Ask(levels=(*levels, FIN), payload=b"", transaction=transaction)
+        return Ask(levels=tuple(levels), payload=encode(fields), transaction=transaction)
+    if "offset" in fields:
+        levels.append(str(_count(fields.pop("offset"))))
+    content_type = _text(fields.pop("content_type", None)) or _BYTES
+    if content_type == JSON:
+        content_type = _BYTES  # it is an upload, not the announcement of one
+    return Ask(
+        levels=tuple(levels), payload=data, content_type=content_type, transaction=transaction
+    )
+
+
+def _own(fields: dict[str, Raw], kind: type[AskLink]) -> AskLink:
+    try:
+        return msgspec.json.decode(encode(fields), type=kind)
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _object(text: str | bytes) -> dict[str, Raw]:
+    try:
+        return _OBJECT.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise Malformed("expected a JSON object") from None
+
+
+def _split(frame: bytes) -> tuple[dict[str, Raw], bytes]:
+    """Take a binary frame apart: header and bytes."""
+    if len(frame) < _HEADER.size:
+        raise Malformed("a binary frame begins with the length of its header")
+    (length,) = _HEADER.unpack_from(frame)
+    end = _HEADER.size + length
+    if length > _LONGEST_HEADER or end > len(frame):
+        raise Malformed(f"a binary frame of {len(frame)} bytes with a header of {length}")
+    return _object(frame[_HEADER.size : end]), frame[end:]
+
+
+def _id(fields: dict[str, Raw], name: str) -> str:
+    value = _text(fields.pop(name, None))
+    if value is None or not is_id(value):
+        raise BadRequest(f"{name}: expected 1 to 64 of A-Z a-z 0-9 _ -", field=name)
+    return value
+
+
+def _text(raw: Raw | None) -> str | None:
+    if raw is None:
+        return None
+    try:
+        return _TEXT.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _count(raw: Raw) -> int:
+    try:
+        offset: int = _OFFSET.decode(raw)
+    except msgspec.MsgspecError:
+        raise BadRequest("offset: expected a number of bytes", field="offset") from None
+    return offset
+
+
+def _transaction(raw: Raw) -> Transaction:
+    try:
+        return _TRANSACTION.decode(raw)
+    except msgspec.MsgspecError:
+        raise BadRequest(
+            "transaction: expected a number, or text up to 256 characters", field="transaction"
+        ) from None
+
+
+# What the door says.
+
+
+def text(kind: str, body: Any = None) -> bytes:
+    """Return a text frame: `type`, and the fields of a message or mapping."""
+    encoded = b"{}" if body is None else encode(body)
+    return spliced(kind, encoded)
+
+
+def spliced(kind: str, body: bytes) -> bytes:
+    """Return a text frame: `type`, and the fields of a JSON object as it was encoded."""
+    head = b'{"type":' + encode(kind)
+    rest = body.strip()[1:]
+    separator = b"" if rest.lstrip() == b"}" else b","
+    return framed(head + separator + rest, binary=False)
+
+
+def binary(header: Mapping[str, Any], data: bytes) -> bytes:
+    """Return a binary frame."""
+    encoded = encode(header)
+    return framed(b"".join((_HEADER.pack(len(encoded)), encoded, data)), binary=True)
+
+
+def framed(payload: bytes, *, binary: bool) -> bytes:
+    """Return an unmasked frame, whole (RFC 6455, 5.2): the same bytes for every connection."""
+    opcode = 0x82 if binary else 0x81
+    size = len(payload)
+    if size < 126:  # noqa: PLR2004 - the three forms of a length
+        head = struct.pack("!BB", opcode, size)
+    elif size < 1 << 16:
+        head = struct.pack("!BBH", opcode, 126, size)
+    else:
+        head = struct.pack("!BBQ", opcode, 127, size)
+    return head + payload

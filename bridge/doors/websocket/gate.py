@@ -1,0 +1,83 @@
+"""The gate: where a request came from, whether a page may open the socket, whose a key is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from http import HTTPStatus
+from urllib.parse import parse_qs
+
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request
+
+from bridge.doors.websocket import answers, web
+from bridge.doors.websocket.answers import Answer
+from bridge.doors.websocket.keyring import Key, Keyring, KeyringError
+from bridge.doors.websocket.limits import Failures
+from bridge.doors.websocket.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Gate:
+    """Knows who tried wrong keys, and makes them wait."""
+
+    def __init__(self, settings: Settings, keyring: Keyring) -> None:
+        self._settings = settings
+        self._keyring = keyring
+        self._failures = Failures()
+
+    def came(self, connection: ServerConnection, request: Request) -> web.Came:
+        """Tell where a request came from."""
+        peer = connection.remote_address
+        return web.came(
+            peer=str(peer[0]) if peer else "",
+            scheme="https" if self._settings.tls is not None else "http",
+            host=header(request, "Host") or "",
+            forwarded=[header(request, f"X-Forwarded-{name}") for name in ("For", "Proto", "Host")],
+            trusted=self._settings.proxies,
+        )
+
+    def refusal(self, came: web.Came, origin: str | None) -> Answer | None:
+        """Return what to answer somebody who may not open the socket."""
+        if not web.may_open(origin, came, self._settings.origins):
+            return answers.said(HTTPStatus.FORBIDDEN, "this page may not: see websocket_origins")
+        return self.waiting(came.address)
+
+    def waiting(self, address: str) -> Answer | None:
+        """Return what to answer an address that tried too many wrong keys."""
+        wait_s = self._failures.wait_s(address, time.monotonic())
+        if not wait_s:
+            return None
+        again = (("Retry-After", str(int(wait_s) + 1)),)
+        return answers.said(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong keys", again)
+
+    def find(self, text: str, address: str) -> Key | None:
+        """Return whose key this is, None for a wrong one, or for an address that has to wait."""
+        if self._failures.wait_s(address, time.monotonic()):
+            return None
+        with suppress(KeyringError):  # told of by who reads it again and again
+            self._keyring.refresh()  # the key may have been made just now
+        key = self._keyring.find(text)
+        if key is None:
+            self._failures.note(address, time.monotonic())
+            log.warning("a wrong key from %s", address)
+        return key
+
+    def holds(self, key_id: str) -> bool:
+        """Whether a key is still valid."""
+        return self._keyring.holds(key_id)
+
+
+def header(request: Request, name: str) -> str | None:
+    """Return a header; of one that is given twice the first."""
+    return next(iter(request.headers.get_all(name)), None)
+
+
+def parameter(query: str, name: str) -> str | None:
+    """Return a parameter of a query; of one that is given twice the first."""
+    try:
+        return next(iter(parse_qs(query, max_num_fields=16).get(name, ())), None)
+    except ValueError:
+        return None
