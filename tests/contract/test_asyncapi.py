@@ -16,7 +16,16 @@ from bridge.contract.topics import RUN, UPLOAD, Topics
 
 DOCS = Path(__file__).parents[2] / "docs"
 # Filters, and topics that only some messages of a channel go to.
-NO_CHANNELS = {"retained", "requests", "responses", "jobs", "base", "orders"}
+NO_CHANNELS = {
+    "retained",
+    "public",
+    "display_images",
+    "requests",
+    "responses",
+    "jobs",
+    "base",
+    "orders",
+}
 # What others are made of.
 PARTS = {"Ask", "JobMessage", "Named"}
 
