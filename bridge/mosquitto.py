@@ -163,7 +163,7 @@ class Mosquitto:
 
 
 async def find_program(name: str) -> str:
-    """Return the path of `mosquitto`, `mosquitto_pub` or `mosquitto_sub`.
+    """Return the path of `mosquitto`, or of its `_pub`, `_sub` or `_passwd`.
 
     In a checkout mosquitto/install finds it, or installs it; what it does goes to standard error.
     Raises MosquittoError when there is none.

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 from msgspec import UNSET
 
 from bridge import __version__
@@ -28,6 +29,7 @@ from bridge.contract.messages import (
     BridgeEvent,
     BridgeHealth,
     BridgeInfo,
+    Isolation,
     Limits,
     or_unset,
 )
@@ -41,8 +43,10 @@ from bridge.doors.displays import Displays
 from bridge.doors.intake import Intake, Rules
 from bridge.doors.media import MediaDesk
 from bridge.doors.mqtt import logtopic
+from bridge.doors.mqtt.addresses import of_bridge, of_probe
 from bridge.doors.mqtt.door import Door, Settings
 from bridge.doors.mqtt.gallery import Gallery
+from bridge.doors.mqtt.isolation import Probe
 from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.orders import Orders
 from bridge.doors.mqtt.outgoing import Outgoing
@@ -85,12 +89,7 @@ async def serve(config: Config) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    address = Address.parse(
-        config.mqtt_url,
-        ca=config.mqtt_ca,
-        cert=config.mqtt_cert,
-        key=config.mqtt_key,
-    )
+    address = of_bridge(config)
     comfyuis: dict[str, AttachConfig | SuperviseConfig] = {}
     for table in config.comfyuis:
         comfyui = await _comfyui(table, stopping)
@@ -249,6 +248,8 @@ class Bridge:
         )
         self._browsers = None if config.websocket_listen is None else WebSocketDoor.of(config)
         self._refreshed_at = -REFRESH_INTERVAL_S
+        self._info: BridgeInfo | None = None
+        self._probe = Probe(address, of_probe(config), self._topics, self._tell_isolation)
 
     def _orders(self) -> list[Orders]:
         if not self._config.operator_verbs:
@@ -283,6 +284,7 @@ class Bridge:
                     tasks.create_task(self._follow_folder()),
                     tasks.create_task(self._tell_health()),
                     tasks.create_task(self._sweep()),
+                    tasks.create_task(self._probe.run()),
                 ]
                 if self._browsers is not None:
                     serving.append(tasks.create_task(self._browsers.run()))
@@ -402,18 +404,23 @@ class Bridge:
             keep_outputs_s=config.keep_outputs_s,
             remember_ids_s=config.remember_ids_s,
         )
-        self._retained.info(
-            BridgeInfo(
-                name=config.name,
-                version=__version__,
-                contract=CONTRACT_VERSION,
-                limits=limits,
-                features=sorted([*VERBS, RUN, UPLOAD]),
-                isolation="unknown",
-            )
+        self._info = BridgeInfo(
+            name=config.name,
+            version=__version__,
+            contract=CONTRACT_VERSION,
+            limits=limits,
+            features=sorted([*VERBS, RUN, UPLOAD]),
+            isolation="unknown",
         )
+        self._retained.info(self._info)
+        self._probe.connected()
         # Events are not retained: what was told before this connection, nobody has heard.
         self._tell_faults(self._library.broken, self._library.waiting)
+
+    def _tell_isolation(self, isolation: Isolation) -> None:
+        if self._info is not None:
+            self._info = msgspec.structs.replace(self._info, isolation=isolation)
+            self._retained.info(self._info)
 
     async def _tell_health(self) -> None:
         while True:

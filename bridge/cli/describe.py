@@ -13,10 +13,10 @@ from typing import Any
 import click
 from msgspec import UNSET
 
-from bridge.cli.shared import address_of
 from bridge.client import Client
 from bridge.config import Config
 from bridge.contract.messages import Definition
+from bridge.doors.mqtt.addresses import of_bridge
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _CHOICES_SHOWN = 20
@@ -24,7 +24,7 @@ _CHOICES_SHOWN = 20
 
 async def describe(settings: Config, name: str, workflow: str) -> int:
     """Print the draft of a workflow's sidecar."""
-    async with Client(address_of(settings), name, base=settings.base_topic) as client:
+    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
         click.echo(draft(await client.workflow(workflow)), nl=False)
     return 0
 

@@ -16,13 +16,15 @@ import msgspec
 from msgspec import Struct
 
 from bridge import config
-from bridge.cli.shared import FAILED, address_of
+from bridge.cli.shared import FAILED
 from bridge.comfyui import install
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
 from bridge.config import Config, ConfigError
 from bridge.contract.messages import ComfyUIState
 from bridge.contract.topics import Topics
+from bridge.doors.mqtt.addresses import of_bridge, of_probe
+from bridge.doors.mqtt.isolation import isolation
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
@@ -73,7 +75,7 @@ async def _settings(settings: Config) -> AsyncIterator[Finding]:
 
 async def _broker(settings: Config) -> AsyncIterator[Finding]:
     try:
-        address = address_of(settings)
+        address = of_bridge(settings)
         # An id of our own: the bridge's would throw the bridge out.
         async with Connection(address) as connection:
             limit = connection.packet_limit
@@ -81,10 +83,33 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
             yield Finding(good=True, what=f"the broker at {address} takes us; packets: {size}")
             async for finding in _bridge(connection, Topics(settings.base_topic)):
                 yield finding
+        yield await _isolation(settings)
     except ConnectionRefused as error:
         yield Finding(good=False, what=str(error), advice="check user and password in mqtt_url")
     except MqttError as error:
         yield Finding(good=False, what=f"broker: {error}", advice="is it running? see mqtt_url")
+
+
+async def _isolation(settings: Config) -> Finding:
+    """Try whether a client's password, or no password, reaches another client's topics."""
+    probe = of_probe(settings)
+    topics = Topics(settings.base_topic)
+    match await isolation(of_bridge(settings), probe, topics):
+        case "enforced":
+            return Finding(good=True, what="the broker keeps each client to its own topics")
+        case "none":
+            return Finding(
+                # Without a client's password nobody said that it should be otherwise.
+                good=probe is None,
+                what="the broker lets any client read and write any other's topics",
+                advice="`comfy2mqtt mosquitto setup` writes a configuration that does not",
+            )
+        case "unknown":
+            return Finding(
+                good=True,
+                what="whether the broker keeps clients apart is unknown",
+                advice="set isolation_probe_url, with a client's name and password, to try it",
+            )
 
 
 async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Finding]:

@@ -25,6 +25,7 @@ from bridge.cli.shared import (
     stop,
 )
 from bridge.config import Config
+from bridge.contract.access import ROLES, Role
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -246,3 +247,55 @@ def demo(*, once: bool, folder: Path, settings: Config) -> None:
     from bridge.cli.demo import demo as run_demo
 
     run_async(run_demo(settings.workflows, folder, once=once))
+
+
+@main.group()
+def mosquitto() -> None:
+    """Write files for a mosquitto that knows its users, and confines each to its own topics."""
+
+
+_FOLDER = click.option(
+    "--folder",
+    default="/etc/mosquitto/conf.d",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where the broker reads its settings.",
+)
+
+
+@mosquitto.command("setup")
+@_FOLDER
+@click.option("--port", default=1883, show_default=True, help="On this machine alone.")
+@click.option("--tls-port", default=8883, show_default=True, help="On the network.")
+@click.option("--certificate", type=click.Path(path_type=Path), help="PEM; with --key: TLS is on.")
+@click.option("--key", type=click.Path(path_type=Path), help="The certificate's, PEM.")
+@settings("base_topic")
+def mosquitto_setup(
+    *,
+    folder: Path,
+    port: int,
+    tls_port: int,
+    certificate: Path | None,
+    key: Path | None,
+    settings: Config,
+) -> None:
+    """Write the broker's settings, ACL and users; what is there already is left as it is."""
+    from bridge.cli.mosquitto import Listeners, set_up
+
+    listeners = Listeners(port, tls_port, certificate, key)
+    run_async(set_up(settings, folder, listeners))
+
+
+@mosquitto.command("add-user")
+@click.argument("name")
+@_FOLDER
+@click.option("--role", type=click.Choice(ROLES), help="Without one: a client, no more.")
+@click.option("--password-stdin", is_flag=True, help="Read the password, rather than draw one.")
+@settings("base_topic")
+def mosquitto_add_user(
+    *, name: str, folder: Path, role: Role | None, password_stdin: bool, settings: Config
+) -> None:
+    """Add a user: the client NAME, and what a role may besides. Again: a new password."""
+    from bridge.cli.mosquitto import add_user
+
+    run_async(add_user(settings, folder, name, role, given=password_stdin))

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct
 from rich.console import Console
 from rich.table import Table
 
-from bridge.cli.shared import FAILED, address_of, stop
+from bridge.cli.shared import FAILED, stop
 from bridge.config import Config
 from bridge.contract.errors import Error, from_wire
 from bridge.contract.messages import ComfyUIState, encode
@@ -27,6 +27,7 @@ from bridge.contract.operator import (
     Report,
 )
 from bridge.contract.topics import Topics
+from bridge.doors.mqtt.addresses import of_bridge
 from bridge.mqtt import Connection, PublishProperties, Subscription
 
 ANSWER_S = 10.0
@@ -53,7 +54,7 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
     """Give an order, and return what it is answered. Raises BridgeError where it is refused."""
     topics = Topics(settings.base_topic)
     transaction = uuid.uuid4().hex
-    async with Connection(address_of(settings)) as connection:
+    async with Connection(of_bridge(settings)) as connection:
         await connection.subscribe([Subscription(filter=topics.order_response(verb))])
         await connection.publish(
             topics.order(verb),

@@ -14,12 +14,13 @@ import click
 from msgspec import UNSET, Struct
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, address_of, explain, stop
+from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
 from bridge.client import Client, Job, JobOutput
 from bridge.config import Config
 from bridge.contract import messages
 from bridge.contract.errors import from_wire
 from bridge.contract.messages import Definition, Result
+from bridge.doors.mqtt.addresses import of_bridge
 
 # How long the first answer may take: the bridge may be about to start.
 ANSWER_S = 30.0
@@ -38,7 +39,7 @@ class Wanted(Struct, frozen=True):
 
 async def run_job(settings: Config, name: str, wanted: Wanted) -> int:
     """Run it; returns the exit status. Ctrl-C cancels the job."""
-    async with Client(address_of(settings), name, base=settings.base_topic) as client:
+    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
         try:
             async with asyncio.timeout(ANSWER_S):
                 definition = await client.workflow(wanted.workflow)

@@ -14,7 +14,8 @@ from bridge import config
 from bridge.config import Config, ConfigError
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import ID_RULE, is_id
-from bridge.mqtt import Address, ConnectionRefused, MqttError
+from bridge.doors.mqtt.addresses import of_bridge
+from bridge.mqtt import ConnectionRefused, MqttError
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -24,7 +25,14 @@ INTERRUPTED = 130
 # What a command that only handles keys needs to know.
 KEY_SETTINGS = ("websocket_keys", "data")
 # What a command that only talks to the broker needs to know.
-CLIENT_SETTINGS = ("mqtt_url", "mqtt_ca", "mqtt_cert", "mqtt_key", "base_topic")
+CLIENT_SETTINGS = (
+    "mqtt_url",
+    "mqtt_ca",
+    "mqtt_cert",
+    "mqtt_key",
+    "mqtt_password_file",
+    "base_topic",
+)
 
 
 def stop(message: str, status: int) -> NoReturn:
@@ -65,17 +73,10 @@ def as_client(function: Callable[..., None]) -> Callable[..., None]:
     )(function)
 
 
-def address_of(settings: Config) -> Address:
-    """Return the broker's address. Raises BadAddress."""
-    return Address.parse(
-        settings.mqtt_url, ca=settings.mqtt_ca, cert=settings.mqtt_cert, key=settings.mqtt_key
-    )
-
-
 def client_name(name: str | None, settings: Config) -> str:
     """Return by whose name a command goes."""
     try:
-        chosen = name or address_of(settings).username or "cli"
+        chosen = name or of_bridge(settings).username or "cli"
     except MqttError as error:
         stop(f"mqtt_url: {error}", WRONG_USAGE)
     if not is_id(chosen):

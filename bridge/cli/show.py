@@ -10,10 +10,11 @@ from msgspec import UNSET
 from rich.console import Console
 from rich.table import Table
 
-from bridge.cli.shared import FAILED, address_of, stop
+from bridge.cli.shared import FAILED, stop
 from bridge.client import Client
 from bridge.config import Config
 from bridge.contract.messages import Definition
+from bridge.doors.mqtt.addresses import of_bridge
 
 ANSWER_S = 10.0
 
@@ -21,7 +22,7 @@ ANSWER_S = 10.0
 async def show_workflows(settings: Config, name: str, workflow: str | None) -> int:
     """Print all workflows, or one with its inputs and outputs."""
     console = Console()
-    async with Client(address_of(settings), name, base=settings.base_topic) as client:
+    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
         if workflow is None:
             found = await client.workflows()
             if not found:
@@ -39,7 +40,7 @@ async def show_workflows(settings: Config, name: str, workflow: str | None) -> i
 
 async def cancel_job(settings: Config, name: str, job_id: str) -> int:
     """Cancel a job and print what became of it."""
-    async with Client(address_of(settings), name, base=settings.base_topic) as client:
+    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
         try:
             async with asyncio.timeout(ANSWER_S):
                 report = await client.cancel(job_id)

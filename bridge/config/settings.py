@@ -12,6 +12,7 @@ import os
 import shlex
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 from urllib.parse import unquote, urlsplit
@@ -26,7 +27,10 @@ FILE = "comfy2mqtt.toml"
 # Environment variables under our prefix that are no settings of the bridge.
 _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMFY2MQTT_CONFIG")
 _SECRETS = frozenset(
-    {"journal", "mqtt_url", "websocket_mqtt_url", "comfyui_secret", "comfyui_url", "comfyui"}
+    {
+        *("journal", "mqtt_url", "websocket_mqtt_url", "isolation_probe_url"),
+        *("comfyui_secret", "comfyui_url", "comfyui"),
+    }
 )
 # Settings that hold tables; beside the file, as JSON.
 _TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
@@ -54,6 +58,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mqtt_ca: Path | None = None
     mqtt_cert: Path | None = None
     mqtt_key: Path | None = None
+    mqtt_password_file: Path | None = None
+    # With a client's name and password, to try whether the broker keeps clients apart.
+    isolation_probe_url: str | None = None
     # Fixed: the broker keeps the requests that come while the bridge is away under this name.
     mqtt_client_id: Annotated[str, Meta(min_length=1, max_length=64)] = "comfy2mqtt"
     base_topic: Name = "comfy2mqtt"
@@ -136,10 +143,18 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The passwords and secrets that the settings hold, which nothing may tell."""
-        urls = (self.mqtt_url, self.journal, *(each.url or "" for each in self.comfyuis))
+        urls = (
+            self.mqtt_url,
+            self.isolation_probe_url or "",
+            self.journal,
+            *(each.url or "" for each in self.comfyuis),
+        )
         found = [urlsplit(url).password for url in urls]
         found += [unquote(each) for each in found if each]
         found += [each.secret for each in self.comfyuis]
+        if self.mqtt_password_file is not None:
+            with suppress(OSError, UnicodeError):
+                found.append(self.mqtt_password_file.read_text().partition("\n")[0].strip())
         return tuple({each for each in found if each})
 
     @property

@@ -47,6 +47,8 @@ Dither = Literal[
     "acep-7",
 ]
 Metadata = Literal["keep", "strip"]
+# Whether the broker confines each client to its own tree.
+Isolation = Literal["enforced", "none", "unknown"]
 InstanceState = Literal[
     "stopped",
     "starting",
@@ -500,7 +502,7 @@ class BridgeInfo(Struct, frozen=True, kw_only=True):
     contract: int
     limits: Limits
     features: list[str]
-    isolation: Literal["enforced", "none", "unknown"]
+    isolation: Isolation
 
 
 class BridgeHealth(Struct, frozen=True, kw_only=True):

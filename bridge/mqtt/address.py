@@ -42,9 +42,11 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         ca: Path | None = None,
         cert: Path | None = None,
         key: Path | None = None,
+        password_file: Path | None = None,
     ) -> Self:
         """Read `mqtt://user:password@host:port` or `mqtts://...`, user and password %-encoded.
 
+        With `password_file` the password is its first line, and the URL has none. Reads that file.
         Raises BadAddress naming what is wrong, without repeating what may be part of a password.
         """
         try:
@@ -67,6 +69,10 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
             raise BadAddress("a key file needs the certificate file that it belongs to")
         username = _decoded(parts.username, "user name") or None
         password = _decoded(parts.password, "password")
+        if password_file is not None:
+            if password is not None:
+                raise BadAddress("the password is in the URL and in a file: give one of them")
+            password = _first_line(password_file)
         if password is not None and username is None:
             raise BadAddress("a password needs a user name before it")
         return cls(
@@ -107,6 +113,14 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
                 names = " and ".join(str(name) for name in (self.cert, self.key) if name)
                 raise BadAddress(f"the certificate {names} cannot be used: {error}") from error
         return context
+
+
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text().partition("\n")[0].removesuffix("\r")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise BadAddress(f"the password file {file} cannot be read: {reason}") from None
 
 
 def _port(netloc: str, default: int) -> int:

@@ -114,3 +114,30 @@ def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
 
 def test_without_tls_there_is_no_ssl_context() -> None:
     assert Address.parse("mqtt://host").ssl_context() is None
+
+
+def test_the_password_may_be_a_files_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("hunter2 \r\nnot this\n")
+    found = Address.parse("mqtt://alice@host", password_file=file)
+    assert found == Address.parse("mqtt://alice:hunter2%20@host")
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "words"),
+    [
+        ("mqtt://alice:x@host", b"hunter2", "one of them"),
+        ("mqtt://host", b"hunter2", "user name before"),
+        ("mqtt://alice@host", b"hunter2\xff", "not UTF-8"),
+        ("mqtt://alice@host", None, "No such file"),
+    ],
+)
+def test_a_password_file_that_is_of_no_use_says_why(
+    tmp_path: Path, url: str, content: bytes | None, words: str
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BadAddress, match=words) as caught:
+        Address.parse(url, password_file=file)
+    assert "hunter2" not in str(caught.value)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from tests.support.peer import Peer
 
@@ -81,7 +82,7 @@ class BridgeProcess:
         """Wait until it is online, and its ComfyUI in one of `states` (ready or busy)."""
         states = states or ("ready", "busy")
         base = self.settings.get("base_topic", "comfy2mqtt")
-        async with Peer(self.settings["mqtt_url"], base=base) as peer:
+        async with Peer(self._broker(), base=base) as peer:
             await peer.subscribe(f"{base}/bridge/#")
             waiting = asyncio.create_task(
                 self._wait_ready(peer, f"{base}/bridge", states), name="ready"
@@ -94,6 +95,14 @@ class BridgeProcess:
                 raise AssertionError(f"the bridge ended:\n{self.log}")
             ended.cancel()
             await waiting
+
+    def _broker(self) -> str:
+        """Return the broker's address with the password in it, as a peer wants it."""
+        url: str = self.settings["mqtt_url"]
+        if "mqtt_password_file" not in self.settings:
+            return url
+        password = Path(self.settings["mqtt_password_file"]).read_text().strip()
+        return url.replace("@", f":{quote(password, safe='')}@")
 
     async def _wait_ready(self, peer: Peer, bridge: str, states: tuple[str, ...]) -> None:
         await peer.next(f"{bridge}/state", lambda message: message.payload == b"online", READY_S)

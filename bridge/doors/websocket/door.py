@@ -68,6 +68,7 @@ def broker_of(config: Config) -> Address:
         ca=config.mqtt_ca,
         cert=config.mqtt_cert,
         key=config.mqtt_key,
+        password_file=None if config.websocket_mqtt_url else config.mqtt_password_file,
     )
 
 

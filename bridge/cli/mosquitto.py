@@ -1,0 +1,243 @@
+"""`comfy2mqtt mosquitto`: a mosquitto that knows its users and confines them, as files for it.
+
+    comfy2mqtt.conf         what the bridge asks of a broker: packets, queues, persistence
+    comfy2mqtt-access.conf  where it listens, and that nobody comes in without a password
+    comfy2mqtt.acl          who may publish and read which topic
+    comfy2mqtt.passwords    the users, their passwords hashed
+
+A file that is there is left as it is. A password that is drawn here is shown once and kept nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+import bridge
+from bridge.cli.shared import FAILED, WRONG_USAGE, stop
+from bridge.config import Config
+from bridge.contract import access
+from bridge.contract.access import Role
+from bridge.contract.topics import ID_RULE, Topics, is_id
+from bridge.doors.rights import Rights
+from bridge.mosquitto import FILES, MosquittoError, find_program
+
+# Who is there from the start; a name and its role.
+USERS: tuple[tuple[str, Role], ...] = (
+    ("comfy2mqtt", "bridge"),
+    ("comfy2mqtt-web", "adapter"),
+    ("homeassistant", "homeassistant"),
+    ("operator", "operator"),
+)
+_SETTINGS = "comfy2mqtt.conf"
+_ACCESS = "comfy2mqtt-access.conf"
+_ACL = "comfy2mqtt.acl"
+_PASSWORDS = "comfy2mqtt.passwords"
+# Debian's user, who has to be able to read them; later versions want nobody else to.
+_OWNER = "mosquitto"
+_PASSWORD_BYTES = 24
+_PRIVATE = 0o600
+
+
+class Listeners(Struct, frozen=True):
+    """Where the broker listens: on loopback, and with a certificate on the network, by TLS."""
+
+    port: int = 1883
+    tls_port: int = 8883
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class _Hashed(Struct, frozen=True):
+    """A user, with the password and its line in the broker's file."""
+
+    user: str
+    password: str
+    line: str
+
+
+async def set_up(settings: Config, folder: Path, listeners: Listeners) -> int:
+    """Write all files, and show the passwords of the users that are made."""
+    if (listeners.certificate is None) != (listeners.key is None):
+        stop("--certificate and --key: give both or none", WRONG_USAGE)
+    hashed = await _hashed({user: secrets.token_urlsafe(_PASSWORD_BYTES) for user, _ in USERS})
+    with _failing(folder):
+        _write_settings(settings, folder, listeners)
+        known = {_user(line) for line in _lines(folder)}
+        new = [each for each in hashed if each.user not in known]
+        _keep(folder, new)
+    _show(new)
+    click.echo("Restart mosquitto, then: comfy2mqtt mosquitto add-user NAME, for each client.")
+    return 0
+
+
+async def add_user(
+    settings: Config, folder: Path, user: str, role: Role | None, *, given: bool
+) -> int:
+    """Add a user, or give one a new password: `given` on standard input, or drawn and shown."""
+    if not is_id(user):
+        stop(f"{user!r}: expected {ID_RULE}", WRONG_USAGE)
+    password = _read_password() if given else secrets.token_urlsafe(_PASSWORD_BYTES)
+    hashed = await _hashed({user: password})
+    with _failing(folder):
+        _grant(folder / _ACL, user, role, settings)
+        _keep(folder, hashed)
+    if not given:
+        _show(hashed)
+    click.echo("Have mosquitto read its files again: systemctl reload mosquitto, or SIGHUP.")
+    return 0
+
+
+@contextmanager
+def _failing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        stop(f"{error.filename or folder}: {error.strerror}", FAILED)
+
+
+def _write_settings(settings: Config, folder: Path, listeners: Listeners) -> None:
+    inputs = _inputs(settings)
+    files = {
+        _SETTINGS: (_settings(), 0o644),
+        _ACCESS: (access_file(folder.resolve(), listeners), 0o644),
+        _ACL: (access.acl(Topics(settings.base_topic), USERS, inputs), _PRIVATE),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (text, mode) in files.items():
+        there = (folder / name).exists()
+        click.echo(f"{folder / name}{': is there already, left as it is' if there else ''}")
+        if not there:
+            _write(folder / name, text, mode)
+
+
+def access_file(folder: Path, listeners: Listeners) -> str:
+    """Return the broker's settings of who comes in, and where."""
+    tls = [
+        f"listener {listeners.tls_port}",
+        f"certfile {listeners.certificate or '/etc/mosquitto/certs/server.pem'}",
+        f"keyfile {listeners.key or '/etc/mosquitto/certs/server.key'}",
+        "tls_version tlsv1.2",
+    ]
+    if listeners.certificate is None:
+        tls = [f"#{line}" for line in tls]
+    return "\n".join(
+        [
+            "# Where the broker listens, and for whom. What is not opened here is closed, also to",
+            "# browsers: they come by the bridge's own door, not by the broker's WebSockets.",
+            "per_listener_settings false",
+            "allow_anonymous false",
+            f"password_file {folder / _PASSWORDS}",
+            f"acl_file {folder / _ACL}",
+            "",
+            "# On this machine alone.",
+            f"listener {listeners.port} 127.0.0.1",
+            "",
+            "# On the network: by TLS, so that nobody reads the passwords.",
+            *tls,
+            "",
+        ]
+    )
+
+
+def _inputs(settings: Config) -> tuple[str, ...]:
+    """Return the topics of others that the bridge listens to."""
+    triggers = (each.topic for each in settings.trigger)
+    return tuple(dict.fromkeys((*Rights(settings.clients).input_topics, *triggers)))
+
+
+def _settings() -> str:
+    """Return what the bridge asks of every mosquitto; it is beside us in a wheel."""
+    inside = Path(bridge.__file__).with_name(_SETTINGS)
+    return (inside if inside.exists() else FILES / _SETTINGS).read_text()
+
+
+def _lines(folder: Path) -> list[str]:
+    path = folder / _PASSWORDS
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _user(line: str) -> str:
+    return line.partition(":")[0]
+
+
+def _grant(path: Path, user: str, role: Role | None, settings: Config) -> None:
+    """Write down what a role may; a client needs no line of its own."""
+    if not path.is_file():
+        stop(f"{path.parent}: run `comfy2mqtt mosquitto setup` first", FAILED)
+    if role is None:
+        return
+    text = path.read_text()
+    if f"user {user}" in text.splitlines():
+        stop(f"{path} says already what {user!r} may: change it there", FAILED)
+    grants = access.role(role, Topics(settings.base_topic), inputs=_inputs(settings))
+    _write(path, "\n".join([text, *access.stanza(user, grants), ""]), _PRIVATE)
+
+
+def _keep(folder: Path, users: list[_Hashed]) -> None:
+    """Put users into the broker's file, in place of the same ones."""
+    names = {each.user for each in users}
+    kept = [line for line in _lines(folder) if _user(line) not in names]
+    lines = [*kept, *(each.line for each in users), ""]
+    _write(folder / _PASSWORDS, "\n".join(lines), _PRIVATE)
+
+
+async def _hashed(passwords: dict[str, str]) -> list[_Hashed]:
+    """Have mosquitto hash them: in a file of our own, since a command line can be read by all."""
+    try:
+        program = await find_program("mosquitto_passwd")
+    except MosquittoError as error:
+        stop(str(error), FAILED)
+    with tempfile.TemporaryDirectory(prefix="comfy2mqtt-") as private:
+        file = f"{private}/passwords"
+        lines = [f"{user}:{password}\n" for user, password in passwords.items()]
+        await asyncio.to_thread(Path(file).write_text, "".join(lines))
+        process = await asyncio.create_subprocess_exec(
+            *(program, "-U", file),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        if process.returncode:
+            stop(f"mosquitto_passwd: {said.decode(errors='replace').strip()}", FAILED)
+        written = (await asyncio.to_thread(Path(file).read_text)).splitlines()
+    return [_Hashed(_user(line), passwords[_user(line)], line) for line in written]
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a file whole or not at all, for the broker where that is another user."""
+    part = path.with_name(f".{path.name}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    # Who is not root runs the broker, or gives it the files.
+    with suppress(LookupError, PermissionError):
+        shutil.chown(part, _OWNER, _OWNER)
+    part.chmod(mode)
+    part.replace(path)
+
+
+def _read_password() -> str:
+    password = sys.stdin.readline().rstrip("\r\n")
+    # mosquitto_passwd ends it at a colon, and takes the space around it away.
+    if not password or password != password.strip() or set(password) & set(":\0"):
+        stop("standard input: expected a password, without a colon or space around it", WRONG_USAGE)
+    return password
+
+
+def _show(users: list[_Hashed]) -> None:
+    if users:
+        click.echo("Passwords, shown this once:")
+    for each in users:
+        click.echo(f"  {each.user:<16} {each.password}")

@@ -1,0 +1,24 @@
+"""The brokers' addresses that the settings name."""
+
+from __future__ import annotations
+
+from bridge.config import Config
+from bridge.mqtt import Address
+
+
+def of_bridge(config: Config) -> Address:
+    """Return where the broker is, and who we are to it. Raises BadAddress."""
+    return Address.parse(
+        config.mqtt_url,
+        ca=config.mqtt_ca,
+        cert=config.mqtt_cert,
+        key=config.mqtt_key,
+        password_file=config.mqtt_password_file,
+    )
+
+
+def of_probe(config: Config) -> Address | None:
+    """Return the address with a client's password, where there is one. Raises BadAddress."""
+    if config.isolation_probe_url is None:
+        return None
+    return Address.parse(config.isolation_probe_url, ca=config.mqtt_ca)

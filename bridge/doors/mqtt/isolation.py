@@ -1,0 +1,127 @@
+"""Whether the broker confines each client to its own tree: found out by trying.
+
+Only a trial with a client's own password can tell that it does. Without one this much is known: if
+the bridge came in without a name, or somebody without one reaches a client's tree, it does not.
+The trial is between two connections beside the bridge's own: one as the bridge, one as the client.
+It touches the client's tree and that of a client whom nobody knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from bridge.contract.messages import Isolation
+from bridge.contract.topics import Topics, is_id
+from bridge.mqtt import Address, Connection, MqttError, PubAck, SubscribeRefused, Subscription
+
+log = logging.getLogger(__name__)
+
+# What is let through comes at once; what is not never does.
+_PATIENCE_S = 2.0
+# A broker that comes and goes is not asked each time.
+_PAUSE_S = 60.0
+
+
+class Probe:
+    """Tries it after each connection, beside all else: `run` as a task."""
+
+    def __init__(
+        self,
+        bridge: Address,
+        client: Address | None,
+        topics: Topics,
+        found: Callable[[Isolation], None],
+    ) -> None:
+        """`client` has a client's name and password; `found` is told what came out."""
+        self._bridge = bridge
+        self._client = client
+        self._topics = topics
+        self._found = found
+        self._connected = asyncio.Event()
+
+    def connected(self) -> None:
+        """Tell that there is a broker, perhaps another than before."""
+        self._connected.set()
+
+    async def run(self) -> None:
+        """Try, and tell, until cancelled."""
+        while True:
+            await self._connected.wait()
+            self._connected.clear()
+            self._found(await isolation(self._bridge, self._client, self._topics))
+            await asyncio.sleep(_PAUSE_S)
+
+
+async def isolation(bridge: Address, client: Address | None, topics: Topics) -> Isolation:
+    """Find out whether the broker keeps clients apart; `client` has one's name and password."""
+    if client is None:
+        if bridge.username is None and bridge.cert is None:
+            return "none"
+        client = replace(bridge, username=None, password=None, cert=None, key=None)
+    try:
+        async with Connection(bridge) as ours, Connection(client) as theirs:
+            return await _Trial(ours, theirs, topics, client.username).result()
+    except MqttError as error:
+        log.debug("whether clients are kept apart could not be tried: %s", error)
+        return "unknown"
+
+
+class _Trial:
+    """What one client reaches: of its own tree, and of a stranger's."""
+
+    def __init__(
+        self, bridge: Connection, client: Connection, topics: Topics, name: str | None
+    ) -> None:
+        mark = secrets.token_hex(8)
+        own = name if name is not None and is_id(name) else None
+        # The stranger's first: what is let through of it comes before our own.
+        self._names = [f"stranger-{mark}", *([own] if own is not None else [])]
+        self._bridge = bridge
+        self._client = client
+        # No verb: the bridge itself passes over it.
+        self._requests = [topics.request(each, "$isolation", mark) for each in self._names]
+        self._replies = [f"{topics.reply(each)}isolation-{mark}" for each in self._names]
+
+    async def result(self) -> Isolation:
+        await self._bridge.subscribe([Subscription(filter=each) for each in self._requests])
+        for each in self._replies:
+            try:
+                await self._client.subscribe([Subscription(filter=each)])
+            except SubscribeRefused:
+                continue
+        for sender, topics in ((self._client, self._requests), (self._bridge, self._replies)):
+            for each in topics:
+                # A refusal is as good as silence, and on many brokers looks the same.
+                sender.publish(each, b"").add_done_callback(_ignore)
+        written, read = await asyncio.gather(
+            _came(self._bridge, self._requests), _came(self._client, self._replies)
+        )
+        if self._requests[0] in written or self._replies[0] in read:
+            return "none"
+        tried = len(self._names) > 1
+        return "enforced" if tried and written and read else "unknown"
+
+
+def _ignore(sent: asyncio.Future[PubAck]) -> None:
+    """Take note of a failure, so that nobody is told of it."""
+    if not sent.cancelled():
+        sent.exception()
+
+
+async def _came(connection: Connection, topics: list[str]) -> set[str]:
+    """Return which messages came, until the last of them did."""
+    found: set[str] = set()
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            while topics[-1] not in found:
+                message = await anext(connection.messages)
+                connection.ack(message)
+                found.add(message.topic)
+    except TimeoutError:
+        pass
+    return found

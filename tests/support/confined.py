@@ -1,0 +1,62 @@
+"""A mosquitto with the files that `comfy2mqtt mosquitto setup` writes: users, passwords, ACL."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from click.testing import CliRunner
+
+from bridge.cli.main import main
+from bridge.mosquitto import Mosquitto
+
+# May do everything, for what a test itself has to see; no file of ours has it.
+ROOT_USER = "root"
+
+
+class Confined(Mosquitto):
+    """`password` tells a user's; those of `clients` are there from the start."""
+
+    def __init__(self, folder: Path, *clients: str, config: str = "") -> None:
+        """`config` is what comfy2mqtt.toml says."""
+        super().__init__(folder)
+        self.files = folder / "conf.d"
+        self.password: dict[str, str] = {}
+        self._clients = clients
+        self._config = config
+
+    def url_of(self, user: str) -> str:
+        """Where a user connects, with name and password."""
+        credentials = f"{user}:{quote(self.password[user], safe='')}"
+        return self.url.replace("//", f"//{credentials}@")
+
+    def command(self, *words: str) -> None:
+        """Run `comfy2mqtt mosquitto ...`; the passwords that it shows are noted."""
+        named = ("--folder", str(self.files), "--config", str(self.folder / "comfy2mqtt.toml"))
+        done = CliRunner().invoke(main, ["mosquitto", *words, *named], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        for line in done.stdout.splitlines():
+            if line.startswith("  "):
+                user, password = line.split()
+                self.password[user] = password
+
+    def _write_configuration(self, port: int) -> Path:
+        own = self.folder / "mosquitto.conf"
+        if own.exists():
+            return own
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "comfy2mqtt.toml").write_text(self._config)
+        self.command("setup", "--port", str(port))
+        for each in (*self._clients, ROOT_USER):
+            self.command("add-user", each)
+        with (self.files / "comfy2mqtt.acl").open("a") as acl:
+            acl.write(f"\nuser {ROOT_USER}\ntopic readwrite #\n")
+        lines = [
+            f"persistence_location {self.folder.resolve()}/",
+            "log_dest stderr",
+            *(["user root"] if os.geteuid() == 0 else []),
+            f"include_dir {self.files.resolve()}",
+        ]
+        own.write_text("\n".join(lines) + "\n")
+        return own
