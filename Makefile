@@ -19,7 +19,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench lock clean broker comfyui postgresql
+.PHONY: help setup demo test test-fast check format bench chaos lock clean broker comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -32,6 +32,7 @@ help:
 	@echo "make format      puts the format right, and what the linter can"
 	@echo "make documents   draws docs/asyncapi.json, docs/schemas and docs/messages.md anew"
 	@echo "make bench       the bridge beside a direct client, as a table"
+	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 500 jobs, twice"
 	@echo "make lock        pins anew what $(VENV) is made of"
 	@echo "make clean       removes $(VENV) and caches in this folder"
 
@@ -64,6 +65,10 @@ documents: $(READY)
 
 bench: setup postgresql
 	@$(BIN)/python -m tests.bench
+
+chaos: setup
+	@tests/chaos/install-faketime
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 broker:
 	@mosquitto/install > /dev/null

@@ -11,7 +11,7 @@ from bridge.comfyui.restarts import RestartPolicy
 
 
 def seeded(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311 - a test that can be repeated
+    return random.Random(seed)
 
 
 def policy(limit: int = 3) -> RestartPolicy:

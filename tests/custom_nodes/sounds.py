@@ -11,7 +11,7 @@ from io import BytesIO
 
 def noise(count: int = 2_000, channels: int = 2, seed: int = 0) -> bytes:
     """Samples of 16 bits, interleaved, the smallest and the largest among them."""
-    draw = random.Random(seed)  # noqa: S311 - noise
+    draw = random.Random(seed)
     values = [draw.randint(-(2**15), 2**15 - 1) for _ in range(count * channels - 2)]
     return struct.pack(f"<{count * channels}h", -(2**15), 2**15 - 1, *values)
 

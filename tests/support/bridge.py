@@ -31,6 +31,8 @@ class BridgeProcess:
             "log_level": "debug",
             **settings,
         }
+        # More variables for its process, from the next start on.
+        self.environment: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._log = folder / "bridge.log"
 
@@ -70,7 +72,7 @@ class BridgeProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-W", "error", "-m", "bridge", "serve"),
                 cwd=self.folder,
-                env={**environment, "PYTHONPATH": str(ROOT)},
+                env={**environment, "PYTHONPATH": str(ROOT), **self.environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

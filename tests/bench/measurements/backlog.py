@@ -82,7 +82,7 @@ def _order(rounds: int) -> Row:
     full: list[Sequence[float]] = []
     emptier: list[Sequence[float]] = []
     for seed in range(rounds):
-        times = _take_all(random.Random(seed))  # noqa: S311 - no secret
+        times = _take_all(random.Random(seed))
         full.append(times[:STEP])
         emptier.append(times[-STEP:])
     return Row.compared(

@@ -10,6 +10,7 @@ one on the path for custom nodes.
     TestProgress       progress (and previews) at a rate
     TestKill           SIGKILL to the ComfyUI process
     TestSpawn          leaves a child process behind, its pid in a file
+    TestTally          appends a line to a file: what ran to completion, and how often
 
 Each passes on the image it is given, so it stands between a source and an output.
 """
@@ -220,6 +221,22 @@ class TestSpawn(Fault):
         return (image,)
 
 
+class TestTally(Fault):
+    """`tag` names the job; a line in one write, so that those of several processes don't mix."""
+
+    @classmethod
+    def own(cls) -> dict[str, Any]:
+        return {"file": ("STRING", {"default": ""}), "tag": ("STRING", {"default": ""})}
+
+    def run(self, *, image: object, file: str, tag: str) -> tuple[Any]:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(handle, f"{tag}\n".encode())
+        finally:
+            os.close(handle)
+        return (image,)
+
+
 NODE_CLASS_MAPPINGS = {
     node.__name__: node
     for node in (
@@ -232,5 +249,6 @@ NODE_CLASS_MAPPINGS = {
         TestProgress,
         TestKill,
         TestSpawn,
+        TestTally,
     )
 }

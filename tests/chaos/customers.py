@@ -1,0 +1,166 @@
+"""Clients as they are in the field: paho scripts of MQTT 3.1.1 and 5 that want their pictures.
+
+Half of a customer's requests have job ids, and are sent again until they are answered. The others
+are published once. Some customers are away for long, and ask for what they missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+BASE = "comfy2mqtt"
+RESEND_S = 3.0
+PAGE_S = 10.0
+OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
+
+
+class Customer:
+    """One client; use `connect`, `ask_for` and `collect` from the event loop."""
+
+    def __init__(self, name: str, url: str, version: int) -> None:
+        self.name = name
+        self.version = version
+        # By job id: the tag that its request carries, so that what ran can be told apart.
+        self.wanted: dict[str, str] = {}
+        self.accepted: set[str] = set()
+        self.refused: list[Any] = []
+        self.copies: dict[str, list[bytes]] = defaultdict(list)
+        self.unnamed = 0
+        self._loop = asyncio.get_running_loop()
+        self._came = asyncio.Event()
+        self._answers: dict[str, asyncio.Future[Any]] = {}
+        self._at = urlsplit(url)
+        self._paho: paho.Client | None = None
+        self._dice = random.Random(name)
+
+    # Being there, and not.
+
+    def connect(self) -> None:
+        """Connect, and again whenever the connection is lost."""
+        # A new client each time, on the session that the broker keeps.
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            f"customer-{self.name}",
+            clean_session=None if self.version == 5 else False,
+            protocol=MQTTProtocolVersion.MQTTv5
+            if self.version == 5
+            else MQTTProtocolVersion.MQTTv311,
+        )
+        client.reconnect_delay_set(1, 1)
+        client.on_connect = self._on_connect
+        client.on_message = self._on_message
+        options: dict[str, Any] = {}
+        if self.version == 5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
+            properties.SessionExpiryInterval = 3600
+            options = {"clean_start": False, "properties": properties}
+        client.connect_async(self._at.hostname or "", self._at.port or 1883, keepalive=5, **options)
+        client.loop_start()
+        self._paho = client
+
+    async def leave(self) -> None:
+        """Be away: what is published meanwhile is the broker's and the bridge's to keep."""
+        client, self._paho = self._paho, None
+        if client is not None:
+            client.disconnect()
+            await asyncio.to_thread(client.loop_stop)
+
+    # Wanting pictures.
+
+    def ask_for(self, workflow: str, *, named: bool) -> None:
+        """Ask for one picture; one with a job id is asked for again until it is answered."""
+        tag = uuid.uuid4().hex
+        body: dict[str, Any] = {"tag": tag, "$meta": {"tag": tag}}
+        if named:
+            self.wanted[f"j{len(self.wanted)}-{tag[:8]}"] = tag
+        elif self._paho is not None:
+            self.unnamed += 1
+            self._publish(f"run/{workflow}", body)
+
+    async def insist(self, workflow: str) -> None:
+        """Send what has a job id and no answer again and again, until cancelled."""
+        while True:
+            for job_id, tag in list(self.wanted.items()):
+                if job_id not in self.accepted:
+                    self._publish(f"run/{workflow}/{job_id}", {"tag": tag, "$meta": {"tag": tag}})
+            await asyncio.sleep(RESEND_S * self._dice.uniform(0.8, 1.2))
+
+    @property
+    def missing(self) -> set[str]:
+        """Accepted jobs whose result has not come."""
+        return self.accepted - self.copies.keys()
+
+    async def finished(self) -> None:
+        """Wait until what must be accepted is, and what was accepted has its result."""
+        while self.wanted.keys() - self.accepted or self.missing:
+            self._came.clear()
+            await self._came.wait()
+
+    async def collect(self) -> dict[str, Any]:
+        """Ask for all jobs, page by page; returns what the bridge says of each."""
+        found: dict[str, Any] = {}
+        after = 0
+        while True:
+            page = await self._ask("list", {"after": after, "limit": 50})
+            for job in page["jobs"]:
+                found[job["job_id"]] = job
+                after = max(after, job["n"])
+            if not page["more"]:
+                return found
+
+    async def _ask(self, verb: str, body: dict[str, Any]) -> Any:
+        while True:
+            transaction = uuid.uuid4().hex
+            answer = self._answers[transaction] = self._loop.create_future()
+            self._publish(verb, {**body, "transaction": transaction})
+            try:
+                async with asyncio.timeout(PAGE_S):
+                    return (await answer)["data"]
+            except TimeoutError:
+                continue
+            finally:
+                del self._answers[transaction]
+
+    def _publish(self, verb: str, body: dict[str, Any]) -> None:
+        if self._paho is not None:  # away: what is not published now is later, or never
+            topic = f"{BASE}/client/{self.name}/request/{verb}"
+            self._paho.publish(topic, json.dumps(body), 1)
+
+    # What comes, in paho's thread.
+
+    def _on_connect(self, client: paho.Client, *_: Any) -> None:
+        tree = f"{BASE}/client/{self.name}"
+        client.subscribe([(f"{tree}/response/#", 1), (f"{tree}/job/+/result", 1)])
+
+    def _on_message(self, _client: paho.Client, _data: Any, got: paho.MQTTMessage) -> None:
+        self._in_loop(lambda: self._take(got.topic.split("/")[3:], bytes(got.payload)))
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(call)
+
+    def _take(self, levels: list[str], payload: bytes) -> None:
+        self._came.set()
+        match levels:
+            case ["job", job_id, "result"]:
+                self.copies[job_id].append(payload)
+            case ["response", verb]:
+                answer = json.loads(payload)
+                waiting = self._answers.get(str(answer.get("transaction")))
+                if waiting is not None and not waiting.done() and answer["status"] == "ok":
+                    waiting.set_result(answer)
+                elif verb == "run" and answer["status"] == "ok":
+                    self.accepted.add(answer["data"]["job_id"])
+                elif verb == "run":
+                    self.refused.append(answer["error"])

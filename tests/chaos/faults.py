@@ -1,0 +1,157 @@
+"""What can happen to the parts: each fault is a coroutine that does its harm and heals it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from bridge.mosquitto import Mosquitto
+from tests.support.bridge import BridgeProcess
+from tests.support.tcpproxy import TcpProxy
+
+Fault = Callable[[], Awaitable[None]]
+
+# How far the clock of a bridge's process is off, as libfaketime takes it.
+SHIFTS = ("-2h", "+3h", "+0")
+
+
+class Victims:
+    """The parts, and the faults that can befall them."""
+
+    def __init__(
+        self,
+        *,
+        broker: Mosquitto,
+        bridges: list[BridgeProcess],
+        proxies: list[TcpProxy],
+        disk: Path | None,
+        faketime: str | None,
+        dice: random.Random,
+    ) -> None:
+        """`disk` is a small file system of the first bridge's, `faketime` a library to preload."""
+        self.counts: Counter[str] = Counter()
+        self._broker = broker
+        self._bridges = bridges
+        self._proxies = proxies
+        self._disk = disk
+        self._faketime = faketime
+        self._dice = dice
+
+    @property
+    def faults(self) -> dict[str, Fault]:
+        """All that can happen here, by name."""
+        found: dict[str, Fault] = {
+            "bridge killed": self._kill_bridge,
+            "bridge frozen": self._freeze_bridge,
+            "bridge stopped": self._stop_bridge,
+            "comfyui killed": self._kill_comfyui,
+            "comfyui frozen": self._freeze_comfyui,
+            "broker killed": self._kill_broker,
+            "broker frozen": self._freeze_broker,
+            "connections cut": self._cut,
+        }
+        if self._disk is not None:
+            found["disk full"] = self._fill_disk
+        return found
+
+    async def strike(self, name: str) -> None:
+        """Have one of them happen, and heal it."""
+        self.counts[name] += 1
+        await self.faults[name]()
+
+    def _one(self) -> BridgeProcess:
+        return self._dice.choice(self._bridges)
+
+    async def _restart(self, bridge: BridgeProcess) -> None:
+        if self._faketime is not None:
+            shift = self._dice.choice(SHIFTS)
+            self.counts["clock shifted"] += shift != "+0"
+            bridge.environment = {
+                "LD_PRELOAD": self._faketime,
+                "FAKETIME": shift,
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
+        await bridge.start(ready=False)
+
+    async def _kill_bridge(self) -> None:
+        bridge = self._one()
+        await bridge.kill()
+        await self._restart(bridge)
+
+    async def _stop_bridge(self) -> None:
+        bridge = self._one()
+        await bridge.stop()
+        await self._restart(bridge)
+
+    async def _freeze_bridge(self) -> None:
+        await self._freeze(self._one().pid)
+
+    async def _kill_comfyui(self) -> None:
+        for pid in comfyuis(self._one().pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    async def _freeze_comfyui(self) -> None:
+        for pid in comfyuis(self._one().pid):
+            await self._freeze(pid)
+
+    async def _freeze(self, pid: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(self._dice.uniform(0.5, 3.0))
+            os.kill(pid, signal.SIGCONT)
+
+    async def _kill_broker(self) -> None:
+        await self._broker.kill()
+        await self._broker.start()
+
+    async def _freeze_broker(self) -> None:
+        assert self._broker.pid is not None
+        await self._freeze(self._broker.pid)
+
+    async def _cut(self) -> None:
+        for proxy in self._proxies:
+            proxy.close()
+        await asyncio.sleep(self._dice.uniform(0.1, 1.0))
+        for proxy in self._proxies:
+            proxy.open()
+
+    async def _fill_disk(self) -> None:
+        assert self._disk is not None
+        filler = self._disk / "filler"
+        with suppress(OSError), filler.open("wb") as file:
+            while True:
+                file.write(bytes(65536))
+                file.flush()
+        await asyncio.sleep(self._dice.uniform(0.5, 3.0))
+        filler.unlink()
+
+
+def comfyuis(bridge: int) -> list[int]:
+    """The ComfyUIs below a bridge: what its guards started."""
+    return [
+        child
+        for guard in _children(bridge)
+        if b"guard.py" in _command(guard)
+        for child in _children(guard)
+    ]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.chaos.world import Plan, facts, run
+
+pytestmark = pytest.mark.comfyui
+
+FAULTS = ("broker killed", "bridge killed", "connections cut", "comfyui killed", "disk full")
+
+
+@pytest.mark.timeout(400)
+async def test_nothing_accepted_is_lost_whatever_dies(tmp_path: Path) -> None:
+    """The short form of `make chaos`."""
+    seed = random.SystemRandom().randrange(10**6)
+    order = random.Random(seed).sample(FAULTS, len(FAULTS))
+    plan = Plan(
+        seed=seed, jobs=60, customers=6, strikes=len(order), order=tuple(order), pause_s=1.0
+    )
+    told: list[str] = []
+    verdict = await run(plan, tmp_path, told.append)
+    click.echo("\n".join((f"seed {seed}", *told, str(facts(verdict)))))
+    assert verdict.accepted >= 30
+    assert not verdict.broken

@@ -1,0 +1,95 @@
+"""What became of every job, and whether that is what was promised."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from tests.chaos.customers import OUTCOMES, Customer
+
+# Kills of these may come between a job's end and the note of it: then it runs again. Two jobs are
+# at ComfyUI at a time.
+UNKNOWABLE = ("bridge killed", "bridge stopped", "comfyui killed", "disk full")
+JOBS_AT_COMFYUI = 2
+
+
+class Verdict(Struct):
+    """Counts, and in `broken` every promise that was not kept."""
+
+    accepted: int
+    succeeded: int
+    # Requests without a job id that a client published: refused, or lost by a broker that died.
+    refused: int
+    lost_by_broker: int
+    # The same, that the client library sent again: to the bridge those are two.
+    sent_twice: int
+    results_more_than_once: int
+    ran_twice: int
+    ran_twice_at_most: int
+    faults: dict[str, int]
+    broken: list[str]
+
+
+async def judge(customers: list[Customer], tally: Path, faults: Counter[str]) -> Verdict:
+    """Compare what the customers got, what the bridge lists, and what ComfyUI ran."""
+    ran = Counter((await asyncio.to_thread(tally.read_text)).split())
+    verdict = Verdict(0, 0, 0, 0, 0, 0, 0, 0, dict(faults), [])
+    for customer in customers:
+        listed = await customer.collect()
+        _judge(customer, listed, ran, verdict)
+    verdict.ran_twice = sum(count > 1 for count in ran.values())
+    verdict.ran_twice_at_most = JOBS_AT_COMFYUI * sum(faults[each] for each in UNKNOWABLE)
+    if verdict.ran_twice > verdict.ran_twice_at_most:
+        verdict.broken.append(f"{verdict.ran_twice} jobs ran twice")
+    return verdict
+
+
+def _judge(customer: Customer, listed: dict[str, Any], ran: Counter[str], verdict: Verdict) -> None:
+    verdict.accepted += len(listed)
+    verdict.succeeded += sum(job["state"] == "succeeded" for job in listed.values())
+    unnamed = Counter(
+        job["meta"]["tag"] for job_id, job in listed.items() if job_id not in customer.wanted
+    )
+    verdict.sent_twice += sum(count > 1 for count in unnamed.values())
+    verdict.refused += len(customer.refused)
+    verdict.lost_by_broker += customer.unnamed - len(unnamed) - len(customer.refused)
+    verdict.results_more_than_once += sum(len(each) > 1 for each in customer.copies.values())
+    who = f"{customer.name} (MQTT {customer.version}): "
+    for check in (_outcomes(listed, ran), _requests(customer, listed), _results(customer, listed)):
+        verdict.broken += [who + what for what in check]
+
+
+def _outcomes(listed: dict[str, Any], ran: Counter[str]) -> Iterator[str]:
+    for job_id, job in listed.items():
+        if job["state"] not in OUTCOMES:
+            yield f"{job_id} has no outcome but is {job['state']}"
+        elif job["state"] != "succeeded":
+            yield f"{job_id} {job['state']}: {job.get('result', {}).get('error')}"
+        elif not ran[job["meta"]["tag"]]:
+            yield f"{job_id} succeeded but never ran"
+
+
+def _requests(customer: Customer, listed: dict[str, Any]) -> Iterator[str]:
+    for job_id in customer.accepted - listed.keys():
+        yield f"{job_id} was accepted and is not known any more"
+    for job_id in customer.wanted.keys() - listed.keys():
+        yield f"{job_id} was asked for again and again and is not there"
+    for error in customer.refused:
+        if error["code"] not in ("busy", "comfyui_unavailable"):
+            yield f"refused: {error}"
+
+
+def _results(customer: Customer, listed: dict[str, Any]) -> Iterator[str]:
+    for job_id, copies in customer.copies.items():
+        if len(set(copies)) > 1:
+            yield f"{job_id} has {len(set(copies))} different results"
+        if job_id in listed and json.loads(copies[0]) != listed[job_id].get("result"):
+            yield f"{job_id}: the result that came is not the one that is listed"
+    for job_id in customer.missing:
+        yield f"{job_id}: its result never came"

@@ -1,0 +1,190 @@
+"""The stack that the chaos happens to, and the customers who use it meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from bridge.mosquitto import Mosquitto
+from tests.chaos.customers import Customer
+from tests.chaos.faults import Victims
+from tests.chaos.verdict import Verdict, judge
+from tests.support.bridge import BridgeProcess
+from tests.support.comfyui import FAULT_NODES, Graph, image, our_output, supervised, then
+from tests.support.tcpproxy import TcpProxy
+
+WORKFLOW = "work"
+DISK = "96m"
+# The longest that healing all may take before something is taken to be stuck.
+PATIENCE_S = 240.0
+
+Tell = Callable[[str], None]
+
+
+class Plan(Struct, frozen=True):
+    """How much is to happen. All chance comes from the seed, as far as the machine lets it."""
+
+    seed: int
+    jobs: int
+    customers: int
+    # Faults, in this order; without any they are drawn.
+    strikes: int
+    order: tuple[str, ...] = ()
+    pause_s: float = 3.0
+    small_disk: bool = True
+
+
+async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
+    """Run the whole of it; returns what became of the jobs."""
+    dice = random.Random(plan.seed)
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(Mosquitto(folder / "mosquitto"))
+        proxy = await stack.enter_async_context(TcpProxy(broker.url))
+        data = folder / "bridge" / "data"
+        disk = stack.enter_context(_small_disk(data)) if plan.small_disk else None
+        if disk is None:
+            tell("no disk faults: a file system cannot be mounted here")
+        bridge = _bridge(folder, data, proxy.url.replace("http:", "mqtt:"))
+        stack.push_async_exit(bridge.__aexit__)
+        await bridge.start(ready=False)
+        victims = Victims(
+            broker=broker,
+            bridges=[bridge],
+            proxies=[proxy],
+            disk=disk,
+            faketime=_faketime(),
+            dice=dice,
+        )
+        customers = [
+            Customer(f"customer{number}", broker.url, 5 if number % 2 else 4)
+            for number in range(plan.customers)
+        ]
+        for customer in customers:
+            customer.connect()
+        try:
+            async with _insisting(customers):
+                await _happen(plan, victims, customers, dice, tell)
+                await _settled(customers, tell)
+                verdict = await judge(customers, folder / "tally", victims.counts)
+        finally:
+            for customer in customers:
+                await customer.leave()
+        return verdict
+
+
+def _bridge(folder: Path, data: Path, broker: str) -> BridgeProcess:
+    config = supervised()
+    paths = folder / "faults.yaml"
+    paths.write_text(json.dumps({"faults": {"custom_nodes": str(FAULT_NODES)}}))
+    bridge = BridgeProcess(
+        folder / "bridge",
+        mqtt_url=broker,
+        data=data,
+        comfyui_path=config.path,
+        comfyui_python=config.python,
+        comfyui_args=f"--cpu --extra-model-paths-config {paths}",
+        # A job may be hit again and again here.
+        max_attempts=50,
+        stop_s=5,
+        log_level="info",
+    )
+    bridge.add_workflow(WORKFLOW, _work(folder / "tally"))
+    return bridge
+
+
+def _work(tally: Path) -> Graph:
+    """Takes its time, then leaves a mark in a file, then gives an image; input `tag`."""
+    graph = then(image(size=64), "TestSleep", seconds=0.1, step=0.05)
+    graph = our_output(then(graph, "TestTally", file=str(tally), tag=["9", 0]))
+    graph["9"] = {"class_type": "Comfy2MQTTTextInput", "inputs": {"name": "tag", "text": ""}}
+    return graph
+
+
+@asynccontextmanager
+async def _insisting(customers: list[Customer]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(customer.insist(WORKFLOW)) for customer in customers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _happen(
+    plan: Plan, victims: Victims, customers: list[Customer], dice: random.Random, tell: Tell
+) -> None:
+    """Send the jobs, strike meanwhile, and have a third of the customers away for long."""
+    names = list(plan.order) or [dice.choice(list(victims.faults)) for _ in range(plan.strikes)]
+    away = dice.sample(customers, len(customers) // 3)
+    done = asyncio.Event()
+
+    async def order() -> None:
+        for number in range(plan.jobs):
+            dice.choice(customers).ask_for(WORKFLOW, named=number % 2 == 0)
+            if number % 10 == 0:
+                await asyncio.sleep(dice.uniform(0.0, 20.0 * plan.pause_s * len(names) / plan.jobs))
+        done.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(order())
+        for number, name in enumerate(names):
+            if number == len(names) // 3:
+                for customer in away:
+                    await customer.leave()
+            await asyncio.sleep(dice.uniform(0.2, 2.0 * plan.pause_s))
+            tell(f"{number + 1}/{len(names)} {name}")
+            await victims.strike(name)
+        await done.wait()
+    for customer in away:
+        customer.connect()
+
+
+async def _settled(customers: list[Customer], tell: Tell) -> None:
+    """Wait until every job that a customer knows of has its result."""
+    tell("all is healed; waiting for the results")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            for customer in customers:
+                await customer.finished()
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[Path | None]:
+    """A small file system of its own, where mounting is allowed; else None."""
+    folder.mkdir(parents=True)
+    mounting = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "comfy2mqtt-chaos", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if mounting.returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _faketime() -> str | None:
+    """Return the library that shifts a process's clock, where it is installed."""
+    program = shutil.which("faketime")
+    if program is None:
+        return None
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    return str(found[0]) if found else None
+
+
+def facts(verdict: Verdict) -> dict[str, Any]:
+    """Return what to print of a verdict."""
+    return {name: getattr(verdict, name) for name in verdict.__struct_fields__}
