@@ -161,6 +161,29 @@ def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> 
 
 
 @main.command()
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@settings("data", "journal")
+def backup(target: Path, settings: Config) -> None:
+    """Write what the bridge keeps into FILE (a tar), also while it runs."""
+    from bridge.cli.backup import back_up_to
+
+    run_async(back_up_to(settings, target))
+
+
+@main.command()
+@click.argument("source", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
+@settings("data", "journal")
+def restore(source: Path | None, settings: Config) -> None:
+    """Put a backup FILE in place, in a data folder without a journal.
+
+    What had not ended when it was made is lost: none of it runs again.
+    """
+    from bridge.cli.backup import restore_from
+
+    run_async(restore_from(settings, source))
+
+
+@main.command()
 @settings(*config.TYPES)
 def websocket(settings: Config) -> None:
     """Run the browser's door alone, beside any broker, until Ctrl-C."""

@@ -22,6 +22,7 @@ from bridge.contract.errors import (
     ComfyUIUnavailable,
     ExecutionError,
     Expired,
+    Lost,
     Replaced,
     UnknownJob,
 )
@@ -176,7 +177,10 @@ class Dispatcher:
     async def recover(self) -> None:
         """Take what the journal has from before this process: jobs, and how long they take."""
         self.backlog.recover(await self._journal.estimates(), paused=await self._journal.paused())
-        for job in await self._journal.unfinished():
+        jobs = await self._journal.unfinished()
+        if await self._journal.restored():
+            jobs = await self._lose(jobs)
+        for job in jobs:
             self._recovered.add(job.key)
             self.add(job)
             if job.instance is not None and self.backlog.posts.is_attached(job.instance):
@@ -195,6 +199,14 @@ class Dispatcher:
             if active.post.name == instance:
                 active.sent_back = True
                 active.stop()
+
+    async def _lose(self, jobs: Sequence[Job]) -> list[Job]:
+        """Conclude what a backup that was restored had not ended; nothing is left to run."""
+        for job in jobs:
+            error = Lost("the bridge was restored from a backup in which it had not ended")
+            await self._conclude(job, Happening.FAIL, Ended(error=error))
+        await self._journal.taken_up()
+        return []
 
     async def pause(self) -> None:
         """Start nothing more, also after a restart; what runs goes on."""

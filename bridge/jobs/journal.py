@@ -20,7 +20,7 @@ from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
-from bridge.jobs.numbers import Draw, Numbers, Reserved, Shared
+from bridge.jobs.numbers import Draw, Numbers, Reserved, Shared, go_on_above
 from bridge.jobs.queue import Key
 from bridge.jobs.records import (
     JOB_COLUMNS,
@@ -85,9 +85,9 @@ class Journal:
         """
 
         def work(db: Transaction) -> str:
-            row = db.execute("SELECT value FROM meta WHERE name = 'session'").fetchone()
-            if present and row is not None:
-                return str(row[0])
+            known = _noted(db, "session")
+            if present and known is not None:
+                return known
             name = uuid.uuid4().hex
             _note(db, "session", name)
             return name
@@ -100,12 +100,27 @@ class Journal:
 
     async def paused(self) -> bool:
         """Whether nothing is to be started."""
+        return await self._database.run(lambda db: _noted(db, "paused")) == "1"
 
-        def work(db: Transaction) -> bool:
-            row = db.execute("SELECT value FROM meta WHERE name = 'paused'").fetchone()
-            return row is not None and row[0] == "1"
+    async def mark_restored(self) -> None:
+        """Note that this is a backup: what has not ended in it is lost.
 
-        return await self._database.run(work)
+        Numbers go on far above those of the backup: clients have seen some that came after it.
+        """
+
+        def work(db: Transaction) -> None:
+            go_on_above(db)
+            _note(db, "restored", "1")
+
+        await self._database.run(work)
+
+    async def restored(self) -> bool:
+        """Whether this is a backup that was put in place and not used yet."""
+        return await self._database.run(lambda db: _noted(db, "restored")) == "1"
+
+    async def taken_up(self) -> None:
+        """Note that what a backup lost was told."""
+        await self._database.run(lambda db: _note(db, "restored", "0"))
 
     async def accept(self, draft: Draft, now: float) -> Acceptance:
         """Write a job down, unless its id, or its MQTT delivery, is known already."""
@@ -538,6 +553,11 @@ def _well(done: asyncio.Future[int]) -> bool:
     if done.exception() is not None:
         log.error("cannot note a start: %s", done.exception())
     return done.exception() is None
+
+
+def _noted(db: Transaction, name: str) -> str | None:
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _note(db: Transaction, name: str, value: str) -> None:

@@ -20,6 +20,11 @@ from bridge.jobs.database import Database, Transaction
 # How many numbers a client is given ahead at a time: one write in so many messages.
 NUMBER_BLOCK = 1000
 
+# How far above those of a backup the numbers go on: more than any client had messages since.
+RESTORED_ABOVE = 1_000_000
+# No client has this name. Its row is what the numbers of clients without a row begin above.
+_FLOOR = ""
+
 # Gives the number, in the transaction that is handed over next.
 Draw = Callable[[Transaction], int]
 
@@ -43,11 +48,14 @@ class Reserved:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._clients: dict[str, _Block] = defaultdict(_Block)
+        self._clients: defaultdict[str, _Block] = defaultdict(_Block)
 
     async def open(self) -> None:
         """Read what was reserved before."""
-        for client, reserved in await self._database.run(_all_reserved):
+        known = dict(await self._database.run(_all_reserved))
+        floor = known.pop(_FLOOR, 0)
+        self._clients.default_factory = lambda: _Block(floor + 1)
+        for client, reserved in known.items():
             self._clients[client] = _Block(reserved + 1, reserved)
 
     def draw(self, client: str) -> Draw:
@@ -83,9 +91,11 @@ class Shared:
 
         def draw(db: Transaction) -> int:
             (n,) = db.execute(
-                "INSERT INTO clients VALUES (?, 1) ON CONFLICT (client) "
-                "DO UPDATE SET reserved = clients.reserved + 1 RETURNING reserved",
-                (client,),
+                "INSERT INTO clients VALUES "
+                "(?, 1 + COALESCE((SELECT reserved FROM clients WHERE client = ?), 0)) "
+                "ON CONFLICT (client) DO UPDATE SET reserved = clients.reserved + 1 "
+                "RETURNING reserved",
+                (client, _FLOOR),
             ).fetchone()
             return int(n)
 
@@ -102,6 +112,13 @@ class _Block(Struct):
         """Reserve again with the next number if the disk could not take it."""
         if reserving.cancelled() or reserving.exception() is not None:
             self.reserved = 0
+
+
+def go_on_above(db: Transaction) -> None:
+    """Have all numbers go on far above those that there are: clients may have seen higher ones."""
+    (highest,) = db.execute("SELECT COALESCE(MAX(reserved), 0) FROM clients").fetchone()
+    _reserve(db, _FLOOR, highest)
+    db.execute("UPDATE clients SET reserved = ?", (highest + RESTORED_ABOVE,))
 
 
 def _all_reserved(db: Transaction) -> list[tuple[str, int]]:

@@ -38,7 +38,7 @@ class Verdict(Struct):
 
 async def judge(customers: list[Customer], tally: Path, faults: Counter[str]) -> Verdict:
     """Compare what the customers got, what the bridge lists, and what ComfyUI ran."""
-    ran = Counter((await asyncio.to_thread(tally.read_text)).split())
+    ran = Counter((await asyncio.to_thread(_read, tally)).split())
     verdict = Verdict(0, 0, 0, 0, 0, 0, 0, 0, dict(faults), [])
     for customer in customers:
         listed = await customer.collect()
@@ -48,6 +48,10 @@ async def judge(customers: list[Customer], tally: Path, faults: Counter[str]) ->
     if verdict.ran_twice > verdict.ran_twice_at_most:
         verdict.broken.append(f"{verdict.ran_twice} jobs ran twice")
     return verdict
+
+
+def _read(tally: Path) -> str:
+    return tally.read_text() if tally.exists() else ""
 
 
 def _judge(customer: Customer, listed: dict[str, Any], ran: Counter[str], verdict: Verdict) -> None:

@@ -85,13 +85,19 @@ def _bridge(folder: Path, data: Path, broker: str) -> BridgeProcess:
     config = supervised()
     paths = folder / "faults.yaml"
     paths.write_text(json.dumps({"faults": {"custom_nodes": str(FAULT_NODES)}}))
+    comfyui = {
+        "name": "default",
+        "path": str(config.path),
+        "python": str(config.python),
+        "args": ["--cpu", "--extra-model-paths-config", str(paths)],
+        # The bridge's clock is shifted, not ComfyUI's, which may hang with it.
+        "environment": {"LD_PRELOAD": ""},
+    }
     bridge = BridgeProcess(
         folder / "bridge",
         mqtt_url=broker,
         data=data,
-        comfyui_path=config.path,
-        comfyui_python=config.python,
-        comfyui_args=f"--cpu --extra-model-paths-config {paths}",
+        comfyui=json.dumps([comfyui]),
         # A job may be hit again and again here.
         max_attempts=50,
         stop_s=5,

@@ -15,6 +15,7 @@ from bridge.contract.errors import UnknownJob
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Blob, Envelope, KeptOutput, MediaInput
 from bridge.jobs.journal import Journal
+from bridge.jobs.numbers import RESTORED_ABOVE
 from bridge.jobs.queue import Key
 from bridge.jobs.records import RECEIVE_WINDOW, AlreadyEnded
 from tests.jobs.drafts import PLAN, draft
@@ -276,6 +277,23 @@ async def test_outputs_over_the_budget_go_acked_ones_first_then_the_oldest(
     await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0, max_outputs=sizes // 2)
     kept = [key.job_id for key in keys if await journal.output(key, 0) is not None]
     assert kept == ["j0"]
+
+
+async def test_the_numbers_of_a_restored_journal_are_above_all_that_were_seen(
+    journal: Journal, where: Path | str
+) -> None:
+    key = await accept(journal)
+    seen = await finish(journal, key)
+    await journal.mark_restored()
+    restored = await reopened(journal, where)
+    assert await restored.restored()
+    again = await restored.accept(draft("j2"), 1000.0)
+    other = await restored.accept(draft("j2", "newcomer"), 1000.0)
+    assert min(again.record.n, other.record.n) >= seen + RESTORED_ABOVE
+    assert (await restored.accept(draft("j3"), 1000.0)).record.n == again.record.n + 1
+    await restored.taken_up()
+    assert not await restored.restored()
+    await restored.close()
 
 
 async def test_the_session_changes_only_when_the_broker_forgot_it(journal: Journal) -> None:

@@ -1,4 +1,4 @@
-"""SQLite: one file, used by one process alone."""
+"""SQLite: one file, written by one process alone; others may read it, for a backup."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Sqlite:
         self._path = path
         self._schema = schema
         self._connection: sqlite3.Connection | None = None
+        self._lock: sqlite3.Connection | None = None
 
     def open(self) -> None:
         """Open the file, or make it.
@@ -49,16 +50,21 @@ class Sqlite:
 
     def close(self) -> None:
         """Close the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        for connection in (self._connection, self._lock):
+            if connection is not None:
+                connection.close()
+        self._connection = self._lock = None
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        # A second bridge on the same folder would run every job twice. The lock is of a file of
+        # its own, so that a backup can read the journal meanwhile.
+        self._lock = sqlite3.connect(
+            self._path.with_suffix(".lock"), isolation_level=None, timeout=1
+        )
+        self._lock.execute("BEGIN EXCLUSIVE")
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=1)
         self._connection = connection
-        # Exclusive: a second bridge on the same folder would run every job twice.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: a commit survives a power cut, not only the end of the process.
         connection.execute("PRAGMA synchronous = FULL")

@@ -1,0 +1,153 @@
+"""A backup of what a bridge keeps: its journal and the blobs that this names, in one tar file.
+
+It can be made while the bridge runs. After a restore no job runs again: what had not ended when the
+backup was made is `lost`, since what became of it afterwards is not in there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO
+
+from msgspec import Struct
+
+JOURNAL = "journal.db"
+BLOBS = "blobs"
+_BLOB = re.compile(rf"{BLOBS}/([0-9a-f]{{64}})")
+_CHUNK = 1024 * 1024
+
+
+class BackupError(Exception):
+    """A backup cannot be made, or is none; nothing was changed. The text is one line."""
+
+
+class Report(Struct, frozen=True):
+    """What a backup holds: jobs, blobs in files, and the bytes of those."""
+
+    jobs: int
+    blobs: int
+    size: int
+
+
+def back_up(folder: Path, target: Path) -> Report:
+    """Write a backup of a bridge's data folder; whole or not at all. Raises BackupError."""
+    if target.exists():
+        raise BackupError(f"{target} is there already")
+    part = target.with_name(f"{target.name}.part-{os.getpid()}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="comfy2mqtt-backup-") as temporary:
+            snapshot = Path(temporary) / JOURNAL
+            jobs, blobs = _snapshot(folder / JOURNAL, snapshot)
+            size = 0
+            with tarfile.open(part, "x") as tar:
+                tar.add(snapshot, JOURNAL)
+                for sha256 in blobs:
+                    path = folder / BLOBS / sha256
+                    tar.add(path, f"{BLOBS}/{sha256}")
+                    size += path.stat().st_size
+        part.replace(target)
+    except (OSError, sqlite3.Error, tarfile.TarError) as error:
+        raise BackupError(f"{target}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return Report(jobs, len(blobs), size)
+
+
+def unpack(file: Path, folder: Path) -> Report:
+    """Put a backup into a data folder that has no journal.
+
+    Every blob is compared with its name. Raises BackupError.
+    """
+    if (folder / JOURNAL).exists():
+        raise BackupError(f"{folder / JOURNAL} is there: move it away first")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(prefix="restoring-", dir=folder) as temporary,
+            tarfile.open(file) as tar,
+        ):
+            found = Path(temporary)
+            report = _extract(tar, found)
+            (folder / BLOBS).mkdir(exist_ok=True)
+            for blob in (found / BLOBS).iterdir():
+                blob.replace(folder / BLOBS / blob.name)
+            # Last: with it the folder counts.
+            (found / JOURNAL).replace(folder / JOURNAL)
+    except (OSError, sqlite3.Error, tarfile.TarError) as error:
+        raise BackupError(f"{file}: {error}") from error
+    return report
+
+
+def _snapshot(journal: Path, target: Path) -> tuple[int, list[str]]:
+    """Copy a journal that may be in use, as it is at one moment."""
+    if not journal.is_file():
+        raise BackupError(f"{journal}: there is no journal")
+    with (
+        closing(sqlite3.connect(journal.absolute().as_uri() + "?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
+        return _counted(copy)
+
+
+def _counted(journal: sqlite3.Connection) -> tuple[int, list[str]]:
+    (jobs,) = journal.execute("SELECT COUNT(*) FROM jobs").fetchone()
+    blobs = journal.execute("SELECT sha256 FROM blobs WHERE data IS NULL ORDER BY sha256")
+    return jobs, [sha256 for (sha256,) in blobs]
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> Report:
+    """Take out what a backup of ours has, and nothing else; a name in it is never a path."""
+    (folder / BLOBS).mkdir()
+    size = 0
+    there: set[str] = set()
+    for member in tar:
+        match = _BLOB.fullmatch(member.name)
+        if not member.isreg() or (match is None and member.name != JOURNAL):
+            raise BackupError(f"{member.name!r} does not belong in a backup")
+        with _opened(tar, member) as source:
+            if match is None:
+                with (folder / JOURNAL).open("xb") as target:
+                    shutil.copyfileobj(source, target, _CHUNK)
+                continue
+            sha256 = match[1]
+            if _copy_blob(source, folder / BLOBS / sha256) != sha256:
+                raise BackupError(f"{member.name} is damaged")
+            there.add(sha256)
+            size += member.size
+    if not (folder / JOURNAL).exists():
+        raise BackupError("it has no journal: it is no backup of ours")
+    with closing(sqlite3.connect(folder / JOURNAL)) as journal:
+        jobs, wanted = _counted(journal)
+    if missing := set(wanted) - there:
+        raise BackupError(f"it lacks {len(missing)} blobs that its journal names")
+    return Report(jobs, len(there), size)
+
+
+@contextmanager
+def _opened(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
+    source = tar.extractfile(member)
+    if source is None:
+        raise BackupError(f"{member.name!r} is no file")
+    with source:
+        yield source
+
+
+def _copy_blob(source: IO[bytes], path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("xb") as target:
+        while data := source.read(_CHUNK):
+            digest.update(data)
+            target.write(data)
+        target.flush()
+        os.fsync(target.fileno())
+    return digest.hexdigest()
