@@ -27,6 +27,23 @@ log = logging.getLogger(__name__)
 
 DEFAULT_LISTEN = "127.0.0.1:8090"
 _REREAD_S = 1.0
+# Files and sockets besides the connections: strangers, the broker, a bridge in the same process.
+_OTHER_FILES = 512
+
+
+def _allow_files(wanted: int) -> None:
+    """Let this process have so many open files: each connection is one, and 1,024 the default."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none, and no such limit
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < wanted:
+        log.warning("the system allows %d open files, %d may be needed", granted, wanted)
 
 
 class CannotListen(Exception):
@@ -128,6 +145,7 @@ class WebSocketDoor:
         Raises CannotListen, KeyringError, and ConnectionRefused for a wrong name or password.
         """
         self._keyring.refresh()
+        _allow_files(self._settings.max_connections + _OTHER_FILES)
         try:
             async with self._sockets.serving() as server, asyncio.TaskGroup() as tasks:
                 port: int = server.sockets[0].getsockname()[1]
