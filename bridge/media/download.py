@@ -12,12 +12,13 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec import Struct
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from yarl import URL
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden, TooLarge
 
@@ -26,6 +27,10 @@ MAX_ATTEMPTS = 3
 # Answers below 500 by which a server asks to be asked again.
 _PASSING = (408, 425, 429)
 _STEP = 64 * 1024
+
+_IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+# RFC 6052: where a network has IPv6 alone, names of IPv4 hosts resolve to these.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class DownloadRules(Struct, frozen=True):
@@ -76,32 +81,63 @@ _retrying = AsyncRetrying(
 
 
 async def _follow(url: str, rules: DownloadRules) -> bytes:
-    connector = aiohttp.TCPConnector(resolver=_Resolver(rules), use_dns_cache=False)
-    # No proxy or .netrc from the environment: what is checked is what is connected to.
-    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
-        for _ in range(MAX_REDIRECTS + 1):
-            _check(url, rules)
-            async with session.get(url, allow_redirects=False) as response:
-                location = response.headers.get("Location")
-                if location is not None and 300 <= response.status < 400:  # noqa: PLR2004 - HTTP's
-                    url = urljoin(url, location)
-                    continue
-                response.raise_for_status()
-                return await _read(response, rules.max_bytes)
+    # Read once, by the reader of the library that connects: two readers may see two hosts.
+    at = URL(url)
+    for _ in range(MAX_REDIRECTS + 1):
+        async with (
+            _session(_host(at, rules), rules) as session,
+            session.get(at, allow_redirects=False) as response,
+        ):
+            location = response.headers.get("Location")
+            if location is not None and 300 <= response.status < 400:  # noqa: PLR2004 - HTTP's
+                at = at.join(URL(location))
+                continue
+            response.raise_for_status()
+            return await _read(response, rules.max_bytes)
     raise DependencyFailed(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects", url=_shown(url))
 
 
-def _check(url: str, rules: DownloadRules) -> None:
-    """Check what a URL alone tells. An address in it never meets the resolver."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Forbidden(f"{_shown(url)}: only http and https", url=_shown(url))
+def _session(host: str, rules: DownloadRules) -> aiohttp.ClientSession:
+    """Return a session for one host. What it connects to has the last word, whatever led there."""
+
+    def guarded(info: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not allowed(host, str(address[0]), rules.hosts):
+            raise _forbidden(host, rules)
+        return socket.socket(family, kind, protocol)
+
+    connector = aiohttp.TCPConnector(
+        resolver=_Resolver(rules), use_dns_cache=False, socket_factory=guarded
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        # No proxy, .netrc or cookies: what is checked is what is connected to and asked.
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # Pictures are not compressed once more; a bomb would be unpacked before it is measured.
+        auto_decompress=False,
+        headers={"Accept-Encoding": "identity"},
+    )
+
+
+def _host(url: URL, rules: DownloadRules) -> str:
+    """Return a URL's host, after all checks that need no network.
+
+    A host of digits, such as 2130706433 or 127.1, is an address to some and a name to others.
+    """
+    host = url.raw_host
+    if url.scheme not in ("http", "https") or not host:
+        raise Forbidden(f"{_shown(str(url))}: only http and https", url=_shown(str(url)))
     try:
-        address = ipaddress.ip_address(parts.hostname)
+        address = str(ipaddress.ip_address(host))
     except ValueError:
-        return
-    if not allowed(parts.hostname, str(address), rules.hosts):
-        raise _forbidden(parts.hostname, rules)
+        if ":" in host or host.replace(".", "").isdigit():
+            raise _forbidden(host, rules) from None
+        return host
+    # An address in the URL never meets the resolver.
+    if not allowed(host, address, rules.hosts):
+        raise _forbidden(host, rules)
+    return host
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -119,12 +155,23 @@ def allowed(host: str, address: str, hosts: Sequence[str]) -> bool:
     """Whether a host may be connected to at an address: a public one, or named by the operator."""
     if host.lower().rstrip(".") in {each.lower() for each in hosts}:
         return True
-    found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
-    return is_public(mapped or found)
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return is_public(_inside(found))
 
 
-def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _inside(found: _IP) -> _IP:
+    """Return the IPv4 address that an IPv6 address stands for, where it does."""
+    if isinstance(found, ipaddress.IPv4Address):
+        return found
+    if found in _NAT64:
+        return ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+    return found.ipv4_mapped or found.sixtofour or found
+
+
+def is_public(address: _IP) -> bool:
     """Whether an address lies in the public internet, and is one machine's."""
     return address.is_global and not address.is_multicast and not address.is_reserved
 
@@ -169,5 +216,8 @@ def _forbidden(host: str, rules: DownloadRules) -> BridgeError:
 
 def _shown(url: str) -> str:
     """Return a URL as it may be told: without user, password and query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the URL"
     return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"[:200]
