@@ -463,6 +463,7 @@ class Bridge:
                     results_before=now - config.keep_results_s,
                     forget_before=now - config.remember_ids_s,
                     max_outputs=config.max_outputs,
+                    max_outputs_of=lambda client: self._rights.of(client).max_outputs,
                 )
                 kept = await self._journal.files()
                 await asyncio.to_thread(self._files.sweep, kept, now - SWEEP_AGE_S)

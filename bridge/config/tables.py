@@ -41,7 +41,8 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     What is left out is as `*` says, and what that leaves out as `bridge.doors.rights` does.
     `workflows` and `displays` are names, with `*` and `?` for any characters; `input_topics` are
-    MQTT filters, `url_hosts` private hosts. `max_queue` counts jobs that wait, `max_uploads` bytes.
+    MQTT filters, `url_hosts` private hosts. `max_queue` counts jobs that wait; `max_uploads` and
+    `max_outputs` are bytes.
     """
 
     workflows: tuple[str, ...] | None = None
@@ -52,6 +53,7 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_priority: Priority | None = None
     max_queue: Number | None = None
     max_uploads: Number | None = None
+    max_outputs: Number | None = None
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None
 
 

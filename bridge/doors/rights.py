@@ -30,6 +30,7 @@ class Granted(Struct, frozen=True, kw_only=True):
     max_priority: int = 100
     max_queue: int = 1_000
     max_uploads: int = 1024 * 1024 * 1024
+    max_outputs: int = 5 * 1024 * 1024 * 1024
     requests_per_s: float = 100.0
 
 

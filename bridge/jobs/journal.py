@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -508,10 +509,12 @@ class Journal:
         results_before: float,
         forget_before: float,
         max_outputs: int | None = None,
+        max_outputs_of: Callable[[str], int] | None = None,
     ) -> None:
         """Let go of what is kept no longer.
 
-        `max_outputs` bounds all outputs together, in bytes: those of acked results go first.
+        `max_outputs` bounds all outputs together, `max_outputs_of` those of a client, in bytes:
+        those of acked results go first.
 
         Outputs go at their own time, results that ended before `results_before` then, and ids
         that ended before `forget_before` are forgotten.
@@ -521,7 +524,7 @@ class Journal:
             db.execute("DELETE FROM outputs WHERE keep_until < ?", (now,))
             db.execute("DELETE FROM uploads WHERE keep_until < ?", (now,))
             if max_outputs is not None:
-                _fit_outputs(db, max_outputs)
+                _fit_outputs(db, max_outputs, max_outputs_of)
             db.execute(
                 "UPDATE jobs SET result = NULL, plan = NULL "
                 "WHERE result IS NOT NULL AND finished_at < ?",
@@ -567,8 +570,10 @@ def _note(db: Transaction, name: str, value: str) -> None:
     )
 
 
-def _fit_outputs(db: Transaction, budget: int) -> None:
-    """Drop outputs beyond a budget of bytes; the newest that nobody acked stay longest."""
+def _fit_outputs(
+    db: Transaction, budget: int, budget_of: Callable[[str], int] | None = None
+) -> None:
+    """Drop outputs beyond budgets of bytes; the newest that nobody acked stay longest."""
     rows = db.execute(
         "SELECT o.client, o.job_id, o.idx, b.size FROM outputs o "
         "JOIN blobs b ON b.sha256 = o.sha256 "
@@ -576,11 +581,15 @@ def _fit_outputs(db: Transaction, budget: int) -> None:
         "ORDER BY j.acked, j.finished_at DESC"
     )
     held = 0
+    held_of: Counter[str] = Counter()
     over = []
     for client, job_id, idx, size in rows:
-        held += size
-        if held > budget:
+        beyond = budget_of is not None and held_of[client] + size > budget_of(client)
+        if beyond or held + size > budget:
             over.append((client, job_id, idx))
+        else:
+            held += size
+            held_of[client] += size
     for place in over:
         db.execute("DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ?", place)
 

@@ -279,6 +279,26 @@ async def test_outputs_over_the_budget_go_acked_ones_first_then_the_oldest(
     assert kept == ["j0"]
 
 
+async def test_one_clients_outputs_do_not_cost_anothers(journal: Journal) -> None:
+    for index, client in enumerate(("alice", "bob", "bob", "bob")):
+        key = await accept(journal, f"j{index}", client=client)
+        await finish(journal, key, now=1000.0 + index)
+    size = len(b"bytes of j0")
+    await journal.sweep(
+        now=0.0,
+        results_before=0.0,
+        forget_before=0.0,
+        max_outputs=4 * size,
+        max_outputs_of=lambda client: {"alice": 9, "bob": 2}[client] * size,
+    )
+    kept = [
+        index
+        for index, client in enumerate(("alice", "bob", "bob", "bob"))
+        if await journal.output(Key(client, f"j{index}"), 0) is not None
+    ]
+    assert kept == [0, 2, 3]
+
+
 async def test_the_numbers_of_a_restored_journal_are_above_all_that_were_seen(
     journal: Journal, where: Path | str
 ) -> None:
