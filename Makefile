@@ -19,7 +19,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench chaos lock clean broker comfyui postgresql
+.PHONY: help setup demo test test-fast check format bench chaos lives lock clean broker comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -33,6 +33,7 @@ help:
 	@echo "make documents   draws docs/asyncapi.json, docs/schemas and docs/messages.md anew"
 	@echo "make bench       the bridge beside a direct client, as a table"
 	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 500 jobs, twice"
+	@echo "make lives       a hundred thousand steps of jobs' lives, with simulated faults"
 	@echo "make lock        pins anew what $(VENV) is made of"
 	@echo "make clean       removes $(VENV) and caches in this folder"
 
@@ -69,6 +70,10 @@ bench: setup postgresql
 chaos: setup
 	@tests/chaos/install-faketime
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+lives: $(READY)
+	@COMFY2MQTT_TEST_STEPS=100000 $(BIN)/python -m pytest --quiet --no-header --timeout 0 \
+		tests/jobs/test_lives.py
 
 broker:
 	@mosquitto/install > /dev/null

@@ -23,7 +23,7 @@ FIXED = 1
 
 
 @click.command()
-@click.option("--jobs", default=500, show_default=True)
+@click.option("--jobs", default=600, show_default=True, help="Some are never sent: who is away.")
 @click.option("--strikes", default=30, show_default=True, help="How many faults happen.")
 @click.option("--customers", default=9, show_default=True)
 @click.option("--seed", "seeds", type=int, multiple=True, help="By default 1 and a random one.")
