@@ -31,6 +31,7 @@ from bridge.contract.messages import (
     BridgeInfo,
     Isolation,
     Limits,
+    Usage,
     or_unset,
 )
 from bridge.contract.operator import BridgeLog, HealthReport, ReloadReport
@@ -42,6 +43,7 @@ from bridge.doors.desk import Desk
 from bridge.doors.displays import Displays
 from bridge.doors.intake import Intake, Rules
 from bridge.doors.media import MediaDesk
+from bridge.doors.metrics import MetricsDoor, Sources
 from bridge.doors.mqtt import logtopic
 from bridge.doors.mqtt.addresses import of_bridge, of_probe
 from bridge.doors.mqtt.door import Door, Settings
@@ -56,6 +58,7 @@ from bridge.doors.rates import Rates
 from bridge.doors.rights import EVERYBODY, Rights, setting
 from bridge.doors.triggers.door import Triggers
 from bridge.doors.websocket.door import WebSocketDoor
+from bridge.jobs.counters import Counters
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
@@ -73,6 +76,8 @@ from bridge.workflows.objectinfo import ObjectInfoError
 log = logging.getLogger(__name__)
 
 HEALTH_INTERVAL_S = 30.0
+# Of how many clients health tells what they had.
+CLIENTS_TOLD = 20
 SWEEP_INTERVAL_S = 60.0
 # A file is on disk before the row that needs it, but never by as much.
 SWEEP_AGE_S = 3600.0
@@ -247,9 +252,25 @@ class Bridge:
             sides=(displays, triggers, *self._orders()),
         )
         self._browsers = None if config.websocket_listen is None else WebSocketDoor.of(config)
+        self._metrics = self._metrics_door()
         self._refreshed_at = -REFRESH_INTERVAL_S
         self._info: BridgeInfo | None = None
         self._probe = Probe(address, of_probe(config), self._topics, self._tell_isolation)
+
+    def _metrics_door(self) -> MetricsDoor | None:
+        if self._config.metrics_listen is None:
+            return None
+        host, _, port = self._config.metrics_listen.rpartition(":")
+        sources = Sources(
+            version=__version__,
+            counters=self._dispatcher.counters,
+            instances=self._instances,
+            queued=lambda: len(self._dispatcher.backlog),
+            running=lambda: self._dispatcher.running,
+            commits=lambda: self._journal.commits,
+            connected=lambda: self._outgoing.connected,
+        )
+        return MetricsDoor(host.strip("[]"), int(port), sources)
 
     def _orders(self) -> list[Orders]:
         if not self._config.operator_verbs:
@@ -286,6 +307,8 @@ class Bridge:
                     tasks.create_task(self._sweep()),
                     tasks.create_task(self._probe.run()),
                 ]
+                if self._metrics is not None:
+                    serving.append(tasks.create_task(self._metrics.run()))
                 if self._browsers is not None:
                     serving.append(tasks.create_task(self._browsers.run()))
                 door = tasks.create_task(self._door.run())
@@ -429,9 +452,13 @@ class Bridge:
                 at=round(time.time(), 3),
                 queued=len(self._dispatcher.backlog),
                 running=self._dispatcher.running,
-                accepted=self._intake.accepted,
-                succeeded=counters.succeeded,
-                failed=counters.failed,
+                accepted=counters.accepted,
+                succeeded=counters.outcomes["succeeded"],
+                failed=counters.outcomes["failed"],
+                cancelled=counters.outcomes["cancelled"],
+                expired=counters.outcomes["expired"],
+                retried=counters.retried,
+                clients=_usage(counters),
                 memory=or_unset(_memory()),
             )
             self._retained.health(health)
@@ -446,8 +473,8 @@ class Bridge:
             paused=dispatcher.backlog.paused,
             queued=len(dispatcher.backlog),
             running=dispatcher.running,
-            succeeded=dispatcher.counters.succeeded,
-            failed=dispatcher.counters.failed,
+            succeeded=dispatcher.counters.outcomes["succeeded"],
+            failed=dispatcher.counters.outcomes["failed"],
             comfyui={each.name: comfyui_state(each.state) for each in self._instances},
             memory=or_unset(_memory()),
         )
@@ -471,6 +498,11 @@ class Bridge:
                 log.warning("cannot sweep now: %s", error)
             await asyncio.to_thread(self._uploads.sweep, now)
             await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+def _usage(counters: Counters) -> dict[str, Usage]:
+    most = sorted(counters.clients.items(), key=lambda each: -each[1].run_s)[:CLIENTS_TOLD]
+    return {name: Usage(jobs=share.jobs, run_s=round(share.run_s, 1)) for name, share in most}
 
 
 def _files(config: Config) -> Files:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from bridge import __version__, config
+from bridge import __version__, config, logs
 from bridge.cli.shared import (
     CLIENT_SETTINGS,
     FAILED,
@@ -44,7 +44,7 @@ def serve(settings: Config) -> None:
         config.check(settings)
     except config.ConfigError as error:
         stop(str(error), WRONG_USAGE)
-    command.set_up_logging(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format)
     command.warn_of_unknown(os.environ)
     reason = asyncio.run(command.serve(settings))
     if reason is not None:
@@ -193,7 +193,7 @@ def websocket(settings: Config) -> None:
         config.check_websocket(settings)
     except config.ConfigError as error:
         stop(str(error), WRONG_USAGE)
-    serve.set_up_logging(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format)
     serve.warn_of_unknown(os.environ)
     reason = asyncio.run(websocket.serve(settings))
     if reason is not None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from bridge import config, service
 from bridge.comfyui.install import InstallFailed
 from bridge.config import Config, ConfigError
+from bridge.doors.metrics import CannotServeMetrics
 from bridge.doors.websocket.door import CannotListen
 from bridge.doors.websocket.keyring import KeyringError
 from bridge.jobs.database import DatabaseError
@@ -15,28 +16,15 @@ from bridge.mqtt import MqttError
 
 log = logging.getLogger(__name__)
 
-_REASONS = (CannotListen, ConfigError, DatabaseError, InstallFailed, KeyringError, MqttError)
-
-
-class LineFormatter(logging.Formatter):
-    """A record is one line: what others wrote into a message cannot forge a line of ours."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record; a traceback follows in lines of its own, indented."""
-        trace, record.exc_info, record.exc_text = record.exc_info, None, None
-        line = super().format(record).replace("\r", "\\r").replace("\n", "\\n")
-        if not trace:
-            return line
-        lines = self.formatException(trace).splitlines()
-        return "\n".join((line, *(f"    {each}" for each in lines)))
-
-
-def set_up_logging(level: str) -> None:
-    """Log to standard error: ours from `level` on, of others what matters."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("bridge").setLevel(level.upper())
+_REASONS = (
+    CannotListen,
+    CannotServeMetrics,
+    ConfigError,
+    DatabaseError,
+    InstallFailed,
+    KeyringError,
+    MqttError,
+)
 
 
 def warn_of_unknown(environment: Mapping[str, str]) -> None:

@@ -77,6 +77,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Empty: SQLite in the data folder.
     journal: str = ""
     log_level: Level = "info"
+    log_format: Literal["text", "json"] = "text"
+    # Off unless it is told where to listen.
+    metrics_listen: Listen | None = None
     # Whether orders are taken from `bridge/request/`; the broker's ACL says from whom.
     operator_verbs: bool = True
     max_packet: Bytes | None = None

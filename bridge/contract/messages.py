@@ -505,8 +505,18 @@ class BridgeInfo(Struct, frozen=True, kw_only=True):
     isolation: Isolation
 
 
+class Usage(Struct, frozen=True, kw_only=True):
+    """What one client had: jobs that ended, and the seconds that they ran at a ComfyUI."""
+
+    jobs: int
+    run_s: float
+
+
 class BridgeHealth(Struct, frozen=True, kw_only=True):
-    """How the bridge fares; `memory` is its own resident bytes."""
+    """How the bridge fares, and what it did since its start; `memory` is its own resident bytes.
+
+    `clients` are those with the most seconds at a ComfyUI.
+    """
 
     at: float
     queued: int
@@ -514,6 +524,10 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
     accepted: int
     succeeded: int
     failed: int
+    cancelled: int = 0
+    expired: int = 0
+    retried: int = 0
+    clients: dict[str, Usage] = {}
     memory: int | UnsetType = UNSET
 
 

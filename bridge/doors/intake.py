@@ -87,7 +87,6 @@ class Intake:
 
         `check_display` raises BadRequest or Forbidden unless a client may show on a display.
         """
-        self.accepted = 0
         self._library = library
         self._journal = journal
         self._files = files
@@ -142,7 +141,7 @@ class Intake:
                 )
             respond(Answer(data=self._duplicate(record), transaction=transaction))
             return
-        self.accepted += 1
+        self._dispatcher.counters.accepted += 1
         job = record.job
         self._dispatcher.add(job, draft.plan)
         respond(Answer(data=self._accepted(record, duplicate=False), transaction=transaction))

@@ -15,6 +15,7 @@ from contextlib import suppress
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bridge import logs
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.contract.errors import (
@@ -29,6 +30,7 @@ from bridge.contract.errors import (
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import reports, state
 from bridge.jobs.backlog import Backlog
+from bridge.jobs.counters import Counters
 from bridge.jobs.deadlines import Deadlines
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
@@ -63,13 +65,6 @@ class Limits(Struct, frozen=True):
     silence_s: float
     keep_outputs_s: float
     reorder_s: float
-
-
-class Counters(Struct):
-    """What happened since the start."""
-
-    succeeded: int = 0
-    failed: int = 0
 
 
 class _Active(Struct):
@@ -340,6 +335,10 @@ class Dispatcher:
 
         `room` is called once ComfyUI is through with it, before the outcome is written.
         """
+        with logs.about(active.job.key.client, active.job.key.job_id):
+            await self._attempt_it(active, room)
+
+    async def _attempt_it(self, active: _Active, room: Callable[[], None]) -> None:
         job = active.job
         try:
             plan = self._plans.pop(job.key, None) or await self._plan(job.key)
@@ -352,11 +351,11 @@ class Dispatcher:
             await self._settle(active, plan, ending)
             active.post.tidying.add(prompt_id, saved_files=run.saved_files)
         except (UnknownJob, AlreadyEnded) as error:
-            log.warning("job %s of %s: %s", job.key.job_id, job.key.client, error)
+            log.warning("%s", error)
             self._jobs.pop(job.key, None)
         except Exception as error:
             # A defect of ours must cost this job, not the bridge and all others with it.
-            log.exception("job %s of %s", job.key.job_id, job.key.client)
+            log.exception("a defect")
             failure = BridgeError(f"internal error: {type(error).__name__}: {error}")
             await self._conclude(job, Happening.FAIL, Ended(error=failure))
         finally:
@@ -484,10 +483,13 @@ class Dispatcher:
         self._plans.pop(job.key, None)
         self._recovered.discard(job.key)
         self._waiting.ended(job.key)
-        if happening is Happening.SUCCEED:
-            self.counters.succeeded += 1
-        elif happening is Happening.FAIL:
-            self.counters.failed += 1
+        self.counters.ended(
+            job.state,
+            client=job.key.client,
+            workflow=job.workflow,
+            instance=job.instance,
+            run_s=ended.run_s or 0.0,
+        )
 
     # Jobs that wait for something.
 

@@ -70,6 +70,11 @@ class Outgoing:
         self._learnt_limit: int | None = None
         self._largest = 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a broker at the moment."""
+        return self._connection is not None
+
     def attach(self, connection: Connection) -> None:
         """Publish by this connection from now on."""
         self._connection = connection

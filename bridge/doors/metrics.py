@@ -1,0 +1,138 @@
+"""Metrics for Prometheus, at `/metrics`: what the bridge counts anyway, read when asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from bridge.comfyui.instance import Instance
+from bridge.jobs.counters import Counters, Share
+
+
+class CannotServeMetrics(Exception):
+    """The address of `metrics_listen` cannot be had; the text is one line."""
+
+
+class Sources(Struct, frozen=True):
+    """Where the figures come from; the calls tell how it is now."""
+
+    version: str
+    counters: Counters
+    instances: Sequence[Instance]
+    queued: Callable[[], int]
+    running: Callable[[], int]
+    commits: Callable[[], int]
+    connected: Callable[[], bool]
+
+
+class BridgeCollector(Collector):
+    """Reads the figures when Prometheus asks."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Metric]:
+        """Give all metrics of the bridge."""
+        sources, counters = self._sources, self._sources.counters
+        yield _gauge("info", "Which version this is.", {(sources.version,): 1.0}, ["version"])
+        yield _gauge("broker_connected", "Whether it is connected.", sources.connected())
+        yield _gauge("jobs_queued", "Jobs that wait for their turn.", sources.queued())
+        yield _gauge("jobs_running", "Jobs that are at a ComfyUI.", sources.running())
+        yield _count("jobs_accepted", "Jobs accepted.", counters.accepted)
+        yield _count("attempts_retried", "Runs again.", counters.retried)
+        yield _count("journal_commits", "Transactions of the journal on disk.", sources.commits())
+        outcomes: _Figures = {(outcome,): count for outcome, count in counters.outcomes.items()}
+        yield _counter("jobs_ended", "Jobs that have their outcome.", outcomes, ["outcome"])
+        for name, shares in (
+            ("workflow", counters.workflows),
+            ("client", counters.clients),
+            ("instance", counters.instances),
+        ):
+            yield _summary(f"{name}_run_seconds", f"Runs at a ComfyUI, by {name}.", name, shares)
+        yield _gauge(
+            "comfyui_state",
+            "1 for the state that a ComfyUI is in.",
+            {(each.name, each.state.state): 1.0 for each in sources.instances},
+            ["instance", "state"],
+        )
+        restarts: _Figures = {
+            (each.name,): float(each.state.restarts) for each in sources.instances
+        }
+        yield _counter("comfyui_restarts", "Restarts of a ComfyUI.", restarts, ["instance"])
+
+
+# Figures by the values of their labels.
+_Figures = Mapping[tuple[str, ...], float]
+
+
+def _gauge(
+    name: str,
+    about: str,
+    values: float | _Figures,
+    labels: Sequence[str] = (),
+) -> Metric:
+    family = GaugeMetricFamily(f"comfy2mqtt_{name}", about, labels=labels)
+    for key, value in ({(): float(values)} if isinstance(values, int | float) else values).items():
+        family.add_metric(key, value)
+    return family
+
+
+def _count(name: str, about: str, value: float) -> Metric:
+    return _counter(name, about, {(): value}, ())
+
+
+def _counter(name: str, about: str, values: _Figures, labels: Sequence[str]) -> Metric:
+    family = CounterMetricFamily(f"comfy2mqtt_{name}", about, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _summary(name: str, about: str, label: str, shares: Mapping[str, Share]) -> Metric:
+    family = SummaryMetricFamily(f"comfy2mqtt_{name}", about, labels=[label])
+    for key, share in shares.items():
+        family.add_metric([key], count_value=share.jobs, sum_value=share.run_s)
+    return family
+
+
+class MetricsDoor:
+    """Serves them; use `run` as a task."""
+
+    def __init__(self, host: str, port: int, sources: Sources) -> None:
+        self._host = host
+        self._port = port
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(BridgeCollector(sources))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises CannotServeMetrics."""
+        app = web.Application()
+        app.router.add_get("/metrics", self._metrics)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+            await asyncio.Event().wait()
+        except OSError as error:
+            where = f"{self._host}:{self._port}"
+            raise CannotServeMetrics(f"metrics_listen: {where}: {error.strerror}") from None
+        finally:
+            await runner.cleanup()
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        body = generate_latest(self._registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,49 @@
+"""What happened since the start, counted: for the health topic and for metrics. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from msgspec import Struct
+
+from bridge.contract.messages import State
+
+# A client's name costs memory here; those who come when so many are known are counted together.
+MAX_CLIENTS = 1_000
+OTHERS = "others"
+
+
+class Share(Struct):
+    """Jobs that ended, and the seconds that they ran at a ComfyUI."""
+
+    jobs: int = 0
+    run_s: float = 0.0
+
+    def add(self, run_s: float) -> None:
+        """Count one that ended."""
+        self.jobs += 1
+        self.run_s += run_s
+
+
+class Counters:
+    """Counts only ever rise."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.retried = 0
+        self.outcomes: Counter[State] = Counter()
+        self.workflows: dict[str, Share] = {}
+        self.clients: dict[str, Share] = {}
+        self.instances: dict[str, Share] = {}
+
+    def ended(
+        self, outcome: State, *, client: str, workflow: str, instance: str | None, run_s: float
+    ) -> None:
+        """Count a job that has its outcome; `run_s` is 0 for one that did not run."""
+        self.outcomes[outcome] += 1
+        if client not in self.clients and len(self.clients) >= MAX_CLIENTS:
+            client = OTHERS
+        self.clients.setdefault(client, Share()).add(run_s)
+        self.workflows.setdefault(workflow, Share()).add(run_s)
+        if instance is not None:
+            self.instances.setdefault(instance, Share()).add(run_s)

@@ -1,0 +1,72 @@
+"""Log lines: each says which client's which job it is about, as text or as JSON.
+
+`about` names the job for all that is logged within, also in tasks that are started there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+Format = Literal["text", "json"]
+
+_about: ContextVar[dict[str, str]] = ContextVar("about", default={})  # noqa: B039 - never changed
+
+
+@contextmanager
+def about(client: str, job: str | None = None) -> Iterator[None]:
+    """Name what is logged about until the block ends."""
+    fields = {"client": client} if job is None else {"client": client, "job": job}
+    token = _about.set(fields)
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+class TextFormatter(logging.Formatter):
+    """A record is one line: what others wrote into a message cannot forge a line of ours."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record; a traceback follows in lines of its own, indented."""
+        trace, record.exc_info, record.exc_text = record.exc_info, None, None
+        line = super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        line += "".join(f" {name}={value}" for name, value in _about.get().items())
+        if not trace:
+            return line
+        lines = self.formatException(trace).splitlines()
+        return "\n".join((line, *(f"    {each}" for each in lines)))
+
+
+class JsonFormatter(logging.Formatter):
+    """A record is a line of JSON: `at`, `level`, `logger`, `message`, `client`, `job`, `trace`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record."""
+        fields: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_about.get(),
+        }
+        if record.exc_info:
+            fields["trace"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(fields).decode()
+
+
+def set_up(level: str, form: Format = "text") -> None:
+    """Log to standard error: ours from `level` on, of others what matters."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("bridge").setLevel(level.upper())

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+
+from bridge.logs import JsonFormatter, TextFormatter, about
+
+
+def record(message: str, *, fault: bool = False) -> logging.LogRecord:
+    trace = None
+    if fault:
+        try:
+            int("a\nfault")
+        except ValueError:
+            trace = sys.exc_info()
+    return logging.LogRecord("bridge.x", logging.WARNING, "x.py", 1, message, (), trace)
+
+
+async def test_a_line_names_client_and_job_also_in_tasks_begun_there() -> None:
+    async def later() -> str:
+        return TextFormatter().format(record("ran"))
+
+    with about("alice", "j1"):
+        task = asyncio.create_task(later())
+        assert TextFormatter().format(record("ran")).endswith("ran client=alice job=j1")
+    assert (await task).endswith("ran client=alice job=j1")
+    assert TextFormatter().format(record("ran")).endswith("bridge.x: ran")
+
+
+def test_a_record_is_one_line_of_text_whatever_is_in_it() -> None:
+    line = TextFormatter().format(record("evil\r\n2026 ERROR forged", fault=True))
+    first, *trace = line.split("\n")
+    assert first.endswith("evil\\r\\n2026 ERROR forged")
+    assert all(each.startswith("    ") for each in trace)
+
+
+def test_a_record_is_one_line_of_json() -> None:
+    with about("alice"):
+        line = JsonFormatter().format(record("evil\nline", fault=True))
+    assert "\n" not in line
+    told = json.loads(line)
+    assert told["message"] == "evil\nline"
+    assert (told["level"], told["logger"], told["client"]) == ("warning", "bridge.x", "alice")
+    assert "ValueError" in told["trace"]
+    assert "job" not in told
