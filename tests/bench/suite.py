@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.bench.measurements import backlog, crowd, drawing, idle, journal, large, loop, trivial
+from tests.bench.measurements import (
+    backlog,
+    browsers,
+    crowd,
+    drawing,
+    idle,
+    journal,
+    large,
+    loop,
+    trivial,
+)
 from tests.bench.stand import Measurement
 
 SUITE: Sequence[Measurement] = tuple(
-    module.MEASUREMENT for module in (trivial, crowd, large, loop, journal, backlog, drawing, idle)
+    module.MEASUREMENT
+    for module in (trivial, crowd, large, loop, journal, backlog, drawing, idle, browsers)
 )

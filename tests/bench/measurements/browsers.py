@@ -1,0 +1,184 @@
+"""The browser's door: what a connection occupies, how many hear how fast, and what it adds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import AsyncExitStack
+
+from websockets.asyncio.client import connect
+
+from bridge.doors.websocket import frames
+from bridge.mqtt import Address, Connection, Subscription
+from tests.bench.browsers import Door, Readers, broadcasting, connected, door
+from tests.bench.figures import Spread, compare, p50
+from tests.bench.processes import memory
+from tests.bench.report import Aim, Row
+from tests.bench.stand import NOWHERE, Measurement, Stand
+from tests.support.bridge import BridgeProcess
+from tests.support.peer import Peer
+from tests.support.visitor import Visitor
+
+MANY = 1000
+SOME = 200
+MESSAGES = 20
+REQUESTS = 200
+SIZE = 1024
+WAITING = 8 * 1024 * 1024
+_KB = 1000.0
+
+CONNECTION = Aim(25.0)
+AS_FAST = Aim(1.0, at_least=True)
+UNDISTURBED = Aim(1.2)
+
+_TREE = "comfy2mqtt/client/bench"
+_OTHER = "comfy2mqtt/client/plain"
+_STATUS = f"{_TREE}/job/j/status"
+
+
+async def measure(stand: Stand) -> list[Row]:
+    """Measure idle connections, fan-out beside `broadcast`, a stalled reader, and a round trip."""
+    return [
+        await _idle(stand),
+        await _fan_out(stand),
+        await _stalled(stand),
+        await _latency(stand),
+    ]
+
+
+async def _idle(stand: Stand) -> Row:
+    each: list[float] = []
+    for _ in range(stand.rounds):
+        async with stand.broker() as broker, door(stand, broker, websocket_max_per_key=MANY) as one:
+            async with Readers(one, 10):
+                pass
+            before = memory(one.pid).resident
+            async with Readers(one, MANY):
+                each.append((memory(one.pid).resident - before) / MANY / _KB)
+        stand.tell(f"{MANY} idle connections: {each[-1]:.1f} KB each")
+    what = f"browser's door: an idle connection, of {MANY}"
+    return Row(what=what, unit="KB", value=Spread.of(each), aim=CONNECTION)
+
+
+async def _fan_out(stand: Stand) -> Row:
+    """Messages a second that arrive, all connections together."""
+    ours: list[list[float]] = []
+    alone: list[list[float]] = []
+    payload = _status(SIZE)
+    async with (
+        stand.broker() as broker,
+        Peer(broker.url) as bridge,
+        door(stand, broker, websocket_max_per_key=MANY) as one,
+        broadcasting(stand) as other,
+    ):
+        for number in range(stand.rounds):
+            async with Readers(one, MANY) as readers:
+                ours.append([MANY * MESSAGES / await _told(bridge, readers, payload)])
+            async with Readers(other, MANY) as readers:
+                alone.append([MANY * MESSAGES / await _broadcast(other, readers)])
+            stand.tell(
+                f"round {number + 1} of {stand.rounds}: {ours[-1][0]:.0f} messages a second, "
+                f"broadcast {alone[-1][0]:.0f}"
+            )
+    what = f"browser's door: {SIZE} B to {MANY} connections, over websockets.broadcast"
+    return Row.compared(what, "messages/s", compare(ours, alone, p50), AS_FAST)
+
+
+async def _stalled(stand: Stand) -> Row:
+    """How much longer it takes everybody to hear, with one among them that reads nothing."""
+    with_one: list[list[float]] = []
+    without: list[list[float]] = []
+    payload = _status(SIZE)
+    async with (
+        stand.broker() as broker,
+        Peer(broker.url) as bridge,
+        door(stand, broker, websocket_max_per_key=2 * SOME) as one,
+    ):
+        for number in range(stand.rounds):
+            async with Readers(one, SOME - 1) as readers:
+                without.append([await _told(bridge, readers, payload) for _ in range(5)])
+                stopped = await connected(one)
+                # So much waits for it that it is not dropped, and not served by the kernel alone.
+                await _output(bridge, readers, WAITING)
+                with_one.append([await _told(bridge, readers, payload) for _ in range(5)])
+                stopped.close()
+            stand.tell(f"round {number + 1} of {stand.rounds}: {p50(with_one[-1]) * 1000:.0f} ms")
+    with_one = [[each * 1000 for each in times] for times in with_one]
+    without = [[each * 1000 for each in times] for times in without]
+    what = f"browser's door: {MESSAGES} messages to {SOME}, one of them stalled, over none stalled"
+    return Row.compared(what, "ms", compare(with_one, without, p50), UNDISTURBED)
+
+
+async def _latency(stand: Stand) -> Row:
+    """The round trip of a small request, by the door and by MQTT, in turns."""
+    ours: list[list[float]] = []
+    plain: list[list[float]] = []
+    async with stand.broker() as broker, AsyncExitStack() as stack:
+        bridge = stand.bridge(BridgeProcess, broker, {}, comfyui_url=NOWHERE)
+        stack.push_async_exit(bridge.__aexit__)
+        await bridge.start(ready=False)
+        one = await stack.enter_async_context(door(stand, broker, websocket_rate=10_000))
+        url = f"ws://127.0.0.1:{one.port}/ws"
+        browser = await stack.enter_async_context(Visitor(url, one.key))
+        await browser.next("bridge", lambda each: each["state"] == "online")
+        mqtt = await stack.enter_async_context(Connection(Address.parse(broker.url)))
+        await mqtt.subscribe([Subscription(filter=f"{_OTHER}/response/+")])
+        for number in range(stand.rounds):
+            ours.append([await _asked(browser) for _ in range(REQUESTS)])
+            plain.append([await _asked_plainly(mqtt) for _ in range(REQUESTS)])
+            stand.tell(f"round {number + 1} of {stand.rounds}: {p50(ours[-1]):.2f} ms")
+    what = "browser's door: a request and its answer, p50, over plain MQTT"
+    return Row.compared(what, "ms", compare(ours, plain, p50))
+
+
+async def _told(bridge: Peer, readers: Readers, payload: bytes) -> float:
+    """Publish statuses and return the seconds until everybody has them."""
+    readers.expect(len(frames.spliced("status", payload)) * MESSAGES)
+    began = time.perf_counter()
+    for _ in range(MESSAGES):
+        bridge.publish(_STATUS, payload)
+    await readers.arrived()
+    return time.perf_counter() - began
+
+
+async def _output(bridge: Peer, readers: Readers, size: int) -> None:
+    readers.expect(size)
+    bridge.publish(f"{_TREE}/job/j/output/0", bytes(size))
+    await readers.arrived()
+
+
+async def _broadcast(served: Door, readers: Readers) -> float:
+    text = "x" * SIZE
+    async with connect(f"ws://127.0.0.1:{served.port}/ws", proxy=None) as control:
+        readers.expect(len(frames.framed(text.encode(), binary=False)) * MESSAGES)
+        began = time.perf_counter()
+        await control.send(f"{MESSAGES} {text}")
+        await readers.arrived()
+        return time.perf_counter() - began
+
+
+async def _asked(browser: Visitor) -> float:
+    # A visitor remembers all that it heard, and looks through it.
+    browser.frames.clear()
+    browser._taken.clear()
+    began = time.perf_counter()
+    await browser.ask("status", job_id="none")
+    return (time.perf_counter() - began) * 1000
+
+
+async def _asked_plainly(mqtt: Connection) -> float:
+    began = time.perf_counter()
+    mqtt.publish(f"{_OTHER}/request/status", b'{"job_id":"none"}')
+    async with asyncio.timeout(30):
+        mqtt.ack(await anext(mqtt.messages))
+    return (time.perf_counter() - began) * 1000
+
+
+def _status(size: int) -> bytes:
+    body = {"job_id": "j", "workflow": "w", "n": 1, "state": "running", "attempt": 1, "meta": ""}
+    short = len(frames.spliced("status", json.dumps(body).encode()))
+    return json.dumps({**body, "meta": "x" * (size - short)}).encode()
+
+
+MEASUREMENT = Measurement("browsers", "the browser's door", measure, comfyui=False)
