@@ -93,17 +93,16 @@ class Session:
         if n is not None and self._held is not None:
             self._held.append((n, frame))
             return
-        match verdict(importance, self._wire.waiting, self._buffer):
-            case Verdict.SEND:
-                self._wire.write(frame)
-                if n is not None:
-                    self.n = max(n, self.n or 0)
-            case Verdict.DROP:
-                self.over = True
-                self._held = None
-                self._wire.drop()
-            case Verdict.SKIP:
-                pass
+        waiting = self._wire.waiting
+        found = verdict(importance, waiting, self._buffer) if waiting else Verdict.SEND
+        if found is Verdict.SEND:
+            self._wire.write(frame)
+            if n is not None:
+                self.n = max(n, self.n or 0)
+        elif found is Verdict.DROP:
+            self.over = True
+            self._held = None
+            self._wire.drop()
 
     def hold(self) -> None:
         """Keep back what has a number: what has a lower one is told first."""

@@ -16,7 +16,6 @@ from msgspec import UNSET, Raw, UnsetType
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.protocol import State
 
 from bridge import __version__
 from bridge.contract.errors import Busy
@@ -33,6 +32,7 @@ from bridge.doors.websocket.limits import Pace
 from bridge.doors.websocket.links import Links
 from bridge.doors.websocket.settings import Settings
 from bridge.doors.websocket.visits import Visits
+from bridge.doors.websocket.wires import Wires
 
 log = logging.getLogger(__name__)
 
@@ -77,28 +77,6 @@ class _Connection(ServerConnection):
         await super().handshake(*args, **options)
 
 
-class _Wire:
-    """A connection as the audience writes to it: whole frames, at once."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: ServerConnection) -> None:
-        self._connection = connection
-
-    @property
-    def waiting(self) -> int:
-        return self._connection.transport.get_write_buffer_size()
-
-    def write(self, frame: bytes) -> None:
-        # As `websockets.broadcast` does, without making the frame anew for each connection.
-        if self._connection.state is State.OPEN:
-            self._connection.transport.write(frame)
-
-    def drop(self) -> None:
-        log.info("a client that does not read was dropped")
-        self._connection.transport.abort()
-
-
 class Sockets:
     """The server; `serving` is its life."""
 
@@ -122,6 +100,7 @@ class Sockets:
         self._links = links
         self._visits = visits
         self._catching_up = CatchingUp(broker, audience)
+        self._wires = Wires()
         self._connections: dict[Session, ServerConnection] = {}
         self._strangers = 0
 
@@ -210,7 +189,7 @@ class Sockets:
     async def _serve(self, connection: ServerConnection, key: Key, register: Register) -> None:
         settings = self._settings
         session = Session(
-            _Wire(connection),
+            self._wires.to(connection),
             name=secrets.token_urlsafe(9),
             client=key.client,
             key=key.id,
@@ -358,4 +337,6 @@ def _respond(
 
 
 async def _close(connection: ServerConnection, code: int, reason: str) -> None:
+    """Close a connection, after what was written to it in this turn."""
+    await asyncio.sleep(0)
     await connection.close(code, reason.encode()[:_REASON].decode("utf-8", "ignore"))
