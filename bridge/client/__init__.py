@@ -4,8 +4,10 @@
         job = await bridge.submit("txt2img", prompt="a lighthouse at dusk")
         async for event in job:
             print(event)
-        for output in await job.outputs():
-            Path(output.info.filename or output.info.name).write_bytes(output.data)
+        for image in await job.images():
+            image.save(f"{job.id}.png")
+
+`bridge.client.sync` is the same without `await`, for scripts.
 
 It needs the broker only, and keeps what the contract promises: a job is submitted until the bridge
 says that it has it, always under the same id, and what happened while the connection was away is

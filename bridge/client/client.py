@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +14,19 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Raw
 
-from bridge.client.inputs import for_wire
+from bridge.client.inputs import Media, for_wire, media_of
 from bridge.client.job import Job
+from bridge.client.outbox import Outbox
 from bridge.client.session import Session
-from bridge.contract.errors import BadRequest, UnknownWorkflow
+from bridge.client.uploads import upload
+from bridge.contract.errors import (
+    BadRequest,
+    BridgeError,
+    Busy,
+    InvalidInput,
+    QuotaExceeded,
+    UnknownWorkflow,
+)
 from bridge.contract.messages import (
     Accepted,
     Ack,
@@ -24,18 +35,32 @@ from bridge.contract.messages import (
     Cancel,
     CancelReport,
     Definition,
+    Forget,
+    ForgetReport,
     JobList,
     JobView,
+    Keep,
+    KeepReport,
     List,
     Output,
+    Recipe,
+    RecipeReport,
     State,
     Status,
     Submit,
+    UploadReport,
     encode,
+    or_none,
     or_unset,
 )
 from bridge.contract.topics import ID_RULE, Topics, is_id
-from bridge.mqtt import Address, Incoming
+from bridge.mqtt import Address, Backoff, Incoming
+
+_log = logging.getLogger(__name__)
+
+# How soon a request that found no room is sent again, in seconds, and how seldom at last.
+_FIRST_AGAIN_S = 5.0
+_LAST_AGAIN_S = 300.0
 
 
 class Client:
@@ -45,6 +70,9 @@ class Client:
     a lost connection is made again for as long as the client is open. Requests wait for their
     answer as long as it takes, also for a bridge that is away: bound them with `asyncio.timeout`.
     Any number of programs may use one client name at the same time.
+
+    With `outbox`, a file, what is submitted is on disk before it is sent. What the bridge had not
+    accepted when the program ended is sent again when the next one opens the same file.
     """
 
     def __init__(
@@ -56,6 +84,7 @@ class Client:
         ca: Path | None = None,
         cert: Path | None = None,
         key: Path | None = None,
+        outbox: Path | None = None,
     ) -> None:
         """Talk to the bridge at `base` as `client`, by the broker at `url`.
 
@@ -67,13 +96,23 @@ class Client:
         self.name = client
         self.topics = Topics(base)
         address = url if isinstance(url, Address) else Address.parse(url, ca=ca, cert=cert, key=key)
+        self._outbox = None if outbox is None else Outbox(outbox, f"{base}/{client}")
+        self._posting: dict[str, asyncio.Task[Accepted]] = {}
+        self._uploading = asyncio.Lock()
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._session = Session(
             address, self.topics, client, heard=self._heard, missed=self._missed
         )
 
     async def __aenter__(self) -> Self:
-        await self._session.__aenter__()
+        left = {} if self._outbox is None else await self._outbox.open()
+        try:
+            await self._session.__aenter__()
+        except BaseException:
+            await self._close_outbox()
+            raise
+        for job_id, request in left.items():
+            self._post(msgspec.json.decode(request, type=Submit), job_id)
         return self
 
     async def __aexit__(
@@ -82,7 +121,17 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._session.__aexit__(kind, error, trace)
+        for posting in self._posting.values():
+            posting.cancel()
+        await asyncio.gather(*self._posting.values(), return_exceptions=True)
+        try:
+            await self._session.__aexit__(kind, error, trace)
+        finally:
+            await self._close_outbox()
+
+    async def _close_outbox(self) -> None:
+        if self._outbox is not None:
+            await self._outbox.close()
 
     # Jobs.
 
@@ -101,12 +150,19 @@ class Client:
         keep_s: float | None = None,
         meta: Any = None,
         preview: bool = False,
+        replace: str | None = None,
+        ordered: bool = False,
+        show: str | None = None,
+        wait: bool = True,
         **more_inputs: Any,
     ) -> Job:
         """Submit a job, again and again until the bridge has it; return it once it is accepted.
 
-        Inputs go by keyword, or, where a name is also an option here, in `inputs`. Bytes, a `Path`
-        or `Media` stand for a media input. With the `job_id` of an earlier call the same request
+        Inputs go by keyword, or, where a name is also an option here, in `inputs`. A media input is
+        given as bytes, a `Path`, `Media`, an open file, or an image of Pillow's; what is large is
+        uploaded first. With `wait` false, which needs an outbox, it returns as soon as the request
+        is on disk: a bridge that is away, or busy, gets it when it can, and a refusal is raised
+        where the job is waited for. With the `job_id` of an earlier call the same request
         is not run twice: its job is given back. `meta` is any JSON value, echoed with everything
         about the job. A call that is cancelled may have been heard all the same: who bounds it with
         `asyncio.timeout` gives a `job_id`, to cancel the job or to submit it again.
@@ -114,7 +170,9 @@ class Client:
         Raises what the bridge refuses it for: UnknownWorkflow, InvalidInput, TooLarge, Busy,
         QuotaExceeded, Conflict, ...
         """
-        given = await for_wire({**(inputs or {}), **more_inputs})
+        if not (wait or self._outbox):
+            raise ValueError("wait=False needs an outbox")
+        given = await for_wire({**(inputs or {}), **more_inputs}, self._upload)
         request = Submit(
             workflow=workflow,
             workflow_version=or_unset(workflow_version),
@@ -126,11 +184,94 @@ class Client:
             timeout_s=or_unset(timeout_s),
             keep_s=or_unset(keep_s),
             preview=preview,
+            replace=or_unset(replace),
+            ordered=ordered,
+            show=or_unset(show),
             output=output or Output(),
         )
         job = self.job(str(request.job_id))
-        job.accepted(await self._session.ask("submit", request, Accepted))
+        if self._outbox is None:
+            job.accepted(await self._session.ask("submit", request, Accepted))
+            return job
+        await self._outbox.add(job.id, encode(request))
+        if not wait:
+            self._post(request, job.id)
+            return job
+        job.accepted(await self._settled(request, job.id))
         return job
+
+    async def upload(self, source: Any, name: str | None = None) -> dict[str, str]:
+        """Upload bytes, once for many jobs; returns what to give as a media input.
+
+        `source` is anything that an input may be given as. An upload that was cut short goes on
+        where it stopped, also in another program: by default its name is its SHA-256. Raises
+        InvalidInput for what is no media, TooLarge, QuotaExceeded, OSError.
+        """
+        media = await media_of(source)
+        if media is None:
+            raise InvalidInput(f"{type(source).__name__} is nothing to upload")
+        return await self._upload(media, name)
+
+    async def _upload(self, media: Media, name: str | None = None) -> dict[str, str]:
+        async with self._uploading:
+            report: UploadReport = await upload(self._session, media, name)
+        return {"upload": report.upload}
+
+    def _post(self, request: Submit, job_id: str) -> None:
+        """Send what lies in the outbox for as long as it takes."""
+        job = self.job(job_id)
+        job.posted(or_none(request.workflow))
+        posting = asyncio.create_task(self._deliver(request, job), name=f"post {job_id}")
+        self._posting[job_id] = posting
+        posting.add_done_callback(lambda done: self._posted(job_id, done))
+
+    async def _deliver(self, request: Submit, job: Job) -> Accepted:
+        pause = Backoff(_FIRST_AGAIN_S, _LAST_AGAIN_S)
+        while True:
+            try:
+                accepted = await self._settled(request, job.id, patient=True)
+            except (Busy, QuotaExceeded) as error:
+                _log.info("job %s waits: %s", job.id, error)
+                await asyncio.sleep(pause.next())
+            except BridgeError as error:
+                job.refused(error)
+                raise
+            else:
+                job.accepted(accepted)
+                return accepted
+
+    async def _settled(self, request: Submit, job_id: str, *, patient: bool = False) -> Accepted:
+        """Submit it, and cross it out once the bridge has said yes or no.
+
+        `patient`: that there is no room for it now is neither.
+        """
+        try:
+            accepted = await self._session.ask("submit", request, Accepted)
+        except BridgeError as error:
+            if not (patient and isinstance(error, Busy | QuotaExceeded)):
+                await self._outbox_of().remove(job_id)
+            raise
+        await self._outbox_of().remove(job_id)
+        return accepted
+
+    def _outbox_of(self) -> Outbox:
+        if self._outbox is None:
+            raise RuntimeError("there is no outbox")
+        return self._outbox
+
+    def _posted(self, job_id: str, posting: asyncio.Task[Accepted]) -> None:
+        self._posting.pop(job_id, None)
+        error = None if posting.cancelled() else posting.exception()
+        if isinstance(error, BridgeError):
+            _log.warning("job %s was refused: %s", job_id, error)
+        elif error is not None:
+            # It stays in the outbox: the next program that opens it tries again.
+            _log.error("job %s was not sent: %s", job_id, error)
+
+    @property
+    def posting(self) -> list[str]:
+        """The ids of jobs that are on their way from the outbox to the bridge."""
+        return list(self._posting)
 
     def job(self, job_id: str) -> Job:
         """Return a job of this client by its id, to follow it or to collect what it gave.
@@ -151,6 +292,18 @@ class Client:
     async def status(self, job_id: str) -> JobView:
         """Ask where a job stands. Raises UnknownJob."""
         return await self._session.ask("status", Status(job_id=job_id), JobView)
+
+    async def recipe(self, job_id: str) -> RecipeReport:
+        """Return the prompt that a job ran, and its inputs as resolved. Raises UnknownJob."""
+        return await self._session.ask("recipe", Recipe(job_id=job_id), RecipeReport)
+
+    async def keep(self, job_id: str, keep_s: float) -> KeepReport:
+        """Have a job's outputs kept for so many seconds from now. Raises UnknownJob."""
+        return await self._session.ask("keep", Keep(job_id=job_id, keep_s=keep_s), KeepReport)
+
+    async def forget(self, job_id: str) -> ForgetReport:
+        """Have a job's result, outputs and recipe let go now. Raises UnknownJob."""
+        return await self._session.ask("forget", Forget(job_id=job_id), ForgetReport)
 
     async def jobs(
         self,

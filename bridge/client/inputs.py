@@ -1,15 +1,20 @@
-"""Input values as the wire wants them: bytes and files become media objects."""
+"""Input values as the wire wants them: bytes, files and pictures become media objects."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
+
+from bridge.client import pictures
+
+# What is larger goes by upload, in parts: base64 in a request would have to fit one packet.
+INLINE_BYTES: Final = 256 * 1024
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -19,29 +24,61 @@ class Media(msgspec.Struct, frozen=True):
     content_type: str | None = None
 
 
-async def for_wire(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs with bytes, paths and `Media` as `{"base64", "content_type"}`.
+@runtime_checkable
+class Readable(Protocol):
+    """An open file, or anything else that gives bytes."""
 
-    All other values go as they are. A file is read in a thread. Raises OSError.
+    def read(self) -> bytes:
+        """Return all bytes."""
+
+
+# Uploads some bytes, and returns the input value that names them.
+Upload: TypeAlias = Callable[[Media], Awaitable[dict[str, str]]]
+
+
+async def for_wire(inputs: Mapping[str, Any], upload: Upload) -> dict[str, Any]:
+    """Return the inputs with all that stands for media as objects that name its bytes.
+
+    Media are bytes, a `Path`, `Media`, an open file, an image of Pillow's, and lists of these; all
+    other values go as they are. Large ones are uploaded. Raises OSError, and what `upload` does.
     """
-    return {name: await _value(value) for name, value in inputs.items()}
+    return {name: await _value(value, upload) for name, value in inputs.items()}
 
 
-async def _value(value: Any) -> Any:
+async def _value(value: Any, upload: Upload) -> Any:
+    if isinstance(value, list):
+        return [await _value(each, upload) for each in value]
+    media = await media_of(value)
+    if media is None:
+        return value
+    if len(media.data) > INLINE_BYTES:
+        return await upload(media)
+    return await _inline(media)
+
+
+async def media_of(value: Any) -> Media | None:
+    """Return the media that a value stands for, None for one that stands for itself.
+
+    Files are read, and pictures encoded, in a thread. Raises OSError.
+    """
     match value:
+        case Media():
+            return value
+        case bytes() | bytearray() | memoryview():
+            return Media(bytes(value))
         case Path():
             content_type, _ = mimetypes.guess_type(value.name)
-            return await _media(await asyncio.to_thread(value.read_bytes), content_type)
-        case Media(data=data, content_type=content_type):
-            return await _media(data, content_type)
-        case bytes() | bytearray() | memoryview():
-            return await _media(bytes(value), None)
-    return value
+            return Media(await asyncio.to_thread(value.read_bytes), content_type)
+    if pictures.is_picture(value):
+        return Media(await asyncio.to_thread(pictures.encode, value), "image/png")
+    if isinstance(value, Readable):
+        return Media(await asyncio.to_thread(value.read))
+    return None
 
 
-async def _media(data: bytes, content_type: str | None) -> dict[str, str]:
-    encoded = await asyncio.to_thread(base64.b64encode, data)
-    media = {"base64": encoded.decode("ascii")}
-    if content_type is not None:
-        media["content_type"] = content_type
-    return media
+async def _inline(media: Media) -> dict[str, str]:
+    encoded = await asyncio.to_thread(base64.b64encode, media.data)
+    found = {"base64": encoded.decode("ascii")}
+    if media.content_type is not None:
+        found["content_type"] = media.content_type
+    return found

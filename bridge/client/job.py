@@ -8,11 +8,12 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw
 
+from bridge.client import pictures
 from bridge.client.session import Session
 from bridge.contract.errors import BridgeError, UnknownJob, from_wire
 from bridge.contract.messages import (
@@ -30,6 +31,9 @@ from bridge.contract.messages import (
     Status,
 )
 from bridge.mqtt import Incoming
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +117,8 @@ class Job:
         self._streams: list[_Stream] = []
         # Something may have been missed: ask before waiting.
         self._stale = True
+        # It lies in the outbox: the bridge may not know of it yet.
+        self._posted = False
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.workflow or '?'}: {self.state or 'unknown'}>"
@@ -147,6 +153,15 @@ class Job:
         """
         result = await self.result()
         return [await self.output(info) for info in result.outputs]
+
+    async def images(self) -> list[Image.Image]:
+        """Wait for the job's end and return its images as Pillow's, in the order of the result.
+
+        Raises as `outputs` does, and ImportError where there is no Pillow.
+        """
+        result = await self.result()
+        found = [await self.output(info) for info in result.outputs if info.kind == "image"]
+        return [await asyncio.to_thread(pictures.decode, each.data) for each in found]
 
     async def output(self, info: OutputInfo) -> JobOutput:
         """Return the bytes of one output of the result, fetched if need be. Raises Damaged."""
@@ -198,8 +213,20 @@ class Job:
 
     # What the client tells.
 
+    def posted(self, workflow: str | None) -> None:
+        """Take note that the job is on its way to the bridge."""
+        self.workflow = self.workflow or workflow
+        self._posted = True
+
+    def refused(self, error: BridgeError) -> None:
+        """Take note that the bridge does not take the job: whoever waits for it is told."""
+        self._posted = False
+        self._failure = error
+        self._notify()
+
     def accepted(self, accepted: Accepted) -> None:
         """Take note that the bridge has the job, or had it before."""
+        self._posted = False
         self.workflow = accepted.workflow
         self.state = self.state or accepted.state
         self._failure = None
@@ -281,7 +308,7 @@ class Job:
         """Wait for something to happen; ask the bridge whenever it may have been missed."""
         if self._failure is not None:
             raise self._failure
-        if self._stale:
+        if self._stale and not self._posted:
             await self._ask()
         elif not await self._changed():
             self._stale = True

@@ -24,6 +24,7 @@ from bridge.mqtt import (
     MqttError,
     PacketTooLarge,
     PubAck,
+    PublishProperties,
     Subscription,
 )
 
@@ -112,18 +113,35 @@ class Session:
         """Whether the bridge says that it is there; None: it has not said anything yet."""
         return self._online
 
-    async def ask(self, verb: str, request: Ask, kind: type[T]) -> T:
+    @property
+    def packet_limit(self) -> int | None:
+        """The largest packet that the broker takes; None: it told none, or is away."""
+        return None if self._connection is None else self._connection.packet_limit
+
+    async def ask(self, verb: str, request: Ask, kind: type[T], *names: str) -> T:
         """Send a request until it is answered; return the answer's data as `kind`.
 
-        Waits for as long as it takes: bound it with `asyncio.timeout`. Raises the bridge's error,
-        TooLarge for what the broker does not take, PublishRefused for what it forbids.
+        `names` are levels of the topic after the verb. Waits for as long as it takes: bound it with
+        `asyncio.timeout`. Raises the bridge's error, TooLarge for what the broker does not take,
+        PublishRefused for what it forbids.
         """
         transaction = secrets.token_hex(8)
         payload = encode(msgspec.structs.replace(request, transaction=transaction))
+        return await self._ask(verb, names, payload, kind, transaction)
+
+    async def ask_bytes(self, verb: str, payload: bytes, kind: type[T], *names: str) -> T:
+        """Send a request that is no JSON; as `ask` otherwise."""
+        return await self._ask(verb, names, payload, kind, secrets.token_hex(8))
+
+    async def _ask(
+        self, verb: str, names: Sequence[str], payload: bytes, kind: type[T], transaction: str
+    ) -> T:
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._pending[transaction] = answer
+        topic = self._topics.request(self._client, verb, *names)
+        properties = PublishProperties(correlation_data=transaction.encode())
         try:
-            await self._send_until(answer, self._topics.request(self._client, verb), payload)
+            await self._send_until(answer, topic, payload, properties)
         finally:
             del self._pending[transaction]
         found = answer.result()
@@ -152,14 +170,18 @@ class Session:
         return found
 
     async def _send_until(
-        self, answer: asyncio.Future[_Answer], topic: str, payload: bytes
+        self,
+        answer: asyncio.Future[_Answer],
+        topic: str,
+        payload: bytes,
+        properties: PublishProperties,
     ) -> None:
         pause = Backoff(_FIRST_AGAIN_S, _LAST_AGAIN_S)
         while not answer.done():
             if self._closed is not None or self._again is None:
                 raise RuntimeError("the client is closed") from self._closed
             again = self._again
-            sent = self._send(topic, payload)
+            sent = self._send(topic, payload, properties)
             waiting: set[asyncio.Future[_Answer] | asyncio.Future[None] | asyncio.Future[PubAck]]
             waiting = {answer, again}
             if sent is not None:
@@ -172,11 +194,13 @@ class Session:
                 return_when=asyncio.FIRST_COMPLETED,
             )
 
-    def _send(self, topic: str, payload: bytes) -> asyncio.Future[PubAck] | None:
+    def _send(
+        self, topic: str, payload: bytes, properties: PublishProperties
+    ) -> asyncio.Future[PubAck] | None:
         if self._connection is None:
             return None
         try:
-            return self._connection.publish(topic, payload)
+            return self._connection.publish(topic, payload, properties=properties)
         except ConnectionLost:
             return None
         except PacketTooLarge as error:

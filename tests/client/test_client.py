@@ -58,6 +58,7 @@ async def test_a_request_carries_what_was_given(client: Client, fake: FakeBridge
         "job_id": "my-job",
         "meta": {"for": [1, None]},
         "priority": 5,
+        "ordered": False,
         "start_within_s": 60,
         "timeout_s": 600,
         "keep_s": 3600,
@@ -115,7 +116,7 @@ async def test_an_answer_that_cannot_be_read_is_an_error(client: Client, fake: F
 
 async def test_a_request_larger_than_the_broker_takes_is_refused_here(client: Client) -> None:
     with pytest.raises(TooLarge) as caught:
-        await client.submit("wf", image=bytes(1_000_000))
+        await client.submit("wf", prompt="x" * 1_000_000)
     assert caught.value.details["limit"] == 1_000_000
 
 

@@ -1,0 +1,80 @@
+"""The outbox: requests that must not get lost, on disk until the bridge has them.
+
+What a program hands in is written down before it is sent, and crossed out once it is accepted or
+refused. What was neither when the program ended is sent again by the next one that opens the same
+file, under the same job id, which runs once whoever sends it how often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+
+class Outbox:
+    """One client's requests in a file; several clients may share it."""
+
+    def __init__(self, path: Path, owner: str) -> None:
+        """`owner` tells this client's requests from others'."""
+        self._path = path
+        self._owner = owner
+        self._turn = asyncio.Lock()
+        self._db: sqlite3.Connection | None = None
+
+    async def open(self) -> dict[str, bytes]:
+        """Open or create it; returns what is left in it, by job id, oldest first."""
+        async with self._turn:
+            return await asyncio.to_thread(self._open)
+
+    async def close(self) -> None:
+        """Close it."""
+        async with self._turn:
+            db, self._db = self._db, None
+            if db is not None:
+                await asyncio.to_thread(db.close)
+
+    async def add(self, job_id: str, request: bytes) -> None:
+        """Write a request down: when this returns it is on disk. Raises OSError."""
+        await self._run(
+            "INSERT INTO outbox (owner, job_id, request) VALUES (?, ?, ?) "
+            "ON CONFLICT (owner, job_id) DO UPDATE SET request = excluded.request",
+            (self._owner, job_id, request),
+        )
+
+    async def remove(self, job_id: str) -> None:
+        """Cross a request out."""
+        await self._run("DELETE FROM outbox WHERE owner = ? AND job_id = ?", (self._owner, job_id))
+
+    async def _run(self, statement: str, values: tuple[str | bytes, ...]) -> None:
+        async with self._turn:
+            await asyncio.to_thread(self._execute, statement, values)
+
+    # These block.
+
+    def _open(self) -> dict[str, bytes]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=30
+            )
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, owner TEXT NOT NULL, "
+                "job_id TEXT NOT NULL, request BLOB NOT NULL, UNIQUE (owner, job_id))"
+            )
+            rows = self._db.execute(
+                "SELECT job_id, request FROM outbox WHERE owner = ? ORDER BY seq", (self._owner,)
+            )
+            return dict(rows.fetchall())
+        except sqlite3.Error as error:
+            raise OSError(f"{self._path}: {error}") from error
+
+    def _execute(self, statement: str, values: tuple[str | bytes, ...]) -> None:
+        if self._db is None:
+            raise RuntimeError("the outbox is closed")
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise OSError(f"{self._path}: {error}") from error

@@ -1,0 +1,52 @@
+"""Uploads in parts, which go on where they stopped: after a lost connection, or in another run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Final
+
+from bridge.client.inputs import Media
+from bridge.client.session import Session
+from bridge.contract.errors import Conflict, InvalidInput
+from bridge.contract.messages import BeginUpload, UploadReport, or_unset
+from bridge.contract.topics import FIN, UPLOAD
+
+PART_BYTES: Final = 256 * 1024
+# What topic and properties take of a packet at most.
+_FRAME_BYTES: Final = 1024
+_ATTEMPTS: Final = 3
+
+
+async def upload(session: Session, media: Media, name: str | None = None) -> UploadReport:
+    """Upload some bytes under a name, by default their SHA-256; once they are there, no more.
+
+    Raises TooLarge, QuotaExceeded, and Conflict or InvalidInput where another upload is in the way.
+    """
+    digest = await asyncio.to_thread(hashlib.sha256, media.data)
+    sha256 = digest.hexdigest()
+    name = name or sha256
+    content_type = or_unset(media.content_type)
+    begin = BeginUpload(size=len(media.data), sha256=sha256, content_type=content_type)
+    for attempt in range(_ATTEMPTS):
+        report = await session.ask(UPLOAD, begin, UploadReport, name)
+        try:
+            if not report.complete:
+                await _parts(session, media.data, name, report.held)
+                report = await session.ask_bytes(UPLOAD, b"", UploadReport, name, FIN)
+        except (Conflict, InvalidInput):
+            # Somebody else uploads the same, or has just ended: the next beginning tells.
+            if attempt == _ATTEMPTS - 1:
+                raise
+            continue
+        return report
+    raise AssertionError("the last attempt raises or returns")
+
+
+async def _parts(session: Session, data: bytes, name: str, held: int) -> None:
+    limit = session.packet_limit
+    room = PART_BYTES if limit is None else max(1, min(PART_BYTES, limit - _FRAME_BYTES))
+    while held < len(data):
+        part = data[held : held + room]
+        report = await session.ask_bytes(UPLOAD, part, UploadReport, name, str(held))
+        held = report.held

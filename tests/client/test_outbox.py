@@ -1,0 +1,105 @@
+"""What lies in the outbox gets to the bridge, whoever is away in between."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bridge.client import Client
+from bridge.client import client as module
+from bridge.client.outbox import Outbox
+from bridge.contract.errors import InvalidInput
+from tests.client.fakebridge import Broker, FakeBridge
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "somewhere" / "outbox.db"
+
+
+async def left(path: Path, owner: str = "comfy2mqtt/alice") -> list[str]:
+    outbox = Outbox(path, owner)
+    found = await outbox.open()
+    await outbox.close()
+    return list(found)
+
+
+async def test_what_was_not_accepted_is_sent_by_the_next_program(
+    broker: Broker, fake: FakeBridge, path: Path
+) -> None:
+    async with Client(broker.url, "alice", outbox=path) as client:
+        job = await client.submit("wf", prompt="a mill", job_id="j1", wait=False)
+        assert job.workflow == "wf"
+        assert client.posting == ["j1"]
+        first = await fake.asked("submit")
+    assert await left(path) == ["j1"]
+    assert await left(path, "comfy2mqtt/bob") == []
+    async with Client(broker.url, "alice", outbox=path) as client:
+        again = await fake.asked("submit")
+        assert again.body["inputs"] == first.body["inputs"] == {"prompt": "a mill"}
+        assert again.body["job_id"] == "j1"
+        await fake.accept(again)
+        waiting = asyncio.create_task(client.job("j1").outcome())
+        await fake.end("alice", fake.result("j1"))
+        assert (await waiting).state == "succeeded"
+    assert await left(path) == []
+
+
+async def test_a_job_that_is_accepted_is_crossed_out(
+    broker: Broker, fake: FakeBridge, path: Path
+) -> None:
+    async with Client(broker.url, "alice", outbox=path) as client:
+        submitting = asyncio.create_task(client.submit("wf", job_id="j1"))
+        asked = await fake.asked("submit")
+        assert await left(path) == ["j1"]  # on disk before it is sent
+        await fake.accept(asked)
+        await submitting
+        assert await left(path) == []
+
+
+async def test_a_refusal_is_told_where_the_job_is_waited_for(
+    broker: Broker, fake: FakeBridge, path: Path
+) -> None:
+    async with Client(broker.url, "alice", outbox=path) as client:
+        job = await client.submit("wf", wait=False)
+        waiting = asyncio.create_task(job.result())
+        await fake.refuse(await fake.asked("submit"), "invalid_input")
+        with pytest.raises(InvalidInput):
+            await waiting
+        submitting = asyncio.create_task(client.submit("wf"))
+        await fake.refuse(await fake.asked("submit"), "invalid_input")
+        with pytest.raises(InvalidInput):
+            await submitting
+    assert await left(path) == []
+
+
+async def test_a_busy_bridge_is_asked_again(
+    broker: Broker, fake: FakeBridge, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_AGAIN_S", 0.01)
+    async with Client(broker.url, "alice", outbox=path) as client:
+        job = await client.submit("wf", job_id="j1", wait=False)
+        for code in ("busy", "quota_exceeded"):
+            asked = await fake.asked("submit")
+            await fake.refuse(asked, code)
+            assert await left(path) == ["j1"]
+        await fake.accept(await fake.asked("submit"))
+        await fake.end("alice", fake.result("j1"))
+        await job.outcome()
+    assert await left(path) == []
+
+
+async def test_not_to_wait_needs_an_outbox(client: Client) -> None:
+    with pytest.raises(ValueError, match="needs an outbox"):
+        await client.submit("wf", wait=False)
+
+
+async def test_a_file_that_is_no_outbox_is_an_error(broker: Broker, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database " * 100)
+    with pytest.raises(OSError, match=r"notes\.txt"):
+        await Client(broker.url, "alice", outbox=path).__aenter__()
