@@ -137,13 +137,13 @@ async def test_names_that_are_no_ids_are_refused(client: Client, broker: Broker)
 async def test_jobs_are_listed_in_pages_and_acked(client: Client, fake: FakeBridge) -> None:
     listing = asyncio.create_task(client.jobs(3, states=["succeeded"], workflow="wf", limit=1))
     asked = await fake.asked("list")
-    assert asked.body | {"transaction": ""} == {
-        "transaction": "",
+    wanted = {
         "after": 3,
         "states": ["succeeded"],
         "workflow": "wf",
         "limit": 1,
     }
+    assert asked.body.items() >= wanted.items()
     await fake.answer(asked, {"jobs": [fake.view("old", "succeeded")], "more": True})
     page = await listing
     assert (page.jobs[0].job_id, page.more) == ("old", True)
