@@ -105,8 +105,8 @@ class Client:
         )
 
     async def __aenter__(self) -> Self:
-        left = {} if self._outbox is None else await self._outbox.open()
         try:
+            left = {} if self._outbox is None else await self._outbox.open()
             await self._session.__aenter__()
         except BaseException:
             await self._close_outbox()

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Outbox:
@@ -19,20 +24,19 @@ class Outbox:
         """`owner` tells this client's requests from others'."""
         self._path = path
         self._owner = owner
-        self._turn = asyncio.Lock()
         self._db: sqlite3.Connection | None = None
+        # One thread owns the connection: what is cancelled while it runs there ends before the next
+        # begins.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
 
     async def open(self) -> dict[str, bytes]:
         """Open or create it; returns what is left in it, by job id, oldest first."""
-        async with self._turn:
-            return await asyncio.to_thread(self._open)
+        return await self._in_thread(self._open)
 
     async def close(self) -> None:
         """Close it."""
-        async with self._turn:
-            db, self._db = self._db, None
-            if db is not None:
-                await asyncio.to_thread(db.close)
+        await self._in_thread(self._close)
+        self._thread.shutdown(wait=False)
 
     async def add(self, job_id: str, request: bytes) -> None:
         """Write a request down: when this returns it is on disk. Raises OSError."""
@@ -47,17 +51,17 @@ class Outbox:
         await self._run("DELETE FROM outbox WHERE owner = ? AND job_id = ?", (self._owner, job_id))
 
     async def _run(self, statement: str, values: tuple[str | bytes, ...]) -> None:
-        async with self._turn:
-            await asyncio.to_thread(self._execute, statement, values)
+        await self._in_thread(lambda: self._execute(statement, values))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     # These block.
 
     def _open(self) -> dict[str, bytes]:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=30
-            )
+            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=30)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute(
@@ -70,6 +74,11 @@ class Outbox:
             return dict(rows.fetchall())
         except sqlite3.Error as error:
             raise OSError(f"{self._path}: {error}") from error
+
+    def _close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
 
     def _execute(self, statement: str, values: tuple[str | bytes, ...]) -> None:
         if self._db is None:
