@@ -268,6 +268,11 @@ class Client:
             # It stays in the outbox: the next program that opens it tries again.
             _log.error("job %s was not sent: %s", job_id, error)
 
+    async def flush(self) -> None:
+        """Wait until the bridge has said yes or no to all that lies in the outbox."""
+        while self._posting:
+            await asyncio.wait(self._posting.values())
+
     @property
     def posting(self) -> list[str]:
         """The ids of jobs that are on their way from the outbox to the bridge."""

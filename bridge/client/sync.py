@@ -189,6 +189,10 @@ class Client:
         job = self._run(self._client.submit(workflow, inputs, **options))
         return Job(self._running, job)
 
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until the bridge has said yes or no to all that lies in the outbox."""
+        self._running.run(self._client.flush(), timeout_s)
+
     def job(self, job_id: str) -> Job:
         """Return a job of this client by its id, to follow it or to collect what it gave."""
         return Job(self._running, self._client.job(job_id))
