@@ -55,6 +55,7 @@ check: $(READY)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/comfy2mqtt asyncapi --write docs --check || { echo "make documents puts it right"; exit 1; }
 	@told=$$($(BIN)/lint-imports --no-logo) || { echo "$$told"; exit 1; }
 
 format: $(READY)

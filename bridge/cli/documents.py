@@ -32,6 +32,18 @@ def write(folder: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def stale(folder: Path) -> list[str]:
+    """Return which of these in a folder differ from what would be written."""
+    found = files()
+    here = {f"{SCHEMAS}/{path.name}" for path in (folder / SCHEMAS).glob("*.json")}
+    differ = [
+        name
+        for name, text in found.items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+    ]
+    return sorted([*differ, *(here - found.keys())])
+
+
 def files() -> dict[str, str]:
     """Return all of it: texts by their place below the folder."""
     schemas = {

@@ -251,11 +251,16 @@ def doctor(settings: Config) -> None:
     type=click.Path(path_type=Path),
     help="Write it there instead, with a page and JSON Schemas.",
 )
-def asyncapi(folder: Path | None) -> None:
+@click.option("--check", is_flag=True, help="Only tell whether it is there as it should be.")
+def asyncapi(*, folder: Path | None, check: bool) -> None:
     """Print the topics and messages as an AsyncAPI 3 document."""
     from bridge.cli import documents
 
-    if folder is None:
+    if folder is not None and check:
+        stale = documents.stale(folder)
+        if stale:
+            stop(f"{folder}: not drawn from this code: {', '.join(stale)}", FAILED)
+    elif folder is None:
         documents.print_document()
     else:
         documents.write(folder)

@@ -30,11 +30,15 @@ NO_CHANNELS = {
 PARTS = {"Ask", "JobMessage", "Named"}
 
 
-def test_the_documents_in_docs_are_drawn_from_the_code() -> None:
-    for name, text in documents.files().items():
-        assert (DOCS / name).read_text() == text, f"docs/{name}: run `make documents`"
-    here = {f"schemas/{path.name}" for path in (DOCS / "schemas").iterdir()}
-    assert here == {name for name in documents.files() if name.startswith("schemas/")}
+def test_the_documents_in_docs_are_drawn_from_the_code(tmp_path: Path) -> None:
+    assert documents.stale(DOCS) == [], "run `make documents`"
+    documents.write(tmp_path)
+    assert documents.stale(tmp_path) == []
+    (tmp_path / documents.SCHEMAS / "Gone.json").write_text("{}")
+    (tmp_path / documents.DOCUMENT).write_text("{}")
+    assert documents.stale(tmp_path) == ["asyncapi.json", "schemas/Gone.json"]
+    documents.write(tmp_path)
+    assert documents.stale(tmp_path) == []
 
 
 def test_every_topic_is_a_channel() -> None:
