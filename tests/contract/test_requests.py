@@ -46,6 +46,15 @@ def test_garbage_raises_only_documented_errors(verb: str, payload: bytes) -> Non
     requests.transaction_of(payload, payload[:10])
 
 
+def test_the_main_text_may_stand_beside_other_inputs() -> None:
+    run = requests.decode_run("demo", None, b'{"$text": "a {barn", "width": 7, "$preview": true}')
+    assert run.main == Text("a {barn")
+    assert (run.submit.inputs, run.submit.preview) == ({"width": 7}, True)
+    with pytest.raises(BadRequest) as caught:
+        requests.decode_run("demo", None, b'{"$text": 7}')
+    assert caught.value.details["field"] == "$text"
+
+
 def test_an_empty_run_takes_the_defaults() -> None:
     run = requests.decode_run("demo", None, b"")
     assert run.main is None

@@ -64,6 +64,19 @@ async def test_an_unacknowledged_message_comes_again_and_an_acknowledged_one_doe
         assert (again.payload, again.dup, again.mid) == (b"2", True, kept.mid)
 
 
+async def test_what_is_unsubscribed_comes_no_more(address: Address) -> None:
+    async with Connection(address) as connection:
+        await connection.subscribe([Subscription(filter="a"), Subscription(filter="b")])
+        await connection.publish("a", b"1")
+        assert (await next_of(connection)).payload == b"1"
+        connection.unsubscribe(["a"])
+        await connection.publish("a", b"2")
+        await connection.publish("b", b"3")
+        assert (await next_of(connection)).payload == b"3"
+    with pytest.raises(ConnectionLost):
+        connection.unsubscribe(["b"])
+
+
 async def test_an_ack_from_an_earlier_connection_is_refused(address: Address) -> None:
     async with Connection(address, client_id="c", clean_start=False, session_expiry=60) as first:
         await subscribed(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from bridge.doors.websocket.broker import Broker, PartOf
 _WIDEST: Final = 65_535
 # A part that did not come beside its answer is asked for again: it may travel at QoS 0.
 _ATTEMPTS: Final = 3
+_LONGEST_WAIT_S: Final = 5.0
 # What a browser shows as itself; all else is offered to be saved.
 _SHOWN: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/avif")
 _STATUS: Final = {
@@ -136,7 +138,13 @@ class Links:
             came: list[PartOf] = []
             reply = await self._broker.request(client, "fetch", encode(asked), came.append)
             if reply.status != "ok" or reply.data is UNSET:
-                raise _Refused(_error(reply.error))
+                error = _error(reply.error)
+                wait_s = error.details.get("retry_after_s")
+                if not isinstance(wait_s, int | float):
+                    raise _Refused(error)
+                # The client's requests are counted, these too: a long film takes its time.
+                await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
+                continue
             part = msgspec.json.decode(reply.data, type=Part)
             data = next((each.data for each in came if each.offset == offset), b"")
             if len(data) == part.count:

@@ -27,10 +27,12 @@ class Standing(Struct):
 
     port: int
     keyring: Keyring
+    running: asyncio.Task[None]
+    scheme: str = "ws"
 
     @property
     def socket(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"{self.scheme}://127.0.0.1:{self.port}/ws"
 
     @property
     def http(self) -> str:
@@ -78,7 +80,7 @@ def open_door(broker: Mosquitto, tmp_path: Path, page: Path) -> OpenDoor:
         if running.done():
             await running
         try:
-            yield Standing(listening.result(), keyring)
+            yield Standing(listening.result(), keyring, running)
         finally:
             running.cancel()
             await asyncio.wait((running,))
