@@ -459,6 +459,7 @@ class Bridge:
                 expired=counters.outcomes["expired"],
                 retried=counters.retried,
                 clients=_usage(counters),
+                paused=self._dispatcher.backlog.paused,
                 memory=or_unset(_memory()),
             )
             self._retained.health(health)

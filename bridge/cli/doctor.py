@@ -13,15 +13,16 @@ from pathlib import Path
 
 import click
 import msgspec
-from msgspec import Struct
 
-from bridge import config
+from bridge import __version__, config
+from bridge.cli import remedies
+from bridge.cli.finding import Finding
 from bridge.cli.shared import FAILED
 from bridge.comfyui import install
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
-from bridge.config import Config, ConfigError
-from bridge.contract.messages import ComfyUIState
+from bridge.config import ComfyUI, Config, ConfigError
+from bridge.contract.messages import BridgeHealth, BridgeInfo, ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.addresses import of_bridge, of_probe
 from bridge.doors.mqtt.isolation import isolation
@@ -33,14 +34,6 @@ from bridge.workflows.objectinfo import ObjectInfoError
 # A retained message comes at once or not at all.
 _RETAINED_S = 1.0
 _LOW_DISK = 1024**3
-
-
-class Finding(Struct, frozen=True):
-    """One line of the report."""
-
-    good: bool
-    what: str
-    advice: str = ""
 
 
 async def examine(settings: Config) -> int:
@@ -113,15 +106,24 @@ async def _isolation(settings: Config) -> Finding:
 
 
 async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Finding]:
-    found = await _retained(connection, [topics.state, topics.comfyui("+")])
+    """Read what a bridge on this broker tells of itself."""
+    wanted = [topics.state, topics.info, topics.health, topics.comfyui("+")]
+    found = await _retained(connection, wanted)
     state = found.pop(topics.state, b"").decode(errors="replace")
-    yield Finding(good=True, what=f"the bridge is {state or 'unknown here'}")
+    info, health = found.pop(topics.info, None), found.pop(topics.health, None)
+    if state != "online":
+        yield Finding(good=True, what=f"no bridge is at work here ({state or 'there was none'})")
+        return
+    if info is not None:
+        about = msgspec.json.decode(info, type=BridgeInfo)
+        other = "" if about.version == __version__ else f"; this is {__version__}"
+        yield Finding(good=True, what=f"the bridge {about.name} {about.version} is online{other}")
+    if health is not None and msgspec.json.decode(health, type=BridgeHealth).paused:
+        advice = "comfy2mqtt queue resume"
+        yield Finding(good=True, what="its queue is paused, by the operator", advice=advice)
     for topic, payload in found.items():
-        name = topic.rpartition("/")[2]
         told = msgspec.json.decode(payload, type=ComfyUIState)
-        good = told.state in ("ready", "busy", "starting") or state != "online"
-        error = told.last_error if isinstance(told.last_error, str) else ""
-        yield Finding(good, f"its ComfyUI {name!r} is {told.state}", "" if good else error)
+        yield remedies.explain(topic.rpartition("/")[2], told)
 
 
 async def _retained(connection: Connection, filters: list[str]) -> dict[str, bytes]:
@@ -159,36 +161,47 @@ async def _data(settings: Config) -> AsyncIterator[Finding]:
 
 
 async def _comfyui(settings: Config) -> AsyncIterator[Finding]:
-    if settings.comfyui_url is None:
-        yield _supervised(settings)
-        return
-    async with ComfyClient(settings.comfyui_url, secret=settings.comfyui_secret) as client:
+    for each in settings.comfyuis:
+        if each.url is None:
+            yield _supervised(each)
+        else:
+            async for finding in _attached(each, each.url):
+                yield finding
+
+
+async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
+    async with ComfyClient(url, secret=comfyui.secret) as client:
+        shown = client.base_url.with_user(None)
         try:
             stats = await client.system_stats()
             hello = await client.hello()
         except ComfyUIError as error:
-            yield Finding(
-                good=False,
-                what=str(error),
-                advice="is it running? see comfyui_url and comfyui_secret",
-            )
+            advice = remedies.REMEDIES.get(error.code, "is that a ComfyUI?")
+            what = f"ComfyUI {comfyui.name!r} at {shown}: {error}"
+            yield Finding(good=False, what=what, advice=advice)
             return
     system = stats.get("system")
     version = system.get("comfyui_version") if isinstance(system, dict) else None
-    yield Finding(good=True, what=f"ComfyUI {version or ''} answers at {settings.comfyui_url}")
+    yield Finding(good=True, what=f"ComfyUI {version or ''} answers at {shown}")
     if hello is None:
         yield Finding(
             good=False,
             what="our nodes are not installed there",
             advice="copy custom_nodes/comfy2mqtt into its custom_nodes folder and restart it",
         )
+    elif hello.worker is False:
+        what = "it takes prompts and runs none: its worker thread has ended"
+        yield Finding(good=False, what=what, advice="restart it")
     else:
         yield Finding(good=True, what=f"our nodes are there, version {hello.version}")
 
 
-def _supervised(settings: Config) -> Finding:
-    if settings.comfyui_path is not None:
-        return Finding(good=True, what=f"the bridge starts the ComfyUI in {settings.comfyui_path}")
+def _supervised(comfyui: ComfyUI) -> Finding:
+    if comfyui.path is not None:
+        if comfyui.python is not None and shutil.which(comfyui.python) is None:
+            what = f"{comfyui.python} cannot be executed"
+            return Finding(good=False, what=what, advice=remedies.REMEDIES["no_interpreter"])
+        return Finding(good=True, what=f"the bridge starts the ComfyUI in {comfyui.path}")
     found = install.find()
     if found is None:
         return Finding(

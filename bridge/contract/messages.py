@@ -344,6 +344,7 @@ class JobView(JobMessage, frozen=True, kw_only=True):
     accepted_at: float
     acked: bool = False
     position: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
     eta_s: float | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
 
@@ -516,6 +517,7 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
     """How the bridge fares, and what it did since its start; `memory` is its own resident bytes.
 
     `clients` are those with the most seconds at a ComfyUI.
+    While it is `paused`, by the operator, no job starts.
     """
 
     at: float
@@ -528,6 +530,7 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
     expired: int = 0
     retried: int = 0
     clients: dict[str, Usage] = {}
+    paused: bool = False
     memory: int | UnsetType = UNSET
 
 

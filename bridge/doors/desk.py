@@ -38,6 +38,7 @@ from bridge.contract.messages import (
     UploadReport,
     encode,
     or_none,
+    or_unset,
 )
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.doors.asked import Answer, Asked, PartBytes, Respond
@@ -230,6 +231,7 @@ class Desk:
             accepted_at=job.accepted_at,
             acked=record.acked,
             position=UNSET if position is None else position,
+            reason=or_unset(self._dispatcher.why_waiting(job)),
             eta_s=reports.seconds(self._dispatcher.backlog.eta_s(job)),
             result=UNSET if record.result is None else Raw(record.result),
         )

@@ -29,6 +29,7 @@ from bridge.contract.errors import (
 )
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import reports, state
+from bridge.jobs.absence import Absence
 from bridge.jobs.backlog import Backlog
 from bridge.jobs.counters import Counters
 from bridge.jobs.deadlines import Deadlines
@@ -136,6 +137,7 @@ class Dispatcher:
         self._draining = False
         self._ended = asyncio.Event()
         self._deadlines = Deadlines(self._expire)
+        self._absence = Absence(self.backlog, self._tell_absence)
 
     # What doors ask.
 
@@ -147,7 +149,12 @@ class Dispatcher:
     def status(self, job: Job, n: int) -> JobStatus:
         """Say where a job stands that is not at a ComfyUI."""
         position = self.backlog.position(job.key)
-        return reports.status(job, n, position=position, eta_s=self.backlog.eta_s(job))
+        why = self._absence.told(job)
+        return reports.status(job, n, position=position, eta_s=self.backlog.eta_s(job), reason=why)
+
+    def why_waiting(self, job: Job) -> str | None:
+        """Why a job does not start though its turn may have come."""
+        return None if job.key in self._active else self._absence.why(job)
 
     def job(self, key: Key) -> Job | None:
         """A job that has not ended."""
@@ -206,12 +213,14 @@ class Dispatcher:
     async def pause(self) -> None:
         """Start nothing more, also after a restart; what runs goes on."""
         self.backlog.paused = True
+        self._absence.look()
         await self._journal.pause(paused=True)
 
     async def resume(self) -> None:
         """Start jobs again."""
         await self._journal.pause(paused=False)
         self.backlog.paused = False
+        self._absence.look()
         self._work.set()
 
     async def clear(self, client: str | None = None) -> int:
@@ -264,6 +273,7 @@ class Dispatcher:
         """Serve all instances until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deadlines.run())
+            tasks.create_task(self._absence.run())
             tasks.create_task(self._releases.run())
             tasks.create_task(self._replace_for_ever())
             for post in self.backlog.posts:
@@ -402,6 +412,10 @@ class Dispatcher:
         # Made now: by the time that it has its number, the job may be over.
         status = reports.status(job, 0, eta_s=self.backlog.estimates.run_s(job.workflow))
         self._journal.started(job, lambda n: self._listener.status(job, replace(status, n=n)))
+
+    def _tell_absence(self, job: Job) -> None:
+        status = self.status(job, 0)
+        self._journal.told(job, lambda n: self._listener.status(job, replace(status, n=n)))
 
     async def _settle(self, active: _Active, plan: Plan, ending: Ending) -> None:
         job, instance = active.job, active.post.instance

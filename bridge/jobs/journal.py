@@ -221,6 +221,16 @@ class Journal:
 
         return self._database.run(work)
 
+    def told(self, job: Job, tell: Callable[[int], None]) -> None:
+        """Draw a number for a status that changes nothing; `tell` gets it, in its turn."""
+        numbers = self._numbers
+        if isinstance(numbers, Reserved):
+            n = numbers.take(job.key.client)
+            self._database.in_order(lambda: tell(n))
+        else:
+            drawn = self._database.run(numbers.draw(job.key.client))
+            drawn.add_done_callback(lambda done: tell(done.result()) if _well(done) else None)
+
     async def requeued(self, job: Job) -> int:
         """Note that a job goes back to the queue, under a new prompt id."""
         draw = self._numbers.draw(job.key.client)

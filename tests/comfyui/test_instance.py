@@ -531,3 +531,24 @@ async def test_a_killed_comfyui_loses_its_prompts_and_is_found_again(
         assert kinds([event async for event in told])[-1] == "Lost"
     assert far_instance.state.epoch != before.epoch
     assert isinstance((await ran(far_instance, our_output(image())))[-1], events.Succeeded)
+
+
+# -- a dead worker ------------------------------------------------------------------------------
+
+
+async def test_an_attached_one_that_runs_nothing_gets_nothing_until_it_is_another_process(
+    comfyui: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.comfyui.instance._ASK_AFTER_S", 0.5)
+    async with attached(comfyui.url, comfyui.secret) as instance:
+        try:
+            told = await ran(instance, our_output(then(image(), "TestExit")))
+            assert isinstance(told[-1], events.Lost)
+            assert (instance.state.reason, instance.state.usable) == ("worker_dead", False)
+            with pytest.raises(Unreachable):
+                await ran(instance, our_output(image()))
+        finally:
+            comfyui.kill()  # as its owner would: nobody else may
+            comfyui.wait_until_ready()
+    async with attached(comfyui.url, comfyui.secret) as instance:
+        assert isinstance((await ran(instance, our_output(image())))[-1], events.Succeeded)

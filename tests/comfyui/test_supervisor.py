@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from bridge.comfyui import events
 from bridge.comfyui.errors import StartFailed
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.restarts import Restart
-from bridge.comfyui.settings import SuperviseConfig
+from bridge.comfyui.settings import Care, SuperviseConfig
 from bridge.comfyui.state import InstanceState
 from bridge.comfyui.supervisor import Running, Supervisor
 from tests.support.comfyui import (
@@ -155,6 +156,22 @@ async def test_a_kill_is_told_from_an_exit(tmp_path: Path) -> None:
     assert again.pid != running.pid
     assert again.epoch != running.epoch
     assert again.secret != running.secret
+
+
+async def test_one_killed_while_it_loads_is_started_again(tmp_path: Path) -> None:
+    loading = tmp_path / "loading"
+    os.mkfifo(loading)
+    code = f"""
+import os, pathlib, time
+if not pathlib.Path("second").exists():
+    pathlib.Path("second").touch()
+    with open({str(loading)!r}, "w") as told: print(os.getpid(), file=told)
+    time.sleep(600)
+"""
+    async with watched(stand_in(tmp_path, code + greeter()), tmp_path) as watch:
+        os.kill(int(await asyncio.to_thread(loading.read_text)), signal.SIGKILL)
+        assert (await watch.failures.get())[0].failure == "killed"
+        await watch.ready.get()
 
 
 async def test_a_kill_for_want_of_memory_is_told_apart(
@@ -317,7 +334,7 @@ with open({str(told)!r}, "w") as pids: print(os.getpid(), file=pids)
 import asyncio
 from pathlib import Path
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.settings import SuperviseConfig
+from bridge.comfyui.settings import Care, SuperviseConfig
 
 async def main():
     config = SuperviseConfig(path=Path({str(config.path)!r}), python=Path({sys.executable!r}))
@@ -341,10 +358,15 @@ asyncio.run(main())
 
 @pytest.mark.comfyui
 @pytest.mark.timeout(120)
-async def test_a_killed_comfyui_is_started_again_and_its_prompt_lost(
-    tmp_path: Path, comfyui_config: SuperviseConfig
+async def test_a_comfyui_killed_at_work_or_frozen_while_idle_is_started_again(
+    tmp_path: Path, comfyui_config: SuperviseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instance = Instance("main", comfyui_config, folder=tmp_path)
+    """One process after the other: each start takes seconds. What is long idle is unloaded."""
+    for name in ("_PING_INTERVAL_S", "_PING_TIMEOUT_S", "_OPEN_TIMEOUT_S"):
+        monkeypatch.setattr(f"bridge.comfyui.connection.{name}", 1.0)
+    instance = Instance(
+        "main", comfyui_config, folder=tmp_path, care=Care(silence_s=2, idle_unload_s=0.5)
+    )
     running = asyncio.create_task(instance.run())
     states = [instance.state.state]
 
@@ -355,33 +377,86 @@ async def test_a_killed_comfyui_is_started_again_and_its_prompt_lost(
 
     watching = asyncio.create_task(watch(instance.state))
     try:
-        await instance.ready()
+        with unloading() as unloaded:
+            await instance.ready()
+            assert not await reused(instance)
+            unloaded.clear()
+            assert await reused(instance)
+            await unloaded.wait()
+            assert not await reused(instance)
+
         epoch = instance.state.epoch
-        hello = await instance.client.hello()
-        assert hello is not None
+        killed = await process_of(instance)
         async with aclosing(instance.execute(new_id(), our_output(slow_image(60.0)))) as told:
             async for event in told:
                 if isinstance(event, events.Step):
-                    os.kill(hello.pid, signal.SIGKILL)
+                    os.kill(killed, signal.SIGKILL)
                     break
             rest = [event async for event in told]
         assert isinstance(rest[-1], events.Lost)
-        assert instance.state.restarts == 1
+        assert (instance.state.restarts, instance.state.reason) == (1, "killed")
         await instance.ready()
         assert instance.state.epoch != epoch
-        told_again = [event async for event in instance.execute(new_id(), our_output(image()))]
-        assert isinstance(told_again[-1], events.Succeeded)
-        successor = await instance.client.hello()
-        assert successor is not None
+        assert not await reused(instance)
+
+        frozen = await process_of(instance)
+        os.kill(frozen, signal.SIGSTOP)
+        state = instance.state
+        while state.state != "restarting":
+            state = await instance.changed(state)
+        assert (state.restarts, state.reason) == (2, "frozen")
+        assert wait_for_end(frozen)
+        await instance.ready()
+        successor = await process_of(instance)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         watching.cancel()
-    assert wait_for_end(successor.pid)
+    assert wait_for_end(successor)
     assert [state for state in states if state not in ("ready", "busy")] == [
         "stopped",
         "starting",
         "restarting",
         "starting",
+        "unreachable",
+        "restarting",
+        "starting",
         "stopped",
     ]
+
+
+@contextmanager
+def unloading() -> Iterator[asyncio.Event]:
+    """Tells when an idle ComfyUI was told to unload its models."""
+    logger = logging.getLogger("bridge.comfyui.instance")
+    unloaded = asyncio.Event()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "unloaded" in record.getMessage():
+                unloaded.set()
+
+    handler = Handler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield unloaded
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+async def process_of(instance: Instance) -> int:
+    hello = await instance.client.hello()
+    assert hello is not None
+    assert hello.worker is True
+    return hello.pid
+
+
+async def reused(instance: Instance) -> bool:
+    """Whether ComfyUI has a picture from before."""
+    graph = our_output(image(seed=1))
+    told = [event async for event in instance.execute(new_id(), graph)]
+    assert isinstance(told[-1], events.Succeeded)
+    return any(isinstance(event, events.Cached) for event in told)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import signal
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,8 @@ async def test_a_killed_comfyui_is_started_again_and_the_job_with_it(
         assert "SIGKILL" in restarting.json["last_error"]
         await outcome(peer, "j1", attempts=2)
         states = [message.json["state"] for message in peer.of_job("j1", "status")]
-        assert states == ["queued", "running", "queued", "running"]
+        # While ComfyUI starts for long, the job is told why it waits.
+        assert [state for state, _ in groupby(states)] == ["queued", "running"] * 2
         reasons = [message.json.get("reason") for message in peer.of_job("j1", "status")]
         assert reasons[2]
 

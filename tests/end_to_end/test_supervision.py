@@ -15,8 +15,17 @@ from tests.conftest import StartBridge
 from tests.end_to_end import graphs
 from tests.end_to_end.test_faults import children, is_comfyui, is_running, supervise
 from tests.support.bridge import BridgeProcess
-from tests.support.comfyui import FAULT_NODES, Graph, image, our_output, then, wait_for_end
+from tests.support.comfyui import (
+    FAULT_NODES,
+    Graph,
+    Server,
+    image,
+    our_output,
+    then,
+    wait_for_end,
+)
 from tests.support.peer import Peer
+from tests.support.tcpproxy import TcpProxy
 
 pytestmark = pytest.mark.comfyui
 
@@ -109,3 +118,53 @@ async def test_what_http_does_not_show_is_noticed_told_apart_and_mended(
         assert await bridge.stop() == 0
         assert all(wait_for_end(pid) for pid in family)
     assert "ComfyUI default | " in bridge.log  # its last lines
+
+
+async def test_jobs_wait_with_a_reason_while_an_attached_comfyui_is_away(
+    bridges: StartBridge, broker: Mosquitto, comfyui: Server
+) -> None:
+    async with TcpProxy(comfyui.url) as proxy, Peer(broker.url) as peer:
+        await bridges(
+            workflows={"colour": graphs.colour()},
+            comfyui_url=proxy.url,
+            comfyui_secret=comfyui.secret,
+        )
+        await peer.listen()
+        await peer.subscribe("comfy2mqtt/bridge/comfyui/+")
+        proxy.refuse()
+        proxy.cut()
+        away = await peer.next(
+            "comfy2mqtt/bridge/comfyui/default", lambda m: m.json["state"] == "unreachable"
+        )
+        assert away.json["reason"] == "unreachable"
+        await peer.ask("run/colour/j1")
+        status = (await peer.job("j1", "status")).json
+        assert (status["state"], status["reason"]) == (
+            "queued",
+            "ComfyUI default is unreachable",
+        )
+        assert (await peer.ask("status", "j1"))["data"]["reason"] == status["reason"]
+        peer.request("run/colour/j2", {"$start_within_s": 0.5})
+        assert (await peer.result("j2"))["state"] == "expired"
+        proxy.open()
+        assert (await peer.result("j1"))["state"] == "succeeded"
+
+
+async def test_an_attached_comfyui_that_hangs_gets_no_more_jobs_until_it_is_through(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached(
+        {"hang": faulty("TestHang", seconds=8), "colour": graphs.colour()}, silence_s=SILENCE_S
+    )
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        await peer.subscribe("comfy2mqtt/bridge/comfyui/+")
+        peer.request("run/hang/hung")
+        hung = await peer.result("hung")
+        assert (hung["state"], hung["error"]["code"]) == ("failed", "timeout")
+        stuck = await peer.next("comfy2mqtt/bridge/comfyui/default", lambda m: "reason" in m.json)
+        assert (stuck.json["state"], stuck.json["reason"]) == ("busy", "hung")
+        peer.request("run/colour/j1")
+        status = (await peer.job("j1", "status")).json
+        assert status["reason"] == "ComfyUI default takes no jobs"
+        assert (await peer.result("j1"))["state"] == "succeeded"

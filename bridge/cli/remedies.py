@@ -1,0 +1,56 @@
+"""What helps against each thing that can be wrong with a ComfyUI; docs/operations.md has more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import UNSET
+
+from bridge.cli.finding import Finding
+from bridge.contract.messages import ComfyUIState
+
+_LOG = "its last lines are in the bridge's log, all in comfyui.log in its folder under data"
+
+# By the `reason` of the retained state.
+REMEDIES: Mapping[str, str] = {
+    "not_linux": "run the bridge on Linux, or attach to a ComfyUI that runs: comfyui_url",
+    "no_interpreter": "set comfyui_python to the interpreter of ComfyUI's own environment",
+    "no_comfyui": "set comfyui_path to the folder that holds ComfyUI's main.py",
+    "no_folder": "let the bridge write to its folder (data), and make room there",
+    "no_guard": "the host may be at its limit of processes or memory",
+    "port_taken": "nothing: the next start takes another port",
+    "nodes_missing": f"see why our nodes could not be imported; {_LOG}",
+    "start_timeout": f"see what it waits for: a download, a custom node; {_LOG}",
+    "exited": f"a package or a model is missing, most often; {_LOG}",
+    "crashed": f"a driver or a custom node is broken, most often; {_LOG}",
+    "killed": "find out who kills it",
+    "host_out_of_memory": "smaller models, more memory, or --cache-none among its arguments",
+    "worker_dead": "find the node that ends its worker thread: the one that its last job was in",
+    "frozen": "nothing; if it happens again, look for a driver that hangs, or for swapping",
+    "hung": "find the node that hangs, or allow for more: silence_s, or the job's timeout_s",
+    "unreachable": "is it running? check its url, and what lies between",
+    "forbidden": "check its secret (COMFY2MQTT_SECRET there), and the password of its proxy",
+}
+
+_BY_STATE: Mapping[str, str] = {
+    "yielded": "comfy2mqtt comfyui resume {name}",
+    "stopped": "comfy2mqtt comfyui start {name}",
+    "crash_loop": "; then: comfy2mqtt comfyui start {name}",
+}
+_WELL = ("ready", "busy", "starting")
+_MEANT = ("yielded", "stopped")
+
+
+def explain(name: str, told: ComfyUIState) -> Finding:
+    """Say how a ComfyUI of a running bridge is, and what helps where it is not well."""
+    why = "" if told.reason is UNSET else f"{told.reason}: {told.last_error}"
+    again = f", started again {told.restarts} times" if told.restarts else ""
+    what = f"its ComfyUI {name!r} is {told.state}{again}"
+    advice = _BY_STATE.get(told.state, "").format(name=name)
+    if told.state in _MEANT:
+        return Finding(good=True, what=f"{what}, by the operator", advice=advice)
+    remedy = "" if told.reason is UNSET else REMEDIES.get(told.reason, "see its log")
+    if told.state in _WELL:
+        last = f" (the last trouble: {why})" if why else ""
+        return Finding(good=True, what=f"{what}{last}", advice=remedy if again else "")
+    return Finding(good=False, what=f"{what}: {why}", advice=f"{remedy}{advice}")

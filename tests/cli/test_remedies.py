@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from bridge.cli.remedies import REMEDIES, explain
+from bridge.comfyui.errors import Forbidden, StartFailure, Unreachable
+from bridge.comfyui.state import StateName
+from bridge.contract.messages import ComfyUIState
+
+REASONS = [*get_args(StartFailure), Unreachable.code, Forbidden.code]
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def told(state: StateName, **more: object) -> ComfyUIState:
+    return ComfyUIState(state=state, since=0.0, **{"restarts": 0, **more})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_each_reason_has_a_remedy_and_a_line_in_the_manual(reason: str) -> None:
+    assert REMEDIES[reason]
+    assert f"`{reason}`" in OPERATIONS
+
+
+@pytest.mark.parametrize("state", get_args(StateName))
+def test_each_state_is_in_the_manual(state: StateName) -> None:
+    assert f"`{state}`" in OPERATIONS
+
+
+def test_a_ready_one_needs_nothing() -> None:
+    assert explain("default", told("ready")).good
+    assert not explain("default", told("ready")).advice
+
+
+def test_one_that_was_given_up_is_told_why_and_what_to_do() -> None:
+    state = told("crash_loop", reason="no_comfyui", last_error="there is no main.py", restarts=1)
+    finding = explain("gpu0", state)
+    assert not finding.good
+    assert "no_comfyui: there is no main.py" in finding.what
+    assert "comfyui_path" in finding.advice
+    assert "comfy2mqtt comfyui start gpu0" in finding.advice
+
+
+def test_one_that_the_operator_took_away_is_no_fault() -> None:
+    finding = explain("gpu0", told("yielded"))
+    assert finding.good
+    assert finding.advice == "comfy2mqtt comfyui resume gpu0"
+
+
+def test_one_that_is_well_again_is_told_of_its_last_trouble() -> None:
+    state = told("ready", reason="hung", last_error="a prompt does not get on", restarts=2)
+    finding = explain("gpu0", state)
+    assert finding.good
+    assert "started again 2 times" in finding.what
+    assert "silence_s" in finding.advice
