@@ -30,7 +30,7 @@ def convert(*words: str) -> Result:
 
 
 def put(path: Path, document: Any) -> str:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document))
     return str(path)
 
@@ -51,7 +51,7 @@ def test_without_one_the_kept_object_info_is_used(folder: Path) -> None:
     refused = convert(drawing)
     assert refused.exit_code == 1
     assert "--object-info FILE" in refused.stderr
-    put(folder / "data" / "object_info.json", comparison.load("object-info-0.3.75"))
+    put(folder / "data" / "object_info" / "default.json", comparison.load("object-info-0.3.75"))
     assert json.loads(convert(drawing).stdout)
 
 
