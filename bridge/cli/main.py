@@ -46,7 +46,7 @@ def serve(settings: Config) -> None:
         stop(str(error), WRONG_USAGE)
     logs.set_up(settings.log_level, settings.log_format)
     command.warn_of_unknown(os.environ)
-    reason = asyncio.run(command.serve(settings))
+    reason = command.run(settings)
     if reason is not None:
         stop(reason, FAILED)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
 from collections.abc import Mapping
 
 from bridge import config, service
@@ -13,6 +15,11 @@ from bridge.doors.websocket.door import CannotListen
 from bridge.doors.websocket.keyring import KeyringError
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import MqttError
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +40,13 @@ def warn_of_unknown(environment: Mapping[str, str]) -> None:
         log.warning("%s is no setting: is it misspelt?", variable)
 
 
-async def serve(settings: Config) -> str | None:
+def run(settings: Config) -> str | None:
     """Run the bridge until it is told to stop; returns why it could not."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: Config) -> str | None:
     reason: str | None = None
     try:
         await service.serve(settings)

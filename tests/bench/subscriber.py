@@ -6,6 +6,7 @@ Not `bridge.client`, which is for people: that asks again, checks hashes and kee
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +20,9 @@ from bridge.contract.topics import Topics
 from bridge.mqtt import Address, Connection, Incoming, Subscription
 from tests.bench.delivery import BenchError, Delivery
 
+# Bytes of an upload that go in one message.
+PART = 256 * 1024
+
 
 class _Job(Struct, eq=False):
     image: asyncio.Future[tuple[float, bytes]]
@@ -27,7 +31,8 @@ class _Job(Struct, eq=False):
 
 
 class _Answered(Struct):
-    job_id: str
+    job_id: str = ""
+    upload: str = ""
 
 
 class _Answer(Struct):
@@ -52,6 +57,7 @@ class Subscriber:
         self._connection = connection
         self._topics = topics
         self._jobs: dict[str, _Job] = {}
+        self._uploads: dict[str, asyncio.Future[None]] = {}
 
     async def run(
         self, workflow: str, inputs: Mapping[str, Any] | bytes, *, client: str = "bench"
@@ -74,6 +80,20 @@ class Subscriber:
         self._connection.publish(topic, _encode(inputs))
         await job.accepted
         del self._jobs[job_id]
+
+    async def upload(self, upload: str, data: bytes, *, client: str = "bench") -> None:
+        """Upload in parts, the next one when the one before is answered. Raises BenchError."""
+        begin = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        await self._upload(client, _encode(begin), upload)
+        for offset in range(0, len(data), PART):
+            await self._upload(client, data[offset : offset + PART], upload, str(offset))
+        await self._upload(client, b"", upload, "fin")
+
+    async def _upload(self, client: str, payload: bytes, upload: str, *names: str) -> None:
+        answered = self._uploads[upload] = asyncio.get_running_loop().create_future()
+        self._connection.publish(self._topics.request(client, "upload", upload, *names), payload)
+        await answered
+        del self._uploads[upload]
 
     def _new_job(self) -> tuple[str, _Job]:
         loop = asyncio.get_running_loop()
@@ -111,16 +131,21 @@ class Subscriber:
         if answer.data is None:
             self._fail(bytes(answer.error).decode())
             return
+        if answer.data.upload:
+            self._uploads[answer.data.upload].set_result(None)
+            return
         job = self._jobs.get(answer.data.job_id)
         if job is not None:
             job.accepted.set_result(None)
 
     def _fail(self, why: str) -> None:
+        waited: list[asyncio.Future[Any]] = list(self._uploads.values())
         for job in self._jobs.values():
-            for future in (job.image, job.end, job.accepted):
-                if not future.done():
-                    future.set_exception(BenchError(why))
-                    future.exception()  # whoever does not wait for it need not hear of it
+            waited += (job.image, job.end, job.accepted)
+        for future in waited:
+            if not future.done():
+                future.set_exception(BenchError(why))
+                future.exception()  # whoever does not wait for it need not hear of it
 
 
 @asynccontextmanager
@@ -128,8 +153,8 @@ async def subscribed(url: str) -> AsyncIterator[Subscriber]:
     """Connect and subscribe to all clients' answers, outputs and results."""
     topics = Topics()
     async with Connection(Address.parse(url), manual_ack=False) as connection:
-        mine = [topics.response("+", "run"), topics.job("+", "+", "output", "+")]
-        mine.append(topics.job("+", "+", "result"))
+        mine = [topics.response("+", "run"), topics.response("+", "upload")]
+        mine += [topics.job("+", "+", "output", "+"), topics.job("+", "+", "result")]
         await connection.subscribe([Subscription(filter=each) for each in mine])
         subscriber = Subscriber(connection, topics)
         reading = asyncio.create_task(subscriber.read())

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,10 @@ class BridgeProcess:
         self.environment: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._log = folder / "bridge.log"
+
+    @property
+    def command(self) -> Sequence[str]:
+        return (sys.executable, "-W", "error", "-m", "bridge", "serve")
 
     @property
     def pid(self) -> int:
@@ -70,7 +75,7 @@ class BridgeProcess:
             environment[f"COMFY2MQTT_{name.upper()}"] = text
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-W", "error", "-m", "bridge", "serve"),
+                *self.command,
                 cwd=self.folder,
                 env={**environment, "PYTHONPATH": str(ROOT), **self.environment},
                 stdin=asyncio.subprocess.DEVNULL,
@@ -80,14 +85,14 @@ class BridgeProcess:
         if ready:
             await self.ready()
 
-    async def ready(self, *states: str) -> None:
-        """Wait until it is online, and its ComfyUI in one of `states` (ready or busy)."""
+    async def ready(self, *states: str, comfyui: str = "+") -> None:
+        """Wait until it is online, and a ComfyUI of it in one of `states` (ready or busy)."""
         states = states or ("ready", "busy")
         base = self.settings.get("base_topic", "comfy2mqtt")
         async with Peer(self._broker(), base=base) as peer:
             await peer.subscribe(f"{base}/bridge/#")
             waiting = asyncio.create_task(
-                self._wait_ready(peer, f"{base}/bridge", states), name="ready"
+                self._wait_ready(peer, f"{base}/bridge", comfyui, states), name="ready"
             )
             assert self._process is not None
             ended = asyncio.create_task(self._process.wait())
@@ -106,10 +111,12 @@ class BridgeProcess:
         password = Path(self.settings["mqtt_password_file"]).read_text().strip()
         return url.replace("@", f":{quote(password, safe='')}@")
 
-    async def _wait_ready(self, peer: Peer, bridge: str, states: tuple[str, ...]) -> None:
+    async def _wait_ready(
+        self, peer: Peer, bridge: str, comfyui: str, states: tuple[str, ...]
+    ) -> None:
         await peer.next(f"{bridge}/state", lambda message: message.payload == b"online", READY_S)
         await peer.next(
-            f"{bridge}/comfyui/+", lambda message: message.json["state"] in states, READY_S
+            f"{bridge}/comfyui/{comfyui}", lambda message: message.json["state"] in states, READY_S
         )
 
     def signal(self, number: int) -> None:

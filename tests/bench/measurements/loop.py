@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
@@ -38,13 +39,25 @@ async def _out(_stand: Stand, subscriber: Subscriber, _picture: bytes) -> None:
 
 
 async def _in(stand: Stand, subscriber: Subscriber, picture: bytes) -> None:
-    # What follows a PNG's end is ignored, but makes another hash: ComfyUI has not got it yet.
-    await subscriber.run("echo", picture + str(stand.colour()).encode())
+    await subscriber.run("echo", _another(stand, picture))
+
+
+async def _in_parts(stand: Stand, subscriber: Subscriber, picture: bytes) -> None:
+    data = _another(stand, picture)
+    upload = hashlib.sha256(data).hexdigest()
+    await subscriber.upload(upload, data)
+    await subscriber.run("echo", {"picture": {"upload": upload}})
+
+
+def _another(stand: Stand, picture: bytes) -> bytes:
+    """Make a picture that ComfyUI has not got: what follows a PNG's end counts in its hash only."""
+    return picture + str(stand.colour()).encode()
 
 
 LOADS = (
     Load("100 trivial jobs", Aim(20.0), _trivial),
     Load("an output of 16 MB", Aim(20.0), _out),
+    Load("an input of 16 MB uploaded in parts", Aim(20.0), _in_parts),
     Load("an input of 16 MB as one message", Aim(100.0), _in),
 )
 
