@@ -191,7 +191,7 @@ class Connection:
     def publish(
         self,
         topic: str,
-        payload: bytes = b"",
+        payload: bytes | memoryview = b"",
         *,
         qos: int = 1,
         retain: bool = False,

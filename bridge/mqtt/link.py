@@ -152,14 +152,14 @@ class _Paho(paho.Client):
         """Close the socket without a word to the broker."""
         self._sock_close()
 
-    def _queue(self, data: bytes) -> None:
+    def _queue(self, data: bytes | memoryview) -> None:
         # As no command of paho's, or it would report a publish at QoS 0 that it knows nothing of.
         self._packet_queue(0, data, 0, 0)
 
     def _packet_queue(
         self,
         command: int,
-        packet: bytes | bytearray,
+        packet: bytes | bytearray | memoryview,
         mid: int,
         qos: int,
         info: paho.MQTTMessageInfo | None = None,

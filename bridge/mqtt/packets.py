@@ -91,7 +91,7 @@ class Publish(msgspec.Struct, frozen=True):
     """A checked message, ready to be sent once its packet id is known."""
 
     topic: str
-    payload: bytes
+    payload: bytes | memoryview
     qos: int
     first_byte: int
     encoded_topic: bytes
@@ -102,7 +102,7 @@ class Publish(msgspec.Struct, frozen=True):
     def of(
         cls,
         topic: str,
-        payload: bytes,
+        payload: bytes | memoryview,
         *,
         qos: int,
         retain: bool,

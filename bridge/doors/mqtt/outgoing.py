@@ -165,7 +165,7 @@ class Outgoing:
         if not self._crowded(_CROWDED):
             self._send(
                 self._job_topic(job, "preview"),
-                _bytes(data),
+                data,
                 qos=0,
                 properties=PublishProperties(content_type=content_type, user_properties=about(job)),
                 limit=job.envelope.max_packet,
@@ -188,10 +188,9 @@ class Outgoing:
         if envelope.reply_output and info.index == 0 and envelope.response_topic is not None:
             # First, and both or none: where these bytes do not go, the result has to.
             topics.insert(0, envelope.response_topic)
-        payload = _bytes(data)
         for topic in topics:
             sent = self._send(
-                topic, payload, qos=qos, properties=properties, limit=envelope.max_packet
+                topic, data, qos=qos, properties=properties, limit=envelope.max_packet
             )
             if sent is None:
                 return None
@@ -248,7 +247,7 @@ class Outgoing:
     def _send(
         self,
         topic: str,
-        payload: bytes,
+        payload: bytes | memoryview,
         *,
         qos: int = 1,
         retain: bool = False,
@@ -268,7 +267,7 @@ class Outgoing:
     def _publish(
         self,
         topic: str,
-        payload: bytes,
+        payload: bytes | memoryview,
         *,
         qos: int,
         retain: bool,
@@ -328,13 +327,6 @@ def _correlation(correlation: bytes | None, transaction: Transaction | UnsetType
     if correlation is not None or transaction is UNSET:
         return correlation
     return str(transaction).encode()
-
-
-def _bytes(data: bytes | memoryview) -> bytes:
-    # The client library wants bytes; a whole buffer's view gives them without a copy.
-    if isinstance(data, memoryview):
-        return data.tobytes()
-    return data
 
 
 # Brokers end the connection for these in a property (MQTT 5, 1.5.4), whoever wrote them.
