@@ -19,7 +19,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench chaos lives lock clean broker comfyui postgresql
+.PHONY: help setup demo test test-fast check format bench soak chaos lives lock clean broker comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -31,7 +31,9 @@ help:
 	@echo "make check       format, lint, types, import rules"
 	@echo "make format      puts the format right, and what the linter can"
 	@echo "make documents   draws docs/asyncapi.json, docs/schemas and docs/messages.md anew"
-	@echo "make bench       the bridge beside a direct client, as a table"
+	@echo "make bench       the bridge beside a direct client, as a table, in under ten minutes"
+	@echo "                 (WRITE=1: into docs/performance.md as well)"
+	@echo "make soak        20,000 small jobs: does anything grow? (JOBS=number)"
 	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 500 jobs, twice"
 	@echo "make lives       a hundred thousand steps of jobs' lives, with simulated faults"
 	@echo "make lock        pins anew what $(VENV) is made of"
@@ -66,7 +68,10 @@ documents: $(READY)
 	@$(BIN)/comfy2mqtt asyncapi --write docs
 
 bench: setup postgresql
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench $(if $(WRITE),--write docs/performance.md)
+
+soak: setup
+	@$(BIN)/python -m tests.bench.soak $(if $(JOBS),--jobs $(JOBS))
 
 chaos: setup
 	@tests/chaos/install-faketime

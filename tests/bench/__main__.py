@@ -1,7 +1,8 @@
 """The bench: `python -m tests.bench [ROW ...]`.
 
 Prints one Markdown table, and writes the same with every round's figures as JSON into build/bench,
-which is not part of the repository. What happens meanwhile goes to standard error.
+which is not part of the repository. What happens meanwhile goes to standard error. A measurement
+that fails costs its own rows alone, and the exit status.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,16 +21,19 @@ import click
 import msgspec
 
 from tests.bench.machine import describe
-from tests.bench.report import Report, Row, markdown
-from tests.bench.stand import Measurement, Stand
+from tests.bench.plot import svg
+from tests.bench.report import Report, Row, markdown, put
+from tests.bench.stand import CHECKPOINTS, Measurement, Stand
 from tests.bench.suite import SUITE
 from tests.support.comfyui import Server, supervised
 
 FOLDER = Path(__file__).parents[2] / "build" / "bench"
+PLOT = Path("images") / "scale.svg"
 ROUNDS = 5
 INTERRUPTED = 130
 
 _BY_NAME = {measurement.name: measurement for measurement in SUITE}
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _CHOICES = "\n".join(f"  {name:10} {each.about}" for name, each in _BY_NAME.items())
 
 
@@ -35,8 +41,23 @@ _CHOICES = "\n".join(f"  {name:10} {each.about}" for name, each in _BY_NAME.item
 @click.argument("rows", nargs=-1, type=click.Choice(list(_BY_NAME)))
 @click.option("--rounds", default=ROUNDS, type=click.IntRange(1), show_default=True)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Where the JSON goes.")
-def main(rows: Sequence[str], rounds: int, file: Path | None) -> None:
+@click.option("--of", type=_FILE, help="Measure nothing: take a run's JSON.")
+@click.option("--write", type=_FILE, help="A page to put the table into, and its plot beside it.")
+def main(
+    rows: Sequence[str], rounds: int, file: Path | None, of: Path | None, write: Path | None
+) -> None:
     """Measure the bridge beside a direct client of the same ComfyUI; all rows by default."""
+    if of is None:
+        report = _measure(rows, rounds, file)
+    else:
+        report = msgspec.json.decode(of.read_bytes(), type=Report)
+    click.echo(markdown(report))
+    if write is not None:
+        _write(report, write)
+    sys.exit(bool(report.failed))
+
+
+def _measure(rows: Sequence[str], rounds: int, file: Path | None) -> Report:
     chosen = [_BY_NAME[name] for name in _BY_NAME if not rows or name in rows]
     at = datetime.now(UTC).replace(microsecond=0)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -52,8 +73,16 @@ def main(rows: Sequence[str], rounds: int, file: Path | None) -> None:
         sys.exit(INTERRUPTED)
     file = file or FOLDER / f"{at:%Y%m%d-%H%M%S}.json"
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
-    click.echo(markdown(report))
-    _tell(f"the same as JSON: {file}")
+    _tell(f"all figures as JSON: {file}")
+    return report
+
+
+def _write(report: Report, page: Path) -> None:
+    """Put table and plot where people read them."""
+    page.write_text(put(page.read_text(), markdown(report)))
+    plotted = [row for row in report.rows if row.points]
+    if plotted:
+        (page.parent / PLOT).write_text(svg(plotted))
 
 
 @contextmanager
@@ -63,7 +92,12 @@ def _comfyui(folder: Path, *, wanted: bool) -> Iterator[Server | None]:
         yield None
         return
     _tell("starting ComfyUI")
-    server = Server(supervised(), folder / "comfyui")
+    (folder / CHECKPOINTS).mkdir()
+    paths = folder / "paths.json"  # which is YAML, as ComfyUI wants it
+    paths.write_bytes(msgspec.json.encode({"bench": {"checkpoints": str(folder / CHECKPOINTS)}}))
+    config = supervised()
+    args = (*config.args, "--extra-model-paths-config", str(paths))
+    server = Server(msgspec.structs.replace(config, args=args), folder / "comfyui")
     try:
         server.start()
         yield server
@@ -78,10 +112,17 @@ async def _report(
     if machine.load > machine.cores:
         _tell(f"the machine is busy (load {machine.load:.1f}): trust the ratios only, and not much")
     rows: list[Row] = []
+    failed: dict[str, str] = {}
     for measurement in chosen:
+        began = time.monotonic()
         _tell(f"{measurement.name}: {measurement.about}")
-        rows += await measurement.measure(stand)
-    return Report(at.isoformat(), machine, stand.rounds, rows)
+        try:
+            rows += await measurement.measure(stand)
+        except Exception as error:  # noqa: BLE001 - the others' figures are good all the same
+            failed[measurement.name] = f"{type(error).__name__}: {error}".partition("\n")[0]
+            traceback.print_exc()
+        _tell(f"{measurement.name} took {time.monotonic() - began:.0f} s")
+    return Report(at.isoformat(), machine, stand.rounds, rows, failed)
 
 
 def _tell(line: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from tests.bench.figures import Comparison, Spread
 
 NONE = "-"
+_BEGIN, _END = "<!-- table -->", "<!-- end of table -->"
 _HEADS = ("what", "ratio", "over the rounds", "aim", "bridge", "reference")
 _ALIGNED = ("---", "---:", ":---:", "---", "---:", "---:")
 
@@ -29,7 +30,10 @@ class Aim(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One line of the table: the bridge's value, and where there is one the reference's."""
+    """One line of the table: the bridge's value, and where there is one the reference's.
+
+    `points` are for the plot: how many there were, and milliseconds.
+    """
 
     what: str
     unit: str
@@ -37,6 +41,7 @@ class Row(Struct, frozen=True, kw_only=True):
     ratio: Spread | None = None
     reference: Spread | None = None
     aim: Aim | None = None
+    points: Sequence[tuple[float, float]] = ()
 
     @classmethod
     def compared(cls, what: str, unit: str, found: Comparison, aim: Aim | None = None) -> Row:
@@ -62,12 +67,16 @@ class Machine(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """All of one run; `at` is the time in ISO 8601, `rounds` how many each row has."""
+    """All of one run; `at` is the time in ISO 8601, `rounds` how many most rows have.
+
+    `failed` are the measurements that gave no rows, and why.
+    """
 
     at: str
     machine: Machine
     rounds: int
     rows: Sequence[Row]
+    failed: Mapping[str, str] = {}
 
 
 def markdown(report: Report) -> str:
@@ -79,7 +88,17 @@ def markdown(report: Report) -> str:
         f"load {machine.load:.1f} at the start; {report.rounds} rounds.\n{versions}."
     )
     lines = [_line(_HEADS), _line(_ALIGNED), *(_line(_cells(row)) for row in report.rows)]
-    return "\n".join((about, "", *lines, ""))
+    failed = [f"Not measured: {name}: {why}" for name, why in report.failed.items()]
+    return "\n".join((about, "", *lines, "", *failed))
+
+
+def put(document: str, table: str) -> str:
+    """Put a table in a document's place for it. Raises ValueError where there is none."""
+    before, begin, rest = document.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"no {_BEGIN} and {_END} in it")
+    return f"{before}{begin}\n\n{table}\n{end}{after}"
 
 
 def amount(value: float, unit: str) -> str:

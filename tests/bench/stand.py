@@ -24,6 +24,9 @@ from tests.support.comfyui import Graph, Server
 
 B = TypeVar("B", bound=BridgeProcess)
 
+CHECKPOINTS = "checkpoints"
+# Settings that say which ComfyUI.
+_COMFYUIS = frozenset({"comfyui", "comfyui_path", "comfyui_url"})
 # Nothing listens there: for a bridge whose ComfyUI is away.
 NOWHERE = "http://127.0.0.1:9"
 
@@ -48,6 +51,11 @@ class Stand:
         if self._server is None:
             raise RuntimeError("this measurement did not ask for ComfyUI")
         return self._server
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the ComfyUI looks for more checkpoints."""
+        return self.folder / CHECKPOINTS
 
     @property
     def attached(self) -> dict[str, str]:
@@ -84,7 +92,7 @@ class Stand:
         **settings: Any,
     ) -> B:
         """Make a bridge, attached unless `settings` say otherwise; `async with` starts it."""
-        where = {} if "comfyui_url" in settings else self.attached
+        where = {} if settings.keys() & _COMFYUIS else self.attached
         # What is said at debug level costs more than what is done; what is sent here is no flood.
         clients = {"*": {"requests_per_s": 100_000, "max_queue": 20_000}}
         defaults = {"mqtt_url": broker.url, "log_level": "info", "clients": clients, **where}

@@ -9,15 +9,37 @@ from tests.bench.measurements import (
     browsers,
     crowd,
     drawing,
+    gap,
     idle,
     journal,
     large,
     loop,
+    others,
+    pool,
+    progress,
+    recovery,
+    scale,
     trivial,
 )
 from tests.bench.stand import Measurement
 
 SUITE: Sequence[Measurement] = tuple(
     module.MEASUREMENT
-    for module in (trivial, crowd, large, loop, journal, backlog, drawing, idle, browsers)
+    for module in (
+        trivial,
+        others,
+        crowd,
+        large,
+        gap,
+        progress,
+        loop,
+        scale,
+        pool,
+        recovery,
+        journal,
+        backlog,
+        drawing,
+        idle,
+        browsers,
+    )
 )

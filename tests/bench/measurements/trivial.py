@@ -40,8 +40,8 @@ class Output(Struct, frozen=True):
 
 
 OUTPUTS = (
-    Output("our output node", "ours", to_bridge("2"), Aim(2.0)),
-    Output("SaveImage", "save", to_disk("2"), Aim(1.6)),
+    Output("our output node", "ours", to_bridge("2"), Aim(1.8)),
+    Output("SaveImage", "save", to_disk("2"), Aim(1.5)),
 )
 # How much longer the bridge's tail may be than the direct client's own.
 TAIL_AIM = Aim(1.3)

@@ -13,6 +13,9 @@ one on the path for custom nodes.
     TestTally          appends a line to a file: what ran to completion, and how often
 
 Each passes on the image it is given, so it stands between a source and an output.
+
+`GET /comfy2mqtt_tests/waits` tells for how many seconds ComfyUI waited for each prompt since it
+was last asked.
 """
 
 from __future__ import annotations
@@ -169,7 +172,10 @@ class TestSleep(Fault):
 
 
 class TestProgress(Fault):
-    """`count` progress events, `rate` a second (0: at once), with noise previews or without."""
+    """`count` progress events, `rate` a second (0: at once), with noise previews or without.
+
+    A preview goes with every `preview_every`-th.
+    """
 
     @classmethod
     def own(cls) -> dict[str, Any]:
@@ -177,16 +183,23 @@ class TestProgress(Fault):
             "count": ("INT", {"default": 10, "min": 1, "max": 1_000_000}),
             "rate": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 100_000.0}),
             "preview_size": ("INT", {"default": 0, "min": 0, "max": 4096}),
+            "preview_every": ("INT", {"default": 1, "min": 1, "max": 1_000_000}),
         }
 
     def run(
-        self, *, image: object, count: int = 10, rate: float = 0.0, preview_size: int = 0
+        self,
+        *,
+        image: object,
+        count: int = 10,
+        rate: float = 0.0,
+        preview_size: int = 0,
+        preview_every: int = 1,
     ) -> tuple[Any]:
         picture: Any = import_module("PIL.Image")
         bar = comfy_utils.ProgressBar(count)
         for done in range(1, count + 1):
             preview = None
-            if preview_size:
+            if preview_size and done % preview_every == 0:
                 noise = picture.effect_noise((preview_size, preview_size), 64.0).convert("RGB")
                 preview = ("JPEG", noise, None)
             bar.update_absolute(done, count, preview)
@@ -236,6 +249,31 @@ class TestTally(Fault):
             os.close(handle)
         return (image,)
 
+
+def _count_waits() -> None:
+    """Note how long the worker's thread is in its queue's `get`, and tell who asks."""
+    server: Any = import_module("server").PromptServer.instance
+    web: Any = import_module("aiohttp.web")
+    get = server.prompt_queue.get
+    waits: list[float] = []
+
+    def counting(timeout: float | None = None) -> Any:
+        began = time.perf_counter()
+        item = get(timeout)
+        if item is not None:
+            waits.append(time.perf_counter() - began)
+        return item
+
+    async def tell(_request: object) -> Any:
+        told = waits.copy()
+        waits.clear()
+        return web.json_response(told)
+
+    server.prompt_queue.get = counting
+    server.routes.get("/comfy2mqtt_tests/waits")(tell)
+
+
+_count_waits()
 
 NODE_CLASS_MAPPINGS = {
     node.__name__: node

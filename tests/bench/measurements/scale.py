@@ -1,0 +1,131 @@
+"""Whether a job costs the same among many clients, and among many workflows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from tests.bench.figures import Spread, compare, p50
+from tests.bench.graphs import COLOUR, to_bridge, trivial
+from tests.bench.processes import processor_s
+from tests.bench.report import Aim, Row
+from tests.bench.stand import Measurement, Stand
+from tests.bench.subscriber import Subscriber, subscribed
+from tests.support.bridge import BridgeProcess
+
+CLIENTS = (10, 100, 1_000)
+WORKFLOWS = (1, 10, 100, 1_000)
+# One for each client at the least, and no more at a time than of few.
+JOBS = 1_000
+JOBS_OF_WORKFLOWS = 400
+AT_ONCE = 10
+# Whatever else there is, these are read once and kept.
+WARM_UP = 100
+ROUNDS = 2
+FLAT = Aim(1.3)
+TIMEOUT_S = 120.0
+
+
+class Cost(Struct, frozen=True):
+    """Of a job, in milliseconds: the time that went by, and what the bridge used the processor."""
+
+    took: float
+    used: float
+
+
+async def measure(stand: Stand) -> list[Row]:
+    """Measure more and more clients of one bridge, and bridges with more and more workflows."""
+    clients: dict[int, list[Cost]] = {count: [] for count in CLIENTS}
+    async with (
+        stand.broker() as broker,
+        stand.bridge(BridgeProcess, broker, {"w0": trivial(0, to_bridge("2"))}) as bridge,
+        subscribed(broker.url) as subscriber,
+    ):
+        await _cost(stand, bridge, subscriber, WARM_UP, lambda _: ("w0", "warm-up"))
+        for _ in range(min(ROUNDS, stand.rounds)):
+            for count, found in clients.items():
+                found.append(await _clients(stand, bridge, subscriber, count))
+                stand.tell(f"{count} clients: {found[-1].took:.1f} ms a job")
+    workflows: dict[int, list[Cost]] = {count: [] for count in WORKFLOWS}
+    for _ in range(min(ROUNDS, stand.rounds)):
+        for count, found in workflows.items():
+            found.append(await _workflows(stand, count))
+            stand.tell(f"{count} workflows: {found[-1].took:.1f} ms a job")
+    return [*_rows("clients", clients), *_rows("workflows", workflows)]
+
+
+async def _clients(stand: Stand, bridge: BridgeProcess, subscriber: Subscriber, count: int) -> Cost:
+    return await _cost(stand, bridge, subscriber, JOBS, lambda job: ("w0", f"c{job % count}"))
+
+
+async def _workflows(stand: Stand, count: int) -> Cost:
+    graphs = {f"w{number}": trivial(number, to_bridge("2")) for number in range(count)}
+    async with (
+        stand.broker() as broker,
+        stand.bridge(BridgeProcess, broker, graphs) as bridge,
+        subscribed(broker.url) as subscriber,
+    ):
+        await _cost(stand, bridge, subscriber, WARM_UP, lambda job: (f"w{job % count}", "warm-up"))
+        return await _cost(
+            stand,
+            bridge,
+            subscriber,
+            JOBS_OF_WORKFLOWS,
+            lambda job: (f"w{job * 7919 % count}", f"c{job % 10}"),
+        )
+
+
+async def _cost(
+    stand: Stand,
+    bridge: BridgeProcess,
+    subscriber: Subscriber,
+    jobs: int,
+    which: Callable[[int], tuple[str, str]],
+) -> Cost:
+    """Run jobs, some at a time; `which` tells the workflow and the client of each."""
+    waiting = iter(range(jobs))
+
+    async def run() -> None:
+        for job in waiting:
+            workflow, client = which(job)
+            await subscriber.run(workflow, {COLOUR: stand.colour()}, client=client)
+
+    began, before = time.perf_counter(), processor_s(bridge.pid)
+    async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.create_task(run())
+    used = processor_s(bridge.pid) - before
+    return Cost((time.perf_counter() - began) * 1000 / jobs, used * 1000 / jobs)
+
+
+def _rows(what: str, found: dict[int, list[Cost]]) -> Sequence[Row]:
+    first, *_, last = found
+    return [
+        _row(f"{first} to {last} {what}: a job", found, lambda cost: cost.took),
+        _row(f"{first} to {last} {what}: processor time", found, lambda cost: cost.used),
+    ]
+
+
+def _row(what: str, found: dict[int, list[Cost]], figure: Callable[[Cost], float]) -> Row:
+    """Compare the most with the fewest, round by round; the points are all in between too."""
+    values = {count: [[figure(cost)] for cost in costs] for count, costs in found.items()}
+    most, fewest = values[max(values)], values[min(values)]
+    compared = compare(most, fewest, p50)
+    return Row(
+        what=what,
+        unit="ms",
+        value=compared.value,
+        reference=compared.reference,
+        ratio=compared.ratio,
+        aim=FLAT,
+        points=[
+            (float(count), Spread.of([each[0] for each in rounds]).median)
+            for count, rounds in values.items()
+        ],
+    )
+
+
+MEASUREMENT = Measurement("scale", "a job among many clients, and among many workflows", measure)
