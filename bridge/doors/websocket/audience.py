@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bridge.doors.websocket import frames
 
@@ -19,6 +19,7 @@ from bridge.doors.websocket import frames
 PREVIEW_ROOM: Final = 64 * 1024
 PROGRESS_ROOM: Final = 256 * 1024
 _OUTCOMES: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
+_DIGITS: Final = 15
 _NUMBERS: Final = frozenset({"index", "size", "width", "height"})
 # The order in which a newcomer is told what is retained.
 _ORDER: Final = ("bridge", "info", "health", "comfyui", "choices", "workflow")
@@ -136,12 +137,13 @@ class _Following:
 class _Glance(Struct):
     """What has to be known of a message about a job, to pass it on."""
 
-    n: int | UnsetType = UNSET
+    n: Annotated[int, Meta(ge=0, lt=2**53)] | UnsetType = UNSET
     state: str | UnsetType = UNSET
+    type: Raw | UnsetType = UNSET
 
 
 _GLANCE: Final = msgspec.json.Decoder(_Glance)
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Audience:
@@ -229,17 +231,19 @@ class Audience:
             self.bridge = "online" if payload == b"online" else "offline"
             self._say_bridge()
             return
-        if payload and not _is_object(payload):
+        fields = _fields(payload) if payload else {}
+        if fields is None:
             return  # not the bridge's
         if what == "event":
             if payload:
-                self._tell_all(frames.text("event", {"event": msgspec.Raw(payload)}))
+                self._tell_all(frames.text("event", {"event": Raw(payload)}))
             return
         key = (what, name)
         self._unconfirmed.discard(key)
         if payload == self._bodies.get(key, b""):
             return
-        frame = _public_frame(what, name, payload)
+        fields.pop("type", None)  # it would be taken for another frame
+        frame = _public_frame(what, name, payload, fields)
         if payload:
             self._bodies[key], self._retained[key] = payload, frame
         else:
@@ -278,9 +282,9 @@ class Audience:
                 header = {"type": "preview", "job_id": job_id, "content_type": content_type}
                 frame = frames.binary(header, payload)
                 self._tell_newest(following, job_id, Importance.PREVIEW, frame)
-            case [job_id, "output", index] if index.isdecimal():
+            case [job_id, "output", index] if _is_number(index):
                 facts = {
-                    name: int(value) if name in _NUMBERS and value.isdecimal() else value
+                    name: int(value) if name in _NUMBERS and _is_number(value) else value
                     for name, value in properties
                 }
                 about = {"job_id": job_id, "index": int(index), "content_type": content_type}
@@ -294,6 +298,8 @@ class Audience:
             glance = _GLANCE.decode(payload.decode())
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return  # not the bridge's
+        if glance.type is not UNSET:
+            return  # it would be taken for another frame
         frame = frames.spliced(what, payload)
         if what == "progress":
             self._tell_newest(following, job_id, Importance.PROGRESS, frame)
@@ -319,24 +325,26 @@ def _rank(key: Retained) -> tuple[int, str]:
     return _ORDER.index(key[0]), key[1] or ""
 
 
-def _is_object(payload: bytes) -> bool:
+def _is_number(text: str) -> bool:
+    return len(text) <= _DIGITS and text.isascii() and text.isdecimal()
+
+
+def _fields(payload: bytes) -> dict[str, Raw] | None:
+    """Return an object's fields; None for what is none, or is not UTF-8."""
     try:
-        _OBJECT.decode(payload.decode())
+        return _OBJECT.decode(payload.decode())
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return False
-    return True
+        return None
 
 
-def _public_frame(what: str, name: str | None, payload: bytes) -> bytes:
-    body = msgspec.Raw(payload or b"null")
+def _public_frame(what: str, name: str | None, payload: bytes, fields: dict[str, Raw]) -> bytes:
     match what:
         case "workflow":
-            return frames.text(what, {"name": name, "definition": body})
+            definition = Raw(payload or b"null")
+            return frames.text(what, {"name": name, "definition": definition})
         case "choices":
-            choices = msgspec.json.decode(payload).get("choices") if payload else None
-            return frames.text(what, {"name": name, "choices": choices})
+            return frames.text(what, {"name": name, "choices": fields.get("choices")})
         case "comfyui":
-            about = msgspec.json.decode(payload) if payload else {}
-            return frames.text(what, {"instance": name, **about})
+            return frames.text(what, {**fields, "instance": name})
         case _:
-            return frames.spliced(what, payload or b"{}")
+            return frames.text(what, fields)

@@ -384,10 +384,11 @@ class Broker:
         if pending is None or pending.client != client or pending.part is None:
             return
         job_id, output, offset = place
-        if output.isdecimal() and offset.isdecimal():
-            pending.part(
-                PartOf(job_id, int(output), int(offset), message.content_type, message.payload)
-            )
+        try:
+            found = PartOf(job_id, int(output), int(offset), message.content_type, message.payload)
+        except ValueError:
+            return  # not the bridge's
+        pending.part(found)
 
 
 def _refusal(error: MqttError) -> BridgeError:

@@ -7,16 +7,19 @@ itself missed, while it had no broker, is listed without one: nobody has it yet.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from bridge.contract.messages import JobList, JobStatus, JobView, List, encode
 from bridge.doors.websocket import frames
 from bridge.doors.websocket.audience import Audience, Session
 from bridge.doors.websocket.broker import Broker
+
+log = logging.getLogger(__name__)
 
 _PAGE: Final = 100
 _AGAIN_S: Final = 1.0
@@ -79,8 +82,16 @@ class CatchingUp:
             if self._audience.bridge == "online":
                 reply = await self._broker.request(client, "list", encode(wanted))
                 if reply.status == "ok" and reply.data is not UNSET:
-                    return msgspec.json.decode(reply.data, type=JobList)
+                    return _read(reply.data)
             await asyncio.sleep(_AGAIN_S)
+
+
+def _read(data: Raw) -> JobList:
+    try:
+        return msgspec.json.decode(data, type=JobList)
+    except msgspec.MsgspecError:
+        log.exception("the bridge's list cannot be read")
+        return JobList(jobs=[], more=False)
 
 
 def _frame(job: JobView) -> bytes:

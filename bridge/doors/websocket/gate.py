@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import parse_qs
 
 from websockets.asyncio.server import ServerConnection
@@ -20,6 +23,11 @@ from bridge.doors.websocket.settings import Settings
 log = logging.getLogger(__name__)
 
 
+# Sockets that have not registered, and requests by HTTP: of all, and of one address.
+STRANGERS: Final = 256
+STRANGERS_OF_ONE: Final = 64
+
+
 class Gate:
     """Knows who tried wrong keys, and makes them wait."""
 
@@ -27,6 +35,7 @@ class Gate:
         self._settings = settings
         self._keyring = keyring
         self._failures = Failures()
+        self._strangers: Counter[str] = Counter()
 
     def came(self, connection: ServerConnection, request: Request) -> web.Came:
         """Tell where a request came from."""
@@ -38,6 +47,22 @@ class Gate:
             forwarded=[header(request, f"X-Forwarded-{name}") for name in ("For", "Proto", "Host")],
             trusted=self._settings.proxies,
         )
+
+    @contextmanager
+    def stranger(self, address: str) -> Iterator[bool]:
+        """Count one who has not said who he is, for as long as the block lasts.
+
+        False: there are too many already, here or from that address.
+        """
+        found = self._strangers
+        admitted = found.total() < STRANGERS and found[address] < STRANGERS_OF_ONE
+        found[address] += 1
+        try:
+            yield admitted
+        finally:
+            found[address] -= 1
+            if not found[address]:
+                del found[address]
 
     def refusal(self, came: web.Came, origin: str | None) -> Answer | None:
         """Return what to answer somebody who may not open the socket."""

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from bridge import __version__
@@ -26,12 +27,13 @@ from bridge.doors.websocket.audience import Audience, Session
 from bridge.doors.websocket.broker import Broker, PartOf, Reply
 from bridge.doors.websocket.catching_up import CatchingUp
 from bridge.doors.websocket.frames import Ask, AskLink, Malformed, Ping, Refused, Register
-from bridge.doors.websocket.gate import Gate, header
+from bridge.doors.websocket.gate import STRANGERS, Gate, header
 from bridge.doors.websocket.keyring import Key
 from bridge.doors.websocket.limits import Pace
 from bridge.doors.websocket.links import Links
 from bridge.doors.websocket.settings import Settings
 from bridge.doors.websocket.visits import Visits
+from bridge.doors.websocket.web import Came
 from bridge.doors.websocket.wires import Wires
 
 log = logging.getLogger(__name__)
@@ -46,9 +48,8 @@ TOO_MANY: Final = 4429
 PENDING: Final = 64
 PART: Final = 256 * 1024
 _FIRST_MESSAGE: Final = 4096
+_UNREAD: Final = 4  # messages of a connection, each as large as one may be
 _CLOSE_S: Final = 2.0
-# Sockets that have not registered, and requests by HTTP, besides the connections.
-_STRANGERS: Final = 256
 _SOCKET: Final = "/ws"
 _REASON: Final = 120  # bytes that a close frame has for it, and a few to spare
 
@@ -102,13 +103,12 @@ class Sockets:
         self._catching_up = CatchingUp(broker, audience)
         self._wires = Wires()
         self._connections: dict[Session, ServerConnection] = {}
-        self._strangers = 0
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Server]:
         """Listen for as long as the block lasts; at its end everybody is told. Raises OSError."""
         settings = self._settings
-        bounds = {"head_s": settings.head_s, "most": settings.max_connections + _STRANGERS}
+        bounds = {"head_s": settings.head_s, "most": settings.max_connections + STRANGERS}
         tls: dict[str, Any] = {}
         if settings.tls is not None:
             tls = {"ssl": settings.tls, "ssl_handshake_timeout": settings.head_s}
@@ -124,6 +124,7 @@ class Sockets:
             ping_interval=settings.ping_s,
             ping_timeout=settings.ping_s,
             max_size=_FIRST_MESSAGE,
+            max_queue=_UNREAD,
             server_header=None,
             **tls,
         ) as server:
@@ -131,40 +132,39 @@ class Sockets:
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a request; None lets the socket be opened."""
-        if self._strangers >= _STRANGERS:
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "busy\n")
         answer: Answer | None
-        self._strangers += 1
-        try:
+        came = self._gate.came(connection, request)
+        with self._gate.stranger(came.address) as admitted:
+            if not admitted:
+                return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "busy\n")
             if request.path.partition("?")[0] == _SOCKET:
-                answer = self._admit(connection, request)
+                answer = self._admit(came, request)
             else:
-                answer = await self._visits.answer(connection, request)
+                answer = await self._visits.answer(came, request)
             if answer is None:
                 return None
             await self._visits.send(connection, answer, head=request.method == "HEAD")
-        finally:
-            self._strangers -= 1
         # The answer is out, and the connection closed: this one goes nowhere.
         return connection.respond(HTTPStatus.OK, "")
 
-    def _admit(self, connection: ServerConnection, request: Request) -> Answer | None:
+    def _admit(self, came: Came, request: Request) -> Answer | None:
         """Return what to answer somebody for whom the socket is not opened."""
         if len(self._connections) >= self._settings.max_connections:
             return answers.said(HTTPStatus.SERVICE_UNAVAILABLE, headers=(("Retry-After", "30"),))
-        came = self._gate.came(connection, request)
         return self._gate.refusal(came, header(request, "Origin"))
 
     async def _attend(self, connection: ServerConnection) -> None:
         """Serve one socket."""
-        self._strangers += 1
-        try:
-            register = await self._first(connection)
-        finally:
-            self._strangers -= 1
-        if register is None or connection.request is None:
-            return
+        if connection.request is None:
+            return  # a socket has one
         address = self._gate.came(connection, connection.request).address
+        with self._gate.stranger(address) as admitted:
+            if not admitted:
+                await _close(connection, CloseCode.TRY_AGAIN_LATER, "too many that do not register")
+                return
+            register = await self._first(connection)
+        if register is None:
+            return
         key = self._gate.find(register.key, address)
         if key is None:
             await _close(connection, BAD_KEY, "the key is wrong")

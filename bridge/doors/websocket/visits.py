@@ -22,6 +22,7 @@ from bridge.doors.websocket.displays import Displays
 from bridge.doors.websocket.gate import Gate, header, parameter
 from bridge.doors.websocket.links import Links, Query
 from bridge.doors.websocket.site import Site
+from bridge.doors.websocket.web import Came
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Visits:
         self._site = site
         self._stall_s = stall_s
 
-    async def answer(self, connection: ServerConnection, request: Request) -> Answer:
+    async def answer(self, came: Came, request: Request) -> Answer:
         """Return what to answer."""
         path, _, query = request.path.partition("?")
         if request.method not in ("GET", "HEAD"):
@@ -65,9 +66,8 @@ class Visits:
             )
             return await self._links.get(path.removeprefix(_OUTPUTS), asked)
         if path.startswith(_DISPLAYS):
-            address = self._gate.came(connection, request).address
-            refusal = self._gate.waiting(address)
-            return refusal or self._display(request, path, query, address)
+            refusal = self._gate.waiting(came.address)
+            return refusal or self._display(request, path, query, came.address)
         return self._probe(path) or self._page(request, path)
 
     def _probe(self, path: str) -> Answer | None:

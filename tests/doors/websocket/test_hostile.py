@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from bridge.config import Config
 from bridge.contract import links
 from bridge.contract.links import Link
+from bridge.doors.websocket.door import settings_of
 from bridge.mosquitto import Mosquitto
 from tests.doors.websocket.conftest import LINK_KEY, OpenDoor, Standing
 from tests.support.peer import Peer
@@ -85,6 +88,20 @@ async def test_a_proxy_is_believed_only_where_it_is_trusted(open_door: OpenDoor)
                 await stranger.say({"type": "register", "key": "wrong"})
                 await stranger.closed()
         assert await refused(door) == 429
+
+
+async def test_an_address_cannot_take_all_places_of_those_who_do_not_register(
+    open_door: OpenDoor,
+) -> None:
+    proxies = settings_of(Config(trusted_proxies=("127.0.0.1",))).proxies
+    async with open_door(proxies=proxies) as door, AsyncExitStack() as stack:
+        many = {"X-Forwarded-For": "192.0.2.1"}
+        for _ in range(64):
+            stranger = Visitor(door.socket, additional_headers=many)
+            await stack.enter_async_context(stranger)
+        assert await refused(door, additional_headers=many) == 503
+        async with door.visitor(additional_headers={"X-Forwarded-For": "192.0.2.2"}) as alice:
+            assert (await alice.ask("ping"))["status"] == "ok"
 
 
 async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(open_door: OpenDoor) -> None:
