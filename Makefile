@@ -19,7 +19,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench soak chaos lives lock clean broker comfyui postgresql
+.PHONY: help setup demo test test-fast check format bench soak chaos lives fuzz audit lock clean broker comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -36,6 +36,8 @@ help:
 	@echo "make soak        20,000 small jobs: does anything grow? (JOBS=number)"
 	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 500 jobs, twice"
 	@echo "make lives       a hundred thousand steps of jobs' lives, with simulated faults"
+	@echo "make fuzz        the decoders under a fuzzer, a million cases (CASES=number)"
+	@echo "make audit       known faults in what requirements.lock pins; needs a database on the net"
 	@echo "make lock        pins anew what $(VENV) is made of"
 	@echo "make clean       removes $(VENV) and caches in this folder"
 
@@ -80,6 +82,20 @@ chaos: setup
 lives: $(READY)
 	@COMFY2MQTT_TEST_STEPS=100000 $(BIN)/python -m pytest --quiet --no-header --timeout 0 \
 		tests/jobs/test_lives.py
+
+# In an environment of its own: the fuzzer has wheels for few Pythons, and nothing else needs it.
+fuzz:
+	@$(PYTHON) bridge/virtualenv.py build/fuzz
+	@build/fuzz/bin/python -m pip install -qq --require-hashes --requirement requirements.lock
+	@build/fuzz/bin/python -m pip install -qq atheris==3.0.0
+	@build/fuzz/bin/python -m tests.fuzz --cases $(or $(CASES),1000000)
+
+# Not part of the tests: what is known changes from day to day, and not every registry tells it.
+audit:
+	@$(PYTHON) bridge/virtualenv.py build/audit
+	@build/audit/bin/python -m pip install -qq pip-audit==2.10.1
+	@build/audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip \
+		--strict --progress-spinner off
 
 broker:
 	@mosquitto/install > /dev/null

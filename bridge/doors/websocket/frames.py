@@ -165,7 +165,7 @@ def _upload(
 def _own(fields: dict[str, Raw], kind: type[AskLink]) -> AskLink:
     try:
         return msgspec.json.decode(encode(fields), type=kind)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise BadRequest(str(error)) from None
 
 
@@ -184,7 +184,11 @@ def _split(frame: bytes) -> tuple[dict[str, Raw], bytes]:
     end = _HEADER.size + length
     if length > _LONGEST_HEADER or end > len(frame):
         raise Malformed(f"a binary frame of {len(frame)} bytes with a header of {length}")
-    return _object(frame[_HEADER.size : end]), frame[end:]
+    try:
+        header = frame[_HEADER.size : end].decode()
+    except UnicodeDecodeError:
+        raise Malformed("the header is not UTF-8") from None
+    return _object(header), frame[end:]
 
 
 def _id(fields: dict[str, Raw], name: str) -> str:

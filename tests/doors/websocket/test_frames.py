@@ -184,3 +184,16 @@ def test_frames_are_those_of_the_library(size: int, opcode: Opcode) -> None:
 def test_a_type_is_put_before_what_was_encoded(body: bytes) -> None:
     frame = frames.spliced("status", body)
     assert json.loads(frame[2:]) == {"type": "status", **json.loads(body)}
+
+
+@pytest.mark.parametrize(
+    "header", [b'{"type": "\xd9"}', b'{"\xff": 1}', b'{"type": "\xed\xa0\x80"}']
+)
+def test_a_header_that_is_not_utf_8_is_malformed(header: bytes) -> None:
+    with pytest.raises(Malformed):
+        frames.read(struct.pack("!I", len(header)) + header)
+
+
+@pytest.mark.parametrize("job_id", ["5", "[]", '"a/b"'])
+def test_a_link_to_what_is_no_job_is_refused(job_id: str) -> None:
+    assert isinstance(frames.read(f'{{"type": "link", "job_id": {job_id}}}'), Refused)

@@ -1,0 +1,426 @@
+"""What is fuzzed: each decoder of what others send, with valid messages to begin from.
+
+A target takes any bytes. What a decoder documents as its errors is part of its work; anything else
+that it raises is a fault.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from bridge.comfyui import frames as comfyui_frames
+from bridge.contract import operator, requests, topics
+from bridge.contract.errors import BridgeError
+from bridge.contract.topics import Topics
+from bridge.doors.websocket import frames as socket_frames
+from bridge.media.sniff import sniff
+from bridge.mqtt.errors import InvalidMessage
+from bridge.mqtt.packets import (
+    LargePublish,
+    Malformed,
+    Publish,
+    PublishProperties,
+    read_puback,
+    read_publish,
+)
+from bridge.workflows import binding, source
+from bridge.workflows.embedded import PNG
+from bridge.workflows.graph import WorkflowError
+from bridge.workflows.source import NeedsObjectInfo
+from bridge.workflows.workflow import Workflow
+from tests.workflows import graphs, test_embedded
+
+_VERBS = [*requests.VERBS, "run", "nonsense"]
+_CONTENT_TYPES = [None, "image/png", "application/json", "text/plain"]
+_ORDERS = [*operator.VERBS, "nonsense"]
+
+
+class Target(Struct, frozen=True):
+    """A decoder: `decoders` are the functions whose branches are counted, by module."""
+
+    run: Callable[[bytes], None]
+    seeds: tuple[bytes, ...]
+    decoders: Mapping[str, tuple[str, ...]]
+
+
+def _choice(data: bytes, choices: list[Any]) -> tuple[Any, bytes]:
+    """Let the first byte choose, and return the rest."""
+    return choices[(data[0] if data else 0) % len(choices)], data[1:]
+
+
+def _chosen(choices: list[Any], choice: Any, rest: bytes | dict[str, Any]) -> bytes:
+    if isinstance(rest, dict):
+        rest = json.dumps(rest).encode()
+    return bytes([choices.index(choice)]) + rest
+
+
+def _request(data: bytes) -> None:
+    verb, payload = _choice(data, _VERBS)
+    requests.transaction_of(payload, payload)
+    with suppress(BridgeError):
+        requests.decode(verb, payload)
+    with suppress(BridgeError):
+        requests.decode_begin_upload(payload)
+
+
+@cache
+def _workflows() -> tuple[Workflow, ...]:
+    return tuple(graphs.workflow(document) for document in (graphs.PLAIN, graphs.NAMED))
+
+
+def _run(data: bytes) -> None:
+    content_type, payload = _choice(data, _CONTENT_TYPES)
+    properties = [("input.prompt", "x"), ("$priority", payload[:8].decode("latin-1"))]
+    with suppress(BridgeError):
+        job_id = "j1" if content_type == "application/json" else None
+        run = requests.decode_run("wf", job_id, payload, content_type, properties)
+        for workflow in _workflows():
+            with suppress(BridgeError):
+                bound = binding.bind(workflow, run.submit.inputs, main=run.main, draw=_lowest)
+                # What is bound goes on to ComfyUI and into the journal.
+                msgspec.json.decode(msgspec.json.encode([bound.prompt, bound.inputs]))
+
+
+def _lowest(low: int, _high: int) -> int:
+    return low
+
+
+def _topic(data: bytes) -> None:
+    first, _, second = data.decode(errors="surrogateescape").partition("\n")
+    known = Topics()
+    with suppress(topics.BadTopic):
+        request = known.parse_request(first)
+        if request is not None:
+            assert topics.is_id(request.client)
+            assert topics.is_id(request.verb)
+    if known.is_reply("a", first):
+        assert first.startswith("comfy2mqtt/client/a/reply/")
+        assert not set(first) & set("+#$\0")
+    topics.matches(second, first)
+    topics.is_filter(second)
+
+
+def _packet(data: bytes) -> None:
+    first, body = (data[0] if data else 0), data[1:]
+    with suppress(Malformed):
+        message = read_publish(0x30 | first & 0x0F, bytearray(body))
+        with suppress(InvalidMessage):
+            Publish.of(message.topic, message.payload, qos=0, retain=False)
+    with suppress(Malformed):
+        large = LargePublish(0x30 | first & 0x0F, len(body))
+        for start in range(0, len(body), 7):
+            large += body[start : start + 7]
+        large.read()
+    with suppress(Malformed):
+        read_puback(body)
+
+
+def _comfyui(data: bytes) -> None:
+    frame = comfyui_frames.decode(data)
+    if frame is not None:
+        comfyui_frames.prompt_of(frame)
+    with suppress(UnicodeDecodeError):
+        frame = comfyui_frames.decode(data.decode())
+        if isinstance(frame, comfyui_frames.NodeExecuted):
+            comfyui_frames.output_headers(frame.output or {})
+
+
+def _file(data: bytes) -> None:
+    with suppress(WorkflowError, NeedsObjectInfo):
+        drawn = source.read("file", data).draw("name", graphs.INFO)
+        msgspec.json.encode(drawn.definition())
+
+
+def _sidecar(data: bytes) -> None:
+    with suppress(WorkflowError, NeedsObjectInfo):
+        plain = json.dumps(graphs.PLAIN).encode()
+        source.read("file", plain, data).draw("name", graphs.INFO)
+
+
+def _media(data: bytes) -> None:
+    found = sniff(data)
+    assert found.kind
+    assert found.extension.isalnum()
+
+
+def _socket(data: bytes) -> None:
+    for frame in (data, data.decode(errors="replace")):
+        with suppress(socket_frames.Malformed):
+            socket_frames.read_register(frame)
+        with suppress(socket_frames.Malformed):
+            said = socket_frames.read(frame)
+            if isinstance(said, socket_frames.Ask):
+                assert Topics().parse_request(Topics().request("a", *said.levels)) is not None
+
+
+def _packed(header: dict[str, Any]) -> bytes:
+    encoded = json.dumps(header).encode()
+    return struct.pack(">I", len(encoded)) + encoded + b"data"
+
+
+def _order(data: bytes) -> None:
+    verb, payload = _choice(data, _ORDERS)
+    with suppress(BridgeError):
+        operator.decode(verb, payload)
+
+
+_PNG = test_embedded.saved_png()
+_WEBP = b"RIFF\x00\x00\x00\x00WEBP"
+_PUBLISH = Publish.of(
+    "comfy2mqtt/client/a/request/run/demo",
+    b"payload",
+    qos=1,
+    retain=True,
+    properties=PublishProperties(
+        content_type="image/png",
+        response_topic="comfy2mqtt/client/a/reply/x",
+        correlation_data=b"c",
+        message_expiry=60,
+        user_properties=[("input.prompt", "x"), ("$preview", "true")],
+    ),
+).head(7)[2:]
+_SUBMIT = {
+    "workflow": "demo",
+    "inputs": {"prompt": "x", "seed": 5, "image": {"base64": "iVBORw=="}},
+    "job_id": "j1",
+    "transaction": 7,
+    "meta": {"a": [1, None]},
+    "priority": -5,
+    "start_within_s": 1.5,
+    "output": {"deliver": "fetch", "format": "jpeg", "max_width": 100, "max_packet": 1200},
+}
+_FRAME = {"type": "executing", "data": {"node": "1", "prompt_id": "p"}}
+_SIDE = b"""
+title = "A picture"
+[inputs.steps]
+place = "2.steps"
+minimum = 1
+maximum = 50
+[outputs.picture]
+node = "58:4"
+[press]
+inputs = { steps = 5 }
+"""
+
+TARGETS: dict[str, Target] = {
+    "requests": Target(
+        _request,
+        (
+            _chosen(_VERBS, "submit", _SUBMIT),
+            _chosen(_VERBS, "submit", {"prompt": graphs.PLAIN, "dry_run": True}),
+            _chosen(_VERBS, "cancel", b"job-1"),
+            _chosen(_VERBS, "list", {"after": 3, "states": ["failed"], "limit": 5}),
+            _chosen(_VERBS, "ack", {"up_to": 3}),
+            _chosen(_VERBS, "fetch", {"job_id": "j", "offset": 5, "count": 7, "inline": True}),
+            _chosen(_VERBS, "recipe", {"job_id": "j", "transaction": "t"}),
+            _chosen(_VERBS, "run", {"size": 5, "sha256": "0" * 64, "content_type": "image/png"}),
+            _chosen(_VERBS, "nonsense", b""),
+            _chosen(_VERBS, "submit", {"workflow": "x", "output": {"deliver": "y"}}),
+            _chosen(_VERBS, "submit", {"workflow": "x", "prompt": {}}),
+            _chosen(_VERBS, "submit", {"workflow": "x", "meta": "m" * 4200}),
+            _chosen(_VERBS, "submit", {"workflow": 5}),
+            _chosen(_VERBS, "list", {"states": ["x"]}),
+        ),
+        {
+            "bridge.contract.requests": (
+                *("decode", "decode_begin_upload", "transaction_of", "correlated"),
+                "_check_submit",
+            ),
+            "bridge.contract.reading": (
+                *("text_of", "decoded", "unfit", "_choices", "_without_unset"),
+            ),
+        },
+    ),
+    "runs": Target(
+        _run,
+        (
+            _chosen(_CONTENT_TYPES, None, b""),
+            _chosen(_CONTENT_TYPES, None, b"a lighthouse"),
+            _chosen(_CONTENT_TYPES, None, b'"a text"'),
+            _chosen(_CONTENT_TYPES, None, b"007"),
+            _chosen(_CONTENT_TYPES, "image/png", _PNG[:80]),
+            _chosen(_CONTENT_TYPES, None, {"prompt": "x", "$priority": 5, "$job_id": "j"}),
+            _chosen(_CONTENT_TYPES, None, {"2.steps": 5, "cfg": 1.5, "The sampler.seed": 9}),
+            _chosen(_CONTENT_TYPES, None, {"$text": "x", "seed": 1}),
+            _chosen(_CONTENT_TYPES, None, {"$text": 5}),
+            _chosen(_CONTENT_TYPES, None, {"$nonsense": 5}),
+            _chosen(_CONTENT_TYPES, None, {"$output": '{"deliver": "fetch"}', "$meta": [1]}),
+            _chosen(_CONTENT_TYPES, "application/json", {"$job_id": "j2"}),
+            *(
+                _chosen(_CONTENT_TYPES, None, {"3.image": each})
+                for each in (
+                    5,
+                    {"upload": "u1", "topic": "x"},
+                    {"upload": "a/b"},
+                    {"base64": "?"},
+                    [{"upload": "u1"}, {"upload": "u2"}],
+                    {"base64": base64.b64encode(_PNG[:40]).decode()},
+                    {"upload": "u1"},
+                    {"job": "j1", "output": 1},
+                    {"url": "http://example.org/x", "backup_url": "http://example.org/y"},
+                    {"topic": "cameras/door", "max_age_s": 5, "wait_s": 1},
+                )
+            ),
+        ),
+        {
+            "bridge.contract.requests": ("decode_run", "_main", "_named_text", "_set_field"),
+            "bridge.contract.sources": ("read",),
+        },
+    ),
+    "topics": Target(
+        _topic,
+        (
+            b"comfy2mqtt/client/a/request/run/demo/j1\ncomfy2mqtt/client/+/request/#",
+            b"comfy2mqtt/client/a/request/upload/u/5\n#",
+            b"comfy2mqtt/client/a/request/upload/u/fin\n+/client/a",
+            b"comfy2mqtt/client/a/request/submit\n$SYS/#",
+            b"$SYS/x\n#",
+            b"comfy2mqtt/client/a/request/run/a/b/c\n+",
+            b"comfy2mqtt/client/a/request/upload\n$share/g/x",
+            b"comfy2mqtt/client/a/request/list/x\na/b#",
+            b"comfy2mqtt/client/a/reply/x\ncomfy2mqtt/+/a/reply/x",
+        ),
+        {
+            "bridge.contract.topics": (
+                *("matches", "is_filter", "Topics.is_reply", "Topics.parse_request", "_request"),
+            )
+        },
+    ),
+    "packets": Target(
+        _packet,
+        (
+            b"\x03" + _PUBLISH,
+            b"\x00\x00\x01a\x00x",
+            b"\x02\x00\x01a\x00\x05\x00x",
+            b"\x00\x00\x07\x10",
+            # Each property once: format, alias, a subscription's id; and of a PUBACK its reason.
+            b"\x00\x00\x01a\x07\x01\x01\x23\x00\x01\x0b\x05x",
+            b"\x00\x00\x07\x10\x04\x1f\x00\x01r",
+            b"\x00\x00\x01a\x02\x02\x00",
+            b"\x00\x00\x01a\x02\x7f\x00",
+            b"\x00\x00\x01a\xff\xff\xff\xff\x7f",
+        ),
+        {
+            "bridge.mqtt.packets": (
+                *("read_publish", "read_puback", "LargePublish.__iadd__", "LargePublish.read"),
+                *("LargePublish._head_size", "_Reader._take", "_Reader.varint", "_Reader.text"),
+                *("_Reader.properties", "_Reader._property"),
+            )
+        },
+    ),
+    "comfyui": Target(
+        _comfyui,
+        (
+            json.dumps(_FRAME).encode(),
+            b'{"type": "executed", "data": {"prompt_id": "p", "output": {"comfy2mqtt": []}}}',
+            b'{"type": "progress", "data": {"value": 1, "max": 4, "prompt_id": "p", "node": "1"}}',
+            b'{"type": "execution_error", "data": {"prompt_id": "p", "x": NaN}}',
+            struct.pack(">II", 1, 1) + b"\xff\xd8\xff",
+            struct.pack(">II", 4, 30) + b'{"image_type": "image/jpeg"   }' + b"\xff\xd8\xff",
+            struct.pack(">II", 0x43324D51, 2) + b"{}xx",
+        ),
+        {"bridge.comfyui.frames": ("decode", "_text", "strict_json", "_binary", "_prefixed")},
+    ),
+    "files": Target(
+        _file,
+        (
+            json.dumps(graphs.PLAIN).encode(),
+            json.dumps(graphs.NAMED).encode(),
+            _PNG,
+            test_embedded.saved_webp(),
+            b"{}",
+            json.dumps({"prompt": graphs.PLAIN}).encode(),
+            b'{"1": {"class_type": "A", "inputs": {"x": ["2", 0]}}}',
+            b'{"1": {"class_type": "A"}}',
+            b'{"a": 1\n',
+            *(
+                PNG + b"".join(test_embedded.chunk(kind, text) for kind, text in chunks)
+                for chunks in (
+                    [(b"tEXt", b"prompt\0{}"), (b"tEXt", b"workflow\0no json")],
+                    [(b"zTXt", b"prompt\0\0" + zlib.compress(test_embedded.PROMPT.encode()))],
+                    [(b"iTXt", b"prompt\0\0\0\0\0" + test_embedded.PROMPT.encode())],
+                    [(b"iTXt", b"prompt\0\1\0\0\0" + zlib.compress(b"{}"))],
+                    [(b"comf", b"prompt\0{}"), (b"IDAT", b""), (b"IEND", b"")],
+                )
+            ),
+            _WEBP + b"VP8 \x01\x00\x00\x00x\x00EXIF\x02\x00\x00\x00??",
+        ),
+        {
+            "bridge.workflows.source": ("document_of", "_from_picture", "_bad_json"),
+            "bridge.workflows.embedded": (
+                "texts",
+                "_png",
+                "_png_text",
+                "_unpacked",
+                "_webp",
+                "_exif",
+            ),
+            "bridge.workflows.graph": ("parse", "_node", "link"),
+        },
+    ),
+    "sidecars": Target(
+        _sidecar,
+        (_SIDE, b'description = "x"\n', b"[inputs]\n", b"[inputs.steps]\nminimum = 'x'\n"),
+        {"bridge.workflows.sidecar": ("read", "_convert", "_keys", "_error", "_line_of", "_path")},
+    ),
+    "media": Target(
+        _media,
+        (
+            _PNG,
+            test_embedded.saved_webp(),
+            b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
+            b"GIF89a\x01\x00\x01\x00",
+            b"BM" + bytes(30),
+            b"II*\x00" + bytes(20),
+            b"<svg xmlns='http://www.w3.org/2000/svg' width='1e9'/>",
+            b"RIFF\x00\x00\x00\x00WAVE",
+            b"text\n",
+            b"x" * 1023 + "ä".encode(),
+        ),
+        {"bridge.media.sniff": ("sniff", "_size", "_is_text")},
+    ),
+    "sockets": Target(
+        _socket,
+        (
+            b'{"type": "register", "key": "k", "after": 5}',
+            b'{"type": "run", "workflow": "demo", "job_id": "j", "inputs": {"a": 1}}',
+            b'{"type": "run", "workflow": "demo", "text": "x", "transaction": 5}',
+            b'{"type": "submit", "workflow": "demo"}',
+            b'{"type": "link", "job_id": "j", "output": 1}',
+            b'{"type": "ping", "transaction": "t"}',
+            b'{"type": "upload", "upload": "u", "fin": true}',
+            b'{"type": "upload", "upload": "u", "size": 5, "sha256": "0"}',
+            b'{"type": "run", "workflow": "demo", "inputs": {"$a": 1}}',
+            _packed({"type": "upload", "upload": "u"}),
+            _packed({"type": "upload", "upload": "u", "offset": 5, "content_type": "image/png"}),
+            _packed({"type": "upload", "upload": "u", "content_type": "application/json"}),
+            _packed({"type": "upload", "upload": "u", "offset": -5}),
+            _packed({"type": "submit"}),
+        ),
+        {
+            "bridge.doors.websocket.frames": (
+                *("read_register", "read", "_said", "_run", "_upload", "_own", "_object"),
+                *("_split", "_id", "_text", "_count", "_transaction"),
+            )
+        },
+    ),
+    "orders": Target(
+        _order,
+        (
+            _chosen(_ORDERS, next(iter(operator.VERBS)), b'{"instance": "gpu0"}'),
+            *(_chosen(_ORDERS, verb, b"{}") for verb in operator.VERBS),
+            *(_chosen(_ORDERS, verb, b"gpu0") for verb in operator.VERBS),
+        ),
+        {"bridge.contract.operator": ("decode", "_field")},
+    ),
+}
