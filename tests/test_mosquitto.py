@@ -126,7 +126,7 @@ async def test_an_unknown_program_is_refused() -> None:
 
 
 async def test_the_clients_for_users_are_found_beside_the_broker() -> None:
-    for name in ("mosquitto_pub", "mosquitto_sub", "mosquitto_passwd"):
+    for name in ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "mosquitto_passwd"):
         assert os.access(await mosquitto.find_program(name), os.X_OK)
 
 

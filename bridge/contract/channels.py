@@ -33,6 +33,7 @@ from bridge.contract.messages import (
     Part,
     Progress,
     RecipeReport,
+    Response,
     Result,
     UploadReport,
 )
@@ -170,8 +171,8 @@ def channels() -> tuple[Channel, ...]:
             "reply",
             topics.reply(client) + "{reply}",
             "send",
-            "A Response Topic gets the result too, or the first output's bytes",
-            (Result, _OUTPUT),
+            "A Response Topic gets the result, or the first output's bytes; else the answer",
+            (Result, Response, _OUTPUT),
         ),
     )
 

@@ -21,8 +21,11 @@ _OFFSET = re.compile(r"[0-9]{1,15}")
 _VERB_LEVELS = 2
 
 RUN = "run"
+SUBMIT = "submit"
 UPLOAD = "upload"
 FIN = "fin"
+# Verbs that make a job: the simple door, and the full one.
+JOB_VERBS = (RUN, SUBMIT)
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -20,6 +20,8 @@ from tests.support.peer import Message, Peer
 
 pytestmark = pytest.mark.comfyui
 
+TREE = "comfy2mqtt/client/alice"
+
 WORKFLOWS = Path("workflows")
 
 
@@ -177,6 +179,17 @@ async def test_a_response_topic_gets_the_result_or_the_picture(
         reply = await peer.next(f"{here}/again")
         assert reply.payload == peer.of_job("j1", "result")[0].payload
         assert reply.properties["CorrelationData"] == b"2"
+
+        # What makes no job is answered there as well.
+        for verb, payload, status in (
+            ("status", b"j1", "ok"),
+            ("status", b"nobody", "error"),
+            ("run/colour", {"$dry_run": True}, "ok"),
+        ):
+            peer.request(verb, payload, ResponseTopic=f"{here}/other")
+            reply = await peer.next(f"{here}/other")
+            assert reply.json["status"] == status
+            assert reply.payload == peer.all(f"{TREE}/response/{verb.split('/')[0]}")[-1].payload
 
 
 async def test_nobody_is_written_to_in_anothers_name(

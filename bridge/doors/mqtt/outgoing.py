@@ -26,7 +26,7 @@ from bridge.contract.messages import (
     ok,
     refused,
 )
-from bridge.contract.topics import Topics
+from bridge.contract.topics import JOB_VERBS, Topics
 from bridge.doors.asked import Answer, Asked
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.queue import Key
@@ -92,8 +92,8 @@ class Outgoing:
     def answer(self, asked: Asked, answer: Answer) -> None:
         """Answer a request on the client's response topic.
 
-        The Response Topic gets a refused job's error, shaped as a failed result, and the result of
-        a job that is asked for again after its end.
+        The Response Topic gets the answer too, but for a job: its result comes there. So a refused
+        job's error goes there as a failed result, and the result of one that ended before.
         """
         properties = PublishProperties(
             content_type=JSON, correlation_data=_correlation(asked.correlation, answer.transaction)
@@ -116,15 +116,20 @@ class Outgoing:
             encode(_response(answer)),
             properties=properties,
         )
-        if asked.response_topic is None:
-            return
-        if answer.error is not None:
-            failed = {"state": "failed", "outputs": [], "error": answer.error.wire()}
-            if answer.transaction is not UNSET:
-                failed["transaction"] = answer.transaction
-            self._send(asked.response_topic, encode(failed), properties=properties)
-        elif isinstance(answer.data, Accepted) and answer.data.result is not UNSET:
-            self._send(asked.response_topic, bytes(answer.data.result), properties=properties)
+        reply = self._reply(asked, answer)
+        if asked.response_topic is not None and reply is not None:
+            self._send(asked.response_topic, reply, properties=properties)
+
+    def _reply(self, asked: Asked, answer: Answer) -> bytes | None:
+        """Return what goes to the Response Topic at once; None where the result comes later."""
+        if isinstance(answer.data, Accepted):
+            return None if answer.data.result is UNSET else bytes(answer.data.result)
+        if answer.error is None or asked.verb not in JOB_VERBS:
+            return encode(_response(answer))
+        failed = {"state": "failed", "outputs": [], "error": answer.error.wire()}
+        if answer.transaction is not UNSET:
+            failed["transaction"] = answer.transaction
+        return encode(failed)
 
     def answer_order(self, verb: str, answer: Answer, correlation: bytes | None) -> None:
         """Answer an operator's order."""
