@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import UNSET
@@ -57,7 +58,6 @@ from bridge.doors.operator import Operator, comfyui_state
 from bridge.doors.rates import Rates
 from bridge.doors.rights import EVERYBODY, Rights, setting
 from bridge.doors.triggers.door import Triggers
-from bridge.doors.websocket.door import WebSocketDoor
 from bridge.jobs.counters import Counters
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
@@ -72,6 +72,9 @@ from bridge.mqtt import Address, Connection
 from bridge.workflows.library import Broken, Changes, Library
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError
+
+if TYPE_CHECKING:
+    from bridge.doors.websocket.door import WebSocketDoor
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +126,15 @@ async def _comfyui(
     told.cancel()
     found = await installing
     return SuperviseConfig(found.path, found.python, table.args, table.environment)
+
+
+def _browsers(config: Config) -> WebSocketDoor | None:
+    """Make the browser's door, where there is to be one; where not, it costs no start."""
+    if config.websocket_listen is None:
+        return None
+    from bridge.doors.websocket.door import WebSocketDoor  # noqa: PLC0415
+
+    return WebSocketDoor.of(config)
 
 
 def _interpreter(folder: Path) -> Path:
@@ -251,7 +263,7 @@ class Bridge:
             connected=self._introduce,
             sides=(displays, triggers, *self._orders()),
         )
-        self._browsers = None if config.websocket_listen is None else WebSocketDoor.of(config)
+        self._browsers = _browsers(config)
         self._metrics = self._metrics_door()
         self._refreshed_at = -REFRESH_INTERVAL_S
         self._info: BridgeInfo | None = None

@@ -13,7 +13,8 @@ from rich.table import Table
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract.topics import ID_RULE, is_id
-from bridge.doors.websocket.keyring import Keyring, KeyringError
+from bridge.doors.websocket.errors import KeyringError
+from bridge.doors.websocket.keyring import Keyring
 
 _LONGEST_NAME = 100
 

@@ -6,7 +6,6 @@ Exit status: 0 done; 1 it failed, or was refused; 2 wrong usage or settings; 3 n
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -38,6 +37,7 @@ def main() -> None:
 @settings(*config.TYPES)
 def serve(settings: Config) -> None:
     """Run the bridge until Ctrl-C."""
+    from bridge.cli import daemon
     from bridge.cli import serve as command
 
     try:
@@ -45,7 +45,7 @@ def serve(settings: Config) -> None:
     except config.ConfigError as error:
         stop(str(error), WRONG_USAGE)
     logs.set_up(settings.log_level, settings.log_format)
-    command.warn_of_unknown(os.environ)
+    daemon.warn_of_unknown(os.environ)
     reason = command.run(settings)
     if reason is not None:
         stop(reason, FAILED)
@@ -187,15 +187,15 @@ def restore(source: Path | None, settings: Config) -> None:
 @settings(*config.TYPES)
 def websocket(settings: Config) -> None:
     """Run the browser's door alone, beside any broker, until Ctrl-C."""
-    from bridge.cli import serve, websocket
+    from bridge.cli import daemon, websocket
 
     try:
         config.check_websocket(settings)
     except config.ConfigError as error:
         stop(str(error), WRONG_USAGE)
     logs.set_up(settings.log_level, settings.log_format)
-    serve.warn_of_unknown(os.environ)
-    reason = asyncio.run(websocket.serve(settings))
+    daemon.warn_of_unknown(os.environ)
+    reason = websocket.run(settings)
     if reason is not None:
         stop(reason, FAILED)
 

@@ -6,23 +6,16 @@ import asyncio
 import signal
 from contextlib import suppress
 
+from bridge.cli import daemon
 from bridge.config import Config, ConfigError
-from bridge.doors.websocket.door import CannotListen, WebSocketDoor
-from bridge.doors.websocket.keyring import KeyringError
+from bridge.doors.websocket.door import WebSocketDoor
+from bridge.doors.websocket.errors import CannotServe
 from bridge.mqtt import MqttError
 
 
-async def serve(settings: Config) -> str | None:
+def run(settings: Config) -> str | None:
     """Run the door until it is told to stop; returns why it could not."""
-    reason: str | None = None
-    try:
-        await _serve(settings)
-    except* (CannotListen, ConfigError, KeyringError, MqttError) as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        reason = str(error)
-    return reason
+    return daemon.run(_serve(settings), CannotServe, ConfigError, MqttError)
 
 
 async def _serve(settings: Config) -> None:

@@ -14,8 +14,9 @@ from bridge.contract.topics import Topics
 from bridge.doors.websocket.audience import Audience
 from bridge.doors.websocket.broker import Broker
 from bridge.doors.websocket.displays import Displays
+from bridge.doors.websocket.errors import CannotListen, KeyringError
 from bridge.doors.websocket.gate import Gate
-from bridge.doors.websocket.keyring import Keyring, KeyringError
+from bridge.doors.websocket.keyring import Keyring
 from bridge.doors.websocket.links import Links
 from bridge.doors.websocket.server import Sockets
 from bridge.doors.websocket.settings import Settings
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_LISTEN = "127.0.0.1:8090"
 _REREAD_S = 1.0
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Files and sockets besides the connections: strangers, the broker, a bridge in the same process.
 _OTHER_FILES = 512
 
@@ -44,10 +46,6 @@ def _allow_files(wanted: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
     if granted < wanted:
         log.warning("the system allows %d open files, %d may be needed", granted, wanted)
-
-
-class CannotListen(Exception):
-    """The address is not to be had; the text says why, in one line."""
 
 
 def settings_of(config: Config) -> Settings:
@@ -150,6 +148,7 @@ class WebSocketDoor:
             async with self._sockets.serving() as server, asyncio.TaskGroup() as tasks:
                 port: int = server.sockets[0].getsockname()[1]
                 log.info("browsers are served at %s:%d", self._settings.host or "*", port)
+                self._warn()
                 listening(port)
                 tasks.create_task(self._broker.run())
                 tasks.create_task(self._sockets.follow_broker())
@@ -158,6 +157,15 @@ class WebSocketDoor:
         except OSError as error:
             where = f"{self._settings.host}:{self._settings.port}"
             raise CannotListen(f"websocket_listen: {where}: {error.strerror or error}") from None
+
+    def _warn(self) -> None:
+        """Tell an operator whose clients send their keys for all to read."""
+        settings = self._settings
+        if settings.tls is None and not settings.proxies and settings.host not in _LOOPBACK:
+            log.warning(
+                "keys cross the network unencrypted: set websocket_cert, "
+                "or trusted_proxies where a reverse proxy has the certificate"
+            )
 
     async def _reread(self) -> None:
         """Read the keys again whenever their file changes; one that is broken changes nothing."""

@@ -16,7 +16,8 @@ from websockets.http11 import Request
 
 from bridge.doors.websocket import answers, web
 from bridge.doors.websocket.answers import Answer
-from bridge.doors.websocket.keyring import Key, Keyring, KeyringError
+from bridge.doors.websocket.errors import KeyringError
+from bridge.doors.websocket.keyring import Key, Keyring
 from bridge.doors.websocket.limits import Failures
 from bridge.doors.websocket.settings import Settings
 

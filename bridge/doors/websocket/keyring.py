@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bridge.contract.messages import Id
+from bridge.doors.websocket.errors import KeyringError
 
 PREFIX: Final = "c2m"
 _ID_BYTES: Final = 4
@@ -24,10 +25,6 @@ _SECRET_BYTES: Final = 32
 _NOTHING: Final = "0" * 64
 
 KeyId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
-
-
-class KeyringError(Exception):
-    """The file of keys cannot be used; the text says why, in one line."""
 
 
 class Key(Struct, frozen=True, kw_only=True):

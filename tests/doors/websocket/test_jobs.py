@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 from pathlib import Path
 
 import aiohttp
 import pytest
+from PIL import Image
 
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.doors.websocket.conftest import LINK_KEY, OpenDoor, Standing
 from tests.end_to_end import graphs
 from tests.support.comfyui import Graph, image, our_output
+from tests.support.peer import Peer
+from tests.support.tcpproxy import TcpProxy
 from tests.support.visitor import Visitor
 
 pytestmark = pytest.mark.comfyui
@@ -23,6 +28,11 @@ def prompted() -> Graph:
     graph = our_output(image(size=64))
     graph["9"] = {"class_type": "Comfy2MQTTTextInput", "inputs": {"name": "prompt", "text": ""}}
     return graph
+
+
+def demo() -> Graph:
+    found: Graph = json.loads(Path("workflows/demo.json").read_text())
+    return found
 
 
 async def test_a_job_runs_with_progress_output_and_result(
@@ -205,3 +215,46 @@ async def test_a_job_and_its_connection_outlive_a_killed_bridge_and_a_killed_bro
         # Nothing was acked on the way: nobody said that it has it.
         jobs = (await alice.ask("list", peek=True))["data"]["jobs"]
         assert {each["job_id"]: each["acked"] for each in jobs} == {"j1": False, "j2": False}
+
+
+async def test_what_the_door_itself_missed_is_told_when_it_has_its_broker_again(
+    attached: StartBridge, broker: Mosquitto, open_door: OpenDoor
+) -> None:
+    await attached({"colour": graphs.colour()})
+    async with (
+        TcpProxy(broker.url) as line,
+        Peer(broker.url) as peer,
+        open_door(line.url.replace("http:", "mqtt:")) as door,
+        door.visitor() as alice,
+        door.visitor() as other,
+    ):
+        await peer.listen()
+        await alice.ask("run", workflow="colour", job_id="seen", inputs={"colour": 21})
+        n = (await alice.result("seen"))["n"]
+        line.close()
+        await alice.next("bridge", lambda each: each["state"] == "unreachable")
+        # The bridge is well, and has no reason to say anything twice.
+        for index in range(3):
+            await peer.ask(f"run/colour/missed-{index}", {"colour": index})
+            await peer.result(f"missed-{index}")
+        line.open()
+        missed = [await alice.result(f"missed-{index}") for index in range(3)]
+        assert [each["n"] for each in missed] == sorted(each["n"] for each in missed)
+        assert missed[0]["n"] > n
+        await other.result("missed-2")
+        jobs = (await peer.ask("list", {"peek": True}))["data"]["jobs"]
+        assert not any(each["acked"] for each in jobs)
+
+
+async def test_previews_come_where_they_were_asked_for(
+    attached: StartBridge, door: Standing
+) -> None:
+    await attached({"demo": demo()})
+    async with door.visitor() as alice:
+        inputs = {"prompt": "a red barn", "width": 256, "height": 256, "steps": 20}
+        await alice.ask("run", workflow="demo", job_id="j", inputs=inputs, preview=True)
+        preview = await alice.next("preview")
+        assert preview.data is not None
+        assert preview["content_type"] in ("image/jpeg", "image/png")
+        Image.open(io.BytesIO(preview.data)).load()
+        assert (await alice.result("j"))["state"] == "succeeded"

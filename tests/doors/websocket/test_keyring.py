@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.config import ConfigError, shared_key
-from bridge.doors.websocket.keyring import Keyring, KeyringError
+from bridge.doors.websocket.errors import KeyringError
+from bridge.doors.websocket.keyring import Keyring
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from bridge.config import Config, ConfigError
 from bridge.contract import links
 from bridge.doors.addresses import Addresses
-from bridge.doors.websocket.door import CannotListen, WebSocketDoor, settings_of
+from bridge.doors.websocket.door import WebSocketDoor, settings_of
+from bridge.doors.websocket.errors import CannotListen
 from bridge.jobs.queue import Key
 from bridge.mqtt import ConnectionRefused
 from tests.doors.websocket.conftest import OpenDoor, Standing

@@ -1,0 +1,20 @@
+"""What keeps the browser's door shut. Each text says why, in one line, for the operator.
+
+CannotServe
+├── CannotListen     the address is not to be had
+└── KeyringError     the file of keys cannot be used
+"""
+
+from __future__ import annotations
+
+
+class CannotServe(Exception):
+    """The root of this package's errors."""
+
+
+class CannotListen(CannotServe):
+    """The address is not to be had."""
+
+
+class KeyringError(CannotServe):
+    """The file of keys cannot be read, or written."""
