@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Self
 
 import tenacity
 
+from bridge import shipped
+
 if TYPE_CHECKING:
     from types import TracebackType
 
-FILES = Path(__file__).parent.parent / "mosquitto"
-"""In a checkout: the settings, and the script that finds or installs the broker."""
+FILES = shipped.folder("mosquitto")
+"""The settings, and the script that finds or installs the broker."""
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 10.0

@@ -27,6 +27,15 @@ def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
     assert load(tmp_path) == Config()
 
 
+def test_without_a_folder_of_workflows_those_of_the_package_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (load(tmp_path).workflows / "demo.json").is_file()
+    (tmp_path / "workflows").mkdir()
+    assert load(tmp_path).workflows == Path("workflows")
+
+
 def test_flags_weigh_more_than_the_environment_and_that_more_than_the_file(tmp_path: Path) -> None:
     text = 'mqtt_url = "mqtt://file"\nname = "file"\nmax_queue = 5\n'
     environment = {"COMFY2MQTT_NAME": "environment", "COMFY2MQTT_MAX_QUEUE": "6"}

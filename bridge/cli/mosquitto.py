@@ -23,7 +23,6 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-import bridge
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract import access
@@ -157,9 +156,8 @@ def _inputs(settings: Config) -> tuple[str, ...]:
 
 
 def _settings() -> str:
-    """Return what the bridge asks of every mosquitto; it is beside us in a wheel."""
-    inside = Path(bridge.__file__).with_name(_SETTINGS)
-    return (inside if inside.exists() else FILES / _SETTINGS).read_text()
+    """Return what the bridge asks of every mosquitto."""
+    return (FILES / _SETTINGS).read_text()
 
 
 def _lines(folder: Path) -> list[str]:

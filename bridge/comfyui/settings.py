@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-OUR_NODES = Path(__file__).resolve().parents[2] / "custom_nodes"
+from bridge import shipped
+
+OUR_NODES = shipped.folder("custom_nodes")
 
 
 class AttachConfig(msgspec.Struct, frozen=True):

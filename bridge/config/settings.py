@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from bridge import shipped
 from bridge.config.tables import Client, ComfyUI, Display, Name, Number, Trigger, Who
 
 PREFIX = "COMFY2MQTT_"
@@ -205,6 +206,8 @@ def load(
     for key, value in (flags or {}).items():
         if value is not None:
             values[key] = _read(key, value, f"--{key.replace('_', '-')}")
+    if "workflows" not in values and not Config().workflows.is_dir():
+        values["workflows"] = shipped.folder("workflows")
     return Config(**values)
 
 

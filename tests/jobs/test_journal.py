@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from bridge.jobs.journal import Journal
 from bridge.jobs.numbers import RESTORED_ABOVE
 from bridge.jobs.queue import Key
 from bridge.jobs.records import RECEIVE_WINDOW, AlreadyEnded
+from bridge.jobs.schema import SCHEMA
 from tests.jobs.drafts import PLAN, draft
 
 KEY = Key("alice", "j1")
@@ -330,6 +332,37 @@ async def test_two_bridges_cannot_share_a_journal(journal: Journal, where: Path 
         await second.open()
     await second.close()
     await accept(journal)  # the first is none the worse
+
+
+async def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    connection = sqlite3.connect(path)
+    for statement in SCHEMA[0]:
+        connection.execute(statement)
+    plan = msgspec.json.encode(PLAN)
+    values = ("alice", "j1", "demo", "v1", b"same", "queued", 0, 1, "prompt", 5.0, b"{}", plan, 7)
+    columns = (
+        "client, job_id, workflow, workflow_version, fingerprint, state, priority, attempt, "
+        "prompt_id, accepted_at, envelope, plan, n"
+    )
+    marks = ", ".join("?" * len(values))
+    connection.execute(f"INSERT INTO jobs ({columns}) VALUES ({marks})", values)  # noqa: S608
+    connection.execute("INSERT INTO clients VALUES ('alice', 1000)")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    journal = Journal(path)
+    await journal.open()
+    (job,) = await journal.unfinished()
+    assert (job.key, job.attempt, job.ordered, job.replace) == (
+        Key("alice", "j1"),
+        1,
+        False,
+        None,
+    )
+    assert await journal.plan(job.key) == PLAN
+    assert await finish(journal, job.key) > 1000
+    await journal.close()
 
 
 async def test_a_newer_journal_is_left_alone(tmp_path: Path) -> None:
