@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET
 
-from bridge import __version__
+from bridge import __version__, tracing
 from bridge.comfyui import install
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
@@ -63,6 +63,7 @@ from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
 from bridge.jobs.journal import Journal
+from bridge.jobs.outcome import Outcomes
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.waiting import Suppliers, Waiting
 from bridge.media.download import DownloadRules, download
@@ -213,11 +214,17 @@ class Bridge:
                 config.max_attempts,
                 config.timeout_s,
                 config.silence_s,
-                config.keep_outputs_s,
                 config.reorder_s,
             ),
-            show=displays.show,
-            link=None if addresses is None else addresses.output,
+            outcomes=Outcomes(
+                self._journal,
+                self._files,
+                self._outgoing,
+                config.keep_outputs_s,
+                displays.show,
+                link=None if addresses is None else addresses.output,
+                trace=tracing.traces(),
+            ),
         )
         self._intake = Intake(
             library=self._library,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import secrets
 import time
 import uuid
@@ -57,6 +58,9 @@ from bridge.workflows.definition import Workflow
 from bridge.workflows.inventory import nodes_of
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
+
+# W3C Trace Context: version, trace, span and flags.
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Rules(Struct, frozen=True):
@@ -325,6 +329,7 @@ def _envelope(asked: Asked, submit: Submit, transaction: Transaction | UnsetType
     return Envelope(
         transaction=transaction,
         meta=submit.meta,
+        traceparent=_traceparent(asked),
         response_topic=asked.response_topic,
         correlation=asked.correlation,
         reply_output=("reply", "output") in asked.user_properties,
@@ -334,6 +339,11 @@ def _envelope(asked: Asked, submit: Submit, transaction: Transaction | UnsetType
         profile=profile.read(submit.output),
         show=or_none(submit.show),
     )
+
+
+def _traceparent(asked: Asked) -> str | None:
+    found = dict(asked.user_properties).get("traceparent", "")
+    return found if _TRACEPARENT.fullmatch(found) else None
 
 
 def _plan(workflow: Workflow, bound: Bound, media: list[MediaInput]) -> Plan:

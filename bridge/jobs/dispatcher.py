@@ -36,7 +36,7 @@ from bridge.jobs.deadlines import Deadlines
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
-from bridge.jobs.outcome import Ended, Link, Outcomes, Show, until_on_disk
+from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
 from bridge.jobs.outputs import Output
 from bridge.jobs.posts import CanRun, Post
 from bridge.jobs.queue import Key
@@ -64,7 +64,6 @@ class Limits(Struct, frozen=True):
     max_attempts: int
     timeout_s: float
     silence_s: float
-    keep_outputs_s: float
     reorder_s: float
 
 
@@ -108,20 +107,16 @@ class Dispatcher:
         waiting: Waiting,
         can_run: CanRun,
         limits: Limits,
-        show: Show,
-        link: Link | None = None,
+        outcomes: Outcomes,
     ) -> None:
-        """`can_run` tells whether the ComfyUI of a name has what a job needs.
-
-        `link` gives the address of an output, where outputs have one.
-        """
+        """`can_run` tells whether the ComfyUI of a name has what a job needs."""
         self.counters = Counters()
         self.backlog = Backlog(instances, can_run, limits.reorder_s)
         self._journal = journal
         self._files = files
         self._listener = listener
         self._limits = limits
-        self._outcomes = Outcomes(journal, files, listener, limits.keep_outputs_s, show, link=link)
+        self._outcomes = outcomes
         self._waiting = waiting
         self._releases = Releases(journal, waiting, release=self._release, fail=self._fail)
         self._jobs: dict[Key, Job] = {}

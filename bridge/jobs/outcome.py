@@ -30,6 +30,9 @@ from bridge.media.transcode import CannotTranscode, Transcoder
 
 log = logging.getLogger(__name__)
 
+# Told of each job once: its timings, and when it ended, in seconds since the epoch.
+Trace = Callable[[Job, Timings, float], None]
+
 # The address of an output of a job, good until a time in seconds since the epoch.
 Link = Callable[[Key, int, float], str]
 
@@ -78,14 +81,16 @@ class Outcomes:
         show: Show,
         *,
         link: Link | None = None,
+        trace: Trace | None = None,
     ) -> None:
-        """`link` gives the address of an output, where outputs have one."""
+        """`link` gives the address of an output, where outputs have one; `trace` traces jobs."""
         self._journal = journal
         self._files = files
         self._listener = listener
         self._keep_outputs_s = keep_outputs_s
         self._show = show
         self._link = link
+        self._trace = trace
         self._transcoder = Transcoder()
 
     async def write(self, job: Job, ended: Ended) -> None:
@@ -113,6 +118,8 @@ class Outcomes:
             )
 
         self._listener.result(job.key, job.envelope, await until_on_disk(finish))
+        if self._trace is not None:
+            self._trace(job, timings, time.time())
 
     def _result(
         self, job: Job, n: int, ended: Ended, infos: list[OutputInfo], timings: Timings

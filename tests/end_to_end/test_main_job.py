@@ -152,12 +152,14 @@ async def test_a_response_topic_gets_the_result_or_the_picture(
         assert reply.properties["CorrelationData"] == b"\xffc"
         assert reply.payload == (await peer.job("j1", "result")).payload
 
-        options["UserProperty"] = [("reply", "output")]
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        options["UserProperty"] = [("reply", "output"), ("traceparent", trace)]
         peer.request("run/colour/j2", {"colour": 78}, **options)
         reply = await peer.next(here)
         assert reply.payload == (await peer.job("j2", "output/0")).payload
         assert reply.properties["CorrelationData"] == b"\xffc"
-        await peer.result("j2")
+        assert (await peer.job("j2", "result")).user["traceparent"] == trace
+        assert peer.of_job("j2", "output/0")[0].user["traceparent"] == trace
         assert len(peer.all(here)) == 2
 
         peer.request("run/colour/j3", {"colour": "blue"}, **options)

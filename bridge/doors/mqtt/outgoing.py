@@ -207,6 +207,7 @@ class Outgoing:
             content_type=JSON,
             correlation_data=envelope.correlation,
             message_expiry=self._keep_results,
+            user_properties=_trace(envelope),
         )
         limit = envelope.max_packet
         topic = self._topics.job(key.client, key.job_id, "result")
@@ -346,7 +347,12 @@ def about(job: Job) -> list[tuple[str, str]]:
         said.append(("transaction", _clean(str(envelope.transaction))))
     if envelope.meta is not UNSET:
         said.append(("meta", _clean(bytes(envelope.meta).decode())))
-    return said
+    return [*said, *_trace(envelope)]
+
+
+def _trace(envelope: Envelope) -> list[tuple[str, str]]:
+    """Return the sender's trace (W3C Trace Context), for those who go on with the result."""
+    return [] if envelope.traceparent is None else [("traceparent", envelope.traceparent)]
 
 
 def facts(info: OutputInfo) -> list[tuple[str, str]]:
