@@ -192,6 +192,7 @@ class Instance:
         """Have a supervised one unload its models and drop its caches; others are left alone."""
         if self.supervised:
             await self.client.free(unload_models=True, free_memory=True)
+            self._board.set(unloads=self.state.unloads + 1)
 
     def yield_(self) -> None:
         """Take no more prompts, and free memory once those that are there have ended."""

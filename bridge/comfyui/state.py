@@ -27,8 +27,9 @@ class InstanceState(msgspec.Struct, frozen=True):
     `since` is when `state` was entered, in Unix seconds. `restarts` counts the supervised process's
     restarts. `last_error` is the last thing that went wrong, kept when it is mended, and `reason`
     the stable word for it. `version` is ComfyUI's. `epoch` names its process: what only that
-    process remembered is gone when it changes. One that is `closed` gets no prompts though it may
-    be there: it is to stop or to yield, or does not get on with what it has.
+    process remembered is gone when it changes, and what it had loaded when `unloads` does. One
+    that is `closed` gets no prompts though it may be there: it is to stop or to yield, or does not
+    get on with what it has.
     """
 
     state: StateName
@@ -38,6 +39,7 @@ class InstanceState(msgspec.Struct, frozen=True):
     reason: str | None = None
     version: str | None = None
     epoch: str | None = None
+    unloads: int = 0
     closed: bool = False
 
     @property

@@ -37,7 +37,7 @@ async def for_idleness(
                 state = await board.changed(state)
         except TimeoutError:
             await unload()
-            state = await board.changed(state)
+            state = await board.changed(board.present)
 
 
 async def first(*work: Awaitable[Any]) -> None:

@@ -149,6 +149,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The passwords and secrets that the settings hold, which nothing may tell."""
         urls = (
             self.mqtt_url,
+            self.websocket_mqtt_url or "",
             self.isolation_probe_url or "",
             self.journal,
             *(each.url or "" for each in self.comfyuis),

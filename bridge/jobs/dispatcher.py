@@ -437,7 +437,6 @@ class Dispatcher:
                 if ending.free_memory:
                     with suppress(ComfyUIError):
                         await instance.free()
-                    active.post.unloaded()
                 await self._requeue(active, error)
             case Again(error):
                 await self._conclude(job, Happening.FAIL, replace(ended, error=error))

@@ -42,7 +42,7 @@ class Post:
         self._jobs = 0
         self._left_at = 0.0
         self._models: tuple[str, ...] = ()
-        self._epoch: str | None = None
+        self._loaded_in: tuple[str | None, int] = (None, 0)
 
     @property
     def name(self) -> str:
@@ -60,8 +60,13 @@ class Post:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that it has loaded, by what it ran last; none in a new process."""
-        return self._models if self._epoch == self.instance.state.epoch else ()
+        """The models that it has loaded, by what it ran last; none once they were unloaded."""
+        return self._models if self._loaded_in == self._memory else ()
+
+    @property
+    def _memory(self) -> tuple[str | None, int]:
+        """What changes when what was loaded is there no more."""
+        return self.instance.state.epoch, self.instance.state.unloads
 
     def enter(self) -> None:
         """Note that a job goes there."""
@@ -75,11 +80,7 @@ class Post:
     def loaded(self, needs: Needs) -> None:
         """Note that a job runs there; one that needs no model leaves in place what is loaded."""
         self._models = needs.models or self.models
-        self._epoch = self.instance.state.epoch
-
-    def unloaded(self) -> None:
-        """Note that its memory was freed."""
-        self._models = ()
+        self._loaded_in = self._memory
 
 
 class Posts:

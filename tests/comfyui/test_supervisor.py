@@ -188,6 +188,36 @@ async def test_a_kill_for_want_of_memory_is_told_apart(
     assert failure.failure == "host_out_of_memory"
 
 
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A control group whose processes may have 64 MB together; where this host lets us make one."""
+    root = Path("/sys/fs/cgroup")
+    first = (root / "cgroup.controllers").is_file()
+    group = (root if first else root / "memory") / f"comfy2mqtt-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        limit = group / ("memory.max" if first else "memory.limit_in_bytes")
+        limit.write_text(str(64 * 2**20), encoding="ascii")
+        swap = group / ("memory.swap.max" if first else "memory.swappiness")
+        swap.write_text("0", encoding="ascii")
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    yield group
+    group.rmdir()
+
+
+async def test_one_that_the_host_has_no_memory_for_is_told_apart(
+    tmp_path: Path, little_memory: Path
+) -> None:
+    code = f"""
+import os, pathlib
+pathlib.Path({str(little_memory / "cgroup.procs")!r}).write_text(str(os.getpid()))
+bytearray(512 * 2**20)
+"""
+    failure, _ = await first_failure(stand_in(tmp_path, code), tmp_path)
+    assert failure.failure == "host_out_of_memory"
+
+
 async def test_a_crash_is_told_from_a_kill(tmp_path: Path) -> None:
     async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
         running = await watch.ready.get()

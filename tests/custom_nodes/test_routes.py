@@ -40,6 +40,7 @@ async def test_hello_says_who_is_here(comfyui: ComfyUI) -> None:
     assert answer["version"]
     assert answer["pid"] == comfyui.server.pid
     assert len(answer["process"]) == 32
+    assert answer["worker"] is True
     assert "Comfy2MQTTImageOutput" in answer["nodes"]
     assert answer["missing"] == {}
     assert answer["outputs"]["budget"] == OUTPUT_BYTES

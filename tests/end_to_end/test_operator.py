@@ -196,3 +196,35 @@ async def test_a_supervised_comfyui_is_yielded_stopped_and_started(
         family = children(bridge.pid)
         assert await bridge.stop() == 0
         assert all(wait_for_end(pid) for pid in family)
+
+
+async def test_one_that_was_given_up_is_explained_and_tried_when_told(
+    bridges: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    place = tmp_path / "ComfyUI"
+    place.mkdir()
+    (place / "main.py").write_text("import time; time.sleep(600)")
+    python = tmp_path / "python"
+    bridge: BridgeProcess = await bridges(
+        workflows={"colour": graphs.colour()},
+        comfyui_path=place,
+        comfyui_python=python,
+        start=False,
+    )
+    await bridge.start(ready=False)
+    async with Peer(broker.url) as peer:
+        operator = Operator(peer)
+        await operator.listen()
+        given_up = (await operator.state("crash_loop")).json
+        assert given_up["reason"] == "no_interpreter"
+        told = await output_of(
+            *(sys.executable, "-m", "bridge", "doctor", "--mqtt-url", broker.url),
+            *("--workflows", str(bridge.workflows), "--data", str(tmp_path / "data")),
+            *("--comfyui-path", str(place)),
+            status=1,
+        )
+        assert "is crash_loop" in told
+        assert "comfy2mqtt comfyui start default" in told
+        python.symlink_to(sys.executable)
+        await operator.done("comfyui/start")
+        await operator.state("starting")

@@ -168,3 +168,19 @@ async def test_an_attached_comfyui_that_hangs_gets_no_more_jobs_until_it_is_thro
         status = (await peer.job("j1", "status")).json
         assert status["reason"] == "ComfyUI default takes no jobs"
         assert (await peer.result("j1"))["state"] == "succeeded"
+
+
+async def test_a_silent_job_that_heeds_an_interrupt_costs_nothing_but_itself(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    # Silent for three seconds at a time; then it looks whether it is to stop.
+    silent = faulty("TestSleep", seconds=60.0, step=3.0)
+    await attached({"silent": silent, "colour": graphs.colour()}, silence_s=SILENCE_S)
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        peer.request("run/silent/silent")
+        await peer.job("silent", "status", is_running)
+        peer.request("run/colour/j1")
+        silent = await peer.result("silent")
+        assert (silent["state"], silent["error"]["code"]) == ("failed", "timeout")
+        assert (await peer.result("j1"))["attempts"] == 1
