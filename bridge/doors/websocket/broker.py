@@ -12,7 +12,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
 import msgspec
@@ -256,8 +256,9 @@ class Broker:
             return
         del self._interests[client]
         connection = self._connection
-        if connection is not None and connection.alive:
-            connection.unsubscribe(self._filters(client))
+        if connection is not None:
+            with suppress(ConnectionLost):
+                connection.unsubscribe(self._filters(client))
 
     def _filters(self, client: str) -> list[str]:
         return [self._topics.responses(client), self._topics.jobs(client)]

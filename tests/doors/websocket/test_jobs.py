@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -258,3 +259,26 @@ async def test_previews_come_where_they_were_asked_for(
         assert preview["content_type"] in ("image/jpeg", "image/png")
         Image.open(io.BytesIO(preview.data)).load()
         assert (await alice.result("j"))["state"] == "succeeded"
+
+
+async def test_what_is_fetched_comes_to_who_asked_for_it_alone(
+    attached: StartBridge, door: Standing
+) -> None:
+    await attached({"noise": our_output(image(size=512))})
+    async with door.visitor() as alice, door.visitor() as phone:
+        await alice.ask("run", workflow="noise", job_id="j", output={"deliver": "fetch"})
+        (listed,) = (await phone.result("j"))["outputs"]
+        picture = b""
+        offset: int | None = 0
+        while offset is not None:
+            answer = await alice.ask("fetch", job_id="j", offset=offset)
+            # The bytes come before the answer that tells of them.
+            part = alice.all("part")[-1]
+            assert part.data is not None
+            assert (part["offset"], part["transaction"]) == (offset, answer["transaction"])
+            picture += part.data
+            offset = answer["data"].get("next")
+        assert hashlib.sha256(picture).hexdigest() == listed["sha256"]
+        inline = await phone.ask("fetch", job_id="j", count=8, inline=True)
+        assert base64.b64decode(inline["data"]["base64"]) == picture[:8]
+        assert phone.all("part") == []
