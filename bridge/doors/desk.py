@@ -14,7 +14,14 @@ import time
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from bridge.contract import requests
-from bridge.contract.errors import BridgeError, Busy, Conflict, InvalidInput, UnknownJob
+from bridge.contract.errors import (
+    BridgeError,
+    Busy,
+    Conflict,
+    InvalidInput,
+    QuotaExceeded,
+    UnknownJob,
+)
 from bridge.contract.messages import (
     Ack,
     AckReport,
@@ -43,7 +50,7 @@ from bridge.contract.messages import (
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.doors.asked import Answer, Asked, PartBytes, Respond
 from bridge.doors.intake import Intake
-from bridge.doors.rates import Rates
+from bridge.doors.rates import Flood, Rates
 from bridge.doors.thumbnails import Thumbnails
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
@@ -94,7 +101,7 @@ class Desk:
         self._rates = rates
 
     async def handle(self, asked: Asked, respond: Respond) -> None:
-        """Carry out a request, and answer it exactly once, whatever it is."""
+        """Carry out a request, and answer it exactly once, whatever it is; a flood not at all."""
         transaction: Transaction | UnsetType = requests.correlated(asked.correlation)
         try:
             self._rates.count(asked.client)
@@ -106,6 +113,8 @@ class Desk:
             read = _read(asked)
             transaction = read.transaction
             await self._carry_out(asked, read, respond)
+        except Flood:
+            pass
         except BridgeError as error:
             if transaction is UNSET:
                 transaction = requests.transaction_of(asked.payload, asked.correlation)
@@ -119,6 +128,17 @@ class Desk:
             log.exception("%s of %s", asked.verb, asked.client)
             failure = BridgeError(f"internal error: {type(error).__name__}: {error}")
             respond(Answer(error=failure, transaction=transaction))
+
+    def refuse(self, asked: Asked, error: BridgeError, respond: Respond) -> None:
+        """Answer what a door does not let in; it counts as a request."""
+        try:
+            self._rates.count(asked.client)
+        except Flood:
+            return
+        except QuotaExceeded as above:
+            error = above
+        transaction = requests.transaction_of(asked.payload, asked.correlation)
+        respond(Answer(error=error, transaction=transaction))
 
     async def _carry_out(self, asked: Asked, read: _Read, respond: Respond) -> None:
         client = asked.client

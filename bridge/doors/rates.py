@@ -15,9 +15,20 @@ BURST_S = 10.0
 MAX_CLIENTS = 10_000
 
 
+class Flood(QuotaExceeded):
+    """So far above the rate that not even a refusal is worth its answer."""
+
+
 class _Bucket(Struct, frozen=True):
-    left: float
+    """What is left of requests, and of refusals that are answered."""
+
+    requests: float
+    refusals: float
     at: float
+
+    def filled(self, now: float, rate: float, most: float) -> _Bucket:
+        more = (now - self.at) * rate
+        return _Bucket(min(most, self.requests + more), min(most, self.refusals + more), now)
 
 
 class Rates:
@@ -30,19 +41,25 @@ class Rates:
         self._buckets: dict[str, _Bucket] = {}
 
     def count(self, client: str) -> None:
-        """Count a request. Raises QuotaExceeded, which tells when to come again."""
+        """Count a request.
+
+        Raises QuotaExceeded, which tells when to come again; Flood once that was told as often as
+        requests would have been granted.
+        """
         rate, now = self._per_s(client), self._clock()
         most = max(1.0, rate * BURST_S)
-        before = self._buckets.pop(client, None)
-        left = most if before is None else min(most, before.left + (now - before.at) * rate)
-        granted = left >= 1.0
-        self._buckets[client] = _Bucket(left - granted, now)
+        bucket = self._buckets.pop(client, _Bucket(most, most, now)).filled(now, rate, most)
+        granted, told = bucket.requests >= 1.0, bucket.refusals >= 1.0
+        self._buckets[client] = _Bucket(
+            bucket.requests - granted, bucket.refusals - (told and not granted), now
+        )
         if len(self._buckets) > MAX_CLIENTS:
             del self._buckets[next(iter(self._buckets))]
         if not granted:
-            raise QuotaExceeded(
+            kind = QuotaExceeded if told else Flood
+            raise kind(
                 f"more than {rate:g} requests a second",
                 limit=rate,
                 setting=setting(client, "requests_per_s"),
-                retry_after_s=round((1.0 - left) / rate, 3),
+                retry_after_s=round((1.0 - bucket.requests) / rate, 3),
             )

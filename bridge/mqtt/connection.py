@@ -24,7 +24,7 @@ from bridge.mqtt.packets import NO_PROPERTIES, Incoming, Puback, Publish, Publis
 from bridge.mqtt.sockets import open_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from bridge.mqtt.address import Address
@@ -43,18 +43,28 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """Comes with each message of this subscription, from brokers that offer it."""
 
 
+# With so much taken in and not taken by anybody nothing more is read, until half of it is gone.
+# The network's own window then holds up the broker, who keeps or drops as it is set to.
+MAX_BACKLOG = 16 * 1024 * 1024
+# What a small message costs besides its bytes.
+_OVERHEAD = 1024
+
+
 class Messages:
     """What arrives on a connection, in order; take it with `async for`.
 
     Ends when we disconnect; raises ConnectionLost when the connection is lost, after all that came
-    before that. Nothing is discarded: whoever does not keep up watches `backlog`.
+    before that. Nothing is discarded: where nobody takes it, no more is read from the network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[bool], None] = lambda _: None) -> None:
+        """`read` is told to go on reading from the network, or not to."""
+        self._read = read
+        self._held = False
         self._queue: asyncio.Queue[tuple[Incoming, int] | None] = asyncio.Queue()
         self._failure: ConnectionLost | None = None
         self.backlog = 0
-        """Bytes that have arrived and were not taken yet."""
+        """Bytes that have arrived and were not taken yet, and what it costs to keep them."""
 
     def __aiter__(self) -> Self:
         return self
@@ -68,12 +78,19 @@ class Messages:
             raise ConnectionLost(self._failure.reason, self._failure.code)
         message, size = item
         self.backlog -= size
+        if self._held and self.backlog <= MAX_BACKLOG // 2:
+            self._held = False
+            self._read(True)  # noqa: FBT003 - it is the question itself
         return message
 
     def put(self, message: Incoming, size: int) -> None:
         """Append a message that took `size` bytes."""
+        size += _OVERHEAD
         self.backlog += size
         self._queue.put_nowait((message, size))
+        if not self._held and self.backlog > MAX_BACKLOG:
+            self._held = True
+            self._read(False)  # noqa: FBT003
 
     def end(self, failure: ConnectionLost | None) -> None:
         """Append the end; None: nothing was lost."""
@@ -115,7 +132,7 @@ class Connection:
         self.address = address
         self.client_id = client_id
         """Ours, or the broker's choice once connected."""
-        self.messages = Messages()
+        self.messages = Messages(self._read)
         """What arrives."""
         self._clean_start = clean_start
         self._session_expiry = session_expiry
@@ -355,6 +372,10 @@ class Connection:
             if not self._manual_ack:
                 self.ack(message)
         self.messages.put(message, size)
+
+    def _read(self, go_on: bool) -> None:  # noqa: FBT001 - it is the question itself
+        if self._link is not None and self._end is None:
+            self._link.read(go_on=go_on)
 
     def _on_acknowledged(self, puback: Puback) -> None:
         if self._outbox is not None:

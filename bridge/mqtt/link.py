@@ -309,6 +309,18 @@ class Link(aiomqtt.Client):
         """Queue a message."""
         self._client.send(publish, mid)
 
+    def read(self, *, go_on: bool) -> None:
+        """Go on reading from the network, or stop it: then the broker has to wait."""
+        sock = self._client.socket()
+        if sock is None:
+            return
+        if go_on:
+            self._loop.add_reader(sock, self._turn, self._client.read_some)
+            # TLS may have taken in already what the network does not tell of again.
+            self._loop.call_soon(self._turn, self._client.read_some)
+        else:
+            self._loop.remove_reader(sock)
+
     def acknowledge(self, mid: int) -> None:
         """Send the PUBACK for a message."""
         self._client.ack(mid, 1)

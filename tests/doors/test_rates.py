@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.contract.errors import QuotaExceeded
-from bridge.doors.rates import BURST_S, MAX_CLIENTS, Rates
+from bridge.doors.rates import BURST_S, MAX_CLIENTS, Flood, Rates
 
 
 class Clock:
@@ -52,6 +52,22 @@ def test_a_refused_request_costs_nothing(clock: Clock) -> None:
             rates.count("alice")
     clock.now += 1.0
     rates.count("alice")
+
+
+def test_refusals_are_told_at_the_same_rate_and_then_a_flood_is_passed_over(clock: Clock) -> None:
+    rates = Rates(lambda _: 1.0, clock)
+    told = []
+    for _ in range(4 * int(BURST_S)):
+        try:
+            rates.count("alice")
+        except QuotaExceeded as error:
+            told.append(type(error))
+    assert told == [QuotaExceeded] * int(BURST_S) + [Flood] * (2 * int(BURST_S))
+    clock.now += 1.0
+    rates.count("alice")
+    with pytest.raises(QuotaExceeded) as caught:
+        rates.count("alice")
+    assert caught.type is QuotaExceeded
 
 
 def test_a_flood_of_names_takes_bounded_memory(clock: Clock) -> None:

@@ -15,6 +15,7 @@ from bridge.mqtt import (
     Address,
     Connection,
     ConnectionLost,
+    Incoming,
     InvalidMessage,
     PacketTooLarge,
     PublishProperties,
@@ -22,6 +23,7 @@ from bridge.mqtt import (
     SubscribeRefused,
     Subscription,
 )
+from bridge.mqtt.connection import MAX_BACKLOG, Messages
 from tests.mqtt.talk import MANY, MEGA, next_of, subscribed
 
 if TYPE_CHECKING:
@@ -369,3 +371,43 @@ async def test_a_message_tells_by_which_subscription_it_came(address: Address) -
         copies = [await next_of(connection) for _ in range(3)]
         found = sorted((copy.subscription_ids, copy.qos) for copy in copies)
         assert found == [([], 1), ([7], 1), ([300], 0)]
+
+
+async def test_no_more_is_read_from_the_network_while_too_much_waits_to_be_taken() -> None:
+    told: list[bool] = []
+    messages = Messages(told.append)
+    message = Incoming(topic="t", payload=b"", qos=0, retain=False, dup=False, mid=0)
+    taken = 0
+    for _ in range(20):
+        messages.put(message, MAX_BACKLOG // 10)
+    assert told == [False]
+    assert messages.backlog > MAX_BACKLOG
+    while told == [False]:
+        await anext(messages)
+        taken += 1
+    assert told == [False, True]
+    assert 0 < messages.backlog <= MAX_BACKLOG // 2
+    for _ in range(20 - taken):
+        await anext(messages)
+    assert messages.backlog == 0
+    assert told == [False, True]
+
+
+async def test_small_messages_count_for_what_they_cost() -> None:
+    told: list[bool] = []
+    messages = Messages(told.append)
+    for _ in range(MAX_BACKLOG // 1024 + 1):
+        messages.put(Incoming(topic="t", payload=b"", qos=0, retain=False, dup=False, mid=0), 5)
+    assert told == [False]
+
+
+async def test_what_waits_unread_comes_once_there_is_room(address: Address) -> None:
+    piece = bytes(MAX_BACKLOG // 8)
+    async with Connection(address) as reader, Connection(address) as writer:
+        await reader.subscribe([Subscription(filter="t")])
+        for _ in range(24):
+            await writer.publish("t", piece)
+        for _ in range(24):
+            message = await anext(reader.messages)
+            assert len(message.payload) == len(piece)
+            reader.ack(message)

@@ -16,9 +16,8 @@ from contextlib import suppress
 from msgspec import Struct
 
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
-from bridge.contract.requests import transaction_of
 from bridge.contract.topics import BadTopic, Request, Topics, matches
-from bridge.doors.asked import Answer, Asked
+from bridge.doors.asked import Asked
 from bridge.doors.desk import Desk
 from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
@@ -46,6 +45,8 @@ log = logging.getLogger(__name__)
 # dies loses what it has acknowledged.
 REPEAT_S = 60.0
 _GOOD_CONNECTION_S = 10.0
+# So many requests are handled at a time. At QoS 1 the broker holds back sooner (RECEIVE_WINDOW).
+MAX_HANDLED = 512
 
 
 class Settings(Struct, frozen=True):
@@ -177,14 +178,14 @@ class Door:
 
     async def _take_requests(self, connection: Connection, handlers: asyncio.TaskGroup) -> None:
         """Handle what comes until the connection ends or `close`; acknowledge it in its order."""
-        handled: asyncio.Queue[tuple[Incoming, asyncio.Task[None]]] = asyncio.Queue()
+        handled: asyncio.Queue[tuple[Incoming, asyncio.Task[None]]] = asyncio.Queue(MAX_HANDLED)
         acknowledging = asyncio.create_task(_acknowledge(connection, handled))
         closing = asyncio.create_task(self._close(connection))
         try:
             async for incoming in connection.messages:
                 if not self._draining:
                     task = handlers.create_task(self._handle(incoming))
-                    handled.put_nowait((incoming, task))
+                    await handled.put((incoming, task))
         finally:
             acknowledging.cancel()
             closing.cancel()
@@ -222,8 +223,7 @@ class Door:
             self._latest.note(incoming.topic, incoming.payload, stored=incoming.retain)
 
     def _refuse(self, asked: Asked, error: BridgeError) -> None:
-        transaction = transaction_of(asked.payload, asked.correlation)
-        self._outgoing.answer(asked, Answer(error=error, transaction=transaction))
+        self._desk.refuse(asked, error, lambda answer: self._outgoing.answer(asked, answer))
 
     def _asked(self, incoming: Incoming, request: Request) -> Asked:
         topic = incoming.response_topic

@@ -94,7 +94,11 @@ class Outgoing:
 
         The Response Topic gets the answer too, but for a job: its result comes there. So a refused
         job's error goes there as a failed result, and the result of one that ended before.
+
+        Where the broker takes no more nothing is kept for it: who has no answer asks again.
         """
+        if self._crowded(_FULL):
+            return
         properties = PublishProperties(
             content_type=JSON, correlation_data=_correlation(asked.correlation, answer.transaction)
         )
