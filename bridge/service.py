@@ -38,10 +38,13 @@ from bridge.contract.messages import (
 from bridge.contract.operator import BridgeLog, HealthReport, ReloadReport
 from bridge.contract.requests import VERBS
 from bridge.contract.sources import Url
-from bridge.contract.topics import RUN, UPLOAD, Topics
+from bridge.contract.topics import RUN, UPLOAD, HomeAssistantTopics, Topics
 from bridge.doors.addresses import Addresses
 from bridge.doors.desk import Desk
 from bridge.doors.displays import Displays
+from bridge.doors.homeassistant.door import HomeAssistant
+from bridge.doors.homeassistant.drawing import Bridge as AnnouncedBridge
+from bridge.doors.homeassistant.inputs import Inputs
 from bridge.doors.intake import Intake, Rules
 from bridge.doors.media import MediaDesk
 from bridge.doors.metrics import MetricsDoor, Sources
@@ -54,6 +57,7 @@ from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.orders import Orders
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import Retained
+from bridge.doors.mqtt.side import Side
 from bridge.doors.operator import Operator, comfyui_state
 from bridge.doors.rates import Rates
 from bridge.doors.rights import EVERYBODY, Rights, setting
@@ -63,6 +67,7 @@ from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
 from bridge.jobs.journal import Journal
+from bridge.jobs.listener import Listeners
 from bridge.jobs.outcome import Outcomes
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.waiting import Suppliers, Waiting
@@ -194,20 +199,22 @@ class Bridge:
             ),
         )
         addresses = Addresses.of(config)
+        transcoder = Transcoder()
         displays = Displays(
             config.display,
             gallery=Gallery(folder / "displays", self._outgoing, self._topics.display_image),
             outgoing=self._outgoing,
             topics=self._topics,
             rights=self._rights,
-            transcoder=Transcoder(),
+            transcoder=transcoder,
             **({} if addresses is None else {"link": addresses.display}),
         )
+        listeners = Listeners(self._outgoing)
         self._dispatcher = Dispatcher(
             journal=self._journal,
             files=self._files,
             instances=self._instances,
-            listener=self._outgoing,
+            listener=listeners,
             waiting=waiting,
             can_run=self._library.can_run,
             limits=JobLimits(
@@ -219,7 +226,7 @@ class Bridge:
             outcomes=Outcomes(
                 self._journal,
                 self._files,
-                self._outgoing,
+                listeners,
                 config.keep_outputs_s,
                 displays.show,
                 link=None if addresses is None else addresses.output,
@@ -231,7 +238,7 @@ class Bridge:
             journal=self._journal,
             files=self._files,
             dispatcher=self._dispatcher,
-            listener=self._outgoing,
+            listener=listeners,
             media=MediaDesk(waiting, self._uploads, self._rights, config.max_inline_input),
             rules=Rules(config.max_queue, self._rights, nodes),
             refresh=self._refresh,
@@ -253,6 +260,11 @@ class Bridge:
             desk=desk,
             outgoing=self._outgoing,
         )
+        self._homeassistant = self._home(desk, transcoder) if config.homeassistant else None
+        sides: list[Side] = [displays, triggers, *self._orders()]
+        if self._homeassistant is not None:
+            listeners.add(self._homeassistant)
+            sides.append(self._homeassistant)
         self._door = Door(
             Settings(
                 address,
@@ -268,7 +280,7 @@ class Bridge:
             retained=self._retained,
             latest=latest,
             connected=self._introduce,
-            sides=(displays, triggers, *self._orders()),
+            sides=sides,
         )
         self._browsers = _browsers(config)
         self._metrics = self._metrics_door()
@@ -302,6 +314,27 @@ class Bridge:
         )
         return [Orders(self._topics, operator, self._outgoing)]
 
+    def _home(self, desk: Desk, transcoder: Transcoder) -> HomeAssistant:
+        """Make Home Assistant's door."""
+        config = self._config
+        folder = config.folder / "homeassistant"
+        tree = HomeAssistantTopics(self._topics, config.homeassistant_prefix)
+        names = tuple(instance.name for instance in self._instances)
+        return HomeAssistant(
+            AnnouncedBridge(
+                config.name, __version__, names, config.operator_verbs, config.public_url
+            ),
+            topics=self._topics,
+            tree=tree,
+            inputs=Inputs(folder / "inputs.json"),
+            gallery=Gallery(folder, self._outgoing, lambda name: tree.state(name, "image")),
+            desk=desk,
+            journal=self._journal,
+            files=self._files,
+            outgoing=self._outgoing,
+            transcoder=transcoder,
+        )
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then end in good order."""
         with logtopic.told(self._tell_log, self._config.secrets):
@@ -314,6 +347,8 @@ class Bridge:
         await self._journal.open()
         try:
             await asyncio.to_thread(self._files.open)
+            if self._homeassistant is not None:
+                await self._homeassistant.open(await self._journal.unfinished())
             self._tell(await self._library.open())
             await self._dispatcher.recover()
             async with asyncio.TaskGroup() as tasks:
@@ -330,6 +365,8 @@ class Bridge:
                     serving.append(tasks.create_task(self._metrics.run()))
                 if self._browsers is not None:
                     serving.append(tasks.create_task(self._browsers.run()))
+                if self._homeassistant is not None:
+                    serving.append(tasks.create_task(self._homeassistant.run()))
                 door = tasks.create_task(self._door.run())
                 await stopping.wait()
                 await self._stop(door)
@@ -415,9 +452,14 @@ class Bridge:
     def _tell(self, changes: Changes) -> None:
         self._retained.choices(self._library.choices())
         for workflow in changes.drawn:
-            self._retained.workflow(workflow.definition())
+            definition = workflow.definition()
+            self._retained.workflow(definition)
+            if self._homeassistant is not None:
+                self._homeassistant.workflow(definition)
         for name in changes.gone:
             self._retained.remove_workflow(name)
+            if self._homeassistant is not None:
+                self._homeassistant.remove_workflow(name)
         for broken in changes.broken:
             log.warning("workflow %s", broken.message)
         self._tell_faults(changes.broken, changes.waiting)

@@ -93,6 +93,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow_nodes: tuple[str, ...] = ()
     deny_nodes: tuple[str, ...] = ()
     url_timeout_s: Seconds = 30.0
+    homeassistant: bool = False
+    homeassistant_prefix: Annotated[str, Meta(pattern=r"\A[^+#\x00]{1,200}\Z")] = "homeassistant"
     display: tuple[Display, ...] = ()
     trigger: tuple[Trigger, ...] = ()
     max_queue: Number = 10_000

@@ -284,6 +284,63 @@ class Topics:
         return _request(client, verb, names, topic)
 
 
+class HomeAssistantTopics:
+    """What Home Assistant reads and writes: discovery below its prefix, the rest below our base.
+
+    `name` is a workflow's, `key` an input's; both are ids.
+    """
+
+    def __init__(self, topics: Topics, prefix: str) -> None:
+        self.tree = f"{topics.base}/homeassistant/"
+        self._prefix = prefix
+
+    @property
+    def birth(self) -> str:
+        """Where Home Assistant says that it has started."""
+        return f"{self._prefix}/status"
+
+    @property
+    def discovered(self) -> str:
+        """The filter for all devices that anybody announces; retained."""
+        return f"{self._prefix}/device/+/config"
+
+    def discovery(self, device: str) -> str:
+        """Where a device is announced; retained."""
+        return f"{self._prefix}/device/{device}/config"
+
+    def state(self, name: str, what: str) -> str:
+        """What a device shows: `image`, `progress`, ...; retained, but for events."""
+        return f"{self.tree}{name}/{what}"
+
+    def input(self, name: str, key: str) -> str:
+        """What an input is set to; retained."""
+        return f"{self.tree}{name}/input/{key}"
+
+    def input_command(self, name: str, key: str) -> str:
+        """Where an input is set."""
+        return f"{self.tree}{name}/input/{key}/set"
+
+    def run_command(self, name: str) -> str:
+        """Where a workflow's button is pressed."""
+        return f"{self.tree}{name}/run"
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The filters for all commands."""
+        return f"{self.tree}+/run", f"{self.tree}+/input/+/set"
+
+    def parse_command(self, topic: str) -> tuple[str, str | None] | None:
+        """Return the workflow that a command is for, and the input, or None to run it."""
+        if not topic.startswith(self.tree):
+            return None
+        match topic.removeprefix(self.tree).split("/"):
+            case [name, "run"] if is_id(name):
+                return name, None
+            case [name, "input", key, "set"] if is_id(name) and is_id(key):
+                return name, key
+        return None
+
+
 def _request(client: str, verb: str, names: list[str], topic: str) -> Request:
     match verb, names:
         case "run", [workflow] if is_id(workflow):

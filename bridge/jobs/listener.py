@@ -26,3 +26,39 @@ class Listener(Protocol):
 
     def result(self, key: Key, envelope: Envelope, result: bytes) -> None:
         """A job has ended; these are the bytes to publish."""
+
+
+class Listeners:
+    """Several listeners as one, told in their order."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = [*listeners]
+
+    def add(self, listener: Listener) -> None:
+        """Tell one more, who needed what the others are told by."""
+        self._listeners.append(listener)
+
+    def status(self, job: Job, status: JobStatus) -> None:
+        """A job changed its state."""
+        for each in self._listeners:
+            each.status(job, status)
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        """A running job got on."""
+        for each in self._listeners:
+            each.progress(job, progress)
+
+    def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
+        """A picture of the work so far."""
+        for each in self._listeners:
+            each.preview(job, content_type, data)
+
+    def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
+        """An output is there. Returns the first topic that it is published on."""
+        topics = [each.output(job, info, data) for each in self._listeners]
+        return next((topic for topic in topics if topic is not None), None)
+
+    def result(self, key: Key, envelope: Envelope, result: bytes) -> None:
+        """A job has ended."""
+        for each in self._listeners:
+            each.result(key, envelope, result)

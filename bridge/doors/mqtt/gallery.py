@@ -54,6 +54,12 @@ class Gallery:
                 raise
             await asyncio.to_thread(new.replace, file)
 
+    async def remove(self, name: str) -> None:
+        """Let go of a name's picture."""
+        async with self._changing:
+            self._outgoing.publish(self._topic(name), None, retain=True)
+            await asyncio.to_thread(self._file(name).unlink, missing_ok=True)
+
     async def get(self, name: str) -> Picture | None:
         """Return the last picture of a name."""
         try:

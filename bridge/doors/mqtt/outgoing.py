@@ -237,6 +237,11 @@ class Outgoing:
             properties=PublishProperties(content_type=content_type, user_properties=about),
         )
 
+    def passing(self, topic: str, data: bytes, content_type: str) -> None:
+        """Publish what is only worth seeing now."""
+        if not self._crowded(_CROWDED):
+            self._send(topic, data, qos=0, properties=PublishProperties(content_type=content_type))
+
     def publish(
         self, topic: str, message: Any, *, retain: bool = False, expiry_s: float | None = None
     ) -> None:

@@ -1,0 +1,177 @@
+"""What a workflow's inputs are in Home Assistant, and how values go back and forth. Pure.
+
+    a text                  text, and notify for more than 255 characters
+    a number                number
+    a seed                  number; -1 is one that is drawn anew each time
+    a choice, up to 50      select; of more, text
+    a boolean               switch
+    a picture and the like  text: a URL, or a topic that the client may name
+
+What a graph has besides, by its place or as JSON, is not shown.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from bridge.contract.messages import Definition
+
+Platform: TypeAlias = Literal["text", "number", "select", "switch"]
+
+# What a state, and so a text, can have there at most.
+LONGEST_STATE = 255
+MOST_OPTIONS = 50
+# A number is a float there: beyond, whole numbers get lost.
+_LARGEST = 2**53
+LARGEST_SEED = 2**32 - 1
+DRAWN_ANEW = -1
+# The smallest step that it takes.
+_FINEST_STEP = 0.001
+ON, OFF, NONE = "ON", "OFF", "None"
+
+_MEDIA = frozenset({"image", "mask", "audio", "video", "file"})
+_NO_ID = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_ID = 64
+
+Value: TypeAlias = str | int | float | bool
+
+
+class Field(Struct, frozen=True, kw_only=True):
+    """An input as Home Assistant has it. `key` is its name as an id."""
+
+    key: str
+    name: str
+    kind: str
+    platform: Platform
+    title: str
+    default: Any = None
+    minimum: float = 0
+    maximum: float = 0
+    step: float = 1
+    max_length: int | None = None
+    options: tuple[str, ...] = ()
+
+    @property
+    def is_media(self) -> bool:
+        """Whether its text says where bytes come from."""
+        return self.kind in _MEDIA
+
+    def read(self, text: str) -> Value | None:
+        """Return the value that a command sets; None for one that it cannot have."""
+        match self.platform:
+            case "switch":
+                return {ON: True, OFF: False}.get(text)
+            case "select":
+                return text if text in self.options else None
+            case "number":
+                return self._number(text)
+            case "text":
+                too_long = self.max_length is not None and len(text) > self.max_length
+                return None if too_long else text
+
+    def takes(self, value: Any) -> bool:
+        """Whether a value that was set once can still be: limits and choices may have changed."""
+        match self.platform:
+            case "switch":
+                return isinstance(value, bool)
+            case "number":
+                return isinstance(value, int | float) and self.read(str(value)) is not None
+            case _:
+                return isinstance(value, str) and self.read(value) is not None
+
+    def shown(self, value: Any) -> Any:
+        """Return the state that shows a value."""
+        match self.platform:
+            case "switch":
+                return NONE if value is None else ON if value else OFF
+            case "select":
+                return str(value) if str(value) in self.options else NONE
+            case "number":
+                return NONE if value is None else str(value)
+            case "text":
+                # As JSON: an empty text would clear what is retained.
+                text = "" if value is None else str(value)
+                cut = text if len(text) <= LONGEST_STATE else f"{text[: LONGEST_STATE - 1]}…"
+                return {"value": cut}
+
+    def given(self, value: Value) -> Any | UnsetType:
+        """Return what a job is given for a value; UNSET to leave it out."""
+        if self.kind == "seed" and value == DRAWN_ANEW:
+            return UNSET
+        if not self.is_media:
+            return value
+        text = str(value).strip()
+        if not text:
+            return UNSET
+        return {"url": text} if "://" in text else {"topic": text}
+
+    def _number(self, text: str) -> int | float | None:
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        if not (math.isfinite(number) and self.minimum <= number <= self.maximum):
+            return None
+        if self.kind == "float":
+            return number
+        return int(number) if number.is_integer() else None
+
+
+def fields(definition: Definition) -> list[Field]:
+    """Return the inputs of a workflow that can be set from Home Assistant."""
+    found: dict[str, Field] = {}
+    for name, schema in definition.inputs["properties"].items():
+        if "x-place" not in schema and schema["x-kind"] != "json":
+            key = _key(name, found)
+            found[key] = _field(key, name, schema)
+    return list(found.values())
+
+
+def _field(key: str, name: str, schema: Mapping[str, Any]) -> Field:
+    kind, options = schema["x-kind"], schema.get("enum", ())
+    field = Field(
+        key=key,
+        name=name,
+        kind=kind,
+        platform="text",
+        title=schema.get("title", name),
+        default=schema.get("default"),
+        max_length=schema.get("maxLength"),
+    )
+    if 0 < len(options) <= MOST_OPTIONS:
+        return replace(field, platform="select", options=tuple(dict.fromkeys(map(str, options))))
+    match kind:
+        case "boolean":
+            return replace(field, platform="switch")
+        case "seed":
+            most = min(schema.get("maximum", LARGEST_SEED), LARGEST_SEED)
+            return replace(
+                field, platform="number", default=DRAWN_ANEW, minimum=DRAWN_ANEW, maximum=most
+            )
+        case "integer" | "float":
+            whole = kind == "integer"
+            return replace(
+                field,
+                platform="number",
+                minimum=max(schema.get("minimum", -_LARGEST), -_LARGEST),
+                maximum=min(schema.get("maximum", _LARGEST), _LARGEST),
+                step=max(schema.get("x-step", 1 if whole else 0.01), _FINEST_STEP),
+            )
+    return field
+
+
+def _key(name: str, taken: Iterable[str]) -> str:
+    """Return a name as an id, another than those that are taken."""
+    key = _NO_ID.sub("_", name)[:_LONGEST_ID] or "_"
+    number = 1
+    unique = key
+    while unique in taken:
+        number += 1
+        unique = f"{key[: _LONGEST_ID - 5]}_{number}"
+    return unique
