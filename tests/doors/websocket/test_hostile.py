@@ -208,6 +208,21 @@ def _handshake(key: str) -> bytes:
     return head.encode() + bytes((0x81, 0x80 | len(message), 0, 0, 0, 0)) + message
 
 
+async def test_who_answers_no_ping_is_let_go(open_door: OpenDoor) -> None:
+    async with open_door(ping_s=0.1) as door:
+        with socket.create_connection(("127.0.0.1", door.port)) as silent:
+            silent.settimeout(0.0)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(silent, _handshake(door.key()))
+            read = b""
+            async with asyncio.timeout(20):
+                while more := await loop.sock_recv(silent, 10_000):
+                    read += more
+            # A close frame, with the code for it.
+            assert b"\x88" in read
+            assert (1011).to_bytes(2, "big") in read
+
+
 async def test_an_idle_connection_is_closed_and_what_it_held_let_go(open_door: OpenDoor) -> None:
     async with open_door(idle_s=0.3) as door, door.visitor() as alice:
         assert await alice.closed() == 4410

@@ -282,3 +282,19 @@ async def test_what_is_fetched_comes_to_who_asked_for_it_alone(
         inline = await phone.ask("fetch", job_id="j", count=8, inline=True)
         assert base64.b64decode(inline["data"]["base64"]) == picture[:8]
         assert phone.all("part") == []
+
+
+async def test_a_picture_on_a_display_is_at_the_address_that_the_result_tells(
+    attached: StartBridge, door: Standing
+) -> None:
+    display = [{"name": "hall", "clients": ["*"], "format": "bmp"}]
+    public = "https://pictures.example.org"
+    await attached({"colour": graphs.colour()}, display=display, public_url=public)
+    async with door.visitor() as alice, aiohttp.ClientSession() as web:
+        await alice.ask("run", workflow="colour", job_id="j", inputs={"colour": 31}, show="hall")
+        shown = (await alice.result("j"))["shown"]
+        assert shown["url"] == f"{public}/d/hall.png"
+        address = door.http + shown["url"].removeprefix(public)
+        async with web.get(address, params={"key": door.key("hall")}) as answer:
+            assert (answer.status, answer.content_type) == (200, "image/bmp")
+            assert Image.open(io.BytesIO(await answer.read())).getpixel((0, 0)) == (0, 0, 31)
