@@ -19,7 +19,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench soak chaos lives fuzz audit lock clean broker comfyui postgresql
+.PHONY: help setup demo test test-fast check format bench soak chaos lives fuzz audit lock clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -46,7 +46,7 @@ setup: $(READY) broker comfyui
 demo: setup
 	@$(BIN)/comfy2mqtt demo $(if $(ONCE),--once)
 
-test: setup postgresql check
+test: setup postgresql browser check
 	@$(BIN)/python -m pytest --no-header
 
 test-fast: $(READY)
@@ -96,6 +96,9 @@ audit:
 	@build/audit/bin/python -m pip install -qq pip-audit==2.10.1
 	@build/audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip \
 		--strict --progress-spinner off
+
+browser:
+	@tests/support/chromium > /dev/null
 
 broker:
 	@mosquitto/install > /dev/null

@@ -1,0 +1,47 @@
+/**
+ * A PNG that keeps the colours of what is transparent. A canvas does not: it holds colours
+ * multiplied by their opacity, so that a picture whose mask is its transparency would be black
+ * there, where a sampler wants to begin with what was in it.
+ */
+
+const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+const RGBA = 6;
+
+const table = Uint32Array.from({ length: 256 }, (_, index) => {
+  let value = index;
+  for (let bit = 0; bit < 8; bit += 1) value = value & 1 ? 0xedb88320 ^ (value >>> 1) : value >>> 1;
+  return value;
+});
+
+function crc(data) {
+  let value = 0xffffffff;
+  for (const byte of data) value = table[(value ^ byte) & 0xff] ^ (value >>> 8);
+  return (value ^ 0xffffffff) >>> 0;
+}
+
+function chunk(type, data) {
+  const bytes = new Uint8Array(12 + data.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, data.length);
+  bytes.set(new TextEncoder().encode(type), 4);
+  bytes.set(data, 8);
+  view.setUint32(8 + data.length, crc(bytes.subarray(4, 8 + data.length)));
+  return bytes;
+}
+
+/** Encodes pixels (RGBA, not multiplied) as a PNG's bytes, in a Blob. */
+export async function encode(width, height, pixels) {
+  const rows = new Uint8Array(height * (1 + 4 * width)); // each row begins with its filter: 0
+  for (let y = 0; y < height; y += 1) {
+    rows.set(pixels.subarray(4 * width * y, 4 * width * (y + 1)), y * (1 + 4 * width) + 1);
+  }
+  const deflated = new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate"));
+  const header = new Uint8Array(13);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, width);
+  view.setUint32(4, height);
+  header.set([8, RGBA, 0, 0, 0], 8);
+  const data = new Uint8Array(await new Response(deflated).arrayBuffer());
+  const parts = [chunk("IHDR", header), chunk("IDAT", data), chunk("IEND", new Uint8Array())];
+  return new Blob([Uint8Array.from(SIGNATURE), ...parts], { type: "image/png" });
+}

@@ -1,0 +1,169 @@
+/**
+ * The request that a form makes, as other programs make it. Pure.
+ *
+ * A request is `{ base, client, host, door, workflow, values, media, main }`: `media` maps names to
+ * `{ filename, source? }`, `main` is the name of the main text input.
+ */
+
+/** Quotes a word for a POSIX shell. */
+export function quoted(word) {
+  return `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** mosquitto_pub, as the simple door wants it. */
+export function mosquitto(request) {
+  const { base, client, host, workflow, values, media, main } = request;
+  const topic = (...names) => `${base}/client/${client}/request/${names.join("/")}`;
+  const publish = (to, what) => `mosquitto_pub -h ${host} -q 1 -t ${to} \\\n    ${what}`;
+  const names = Object.keys(values);
+  const files = Object.entries(media).filter(([, each]) => !each.source);
+  const run = topic("run", workflow);
+  if (files.length === 1 && Object.keys(media).length === 1 && names.length === 0) {
+    return publish(run, `-f ${quoted(files[0][1].filename)}`);
+  }
+  const onlyText = names.length === 1 && names[0] === main && !Object.keys(media).length;
+  if (onlyText && typeof values[main] === "string" && !/^\s*[{"]/.test(values[main])) {
+    return publish(run, `-m ${quoted(values[main])}`);
+  }
+  const uploads = files.map(([name, each]) =>
+    publish(topic("upload", id(name)), `-f ${quoted(each.filename)}`),
+  );
+  const inputs = { ...values };
+  for (const [name, each] of Object.entries(media)) {
+    inputs[name] = each.source ?? { upload: id(name) };
+  }
+  const what = Object.keys(inputs).length ? `-m ${quoted(JSON.stringify(inputs))}` : "-n";
+  return [...uploads, publish(run, what)].join("\n");
+}
+
+/** A name fit for a topic. */
+function id(name) {
+  return name.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 64);
+}
+
+/** Python, by this project's client. */
+export function python(request) {
+  const { client, host, workflow, values, media } = request;
+  const inputs = [
+    ...Object.entries(values).map(([name, value]) => [name, literal(value)]),
+    ...Object.entries(media).map(([name, each]) => [
+      name,
+      each.source ? literal(each.source) : `Path(${literal(each.filename)})`,
+    ]),
+  ];
+  const isWord = ([name]) => /^[A-Za-z_]\w*$/.test(name) && !RESERVED.has(name);
+  const keywords = inputs.filter(isWord).map(([name, value]) => `${name}=${value}`);
+  const others = inputs.filter((each) => !isWord(each));
+  const given = [
+    literal(workflow),
+    ...(others.length ? [`{${others.map(([name, value]) => `${literal(name)}: ${value}`)}}`] : []),
+    ...keywords,
+  ];
+  return `import asyncio
+from pathlib import Path
+
+from bridge.client import Client
+
+
+async def main():
+    async with Client(${literal(`mqtt://${host}`)}, client=${literal(client)}) as bridge:
+        job = await bridge.submit(
+${given.map((each) => `            ${each},`).join("\n")}
+        )
+        for output in await job.outputs():
+            name = output.info.filename or f"{job.id}-{output.info.index}"
+            Path(name).write_bytes(output.data)
+
+
+asyncio.run(main())`;
+}
+
+// Options of \`submit\`, and words of the language.
+const RESERVED = new Set(
+  (
+    "job_id workflow_version output priority start_within_s timeout_s keep_s meta preview self " +
+    "and as assert async await break class continue def del elif else except False finally for " +
+    "from global if import in is lambda None nonlocal not or pass raise return True try while " +
+    "with yield"
+  ).split(" "),
+);
+
+/** A JSON value as Python writes it. */
+function literal(value) {
+  if (value === null || value === undefined) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object") {
+    const items = Object.entries(value).map(([key, item]) => `${literal(key)}: ${literal(item)}`);
+    return `{${items.join(", ")}}`;
+  }
+  return JSON.stringify(value);
+}
+
+/** A flow to import into Node-RED: a button, the request, and what comes back. */
+export function nodeRed(request) {
+  const { base, client, host, workflow, values, media } = request;
+  const inputs = { ...values };
+  for (const [name, each] of Object.entries(media)) {
+    inputs[name] = each.source ?? { upload: id(name) };
+  }
+  const tree = `${base}/client/${client}`;
+  const tab = "comfy2mqtt-flow";
+  const broker = "comfy2mqtt-broker";
+  const at = (x, y) => ({ z: tab, x, y });
+  const listen = (name, topic, datatype, y) => [
+    {
+      ...{ id: `c2m-${name}`, type: "mqtt in", name, topic, qos: "1", datatype, broker },
+      ...at(150, y),
+      wires: [[`c2m-${name}-shown`]],
+    },
+    {
+      ...{ id: `c2m-${name}-shown`, type: "debug", name, active: true, complete: "payload" },
+      ...at(400, y),
+      wires: [],
+    },
+  ];
+  const flow = [
+    { id: tab, type: "tab", label: `comfy2mqtt: ${workflow}` },
+    { id: broker, type: "mqtt-broker", name: "", broker: host, port: "1883", autoConnect: true },
+    {
+      ...{ id: "c2m-press", type: "inject", name: workflow },
+      props: [{ p: "payload" }],
+      ...{ payload: JSON.stringify(inputs), payloadType: "json" },
+      ...at(150, 80),
+      wires: [["c2m-request"]],
+    },
+    {
+      ...{ id: "c2m-request", type: "mqtt out", name: "request", qos: "1", retain: "false" },
+      ...{ topic: `${tree}/request/run/${workflow}`, broker },
+      ...at(400, 80),
+      wires: [],
+    },
+    ...listen("response", `${tree}/response/run`, "json", 140),
+    ...listen("progress", `${tree}/job/+/progress`, "json", 200),
+    ...listen("output", `${tree}/job/+/output/+`, "buffer", 260),
+    ...listen("result", `${tree}/job/+/result`, "json", 320),
+  ];
+  return JSON.stringify(flow, null, 2);
+}
+
+/** JavaScript, by this page's own client module. */
+export function javascript(request) {
+  const { door, workflow, values, media } = request;
+  const inputs = [
+    ...Object.entries(values).map(([name, value]) => [name, JSON.stringify(value)]),
+    ...Object.entries(media).map(([name, each]) => [
+      name,
+      each.source ? JSON.stringify(each.source) : "file /* a Blob */",
+    ]),
+  ];
+  const key = (name) => (/^[A-Za-z_]\w*$/.test(name) ? name : JSON.stringify(name));
+  return `import { Client } from "./client.js";
+
+const bridge = new Client({ url: ${JSON.stringify(door)}, key: "..." });
+await bridge.connect();
+const outputs = await bridge.run(${JSON.stringify(workflow)}, {
+${inputs.map(([name, value]) => `  ${key(name)}: ${value},`).join("\n")}
+});
+const address = URL.createObjectURL(outputs[0].blob);`;
+}
