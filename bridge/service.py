@@ -54,7 +54,8 @@ from bridge.doors.mqtt.door import Door, Settings
 from bridge.doors.mqtt.gallery import Gallery
 from bridge.doors.mqtt.isolation import Probe
 from bridge.doors.mqtt.latest import Latest
-from bridge.doors.mqtt.orders import Orders
+from bridge.doors.mqtt.member import Member
+from bridge.doors.mqtt.orders import Orders, Part, part_of
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import Retained
 from bridge.doors.mqtt.side import Side
@@ -63,9 +64,10 @@ from bridge.doors.rates import Rates
 from bridge.doors.rights import EVERYBODY, Rights, setting
 from bridge.doors.triggers.door import Triggers
 from bridge.jobs.counters import Counters
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
+from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
 from bridge.jobs.outcome import Outcomes
@@ -88,6 +90,7 @@ HEALTH_INTERVAL_S = 30.0
 # Of how many clients health tells what they had.
 CLIENTS_TOLD = 20
 SWEEP_INTERVAL_S = 60.0
+ANEW_S = 1.0
 # A file is on disk before the row that needs it, but never by as much.
 SWEEP_AGE_S = 3600.0
 # Telling what it has costs ComfyUI up to seconds: not for every request that names a typo.
@@ -109,8 +112,21 @@ async def serve(config: Config) -> None:
         comfyui = await _comfyui(table, stopping)
         if comfyui is None:
             return
-        comfyuis[table.name] = comfyui
-    await Bridge(config, address, comfyuis).run(stopping)
+        comfyuis[config.instance_name(table)] = comfyui
+    while not await _served(Bridge(config, address, comfyuis), stopping):
+        log.warning("the others took this bridge for dead: it begins anew")
+        await asyncio.sleep(ANEW_S)
+
+
+async def _served(bridge: Bridge, stopping: asyncio.Event) -> bool:
+    """Run a bridge; whether that is the end of it."""
+    ended = True
+    try:
+        await bridge.run(stopping)
+    except* Fenced:
+        # All that it had is others' now; what is in memory counts no more.
+        ended = stopping.is_set()
+    return ended
 
 
 async def _comfyui(
@@ -185,7 +201,9 @@ class Bridge:
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
         )
-        self._retained = Retained(self._topics, self._outgoing)
+        self._retained = Retained(
+            self._topics, self._outgoing, self._speaks_for_all if config.journal else None
+        )
         latest = Latest()
         waiting = Waiting(self._journal, self._files, Suppliers(self._download, latest.get))
         self._uploads = Uploads(
@@ -261,18 +279,21 @@ class Bridge:
             outgoing=self._outgoing,
         )
         self._homeassistant = self._home(desk, transcoder) if config.homeassistant else None
-        sides: list[Side] = [displays, triggers, *self._orders()]
+        orders = self._orders()
+        sides: list[Side] = [displays, triggers, *([] if config.journal else orders)]
         if self._homeassistant is not None:
             listeners.add(self._homeassistant)
             sides.append(self._homeassistant)
+        self._group = self._grouped()
+        settings = Settings(
+            address,
+            config.mqtt_client_id,
+            config.remember_ids_s,
+            config.max_packet,
+            self._rights.input_topics,
+        )
         self._door = Door(
-            Settings(
-                address,
-                config.mqtt_client_id,
-                config.remember_ids_s,
-                config.max_packet,
-                self._rights.input_topics,
-            ),
+            settings,
             topics=self._topics,
             desk=desk,
             journal=self._journal,
@@ -281,8 +302,20 @@ class Bridge:
             latest=latest,
             connected=self._introduce,
             sides=sides,
+            group=self._group,
         )
         self._browsers = _browsers(config)
+        self._member: Member | None = None
+        if self._group is not None:
+            self._member = Member(
+                settings,
+                self._group,
+                topics=self._topics,
+                journal=self._journal,
+                outgoing=self._outgoing,
+                retained=self._retained,
+                sides=orders,
+            )
         self._metrics = self._metrics_door()
         self._refreshed_at = -REFRESH_INTERVAL_S
         self._info: BridgeInfo | None = None
@@ -312,7 +345,36 @@ class Bridge:
             reload=self._reload,
             health=self._health,
         )
-        return [Orders(self._topics, operator, self._outgoing)]
+        return [Orders(self._topics, operator, self._outgoing, self._part_of)]
+
+    def _grouped(self) -> Group | None:
+        config = self._config
+        if not config.journal:
+            return None
+        group = Group(
+            config.journal,
+            config.member_name,
+            config.lease_s,
+            journal=self._journal,
+            dispatcher=self._dispatcher,
+            listener=self._outgoing,
+        )
+        self._outgoing.may_speak = group.holds
+        return group
+
+    def _speaks_for_all(self) -> bool:
+        return self._group is None or self._group.has_intake
+
+    def _part_of(self, verb: str, payload: bytes) -> Part:
+        """What an order is to this bridge."""
+        if self._group is None:
+            return Part.ANSWER
+        return part_of(verb, payload, intake=self._group.has_intake, ours=self._has)
+
+    def _has(self, comfyui: str) -> bool | None:
+        if any(instance.name == comfyui for instance in self._instances):
+            return True
+        return False if self._retained.is_told(comfyui) else None
 
     def _home(self, desk: Desk, transcoder: Transcoder) -> HomeAssistant:
         """Make Home Assistant's door."""
@@ -346,6 +408,8 @@ class Bridge:
     async def _run(self, stopping: asyncio.Event) -> None:
         await self._journal.open()
         try:
+            if self._group is not None:
+                await self._group.join()
             await asyncio.to_thread(self._files.open)
             if self._homeassistant is not None:
                 await self._homeassistant.open(await self._journal.unfinished())
@@ -368,17 +432,30 @@ class Bridge:
                 if self._homeassistant is not None:
                     serving.append(tasks.create_task(self._homeassistant.run()))
                 door = tasks.create_task(self._door.run())
+                members = [] if self._member is None else [self._member]
+                publishing = [tasks.create_task(each.run()) for each in members]
                 await stopping.wait()
                 await self._stop(door)
+                for each in members:
+                    each.close()
+                await asyncio.gather(*publishing)
                 for task in serving:
                     task.cancel()
         finally:
+            if self._group is not None:
+                await self._group.leave()
             await self._journal.close()
+            await asyncio.to_thread(self._files.close)
 
     async def _stop(self, door: asyncio.Task[None]) -> None:
         """Take no more, give what runs its time, and say goodbye; the rest is in the journal."""
         log.info("stopping")
-        self._door.drain()
+        if self._member is None:
+            self._door.drain()
+        else:
+            self._door.close()
+            await asyncio.wait((door,))
+            await self._member.hand_over()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.stop_s):
                 await self._dispatcher.drain()
@@ -543,23 +620,27 @@ class Bridge:
 
     async def _sweep(self) -> None:
         """Let go of what is kept no longer."""
-        config = self._config
         while True:
             now = time.time()
-            try:
-                await self._journal.sweep(
-                    now=now,
-                    results_before=now - config.keep_results_s,
-                    forget_before=now - config.remember_ids_s,
-                    max_outputs=config.max_outputs,
-                    max_outputs_of=lambda client: self._rights.of(client).max_outputs,
-                )
-                kept = await self._journal.files()
-                await asyncio.to_thread(self._files.sweep, kept, now - SWEEP_AGE_S)
-            except DatabaseError as error:
-                log.warning("cannot sweep now: %s", error)
+            if self._speaks_for_all():
+                try:
+                    await self._sweep_journal(now)
+                except DatabaseError as error:
+                    log.warning("cannot sweep now: %s", error)
             await asyncio.to_thread(self._uploads.sweep, now)
             await asyncio.sleep(SWEEP_INTERVAL_S)
+
+    async def _sweep_journal(self, now: float) -> None:
+        config = self._config
+        await self._journal.sweep(
+            now=now,
+            results_before=now - config.keep_results_s,
+            forget_before=now - config.remember_ids_s,
+            max_outputs=config.max_outputs,
+            max_outputs_of=lambda client: self._rights.of(client).max_outputs,
+        )
+        kept = await self._journal.files()
+        await asyncio.to_thread(self._files.sweep, kept, now - SWEEP_AGE_S)
 
 
 def _usage(counters: Counters) -> dict[str, Usage]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import shlex
+import socket
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -37,6 +39,8 @@ _SECRETS = frozenset(
 _TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
 # Lists that variables and flags may give with commas.
 _LISTS = frozenset({"allow_nodes", "deny_nodes", "trusted_proxies", "websocket_origins"})
+
+_LONGEST_ID = 64
 
 Level = Literal["debug", "info", "warning", "error"]
 Bytes = Annotated[int, Meta(ge=1024)]
@@ -75,8 +79,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     comfyui: tuple[ComfyUI, ...] = ()
     workflows: Path = Path("workflows")
     data: Path | None = None
-    # Empty: SQLite in the data folder.
+    # Empty: SQLite in the data folder. In PostgreSQL it is the journal of a group of bridges, in
+    # which each has a name, and a lease that it has to renew.
     journal: str = ""
+    member: Name | None = None
+    lease_s: Annotated[float, Meta(ge=1)] = 10.0
     log_level: Level = "info"
     log_format: Literal["text", "json"] = "text"
     # Off unless it is told where to listen.
@@ -165,6 +172,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return tuple({each for each in found if each})
 
     @property
+    def member_name(self) -> str:
+        """What this bridge is called among several: an id."""
+        host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())
+        return self.member or host[:32] or "bridge"
+
+    def instance_name(self, comfyui: ComfyUI) -> str:
+        """What a ComfyUI is called on the wire; among several bridges each has its own."""
+        return f"{self.member_name}-{comfyui.name}" if self.journal else comfyui.name
+
+    @property
     def folder(self) -> Path:
         """Where the journal, outputs and logs lie."""
         if self.data is not None:
@@ -230,6 +247,9 @@ def check(config: Config) -> None:
             _check_input_topic(f"clients.{name}.input_topics", topic, config.base_topic)
     if config.journal and not config.journal.startswith(("postgresql://", "postgres://")):
         raise ConfigError("journal: expected postgresql://user:password@host:port/database")
+    for each in config.comfyuis:
+        if len(config.instance_name(each)) > _LONGEST_ID:
+            raise ConfigError("member: too long, with the name of a ComfyUI after it")
     if not config.workflows.is_dir():
         raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")
     check_websocket(config)

@@ -88,6 +88,7 @@ PARAMETERS: dict[str, str] = {
     "workflow": "A workflow's name.",
     "job_id": "A job's id: the client's choice, else the bridge's.",
     "instance": "A ComfyUI's name.",
+    "member": "A bridge's name among several.",
     "name": "The name of a list of choices, or of a display.",
     "upload": "An upload's id: the client's choice.",
     "offset": "Where in the whole a part begins, in bytes.",
@@ -183,6 +184,9 @@ def _retained(topics: Topics) -> tuple[Channel, ...]:
 
     return (
         channel("state", topics.state, "Availability; the last will", _STATE),
+        channel(
+            "member", topics.member("{member}"), "One of several bridges; the last will", _STATE
+        ),
         channel("info", topics.info, "Who the bridge is", BridgeInfo),
         channel("health", topics.health, "How it fares", BridgeHealth),
         channel("comfyui", topics.comfyui("{instance}"), "A ComfyUI", ComfyUIState),

@@ -110,6 +110,10 @@ class Topics:
         """Queue depth, memory, counters; retained, expires."""
         return f"{self.base}/bridge/health"
 
+    def member(self, name: str) -> str:
+        """Whether one bridge of a group is there; retained, its last will."""
+        return f"{self.base}/bridge/member/{name}"
+
     @property
     def event(self) -> str:
         """Notable events."""

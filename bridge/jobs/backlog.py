@@ -21,12 +21,15 @@ _FIRST = 1_000_000
 class Backlog:
     """While it is `paused` nothing is taken."""
 
-    def __init__(self, instances: Sequence[Instance], can_run: CanRun, reorder_s: float) -> None:
+    def __init__(
+        self, instances: Sequence[Instance], can_run: CanRun, reorder_s: float, *, alone: bool
+    ) -> None:
+        """`alone`: no other bridge could run what this one cannot."""
         self.paused = False
         self.estimates = Estimates()
         self._queue = Queue()
         self._jobs: dict[Key, Job] = {}
-        self.posts = Posts(instances, self._queue, can_run, reorder_s)
+        self.posts = Posts(instances, self._queue, can_run, reorder_s, alone=alone)
 
     def __len__(self) -> int:
         return len(self._queue)

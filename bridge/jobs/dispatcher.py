@@ -32,6 +32,7 @@ from bridge.jobs import reports, state
 from bridge.jobs.absence import Absence
 from bridge.jobs.backlog import Backlog
 from bridge.jobs.counters import Counters
+from bridge.jobs.database import Fenced
 from bridge.jobs.deadlines import Deadlines
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
@@ -111,7 +112,7 @@ class Dispatcher:
     ) -> None:
         """`can_run` tells whether the ComfyUI of a name has what a job needs."""
         self.counters = Counters()
-        self.backlog = Backlog(instances, can_run, limits.reorder_s)
+        self.backlog = Backlog(instances, can_run, limits.reorder_s, alone=not journal.shared)
         self._journal = journal
         self._files = files
         self._listener = listener
@@ -157,7 +158,8 @@ class Dispatcher:
 
     def add(self, job: Job, plan: Plan | None = None) -> None:
         """Take a job that the journal has accepted; its plan, if it is at hand."""
-        self._jobs[job.key] = job
+        if self._jobs.setdefault(job.key, job) is not job:
+            return  # seen already, by way of another bridge
         replaced = self._replacing.add(job)
         if replaced is not None:
             self._to_replace.put_nowait((replaced, job.key))
@@ -249,9 +251,38 @@ class Dispatcher:
             return active.job.state
         job = self._jobs.get(key)
         if job is None or not await self._withdraw(job):
-            return None
+            found = await self._journal.seize(key)
+            if key in self._active:
+                return await self.cancel(key)  # it had just left
+            if not isinstance(found, Job):
+                return found
+            job = found
         await self._conclude(job, Happening.CANCEL, Ended())
         return job.state
+
+    def forget(self, key: Key) -> None:
+        """Leave a job to another bridge, which has it now, or saw it to its end."""
+        job = None if key in self._active else self._jobs.pop(key, None)
+        if job is not None:
+            self.backlog.remove(job)
+            self._replacing.ended(job)
+            self._plans.pop(key, None)
+            self._recovered.discard(key)
+
+    def unclaimed(self) -> set[Key]:
+        """Every job here that is not at a ComfyUI, or on its way there."""
+        waiting = {key for key, job in self._jobs.items() if job.state == "waiting"}
+        return waiting | {job.key for job in self.backlog}
+
+    def hold(self, *, paused: bool) -> None:
+        """Start nothing more, or start jobs again, as another bridge was told."""
+        self.backlog.paused = paused
+        self._work.set()
+
+    def ended_elsewhere(self, key: Key) -> None:
+        """Note that another bridge saw a job to its end: others may have waited for it."""
+        self.forget(key)
+        self._waiting.ended(key)
 
     async def drain(self) -> None:
         """Start nothing more, and wait until nothing runs; what has not started stays queued."""
@@ -307,6 +338,8 @@ class Dispatcher:
                 continue
             job = None if self._draining else self.backlog.take(post)
             if job is not None:
+                if not await self._claim(job):
+                    continue
                 post.enter()
                 active = self._active[job.key] = _Active(job, post)
                 if len(self.backlog.posts) > 1:
@@ -316,6 +349,15 @@ class Dispatcher:
             self._work.clear()
             await self._work.wait()
             post.looking = False
+
+    async def _claim(self, job: Job) -> bool:
+        """Take a job before it is run or concluded; False where another bridge was faster."""
+        if job.key in self._active:
+            return False
+        if await until_on_disk(lambda: self._journal.claim(job)):
+            return True
+        self.forget(job.key)
+        return False
 
     async def _claim_known(self, post: Post) -> None:
         """Put first what this ComfyUI has in its queue from before this process.
@@ -346,6 +388,10 @@ class Dispatcher:
     async def _attempt_it(self, active: _Active, room: Callable[[], None]) -> None:
         job = active.job
         try:
+            if job.state == "queued" and job.attempt >= self._limits.max_attempts:
+                lost = Lost("each bridge that ran it died", attempts=job.attempt)
+                await self._conclude(job, Happening.FAIL, Ended(error=lost))
+                return
             plan = self._plans.pop(job.key, None) or await self._plan(job.key)
             active.run = run = self._new_run(job, plan, active.post)
             if active.cancelled or active.expired or active.sent_back:
@@ -358,6 +404,8 @@ class Dispatcher:
         except (UnknownJob, AlreadyEnded) as error:
             log.warning("%s", error)
             self._jobs.pop(job.key, None)
+        except Fenced:
+            raise
         except Exception as error:
             # A defect of ours must cost this job, not the bridge and all others with it.
             log.exception("a defect")
@@ -502,11 +550,16 @@ class Dispatcher:
     # Jobs that wait for something.
 
     async def _fail(self, job: Job, error: BridgeError) -> None:
-        await self._conclude(job, Happening.FAIL, Ended(error=error))
+        if await self._claim(job):
+            await self._conclude(job, Happening.FAIL, Ended(error=error))
 
     async def _release(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> None:
         """Queue a job, now that all that it waited for is here."""
-        n = await until_on_disk(lambda: self._journal.released(job, plan, media))
+        try:
+            n = await until_on_disk(lambda: self._journal.released(job, plan, media))
+        except AlreadyEnded:
+            self.forget(job.key)
+            return
         job.state = state.after(job.state, Happening.RELEASE)
         self.add(job)
         self._listener.status(job, self.status(job, n))
@@ -521,7 +574,8 @@ class Dispatcher:
 
     async def _withdraw(self, job: Job) -> bool:
         """Take a job that is not at a ComfyUI out of what it waits in; False if it just left."""
-        return await self._releases.withdraw(job.key) or self.backlog.remove(job)
+        there = await self._releases.withdraw(job.key) or self.backlog.remove(job)
+        return there and await self._claim(job)
 
     # Deadlines.
 

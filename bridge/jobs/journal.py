@@ -13,12 +13,13 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
+from bridge.jobs import membership
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
 from bridge.jobs.numbers import Draw, Numbers, Reserved, Shared, go_on_above
@@ -30,6 +31,7 @@ from bridge.jobs.records import (
     AlreadyEnded,
     KeptUpload,
     Record,
+    Standing,
     Stored,
     Unpublished,
     by_delivery,
@@ -43,10 +45,15 @@ from bridge.jobs.records import (
 from bridge.jobs.schema import SCHEMA
 from bridge.media.files import INLINE_LIMIT
 
+# Where bridges of a group tell each other what has changed.
+CHANNEL = "comfy2mqtt"
+
 # How long what the broker has acknowledged is gathered before it is written down.
 NOTE_S = 1.0
 # A job that is over in less is not worth the write that it has started.
 MARK_AFTER_S = 0.1
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +67,10 @@ class Journal:
     def __init__(self, where: Path | str) -> None:
         """`where` is a file of SQLite's, or the address of a PostgreSQL database."""
         self._database = Database(where, SCHEMA)
-        self._numbers: Numbers = Shared() if isinstance(where, str) else Reserved(self._database)
+        # Where there is PostgreSQL there may be other bridges.
+        self.shared = isinstance(where, str)
+        self._life: str | None = None
+        self._numbers: Numbers = Shared() if self.shared else Reserved(self._database)
         self._published: list[Key] = []
 
     async def open(self) -> None:
@@ -97,7 +107,12 @@ class Journal:
 
     async def pause(self, *, paused: bool) -> None:
         """Note whether jobs are to be started."""
-        await self._database.run(lambda db: _note(db, "paused", str(int(paused))))
+
+        def work(db: Transaction) -> None:
+            _note(db, "paused", str(int(paused)))
+            self.tell(db)
+
+        await self._database.run(work)
 
     async def paused(self) -> bool:
         """Whether nothing is to be started."""
@@ -165,6 +180,7 @@ class Journal:
             )
             (seq,) = cursor.fetchone()
             _keep_media(db, draft.key, draft.plan, draft.media)
+            self.tell_of(db, draft.key)
             return Acceptance(Record(new_job(draft, seq, now), draft.fingerprint, n), new=True)
 
         return await self._database.run(work)
@@ -176,12 +192,15 @@ class Journal:
 
         def work(db: Transaction) -> int:
             n = draw(db)
-            db.execute(
+            cursor = db.execute(
                 "UPDATE jobs SET state = 'queued', plan = ?, n = ? "
-                "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
+                "WHERE client = ? AND job_id = ? AND state = 'waiting' AND owner IS NULL",
                 (encoded, n, *job.key),
             )
+            if cursor.rowcount != 1:
+                raise AlreadyEnded(f"job {job.key.job_id} of {job.key.client} waits no longer")
             _keep_media(db, job.key, plan, media)
+            self.tell_of(db, job.key)
             return n
 
         return await self._database.run(work)
@@ -239,9 +258,10 @@ class Journal:
             n = draw(db)
             db.execute(
                 "UPDATE jobs SET state = 'queued', attempt = ?, instance = NULL, prompt_id = ?, "
-                "n = ? WHERE client = ? AND job_id = ? AND finished_at IS NULL",
+                "n = ?, owner = NULL WHERE client = ? AND job_id = ? AND finished_at IS NULL",
                 (job.attempt, job.prompt_id, n, *job.key),
             )
+            self.tell_of(db, job.key)
             return n
 
         return await self._database.run(work)
@@ -270,12 +290,14 @@ class Journal:
             n = draw(db)
             encoded = result(n)
             cursor = db.execute(
-                "UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ? "
-                "WHERE client = ? AND job_id = ? AND finished_at IS NULL",
-                (state, n, encoded, now, *key),
+                "UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ?, owner = ? "
+                "WHERE client = ? AND job_id = ? AND finished_at IS NULL "
+                "AND (owner IS NULL OR owner = ?)",
+                (state, n, encoded, now, self._life, *key, self._life),
             )
             if cursor.rowcount != 1:
                 raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
+            self.tell_of(db, key)
             for output in outputs:
                 _keep_blob(db, output.sha256, output.size, output.data)
                 db.execute(
@@ -321,18 +343,26 @@ class Journal:
             noted = self._database.run(work)
             noted.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def unpublished(self, since: float) -> list[Unpublished]:
+    async def unpublished(self, since: float, *, orphans: bool = False) -> list[Unpublished]:
         """Results to publish again, in the order of `n`.
 
         Those that the broker may not have, and those that ended after `since` and that no client
-        acked: a broker that dies loses what it has acknowledged.
+        acked: a broker that dies loses what it has acknowledged. Of several bridges each has its
+        own, or with `orphans` those of bridges that are no more.
         """
+        whose: str = ""
+        values: list[float | str] = [since]
+        if orphans:
+            whose = "AND NOT EXISTS (SELECT 1 FROM members WHERE life = jobs.owner) "
+        elif self._life is not None:
+            whose, values = "AND owner = ? ", [since, self._life]
 
         def work(db: Transaction) -> list[Unpublished]:
             rows = db.execute(
-                "SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL "
-                "AND acked = 0 AND (published = 0 OR finished_at >= ?) ORDER BY client, n",
-                (since,),
+                "SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL "  # noqa: S608 - built of constants
+                f"AND acked = 0 AND (published = 0 OR finished_at >= ?) {whose}"
+                "ORDER BY client, n",
+                values,
             )
             return [
                 Unpublished(Key(client, job_id), decode_envelope(envelope), result)
@@ -342,13 +372,111 @@ class Journal:
         return await self._database.run(work)
 
     async def unfinished(self) -> list[Job]:
-        """Every job without an outcome, in the order of acceptance."""
+        """Every job without an outcome that this bridge has, in the order of acceptance."""
+        ours = "" if self._life is None else "AND owner = ? "
+        values = () if self._life is None else (self._life,)
 
         def work(db: Transaction) -> list[Job]:
             rows = db.execute(
-                f"SELECT {JOB_COLUMNS} FROM jobs WHERE finished_at IS NULL ORDER BY seq"  # noqa: S608 - a constant
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE finished_at IS NULL {ours}ORDER BY seq",  # noqa: S608 - built of constants
+                values,
             )
             return [read_job(row) for row in rows]
+
+        return await self._database.run(work)
+
+    # Among several bridges.
+
+    def member(self, life: str) -> None:
+        """Be a member of a group from now on: what this bridge does is its own."""
+        self._life = life
+        self._database.guard(membership.guard(life))
+
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run work on the group's tables. Raises DatabaseError, Fenced."""
+        return await self._database.run(work)
+
+    def draw_for(self, client: str) -> Draw:
+        """Draw a client's next number, for work on the group's tables."""
+        return self._numbers.draw(client)
+
+    def tell(self, db: Transaction, word: str = "") -> None:
+        """Tell the other bridges something once this is committed."""
+        if self.shared:
+            db.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"{self._life}:{word}"))
+
+    def tell_of(self, db: Transaction, key: Key) -> None:
+        """Have the other bridges look at a job once this is committed."""
+        self.tell(db, f"{key.client}/{key.job_id}")
+
+    async def claim(self, job: Job) -> bool:
+        """Take a job before it is run or concluded; False if another bridge has it, or it ended.
+
+        What another bridge may have changed of it is brought up to date.
+        """
+        if self._life is None:
+            return True
+
+        def work(db: Transaction) -> Any:
+            row = db.execute(
+                "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ? "
+                "AND finished_at IS NULL AND (owner IS NULL OR owner = ?) "
+                "RETURNING attempt, prompt_id",
+                (self._life, *job.key, self._life),
+            ).fetchone()
+            if row is not None:
+                self.tell_of(db, job.key)
+            return row
+
+        row = await self._database.run(work)
+        if row is None:
+            return False
+        job.attempt, job.prompt_id = row
+        return True
+
+    async def seize(self, key: Key) -> Job | State | None:
+        """Get hold of a job to cancel it: it is ours now, or whoever has it is told to stop it.
+
+        Returns the job in the one case, its state in the other, None if it is not there or ended.
+        """
+        if self._life is None:
+            return None
+
+        def work(db: Transaction) -> Job | State | None:
+            standing = _standing(db, key)
+            if standing is None or standing.ended:
+                return None
+            if standing.owner is None:
+                db.execute(
+                    "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ?", (self._life, *key)
+                )
+                self.tell_of(db, key)
+                return standing.job
+            db.execute("UPDATE jobs SET cancelling = 1 WHERE client = ? AND job_id = ?", key)
+            self.tell_of(db, key)
+            return standing.job.state
+
+        return await self._database.run(work)
+
+    async def standings(self, keys: Sequence[Key]) -> list[Standing]:
+        """Where jobs stand, those that are there."""
+
+        def work(db: Transaction) -> list[Standing]:
+            found = (_standing(db, key) for key in keys)
+            return [each for each in found if each is not None]
+
+        return await self._database.run(work)
+
+    async def unowned(self, *, waiting: bool) -> set[Key]:
+        """Every job that nobody has; those that wait for something only if asked for."""
+        states = "('queued', 'waiting')" if waiting else "('queued')"
+
+        def work(db: Transaction) -> set[Key]:
+            rows = db.execute(
+                "SELECT client, job_id FROM jobs WHERE finished_at IS NULL AND owner IS NULL "  # noqa: S608 - built of constants
+                f"AND state IN {states}"
+            )
+            return {Key(*row) for row in rows}
 
         return await self._database.run(work)
 
@@ -402,13 +530,18 @@ class Journal:
         return await self._database.run(work)
 
     async def ack(self, client: str, up_to: int) -> int:
-        """Note that a client has every result up to a number; how many were new."""
+        """Note that a client has every result up to a number; how many were new.
+
+        Bridges publish side by side: what another has yet to publish is not meant.
+        """
+        told = "" if self._life is None else "AND (published = 1 OR owner = ?)"
+        values = (client, up_to) if self._life is None else (client, up_to, self._life)
 
         def work(db: Transaction) -> int:
             return db.execute(
-                "UPDATE jobs SET acked = 1 "
-                "WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL",
-                (client, up_to),
+                "UPDATE jobs SET acked = 1 "  # noqa: S608 - built of constants
+                f"WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL {told}",
+                values,
             ).rowcount
 
         return await self._database.run(work)
@@ -557,6 +690,18 @@ class Journal:
             return {row[0] for row in db.execute("SELECT sha256 FROM blobs WHERE data IS NULL")}
 
         return await self._database.run(work)
+
+
+def _standing(db: Transaction, key: Key) -> Standing | None:
+    row = db.execute(
+        f"SELECT {JOB_COLUMNS}, owner, cancelling, finished_at FROM jobs "  # noqa: S608 - a constant
+        "WHERE client = ? AND job_id = ?",
+        key,
+    ).fetchone()
+    if row is None:
+        return None
+    *columns, owner, cancelling, finished_at = row
+    return Standing(read_job(columns), owner, bool(cancelling), finished_at is not None)
 
 
 def _well(done: asyncio.Future[int]) -> bool:

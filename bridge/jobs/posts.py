@@ -87,13 +87,20 @@ class Posts:
     """All of them, and how they share the queue."""
 
     def __init__(
-        self, instances: Sequence[Instance], queue: Queue, can_run: CanRun, reorder_s: float
+        self,
+        instances: Sequence[Instance],
+        queue: Queue,
+        can_run: CanRun,
+        reorder_s: float,
+        *,
+        alone: bool,
     ) -> None:
         self._posts = [Post(instance) for instance in instances]
         self._by_name = {post.name: post for post in self._posts}
         self._queue = queue
         self._can_run = can_run
         self._reorder_s = reorder_s
+        self._no_choice = alone and len(instances) == 1
 
     def __iter__(self) -> Iterator[Post]:
         return iter(self._posts)
@@ -110,7 +117,7 @@ class Posts:
         """Take the next job for a ComfyUI out of the queue; None if it should have none now."""
         return self._queue.take(
             # With one there is no choice: a job that it cannot run should fail there, and say why.
-            able=None if len(self._posts) == 1 else lambda lane: self._may_take(post, lane),
+            able=None if self._no_choice else lambda lane: self._may_take(post, lane),
             prefer=(lambda lane: _fits(post, lane)) if post.models else None,
             reorder_s=self._reorder_s,
             now=time.monotonic(),

@@ -49,6 +49,15 @@ class Acceptance(Struct, frozen=True):
     new: bool
 
 
+class Standing(NamedTuple):
+    """Where a job stands among several bridges: who has it, and whether they are to stop it."""
+
+    job: Job
+    owner: str | None
+    cancelling: bool
+    ended: bool
+
+
 class Unpublished(NamedTuple):
     """A result that may not have reached the broker."""
 

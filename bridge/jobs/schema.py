@@ -82,4 +82,19 @@ VERSION_2 = (
     "CREATE TABLE estimates (workflow TEXT PRIMARY KEY, run_s REAL NOT NULL)",
 )
 
-SCHEMA = (VERSION_1, VERSION_2)
+VERSION_3 = (
+    # For several bridges: who has a job, or gave it its outcome. A member of the group is named by
+    # its life, which is another after each start.
+    "ALTER TABLE jobs ADD COLUMN owner TEXT",
+    # Whether whoever has it is to stop it.
+    "ALTER TABLE jobs ADD COLUMN cancelling INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE members (
+        life TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        expires REAL NOT NULL
+    )""",
+    # One row: the life of the member that takes requests.
+    "CREATE TABLE intake (one INTEGER PRIMARY KEY, life TEXT NOT NULL)",
+)
+
+SCHEMA = (VERSION_1, VERSION_2, VERSION_3)

@@ -33,6 +33,9 @@ class Files(Protocol):
         The time protects those that were put for a row which is about to be written.
         """
 
+    def close(self) -> None:
+        """Let go of what is held open."""
+
 
 class Folder:
     """`Files` in a folder, one each."""
@@ -74,6 +77,9 @@ class Folder:
         for path in self._folder.iterdir():
             if path.name not in keep and path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Do nothing: nothing is held open."""
 
     def _path(self, sha256: str) -> Path:
         check_name(sha256)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import signal
@@ -65,8 +64,8 @@ async def test_a_restarted_database_costs_no_job(
             for job_id in ("j1", "j2", "j3"):
                 peer.request(f"run/slow/{job_id}")
             await peer.job("j1", "status", is_running)
-            await asyncio.to_thread(postgresql.stop, signal.SIGINT)
-            await asyncio.to_thread(postgresql.start)
+            postgresql.stop(signal.SIGINT)
+            postgresql.start()
             for job_id in ("j1", "j2", "j3"):
                 result = await peer.result(job_id)
                 assert (result["state"], result["attempts"]) == ("succeeded", 1)

@@ -326,12 +326,14 @@ async def test_the_session_changes_only_when_the_broker_forgot_it(journal: Journ
     assert await journal.session(present=True) == second
 
 
-async def test_two_bridges_cannot_share_a_journal(journal: Journal, where: Path | str) -> None:
-    second = Journal(where)
+async def test_two_bridges_cannot_share_a_file(tmp_path: Path) -> None:
+    first, second = (Journal(tmp_path / "journal.db") for _ in range(2))
+    await first.open()
     with pytest.raises(DatabaseError, match="another process"):
         await second.open()
     await second.close()
-    await accept(journal)  # the first is none the worse
+    await accept(first)  # the first is none the worse
+    await first.close()
 
 
 async def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:

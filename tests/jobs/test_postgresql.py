@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import psycopg
@@ -138,6 +140,11 @@ async def test_a_server_that_is_not_there_is_told_without_the_password() -> None
         await journal.open()
     assert "hunter2" not in str(caught.value)
     await journal.close()
+
+
+def test_a_bridge_with_sqlite_does_without_psycopg() -> None:
+    code = "import sys; sys.modules['psycopg'] = None; import bridge.service"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_database_is_called_by_its_place() -> None:

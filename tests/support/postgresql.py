@@ -54,7 +54,10 @@ class PostgreSQL:
         )
 
     def start(self, *, durable: bool = False) -> None:
-        """Start it, and wait until it takes connections; again after `stop`."""
+        """Start it, and wait until it takes connections; again after `stop`.
+
+        It ends with the thread that started it: not in one of a pool.
+        """
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from msgspec import Struct
 
@@ -19,23 +18,20 @@ from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.topics import BadTopic, Request, Topics, matches
 from bridge.doors.asked import Asked
 from bridge.doors.desk import Desk
+from bridge.doors.mqtt.keeper import Keeper
 from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import OFFLINE, Retained
 from bridge.doors.mqtt.side import Side
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.records import RECEIVE_WINDOW
 from bridge.mqtt import (
     Address,
-    Backoff,
     Connection,
     ConnectionLost,
-    ConnectionRefused,
     Incoming,
-    SubscribeRefused,
     Subscription,
-    Unreachable,
     Will,
 )
 
@@ -44,9 +40,10 @@ log = logging.getLogger(__name__)
 # Results that ended this long before the connection was lost are published again: a broker that
 # dies loses what it has acknowledged.
 REPEAT_S = 60.0
-_GOOD_CONNECTION_S = 10.0
 # So many requests are handled at a time. At QoS 1 the broker holds back sooner (RECEIVE_WINDOW).
 MAX_HANDLED = 512
+# A lease runs out, the next heartbeat finds it, the next bridge connects.
+WILL_DELAY_LEASES = 3
 
 
 class Settings(Struct, frozen=True):
@@ -74,10 +71,12 @@ class Door:
         latest: Latest,
         connected: Callable[[Connection], None],
         sides: Sequence[Side] = (),
+        group: Group | None = None,
     ) -> None:
         """`connected` is told of each connection, before anything is published by it.
 
-        `sides` are what else subscribes and publishes by it.
+        `sides` are what else subscribes and publishes by it. In a group this connection only takes
+        requests, while this bridge is the one to do so; the member's own publishes.
         """
         self._settings = settings
         self._topics = topics
@@ -90,9 +89,10 @@ class Door:
         self._sides = sides
         self._session = ""
         self._lost_at = time.time()
-        self._was_connected = False
+        self._group = group
         self._draining = False
-        self._closing = asyncio.Event()
+        self._handlers: asyncio.TaskGroup | None = None
+        self._keeper = Keeper(self._use, self._lost)
 
     def drain(self) -> None:
         """Take no more requests: they stay with the broker, and come at the next start."""
@@ -101,51 +101,61 @@ class Door:
 
     def close(self) -> None:
         """End the connection after what was published, and with it `run`."""
-        self._closing.set()
+        self._keeper.close()
 
     async def run(self) -> None:
-        """Stay connected until `close`.
+        """Stay connected until `close`; of several bridges, while this one takes the requests.
 
         Raises ConnectionRefused at the first attempt for a wrong name or password; later on that
         may be the broker's trouble, and passes.
         """
         async with asyncio.TaskGroup() as handlers:
-            backoff = Backoff()
-            while not self._closing.is_set():
-                since = time.monotonic()
-                loss = await self._connect_once(handlers)
-                self._outgoing.detach(loss)
-                self._lost_at = time.time()
-                if time.monotonic() - since > _GOOD_CONNECTION_S:
-                    backoff.reset()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(backoff.next()):
-                        await self._closing.wait()
+            self._handlers = handlers
+            await self._keeper.run()
 
-    async def _connect_once(self, handlers: asyncio.TaskGroup) -> ConnectionLost | None:
-        try:
-            async with self._connection() as connection:
-                self._was_connected = True
+    async def _use(self) -> None:
+        if not await self._granted():
+            return
+        async with self._connection() as connection:
+            self._keeper.connected()
+            # Whoever has the intake by now would be cut off by us: they come back, and we do not.
+            if self._group is None or await self._group.confirm():
                 await self._begin(connection)
-                await self._take_requests(connection, handlers)
-        except ConnectionLost as error:
-            log.warning("%s", error)
-            return error
-        except ConnectionRefused as error:
-            if error.bad_credentials and not self._was_connected:
-                raise
-            log.error("%s", error)  # noqa: TRY400 - the broker's words say it all
-        except (Unreachable, SubscribeRefused, DatabaseError) as error:
-            log.warning("%s", error)
-        return None
+                await self._take_requests(connection)
+
+    async def _granted(self) -> bool:
+        """Wait until we are to take requests; False if we are to close before that."""
+        if self._group is None:
+            return True
+        waiting = [
+            asyncio.ensure_future(each) for each in (self._group.granted(), self._keeper.closing())
+        ]
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+        for each in done:
+            each.result()
+        return waiting[1] not in done
+
+    def _lost(self, loss: ConnectionLost | None) -> None:
+        self._lost_at = time.time()
+        self._retained.lost()
+        if self._group is None:
+            self._outgoing.detach(loss)
 
     def _connection(self) -> Connection:
+        # In a group another bridge connects under this name before the delay is over, and the will
+        # is not published: somebody takes requests all the time.
+        delay_s = 0 if self._group is None else int(WILL_DELAY_LEASES * self._group.lease_s)
+        will = Will(topic=self._topics.state, payload=OFFLINE, qos=1, retain=True, delay_s=delay_s)
         return Connection(
             self._settings.address,
             client_id=self._settings.client_id,
             clean_start=False,
             session_expiry=int(self._settings.session_s),
-            will=Will(topic=self._topics.state, payload=OFFLINE, qos=1, retain=True),
+            will=will,
             packet_limit=self._settings.max_packet,
             receive_maximum=RECEIVE_WINDOW,
         )
@@ -154,7 +164,8 @@ class Door:
         """Subscribe, publish what is retained and what may have been lost, then say online."""
         present = connection.connack.session_present
         self._session = await self._journal.session(present=present)
-        self._outgoing.attach(connection)
+        if self._group is None:
+            self._outgoing.attach(connection)
         self._connected(connection)
         await connection.subscribe(
             [
@@ -168,16 +179,27 @@ class Door:
             ]
         )
         self._retained.publish_all()
-        for side in self._sides:
-            await side.connected(connection)
-        for each in await self._journal.unpublished(self._lost_at - REPEAT_S):
-            self._outgoing.result(each.key, each.envelope, each.result)
+        if self._group is None:
+            # What this bridge holds of displays may be older than what another one has shown.
+            for side in self._sides:
+                await side.connected(connection)
+            await self.repeat(self._lost_at - REPEAT_S)
+        else:
+            await self.repeat(time.time() - REPEAT_S, orphans=True)
         if not self._draining:
             self._retained.online()
         log.info("connected to %s", self._settings.address)
 
-    async def _take_requests(self, connection: Connection, handlers: asyncio.TaskGroup) -> None:
+    async def repeat(self, since: float, *, orphans: bool = False) -> None:
+        """Publish results again that may be lost; with `orphans` those of bridges that died."""
+        for each in await self._journal.unpublished(since, orphans=orphans):
+            self._outgoing.result(each.key, each.envelope, each.result)
+
+    async def _take_requests(self, connection: Connection) -> None:
         """Handle what comes until the connection ends or `close`; acknowledge it in its order."""
+        handlers = self._handlers
+        if handlers is None:
+            raise RuntimeError("the door does not run")
         handled: asyncio.Queue[tuple[Incoming, asyncio.Task[None]]] = asyncio.Queue(MAX_HANDLED)
         acknowledging = asyncio.create_task(_acknowledge(connection, handled))
         closing = asyncio.create_task(self._close(connection))
@@ -191,7 +213,7 @@ class Door:
             closing.cancel()
 
     async def _close(self, connection: Connection) -> None:
-        await self._closing.wait()
+        await self._keeper.closing()
         await connection.disconnect()
 
     async def _handle(self, incoming: Incoming) -> None:
@@ -217,7 +239,7 @@ class Door:
     def _take_other(self, incoming: Incoming) -> None:
         """Take what is no request: what we may have left retained, or an input's topic."""
         if any(matches(each, incoming.topic) for each in self._topics.retained):
-            if incoming.retain and incoming.payload:
+            if incoming.payload and (incoming.retain or self._group is not None):
                 self._retained.seen(incoming.topic)
         elif any(matches(each, incoming.topic) for each in self._settings.input_topics):
             self._latest.note(incoming.topic, incoming.payload, stored=incoming.retain)

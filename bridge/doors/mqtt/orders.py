@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum
 
+from bridge.contract import operator as orders
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.requests import transaction_of
 from bridge.contract.topics import Topics
@@ -13,13 +15,29 @@ from bridge.doors.operator import Operator
 from bridge.mqtt import Connection, Incoming, Subscription
 
 
+class Part(Enum):
+    """What one of several bridges has to do with an order that all of them hear."""
+
+    ANSWER = "carry out, and answer"
+    SILENT = "carry out"
+    IGNORE = "leave to another"
+
+
 class Orders:
     """A `Side` of the MQTT door. Orders are acknowledged in their order, like requests."""
 
-    def __init__(self, topics: Topics, operator: Operator, outgoing: Outgoing) -> None:
+    def __init__(
+        self,
+        topics: Topics,
+        operator: Operator,
+        outgoing: Outgoing,
+        whose: Callable[[str, bytes], Part] = lambda *_: Part.ANSWER,
+    ) -> None:
+        """`whose` tells what an order, verb and payload, is to this bridge among several."""
         self._topics = topics
         self._operator = operator
         self._outgoing = outgoing
+        self._whose = whose
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -37,6 +55,9 @@ class Orders:
         verb = self._topics.parse_order(incoming.topic)
         if verb is None:
             return
+        part = self._whose(verb, incoming.payload)
+        if part is Part.IGNORE:
+            return
         correlation = incoming.correlation_data
         refusal = _refusal(incoming)
         if refusal is None:
@@ -44,7 +65,8 @@ class Orders:
         else:
             transaction = transaction_of(incoming.payload, correlation)
             answer = Answer(error=refusal, transaction=transaction)
-        self._outgoing.answer_order(verb, answer, correlation)
+        if part is Part.ANSWER:
+            self._outgoing.answer_order(verb, answer, correlation)
 
 
 def _refusal(incoming: Incoming) -> BridgeError | None:
@@ -53,3 +75,24 @@ def _refusal(incoming: Incoming) -> BridgeError | None:
     if incoming.response_topic is not None:
         return Forbidden("an order is answered below bridge/response/ alone")
     return None
+
+
+def part_of(verb: str, payload: bytes, *, intake: bool, ours: Callable[[str], bool | None]) -> Part:
+    """Tell what an order is to one bridge of a group.
+
+    It answers for its own ComfyUIs; the one that has the intake for all else, in its own words.
+    `ours` tells whether a ComfyUI is this bridge's own, None if nobody is known to have it.
+    """
+    rest = Part.ANSWER if intake else Part.IGNORE
+    try:
+        order = orders.decode(verb, payload)
+    except BridgeError:
+        return rest
+    match order:
+        case orders.Named(instance=str(instance)):
+            own = ours(instance)
+            return rest if own is None else Part.ANSWER if own else Part.IGNORE
+        case orders.Named() | orders.Reload() | orders.SetLogLevel():
+            return Part.ANSWER if intake else Part.SILENT
+        case _:
+            return rest

@@ -65,6 +65,8 @@ class Outgoing:
         self._delivered = delivered
         self._keep_results = int(keep_results_s)
         self._keep_outputs = int(keep_outputs_s)
+        # Of several bridges, one that was frozen does not speak: others may do so in its place.
+        self.may_speak: Callable[[], bool] = lambda: True
         self._connection: Connection | None = None
         # Learnt when a broker that does not announce its limit hangs up.
         self._learnt_limit: int | None = None
@@ -291,7 +293,7 @@ class Outgoing:
     ) -> asyncio.Future[PubAck] | None:
         """Publish; None where it is lost or malformed. Raises PacketTooLarge."""
         connection = self._connection
-        if connection is None:
+        if connection is None or not self.may_speak():
             return None
         limits = [each for each in (limit, self._learnt_limit) if each is not None]
         try:

@@ -5,6 +5,6 @@ What differs lies in `sqlite.py` and `postgresql.py`, the dialect of the schema 
 """
 
 from bridge.jobs.database.database import Database
-from bridge.jobs.database.engine import Cursor, DatabaseError, Transaction, Work
+from bridge.jobs.database.engine import Cursor, DatabaseError, Fenced, Transaction, Work
 
-__all__ = ["Cursor", "Database", "DatabaseError", "Transaction", "Work"]
+__all__ = ["Cursor", "Database", "DatabaseError", "Fenced", "Transaction", "Work"]

@@ -64,6 +64,11 @@ class Database:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
+    def guard(self, query: str) -> None:
+        """Have each transaction begin with a query; Fenced is raised where it finds nothing."""
+        if self._engine is not None:
+            self._engine.guard(query)
+
     def run(self, work: Work[T]) -> asyncio.Future[T]:
         """Hand over work; the future is done when its commit is on disk.
 

@@ -15,6 +15,10 @@ class DatabaseError(Exception):
     """The database could not do it: disk full, corrupt, locked, away. Nothing was changed."""
 
 
+class Fenced(Exception):
+    """The others took this bridge for dead: whatever it wants to do, it comes too late."""
+
+
 class Cursor(Protocol):
     """What a statement gave: iterate over its rows."""
 
@@ -61,6 +65,9 @@ class Engine(Protocol):
         What one of them raises undoes only that one. Raises DatabaseError where none was done.
         """
         ...
+
+    def guard(self, query: str) -> None:
+        """Have each transaction begin with a query; Fenced is raised where it finds nothing."""
 
     def interrupt(self) -> None:
         """End a wait for the database, from another thread: nobody needs the answer any more."""

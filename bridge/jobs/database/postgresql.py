@@ -27,6 +27,7 @@ from bridge.jobs.database.engine import (
     Answer,
     Cursor,
     DatabaseError,
+    Fenced,
     Schema,
     Work,
     run_each,
@@ -35,7 +36,7 @@ from bridge.jobs.database.engine import (
 log = logging.getLogger(__name__)
 
 # Names of advisory locks: any number that nobody else uses in this database.
-_WRITER, _OWNER = 0x63326D_01, 0x63326D_02
+_WRITER = 0x63326D_01
 
 CONNECT_TIMEOUT_S = 5
 # A bridge that freezes within a transaction holds everybody up: the server ends it after this.
@@ -56,6 +57,7 @@ class PostgreSQL:
         self._schema = schema
         self._name = name_of(address)
         self._connection: psycopg.Connection[Any] | None = None
+        self._guard = ""
         self._interrupted = threading.Event()
         self._retry_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
@@ -63,8 +65,7 @@ class PostgreSQL:
     def open(self) -> None:
         """Connect, and bring the tables up to date.
 
-        Raises DatabaseError if it cannot be reached, another bridge uses it, or a newer version
-        wrote it.
+        Raises DatabaseError if it cannot be reached, or a newer version wrote it.
         """
         connection = self._connected()
         try:
@@ -81,6 +82,10 @@ class PostgreSQL:
             log.warning("%s", nothing)
         return self._attempt(works)
 
+    def guard(self, query: str) -> None:
+        """Have each transaction begin with a query."""
+        self._guard = query
+
     def interrupt(self) -> None:
         """End a wait for the database."""
         self._interrupted.set()
@@ -94,11 +99,14 @@ class PostgreSQL:
     def _attempt(self, works: Sequence[Work[Any]]) -> list[Answer]:
         connection = self._connected()
         try:
-            _run_script(connection, f"BEGIN; SELECT pg_advisory_xact_lock({_WRITER})")
+            self._begin(connection)
             answers = run_each(_Statements(connection), works, _FATAL)
             transaction = _current(connection)
         except psycopg.Error as error:
             raise self._nothing_done(connection, error) from error
+        except Fenced:
+            connection.rollback()
+            raise
         try:
             ending = connection.execute(b"COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
@@ -111,6 +119,14 @@ class PostgreSQL:
             if ending != "COMMIT":
                 raise DatabaseError(f"{self._name}: the transaction ended with {ending}")
         return answers
+
+    def _begin(self, connection: psycopg.Connection[Any]) -> None:
+        """Begin a transaction, alone; after the lock, since only then nothing changes any more."""
+        cursor = _run_script(
+            connection, f"BEGIN; SELECT pg_advisory_xact_lock({_WRITER}); {self._guard}"
+        )
+        if self._guard and cursor.fetchone() is None:
+            raise Fenced(f"{self._name}: this bridge was taken for dead")
 
     def _nothing_done(self, connection: psycopg.Connection[Any], error: Exception) -> DatabaseError:
         """Undo what was begun; says whether another attempt has a chance."""
@@ -159,25 +175,12 @@ class PostgreSQL:
             raise DatabaseError(f"{self._name} is away")
         try:
             self._connection = connect(self._address)
-            self._claim(self._connection)
         except psycopg.Error as error:
             self._retry_at = time.monotonic() + random.uniform(0.5, 1.0) * self._pause_s  # noqa: S311 - jitter
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             raise self._explain(error) from error
         self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
         return self._connection
-
-    def _claim(self, connection: psycopg.Connection[Any]) -> None:
-        """See that no other bridge uses the database: each would run every job."""
-        try:
-            # The server may not have noticed yet that an earlier connection of ours is gone.
-            _run_script(
-                connection,
-                f"SET lock_timeout = '1s'; SELECT pg_advisory_lock({_OWNER}); SET lock_timeout = 0",
-            )
-        except psycopg.errors.LockNotAvailable:
-            connection.close()
-            raise DatabaseError(f"another process uses {self._name}") from None
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
         connection.execute(f"SELECT pg_advisory_xact_lock({_WRITER})".encode())
@@ -267,9 +270,12 @@ def _with_percent(sql: str) -> bytes:
     return sql.replace("%", "%%").replace("?", "%s").encode()
 
 
-def _run_script(connection: psycopg.Connection[Any], statements: str) -> None:
-    """Run several statements in one packet; none of them can be prepared."""
-    connection.execute(statements.encode(), prepare=False)
+def _run_script(connection: psycopg.Connection[Any], statements: str) -> psycopg.Cursor[Any]:
+    """Run several statements in one packet; returns what the last one gave."""
+    cursor = connection.execute(statements.encode(), prepare=False)  # more than one cannot be
+    while cursor.nextset():
+        pass
+    return cursor
 
 
 def _current(connection: psycopg.Connection[Any]) -> str | None:

@@ -45,6 +45,9 @@ class Sqlite:
             raise self._explain(error) from error
         return answers
 
+    def guard(self, query: str) -> None:
+        """Do nothing: nobody else has the file."""
+
     def interrupt(self) -> None:
         """Do nothing: a file is never long away."""
 

@@ -1,0 +1,270 @@
+"""This bridge in its group: its lease, the group's intake, and what of the journal concerns it.
+
+The journal in PostgreSQL is the queue of the whole group; each bridge's dispatcher works on a view
+of it in memory. Whoever changes a job tells the others (a notice, sent with the commit), and now
+and then all is compared. The view may be late: what counts is the claim, in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from bridge.jobs import membership
+from bridge.jobs.database import DatabaseError, Fenced, Transaction
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.journal import CHANNEL, Journal
+from bridge.jobs.listener import Listener
+from bridge.jobs.membership import Beat, Requeued
+from bridge.jobs.queue import Key
+from bridge.jobs.records import Standing
+from bridge.jobs.state import is_outcome
+
+log = logging.getLogger(__name__)
+
+# So many heartbeats go into a lease.
+BEATS = 4
+# Notices may be missed; then all is compared, at the latest after this.
+COMPARE_S = 10.0
+# Notices that come this close together are looked at in one read.
+GATHER_S = 0.01
+_AT_ONCE = 200
+
+
+class Group:
+    """Use `join`, then `run` as a task, and `leave` when nothing is done any more."""
+
+    def __init__(
+        self,
+        address: str,
+        name: str,
+        lease_s: float,
+        *,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        listener: Listener,
+    ) -> None:
+        self.name = name
+        self.others: frozenset[str] = frozenset()
+        self._address = address
+        self.lease_s = lease_s
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._listener = listener
+        self._life = uuid.uuid4().hex
+        self._valid_until = 0.0
+        self._intake = asyncio.Event()
+        self._staying = True
+        self._beat_now = asyncio.Event()
+        self._changed: set[Key] = set()
+        self._compare = True
+        self._look = asyncio.Event()
+        self._on_beat: list[Callable[[Beat], None]] = []
+
+    # What the rest of the bridge asks.
+
+    @property
+    def has_intake(self) -> bool:
+        """Whether this bridge takes the group's requests, as far as it knows."""
+        return self._intake.is_set()
+
+    def holds(self) -> bool:
+        """Whether our lease runs: after that others may do what we would."""
+        return time.monotonic() < self._valid_until
+
+    def on_beat(self, call: Callable[[Beat], None]) -> None:
+        """Have each heartbeat's finding told."""
+        self._on_beat.append(call)
+
+    async def granted(self) -> None:
+        """Wait until this bridge has the intake, and see in the journal that it still has."""
+        while True:
+            await self._intake.wait()
+            with suppress(DatabaseError):
+                if await self.confirm():
+                    return
+            await asyncio.sleep(self.lease_s / BEATS)
+
+    async def confirm(self) -> bool:
+        """Whether the intake is still this bridge's. Raises DatabaseError, Fenced."""
+        has = await self._journal.transact(lambda db: membership.holds_intake(db, self._life))
+        if not has:
+            self._intake.clear()
+        return has
+
+    # Coming and going.
+
+    async def join(self) -> None:
+        """Become a member.
+
+        Raises DatabaseError where another bridge has our name, or the database cannot be had.
+        """
+        first: float | None = None
+        while True:
+            began = time.monotonic()
+            until = await self._journal.transact(
+                lambda db: membership.join(db, self.name, self._life, self.lease_s)
+            )
+            if until is None:
+                break
+            if first is not None and until > first:
+                raise DatabaseError(
+                    f"another bridge of the group is called {self.name!r}: each needs its own "
+                    "setting `member`"
+                )
+            if first is None:
+                log.info("waiting: %r may live still, until its lease has run out", self.name)
+            first = until
+            await asyncio.sleep(self.lease_s / BEATS)
+        self._journal.member(self._life)
+        self._valid_until = began + self.lease_s
+
+    async def hand_over(self) -> bool:
+        """Let go of the intake for good; returns whether another member takes it."""
+        self._staying = False
+        self._intake.clear()
+
+        def work(db: Transaction) -> bool:
+            others = membership.hand_over(db, self._life)
+            self._journal.tell(db)
+            return others
+
+        try:
+            return await self._journal.transact(work)
+        except DatabaseError as error:
+            log.warning("%s", error)
+            return False
+
+    async def leave(self) -> None:
+        """Be a member no longer: others may have our name, and what we did not end."""
+
+        def work(db: Transaction) -> None:
+            membership.leave(db, self._life)
+            self._journal.tell(db)
+
+        with suppress(DatabaseError, Fenced):
+            await self._journal.transact(work)
+
+    # The tasks.
+
+    async def run(self) -> None:
+        """Keep the lease and follow the others, until cancelled. Raises Fenced."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._beat_for_ever())
+            tasks.create_task(self._hear())
+            tasks.create_task(self._follow())
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            self._beat_now.clear()
+            began = time.monotonic()
+            try:
+                beat = await self._journal.transact(self._beat)
+            except DatabaseError as error:
+                log.warning("no heartbeat: %s", error)
+            else:
+                self._valid_until = began + self.lease_s
+                self._take(beat)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.lease_s / BEATS):
+                    await self._beat_now.wait()
+
+    def _beat(self, db: Transaction) -> Beat:
+        lease_s, draw_for = self.lease_s, self._journal.draw_for
+        beat = membership.beat(db, self._life, lease_s, draw_for, staying=self._staying)
+        for each in beat.requeued:
+            self._journal.tell_of(db, each.job.key)
+        return beat
+
+    def _take(self, beat: Beat) -> None:
+        self.others = beat.others
+        if not beat.intake:
+            self._intake.clear()
+        elif not self._intake.is_set():
+            log.info("%r takes the group's requests", self.name)
+            self._intake.set()
+            self._compare_all()  # what waits for something is ours now
+        for each in beat.requeued:
+            self._requeued(each)
+        for call in self._on_beat:
+            call(beat)
+
+    def _requeued(self, each: Requeued) -> None:
+        job = each.job
+        log.warning("job %s of %s again: its bridge died", job.key.job_id, job.key.client)
+        self._dispatcher.add(job)
+        status = self._dispatcher.status(job, each.n)
+        self._listener.status(job, replace(status, reason="the bridge that had it died"))
+        if each.cancelling:
+            self._changed.add(job.key)
+            self._look.set()
+
+    async def _hear(self) -> None:
+        from bridge.jobs.database.notices import notices  # noqa: PLC0415 - an extra
+
+        async for notice in notices(self._address, CHANNEL):
+            life, _, word = (notice or "").partition(":")
+            if notice is None:
+                self._compare_all()
+            elif life == self._life:
+                continue
+            elif not word:
+                self._beat_now.set()
+                self._compare_all()
+            else:
+                client, _, job_id = word.partition("/")
+                self._changed.add(Key(client, job_id))
+                self._look.set()
+
+    def _compare_all(self) -> None:
+        self._compare = True
+        self._look.set()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(COMPARE_S):
+                    await self._look.wait()
+            except TimeoutError:
+                self._compare = True
+            await asyncio.sleep(GATHER_S)
+            self._look.clear()
+            compare, self._compare = self._compare, False
+            changed, self._changed = self._changed, set()
+            try:
+                if compare:
+                    changed |= await self._differences()
+                keys = list(changed)
+                for start in range(0, len(keys), _AT_ONCE):
+                    for standing in await self._journal.standings(keys[start : start + _AT_ONCE]):
+                        await self._see(standing)
+            except DatabaseError as error:
+                log.warning("cannot compare: %s", error)
+                self._compare = True
+
+    async def _differences(self) -> set[Key]:
+        """Find the jobs whose place in the journal is not that in our view."""
+        self._dispatcher.hold(paused=await self._journal.paused())
+        there = await self._journal.unowned(waiting=self.has_intake)
+        return there ^ self._dispatcher.unclaimed()
+
+    async def _see(self, standing: Standing) -> None:
+        job = standing.job
+        key = job.key
+        if standing.ended or is_outcome(job.state):
+            self._dispatcher.ended_elsewhere(key)
+        elif standing.owner == self._life:
+            if standing.cancelling:
+                await self._dispatcher.cancel(key)
+        elif standing.owner is not None:
+            self._dispatcher.forget(key)
+        elif standing.cancelling:
+            await self._dispatcher.cancel(key)
+        elif self._dispatcher.job(key) is None and (job.state == "queued" or self.has_intake):
+            self._dispatcher.add(job)

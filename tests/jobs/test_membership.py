@@ -1,0 +1,214 @@
+"""What the journal lets a bridge of a group do, and no longer once it was taken for dead."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+
+from bridge.jobs import membership
+from bridge.jobs.database import Fenced
+from bridge.jobs.job import Job
+from bridge.jobs.journal import Journal
+from bridge.jobs.membership import Beat
+from bridge.jobs.queue import Key
+from bridge.jobs.records import AlreadyEnded
+from tests.jobs.drafts import draft
+from tests.support.postgresql import PostgreSQL
+
+pytestmark = pytest.mark.postgresql
+
+KEY = Key("alice", "j1")
+# With a lease that is over at once, and no time of grace after a start of the database.
+LONG_S, OVER_S = 100.0, 0.0
+
+
+class Member:
+    """A bridge's journal, and its life in the group."""
+
+    def __init__(self, address: str, name: str) -> None:
+        self.journal = Journal(address)
+        self.name = name
+        self.life = uuid.uuid4().hex
+
+    async def join(self, lease_s: float = LONG_S) -> float | None:
+        until = await self.journal.transact(
+            lambda db: membership.join(db, self.name, self.life, lease_s)
+        )
+        if until is None:
+            self.journal.member(self.life)
+        return until
+
+    async def beat(self, lease_s: float = LONG_S, *, staying: bool = True) -> Beat:
+        return await self.journal.transact(
+            lambda db: membership.beat(
+                db, self.life, lease_s, self.journal.draw_for, staying=staying
+            )
+        )
+
+    async def accept(self, job_id: str = "j1") -> Job:
+        return (await self.journal.accept(draft(job_id), 1000.0)).record.job
+
+    async def finish(self, key: Key = KEY) -> bytes:
+        return await self.journal.finish(key, state="succeeded", result=numbered, now=2000.0)
+
+
+def numbered(n: int) -> bytes:
+    return b"%d" % n
+
+
+Make = Callable[[str], Awaitable[Member]]
+
+
+@pytest.fixture
+def address(postgresql: PostgreSQL) -> Iterator[str]:
+    with postgresql.database() as address:
+        yield address
+
+
+@pytest.fixture
+async def make(address: str) -> AsyncIterator[Make]:
+    """Makes a bridge's journal, open, but no member yet."""
+    made: list[Member] = []
+
+    async def make(name: str) -> Member:
+        member = Member(address, name)
+        await member.journal.open()
+        made.append(member)
+        return member
+
+    yield make
+    for each in made:
+        await each.journal.close()
+
+
+@pytest.fixture
+async def a(make: Make) -> Member:
+    member = await make("a")
+    await member.join()
+    return member
+
+
+@pytest.fixture
+async def b(make: Make) -> Member:
+    member = await make("b")
+    await member.join()
+    return member
+
+
+async def test_one_has_the_intake_until_it_lets_go_or_is_dead(a: Member, b: Member) -> None:
+    assert (await a.beat()).intake
+    assert not (await b.beat()).intake
+    assert await a.journal.transact(lambda db: membership.hand_over(db, a.life))
+    assert not (await a.beat(staying=False)).intake
+    assert (await b.beat(OVER_S)).intake
+    assert (await a.beat(OVER_S)).intake
+
+
+async def test_one_that_was_taken_for_dead_is_refused_everything(a: Member, b: Member) -> None:
+    job = await a.accept()
+    assert await a.journal.claim(job)
+    await a.beat(OVER_S)
+    beat = await b.beat(OVER_S)
+    assert beat.intake
+    (requeued,) = beat.requeued
+    assert (requeued.job.key, requeued.job.state) == (KEY, "queued")
+    assert requeued.job.prompt_id != job.prompt_id
+    for late in (a.finish(), a.accept("j2"), a.beat(), a.journal.get(KEY)):
+        with pytest.raises(Fenced):
+            await late
+    assert await b.journal.claim(requeued.job)
+    await b.finish()
+
+
+async def test_who_renews_in_time_after_all_is_not_dead(a: Member, b: Member) -> None:
+    await a.beat(OVER_S)
+    await a.beat()
+    assert (await b.beat(OVER_S)).others == {"a"}
+    assert not (await b.beat(OVER_S)).intake
+
+
+async def test_a_job_is_had_by_one(a: Member, b: Member) -> None:
+    job = await a.accept()
+    assert sorted(await asyncio.gather(a.journal.claim(job), b.journal.claim(job))) == [False, True]
+    winner, other = (a, b) if await a.journal.claim(job) else (b, a)
+    with pytest.raises(AlreadyEnded):
+        await other.finish()
+    await winner.finish()
+    assert not await winner.journal.claim(job)
+
+
+async def test_a_job_is_got_hold_of_or_its_bridge_is_told(a: Member, b: Member) -> None:
+    job = await a.accept()
+    await b.journal.claim(job)
+    assert await a.journal.seize(KEY) == "queued"
+    (standing,) = await b.journal.standings([KEY])
+    assert (standing.owner, standing.cancelling) == (b.life, True)
+    await a.accept("j2")
+    seized = await a.journal.seize(Key("alice", "j2"))
+    assert isinstance(seized, Job)
+    assert not await b.journal.claim(seized)
+    await b.finish()
+    assert await a.journal.seize(KEY) is None
+    assert await a.journal.seize(Key("alice", "none")) is None
+
+
+async def test_numbers_rise_whichever_bridge_draws_them(a: Member, b: Member) -> None:
+    drawn = []
+    for index in range(4):
+        job = await a.accept(f"j{index}")
+        drawn.append((await a.journal.get(job.key)).n)
+        await (a, b)[index % 2].journal.claim(job)
+        drawn.append(int(await (a, b)[index % 2].finish(job.key)))
+    assert drawn == sorted(set(drawn))
+
+
+async def test_only_what_was_published_is_acked(a: Member, b: Member) -> None:
+    n = 0
+    for member, job_id in ((a, "j1"), (b, "j2")):
+        await member.journal.claim(await a.accept(job_id))
+        n = int(await member.finish(Key("alice", job_id)))
+    # What another bridge has written, and perhaps not published yet, the client cannot have seen.
+    assert await a.journal.ack("alice", n) == 1
+    assert [each.key.job_id for each in await b.journal.unpublished(0.0)] == ["j2"]
+
+
+async def test_what_a_dead_bridge_had_yet_to_publish_others_publish(a: Member, b: Member) -> None:
+    await a.journal.claim(await a.accept())
+    await a.finish()
+    assert await b.journal.unpublished(3000.0, orphans=True) == []
+    await a.beat(OVER_S)
+    await b.beat(OVER_S)
+    assert [each.key for each in await b.journal.unpublished(3000.0, orphans=True)] == [KEY]
+
+
+async def test_a_bridge_that_comes_back_has_its_jobs_again(a: Member, make: Make) -> None:
+    job = await a.accept()
+    await a.journal.claim(job)
+    again = await make("a")
+    assert await again.join() is not None  # as long as the old one may live
+    await a.beat(OVER_S)
+    assert await again.join() is None
+    (found,) = await again.journal.unfinished()
+    assert found.prompt_id == job.prompt_id
+    with pytest.raises(Fenced):
+        await a.finish()
+    await again.finish()
+
+
+async def test_who_leaves_leaves_its_jobs_to_the_others(a: Member, b: Member) -> None:
+    await b.journal.claim(await a.accept())
+    await b.journal.transact(lambda db: membership.leave(db, b.life))
+    beat = await a.beat()
+    assert [each.job.key for each in beat.requeued] == [KEY]
+    assert beat.others == frozenset()
+
+
+async def test_after_a_start_of_the_database_all_have_time_to_come_back(
+    a: Member, b: Member
+) -> None:
+    await a.beat(OVER_S)
+    assert not (await b.beat(10**9)).intake
+    assert (await b.beat(OVER_S)).intake
