@@ -11,6 +11,7 @@ import pytest
 from bridge.config import Config, ConfigError
 from bridge.contract import links
 from bridge.doors.addresses import Addresses
+from bridge.doors.websocket import limits
 from bridge.doors.websocket.door import WebSocketDoor, settings_of
 from bridge.doors.websocket.errors import CannotListen
 from bridge.jobs.queue import Key
@@ -54,8 +55,9 @@ async def test_a_wrong_password_at_the_broker_stops_the_start(
 
 
 async def test_behind_a_trusted_proxy_each_address_answers_for_itself(
-    open_door: OpenDoor,
+    open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limits, "FIRST_WAIT_S", limits.LONGEST_WAIT_S)
     proxies = settings_of(Config(trusted_proxies=("127.0.0.0/8",))).proxies
     async with open_door(proxies=proxies) as door:
         guesser = {"X-Forwarded-For": "192.0.2.1"}
@@ -78,18 +80,8 @@ async def test_behind_a_trusted_proxy_each_address_answers_for_itself(
 async def certificate(tmp_path: Path) -> tuple[Path, Path]:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     making = await asyncio.create_subprocess_exec(
-        *[
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ],
+        *("openssl", "req", "-x509", "-nodes", "-days", "2"),
+        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
         *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
         *("-keyout", str(key), "-out", str(cert)),
         stderr=asyncio.subprocess.DEVNULL,
