@@ -119,7 +119,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_outputs: Bytes = 20 * 1024**3
     remember_ids_s: Seconds = 30 * 86_400.0
     stop_s: Annotated[float, Meta(ge=0)] = 10.0
-    # The browsers' door: off unless it is told where to listen.
+    # The browser's door: off unless it is told where to listen.
     websocket_listen: Listen | None = None
     websocket_mqtt_url: str | None = None
     websocket_keys: Path | None = None
@@ -191,7 +191,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def keys_file(self) -> Path:
-        """Where the keys of the browsers' door are kept."""
+        """Where the keys of the browser's door are kept."""
         return self.websocket_keys or self.folder / "keys.json"
 
     @property
@@ -256,7 +256,7 @@ def check(config: Config) -> None:
 
 
 def check_websocket(config: Config) -> None:
-    """Check what the browsers' door needs and no single setting can tell. Raises ConfigError."""
+    """Check what the browser's door needs and no single setting can tell. Raises ConfigError."""
     if config.public_url is not None:
         parts = urlsplit(config.public_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:

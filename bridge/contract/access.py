@@ -1,7 +1,7 @@
 """Who may publish and read which topic: what a broker has to enforce. Pure.
 
 A client is whoever the broker knows by that user name, and has the tree of that name alone. The
-others have roles: the bridge, the browsers' door where it is a process of its own, Home Assistant,
+others have roles: the bridge, the browser's door where it is a process of its own, Home Assistant,
 and operators. Whoever has a role is a client besides, under its own user name.
 """
 

@@ -164,10 +164,6 @@ class Audience:
     def __len__(self) -> int:
         return sum(len(following.sessions) for following in self._followings.values())
 
-    def with_key(self, key: str) -> int:
-        """How many connections a key has."""
-        return sum(session.key == key for session in self)
-
     def of(self, client: str) -> list[Session]:
         """Return a client's connections."""
         following = self._followings.get(client)

@@ -168,8 +168,10 @@ class Sockets:
         key = self._gate.find(register.key, address)
         if key is None:
             await _close(connection, BAD_KEY, "the key is wrong")
-        elif self._audience.with_key(key.id) >= self._settings.max_per_key:
+        elif sum(each.key == key.id for each in self._connections) >= self._settings.max_per_key:
             await _close(connection, TOO_MANY, "too many connections with this key")
+        elif len(self._connections) >= self._settings.max_connections:
+            await _close(connection, CloseCode.TRY_AGAIN_LATER, "too many connections")
         else:
             await self._serve(connection, key, register)
 
