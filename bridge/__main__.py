@@ -2,4 +2,4 @@
 
 from bridge.cli.main import main
 
-main()
+main(prog_name="comfy2mqtt")

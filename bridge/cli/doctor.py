@@ -36,7 +36,7 @@ _RETAINED_S = 1.0
 _LOW_DISK = 1024**3
 
 
-async def examine(settings: Config) -> int:
+async def examine(settings: Config, *, as_json: bool) -> int:
     """Print all findings; the exit status is 1 if one of them is bad."""
     healthy = True
     checks = (
@@ -49,6 +49,9 @@ async def examine(settings: Config) -> int:
     for check in checks:
         async for finding in check:
             healthy = healthy and finding.good
+            if as_json:
+                click.echo(msgspec.json.encode(finding))
+                continue
             click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
             if finding.advice:
                 click.echo(f"     -> {finding.advice}")

@@ -1,13 +1,16 @@
 """The command line: `comfy2mqtt COMMAND`.
 
 Exit status: 0 done; 1 it failed, or was refused; 2 wrong usage or settings; 3 no broker;
-130 interrupted. A command imports what it needs when it runs, so that each starts fast.
+130 interrupted. What a command found goes to standard output, how it gets on to standard error. A
+command imports what it needs when it runs, so that each starts fast.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 
@@ -18,13 +21,16 @@ from bridge.cli.shared import (
     KEY_SETTINGS,
     WRONG_USAGE,
     as_client,
+    as_json,
     client_name,
+    complete,
     run_async,
     settings,
     stop,
 )
 from bridge.config import Config
 from bridge.contract.access import ROLES, Role
+from bridge.contract.messages import State
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,36 +57,63 @@ def serve(settings: Config) -> None:
         stop(reason, FAILED)
 
 
+def _job_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add what a command takes that runs a job and saves what it gives."""
+    options = (
+        click.option(
+            *("-i", "--input", "inputs"),
+            multiple=True,
+            shell_complete=complete("inputs"),
+            help="NAME=VALUE, or NAME=@FILE for media.",
+        ),
+        click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path)),
+        click.option(
+            "--job-id", help="Run it under this id; again with the same id: not a second time."
+        ),
+        click.option("--timeout", "timeout_s", type=float, help="Seconds that it may run."),
+        click.option(
+            "--show/--no-show", default=None, help="Show pictures; by itself where a terminal can."
+        ),
+        as_json,
+        settings(*CLIENT_SETTINGS),
+        as_client,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @main.command()
-@click.argument("workflow")
-@click.option("-i", "--input", "inputs", multiple=True, help="NAME=VALUE, or NAME=@FILE for media.")
-@click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path))
-@click.option("--job-id", help="Run it under this id; again with the same id: not a second time.")
-@click.option("--timeout", "timeout_s", type=float, help="Seconds that it may run.")
-@settings(*CLIENT_SETTINGS)
-@as_client
-def run(
-    *,
-    workflow: str,
-    inputs: tuple[str, ...],
-    folder: Path,
-    job_id: str | None,
-    timeout_s: float | None,
-    settings: Config,
-    client: str | None,
-) -> None:
+@click.argument("workflow", shell_complete=complete("workflows"))
+@_job_options
+def run(*, workflow: str, settings: Config, client: str | None, **wanted: Any) -> None:
     """Run WORKFLOW, show how it gets on, and save what it gives."""
     from bridge.cli.run import Wanted, run_job
 
-    wanted = Wanted(workflow, inputs, folder, job_id, timeout_s)
-    run_async(run_job(settings, client_name(client, settings), wanted))
+    run_async(run_job(settings, client_name(client, settings), workflow, Wanted(**wanted)))
 
 
 @main.command()
-@click.argument("words", nargs=-1, metavar="[describe] [NAME]")
+@click.argument("job", shell_complete=complete("jobs"))
+@_job_options
+def replay(*, job: str, settings: Config, client: str | None, **wanted: Any) -> None:
+    """Run a JOB again as it ran, but for what -i says: same version, same inputs, same seeds."""
+    from bridge.cli import run
+
+    work = run.replay(settings, client_name(client, settings), job, run.Wanted(**wanted))
+    run_async(work)
+
+
+@main.command()
+@click.argument(
+    "words", nargs=-1, metavar="[describe] [NAME]", shell_complete=complete("workflows")
+)
+@as_json
 @settings(*CLIENT_SETTINGS)
 @as_client
-def workflows(words: tuple[str, ...], settings: Config, client: str | None) -> None:
+def workflows(
+    *, words: tuple[str, ...], as_json: bool, settings: Config, client: str | None
+) -> None:
     """List the workflows, or show the inputs and outputs of one.
 
     `describe NAME` drafts a sidecar for it: what it says can be changed, and saved as NAME.toml.
@@ -93,7 +126,8 @@ def workflows(words: tuple[str, ...], settings: Config, client: str | None) -> N
         case ("describe", workflow):
             run_async(describe(settings, name, workflow))
         case () | (_,):
-            run_async(show_workflows(settings, name, words[0] if words else None))
+            only = words[0] if words else None
+            run_async(show_workflows(settings, name, only, as_json=as_json))
     stop("workflows: expected nothing, NAME or describe NAME", WRONG_USAGE)
 
 
@@ -114,21 +148,73 @@ def convert(path: Path, saved: Path | None, settings: Config) -> None:
 
 
 @main.command()
-@click.argument("job")
+@click.option("--state", "states", multiple=True, type=click.Choice(get_args(State)))
+@as_json
 @settings(*CLIENT_SETTINGS)
 @as_client
-def cancel(job: str, settings: Config, client: str | None) -> None:
+def jobs(*, states: tuple[State, ...], as_json: bool, settings: Config, client: str | None) -> None:
+    """List this client's jobs, those of the latest news last."""
+    from bridge.cli.show import show_jobs
+
+    name = client_name(client, settings)
+    run_async(show_jobs(settings, name, list(states), as_json=as_json))
+
+
+@main.command()
+@click.argument("job", shell_complete=complete("jobs"))
+@as_json
+@settings(*CLIENT_SETTINGS)
+@as_client
+def cancel(*, job: str, as_json: bool, settings: Config, client: str | None) -> None:
     """Cancel a JOB of this client."""
     from bridge.cli.show import cancel_job
 
-    run_async(cancel_job(settings, client_name(client, settings), job))
+    run_async(cancel_job(settings, client_name(client, settings), job, as_json=as_json))
+
+
+@main.command()
+@click.argument("filters", nargs=-1, metavar="[FILTER]...")
+@click.option("--count", default=0, help="End after so many messages.")
+@as_json
+@settings(*CLIENT_SETTINGS)
+def watch(*, filters: tuple[str, ...], count: int, as_json: bool, settings: Config) -> None:
+    """Show what the bus is doing, live: a line for each message below the base topic.
+
+    FILTERs say which, such as `client/me/#` or `bridge/+`.
+    """
+    from bridge.cli.watch import watch as command
+
+    run_async(command(settings, filters, as_json=as_json, count=count))
+
+
+@main.command("logs")
+@click.option("--count", default=0, help="End after so many lines.")
+@as_json
+@settings(*CLIENT_SETTINGS)
+def show_logs(*, count: int, as_json: bool, settings: Config) -> None:
+    """Show the warnings and events of a running bridge as they come."""
+    from bridge.cli.watch import logs as command
+
+    run_async(command(settings, as_json=as_json, count=count))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what a SHELL has to read for tab completion.
+
+    bash: eval "$(comfy2mqtt completion bash)", in ~/.bashrc; zsh and fish alike.
+    """
+    from bridge.cli.completion import script
+
+    click.echo(script(main, shell))
 
 
 @main.command()
 @click.argument("verb", type=click.Choice(["start", "stop", "restart", "free", "yield", "resume"]))
 @click.argument("instance", required=False)
 @click.option("--now", is_flag=True, help="yield: put running jobs back into the queue.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
+@as_json
 @settings(*CLIENT_SETTINGS)
 def comfyui(*, verb: str, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
     """Start, stop or restart a ComfyUI of a running bridge, or have it free or yield its GPU.
@@ -148,7 +234,7 @@ def comfyui(*, verb: str, instance: str | None, now: bool, as_json: bool, settin
 @main.command()
 @click.argument("verb", type=click.Choice(["list", "pause", "resume", "clear"]), default="list")
 @click.option("--of", "client", metavar="CLIENT", help="list, clear: only this client's jobs.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
+@as_json
 @settings(*CLIENT_SETTINGS)
 def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> None:
     """Show the queue of a running bridge, pause or resume it, or clear what has not started."""
@@ -236,12 +322,13 @@ def revoke_key(key_id: str, settings: Config) -> None:
 
 
 @main.command()
+@as_json
 @settings(*config.TYPES)
-def doctor(settings: Config) -> None:
+def doctor(*, as_json: bool, settings: Config) -> None:
     """Check the broker, ComfyUI, its nodes and the workflows, and say what to do."""
     from bridge.cli.doctor import examine
 
-    run_async(examine(settings))
+    run_async(examine(settings, as_json=as_json))
 
 
 @main.command()

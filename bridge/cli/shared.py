@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from bridge import config
 from bridge.config import Config, ConfigError
@@ -71,6 +72,29 @@ def as_client(function: Callable[..., None]) -> Callable[..., None]:
         envvar="COMFY2MQTT_CLIENT",
         help="The client's name; by default the broker's user, else cli.",
     )(function)
+
+
+def as_json(function: Callable[..., None]) -> Callable[..., None]:
+    """Add `--json`: for scripts."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, for scripts, and nothing else."
+    )(function)
+
+
+def complete(
+    what: str,
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return what completes a word by asking the broker, a function of `bridge.cli.completion`."""
+
+    def offer(
+        context: click.Context, parameter: click.Parameter, begun: str
+    ) -> list[CompletionItem]:
+        from bridge.cli import completion  # noqa: PLC0415 - only a shell that asks needs it
+
+        found: list[CompletionItem] = getattr(completion, what)(context, parameter, begun)
+        return found
+
+    return offer
 
 
 def client_name(name: str | None, settings: Config) -> str:

@@ -317,14 +317,19 @@ class Client:
         states: list[State] | None = None,
         workflow: str | None = None,
         limit: int = 50,
+        peek: bool = False,
     ) -> JobList:
         """Return a page of this client's jobs whose `n` is above `after`, in that order.
 
-        Asking for what comes after n acks every result up to n. With `more`, ask again after the
-        last one's `n`.
+        Asking for what comes after n acks every result up to n, unless it only is to `peek`. With
+        `more`, ask again after the last one's `n`.
         """
         request = List(
-            after=after, states=or_unset(states), workflow=or_unset(workflow), limit=limit
+            after=after,
+            peek=peek,
+            states=or_unset(states),
+            workflow=or_unset(workflow),
+            limit=limit,
         )
         return await self._session.ask("list", request, JobList)
 

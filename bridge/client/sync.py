@@ -228,9 +228,12 @@ class Client:
         states: list[State] | None = None,
         workflow: str | None = None,
         limit: int = 50,
+        peek: bool = False,
     ) -> JobList:
         """Return a page of this client's jobs whose `n` is above `after`, in that order."""
-        return self._run(self._client.jobs(after, states=states, workflow=workflow, limit=limit))
+        return self._run(
+            self._client.jobs(after, states=states, workflow=workflow, limit=limit, peek=peek)
+        )
 
     def ack(self, up_to: int) -> int:
         """Say that every result up to `n` has arrived; return how many were newly acked."""

@@ -1,0 +1,89 @@
+"""How a job gets on: a bar on a terminal, plain lines in a pipe. Both on standard error."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import click
+from msgspec import UNSET
+from rich import progress
+from rich.console import Console
+
+from bridge.client import Job
+from bridge.contract import messages
+from bridge.contract.messages import Result
+
+# A line for each so many percent.
+_STEP = 20.0
+
+
+async def follow(job: Job, *, quiet: bool) -> Result:
+    """Show how a job gets on, and return its result, however it ended."""
+    telling = _Bar(job) if sys.stderr.isatty() and not quiet else _Lines(job, quiet=quiet)
+    with telling.shown():
+        async for event in job:
+            match event:
+                case messages.JobStatus(state=state, position=position):
+                    place = f", {position} before it" if position not in (UNSET, 0) else ""
+                    telling.state(f"{state}{place}")
+                case messages.Progress(percent=percent):
+                    telling.percent(percent)
+                case Result(state=state):
+                    telling.end(state)
+    return await job.outcome()
+
+
+class _Bar:
+    """A progress bar."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._bar.add_task(f"{job.workflow} queued", total=100)
+
+    def shown(self) -> AbstractContextManager[object]:
+        return self._bar
+
+    def state(self, state: str) -> None:
+        self._bar.update(self._task, description=f"{self._job.workflow} {state}")
+
+    def percent(self, percent: float) -> None:
+        self._bar.update(self._task, completed=percent)
+
+    def end(self, state: str) -> None:
+        done = 100 if state == "succeeded" else None
+        self._bar.update(self._task, description=f"{self._job.workflow} {state}", completed=done)
+
+
+class _Lines:
+    """A line for each change; none at all where it is to be quiet."""
+
+    def __init__(self, job: Job, *, quiet: bool) -> None:
+        self._job = job
+        self._quiet = quiet
+        self._next = _STEP
+
+    def shown(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def state(self, state: str) -> None:
+        self._say(state)
+
+    def percent(self, percent: float) -> None:
+        if percent >= self._next:
+            self._next = percent - percent % _STEP + _STEP
+            self._say(f"{percent:.0f} %")
+
+    def end(self, state: str) -> None:
+        self._say(state)
+
+    def _say(self, what: str) -> None:
+        if not self._quiet:
+            click.echo(f"{self._job.workflow} {self._job.id[:12]} {what}", err=True)

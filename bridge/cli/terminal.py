@@ -1,0 +1,54 @@
+"""Pictures in terminals that can show them: kitty's protocol, and iTerm2's.
+
+Pure. https://sw.kovidgoyal.net/kitty/graphics-protocol/, https://iterm2.com/documentation-images.html
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+Protocol = Literal["kitty", "iterm"]
+
+# kitty takes no more base64 than this in one sequence.
+_CHUNK = 4096
+# A picture that is larger takes longer to write than to look for.
+_MAX_BYTES = 8 * 1024 * 1024
+_PROTOCOLS: dict[str, Protocol] = {
+    "kitty": "kitty",
+    "ghostty": "kitty",
+    "iTerm.app": "iterm",
+    "WezTerm": "iterm",
+    "vscode": "iterm",
+}
+
+
+def protocol(environment: Mapping[str, str]) -> Protocol | None:
+    """Return how a terminal shows pictures; None: it does not, as far as it tells.
+
+    Within tmux and screen it is not tried: they pass nothing on unless they are told to.
+    """
+    if environment.get("TMUX") or environment.get("STY"):
+        return None
+    if environment.get("KITTY_WINDOW_ID") or "kitty" in environment.get("TERM", ""):
+        return "kitty"
+    return _PROTOCOLS.get(environment.get("TERM_PROGRAM", ""))
+
+
+def picture(data: bytes, content_type: str, how: Protocol) -> str | None:
+    """Return what has a terminal show a picture, None for one that it cannot show."""
+    if len(data) > _MAX_BYTES or not content_type.startswith("image/"):
+        return None
+    encoded = base64.b64encode(data).decode("ascii")
+    if how == "iterm":
+        return f"\x1b]1337;File=inline=1;size={len(data)}:{encoded}\a"
+    # kitty's protocol has PNG and raw pixels only.
+    return "".join(_kitty(encoded)) if content_type == "image/png" else None
+
+
+def _kitty(encoded: str) -> Iterator[str]:
+    for start in range(0, len(encoded), _CHUNK):
+        more = int(start + _CHUNK < len(encoded))
+        control = f"f=100,a=T,m={more}" if start == 0 else f"m={more}"
+        yield f"\x1b_G{control};{encoded[start : start + _CHUNK]}\x1b\\"

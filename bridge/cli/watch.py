@@ -1,0 +1,100 @@
+"""`comfy2mqtt watch` and `logs`: what the bus is doing, line by line, until Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+from msgspec import Struct
+
+from bridge.config import Config
+from bridge.contract.messages import BridgeEvent
+from bridge.contract.operator import BridgeLog
+from bridge.contract.topics import Topics
+from bridge.doors.mqtt.addresses import of_bridge
+from bridge.mqtt import Connection, Incoming, Subscription
+
+# What a line shows of a message.
+_SHOWN = 120
+
+
+class Line(Struct, frozen=True, omit_defaults=True):
+    """A message as `--json` prints it: JSON as it came, text as it is, of bytes only how many."""
+
+    at: float
+    topic: str
+    size: int
+    retained: bool = False
+    message: Any = None
+
+
+async def watch(settings: Config, filters: Sequence[str], *, as_json: bool, count: int) -> int:
+    """Print each message below the base topic, or on `filters` below it; `count`: that many."""
+    base = settings.base_topic
+    wanted = [f"{base}/{each}" for each in filters or ("#",)]
+    async with Connection(of_bridge(settings), manual_ack=False) as connection:
+        await connection.subscribe([Subscription(filter=each, qos=0) for each in wanted])
+        seen = 0
+        async for message in connection.messages:
+            line = _line(message, base)
+            click.echo(msgspec.json.encode(line) if as_json else _told(line))
+            seen += 1
+            if seen == count:
+                break
+    return 0
+
+
+def _line(message: Incoming, base: str) -> Line:
+    found: Any = None
+    try:
+        text = message.payload.decode()
+        found = msgspec.json.decode(message.payload) if text[:1] in ("{", "[") else text
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        found = None
+    return Line(
+        at=round(time.time(), 3),
+        topic=message.topic.removeprefix(f"{base}/"),
+        size=len(message.payload),
+        retained=message.retain,
+        message=found,
+    )
+
+
+def _told(line: Line) -> str:
+    what = "(nothing)" if line.size == 0 else f"{line.size} bytes"
+    if line.message is not None and line.size:
+        text = line.message
+        if not isinstance(text, str):
+            text = msgspec.json.encode(text).decode()
+        shown = text[:_SHOWN] + ("..." if text[_SHOWN:] else "")
+        # What others wrote must not steer the terminal.
+        what = "".join(each if each.isprintable() else " " for each in shown)
+    clock = time.strftime("%H:%M:%S", time.localtime(line.at))
+    return f"{clock} {line.topic}{' (retained)' * line.retained} {what}"
+
+
+async def logs(settings: Config, *, as_json: bool, count: int) -> int:
+    """Print the bridge's warnings and events as they come."""
+    topics = Topics(settings.base_topic)
+    async with Connection(of_bridge(settings), manual_ack=False) as connection:
+        await connection.subscribe(
+            [Subscription(filter=each) for each in (topics.log, topics.event)]
+        )
+        seen = 0
+        async for message in connection.messages:
+            if as_json:
+                click.echo(message.payload)
+            elif message.topic == topics.log:
+                log = msgspec.json.decode(message.payload, type=BridgeLog)
+                clock = time.strftime("%H:%M:%S", time.localtime(log.at))
+                click.echo(f"{clock} {log.level} {log.logger}: {log.message}")
+            else:
+                event = msgspec.json.decode(message.payload, type=BridgeEvent)
+                click.echo(f"{time.strftime('%H:%M:%S')} {event.type}: {event.message}")
+            seen += 1
+            if seen == count:
+                break
+    return 0
