@@ -140,20 +140,21 @@ class Instance:
         """Have a prompt that does not get on ended, by the end of its ComfyUI if need be.
 
         Unless it is `stopped`, a supervised ComfyUI is killed, which its followers are told by
-        Lost; an attached one gets no more prompts until it is through with this one.
+        Lost; an attached one whose prompt is `hung` gets no more until it is through with that.
         """
-        with suppress(ComfyUIError):
-            if await self.cancel(prompt_id, within_s=within_s):
-                return "stopped"
         try:
             async with asyncio.timeout(_HELLO_S):
                 hello = await self.client.hello()
         except (ComfyUIError, TimeoutError):
-            self._condemn("frozen", "ComfyUI does not answer any more")
+            if self.supervised:
+                self._condemn("frozen", "ComfyUI does not answer any more")
             return "useless"
         if hello is not None and hello.worker is False:
             self._dead()
             return "useless"
+        with suppress(ComfyUIError):
+            if await self.cancel(prompt_id, within_s=within_s):
+                return "stopped"
         self._condemn("hung", "a prompt does not get on, and heeds no interrupt")
         return "hung"
 

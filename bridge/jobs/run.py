@@ -187,35 +187,41 @@ class Run:
         """Stop a run that takes longer than allowed."""
         await self._began.wait()
         await asyncio.sleep(self._timeout_s)
-        await self._cut_short(
-            Timeout(f"it ran longer than {self._timeout_s:g} s", timeout_s=self._timeout_s)
-        )
+        text = f"it ran longer than {self._timeout_s:g} s"
+        if not await self._cut_short(Timeout(text, timeout_s=self._timeout_s)):
+            raise Unreachable(self._instance.state.last_error or "no answer", sent=True)
 
     async def _limit_silence(self) -> None:
-        """Stop a run of which nothing is heard any more."""
+        """Stop a run of which nothing is heard any more.
+
+        While a ComfyUI of somebody else's is away that says nothing: the job may be done there.
+        """
         await self._began.wait()
+        text = f"nothing was heard of it for {self._silence_s:g} s"
         while True:
             left = self._silence_s - (self._instance.silence(self._job.prompt_id) or 0.0)
-            if left <= 0:
-                break
-            await asyncio.sleep(left)
-        await self._cut_short(
-            Timeout(f"nothing was heard of it for {self._silence_s:g} s", silence_s=self._silence_s)
-        )
+            if left > 0:
+                await asyncio.sleep(left)
+            elif await self._cut_short(Timeout(text, silence_s=self._silence_s)):
+                return
+            else:
+                await asyncio.sleep(self._silence_s)
 
-    async def _cut_short(self, error: Timeout) -> None:
-        """Have it ended. Where ComfyUI is ours and stuck, it is lost with that process.
+    async def _cut_short(self, error: Timeout) -> bool:
+        """Have it ended; False where somebody else's ComfyUI is away or of no use.
 
-        Otherwise raises Timeout for a prompt that does not stop, Unreachable for a ComfyUI that
-        is of no use: that is not held against the prompt.
+        Where ComfyUI is ours and stuck, it is lost with that process. Raises Timeout for a prompt
+        that does not stop in somebody else's.
         """
         self._cut = error
         grace = min(STOP_GRACE_S, self._silence_s)
         end = await self._instance.end(self._job.prompt_id, within_s=grace)
         self._hung = end == "hung"
-        if end != "stopped" and not self._instance.supervised:
-            away = Unreachable(self._instance.state.last_error or "no answer", sent=True)
-            raise error if self._hung else away
+        if self._hung and not self._instance.supervised:
+            raise error
+        if end == "useless":
+            self._cut = None
+        return end != "useless" or self._instance.supervised
 
     async def _events(self, happening: AsyncIterator[events.Event], collector: Collector) -> Ending:
         async for event in happening:

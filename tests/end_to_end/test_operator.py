@@ -152,7 +152,7 @@ async def test_the_folder_is_read_anew_and_what_is_wrong_there_told(
         assert "broken.json" in line["message"]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_a_supervised_comfyui_is_yielded_stopped_and_started(
     bridges: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
-from tests.end_to_end.test_faults import children, is_comfyui, is_running, supervise
+from tests.end_to_end.test_faults import children, idle, is_comfyui, is_running, supervise
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import (
     FAULT_NODES,
@@ -64,7 +64,7 @@ class Watched:
         assert told.json["last_error"]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_what_http_does_not_show_is_noticed_told_apart_and_mended(
     bridges: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
@@ -184,3 +184,24 @@ async def test_a_silent_job_that_heeds_an_interrupt_costs_nothing_but_itself(
         silent = await peer.result("silent")
         assert (silent["state"], silent["error"]["code"]) == ("failed", "timeout")
         assert (await peer.result("j1"))["attempts"] == 1
+
+
+async def test_a_job_at_an_attached_comfyui_that_is_away_for_long_is_not_run_twice(
+    bridges: StartBridge, broker: Mosquitto, comfyui: Server
+) -> None:
+    async with TcpProxy(comfyui.url) as proxy, Peer(broker.url) as peer:
+        await bridges(
+            workflows={"slow": graphs.slow(2.0)},
+            comfyui_url=proxy.url,
+            comfyui_secret=comfyui.secret,
+            silence_s=0.5,
+        )
+        await peer.listen()
+        peer.request("run/slow/j1")
+        await peer.job("j1", "status", is_running)
+        proxy.refuse()
+        proxy.cut()
+        await idle(comfyui)
+        proxy.open()
+        result = await peer.result("j1")
+        assert (result["state"], result["attempts"]) == ("succeeded", 1)
