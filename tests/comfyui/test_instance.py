@@ -495,7 +495,8 @@ async def test_the_state_tells_of_work_and_of_others(instance: Instance) -> None
             states.append(seen.state)
 
     watching = asyncio.create_task(watch())
-    await ran(instance, saved(image()))
+    # Of two changes that come at once only the last is seen: it has to take a moment.
+    await ran(instance, saved(slow_image(0.3)))
     await watching
     assert states == ["busy", "ready"]
     assert instance.state.version is not None
