@@ -157,6 +157,17 @@ async def test_a_start_and_a_requeue_are_remembered(journal: Journal, where: Pat
     await journal.close()
 
 
+async def test_a_status_that_changes_nothing_has_a_number_in_its_turn(journal: Journal) -> None:
+    key = await accept(journal)
+    (job,) = await journal.unfinished()
+    told: asyncio.Queue[int] = asyncio.Queue()
+    journal.told(job, told.put_nowait)
+    journal.told(job, told.put_nowait)
+    first, second = await told.get(), await told.get()
+    assert (await journal.get(key)).n < first < second
+    assert (await journal.unfinished())[0].state == "queued"
+
+
 async def test_numbers_rise_also_across_a_restart(journal: Journal, where: Path | str) -> None:
     drawn = []
     for index in range(20):
