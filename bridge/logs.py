@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,10 @@ import msgspec
 Format = Literal["text", "json"]
 
 _about: ContextVar[dict[str, str]] = ContextVar("about", default={})  # noqa: B039 - never changed
+
+
+# What ends a line for some reader, or tells a terminal to do something.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @contextmanager
@@ -39,12 +44,16 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record; a traceback follows in lines of its own, indented."""
         trace, record.exc_info, record.exc_text = record.exc_info, None, None
-        line = super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        line = _plain(super().format(record))
         line += "".join(f" {name}={value}" for name, value in _about.get().items())
         if not trace:
             return line
         lines = self.formatException(trace).splitlines()
-        return "\n".join((line, *(f"    {each}" for each in lines)))
+        return "\n".join((line, *(f"    {_plain(each)}" for each in lines)))
+
+
+def _plain(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class JsonFormatter(logging.Formatter):

@@ -5,6 +5,8 @@ import json
 import logging
 import sys
 
+import pytest
+
 from bridge.logs import JsonFormatter, TextFormatter, about
 
 
@@ -45,3 +47,16 @@ def test_a_record_is_one_line_of_json() -> None:
     assert (told["level"], told["logger"], told["client"]) == ("warning", "bridge.x", "alice")
     assert "ValueError" in told["trace"]
     assert "job" not in told
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\x1b[2J", "\x9b", "\0"],
+)
+def test_nothing_in_a_message_ends_a_line_or_speaks_to_a_terminal(mark: str) -> None:
+    for line in (
+        TextFormatter().format(record(f"a{mark}b")),
+        JsonFormatter().format(record("a\nb")),
+    ):
+        assert len(line.splitlines()) == 1
+        assert mark[0] not in line

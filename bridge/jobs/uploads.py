@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -26,6 +26,8 @@ from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 
 _HASH_STEP = 1024 * 1024
+# Those that a client may have begun and not finished: each is two files.
+MAX_BEGUN = 100
 
 
 class UploadRules(Struct, frozen=True):
@@ -45,7 +47,8 @@ class Uploads:
         self._files = files
         self._rules = rules
         # Parts of one upload are written one after the other, in the order in which they came.
-        self._turns: dict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        # A lock that nobody holds or waits for is gone: there may be any number of names.
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def whole(self, client: str, upload: str, data: bytes) -> UploadReport:
         """Take an upload that is one message. Raises TooLarge, QuotaExceeded."""
@@ -55,7 +58,7 @@ class Uploads:
 
     async def begin(self, client: str, upload: str, begin: BeginUpload) -> UploadReport:
         """Begin an upload in parts, or go on with the one that was begun with the same words."""
-        async with self._turns[client, upload]:
+        async with self._turn(client, upload):
             known = await self._journal.upload(client, upload)
             if known is not None and known.sha256 == begin.sha256:
                 return _complete(upload, known)
@@ -65,7 +68,7 @@ class Uploads:
 
     async def part(self, client: str, upload: str, offset: int, data: bytes) -> UploadReport:
         """Take a part. Raises Conflict where it does not follow what is here."""
-        async with self._turns[client, upload]:
+        async with self._turn(client, upload):
             begun = await asyncio.to_thread(self._begun, client, upload)
             end = offset + len(data)
             if end > begun.size:
@@ -85,7 +88,7 @@ class Uploads:
 
     async def finish(self, client: str, upload: str) -> UploadReport:
         """Complete an upload. Raises Conflict where bytes are missing or not those announced."""
-        async with self._turns[client, upload]:
+        async with self._turn(client, upload):
             known = await self._journal.upload(client, upload)
             path = self._path(client, upload)
             if known is not None and not path.exists():
@@ -108,8 +111,10 @@ class Uploads:
             data = await asyncio.to_thread(path.read_bytes)
             report = await self._keep(client, upload, sha256, data)
             await asyncio.to_thread(self._discard, client, upload)
-        self._turns.pop((client, upload), None)
         return report
+
+    def _turn(self, client: str, upload: str) -> asyncio.Lock:
+        return self._turns.setdefault((client, upload), asyncio.Lock())
 
     async def get(self, client: str, upload: str) -> KeptUpload:
         """An upload that is complete. Raises InvalidInput."""
@@ -138,7 +143,11 @@ class Uploads:
                 setting="max_upload",
             )
         there = await self._journal.uploaded(client)
-        begun = await asyncio.to_thread(self._bytes_begun, client, but)
+        count, begun = await asyncio.to_thread(self._begun_besides, client, but)
+        if count >= MAX_BEGUN:
+            raise QuotaExceeded(
+                f"{count} uploads of this client are begun: finish one of them", limit=MAX_BEGUN
+            )
         limit = rules.max_of(client)
         if there + begun + size > limit:
             raise QuotaExceeded(
@@ -205,14 +214,15 @@ class Uploads:
     def _words(self, client: str, upload: str) -> Path:
         return self._folder / f"{client}.{upload}.begun"
 
-    def _bytes_begun(self, client: str, but: str | None) -> int:
-        """Sum what was announced: it may all come yet."""
-        size = 0
+    def _begun_besides(self, client: str, but: str | None) -> tuple[int, int]:
+        """Count what was begun, and sum what was announced: it may all come yet."""
+        count = size = 0
         for path in self._folder.glob(f"{client}.*.begun"):
             if but is None or path != self._words(client, but):
                 with suppress(FileNotFoundError, msgspec.DecodeError):
                     size += msgspec.json.decode(path.read_bytes(), type=_Begun).size
-        return size
+                    count += 1
+        return count, size
 
 
 class _Begun(Struct, frozen=True):

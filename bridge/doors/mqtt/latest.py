@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 from msgspec import UNSET, Struct
 
@@ -14,6 +15,10 @@ from bridge.contract.sources import Topic
 
 # Of what lies on allowed topics only so much is remembered; the oldest goes first.
 MAX_BYTES = 64 * 1024 * 1024
+
+
+# A topic with nothing on it takes memory too.
+_OVERHEAD = 500
 
 
 class _Last(Struct, frozen=True):
@@ -30,16 +35,17 @@ class Latest:
         self._clock = clock
         self._last: dict[str, _Last] = {}
         self._bytes = 0
-        self._came: dict[str, asyncio.Event] = {}
+        # Of those alone that somebody waits for.
+        self._came: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
     def note(self, topic: str, payload: bytes, *, stored: bool) -> None:
         """Take a message; `stored` says that the broker had it from before we subscribed."""
         before = self._last.pop(topic, None)
-        self._bytes += len(payload) - (len(before.payload) if before else 0)
+        self._bytes += _cost(topic, payload) - (_cost(topic, before.payload) if before else 0)
         self._last[topic] = _Last(payload, None if stored else self._clock())
         while self._bytes > MAX_BYTES and len(self._last) > 1:
             oldest = next(iter(self._last))
-            self._bytes -= len(self._last.pop(oldest).payload)
+            self._bytes -= _cost(oldest, self._last.pop(oldest).payload)
         event = self._came.pop(topic, None)
         if event is not None:
             event.set()
@@ -72,3 +78,7 @@ class Latest:
         if last.came_at is None or self._clock() - last.came_at > wanted.max_age_s:
             return None
         return last.payload
+
+
+def _cost(topic: str, payload: bytes) -> int:
+    return len(topic) + len(payload) + _OVERHEAD
