@@ -23,6 +23,7 @@ from bridge.comfyui import install
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
+from bridge.comfyui.state import InstanceState
 from bridge.config import ComfyUI, Config
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.messages import (
@@ -95,6 +96,8 @@ ANEW_S = 1.0
 SWEEP_AGE_S = 3600.0
 # Telling what it has costs ComfyUI up to seconds: not for every request that names a typo.
 REFRESH_INTERVAL_S = 5.0
+# A ComfyUI is busy and ready again with each job: as retained messages, two for each.
+BUSY_INTERVAL_S = 0.5
 
 
 async def serve(config: Config) -> None:
@@ -474,7 +477,7 @@ class Bridge:
                 epoch = None
             known = epoch
             self._retained.comfyui(instance.name, comfyui_state(state))
-            await instance.changed(state)
+            await _news(instance, state)
 
     async def _learn(self, instance: Instance) -> bool:
         """Ask a ComfyUI which nodes and choices it has; False if it did not say."""
@@ -646,6 +649,20 @@ class Bridge:
 def _usage(counters: Counters) -> dict[str, Usage]:
     most = sorted(counters.clients.items(), key=lambda each: -each[1].run_s)[:CLIENTS_TOLD]
     return {name: Usage(jobs=share.jobs, run_s=round(share.run_s, 1)) for name, share in most}
+
+
+async def _news(instance: Instance, told: InstanceState) -> None:
+    """Wait until there is more to tell of a ComfyUI than was just told.
+
+    That it is busy, or ready, is told at once if nothing was for a while, and else a little later,
+    if it still is.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BUSY_INTERVAL_S):
+            state = told
+            while state.usable and told.usable and state.epoch == told.epoch:
+                state = await instance.changed(state)
+    await instance.changed(told)
 
 
 def _files(config: Config) -> Files:

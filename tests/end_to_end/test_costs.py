@@ -20,6 +20,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from bridge import service
 from bridge.comfyui.settings import AttachConfig
 from bridge.config import Config
 from bridge.jobs import journal
@@ -132,14 +133,16 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
     audit = Audit()
     async with serve({"ours": graphs.colour()}) as bridge, Peer(broker.url) as peer:
         await peer.listen()
+        await peer.subscribe("comfy2mqtt/bridge/comfyui/+")
         peer.request("run/ours/warm-up")
         await peer.result("warm-up")
         requests.clear()
+        states = len(peer.all("comfy2mqtt/bridge/comfyui/+"))
         commits, began = bridge._journal.commits, time.monotonic()
         with audit.listening():
             await run_jobs(peer, "ours")
         commits = bridge._journal.commits - commits
-        notes = (time.monotonic() - began) / journal.NOTE_S
+        took_s = time.monotonic() - began
         messages = [
             message
             for number in range(JOBS)
@@ -147,11 +150,14 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
             if not message.topic.endswith("/progress")
         ]
         answers = peer.all("comfy2mqtt/client/alice/response/run")
+        states = len(peer.all("comfy2mqtt/bridge/comfyui/+")) - states
     # Accepted and ended; now and then, which results the broker has, and a block of numbers.
-    assert 2 * JOBS <= commits <= 2 * JOBS + notes + 2
+    assert 2 * JOBS <= commits <= 2 * JOBS + took_s / journal.NOTE_S + 2
     # Queued, running, the output and the result; and an answer.
     assert len(messages) == 4 * JOBS
     assert len(answers) == JOBS + 1
+    # That ComfyUI is busy, and ready again, is told now and then.
+    assert states <= took_s / service.BUSY_INTERVAL_S + 2
     # The prompt; outputs are confirmed and the history is forgotten for many at a time.
     assert kinds(requests).keys() == {"POST /prompt", "DELETE /comfy2mqtt", "POST /history"}
     assert kinds(requests)["POST /prompt"] == JOBS
