@@ -157,7 +157,7 @@ async def test_a_supervised_comfyui_is_yielded_stopped_and_started(
     bridges: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
     bridge: BridgeProcess = await bridges(
-        workflows={"slow": graphs.slow(0.8)}, **with_faults(tmp_path)
+        workflows={"slow": graphs.slow(1.5), "long": graphs.slow(60.0)}, **with_faults(tmp_path)
     )
     async with Peer(broker.url) as peer:
         operator = Operator(peer)
@@ -186,13 +186,16 @@ async def test_a_supervised_comfyui_is_yielded_stopped_and_started(
         assert [result["attempts"] for result in results] == [2, 1, 1]
 
         assert list(await operator.done("comfyui/free")) == ["instances"]
-        peer.request("run/slow/j4")
+        peer.request("run/long/j4")
         await peer.job("j4", "status", is_running)
         command = (sys.executable, "-m", "bridge", "comfyui", "restart", "default")
         shown = await output_of(*command, "--mqtt-url", broker.url)
         assert "default" in shown
         await operator.state("starting")
-        assert (await peer.result("j4"))["attempts"] == 2
+        await peer.job("j4", "status", is_running)
+        await peer.ask("cancel", "j4")
+        result = await peer.result("j4")
+        assert (result["state"], result["attempts"]) == ("cancelled", 2)
         family = children(bridge.pid)
         assert await bridge.stop() == 0
         assert all(wait_for_end(pid) for pid in family)
