@@ -26,7 +26,7 @@ from msgspec import Struct
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract import access
-from bridge.contract.access import Role
+from bridge.contract.access import Others, Role
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.doors.rights import Rights
 from bridge.mosquitto import FILES, MosquittoError, find_program
@@ -106,11 +106,10 @@ def _failing(folder: Path) -> Iterator[None]:
 
 
 def _write_settings(settings: Config, folder: Path, listeners: Listeners) -> None:
-    inputs = _inputs(settings)
     files = {
         _SETTINGS: (_settings(), 0o644),
         _ACCESS: (access_file(folder.resolve(), listeners), 0o644),
-        _ACL: (access.acl(Topics(settings.base_topic), USERS, inputs), _PRIVATE),
+        _ACL: (access.acl(Topics(settings.base_topic), USERS, _others(settings)), _PRIVATE),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, (text, mode) in files.items():
@@ -149,10 +148,10 @@ def access_file(folder: Path, listeners: Listeners) -> str:
     )
 
 
-def _inputs(settings: Config) -> tuple[str, ...]:
-    """Return the topics of others that the bridge listens to."""
+def _others(settings: Config) -> Others:
     triggers = (each.topic for each in settings.trigger)
-    return tuple(dict.fromkeys((*Rights(settings.clients).input_topics, *triggers)))
+    inputs = dict.fromkeys((*Rights(settings.clients).input_topics, *triggers))
+    return Others(tuple(inputs), settings.homeassistant_prefix)
 
 
 def _settings() -> str:
@@ -178,7 +177,7 @@ def _grant(path: Path, user: str, role: Role | None, settings: Config) -> None:
     text = path.read_text()
     if f"user {user}" in text.splitlines():
         stop(f"{path} says already what {user!r} may: change it there", FAILED)
-    grants = access.role(role, Topics(settings.base_topic), inputs=_inputs(settings))
+    grants = access.role(role, Topics(settings.base_topic), _others(settings))
     _write(path, "\n".join([text, *access.stanza(user, grants), ""]), _PRIVATE)
 
 

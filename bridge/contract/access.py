@@ -12,14 +12,22 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
-from bridge.contract.topics import Topics
+from bridge.contract.topics import HomeAssistantTopics, Topics
 
 Role = Literal["bridge", "adapter", "homeassistant", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # What mosquitto puts a user's name for.
 USER = "%u"
-DISCOVERY = "homeassistant"
+# The orders that are buttons of the bridge's device in Home Assistant.
+BUTTONS = ("comfyui/restart", "comfyui/yield", "comfyui/resume", "queue/pause", "queue/resume")
+
+
+class Others(Struct, frozen=True):
+    """Topics that are not ours: what the bridge listens to, and Home Assistant's prefix."""
+
+    inputs: tuple[str, ...] = ()
+    discovery: str = "homeassistant"
 
 
 class Grant(Struct, frozen=True):
@@ -39,13 +47,13 @@ def client(topics: Topics) -> tuple[Grant, ...]:
         Grant("read", topics.response(USER, "#")),
         Grant("read", topics.job(USER, "#")),
         Grant("read", f"{topics.reply(USER)}#"),
-        *(Grant("read", each) for each in _public(topics)),
+        *(Grant("read", each) for each in (*topics.public, f"{topics.base}/display/#")),
     )
 
 
-def role(name: Role, topics: Topics, *, inputs: Iterable[str] = ()) -> tuple[Grant, ...]:
-    """Return what a role may do besides; `inputs` are others' topics."""
-    base = topics.base
+def role(name: Role, topics: Topics, others: Others) -> tuple[Grant, ...]:
+    """Return what a role may do besides."""
+    base, home = topics.base, HomeAssistantTopics(topics, others.discovery)
     match name:
         case "bridge":
             return (
@@ -56,9 +64,9 @@ def role(name: Role, topics: Topics, *, inputs: Iterable[str] = ()) -> tuple[Gra
                 Grant("readwrite", f"{base}/bridge/#"),
                 Grant("readwrite", topics.workflow("#")),
                 Grant("readwrite", f"{base}/display/#"),
-                Grant("readwrite", f"{base}/homeassistant/#"),
-                Grant("readwrite", f"{DISCOVERY}/#"),
-                *(Grant("read", each) for each in inputs),
+                Grant("readwrite", f"{home.tree}#"),
+                Grant("readwrite", f"{others.discovery}/#"),
+                *(Grant("read", each) for each in others.inputs),
             )
         case "adapter":
             return (
@@ -67,9 +75,10 @@ def role(name: Role, topics: Topics, *, inputs: Iterable[str] = ()) -> tuple[Gra
             )
         case "homeassistant":
             return (
-                Grant("readwrite", f"{base}/homeassistant/#"),
-                Grant("read", f"{DISCOVERY}/#"),
-                Grant("write", f"{DISCOVERY}/status"),
+                Grant("readwrite", f"{home.tree}#"),
+                Grant("read", f"{others.discovery}/#"),
+                Grant("write", home.birth),
+                *(Grant("write", topics.order(each)) for each in BUTTONS),
             )
         case "operator":
             return (
@@ -79,13 +88,7 @@ def role(name: Role, topics: Topics, *, inputs: Iterable[str] = ()) -> tuple[Gra
             )
 
 
-def _public(topics: Topics) -> tuple[str, ...]:
-    own = (topics.state, topics.info, topics.health, topics.event)
-    named = (topics.comfyui("+"), topics.choices("+"), topics.workflow("+"))
-    return (*own, *named, f"{topics.base}/display/#")
-
-
-def acl(topics: Topics, users: Iterable[tuple[str, Role]], inputs: Iterable[str]) -> str:
+def acl(topics: Topics, users: Iterable[tuple[str, Role]], others: Others) -> str:
     """Return mosquitto's ACL file for users with roles; every other user is a client."""
     lines = [
         "# Who may publish and read which topic; what is not here nobody may.",
@@ -94,9 +97,8 @@ def acl(topics: Topics, users: Iterable[tuple[str, Role]], inputs: Iterable[str]
         "# Every user is the client of that name.",
         *(f"pattern {each.access} {each.filter}" for each in client(topics)),
     ]
-    named = tuple(inputs)
     for user, name in users:
-        lines += ["", *stanza(user, role(name, topics, inputs=named))]
+        lines += ["", *stanza(user, role(name, topics, others))]
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from bridge.cli.main import main
 from bridge.cli.mosquitto import USERS, Listeners, access_file
 from bridge.contract import access
+from bridge.contract.access import Others
 from bridge.contract.topics import Topics
 from bridge.mosquitto import FILES
 
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_files_in_the_repository_are_what_setup_writes() -> None:
     access_text = access_file(Path("/etc/mosquitto/conf.d"), Listeners())
     assert (FILES / "comfy2mqtt-access.conf").read_text() == access_text
-    assert (FILES / "comfy2mqtt.acl").read_text() == access.acl(Topics(), USERS, ())
+    assert (FILES / "comfy2mqtt.acl").read_text() == access.acl(Topics(), USERS, Others())
 
 
 def test_setup_opens_loopback_alone_and_lets_nobody_in_without_a_password(
@@ -94,14 +95,17 @@ def test_the_acl_names_the_base_topic_and_the_inputs_of_the_settings(
     command: Command, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "comfy2mqtt.toml").write_text(
-        'base_topic = "art"\n[clients.alice]\ninput_topics = ["cameras/+"]\n'
+        'base_topic = "art"\nhomeassistant_prefix = "ha/x"\n'
+        '[clients.alice]\ninput_topics = ["cameras/+"]\n'
         '[[trigger]]\nname = "door"\ntopic = "zigbee2mqtt/door"\nworkflow = "x"\n'
     )
     command("setup")
     text = (folder / "comfy2mqtt.acl").read_text()
     assert "pattern write art/client/%u/request/#" in text
     assert "topic read cameras/+\ntopic read zigbee2mqtt/door" in text
+    assert "topic write ha/x/status" in text
     assert " comfy2mqtt/" not in text
+    assert " homeassistant/" not in text
 
 
 def test_a_user_is_added_once_and_again_gets_another_password(

@@ -44,11 +44,13 @@ comfy2mqtt/bridge/event                    rw      r        r     r         r   
 comfy2mqtt/bridge/log                      rw      -        -     r         -      -
 comfy2mqtt/bridge/comfyui/default          rw      r        r     r         r      r
 comfy2mqtt/bridge/choices/models           rw      r        r     r         r      r
-comfy2mqtt/bridge/request/restart          rw      -        -     rw        -      -
-comfy2mqtt/bridge/response/restart         rw      -        -     r         -      -
+comfy2mqtt/bridge/member/one               rw      -        -     r         -      -
+comfy2mqtt/bridge/request/comfyui/restart  rw      -        w     rw        -      -
+comfy2mqtt/bridge/request/queue/clear      rw      -        -     rw        -      -
+comfy2mqtt/bridge/response/queue/clear     rw      -        -     r         -      -
 comfy2mqtt/workflow/demo                   rw      r        r     r         r      r
 comfy2mqtt/display/hall/image              rw      r        r     r         r      r
-comfy2mqtt/homeassistant/demo/set          rw      -        rw    r         -      -
+comfy2mqtt/homeassistant/demo/run          rw      -        rw    r         -      -
 homeassistant/device/comfy2mqtt/config     rw      -        r     -         -      -
 homeassistant/status                       rw      -        rw    -         -      -
 cameras/door/snapshot                      r       -        -     -         -      -
