@@ -71,6 +71,7 @@ async def test_only_who_may_shows_and_the_setting_is_named(
         {"colour": graphs.colour()},
         display=[{"name": "frame"}, {"name": "kitchen", "clients": ["*"]}],
         clients={"bob": {"displays": ["fra*"]}},
+        public_url="https://studio.example/",
     )
     async with Peer(broker.url) as alice, Peer(broker.url, client="bob") as bob:
         for peer in (alice, bob):
@@ -83,7 +84,12 @@ async def test_only_who_may_shows_and_the_setting_is_named(
         assert unknown["details"]["allowed"] == ["frame", "kitchen"]
         for peer, display in ((bob, "frame"), (alice, "kitchen")):
             peer.request("run/colour/ok", {"$show": display})
-            assert (await peer.result("ok"))["shown"]["display"] == display
+            shown = (await peer.result("ok"))["shown"]
+            assert shown["display"] == display
+            assert shown["url"] == f"https://studio.example/d/{display}.png"
+            url = f"comfy2mqtt/display/{display}/url"
+            await alice.subscribe(url)
+            assert (await alice.next(url)).payload.decode() == shown["url"]
 
 
 async def test_a_picture_that_the_broker_would_not_take_is_told_of_and_not_published(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,9 +17,12 @@ from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server
 from tests.support.documents import blocks
 from tests.support.peer import Peer, no_more
+from tests.support.tcpproxy import TcpProxy
 
 JOBS = "comfy2mqtt/client/triggers/job/+"
 IMAGE = "comfy2mqtt/display/hall/image"
+# How a PUBLISH begins at QoS 1, not retained.
+QOS1_PUBLISH = b"\x32"
 # As Zigbee2MQTT 2 publishes a button: what it did, among how it is.
 BUTTON = {"action": "single", "battery": 97, "linkquality": 87, "voltage": 3000}
 
@@ -167,6 +171,26 @@ async def test_of_several_pictures_the_newest_replaces_what_has_not_ended(
     peer.publish("cameras/garden", jpeg("white"))
     assert (await peer.result(jobs[2]))["state"] == "cancelled"
     assert len((await peer.ask("list"))["data"]["jobs"]) == 4
+
+
+@pytest.mark.broker
+async def test_a_message_that_the_broker_delivers_again_runs_once(
+    detached: StartBridge, broker: Mosquitto, peer: Peer
+) -> None:
+    async with TcpProxy(broker.url) as proxy:
+        bridge = await detached(
+            {"demo": demo()},
+            trigger=[{"name": "button", "topic": "buttons/+", "workflow": "demo"}],
+            mqtt_url=proxy.url.replace("http://", "mqtt://"),
+        )
+        proxy.swallow_request(QOS1_PUBLISH)  # its status, which goes before its PUBACK
+        peer.publish("buttons/one", BUTTON)
+        await proxy.was_closed()
+        peer.publish("buttons/two", BUTTON)
+        two = await peer.next(f"{JOBS}/status", lambda message: b"buttons/two" in message.payload)
+        assert two.json["state"] == "queued"
+        assert len((await peer.ask("list"))["data"]["jobs"]) == 2
+        assert re.search(r"buttons/one, \d+ bytes, again$", bridge.log, re.MULTILINE)
 
 
 @pytest.mark.broker

@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from homeassistant.components.camera import async_get_image
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.core import Event, HomeAssistant, State, callback
 from homeassistant.helpers import device_registry, entity_registry
+from homeassistant.setup import async_setup_component
+from homeassistant.util.yaml import parse_yaml
 from PIL import Image
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -228,6 +231,26 @@ async def test_a_long_prompt_goes_by_notify_and_is_shown_cut(home: HomeAssistant
     shown = await until(home, f"text.{HOME}_prompt", lambda state: state.state.endswith("…"))
     assert len(shown.state) == 255
     assert (await pressed(home))["event_type"] == "succeeded"
+
+
+async def test_the_automations_of_the_page_do_what_they_say(home: HomeAssistant) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text()
+    pages = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    config = [parse_yaml(each) for each in pages]
+    home.states.async_set("binary_sensor.gaming_pc_game", "off")
+    assert await async_setup_component(home, "automation", {"automation": config})
+    done = home.states.get("event.comfy2mqtt_demo_done")
+    assert done is not None
+    await call(home, "automation.trigger", "automation.a_picture_for_the_morning")
+    await until(home, done.entity_id, lambda state: state.state != done.state)
+    prompt = await until(home, "text.comfy2mqtt_demo_prompt")
+    assert prompt.state.endswith(" over the old town, a watercolour")
+    comfyui = "sensor.comfy2mqtt_comfyui_default"
+    for game, state in (("on", "yielded"), ("off", "ready")):
+        home.states.async_set("binary_sensor.gaming_pc_game", game)
+        await is_now(home, comfyui, state)
+    for automation in home.states.async_entity_ids("automation"):
+        await call(home, "automation.turn_off", automation)
 
 
 async def test_a_refused_job_says_why(home: HomeAssistant) -> None:
