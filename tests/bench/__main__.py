@@ -112,17 +112,19 @@ async def _report(
     if machine.load > machine.cores:
         _tell(f"the machine is busy (load {machine.load:.1f}): trust the ratios only, and not much")
     rows: list[Row] = []
+    rounds = stand.rounds
     failed: dict[str, str] = {}
     for measurement in chosen:
         began = time.monotonic()
         _tell(f"{measurement.name}: {measurement.about}")
+        stand.rounds = min(rounds, measurement.rounds)
         try:
             rows += await measurement.measure(stand)
         except Exception as error:  # noqa: BLE001 - the others' figures are good all the same
             failed[measurement.name] = f"{type(error).__name__}: {error}".partition("\n")[0]
             traceback.print_exc()
         _tell(f"{measurement.name} took {time.monotonic() - began:.0f} s")
-    return Report(at.isoformat(), machine, stand.rounds, rows, failed)
+    return Report(at.isoformat(), machine, rounds, rows, failed)
 
 
 def _tell(line: str) -> None:

@@ -85,7 +85,8 @@ def markdown(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     about = (
         f"{report.at}, {machine.processor}, {machine.cores} cores, {machine.system}; "
-        f"load {machine.load:.1f} at the start; {report.rounds} rounds.\n{versions}."
+        f"load {machine.load:.1f} at the start; {report.rounds} rounds, of what takes long fewer.\n"
+        f"{versions}."
     )
     lines = [_line(_HEADS), _line(_ALIGNED), *(_line(_cells(row)) for row in report.rows)]
     failed = [f"Not measured: {name}: {why}" for name, why in report.failed.items()]

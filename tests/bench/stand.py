@@ -130,9 +130,13 @@ class Both(Struct, frozen=True):
 
 
 class Measurement(Struct, frozen=True):
-    """One or more rows of the table: `name` selects it on the command line."""
+    """One or more rows of the table: `name` selects it on the command line.
+
+    `rounds` bounds how many it has, for those that take long.
+    """
 
     name: str
     about: str
     measure: Callable[[Stand], Awaitable[Sequence[Row]]]
     comfyui: bool = True
+    rounds: int = 1_000

@@ -77,4 +77,6 @@ def _spread(rounds: int, work: Callable[[], object], scale: float) -> Spread:
     return Spread.of(taken)
 
 
-MEASUREMENT = Measurement("drawing", "workflow files and requests, without a ComfyUI", measure)
+MEASUREMENT = Measurement(
+    "drawing", "workflow files and requests, without a ComfyUI", measure, rounds=3
+)

@@ -81,4 +81,4 @@ async def _read(stand: Stand, session: aiohttp.ClientSession) -> list[float]:
         return msgspec.json.decode(await response.read(), type=list[float])
 
 
-MEASUREMENT = Measurement("gap", "for how long ComfyUI waits between jobs", measure)
+MEASUREMENT = Measurement("gap", "for how long ComfyUI waits between jobs", measure, rounds=3)

@@ -58,4 +58,6 @@ async def measure(stand: Stand) -> list[Row]:
     ]
 
 
-MEASUREMENT = Measurement("idle", "start and memory of a bridge with nothing to do", measure)
+MEASUREMENT = Measurement(
+    "idle", "start and memory of a bridge with nothing to do", measure, rounds=3
+)

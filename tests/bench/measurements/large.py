@@ -6,7 +6,7 @@ Both encode PNG at zlib's level 4.
 
 from __future__ import annotations
 
-from tests.bench.delivery import Delivery, to_image
+from tests.bench.delivery import Delivery, check_same, to_image
 from tests.bench.figures import compare, p50
 from tests.bench.graphs import photo, to_bridge, to_disk
 from tests.bench.report import Aim, Row
@@ -36,6 +36,8 @@ async def _compare(stand: Stand, both: Both, size: int) -> Row:
     sides = [Side("direct", direct), Side("bridge", bridged)]
     rounds = await take_turns(stand, sides, jobs=JOBS, turn=1)
     times = {name: [to_image(each.deliveries) for each in taken] for name, taken in rounds.items()}
+    pictures = [rounds[side.name][0].deliveries[0].image for side in sides]
+    check_same(*pictures)
     megabytes = len(rounds["bridge"][0].deliveries[0].image) / 1e6
     return Row.compared(
         f"photo-like PNG of {size} px ({megabytes:.1f} MB): to the last byte, p50",
@@ -45,4 +47,6 @@ async def _compare(stand: Stand, both: Both, size: int) -> Row:
     )
 
 
-MEASUREMENT = Measurement("large", "photo-like pictures, against SaveImage and /view", measure)
+MEASUREMENT = Measurement(
+    "large", "photo-like pictures, against SaveImage and /view", measure, rounds=3
+)

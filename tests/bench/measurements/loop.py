@@ -97,4 +97,4 @@ def _rows(load: Load, seen: list[Seen]) -> tuple[Row, Row]:
     )
 
 
-MEASUREMENT = Measurement("loop", "how long the bridge's event loop is held up", measure)
+MEASUREMENT = Measurement("loop", "how long the bridge's event loop is held up", measure, rounds=3)

@@ -80,4 +80,4 @@ def _row(count: int, seconds: dict[int, float], aim: Aim) -> Row:
     )
 
 
-MEASUREMENT = Measurement("pool", "one, two and four ComfyUIs", measure)
+MEASUREMENT = Measurement("pool", "one, two and four ComfyUIs", measure, rounds=1)

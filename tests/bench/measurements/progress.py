@@ -44,4 +44,4 @@ async def measure(stand: Stand) -> list[Row]:
     return [Row(what=what, unit="%", value=Spread.of(shares), aim=AIM)]
 
 
-MEASUREMENT = Measurement("progress", "a job that tells a lot of itself", measure)
+MEASUREMENT = Measurement("progress", "a job that tells a lot of itself", measure, rounds=2)

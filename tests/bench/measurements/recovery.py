@@ -102,4 +102,6 @@ def _comfyui_of(pid: int) -> int:
     raise RuntimeError("the bridge has no ComfyUI")
 
 
-MEASUREMENT = Measurement("recovery", "how long each part is missed when it is killed", measure)
+MEASUREMENT = Measurement(
+    "recovery", "how long each part is missed when it is killed", measure, rounds=3
+)

@@ -24,7 +24,6 @@ JOBS_OF_WORKFLOWS = 400
 AT_ONCE = 10
 # Whatever else there is, these are read once and kept.
 WARM_UP = 100
-ROUNDS = 2
 FLAT = Aim(1.3)
 TIMEOUT_S = 120.0
 
@@ -45,12 +44,12 @@ async def measure(stand: Stand) -> list[Row]:
         subscribed(broker.url) as subscriber,
     ):
         await _cost(stand, bridge, subscriber, WARM_UP, lambda _: ("w0", "warm-up"))
-        for _ in range(min(ROUNDS, stand.rounds)):
+        for _ in range(stand.rounds):
             for count, found in clients.items():
                 found.append(await _clients(stand, bridge, subscriber, count))
                 stand.tell(f"{count} clients: {found[-1].took:.1f} ms a job")
     workflows: dict[int, list[Cost]] = {count: [] for count in WORKFLOWS}
-    for _ in range(min(ROUNDS, stand.rounds)):
+    for _ in range(stand.rounds):
         for count, found in workflows.items():
             found.append(await _workflows(stand, count))
             stand.tell(f"{count} workflows: {found[-1].took:.1f} ms a job")
@@ -128,4 +127,6 @@ def _row(what: str, found: dict[int, list[Cost]], figure: Callable[[Cost], float
     )
 
 
-MEASUREMENT = Measurement("scale", "a job among many clients, and among many workflows", measure)
+MEASUREMENT = Measurement(
+    "scale", "a job among many clients, and among many workflows", measure, rounds=2
+)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from msgspec import Struct
-from PIL import Image
 
-from tests.bench.delivery import BenchError, Delivery, to_end, to_image
+from tests.bench.delivery import BenchError, Delivery, check_same, pixels, to_end, to_image
 from tests.bench.figures import Spread, compare, p50, p95, tail
 from tests.bench.graphs import COLOUR, to_bridge, to_disk, trivial
 from tests.bench.report import Aim, Row
@@ -76,12 +74,10 @@ def _sides(both: Both, output: Output) -> tuple[Side, Side]:
 
 async def _check(direct: Side, bridged: Side, colour: int) -> None:
     """See that the same picture comes both ways. Raises BenchError."""
-    pictures = [
-        Image.open(io.BytesIO((await side.run(colour)).image)).convert("RGB").tobytes()
-        for side in (direct, bridged)
-    ]
-    if pictures[0] != pictures[1] or pictures[0][:3] != colour.to_bytes(3, "big"):
-        raise BenchError(f"{direct.name} and {bridged.name} give different pictures")
+    pictures = [(await side.run(colour)).image for side in (direct, bridged)]
+    check_same(*pictures)
+    if pixels(pictures[0])[:3] != colour.to_bytes(3, "big"):
+        raise BenchError(f"{direct.name} gives another colour")
 
 
 def _rows(output: Output, direct: Sequence[Taken], bridged: Sequence[Taken]) -> list[Row]:
