@@ -6,7 +6,6 @@ from bridge import service
 from bridge.cli import daemon
 from bridge.comfyui.install import InstallFailed
 from bridge.config import Config, ConfigError
-from bridge.doors.metrics import CannotServeMetrics
 from bridge.doors.websocket.errors import CannotServe
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import MqttError
@@ -17,7 +16,6 @@ def run(settings: Config) -> str | None:
     return daemon.run(
         service.serve(settings),
         CannotServe,
-        CannotServeMetrics,
         ConfigError,
         DatabaseError,
         InstallFailed,

@@ -18,10 +18,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from bridge.comfyui.instance import Instance
+from bridge.config import ConfigError
 from bridge.jobs.counters import Counters, Share
 
 
-class CannotServeMetrics(Exception):
+class CannotServeMetrics(ConfigError):
     """The address of `metrics_listen` cannot be had; the text is one line."""
 
 
