@@ -110,17 +110,19 @@ class PostgreSQL:
 
 
 @contextmanager
-def running_postgresql() -> Iterator[PostgreSQL]:
-    """Run a server."""
+def running_postgresql(
+    parent: Path | None = None, *, durable: bool = False
+) -> Iterator[PostgreSQL]:
+    """Run a server; its files lie in a folder below `parent` that everybody may enter."""
     # Not below pytest's folder: that is root's alone.
-    folder = Path(tempfile.mkdtemp(prefix="comfy2mqtt-postgresql-"))
+    folder = Path(tempfile.mkdtemp(prefix="comfy2mqtt-postgresql-", dir=parent))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = PostgreSQL(folder, port)
     try:
         server.make()
-        server.start()
+        server.start(durable=durable)
         yield server
     finally:
         server.stop()
