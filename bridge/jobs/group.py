@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from bridge.jobs import membership
 from bridge.jobs.database import DatabaseError, Fenced, Transaction
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import CHANNEL, Journal
+from bridge.jobs.journal import CHANNEL, Journal, Notice
 from bridge.jobs.listener import Listener
 from bridge.jobs.membership import Beat, Requeued
 from bridge.jobs.queue import Key
@@ -32,9 +32,10 @@ log = logging.getLogger(__name__)
 BEATS = 4
 # Notices may be missed; then all is compared, at the latest after this.
 COMPARE_S = 10.0
-# Notices that come this close together are looked at in one read.
-GATHER_S = 0.01
+# After a look at what has changed, the next one is not at once: many jobs share a read.
+GATHER_S = 0.1
 _AT_ONCE = 200
+_NOTICES = frozenset(Notice)
 
 
 class Group:
@@ -214,13 +215,23 @@ class Group:
                 self._compare_all()
             elif life == self._life:
                 continue
-            elif not word:
+            elif word[:1] not in _NOTICES:
                 self._beat_now.set()
                 self._compare_all()
             else:
-                client, _, job_id = word.partition("/")
-                self._changed.add(Key(client, job_id))
-                self._look.set()
+                client, _, job_id = word[1:].partition("/")
+                self._noticed(Notice(word[0]), Key(client, job_id))
+
+    def _noticed(self, what: Notice, key: Key) -> None:
+        if what is Notice.LOOK:
+            self._changed.add(key)
+            self._look.set()
+            return
+        self._changed.discard(key)
+        if what is Notice.TAKEN:
+            self._dispatcher.forget(key)
+        else:
+            self._dispatcher.ended_elsewhere(key)
 
     def _compare_all(self) -> None:
         self._compare = True
@@ -233,7 +244,6 @@ class Group:
                     await self._look.wait()
             except TimeoutError:
                 self._compare = True
-            await asyncio.sleep(GATHER_S)
             self._look.clear()
             compare, self._compare = self._compare, False
             changed, self._changed = self._changed, set()
@@ -247,6 +257,7 @@ class Group:
             except DatabaseError as error:
                 log.warning("cannot compare: %s", error)
                 self._compare = True
+            await asyncio.sleep(GATHER_S)
 
     async def _differences(self) -> set[Key]:
         """Find the jobs whose place in the journal is not that in our view."""

@@ -12,6 +12,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,14 @@ log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder().encode
 _decode_plan = msgspec.json.Decoder(Plan).decode
+
+
+class Notice(StrEnum):
+    """What bridges tell each other of a job."""
+
+    LOOK = "?"
+    TAKEN = "-"
+    ENDED = "."
 
 
 class Journal:
@@ -297,7 +306,7 @@ class Journal:
             )
             if cursor.rowcount != 1:
                 raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
-            self.tell_of(db, key)
+            self.tell_of(db, key, Notice.ENDED)
             for output in outputs:
                 _keep_blob(db, output.sha256, output.size, output.data)
                 db.execute(
@@ -405,9 +414,9 @@ class Journal:
         if self.shared:
             db.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"{self._life}:{word}"))
 
-    def tell_of(self, db: Transaction, key: Key) -> None:
-        """Have the other bridges look at a job once this is committed."""
-        self.tell(db, f"{key.client}/{key.job_id}")
+    def tell_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
+        """Tell the other bridges what happened to a job once this is committed."""
+        self.tell(db, f"{what}{key.client}/{key.job_id}")
 
     async def claim(self, job: Job) -> bool:
         """Take a job before it is run or concluded; False if another bridge has it, or it ended.
@@ -425,7 +434,7 @@ class Journal:
                 (self._life, *job.key, self._life),
             ).fetchone()
             if row is not None:
-                self.tell_of(db, job.key)
+                self.tell_of(db, job.key, Notice.TAKEN)
             return row
 
         row = await self._database.run(work)
@@ -450,7 +459,7 @@ class Journal:
                 db.execute(
                     "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ?", (self._life, *key)
                 )
-                self.tell_of(db, key)
+                self.tell_of(db, key, Notice.TAKEN)
                 return standing.job
             db.execute("UPDATE jobs SET cancelling = 1 WHERE client = ? AND job_id = ?", key)
             self.tell_of(db, key)

@@ -76,11 +76,26 @@ class Engine(Protocol):
         """Disconnect."""
 
 
+def nothing_to_keep(answers: Sequence[Answer]) -> bool:
+    """Whether a transaction is to be undone rather than committed."""
+    return all(answer.error is not None for answer in answers)
+
+
 def run_each(
     db: Transaction, works: Sequence[Work[Any]], fatal: tuple[type[Exception], ...]
 ) -> list[Answer]:
-    """Run works within a transaction, each in a savepoint; raises those errors that end all."""
+    """Run works within a transaction, each in a savepoint; raises those errors that end all.
+
+    One alone needs none: where it failed, the whole transaction is to be undone.
+    """
     answers = []
+    if len(works) == 1:
+        try:
+            return [Answer(works[0](db))]
+        except fatal:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            return [Answer(error=error)]
     for work in works:
         db.execute("SAVEPOINT work")
         try:

@@ -30,6 +30,7 @@ from bridge.jobs.database.engine import (
     Fenced,
     Schema,
     Work,
+    nothing_to_keep,
     run_each,
 )
 
@@ -101,6 +102,9 @@ class PostgreSQL:
         try:
             self._begin(connection)
             answers = run_each(_Statements(connection), works, _FATAL)
+            if nothing_to_keep(answers):
+                connection.rollback()
+                return answers
             transaction = _current(connection)
         except psycopg.Error as error:
             raise self._nothing_done(connection, error) from error

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.jobs.database.engine import Answer, DatabaseError, Schema, Work, run_each
+from bridge.jobs.database.engine import (
+    Answer,
+    DatabaseError,
+    Schema,
+    Work,
+    nothing_to_keep,
+    run_each,
+)
 
 
 class Sqlite:
@@ -38,7 +45,7 @@ class Sqlite:
             connection.execute("BEGIN IMMEDIATE")
             # Disk full and the like: SQLite may have rolled back already.
             answers = run_each(connection, works, (sqlite3.OperationalError,))
-            connection.execute("COMMIT")
+            connection.execute("ROLLBACK" if nothing_to_keep(answers) else "COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
