@@ -75,9 +75,10 @@ bench: setup postgresql
 soak: setup
 	@$(BIN)/python -m tests.bench.soak $(if $(JOBS),--jobs $(JOBS))
 
-chaos: setup
+chaos: setup postgresql
 	@tests/chaos/install-faketime
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+	@$(BIN)/python -m tests.chaos --bridges 3 $(CHAOS)
 
 lives: $(READY)
 	@COMFY2MQTT_TEST_STEPS=100000 $(BIN)/python -m pytest --quiet --no-header --timeout 0 \

@@ -26,18 +26,19 @@ FIXED = 1
 @click.option("--jobs", default=600, show_default=True, help="Some are never sent: who is away.")
 @click.option("--strikes", default=30, show_default=True, help="How many faults happen.")
 @click.option("--customers", default=9, show_default=True)
+@click.option("--bridges", default=1, show_default=True, help="Several share a PostgreSQL.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="By default 1 and a random one.")
-def main(jobs: int, strikes: int, customers: int, seeds: tuple[int, ...]) -> None:
+def main(jobs: int, strikes: int, customers: int, bridges: int, seeds: tuple[int, ...]) -> None:
     """Run the chaos, once for each seed."""
     kept = True
     for seed in seeds or (FIXED, random.SystemRandom().randrange(10**6)):
-        plan = Plan(seed=seed, jobs=jobs, customers=customers, strikes=strikes)
+        plan = Plan(seed=seed, jobs=jobs, customers=customers, strikes=strikes, bridges=bridges)
         kept &= _once(plan)
     sys.exit(0 if kept else 1)
 
 
 def _once(plan: Plan) -> bool:
-    click.echo(f"seed {plan.seed}: {plan.jobs} jobs, {plan.strikes} faults")
+    click.echo(f"seed {plan.seed}: {plan.jobs} jobs, {plan.strikes} faults, {plan.bridges} bridges")
     folder = Path(tempfile.mkdtemp(prefix="comfy2mqtt-chaos-"))
     began = time.monotonic()
     verdict = asyncio.run(run(plan, folder, lambda line: click.echo(f"  {line}", err=True)))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from bridge.mosquitto import Mosquitto
 from tests.support.bridge import BridgeProcess
+from tests.support.comfyui import Server
+from tests.support.postgresql import PostgreSQL
 from tests.support.tcpproxy import TcpProxy
 
 Fault = Callable[[], Awaitable[None]]
@@ -31,15 +33,22 @@ class Victims:
         bridges: list[BridgeProcess],
         proxies: list[TcpProxy],
         disk: Path | None,
+        server: Server | None,
+        database: PostgreSQL | None,
         faketime: str | None,
         dice: random.Random,
     ) -> None:
-        """`disk` is a small file system of the first bridge's, `faketime` a library to preload."""
+        """`disk` is a small file system of the first bridge's, `faketime` a library to preload.
+
+        `server` is a ComfyUI that all bridges are attached to; without it each has its own.
+        """
         self.counts: Counter[str] = Counter()
         self._broker = broker
         self._bridges = bridges
         self._proxies = proxies
         self._disk = disk
+        self._server = server
+        self._database = database
         self._faketime = faketime
         self._dice = dice
 
@@ -58,6 +67,8 @@ class Victims:
         }
         if self._disk is not None:
             found["disk full"] = self._fill_disk
+        if self._database is not None:
+            found["database restarted"] = self._restart_database
         return found
 
     async def strike(self, name: str) -> None:
@@ -92,19 +103,37 @@ class Victims:
     async def _freeze_bridge(self) -> None:
         await self._freeze(self._one().pid)
 
+    def _comfyuis(self) -> list[int]:
+        if self._server is not None:
+            return [self._server.running.pid]
+        return comfyuis(self._one().pid)
+
     async def _kill_comfyui(self) -> None:
-        for pid in comfyuis(self._one().pid):
+        for pid in self._comfyuis():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if self._server is not None:
+            await asyncio.to_thread(self._server.wait_until_ready)
+            # It has another port now, as somebody else's might.
+            for bridge in self._bridges:
+                bridge.settings["comfyui_url"] = self._server.url
+                await bridge.stop()
+                await bridge.start(ready=False)
 
     async def _freeze_comfyui(self) -> None:
-        for pid in comfyuis(self._one().pid):
+        for pid in self._comfyuis():
             await self._freeze(pid)
+
+    async def _restart_database(self) -> None:
+        assert self._database is not None
+        await asyncio.to_thread(self._database.stop, signal.SIGQUIT)
+        await asyncio.to_thread(self._database.start, durable=True)
 
     async def _freeze(self, pid: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(self._dice.uniform(0.5, 3.0))
+            # Up to longer than a lease lasts.
+            await asyncio.sleep(self._dice.uniform(0.5, 3.0 if self._server is None else 6.0))
             os.kill(pid, signal.SIGCONT)
 
     async def _kill_broker(self) -> None:

@@ -15,7 +15,15 @@ from tests.chaos.customers import OUTCOMES, Customer
 
 # Kills of these may come between a job's end and the note of it: then it runs again. Two jobs are
 # at ComfyUI at a time.
-UNKNOWABLE = ("bridge killed", "bridge stopped", "comfyui killed", "disk full")
+UNKNOWABLE = (
+    "bridge killed",
+    "bridge stopped",
+    "comfyui killed",
+    "disk full",
+    # One of several that is frozen, or cut off the database, is taken for dead.
+    "bridge frozen",
+    "database restarted",
+)
 JOBS_AT_COMFYUI = 2
 
 

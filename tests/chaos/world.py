@@ -19,11 +19,22 @@ from tests.chaos.customers import Customer
 from tests.chaos.faults import Victims
 from tests.chaos.verdict import Verdict, judge
 from tests.support.bridge import BridgeProcess
-from tests.support.comfyui import FAULT_NODES, Graph, image, our_output, supervised, then
+from tests.support.comfyui import (
+    FAULT_NODES,
+    Graph,
+    image,
+    our_output,
+    running_server,
+    supervised,
+    then,
+)
+from tests.support.postgresql import running_postgresql
 from tests.support.tcpproxy import TcpProxy
 
 WORKFLOW = "work"
 DISK = "96m"
+# Frozen for longer, a bridge of several is taken for dead.
+LEASE_S = 2
 # The longest that healing all may take before something is taken to be stuck.
 PATIENCE_S = 240.0
 
@@ -40,7 +51,8 @@ class Plan(Struct, frozen=True):
     strikes: int
     order: tuple[str, ...] = ()
     pause_s: float = 3.0
-    small_disk: bool = True
+    # More than one share a journal in PostgreSQL, and a ComfyUI that somebody else runs.
+    bridges: int = 1
 
 
 async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
@@ -48,22 +60,7 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
     dice = random.Random(plan.seed)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(Mosquitto(folder / "mosquitto"))
-        proxy = await stack.enter_async_context(TcpProxy(broker.url))
-        data = folder / "bridge" / "data"
-        disk = stack.enter_context(_small_disk(data)) if plan.small_disk else None
-        if disk is None:
-            tell("no disk faults: a file system cannot be mounted here")
-        bridge = _bridge(folder, data, proxy.url.replace("http:", "mqtt:"))
-        stack.push_async_exit(bridge.__aexit__)
-        await bridge.start(ready=False)
-        victims = Victims(
-            broker=broker,
-            bridges=[bridge],
-            proxies=[proxy],
-            disk=disk,
-            faketime=_faketime(),
-            dice=dice,
-        )
+        victims = await _victims(plan, folder, broker, dice=dice, stack=stack, tell=tell)
         customers = [
             Customer(f"customer{number}", broker.url, 5 if number % 2 else 4)
             for number in range(plan.customers)
@@ -81,11 +78,68 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
         return verdict
 
 
-def _bridge(folder: Path, data: Path, broker: str) -> BridgeProcess:
+async def _victims(
+    plan: Plan,
+    folder: Path,
+    broker: Mosquitto,
+    *,
+    dice: random.Random,
+    stack: AsyncExitStack,
+    tell: Tell,
+) -> Victims:
+    """Start all parts but the broker, which runs."""
+    proxies = [await stack.enter_async_context(TcpProxy(broker.url)) for _ in range(plan.bridges)]
+    places = [folder / f"bridge{number}" for number in range(plan.bridges)]
+    disk = server = database = None
+    settings: dict[str, Any] = {}
+    if plan.bridges == 1:
+        disk = stack.enter_context(_small_disk(places[0] / "data"))
+        if disk is None:
+            tell("no disk faults: a file system cannot be mounted here")
+        settings["comfyui"] = json.dumps([_supervised(folder)])
+    else:
+        server = stack.enter_context(running_server(supervised(), folder / "comfyui"))
+        database = stack.enter_context(running_postgresql(durable=True))
+        settings = {
+            "comfyui_url": server.url,
+            "comfyui_secret": server.secret,
+            "journal": stack.enter_context(database.database()),
+            "lease_s": LEASE_S,
+        }
+    bridges = []
+    for place, proxy in zip(places, proxies, strict=True):
+        bridge = BridgeProcess(
+            place,
+            mqtt_url=proxy.url.replace("http:", "mqtt:"),
+            # A job may be hit again and again here.
+            max_attempts=50,
+            stop_s=5,
+            log_level="info",
+            **({"member": place.name} if plan.bridges > 1 else {}),
+            **settings,
+        )
+        bridge.add_workflow(WORKFLOW, _work(folder / "tally"))
+        stack.push_async_exit(bridge.__aexit__)
+        await bridge.start(ready=False)
+        bridges.append(bridge)
+    return Victims(
+        broker=broker,
+        bridges=bridges,
+        proxies=proxies,
+        disk=disk,
+        server=server,
+        database=database,
+        faketime=_faketime(),
+        dice=dice,
+    )
+
+
+def _supervised(folder: Path) -> dict[str, Any]:
+    """A ComfyUI of the bridge's own, as a table of its settings."""
     config = supervised()
     paths = folder / "faults.yaml"
     paths.write_text(json.dumps({"faults": {"custom_nodes": str(FAULT_NODES)}}))
-    comfyui = {
+    return {
         "name": "default",
         "path": str(config.path),
         "python": str(config.python),
@@ -93,18 +147,6 @@ def _bridge(folder: Path, data: Path, broker: str) -> BridgeProcess:
         # The bridge's clock is shifted, not ComfyUI's, which may hang with it.
         "environment": {"LD_PRELOAD": ""},
     }
-    bridge = BridgeProcess(
-        folder / "bridge",
-        mqtt_url=broker,
-        data=data,
-        comfyui=json.dumps([comfyui]),
-        # A job may be hit again and again here.
-        max_attempts=50,
-        stop_s=5,
-        log_level="info",
-    )
-    bridge.add_workflow(WORKFLOW, _work(folder / "tally"))
-    return bridge
 
 
 def _work(tally: Path) -> Graph:

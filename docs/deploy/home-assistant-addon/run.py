@@ -26,6 +26,7 @@ def environment(options: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[s
         "COMFY2MQTT_MQTT_URL": f"{scheme}://{user}:{password}@{broker['host']}:{broker['port']}",
         "COMFY2MQTT_COMFYUI_URL": str(options["comfyui_url"]),
         "COMFY2MQTT_LOG_LEVEL": str(options.get("log_level", "info")),
+        "COMFY2MQTT_HOMEASSISTANT": "true",
         "COMFY2MQTT_DATA": "/data/bridge",
         "COMFY2MQTT_WORKFLOWS": str(CONFIG / "workflows"),
     }
