@@ -45,7 +45,7 @@ def _anchors(page: Path) -> set[str]:
 def test_commands_are_commands_with_options_that_they_have(page: Path) -> None:
     for line in _COMMAND.findall(page.read_text()):
         words = [
-            word for word in shlex.split(line.partition(" #")[0]) if "=" not in word.split()[0]
+            word for word in shlex.split(re.split(r" [#|>]", line)[0]) if "=" not in word.split()[0]
         ]
         _check(main, words[1:], line)
 

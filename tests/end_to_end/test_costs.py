@@ -20,13 +20,12 @@ import aiohttp
 import msgspec
 import pytest
 
-from bridge import service
 from bridge.comfyui.settings import AttachConfig
 from bridge.config import Config
 from bridge.jobs import journal
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
-from bridge.service import Bridge
+from bridge.service import Bridge, descriptions
 from tests.end_to_end import graphs
 from tests.support.comfyui import Graph, Server, image, our_output, saved
 from tests.support.peer import Peer
@@ -157,7 +156,7 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
     assert len(messages) == 4 * JOBS
     assert len(answers) == JOBS + 1
     # That ComfyUI is busy, and ready again, is told now and then.
-    assert states <= took_s / service.BUSY_INTERVAL_S + 2
+    assert states <= took_s / descriptions.BUSY_INTERVAL_S + 2
     # The prompt; outputs are confirmed and the history is forgotten for many at a time.
     assert kinds(requests).keys() == {"POST /prompt", "DELETE /comfy2mqtt", "POST /history"}
     assert kinds(requests)["POST /prompt"] == JOBS

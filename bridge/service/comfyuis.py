@@ -1,0 +1,57 @@
+"""How to get at each ComfyUI of the settings; the managed one is installed where it is not yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from bridge.comfyui import install
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.config import ComfyUI, Config
+
+log = logging.getLogger(__name__)
+
+
+async def to_use(
+    config: Config, stopping: asyncio.Event
+) -> dict[str, AttachConfig | SuperviseConfig] | None:
+    """Return how to get at each, by its name; None if told to stop meanwhile.
+
+    Raises InstallFailed.
+    """
+    found: dict[str, AttachConfig | SuperviseConfig] = {}
+    for table in config.comfyuis:
+        comfyui = await _one(table, stopping)
+        if comfyui is None:
+            return None
+        found[config.instance_name(table)] = comfyui
+    return found
+
+
+async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | SuperviseConfig | None:
+    if table.url is not None:
+        return AttachConfig(table.url, table.secret)
+    if table.path is not None:
+        python = table.python or _interpreter(table.path)
+        return SuperviseConfig(table.path, python, table.args, table.environment)
+    installing = asyncio.create_task(install.ensure(log.info))
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait((installing, told), return_when=asyncio.FIRST_COMPLETED)
+    if stopping.is_set():
+        installing.cancel()
+        await asyncio.wait((installing,))
+        return None
+    told.cancel()
+    managed = await installing
+    return SuperviseConfig(managed.path, managed.python, table.args, table.environment)
+
+
+def _interpreter(folder: Path) -> Path:
+    """Return the interpreter of a ComfyUI's own environment, where its folder has one."""
+    candidates = (
+        folder / ".venv" / "bin" / "python",
+        folder / "venv" / "bin" / "python",
+        folder.parent / ".venv" / "bin" / "python",
+    )
+    return next((path for path in candidates if path.exists()), Path("python3"))

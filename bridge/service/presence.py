@@ -1,0 +1,138 @@
+"""Who the bridge is, and how it fares."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from bridge import __version__
+from bridge.comfyui.instance import Instance
+from bridge.config import Config
+from bridge.contract.messages import (
+    CONTRACT_VERSION,
+    BridgeHealth,
+    BridgeInfo,
+    Isolation,
+    Limits,
+    Usage,
+    or_unset,
+)
+from bridge.contract.operator import HealthReport
+from bridge.contract.requests import VERBS
+from bridge.contract.topics import RUN, UPLOAD
+from bridge.doors.mqtt.retained import Retained
+from bridge.doors.operator import comfyui_state
+from bridge.doors.rights import EVERYBODY, Rights
+from bridge.jobs.counters import Counters
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.mqtt import Connection
+
+HEALTH_INTERVAL_S = 30.0
+# Of how many clients health tells what they had.
+CLIENTS_TOLD = 20
+
+
+class Presence:
+    """Use `run` as a task."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        rights: Rights,
+        retained: Retained,
+        dispatcher: Dispatcher,
+        instances: Sequence[Instance],
+    ) -> None:
+        self._config = config
+        self._rights = rights
+        self._retained = retained
+        self._dispatcher = dispatcher
+        self._instances = instances
+        self._info: BridgeInfo | None = None
+
+    def introduce(self, connection: Connection) -> None:
+        """Say who we are, with the limits of the broker that we are connected to."""
+        config = self._config
+        limits = Limits(
+            max_packet=or_unset(connection.packet_limit),
+            max_inline_input=config.max_inline_input,
+            max_upload=config.max_upload,
+            max_queue=config.max_queue,
+            max_queue_per_client=self._rights.of(EVERYBODY).max_queue,
+            keep_results_s=config.keep_results_s,
+            keep_outputs_s=config.keep_outputs_s,
+            remember_ids_s=config.remember_ids_s,
+        )
+        self._info = BridgeInfo(
+            name=config.name,
+            version=__version__,
+            contract=CONTRACT_VERSION,
+            limits=limits,
+            features=sorted([*VERBS, RUN, UPLOAD]),
+            isolation="unknown",
+        )
+        self._retained.info(self._info)
+
+    def tell_isolation(self, isolation: Isolation) -> None:
+        """Say whether the broker keeps clients apart, once that was tried."""
+        if self._info is not None:
+            self._info = msgspec.structs.replace(self._info, isolation=isolation)
+            self._retained.info(self._info)
+
+    async def run(self) -> None:
+        """Tell how it fares, again and again, until cancelled."""
+        while True:
+            self._retained.health(self._health())
+            await asyncio.sleep(HEALTH_INTERVAL_S)
+
+    def _health(self) -> BridgeHealth:
+        dispatcher, counters = self._dispatcher, self._dispatcher.counters
+        return BridgeHealth(
+            at=round(time.time(), 3),
+            queued=len(dispatcher.backlog),
+            running=dispatcher.running,
+            accepted=counters.accepted,
+            succeeded=counters.outcomes["succeeded"],
+            failed=counters.outcomes["failed"],
+            cancelled=counters.outcomes["cancelled"],
+            expired=counters.outcomes["expired"],
+            retried=counters.retried,
+            clients=_usage(counters),
+            paused=dispatcher.backlog.paused,
+            memory=or_unset(memory()),
+        )
+
+    def report(self) -> HealthReport:
+        """Tell how it all fares, for the operator."""
+        dispatcher = self._dispatcher
+        return HealthReport(
+            healthy=any(instance.state.usable for instance in self._instances),
+            version=__version__,
+            paused=dispatcher.backlog.paused,
+            queued=len(dispatcher.backlog),
+            running=dispatcher.running,
+            succeeded=dispatcher.counters.outcomes["succeeded"],
+            failed=dispatcher.counters.outcomes["failed"],
+            comfyui={each.name: comfyui_state(each.state) for each in self._instances},
+            memory=or_unset(memory()),
+        )
+
+
+def _usage(counters: Counters) -> dict[str, Usage]:
+    most = sorted(counters.clients.items(), key=lambda each: -each[1].run_s)[:CLIENTS_TOLD]
+    return {name: Usage(jobs=share.jobs, run_s=round(share.run_s, 1)) for name, share in most}
+
+
+def memory() -> int | None:
+    """Return this process's resident bytes, where /proc tells."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return next((int(line.split()[1]) * 1024 for line in found), None)

@@ -1,0 +1,47 @@
+"""Running a bridge from its settings, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+
+from bridge.config import Config
+from bridge.doors.mqtt.addresses import of_bridge
+from bridge.jobs.database import Fenced
+from bridge.service import comfyuis
+from bridge.service.bridge import Bridge
+
+log = logging.getLogger(__name__)
+
+ANEW_S = 1.0
+
+
+async def serve(config: Config) -> None:
+    """Run a bridge until SIGINT or SIGTERM.
+
+    Raises BadAddress, DatabaseError, InstallFailed or ConnectionRefused where it cannot start.
+    """
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    address = of_bridge(config)
+    found = await comfyuis.to_use(config, stopping)
+    if found is None:
+        return
+    while not await _served(Bridge(config, address, found), stopping):
+        log.warning("the others took this bridge for dead: it begins anew")
+        await asyncio.sleep(ANEW_S)
+
+
+async def _served(bridge: Bridge, stopping: asyncio.Event) -> bool:
+    """Run a bridge; whether that is the end of it."""
+    ended = True
+    try:
+        await bridge.run(stopping)
+    except* Fenced:
+        # All that it had is others' now; what is in memory counts no more.
+        ended = stopping.is_set()
+    return ended
