@@ -17,6 +17,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     `submit` is work that the door has drawn up itself, in place of a payload to be read.
     `response_topic` was checked by the door. `expiry_s` is how long it may wait for its start,
     `delivery` names the MQTT delivery, and `redelivered` that it may have come before.
+    `max_packet` is the largest message that the door can send now, in bytes.
     """
 
     client: str
@@ -35,6 +36,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     expiry_s: float | None = None
     delivery: str | None = None
     redelivered: bool = False
+    max_packet: int | None = None
 
 
 class PartBytes(Struct, frozen=True):

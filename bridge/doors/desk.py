@@ -146,7 +146,7 @@ class Desk:
             case Submit() as submit:
                 await self._intake.take(asked, submit, read.main, read.transaction, respond)
             case Fetch() as fetch:
-                respond(await self._fetch(client, fetch, read.transaction))
+                respond(await self._fetch(asked, fetch, read.transaction))
             case Cancel(job_id=job_id):
                 report = await self._cancel(Key(client, job_id))
                 respond(Answer(data=report, transaction=read.transaction))
@@ -163,7 +163,7 @@ class Desk:
                 recipe = await self._recipe(Key(client, job_id))
                 respond(Answer(data=recipe, transaction=read.transaction))
             case List() as wanted:
-                page = await self._list(client, wanted)
+                page = await self._list(asked, wanted)
                 respond(Answer(data=page, transaction=read.transaction))
             case Ack(up_to=up_to):
                 acked = AckReport(acked=await self._journal.ack(client, up_to))
@@ -216,7 +216,9 @@ class Desk:
             inputs=plan.inputs,
         )
 
-    async def _list(self, client: str, request: List) -> JobList:
+    async def _list(self, asked: Asked, request: List) -> JobList:
+        client = asked.client
+        room = _room(asked.max_packet, inline=False, most=_PAGE_BYTES)
         if request.after and not request.peek:
             # Whoever asks for what comes after n has all up to n.
             await self._journal.ack(client, request.after)
@@ -232,7 +234,7 @@ class Desk:
         for record in records[: request.limit]:
             view = self._view(record)
             size += len(encode(view))
-            if views and size > _PAGE_BYTES:
+            if views and size > room:
                 break
             views.append(view)
         return JobList(jobs=views, more=len(views) < len(records))
@@ -257,9 +259,9 @@ class Desk:
         )
 
     async def _fetch(
-        self, client: str, request: Fetch, transaction: Transaction | UnsetType
+        self, asked: Asked, request: Fetch, transaction: Transaction | UnsetType
     ) -> Answer:
-        key = Key(client, request.job_id)
+        key = Key(asked.client, request.job_id)
         record = await self._journal.get(key)
         stored = await self._journal.output(key, request.output)
         if stored is None:
@@ -275,7 +277,9 @@ class Desk:
             raise InvalidInput(
                 "offset is beyond the end", field="offset", allowed=f"0 to {stored.size}"
             )
-        room = _room(record.job.envelope.max_packet, inline=request.inline)
+        limits = (record.job.envelope.max_packet, asked.max_packet)
+        limit = min((each for each in limits if each is not None), default=None)
+        room = _room(limit, inline=request.inline, most=_PART_BYTES)
         count = min(room if request.count is UNSET else request.count, room)
         if stored.data is None:
             data = await asyncio.to_thread(self._files.read, stored.sha256, request.offset, count)
@@ -297,12 +301,12 @@ class Desk:
         return Answer(data=part, transaction=transaction, bytes=beside)
 
 
-def _room(max_packet: int | None, *, inline: bool) -> int:
-    """How many bytes of an output go into one packet; base64 takes four for three."""
+def _room(max_packet: int | None, *, inline: bool, most: int) -> int:
+    """How many bytes go into one packet, at most `most`; base64 takes four for three."""
     if max_packet is None:
-        return _PART_BYTES
+        return most
     room = max_packet - _FRAME_BYTES
-    return min(_PART_BYTES, (room - _FRAME_BYTES // 2) * 3 // 4 if inline else room)
+    return max(1, min(most, (room - _FRAME_BYTES // 2) * 3 // 4 if inline else room))
 
 
 def _read(asked: Asked) -> _Read:

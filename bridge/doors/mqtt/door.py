@@ -266,6 +266,7 @@ class Door:
             expiry_s=incoming.message_expiry,
             delivery=self._delivery(incoming),
             redelivered=incoming.dup,
+            max_packet=self._outgoing.packet_limit,
         )
 
     def _delivery(self, incoming: Incoming) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from bridge.contract.errors import TooLarge
 from bridge.contract.messages import (
     Accepted,
     JobStatus,
@@ -48,6 +49,8 @@ QOS1_LIMIT = 64 * 1024
 # With more than this waiting for the network nothing is added that can be done without.
 _CROWDED = 1024 * 1024
 _FULL = 64 * 1024 * 1024
+# At most this much of an answer's packet is topic and properties.
+_FRAME_BYTES = 400
 # MQTT 5 knows this word for a packet above the broker's limit.
 _TOO_LARGE = 0x95
 
@@ -89,6 +92,13 @@ class Outgoing:
             self._learnt_limit = self._largest - 1
             log.warning("the broker takes less than %d bytes at a time", self._largest)
 
+    @property
+    def packet_limit(self) -> int | None:
+        """The largest packet that the broker takes, as far as it is known."""
+        announced = None if self._connection is None else self._connection.packet_limit
+        known = [each for each in (announced, self._learnt_limit) if each is not None]
+        return min(known, default=None)
+
     # Answers.
 
     def answer(self, asked: Asked, answer: Answer) -> None:
@@ -117,11 +127,18 @@ class Outgoing:
                     content_type=part.content_type, correlation_data=properties.correlation_data
                 ),
             )
-        self._send(
-            self._topics.response(asked.client, asked.verb),
-            encode(_response(answer)),
-            properties=properties,
-        )
+        response = encode(_response(answer))
+        limit = self.packet_limit
+        if limit is not None and len(response) > limit - _FRAME_BYTES:
+            # Not to be answered at all would be worse.
+            too_large = TooLarge(
+                f"the answer has {len(response)} bytes, the broker takes {limit}",
+                size=len(response),
+                limit=limit,
+            )
+            answer = Answer(error=too_large, transaction=answer.transaction)
+            response = encode(_response(answer))
+        self._send(self._topics.response(asked.client, asked.verb), response, properties=properties)
         reply = self._reply(asked, answer)
         if asked.response_topic is not None and reply is not None:
             self._send(asked.response_topic, reply, properties=properties)

@@ -1,0 +1,72 @@
+"""A broker that takes small packets only, as those of cloud services do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bridge.client import Client
+from bridge.mosquitto import Mosquitto
+from tests.conftest import StartBridge
+from tests.end_to_end import graphs
+from tests.support.comfyui import image, our_output
+from tests.support.peer import Peer
+
+pytestmark = pytest.mark.comfyui
+
+LIMIT = 16_000
+
+
+class SmallBroker(Mosquitto):
+    """It says so in CONNACK, and ends the connection for more."""
+
+    def _write_configuration(self, port: int) -> Path:
+        path = super()._write_configuration(port)
+        lines = [
+            line for line in path.read_text().splitlines() if not line.startswith("max_packet_size")
+        ]
+        path.write_text("\n".join((*lines, f"max_packet_size {LIMIT}", "")))
+        return path
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
+    async with SmallBroker(tmp_path / "mosquitto") as broker:
+        yield broker
+
+
+async def test_nothing_larger_is_sent_and_all_can_be_had(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    wordy = graphs.colour()
+    wordy["4"]["inputs"]["description"] = "x" * LIMIT
+    await attached({"noise": our_output(image(size=128)), "wordy": wordy})
+    async with Peer(broker.url) as peer, Client(broker.url, "alice") as client:
+        await peer.listen()
+        job = await client.submit("noise", job_id="j1")
+        (output,) = await job.outputs()
+        assert output.info.size > LIMIT
+        assert not output.info.topic
+        assert hashlib.sha256(output.data).hexdigest() == output.info.sha256
+        # A page has as many jobs as fit.
+        for index in range(30):
+            await client.submit("wordy", job_id=f"w{index}", meta="m" * 1000)
+        for index in range(30):
+            await client.job(f"w{index}").result()
+        found, after, pages = [], 0, 0
+        while True:
+            page = await client.jobs(after, limit=100)
+            found += [each.job_id for each in page.jobs]
+            pages, after = pages + 1, page.jobs[-1].n
+            if not page.more:
+                break
+        assert len(found) == 31
+        assert pages > 2
+        # What cannot be answered is told.
+        answer = await peer.ask("recipe", b"w0")
+        assert answer["error"]["code"] == "too_large"
+        assert answer["error"]["details"]["limit"] == LIMIT
+        assert max(len(message.payload) for message in peer.messages) < LIMIT
