@@ -56,9 +56,48 @@ HOLED = {
     "3": MASKED["3"],
     "4": {"class_type": "Comfy2MQTTMaskOutput", "inputs": {"masks": ["1", 1], "name": "mask"}},
 }
+# Inputs of every kind that needs no file; what they are given shows in the result.
+KINDS = {
+    "1": {"class_type": "Comfy2MQTTTextInput", "inputs": {"name": "words", "value": "a barn"}},
+    "2": {"class_type": "Comfy2MQTTBooleanInput", "inputs": {"name": "tiling", "value": False}},
+    "3": {
+        "class_type": "Comfy2MQTTChoiceInput",
+        "inputs": {"name": "style", "value": "oil", "choices": "oil\nink"},
+    },
+    "4": {
+        "class_type": "Comfy2MQTTChoiceInput",
+        "inputs": {
+            "name": "paper",
+            "value": "p0",
+            "choices": "\n".join(f"p{n}" for n in range(60)),
+        },
+    },
+    "5": {
+        "class_type": "Comfy2MQTTFloatInput",
+        "inputs": {"name": "weight", "value": 0.5, "minimum": 0.0, "maximum": 1.0, "step": 0.1},
+    },
+    "6": {"class_type": "Comfy2MQTTSeedInput", "inputs": {"name": "seed", "value": 0}},
+    "7": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 255},
+    },
+    "8": {
+        "class_type": "Comfy2MQTTImageOutput",
+        "inputs": {"images": ["7", 0], "name": "picture", "format": "PNG", "quality": 90},
+    },
+}
+# No input nodes: its values go by their places.
+PLAIN = {
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255},
+    },
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "plain"}},
+}
 
 SMALL = {"width": 256, "height": 256, "steps": 8}
 LONG = {"width": 512, "height": 512, "steps": 100}
+WORKFLOWS = {"demo": DEMO, "masked": MASKED, "holed": HOLED, "kinds": KINDS, "plain": PLAIN}
 
 
 class Stack(Struct):
@@ -87,7 +126,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
             comfyui_python=comfyui.python,
             comfyui_args="--cpu",
         )
-        for name, graph in {"demo": DEMO, "masked": MASKED, "holed": HOLED}.items():
+        for name, graph in WORKFLOWS.items():
             bridge.add_workflow(name, graph)
         browser = await running.enter_async_context(chromium())
         await running.enter_async_context(bridge)
@@ -258,7 +297,10 @@ async def test_without_a_masks_input_the_picture_keeps_its_colours_below_the_mas
     mine = picture()
     await choose(window, "picture", mine)
     await window.press("Paint a mask")
-    await paint(window)
+    await window.at("canvas.strokes:focus").wait_for()
+    for key in ("Space", "ArrowRight", "Space"):  # by keyboard
+        await window.page.keyboard.press(key)
+    await window.press("Use this mask")
     await window.ended(await window.run())
     assert opened(await download(window)).convert("RGB").tobytes() == opened(mine).tobytes()
     await window.press("Next output")
@@ -302,6 +344,37 @@ async def test_a_wrong_value_is_marked_at_its_field(visit: Visit, client: str) -
     assert await window.at("#tiles li").count() == 0
     await window.field("width").fill("256")
     await problem.wait_for(state="hidden")
+
+
+async def test_every_kind_of_field_gives_what_is_set(visit: Visit, client: str) -> None:
+    window = await visit(client, "kinds")
+    await window.at('[data-input="tiling"]').get_by_role("switch").check()
+    await window.at('[data-input="style"]').get_by_text("ink").click()
+    await window.field("paper").select_option("p57")
+    await window.at('[data-input="weight"]').get_by_role("slider").fill("0.8")
+    assert await window.field("weight").input_value() == "0.8"
+    await window.at('[data-input="seed"] input').fill(str(2**64 - 1))
+    await window.ended(await window.run(words="two\nlines"))
+    details = await window.at(".details dl").evaluate(
+        "list => Object.fromEntries([...list.querySelectorAll('dt')].map("
+        "(term) => [term.textContent, term.nextElementSibling.textContent]))"
+    )
+    told = {
+        "Words": "two\nlines",
+        "Tiling": "true",
+        "Style": "ink",
+        "Paper": "p57",
+        "Weight": "0.8",
+        "Seed": str(2**64 - 1),
+    }
+    assert details.items() >= told.items()
+
+    await window.page.goto(f"{window.address}#plain")
+    await window.at("#more summary").click()
+    await window.page.get_by_label("Find a setting").fill("color")
+    await window.field("1.color").fill("65280")
+    await window.ended(await window.run())
+    assert opened(await download(window)).convert("RGB").getpixel((0, 0)) == (0, 255, 0)
 
 
 async def test_a_missing_picture_is_told_at_its_field(visit: Visit, client: str) -> None:
@@ -553,3 +626,21 @@ async def test_the_client_module_is_enough_by_itself(
     assert told["own"] == [told["sha256"]] * 2
     assert told["listed"] == [[told["job"], {"mine": 1}]]
     assert told["wrong"] == ["invalid_input", "width"]
+
+
+async def test_a_request_waits_for_the_bridge_over_a_reload(
+    stack: Stack, visit: Visit, client: str
+) -> None:
+    window = await visit(client)
+    await stack.bridge.kill()
+    await window.at("#banner", text="offline").wait_for()
+    await window.at("#lights .bad", text="Bridge offline").wait_for()
+    await window.at("#lights .unknown", text="ComfyUI").wait_for()
+    tile = await window.run(prompt="as soon as it is back", **SMALL)
+    assert await tile.get_attribute("data-state") == "asked"
+    await window.page.reload()
+    await window.at('.tile[data-state="asked"]').wait_for()
+    await stack.bridge.start()
+    await window.ended(tile)
+    assert await window.at(".tile").count() == 1
+    assert await window.page.evaluate("Object.keys(sessionStorage).length") == 2  # key and draft

@@ -7,7 +7,9 @@ import { Form, mainText } from "./form.js";
 import { Gallery } from "./gallery.js";
 import { Lights } from "./lights.js";
 
+// Names in the browser's storage.
 const KEY = "comfy2mqtt key";
+const UNANSWERED = "unanswered ";
 
 class Page {
   constructor(key) {
@@ -30,6 +32,7 @@ class Page {
     show(byId("login"), false);
     for (const id of ["desk", "lights", "account"]) show(byId(id), true);
     this._drawWorkflows();
+    this._takeUp();
     await this._recall();
   }
 
@@ -142,29 +145,59 @@ class Page {
       choose: !this.gallery.isWatching,
     });
     entry.job.workflow = workflow;
-    const abort = new AbortController();
-    this.pending.set(entry, abort);
     try {
       const inputs = await this.form.inputs();
       const meta = { page: { media: this.form.remembered(inputs) } };
-      await this.client.submit(workflow, inputs, {
-        ...{ job_id: job.id, preview: true, meta, signal: abort.signal },
-        ...this._keep(),
-      });
+      const options = { preview: true, meta, ...this._keep() };
+      return await this._submit(entry, { workflow, inputs, options });
     } catch (error) {
       this.gallery.drop(entry);
-      if (abort.signal.aborted) return false;
       if (error.code === "invalid_input" && error.details?.upload && !again) {
         this.form.forgetUploads();
         return this._runOnce(true);
       }
       this._refused(workflow, error);
       return false;
+    }
+  }
+
+  /**
+   * Sends a request until it is answered; false if it was cancelled before. Until then it is kept
+   * over a reload: with its job's id it is the same request.
+   */
+  async _submit(entry, request) {
+    const { workflow, inputs, options } = request;
+    const abort = new AbortController();
+    this.pending.set(entry, abort);
+    sessionStorage.setItem(UNANSWERED + entry.id, JSON.stringify(request));
+    try {
+      const more = { job_id: entry.id, signal: abort.signal };
+      await this.client.submit(workflow, inputs, { ...options, ...more });
+    } catch (error) {
+      if (!abort.signal.aborted) throw error;
+      this.gallery.drop(entry);
+      return false;
     } finally {
       this.pending.delete(entry);
+      sessionStorage.removeItem(UNANSWERED + entry.id);
     }
-    this._follow(workflow, job);
+    this._follow(workflow, entry.job);
     return true;
+  }
+
+  /** Sends again what had no answer when the page was left. */
+  _takeUp() {
+    const names = Object.keys(sessionStorage).filter((name) => name.startsWith(UNANSWERED));
+    for (const name of names) {
+      const request = JSON.parse(sessionStorage.getItem(name));
+      const job = this.client.job(name.slice(UNANSWERED.length));
+      job.workflow = request.workflow;
+      const entry = this.gallery.add(job, { inputs: request.inputs, choose: true });
+      this._submit(entry, request).catch((error) => {
+        this.gallery.drop(entry);
+        this._refused(request.workflow, error);
+      });
+    }
   }
 
   /** Pictures stay as long as results do: a gallery is for tomorrow. */

@@ -172,18 +172,19 @@ export class Client extends EventTarget {
   }
 
   /**
-   * A page of jobs by rising `n`.
-   * @param {{after?: number, states?: string[], workflow?: string, limit?: number}} [which]
+   * A page of jobs by rising `n`. Asking for what comes after n acks it, unless to `peek`.
+   * @param {{after?: number, peek?: boolean, states?: string[], workflow?: string,
+   *   limit?: number}} [which]
    * @returns {Promise<{jobs: object[], more: boolean}>}
    */
   list(which = {}) {
     return this.ask("list", which);
   }
 
-  /** Every job that is still known, as views, oldest first. */
+  /** Every job that is still known, as views, oldest first; acks nothing. */
   async *history() {
     for (let after = 0, more = true; more; ) {
-      const page = await this.list({ after, limit: 100 });
+      const page = await this.list({ after, limit: 100, peek: true });
       for (const view of page.jobs) {
         after = Math.max(after, view.n);
         this.job(view.job_id)._view(view);
@@ -226,7 +227,7 @@ export class Client extends EventTarget {
    * Uploads bytes in parts, going on where an attempt before was cut off. The same bytes have the
    * same id, and are sent once.
    * @param {Blob} blob
-   * @param {{onprogress?: function(number): void, signal?: AbortSignal}} [options]
+   * @param {{onprogress?: (share: number) => void, signal?: AbortSignal}} [options]
    * @returns {Promise<{upload: string}>} What stands for them in a request.
    */
   async upload(blob, { onprogress, signal } = {}) {

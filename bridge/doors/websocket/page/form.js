@@ -3,7 +3,7 @@
  * bridge refuses is told at the field that caused it.
  */
 
-import { announce, byId, make, show } from "./dom.js";
+import { announce, byId, show } from "./dom.js";
 import { makeField } from "./fields.js";
 import { Held } from "./held.js";
 
@@ -246,9 +246,4 @@ function told(message, { input }) {
 
 function same(one, other) {
   return JSON.stringify(one) === JSON.stringify(other);
-}
-
-/** A placeholder for what cannot be drawn. */
-export function nothing(text) {
-  return make("p", { class: "hint" }, text);
 }

@@ -1,6 +1,6 @@
 /** The stage: one job, large, with what it gave and what can be done with it. */
 
-import { button, byId, icon, make, save, show } from "./dom.js";
+import { button, byId, copy, icon, make, save, show } from "./dom.js";
 import { bytes, estimate, place, seconds, state, title, when } from "./words.js";
 
 export class Stage {
@@ -49,7 +49,7 @@ export class Stage {
       this.fill,
     );
     this.bar.setAttribute("aria-valuemax", 100);
-    this.stop = button("close", "Cancel", () => this._cancel(job), { kind: "small cancel" });
+    this.stop = button("close", "Cancel", () => this._cancel(), { kind: "small cancel" });
     this.root.replaceChildren(
       make("div", { class: "frame working" }, icon("boat"), this.picture),
       make(
@@ -82,12 +82,12 @@ export class Stage {
       const { step, steps } = progress ?? {};
       return steps > 1 ? `Step ${step} of ${steps}` : "Running";
     }
-    if (now === "queued") return title(place(position));
+    if (now === "queued") return title(reason ?? place(position));
     if (now === "waiting") return title(reason ?? state(now));
     return this.client.bridge === "online" ? "Asking the bridge" : "Goes out when the bridge is back";
   }
 
-  async _cancel(job) {
+  async _cancel() {
     this.stop.disabled = true;
     try {
       await this.actions.cancel(this.entry);
@@ -169,9 +169,11 @@ export class Stage {
     const { entry } = this;
     const row = make("div", { class: "row actions" });
     if (info) {
+      const link = button("link", "Copy link", () => this._copyLink(link, info), { kind: "small" });
       row.append(
         button("download", "Download", () => this._download(info), { kind: "small" }),
         button("input", "Use as input", () => this.actions.useAsInput(entry, info), { kind: "small" }),
+        link,
       );
     }
     row.append(
@@ -187,6 +189,12 @@ export class Stage {
     const extension = info.content_type.split("/")[1].replace("jpeg", "jpg").replace(/[+;].*/, "");
     save(url, info.filename ?? `${job.workflow}-${job.id.slice(0, 12)}-${info.index}.${extension}`);
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+
+  /** A signed address, for whoever it is given to, until it expires. */
+  async _copyLink(control, info) {
+    await copy(await this.client.link(this.entry.id, info.index));
+    control.lastChild.textContent = "Copied";
   }
 
   _details(info) {
