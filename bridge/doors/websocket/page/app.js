@@ -26,8 +26,8 @@ class Page {
     this._listen();
   }
 
+  /** Shows the desk, once the client is connected. */
   async open() {
-    await this.client.connect();
     byId("client").textContent = this.client.registered.client;
     show(byId("login"), false);
     for (const id of ["desk", "lights", "account"]) show(byId(id), true);
@@ -274,13 +274,16 @@ function logIn(reason) {
 
 async function start(key, remember) {
   const page = new Page(key);
+  byId("login-form").inert = true;
   try {
-    await page.open();
+    await page.client.connect();
   } catch (error) {
     if (error.code !== "refused") throw error;
-    return;
+    return; // told by logOut
   }
+  // Before anything is asked: with the bridge away, answers may take long.
   (remember ? localStorage : sessionStorage).setItem(KEY, key);
+  await page.open();
 }
 
 function logOut(reason) {
