@@ -84,6 +84,7 @@ class Session:
         self._wire = wire
         self._buffer = buffer
         self._held: list[tuple[int, bytes]] | None = None
+        self._replayed = 0
 
     def tell(
         self, frame: bytes, importance: Importance = Importance.KEEP, n: int | None = None
@@ -108,21 +109,24 @@ class Session:
     def hold(self) -> None:
         """Keep back what has a number: what has a lower one is told first."""
         if self._held is None:
-            self._held = []
+            self._held, self._replayed = [], 0
 
     def replay(self, frame: bytes, n: int) -> None:
         """Tell what was missed, past what is held."""
         held, self._held = self._held, None
         self.tell(frame, n=n)
+        self._replayed = max(n, self._replayed)
         if not self.over:
             self._held = held
 
     def release(self) -> None:
-        """Tell what was held, but for what has been told already."""
+        """Tell what was held, but for what a later message of its job has replaced.
+
+        Not what is below the client's own `after`: a bridge with a new journal counts anew.
+        """
         held, self._held = self._held or [], None
-        told = self.n or 0
         for n, frame in held:
-            if n > told:
+            if n > self._replayed:
                 self.tell(frame, n=n)
 
 

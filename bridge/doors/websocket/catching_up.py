@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, Struct
 
 from bridge.contract.messages import JobList, JobStatus, JobView, List, encode
 from bridge.doors.websocket import frames
 from bridge.doors.websocket.audience import Audience, Session
-from bridge.doors.websocket.broker import Broker
+from bridge.doors.websocket.broker import Broker, Reply
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class CatchingUp:
                     if job.n > (session.n or 0):
                         session.replay(frame, job.n)
             if page.jobs:
-                wanted = msgspec.structs.replace(wanted, after=page.jobs[-1].n)
+                # What was only just written to it, nobody may say that it has.
+                wanted = msgspec.structs.replace(wanted, after=page.jobs[-1].n, peek=True)
             more = page.more
         for session in sessions:
             session.release()
@@ -83,7 +84,28 @@ class CatchingUp:
                 reply = await self._broker.request(client, "list", encode(wanted))
                 if reply.status == "ok" and reply.data is not UNSET:
                     return _read(reply.data)
+                if not _passes(reply):
+                    return JobList(jobs=[], more=False)
             await asyncio.sleep(_AGAIN_S)
+
+
+class _Glance(Struct):
+    """What has to be known of an error."""
+
+    code: str = ""
+
+
+def _passes(reply: Reply) -> bool:
+    """Whether a refusal is one that passes; any other is not worth asking again."""
+    error = bytes(b"" if reply.error is UNSET else reply.error)
+    try:
+        code = msgspec.json.decode(error, type=_Glance).code
+    except msgspec.MsgspecError:
+        code = ""
+    if code in ("busy", "quota_exceeded"):
+        return True
+    log.error("the bridge does not list what was missed: %s", error.decode())
+    return False
 
 
 def _read(data: Raw) -> JobList:

@@ -240,6 +240,17 @@ def test_what_has_a_number_waits_until_what_was_missed_is_told() -> None:
     assert back.n == 10
 
 
+def test_a_bridge_that_counts_anew_is_heard_all_the_same() -> None:
+    audience = Audience()
+    back, wire = joined(audience)
+    back.n = 500
+    back.hold()
+    status(audience, 1)
+    back.release()
+    result(audience, 2)
+    assert [each["n"] for each in wire.said] == [1, 2]
+
+
 def test_who_comes_later_hears_the_newest_of_what_runs() -> None:
     audience = Audience()
     first, _ = joined(audience)

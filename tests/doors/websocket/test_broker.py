@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,3 +85,45 @@ async def test_what_concerns_an_absent_client_is_not_even_sent_here(
         async with door.visitor() as alice:
             bridge.publish("comfy2mqtt/client/alice/job/j/progress", b'{"percent":2}')
             assert (await alice.next("progress"))["percent"] == 2
+
+
+async def test_what_is_told_to_who_comes_back_is_acked_only_as_far_as_it_said(
+    door: Standing, broker: Mosquitto
+) -> None:
+    async with Peer(broker.url) as bridge:
+        bridge.publish("comfy2mqtt/bridge/state", b"online", retain=True)
+        await bridge.subscribe("comfy2mqtt/client/+/request/list")
+        async with door.visitor(after=7) as alice:
+            for n, more in ((8, True), (9, True), (10, False)):
+                asked = await bridge.next("comfy2mqtt/client/alice/request/list")
+                assert (asked.json["after"], asked.json.get("peek", False)) == (n - 1, n > 8)
+                # Meanwhile the bridge says what is newer: it is told when its turn comes.
+                live = {"job_id": f"live-{n}", "n": n + 10, "state": "queued"}
+                bridge.publish(f"comfy2mqtt/client/alice/job/live-{n}/status", live)
+                job = {"job_id": f"j{n}", "workflow": "w", "n": n, "state": "running"}
+                job |= {"attempt": 1, "accepted_at": 0.0}
+                bridge.publish(
+                    "comfy2mqtt/client/alice/response/list",
+                    {"status": "ok", "data": {"jobs": [job], "more": more}},
+                    CorrelationData=asked.properties["CorrelationData"],
+                )
+            assert (await alice.next("resumed"))["n"] == 20
+            assert [each["n"] for each in alice.all("status")] == [8, 9, 10, 18, 19, 20]
+
+
+async def test_what_cannot_be_listed_is_not_asked_for_again(
+    door: Standing, broker: Mosquitto
+) -> None:
+    async with Peer(broker.url) as bridge:
+        bridge.publish("comfy2mqtt/bridge/state", b"online", retain=True)
+        await bridge.subscribe("comfy2mqtt/client/+/request/list")
+        async with door.visitor(after=7) as alice:
+            for code in ("busy", "forbidden"):
+                asked = await bridge.next("comfy2mqtt/client/alice/request/list")
+                error: dict[str, Any] = {"code": code, "message": "no", "details": {}}
+                bridge.publish(
+                    "comfy2mqtt/client/alice/response/list",
+                    {"status": "error", "error": error},
+                    CorrelationData=asked.properties["CorrelationData"],
+                )
+            assert (await alice.next("resumed"))["n"] == 7
