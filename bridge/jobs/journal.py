@@ -633,11 +633,11 @@ class Journal:
         return await self._database.run(work)
 
     async def uploaded(self, client: str) -> int:
-        """How many bytes of complete uploads are kept for a client."""
+        """How many bytes of complete uploads are kept for a client; a row takes some too."""
 
         def work(db: Transaction) -> int:
             row = db.execute(
-                "SELECT COALESCE(SUM(b.size), 0) FROM uploads u "
+                "SELECT COALESCE(SUM(b.size + 1024), 0) FROM uploads u "
                 "JOIN blobs b ON b.sha256 = u.sha256 WHERE u.client = ?",
                 (client,),
             ).fetchone()

@@ -5,6 +5,7 @@ The broker runs with the files that `comfy2mqtt mosquitto setup` writes.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from bridge.mqtt import Address
+from bridge.mqtt import Address, Connection, ConnectionRefused, Unreachable
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
 from tests.support.comfyui import Server
@@ -129,6 +130,40 @@ async def test_nobody_comes_in_without_a_right_password(
     )
     with pytest.raises(aiomqtt.MqttError, match=r"[Nn]ot authori[sz]ed|[Bb]ad user name"):
         await client.__aenter__()
+
+
+async def test_on_the_network_it_speaks_tls_alone(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    subprocess.run(  # noqa: ASYNC221 - a fraction of a second, before anything else
+        [
+            *[
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ],
+            *["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"],
+            *("-keyout", str(tmp_path / "key.pem"), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    async with Confined(tmp_path / "mosquitto", "alice", certificate=certificate) as broker:
+        where = broker.url_of("alice").rpartition(":")[0].replace("127.0.0.1", "localhost")
+        tls = f"{where.replace('mqtt:', 'mqtts:')}:{broker.tls_port}"
+        async with Connection(Address.parse(tls, ca=certificate)) as connection:
+            assert connection.alive
+        with pytest.raises(Unreachable, match="certificate is not valid"):
+            await Connection(Address.parse(tls)).__aenter__()
+        with pytest.raises(Unreachable):
+            await Connection(Address.parse(f"{where}:{broker.tls_port}")).__aenter__()
+        anonymous = Address.parse(f"mqtts://localhost:{broker.tls_port}", ca=certificate)
+        with pytest.raises(ConnectionRefused):
+            await Connection(anonymous).__aenter__()
 
 
 @pytest.mark.comfyui

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,13 +19,17 @@ ROOT_USER = "root"
 class Confined(Mosquitto):
     """`password` tells a user's; those of `clients` are there from the start."""
 
-    def __init__(self, folder: Path, *clients: str, config: str = "") -> None:
-        """`config` is what comfy2mqtt.toml says."""
+    def __init__(
+        self, folder: Path, *clients: str, config: str = "", certificate: Path | None = None
+    ) -> None:
+        """`config` is what comfy2mqtt.toml says; `certificate` has its key beside it, key.pem."""
         super().__init__(folder)
         self.files = folder / "conf.d"
         self.password: dict[str, str] = {}
         self._clients = clients
         self._config = config
+        self._certificate = certificate
+        self.tls_port = 0
 
     def url_of(self, user: str) -> str:
         """Where a user connects, with name and password."""
@@ -47,7 +52,14 @@ class Confined(Mosquitto):
             return own
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "comfy2mqtt.toml").write_text(self._config)
-        self.command("setup", "--port", str(port))
+        words = ["setup", "--port", str(port)]
+        if self._certificate is not None:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.tls_port = probe.getsockname()[1]
+            words += ["--tls-port", str(self.tls_port), "--certificate", str(self._certificate)]
+            words += ["--key", str(self._certificate.with_name("key.pem"))]
+        self.command(*words)
         for each in (*self._clients, ROOT_USER):
             self.command("add-user", each)
         with (self.files / "comfy2mqtt.acl").open("a") as acl:
