@@ -129,6 +129,10 @@ class Desk:
             failure = BridgeError(f"internal error: {type(error).__name__}: {error}")
             respond(Answer(error=failure, transaction=transaction))
 
+    def passes_over(self, client: str) -> bool:
+        """Whether a request of this client, whatever it is, would get no answer: a flood."""
+        return self._rates.floods(client)
+
     def refuse(self, asked: Asked, error: BridgeError, respond: Respond) -> None:
         """Answer what a door does not let in; it counts as a request."""
         try:

@@ -40,6 +40,15 @@ class Rates:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
+    def floods(self, client: str) -> bool:
+        """Whether a request of this client would be a Flood; it is not counted."""
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            return False
+        rate = self._per_s(client)
+        now = bucket.filled(self._clock(), rate, max(1.0, rate * BURST_S))
+        return now.requests < 1.0 and now.refusals < 1.0
+
     def count(self, client: str) -> None:
         """Count a request.
 

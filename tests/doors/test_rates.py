@@ -63,7 +63,10 @@ def test_refusals_are_told_at_the_same_rate_and_then_a_flood_is_passed_over(cloc
         except QuotaExceeded as error:
             told.append(type(error))
     assert told == [QuotaExceeded] * int(BURST_S) + [Flood] * (2 * int(BURST_S))
+    assert rates.floods("alice")
+    assert not rates.floods("bob")
     clock.now += 1.0
+    assert not rates.floods("alice")
     rates.count("alice")
     with pytest.raises(QuotaExceeded) as caught:
         rates.count("alice")

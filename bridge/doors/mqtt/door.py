@@ -205,12 +205,19 @@ class Door:
         closing = asyncio.create_task(self._close(connection))
         try:
             async for incoming in connection.messages:
-                if not self._draining:
+                if not self._draining and not self._passes_over(incoming):
                     task = handlers.create_task(self._handle(incoming))
                     await handled.put((incoming, task))
         finally:
             acknowledging.cancel()
             closing.cancel()
+
+    def _passes_over(self, incoming: Incoming) -> bool:
+        """Whether it is of a flood: not worth a look. At QoS 1 the broker holds such a one back."""
+        if incoming.qos:
+            return False
+        found = self._topics.client_of(incoming.topic)
+        return found is not None and self._desk.passes_over(found[0])
 
     async def _close(self, connection: Connection) -> None:
         await self._keeper.closing()
