@@ -12,7 +12,10 @@ import pytest
 DOCUMENT = Path("docs/security.md")
 ROWS = [
     [cell.strip() for cell in line.split("|")[1:-1]]
-    for line in DOCUMENT.read_text().partition("## What is stopped")[2].splitlines()
+    for line in DOCUMENT.read_text()
+    .partition("## What is stopped")[2]
+    .partition("\n## ")[0]
+    .splitlines()
     if line.startswith("| ") and not line.startswith(("| threat", "|---"))
 ]
 
