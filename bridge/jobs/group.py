@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from bridge.jobs import membership
 from bridge.jobs.database import DatabaseError, Fenced, Transaction
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import CHANNEL, Journal, Notice
+from bridge.jobs.journal import Journal
+from bridge.jobs.ledger import CHANNEL, Notice
 from bridge.jobs.listener import Listener
 from bridge.jobs.membership import Beat, Requeued
 from bridge.jobs.queue import Key

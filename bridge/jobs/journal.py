@@ -10,30 +10,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
-from bridge.jobs import membership
-from bridge.jobs.database import Database, Transaction
+from bridge.jobs.claims import Claims
+from bridge.jobs.database import Transaction
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
-from bridge.jobs.numbers import Draw, Numbers, Reserved, Shared, go_on_above
+from bridge.jobs.kept import Kept, keep_blob, keep_media
+from bridge.jobs.ledger import Notice
+from bridge.jobs.numbers import Draw, Reserved, go_on_above
 from bridge.jobs.queue import Key
 from bridge.jobs.records import (
     JOB_COLUMNS,
     RECORD_COLUMNS,
     Acceptance,
     AlreadyEnded,
-    KeptUpload,
     Record,
-    Standing,
-    Stored,
     Unpublished,
     by_delivery,
     decode_envelope,
@@ -43,18 +40,13 @@ from bridge.jobs.records import (
     read_job,
     read_record,
 )
-from bridge.jobs.schema import SCHEMA
-from bridge.media.files import INLINE_LIMIT
-
-# Where bridges of a group tell each other what has changed.
-CHANNEL = "comfy2mqtt"
 
 # How long what the broker has acknowledged is gathered before it is written down.
 NOTE_S = 1.0
+# Among several bridges an ack counts only what is known to be published.
+NOTE_SHARED_S = 0.05
 # A job that is over in less is not worth the write that it has started.
 MARK_AFTER_S = 0.1
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -62,40 +54,18 @@ _encode = msgspec.json.Encoder().encode
 _decode_plan = msgspec.json.Decoder(Plan).decode
 
 
-class Notice(StrEnum):
-    """What bridges tell each other of a job."""
-
-    LOOK = "?"
-    TAKEN = "-"
-    ENDED = "."
-
-
-class Journal:
+class Journal(Claims, Kept):
     """All jobs, on disk."""
 
     def __init__(self, where: Path | str) -> None:
         """`where` is a file of SQLite's, or the address of a PostgreSQL database."""
-        self._database = Database(where, SCHEMA)
-        # Where there is PostgreSQL there may be other bridges.
-        self.shared = isinstance(where, str)
-        self._life: str | None = None
-        self._numbers: Numbers = Shared() if self.shared else Reserved(self._database)
+        super().__init__(where)
         self._published: list[Key] = []
-
-    async def open(self) -> None:
-        """Open or create it. Raises DatabaseError."""
-        await self._database.open()
-        await self._numbers.open()
 
     async def close(self) -> None:
         """Write what was handed over, and close."""
         self._note_published()
-        await self._database.close()
-
-    @property
-    def commits(self) -> int:
-        """How many transactions reached the disk."""
-        return self._database.commits
+        await super().close()
 
     async def session(self, *, present: bool) -> str:
         """Return the name of the MQTT session that the broker keeps for us.
@@ -188,7 +158,7 @@ class Journal:
                 ),
             )
             (seq,) = cursor.fetchone()
-            _keep_media(db, draft.key, draft.plan, draft.media)
+            keep_media(db, draft.key, draft.plan, draft.media)
             self.tell_of(db, draft.key)
             return Acceptance(Record(new_job(draft, seq, now), draft.fingerprint, n), new=True)
 
@@ -208,7 +178,7 @@ class Journal:
             )
             if cursor.rowcount != 1:
                 raise AlreadyEnded(f"job {job.key.job_id} of {job.key.client} waits no longer")
-            _keep_media(db, job.key, plan, media)
+            keep_media(db, job.key, plan, media)
             self.tell_of(db, job.key)
             return n
 
@@ -308,7 +278,7 @@ class Journal:
                 raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
             self.tell_of(db, key, Notice.ENDED)
             for output in outputs:
-                _keep_blob(db, output.sha256, output.size, output.data)
+                keep_blob(db, output.sha256, output.size, output.data)
                 db.execute(
                     "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)",
                     (*key, output.index, output.content_type, output.sha256, keep_until),
@@ -339,7 +309,9 @@ class Journal:
         """
         self._published.append(key)
         if len(self._published) == 1:
-            asyncio.get_running_loop().call_later(NOTE_S, self._note_published)
+            asyncio.get_running_loop().call_later(
+                NOTE_SHARED_S if self.shared else NOTE_S, self._note_published
+            )
 
     def _note_published(self) -> None:
         keys, self._published = self._published, []
@@ -391,101 +363,6 @@ class Journal:
                 values,
             )
             return [read_job(row) for row in rows]
-
-        return await self._database.run(work)
-
-    # Among several bridges.
-
-    def member(self, life: str) -> None:
-        """Be a member of a group from now on: what this bridge does is its own."""
-        self._life = life
-        self._database.guard(membership.guard(life))
-
-    async def transact(self, work: Callable[[Transaction], T]) -> T:
-        """Run work on the group's tables. Raises DatabaseError, Fenced."""
-        return await self._database.run(work)
-
-    def draw_for(self, client: str) -> Draw:
-        """Draw a client's next number, for work on the group's tables."""
-        return self._numbers.draw(client)
-
-    def tell(self, db: Transaction, word: str = "") -> None:
-        """Tell the other bridges something once this is committed."""
-        if self.shared:
-            db.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"{self._life}:{word}"))
-
-    def tell_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
-        """Tell the other bridges what happened to a job once this is committed."""
-        self.tell(db, f"{what}{key.client}/{key.job_id}")
-
-    async def claim(self, job: Job) -> bool:
-        """Take a job before it is run or concluded; False if another bridge has it, or it ended.
-
-        What another bridge may have changed of it is brought up to date.
-        """
-        if self._life is None:
-            return True
-
-        def work(db: Transaction) -> Any:
-            row = db.execute(
-                "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ? "
-                "AND finished_at IS NULL AND (owner IS NULL OR owner = ?) "
-                "RETURNING attempt, prompt_id",
-                (self._life, *job.key, self._life),
-            ).fetchone()
-            if row is not None:
-                self.tell_of(db, job.key, Notice.TAKEN)
-            return row
-
-        row = await self._database.run(work)
-        if row is None:
-            return False
-        job.attempt, job.prompt_id = row
-        return True
-
-    async def seize(self, key: Key) -> Job | State | None:
-        """Get hold of a job to cancel it: it is ours now, or whoever has it is told to stop it.
-
-        Returns the job in the one case, its state in the other, None if it is not there or ended.
-        """
-        if self._life is None:
-            return None
-
-        def work(db: Transaction) -> Job | State | None:
-            standing = _standing(db, key)
-            if standing is None or standing.ended:
-                return None
-            if standing.owner is None:
-                db.execute(
-                    "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ?", (self._life, *key)
-                )
-                self.tell_of(db, key, Notice.TAKEN)
-                return standing.job
-            db.execute("UPDATE jobs SET cancelling = 1 WHERE client = ? AND job_id = ?", key)
-            self.tell_of(db, key)
-            return standing.job.state
-
-        return await self._database.run(work)
-
-    async def standings(self, keys: Sequence[Key]) -> list[Standing]:
-        """Where jobs stand, those that are there."""
-
-        def work(db: Transaction) -> list[Standing]:
-            found = (_standing(db, key) for key in keys)
-            return [each for each in found if each is not None]
-
-        return await self._database.run(work)
-
-    async def unowned(self, *, waiting: bool) -> set[Key]:
-        """Every job that nobody has; those that wait for something only if asked for."""
-        states = "('queued', 'waiting')" if waiting else "('queued')"
-
-        def work(db: Transaction) -> set[Key]:
-            rows = db.execute(
-                "SELECT client, job_id FROM jobs WHERE finished_at IS NULL AND owner IS NULL "  # noqa: S608 - built of constants
-                f"AND state IN {states}"
-            )
-            return {Key(*row) for row in rows}
 
         return await self._database.run(work)
 
@@ -555,17 +432,6 @@ class Journal:
 
         return await self._database.run(work)
 
-    async def keep(self, key: Key, keep_until: float) -> int:
-        """Keep a job's outputs until then; returns how many there are."""
-
-        def work(db: Transaction) -> int:
-            return db.execute(
-                "UPDATE outputs SET keep_until = ? WHERE client = ? AND job_id = ?",
-                (keep_until, *key),
-            ).rowcount
-
-        return await self._database.run(work)
-
     async def forget(self, key: Key) -> bool:
         """Let go of an ended job's result, outputs and plan; False if they are gone already."""
 
@@ -579,138 +445,6 @@ class Journal:
             return cursor.rowcount == 1
 
         return await self._database.run(work)
-
-    async def output(self, key: Key, index: int) -> Stored | None:
-        """Where the bytes of a job's output are, if they are kept."""
-
-        def work(db: Transaction) -> Stored | None:
-            row = db.execute(
-                "SELECT o.content_type, o.sha256, b.size, b.data FROM outputs o "
-                "JOIN blobs b ON b.sha256 = o.sha256 "
-                "WHERE o.client = ? AND o.job_id = ? AND o.idx = ?",
-                (*key, index),
-            ).fetchone()
-            return None if row is None else Stored(*row)
-
-        return await self._database.run(work)
-
-    async def keep_upload(
-        self, client: str, upload: str, kept: KeptUpload, keep_until: float
-    ) -> None:
-        """Note an upload that is complete; one of the same name before it is replaced."""
-
-        def work(db: Transaction) -> None:
-            _keep_blob(db, kept.sha256, kept.size, kept.data)
-            db.execute(
-                "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (client, upload) "
-                "DO UPDATE SET kind = excluded.kind, content_type = excluded.content_type, "
-                "extension = excluded.extension, sha256 = excluded.sha256, "
-                "keep_until = excluded.keep_until",
-                (
-                    client,
-                    upload,
-                    kept.kind,
-                    kept.content_type,
-                    kept.extension,
-                    kept.sha256,
-                    keep_until,
-                ),
-            )
-
-        await self._database.run(work)
-
-    async def upload(self, client: str, upload: str) -> KeptUpload | None:
-        """A client's upload, without its bytes, if it is complete and still kept."""
-
-        def work(db: Transaction) -> KeptUpload | None:
-            row = db.execute(
-                "SELECT u.kind, u.content_type, u.extension, u.sha256, b.size FROM uploads u "
-                "JOIN blobs b ON b.sha256 = u.sha256 WHERE u.client = ? AND u.upload = ?",
-                (client, upload),
-            ).fetchone()
-            return None if row is None else KeptUpload(*row)
-
-        return await self._database.run(work)
-
-    async def uploaded(self, client: str) -> int:
-        """How many bytes of complete uploads are kept for a client; a row takes some too."""
-
-        def work(db: Transaction) -> int:
-            row = db.execute(
-                "SELECT COALESCE(SUM(b.size + 1024), 0) FROM uploads u "
-                "JOIN blobs b ON b.sha256 = u.sha256 WHERE u.client = ?",
-                (client,),
-            ).fetchone()
-            return int(row[0])
-
-        return await self._database.run(work)
-
-    async def blob(self, sha256: str) -> bytes | None:
-        """A small blob's bytes; None where they are a file."""
-
-        def work(db: Transaction) -> bytes | None:
-            row = db.execute("SELECT data FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()
-            return None if row is None else row[0]
-
-        return await self._database.run(work)
-
-    async def sweep(
-        self,
-        *,
-        now: float,
-        results_before: float,
-        forget_before: float,
-        max_outputs: int | None = None,
-        max_outputs_of: Callable[[str], int] | None = None,
-    ) -> None:
-        """Let go of what is kept no longer.
-
-        `max_outputs` bounds all outputs together, `max_outputs_of` those of a client, in bytes:
-        those of acked results go first.
-
-        Outputs go at their own time, results that ended before `results_before` then, and ids
-        that ended before `forget_before` are forgotten.
-        """
-
-        def work(db: Transaction) -> None:
-            db.execute("DELETE FROM outputs WHERE keep_until < ?", (now,))
-            db.execute("DELETE FROM uploads WHERE keep_until < ?", (now,))
-            if max_outputs is not None:
-                _fit_outputs(db, max_outputs, max_outputs_of)
-            db.execute(
-                "UPDATE jobs SET result = NULL, plan = NULL "
-                "WHERE result IS NOT NULL AND finished_at < ?",
-                (results_before,),
-            )
-            db.execute("DELETE FROM jobs WHERE finished_at < ?", (forget_before,))
-            unused = (
-                "NOT EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256) "
-                "AND NOT EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256) "
-                "AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256)"
-            )
-            db.execute(f"DELETE FROM blobs WHERE {unused}")  # noqa: S608 - a constant
-
-        await self._database.run(work)
-
-    async def files(self) -> set[str]:
-        """The hashes of all blobs that are files."""
-
-        def work(db: Transaction) -> set[str]:
-            return {row[0] for row in db.execute("SELECT sha256 FROM blobs WHERE data IS NULL")}
-
-        return await self._database.run(work)
-
-
-def _standing(db: Transaction, key: Key) -> Standing | None:
-    row = db.execute(
-        f"SELECT {JOB_COLUMNS}, owner, cancelling, finished_at FROM jobs "  # noqa: S608 - a constant
-        "WHERE client = ? AND job_id = ?",
-        key,
-    ).fetchone()
-    if row is None:
-        return None
-    *columns, owner, cancelling, finished_at = row
-    return Standing(read_job(columns), owner, bool(cancelling), finished_at is not None)
 
 
 def _well(done: asyncio.Future[int]) -> bool:
@@ -732,43 +466,3 @@ def _note(db: Transaction, name: str, value: str) -> None:
         "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         (name, value),
     )
-
-
-def _fit_outputs(
-    db: Transaction, budget: int, budget_of: Callable[[str], int] | None = None
-) -> None:
-    """Drop outputs beyond budgets of bytes; the newest that nobody acked stay longest."""
-    rows = db.execute(
-        "SELECT o.client, o.job_id, o.idx, b.size FROM outputs o "
-        "JOIN blobs b ON b.sha256 = o.sha256 "
-        "JOIN jobs j ON j.client = o.client AND j.job_id = o.job_id "
-        "ORDER BY j.acked, j.finished_at DESC"
-    )
-    held = 0
-    held_of: Counter[str] = Counter()
-    over = []
-    for client, job_id, idx, size in rows:
-        beyond = budget_of is not None and held_of[client] + size > budget_of(client)
-        if beyond or held + size > budget:
-            over.append((client, job_id, idx))
-        else:
-            held += size
-            held_of[client] += size
-    for place in over:
-        db.execute("DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ?", place)
-
-
-def _keep_blob(db: Transaction, sha256: str, size: int, data: bytes | None) -> None:
-    db.execute(
-        "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING", (sha256, size, data)
-    )
-
-
-def _keep_media(db: Transaction, key: Key, plan: Plan, media: Mapping[str, bytes]) -> None:
-    """Keep a plan's bytes for as long as its job has not ended."""
-    for blob in plan.blobs:
-        data = media.get(blob.sha256)
-        inline = data if data is not None and len(data) <= INLINE_LIMIT else None
-        if data is not None:
-            _keep_blob(db, blob.sha256, len(data), inline)
-        db.execute("INSERT INTO media VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (*key, blob.sha256))
