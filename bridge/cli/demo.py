@@ -6,11 +6,14 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from msgspec import UNSET
 
 from bridge.cli.shared import FAILED, stop
@@ -19,6 +22,8 @@ from bridge.comfyui import install
 from bridge.comfyui.settings import SuperviseConfig
 from bridge.config import Config
 from bridge.contract.errors import UnknownWorkflow
+from bridge.doors.websocket.door import WebSocketDoor
+from bridge.doors.websocket.keyring import Keyring
 from bridge.mosquitto import Mosquitto, MosquittoError
 from bridge.mqtt import Address
 from bridge.service import Bridge
@@ -59,16 +64,41 @@ async def _show(workflows: Path, folder: Path, stopping: asyncio.Event, *, once:
         home = Path(temporary)
         async with Mosquitto(home / "mosquitto") as broker:
             click.echo(f"The broker listens at {broker.url}.")
-            config = Config(mqtt_url=broker.url, workflows=workflows, data=home / "data")
+            config = Config(
+                mqtt_url=broker.url,
+                workflows=workflows,
+                data=home / "data",
+                websocket_listen="127.0.0.1:0",
+            )
             comfyui = SuperviseConfig(found.path, found.python, ("--cpu",))
-            bridge = Bridge(config, Address.parse(broker.url), {"default": comfyui})
+            # The door for browsers stands beside the bridge, so that its port is known here.
+            alone = msgspec.structs.replace(config, websocket_listen=None)
+            bridge = Bridge(alone, Address.parse(broker.url), {"default": comfyui})
             ending = asyncio.Event()
             serving = asyncio.create_task(bridge.run(ending))
             try:
-                return await _with(serving, _use(broker.url, folder, stopping, once=once))
+                async with _browsers(config) as page:
+                    use = _use(broker.url, folder, page, stopping, once=once)
+                    return await _with(serving, use)
             finally:
                 ending.set()
                 await asyncio.wait((serving,))
+
+
+@asynccontextmanager
+async def _browsers(config: Config) -> AsyncIterator[str]:
+    """Serve the page while the block lasts; gives what a user needs to see it."""
+    _, key = Keyring(config.keys_file).add(CLIENT, "demo", time.time())
+    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(WebSocketDoor.of(config).run(listening.set_result))
+    try:
+        await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        yield f"In a browser: http://127.0.0.1:{await listening}/ with the key\n  {key}"
+    finally:
+        serving.cancel()
+        await asyncio.wait((serving,))
 
 
 async def _with(serving: asyncio.Task[None], use: Coroutine[Any, Any, int]) -> int:
@@ -83,7 +113,7 @@ async def _with(serving: asyncio.Task[None], use: Coroutine[Any, Any, int]) -> i
         using.cancel()
 
 
-async def _use(url: str, folder: Path, stopping: asyncio.Event, *, once: bool) -> int:
+async def _use(url: str, folder: Path, page: str, stopping: asyncio.Event, *, once: bool) -> int:
     click.echo("Starting ComfyUI (some ten seconds) ...")
     await _runnable(url)
     line = (*(sys.executable, "-m", "bridge", "run", WORKFLOW), "-i", f"prompt={PROMPT}")
@@ -102,7 +132,7 @@ async def _use(url: str, folder: Path, stopping: asyncio.Event, *, once: bool) -
         return status
     port = Address.parse(url).port
     click.echo(
-        "\nAll of it stays up until Ctrl-C. From another terminal:\n"
+        f"\nAll of it stays up until Ctrl-C. {page}\nFrom another terminal:\n"
         f"  mosquitto_sub -p {port} -t 'comfy2mqtt/client/me/+/#' -F '%t %l bytes' &\n"
         f"  mosquitto_pub -p {port} -q 1 -t comfy2mqtt/client/me/request/run/{WORKFLOW} "
         "-m 'a lighthouse in a storm'"
