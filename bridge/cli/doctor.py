@@ -26,6 +26,7 @@ from bridge.contract.messages import BridgeHealth, BridgeInfo, ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.addresses import of_bridge, of_probe
 from bridge.doors.mqtt.isolation import isolation
+from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
@@ -43,6 +44,7 @@ async def examine(settings: Config, *, as_json: bool) -> int:
         _settings(settings),
         _broker(settings),
         _data(settings),
+        _journal(settings),
         _comfyui(settings),
         _workflows(settings),
     )
@@ -139,6 +141,21 @@ async def _retained(connection: Connection, filters: list[str]) -> dict[str, byt
     except TimeoutError:
         pass
     return {topic: payload for topic, payload in found.items() if payload}
+
+
+async def _journal(settings: Config) -> AsyncIterator[Finding]:
+    if not settings.journal:
+        return
+    try:
+        name = await asyncio.to_thread(probe, settings.journal)
+    except DatabaseError as error:
+        yield Finding(
+            good=False,
+            what=f"the journal: {error}",
+            advice="is PostgreSQL running there, and has it this database and user? see journal",
+        )
+    else:
+        yield Finding(good=True, what=f"the journal can be reached at {name}")
 
 
 async def _data(settings: Config) -> AsyncIterator[Finding]:

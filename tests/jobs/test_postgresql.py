@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import psycopg
 import pytest
 
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.database import DatabaseError, probe
 from bridge.jobs.database.postgresql import name_of
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
@@ -140,6 +140,13 @@ async def test_a_server_that_is_not_there_is_told_without_the_password() -> None
         await journal.open()
     assert "hunter2" not in str(caught.value)
     await journal.close()
+
+
+def test_doctor_sees_whether_it_can_be_reached(address: str) -> None:
+    assert probe(address) == name_of(address)
+    with pytest.raises(DatabaseError, match="does not exist") as caught:
+        probe(f"{address}-none")
+    assert "tests@" not in str(caught.value)
 
 
 def test_a_bridge_with_sqlite_does_without_psycopg() -> None:

@@ -13,10 +13,13 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from bridge.jobs.database.engine import Answer, DatabaseError, Engine, Schema, Work
 from bridge.jobs.database.sqlite import Sqlite
+
+if TYPE_CHECKING:
+    from bridge.jobs.database.postgresql import PostgreSQL
 
 T = TypeVar("T")
 
@@ -147,13 +150,27 @@ class Database:
                 future.set_exception(error)
 
 
+def probe(address: str) -> str:
+    """See whether a PostgreSQL database can be reached, and return what it is called; blocks.
+
+    Raises DatabaseError.
+    """
+    engine = _postgresql(address, ())
+    with contextlib.closing(engine):
+        return engine.probe()
+
+
 def _engine(where: Path | str, schema: Schema) -> Engine:
     if isinstance(where, Path):
         return Sqlite(where, schema)
+    return _postgresql(where, schema)
+
+
+def _postgresql(address: str, schema: Schema) -> PostgreSQL:
     try:
         from bridge.jobs.database.postgresql import PostgreSQL  # noqa: PLC0415 - an extra
     except ImportError:
         raise DatabaseError(
             "a journal in PostgreSQL needs psycopg: pip install 'comfy2mqtt[postgresql]'"
         ) from None
-    return PostgreSQL(where, schema)
+    return PostgreSQL(address, schema)

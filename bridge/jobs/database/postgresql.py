@@ -75,6 +75,11 @@ class PostgreSQL:
         except psycopg.Error as error:
             raise self._explain(error) from error
 
+    def probe(self) -> str:
+        """Connect, and return what the database is called. Raises DatabaseError."""
+        self._connected()
+        return self._name
+
     def run(self, works: Sequence[Work[Any]]) -> list[Answer]:
         """Run works in one transaction; once more where the connection was lost before its end."""
         try:
