@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from xml.sax.saxutils import escape
 
 from tests.bench.report import Row, amount
 
@@ -60,5 +61,5 @@ def svg(rows: Sequence[Row]) -> str:
             for x, y in row.points
         ]
         y = _HEIGHT - _BOTTOM + 36 + 14 * index
-        parts.append(f'<text x="{_LEFT}" y="{y}" fill="{colour}">{row.what}</text>')
+        parts.append(f'<text x="{_LEFT}" y="{y}" fill="{colour}">{escape(row.what)}</text>')
     return "\n".join((*parts, "</svg>", ""))

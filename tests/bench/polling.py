@@ -45,8 +45,9 @@ class PollingClient:
         began = time.perf_counter()
         message = {"prompt": graph, "prompt_id": prompt_id}
         async with self._session.post(f"{self._url}/prompt", json=message) as response:
+            answer = await response.text()
             if response.status != 200:
-                raise BenchError(f"ComfyUI refused: {await response.text()}")
+                raise BenchError(f"ComfyUI refused: {answer}")
         entry = await self._entry(prompt_id)
         ended = time.perf_counter()
         (file,) = (each for output in entry["outputs"].values() for each in output["images"])
