@@ -88,6 +88,7 @@ class DirectClient:
     ) -> None:
         self._reading.cancel()
         await asyncio.gather(self._reading, *self._views, return_exceptions=True)
+        await self._socket.close()
         await self._session.close()
 
     async def run(self, graph: Graph) -> Delivery:

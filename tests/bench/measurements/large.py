@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.bench.delivery import Delivery, check_same, to_image
 from tests.bench.figures import compare, p50
-from tests.bench.graphs import photo, to_bridge, to_disk
+from tests.bench.graphs import SEEDS, photo, to_bridge, to_disk
 from tests.bench.report import Aim, Row
 from tests.bench.stand import Both, Measurement, Stand
 from tests.bench.turns import Side, take_turns
@@ -31,7 +31,7 @@ async def _compare(stand: Stand, both: Both, size: int) -> Row:
         return await both.direct.run({**photo(size), **to_disk("5", "4", prefix=f"photo{number}")})
 
     async def bridged(_: int) -> Delivery:
-        return await both.subscriber.run(f"photo-{size}", {})
+        return await both.subscriber.run(f"photo-{size}", SEEDS)
 
     sides = [Side("direct", direct), Side("bridge", bridged)]
     rounds = await take_turns(stand, sides, jobs=JOBS, turn=1)
