@@ -60,6 +60,7 @@ class Group:
         self._dispatcher = dispatcher
         self._listener = listener
         self._life = uuid.uuid4().hex
+        self.was_silent = False
         self._valid_until = 0.0
         self._intake = asyncio.Event()
         self._staying = True
@@ -171,6 +172,8 @@ class Group:
             except DatabaseError as error:
                 log.warning("no heartbeat: %s", error)
             else:
+                # What was to be said meanwhile was not: the lease might have been over for good.
+                self.was_silent = began > self._valid_until
                 self._valid_until = began + self.lease_s
                 self._take(beat)
             with suppress(TimeoutError):

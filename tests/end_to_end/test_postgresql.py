@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import signal
@@ -58,13 +59,16 @@ async def test_a_restarted_database_costs_no_job(
     attached: StartBridge, broker: Mosquitto, postgresql: PostgreSQL
 ) -> None:
     with postgresql.database() as journal:
-        bridge = await attached({"slow": graphs.slow(1.0)}, journal=journal)
+        bridge = await attached({"slow": graphs.slow(1.0)}, journal=journal, lease_s=1)
         async with Peer(broker.url) as peer:
             await peer.listen()
             for job_id in ("j1", "j2", "j3"):
                 peer.request(f"run/slow/{job_id}")
             await peer.job("j1", "status", is_running)
             postgresql.stop(signal.SIGINT)
+            await asyncio.sleep(
+                1.5
+            )  # longer than the lease: it does not know whether it still has it
             postgresql.start()
             for job_id in ("j1", "j2", "j3"):
                 result = await peer.result(job_id)

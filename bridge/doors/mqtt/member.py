@@ -48,6 +48,7 @@ class Member:
         self._sides = sides
         self._lost_at = time.time()
         self._orphans = asyncio.Event()
+        self._unsaid = asyncio.Event()
         self._others: frozenset[str] = frozenset()
         self._keeper = Keeper(self._use, self._lost)
         group.on_beat(self._beaten)
@@ -57,7 +58,8 @@ class Member:
         async with asyncio.TaskGroup() as tasks:
             serving = [
                 tasks.create_task(self._group.run()),
-                tasks.create_task(self._repeat_orphans()),
+                tasks.create_task(self._repeat(self._orphans, orphans=True)),
+                tasks.create_task(self._repeat(self._unsaid, orphans=False)),
             ]
             await self._keeper.run()
             for task in serving:
@@ -107,17 +109,20 @@ class Member:
         gone, self._others = self._others - beat.others, beat.others
         if gone and beat.intake:
             self._orphans.set()
+        if self._group.was_silent:
+            self._retained.publish_all()
+            self._unsaid.set()
 
-    async def _repeat_orphans(self) -> None:
-        """Publish what bridges that died may not have published."""
+    async def _repeat(self, wanted: asyncio.Event, *, orphans: bool) -> None:
+        """Publish, whenever it is wanted, what was not: by us, or by bridges that died."""
         while True:
-            await self._orphans.wait()
-            self._orphans.clear()
+            await wanted.wait()
+            wanted.clear()
             try:
-                for each in await self._journal.unpublished(time.time(), orphans=True):
+                for each in await self._journal.unpublished(time.time(), orphans=orphans):
                     self._outgoing.result(each.key, each.envelope, each.result)
             except DatabaseError:
-                self._orphans.set()
+                wanted.set()
                 await asyncio.sleep(1)
 
     async def _disconnect(self, connection: Connection) -> None:
