@@ -245,14 +245,21 @@ def check(config: Config) -> None:
     for name, client in config.clients.items():
         for topic in client.input_topics or ():
             _check_input_topic(f"clients.{name}.input_topics", topic, config.base_topic)
-    if config.journal and not config.journal.startswith(("postgresql://", "postgres://")):
-        raise ConfigError("journal: expected postgresql://user:password@host:port/database")
+    _check_journal(config)
     for each in config.comfyuis:
         if len(config.instance_name(each)) > _LONGEST_ID:
             raise ConfigError("member: too long, with the name of a ComfyUI after it")
     if not config.workflows.is_dir():
         raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")
     check_websocket(config)
+
+
+def _check_journal(config: Config) -> None:
+    if config.journal and not config.journal.startswith(("postgresql://", "postgres://")):
+        raise ConfigError("journal: expected postgresql://user:password@host:port/database")
+    if config.journal and config.homeassistant:
+        # What is set there lies with one bridge, and each of a group would announce its own.
+        raise ConfigError("homeassistant: not with journal, which several bridges may share")
 
 
 def check_websocket(config: Config) -> None:

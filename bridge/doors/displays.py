@@ -56,8 +56,12 @@ class Displays:
         rights: Rights,
         transcoder: Transcoder,
         link: Link = lambda _: None,
+        alone: bool = True,
     ) -> None:
-        """Raise ConfigError for a form that no picture can have."""
+        """Raise ConfigError for a form that no picture can have.
+
+        `alone`: no other bridge shows on them, so that what is kept here is the last.
+        """
         self._tables = {table.name: table for table in tables}
         self._forms = {table.name: form_of(table) for table in tables}
         self._gallery = gallery
@@ -66,6 +70,7 @@ class Displays:
         self._rights = rights
         self._transcoder = transcoder
         self._link = link
+        self._alone = alone
 
     def check(self, client: str, name: str) -> None:
         """Raise BadRequest or Forbidden unless a client may show on a display."""
@@ -98,6 +103,8 @@ class Displays:
 
     async def connected(self, _connection: Connection) -> None:
         """Publish all pictures, and clear those of displays that are gone."""
+        if not self._alone:
+            return
         for name in await self._gallery.publish_all(self._tables, self._refused):
             self._outgoing.publish(self._topics.display_url(name), None, retain=True)
         for name in self._tables:

@@ -137,6 +137,7 @@ class Bridge:
             topics=self._topics,
             rights=self._rights,
             transcoder=transcoder,
+            alone=not config.journal,
             **({} if addresses is None else {"link": addresses.display}),
         )
         listeners = Listeners(self._outgoing)
