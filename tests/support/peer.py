@@ -101,6 +101,8 @@ class Peer:
     ) -> None:
         self._paho.disconnect()
         await asyncio.to_thread(self._paho.loop_stop)
+        # Left to the garbage collector, they may be found open: it knows no order.
+        self._paho._reset_sockets()
 
     async def subscribe(self, *filters: str, qos: int = 1) -> None:
         for each in filters:
