@@ -8,7 +8,7 @@ from typing import Final
 
 from bridge.client.inputs import Media
 from bridge.client.session import Session
-from bridge.contract.errors import Conflict, InvalidInput
+from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded
 from bridge.contract.messages import BeginUpload, UploadReport, or_unset
 from bridge.contract.topics import FIN, UPLOAD
 
@@ -33,7 +33,7 @@ async def upload(session: Session, media: Media, name: str | None = None) -> Upl
         try:
             if not report.complete:
                 await _parts(session, media.data, name, report.held)
-                report = await session.ask_bytes(UPLOAD, b"", UploadReport, name, FIN)
+                report = await _patient(session, b"", name, FIN)
         except (Conflict, InvalidInput):
             # Somebody else uploads the same, or has just ended: the next beginning tells.
             if attempt == _ATTEMPTS - 1:
@@ -48,5 +48,17 @@ async def _parts(session: Session, data: bytes, name: str, held: int) -> None:
     room = PART_BYTES if limit is None else max(1, min(PART_BYTES, limit - _FRAME_BYTES))
     while held < len(data):
         part = data[held : held + room]
-        report = await session.ask_bytes(UPLOAD, part, UploadReport, name, str(held))
+        report = await _patient(session, part, name, str(held))
         held = report.held
+
+
+async def _patient(session: Session, payload: bytes, *names: str) -> UploadReport:
+    """Ask; where this client is faster than it may be, come again when the bridge says."""
+    while True:
+        try:
+            return await session.ask_bytes(UPLOAD, payload, UploadReport, *names)
+        except QuotaExceeded as error:
+            pause = error.details.get("retry_after_s")
+            if not isinstance(pause, int | float):
+                raise
+            await asyncio.sleep(pause)

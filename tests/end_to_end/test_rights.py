@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from bridge.client import Client
+from bridge.client.uploads import PART_BYTES
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
@@ -99,3 +101,13 @@ async def test_a_client_above_its_rate_is_told_when_to_come_again(
         assert 0 < error["details"]["retry_after_s"] <= 5
         for _ in range(5):
             assert (await bob.ask("list"))["status"] == "ok"
+
+
+async def test_the_python_client_uploads_as_fast_as_it_may(
+    detached: StartBridge, broker: Mosquitto
+) -> None:
+    await detached({"echo": graphs.echo()}, clients={"alice": {"requests_per_s": 5}})
+    # More parts than are granted at once.
+    data = bytes(PART_BYTES * 55)
+    async with Client(broker.url, client="alice") as client:
+        assert await client.upload(data, "large") == {"upload": "large"}
