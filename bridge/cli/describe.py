@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from bridge.client import Client
 from bridge.config import Config
-from bridge.contract.messages import Definition
+from bridge.contract.retained import Definition
 from bridge.doors.mqtt.addresses import of_bridge
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")

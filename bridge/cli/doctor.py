@@ -22,7 +22,7 @@ from bridge.comfyui import install
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
 from bridge.config import ComfyUI, Config, ConfigError
-from bridge.contract.messages import BridgeHealth, BridgeInfo, ComfyUIState
+from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.addresses import of_bridge, of_probe
 from bridge.doors.mqtt.isolation import isolation

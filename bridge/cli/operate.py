@@ -17,7 +17,7 @@ from rich.table import Table
 from bridge.cli.shared import FAILED, stop
 from bridge.config import Config
 from bridge.contract.errors import Error, from_wire
-from bridge.contract.messages import ComfyUIState, encode
+from bridge.contract.messages import encode
 from bridge.contract.operator import (
     VERBS,
     ClearReport,
@@ -26,6 +26,7 @@ from bridge.contract.operator import (
     QueueReport,
     Report,
 )
+from bridge.contract.retained import ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.addresses import of_bridge
 from bridge.mqtt import Connection, PublishProperties, Subscription

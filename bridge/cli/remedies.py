@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import UNSET
 
 from bridge.cli.finding import Finding
-from bridge.contract.messages import ComfyUIState
+from bridge.contract.retained import ComfyUIState
 
 _LOG = "its last lines are in the bridge's log, all in comfyui.log in its folder under data"
 

@@ -22,7 +22,8 @@ from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
 from bridge.client import Client, Job, JobOutput
 from bridge.config import Config
 from bridge.contract.errors import from_wire
-from bridge.contract.messages import Definition, RecipeReport, Result, encode
+from bridge.contract.messages import RecipeReport, Result, encode
+from bridge.contract.retained import Definition
 from bridge.doors.mqtt.addresses import of_bridge
 
 # How long the first answer may take: the bridge may be about to start.

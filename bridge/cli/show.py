@@ -16,7 +16,8 @@ from rich.table import Table
 from bridge.cli.shared import FAILED, stop
 from bridge.client import Client
 from bridge.config import Config
-from bridge.contract.messages import Definition, JobView, State, encode
+from bridge.contract.messages import JobView, State, encode
+from bridge.contract.retained import Definition
 from bridge.doors.mqtt.addresses import of_bridge
 
 ANSWER_S = 10.0

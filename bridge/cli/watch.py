@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from bridge.config import Config
-from bridge.contract.messages import BridgeEvent
 from bridge.contract.operator import BridgeLog
+from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.addresses import of_bridge
 from bridge.mqtt import Connection, Incoming, Subscription

@@ -31,10 +31,8 @@ from bridge.contract.messages import (
     Accepted,
     Ack,
     AckReport,
-    BridgeInfo,
     Cancel,
     CancelReport,
-    Definition,
     Forget,
     ForgetReport,
     JobList,
@@ -53,6 +51,7 @@ from bridge.contract.messages import (
     or_none,
     or_unset,
 )
+from bridge.contract.retained import BridgeInfo, Definition
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.mqtt import Address, Backoff, Incoming
 

@@ -25,9 +25,7 @@ from bridge.client import client as asynchronous
 from bridge.client.job import Event, JobOutput
 from bridge.client.job import Job as AsyncJob
 from bridge.contract.messages import (
-    BridgeInfo,
     CancelReport,
-    Definition,
     ForgetReport,
     JobList,
     JobView,
@@ -36,6 +34,7 @@ from bridge.contract.messages import (
     Result,
     State,
 )
+from bridge.contract.retained import BridgeInfo, Definition
 from bridge.mqtt import Address
 
 if TYPE_CHECKING:

@@ -17,13 +17,7 @@ from bridge.contract.messages import (
     Accepted,
     AckReport,
     BeginUpload,
-    BridgeEvent,
-    BridgeHealth,
-    BridgeInfo,
     CancelReport,
-    Choices,
-    ComfyUIState,
-    Definition,
     DryRun,
     ForgetReport,
     JobList,
@@ -39,6 +33,14 @@ from bridge.contract.messages import (
 )
 from bridge.contract.operator import BridgeLog
 from bridge.contract.requests import VERBS
+from bridge.contract.retained import (
+    BridgeEvent,
+    BridgeHealth,
+    BridgeInfo,
+    Choices,
+    ComfyUIState,
+    Definition,
+)
 from bridge.contract.topics import FIN, RUN, UPLOAD, Topics
 
 # What a verb's answer carries as `data`.

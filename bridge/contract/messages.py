@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bridge.contract.errors import Error
+from bridge.contract.retained import Missing
 from bridge.contract.topics import ID
 
 CONTRACT_VERSION = 1
@@ -47,18 +48,6 @@ Dither = Literal[
     "acep-7",
 ]
 Metadata = Literal["keep", "strip"]
-# Whether the broker confines each client to its own tree.
-Isolation = Literal["enforced", "none", "unknown"]
-InstanceState = Literal[
-    "stopped",
-    "starting",
-    "ready",
-    "busy",
-    "unreachable",
-    "yielded",
-    "restarting",
-    "crash_loop",
-]
 
 # Requests: what a client may ask, one Struct a verb (`bridge.contract.requests.VERBS`).
 
@@ -420,140 +409,6 @@ class Part(Struct, frozen=True, kw_only=True):
     next: int | UnsetType = UNSET
     topic: str | UnsetType = UNSET
     base64: str | UnsetType = UNSET
-
-
-# What is retained.
-
-
-class OutputDefinition(Struct, frozen=True, kw_only=True):
-    """An output that a workflow declares."""
-
-    name: str
-    kind: str
-    node: str
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    content_type: str | UnsetType = UNSET
-
-
-class MissingChoice(Struct, frozen=True, kw_only=True):
-    """A value in a graph that ComfyUI does not offer: a model that is not there, most often."""
-
-    node: str
-    input: str
-    value: str
-    allowed: list[str]
-
-
-class Missing(Struct, frozen=True, kw_only=True):
-    """What no ComfyUI at hand has: node types, and values that are no choice there."""
-
-    nodes: list[str] = []
-    choices: list[MissingChoice] = []
-
-
-class Definition(Struct, frozen=True, kw_only=True):
-    """A workflow: what it takes, what it gives, whether it can run.
-
-    `inputs` is a JSON Schema of an object; where an input has `x-choices` instead of `enum`, the
-    choices are a `Choices` of that name. `nodes` are the classes that it is made of. `runnable` is
-    absent while no ComfyUI has yet told what it has. `forbidden` are those of its nodes that the
-    operator does not allow: with any of them it cannot run. `version` is a hash of the file and its
-    sidecar. `example` are inputs that make a request.
-    """
-
-    name: str
-    title: str
-    version: str
-    inputs: dict[str, Any]
-    outputs: list[OutputDefinition]
-    nodes: list[str] = []
-    description: str | UnsetType = UNSET
-    runnable: bool | UnsetType = UNSET
-    missing: Missing | UnsetType = UNSET
-    forbidden: list[str] | UnsetType = UNSET
-    example: dict[str, Any] = {}
-
-
-class Choices(Struct, frozen=True, kw_only=True):
-    """A list of choices that is too long for the definitions that use it."""
-
-    name: str
-    choices: list[str | int | float | bool]
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """Bounds of this bridge: bytes, seconds and counts."""
-
-    max_packet: int | UnsetType = UNSET
-    max_inline_input: int
-    max_upload: int
-    max_queue: int
-    max_queue_per_client: int
-    keep_results_s: float
-    keep_outputs_s: float
-    remember_ids_s: float
-
-
-class BridgeInfo(Struct, frozen=True, kw_only=True):
-    """Who this bridge is; never a secret. `features` are the verbs that it takes."""
-
-    name: str
-    version: str
-    contract: int
-    limits: Limits
-    features: list[str]
-    isolation: Isolation
-
-
-class Usage(Struct, frozen=True, kw_only=True):
-    """What one client had: jobs that ended, and the seconds that they ran at a ComfyUI."""
-
-    jobs: int
-    run_s: float
-
-
-class BridgeHealth(Struct, frozen=True, kw_only=True):
-    """How the bridge fares, and what it did since its start; `memory` is its own resident bytes.
-
-    `clients` are those with the most seconds at a ComfyUI.
-    While it is `paused`, by the operator, no job starts.
-    """
-
-    at: float
-    queued: int
-    running: int
-    accepted: int
-    succeeded: int
-    failed: int
-    cancelled: int = 0
-    expired: int = 0
-    retried: int = 0
-    clients: dict[str, Usage] = {}
-    paused: bool = False
-    memory: int | UnsetType = UNSET
-
-
-class ComfyUIState(Struct, frozen=True, kw_only=True):
-    """One ComfyUI's state, since when, and what went wrong last.
-
-    `reason` is the stable word for `last_error`; docs/operations.md explains each.
-    """
-
-    state: InstanceState
-    since: float
-    restarts: int
-    last_error: str | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
-    version: str | UnsetType = UNSET
-
-
-class BridgeEvent(Struct, frozen=True, kw_only=True):
-    """Something notable: `type` is a stable word, `message` a sentence."""
-
-    type: str
-    message: str
-    data: dict[str, Any] = {}
 
 
 T = TypeVar("T")

@@ -13,8 +13,9 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from bridge.contract.errors import BadRequest
-from bridge.contract.messages import Ask, ComfyUIState, Id, State
+from bridge.contract.messages import Ask, Id, State
 from bridge.contract.reading import decoded, text_of
+from bridge.contract.retained import ComfyUIState
 
 Level = Literal["debug", "info", "warning", "error"]
 

@@ -23,7 +23,8 @@ from bridge.contract.errors import (
     ExecutionError,
     TooLarge,
 )
-from bridge.contract.messages import BridgeEvent, Output, OutputInfo, Shown, or_none, or_unset
+from bridge.contract.messages import Output, OutputInfo, Shown, or_none, or_unset
+from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.gallery import Gallery, Picture
 from bridge.doors.mqtt.outgoing import Outgoing, about, facts

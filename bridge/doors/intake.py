@@ -28,16 +28,9 @@ from bridge.contract.errors import (
     UnknownJob,
     UnknownWorkflow,
 )
-from bridge.contract.messages import (
-    Accepted,
-    DryRun,
-    Missing,
-    Submit,
-    Transaction,
-    or_none,
-    or_unset,
-)
+from bridge.contract.messages import Accepted, DryRun, Submit, Transaction, or_none, or_unset
 from bridge.contract.requests import Media, Text
+from bridge.contract.retained import Missing
 from bridge.contract.topics import RUN
 from bridge.doors.asked import Answer, Asked, Respond
 from bridge.doors.media import MediaDesk

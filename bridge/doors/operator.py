@@ -18,7 +18,7 @@ from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
 from bridge.contract import operator, requests
 from bridge.contract.errors import BadRequest, BridgeError, Busy, ComfyUIUnavailable, Forbidden
-from bridge.contract.messages import ComfyUIState, Transaction, or_none, or_unset
+from bridge.contract.messages import Transaction, or_none, or_unset
 from bridge.contract.operator import (
     CheckHealth,
     ClearQueue,
@@ -45,6 +45,7 @@ from bridge.contract.operator import (
     Stop,
     Yield,
 )
+from bridge.contract.retained import ComfyUIState
 from bridge.doors.asked import Answer
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher

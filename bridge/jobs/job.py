@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from bridge.contract.messages import Deliver, OutputDefinition, State, Transaction
+from bridge.contract.messages import Deliver, State, Transaction
+from bridge.contract.retained import OutputDefinition
 from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.queue import Key
 from bridge.media.profile import Profile

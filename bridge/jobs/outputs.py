@@ -11,7 +11,8 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from bridge.comfyui.events import Executed, NodeOutput, SocketImage
-from bridge.contract.messages import OutputDefinition, OutputInfo
+from bridge.contract.messages import OutputInfo
+from bridge.contract.retained import OutputDefinition
 from bridge.media.sniff import Sniffed, sniff
 
 # Our nodes' own entry in a `ui` output: their bytes come over the socket.

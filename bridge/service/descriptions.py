@@ -12,8 +12,8 @@ from typing import Protocol
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
-from bridge.contract.messages import BridgeEvent, Definition
 from bridge.contract.operator import ReloadReport
+from bridge.contract.retained import BridgeEvent, Definition
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import Retained

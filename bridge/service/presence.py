@@ -12,17 +12,10 @@ import msgspec
 from bridge import __version__
 from bridge.comfyui.instance import Instance
 from bridge.config import Config
-from bridge.contract.messages import (
-    CONTRACT_VERSION,
-    BridgeHealth,
-    BridgeInfo,
-    Isolation,
-    Limits,
-    Usage,
-    or_unset,
-)
+from bridge.contract.messages import CONTRACT_VERSION, or_unset
 from bridge.contract.operator import HealthReport
 from bridge.contract.requests import VERBS
+from bridge.contract.retained import BridgeHealth, BridgeInfo, Isolation, Limits, Usage
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.doors.mqtt.retained import Retained
 from bridge.doors.operator import comfyui_state

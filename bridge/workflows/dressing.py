@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from bridge.contract.errors import InvalidInput
-from bridge.contract.messages import OutputDefinition
+from bridge.contract.retained import OutputDefinition
 from bridge.workflows import limits
 from bridge.workflows.graph import Target
 from bridge.workflows.inputs import Input

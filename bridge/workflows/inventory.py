@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from bridge.contract.messages import Missing
+from bridge.contract.retained import Missing
 from bridge.workflows.graph import Node
 from bridge.workflows.lacking import choices_of, is_choice, missing
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from bridge.contract.messages import Missing, MissingChoice
+from bridge.contract.retained import Missing, MissingChoice
 from bridge.workflows.graph import Node, Target, link
 from bridge.workflows.kinds import BY_NODE, CHOICES_SHOWN
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError

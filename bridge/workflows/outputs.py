@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from bridge.contract.messages import OutputDefinition, or_unset
+from bridge.contract.messages import or_unset
+from bridge.contract.retained import OutputDefinition
 from bridge.workflows.declarations import Declarations
 from bridge.workflows.graph import Graph, Node, Target
 from bridge.workflows.ours import text

@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
-from bridge.contract.messages import Definition, Missing, OutputDefinition, or_unset
+from bridge.contract.messages import or_unset
 from bridge.contract.requests import Media, Text
+from bridge.contract.retained import Definition, Missing, OutputDefinition
 from bridge.workflows import kinds
 from bridge.workflows.graph import Graph
 from bridge.workflows.inputs import Input

@@ -8,7 +8,7 @@ import pytest
 from bridge.cli.remedies import REMEDIES, explain
 from bridge.comfyui.errors import Forbidden, StartFailure, Unreachable
 from bridge.comfyui.state import StateName
-from bridge.contract.messages import ComfyUIState
+from bridge.contract.retained import ComfyUIState
 
 REASONS = [*get_args(StartFailure), Unreachable.code, Forbidden.code]
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.contract.messages import OutputDefinition
+from bridge.contract.retained import OutputDefinition
 from bridge.jobs.job import Draft, Envelope, Plan
 from bridge.jobs.queue import Key
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from bridge.contract.errors import BridgeError, InvalidInput
-from bridge.contract.messages import MissingChoice, encode
+from bridge.contract.messages import encode
+from bridge.contract.retained import MissingChoice
 from bridge.contract.topics import is_id
 from bridge.workflows import binding, definition, graph, limits, outputs
 from bridge.workflows.convert import ConversionError, convert

@@ -18,7 +18,6 @@ from msgspec import UNSET
 from bridge.contract.errors import Error
 from bridge.contract.messages import (
     Accepted,
-    Definition,
     JobStatus,
     Output,
     OutputInfo,
@@ -28,6 +27,7 @@ from bridge.contract.messages import (
     encode,
     or_none,
 )
+from bridge.contract.retained import Definition
 from bridge.contract.topics import RUN, HomeAssistantTopics, Topics
 from bridge.doors.asked import Answer, Asked
 from bridge.doors.desk import Desk

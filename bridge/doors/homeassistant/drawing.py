@@ -14,7 +14,7 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from bridge.contract.messages import Definition, InstanceState
+from bridge.contract.retained import Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 from bridge.doors.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
 from bridge.doors.homeassistant.standing import OUTCOMES, STATES

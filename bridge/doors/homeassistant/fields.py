@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from bridge.contract.messages import Definition
+from bridge.contract.retained import Definition
 
 Platform: TypeAlias = Literal["text", "number", "select", "switch"]
 

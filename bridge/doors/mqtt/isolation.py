@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from bridge.contract.messages import Isolation
+from bridge.contract.retained import Isolation
 from bridge.contract.topics import Topics, is_id
 from bridge.mqtt import Address, Connection, MqttError, PubAck, SubscribeRefused, Subscription
 

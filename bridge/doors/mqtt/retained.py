@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bridge.contract.messages import BridgeHealth, BridgeInfo, Choices, ComfyUIState, Definition
+from bridge.contract.retained import BridgeHealth, BridgeInfo, Choices, ComfyUIState, Definition
 from bridge.contract.topics import Topics
 from bridge.doors.mqtt.outgoing import Outgoing
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import BridgeError, Forbidden
-from bridge.contract.messages import Accepted, BridgeEvent
+from bridge.contract.messages import Accepted
+from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.doors.asked import Answer, Asked
 from bridge.doors.desk import Desk

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 
-from bridge.contract.messages import OutputDefinition
+from bridge.contract.retained import OutputDefinition
 from bridge.jobs.job import Draft, Envelope, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key

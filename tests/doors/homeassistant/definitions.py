@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.contract.messages import Definition
+from bridge.contract.retained import Definition
 
 
 def definition(name: str = "demo", /, **inputs: dict[str, Any]) -> Definition:
