@@ -62,7 +62,7 @@ async def test_a_flood_at_the_speed_of_the_wire_takes_bounded_memory_and_passes(
             + packets(f"{mallory}/upload/u", b"x" * 100_000, 2)
         )
         floods = [
-            asyncio.create_task(asyncio.to_thread(flood, broker.url, name, noise, 60))
+            asyncio.create_task(asyncio.to_thread(flood, broker.url, name, noise, 25))
             for name in (b"aaa", b"bbb")
         ]
         while not all(each.done() for each in floods):
