@@ -188,6 +188,7 @@ class Desk:
     # Jobs that exist.
 
     async def _cancel(self, key: Key) -> CancelReport:
+        await self._intake.taken(key)
         state = await self._dispatcher.cancel(key)
         if state is None:
             state = (await self._journal.get(key)).job.state

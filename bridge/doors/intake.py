@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -93,6 +94,16 @@ class Intake:
         self._rules = rules
         self._refresh = refresh
         self._check_display = check_display
+        # Held while a job is taken; one that nobody holds is gone.
+        self._taking: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    async def taken(self, key: Key) -> None:
+        """Wait until a job that is just being taken is: who cancels it right away means it too."""
+        async with self._alone(key):
+            pass
+
+    def _alone(self, key: Key) -> asyncio.Lock:
+        return self._taking.setdefault(key, asyncio.Lock())
 
     async def take(
         self,
@@ -106,8 +117,21 @@ class Intake:
         if submit.dry_run:
             respond(Answer(data=await self._dry_run(asked, submit, main), transaction=transaction))
             return
+        key = Key(asked.client, or_none(submit.job_id) or uuid.uuid4().hex[:16])
+        # Entered at once where nobody else is at it: whatever comes after finds it held.
+        async with self._alone(key):
+            await self._take(asked, submit, main, transaction, respond, key)
+
+    async def _take(
+        self,
+        asked: Asked,
+        submit: Submit,
+        main: Text | Media | None,
+        transaction: Transaction | UnsetType,
+        respond: Respond,
+        key: Key,
+    ) -> None:
         given_id = None if submit.job_id is UNSET else submit.job_id
-        key = Key(asked.client, given_id or uuid.uuid4().hex[:16])
         try:
             draft = await self._runnable_draft(asked, submit, main, transaction, key)
             self._check_room(asked.client)

@@ -65,6 +65,20 @@ async def test_what_ended_before_stays_as_it_ended(
             assert bool(result["outputs"]) == (result["state"] == "succeeded")
 
 
+async def test_a_job_is_cancelled_by_what_is_sent_right_after_it(
+    detached: StartBridge, broker: Mosquitto
+) -> None:
+    await detached({"colour": graphs.colour()})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for index in range(5):
+            # The request is still being written down when the cancel is read.
+            peer.request(f"run/colour/j{index}", {"colour": index})
+            answer = await peer.ask("cancel", f"j{index}".encode())
+            assert answer["data"]["state"] == "cancelled"
+            assert (await peer.result(f"j{index}"))["state"] == "cancelled"
+
+
 async def test_what_is_not_ours_is_never_interrupted(
     attached: StartBridge, broker: Mosquitto, comfyui: Server
 ) -> None:
