@@ -125,6 +125,8 @@ class Dispatcher:
         self._plans: dict[Key, Plan] = {}
         self._replacing = Replacing()
         self._active: dict[Key, _Active] = {}
+        # To be cancelled as soon as they are in the queue.
+        self._cancelled: set[Key] = set()
         # Perhaps at a ComfyUI, from before this process; and by prompt id, where they then went.
         self._recovered: set[Key] = set()
         self._taken_over: dict[str, str] = {}
@@ -251,6 +253,9 @@ class Dispatcher:
             return active.job.state
         job = self._jobs.get(key)
         if job is None or not await self._withdraw(job):
+            if job is not None and job is self._jobs.get(key) and job.state == "waiting":
+                self._cancelled.add(key)  # it is on its way into the queue
+                return job.state
             found = await self._journal.seize(key)
             if key in self._active:
                 return await self.cancel(key)  # it had just left
@@ -268,6 +273,7 @@ class Dispatcher:
             self._replacing.ended(job)
             self._plans.pop(key, None)
             self._recovered.discard(key)
+            self._cancelled.discard(key)
 
     def unclaimed(self) -> set[Key]:
         """Every job here that is not at a ComfyUI, or on its way there."""
@@ -409,12 +415,26 @@ class Dispatcher:
         except Exception as error:
             # A defect of ours must cost this job, not the bridge and all others with it.
             log.exception("a defect")
-            failure = BridgeError(f"internal error: {type(error).__name__}: {error}")
-            await self._conclude(job, Happening.FAIL, Ended(error=failure))
+            await self._give_up(job, error)
         finally:
             if self._active.get(job.key) is active:
                 del self._active[job.key]
             self._ended.set()
+
+    async def _give_up(self, job: Job, defect: Exception) -> None:
+        """Fail a job over a defect, wherever in its life that was met."""
+        if state.is_outcome(job.state):
+            job.state = "running"  # that outcome was not written
+        error = BridgeError(f"internal error: {type(defect).__name__}: {defect}")
+        try:
+            await self._conclude(job, Happening.FAIL, Ended(error=error))
+        except Fenced:
+            raise
+        except Exception:  # it was written, and could not be told; or it stays for the next start
+            log.exception("a defect, once more")
+            self._jobs.pop(job.key, None)
+            self._replacing.ended(job)
+            self._waiting.ended(job.key)
 
     def _new_run(self, job: Job, plan: Plan, post: Post) -> Run:
         adopt = job.key in self._recovered
@@ -538,6 +558,7 @@ class Dispatcher:
         self._replacing.ended(job)
         self._plans.pop(job.key, None)
         self._recovered.discard(job.key)
+        self._cancelled.discard(job.key)
         self._waiting.ended(job.key)
         self.counters.ended(
             job.state,
@@ -563,6 +584,9 @@ class Dispatcher:
         job.state = state.after(job.state, Happening.RELEASE)
         self.add(job)
         self._listener.status(job, self.status(job, n))
+        if job.key in self._cancelled:
+            self._cancelled.discard(job.key)
+            await self.cancel(job.key)
 
     async def _replace_for_ever(self) -> None:
         """Cancel what has not started and was replaced by a newer job."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from bridge.contract.errors import BridgeError
+from bridge.jobs.database import Fenced
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.outcome import until_on_disk
 from bridge.jobs.queue import Key
 from bridge.jobs.waiting import Waiting
+
+log = logging.getLogger(__name__)
 
 Release = Callable[[Job, Plan, Mapping[str, bytes]], Awaitable[None]]
 Fail = Callable[[Job, BridgeError], Awaitable[None]]
@@ -68,5 +72,12 @@ class Releases:
                 self._tasks.pop(job.key, None)
         except BridgeError as error:
             await self._fail(job, error)
+        except Fenced:
+            raise
+        except Exception as error:
+            # A defect of ours must cost this job, not the bridge: after a restart it would again.
+            log.exception("a defect")
+            failure = BridgeError(f"internal error: {type(error).__name__}: {error}")
+            await self._fail(job, failure)
         else:
             await self._release(job, plan, media)

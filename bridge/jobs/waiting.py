@@ -100,7 +100,7 @@ class Waiting:
             await ending.wait()
             blob = await self.output(client, media.name, media.kind, wanted)
         else:
-            self._endings.pop(key, None)
+            self.ended(key)  # known here first: others may wait for it
         if blob is None:
             raise DependencyFailed(f"job {wanted.job!r} has not ended", job=wanted.job)
         return blob
