@@ -333,7 +333,11 @@ class Link(aiomqtt.Client):
         if identifier is not None:
             properties = _properties(PacketTypes.SUBSCRIBE)
             properties.SubscriptionIdentifier = identifier
-        codes = await self.subscribe(filters, properties=properties, timeout=math.inf)
+        try:
+            codes = await self.subscribe(filters, properties=properties, timeout=math.inf)
+        except aiomqtt.MqttCodeError as error:
+            # It ended in the same turn in which it answered the subscription before this one.
+            raise ConnectionLost("it ended while topics were subscribed") from error
         return [code if isinstance(code, int) else code.value for code in codes]
 
     def unsubscribe_soon(self, filters: list[str]) -> None:

@@ -146,6 +146,20 @@ async def test_the_reason_that_a_broker_gives_for_closing_is_told(scripted: Scri
         assert caught.value.code == SESSION_TAKEN_OVER
 
 
+async def test_a_broker_that_leaves_amid_our_subscriptions_is_noticed(scripted: Scripted) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        _, body = await peer.packet()
+        # At once: both are read before anybody learns of the first.
+        peer.send(b"\x90\x04" + body[:2] + b"\x00\x01" + b"\xe0\x01\x8b")
+        await peer.reader.read()
+
+    async with scripted(script) as address, Connection(address) as connection:
+        wanted = [Subscription(filter="a", identifier=1), Subscription(filter="b", identifier=2)]
+        with pytest.raises(ConnectionLost):
+            await connection.subscribe(wanted)
+
+
 async def test_a_killed_broker_is_noticed(broker: Mosquitto, address: Address) -> None:
     async with Connection(address) as connection:
         waiting = asyncio.create_task(next_of(connection))
