@@ -46,12 +46,13 @@ class Sweeping:
         """Sweep again and again, until cancelled."""
         while True:
             now = time.time()
-            if self._ours():
-                try:
+            try:
+                if self._ours():
                     await self._sweep(now)
-                except DatabaseError as error:
-                    log.warning("cannot sweep now: %s", error)
-            await asyncio.to_thread(self._uploads.sweep, now)
+                await asyncio.to_thread(self._uploads.sweep, now)
+            except (DatabaseError, OSError) as error:
+                # A disk that lets nothing go is no reason to serve nobody.
+                log.warning("cannot sweep now: %s", error)
             await asyncio.sleep(INTERVAL_S)
 
     async def _sweep(self, now: float) -> None:

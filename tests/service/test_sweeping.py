@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from msgspec import Struct
+
+from bridge.doors.rights import Rights
+from bridge.jobs.journal import Journal
+from bridge.jobs.uploads import UploadRules, Uploads
+from bridge.media.files import Folder
+from bridge.service.sweeping import Sweeping
+
+
+class Keep(Struct):
+    """As much of the settings as sweeping reads."""
+
+    keep_results_s: float = 1.0
+    remember_ids_s: float = 1.0
+    max_outputs: int = 1
+
+
+@pytest.mark.parametrize("folder", ["blobs", "uploads"])
+async def test_a_disk_that_lets_nothing_go_does_not_end_the_bridge(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, folder: str
+) -> None:
+    stuck = tmp_path / folder / "stuck"  # a folder cannot be deleted as a file is
+    stuck.mkdir(parents=True)
+    os.utime(stuck, (1, 1))
+    journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
+    await journal.open()
+    files.open()
+    sweeping = Sweeping(
+        cast("Any", Keep()),
+        rights=Rights({}),
+        journal=journal,
+        files=files,
+        uploads=Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0)),
+        ours=lambda: True,
+    )
+    caplog.set_level(logging.WARNING)
+    running = asyncio.create_task(sweeping.run())
+    async with asyncio.timeout(10):
+        while "cannot sweep now" not in caplog.text:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0.01)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await journal.close()
