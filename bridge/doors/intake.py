@@ -120,7 +120,7 @@ class Intake:
         key = Key(asked.client, or_none(submit.job_id) or uuid.uuid4().hex[:16])
         # Entered at once where nobody else is at it: whatever comes after finds it held.
         async with self._alone(key):
-            await self._take(asked, submit, main, transaction, respond, key)
+            await self._take(asked, submit, main, transaction, respond, key=key)
 
     async def _take(
         self,
@@ -129,6 +129,7 @@ class Intake:
         main: Text | Media | None,
         transaction: Transaction | UnsetType,
         respond: Respond,
+        *,
         key: Key,
     ) -> None:
         given_id = None if submit.job_id is UNSET else submit.job_id

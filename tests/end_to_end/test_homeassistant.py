@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from typing import Any
@@ -132,3 +133,19 @@ async def test_without_the_setting_nothing_is_announced(
         await peer.subscribe("homeassistant/#", f"{TREE}/#", "comfy2mqtt/bridge/info")
         await peer.next("comfy2mqtt/bridge/info")
         assert not peer.all("homeassistant/#")
+
+
+@pytest.mark.broker
+async def test_an_input_that_cannot_be_kept_costs_nobody_the_bridge(
+    detached: StartBridge, broker: Mosquitto
+) -> None:
+    bridge = await detached({"colour": graphs.colour()}, homeassistant="true")
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        await peer.subscribe("homeassistant/#", f"{TREE}/#")
+        await peer.next(CONFIG)
+        (bridge.folder / "data" / "homeassistant").touch()  # where its folder should be
+        peer.publish(f"{TREE}/colour/input/colour/set", "7")
+        while "FileExistsError" not in bridge.log:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0.05)
+        assert (await peer.ask("status", "none"))["error"]["code"] == "unknown_job"

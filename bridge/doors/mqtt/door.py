@@ -22,7 +22,7 @@ from bridge.doors.mqtt.keeper import Keeper
 from bridge.doors.mqtt.latest import Latest
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import OFFLINE, Retained
-from bridge.doors.mqtt.side import Side
+from bridge.doors.mqtt.side import Side, give
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.records import RECEIVE_WINDOW
@@ -233,7 +233,7 @@ class Door:
         if request is None:
             self._take_other(incoming)
             for side in self._sides:
-                await side.take(incoming, self._delivery(incoming))
+                await give(side, incoming, self._delivery(incoming))
             return
         asked = self._asked(incoming, request)
         if incoming.retain:

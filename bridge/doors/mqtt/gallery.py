@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -58,7 +57,7 @@ class Gallery:
         """Let go of a name's picture."""
         async with self._changing:
             self._outgoing.publish(self._topic(name), None, retain=True)
-            await asyncio.to_thread(self._file(name).unlink, missing_ok=True)
+            await asyncio.to_thread(self._let_go, name)
 
     async def get(self, name: str) -> Picture | None:
         """Return the last picture of a name."""
@@ -67,7 +66,7 @@ class Gallery:
             return msgspec.msgpack.decode(data, type=Picture)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.warning("%s: %s", self._file(name), error)
             return None
 
@@ -83,7 +82,7 @@ class Gallery:
             gone = [name for name in kept if name not in names]
             for name in gone:
                 self._outgoing.publish(self._topic(name), None, retain=True)
-                await asyncio.to_thread(self._file(name).unlink)
+                await asyncio.to_thread(self._let_go, name)
             for name in kept:
                 picture = await self.get(name) if name in names else None
                 try:
@@ -100,10 +99,20 @@ class Gallery:
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
 
+    def _let_go(self, name: str) -> None:
+        try:
+            self._file(name).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: %s", self._file(name), error)
+
     def _kept(self) -> list[str]:
-        with suppress(FileNotFoundError):
+        try:
             return sorted(path.stem for path in self._folder.iterdir() if path.suffix == _SUFFIX)
-        return []
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.warning("%s: %s", self._folder, error)
+            return []
 
 
 def _write(path: Path, data: bytes) -> None:

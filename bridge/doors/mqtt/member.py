@@ -16,7 +16,7 @@ from bridge.doors.mqtt.door import REPEAT_S, Settings
 from bridge.doors.mqtt.keeper import Keeper
 from bridge.doors.mqtt.outgoing import Outgoing
 from bridge.doors.mqtt.retained import OFFLINE, ONLINE, Retained
-from bridge.doors.mqtt.side import Side
+from bridge.doors.mqtt.side import Side, give
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
@@ -91,7 +91,7 @@ class Member:
             try:
                 async for incoming in connection.messages:
                     for side in self._sides:
-                        await side.take(incoming, None)
+                        await give(side, incoming, None)
                     connection.ack(incoming)
             finally:
                 closing.cancel()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from bridge.jobs.database import Fenced
 from bridge.mqtt import Connection, Incoming, Subscription
+
+log = logging.getLogger(__name__)
 
 
 class Side(Protocol):
@@ -23,3 +27,13 @@ class Side(Protocol):
 
         It is acknowledged to the broker afterwards. `delivery` names it, to know it again.
         """
+
+
+async def give(side: Side, incoming: Incoming, delivery: str | None) -> None:
+    """Have a side take a message; where it fails, that costs this one, not the bridge."""
+    try:
+        await side.take(incoming, delivery)
+    except Fenced:
+        raise
+    except Exception:  # unacknowledged, it would come again and again
+        log.exception("%s", incoming.topic)
