@@ -1,4 +1,4 @@
-"""`comfy2mqtt asyncapi`: the contract as a document for other programs."""
+"""What is drawn from the code: the contract for other programs, the settings for editors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from bridge.config import reference
 from bridge.contract import asyncapi
 
 DOCUMENT = "asyncapi.json"
 PAGE = "messages.md"
 SCHEMAS = "schemas"
+SETTINGS = "settings.schema.json"
+SETTINGS_PAGE = "settings-reference.md"
 
 
 def print_document() -> None:
@@ -49,7 +52,13 @@ def files() -> dict[str, str]:
     schemas = {
         f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in asyncapi.schemas().items()
     }
-    return {DOCUMENT: _json(asyncapi.document()), PAGE: asyncapi.page(), **schemas}
+    return {
+        DOCUMENT: _json(asyncapi.document()),
+        PAGE: asyncapi.page(),
+        SETTINGS: _json(reference.schema()),
+        SETTINGS_PAGE: reference.page(),
+        **schemas,
+    }
 
 
 def _json(value: Any) -> str:
