@@ -43,8 +43,8 @@ class Victims:
         `server` is a ComfyUI that all bridges are attached to; without it each has its own.
         """
         self.counts: Counter[str] = Counter()
+        self.bridges = bridges
         self._broker = broker
-        self._bridges = bridges
         self._proxies = proxies
         self._disk = disk
         self._server = server
@@ -77,7 +77,7 @@ class Victims:
         await self.faults[name]()
 
     def _one(self) -> BridgeProcess:
-        return self._dice.choice(self._bridges)
+        return self._dice.choice(self.bridges)
 
     async def _restart(self, bridge: BridgeProcess) -> None:
         if self._faketime is not None:
@@ -115,7 +115,7 @@ class Victims:
         if self._server is not None:
             await asyncio.to_thread(self._server.wait_until_ready)
             # It has another port now, as somebody else's might.
-            for bridge in self._bridges:
+            for bridge in self.bridges:
                 bridge.settings["comfyui_url"] = self._server.url
                 await bridge.stop()
                 await bridge.start(ready=False)

@@ -42,6 +42,8 @@ class Verdict(Struct):
     ran_twice_at_most: int
     faults: dict[str, int]
     broken: list[str]
+    # Each bridge's resident bytes at the end.
+    memory: dict[str, int] = {}
 
 
 async def judge(customers: list[Customer], tally: Path, faults: Counter[str]) -> Verdict:

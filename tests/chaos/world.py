@@ -17,6 +17,7 @@ from msgspec import Struct
 from bridge.mosquitto import Mosquitto
 from tests.chaos.customers import Customer
 from tests.chaos.faults import Victims
+from tests.chaos.leftovers import leftovers, resident
 from tests.chaos.verdict import Verdict, judge
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import (
@@ -75,6 +76,8 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
         finally:
             for customer in customers:
                 await customer.leave()
+        verdict.memory = {each.folder.name: resident(each.pid) for each in victims.bridges}
+        verdict.broken += await leftovers(victims.bridges)
         return verdict
 
 
