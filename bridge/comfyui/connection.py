@@ -72,15 +72,22 @@ async def _opened(base_url: URL, client_id: str, max_frame: int) -> ClientConnec
                 # Images do not compress, and ComfyUI's one thread would do the work.
                 compression=None,
                 max_size=max_frame,
+                # What is not read yet must not keep the answer to our ping from being: others'
+                # prompts may be told to everybody. Later on nothing waits, as `frames` is read.
+                max_queue=None,
                 open_timeout=None,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 ping_interval=_PING_INTERVAL_S,
                 ping_timeout=_PING_TIMEOUT_S,
                 proxy=None,
             )
-            await socket.send(FEATURE_FLAGS)
-            # Old servers do not answer the flags; any server answers a ping after them.
-            await (await socket.ping())
+            try:
+                await socket.send(FEATURE_FLAGS)
+                # Old servers do not answer the flags; any server answers a ping after them.
+                await (await socket.ping())
+            except BaseException:
+                socket.transport.abort()
+                raise
             return socket
     except (OSError, TimeoutError, WebSocketException) as error:
         raise Unreachable(str(error) or type(error).__name__, sent=False) from error
