@@ -231,3 +231,6 @@ def _check_submit(submit: Submit) -> None:
             size=len(submit.meta),
             limit=MAX_META,
         )
+    if submit.meta is not UNSET:
+        # msgspec skips it unread; echoed as it is, it would spoil every message of the job.
+        text_of(bytes(submit.meta))

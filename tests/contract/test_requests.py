@@ -145,6 +145,12 @@ def test_two_job_ids_must_agree() -> None:
     assert requests.decode_run("demo", "one", b'{"$job_id": "one"}').submit.job_id == "one"
 
 
+@pytest.mark.parametrize("meta", [b'"\xff"', b'{"a": "\xc3"}'])
+def test_a_meta_that_others_could_not_read_is_refused(meta: bytes) -> None:
+    with pytest.raises(BadRequest):
+        requests.decode("submit", b'{"workflow": "w", "meta": ' + meta + b"}")
+
+
 def test_a_large_meta_is_too_large() -> None:
     with pytest.raises(TooLarge) as caught:
         requests.decode("submit", b'{"workflow": "w", "meta": "' + b"x" * 4095 + b'"}')
