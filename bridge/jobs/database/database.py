@@ -140,7 +140,6 @@ class Database:
                 self._loop.call_soon_threadsafe(self._settle, futures, answers)
 
     def _settle(self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[Answer]) -> None:
-        self._unanswered -= len(futures)
         for future, (value, error) in zip(futures, answers, strict=True):
             if future.done():  # whoever waited was cancelled; the work is done all the same
                 continue
@@ -148,6 +147,12 @@ class Database:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+        if self._loop is not None:
+            # After those who waited have gone on: what they tell comes first.
+            self._loop.call_soon(self._answered, len(futures))
+
+    def _answered(self, count: int) -> None:
+        self._unanswered -= count
 
 
 def probe(address: str) -> str:
