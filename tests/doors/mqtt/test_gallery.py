@@ -89,9 +89,19 @@ async def test_pictures_under_names_that_are_gone_are_let_go(tmp_path: Path) -> 
     assert names(tmp_path) == ["hall.picture"]
 
 
-async def test_a_file_that_is_no_picture_is_as_none(tmp_path: Path) -> None:
-    (tmp_path / "hall.picture").write_bytes(b"\xc1")
+@pytest.mark.parametrize("content", [b"\xc1", b"\x82\xa4data\xc4\x01a\xaccontent_type\xa1\xff"])
+async def test_a_file_that_is_no_picture_is_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "hall.picture").write_bytes(content)
     pictures, broker = gallery(tmp_path)
     assert await pictures.get("hall") is None
     await pictures.publish_all(["hall"], never)
     assert broker.held == {}
+
+
+async def test_pictures_that_cannot_be_read_or_deleted_end_nothing(tmp_path: Path) -> None:
+    pictures, _ = gallery(tmp_path)
+    (tmp_path / "gone.picture").mkdir()  # a folder cannot be deleted as a file is
+    assert await pictures.publish_all([], never) == ["gone"]
+    (tmp_path / "file").touch()
+    nowhere, _ = gallery(tmp_path / "file")
+    assert await nowhere.publish_all(["hall"], never) == []
