@@ -52,9 +52,10 @@ class Uploads:
 
     async def whole(self, client: str, upload: str, data: bytes) -> UploadReport:
         """Take an upload that is one message. Raises TooLarge, QuotaExceeded."""
-        await self._check(client, len(data))
-        sha256 = hashlib.sha256(data).hexdigest()
-        return await self._keep(client, upload, sha256, data)
+        async with self._turn(client, upload):
+            await self._check(client, len(data))
+            sha256 = hashlib.sha256(data).hexdigest()
+            return await self._keep(client, upload, sha256, data)
 
     async def begin(self, client: str, upload: str, begin: BeginUpload) -> UploadReport:
         """Begin an upload in parts, or go on with the one that was begun with the same words."""
@@ -117,8 +118,9 @@ class Uploads:
         return self._turns.setdefault((client, upload), asyncio.Lock())
 
     async def get(self, client: str, upload: str) -> KeptUpload:
-        """An upload that is complete. Raises InvalidInput."""
-        found = await self._journal.upload(client, upload)
+        """An upload that is complete, or just being completed. Raises InvalidInput."""
+        async with self._turn(client, upload):
+            found = await self._journal.upload(client, upload)
         if found is None:
             raise InvalidInput(f"there is no complete upload {upload!r}", upload=upload)
         return found
