@@ -12,6 +12,8 @@ from bridge.contract.errors import BridgeError, ExecutionError, InvalidInput, Ou
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 # A traceback can be long, and its end tells most.
 _TRACEBACK_LINES = 10
+# A node may print a whole tensor or file into its error: the result has to fit into a packet.
+_LONGEST = 2000
 
 
 def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
@@ -23,7 +25,7 @@ def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
     for node, found in error.node_errors.items():
         for problem in found.errors:
             place = f"{node}.{problem.extra_info.get('input_name', '')}"
-            text = ": ".join(filter(None, (problem.message, problem.details)))
+            text = _short(": ".join(filter(None, (problem.message, problem.details))))
             details = {
                 "node": node,
                 "class_type": found.class_type,
@@ -36,7 +38,7 @@ def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
             unnamed = unnamed or ExecutionError(f"node {node}: {text}", input=place, **details)
     if unnamed is not None:
         return unnamed
-    text = ": ".join(filter(None, (error.error.message, error.error.details)))
+    text = _short(": ".join(filter(None, (error.error.message, error.error.details))))
     return ExecutionError(text or str(error), problem=error.error.type)
 
 
@@ -44,11 +46,15 @@ def failed(event: Failed) -> BridgeError:
     """Translate a node's failure."""
     kind = OutOfMemory if event.exception_type.endswith(_OUT_OF_MEMORY) else ExecutionError
     where = f"node {event.node} ({event.class_type}): " if event.node else ""
-    message = event.message.strip() or event.exception_type
+    message = _short(event.message.strip() or event.exception_type)
     return kind(
         f"{where}{message}",
         node=event.node or None,
         class_type=event.class_type or None,
         exception_type=event.exception_type,
-        traceback=list(event.traceback[-_TRACEBACK_LINES:]) or None,
+        traceback=[_short(line) for line in event.traceback[-_TRACEBACK_LINES:]] or None,
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
