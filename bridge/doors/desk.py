@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import sys
 import time
 
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from bridge.contract import requests
 from bridge.contract.errors import (
@@ -155,7 +157,7 @@ class Desk:
                 report = await self._cancel(Key(client, job_id))
                 respond(Answer(data=report, transaction=read.transaction))
             case Status(job_id=job_id):
-                view = self._view(await self._journal.get(Key(client, job_id)))
+                view = self._fitting(asked, await self._journal.get(Key(client, job_id)))
                 respond(Answer(data=view, transaction=read.transaction))
             case Keep() as keep:
                 kept = await self._keep(Key(client, keep.job_id), keep.keep_s)
@@ -237,12 +239,21 @@ class Desk:
         views: list[JobView] = []
         size = 0
         for record in records[: request.limit]:
-            view = self._view(record)
+            view = self._fitting(asked, record)
             size += len(encode(view))
             if views and size > room:
                 break
             views.append(view)
         return JobList(jobs=views, more=len(views) < len(records))
+
+    def _fitting(self, asked: Asked, record: Record) -> JobView:
+        """A job without what the broker does not take: a page that fails ends no listing."""
+        view = self._view(record)
+        room = _room(asked.max_packet, inline=False, most=sys.maxsize) - _FRAME_BYTES
+        if len(encode(view)) <= room:
+            return view
+        view = replace(view, result=UNSET)
+        return view if len(encode(view)) <= room else replace(view, meta=UNSET)
 
     def _view(self, record: Record) -> JobView:
         job = self._dispatcher.job(record.job.key) or record.job

@@ -70,3 +70,23 @@ async def test_nothing_larger_is_sent_and_all_can_be_had(
         assert answer["error"]["code"] == "too_large"
         assert answer["error"]["details"]["limit"] == LIMIT
         assert max(len(message.payload) for message in peer.messages) < LIMIT
+
+
+async def test_a_job_that_fills_a_packet_does_not_end_the_listing(
+    detached: StartBridge, broker: Mosquitto
+) -> None:
+    await detached({"colour": graphs.colour()}, max_packet="4096")
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for job_id, size in (("j1", 10), ("j2", 3500), ("j3", 10)):
+            # Once in the job, once in its result.
+            await peer.ask(f"run/colour/{job_id}", {"$meta": "m" * size})
+            await peer.ask("cancel", job_id.encode())
+        assert (await peer.ask("status", b"j2"))["data"]["state"] == "cancelled"
+        found: list[str] = []
+        after, more = 0, True
+        while more:
+            page = (await peer.ask("list", {"after": after, "peek": True}))["data"]
+            found += [each["job_id"] for each in page["jobs"]]
+            after, more = page["jobs"][-1]["n"], page["more"]
+        assert found == ["j1", "j2", "j3"]
