@@ -82,8 +82,12 @@ class Outcomes:
         *,
         link: Link | None = None,
         trace: Trace | None = None,
+        packet_limit: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """`link` gives the address of an output, where outputs have one; `trace` traces jobs."""
+        """`link` gives the address of an output, where outputs have one; `trace` traces jobs.
+
+        `packet_limit` tells what the broker takes at a time, in bytes, as far as it is known.
+        """
         self._journal = journal
         self._files = files
         self._listener = listener
@@ -91,6 +95,7 @@ class Outcomes:
         self._show = show
         self._link = link
         self._trace = trace
+        self._packet_limit = packet_limit
         self._transcoder = Transcoder()
 
     async def write(self, job: Job, ended: Ended) -> None:
@@ -124,7 +129,7 @@ class Outcomes:
     def _result(
         self, job: Job, n: int, ended: Ended, infos: list[OutputInfo], timings: Timings
     ) -> bytes:
-        """Encode the result, within what a small device said that it can take."""
+        """Encode the result, within what a small device said that it can take, and the broker."""
         result = reports.result(
             job,
             n,
@@ -136,7 +141,8 @@ class Outcomes:
             timings=timings,
             shown=ended.shown,
         )
-        limit = job.envelope.max_packet
+        limits = [job.envelope.max_packet, self._packet_limit()]
+        limit = min((each for each in limits if each is not None), default=None)
         return encode(result) if limit is None else _fitting(result, limit - PACKET_OVERHEAD)
 
     async def in_form(self, job: Job, outputs: Sequence[Output]) -> Sequence[Output]:

@@ -162,6 +162,7 @@ class Bridge:
                 displays.show,
                 link=None if addresses is None else addresses.output,
                 trace=tracing.traces(),
+                packet_limit=lambda: self._outgoing.packet_limit,
             ),
         )
         self._descriptions = Descriptions(

@@ -90,3 +90,17 @@ async def test_a_job_that_fills_a_packet_does_not_end_the_listing(
             found += [each["job_id"] for each in page["jobs"]]
             after, more = page["jobs"][-1]["n"], page["more"]
         assert found == ["j1", "j2", "j3"]
+
+
+async def test_a_result_that_would_be_too_large_comes_with_less(
+    detached: StartBridge, broker: Mosquitto
+) -> None:
+    await detached({"colour": graphs.colour()}, max_packet="4096")
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        answer = await peer.ask("run/colour/j1", {"$meta": "m" * 4090})
+        assert answer["error"]["code"] == "too_large"  # the answer would have it too
+        await peer.ask("cancel", b"j1")
+        result = await peer.result("j1")
+        assert result["state"] == "cancelled"
+        assert "meta" not in result
