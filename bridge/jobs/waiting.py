@@ -24,6 +24,7 @@ from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.job import Blob, MediaInput, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
+from bridge.jobs.records import Stored
 from bridge.jobs.state import is_outcome
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
@@ -125,18 +126,25 @@ class Waiting:
                 state=record.job.state,
             )
         stored = await self._journal.output(Key(client, wanted.job), wanted.output)
-        if stored is None:
+        head = None if stored is None else await self._head(stored)
+        if stored is None or head is None:
             raise Expired(
                 f"input {name!r}: output {wanted.output} of job {wanted.job!r} is not kept",
                 **details,
                 output=wanted.output,
             )
-        head = stored.data
-        if head is None:
-            head = await asyncio.to_thread(self._files.read, stored.sha256, 0, INLINE_LIMIT)
         found = sniff(head)
         check_kind(name, kind, found.kind, found.content_type)
         return Blob(stored.sha256, stored.size, stored.content_type, found.extension)
+
+    async def _head(self, stored: Stored) -> bytes | None:
+        """Return what an output begins with; None if somebody deleted its file."""
+        if stored.data is not None:
+            return stored.data
+        try:
+            return await asyncio.to_thread(self._files.read, stored.sha256, 0, INLINE_LIMIT)
+        except FileNotFoundError:
+            return None
 
 
 def blob_of(name: str, kind: str, data: bytes) -> Blob:

@@ -232,3 +232,20 @@ async def test_all_who_wait_for_a_job_learn_that_it_has_ended(tmp_path: Path) ->
     async with asyncio.timeout(10):
         await first
     await journal.close()
+
+
+async def test_who_waits_for_an_output_whose_file_is_gone_learns_it(tmp_path: Path) -> None:
+    async with house(tmp_path) as dispatcher:
+        key = Key("alice", "source")
+        await dispatcher.journal.accept(draft("source"), 1.0)
+        gone = KeptOutput(index=0, content_type="image/png", sha256="a" * 64, size=10**6, data=None)
+        await dispatcher.journal.finish(
+            key,
+            state="succeeded",
+            result=lambda _n: b"{}",
+            now=1.0,
+            outputs=[gone],
+            keep_until=2.0,
+        )
+        await dispatcher.take("j1", plan=waits_for(JobOutput("source")))
+        assert (await dispatcher.told.outcome("j1"))["error"]["code"] == "expired"
