@@ -50,7 +50,8 @@ test: setup postgresql browser check
 	@$(BIN)/python -m pytest --no-header
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest --quiet -m "not comfyui and not broker and not postgresql and not slow"
+	@$(BIN)/python -m pytest --quiet -m \
+		"not comfyui and not broker and not postgresql and not peers and not slow"
 
 test-peers: setup
 	@$(BIN)/python -m pytest --no-header -m peers
