@@ -32,9 +32,10 @@ class Verdict(Struct):
 
     accepted: int
     succeeded: int
-    # Requests without a job id that a client published: refused, or lost by a broker that died.
+    # Answers that the disk is full and the like.
     refused: int
-    lost_by_broker: int
+    # Requests without a job id, published once: refused, or lost by a broker that died.
+    not_accepted: int
     # The same, that the client library sent again: to the bridge those are two.
     sent_twice: int
     results_more_than_once: int
@@ -72,7 +73,7 @@ def _judge(customer: Customer, listed: dict[str, Any], ran: Counter[str], verdic
     )
     verdict.sent_twice += sum(count > 1 for count in unnamed.values())
     verdict.refused += len(customer.refused)
-    verdict.lost_by_broker += customer.unnamed - len(unnamed) - len(customer.refused)
+    verdict.not_accepted += customer.unnamed - len(unnamed)
     verdict.results_more_than_once += sum(len(each) > 1 for each in customer.copies.values())
     who = f"{customer.name} (MQTT {customer.version}): "
     for check in (_outcomes(listed, ran), _requests(customer, listed), _results(customer, listed)):
