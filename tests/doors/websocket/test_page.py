@@ -263,11 +263,18 @@ async def test_only_a_valid_key_opens_the_page(stack: Stack, visit: Visit, clien
 
 async def test_the_demo_runs_with_preview_progress_and_picture(visit: Visit, client: str) -> None:
     window = await visit(client)
-    tile = await window.run(prompt="a lighthouse in a storm", width=384, height=256, steps=30)
-    await window.until("document.querySelector('#stage .bar')?.ariaValueNow > 0")
-    await window.at("#stage .working img").wait_for()
-    await window.until("document.querySelector('#stage .working img').naturalWidth > 0")
-    assert "Step" in await window.at("#stage .words").inner_text()
+    tile = await window.run(prompt="a lighthouse in a storm", width=384, height=256, steps=40)
+    # Each is there for a moment only, in whatever order; what was seen once stays seen.
+    await window.until(
+        """(() => {
+            const seen = (window.seen ??= {});
+            const of = (name) => document.querySelector(`#stage ${name}`);
+            seen.bar ||= of(".bar")?.ariaValueNow > 0;
+            seen.picture ||= of(".working img")?.naturalWidth > 0;
+            seen.step ||= of(".words")?.innerText.includes("Step");
+            return seen.bar && seen.picture && seen.step;
+        })()"""
+    )
     await window.ended(tile)
     shown = window.at("#stage .frame img")
     await window.until("document.querySelector('#stage .frame img').naturalWidth === 384")
