@@ -41,9 +41,14 @@ def _anchors(page: Path) -> set[str]:
     return {each.replace(" ", "-") for each in words}
 
 
+def commands(page: Path) -> list[str]:
+    """The commands of ours that a page names."""
+    return [line.partition(" #")[0].strip() for line in _COMMAND.findall(page.read_text())]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_commands_are_commands_with_options_that_they_have(page: Path) -> None:
-    for line in _COMMAND.findall(page.read_text()):
+    for line in commands(page):
         words = [
             word for word in shlex.split(re.split(r" [#|>]", line)[0]) if "=" not in word.split()[0]
         ]

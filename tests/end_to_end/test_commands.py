@@ -1,0 +1,109 @@
+"""Every command that a page names is run on a real stack: none is wrong usage, none a defect."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bridge.mosquitto import Mosquitto
+from tests.conftest import StartBridge
+from tests.end_to_end import graphs
+from tests.test_docs import PAGES, ROOT, commands
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(300)]
+
+# Those that go on until they are told to stop.
+LASTING = ("serve", "websocket", "watch", "logs")
+DONE, REFUSED = 0, 1
+
+
+def named() -> dict[str, str]:
+    """Each command once, and the page that names it; the changelog only tells of them."""
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]
+    return {line: page.name for page in pages for line in commands(page)}
+
+
+def words_of(line: str, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """The variables and words of a command, with what stands for something put in its place."""
+    simple = re.split(r" [#|>]", line)[0]
+    for word, stands_for in (
+        ("[NAME]", "default"),
+        ("workflows describe NAME", "workflows describe demo"),
+        ("NAME", "demo"),
+        ("backup FILE", f"backup {folder / 'backup.tar'}"),
+        ("restore FILE", f"restore {folder / 'backup.tar'}"),
+        ("convert FILE", f"convert {folder / 'workflows/demo.json'}"),
+        ("CLIENT", "alice"),
+        ("mosquitto setup", f"mosquitto setup --folder {folder / 'broker'}"),
+        ("mosquitto add-user", f"mosquitto add-user --folder {folder / 'broker'}"),
+    ):
+        simple = simple.replace(word, stands_for)
+    words = shlex.split(re.sub(r"[\[\]]", "", simple))
+    variables = {}
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        variables[name] = value
+    return variables, words[1:]
+
+
+async def run(words: list[str], environment: dict[str, str], folder: Path) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", *words),
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    ending = asyncio.create_task(process.communicate())
+    if words[0] in LASTING:
+        # Long enough to fail over its words; what it does then, its own tests show.
+        await asyncio.wait((ending,), timeout=3)
+        if not ending.done():
+            process.send_signal(signal.SIGINT)
+    output, _ = await ending
+    return process.returncode or 0, output.decode(errors="replace")
+
+
+async def test_every_command_of_the_pages_runs(
+    attached: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    bridge = await attached({})
+    for file in ("demo.json", "img2img.json", "txt2img.json"):
+        shutil.copy(ROOT / "workflows" / file, bridge.workflows / file)
+    bridge.add_workflow("upscale", graphs.echo())
+    folder = tmp_path / "here"
+    shutil.copytree(bridge.workflows, folder / "workflows")
+    Image.new("RGB", (64, 48), "red").save(folder / "photo.jpg")
+    for line, page in named().items():
+        variables, words = words_of(line, folder)
+        # Beside the bridge that runs: none of them may be in its way.
+        data = tmp_path / f"data-{abs(hash(line))}"
+        if words[0] == "backup":
+            data = bridge.folder / "data"
+        environment = {
+            **{name: value for name, value in os.environ.items() if "COMFY2MQTT" not in name},
+            "PYTHONPATH": str(ROOT),
+            "COMFY2MQTT_COMFYUI_URL": "http://127.0.0.1:9",
+            **variables,
+            "COMFY2MQTT_MQTT_URL": broker.url,
+            "COMFY2MQTT_MQTT_CLIENT_ID": f"docs-{abs(hash(line))}",
+            "COMFY2MQTT_DATA": str(data),
+        }
+        if words[0] in ("serve", "websocket"):
+            environment["COMFY2MQTT_BASE_TOPIC"] = "elsewhere"
+        status, told = await run(words, environment, folder)
+        assert "Traceback" not in told, f"{page}: {line}\n{told}"
+        allowed = (DONE, REFUSED, 130) if words[0] in LASTING else (DONE, REFUSED)
+        # Without a FILE these two are only named; `restore` alone is for PostgreSQL.
+        if words not in (["backup"], ["restore"]):
+            assert status in allowed, f"{page}: {line}: {status}\n{told}"
