@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-StateName: TypeAlias = Literal[
-    "stopped",
-    "starting",
-    "ready",
-    "busy",
-    "unreachable",
-    "yielded",
-    "restarting",
-    "crash_loop",
-]
+from bridge.contract import retained
+
+# The words are the contract's: what is told here is what is published.
+StateName: TypeAlias = retained.InstanceState
 
 
 class InstanceState(msgspec.Struct, frozen=True):
