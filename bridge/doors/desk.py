@@ -257,7 +257,7 @@ class Desk:
 
     def _view(self, record: Record) -> JobView:
         job = self._dispatcher.job(record.job.key) or record.job
-        position = self._dispatcher.backlog.position(job.key)
+        position, eta_s = self._dispatcher.backlog.outlook(job)
         return JobView(
             job_id=job.key.job_id,
             workflow=job.workflow,
@@ -270,7 +270,7 @@ class Desk:
             acked=record.acked,
             position=UNSET if position is None else position,
             reason=or_unset(self._dispatcher.why_waiting(job)),
-            eta_s=reports.seconds(self._dispatcher.backlog.eta_s(job)),
+            eta_s=reports.seconds(eta_s),
             result=UNSET if record.result is None else Raw(record.result),
         )
 

@@ -315,7 +315,7 @@ class Intake:
 
     def _accepted(self, record: Record, *, duplicate: bool) -> Accepted:
         job = record.job
-        position = self._dispatcher.backlog.position(job.key)
+        position, eta_s = self._dispatcher.backlog.outlook(job)
         return Accepted(
             job_id=job.key.job_id,
             workflow=job.workflow,
@@ -324,7 +324,7 @@ class Intake:
             state=job.state,
             duplicate=duplicate,
             position=or_unset(position),
-            eta_s=reports.seconds(self._dispatcher.backlog.eta_s(job)),
+            eta_s=reports.seconds(eta_s),
             result=UNSET if record.result is None else Raw(record.result),
         )
 

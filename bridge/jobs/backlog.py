@@ -91,10 +91,13 @@ class Backlog:
         """How many jobs would start before one that is accepted now."""
         return self._queue.position_of_next(client, priority)
 
-    def eta_s(self, job: Job) -> float | None:
-        """In how many seconds a job that waits has ended, as far as past runs tell."""
+    def outlook(self, job: Job) -> tuple[int | None, float | None]:
+        """How many jobs start before one that waits, and in how many seconds it has ended.
+
+        The latter as far as past runs tell; both None for a job that does not wait.
+        """
         position = self._queue.position(job.key)
-        return None if position is None else self.eta_of_next(job.workflow, position)
+        return position, None if position is None else self.eta_of_next(job.workflow, position)
 
     def eta_of_next(self, workflow: str, position: int) -> float | None:
         """The same for one that would be accepted now, and have so many before it."""

@@ -146,9 +146,9 @@ class Dispatcher:
 
     def status(self, job: Job, n: int) -> JobStatus:
         """Say where a job stands that is not at a ComfyUI."""
-        position = self.backlog.position(job.key)
+        position, eta_s = self.backlog.outlook(job)
         why = self._absence.told(job)
-        return reports.status(job, n, position=position, eta_s=self.backlog.eta_s(job), reason=why)
+        return reports.status(job, n, position=position, eta_s=eta_s, reason=why)
 
     def why_waiting(self, job: Job) -> str | None:
         """Why a job does not start though its turn may have come."""
