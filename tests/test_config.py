@@ -7,7 +7,7 @@ import pytest
 
 from bridge import config
 from bridge.config import Client, Config, ConfigError
-from bridge.doors.rights import Granted
+from bridge.requests.permissions import Granted
 
 DOCUMENT = Path("docs/settings.md")
 

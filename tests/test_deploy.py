@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bridge import config
-from bridge.doors.metrics import BridgeCollector, Sources
+from bridge.adapters.metrics import BridgeCollector, Sources
 from bridge.jobs.counters import Counters
 
 ROOT = Path(__file__).parents[1]

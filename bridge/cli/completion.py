@@ -13,10 +13,10 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from bridge import config
+from bridge.adapters.mqtt.addresses import of_bridge
 from bridge.cli.shared import CLIENT_SETTINGS, FAILED, client_name, stop
 from bridge.client import Client
 from bridge.contract.errors import BridgeError
-from bridge.doors.mqtt.addresses import of_bridge
 from bridge.mqtt import MqttError
 
 T = TypeVar("T")

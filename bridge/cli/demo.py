@@ -16,14 +16,14 @@ import click
 import msgspec
 from msgspec import UNSET
 
+from bridge.adapters.websocket.door import WebSocketDoor
+from bridge.adapters.websocket.keyring import Keyring
 from bridge.cli.shared import FAILED, stop
 from bridge.client import Client
 from bridge.comfyui import install
 from bridge.comfyui.settings import SuperviseConfig
 from bridge.config import Config
 from bridge.contract.errors import UnknownWorkflow
-from bridge.doors.websocket.door import WebSocketDoor
-from bridge.doors.websocket.keyring import Keyring
 from bridge.mosquitto import Mosquitto, MosquittoError
 from bridge.mqtt import Address
 from bridge.service import Bridge

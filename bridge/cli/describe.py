@@ -13,10 +13,10 @@ from typing import Any
 import click
 from msgspec import UNSET
 
+from bridge.adapters.mqtt.addresses import of_bridge
 from bridge.client import Client
 from bridge.config import Config
 from bridge.contract.retained import Definition
-from bridge.doors.mqtt.addresses import of_bridge
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _CHOICES_SHOWN = 20

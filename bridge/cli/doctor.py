@@ -15,6 +15,8 @@ import click
 import msgspec
 
 from bridge import __version__, config
+from bridge.adapters.mqtt.addresses import of_bridge, of_probe
+from bridge.adapters.mqtt.isolation import isolation
 from bridge.cli import remedies
 from bridge.cli.finding import Finding
 from bridge.cli.shared import FAILED
@@ -24,8 +26,6 @@ from bridge.comfyui.errors import ComfyUIError
 from bridge.config import ComfyUI, Config, ConfigError
 from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState
 from bridge.contract.topics import Topics
-from bridge.doors.mqtt.addresses import of_bridge, of_probe
-from bridge.doors.mqtt.isolation import isolation
 from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
 from bridge.workflows.library import Library

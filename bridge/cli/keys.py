@@ -10,11 +10,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bridge.adapters.websocket.errors import KeyringError
+from bridge.adapters.websocket.keyring import Keyring
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract.topics import ID_RULE, is_id
-from bridge.doors.websocket.errors import KeyringError
-from bridge.doors.websocket.keyring import Keyring
 
 _LONGEST_NAME = 100
 

@@ -28,8 +28,8 @@ from bridge.config import Config
 from bridge.contract import access
 from bridge.contract.access import Others, Role
 from bridge.contract.topics import ID_RULE, Topics, is_id
-from bridge.doors.rights import Rights
 from bridge.mosquitto import FILES, MosquittoError, find_program
+from bridge.requests.permissions import Rights
 
 # Who is there from the start; a name and its role.
 USERS: tuple[tuple[str, Role], ...] = (

@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, Struct
 from rich.console import Console
 from rich.table import Table
 
+from bridge.adapters.mqtt.addresses import of_bridge
 from bridge.cli.shared import FAILED, stop
 from bridge.config import Config
 from bridge.contract.errors import Error, from_wire
@@ -28,7 +29,6 @@ from bridge.contract.operator import (
 )
 from bridge.contract.retained import ComfyUIState
 from bridge.contract.topics import Topics
-from bridge.doors.mqtt.addresses import of_bridge
 from bridge.mqtt import Connection, PublishProperties, Subscription
 
 ANSWER_S = 10.0

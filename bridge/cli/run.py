@@ -16,6 +16,7 @@ from typing import Any
 import click
 from msgspec import UNSET, Struct
 
+from bridge.adapters.mqtt.addresses import of_bridge
 from bridge.cli import terminal
 from bridge.cli.progress import follow
 from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
@@ -24,7 +25,6 @@ from bridge.config import Config
 from bridge.contract.errors import from_wire
 from bridge.contract.messages import RecipeReport, Result, encode
 from bridge.contract.retained import Definition
-from bridge.doors.mqtt.addresses import of_bridge
 
 # How long the first answer may take: the bridge may be about to start.
 ANSWER_S = 30.0

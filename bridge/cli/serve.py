@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bridge import service
+from bridge.adapters.websocket.errors import CannotServe
 from bridge.cli import daemon
 from bridge.comfyui.install import InstallFailed
 from bridge.config import Config, ConfigError
-from bridge.doors.websocket.errors import CannotServe
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import MqttError
 

@@ -12,10 +12,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from bridge import config
+from bridge.adapters.mqtt.addresses import of_bridge
 from bridge.config import Config, ConfigError
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import ID_RULE, is_id
-from bridge.doors.mqtt.addresses import of_bridge
 from bridge.mqtt import ConnectionRefused, MqttError
 
 FAILED = 1

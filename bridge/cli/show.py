@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bridge.adapters.mqtt.addresses import of_bridge
 from bridge.cli.shared import FAILED, stop
 from bridge.client import Client
 from bridge.config import Config
 from bridge.contract.messages import JobView, State, encode
 from bridge.contract.retained import Definition
-from bridge.doors.mqtt.addresses import of_bridge
 
 ANSWER_S = 10.0
 _WIDE = 200

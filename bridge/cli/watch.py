@@ -10,11 +10,11 @@ import click
 import msgspec
 from msgspec import Struct
 
+from bridge.adapters.mqtt.addresses import of_bridge
 from bridge.config import Config
 from bridge.contract.operator import BridgeLog
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
-from bridge.doors.mqtt.addresses import of_bridge
 from bridge.mqtt import Connection, Incoming, Subscription
 
 # What a line shows of a message.

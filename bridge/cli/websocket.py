@@ -6,10 +6,10 @@ import asyncio
 import signal
 from contextlib import suppress
 
+from bridge.adapters.websocket.door import WebSocketDoor
+from bridge.adapters.websocket.errors import CannotServe
 from bridge.cli import daemon
 from bridge.config import Config, ConfigError
-from bridge.doors.websocket.door import WebSocketDoor
-from bridge.doors.websocket.errors import CannotServe
 from bridge.mqtt import MqttError
 
 

@@ -39,7 +39,7 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one client may do, or with the name `*` everybody.
 
-    What is left out is as `*` says, and what that leaves out as `bridge.doors.rights` does.
+    What is left out is as `*` says, and what that leaves out as `bridge.requests.permissions` does.
     `workflows` and `displays` are names, with `*` and `?` for any characters; `input_topics` are
     MQTT filters, `url_hosts` private hosts. `max_queue` counts jobs that wait; `max_uploads` and
     `max_outputs` are bytes.
@@ -61,7 +61,7 @@ class Display(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A display: what it takes, as a request's `output` would say it, and who may show there.
 
     `width` and `height` are pixels, the most that a picture may have; `*` in `clients` is
-    everybody. Checked further by `bridge.doors.displays`.
+    everybody. Checked further by `bridge.adapters.displays`.
     """
 
     name: Name
@@ -78,7 +78,7 @@ class Trigger(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job that a message of some other device starts.
 
     `when`, `job_id` and each `{path = "..."}` in `inputs` are JMESPath, read by
-    `bridge.doors.triggers`; without `when` every message on `topic`, a filter, fires. `retained`
+    `bridge.adapters.triggers`; without `when` every message on `topic`, a filter, fires. `retained`
     lets also those fire that the broker had from before. Times are seconds.
     """
 

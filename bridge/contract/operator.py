@@ -2,7 +2,7 @@
 
 The broker's ACL says who is an operator. An order is answered once it was given; what comes of it
 is told by the retained states. A verb is a Struct here, a row in `VERBS`, and a `case` in
-`bridge.doors.operator`.
+`bridge.requests.operator`.
 """
 
 from __future__ import annotations

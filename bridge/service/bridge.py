@@ -16,6 +16,22 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from bridge import __version__, tracing
+from bridge.adapters.displays import Displays
+from bridge.adapters.homeassistant.door import HomeAssistant
+from bridge.adapters.homeassistant.drawing import Bridge as AnnouncedBridge
+from bridge.adapters.homeassistant.inputs import Inputs
+from bridge.adapters.mqtt import logtopic
+from bridge.adapters.mqtt.addresses import of_probe
+from bridge.adapters.mqtt.door import Door, Settings
+from bridge.adapters.mqtt.gallery import Gallery
+from bridge.adapters.mqtt.isolation import Probe
+from bridge.adapters.mqtt.latest import Latest
+from bridge.adapters.mqtt.member import Member
+from bridge.adapters.mqtt.orders import Orders, Part, part_of
+from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.retained import Retained
+from bridge.adapters.mqtt.side import Side
+from bridge.adapters.triggers.door import Triggers
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
 from bridge.config import Config
@@ -23,29 +39,6 @@ from bridge.contract.errors import DependencyFailed
 from bridge.contract.operator import BridgeLog
 from bridge.contract.sources import Url
 from bridge.contract.topics import HomeAssistantTopics, Topics
-from bridge.doors.addresses import Addresses
-from bridge.doors.desk import Desk
-from bridge.doors.displays import Displays
-from bridge.doors.homeassistant.door import HomeAssistant
-from bridge.doors.homeassistant.drawing import Bridge as AnnouncedBridge
-from bridge.doors.homeassistant.inputs import Inputs
-from bridge.doors.intake import Intake, Rules
-from bridge.doors.media import MediaDesk
-from bridge.doors.mqtt import logtopic
-from bridge.doors.mqtt.addresses import of_probe
-from bridge.doors.mqtt.door import Door, Settings
-from bridge.doors.mqtt.gallery import Gallery
-from bridge.doors.mqtt.isolation import Probe
-from bridge.doors.mqtt.latest import Latest
-from bridge.doors.mqtt.member import Member
-from bridge.doors.mqtt.orders import Orders, Part, part_of
-from bridge.doors.mqtt.outgoing import Outgoing
-from bridge.doors.mqtt.retained import Retained
-from bridge.doors.mqtt.side import Side
-from bridge.doors.operator import Operator
-from bridge.doors.rates import Rates
-from bridge.doors.rights import Rights, setting
-from bridge.doors.triggers.door import Triggers
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.dispatcher import Limits as JobLimits
 from bridge.jobs.group import Group
@@ -58,12 +51,19 @@ from bridge.media.download import DownloadRules, download
 from bridge.media.files import Files, Folder
 from bridge.media.transcode import Transcoder
 from bridge.mqtt import Address, Connection
+from bridge.requests.addresses import Addresses
+from bridge.requests.admission import Intake, Rules
+from bridge.requests.handler import Desk
+from bridge.requests.input_media import MediaDesk
+from bridge.requests.operator import Operator
+from bridge.requests.permissions import Rights, setting
+from bridge.requests.rate_limit import Rates
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 
 if TYPE_CHECKING:
-    from bridge.doors.metrics import MetricsDoor
-    from bridge.doors.websocket.door import WebSocketDoor
+    from bridge.adapters.metrics import MetricsDoor
+    from bridge.adapters.websocket.door import WebSocketDoor
 
 from bridge.service.descriptions import Descriptions
 from bridge.service.presence import Presence
@@ -76,7 +76,7 @@ def _browsers(config: Config) -> WebSocketDoor | None:
     """Make the browser's door, where there is to be one; where not, it costs no start."""
     if config.websocket_listen is None:
         return None
-    from bridge.doors.websocket.door import WebSocketDoor  # noqa: PLC0415
+    from bridge.adapters.websocket.door import WebSocketDoor  # noqa: PLC0415
 
     return WebSocketDoor.of(config)
 
@@ -261,7 +261,7 @@ class Bridge:
         if self._config.metrics_listen is None:
             return None
         # Prometheus' library and an HTTP server: 3 MB, and a sixth of the start, for who asks.
-        from bridge.doors.metrics import MetricsDoor, Sources  # noqa: PLC0415
+        from bridge.adapters.metrics import MetricsDoor, Sources  # noqa: PLC0415
 
         host, _, port = self._config.metrics_listen.rpartition(":")
         sources = Sources(

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.retained import Retained
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
 from bridge.contract.operator import ReloadReport
 from bridge.contract.retained import BridgeEvent, Definition
 from bridge.contract.topics import Topics
-from bridge.doors.mqtt.outgoing import Outgoing
-from bridge.doors.mqtt.retained import Retained
-from bridge.doors.operator import comfyui_state
+from bridge.requests.operator import comfyui_state
 from bridge.workflows.library import Broken, Changes, Library
 from bridge.workflows.objectinfo import ObjectInfoError
 

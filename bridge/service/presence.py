@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from bridge import __version__
+from bridge.adapters.mqtt.retained import Retained
 from bridge.comfyui.instance import Instance
 from bridge.config import Config
 from bridge.contract.messages import CONTRACT_VERSION, or_unset
@@ -17,12 +18,11 @@ from bridge.contract.operator import HealthReport
 from bridge.contract.requests import VERBS
 from bridge.contract.retained import BridgeHealth, BridgeInfo, Isolation, Limits, Usage
 from bridge.contract.topics import RUN, UPLOAD
-from bridge.doors.mqtt.retained import Retained
-from bridge.doors.operator import comfyui_state
-from bridge.doors.rights import EVERYBODY, Rights
 from bridge.jobs.counters import Counters
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.mqtt import Connection
+from bridge.requests.operator import comfyui_state
+from bridge.requests.permissions import EVERYBODY, Rights
 
 HEALTH_INTERVAL_S = 30.0
 # Of how many clients health tells what they had.

@@ -7,8 +7,8 @@ import logging
 import signal
 from contextlib import suppress
 
+from bridge.adapters.mqtt.addresses import of_bridge
 from bridge.config import Config
-from bridge.doors.mqtt.addresses import of_bridge
 from bridge.jobs.database import Fenced
 from bridge.service import comfyuis
 from bridge.service.bridge import Bridge

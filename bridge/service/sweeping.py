@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 from bridge.config import Config
-from bridge.doors.rights import Rights
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files
+from bridge.requests.permissions import Rights
 
 log = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from bridge.adapters.websocket import frames as socket_frames
 from bridge.comfyui import frames as comfyui_frames
 from bridge.contract import operator, requests, topics
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import Topics
-from bridge.doors.websocket import frames as socket_frames
 from bridge.media.sniff import sniff
 from bridge.mqtt.errors import InvalidMessage
 from bridge.mqtt.packets import (
@@ -408,7 +408,7 @@ TARGETS: dict[str, Target] = {
             _packed({"type": "submit"}),
         ),
         {
-            "bridge.doors.websocket.frames": (
+            "bridge.adapters.websocket.frames": (
                 *("read_register", "read", "_said", "_run", "_upload", "_own", "_object"),
                 *("_split", "_id", "_text", "_count", "_transaction"),
             )

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 from msgspec import Struct
 
-from bridge.doors.rights import Rights
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.files import Folder
+from bridge.requests.permissions import Rights
 from bridge.service.sweeping import Sweeping
 
 

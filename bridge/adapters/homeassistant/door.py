@@ -1,0 +1,414 @@
+"""Home Assistant's door: devices announced, their states published, their commands carried out.
+
+Its jobs are those of one client, `homeassistant`, with that client's rights; of others' it shows
+nothing. An announcement that the broker has from before tells what is gone since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from bridge.adapters.homeassistant import drawing
+from bridge.adapters.homeassistant.drawing import Bridge
+from bridge.adapters.homeassistant.fields import Field, fields
+from bridge.adapters.homeassistant.inputs import Inputs
+from bridge.adapters.homeassistant.standing import REFUSED, Done, Standing
+from bridge.adapters.mqtt.gallery import Gallery, Picture
+from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.contract.errors import Error
+from bridge.contract.messages import (
+    Accepted,
+    JobStatus,
+    Output,
+    OutputInfo,
+    Progress,
+    Result,
+    Submit,
+    encode,
+    or_none,
+)
+from bridge.contract.retained import Definition
+from bridge.contract.topics import RUN, HomeAssistantTopics, Topics
+from bridge.jobs.job import Envelope, Job
+from bridge.jobs.journal import Journal
+from bridge.jobs.queue import Key
+from bridge.media import profile
+from bridge.media.files import Files
+from bridge.media.profile import Profile, Source
+from bridge.media.transcode import CannotTranscode, Transcoder
+from bridge.mqtt import Connection, Incoming, PacketTooLarge, Subscription
+from bridge.requests.context import Answer, Asked
+from bridge.requests.handler import Desk
+
+log = logging.getLogger(__name__)
+
+CLIENT = "homeassistant"
+# Everybody answers Home Assistant's birth: not all in the same instant.
+BIRTH_DELAY_S = 5.0
+_BORN = b"online"
+# A picture for a dashboard; Home Assistant's own broker takes 2 MB at a time.
+_MAX_IMAGE_BYTES = 1024 * 1024
+_FRAME_BYTES = 400
+
+
+# Done in the task, as it takes its time.
+_Work = Callable[[], Awaitable[None]]
+
+
+class _Device:
+    """A workflow, as Home Assistant has it."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.fields = {field.key: field for field in fields(definition)}
+
+
+class HomeAssistant:
+    """Use `run` as a task; a side of the MQTT door, and a listener of jobs."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        *,
+        topics: Topics,
+        tree: HomeAssistantTopics,
+        inputs: Inputs,
+        gallery: Gallery,
+        desk: Desk,
+        journal: Journal,
+        files: Files,
+        outgoing: Outgoing,
+        transcoder: Transcoder,
+    ) -> None:
+        self._bridge = bridge
+        self._topics = topics
+        self._tree = tree
+        self._inputs = inputs
+        self._gallery = gallery
+        self._desk = desk
+        self._journal = journal
+        self._files = files
+        self._outgoing = outgoing
+        self._transcoder = transcoder
+        self._devices: dict[str, _Device] = {}
+        self._standings: dict[str, Standing] = {}
+        # What is retained, by topic.
+        self._announced: dict[str, drawing.Device] = {}
+        self._states: dict[str, Any] = {}
+        self._packet_limit: int | None = None
+        self._work: asyncio.Queue[_Work] = asyncio.Queue()
+        self._announce(drawing.bridge_id(topics), drawing.the_bridge(bridge, topics))
+
+    async def open(self, jobs: Iterable[Job]) -> None:
+        """Read what was set, and take note of jobs from before this process."""
+        await self._inputs.open()
+        for job in jobs:
+            if job.key.client == CLIENT:
+                self._standing(job.workflow).known(job.key.job_id, job.state)
+
+    async def run(self) -> None:
+        """Do what takes its time, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                tasks.create_task(_guarded(await self._work.get()))
+
+    # Workflows.
+
+    def workflow(self, definition: Definition) -> None:
+        """Announce a workflow, or what became different of it."""
+        name, tree = definition.name, self._tree
+        before = self._devices.get(name)
+        device = self._devices[name] = _Device(definition)
+        drawn = drawing.workflow(
+            definition, list(device.fields.values()), self._bridge, self._topics, tree
+        )
+        self._announce(drawing.workflow_id(self._topics, name), drawn)
+        for key in before.fields if before is not None else ():
+            if key not in device.fields:
+                self._clear(tree.input(name, key))
+        for field in device.fields.values():
+            self._show_input(name, field)
+        runnable = definition.runnable is not False
+        self._set(tree.state(name, "available"), b"online" if runnable else b"offline")
+        self._show(name)
+
+    def remove_workflow(self, name: str) -> None:
+        """Take back all that there is of a workflow."""
+        device = self._devices.pop(name, None)
+        topic = self._tree.discovery(drawing.workflow_id(self._topics, name))
+        before = self._announced.pop(topic, None)
+        if device is None or before is None:
+            return
+        self._outgoing.publish(topic, None, retain=True)
+        self._forget(encode(before))
+        self._later(lambda: self._gallery.remove(name))
+
+    # As a side of the door.
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """Commands, Home Assistant's birth, and what is announced already."""
+        return [
+            # As with requests: what is retained would be carried out again and again.
+            *(
+                Subscription(filter=each, retain_as_published=True, retain_handling=2)
+                for each in self._tree.commands
+            ),
+            Subscription(filter=self._tree.birth, retain_handling=2),
+            Subscription(filter=self._tree.discovered, no_local=True),
+        ]
+
+    async def connected(self, connection: Connection) -> None:
+        """Publish all that is retained."""
+        self._packet_limit = connection.packet_limit
+        self._publish_all()
+        await self._gallery.publish_all(self._devices, _too_large)
+
+    async def take(self, incoming: Incoming, delivery: str | None) -> None:
+        """Carry out a command; see what is announced, and who was born."""
+        command = self._tree.parse_command(incoming.topic)
+        if command is not None and not incoming.retain:
+            name, key = command
+            if key is None:
+                await self._run(name, incoming, delivery)
+            else:
+                await self._set_input(name, key, incoming.payload)
+        elif incoming.topic == self._tree.birth and incoming.payload == _BORN:
+            self._later(self._answer_birth)
+        elif incoming.retain and incoming.payload and incoming.topic.endswith("/config"):
+            self._seen(incoming.topic, incoming.payload)
+
+    # As a listener of jobs.
+
+    def status(self, job: Job, status: JobStatus) -> None:
+        """Show where a job stands."""
+        if job.key.client == CLIENT:
+            self._standing(job.workflow).status(status)
+            self._show(job.workflow)
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        """Show how far a job is."""
+        if job.key.client == CLIENT:
+            self._standing(job.workflow).progress(progress)
+            self._show(job.workflow)
+
+    def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
+        """Show a preview."""
+        if job.key.client == CLIENT and job.workflow in self._devices:
+            self._outgoing.passing(
+                self._tree.state(job.workflow, "preview"), bytes(data), content_type
+            )
+
+    def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
+        """Leave outputs to their result."""
+
+    def result(self, key: Key, _envelope: Envelope, result: bytes) -> None:
+        """Show how a job ended, and its picture."""
+        if key.client == CLIENT:
+            ended = msgspec.json.decode(result, type=Result)
+            self._standing(ended.workflow).ended(ended.job_id, ended.state)
+            self._later(lambda: self._show_result(ended))
+
+    # Commands.
+
+    async def _run(self, name: str, incoming: Incoming, delivery: str | None) -> None:
+        device = self._devices.get(name)
+        if device is None:
+            return
+        asked = Asked(
+            client=CLIENT,
+            verb=RUN,
+            workflow=name,
+            submit=Submit(
+                workflow=name,
+                inputs=self._given(name, device),
+                preview=True,
+                # The picture is fetched from the journal, and published as a dashboard wants it.
+                output=Output(deliver="fetch"),
+            ),
+            delivery=delivery,
+            redelivered=incoming.dup,
+        )
+        answers: list[Answer] = []
+        await self._desk.handle(asked, answers.append)
+        for answer in answers:
+            if answer.error is not None:
+                log.warning("Home Assistant: %s: %s", name, answer.error.message)
+                self._tell_done(name, _done(REFUSED, answer.error.wire()))
+            elif isinstance(answer.data, Accepted):
+                log.info("Home Assistant: %s: job %s", name, answer.data.job_id)
+
+    async def _set_input(self, name: str, key: str, payload: bytes) -> None:
+        device = self._devices.get(name)
+        field = None if device is None else device.fields.get(key)
+        if field is None:
+            return
+        value = field.read(payload.decode(errors="replace"))
+        if value is None:
+            log.warning("Home Assistant: %s: %s cannot be %.100r", name, key, payload)
+        else:
+            # The next command may come before this one is on disk.
+            await self._inputs.set(name, key, value)
+        self._show_input(name, field, again=True)
+
+    def _given(self, name: str, device: _Device) -> dict[str, Any]:
+        """Return what was set, of that what can still be."""
+        given = {}
+        for key, field in device.fields.items():
+            value = self._inputs.get(name, key)
+            if value is not None and field.takes(value):
+                given[field.name] = field.given(value)
+        return {input_name: value for input_name, value in given.items() if value is not UNSET}
+
+    # States.
+
+    def _standing(self, name: str) -> Standing:
+        return self._standings.setdefault(name, Standing())
+
+    def _show(self, name: str) -> None:
+        if name in self._devices:
+            for what, state in self._standing(name).shown().items():
+                self._set(self._tree.state(name, what), state.encode())
+
+    def _show_input(self, name: str, field: Field, *, again: bool = False) -> None:
+        """Show what an input is set to; `again` also if that is nothing new."""
+        value = self._inputs.get(name, field.key)
+        topic = self._tree.input(name, field.key)
+        shown = field.shown(value if value is not None and field.takes(value) else field.default)
+        if again:
+            self._states.pop(topic, None)
+        self._set(topic, shown.encode() if isinstance(shown, str) else shown)
+
+    async def _show_result(self, result: Result) -> None:
+        """Show the first image, then the states, then tell that it is done."""
+        name = result.workflow
+        try:
+            await self._show_image(result)
+        finally:
+            self._show(name)
+            self._tell_done(name, _done(result.state, or_none(result.error), result.job_id))
+
+    async def _show_image(self, result: Result) -> None:
+        info = next((each for each in result.outputs if each.kind == "image"), None)
+        if info is None or result.workflow not in self._devices:
+            return
+        data = await self._bytes(Key(CLIENT, result.job_id), info.index)
+        if data is None:
+            return
+        try:
+            data = await self._as_jpeg(info, data)
+            about = [("job_id", result.job_id)]
+            await self._gallery.put(result.workflow, Picture(data, drawing.JPEG, about))
+        except CannotTranscode as error:
+            log.warning("Home Assistant: %s: %s", result.workflow, error)
+        except PacketTooLarge as error:
+            _too_large(result.workflow, error)
+
+    async def _bytes(self, key: Key, index: int) -> bytes | None:
+        stored = await self._journal.output(key, index)
+        if stored is None or stored.data is not None:
+            return None if stored is None else stored.data
+        return await asyncio.to_thread(self._files.read, stored.sha256)
+
+    async def _as_jpeg(self, info: OutputInfo, data: bytes) -> bytes:
+        """Bring an image into the one form that was announced. Raises CannotTranscode."""
+        limit = _MAX_IMAGE_BYTES
+        if self._packet_limit is not None:
+            limit = min(limit, self._packet_limit - _FRAME_BYTES)
+        asked = Profile(format="jpeg", max_bytes=limit)
+        source = Source(info.content_type, or_none(info.width), or_none(info.height), info.size)
+        target = profile.target(asked, source)
+        return data if target is None else (await self._transcoder.transcode(data, target)).data
+
+    def _tell_done(self, name: str, done: Done) -> None:
+        if name in self._devices:
+            self._outgoing.publish(self._tree.state(name, "done"), done.payload())
+
+    # What is retained.
+
+    def _announce(self, device_id: str, device: drawing.Device) -> None:
+        topic = self._tree.discovery(device_id)
+        before = self._announced.get(topic)
+        self._announced[topic] = device
+        if before is None:
+            self._outgoing.publish(topic, device, retain=True)
+        elif before != device:
+            self._replace(topic, encode(before))
+
+    def _replace(self, topic: str, before: bytes) -> None:
+        """Publish an announcement anew, so that components of the one before it go."""
+        device, known = self._announced[topic], drawing.announced(before)
+        gone = {} if known is None else known.gone(device["components"])
+        if known is not None:
+            for each in known.topics(gone):
+                self._clear_gone(each)
+        self._outgoing.publish(topic, drawing.without(device, gone), retain=True)
+
+    def _seen(self, topic: str, payload: bytes) -> None:
+        """Look at what the broker has: of ours, workflows and inputs may be gone."""
+        known = drawing.announced(payload)
+        if known is None or not known.is_of(self._topics):
+            return
+        device = self._announced.get(topic)
+        if device is None:
+            self._outgoing.publish(topic, None, retain=True)
+            self._forget(payload)
+        elif known.gone(device["components"]):
+            self._replace(topic, payload)
+
+    def _forget(self, announcement: bytes) -> None:
+        """Clear all states of a device."""
+        known = drawing.announced(announcement)
+        for topic in known.topics(known.components) if known is not None else ():
+            self._clear_gone(topic)
+
+    def _clear_gone(self, topic: str) -> None:
+        if topic.startswith(self._tree.tree):
+            self._clear(topic)
+
+    def _clear(self, topic: str) -> None:
+        self._states.pop(topic, None)
+        self._outgoing.publish(topic, None, retain=True)
+
+    def _set(self, topic: str, state: Any) -> None:
+        if self._states.get(topic) != state:
+            self._states[topic] = state
+            self._outgoing.publish(topic, state, retain=True)
+
+    def _publish_all(self) -> None:
+        for topic, device in self._announced.items():
+            self._outgoing.publish(topic, device, retain=True)
+        for topic, state in self._states.items():
+            self._outgoing.publish(topic, state, retain=True)
+
+    async def _answer_birth(self) -> None:
+        await asyncio.sleep(secrets.randbelow(1000) / 1000 * BIRTH_DELAY_S)
+        self._publish_all()
+
+    def _later(self, work: _Work) -> None:
+        self._work.put_nowait(work)
+
+
+async def _guarded(work: _Work) -> None:
+    """Do some work; what it cannot do costs a picture on a dashboard, not the bridge."""
+    try:
+        await work()
+    except Exception:
+        log.exception("Home Assistant")
+
+
+def _done(event_type: str, error: Error | None, job_id: str | None = None) -> Done:
+    if error is None:
+        return Done(event_type, job_id)
+    return Done(event_type, job_id, error.code, error.message)
+
+
+def _too_large(name: str, error: PacketTooLarge) -> None:
+    log.warning("Home Assistant: the picture of %s: %s", name, error)

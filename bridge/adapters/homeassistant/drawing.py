@@ -1,0 +1,418 @@
+"""Drawing devices: what is announced to Home Assistant. Pure.
+
+One key at the top that it does not know, a missing origin or a missing `unique_id` make it reject a
+whole device; a key that a component does not have is dropped in silence. Ids are made of the base
+topic and the workflow's name, never of titles, so that entities stay when those change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+import msgspec
+from msgspec import Struct
+
+from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
+from bridge.adapters.homeassistant.standing import OUTCOMES, STATES
+from bridge.contract.retained import Definition, InstanceState
+from bridge.contract.topics import HomeAssistantTopics, Topics
+
+JPEG = "image/jpeg"
+MAKER = "comfy2mqtt"
+# Health is published twice in this time.
+_HEALTH_EXPIRES_S = 120
+# With more steps than this nobody finds one on a slider.
+_SLIDER_STEPS = 200
+_NO_OBJECT_ID = re.compile(r"[^a-z0-9_]+")
+
+Component = dict[str, Any]
+Device = dict[str, Any]
+
+
+class Bridge(Struct, frozen=True):
+    """What is announced of the bridge itself.
+
+    `instances` are its ComfyUIs, `url` is where browsers find it; with `orders` it takes those of
+    an operator.
+    """
+
+    name: str
+    version: str
+    instances: tuple[str, ...]
+    orders: bool = False
+    url: str | None = None
+
+
+def workflow_id(topics: Topics, name: str) -> str:
+    """Return the id of a workflow's device."""
+    return f"{topics.base}-workflow-{name}"
+
+
+def bridge_id(topics: Topics) -> str:
+    """Return the id of the bridge's device."""
+    return f"{topics.base}-bridge"
+
+
+def workflow(
+    definition: Definition,
+    fields: Sequence[Field],
+    bridge: Bridge,
+    topics: Topics,
+    tree: HomeAssistantTopics,
+) -> Device:
+    """Draw a workflow's device."""
+    name = definition.name
+    found = [*_shown(name, tree), *_inputs(name, fields, tree)]
+    return {
+        "device": {
+            "identifiers": [workflow_id(topics, name)],
+            "name": definition.title,
+            "manufacturer": MAKER,
+            "model": "Workflow",
+            "sw_version": definition.version,
+            "via_device": bridge_id(topics),
+        },
+        "origin": _origin(bridge),
+        "availability": [{"topic": topics.state}, {"topic": tree.state(name, "available")}],
+        "availability_mode": "all",
+        "components": _components(f"{topics.base}_{name}", workflow_id(topics, name), found),
+    }
+
+
+def the_bridge(bridge: Bridge, topics: Topics) -> Device:
+    """Draw the bridge's device."""
+    found = [
+        # Not available itself it could not say that the bridge is not.
+        (
+            "connectivity",
+            {
+                "platform": "binary_sensor",
+                "name": "Connection",
+                "device_class": "connectivity",
+                "entity_category": "diagnostic",
+                "state_topic": topics.state,
+                "payload_on": "online",
+                "payload_off": "offline",
+            },
+        ),
+        *(
+            (key, {**component, "availability": [{"topic": topics.state}]})
+            for key, component in _of_bridge(bridge, topics)
+        ),
+    ]
+    return {
+        "device": {
+            "identifiers": [bridge_id(topics)],
+            "name": bridge.name,
+            "manufacturer": MAKER,
+            "model": "Bridge",
+            "sw_version": bridge.version,
+            **({} if bridge.url is None else {"configuration_url": bridge.url}),
+        },
+        "origin": _origin(bridge),
+        "components": _components(topics.base, bridge_id(topics), found),
+    }
+
+
+def without(device: Device, gone: Mapping[str, str]) -> Device:
+    """Return a device that has its components of before, by their platform, removed.
+
+    They come first: Home Assistant forgets the rest of an announcement at the first component that
+    it is still busy with.
+    """
+    removed: dict[str, Component] = {key: {"platform": gone[key]} for key in gone}
+    return {**device, "components": {**removed, **device["components"]}}
+
+
+class Announced(Struct, frozen=True):
+    """What can be told from an announcement that the broker has."""
+
+    components: dict[str, dict[str, Any]]
+    availability: list[dict[str, str]] = []
+
+    def is_of(self, topics: Topics) -> bool:
+        """Whether a bridge of this base announced it: all is available by its state."""
+        wanted = {"topic": topics.state}
+        return wanted in self.availability or any(
+            component.get("availability") == [wanted] for component in self.components.values()
+        )
+
+    def gone(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the platforms of the components that are no more, those removed left out."""
+        kept = set(keys)
+        return {
+            key: str(component.get("platform"))
+            for key, component in self.components.items()
+            if key not in kept and len(component) > 1
+        }
+
+    def topics(self, keys: Iterable[str]) -> list[str]:
+        """Return where components have their states; of all, also whether they are available."""
+        found = [
+            topic
+            for key in keys
+            for name, topic in self.components[key].items()
+            if name in ("state_topic", "image_topic") and isinstance(topic, str)
+        ]
+        return [*found, *(each["topic"] for each in self.availability)]
+
+
+_read = msgspec.json.Decoder(Announced)
+
+
+def announced(payload: bytes) -> Announced | None:
+    """Read an announcement; None for one that is not as ours are."""
+    try:
+        return _read.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _shown(name: str, tree: HomeAssistantTopics) -> list[tuple[str, Component]]:
+    """What every workflow has."""
+
+    def of(what: str) -> str:
+        return tree.state(name, what)
+
+    return [
+        (
+            "image",
+            {
+                "platform": "image",
+                "name": "Picture",
+                "image_topic": of("image"),
+                "content_type": JPEG,
+            },
+        ),
+        (
+            "preview",
+            {
+                "platform": "camera",
+                "name": "Preview",
+                "topic": of("preview"),
+                "enabled_by_default": False,
+            },
+        ),
+        (
+            "run",
+            {
+                "platform": "button",
+                "name": "Run",
+                "icon": "mdi:play",
+                "command_topic": tree.run_command(name),
+            },
+        ),
+        (
+            "state",
+            {
+                "platform": "sensor",
+                "name": "State",
+                "device_class": "enum",
+                "options": list(STATES),
+                "state_topic": of("state"),
+            },
+        ),
+        (
+            "progress",
+            {
+                "platform": "sensor",
+                "name": "Progress",
+                "icon": "mdi:progress-clock",
+                "unit_of_measurement": "%",
+                "state_topic": of("progress"),
+            },
+        ),
+        (
+            "queue",
+            {
+                "platform": "sensor",
+                "name": "Queue",
+                "icon": "mdi:tray-full",
+                "unit_of_measurement": "jobs",
+                "state_topic": of("queue"),
+            },
+        ),
+        (
+            "eta",
+            {
+                "platform": "sensor",
+                "name": "Time left",
+                "device_class": "duration",
+                "unit_of_measurement": "s",
+                "state_topic": of("eta"),
+            },
+        ),
+        (
+            "busy",
+            {
+                "platform": "binary_sensor",
+                "name": "Busy",
+                "device_class": "running",
+                "payload_on": ON,
+                "payload_off": OFF,
+                "state_topic": of("busy"),
+            },
+        ),
+        (
+            "done",
+            {
+                "platform": "event",
+                "name": "Done",
+                "icon": "mdi:image-check",
+                "event_types": list(OUTCOMES),
+                "state_topic": of("done"),
+            },
+        ),
+    ]
+
+
+def _inputs(
+    name: str, fields: Sequence[Field], tree: HomeAssistantTopics
+) -> list[tuple[str, Component]]:
+    found: list[tuple[str, Component]] = []
+    for field in fields:
+        component: Component = {
+            "platform": field.platform,
+            "name": field.title,
+            "state_topic": tree.input(name, field.key),
+            "command_topic": tree.input_command(name, field.key),
+            **_details(field),
+        }
+        found.append((f"{field.platform}-{field.key}", component))
+        if field.kind == "text" and field.platform == "text":
+            notify = {
+                "platform": "notify",
+                "name": field.title,
+                "command_topic": component["command_topic"],
+            }
+            found.append((f"notify-{field.key}", notify))
+    return found
+
+
+def _details(field: Field) -> Component:
+    match field.platform:
+        case "switch":
+            return {"payload_on": ON, "payload_off": OFF}
+        case "select":
+            return {"options": list(field.options)}
+        case "number":
+            # One that has no maximum would have 100.
+            few = (field.maximum - field.minimum) / field.step <= _SLIDER_STEPS
+            return {
+                "min": field.minimum,
+                "max": field.maximum,
+                "step": field.step,
+                "mode": "slider" if few else "box",
+            }
+        case "text":
+            return {
+                "max": min(field.max_length or LONGEST_STATE, LONGEST_STATE),
+                "value_template": "{{ value_json.value }}",
+            }
+
+
+def _of_bridge(bridge: Bridge, topics: Topics) -> list[tuple[str, Component]]:
+    found: list[tuple[str, Component]] = [
+        (
+            "version",
+            {
+                "platform": "sensor",
+                "name": "Version",
+                "entity_category": "diagnostic",
+                "state_topic": topics.info,
+                "value_template": "{{ value_json.version }}",
+            },
+        ),
+        (
+            "memory",
+            {
+                "platform": "sensor",
+                "name": "Memory",
+                "entity_category": "diagnostic",
+                "device_class": "data_size",
+                "state_class": "measurement",
+                "unit_of_measurement": "B",
+                "state_topic": topics.health,
+                "value_template": "{{ value_json.memory }}",
+                "expire_after": _HEALTH_EXPIRES_S,
+            },
+        ),
+        (
+            "queue",
+            {
+                "platform": "sensor",
+                "name": "Queue",
+                "unit_of_measurement": "jobs",
+                "state_topic": topics.health,
+                "value_template": "{{ value_json.queued }}",
+                "expire_after": _HEALTH_EXPIRES_S,
+            },
+        ),
+    ]
+    for instance in bridge.instances:
+        several = len(bridge.instances) > 1
+        found.append(
+            (
+                f"comfyui-{instance}",
+                {
+                    "platform": "sensor",
+                    "name": f"ComfyUI {instance}" if several else "ComfyUI",
+                    "device_class": "enum",
+                    "options": list(get_args(InstanceState)),
+                    "state_topic": topics.comfyui(instance),
+                    "value_template": "{{ value_json.state }}",
+                    "json_attributes_topic": topics.comfyui(instance),
+                },
+            )
+        )
+    return [*found, *(_orders(topics) if bridge.orders else ())]
+
+
+def _orders(topics: Topics) -> list[tuple[str, Component]]:
+    """Draw an operator's orders, to all ComfyUIs: buttons, as each has a topic of its own."""
+    orders = (
+        ("restart", "comfyui/restart", "Restart ComfyUI", "mdi:restart"),
+        ("pause", "queue/pause", "Pause the queue", "mdi:pause"),
+        ("resume", "queue/resume", "Resume the queue", "mdi:play"),
+        ("yield", "comfyui/yield", "Yield the GPU", "mdi:gamepad-variant"),
+        ("take-back", "comfyui/resume", "Take the GPU back", "mdi:gamepad-variant-outline"),
+    )
+    return [
+        (
+            key,
+            {
+                "platform": "button",
+                "name": name,
+                "icon": icon,
+                "command_topic": topics.order(verb),
+                "payload_press": "{}",
+            },
+        )
+        for key, verb, name, icon in orders
+    ]
+
+
+def _origin(bridge: Bridge) -> Component:
+    return {"name": MAKER, "sw_version": bridge.version}
+
+
+def _components(
+    name: str, device: str, found: Iterable[tuple[str, Component]]
+) -> dict[str, Component]:
+    """Give components their ids, and a place in the right order."""
+    components = {}
+    for key, component in found:
+        platform = component["platform"]
+        plain = key.removeprefix(f"{platform}-")
+        object_id = _NO_OBJECT_ID.sub("_", f"{name}_{plain}".lower())
+        components[key] = {
+            **component,
+            "unique_id": f"{device}-{key}",
+            # The first is for Home Assistant from 2025.10 on, the second for those before.
+            "default_entity_id": f"{platform}.{object_id}",
+            "object_id": object_id,
+            "qos": 1,
+        }
+    return components

@@ -1,0 +1,49 @@
+"""What was set in Home Assistant, kept on disk until it is set again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import msgspec
+
+from bridge.adapters.homeassistant.fields import Value
+
+log = logging.getLogger(__name__)
+
+
+class Inputs:
+    """The values of inputs, by workflow and key; those that were never set are not there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._values: dict[str, dict[str, Value]] = {}
+        self._writing = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Read what was kept; a file that cannot be read is as none."""
+        try:
+            data = await asyncio.to_thread(self._path.read_bytes)
+            self._values = msgspec.json.decode(data, type=dict[str, dict[str, Value]])
+        except FileNotFoundError:
+            pass
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("%s: %s", self._path, error)
+
+    def get(self, workflow: str, key: str) -> Value | None:
+        """Return what an input was set to; None if it never was."""
+        return self._values.get(workflow, {}).get(key)
+
+    async def set(self, workflow: str, key: str, value: Value) -> None:
+        """Set an input: at once, and on disk when this returns. Raises OSError."""
+        self._values.setdefault(workflow, {})[key] = value
+        async with self._writing:
+            data = msgspec.json.encode(self._values)
+            await asyncio.to_thread(self._write, data)
+
+    def _write(self, data: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        new = self._path.with_suffix(".new")
+        new.write_bytes(data)
+        new.replace(self._path)

@@ -1,0 +1,80 @@
+"""What a workflow's device shows of its jobs. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, Struct
+
+from bridge.adapters.homeassistant.fields import NONE, OFF, ON
+from bridge.contract.messages import JobStatus, Progress, State
+
+IDLE = "idle"
+# The one that is shown of several is the one that is furthest.
+_ACTIVE: tuple[State, ...] = ("running", "queued", "waiting")
+
+
+class Standing:
+    """The jobs of one workflow that have not ended, and how the last one did."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, State] = {}
+        self._last: str = IDLE
+        self._progress = 0.0
+        self._eta: float | None = None
+
+    def known(self, job_id: str, state: State) -> None:
+        """Note a job that was there before us."""
+        self._jobs[job_id] = state
+
+    def status(self, status: JobStatus) -> None:
+        """Note where a job stands."""
+        self._jobs[status.job_id] = status.state
+        if status.state == "running":
+            self._progress = 0.0
+        self._eta = None if status.eta_s is UNSET else status.eta_s
+
+    def progress(self, progress: Progress) -> None:
+        """Note how far a job is."""
+        self._progress = progress.percent
+        self._eta = None if progress.eta_s is UNSET else progress.eta_s
+
+    def ended(self, job_id: str, state: State) -> None:
+        """Note how a job ended."""
+        self._jobs.pop(job_id, None)
+        self._last = state
+        self._eta = None
+        if state == "succeeded":
+            self._progress = 100.0
+
+    def shown(self) -> dict[str, str]:
+        """Return the states by what they are of."""
+        found = set(self._jobs.values())
+        state = next((each for each in _ACTIVE if each in found), self._last)
+        waiting = sum(each != "running" for each in self._jobs.values())
+        return {
+            "state": state,
+            "progress": f"{self._progress:g}",
+            "queue": str(waiting),
+            "eta": NONE if self._eta is None else f"{self._eta:.0f}",
+            "busy": ON if self._jobs else OFF,
+        }
+
+
+class Done(Struct, frozen=True):
+    """What the event of a job's end tells; retained it would be dropped."""
+
+    event_type: str
+    job_id: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+    def payload(self) -> dict[str, Any]:
+        """Return it without what does not apply."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+REFUSED = "refused"
+OUTCOMES = ("succeeded", "failed", "cancelled", "expired", REFUSED)
+STATES = (IDLE, *reversed(_ACTIVE), *OUTCOMES[:-1])

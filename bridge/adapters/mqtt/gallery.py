@@ -1,0 +1,123 @@
+"""Pictures that the broker holds for those who come later, each in a file besides.
+
+So a broker that lost what it retained gets them back at the next connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.mqtt import PacketTooLarge
+
+log = logging.getLogger(__name__)
+
+_SUFFIX = ".picture"
+
+
+class Picture(Struct, frozen=True):
+    """A picture as it is published; `about` are its User Properties."""
+
+    data: bytes
+    content_type: str
+    about: list[tuple[str, str]] = []
+
+
+class Gallery:
+    """The last picture under each name; names are ids."""
+
+    def __init__(self, folder: Path, outgoing: Outgoing, topic: Callable[[str], str]) -> None:
+        """`topic` tells where the picture of a name is published."""
+        self._folder = folder
+        self._outgoing = outgoing
+        self._topic = topic
+        self._changing = asyncio.Lock()
+
+    async def put(self, name: str, picture: Picture) -> None:
+        """Keep a picture and publish it, or neither. Raises PacketTooLarge, OSError."""
+        async with self._changing:
+            file = self._file(name)
+            new = file.with_suffix(".new")
+            await asyncio.to_thread(_write, new, msgspec.msgpack.encode(picture))
+            try:
+                self._publish(name, picture)
+            except PacketTooLarge:
+                await asyncio.to_thread(new.unlink)
+                raise
+            await asyncio.to_thread(new.replace, file)
+
+    async def remove(self, name: str) -> None:
+        """Let go of a name's picture."""
+        async with self._changing:
+            self._outgoing.publish(self._topic(name), None, retain=True)
+            await asyncio.to_thread(self._let_go, name)
+
+    async def get(self, name: str) -> Picture | None:
+        """Return the last picture of a name."""
+        try:
+            data = await asyncio.to_thread(self._file(name).read_bytes)
+            return msgspec.msgpack.decode(data, type=Picture)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("%s: %s", self._file(name), error)
+            return None
+
+    async def publish_all(
+        self, names: Collection[str], refused: Callable[[str, PacketTooLarge], None]
+    ) -> list[str]:
+        """Publish what is kept, clear what is kept under other names; returns those that are gone.
+
+        `refused` is told of each that this broker does not take.
+        """
+        async with self._changing:
+            kept = await asyncio.to_thread(self._kept)
+            gone = [name for name in kept if name not in names]
+            for name in gone:
+                self._outgoing.publish(self._topic(name), None, retain=True)
+                await asyncio.to_thread(self._let_go, name)
+            for name in kept:
+                picture = await self.get(name) if name in names else None
+                try:
+                    if picture is not None:
+                        self._publish(name, picture)
+                except PacketTooLarge as error:
+                    refused(name, error)
+        return gone
+
+    def _publish(self, name: str, picture: Picture) -> None:
+        topic = self._topic(name)
+        self._outgoing.picture(topic, picture.data, picture.content_type, picture.about)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}{_SUFFIX}"
+
+    def _let_go(self, name: str) -> None:
+        try:
+            self._file(name).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: %s", self._file(name), error)
+
+    def _kept(self) -> list[str]:
+        try:
+            return sorted(path.stem for path in self._folder.iterdir() if path.suffix == _SUFFIX)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.warning("%s: %s", self._folder, error)
+            return []
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())

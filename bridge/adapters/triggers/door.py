@@ -1,0 +1,169 @@
+"""The triggers' door: messages of other devices in, jobs handed to the desk like any client's.
+
+They have a client's rights and the same journal; only that nobody waits for an answer, so that
+what goes wrong is told as an event.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bridge.adapters.displays import Displays
+from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.triggers.rules import Message, Rule
+from bridge.config import ConfigError, Trigger
+from bridge.contract.errors import BridgeError, Forbidden
+from bridge.contract.messages import Accepted
+from bridge.contract.retained import BridgeEvent
+from bridge.contract.topics import Topics
+from bridge.mqtt import Connection, Incoming, Subscription
+from bridge.requests.context import Answer, Asked
+from bridge.requests.handler import Desk
+from bridge.requests.permissions import Rights
+
+log = logging.getLogger(__name__)
+
+# Retained messages: never sent, or only where the subscription is new (MQTT 5, 3.8.3.1).
+_NEVER, _IF_NEW = 2, 1
+
+
+class Triggers:
+    """All triggers; a side of the MQTT door."""
+
+    def __init__(
+        self,
+        tables: Sequence[Trigger],
+        *,
+        topics: Topics,
+        rights: Rights,
+        displays: Displays,
+        desk: Desk,
+        outgoing: Outgoing,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raise ConfigError for a trigger that could never work."""
+        self._rules = [Rule(table, topics) for table in tables]
+        for table in tables:
+            _check_rights(table, rights, displays)
+        self._topics = topics
+        self._desk = desk
+        self._outgoing = outgoing
+        self._clock = clock
+        # A message that matches several filters may come once for each (MQTT 5, 3.3.4): which one
+        # a copy is for, its subscription's identifier tells.
+        filters = dict.fromkeys(table.topic for table in tables)
+        self._identifiers = {each: number for number, each in enumerate(filters, 1)}
+        self._identified = True
+        self._fired: dict[tuple[str, str], float] = {}
+
+    # As a side of the door.
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """The triggers' topics: never what the bridge itself publishes."""
+        wanted = {rule.table.topic for rule in self._rules if rule.table.retained}
+        return [
+            Subscription(
+                filter=each,
+                no_local=True,
+                retain_handling=_IF_NEW if each in wanted else _NEVER,
+                identifier=identifier,
+            )
+            for each, identifier in self._identifiers.items()
+        ]
+
+    async def connected(self, connection: Connection) -> None:
+        """Learn whether this broker tells subscriptions apart."""
+        self._identified = connection.connack.subscription_ids_available
+
+    async def take(self, incoming: Incoming, delivery: str | None) -> None:
+        """Start the jobs that a message asks for; they are in the journal when this returns."""
+        message = Message(incoming.topic, incoming.payload, incoming.content_type)
+        for rule in self._rules:
+            if (
+                self._is_for(rule.table, incoming)
+                and rule.fires(message)
+                and self._is_due(rule, message)
+            ):
+                await self._fire(rule, message, incoming, delivery)
+
+    def _is_for(self, table: Trigger, incoming: Incoming) -> bool:
+        if incoming.retain and not table.retained:
+            return False
+        return not self._identified or self._identifiers[table.topic] in incoming.subscription_ids
+
+    def _is_due(self, rule: Rule, message: Message) -> bool:
+        """Whether the trigger has been quiet on this topic for long enough; it is not any more."""
+        table, now = rule.table, self._clock()
+        if not table.debounce_s:
+            return True
+        key = (table.name, message.topic)
+        if now < self._fired.get(key, now):
+            log.debug("trigger %s: again too soon", table.name)
+            return False
+        self._fired = {key: until for key, until in self._fired.items() if until > now}
+        self._fired[key] = now + table.debounce_s
+        return True
+
+    async def _fire(
+        self, rule: Rule, message: Message, incoming: Incoming, delivery: str | None
+    ) -> None:
+        table = rule.table
+        try:
+            submit = rule.submit(message)
+        except BridgeError as error:
+            self._tell(table, message, error)
+            return
+        asked = Asked(
+            client=table.client,
+            verb="submit",
+            submit=submit,
+            expiry_s=incoming.message_expiry,
+            # One message may fire several triggers.
+            delivery=None if delivery is None else f"{delivery}:{table.name}",
+            redelivered=incoming.dup,
+        )
+        answers: list[Answer] = []
+        await self._desk.handle(asked, answers.append)
+        for answer in answers:
+            if answer.error is not None:
+                self._tell(table, message, answer.error)
+            elif isinstance(answer.data, Accepted):
+                log.info("trigger %s: job %s", table.name, answer.data.job_id)
+
+    def _tell(self, table: Trigger, message: Message, error: BridgeError) -> None:
+        log.warning("trigger %s: %s", table.name, error.message)
+        data = {
+            "trigger": table.name,
+            "topic": message.topic,
+            "code": error.code,
+            "details": error.details,
+        }
+        event = BridgeEvent(type="trigger_failed", message=error.message, data=data)
+        self._outgoing.publish(self._topics.event, event)
+
+
+def _check_rights(table: Trigger, rights: Rights, displays: Displays) -> None:
+    """Check what the trigger's client may not do in any case. Raises ConfigError."""
+    try:
+        rights.check_workflow(table.client, table.workflow)
+        rights.check_priority(table.client, table.priority)
+        for name, value in table.inputs.items():
+            if isinstance(topic := _topic_of(value), str):
+                rights.check_topic(table.client, name, topic)
+        if table.show is not None:
+            displays.check(table.client, table.show)
+    except BridgeError as error:
+        setting = (
+            f"; the setting {error.details['setting']} allows it"
+            if isinstance(error, Forbidden)
+            else ""
+        )
+        raise ConfigError(f"trigger {table.name!r}: {error.message}{setting}") from None
+
+
+def _topic_of(value: Any) -> Any:
+    return value.get("topic") if isinstance(value, dict) else None

@@ -1,0 +1,133 @@
+"""Catching up: what was missed is listed from the bridge, and told in its order.
+
+Whoever comes back says up to where it has all, and the bridge takes that as an ack. What the door
+itself missed, while it had no broker, is listed without one: nobody has it yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from bridge.adapters.websocket import frames
+from bridge.adapters.websocket.audience import Audience, Session
+from bridge.adapters.websocket.broker import Broker, Reply
+from bridge.contract.messages import JobList, JobStatus, JobView, List, encode
+
+log = logging.getLogger(__name__)
+
+_PAGE: Final = 100
+_AGAIN_S: Final = 1.0
+
+
+class CatchingUp:
+    """`follow` is a task; `resume` is for one connection."""
+
+    def __init__(self, broker: Broker, audience: Audience) -> None:
+        self._broker = broker
+        self._audience = audience
+
+    async def resume(self, session: Session, after: int) -> None:
+        """Tell a client that came back what it missed; it has all up to `after`, as it says.
+
+        The session holds back what has a number, from before it could hear of any.
+        """
+        await self._replay(session.client, [session], List(after=after, limit=_PAGE))
+        session.tell(frames.text("resumed", {"n": session.n}))
+
+    async def follow(self) -> None:
+        """After each time without a broker, tell everybody what came meanwhile."""
+        came_back = self._broker.came_back
+        await came_back.wait()
+        while True:
+            came_back.clear()
+            await came_back.wait()
+            async with asyncio.TaskGroup() as tasks:
+                for client in self._audience.clients:
+                    tasks.create_task(self._catch_up(client))
+
+    async def _catch_up(self, client: str) -> None:
+        sessions = [each for each in self._audience.of(client) if each.n is not None]
+        if not sessions:
+            return
+        for session in sessions:
+            session.hold()
+        after = min(session.n or 0 for session in sessions)
+        await self._replay(client, sessions, List(after=after, peek=True, limit=_PAGE))
+
+    async def _replay(self, client: str, sessions: Sequence[Session], wanted: List) -> None:
+        """List a client's jobs, tell each session what it has not been told, and release it."""
+        more = True
+        while more and not all(session.over for session in sessions):
+            page = await self._page(client, wanted)
+            for job in page.jobs:
+                frame = _frame(job)
+                for session in sessions:
+                    if job.n > (session.n or 0):
+                        session.replay(frame, job.n)
+            if page.jobs:
+                # What was only just written to it, nobody may say that it has.
+                wanted = msgspec.structs.replace(wanted, after=page.jobs[-1].n, peek=True)
+            more = page.more
+        for session in sessions:
+            session.release()
+
+    async def _page(self, client: str, wanted: List) -> JobList:
+        """List, until there is an answer."""
+        while True:
+            if self._audience.bridge == "online":
+                reply = await self._broker.request(client, "list", encode(wanted))
+                if reply.status == "ok" and reply.data is not UNSET:
+                    return _read(reply.data)
+                if not _passes(reply):
+                    return JobList(jobs=[], more=False)
+            await asyncio.sleep(_AGAIN_S)
+
+
+class _Glance(Struct):
+    """What has to be known of an error."""
+
+    code: str = ""
+
+
+def _passes(reply: Reply) -> bool:
+    """Whether a refusal is one that passes; any other is not worth asking again."""
+    error = bytes(b"" if reply.error is UNSET else reply.error)
+    try:
+        code = msgspec.json.decode(error, type=_Glance).code
+    except msgspec.MsgspecError:
+        code = ""
+    if code in ("busy", "quota_exceeded"):
+        return True
+    log.error("the bridge does not list what was missed: %s", error.decode())
+    return False
+
+
+def _read(data: Raw) -> JobList:
+    try:
+        return msgspec.json.decode(data, type=JobList)
+    except msgspec.MsgspecError:
+        log.exception("the bridge's list cannot be read")
+        return JobList(jobs=[], more=False)
+
+
+def _frame(job: JobView) -> bytes:
+    """Return what was missed of a job, as the frame that it would have been."""
+    if job.result is not UNSET:
+        return frames.spliced("result", bytes(job.result))
+    status = JobStatus(
+        job_id=job.job_id,
+        workflow=job.workflow,
+        transaction=job.transaction,
+        meta=job.meta,
+        n=job.n,
+        state=job.state,
+        attempt=job.attempt,
+        position=job.position,
+    )
+    return frames.text("status", status)

@@ -1,0 +1,135 @@
+"""Keys: which client a connection may speak for, in a file that is read again when it changes.
+
+A key is `c2m_<id>_<secret>`: 256 random bits, so that a plain SHA-256 of them is as good as the
+slow hashes that passwords need. The file holds hashes alone, and is for its owner's eyes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from bridge.adapters.websocket.errors import KeyringError
+from bridge.contract.messages import Id
+
+PREFIX: Final = "c2m"
+_ID_BYTES: Final = 4
+_SECRET_BYTES: Final = 32
+_NOTHING: Final = "0" * 64
+
+KeyId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """One key as the file knows it; `made_at` in seconds since the epoch."""
+
+    id: KeyId
+    client: Id
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    made_at: int
+    name: str = ""
+
+
+_FILE: Final = msgspec.json.Decoder(list[Key])
+# What tells that a file was replaced: device, inode, time in nanoseconds, size.
+_Mark = tuple[int, int, int, int]
+
+
+class Keyring:
+    """The keys in a file; without a file there are none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mark: _Mark | None = None
+        self._keys: dict[str, Key] = {}
+
+    @property
+    def keys(self) -> list[Key]:
+        """All keys, as they were last read."""
+        return list(self._keys.values())
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; True if it had. Raises KeyringError."""
+        mark = self._look()
+        if mark == self._mark:
+            return False
+        self._keys = {key.id: key for key in self._read()} if mark is not None else {}
+        self._mark = mark
+        return True
+
+    def find(self, text: str) -> Key | None:
+        """Return the key that a text is, None for one that is no key of ours.
+
+        Takes as long for an id that there is as for one that there is not.
+        """
+        _, _, rest = text.partition("_")
+        given, _, secret = rest.partition("_")
+        found = self._keys.get(given)
+        wanted = _NOTHING if found is None else found.sha256
+        same = hmac.compare_digest(_sha256(secret), wanted)
+        return found if same and text.startswith(f"{PREFIX}_") else None
+
+    def holds(self, key_id: str) -> bool:
+        """Whether a key is still valid."""
+        return key_id in self._keys
+
+    def add(self, client: str, name: str, now: float) -> tuple[Key, str]:
+        """Make a key for a client; return it with its text, which nobody can tell again."""
+        self.refresh()
+        key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
+        key = Key(id=key_id, client=client, sha256=_sha256(secret), made_at=int(now), name=name)
+        self._write([*self.keys, key])
+        return key, f"{PREFIX}_{key_id}_{secret}"
+
+    def revoke(self, key_id: str) -> Key | None:
+        """Take a key away; None if there is none of that id."""
+        self.refresh()
+        found = self._keys.get(key_id)
+        if found is not None:
+            self._write([key for key in self.keys if key.id != key_id])
+        return found
+
+    def _look(self) -> _Mark | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KeyringError(f"{self._path}: {error.strerror}") from None
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _read(self) -> list[Key]:
+        try:
+            return _FILE.decode(self._path.read_bytes())
+        except OSError as error:
+            raise KeyringError(f"{self._path}: {error.strerror}") from None
+        except msgspec.MsgspecError as error:
+            raise KeyringError(f"{self._path}: {error}") from None
+
+    def _write(self, keys: list[Key]) -> None:
+        """Replace the file, whole or not at all."""
+        encoded = msgspec.json.format(msgspec.json.encode(keys), indent=1)
+        part = self._path.with_name(f"{self._path.name}.part-{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+            ) as file:
+                file.write(encoded + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self._path)
+        except OSError as error:
+            raise KeyringError(f"{self._path}: {error.strerror}") from None
+        self.refresh()
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,174 @@
+"""Links: outputs by signed addresses, their bytes fetched from the bridge in parts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from bridge.adapters.websocket import answers, web
+from bridge.adapters.websocket.answers import Answer, Headers
+from bridge.adapters.websocket.broker import Broker, PartOf
+from bridge.contract import links
+from bridge.contract.errors import BridgeError, Busy, Error, Expired, Forbidden
+from bridge.contract.links import Link
+from bridge.contract.messages import Fetch, Part, encode
+
+_WIDEST: Final = 65_535
+# A part that did not come beside its answer is asked for again: it may travel at QoS 0.
+_ATTEMPTS: Final = 3
+_LONGEST_WAIT_S: Final = 5.0
+# What a browser shows as itself; all else is offered to be saved.
+_SHOWN: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/avif")
+_STATUS: Final = {
+    "busy": HTTPStatus.SERVICE_UNAVAILABLE,
+    "quota_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    "unknown_job": HTTPStatus.GONE,
+    "expired": HTTPStatus.GONE,
+}
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """What a request for a link says besides the token; `head`: without the bytes."""
+
+    width: str | None = None
+    span: str | None = None
+    if_none_match: str | None = None
+    if_range: str | None = None
+    head: bool = False
+
+
+class _Refused(Exception):
+    """The bridge does not give the bytes."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Links:
+    """Makes links, and answers who follows them. `key` signs, `lasts_s` is how long they hold."""
+
+    def __init__(self, broker: Broker, key: bytes, lasts_s: float) -> None:
+        self._broker = broker
+        self._key = key
+        self._lasts_s = lasts_s
+
+    def make(self, client: str, job_id: str, output: int) -> Mapping[str, object]:
+        """Return a link to an output of this client's, as the verb `link` is answered."""
+        expires = int(time.time() + self._lasts_s)
+        token = links.sign(self._key, Link(client, job_id, output, expires))
+        return {"url": f"{links.PREFIX}{token}", "expires_at": expires}
+
+    async def get(self, token: str, query: Query) -> Answer:
+        """Answer a request for a link."""
+        try:
+            link = links.read(self._key, token, time.time())
+        except Forbidden as error:
+            return answers.said(HTTPStatus.FORBIDDEN, error.message)
+        except Expired as error:
+            return answers.said(HTTPStatus.GONE, error.message)
+        width: int | UnsetType = UNSET
+        if query.width is not None:
+            if not query.width.isdecimal() or not 0 < int(query.width[:6]) <= _WIDEST:
+                return answers.said(HTTPStatus.BAD_REQUEST, "width: expected pixels, 1 to 65535")
+            width = int(query.width)
+        wanted = Fetch(job_id=link.job_id, output=link.output, width=width)
+        try:
+            async with self._broker.listening(link.client):
+                return await self._answer(link, wanted, query)
+        except _Refused as refused:
+            status = _STATUS.get(refused.error.code, HTTPStatus.BAD_GATEWAY)
+            again: Headers = (("Retry-After", "5"),) if refused.error.code == "busy" else ()
+            return answers.said(status, refused.error.message, again)
+
+    async def _answer(self, link: Link, wanted: Fetch, query: Query) -> Answer:
+        # What may not be sent at all is not fetched either, but for a first byte.
+        brief = query.head or query.span is not None or query.if_none_match is not None
+        part, data = await self._part(link.client, wanted, 0, 1 if brief else None)
+        tag = f'"{part.sha256[:32]}"'
+        headers = _headers(link, part, tag)
+        if web.has(tag, query.if_none_match):
+            return Answer(HTTPStatus.NOT_MODIFIED, headers)
+        given = query.span if query.if_range in (None, tag) else None
+        try:
+            span = web.span(given, part.size)
+        except ValueError:
+            size = (("Content-Range", f"bytes */{part.size}"),)
+            return answers.said(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=size)
+        start, end = span or (0, part.size)
+        status = HTTPStatus.OK
+        if span is not None:
+            status = HTTPStatus.PARTIAL_CONTENT
+            headers = (*headers, ("Content-Range", f"bytes {start}-{end - 1}/{part.size}"))
+        if query.head:
+            return Answer(status, headers, end - start)
+        body = self._body(link.client, wanted, (start, end), data if not brief else b"")
+        return Answer(status, headers, end - start, body)
+
+    async def _body(
+        self, client: str, wanted: Fetch, span: tuple[int, int], first: bytes
+    ) -> AsyncGenerator[bytes, None]:
+        """Give the bytes, of which the first are here; each part is asked for when it is due."""
+        at, end = span
+        if first:
+            yield first[: end - at]
+            at += len(first)
+        async with self._broker.listening(client):
+            while at < end:
+                part, data = await self._part(client, wanted, at, end - at)
+                if not data:
+                    raise _Refused(Error("lost", f"nothing at byte {at} of {part.size}"))
+                yield data
+                at += len(data)
+
+    async def _part(
+        self, client: str, wanted: Fetch, offset: int, count: int | None
+    ) -> tuple[Part, bytes]:
+        """Fetch one part. Raises _Refused."""
+        asked = msgspec.structs.replace(
+            wanted, offset=offset, count=UNSET if count is None else count
+        )
+        for _ in range(_ATTEMPTS):
+            came: list[PartOf] = []
+            reply = await self._broker.request(client, "fetch", encode(asked), came.append)
+            if reply.status != "ok" or reply.data is UNSET:
+                error = _error(reply.error)
+                wait_s = error.details.get("retry_after_s")
+                if not isinstance(wait_s, int | float):
+                    raise _Refused(error)
+                # The client's requests are counted, these too: a long film takes its time.
+                await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
+                continue
+            part = msgspec.json.decode(reply.data, type=Part)
+            data = next((each.data for each in came if each.offset == offset), b"")
+            if len(data) == part.count:
+                return part, data
+        raise _Refused(Busy("the bytes did not come").wire())
+
+
+def _error(raw: msgspec.Raw | UnsetType) -> Error:
+    try:
+        return msgspec.json.decode(b"" if raw is UNSET else raw, type=Error)
+    except msgspec.MsgspecError:
+        return BridgeError("the bridge gives no reason").wire()
+
+
+def _headers(link: Link, part: Part, tag: str) -> Headers:
+    shown = part.content_type in _SHOWN or part.content_type.startswith(("audio/", "video/"))
+    lasts = max(0, link.expires - int(time.time()))
+    name = f"{link.job_id}-{link.output}"
+    return (
+        ("Content-Type", part.content_type),
+        ("ETag", tag),
+        ("Accept-Ranges", "bytes"),
+        # An output never changes, and the address is its reader's own.
+        ("Cache-Control", f"private, max-age={lasts}, immutable"),
+        ("Content-Disposition", f'{"inline" if shown else "attachment"}; filename="{name}"'),
+        ("Cross-Origin-Resource-Policy", "cross-origin"),
+    )

@@ -1,0 +1,1 @@
+"""Requests, whichever adapter they come from: decoded, permitted, admitted as jobs, answered."""

@@ -1,0 +1,73 @@
+"""Media that requests bring or name: what is here is taken at once, the rest is waited for."""
+
+from __future__ import annotations
+
+from bridge.contract.errors import TooLarge
+from bridge.contract.sources import Inline, JobOutput, Later, Source, Topic, Upload, Url
+from bridge.jobs.job import Blob, MediaInput
+from bridge.jobs.uploads import Uploads
+from bridge.jobs.waiting import Waiting, blob_of, check_kind
+from bridge.requests.permissions import Rights
+from bridge.workflows.binding import Bound, BoundMedia
+
+
+class MediaDesk:
+    """Takes the media of requests."""
+
+    def __init__(
+        self, waiting: Waiting, uploads: Uploads, rights: Rights, max_inline_input: int
+    ) -> None:
+        """`max_inline_input` bounds the bytes of an input that comes within a request."""
+        self._waiting = waiting
+        self._uploads = uploads
+        self._rights = rights
+        self._max_inline_input = max_inline_input
+
+    async def take(self, client: str, bound: Bound) -> tuple[list[MediaInput], dict[str, bytes]]:
+        """Return a request's media inputs, and the bytes that came with it by their SHA-256.
+
+        Raises InvalidInput, TooLarge, Forbidden, DependencyFailed, Expired.
+        """
+        new: dict[str, bytes] = {}
+        media = []
+        for each in bound.media:
+            spec = each.spec
+            items = [await self._item(client, each, source, new) for source in each.sources]
+            media.append(
+                MediaInput(
+                    spec.name, spec.kind, spec.target.node, spec.target.input, spec.via, items
+                )
+            )
+        return media, new
+
+    async def _item(
+        self, client: str, media: BoundMedia, source: Source, new: dict[str, bytes]
+    ) -> Blob | Later:
+        name, kind = media.spec.name, media.spec.kind
+        match source:
+            case Inline(data=data):
+                self._check_size(name, len(data))
+                blob = blob_of(name, kind, data)
+                new[blob.sha256] = data
+                return blob
+            case Upload(upload=upload):
+                found = await self._uploads.get(client, upload)
+                check_kind(name, kind, found.kind, found.content_type)
+                return Blob(found.sha256, found.size, found.content_type, found.extension)
+            case JobOutput():
+                return await self._waiting.output(client, name, kind, source) or source
+            case Topic(topic=topic):
+                self._rights.check_topic(client, name, topic)
+                return source
+            case Url():
+                return source
+
+    def _check_size(self, name: str, size: int) -> None:
+        limit = self._max_inline_input
+        if size > limit:
+            raise TooLarge(
+                f"input {name!r} is larger than an inline input may be: upload it",
+                input=name,
+                size=size,
+                limit=limit,
+            )

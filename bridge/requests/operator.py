@@ -1,0 +1,221 @@
+"""The operator's desk: orders to the ComfyUIs, the queue and the bridge itself.
+
+Who may give them is the broker's business: whoever may publish on `bridge/request/`. An order is
+answered as soon as it was given, not when it is carried out: a job that is to finish may take long.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from typing import assert_never
+
+from msgspec import UNSET, UnsetType
+
+from bridge.comfyui.errors import ComfyUIError
+from bridge.comfyui.instance import Instance
+from bridge.comfyui.state import InstanceState
+from bridge.contract import operator, requests
+from bridge.contract.errors import BadRequest, BridgeError, Busy, ComfyUIUnavailable, Forbidden
+from bridge.contract.messages import Transaction, or_none, or_unset
+from bridge.contract.operator import (
+    CheckHealth,
+    ClearQueue,
+    ClearReport,
+    Free,
+    HealthReport,
+    InstancesReport,
+    LevelReport,
+    ListQueue,
+    Named,
+    Order,
+    PauseQueue,
+    PauseReport,
+    QueueEntry,
+    QueueReport,
+    Reload,
+    ReloadReport,
+    Report,
+    Restart,
+    Resume,
+    ResumeQueue,
+    SetLogLevel,
+    Start,
+    Stop,
+    Yield,
+)
+from bridge.contract.retained import ComfyUIState
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.job import Job
+from bridge.requests.context import Answer
+
+log = logging.getLogger(__name__)
+
+
+def comfyui_state(state: InstanceState) -> ComfyUIState:
+    """Return a ComfyUI's state as it is told."""
+    return ComfyUIState(
+        state=state.state,
+        since=round(state.since, 3),
+        restarts=state.restarts,
+        last_error=or_unset(state.last_error),
+        reason=or_unset(state.reason),
+        version=or_unset(state.version),
+    )
+
+
+class Operator:
+    """Carries out orders. `reload` reads the workflows anew, `health` tells how it all fares."""
+
+    def __init__(
+        self,
+        *,
+        instances: Sequence[Instance],
+        dispatcher: Dispatcher,
+        reload: Callable[[], Awaitable[ReloadReport]],
+        health: Callable[[], HealthReport],
+    ) -> None:
+        self._instances = {instance.name: instance for instance in instances}
+        self._dispatcher = dispatcher
+        self._reload = reload
+        self._health = health
+
+    async def handle(self, verb: str, payload: bytes, correlation: bytes | None) -> Answer:
+        """Carry out an order; returns its one answer, whatever it is."""
+        transaction = requests.transaction_of(payload, correlation)
+        try:
+            order = operator.decode(verb, payload)
+            if not isinstance(order, ListQueue | CheckHealth):
+                log.info("the operator: %s %s", verb, payload.decode(errors="replace"))
+            return await self._answer(order, transaction)
+        except BridgeError as error:
+            return Answer(error=error, transaction=transaction)
+        except (DatabaseError, OSError):
+            log.exception("an order could not be written")
+            busy = Busy("the bridge's disk takes nothing more at the moment")
+            return Answer(error=busy, transaction=transaction)
+
+    async def _answer(self, order: Order, transaction: Transaction | UnsetType) -> Answer:
+        return Answer(data=await self._carry_out(order), transaction=transaction)
+
+    async def _carry_out(self, order: Order) -> Report:
+        match order:
+            case Start() | Stop() | Restart() | Free() | Yield() | Resume():
+                return await self._order_comfyui(order)
+            case ListQueue() | PauseQueue() | ResumeQueue() | ClearQueue():
+                return await self._order_queue(order)
+            case Reload():
+                return await self._reload()
+            case CheckHealth():
+                return self._health()
+            case SetLogLevel(level=level):
+                logging.getLogger("bridge").setLevel(level.upper())
+                return LevelReport(level=level)
+            case _:
+                assert_never(order)
+
+    # ComfyUI.
+
+    async def _order_comfyui(
+        self, order: Start | Stop | Restart | Free | Yield | Resume
+    ) -> InstancesReport:
+        chosen = self._chosen(order)
+        for instance in chosen:
+            match order:
+                case Start():
+                    instance.start()
+                case Stop():
+                    instance.stop()
+                    self._dispatcher.send_back(instance.name)
+                case Restart():
+                    instance.restart()
+                    self._dispatcher.send_back(instance.name)
+                case Free():
+                    await _free(instance, alone=len(chosen) == 1)
+                case Yield(finish=finish):
+                    instance.yield_()
+                    if not finish:
+                        self._dispatcher.send_back(instance.name)
+                case Resume():
+                    instance.resume()
+                case _:
+                    assert_never(order)
+        return InstancesReport(instances={each.name: comfyui_state(each.state) for each in chosen})
+
+    def _chosen(self, order: Named) -> list[Instance]:
+        """Return whom an order is for. An attached ComfyUI is not ours to start, stop or free."""
+        if order.instance is UNSET:
+            found = list(self._instances.values())
+        elif order.instance in self._instances:
+            found = [self._instances[order.instance]]
+        else:
+            raise BadRequest(
+                f"there is no ComfyUI {order.instance!r}",
+                field="instance",
+                allowed=sorted(self._instances),
+            )
+        if isinstance(order, Yield | Resume):
+            return found
+        ours = [instance for instance in found if instance.supervised]
+        if not ours:
+            names = ", ".join(instance.name for instance in found)
+            raise Forbidden(
+                f"{names} is attached: it runs and holds models for others too",
+                instance=or_none(order.instance),
+            )
+        return ours
+
+    # The queue.
+
+    async def _order_queue(
+        self, order: ListQueue | PauseQueue | ResumeQueue | ClearQueue
+    ) -> QueueReport | PauseReport | ClearReport:
+        dispatcher = self._dispatcher
+        match order:
+            case ListQueue():
+                return self._queue(order)
+            case PauseQueue():
+                await dispatcher.pause()
+                return PauseReport(paused=True)
+            case ResumeQueue():
+                await dispatcher.resume()
+                return PauseReport(paused=False)
+            case ClearQueue(client=client):
+                return ClearReport(cancelled=await dispatcher.clear(or_none(client)))
+
+    def _queue(self, order: ListQueue) -> QueueReport:
+        dispatcher = self._dispatcher
+        client = or_none(order.client)
+        wanted = (job for job in dispatcher.unended() if client in (None, job.key.client))
+        jobs = list(islice(wanted, order.limit + 1))
+        return QueueReport(
+            paused=dispatcher.backlog.paused,
+            queued=len(dispatcher.backlog),
+            running=dispatcher.running,
+            jobs=[self._entry(job) for job in jobs[: order.limit]],
+            more=len(jobs) > order.limit,
+        )
+
+    def _entry(self, job: Job) -> QueueEntry:
+        return QueueEntry(
+            client=job.key.client,
+            job_id=job.key.job_id,
+            workflow=job.workflow,
+            state=job.state,
+            priority=job.priority,
+            attempt=job.attempt,
+            accepted_at=round(job.accepted_at, 3),
+            position=or_unset(self._dispatcher.backlog.position(job.key)),
+            instance=or_unset(job.instance if job.state == "running" else None),
+        )
+
+
+async def _free(instance: Instance, *, alone: bool) -> None:
+    try:
+        await instance.free()
+    except ComfyUIError as error:
+        if alone:
+            raise ComfyUIUnavailable(str(error), instance=instance.name) from None
+        log.warning("%s: %s", instance.name, error)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from typing import Any
+
+from bridge.adapters.homeassistant import drawing
+from bridge.adapters.homeassistant.drawing import Bridge
+from bridge.adapters.homeassistant.fields import fields
+from bridge.contract.messages import encode
+from bridge.contract.topics import HomeAssistantTopics, Topics
+from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, SEED, STEPS, STYLE, definition
+
+TOPICS = Topics("base")
+TREE = HomeAssistantTopics(TOPICS, "homeassistant")
+BRIDGE = Bridge("Studio", "1.0", ("gpu0", "gpu1"), orders=True, url="https://studio.example")
+
+
+def drawn(name: str = "demo", **inputs: dict[str, Any]) -> dict[str, Any]:
+    found = definition(name, **inputs)
+    return drawing.workflow(found, fields(found), BRIDGE, TOPICS, TREE)
+
+
+def test_no_device_lacks_what_would_have_it_rejected() -> None:
+    for device in (drawn(prompt=PROMPT, steps=STEPS), drawing.the_bridge(BRIDGE, TOPICS)):
+        # One more key at the top, and Home Assistant drops all of it.
+        allowed = {"device", "origin", "availability", "availability_mode", "components"}
+        assert set(device) <= allowed
+        assert device["origin"]["name"]
+        components = device["components"].values()
+        assert len({each["unique_id"] for each in components}) == len(device["components"])
+        assert len({each["default_entity_id"] for each in components}) == len(components)
+        for each in components:
+            assert each["default_entity_id"] == f"{each['platform']}.{each['object_id']}"
+
+
+def test_ids_come_from_names_alone_so_that_titles_may_change() -> None:
+    before = drawn(steps={**STEPS, "title": "Steps"})
+    after = drawn(steps={**STEPS, "title": "Quality"})
+    key = "number-steps"
+    assert before["components"][key]["name"] != after["components"][key]["name"]
+    for field in ("unique_id", "object_id", "command_topic", "state_topic"):
+        assert before["components"][key][field] == after["components"][key][field]
+    assert before["components"][key]["object_id"] == "base_demo_steps"
+    assert before["device"]["identifiers"] == after["device"]["identifiers"]
+
+
+def test_an_input_that_becomes_another_kind_of_entity_is_another_component() -> None:
+    few = drawn(style=STYLE)["components"]
+    many = drawn(style={"x-kind": "choice", "x-choices": "styles"})["components"]
+    assert "select-style" in few
+    assert "text-style" in many
+    assert few.keys() & many.keys() == drawn()["components"].keys()
+
+
+def test_only_texts_have_notify_beside_them() -> None:
+    components = drawn(prompt=PROMPT, picture=PICTURE, seed=SEED)["components"]
+    assert [key for key in components if key.startswith("notify")] == ["notify-prompt"]
+    assert components["text-prompt"]["max"] == 255
+    assert drawn(prompt={**PROMPT, "maxLength": 20})["components"]["text-prompt"]["max"] == 20
+
+
+def test_whether_the_bridge_is_there_can_be_seen_when_it_is_not() -> None:
+    components = drawing.the_bridge(BRIDGE, TOPICS)["components"]
+    assert [key for key in components if "availability" not in components[key]] == ["connectivity"]
+    assert {"comfyui-gpu0", "comfyui-gpu1", "restart", "pause", "yield"} <= set(components)
+    plain = drawing.the_bridge(Bridge("Studio", "1.0", ("default",)), TOPICS)
+    assert "restart" not in plain["components"]
+    assert "configuration_url" not in plain["device"]
+
+
+def test_an_announcement_tells_what_is_gone_since_and_where_its_states_were() -> None:
+    before = drawing.announced(encode(drawn(prompt=PROMPT, steps=STEPS)))
+    assert before is not None
+    assert before.is_of(TOPICS)
+    assert not before.is_of(Topics("other"))
+    now = drawn(steps=STEPS)
+    gone = before.gone(now["components"])
+    assert gone == {"text-prompt": "text", "notify-prompt": "notify"}
+    assert before.topics(gone)[0] == "base/homeassistant/demo/input/prompt"
+    again = drawing.without(now, gone)
+    assert list(again["components"].items())[:2] == [
+        ("text-prompt", {"platform": "text"}),
+        ("notify-prompt", {"platform": "notify"}),
+    ]
+    # What was removed once is not removed again.
+    removed = drawing.announced(encode(again))
+    assert removed is not None
+    assert removed.gone(now["components"]) == {}
+    assert {"base/homeassistant/demo/image", "base/homeassistant/demo/available"} <= set(
+        removed.topics(removed.components)
+    )
+
+
+def test_what_others_announce_is_none_of_ours() -> None:
+    for payload in (b"", b"[]", b'{"cmps": {}}', b"\xff", b'{"components": {"a": 1}}', b"[" * 9999):
+        assert drawing.announced(payload) is None
+    strange = drawing.announced(b'{"components": {"a": {"availability": {"topic": 1}}}}')
+    assert strange is not None
+    assert not strange.is_of(TOPICS)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+
+from bridge.adapters.homeassistant.fields import DRAWN_ANEW, LARGEST_SEED, Field, fields
+from tests.adapters.homeassistant.definitions import (
+    CFG,
+    PICTURE,
+    PROMPT,
+    SEED,
+    STEPS,
+    STYLE,
+    UPSCALE,
+    definition,
+)
+
+
+def field(schema: dict[str, Any], name: str = "wanted") -> Field:
+    (found,) = fields(definition(**{name: schema}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("schema", "platform"),
+    [
+        (PROMPT, "text"),
+        (STEPS, "number"),
+        (CFG, "number"),
+        (SEED, "number"),
+        (STYLE, "select"),
+        (UPSCALE, "switch"),
+        (PICTURE, "text"),
+        ({"x-kind": "choice", "enum": [str(n) for n in range(50)]}, "select"),
+        ({"x-kind": "choice", "enum": [str(n) for n in range(51)]}, "text"),
+        ({"x-kind": "choice", "x-choices": "checkpoints"}, "text"),
+        ({"x-kind": "choice", "enum": []}, "text"),
+        ({"x-kind": "integer", "enum": [512, 768]}, "select"),
+    ],
+)
+def test_each_kind_of_input_has_its_platform(schema: dict[str, Any], platform: str) -> None:
+    assert field(schema).platform == platform
+
+
+def test_what_has_no_name_or_is_json_is_not_shown() -> None:
+    place = {"x-kind": "float", "x-place": "KSampler", "default": 1.0}
+    assert fields(definition(**{"3.cfg": place}, curve={"x-kind": "json", "type": "object"})) == []
+
+
+def test_a_number_always_has_bounds_and_steps_that_home_assistant_takes() -> None:
+    steps, cfg, seed = field(STEPS), field(CFG), field(SEED)
+    assert (steps.minimum, steps.maximum, steps.step) == (1, 100, 1)
+    assert (cfg.minimum, cfg.maximum, cfg.step) == (0, 2**53, 0.01)
+    assert (seed.minimum, seed.maximum, seed.default) == (DRAWN_ANEW, LARGEST_SEED, DRAWN_ANEW)
+    assert field({**CFG, "x-step": 1e-9}).step == 0.001
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        (PROMPT, "", ""),
+        (PROMPT, "x" * 5000, "x" * 5000),
+        ({**PROMPT, "maxLength": 3}, "four", None),
+        (STEPS, "30", 30),
+        (STEPS, "30.0", 30),
+        (STEPS, "30.5", None),
+        (STEPS, "101", None),
+        (STEPS, "many", None),
+        (CFG, "6.5", 6.5),
+        (CFG, "nan", None),
+        (SEED, "-1", -1),
+        (SEED, str(2**32 - 1), 2**32 - 1),
+        (STYLE, "ink", "ink"),
+        (STYLE, "chalk", None),
+        (UPSCALE, "ON", True),
+        (UPSCALE, "OFF", False),
+        (UPSCALE, "maybe", None),
+    ],
+)
+def test_a_command_sets_what_the_input_can_have(
+    schema: dict[str, Any], text: str, value: Any
+) -> None:
+    found = field(schema)
+    read = found.read(text)
+    assert (read, type(read)) == (value, type(value))
+    if value is not None:
+        assert found.takes(value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [(STEPS, 101), (STEPS, "30"), (STYLE, "chalk"), (STYLE, 5), (UPSCALE, "ON"), (PROMPT, 5)],
+)
+def test_what_was_set_once_and_cannot_be_any_more_is_known(
+    schema: dict[str, Any], value: Any
+) -> None:
+    assert not field(schema).takes(value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "shown"),
+    [
+        (PROMPT, "a barn", {"value": "a barn"}),
+        (PROMPT, None, {"value": ""}),
+        (PROMPT, "x" * 255, {"value": "x" * 255}),
+        (PROMPT, "x" * 256, {"value": "x" * 254 + "…"}),
+        (STEPS, 30, "30"),
+        (STEPS, None, "None"),
+        (STYLE, "ink", "ink"),
+        (STYLE, "gone", "None"),
+        (UPSCALE, True, "ON"),
+        (UPSCALE, None, "None"),
+    ],
+)
+def test_a_value_is_shown_as_a_state_can_be(schema: dict[str, Any], value: Any, shown: Any) -> None:
+    assert field(schema).shown(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "given"),
+    [
+        (SEED, 7, 7),
+        (SEED, DRAWN_ANEW, UNSET),
+        (PICTURE, "", UNSET),
+        (PICTURE, " https://host/a.png ", {"url": "https://host/a.png"}),
+        (PICTURE, "cameras/door", {"topic": "cameras/door"}),
+        (PROMPT, "", ""),
+    ],
+)
+def test_a_job_is_given_what_a_value_means(schema: dict[str, Any], value: Any, given: Any) -> None:
+    assert field(schema).given(value) == given
+
+
+def test_names_that_are_no_ids_become_some_and_stay_apart() -> None:
+    found = fields(definition(**{"a b": PROMPT, "a/b": PROMPT, "ä" * 80: PROMPT}))
+    assert [each.key for each in found] == ["a_b", "a_b_2", "_" * 64]
+    assert [each.name for each in found] == ["a b", "a/b", "ä" * 80]

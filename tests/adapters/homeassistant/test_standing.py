@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any
+
+from bridge.adapters.homeassistant.standing import Done, Standing
+from bridge.contract.messages import JobStatus, Progress
+
+
+def status(job_id: str, state: Any, **fields: Any) -> JobStatus:
+    return JobStatus(job_id=job_id, workflow="demo", n=1, state=state, attempt=0, **fields)
+
+
+def progress(percent: float, **fields: Any) -> Progress:
+    return Progress(job_id="a", workflow="demo", percent=percent, **fields)
+
+
+def test_a_workflow_without_jobs_is_idle() -> None:
+    assert Standing().shown() == {
+        "state": "idle",
+        "progress": "0",
+        "queue": "0",
+        "eta": "None",
+        "busy": "OFF",
+    }
+
+
+def test_of_several_jobs_the_furthest_is_shown_and_the_others_are_counted() -> None:
+    standing = Standing()
+    standing.known("before", "queued")
+    standing.status(status("a", "waiting"))
+    assert standing.shown()["state"] == "queued"
+    assert (standing.shown()["queue"], standing.shown()["busy"]) == ("2", "ON")
+    standing.status(status("a", "running", eta_s=12.4))
+    assert standing.shown() == {
+        "state": "running",
+        "progress": "0",
+        "queue": "1",
+        "eta": "12",
+        "busy": "ON",
+    }
+    standing.progress(progress(37.5, eta_s=3))
+    assert (standing.shown()["progress"], standing.shown()["eta"]) == ("37.5", "3")
+
+
+def test_when_all_have_ended_the_last_outcome_stays() -> None:
+    standing = Standing()
+    standing.status(status("a", "running"))
+    standing.progress(progress(50))
+    standing.ended("a", "failed")
+    assert standing.shown() == {
+        "state": "failed",
+        "progress": "50",
+        "queue": "0",
+        "eta": "None",
+        "busy": "OFF",
+    }
+    standing.status(status("b", "running"))
+    standing.ended("b", "succeeded")
+    assert standing.shown()["progress"] == "100"
+
+
+def test_an_events_payload_has_only_what_applies() -> None:
+    assert Done("succeeded", "a").payload() == {"event_type": "succeeded", "job_id": "a"}

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from bridge.adapters.mqtt.gallery import Gallery, Picture
+from bridge.mqtt import PacketTooLarge
+
+LIMIT = 100
+
+
+class Outgoing:
+    """A broker's retained messages, as far as they fit."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def picture(self, topic: str, data: bytes, _content_type: str, _about: object) -> None:
+        if len(data) > LIMIT:
+            raise PacketTooLarge(len(data), LIMIT)
+        self.held[topic] = data
+
+    def publish(self, topic: str, _message: None, *, retain: bool) -> None:
+        assert retain
+        self.held.pop(topic, None)
+
+
+def gallery(folder: Path) -> tuple[Gallery, Outgoing]:
+    outgoing = Outgoing()
+    return Gallery(folder, cast("Any", outgoing), lambda name: f"display/{name}"), outgoing
+
+
+def picture(size: int = 10, letter: str = "a") -> Picture:
+    return Picture(letter.encode() * size, "image/png", [("job_id", letter)])
+
+
+def never(name: str, error: PacketTooLarge) -> None:
+    raise AssertionError(name, error)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_a_broker_that_lost_its_pictures_gets_them_back(tmp_path: Path) -> None:
+    first, _ = gallery(tmp_path / "pictures")
+    await first.put("hall", picture(letter="a"))
+    await first.put("hall", picture(letter="b"))
+    again, broker = gallery(tmp_path / "pictures")
+    assert await again.publish_all(["hall", "attic"], never) == []
+    assert broker.held == {"display/hall": b"b" * 10}
+    assert await again.get("hall") == picture(letter="b")
+    assert await again.get("attic") is None
+
+
+async def test_a_picture_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
+    pictures, broker = gallery(tmp_path)
+    await pictures.put("hall", picture())
+    with pytest.raises(PacketTooLarge):
+        await pictures.put("hall", picture(LIMIT + 1))
+    assert broker.held == {"display/hall": b"a" * 10}
+    assert await pictures.get("hall") == picture()
+    assert names(tmp_path) == ["hall.picture"]
+
+
+async def test_what_another_broker_would_not_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, broker = gallery(tmp_path)
+    await pictures.put("hall", picture())
+    broker.held.clear()
+    monkeypatch.setattr(f"{__name__}.LIMIT", 5)
+    refused: list[tuple[str, int]] = []
+    await pictures.publish_all(["hall"], lambda name, error: refused.append((name, error.size)))
+    assert refused == [("hall", 10)]
+    assert broker.held == {}
+
+
+async def test_pictures_under_names_that_are_gone_are_let_go(tmp_path: Path) -> None:
+    pictures, broker = gallery(tmp_path)
+    for name in ("hall", "attic", "cellar"):
+        await pictures.put(name, picture())
+    assert await pictures.publish_all(["hall", "cellar"], never) == ["attic"]
+    await pictures.remove("cellar")
+    await pictures.remove("cellar")
+    assert broker.held.keys() == {"display/hall"}
+    assert names(tmp_path) == ["hall.picture"]
+
+
+@pytest.mark.parametrize("content", [b"\xc1", b"\x82\xa4data\xc4\x01a\xaccontent_type\xa1\xff"])
+async def test_a_file_that_is_no_picture_is_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "hall.picture").write_bytes(content)
+    pictures, broker = gallery(tmp_path)
+    assert await pictures.get("hall") is None
+    await pictures.publish_all(["hall"], never)
+    assert broker.held == {}
+
+
+async def test_pictures_that_cannot_be_read_or_deleted_end_nothing(tmp_path: Path) -> None:
+    pictures, _ = gallery(tmp_path)
+    (tmp_path / "gone.picture").mkdir()  # a folder cannot be deleted as a file is
+    assert await pictures.publish_all([], never) == ["gone"]
+    (tmp_path / "file").touch()
+    nowhere, _ = gallery(tmp_path / "file")
+    assert await nowhere.publish_all(["hall"], never) == []

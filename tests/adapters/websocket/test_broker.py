@@ -1,0 +1,129 @@
+"""Requests that the bridge, or the broker, does not take; and what an absent client costs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.adapters.websocket import broker as module
+from bridge.mosquitto import Mosquitto
+from tests.adapters.websocket.conftest import OpenDoor, Standing
+from tests.support.confined import Confined
+from tests.support.peer import Peer
+
+pytestmark = pytest.mark.broker
+
+
+async def test_a_request_that_nobody_answers_is_answered_that_it_may_be_asked_again(
+    door: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.05)
+    async with door.visitor() as alice:
+        answer = await alice.ask("status", job_id="j")
+        assert (answer["error"]["code"], answer["error"]["details"]) == ("busy", {"retry": True})
+
+
+async def test_a_request_that_the_broker_does_not_take_is_told_its_limit(
+    open_door: OpenDoor,
+) -> None:
+    async with open_door(max_message=64_000_000) as door, door.visitor() as alice:
+        answer = await alice.ask("upload", bytes(34_000_000), upload="u")
+        assert answer["error"]["code"] == "too_large"
+        assert answer["error"]["details"]["limit"] == 33_554_432
+        answer = await alice.ask("upload", b"x", upload="u", content_type="a\nb")
+        assert answer["error"]["code"] == "bad_request"
+
+
+async def test_a_broker_that_lets_the_door_ask_for_nobody_is_told_of(
+    open_door: OpenDoor, tmp_path: Path
+) -> None:
+    async with (
+        Confined(tmp_path / "confined", "bob") as confined,
+        open_door(confined.url_of("bob")) as door,
+        door.visitor() as alice,
+    ):
+        answer = await alice.ask("status", job_id="j")
+        assert answer["error"]["code"] == "forbidden"
+
+
+async def test_answers_and_parts_that_others_asked_for_are_nobodys_here(
+    door: Standing, broker: Mosquitto
+) -> None:
+    async with door.visitor() as alice, Peer(broker.url) as bridge:
+        await bridge.subscribe("comfy2mqtt/client/+/request/#")
+        waiting = asyncio.create_task(alice.ask("fetch", job_id="j"))
+        asked = await bridge.next("comfy2mqtt/client/alice/request/fetch")
+        mark = asked.properties["CorrelationData"]
+        tree = "comfy2mqtt/client"
+        # Not for it: another's, without a mark, unreadable, of another client.
+        other = {"CorrelationData": mark[:-1] + b"?"}
+        mine = {"CorrelationData": mark}
+        bridge.publish(f"{tree}/alice/response/fetch", b'{"status":"ok","data":1}')
+        bridge.publish(f"{tree}/alice/response/fetch", b'{"status":"ok","data":2}', **other)
+        bridge.publish(f"{tree}/bob/response/fetch", b'{"status":"ok","data":3}', **mine)
+        bridge.publish(f"{tree}/alice/response/fetch", b"\xff", **mine)
+        bridge.publish(f"{tree}/alice/job/j/part/0/0", b"other", **other)
+        bridge.publish(f"{tree}/alice/job/j/part/x/0", b"wrong", **mine)
+        bridge.publish(f"{tree}/alice/job/j/part/0/0", b"bytes", **mine)
+        bridge.publish(f"{tree}/alice/response/fetch", b'{"status":"ok","data":4}', **mine)
+        assert (await waiting)["data"] == 4
+        assert [each.data for each in alice.all("part")] == [b"bytes"]
+
+
+async def test_what_concerns_an_absent_client_is_not_even_sent_here(
+    door: Standing, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINGER_S", 0.0)
+    async with Peer(broker.url) as bridge:
+        async with door.visitor() as alice, door.visitor("bob") as bob:
+            for name in ("alice", "bob"):
+                bridge.publish(f"comfy2mqtt/client/{name}/job/j/progress", b'{"percent":1}')
+            await asyncio.gather(alice.next("progress"), bob.next("progress"))
+        async with door.visitor() as alice:
+            bridge.publish("comfy2mqtt/client/alice/job/j/progress", b'{"percent":2}')
+            assert (await alice.next("progress"))["percent"] == 2
+
+
+async def test_what_is_told_to_who_comes_back_is_acked_only_as_far_as_it_said(
+    door: Standing, broker: Mosquitto
+) -> None:
+    async with Peer(broker.url) as bridge:
+        bridge.publish("comfy2mqtt/bridge/state", b"online", retain=True)
+        await bridge.subscribe("comfy2mqtt/client/+/request/list")
+        async with door.visitor(after=7) as alice:
+            for n, more in ((8, True), (9, True), (10, False)):
+                asked = await bridge.next("comfy2mqtt/client/alice/request/list")
+                assert (asked.json["after"], asked.json.get("peek", False)) == (n - 1, n > 8)
+                # Meanwhile the bridge says what is newer: it is told when its turn comes.
+                live = {"job_id": f"live-{n}", "n": n + 10, "state": "queued"}
+                bridge.publish(f"comfy2mqtt/client/alice/job/live-{n}/status", live)
+                job = {"job_id": f"j{n}", "workflow": "w", "n": n, "state": "running"}
+                job |= {"attempt": 1, "accepted_at": 0.0}
+                bridge.publish(
+                    "comfy2mqtt/client/alice/response/list",
+                    {"status": "ok", "data": {"jobs": [job], "more": more}},
+                    CorrelationData=asked.properties["CorrelationData"],
+                )
+            assert (await alice.next("resumed"))["n"] == 20
+            assert [each["n"] for each in alice.all("status")] == [8, 9, 10, 18, 19, 20]
+
+
+async def test_what_cannot_be_listed_is_not_asked_for_again(
+    door: Standing, broker: Mosquitto
+) -> None:
+    async with Peer(broker.url) as bridge:
+        bridge.publish("comfy2mqtt/bridge/state", b"online", retain=True)
+        await bridge.subscribe("comfy2mqtt/client/+/request/list")
+        async with door.visitor(after=7) as alice:
+            for code in ("busy", "forbidden"):
+                asked = await bridge.next("comfy2mqtt/client/alice/request/list")
+                error: dict[str, Any] = {"code": code, "message": "no", "details": {}}
+                bridge.publish(
+                    "comfy2mqtt/client/alice/response/list",
+                    {"status": "error", "error": error},
+                    CorrelationData=asked.properties["CorrelationData"],
+                )
+            assert (await alice.next("resumed"))["n"] == 7

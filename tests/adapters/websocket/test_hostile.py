@@ -1,0 +1,261 @@
+"""Those who mean no good: at a real door on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from bridge.adapters.websocket import limits
+from bridge.adapters.websocket.door import settings_of
+from bridge.config import Config
+from bridge.contract import links
+from bridge.contract.links import Link
+from bridge.mosquitto import Mosquitto
+from tests.adapters.websocket.conftest import LINK_KEY, OpenDoor, Standing
+from tests.support.peer import Peer
+from tests.support.visitor import Visitor
+
+pytestmark = pytest.mark.broker
+
+
+async def refused(door: Standing, **options: object) -> int:
+    """Try to open the socket, and return the status that it was refused with."""
+    with pytest.raises(InvalidStatus) as caught:
+        await connect(door.socket, proxy=None, **options)  # type: ignore[arg-type]
+    return caught.value.response.status_code
+
+
+async def test_a_page_from_elsewhere_cannot_open_the_socket(
+    open_door: OpenDoor,
+) -> None:
+    async with open_door(origins=("https://home.example",)) as door:
+        assert await refused(door, origin="https://evil.example") == 403
+        assert await refused(door, origin="null") == 403
+        for origin in ("https://home.example", door.http, None):
+            async with door.visitor(origin=origin) as alice:
+                assert (await alice.ask("ping"))["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"type": "run", "workflow": "demo"},
+        {"type": "register"},
+        {"type": "register", "key": 7},
+    ],
+)
+async def test_who_does_not_register_first_is_closed(
+    door: Standing, first: dict[str, object]
+) -> None:
+    async with Visitor(door.socket) as stranger:
+        await stranger.say(first)
+        assert await stranger.closed() == 4400
+        assert "register" in stranger.reason
+        assert stranger.frames == []
+
+
+async def test_who_says_nothing_is_closed_in_time(open_door: OpenDoor) -> None:
+    async with open_door(register_s=0.05) as door, Visitor(door.socket) as stranger:
+        assert await stranger.closed() == 4408
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, a wait is not over before it was looked at."""
+    monkeypatch.setattr(limits, "FIRST_WAIT_S", limits.LONGEST_WAIT_S)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_who_guesses_keys_has_to_wait(door: Standing) -> None:
+    key = door.key()
+    for _ in range(5):
+        async with Visitor(door.socket) as stranger:
+            await stranger.say({"type": "register", "key": key[:-1]})
+            assert await stranger.closed() == 4401
+    assert await refused(door) == 429
+    # By HTTP it is the same address, and no better.
+    async with (
+        aiohttp.ClientSession() as web,
+        web.get(f"{door.http}/d/hall.png", params={"key": key}) as answer,
+    ):
+        assert (answer.status, int(answer.headers["Retry-After"])) == (429, 60)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_proxy_is_believed_only_where_it_is_trusted(open_door: OpenDoor) -> None:
+    async with open_door() as door:
+        for each in range(5):
+            forged = {"X-Forwarded-For": f"192.0.2.{each}"}
+            async with Visitor(door.socket, additional_headers=forged) as stranger:
+                await stranger.say({"type": "register", "key": "wrong"})
+                await stranger.closed()
+        assert await refused(door) == 429
+
+
+async def test_an_address_cannot_take_all_places_of_those_who_do_not_register(
+    open_door: OpenDoor,
+) -> None:
+    proxies = settings_of(Config(trusted_proxies=("127.0.0.1",))).proxies
+    async with open_door(proxies=proxies) as door, AsyncExitStack() as stack:
+        many = {"X-Forwarded-For": "192.0.2.1"}
+        for _ in range(64):
+            stranger = Visitor(door.socket, additional_headers=many)
+            await stack.enter_async_context(stranger)
+        assert await refused(door, additional_headers=many) == 503
+        async with door.visitor(additional_headers={"X-Forwarded-For": "192.0.2.2"}) as alice:
+            assert (await alice.ask("ping"))["status"] == "ok"
+
+
+async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(open_door: OpenDoor) -> None:
+    async with open_door(head_s=1.5) as door:
+        slow = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(300)]
+        for _, writer in slow:
+            writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        async with door.visitor() as alice:
+            assert (await alice.ask("ping"))["status"] == "ok"
+            for reader, writer in slow:
+                async with asyncio.timeout(20):
+                    assert await reader.read() == b""
+                writer.close()
+            assert (await alice.ask("ping"))["status"] == "ok"
+
+
+async def test_a_message_of_100_mb_is_cut_off_before_it_is_here(door: Standing) -> None:
+    async with Visitor(door.socket) as stranger:
+        # Before it is registered, nobody may send more than a register takes.
+        await stranger.socket.send("x" * 5000)
+        assert await stranger.closed() == 1009
+    async with door.visitor() as alice, door.visitor() as other:
+        # The head of a frame is enough to know.
+        alice.socket.transport.write(b"\x82\xff" + (100_000_000).to_bytes(8, "big") + b"mask")
+        assert await alice.closed() == 1009
+        assert (await other.ask("ping"))["status"] == "ok"
+
+
+@pytest.mark.parametrize("message", ["no json", "[]", b"", b"\xff\xff\xff\xff{}", "{" * 100_000])
+async def test_who_does_not_speak_the_protocol_is_closed(
+    door: Standing, message: str | bytes
+) -> None:
+    async with door.visitor() as alice:
+        await alice.socket.send(message)
+        assert await alice.closed() == 4400
+
+
+async def test_more_connections_than_allowed_are_refused(open_door: OpenDoor) -> None:
+    async with open_door(max_connections=3, max_per_key=2) as door:
+        key = door.key()
+        async with Visitor(door.socket, key), Visitor(door.socket, key), door.visitor("bob"):
+            assert await refused(door) == 503
+        async with (
+            Visitor(door.socket, key),
+            Visitor(door.socket, key),
+            Visitor(door.socket) as third,
+        ):
+            await third.say({"type": "register", "key": key})
+            assert await third.closed() == 4429
+
+
+async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing(
+    open_door: OpenDoor,
+) -> None:
+    async with open_door(rate=200.0) as door, door.visitor() as alice:
+        for number in range(850):
+            await alice.say({"type": "ping", "transaction": number})
+        await alice.next("response", lambda each: each["transaction"] == 849)
+        answered = [each["transaction"] for each in alice.all("response")]
+        assert answered == list(range(850))
+
+
+async def test_requests_without_an_answer_are_bounded(door: Standing) -> None:
+    async with door.visitor() as alice:
+        for number in range(65):
+            await alice.say({"type": "status", "job_id": "j", "transaction": number})
+        answer = await alice.next("response")
+        assert (answer["transaction"], answer["error"]["code"]) == (64, "busy")
+
+
+async def test_a_reader_that_never_reads_is_dropped_and_the_others_hear_everything(
+    open_door: OpenDoor, broker: Mosquitto
+) -> None:
+    async with open_door(buffer=2_000_000) as door, Peer(broker.url) as bridge:
+        key = door.key()
+        async with Visitor(door.socket, key) as alice:
+            # The upgrade and the register by hand: a client that then reads no more.
+            with socket.socket() as stopped:
+                stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+                stopped.settimeout(0.0)
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(stopped, ("127.0.0.1", door.port))
+                await loop.sock_sendall(stopped, _handshake(key))
+                head = await loop.sock_recv(stopped, 500)
+                assert b" 101 " in head
+                output = b"x" * 300_000
+                for index in range(60):
+                    bridge.publish(f"comfy2mqtt/client/alice/job/j/output/{index}", output)
+                last = await alice.next("output", lambda each: each["index"] == 59)
+                assert last.data == output
+                assert len(alice.all("output")) == 60
+                # What it finds when it reads again: what had left by then, and the end.
+                left = 0
+                while read := await loop.sock_recv(stopped, 1_000_000):
+                    left += len(read)
+                assert 0 < left < 59 * len(output)
+
+
+def _handshake(key: str) -> bytes:
+    head = (
+        "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    message = f'{{"type": "register", "key": "{key}"}}'.encode()
+    return head.encode() + bytes((0x81, 0x80 | len(message), 0, 0, 0, 0)) + message
+
+
+async def test_who_answers_no_ping_is_let_go(open_door: OpenDoor) -> None:
+    async with open_door(ping_s=0.1) as door:
+        with socket.create_connection(("127.0.0.1", door.port)) as silent:
+            silent.settimeout(0.0)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(silent, _handshake(door.key()))
+            read = b""
+            async with asyncio.timeout(20):
+                while more := await loop.sock_recv(silent, 10_000):
+                    read += more
+            # A close frame, with the code for it.
+            assert b"\x88" in read
+            assert (1011).to_bytes(2, "big") in read
+
+
+async def test_an_idle_connection_is_closed_and_what_it_held_let_go(open_door: OpenDoor) -> None:
+    async with open_door(idle_s=0.3) as door, door.visitor(reachable=False) as alice:
+        assert await alice.closed() == 4410
+
+
+async def test_forged_and_expired_links_give_nothing(door: Standing) -> None:
+    good = Link("alice", "j", 0, int(time.time()) + 100)
+    token = links.sign(LINK_KEY, good)
+    expired = links.sign(LINK_KEY, Link("alice", "j", 0, int(time.time()) - 1))
+    async with aiohttp.ClientSession() as web:
+        for wrong, status in (
+            (links.sign(b"other" * 8, good), 403),
+            (f"{token[:-2]}AA", 403),
+            (token.partition(".")[0], 403),
+            ("..%2F..%2Fetc%2Fpasswd", 403),
+            ("", 403),
+            (expired, 410),
+        ):
+            async with web.get(f"{door.http}/o/{wrong}") as answer:
+                assert answer.status == status, wrong
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+async def test_nothing_can_be_done_by_http(door: Standing, method: str) -> None:
+    async with aiohttp.ClientSession() as web, web.request(method, f"{door.http}/") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.adapters.websocket.errors import KeyringError
+from bridge.adapters.websocket.keyring import Keyring
+from bridge.config import ConfigError, shared_key
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "keys.json"
+
+
+def test_a_key_says_whose_it_is_and_the_file_does_not_say_the_key(path: Path) -> None:
+    ring = Keyring(path)
+    key, text = ring.add("alice", "phone", 1000.5)
+    assert ring.find(text) == key
+    assert (key.client, key.name, key.made_at) == ("alice", "phone", 1000)
+    assert text.split("_", 2)[2] not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in path.parent.iterdir()] == ["keys.json"]
+
+
+def test_a_wrong_key_says_nothing(path: Path) -> None:
+    ring = Keyring(path)
+    _, text = ring.add("alice", "", 0)
+    _, other = ring.add("bob", "", 0)
+    swapped = "_".join((*text.split("_")[:2], other.split("_", 2)[2]))
+    for wrong in (text[:-1], text + "x", text.removeprefix("c2m_"), swapped, "", "c2m__", "\ud800"):
+        assert ring.find(wrong) is None
+
+
+@given(text=st.text())
+def test_garbage_is_no_key(text: str) -> None:
+    assert Keyring(Path("/nowhere")).find(text) is None
+
+
+def test_a_change_is_seen_by_who_reads_the_file_again(path: Path) -> None:
+    ring, other = Keyring(path), Keyring(path)
+    assert not other.refresh()
+    key, text = ring.add("alice", "", 0)
+    assert other.find(text) is None
+    assert other.refresh()
+    assert not other.refresh()
+    assert other.find(text) == key
+    assert ring.revoke(key.id) == key
+    assert ring.revoke(key.id) is None
+    assert other.refresh()
+    assert not other.holds(key.id)
+    path.unlink()
+    assert other.refresh()
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '[{"id": "x"}]'])
+def test_a_broken_file_is_told_of_and_changes_nothing(path: Path, text: str) -> None:
+    ring = Keyring(path)
+    _, known = ring.add("alice", "", 0)
+    path.write_text(text)
+    with pytest.raises(KeyringError, match=r"keys\.json"):
+        ring.refresh()
+    assert ring.find(known) is not None
+
+
+def test_a_file_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyringError):
+        Keyring(tmp_path / "file" / "keys.json").add("alice", "", 0)
+
+
+def test_a_shared_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "link.key"
+    made = shared_key(path, 32)
+    assert (len(made), path.stat().st_mode & 0o777) == (32, 0o600)
+    assert shared_key(path, 32) == made
+    assert [each.name for each in path.parent.iterdir()] == ["link.key"]
+
+
+@pytest.mark.parametrize("text", ["", "no hex", "00" * 31])
+def test_a_shared_key_that_is_none_stops_the_start(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "link.key"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"link\.key"):
+        shared_key(path, 32)

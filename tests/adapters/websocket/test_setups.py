@@ -1,0 +1,132 @@
+"""The ways in which the door is set up: a broker that keeps users apart, a proxy, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+
+from bridge.adapters.websocket import limits
+from bridge.adapters.websocket.door import WebSocketDoor, settings_of
+from bridge.adapters.websocket.errors import CannotListen
+from bridge.config import Config, ConfigError
+from bridge.contract import links
+from bridge.jobs.queue import Key
+from bridge.mqtt import ConnectionRefused
+from bridge.requests.addresses import Addresses
+from tests.adapters.websocket.conftest import OpenDoor, Standing
+from tests.adapters.websocket.test_processes import NOWHERE
+from tests.support.bridge import BridgeProcess
+from tests.support.confined import Confined
+from tests.support.visitor import Visitor
+
+pytestmark = pytest.mark.broker
+
+
+async def test_with_an_account_of_its_own_it_asks_for_every_client(
+    open_door: OpenDoor, tmp_path: Path
+) -> None:
+    async with Confined(tmp_path / "confined") as confined:
+        bridge = BridgeProcess(
+            tmp_path / "bridge", mqtt_url=confined.url_of("comfy2mqtt"), comfyui_url=NOWHERE
+        )
+        async with open_door(confined.url_of("comfy2mqtt-web")) as door, door.visitor() as alice:
+            await bridge.start(ready=False)
+            try:
+                await alice.next("bridge", lambda each: each["state"] == "online")
+                answer = await alice.ask("status", job_id="none")
+                assert answer["error"]["code"] == "unknown_job"
+                await alice.next("info")
+            finally:
+                await bridge.stop()
+
+
+async def test_a_wrong_password_at_the_broker_stops_the_start(
+    open_door: OpenDoor, tmp_path: Path
+) -> None:
+    async with Confined(tmp_path / "confined") as confined:
+        wrong = confined.url.replace("//", "//comfy2mqtt-web:wrong@")
+        async with open_door(wrong) as door:
+            with pytest.raises(ExceptionGroup) as caught:
+                await door.running
+            assert caught.group_contains(ConnectionRefused)
+
+
+async def test_behind_a_trusted_proxy_each_address_answers_for_itself(
+    open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FIRST_WAIT_S", limits.LONGEST_WAIT_S)
+    proxies = settings_of(Config(trusted_proxies=("127.0.0.0/8",))).proxies
+    async with open_door(proxies=proxies) as door:
+        guesser = {"X-Forwarded-For": "192.0.2.1"}
+        for _ in range(5):
+            async with Visitor(door.socket, additional_headers=guesser) as stranger:
+                await stranger.say({"type": "register", "key": "wrong"})
+                assert await stranger.closed() == 4401
+        async with door.visitor(
+            additional_headers={
+                "X-Forwarded-For": "192.0.2.2",
+                "X-Forwarded-Proto": "https",
+                "X-Forwarded-Host": "pictures.example.org",
+            },
+            origin="https://pictures.example.org",
+        ) as alice:
+            assert (await alice.ask("ping"))["status"] == "ok"
+
+
+@pytest.fixture
+async def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    making = await asyncio.create_subprocess_exec(
+        *("openssl", "req", "-x509", "-nodes", "-days", "2"),
+        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+        *("-keyout", str(key), "-out", str(cert)),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await making.wait() == 0
+    return cert, key
+
+
+async def test_with_a_certificate_it_speaks_tls(
+    open_door: OpenDoor, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
+    settings = settings_of(Config(websocket_cert=cert, websocket_cert_key=key))
+    client = ssl.create_default_context(cafile=cert)
+    async with open_door(tls=settings.tls) as door:
+        secure = Standing(door.port, door.keyring, door.running, scheme="wss")
+        origin = f"https://127.0.0.1:{door.port}"
+        async with secure.visitor(ssl=client, origin=origin) as alice:
+            assert (await alice.ask("ping"))["status"] == "ok"
+
+
+def test_a_certificate_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("none")
+    with pytest.raises(ConfigError, match="websocket_cert"):
+        settings_of(Config(websocket_cert=tmp_path / "cert.pem"))
+
+
+async def test_an_address_that_is_taken_stops_the_start(
+    open_door: OpenDoor, door: Standing
+) -> None:
+    with pytest.raises(CannotListen, match=str(door.port)):
+        async with open_door(port=door.port):
+            pass
+
+
+def test_the_bridge_and_a_door_of_the_same_settings_share_the_key_of_links(
+    tmp_path: Path,
+) -> None:
+    config = Config(data=tmp_path, public_url="https://pictures.example.org")
+    addresses = Addresses.of(config)
+    assert addresses is not None
+    WebSocketDoor.of(config)
+    address = addresses.output(Key("alice", "j"), 1, 2000.7)
+    key = bytes.fromhex((tmp_path / "link.key").read_text())
+    token = address.removeprefix("https://pictures.example.org/o/")
+    assert links.read(key, token, 0) == links.Link("alice", "j", 1, 2000)
+    assert addresses.display("hall") == "https://pictures.example.org/d/hall.png"
+    assert Addresses.of(Config(data=tmp_path)) is None

@@ -1,0 +1,84 @@
+"""Requests by HTTP: the page, the probes, the displays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from bridge.adapters.websocket.site import Site
+from bridge.mosquitto import Mosquitto
+from tests.adapters.websocket.conftest import Standing
+from tests.support.peer import Peer
+
+pytestmark = pytest.mark.broker
+
+
+async def test_the_page_is_served_with_a_strict_policy(door: Standing) -> None:
+    async with aiohttp.ClientSession() as web:
+        async with web.get(door.http) as answer:
+            assert (answer.status, answer.content_type) == (200, "text/html")
+            policy = answer.headers["Content-Security-Policy"]
+            tag = answer.headers["ETag"]
+            assert "<title>page" in await answer.text()
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+        async with web.get(door.http, headers={"If-None-Match": tag}) as answer:
+            assert (answer.status, await answer.read()) == (304, b"")
+        async with web.head(f"{door.http}/app.js") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/javascript")
+            assert answer.content_length == 10
+        async with web.get(f"{door.http}/app.js?v=1") as answer:
+            assert answer.status == 200
+        for path in ("/../conftest.py", "/%2e%2e/conftest.py", "/keys.json", "//", "/page/"):
+            async with web.get(f"{door.http}{path}") as answer:
+                assert answer.status == 404, path
+            assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+async def test_probes_tell_whether_it_serves_and_whether_it_has_a_broker(
+    door: Standing, broker: Mosquitto
+) -> None:
+    async with aiohttp.ClientSession() as web, door.visitor() as alice:
+        for path, status in (("healthz", 200), ("readyz", 200)):
+            async with web.get(f"{door.http}/{path}") as answer:
+                assert answer.status == status
+        await broker.kill()
+        await alice.next("bridge", lambda each: each["state"] == "unreachable")
+        for path, status in (("healthz", 200), ("readyz", 503)):
+            async with web.get(f"{door.http}/{path}") as answer:
+                assert answer.status == status
+
+
+async def test_a_displays_last_picture_is_at_one_address_for_who_has_a_key(
+    door: Standing, broker: Mosquitto
+) -> None:
+    async with (
+        aiohttp.ClientSession() as web,
+        Peer(broker.url) as bridge,
+        door.visitor() as alice,
+    ):
+        address, key = f"{door.http}/d/hall.png", {"key": door.key("hall")}
+        for picture in (b"\x89PNG one", b"\x89PNG two"):
+            bridge.publish("comfy2mqtt/display/hall/image", picture, retain=True)
+            bridge.publish("comfy2mqtt/bridge/event", b'{"type":"shown"}')
+            await alice.next("event")
+            async with web.get(address, params=key) as answer:
+                assert (answer.status, answer.content_type) == (200, "image/png")
+                assert await answer.read() == picture
+                tag, changed = answer.headers["ETag"], answer.headers["Last-Modified"]
+            for header, value in (("If-None-Match", tag), ("If-Modified-Since", changed)):
+                async with web.get(address, params=key, headers={header: value}) as answer:
+                    assert answer.status == 304
+        for params in ({}, {"key": ""}, {"key": key["key"][:-1]}):
+            async with web.get(address, params=params) as answer:
+                assert answer.status == 401
+        async with web.get(f"{door.http}/d/other.png", params=key) as answer:
+            assert answer.status == 404
+
+
+def test_without_a_page_nothing_is_served(tmp_path: Path) -> None:
+    assert Site(tmp_path / "none").get("/", None) is None
+    (tmp_path / "notes.txt").touch()
+    assert Site(tmp_path).get("/notes.txt", None) is None
