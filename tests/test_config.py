@@ -59,6 +59,16 @@ def test_strings_become_what_the_setting_is(tmp_path: Path) -> None:
     assert found.folder == Path("~/bridge").expanduser()
 
 
+def test_a_home_folder_is_meant_in_tables_too(tmp_path: Path) -> None:
+    found = load(tmp_path, "[[comfyui]]\nname = 'a'\npath = '~/ComfyUI'\n", {})
+    assert found.comfyui[0].path == Path("~/ComfyUI").expanduser()
+
+
+def test_the_home_folder_of_nobody_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'~no one/x': could not determine home"):
+        load(tmp_path, "", {"COMFY2MQTT_DATA": "~no one/x"})
+
+
 @pytest.mark.parametrize(
     ("text", "environment", "flags", "told"),
     [

@@ -28,6 +28,7 @@ from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
+from bridge.service.comfyuis import interpreter
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError
@@ -218,8 +219,9 @@ async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
 
 def _supervised(comfyui: ComfyUI) -> Finding:
     if comfyui.path is not None:
-        if comfyui.python is not None and shutil.which(comfyui.python) is None:
-            what = f"{comfyui.python} cannot be executed"
+        python = interpreter(comfyui.path, comfyui.python)
+        if shutil.which(python.absolute()) is None:
+            what = f"{python} cannot be executed"
             return Finding(good=False, what=what, advice=remedies.REMEDIES["no_interpreter"])
         return Finding(good=True, what=f"the bridge starts the ComfyUI in {comfyui.path}")
     found = install.find()

@@ -26,10 +26,11 @@ class AttachConfig(msgspec.Struct, frozen=True):
 class SuperviseConfig(msgspec.Struct, frozen=True):
     """A ComfyUI that the bridge starts, restarts and stops; Linux only.
 
-    `path` is the folder with main.py, `python` the interpreter with its requirements, `args` more
-    arguments for it (where they contradict the bridge's own, the bridge's win), `environment` more
-    variables (a COMFY2MQTT_SECRET among them is used; else it is drawn anew at each start), and
-    `custom_nodes` folders of custom nodes put on its path besides its own.
+    `path` is the folder with main.py, `python` the path of the interpreter with its requirements
+    (never searched for by name), `args` more arguments for it (where they contradict the bridge's
+    own, the bridge's win), `environment` more variables (a COMFY2MQTT_SECRET among them is used;
+    else it is drawn anew at each start), and `custom_nodes` folders of custom nodes put on its path
+    besides its own.
     """
 
     path: Path

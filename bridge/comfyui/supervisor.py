@@ -233,13 +233,13 @@ class Supervisor:
             raise StartFailed("not_linux", "a ComfyUI can be supervised on Linux only")
         if not (self._config.path / "main.py").is_file():
             raise StartFailed("no_comfyui", f"there is no main.py in {self._config.path}")
-        if shutil.which(self._config.python) is None:
+        if shutil.which(self._python) is None:
             raise StartFailed("no_interpreter", f"{self._config.python} cannot be executed")
 
+    @property
     def _python(self) -> str:
         # Not resolved: a virtual environment's interpreter is a link, and must be called by it.
-        found = shutil.which(self._config.python) or str(self._config.python)
-        return str(Path(found).absolute())
+        return str(self._config.python.absolute())
 
     def _command(self, port: int, node_paths: Path) -> tuple[str, ...]:
         """Return the command line; of an argument given twice ComfyUI takes the last."""
@@ -248,7 +248,7 @@ class Supervisor:
         chosen = any(arg.partition("=")[0] == "--preview-method" for arg in args)
         previews = () if chosen else ("--preview-method", "auto")
         return (
-            *(self._python(), "main.py", *args, *previews),
+            *(self._python, "main.py", *args, *previews),
             *("--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"),
             *("--output-directory", str(self._folder / "output")),
             *("--temp-directory", str(self._folder)),

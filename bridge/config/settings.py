@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bridge import shipped
-from bridge.config.tables import Client, ComfyUI, Display, Name, Number, Trigger, Who
+from bridge.config.tables import Client, ComfyUI, Display, Name, Number, Program, Trigger, Who
 
 PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
@@ -72,7 +72,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=100)] = "comfy2mqtt"
     comfyui_url: str | None = None
     comfyui_path: Path | None = None
-    comfyui_python: Path | None = None
+    comfyui_python: Program | None = None
     comfyui_args: tuple[str, ...] = ()
     comfyui_secret: str | None = None
     # Several of them, in place of the settings above.
@@ -299,7 +299,7 @@ def _check_input_topic(where: str, topic: str, base: str) -> None:
         )
 
 
-def _check_comfyui(where: str, url: str | None, path: Path | None, python: Path | None) -> None:
+def _check_comfyui(where: str, url: str | None, path: Path | None, python: str | None) -> None:
     """Check how one ComfyUI is to be reached; with neither URL nor folder it is the managed one."""
     if url is not None and path is not None:
         raise ConfigError(f"{where}url and {where}path: give one, to attach or to supervise")
@@ -354,16 +354,18 @@ def _read(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: expected JSON: {error}") from None
     try:
         # Strings stand for numbers in the environment and in flags.
-        found = msgspec.convert(value, TYPES[key], strict=False, dec_hook=_path)
+        return msgspec.convert(value, TYPES[key], strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         shown = "(not shown)" if key in _SECRETS else repr(value)
         raise ConfigError(f"{where}: {shown}: {_allowed(str(error))}") from None
-    return found.expanduser() if isinstance(found, Path) else found
 
 
 def _path(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str) and value:
-        return Path(value)
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # nobody of that name
+            raise msgspec.ValidationError(str(error)) from None
     raise msgspec.ValidationError("Expected a path")
 
 

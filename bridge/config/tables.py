@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 # A client's name, or `*` for everybody.
 Who = Annotated[str, Meta(pattern=r"\A(\*|[A-Za-z0-9_-]{1,64})\Z")]
+# A path, or without a slash a name on the PATH. Text: as a Path "./python" is "python".
+Program = Annotated[str, Meta(min_length=1)]
 Number = Annotated[int, Meta(ge=1)]
 Priority = Annotated[int, Meta(ge=-100, le=100)]
 
@@ -31,7 +33,7 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: str | None = None
     secret: str | None = None
     path: Path | None = None
-    python: Path | None = None
+    python: Program | None = None
     args: tuple[str, ...] = ()
     environment: dict[str, str] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from pathlib import Path
 
 from bridge.comfyui import install
@@ -33,7 +34,7 @@ async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | Superv
     if table.url is not None:
         return AttachConfig(table.url, table.secret)
     if table.path is not None:
-        python = table.python or _interpreter(table.path)
+        python = interpreter(table.path, table.python)
         return SuperviseConfig(table.path, python, table.args, table.environment)
     installing = asyncio.create_task(install.ensure(log.info))
     told = asyncio.create_task(stopping.wait())
@@ -47,11 +48,17 @@ async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | Superv
     return SuperviseConfig(managed.path, managed.python, table.args, table.environment)
 
 
-def _interpreter(folder: Path) -> Path:
-    """Return the interpreter of a ComfyUI's own environment, where its folder has one."""
-    candidates = (
-        folder / ".venv" / "bin" / "python",
-        folder / "venv" / "bin" / "python",
-        folder.parent / ".venv" / "bin" / "python",
-    )
-    return next((path for path in candidates if path.exists()), Path("python3"))
+def interpreter(folder: Path, program: str | None) -> Path:
+    """Return the interpreter to start the ComfyUI in `folder` with, whether it is there or not.
+
+    `program` is the setting: a path, or without a slash a name on the PATH. Without it the
+    environment in or beside the folder is used, else the system's python3.
+    """
+    if program is None:
+        places = (folder / ".venv", folder / "venv", folder.absolute().parent / ".venv")
+        candidates = (place / "bin" / "python" for place in places)
+        if found := next((path for path in candidates if path.exists()), None):
+            return found
+        program = "python3"
+    named = None if "/" in program else shutil.which(program)
+    return Path(named or program).expanduser()

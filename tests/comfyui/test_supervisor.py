@@ -333,6 +333,11 @@ async def test_relative_paths_mean_the_bridges_folder_not_comfyuis(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "python").symlink_to(sys.executable)
+    elsewhere = tmp_path / "on the PATH" / "python"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("#!/bin/sh\nexit 7\n")
+    elsewhere.chmod(0o755)
+    monkeypatch.setenv("PATH", str(elsewhere.parent), prepend=os.pathsep)
     stand_in(tmp_path, "import sys; print(sys.argv); open(sys.argv[-1])")
     config = SuperviseConfig(path=Path("ComfyUI"), python=Path("./python"))
     failure, _ = await first_failure(config, Path())

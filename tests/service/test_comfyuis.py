@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bridge import config
+from bridge.service.comfyuis import interpreter
+
+FILE = "comfyui_path = 'ComfyUI'\ncomfyui_python = '{}'\n"
+
+
+def program(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def chosen(folder: Path, python: str) -> Path:
+    """Return the interpreter that the settings' file names, as the bridge reads it."""
+    file = folder / "comfy2mqtt.toml"
+    file.write_text(FILE.format(python))
+    found = config.load({}, {}, file)
+    assert found.comfyui_path is not None
+    return interpreter(found.comfyui_path, found.comfyui_python)
+
+
+def test_an_interpreter_with_a_slash_is_a_path_and_one_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = program(tmp_path / "python")
+    there = program(tmp_path / "bin" / "python")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(there.parent), prepend=os.pathsep)
+    assert chosen(tmp_path, "./python").absolute() == here
+    assert chosen(tmp_path, "python") == there
+    assert chosen(tmp_path, "bin/../python").absolute().samefile(here)
+    assert chosen(tmp_path, "no-such-python") == Path("no-such-python")
+    assert chosen(tmp_path, "~/python") == Path("~/python").expanduser()
+
+
+def test_without_a_setting_the_environment_in_or_beside_the_folder_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "ComfyUI"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    beside = program(tmp_path / ".venv" / "bin" / "python")
+    assert interpreter(Path(), None) == beside
+    within = program(place / "venv" / "bin" / "python")
+    assert interpreter(Path(), None).absolute() == within
