@@ -237,6 +237,17 @@ async def paint(window: Window) -> None:
     await window.press("Use this mask")
 
 
+async def painted(window: Window, *pixels: tuple[int, int]) -> list[bool]:
+    """Which of these pixels of the open painter's mask are painted."""
+    opacities = await window.at("canvas.strokes").evaluate(
+        """(canvas, pixels) => pixels.map(
+            ([x, y]) => canvas.getContext("2d").getImageData(x, y, 1, 1).data[3]
+        )""",
+        pixels,
+    )
+    return [opacity >= 128 for opacity in opacities]
+
+
 async def test_only_a_valid_key_opens_the_page(stack: Stack, visit: Visit, client: str) -> None:
     window = await visit()
     await window.page.goto(window.address)
@@ -295,6 +306,31 @@ async def test_a_picture_and_a_painted_mask_go_in(visit: Visit, client: str) -> 
     mask = opened(await download(window)).convert("L")
     assert mask.size == (96, 64)
     assert (mask.getpixel((48, 32)), mask.getpixel((48, 4)), mask.getpixel((4, 32))) == (255, 0, 0)
+
+
+async def test_a_single_touch_of_the_brush_paints_a_dot(visit: Visit, client: str) -> None:
+    window = await visit(client, "masked", has_touch=True)
+    await choose(window, "picture", picture())
+    await window.press("Paint it")
+    canvas = window.at("canvas.strokes")
+    await window.at("canvas.strokes:focus").wait_for()
+    # Of the 96 x 64 pixels, the brush being 8 wide: the middle, and away from it.
+    assert await painted(window, (48, 32), (20, 20), (80, 50)) == [False, False, False]
+    await window.page.keyboard.press("Space")
+    assert await painted(window, (48, 32), (20, 20), (80, 50)) == [True, False, False]
+    box = await canvas.bounding_box()
+    assert box is not None
+    scale = box["width"] / 96
+    await window.page.mouse.click(box["x"] + 20 * scale, box["y"] + 20 * scale)
+    assert await painted(window, (48, 32), (20, 20), (80, 50)) == [True, True, False]
+    await window.page.touchscreen.tap(box["x"] + 80 * scale, box["y"] + 50 * scale)
+    assert await painted(window, (48, 32), (20, 20), (80, 50)) == [True, True, True]
+    # As wide as the brush, and no wider; an eraser's dot takes away as much.
+    assert await painted(window, (51, 32), (53, 32)) == [True, False]
+    await window.page.get_by_label("Erase").check()
+    await window.page.mouse.click(box["x"] + 20 * scale, box["y"] + 20 * scale)
+    assert await painted(window, (20, 20), (80, 50)) == [False, True]
+    await window.press("Cancel")
 
 
 async def test_without_a_masks_input_the_picture_keeps_its_colours_below_the_mask(

@@ -133,16 +133,25 @@ class Painter {
     };
   }
 
+  /** Paints from where the brush is to a point, which may be the same: then a dot. */
   line(to) {
-    const { pen } = this;
+    const { pen, at } = this;
+    const brush = Number(this.size.value);
     pen.globalCompositeOperation = this.erasing ? "destination-out" : "source-over";
-    pen.strokeStyle = "#fff";
-    pen.lineCap = "round";
-    pen.lineWidth = Number(this.size.value);
     pen.beginPath();
-    pen.moveTo(this.at.x, this.at.y);
-    pen.lineTo(to.x, to.y);
-    pen.stroke();
+    if (to.x === at.x && to.y === at.y) {
+      // Browsers differ on whether a line of length zero has its round ends: Chromium 156 has not.
+      pen.fillStyle = "#fff";
+      pen.arc(at.x, at.y, brush / 2, 0, 2 * Math.PI);
+      pen.fill();
+    } else {
+      pen.strokeStyle = "#fff";
+      pen.lineCap = "round";
+      pen.lineWidth = brush;
+      pen.moveTo(at.x, at.y);
+      pen.lineTo(to.x, to.y);
+      pen.stroke();
+    }
   }
 
   moved() {
