@@ -1,16 +1,22 @@
-"""What workflows there are, and what ComfyUIs have to run them: told whenever it changes."""
+"""Keeps the published descriptions of workflows and ComfyUIs up to date.
+
+A workflow's description depends on its file and on what the nodes of the ComfyUIs at hand take and
+give, which each ComfyUI reports as `/object_info`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from bridge.adapters.mqtt.outgoing import Outgoing
 from bridge.adapters.mqtt.retained import Retained
+from bridge.comfyui.backoff import backoff
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
@@ -23,20 +29,90 @@ from bridge.workflows.objectinfo import ObjectInfoError
 
 log = logging.getLogger(__name__)
 
-# Telling what it has costs ComfyUI up to seconds: not for every request that names a typo.
+# `/object_info` costs ComfyUI up to seconds: it is not asked for every request with a typo in it.
 REFRESH_INTERVAL_S = 5.0
+# A request waits at most this long for a refresh. Those that come meanwhile wait for the same one,
+# until the same moment: PUBACKs leave in order, so whoever waits holds up all that came later.
+REFRESH_WITHIN_S = 5.0
+# Pauses after a fetch that failed.
+RETRY_FIRST_S = 1.0
+RETRY_CAP_S = 30.0
+# How long the state of a new process waits for its description; `ready` means described too.
+DESCRIBED_WITHIN_S = 30.0
 # A ComfyUI is busy and ready again with each job: as retained messages, two for each.
 BUSY_INTERVAL_S = 0.5
 
 
 class Audience(Protocol):
-    """Who is told of workflows."""
+    """Whoever publishes descriptions of workflows."""
 
     def workflow(self, definition: Definition) -> None:
         """A workflow is there, or is another now."""
 
     def remove_workflow(self, name: str) -> None:
         """A workflow is gone."""
+
+
+class NodeInfo:
+    """Fetches what the nodes of one ComfyUI take and give, one fetch at a time.
+
+    `fetch` is one attempt and returns whether it succeeded; `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Coroutine[Any, Any, bool]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._fetching: asyncio.Task[bool] | None = None
+        self._began_at = self._refreshed_at = -REFRESH_INTERVAL_S
+        # Set once the present process was asked, whatever came of it.
+        self.asked = asyncio.Event()
+
+    def reset(self) -> None:
+        """Forget the process that was asked: it is gone. A fetch from it is cancelled."""
+        self.asked.clear()
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
+
+    async def keep_trying(self) -> None:
+        """Fetch, and again after each failure until it succeeds. Cancelling it leaves the fetch."""
+        for delay in backoff(first_s=RETRY_FIRST_S, cap_s=RETRY_CAP_S):
+            succeeded = await asyncio.shield(self._present_fetch())
+            self.asked.set()
+            if succeeded:
+                return
+            await asyncio.sleep(delay)
+
+    async def refresh(self) -> bool:
+        """Fetch again, or share a fetch that is under way; returns whether it succeeded in time.
+
+        At most one is begun in `REFRESH_INTERVAL_S`; False at once where that is not over. Waits
+        until `REFRESH_WITHIN_S` after the fetch began; it goes on after that. Cancelling it leaves
+        the fetch to the others.
+        """
+        now = self._clock()
+        if self._fetching is None:
+            if now - self._refreshed_at < REFRESH_INTERVAL_S:
+                return False
+            self._refreshed_at = now
+        fetching = self._present_fetch()
+        await asyncio.wait((fetching,), timeout=self._began_at + REFRESH_WITHIN_S - now)
+        return fetching.done() and not fetching.cancelled() and fetching.result()
+
+    def _present_fetch(self) -> asyncio.Task[bool]:
+        if self._fetching is None:
+            self._began_at = self._clock()
+            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching.add_done_callback(self._ended)
+        return self._fetching
+
+    def _ended(self, fetch: asyncio.Task[bool]) -> None:
+        if self._fetching is fetch:
+            self._fetching = None
 
 
 class Descriptions:
@@ -54,50 +130,65 @@ class Descriptions:
     ) -> None:
         """`changed` is called when a ComfyUI has other nodes or choices than before."""
         self._library = library
+        self._node_infos = {each.name: NodeInfo(partial(self._learn, each)) for each in instances}
         self._instances = instances
         self._topics = topics
         self._outgoing = outgoing
         self._retained = retained
         self._changed = changed
         self._audience: list[Audience] = [retained]
-        self._refreshed_at = -REFRESH_INTERVAL_S
 
     def add(self, audience: Audience) -> None:
-        """Have somebody else told as well."""
+        """Publish descriptions to somebody else as well."""
         self._audience.append(audience)
 
     async def open(self) -> None:
-        """Read the folder, and what ComfyUIs had the last time."""
-        self._tell(await self._library.open())
+        """Read the folder, and what ComfyUIs reported the last time."""
+        self._publish(await self._library.open())
 
     async def follow(self, instance: Instance) -> None:
-        """Ask each new process what it has, and publish its state: ready means described too."""
+        """Learn what each new process of a ComfyUI has, and publish its state, until cancelled.
+
+        A state in which it takes jobs is published once the process was asked what it has, or did
+        not answer within `DESCRIBED_WITHIN_S`; asking goes on until it succeeds.
+        """
+        node_info = self._node_infos[instance.name]
         known: str | None = None
-        while True:
-            state = instance.state
-            epoch = (state.epoch or "unnamed") if state.usable else None
-            if epoch not in (None, known) and not await self._learn(instance):
-                epoch = None
-            known = epoch
-            self._retained.comfyui(instance.name, comfyui_state(state))
-            await _news(instance, state)
+        async with asyncio.TaskGroup() as tasks:
+            learning: asyncio.Task[None] | None = None
+            while True:
+                state = instance.state
+                process = _process(state)
+                if process != known:
+                    known = process
+                    node_info.reset()
+                    if learning is not None:
+                        learning.cancel()
+                        learning = None
+                    if process is not None:
+                        learning = tasks.create_task(node_info.keep_trying())
+                        await _asked(node_info, instance, process)
+                        continue
+                self._retained.comfyui(instance.name, comfyui_state(state))
+                await _news(instance, state)
 
     async def follow_folder(self) -> None:
-        """Tell what becomes different in the folder, until cancelled."""
+        """Publish what changes in the folder, until cancelled."""
         async for changes in self._library.changes():
-            self._tell(changes)
+            self._publish(changes)
 
     async def refresh(self) -> bool:
-        """Ask ComfyUIs again, for a request that needs what was not there; not too often."""
-        if time.monotonic() - self._refreshed_at < REFRESH_INTERVAL_S:
-            return False
-        self._refreshed_at = time.monotonic()
-        usable = [each for each in self._instances if each.state.usable]
-        return any(await asyncio.gather(*(self._learn(each) for each in usable)))
+        """Ask the ComfyUIs again what they have, for a request that needs what was not there.
+
+        True if one of them answered: in `REFRESH_WITHIN_S`, and not more often than once in
+        `REFRESH_INTERVAL_S`.
+        """
+        usable = [self._node_infos[each.name] for each in self._instances if each.state.usable]
+        return any(await asyncio.gather(*(each.refresh() for each in usable)))
 
     async def reload(self) -> ReloadReport:
         """Read the folder anew, for the operator."""
-        self._tell(await self._library.reload())
+        self._publish(await self._library.reload())
         return ReloadReport(
             workflows=sorted(self._library.workflows),
             broken=[each.message for each in self._library.broken],
@@ -105,23 +196,23 @@ class Descriptions:
         )
 
     def tell_faults(self) -> None:
-        """Tell of every file that cannot be used: events are not kept for those who come later."""
-        self._tell_faults(self._library.broken, self._library.waiting)
+        """Publish an event for every file that cannot be used, for those who came later."""
+        self._publish_faults(self._library.broken, self._library.waiting)
 
     async def _learn(self, instance: Instance) -> bool:
-        """Ask a ComfyUI which nodes and choices it has; False if it did not say."""
+        """Ask a ComfyUI once which nodes and choices it has; False if the answer is of no use."""
         try:
             info = await instance.client.object_info()
             changes = await self._library.learn(instance.name, info)
         except (ComfyUIError, ObjectInfoError) as error:
-            log.warning("%s did not tell what it has: %s", instance.name, error)
+            log.warning("%s did not report its nodes: %s", instance.name, error)
             return False
         if changes is not None:
-            self._tell(changes)
+            self._publish(changes)
             self._changed()
         return True
 
-    def _tell(self, changes: Changes) -> None:
+    def _publish(self, changes: Changes) -> None:
         self._retained.choices(self._library.choices())
         for workflow in changes.drawn:
             definition = workflow.definition()
@@ -132,9 +223,9 @@ class Descriptions:
                 audience.remove_workflow(name)
         for broken in changes.broken:
             log.warning("workflow %s", broken.message)
-        self._tell_faults(changes.broken, changes.waiting)
+        self._publish_faults(changes.broken, changes.waiting)
 
-    def _tell_faults(self, faults: Iterable[Broken], waiting: Iterable[str]) -> None:
+    def _publish_faults(self, faults: Iterable[Broken], waiting: Iterable[str]) -> None:
         for broken in faults:
             event = BridgeEvent(type="workflow_broken", message=broken.message, data=broken.details)
             self._outgoing.publish(self._topics.event, event)
@@ -144,15 +235,36 @@ class Descriptions:
             self._outgoing.publish(self._topics.event, event)
 
 
-async def _news(instance: Instance, told: InstanceState) -> None:
-    """Wait until there is more to tell of a ComfyUI than was just told.
+def _process(state: InstanceState) -> str | None:
+    """Return the name of the process that takes jobs, None where none does."""
+    return (state.epoch or "unnamed") if state.usable else None
 
-    That it is busy, or ready, is told at once if nothing was for a while, and else a little later,
-    if it still is.
+
+async def _asked(node_info: NodeInfo, instance: Instance, process: str) -> None:
+    """Wait until a process was asked what it has; not for long, and not once it is gone."""
+
+    async def gone() -> None:
+        while _process(instance.state) == process:
+            await instance.changed()
+
+    waiting = [asyncio.ensure_future(each) for each in (node_info.asked.wait(), gone())]
+    try:
+        await asyncio.wait(waiting, timeout=DESCRIBED_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _news(instance: Instance, published: InstanceState) -> None:
+    """Wait until a ComfyUI has a state that is to be published after `published`.
+
+    That it is busy, or ready, is published at once if nothing was for a while, and else a little
+    later, if it still is.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(BUSY_INTERVAL_S):
-            state = told
-            while state.usable and told.usable and state.epoch == told.epoch:
+            state = published
+            while state.usable and published.usable and state.epoch == published.epoch:
                 state = await instance.changed(state)
-    await instance.changed(told)
+    await instance.changed(published)

@@ -177,9 +177,11 @@ class Library:
         if info == self._told.get(comfyui):
             return None
         found = await asyncio.to_thread(ObjectInfo.decode, info)
-        self._told[comfyui] = info
         await asyncio.to_thread(self._write_cache, comfyui, info)
-        return await self._change({comfyui: found})
+        changes = await self._change({comfyui: found})
+        # Last: what was cut short before is not known yet.
+        self._told[comfyui] = info
+        return changes
 
     async def changes(self) -> AsyncIterator[Changes]:
         """Watch the folder, and give what becomes different, until cancelled."""

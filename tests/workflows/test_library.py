@@ -292,3 +292,18 @@ async def _changes(library: Library) -> AsyncGenerator[Changes, None]:
 )
 def test_a_name_fits_into_a_topic(file: str, name: str) -> None:
     assert name_of(file) == name
+
+
+async def test_what_was_cut_short_while_it_was_learned_is_learned_the_next_time(
+    shelf: Shelf,
+) -> None:
+    await shelf.library.open()
+    async with shelf.library._changing:
+        learning = asyncio.create_task(shelf.library.learn("one", INFO_BYTES))
+        while not (shelf.cache / "one.json").exists():  # noqa: ASYNC110 - a thread writes it
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        learning.cancel()
+        await asyncio.wait([learning])
+    assert await shelf.library.learn("one", INFO_BYTES) is not None
+    assert shelf.library.at_hand.merged is not None

@@ -1,0 +1,234 @@
+"""Descriptions of workflows and states of ComfyUIs, with ComfyUIs that fail or hang when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from bridge.comfyui.errors import Unreachable
+from bridge.comfyui.state import InstanceState, StateBoard
+from bridge.contract.topics import Topics
+from bridge.service import descriptions
+from bridge.service.descriptions import Descriptions
+from bridge.workflows.inventory import Needs
+from bridge.workflows.library import Library
+
+NEEDS = Needs(classes=("Fancy",))
+INFO = json.dumps({"Fancy": {"input": {}, "output": []}}).encode()
+
+Answer = Callable[[], Awaitable[bytes]]
+
+
+async def failing() -> bytes:
+    raise Unreachable("timed out", sent=True)
+
+
+async def garbage() -> bytes:
+    return b"<html>"
+
+
+async def answering() -> bytes:
+    return INFO
+
+
+async def hanging() -> bytes:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+class ComfyUI:
+    """An instance that is asked for its nodes; `answers` are given in turn, the last for ever."""
+
+    def __init__(self, *answers: Answer, name: str = "gpu") -> None:
+        self.name = name
+        self.asked = 0
+        self.answers = list(answers)
+        self.board = StateBoard()
+
+    @property
+    def client(self) -> Any:
+        return self
+
+    @property
+    def state(self) -> InstanceState:
+        return self.board.present
+
+    async def changed(self, seen: InstanceState | None = None) -> InstanceState:
+        return await self.board.changed(self.state if seen is None else seen)
+
+    async def object_info(self) -> bytes:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return await answer()
+
+
+class Published:
+    """What is published of ComfyUIs, and whether they were known to have the node by then."""
+
+    def __init__(self) -> None:
+        self.states: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+        self.library: Library | None = None
+
+    def comfyui(self, name: str, state: Any) -> None:
+        assert self.library is not None
+        self.states.put_nowait((state.state, self.library.can_run(name, NEEDS)))
+
+    async def until(self, state: str) -> bool:
+        async with asyncio.timeout(5):
+            while True:
+                told, able = await self.states.get()
+                if told == state:
+                    return able
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_, **__: None
+
+
+@asynccontextmanager
+async def described(
+    folder: Path, *comfyuis: ComfyUI
+) -> AsyncIterator[tuple[Descriptions, Library, Published, asyncio.Queue[None]]]:
+    """Descriptions that follow these ComfyUIs; the queue gets an entry for each change of nodes."""
+    (folder / "workflows").mkdir()
+    library = Library(folder / "workflows", folder / "cache", [each.name for each in comfyuis])
+    changes: asyncio.Queue[None] = asyncio.Queue()
+    published = Published()
+    published.library = library
+    subject = Descriptions(
+        library,
+        cast("Any", comfyuis),
+        topics=Topics(),
+        outgoing=cast("Any", published),
+        retained=cast("Any", published),
+        changed=lambda: changes.put_nowait(None),
+    )
+    await subject.open()
+    tasks = [asyncio.create_task(subject.follow(cast("Any", each))) for each in comfyuis]
+    try:
+        yield subject, library, published, changes
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptions, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(descriptions, "BUSY_INTERVAL_S", 0.01)
+
+
+@pytest.mark.parametrize("fault", [failing, garbage])
+async def test_a_comfyui_that_fails_to_report_its_nodes_is_asked_until_it_does(
+    tmp_path: Path, fault: Answer
+) -> None:
+    comfyui = ComfyUI(fault, fault, fault, answering)
+    async with described(tmp_path, comfyui) as (_, library, published, changes):
+        comfyui.board.set("ready", epoch="1")
+        assert not await published.until("ready")  # published, though nothing is known of it
+        async with asyncio.timeout(5):
+            await changes.get()
+        assert library.can_run("gpu", NEEDS)
+        assert comfyui.asked == 4
+
+
+async def test_ready_is_published_once_the_nodes_are_known(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def slow() -> bytes:
+        await go.wait()
+        return INFO
+
+    comfyui = ComfyUI(slow)
+    async with described(tmp_path, comfyui) as (_, _, published, _):
+        comfyui.board.set("starting")
+        await published.until("starting")
+        comfyui.board.set("ready", epoch="1")
+        while not comfyui.asked:  # noqa: ASYNC110 - it is asked in the next steps of the loop
+            await asyncio.sleep(0)
+        assert published.states.empty()
+        go.set()
+        assert await published.until("ready")
+        comfyui.board.set("busy")
+        await published.until("busy")
+        assert comfyui.asked == 1
+
+
+async def test_a_comfyui_that_hangs_when_asked_is_published_as_what_it_becomes(
+    tmp_path: Path,
+) -> None:
+    comfyui = ComfyUI(hanging, answering)
+    async with described(tmp_path, comfyui) as (_, _, published, _):
+        comfyui.board.set("ready", epoch="1")
+        while not comfyui.asked:  # noqa: ASYNC110 - it is asked in the next steps of the loop
+            await asyncio.sleep(0)
+        comfyui.board.set("unreachable")
+        await published.until("unreachable")
+        comfyui.board.set("ready", epoch="2")  # another process is asked anew
+        assert await published.until("ready")
+
+
+async def test_a_comfyui_that_hangs_when_asked_is_published_as_ready_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptions, "DESCRIBED_WITHIN_S", 0.01)
+    comfyui = ComfyUI(hanging)
+    async with described(tmp_path, comfyui) as (_, _, published, _):
+        comfyui.board.set("ready", epoch="1")
+        assert not await published.until("ready")
+
+
+async def test_a_refresh_is_shared_and_ends_in_time_while_a_comfyui_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptions, "REFRESH_WITHIN_S", 0.05)
+    comfyui = ComfyUI(answering, hanging)
+    async with described(tmp_path, comfyui) as (subject, _, published, _):
+        comfyui.board.set("ready", epoch="1")
+        await published.until("ready")
+        async with asyncio.timeout(5):
+            assert not any(await asyncio.gather(*(subject.refresh() for _ in range(256))))
+            assert not await subject.refresh()
+        assert comfyui.asked == 2
+
+
+async def test_all_who_share_a_refresh_learn_what_came_of_it(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def slow() -> bytes:
+        await go.wait()
+        return INFO
+
+    comfyui = ComfyUI(answering, slow, failing)
+    async with described(tmp_path, comfyui) as (subject, _, published, _):
+        comfyui.board.set("ready", epoch="1")
+        await published.until("ready")
+        asking = [asyncio.create_task(subject.refresh()) for _ in range(3)]
+        while comfyui.asked < 2:  # noqa: ASYNC110 - it is asked in the next steps of the loop
+            await asyncio.sleep(0)
+        asking[0].cancel()  # who gives up takes nothing from the others
+        await asyncio.wait(asking[:1])
+        go.set()
+        assert await asyncio.gather(*asking[1:]) == [True, True]
+        assert not await subject.refresh()  # not again so soon
+        assert comfyui.asked == 2
+
+
+async def test_one_comfyui_that_hangs_does_not_keep_back_what_another_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptions, "REFRESH_WITHIN_S", 0.05)
+    stuck, fine = ComfyUI(answering, hanging, name="stuck"), ComfyUI(answering, name="fine")
+    async with described(tmp_path, stuck, fine) as (subject, _, published, _):
+        for comfyui in (stuck, fine):
+            comfyui.board.set("ready", epoch="1")
+            await published.until("ready")
+        async with asyncio.timeout(5):
+            assert await subject.refresh()
