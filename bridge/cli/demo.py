@@ -16,8 +16,8 @@ import click
 import msgspec
 from msgspec import UNSET
 
-from bridge.adapters.websocket.door import WebSocketDoor
-from bridge.adapters.websocket.keyring import Keyring
+from bridge.adapters.web.adapter import WebAdapter
+from bridge.adapters.web.keyring import Keyring
 from bridge.cli.shared import FAILED, stop
 from bridge.client import Client
 from bridge.comfyui import install
@@ -90,7 +90,7 @@ async def _browsers(config: Config) -> AsyncIterator[str]:
     """Serve the page while the block lasts; gives what a user needs to see it."""
     _, key = Keyring(config.keys_file).add(CLIENT, "demo", time.time())
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(WebSocketDoor.of(config).run(listening.set_result))
+    serving = asyncio.create_task(WebAdapter.of(config).run(listening.set_result))
     try:
         await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
         if serving.done():

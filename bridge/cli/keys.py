@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bridge.adapters.websocket.errors import KeyringError
-from bridge.adapters.websocket.keyring import Keyring
+from bridge.adapters.web.errors import KeyringError
+from bridge.adapters.web.keyring import Keyring
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract.topics import ID_RULE, is_id

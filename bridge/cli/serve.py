@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge import service
-from bridge.adapters.websocket.errors import CannotServe
+from bridge.adapters.web.errors import CannotServe
 from bridge.cli import daemon
 from bridge.comfyui.install import InstallFailed
 from bridge.config import Config, ConfigError

@@ -6,8 +6,8 @@ import asyncio
 import signal
 from contextlib import suppress
 
-from bridge.adapters.websocket.door import WebSocketDoor
-from bridge.adapters.websocket.errors import CannotServe
+from bridge.adapters.web.adapter import WebAdapter
+from bridge.adapters.web.errors import CannotServe
 from bridge.cli import daemon
 from bridge.config import Config, ConfigError
 from bridge.mqtt import MqttError
@@ -25,6 +25,6 @@ async def _serve(settings: Config) -> None:
         with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
             loop.add_signal_handler(number, stopping.set)
     async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(WebSocketDoor.of(settings).run())
+        serving = tasks.create_task(WebAdapter.of(settings).run())
         await stopping.wait()
         serving.cancel()

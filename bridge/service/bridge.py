@@ -63,7 +63,7 @@ from bridge.workflows.nodes import NodeRules
 
 if TYPE_CHECKING:
     from bridge.adapters.metrics import MetricsDoor
-    from bridge.adapters.websocket.door import WebSocketDoor
+    from bridge.adapters.web.adapter import WebAdapter
 
 from bridge.service.descriptions import Descriptions
 from bridge.service.presence import Presence
@@ -72,13 +72,13 @@ from bridge.service.sweeping import Sweeping
 log = logging.getLogger(__name__)
 
 
-def _browsers(config: Config) -> WebSocketDoor | None:
+def _browsers(config: Config) -> WebAdapter | None:
     """Make the browser's door, where there is to be one; where not, it costs no start."""
     if config.websocket_listen is None:
         return None
-    from bridge.adapters.websocket.door import WebSocketDoor  # noqa: PLC0415
+    from bridge.adapters.web.adapter import WebAdapter  # noqa: PLC0415
 
-    return WebSocketDoor.of(config)
+    return WebAdapter.of(config)
 
 
 class Bridge:

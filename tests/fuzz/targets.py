@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bridge.adapters.websocket import frames as socket_frames
+from bridge.adapters.web import frames as socket_frames
 from bridge.comfyui import frames as comfyui_frames
 from bridge.contract import operator, requests, topics
 from bridge.contract.errors import BridgeError
@@ -408,7 +408,7 @@ TARGETS: dict[str, Target] = {
             _packed({"type": "submit"}),
         ),
         {
-            "bridge.adapters.websocket.frames": (
+            "bridge.adapters.web.frames": (
                 *("read_register", "read", "_said", "_run", "_upload", "_own", "_object"),
                 *("_split", "_id", "_text", "_count", "_transaction"),
             )

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, closing
 from msgspec import Struct
 from websockets.asyncio.client import connect
 
-from bridge.adapters.websocket import frames
+from bridge.adapters.web import frames
 from bridge.mqtt import Address, Connection, Subscription
 from tests.bench.browsers import Door, Readers, broadcasting, connected, door
 from tests.bench.figures import Spread, compare, p50

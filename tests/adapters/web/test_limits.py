@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.websocket.limits import FREE_FAILURES, LONGEST_WAIT_S, Failures, Pace
+from bridge.adapters.web.limits import FREE_FAILURES, LONGEST_WAIT_S, Failures, Pace
 
 
 @given(gaps=st.lists(st.floats(0, 2), min_size=1, max_size=100), rate=st.floats(0.5, 100))

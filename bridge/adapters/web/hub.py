@@ -1,4 +1,4 @@
-"""The audience: who is connected for which client, and who hears what. Pure.
+"""The hub: who is connected for which client, and who hears what. Pure.
 
 A frame is encoded once, and written to everybody whom it is for, at once. What a slow reader can do
 without is left out for it; a reader that stopped is dropped; nobody waits for anybody.
@@ -13,7 +13,7 @@ from typing import Annotated, Final, Protocol
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from bridge.adapters.websocket import frames
+from bridge.adapters.web import frames
 
 # With so many bytes waiting for a reader, previews are left out, then progress.
 PREVIEW_ROOM: Final = 64 * 1024
@@ -150,7 +150,7 @@ _GLANCE: Final = msgspec.json.Decoder(_Glance)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
-class Audience:
+class Hub:
     """Everybody who is registered."""
 
     def __init__(self) -> None:

@@ -10,8 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from bridge.adapters.websocket import answers, web
-from bridge.adapters.websocket.answers import Answer, Headers
+from bridge.adapters.web import answers, web
+from bridge.adapters.web.answers import Answer, Headers
 
 # Of all pictures together so much is remembered; that of the display longest unchanged goes first.
 MAX_BYTES: Final = 64 * 1024 * 1024

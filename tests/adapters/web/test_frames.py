@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from websockets.frames import Frame, Opcode
 
-from bridge.adapters.websocket import frames
-from bridge.adapters.websocket.frames import Ask, AskLink, Malformed, Ping, Refused, Register
+from bridge.adapters.web import frames
+from bridge.adapters.web.frames import Ask, AskLink, Malformed, Ping, Refused, Register
 from bridge.contract.requests import VERBS
 from bridge.contract.topics import is_id
 from tests.support.visitor import packed

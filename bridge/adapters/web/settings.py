@@ -6,7 +6,7 @@ import ssl
 
 from msgspec import Struct
 
-from bridge.adapters.websocket import web
+from bridge.adapters.web import web
 
 
 class Settings(Struct, frozen=True, kw_only=True):

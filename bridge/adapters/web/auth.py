@@ -1,4 +1,4 @@
-"""The gate: where a request came from, whether a page may open the socket, whose a key is."""
+"""Authentication: where a request came from, whether a page may open the socket, whose a key is."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urllib.parse import parse_qs
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request
 
-from bridge.adapters.websocket import answers, web
-from bridge.adapters.websocket.answers import Answer
-from bridge.adapters.websocket.errors import KeyringError
-from bridge.adapters.websocket.keyring import Key, Keyring
-from bridge.adapters.websocket.limits import Failures
-from bridge.adapters.websocket.settings import Settings
+from bridge.adapters.web import answers, web
+from bridge.adapters.web.answers import Answer
+from bridge.adapters.web.errors import KeyringError
+from bridge.adapters.web.keyring import Key, Keyring
+from bridge.adapters.web.limits import Failures
+from bridge.adapters.web.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ STRANGERS: Final = 256
 STRANGERS_OF_ONE: Final = 64
 
 
-class Gate:
+class Auth:
     """Knows who tried wrong keys, and makes them wait."""
 
     def __init__(self, settings: Settings, keyring: Keyring) -> None:

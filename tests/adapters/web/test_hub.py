@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.websocket import frames
-from bridge.adapters.websocket.audience import (
+from bridge.adapters.web import frames
+from bridge.adapters.web.hub import (
     PREVIEW_ROOM,
     PROGRESS_ROOM,
-    Audience,
+    Hub,
     Importance,
     Session,
     Verdict,
@@ -49,30 +49,30 @@ def session(wire: Wire, client: str = "alice", key: str = "k") -> Session:
     return Session(wire, name="s", client=client, key=key, buffer=BUFFER)
 
 
-def joined(audience: Audience, client: str = "alice") -> tuple[Session, Wire]:
+def joined(hub: Hub, client: str = "alice") -> tuple[Session, Wire]:
     wire = Wire()
     new = session(wire, client)
-    audience.join(new)
+    hub.join(new)
     wire.written.clear()
     return new, wire
 
 
-def status(audience: Audience, n: int, state: str = "running", job: str = "j") -> None:
+def status(hub: Hub, n: int, state: str = "running", job: str = "j") -> None:
     body = json.dumps({"job_id": job, "n": n, "state": state}).encode()
-    audience.job("alice", [job, "status"], body, None, [])
+    hub.job("alice", [job, "status"], body, None, [])
 
 
-def result(audience: Audience, n: int, job: str = "j") -> None:
+def result(hub: Hub, n: int, job: str = "j") -> None:
     body = json.dumps({"job_id": job, "n": n, "state": "succeeded"}).encode()
-    audience.job("alice", [job, "result"], body, None, [])
+    hub.job("alice", [job, "result"], body, None, [])
 
 
-def progress(audience: Audience, percent: float = 5, job: str = "j") -> None:
-    audience.job("alice", [job, "progress"], json.dumps({"percent": percent}).encode(), None, [])
+def progress(hub: Hub, percent: float = 5, job: str = "j") -> None:
+    hub.job("alice", [job, "progress"], json.dumps({"percent": percent}).encode(), None, [])
 
 
-def preview(audience: Audience, job: str = "j") -> None:
-    audience.job("alice", [job, "preview"], b"jpeg", "image/jpeg", [])
+def preview(hub: Hub, job: str = "j") -> None:
+    hub.job("alice", [job, "preview"], b"jpeg", "image/jpeg", [])
 
 
 @pytest.mark.parametrize("importance", Importance)
@@ -89,52 +89,52 @@ def test_a_slow_reader_loses_previews_then_progress_and_nothing_else(
 
 
 def test_what_is_skipped_for_one_is_heard_by_the_others() -> None:
-    audience = Audience()
-    (_, slow), (_, fast) = joined(audience), joined(audience)
+    hub = Hub()
+    (_, slow), (_, fast) = joined(hub), joined(hub)
     slow.waiting = PROGRESS_ROOM + 1
-    preview(audience)
-    progress(audience)
-    status(audience, 1)
-    result(audience, 2)
+    preview(hub)
+    progress(hub)
+    status(hub, 1)
+    result(hub, 2)
     assert slow.types == ["status", "result"]
     assert len(fast.written) == 4
 
 
 def test_a_reader_that_stopped_is_dropped_and_hears_no_more() -> None:
-    audience = Audience()
-    (stopped, wire), (_, other) = joined(audience), joined(audience)
+    hub = Hub()
+    (stopped, wire), (_, other) = joined(hub), joined(hub)
     wire.waiting = BUFFER + 1
-    status(audience, 1)
-    status(audience, 2)
+    status(hub, 1)
+    status(hub, 2)
     assert (wire.dropped, wire.written, stopped.over) == (True, [], True)
     assert other.types == ["status", "status"]
 
 
 def test_only_the_clients_own_connections_hear_of_its_jobs() -> None:
-    audience = Audience()
-    (_, alice), (_, bob) = joined(audience, "alice"), joined(audience, "bob")
-    status(audience, 1)
-    preview(audience)
-    audience.job("alice", ["j", "output", "0"], b"png", "image/png", [("size", "3")])
+    hub = Hub()
+    (_, alice), (_, bob) = joined(hub, "alice"), joined(hub, "bob")
+    status(hub, 1)
+    preview(hub)
+    hub.job("alice", ["j", "output", "0"], b"png", "image/png", [("size", "3")])
     assert (len(alice.written), bob.written) == (3, [])
 
 
 def test_everybody_hears_the_same_bytes() -> None:
-    audience = Audience()
-    (_, one), (_, two) = joined(audience), joined(audience)
-    status(audience, 1)
+    hub = Hub()
+    (_, one), (_, two) = joined(hub), joined(hub)
+    status(hub, 1)
     assert one.written[0] is two.written[0]
 
 
 def test_a_newcomer_is_told_what_is_retained_and_then_that_this_was_all() -> None:
-    audience = Audience()
-    audience.public("workflow", "demo", b'{"name":"demo"}')
-    audience.public("comfyui", "gpu0", b'{"state":"ready"}')
-    audience.public("choices", "models", b'{"name":"models","choices":[1]}')
-    audience.public("info", None, b'{"name":"bridge"}')
-    audience.public("state", None, b"online")
+    hub = Hub()
+    hub.public("workflow", "demo", b'{"name":"demo"}')
+    hub.public("comfyui", "gpu0", b'{"state":"ready"}')
+    hub.public("choices", "models", b'{"name":"models","choices":[1]}')
+    hub.public("info", None, b'{"name":"bridge"}')
+    hub.public("state", None, b"online")
     wire = Wire()
-    audience.join(session(wire))
+    hub.join(session(wire))
     assert wire.said == [
         {"type": "bridge", "state": "online"},
         {"type": "info", "name": "bridge"},
@@ -146,16 +146,16 @@ def test_a_newcomer_is_told_what_is_retained_and_then_that_this_was_all() -> Non
 
 
 def test_what_is_retained_is_told_when_it_changes_and_when_it_goes() -> None:
-    audience = Audience()
-    _, wire = joined(audience)
+    hub = Hub()
+    _, wire = joined(hub)
     for payload in (b'{"title":"a"}', b'{"title":"a"}', b'{"title":"b"}', b"", b""):
-        audience.public("workflow", "demo", payload)
+        hub.public("workflow", "demo", payload)
     told = [each["definition"] for each in wire.said]
     assert told == [{"title": "a"}, {"title": "b"}, None]
-    audience.public("comfyui", "gpu0", b'{"state":"ready"}')
-    audience.public("comfyui", "gpu0", b"")
+    hub.public("comfyui", "gpu0", b'{"state":"ready"}')
+    hub.public("comfyui", "gpu0", b"")
     assert wire.said[-1] == {"type": "comfyui", "instance": "gpu0"}
-    audience.public("event", None, b'{"type":"x"}')
+    hub.public("event", None, b'{"type":"x"}')
     assert wire.said[-1] == {"type": "event", "event": {"type": "x"}}
 
 
@@ -169,11 +169,11 @@ def test_what_is_retained_is_told_when_it_changes_and_when_it_goes() -> None:
 def test_whatever_is_published_is_passed_on_or_not_and_nothing_breaks(
     levels: list[str], payload: bytes, properties: list[tuple[str, str]]
 ) -> None:
-    audience = Audience()
-    _, wire = joined(audience)
-    audience.job("alice", levels, payload, None, properties)
+    hub = Hub()
+    _, wire = joined(hub)
+    hub.job("alice", levels, payload, None, properties)
     for what in ("info", "workflow", "comfyui", "choices", "event", "state", "health"):
-        audience.public(what, "x", payload)
+        hub.public(what, "x", payload)
     for each in wire.written:
         assert each[0] == 0x82 or json.loads(each[2 if each[1] < 126 else 4 :])["type"] != 7
 
@@ -193,30 +193,30 @@ def test_whatever_is_published_is_passed_on_or_not_and_nothing_breaks(
     ],
 )
 def test_what_is_not_the_bridges_is_passed_on_to_nobody(garbage: bytes) -> None:
-    audience = Audience()
-    _, wire = joined(audience)
+    hub = Hub()
+    _, wire = joined(hub)
     if not garbage.endswith(b"}") or b"a" in garbage[:4]:
         for what in ("info", "workflow", "comfyui", "choices", "event"):
-            audience.public(what, "x", garbage)
+            hub.public(what, "x", garbage)
     for what in ("status", "progress", "result"):
-        audience.job("alice", ["j", what], garbage, None, [])
-    audience.job("alice", ["j", "output", "x"], b"", None, [])
-    audience.job("alice", ["j"], b"{}", None, [])
+        hub.job("alice", ["j", what], garbage, None, [])
+    hub.job("alice", ["j", "output", "x"], b"", None, [])
+    hub.job("alice", ["j"], b"{}", None, [])
     assert wire.written == []
 
 
 def test_after_a_time_without_broker_what_did_not_come_again_is_gone() -> None:
-    audience = Audience()
-    audience.begin()
-    audience.public("state", None, b"online")
-    audience.public("workflow", "stays", b"{}")
-    audience.public("workflow", "goes", b"{}")
-    audience.settle()
-    _, wire = joined(audience)
-    audience.unreachable()
-    audience.begin()
-    audience.public("workflow", "stays", b"{}")
-    audience.settle()
+    hub = Hub()
+    hub.begin()
+    hub.public("state", None, b"online")
+    hub.public("workflow", "stays", b"{}")
+    hub.public("workflow", "goes", b"{}")
+    hub.settle()
+    _, wire = joined(hub)
+    hub.unreachable()
+    hub.begin()
+    hub.public("workflow", "stays", b"{}")
+    hub.settle()
     assert wire.said == [
         {"type": "bridge", "state": "unreachable"},
         {"type": "workflow", "name": "goes", "definition": None},
@@ -225,52 +225,52 @@ def test_after_a_time_without_broker_what_did_not_come_again_is_gone() -> None:
 
 
 def test_what_has_a_number_waits_until_what_was_missed_is_told() -> None:
-    audience = Audience()
-    back, wire = joined(audience)
+    hub = Hub()
+    back, wire = joined(hub)
     back.n = 3
     back.hold()
-    status(audience, 8)
-    result(audience, 9)
-    progress(audience)
+    status(hub, 8)
+    result(hub, 9)
+    progress(hub)
     for n in (5, 8):
         back.replay(frames.text("result", {"n": n}), n)
     back.release()
-    status(audience, 10)
+    status(hub, 10)
     assert [each.get("n") for each in wire.said] == [None, 5, 8, 9, 10]
     assert back.n == 10
 
 
 def test_a_bridge_that_counts_anew_is_heard_all_the_same() -> None:
-    audience = Audience()
-    back, wire = joined(audience)
+    hub = Hub()
+    back, wire = joined(hub)
     back.n = 500
     back.hold()
-    status(audience, 1)
+    status(hub, 1)
     back.release()
-    result(audience, 2)
+    result(hub, 2)
     assert [each["n"] for each in wire.said] == [1, 2]
 
 
 def test_who_comes_later_hears_the_newest_of_what_runs() -> None:
-    audience = Audience()
-    first, _ = joined(audience)
-    status(audience, 1, job="ended")
-    progress(audience, 50, job="ended")
-    result(audience, 2, job="ended")
-    status(audience, 3)
-    progress(audience, 10)
-    progress(audience, 20)
-    late, wire = joined(audience)
-    audience.newest(late)
+    hub = Hub()
+    first, _ = joined(hub)
+    status(hub, 1, job="ended")
+    progress(hub, 50, job="ended")
+    result(hub, 2, job="ended")
+    status(hub, 3)
+    progress(hub, 10)
+    progress(hub, 20)
+    late, wire = joined(hub)
+    hub.newest(late)
     assert [each["percent"] for each in wire.said] == [20]
-    assert audience.waits(first)
-    result(audience, 4)
-    assert not audience.waits(first)
+    assert hub.waits(first)
+    result(hub, 4)
+    assert not hub.waits(first)
     # With a client's last connection all that goes.
-    progress(audience)
-    audience.leave(first)
-    audience.leave(late)
-    assert (len(audience), audience.clients) == (0, [])
-    late, wire = joined(audience)
-    audience.newest(late)
+    progress(hub)
+    hub.leave(first)
+    hub.leave(late)
+    assert (len(hub), hub.clients) == (0, [])
+    late, wire = joined(hub)
+    hub.newest(late)
     assert wire.written == []

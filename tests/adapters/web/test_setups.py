@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from bridge.adapters.websocket import limits
-from bridge.adapters.websocket.door import WebSocketDoor, settings_of
-from bridge.adapters.websocket.errors import CannotListen
+from bridge.adapters.web import limits
+from bridge.adapters.web.adapter import WebAdapter, settings_of
+from bridge.adapters.web.errors import CannotListen
 from bridge.config import Config, ConfigError
 from bridge.contract import links
 from bridge.jobs.queue import Key
 from bridge.mqtt import ConnectionRefused
 from bridge.requests.addresses import Addresses
-from tests.adapters.websocket.conftest import OpenDoor, Standing
-from tests.adapters.websocket.test_processes import NOWHERE
+from tests.adapters.web.conftest import OpenDoor, Standing
+from tests.adapters.web.test_processes import NOWHERE
 from tests.support.bridge import BridgeProcess
 from tests.support.confined import Confined
 from tests.support.visitor import Visitor
@@ -123,7 +123,7 @@ def test_the_bridge_and_a_door_of_the_same_settings_share_the_key_of_links(
     config = Config(data=tmp_path, public_url="https://pictures.example.org")
     addresses = Addresses.of(config)
     assert addresses is not None
-    WebSocketDoor.of(config)
+    WebAdapter.of(config)
     address = addresses.output(Key("alice", "j"), 1, 2000.7)
     key = bytes.fromhex((tmp_path / "link.key").read_text())
     token = address.removeprefix("https://pictures.example.org/o/")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bridge.mosquitto import Mosquitto
-from tests.adapters.websocket.conftest import LINK_KEY, OpenDoor, Standing
+from tests.adapters.web.conftest import LINK_KEY, OpenDoor, Standing
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
 from tests.support.comfyui import Graph, image, our_output

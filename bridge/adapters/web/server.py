@@ -19,20 +19,20 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from bridge import __version__
-from bridge.adapters.websocket import answers, frames
-from bridge.adapters.websocket.answers import Answer
-from bridge.adapters.websocket.audience import Audience, Session
-from bridge.adapters.websocket.broker import Broker, PartOf, Reply
-from bridge.adapters.websocket.catching_up import CatchingUp
-from bridge.adapters.websocket.frames import Ask, AskLink, Malformed, Ping, Refused, Register
-from bridge.adapters.websocket.gate import STRANGERS, Gate, header
-from bridge.adapters.websocket.keyring import Key
-from bridge.adapters.websocket.limits import Pace
-from bridge.adapters.websocket.links import Links
-from bridge.adapters.websocket.settings import Settings
-from bridge.adapters.websocket.visits import Visits
-from bridge.adapters.websocket.web import Came
-from bridge.adapters.websocket.wires import Wires
+from bridge.adapters.web import answers, frames
+from bridge.adapters.web.answers import Answer
+from bridge.adapters.web.auth import STRANGERS, Auth, header
+from bridge.adapters.web.broker import Broker, PartOf, Reply
+from bridge.adapters.web.frames import Ask, AskLink, Malformed, Ping, Refused, Register
+from bridge.adapters.web.handlers import Visits
+from bridge.adapters.web.hub import Hub, Session
+from bridge.adapters.web.keyring import Key
+from bridge.adapters.web.limits import Pace
+from bridge.adapters.web.replay import Replay
+from bridge.adapters.web.settings import Settings
+from bridge.adapters.web.signed_urls import Links
+from bridge.adapters.web.web import Came
+from bridge.adapters.web.writer import Wires
 from bridge.contract.errors import Busy
 from bridge.contract.messages import CONTRACT_VERSION, Transaction, encode, ok
 
@@ -87,8 +87,8 @@ class Sockets:
         *,
         base: str,
         broker: Broker,
-        audience: Audience,
-        gate: Gate,
+        hub: Hub,
+        auth: Auth,
         links: Links,
         visits: Visits,
     ) -> None:
@@ -96,11 +96,11 @@ class Sockets:
         self._settings = settings
         self._base = base
         self._broker = broker
-        self._audience = audience
-        self._gate = gate
+        self._hub = hub
+        self._auth = auth
         self._links = links
         self._visits = visits
-        self._catching_up = CatchingUp(broker, audience)
+        self._replay = Replay(broker, hub)
         self._wires = Wires()
         self._connections: dict[Session, ServerConnection] = {}
 
@@ -133,8 +133,8 @@ class Sockets:
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a request; None lets the socket be opened."""
         answer: Answer | None
-        came = self._gate.came(connection, request)
-        with self._gate.stranger(came.address) as admitted:
+        came = self._auth.came(connection, request)
+        with self._auth.stranger(came.address) as admitted:
             if not admitted:
                 return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "busy\n")
             if request.path.partition("?")[0] == _SOCKET:
@@ -151,21 +151,21 @@ class Sockets:
         """Return what to answer somebody for whom the socket is not opened."""
         if len(self._connections) >= self._settings.max_connections:
             return answers.said(HTTPStatus.SERVICE_UNAVAILABLE, headers=(("Retry-After", "30"),))
-        return self._gate.refusal(came, header(request, "Origin"))
+        return self._auth.refusal(came, header(request, "Origin"))
 
     async def _attend(self, connection: ServerConnection) -> None:
         """Serve one socket."""
         if connection.request is None:
             return  # a socket has one
-        address = self._gate.came(connection, connection.request).address
-        with self._gate.stranger(address) as admitted:
+        address = self._auth.came(connection, connection.request).address
+        with self._auth.stranger(address) as admitted:
             if not admitted:
                 await _close(connection, CloseCode.TRY_AGAIN_LATER, "too many that do not register")
                 return
             register = await self._first(connection)
         if register is None:
             return
-        key = self._gate.find(register.key, address)
+        key = self._auth.find(register.key, address)
         if key is None:
             await _close(connection, BAD_KEY, "the key is wrong")
         elif sum(each.key == key.id for each in self._connections) >= self._settings.max_per_key:
@@ -207,17 +207,15 @@ class Sockets:
                 if register.after is not UNSET:
                     session.n = register.after
                     session.hold()
-                self._audience.join(session)
-                self._audience.newest(session)
+                self._hub.join(session)
+                self._hub.newest(session)
                 if register.after is not UNSET:
-                    resuming = asyncio.create_task(
-                        self._catching_up.resume(session, register.after)
-                    )
+                    resuming = asyncio.create_task(self._replay.resume(session, register.after))
                 await self._read(connection, session)
         except ConnectionClosed:
             pass
         finally:
-            self._audience.leave(session)
+            self._hub.leave(session)
             del self._connections[session]
             if resuming is not None:
                 resuming.cancel()
@@ -233,7 +231,7 @@ class Sockets:
                 "base": self._base,
                 "contract": CONTRACT_VERSION,
                 "version": __version__,
-                "bridge": self._audience.bridge,
+                "bridge": self._hub.bridge,
                 "limits": {
                     "message": settings.max_message,
                     "part": min(PART, settings.max_message // 2),
@@ -304,7 +302,7 @@ class Sockets:
 
     async def follow_broker(self) -> None:
         """After each time without a broker, tell everybody what came meanwhile."""
-        await self._catching_up.follow()
+        await self._replay.follow()
 
     # What ends a connection.
 
@@ -322,9 +320,9 @@ class Sockets:
             await asyncio.sleep(min(1.0, self._settings.idle_s / 4))
 
     def _over(self, session: Session, idle: float) -> tuple[int, str] | None:
-        if not self._gate.holds(session.key):
+        if not self._auth.holds(session.key):
             return BAD_KEY, "the key was revoked"
-        if session.heard_at < idle and not self._audience.waits(session):
+        if session.heard_at < idle and not self._hub.waits(session):
             return IDLE, "idle"
         return None
 

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from bridge.adapters.websocket import answers, web
-from bridge.adapters.websocket.answers import Answer, Headers
-from bridge.adapters.websocket.broker import Broker, PartOf
+from bridge.adapters.web import answers, web
+from bridge.adapters.web.answers import Answer, Headers
+from bridge.adapters.web.broker import Broker, PartOf
 from bridge.contract import links
 from bridge.contract.errors import BridgeError, Busy, Error, Expired, Forbidden
 from bridge.contract.links import Link

@@ -8,17 +8,17 @@ import logging
 import ssl
 from collections.abc import Callable
 
-from bridge.adapters.websocket.audience import Audience
-from bridge.adapters.websocket.broker import Broker
-from bridge.adapters.websocket.displays import Displays
-from bridge.adapters.websocket.errors import CannotListen, KeyringError
-from bridge.adapters.websocket.gate import Gate
-from bridge.adapters.websocket.keyring import Keyring
-from bridge.adapters.websocket.links import Links
-from bridge.adapters.websocket.server import Sockets
-from bridge.adapters.websocket.settings import Settings
-from bridge.adapters.websocket.site import Site
-from bridge.adapters.websocket.visits import Visits
+from bridge.adapters.web.auth import Auth
+from bridge.adapters.web.broker import Broker
+from bridge.adapters.web.displays import Displays
+from bridge.adapters.web.errors import CannotListen, KeyringError
+from bridge.adapters.web.handlers import Visits
+from bridge.adapters.web.hub import Hub
+from bridge.adapters.web.keyring import Keyring
+from bridge.adapters.web.server import Sockets
+from bridge.adapters.web.settings import Settings
+from bridge.adapters.web.signed_urls import Links
+from bridge.adapters.web.static_files import Site
 from bridge.config import Config, ConfigError, shared_key
 from bridge.contract.links import KEY_BYTES
 from bridge.contract.topics import Topics
@@ -87,7 +87,7 @@ def broker_of(config: Config) -> Address:
     )
 
 
-class WebSocketDoor:
+class WebAdapter:
     """Use `run` as a task; cancel it to end it."""
 
     def __init__(
@@ -103,13 +103,13 @@ class WebSocketDoor:
     ) -> None:
         self._settings = settings
         self._keyring = keyring
-        audience, displays = Audience(), Displays()
-        self._broker = Broker(address, topics, audience, displays.show)
-        gate = Gate(settings, keyring)
+        hub, displays = Hub(), Displays()
+        self._broker = Broker(address, topics, hub, displays.show)
+        auth = Auth(settings, keyring)
         links = Links(self._broker, link_key, link_s)
         visits = Visits(
-            audience=audience,
-            gate=gate,
+            hub=hub,
+            auth=auth,
             links=links,
             displays=displays,
             site=site or Site(),
@@ -119,14 +119,14 @@ class WebSocketDoor:
             settings,
             base=topics.base,
             broker=self._broker,
-            audience=audience,
-            gate=gate,
+            hub=hub,
+            auth=auth,
             links=links,
             visits=visits,
         )
 
     @classmethod
-    def of(cls, config: Config) -> WebSocketDoor:
+    def of(cls, config: Config) -> WebAdapter:
         """Make the door that the settings describe. Raises ConfigError, BadAddress."""
         return cls(
             settings_of(config),

@@ -12,13 +12,13 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from bridge.adapters.websocket import limits
-from bridge.adapters.websocket.door import settings_of
+from bridge.adapters.web import limits
+from bridge.adapters.web.adapter import settings_of
 from bridge.config import Config
 from bridge.contract import links
 from bridge.contract.links import Link
 from bridge.mosquitto import Mosquitto
-from tests.adapters.websocket.conftest import LINK_KEY, OpenDoor, Standing
+from tests.adapters.web.conftest import LINK_KEY, OpenDoor, Standing
 from tests.support.peer import Peer
 from tests.support.visitor import Visitor
 

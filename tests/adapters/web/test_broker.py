@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bridge.adapters.websocket import broker as module
+from bridge.adapters.web import broker as module
 from bridge.mosquitto import Mosquitto
-from tests.adapters.websocket.conftest import OpenDoor, Standing
+from tests.adapters.web.conftest import OpenDoor, Standing
 from tests.support.confined import Confined
 from tests.support.peer import Peer
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from bridge.adapters.websocket.door import WebSocketDoor
-from bridge.adapters.websocket.keyring import Keyring
-from bridge.adapters.websocket.settings import Settings
-from bridge.adapters.websocket.site import Site
+from bridge.adapters.web.adapter import WebAdapter
+from bridge.adapters.web.keyring import Keyring
+from bridge.adapters.web.settings import Settings
+from bridge.adapters.web.static_files import Site
 from bridge.contract.topics import Topics
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
@@ -65,7 +65,7 @@ def open_door(broker: Mosquitto, tmp_path: Path, page: Path) -> OpenDoor:
     @asynccontextmanager
     async def make(url: str | None = None, **settings: Any) -> AsyncIterator[Standing]:
         keyring = Keyring(tmp_path / "keys.json")
-        made = WebSocketDoor(
+        made = WebAdapter(
             Settings(**settings),
             Address.parse(url or broker.url),
             Topics(),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.websocket.errors import KeyringError
-from bridge.adapters.websocket.keyring import Keyring
+from bridge.adapters.web.errors import KeyringError
+from bridge.adapters.web.keyring import Keyring
 from bridge.config import ConfigError, shared_key
 
 

@@ -26,8 +26,8 @@ from msgspec import Struct
 from PIL import Image
 from playwright.async_api import Browser
 
-from bridge.adapters.websocket.door import WebSocketDoor, broker_of, settings_of
-from bridge.adapters.websocket.keyring import Keyring
+from bridge.adapters.web.adapter import WebAdapter, broker_of, settings_of
+from bridge.adapters.web.keyring import Keyring
 from bridge.config import Config
 from bridge.contract.links import KEY_BYTES
 from bridge.contract.topics import Topics
@@ -144,7 +144,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 @asynccontextmanager
 async def door(config: Config, keys: Keyring) -> AsyncIterator[int]:
     """Run the browsers' door on this loop, with keys that it knows at once; gives its port."""
-    made = WebSocketDoor(
+    made = WebAdapter(
         settings_of(config),
         broker_of(config),
         Topics(config.base_topic),

@@ -15,14 +15,14 @@ from typing import Final
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request
 
-from bridge.adapters.websocket import answers
-from bridge.adapters.websocket.answers import Answer
-from bridge.adapters.websocket.audience import Audience
-from bridge.adapters.websocket.displays import Displays
-from bridge.adapters.websocket.gate import Gate, header, parameter
-from bridge.adapters.websocket.links import Links, Query
-from bridge.adapters.websocket.site import Site
-from bridge.adapters.websocket.web import Came
+from bridge.adapters.web import answers
+from bridge.adapters.web.answers import Answer
+from bridge.adapters.web.auth import Auth, header, parameter
+from bridge.adapters.web.displays import Displays
+from bridge.adapters.web.hub import Hub
+from bridge.adapters.web.signed_urls import Links, Query
+from bridge.adapters.web.static_files import Site
+from bridge.adapters.web.web import Came
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,15 @@ class Visits:
     def __init__(
         self,
         *,
-        audience: Audience,
-        gate: Gate,
+        hub: Hub,
+        auth: Auth,
         links: Links,
         displays: Displays,
         site: Site,
         stall_s: float,
     ) -> None:
-        self._audience = audience
-        self._gate = gate
+        self._hub = hub
+        self._auth = auth
         self._links = links
         self._displays = displays
         self._site = site
@@ -66,7 +66,7 @@ class Visits:
             )
             return await self._links.get(path.removeprefix(_OUTPUTS), asked)
         if path.startswith(_DISPLAYS):
-            refusal = self._gate.waiting(came.address)
+            refusal = self._auth.waiting(came.address)
             return refusal or self._display(request, path, query, came.address)
         return self._probe(path) or self._page(request, path)
 
@@ -75,13 +75,13 @@ class Visits:
             return answers.said(HTTPStatus.OK, "serving")
         if path != "/readyz":
             return None
-        bridge = self._audience.bridge
+        bridge = self._hub.bridge
         ready = bridge != "unreachable"
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return answers.said(status, f"the bridge is {bridge}")
 
     def _display(self, request: Request, path: str, query: str, address: str) -> Answer:
-        if self._gate.find(parameter(query, "key") or "", address) is None:
+        if self._auth.find(parameter(query, "key") or "", address) is None:
             return answers.said(HTTPStatus.UNAUTHORIZED, "the key is wrong")
         return self._displays.get(
             path.removeprefix(_DISPLAYS).partition(".")[0],

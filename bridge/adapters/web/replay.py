@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from bridge.adapters.websocket import frames
-from bridge.adapters.websocket.audience import Audience, Session
-from bridge.adapters.websocket.broker import Broker, Reply
+from bridge.adapters.web import frames
+from bridge.adapters.web.broker import Broker, Reply
+from bridge.adapters.web.hub import Hub, Session
 from bridge.contract.messages import JobList, JobStatus, JobView, List, encode
 
 log = logging.getLogger(__name__)
@@ -25,12 +25,12 @@ _PAGE: Final = 100
 _AGAIN_S: Final = 1.0
 
 
-class CatchingUp:
+class Replay:
     """`follow` is a task; `resume` is for one connection."""
 
-    def __init__(self, broker: Broker, audience: Audience) -> None:
+    def __init__(self, broker: Broker, hub: Hub) -> None:
         self._broker = broker
-        self._audience = audience
+        self._hub = hub
 
     async def resume(self, session: Session, after: int) -> None:
         """Tell a client that came back what it missed; it has all up to `after`, as it says.
@@ -48,11 +48,11 @@ class CatchingUp:
             came_back.clear()
             await came_back.wait()
             async with asyncio.TaskGroup() as tasks:
-                for client in self._audience.clients:
+                for client in self._hub.clients:
                     tasks.create_task(self._catch_up(client))
 
     async def _catch_up(self, client: str) -> None:
-        sessions = [each for each in self._audience.of(client) if each.n is not None]
+        sessions = [each for each in self._hub.of(client) if each.n is not None]
         if not sessions:
             return
         for session in sessions:
@@ -80,7 +80,7 @@ class CatchingUp:
     async def _page(self, client: str, wanted: List) -> JobList:
         """List, until there is an answer."""
         while True:
-            if self._audience.bridge == "online":
+            if self._hub.bridge == "online":
                 reply = await self._broker.request(client, "list", encode(wanted))
                 if reply.status == "ok" and reply.data is not UNSET:
                     return _read(reply.data)

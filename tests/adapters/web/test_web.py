@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.websocket import web
-from bridge.adapters.websocket.web import Came
+from bridge.adapters.web import web
+from bridge.adapters.web.web import Came
 
 PROXIES = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128")]
 HERE = Came("192.0.2.7", "http", "bridge.local:8090")

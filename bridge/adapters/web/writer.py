@@ -38,7 +38,7 @@ class Wires:
 
 
 class Wire:
-    """A connection as the audience writes to it: whole frames, without waiting."""
+    """A connection as the hub writes to it: whole frames, without waiting."""
 
     __slots__ = ("_connection", "_frames", "_size", "_wires")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bridge.contract.requests import VERBS
-from tests.adapters.websocket.conftest import Standing
+from tests.adapters.web.conftest import Standing
 from tests.support.visitor import Visitor, packed
 
 pytestmark = pytest.mark.broker

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from bridge.adapters.websocket.errors import KeyringError
+from bridge.adapters.web.errors import KeyringError
 from bridge.contract.messages import Id
 
 PREFIX: Final = "c2m"

@@ -7,9 +7,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bridge.adapters.websocket.site import Site
+from bridge.adapters.web.static_files import Site
 from bridge.mosquitto import Mosquitto
-from tests.adapters.websocket.conftest import Standing
+from tests.adapters.web.conftest import Standing
 from tests.support.peer import Peer
 
 pytestmark = pytest.mark.broker

@@ -9,8 +9,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from bridge.adapters.websocket import answers, web
-from bridge.adapters.websocket.answers import Answer, Headers
+from bridge.adapters.web import answers, web
+from bridge.adapters.web.answers import Answer, Headers
 
 FOLDER: Final = Path(__file__).with_name("page")
 _TYPES: Final = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bridge.adapters.websocket.site import FOLDER
+from bridge.adapters.web.static_files import FOLDER
 from bridge.workflows.kinds import KINDS
 
 IMPORTED = re.compile(r'^import .* from "\./([\w-]+\.js)";', re.MULTILINE)
