@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from bridge.mosquitto import Mosquitto
 from tests.support.bridge import BridgeProcess
@@ -13,6 +14,10 @@ from tests.support.comfyui import Server, running_server, supervised
 from tests.support.postgresql import PostgreSQL, running_postgresql
 
 StartBridge = Callable[..., Any]
+
+# How long one example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-load")
 
 
 @pytest.fixture(scope="session")

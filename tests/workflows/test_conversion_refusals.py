@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.workflows.convert import ConversionError, convert
@@ -260,7 +260,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 WAYS = [places(document) for document in SOUND]
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_template_with_anything_in_any_place_converts_or_is_refused(data: st.DataObject) -> None:
     which = data.draw(st.integers(min_value=0, max_value=len(SOUND) - 1))
