@@ -15,9 +15,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import tenacity
-
 from bridge import shipped
+from bridge.retry import Backoff, retry
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -147,14 +146,10 @@ class Mosquitto:
             writer.close()
             await writer.wait_closed()
 
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(OSError),
-            wait=tenacity.wait_fixed(CONNECT_EVERY_S),
-            stop=tenacity.stop_after_delay(START_TIMEOUT_S),
-        )
+        every = Backoff(CONNECT_EVERY_S, CONNECT_EVERY_S)
         try:
-            await retrying(connect)
-        except tenacity.RetryError as error:
+            await retry(connect, OSError, backoff=every, within_s=START_TIMEOUT_S)
+        except OSError as error:
             raise MosquittoError(
                 f"mosquitto takes no connection on {HOST}:{port} after {START_TIMEOUT_S:.0f} s: "
                 f"{self._said()}"

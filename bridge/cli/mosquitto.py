@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
+from bridge.atomicfile import replacing
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract import access
@@ -214,15 +215,12 @@ async def _hashed(passwords: dict[str, str]) -> list[_Hashed]:
 
 def _write(path: Path, text: str, mode: int) -> None:
     """Write a file whole or not at all, for the broker where that is another user."""
-    part = path.with_name(f".{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    # Who is not root runs the broker, or gives it the files.
-    with suppress(LookupError, PermissionError):
-        shutil.chown(part, _OWNER, _OWNER)
-    part.chmod(mode)
-    part.replace(path)
+    with replacing(path, mode=_PRIVATE) as file:
+        file.write(text.encode())
+        # Who is not root runs the broker, or gives it the files.
+        with suppress(LookupError, PermissionError):
+            shutil.chown(file.fileno(), _OWNER, _OWNER)
+        os.fchmod(file.fileno(), mode)
 
 
 def _read_password() -> str:

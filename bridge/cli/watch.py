@@ -16,6 +16,7 @@ from bridge.contract.operator import BridgeLog
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.mqtt import Connection, Incoming, Subscription
+from bridge.text import clip, printable
 
 # What a line shows of a message.
 _SHOWN = 120
@@ -69,9 +70,8 @@ def _told(line: Line) -> str:
         text = line.message
         if not isinstance(text, str):
             text = msgspec.json.encode(text).decode()
-        shown = text[:_SHOWN] + ("..." if text[_SHOWN:] else "")
         # What others wrote must not steer the terminal.
-        what = "".join(each if each.isprintable() else " " for each in shown)
+        what = printable(clip(text, _SHOWN))
     clock = time.strftime("%H:%M:%S", time.localtime(line.at))
     return f"{clock} {line.topic}{' (retained)' * line.retained} {what}"
 

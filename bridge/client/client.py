@@ -53,7 +53,8 @@ from bridge.contract.messages import (
 )
 from bridge.contract.retained import BridgeInfo, Definition
 from bridge.contract.topics import ID_RULE, Topics, is_id
-from bridge.mqtt import Address, Backoff, Incoming
+from bridge.mqtt import Address, Incoming
+from bridge.retry import Backoff
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from bridge.contract.messages import Ask, encode
 from bridge.contract.topics import Topics
 from bridge.mqtt import (
     Address,
-    Backoff,
     Connection,
     ConnectionLost,
     Incoming,
@@ -27,6 +26,7 @@ from bridge.mqtt import (
     PublishProperties,
     Subscription,
 )
+from bridge.retry import Backoff
 
 _log = logging.getLogger(__name__)
 

@@ -34,10 +34,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 import msgspec
-import tenacity
 
 from bridge import virtualenv
 from bridge.contract.errors import ComfyUIUnavailable
+from bridge.retry import Backoff, retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -161,19 +161,17 @@ async def _alone(path: Path, report: Callable[[str], None]) -> AsyncIterator[int
             "COMFY2MQTT_COMFYUI_PATH and COMFY2MQTT_COMFYUI_PYTHON, or COMFY2MQTT_COMFYUI_URL"
         ) from None
 
-    def waiting(state: tenacity.RetryCallState) -> None:
-        if state.attempt_number == 1:
+    def waiting(_error: BaseException, attempt: int) -> None:
+        if attempt == 1:
             report("ComfyUI is being installed by another process: waiting for it")
 
     with (_made(path.parent) / path.name).open("wb") as lock:
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(BlockingIOError),
-            wait=tenacity.wait_fixed(LOCK_ASKED_EVERY_S),
-            before_sleep=waiting,
-            reraise=True,
-        ):
-            with attempt:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        async def take() -> None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        every = Backoff(LOCK_ASKED_EVERY_S, LOCK_ASKED_EVERY_S)
+        await retry(take, BlockingIOError, backoff=every, failed=waiting)
         yield lock.fileno()
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from bridge.aio import first
 from bridge.comfyui import watch
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.connection import DEFAULT_MAX_FRAME
@@ -243,7 +244,7 @@ class Instance:
             watch.for_idleness(self._board, self._care.idle_unload_s, self._unload),
             self._useless,
         )
-        await watch.first(*watching)
+        await first(*watching)
 
     async def _attend(self, url: str, secret: str | None, *, reconnect_cap_s: float) -> None:
         async with ComfyClient(url, secret=secret) as client:
@@ -257,7 +258,7 @@ class Instance:
                 reconnect_cap_s=reconnect_cap_s,
                 silence_s=min(_ASK_AFTER_S, self._care.silence_s),
             )
-            await watch.first(link.run(), self._vacate(link))
+            await first(link.run(), self._vacate(link))
 
     def _connected(self, about: About) -> None:
         epoch = self._epoch(about)

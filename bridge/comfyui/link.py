@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from bridge.aio import wait_set
 from bridge.comfyui import frames
-from bridge.comfyui.backoff import backoff
 from bridge.comfyui.client import ComfyClient, Hello
 from bridge.comfyui.connection import DEFAULT_MAX_FRAME, Connection, connected
 from bridge.comfyui.errors import ComfyUIError, Unreachable
@@ -22,6 +22,7 @@ from bridge.comfyui.events import Event
 from bridge.comfyui.execution import Execution, socket_nodes
 from bridge.comfyui.following import Followers
 from bridge.comfyui.reconciling import Reconciler
+from bridge.retry import Backoff
 
 # How long a submission waits for a connection that is just being made.
 _CONNECTION_WAIT_S = 5.0
@@ -175,12 +176,12 @@ class Link:
             tasks.create_task(self._reconcile_for_ever())
 
     async def _stay_connected(self) -> None:
+        backoff = Backoff(_RECONNECT_FIRST_S, self._reconnect_cap_s)
         while True:
-            for delay in backoff(first_s=_RECONNECT_FIRST_S, cap_s=self._reconnect_cap_s):
-                had_one = await self._connect_once()
-                await asyncio.sleep(delay)
-                if had_one:
-                    break
+            had_one = await self._connect_once()
+            await asyncio.sleep(backoff.next())
+            if had_one:
+                backoff.reset()
 
     async def _connect_once(self) -> bool:
         """Connect, and read until the connection is gone; tells whether there was one."""
@@ -215,9 +216,7 @@ class Link:
         return About(version=version if isinstance(version, str) else None, hello=hello)
 
     async def _connected(self) -> Connection:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECTION_WAIT_S):
-                await self._attempted.wait()
+        await wait_set(self._attempted, _CONNECTION_WAIT_S)
         if self._connection is None:
             raise Unreachable("no connection", sent=False)
         return self._connection
@@ -234,16 +233,12 @@ class Link:
     async def _queue_moves(self) -> None:
         """Wait until the queue changes, or half a second."""
         self._queue_moved.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_QUEUE_WAIT_S):
-                await self._queue_moved.wait()
+        await wait_set(self._queue_moved, _QUEUE_WAIT_S)
 
     async def _reconcile_for_ever(self) -> None:
         pause = self._silence_s
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._followers.doubt.wait()
+            await wait_set(self._followers.doubt, pause)
             self._followers.doubt.clear()
             doubtful = self._followers.doubtful()
             pause = self._silence_s

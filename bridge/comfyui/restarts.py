@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import msgspec
 
-from bridge.comfyui.backoff import backoff
+from bridge.retry import Backoff
 
 _FIRST_S = 1.0
 _CAP_S = 30.0
@@ -34,9 +33,8 @@ class RestartPolicy:
         self._limit = limit
         self._stable_after_s = stable_after_s
         self._pause_s = pause_s
-        self._rng = rng
         self._early = 0
-        self._delays = self._fresh_delays()
+        self._delays = Backoff(_FIRST_S, _CAP_S, draw=(rng or random).uniform)
 
     def died(self, *, up_s: float, hopeless: bool = False) -> Restart:
         """Tell what to do after a death `up_s` seconds after it got ready, 0 if it never did.
@@ -49,12 +47,9 @@ class RestartPolicy:
         if hopeless or self._early >= self._limit:
             self.forgive()
             return Restart(delay_s=self._pause_s, crash_loop=True)
-        return Restart(delay_s=next(self._delays), crash_loop=False)
+        return Restart(delay_s=self._delays.next(), crash_loop=False)
 
     def forgive(self) -> None:
         """Count from the beginning: it was up for long, or somebody said so."""
         self._early = 0
-        self._delays = self._fresh_delays()
-
-    def _fresh_delays(self) -> Iterator[float]:
-        return backoff(first_s=_FIRST_S, cap_s=_CAP_S, rng=self._rng)
+        self._delays.reset()

@@ -25,6 +25,7 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
+from bridge.aio import first
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import StartFailed, UnexpectedAnswer, Unreachable
 from bridge.comfyui.process import Exit, Log, Process, guarded
@@ -122,13 +123,13 @@ class Supervisor:
             self._told.clear()
             self._on_start()
             try:
-                await _either(self._live(attend), self._told.wait())
+                await first(self._live(attend), self._told.wait())
             except StartFailed as failure:
                 ready_at = self._ready_at
                 up_s = 0.0 if ready_at is None else time.monotonic() - ready_at
                 restart = policy.died(up_s=up_s, hopeless=failure.failure in _HOPELESS)
                 self._on_failure(failure, restart)
-                await _either(asyncio.sleep(restart.delay_s), self._told.wait())
+                await first(asyncio.sleep(restart.delay_s), self._told.wait())
             if self._told.is_set():
                 policy.forgive()
                 self._on_stop()
@@ -141,7 +142,7 @@ class Supervisor:
             async with self._started() as (process, running):
                 self._ready_at = time.monotonic()
                 try:
-                    await _either(attend(running), process.wait())
+                    await first(attend(running), process.wait())
                 except StartFailed as useless:
                     process.kill()
                     raise StartFailed(
@@ -177,7 +178,7 @@ class Supervisor:
                 asyncio.timeout(self._config.start_timeout_s),
                 ComfyClient(base_url, secret=secret) as client,
             ):
-                answer = await _either(self._probed(process, client), process.wait())
+                answer = await first(self._probed(process, client), process.wait())
         except TimeoutError:
             limit = f"{self._config.start_timeout_s:.0f} s"
             raise StartFailed(
@@ -281,19 +282,6 @@ class Supervisor:
             **self._config.environment,
             _SECRET: secret,
         }
-
-
-async def _either(work: Awaitable[T], other: Awaitable[U]) -> T | U:
-    """Do something until another thing ends it; returns what came first."""
-    working = asyncio.ensure_future(work)
-    waiting = asyncio.ensure_future(other)
-    try:
-        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
-        return await (working if working.done() else waiting)
-    finally:
-        for task in (working, waiting):
-            task.cancel()
-        await asyncio.gather(working, waiting, return_exceptions=True)
 
 
 def _kills() -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from bridge.comfyui.errors import StartFailed
 from bridge.comfyui.state import StateBoard
@@ -38,17 +37,3 @@ async def for_idleness(
         except TimeoutError:
             await unload()
             state = await board.changed(board.present)
-
-
-async def first(*work: Awaitable[Any]) -> None:
-    """Do several things until one of them ends; raises what it raised."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task.done():
-                await task
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -20,6 +20,8 @@ from typing import IO
 
 from msgspec import Struct
 
+from bridge.atomicfile import replacing
+
 JOURNAL = "journal.db"
 BLOBS = "blobs"
 _BLOB = re.compile(rf"{BLOBS}/([0-9a-f]{{64}})")
@@ -42,23 +44,22 @@ def back_up(folder: Path, target: Path) -> Report:
     """Write a backup of a bridge's data folder; whole or not at all. Raises BackupError."""
     if target.exists():
         raise BackupError(f"{target} is there already")
-    part = target.with_name(f"{target.name}.part-{os.getpid()}")
     try:
         with tempfile.TemporaryDirectory(prefix="comfy2mqtt-backup-") as temporary:
             snapshot = Path(temporary) / JOURNAL
             jobs, blobs = _snapshot(folder / JOURNAL, snapshot)
             size = 0
-            with tarfile.open(part, "x") as tar:
+            with (
+                replacing(target) as file,
+                tarfile.open(fileobj=file, mode="w") as tar,
+            ):
                 tar.add(snapshot, JOURNAL)
                 for sha256 in blobs:
                     path = folder / BLOBS / sha256
                     tar.add(path, f"{BLOBS}/{sha256}")
                     size += path.stat().st_size
-        part.replace(target)
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
         raise BackupError(f"{target}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
     return Report(jobs, len(blobs), size)
 
 

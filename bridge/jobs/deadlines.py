@@ -6,8 +6,8 @@ import asyncio
 import heapq
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
+from bridge.aio import wait_set
 from bridge.jobs.queue import Key
 
 
@@ -30,9 +30,7 @@ class Deadlines:
             self._added.clear()
             wait = self._times[0][0] - time.time() if self._times else None
             if wait is None or wait > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._added.wait()
+                await wait_set(self._added, wait)
                 continue
             _, key = heapq.heappop(self._times)
             await self._expire(key)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from bridge.comfyui.errors import PromptRejected
 from bridge.comfyui.events import Failed
 from bridge.contract.errors import BridgeError, ExecutionError, InvalidInput, OutOfMemory
+from bridge.text import clip
 
 # torch.cuda.OutOfMemoryError, torch.OutOfMemoryError, and ComfyUI's own OOM_EXCEPTION aliases.
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
@@ -57,4 +58,4 @@ def failed(event: Failed) -> BridgeError:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+    return clip(text, _LONGEST)

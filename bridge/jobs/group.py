@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from bridge.aio import wait_set
 from bridge.jobs import membership
 from bridge.jobs.database import DatabaseError, Fenced, Transaction
 from bridge.jobs.dispatcher import Dispatcher
@@ -176,9 +177,7 @@ class Group:
                 self.was_silent = began > self._valid_until
                 self._valid_until = began + self.lease_s
                 self._take(beat)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.lease_s / BEATS):
-                    await self._beat_now.wait()
+            await wait_set(self._beat_now, self.lease_s / BEATS)
 
     def _beat(self, db: Transaction) -> Beat:
         lease_s, draw_for = self.lease_s, self._journal.draw_for
@@ -243,10 +242,7 @@ class Group:
 
     async def _follow(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(COMPARE_S):
-                    await self._look.wait()
-            except TimeoutError:
+            if not await wait_set(self._look, COMPARE_S):
                 self._compare = True
             self._look.clear()
             compare, self._compare = self._compare, False

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from bridge.contract.errors import BridgeError, ExecutionError
 from bridge.contract.messages import OutputInfo, Result, Shown, Timings, encode, or_none
@@ -27,6 +26,7 @@ from bridge.media import profile
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.profile import Source, Target
 from bridge.media.transcode import CannotTranscode, Transcoder
+from bridge.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
 
@@ -230,14 +230,12 @@ class Outcomes:
 
 async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
     """Write or read, again and again while the disk refuses: what is known must not get lost."""
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type((DatabaseError, OSError)),
-        wait=wait_random_exponential(max=_RETRY_CAP_S),
-        before_sleep=lambda state: log.error("cannot write: %s", state.outcome),
-    ):
-        with attempt:
-            return await write()
-    raise AssertionError("retries have no end")
+    return await retry(
+        write,
+        (DatabaseError, OSError),
+        backoff=Backoff(cap=_RETRY_CAP_S),
+        failed=lambda error, _: log.error("the disk or the database is away: %s", error),
+    )
 
 
 def _fitting(result: Result, room: int) -> bytes:

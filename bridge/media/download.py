@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec import Struct
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from yarl import URL
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden, TooLarge
+from bridge.retry import Backoff, retry
 
 MAX_REDIRECTS = 5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.3, 2.0
 MAX_ATTEMPTS = 3
 # Answers below 500 by which a server asks to be asked again.
 _PASSING = (408, 425, 429)
@@ -53,7 +54,12 @@ async def download(url: str, rules: DownloadRules) -> bytes:
     """
     try:
         async with asyncio.timeout(rules.timeout_s):
-            return await _retrying(_follow, url, rules)
+            return await retry(
+                lambda: _follow(url, rules),
+                _passes,
+                backoff=Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S),
+                attempts=MAX_ATTEMPTS,
+            )
     except TimeoutError:
         raise DependencyFailed(
             f"{_shown(url)} took longer than {rules.timeout_s:g} s", url=_shown(url)
@@ -70,14 +76,6 @@ def _passes(error: BaseException) -> bool:
     if isinstance(error, aiohttp.ClientResponseError):
         return error.status in _PASSING or error.status >= 500  # noqa: PLR2004 - HTTP's
     return isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, ValueError)
-
-
-_retrying = AsyncRetrying(
-    retry=retry_if_exception(_passes),
-    stop=stop_after_attempt(MAX_ATTEMPTS),
-    wait=wait_random_exponential(multiplier=0.3, max=2),
-    reraise=True,
-)
 
 
 async def _follow(url: str, rules: DownloadRules) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
+from bridge.atomicfile import write_file
+
 # Up to this many bytes a blob lies in the journal itself: one commit instead of a file's.
 INLINE_LIMIT = 64 * 1024
 
@@ -55,16 +57,7 @@ class Folder:
         if path.exists():
             os.utime(path)
             return
-        part = path.with_name(f"{sha256}.part-{os.getpid()}-{id(data):x}")
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        self._sync_folder()
+        write_file(path, data)
 
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
         """Return `count` bytes from `offset` on (all, if negative). Raises FileNotFoundError."""
@@ -84,15 +77,6 @@ class Folder:
     def _path(self, sha256: str) -> Path:
         check_name(sha256)
         return self._folder / sha256
-
-    def _sync_folder(self) -> None:
-        if os.name != "posix":  # Windows cannot open a folder
-            return
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def check_name(sha256: str) -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 from bridge.media import pipe
 from bridge.media.pipe import Answer, Made, Order, Refused
+from bridge.text import clip, printable
 
 resource: ModuleType | None = None
 with suppress(ImportError):  # Windows has none
@@ -68,8 +69,7 @@ def _carry_out(order: Order, data: bytes) -> tuple[Answer, memoryview]:
 
 def _reason(error: Exception) -> str:
     """Say what is wrong, in one line; bytes of the image may be part of the text."""
-    text = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    return text[:_MAX_REASON] or type(error).__name__
+    return clip(printable(str(error)), _MAX_REASON) or type(error).__name__
 
 
 def _give_up_rights() -> None:

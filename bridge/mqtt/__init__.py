@@ -2,14 +2,13 @@
 
 A `Connection` tells everything that the broker says (CONNACK, refusals, who ended it), sends in
 order, within the broker's limits and without blocking the event loop, and leaves acknowledging to
-its user. It does not reconnect: who uses it makes the next one after `Backoff`.
+its user. It does not reconnect: who uses it makes the next one after a `bridge.retry.Backoff`.
 
 From the bytes up: `packets` (pure), `sockets`, `link` (all that knows aiomqtt and paho), `outbox`,
-`connection`; beside them `address`, `backoff` and `errors`. Nothing here knows the rest of bridge.
+`connection`; beside them `address` and `errors`. Nothing here knows the rest of bridge.
 """
 
 from bridge.mqtt.address import Address
-from bridge.mqtt.backoff import Backoff
 from bridge.mqtt.connection import Connection, Messages, Subscription
 from bridge.mqtt.errors import (
     NOT_AUTHORISED,
@@ -32,7 +31,6 @@ __all__ = [
     "NOT_AUTHORISED",
     "SESSION_TAKEN_OVER",
     "Address",
-    "Backoff",
     "BadAddress",
     "Connack",
     "Connection",

@@ -61,7 +61,7 @@ from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files
 from bridge.requests.admission import Intake
 from bridge.requests.context import Answer, Asked, PartBytes, Respond
-from bridge.requests.rate_limit import Flood, Rates
+from bridge.requests.rate_limit import Flood, RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Desk:
         journal: Journal,
         files: Files,
         dispatcher: Dispatcher,
-        rates: Rates,
+        rates: RateLimiter,
     ) -> None:
         self._intake = intake
         self._uploads = uploads

@@ -57,7 +57,7 @@ from bridge.requests.handler import Desk
 from bridge.requests.input_media import MediaDesk
 from bridge.requests.operator import Operator
 from bridge.requests.permissions import Rights, setting
-from bridge.requests.rate_limit import Rates
+from bridge.requests.rate_limit import RateLimiter
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 
@@ -197,7 +197,9 @@ class Bridge:
             journal=self._journal,
             files=self._files,
             dispatcher=self._dispatcher,
-            rates=Rates(lambda client: self._rights.of(client).requests_per_s, time.monotonic),
+            rates=RateLimiter(
+                lambda client: self._rights.of(client).requests_per_s, time.monotonic
+            ),
         )
         triggers = Triggers(
             config.trigger,

@@ -7,6 +7,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from bridge.aio import first
 from bridge.comfyui import install
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.config import ComfyUI, Config
@@ -36,15 +37,9 @@ async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | Superv
     if table.path is not None:
         python = interpreter(table.path, table.python)
         return SuperviseConfig(table.path, python, table.args, table.environment)
-    installing = asyncio.create_task(install.ensure(log.info))
-    told = asyncio.create_task(stopping.wait())
-    await asyncio.wait((installing, told), return_when=asyncio.FIRST_COMPLETED)
-    if stopping.is_set():
-        installing.cancel()
-        await asyncio.wait((installing,))
+    managed = await first(install.ensure(log.info), stopping.wait())
+    if isinstance(managed, bool):
         return None
-    told.cancel()
-    managed = await installing
     return SuperviseConfig(managed.path, managed.python, table.args, table.environment)
 
 

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from bridge.adapters.mqtt.outgoing import Outgoing
 from bridge.adapters.mqtt.retained import Retained
-from bridge.comfyui.backoff import backoff
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
@@ -24,6 +23,7 @@ from bridge.contract.operator import ReloadReport
 from bridge.contract.retained import BridgeEvent, Definition
 from bridge.contract.topics import Topics
 from bridge.requests.operator import comfyui_state
+from bridge.retry import Backoff
 from bridge.workflows.library import Broken, Changes, Library
 from bridge.workflows.objectinfo import ObjectInfoError
 
@@ -80,12 +80,13 @@ class NodeInfo:
 
     async def keep_trying(self) -> None:
         """Fetch, and again after each failure until it succeeds. Cancelling it leaves the fetch."""
-        for delay in backoff(first_s=RETRY_FIRST_S, cap_s=RETRY_CAP_S):
+        backoff = Backoff(RETRY_FIRST_S, RETRY_CAP_S)
+        while True:
             succeeded = await asyncio.shield(self._present_fetch())
             self.asked.set()
             if succeeded:
                 return
-            await asyncio.sleep(delay)
+            await asyncio.sleep(backoff.next())
 
     async def refresh(self) -> bool:
         """Fetch again, or share a fetch that is under way; returns whether it succeeded in time.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ import msgspec
 from msgspec import Struct
 from watchfiles import Change, awatch
 
+from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
 from bridge.workflows import definition, graph
 from bridge.workflows.folder import Broken, Folder, broken, is_workflow
@@ -256,11 +256,8 @@ class Library:
 
     def _write_cache(self, comfyui: str, data: bytes) -> None:
         # Whole or not at all: a crash must not leave half of it.
-        part = self._cache / f"{comfyui}.part-{os.getpid()}"
         try:
-            self._cache.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
-            part.replace(self._cache / f"{comfyui}.json")
+            write_file(self._cache / f"{comfyui}.json", data)
         except OSError as error:
             log.warning("cannot keep what %s has: %s", comfyui, error)
 

@@ -1,12 +1,7 @@
 from __future__ import annotations
 
 import random
-from itertools import islice
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bridge.comfyui.backoff import backoff
 from bridge.comfyui.restarts import RestartPolicy
 
 
@@ -16,22 +11,6 @@ def seeded(seed: int) -> random.Random:
 
 def policy(limit: int = 3) -> RestartPolicy:
     return RestartPolicy(limit=limit, stable_after_s=60, pause_s=300, rng=seeded(1))
-
-
-@given(st.floats(0.001, 10), st.floats(10, 100), st.randoms(use_true_random=False))
-def test_each_delay_lies_in_the_upper_half_of_a_doubling_span(
-    first_s: float, cap_s: float, rng: random.Random
-) -> None:
-    span = first_s
-    for delay in islice(backoff(first_s=first_s, cap_s=cap_s, rng=rng), 20):
-        assert span / 2 <= delay <= span
-        span = min(span * 2, cap_s)
-
-
-def test_two_do_not_retry_in_step() -> None:
-    one = list(islice(backoff(first_s=1, cap_s=30, rng=seeded(1)), 5))
-    other = list(islice(backoff(first_s=1, cap_s=30, rng=seeded(2)), 5))
-    assert all(a != b for a, b in zip(one, other, strict=True))
 
 
 def test_early_deaths_in_a_row_are_a_crash_loop() -> None:

@@ -45,13 +45,3 @@ async def test_models_are_unloaded_once_each_time_that_it_is_idle(board: StateBo
     await unloads.get()
     assert unloads.empty()
     watching.cancel()
-
-
-async def test_what_fails_first_is_raised_and_the_rest_ended() -> None:
-    async def fail() -> None:
-        raise StartFailed("hung", "")
-
-    other = asyncio.get_running_loop().create_future()
-    with pytest.raises(StartFailed):
-        await watch.first(other, fail())
-    assert other.cancelled()

@@ -9,7 +9,7 @@ from bridge.media.files import Files
 from bridge.requests.admission import Intake
 from bridge.requests.context import Answer, Asked
 from bridge.requests.handler import Desk
-from bridge.requests.rate_limit import Rates
+from bridge.requests.rate_limit import RateLimiter
 
 
 class Defective:
@@ -27,7 +27,7 @@ async def test_a_defect_costs_the_request_that_met_it_and_nothing_else() -> None
         journal=cast("Journal", part),
         files=cast("Files", part),
         dispatcher=cast("Dispatcher", part),
-        rates=Rates(lambda _: 100.0, lambda: 0.0),
+        rates=RateLimiter(lambda _: 100.0, lambda: 0.0),
     )
     answers: list[Answer] = []
     asked = Asked(client="alice", verb="ack", payload=b'{"up_to": 1, "transaction": "t"}')

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.contract.errors import QuotaExceeded
-from bridge.requests.rate_limit import BURST_S, MAX_CLIENTS, Flood, Rates
+from bridge.requests.rate_limit import BURST_S, MAX_CLIENTS, Flood, RateLimiter
 
 
 class Clock:
@@ -19,7 +19,7 @@ def clock() -> Clock:
 
 
 def test_a_burst_is_taken_then_the_rate_holds(clock: Clock) -> None:
-    rates = Rates(lambda _: 2.0, clock)
+    rates = RateLimiter(lambda _: 2.0, clock)
     for _ in range(int(2 * BURST_S)):
         rates.count("alice")
     with pytest.raises(QuotaExceeded) as caught:
@@ -36,7 +36,7 @@ def test_a_burst_is_taken_then_the_rate_holds(clock: Clock) -> None:
 
 
 def test_one_clients_flood_is_not_anothers(clock: Clock) -> None:
-    rates = Rates(lambda client: 0.1 if client == "flood" else 1.0, clock)
+    rates = RateLimiter(lambda client: 0.1 if client == "flood" else 1.0, clock)
     rates.count("flood")
     with pytest.raises(QuotaExceeded):
         rates.count("flood")
@@ -44,7 +44,7 @@ def test_one_clients_flood_is_not_anothers(clock: Clock) -> None:
 
 
 def test_a_refused_request_costs_nothing(clock: Clock) -> None:
-    rates = Rates(lambda _: 1.0, clock)
+    rates = RateLimiter(lambda _: 1.0, clock)
     for _ in range(int(BURST_S)):
         rates.count("alice")
     for _ in range(100):
@@ -55,7 +55,7 @@ def test_a_refused_request_costs_nothing(clock: Clock) -> None:
 
 
 def test_refusals_are_told_at_the_same_rate_and_then_a_flood_is_passed_over(clock: Clock) -> None:
-    rates = Rates(lambda _: 1.0, clock)
+    rates = RateLimiter(lambda _: 1.0, clock)
     told = []
     for _ in range(4 * int(BURST_S)):
         try:
@@ -74,7 +74,7 @@ def test_refusals_are_told_at_the_same_rate_and_then_a_flood_is_passed_over(cloc
 
 
 def test_a_flood_of_names_takes_bounded_memory(clock: Clock) -> None:
-    rates = Rates(lambda _: 1.0, clock)
+    rates = RateLimiter(lambda _: 1.0, clock)
     for number in range(MAX_CLIENTS + 100):
         rates.count(f"c{number}")
-    assert len(rates._buckets) == MAX_CLIENTS
+    assert len(rates._clients) == MAX_CLIENTS

@@ -21,6 +21,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from bridge.contract.retained import Definition
+from bridge.text import clip
 
 Platform: TypeAlias = Literal["text", "number", "select", "switch"]
 
@@ -97,8 +98,7 @@ class Field(Struct, frozen=True, kw_only=True):
             case "text":
                 # As JSON: an empty text would clear what is retained.
                 text = "" if value is None else str(value)
-                cut = text if len(text) <= LONGEST_STATE else f"{text[: LONGEST_STATE - 1]}…"
-                return {"value": cut}
+                return {"value": clip(text, LONGEST_STATE, "…")}
 
     def given(self, value: Value) -> Any | UnsetType:
         """Return what a job is given for a value; UNSET to leave it out."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.adapters.homeassistant.fields import Value
+from bridge.atomicfile import write_file
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,4 @@ class Inputs:
         self._values.setdefault(workflow, {})[key] = value
         async with self._writing:
             data = msgspec.json.encode(self._values)
-            await asyncio.to_thread(self._write, data)
-
-    def _write(self, data: bytes) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_suffix(".new")
-        new.write_bytes(data)
-        new.replace(self._path)
+            await asyncio.to_thread(write_file, self._path, data)

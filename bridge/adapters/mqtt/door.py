@@ -19,6 +19,7 @@ from bridge.adapters.mqtt.latest import Latest
 from bridge.adapters.mqtt.outgoing import Outgoing
 from bridge.adapters.mqtt.retained import OFFLINE, Retained
 from bridge.adapters.mqtt.side import Side, give
+from bridge.aio import first
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.topics import BadTopic, Request, Topics, matches
 from bridge.jobs.group import Group
@@ -127,17 +128,8 @@ class Door:
         """Wait until we are to take requests; False if we are to close before that."""
         if self._group is None:
             return True
-        waiting = [
-            asyncio.ensure_future(each) for each in (self._group.granted(), self._keeper.closing())
-        ]
-        try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waiting:
-                each.cancel()
-        for each in done:
-            each.result()
-        return waiting[1] not in done
+        await first(self._keeper.closing(), self._group.granted())
+        return not self._keeper.is_closing
 
     def _lost(self, loss: ConnectionLost | None) -> None:
         self._lost_at = time.time()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.atomicfile import write_file
 from bridge.mqtt import PacketTooLarge
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Gallery:
         async with self._changing:
             file = self._file(name)
             new = file.with_suffix(".new")
-            await asyncio.to_thread(_write, new, msgspec.msgpack.encode(picture))
+            await asyncio.to_thread(write_file, new, msgspec.msgpack.encode(picture))
             try:
                 self._publish(name, picture)
             except PacketTooLarge:
@@ -113,11 +113,3 @@ class Gallery:
         except OSError as error:
             log.warning("%s: %s", self._folder, error)
             return []
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
+from bridge.aio import wait_set
 from bridge.jobs.database import DatabaseError
-from bridge.mqtt import Backoff, ConnectionLost, ConnectionRefused, SubscribeRefused, Unreachable
+from bridge.mqtt import ConnectionLost, ConnectionRefused, SubscribeRefused, Unreachable
+from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,11 @@ class Keeper:
         """Wait until `close`."""
         await self._closing.wait()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing.is_set()
+
     async def run(self) -> None:
         """Stay connected until `close`.
 
@@ -54,9 +60,7 @@ class Keeper:
             self._lost(await self._once())
             if time.monotonic() - since > _GOOD_CONNECTION_S:
                 backoff.reset()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(backoff.next()):
-                    await self._closing.wait()
+            await wait_set(self._closing, backoff.next())
 
     async def _once(self) -> ConnectionLost | None:
         try:

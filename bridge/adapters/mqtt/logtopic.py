@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from bridge.comfyui.instance import last_lines
 from bridge.contract.messages import or_unset
 from bridge.contract.operator import BridgeLog
+from bridge.text import clip, one_line
 
 # A fault that repeats must not fill the broker.
 LINES = 20
@@ -69,8 +70,7 @@ class LogTopic(logging.Handler):
     def _cleaned(self, message: str) -> str:
         for secret in self._secrets:
             message = message.replace(secret, "***")
-        message = " ".join(message.split())
-        return message if len(message) <= LENGTH else f"{message[: LENGTH - 3]}..."
+        return clip(one_line(message), LENGTH)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from bridge.contract.messages import Output, Submit, or_unset
 from bridge.contract.requests import Media
 from bridge.contract.topics import Topics, is_filter, matches
 from bridge.media import profile
+from bridge.text import one_line
 
 _NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_ID = 64
@@ -100,14 +101,14 @@ class Rule:
         try:
             return draw(message, value)
         except JMESPathError as error:
-            raise InvalidInput(f"input {name!r}: {_line(error)}", input=name) from None
+            raise InvalidInput(f"input {name!r}: {one_line(str(error))}", input=name) from None
 
     def _id(self, value: Any) -> str | None:
         """Return the id that a message gives its job, if it gives one."""
         try:
             found = None if self._job_id is None else self._job_id(value)
         except JMESPathError as error:
-            raise InvalidInput(f"job_id: {_line(error)}", field="job_id") from None
+            raise InvalidInput(f"job_id: {one_line(str(error))}", field="job_id") from None
         if isinstance(found, bool) or not isinstance(found, str | int | float):
             return None
         return _NO_ID.sub("_", str(found))[:_LONGEST_ID] or None
@@ -134,7 +135,7 @@ def _compile(expression: str | None, where: str) -> Expression | None:
         with suppress(JMESPathTypeError):
             compiled.search(None)
     except JMESPathError as error:
-        raise ConfigError(f"{where}: {expression!r}: {_line(error)}") from None
+        raise ConfigError(f"{where}: {expression!r}: {one_line(str(error))}") from None
     search: Expression = compiled.search
     return search
 
@@ -172,7 +173,3 @@ def _read(payload: bytes) -> Any:
 def _is_true(value: Any) -> bool:
     """Whether a value is true by JMESPath's rule: also 0 is."""
     return value not in (None, "", [], {}) and value is not False
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

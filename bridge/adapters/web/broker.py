@@ -23,7 +23,6 @@ from bridge.contract.messages import Transaction
 from bridge.contract.topics import Topics
 from bridge.mqtt import (
     Address,
-    Backoff,
     Connection,
     ConnectionLost,
     ConnectionRefused,
@@ -37,6 +36,7 @@ from bridge.mqtt import (
     SubscribeRefused,
     Subscription,
 )
+from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bridge.adapters.web.errors import KeyringError
+from bridge.atomicfile import PRIVATE, write_file
 from bridge.contract.messages import Id
 
 PREFIX: Final = "c2m"
@@ -116,16 +116,8 @@ class Keyring:
     def _write(self, keys: list[Key]) -> None:
         """Replace the file, whole or not at all."""
         encoded = msgspec.json.format(msgspec.json.encode(keys), indent=1)
-        part = self._path.with_name(f"{self._path.name}.part-{os.getpid()}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(
-                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
-            ) as file:
-                file.write(encoded + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self._path)
+            write_file(self._path, encoded + b"\n", mode=PRIVATE)
         except OSError as error:
             raise KeyringError(f"{self._path}: {error.strerror}") from None
         self.refresh()

@@ -9,33 +9,13 @@ from typing import Final
 from msgspec import Struct
 
 # Messages that may come at once, in seconds' worth of the rate.
-_BURST_S: Final = 4.0
+BURST_S: Final = 4.0
 # Wrong keys that are nobody's business; from then on each one doubles the wait.
 FREE_FAILURES: Final = 5
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
 _FORGET_AFTER_S: Final = 600.0
 _MOST_ADDRESSES: Final = 10_000
-
-
-class Pace(Struct):
-    """A connection's messages: `take` says how long to leave it unread."""
-
-    rate: float
-    left: float
-    at: float
-
-    @classmethod
-    def of(cls, rate: float, now: float) -> Pace:
-        """Begin with all that may come at once."""
-        return cls(rate, max(1.0, rate * _BURST_S), now)
-
-    def take(self, now: float) -> float:
-        """Take a message, and return the seconds until the next one may be read."""
-        most = max(1.0, self.rate * _BURST_S)
-        self.left = min(most, self.left + (now - self.at) * self.rate) - 1.0
-        self.at = now
-        return 0.0 if self.left >= 0.0 else -self.left / self.rate
 
 
 class _Failed(Struct):

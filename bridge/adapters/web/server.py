@@ -27,7 +27,7 @@ from bridge.adapters.web.frames import Ask, AskLink, Malformed, Ping, Refused, R
 from bridge.adapters.web.handlers import Visits
 from bridge.adapters.web.hub import Hub, Session
 from bridge.adapters.web.keyring import Key
-from bridge.adapters.web.limits import Pace
+from bridge.adapters.web.limits import BURST_S
 from bridge.adapters.web.replay import Replay
 from bridge.adapters.web.settings import Settings
 from bridge.adapters.web.signed_urls import Links
@@ -35,6 +35,7 @@ from bridge.adapters.web.web import Came
 from bridge.adapters.web.writer import Wires
 from bridge.contract.errors import Busy
 from bridge.contract.messages import CONTRACT_VERSION, Transaction, encode, ok
+from bridge.tokenbucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +245,7 @@ class Sockets:
         )
 
     async def _read(self, connection: ServerConnection, session: Session) -> None:
-        pace = Pace.of(self._settings.rate, time.monotonic())
+        pace = TokenBucket.full(self._settings.rate, BURST_S, time.monotonic())
         async for message in connection:
             session.heard_at = time.monotonic()
             wait_s = pace.take(session.heard_at)

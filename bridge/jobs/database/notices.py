@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator
 import psycopg
 
 from bridge.jobs.database.postgresql import CONNECT_TIMEOUT_S, name_of
+from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
 
-_RECONNECT_S = 1.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 5.0
 
 
 async def notices(address: str, channel: str) -> AsyncIterator[str | None]:
     """Give each notice's text, for ever; None whenever some may have been missed."""
+    backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
     while True:
         try:
             connection = await psycopg.AsyncConnection.connect(
@@ -30,9 +32,10 @@ async def notices(address: str, channel: str) -> AsyncIterator[str | None]:
             )
             async with connection:
                 await connection.execute(f"LISTEN {channel}".encode())
+                backoff.reset()
                 yield None
                 async for notice in connection.notifies():
                     yield notice.payload
         except psycopg.Error as error:
             log.warning("no notices of %s: %s", name_of(address), error)
-        await asyncio.sleep(_RECONNECT_S)
+        await asyncio.sleep(backoff.next())

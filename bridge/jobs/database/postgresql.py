@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import random
 import re
 import threading
 import time
@@ -33,6 +32,7 @@ from bridge.jobs.database.engine import (
     nothing_to_keep,
     run_each,
 )
+from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class PostgreSQL:
         self._guard = ""
         self._interrupted = threading.Event()
         self._retry_at = 0.0
-        self._pause_s = _FIRST_PAUSE_S
+        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
 
     def open(self) -> None:
         """Connect, and bring the tables up to date.
@@ -185,10 +185,10 @@ class PostgreSQL:
         try:
             self._connection = connect(self._address)
         except psycopg.Error as error:
-            self._retry_at = time.monotonic() + random.uniform(0.5, 1.0) * self._pause_s  # noqa: S311 - jitter
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._retry_at = time.monotonic() + self._backoff.next()
             raise self._explain(error) from error
-        self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
+        self._retry_at = 0.0
+        self._backoff.reset()
         return self._connection
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:

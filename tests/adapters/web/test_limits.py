@@ -1,24 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bridge.adapters.web.limits import FREE_FAILURES, LONGEST_WAIT_S, Failures, Pace
-
-
-@given(gaps=st.lists(st.floats(0, 2), min_size=1, max_size=100), rate=st.floats(0.5, 100))
-def test_over_time_no_more_is_read_than_the_rate(gaps: list[float], rate: float) -> None:
-    now = 0.0
-    pace = Pace.of(rate, now)
-    for gap in gaps:
-        now += gap
-        now += pace.take(now)  # left unread for so long
-    assert len(gaps) <= max(1.0, rate * 4) + rate * now + 1
-
-
-def test_who_keeps_to_the_rate_never_waits() -> None:
-    pace = Pace.of(10.0, 0.0)
-    assert [pace.take(each / 10) for each in range(1000)] == [0.0] * 1000
+from bridge.adapters.web.limits import FREE_FAILURES, LONGEST_WAIT_S, Failures
 
 
 def test_a_few_wrong_keys_cost_nothing_and_each_further_one_twice_as_much() -> None:

@@ -1,0 +1,45 @@
+"""What asyncio lacks: a race whose losers are cancelled, and a wait for an event with a limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@overload
+async def first(one: Awaitable[T], other: Awaitable[U], /) -> T | U: ...
+
+
+@overload
+async def first(*work: Awaitable[Any]) -> Any: ...
+
+
+async def first(*work: Awaitable[Any]) -> Any:
+    """Run several awaitables until one ends; return its result, or raise its error.
+
+    The others are cancelled, and have ended when this returns; what they raise meanwhile is lost.
+    If several end at once, an error goes before a result, and an earlier argument before a later.
+    Cancelling this cancels all of them.
+    """
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        results = [task.result() for task in tasks if task.done()]
+        return results[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def wait_set(event: asyncio.Event, timeout_s: float | None) -> bool:
+    """Wait until an event is set, for `timeout_s` at most (None: for ever); tell whether it is."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    return event.is_set()
