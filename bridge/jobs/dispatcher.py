@@ -463,7 +463,10 @@ class Dispatcher:
 
     async def _load_media(self, sha256: str) -> bytes:
         data = await until_on_disk(lambda: self._journal.blob(sha256))
-        return await asyncio.to_thread(self._files.read, sha256) if data is None else data
+        if data is not None:
+            return data
+        # Large bytes may lie in the same database: where it is away, it is waited for as well.
+        return await until_on_disk(lambda: asyncio.to_thread(self._files.read, sha256))
 
     def _started(self, job: Job, post: Post) -> None:
         post.loaded(job.needs)
@@ -474,11 +477,24 @@ class Dispatcher:
         job.instance = post.name
         # Made now: by the time that it has its number, the job may be over.
         status = reports.status(job, 0, eta_s=self.backlog.estimates.run_s(job.workflow))
-        self._journal.started(job, lambda n: self._listener.status(job, replace(status, n=n)))
+        self._tell(job, status, self._journal.started(job))
 
     def _tell_absence(self, job: Job) -> None:
         status = self.status(job, 0)
-        self._journal.told(job, lambda n: self._listener.status(job, replace(status, n=n)))
+        self._tell(job, status, self._journal.told(job))
+
+    def _tell(self, job: Job, status: JobStatus, drawn: asyncio.Future[int]) -> None:
+        """Publish a status once it has its number; without one it is not published."""
+
+        def tell(done: asyncio.Future[int]) -> None:
+            if done.cancelled():
+                return
+            if (error := done.exception()) is not None:
+                log.error("no number for a status: %s", error)
+            else:
+                self._listener.status(job, replace(status, n=done.result()))
+
+        drawn.add_done_callback(tell)
 
     async def _settle(self, active: _Active, plan: Plan, ending: Ending) -> None:
         job, instance = active.job, active.post.instance

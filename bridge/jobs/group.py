@@ -180,8 +180,7 @@ class Group:
             await wait_set(self._beat_now, self.lease_s / BEATS)
 
     def _beat(self, db: Transaction) -> Beat:
-        lease_s, draw_for = self.lease_s, self._journal.draw_for
-        beat = membership.beat(db, self._life, lease_s, draw_for, staying=self._staying)
+        beat = membership.beat(db, self._life, self.lease_s, staying=self._staying)
         for each in beat.requeued:
             self._journal.tell_of(db, each.job.key)
         return beat

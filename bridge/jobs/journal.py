@@ -18,12 +18,13 @@ import msgspec
 
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
+from bridge.contract.numbering import Numbered
 from bridge.jobs.claims import Claims
 from bridge.jobs.database import Transaction
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
 from bridge.jobs.kept import Kept, keep_blob, keep_media
 from bridge.jobs.ledger import Notice
-from bridge.jobs.numbers import Draw, Reserved, go_on_above
+from bridge.jobs.numbers import Draw, go_on_above, number
 from bridge.jobs.queue import Key
 from bridge.jobs.records import (
     JOB_COLUMNS,
@@ -122,7 +123,7 @@ class Journal(Claims, Kept):
         envelope = _encode(draft.envelope)
         plan = _encode(draft.plan)
         needs = _encode(draft.needs)
-        draw = self._numbers.draw(draft.key.client)
+        draw = self._draw(draft.key.client)
 
         def work(db: Transaction) -> Acceptance:
             known = find_record(db, draft.key)
@@ -130,7 +131,7 @@ class Journal(Claims, Kept):
                 known = by_delivery(db, draft.delivery)
             if known is not None:
                 return Acceptance(known, new=False)
-            n = draw(db)
+            n = number(db, draw)
             cursor = db.execute(
                 "INSERT INTO jobs (client, job_id, workflow, workflow_version, fingerprint, "
                 "delivery, state, priority, attempt, prompt_id, accepted_at, start_before, "
@@ -162,15 +163,18 @@ class Journal(Claims, Kept):
             self.tell_of(db, draft.key)
             return Acceptance(Record(new_job(draft, seq, now), draft.fingerprint, n), new=True)
 
-        return await self._database.run(work)
+        acceptance = await self._database.run(work)
+        if acceptance.new:
+            self._written(draw)
+        return acceptance
 
     async def released(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> int:
         """Note that all that a job waited for is here: its plan, complete, and the bytes."""
         encoded = _encode(plan)
-        draw = self._numbers.draw(job.key.client)
+        draw = self._draw(job.key.client)
 
         def work(db: Transaction) -> int:
-            n = draw(db)
+            n = number(db, draw)
             cursor = db.execute(
                 "UPDATE jobs SET state = 'queued', plan = ?, n = ? "
                 "WHERE client = ? AND job_id = ? AND state = 'waiting' AND owner IS NULL",
@@ -182,34 +186,36 @@ class Journal(Claims, Kept):
             self.tell_of(db, job.key)
             return n
 
-        return await self._database.run(work)
+        n = await self._database.run(work)
+        self._written(draw)
+        return n
 
-    def started(self, job: Job, tell: Callable[[int], None]) -> None:
-        """Note that a job was given to a ComfyUI; `tell` is called with the number, in its turn.
+    def started(self, job: Job) -> asyncio.Future[int]:
+        """Note that a job was given to a ComfyUI; the future gives the number, in its turn.
+
+        Who awaits it, or adds a callback to it, at once goes on in the order of the numbers. It
+        raises DatabaseError where the number could not be had: then nothing is to be published.
 
         Whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts of a job that
         takes everything down with it; for one that is over in an instant it is not worth a write,
         unless other bridges want to know.
         """
-        numbers = self._numbers
-        if not isinstance(numbers, Reserved):
-            noted = self._mark(job, numbers.draw(job.key.client))
-            noted.add_done_callback(lambda done: tell(done.result()) if _well(done) else None)
-            return
-        n, prompt_id = numbers.take(job.key.client), job.prompt_id
-        self._database.in_order(lambda: tell(n))
+        draw, prompt_id = self._draw(job.key.client), job.prompt_id
+        if draw.n is None or draw.reserve is not None:
+            return self._mark(job, draw)
 
         def mark() -> None:
             if job.state == "running" and job.prompt_id == prompt_id:
-                self._mark(job, lambda _: n).add_done_callback(_well)
+                self._mark(job, draw).add_done_callback(_log_failure)
 
         asyncio.get_running_loop().call_later(MARK_AFTER_S, mark)
+        return self._database.in_turn(draw.n)
 
     def _mark(self, job: Job, draw: Draw) -> asyncio.Future[int]:
         values = (job.attempt, job.instance, job.prompt_id)
 
         def work(db: Transaction) -> int:
-            n = draw(db)
+            n = number(db, draw)
             db.execute(
                 "UPDATE jobs SET state = 'running', attempt = ?, instance = ?, prompt_id = ?, "
                 "n = ? WHERE client = ? AND job_id = ? AND finished_at IS NULL",
@@ -217,24 +223,30 @@ class Journal(Claims, Kept):
             )
             return n
 
-        return self._database.run(work)
+        return self._drawn(draw, work)
 
-    def told(self, job: Job, tell: Callable[[int], None]) -> None:
-        """Draw a number for a status that changes nothing; `tell` gets it, in its turn."""
-        numbers = self._numbers
-        if isinstance(numbers, Reserved):
-            n = numbers.take(job.key.client)
-            self._database.in_order(lambda: tell(n))
-        else:
-            drawn = self._database.run(numbers.draw(job.key.client))
-            drawn.add_done_callback(lambda done: tell(done.result()) if _well(done) else None)
+    def told(self, job: Job) -> asyncio.Future[int]:
+        """Draw a number for a status that changes nothing; see `started` for the future."""
+        draw = self._draw(job.key.client)
+        if draw.n is None or draw.reserve is not None:
+            return self._drawn(draw, lambda db: number(db, draw))
+        return self._database.in_turn(draw.n)
+
+    def _drawn(self, draw: Draw, work: Callable[[Transaction], int]) -> asyncio.Future[int]:
+        def written(done: asyncio.Future[int]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._written(draw)
+
+        future = self._database.run(work)
+        future.add_done_callback(written)
+        return future
 
     async def requeued(self, job: Job) -> int:
         """Note that a job goes back to the queue, under a new prompt id."""
-        draw = self._numbers.draw(job.key.client)
+        draw = self._draw(job.key.client)
 
         def work(db: Transaction) -> int:
-            n = draw(db)
+            n = number(db, draw)
             db.execute(
                 "UPDATE jobs SET state = 'queued', attempt = ?, instance = NULL, prompt_id = ?, "
                 "n = ?, owner = NULL WHERE client = ? AND job_id = ? AND finished_at IS NULL",
@@ -243,14 +255,16 @@ class Journal(Claims, Kept):
             self.tell_of(db, job.key)
             return n
 
-        return await self._database.run(work)
+        n = await self._database.run(work)
+        self._written(draw)
+        return n
 
     async def finish(
         self,
         key: Key,
         *,
         state: State,
-        result: Callable[[int], bytes],
+        result: Numbered,
         now: float,
         outputs: Sequence[KeptOutput] = (),
         keep_until: float = 0.0,
@@ -258,16 +272,16 @@ class Journal(Claims, Kept):
     ) -> bytes:
         """Write a job's outcome, with its outputs, in one transaction; returns the result.
 
-        `result` makes it of its number; `estimate` is a workflow, and how many seconds its next
-        run is expected to take.
+        `result` is the message without its number; `estimate` is a workflow, and how many seconds
+        its next run is expected to take.
 
         Raises AlreadyEnded where there is one: the first outcome stands.
         """
-        draw = self._numbers.draw(key.client)
+        draw = self._draw(key.client)
 
         def work(db: Transaction) -> bytes:
-            n = draw(db)
-            encoded = result(n)
+            n = number(db, draw)
+            encoded = result.with_n(n)
             cursor = db.execute(
                 "UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ?, owner = ? "
                 "WHERE client = ? AND job_id = ? AND finished_at IS NULL "
@@ -292,7 +306,9 @@ class Journal(Claims, Kept):
                 )
             return encoded
 
-        return await self._database.run(work)
+        encoded = await self._database.run(work)
+        self._written(draw)
+        return encoded
 
     async def estimates(self) -> dict[str, float]:
         """How many seconds a run of each workflow is expected to take."""
@@ -447,13 +463,9 @@ class Journal(Claims, Kept):
         return await self._database.run(work)
 
 
-def _well(done: asyncio.Future[int]) -> bool:
-    """Log what went wrong; whether nothing did."""
-    if done.cancelled():
-        return False
-    if done.exception() is not None:
+def _log_failure(done: asyncio.Future[int]) -> None:
+    if not done.cancelled() and done.exception() is not None:
         log.error("cannot note a start: %s", done.exception())
-    return done.exception() is None
 
 
 def _noted(db: Transaction, name: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from bridge.jobs import membership
 from bridge.jobs.database import Database, Transaction
-from bridge.jobs.numbers import Draw, Numbers, Reserved, Shared
+from bridge.jobs.numbers import Draw, Sequence, all_reserved
 from bridge.jobs.queue import Key
 from bridge.jobs.schema import SCHEMA
 
@@ -36,12 +36,14 @@ class Ledger:
         # Where there is PostgreSQL there may be other bridges.
         self.shared = isinstance(where, str)
         self._life: str | None = None
-        self._numbers: Numbers = Shared() if self.shared else Reserved(self._database)
+        # Of several bridges each draws its numbers in the database.
+        self._numbers: Sequence | None = None
 
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
         await self._database.open()
-        await self._numbers.open()
+        if not self.shared:
+            self._numbers = Sequence(await self._database.run(all_reserved))
 
     async def close(self) -> None:
         """Write what was handed over, and close."""
@@ -61,9 +63,14 @@ class Ledger:
         """Run work on the group's tables. Raises DatabaseError, Fenced."""
         return await self._database.run(work)
 
-    def draw_for(self, client: str) -> Draw:
-        """Draw a client's next number, for work on the group's tables."""
-        return self._numbers.draw(client)
+    def _draw(self, client: str) -> Draw:
+        """Draw a client's next number."""
+        return Draw(client) if self._numbers is None else self._numbers.draw(client)
+
+    def _written(self, draw: Draw) -> None:
+        """Note that the transaction that used a number is on disk."""
+        if self._numbers is not None:
+            self._numbers.written(draw)
 
     def tell(self, db: Transaction, word: str = "") -> None:
         """Tell the other bridges something once this is committed."""

@@ -9,18 +9,14 @@ wakes can count, and one decision, taken in one transaction, frees all that it h
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from bridge.jobs.database import Transaction
 from bridge.jobs.job import Job
-from bridge.jobs.numbers import Draw
+from bridge.jobs.numbers import next_number
 from bridge.jobs.records import JOB_COLUMNS, read_job
-
-# Gives what draws a client's next number.
-DrawFor = Callable[[str], Draw]
 
 _NOW = "EXTRACT(EPOCH FROM clock_timestamp())"
 # While the database was away nobody could renew a lease: all have one lease's time to do so.
@@ -76,7 +72,7 @@ def join(db: Transaction, name: str, life: str, lease_s: float) -> float | None:
     return None
 
 
-def beat(db: Transaction, life: str, lease_s: float, draw: DrawFor, *, staying: bool) -> Beat:
+def beat(db: Transaction, life: str, lease_s: float, *, staying: bool) -> Beat:
     """Renew the lease; take the intake where nobody has it; bury the dead if we have it.
 
     One that is not `staying` has handed the intake over.
@@ -86,7 +82,7 @@ def beat(db: Transaction, life: str, lease_s: float, draw: DrawFor, *, staying: 
     requeued = []
     if intake:
         db.execute(f"DELETE FROM members WHERE {_DEAD} AND life <> ?", (lease_s, life))  # noqa: S608
-        requeued = _requeue_orphans(db, draw)
+        requeued = _requeue_orphans(db)
     rows = db.execute(
         f"SELECT name FROM members WHERE life <> ? AND expires > {_NOW}",  # noqa: S608
         (life,),
@@ -132,7 +128,7 @@ def _take_intake(db: Transaction, life: str, lease_s: float) -> bool:
     return True
 
 
-def _requeue_orphans(db: Transaction, draw: DrawFor) -> list[Requeued]:
+def _requeue_orphans(db: Transaction) -> list[Requeued]:
     """Put back into the queue what nobody has any more, under new prompt ids.
 
     The old ones may still be at a ComfyUI that nobody of us can reach.
@@ -147,7 +143,7 @@ def _requeue_orphans(db: Transaction, draw: DrawFor) -> list[Requeued]:
         if job.state == "running":
             job.state = "queued"
         job.prompt_id, job.instance = str(uuid.uuid4()), None
-        n = draw(job.key.client)(db)
+        n = next_number(db, job.key.client)
         db.execute(
             "UPDATE jobs SET owner = NULL, state = ?, prompt_id = ?, instance = NULL, n = ? "
             "WHERE client = ? AND job_id = ?",

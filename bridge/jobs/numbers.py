@@ -1,23 +1,26 @@
-"""The numbers `n` of what is told about a client's jobs.
+"""The numbers `n` of the statuses and results of each client.
 
 Within a client nothing with a higher number may be published before one with a lower: a client
-that asks for what comes after n says that it has all up to n. That holds if a number is drawn with
-the transaction that writes what it stands for, and published as soon as that is answered, with
-nothing awaited between: the database answers in the order in which it was asked.
+that asks for what comes after n says that it has all up to n. That holds if a number is drawn when
+its transaction is handed to the database, and published as soon as that is answered, with nothing
+awaited between: the database answers in the order in which it was asked.
+
+No number is used twice. Of several bridges each transaction counts in the table itself. One bridge
+alone counts in memory, and the table says up to which number it may have counted: `reserved`. A
+number above what is known to be on disk carries a reservation in its own transaction; so a number
+is never published whose reservation is not on disk, and a restart goes on above. That costs no
+write of its own, but for one in so many messages that change no row.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Iterable
 
 from msgspec import Struct
 
-from bridge.jobs.database import Database, Transaction
+from bridge.jobs.database import Transaction
 
-# How many numbers a client is given ahead at a time: one write in so many messages.
+# How many numbers a client is given ahead at a time.
 NUMBER_BLOCK = 1000
 
 # How far above those of a backup the numbers go on: more than any client had messages since.
@@ -25,93 +28,73 @@ RESTORED_ABOVE = 1_000_000
 # No client has this name. Its row is what the numbers of clients without a row begin above.
 _FLOOR = ""
 
-# Gives the number, in the transaction that is handed over next.
-Draw = Callable[[Transaction], int]
 
+class Draw(Struct, frozen=True):
+    """A client's next number, for the transaction that is handed over next.
 
-class Numbers(Protocol):
-    """All clients' numbers."""
-
-    async def open(self) -> None:
-        """Read what was given out before. Raises DatabaseError."""
-
-    def draw(self, client: str) -> Draw:
-        """Draw a client's next number, for the transaction that is handed over next."""
-        ...
-
-
-class Reserved:
-    """Numbers of one bridge alone: from memory, of blocks that are reserved on disk.
-
-    So most of what is told needs no write; a restart goes on above what was reserved.
+    `n` is None where the transaction itself counts. `reserve` is the reservation to write with it;
+    None if what is on disk suffices.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._clients: defaultdict[str, _Block] = defaultdict(_Block)
-
-    async def open(self) -> None:
-        """Read what was reserved before."""
-        known = dict(await self._database.run(_all_reserved))
-        floor = known.pop(_FLOOR, 0)
-        self._clients.default_factory = lambda: _Block(floor + 1)
-        for client, reserved in known.items():
-            self._clients[client] = _Block(reserved + 1, reserved)
-
-    def draw(self, client: str) -> Draw:
-        """Draw a client's next number."""
-        n = self.take(client)
-        return lambda _: n
-
-    def take(self, client: str) -> int:
-        """Take a client's next number at once; whatever it is for must be in the same order."""
-        block = self._clients[client]
-        if block.next > block.reserved:
-            block.reserved = block.next + NUMBER_BLOCK
-            reserved = block.reserved
-            # Not awaited: it is on disk before anything that comes after it.
-            future = self._database.run(lambda db: _reserve(db, client, reserved))
-            future.add_done_callback(block.check)
-        n = block.next
-        block.next += 1
-        return n
-
-
-class Shared:
-    """Numbers of several bridges: drawn in the transaction itself.
-
-    One writes at a time, so that a higher number is never on disk before a lower one.
-    """
-
-    async def open(self) -> None:
-        """Do nothing."""
-
-    def draw(self, client: str) -> Draw:
-        """Draw a client's next number."""
-
-        def draw(db: Transaction) -> int:
-            (n,) = db.execute(
-                "INSERT INTO clients VALUES "
-                "(?, 1 + COALESCE((SELECT reserved FROM clients WHERE client = ?), 0)) "
-                "ON CONFLICT (client) DO UPDATE SET reserved = clients.reserved + 1 "
-                "RETURNING reserved",
-                (client, _FLOOR),
-            ).fetchone()
-            return int(n)
-
-        return draw
+    client: str
+    n: int | None = None
+    reserve: int | None = None
 
 
 class _Block(Struct):
-    """One client's numbers: the next to draw, and up to which the disk knows of."""
+    """One client's numbers: the next one, and up to which the disk is known to know of them."""
 
-    next: int = 1
+    next: int
     reserved: int = 0
 
-    def check(self, reserving: asyncio.Future[None]) -> None:
-        """Reserve again with the next number if the disk could not take it."""
-        if reserving.cancelled() or reserving.exception() is not None:
-            self.reserved = 0
+
+class Sequence:
+    """All clients' numbers in memory, for one bridge alone. Not for use from several threads."""
+
+    def __init__(self, reserved: Iterable[tuple[str, int]] = ()) -> None:
+        """`reserved` are the rows of the table `clients`."""
+        rows = dict(reserved)
+        self._floor = rows.pop(_FLOOR, 0)
+        self._blocks = {name: _Block(max(up_to, self._floor) + 1) for name, up_to in rows.items()}
+
+    def draw(self, client: str) -> Draw:
+        """Draw a client's next number."""
+        block = self._blocks.get(client)
+        if block is None:
+            block = self._blocks[client] = _Block(self._floor + 1)
+        n = block.next
+        block.next += 1
+        return Draw(client, n, None if n <= block.reserved else n + NUMBER_BLOCK)
+
+    def written(self, draw: Draw) -> None:
+        """Note that a draw's transaction is on disk, and its reservation with it."""
+        block = self._blocks.get(draw.client)
+        if block is not None and draw.reserve is not None:
+            block.reserved = max(block.reserved, draw.reserve)
+
+
+def number(db: Transaction, draw: Draw) -> int:
+    """Return the number that was drawn, or draw it now; called once, in its transaction."""
+    if draw.n is None:
+        return next_number(db, draw.client)
+    if draw.reserve is not None:
+        _reserve(db, draw.client, draw.reserve)
+    return draw.n
+
+
+def next_number(db: Transaction, client: str) -> int:
+    """Count in the table.
+
+    One transaction writes at a time, so that a higher number is never on disk before a lower one.
+    """
+    (n,) = db.execute(
+        "INSERT INTO clients VALUES "
+        "(?, 1 + COALESCE((SELECT reserved FROM clients WHERE client = ?), 0)) "
+        "ON CONFLICT (client) DO UPDATE SET reserved = clients.reserved + 1 "
+        "RETURNING reserved",
+        (client, _FLOOR),
+    ).fetchone()
+    return int(n)
 
 
 def go_on_above(db: Transaction) -> None:
@@ -121,13 +104,15 @@ def go_on_above(db: Transaction) -> None:
     db.execute("UPDATE clients SET reserved = ?", (highest + RESTORED_ABOVE,))
 
 
-def _all_reserved(db: Transaction) -> list[tuple[str, int]]:
+def all_reserved(db: Transaction) -> list[tuple[str, int]]:
+    """Read the table."""
     return list(db.execute("SELECT client, reserved FROM clients"))
 
 
 def _reserve(db: Transaction, client: str, reserved: int) -> None:
     db.execute(
         "INSERT INTO clients VALUES (?, ?) "
-        "ON CONFLICT (client) DO UPDATE SET reserved = excluded.reserved",
+        "ON CONFLICT (client) DO UPDATE SET reserved = excluded.reserved "
+        "WHERE excluded.reserved > clients.reserved",
         (client, reserved),
     )

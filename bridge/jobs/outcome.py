@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ExecutionError
 from bridge.contract.messages import OutputInfo, Result, Shown, Timings, encode, or_none
+from bridge.contract.numbering import MAX_N, numbered
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Job, KeptOutput, Plan
@@ -112,10 +113,11 @@ class Outcomes:
         async def finish() -> bytes:
             now = time.time()
             linked = self._linked(job, infos, now + keep_s)
+            result = self._result(job, ended, linked, timings)
             return await self._journal.finish(
                 job.key,
                 state=job.state,
-                result=lambda n: self._result(job, n, ended, linked, timings),
+                result=numbered(result),
                 now=now,
                 outputs=kept,
                 keep_until=now + keep_s,
@@ -126,13 +128,14 @@ class Outcomes:
         if self._trace is not None:
             self._trace(job, timings, time.time())
 
-    def _result(
-        self, job: Job, n: int, ended: Ended, infos: list[OutputInfo], timings: Timings
-    ) -> bytes:
-        """Encode the result, within what a small device said that it can take, and the broker."""
+    def _result(self, job: Job, ended: Ended, infos: list[OutputInfo], timings: Timings) -> Result:
+        """Return the result, within what a small device said that it can take, and the broker.
+
+        It has yet to be given its number: any fits in.
+        """
         result = reports.result(
             job,
-            n,
+            MAX_N,
             plan=ended.plan,
             outputs=infos,
             error=ended.error,
@@ -143,7 +146,7 @@ class Outcomes:
         )
         limits = [job.envelope.max_packet, self._packet_limit()]
         limit = min((each for each in limits if each is not None), default=None)
-        return encode(result) if limit is None else _fitting(result, limit - PACKET_OVERHEAD)
+        return result if limit is None else _fitting(result, limit - PACKET_OVERHEAD)
 
     async def in_form(self, job: Job, outputs: Sequence[Output]) -> Sequence[Output]:
         """Bring the images into the form that was asked for. Raises ExecutionError."""
@@ -238,27 +241,26 @@ async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
     )
 
 
-def _fitting(result: Result, room: int) -> bytes:
-    """Encode a result in so many bytes, as far as that can be.
+def _fitting(result: Result, room: int) -> Result:
+    """Return what of a result can be encoded in so many bytes, as far as that can be.
 
     What goes first is what the device sent itself, then an error's details and the end of its
     sentence, then outputs from the last: they can be fetched all the same.
     """
-    encoded = encode(result)
-    if len(encoded) > room:
+
+    def too_large() -> bool:
+        return len(encode(result)) > room
+
+    if too_large():
         result = replace(result, inputs={})
-        encoded = encode(result)
-    if len(encoded) > room and result.error is not UNSET:
+    if too_large() and result.error is not UNSET:
         short = replace(result.error, details={}, message=result.error.message[:_SHORT])
         result = replace(result, error=short)
-        encoded = encode(result)
-    if len(encoded) > room:
+    if too_large():
         result = replace(result, meta=UNSET, shown=UNSET)
-        encoded = encode(result)
-    while len(encoded) > room and result.outputs:
+    while result.outputs and too_large():
         result = replace(result, outputs=result.outputs[:-1])
-        encoded = encode(result)
-    return encoded
+    return result
 
 
 def _renamed(filename: str | UnsetType, target: Target) -> str | UnsetType:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.contract.numbering import Numbered
 from bridge.jobs.backup import BackupError, back_up, unpack
 from bridge.jobs.job import KeptOutput
 from bridge.jobs.journal import Journal
@@ -35,7 +36,7 @@ async def filled(folder: Path) -> Journal:
     await journal.finish(
         Key("alice", "j1"),
         state="succeeded",
-        result=lambda n: b'{"n": %d}' % n,
+        result=Numbered(b'{"n": ', b"}"),
         now=2.0,
         outputs=[output],
         keep_until=9e9,

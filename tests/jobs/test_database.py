@@ -15,14 +15,14 @@ async def test_what_is_told_in_order_waits_for_those_who_are_only_just_answered(
     gate, told = threading.Event(), list[str]()
     all_told = asyncio.Event()
 
-    def last() -> None:
+    def last(_: object) -> None:
         told.append("last")
         all_told.set()
 
     # Those that are handed over while this one runs are answered in one turn of the loop.
     held = database.run(lambda _: gate.wait())
     first, second = database.run(lambda _: None), database.run(lambda _: None)
-    first.add_done_callback(lambda _: database.in_order(last))
+    first.add_done_callback(lambda _: database.in_turn(None).add_done_callback(last))
     second.add_done_callback(lambda _: told.append("second"))
     gate.set()
     await held

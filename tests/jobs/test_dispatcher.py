@@ -14,6 +14,7 @@ import pytest
 
 from bridge.comfyui import events
 from bridge.comfyui.state import InstanceState
+from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.dispatcher import Dispatcher, Limits
 from bridge.jobs.job import Envelope, Job, KeptOutput, MediaInput, Plan
@@ -222,7 +223,7 @@ async def test_all_who_wait_for_a_job_learn_that_it_has_ended(tmp_path: Path) ->
     await journal.finish(
         key,
         state="succeeded",
-        result=lambda _n: b"{}",
+        result=Numbered(b"{", b"}"),
         now=1.0,
         outputs=[output],
         keep_until=2.0,
@@ -242,7 +243,7 @@ async def test_who_waits_for_an_output_whose_file_is_gone_learns_it(tmp_path: Pa
         await dispatcher.journal.finish(
             key,
             state="succeeded",
-            result=lambda _n: b"{}",
+            result=Numbered(b"{", b"}"),
             now=1.0,
             outputs=[gone],
             keep_until=2.0,

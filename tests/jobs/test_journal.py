@@ -13,6 +13,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from bridge.contract.errors import UnknownJob
+from bridge.contract.numbering import Numbered
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Blob, Envelope, KeptOutput, MediaInput
 from bridge.jobs.journal import Journal
@@ -64,7 +65,7 @@ async def finish(journal: Journal, key: Key, *, now: float = 2000.0, keep: float
     result = await journal.finish(
         key,
         state="succeeded",
-        result=numbered,
+        result=RESULT,
         now=now,
         outputs=[output],
         keep_until=keep,
@@ -73,8 +74,7 @@ async def finish(journal: Journal, key: Key, *, now: float = 2000.0, keep: float
     return n
 
 
-def numbered(n: int) -> bytes:
-    return b'{"n": %d}' % n
+RESULT = Numbered(b'{"n": ', b"}")
 
 
 async def test_what_was_accepted_is_there_after_a_restart(
@@ -131,7 +131,7 @@ async def test_a_job_gets_one_outcome(journal: Journal) -> None:
     await accept(journal)
     n = await finish(journal, KEY)
     with pytest.raises(AlreadyEnded):
-        await journal.finish(KEY, state="failed", result=numbered, now=1.0)
+        await journal.finish(KEY, state="failed", result=RESULT, now=1.0)
     record = await journal.get(KEY)
     assert (record.job.state, record.n, record.result) == ("succeeded", n, b'{"n": %d}' % n)
     assert await journal.unfinished() == []
@@ -142,9 +142,7 @@ async def test_a_start_and_a_requeue_are_remembered(journal: Journal, where: Pat
     (job,) = await journal.unfinished()
     job.attempt, job.instance = 1, "gpu"
     job.state = "running"
-    told: asyncio.Queue[int] = asyncio.Queue()
-    journal.started(job, told.put_nowait)
-    assert await told.get() > 1
+    assert await journal.started(job) > 1
     while (await journal.unfinished())[0].state != "running":
         pass  # SQLite's is written a moment later
     journal = await reopened(journal, where)
@@ -160,10 +158,7 @@ async def test_a_start_and_a_requeue_are_remembered(journal: Journal, where: Pat
 async def test_a_status_that_changes_nothing_has_a_number_in_its_turn(journal: Journal) -> None:
     key = await accept(journal)
     (job,) = await journal.unfinished()
-    told: asyncio.Queue[int] = asyncio.Queue()
-    journal.told(job, told.put_nowait)
-    journal.told(job, told.put_nowait)
-    first, second = await told.get(), await told.get()
+    first, second = await asyncio.gather(journal.told(job), journal.told(job))
     assert (await journal.get(key)).n < first < second
     assert (await journal.unfinished())[0].state == "queued"
 
@@ -401,7 +396,7 @@ async def test_a_journal_that_is_none_says_so(tmp_path: Path) -> None:
 async def test_one_failing_work_harms_no_other(journal: Journal) -> None:
     await accept(journal)
     await finish(journal, KEY)
-    bad = journal.finish(KEY, state="failed", result=numbered, now=1.0)
+    bad = journal.finish(KEY, state="failed", result=RESULT, now=1.0)
     good = journal.accept(draft("j2"), 1.0)
     results = await asyncio.gather(bad, good, return_exceptions=True)
     assert isinstance(results[0], AlreadyEnded)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bridge.contract.messages import State
+from bridge.contract.numbering import Numbered
 from bridge.jobs import state
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
@@ -34,11 +35,8 @@ T = TypeVar("T")
 MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
 STEPS = 50
 CLIENTS = st.sampled_from("abc")
+RESULT = Numbered(b'{"n": ', b"}")
 ENDINGS = (Happening.SUCCEED, Happening.FAIL, Happening.CANCEL)
-
-
-def numbered(n: int) -> bytes:
-    return b'{"n": %d}' % n
 
 
 class Lives(RuleBasedStateMachine):
@@ -129,9 +127,7 @@ class Lives(RuleBasedStateMachine):
         self.running.add(key)
 
         async def started() -> None:
-            number: asyncio.Future[int] = self.loop.create_future()
-            self.journal.started(job, number.set_result)
-            self.told(key, await number)
+            self.told(key, await self.journal.started(job))
 
         self.wait(started())
 
@@ -160,7 +156,7 @@ class Lives(RuleBasedStateMachine):
 
     def _finish(self, key: Key, outcome: State) -> None:
         del self.jobs[key]
-        result = self.wait(self.journal.finish(key, state=outcome, result=numbered, now=2.0))
+        result = self.wait(self.journal.finish(key, state=outcome, result=RESULT, now=2.0))
         self.results[key] = result
         self.told(key, int(result[6:-1]))
 
@@ -171,7 +167,7 @@ class Lives(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.results)))
         with pytest.raises(AlreadyEnded):
             self.wait(
-                self.journal.finish(key, state="failed", result=lambda _: b"another", now=3.0)
+                self.journal.finish(key, state="failed", result=Numbered(b"another", b""), now=3.0)
             )
 
     @precondition(lambda self: self.jobs)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
+from bridge.contract.numbering import Numbered
 from bridge.jobs import membership
 from bridge.jobs.database import Fenced
 from bridge.jobs.job import Job
@@ -43,20 +44,16 @@ class Member:
 
     async def beat(self, lease_s: float = LONG_S, *, staying: bool = True) -> Beat:
         return await self.journal.transact(
-            lambda db: membership.beat(
-                db, self.life, lease_s, self.journal.draw_for, staying=staying
-            )
+            lambda db: membership.beat(db, self.life, lease_s, staying=staying)
         )
 
     async def accept(self, job_id: str = "j1") -> Job:
         return (await self.journal.accept(draft(job_id), 1000.0)).record.job
 
     async def finish(self, key: Key = KEY) -> bytes:
-        return await self.journal.finish(key, state="succeeded", result=numbered, now=2000.0)
-
-
-def numbered(n: int) -> bytes:
-    return b"%d" % n
+        return await self.journal.finish(
+            key, state="succeeded", result=Numbered(b"", b""), now=2000.0
+        )
 
 
 Make = Callable[[str], Awaitable[Member]]

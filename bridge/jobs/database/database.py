@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_Asked: TypeAlias = tuple[Work[Any], asyncio.Future[Any]]
+# What was handed over: work, or an answer that is only to come in its turn.
+_Asked: TypeAlias = tuple[Work[Any] | Answer, asyncio.Future[Any]]
 
 # A group is bounded so that one commit, and thus one answer, does not take ever longer.
 MAX_GROUP = 256
@@ -85,18 +86,21 @@ class Database:
         self._unanswered += 1
         return future
 
-    def in_order(self, call: Callable[[], None]) -> None:
-        """Call once all that was handed over before is answered: at once, if it is."""
-        if not self._unanswered:
-            call()
-            return
+    def in_turn(self, value: T) -> asyncio.Future[T]:
+        """Give a value back once all that was handed over before is answered, well or not.
 
-        def answered(done: asyncio.Future[None]) -> None:
-            if not done.cancelled():
-                done.exception()  # nothing was asked, so that nothing is lost with it
-            call()
-
-        self.run(lambda _: None).add_done_callback(answered)
+        Who awaits such a future, or adds a callback to it, goes on in the order of the calls of
+        this and of `run`. Nothing is written, and no error comes by it.
+        """
+        if self._loop is None:
+            raise RuntimeError("the database is not open")
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._unanswered:
+            self._inbox.put((Answer(value), future))
+            self._unanswered += 1
+        else:
+            self._loop.call_soon(_settle, future, Answer(value))
+        return future
 
     def _serve(self, engine: Engine, opened: asyncio.Future[None]) -> None:
         with contextlib.closing(engine):
@@ -107,14 +111,21 @@ class Database:
                 return
             self._answer([opened], [Answer()])
             while group := self._next_group():
-                futures = [future for _, future in group]
-                try:
-                    answers = engine.run([work for work, _ in group])
-                except Exception as error:  # noqa: BLE001 - it is everybody's answer
-                    answers = [Answer(error=error)] * len(group)
-                else:
-                    self.commits += 1
-                self._answer(futures, answers)
+                self._answer([future for _, future in group], self._run_group(engine, group))
+
+    def _run_group(self, engine: Engine, group: Sequence[_Asked]) -> list[Answer]:
+        works = [work for work, _ in group if not isinstance(work, Answer)]
+        if not works:
+            answers = []
+        else:
+            try:
+                answers = engine.run(works)
+            except Exception as error:  # noqa: BLE001 - it is everybody's answer
+                answers = [Answer(error=error)] * len(works)
+            else:
+                self.commits += 1
+        answered = iter(answers)
+        return [work if isinstance(work, Answer) else next(answered) for work, _ in group]
 
     def _next_group(self) -> list[_Asked]:
         """Wait for work; an empty list means: close."""
@@ -140,19 +151,23 @@ class Database:
                 self._loop.call_soon_threadsafe(self._settle, futures, answers)
 
     def _settle(self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[Answer]) -> None:
-        for future, (value, error) in zip(futures, answers, strict=True):
-            if future.done():  # whoever waited was cancelled; the work is done all the same
-                continue
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
+        for future, answer in zip(futures, answers, strict=True):
+            _settle(future, answer)
         if self._loop is not None:
             # After those who waited have gone on: what they tell comes first.
             self._loop.call_soon(self._answered, len(futures))
 
     def _answered(self, count: int) -> None:
         self._unanswered -= count
+
+
+def _settle(future: asyncio.Future[Any], answer: Answer) -> None:
+    if future.done():  # whoever waited was cancelled; the work is done all the same
+        return
+    if answer.error is None:
+        future.set_result(answer.value)
+    else:
+        future.set_exception(answer.error)
 
 
 def probe(address: str) -> str:
