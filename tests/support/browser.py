@@ -75,7 +75,7 @@ class Window:
         await self.page.goto(self.address + (f"#{workflow}" if workflow else ""))
         await self.page.get_by_label("Key").fill(key)
         await self.press("Log in")
-        await self.at("#desk").wait_for()
+        await self.at("#workspace").wait_for()
 
     def at(self, selector: str, text: str | None = None) -> Locator:
         return self.page.locator(selector, has_text=text)

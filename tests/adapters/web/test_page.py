@@ -217,7 +217,7 @@ async def choose(window: Window, name: str, data: bytes) -> None:
 
 
 async def download(window: Window) -> bytes:
-    """The output that is on the stage."""
+    """The output of the chosen job that is shown."""
     async with window.page.expect_download() as coming:
         await window.press("Download")
     return await asyncio.to_thread((await (await coming.value).path()).read_bytes)
@@ -254,15 +254,15 @@ async def test_only_a_valid_key_opens_the_page(stack: Stack, visit: Visit, clien
     await window.page.get_by_label("Key").fill("c2m_00000000_wrong")
     await window.press("Log in")
     await window.at("#key-problem").wait_for()
-    assert await window.at("#desk").is_hidden()
+    assert await window.at("#workspace").is_hidden()
 
     await window.log_in(stack.key(client))
     assert await window.at("#client").text_content() == client
-    await window.at("#lights .good", text="Bridge online").wait_for()
-    await window.at("#lights .good", text="ComfyUI ready").wait_for()
+    await window.at("#status .good", text="Bridge online").wait_for()
+    await window.at("#status .good", text="ComfyUI ready").wait_for()
     # Not asked again in this window; in another one it is.
     await window.page.reload()
-    await window.at("#desk").wait_for()
+    await window.at("#workspace").wait_for()
     other = await window.page.context.new_page()
     await other.goto(window.address)
     await other.locator("#login").wait_for()
@@ -279,7 +279,7 @@ async def test_the_demo_runs_with_preview_progress_and_picture(visit: Visit, cli
     await window.until(
         """(() => {
             const seen = (window.seen ??= {});
-            const of = (name) => document.querySelector(`#stage ${name}`);
+            const of = (name) => document.querySelector(`#job-detail ${name}`);
             seen.bar ||= of(".bar")?.ariaValueNow > 0;
             seen.picture ||= of(".working img")?.naturalWidth > 0;
             seen.step ||= of(".words")?.innerText.includes("Step");
@@ -287,11 +287,11 @@ async def test_the_demo_runs_with_preview_progress_and_picture(visit: Visit, cli
         })()"""
     )
     await window.ended(tile)
-    shown = window.at("#stage .frame img")
-    await window.until("document.querySelector('#stage .frame img').naturalWidth === 384")
+    shown = window.at("#job-detail .frame img")
+    await window.until("document.querySelector('#job-detail .frame img').naturalWidth === 384")
     assert await shown.get_attribute("alt") == "a lighthouse in a storm"
     assert opened(await download(window)).size == (384, 256)
-    assert "384 \u00d7 256" in await window.at("#stage .facts").inner_text()
+    assert "384 \u00d7 256" in await window.at("#job-detail .facts").inner_text()
 
 
 async def test_a_picture_and_a_painted_mask_go_in(visit: Visit, client: str) -> None:
@@ -367,7 +367,7 @@ async def test_a_picture_is_pasted_and_an_output_is_used_as_input(
     await window.at('[data-input="picture"] .shown img').wait_for()
     await window.ended(await window.run())
     await window.press("Use as input")
-    sent = await _snippet(window)
+    sent = await _code_sample(window)
     assert '"job":' in sent
     second = await window.run()
     await window.ended(second)
@@ -426,6 +426,8 @@ async def test_a_missing_picture_is_told_at_its_field(visit: Visit, client: str)
     await window.at('[data-input="picture"] .problem').wait_for()
     # No picture at all, by its bytes.
     await choose(window, "picture", b"this is no picture")
+    await window.press("Paint it")
+    await window.at('[data-input="mask"] .problem', text="cannot show this picture").wait_for()
     await choose(window, "mask", picture())
     await window.page.keyboard.press("Control+Enter")
     await window.at('[data-input="picture"] .problem').wait_for()
@@ -434,7 +436,7 @@ async def test_a_missing_picture_is_told_at_its_field(visit: Visit, client: str)
 async def test_several_jobs_run_at_once_and_can_be_cancelled(visit: Visit, client: str) -> None:
     window = await visit(client)
     running = await window.run(**LONG)
-    await window.until("document.querySelector('#stage .bar')?.ariaValueNow > 0")
+    await window.until("document.querySelector('#job-detail .bar')?.ariaValueNow > 0")
     waiting = [await window.run(**LONG) for _ in range(2)]
     await window.until("document.querySelectorAll('.tile[data-state=queued]').length === 2")
     assert await window.at(".tile", text="next in line").count() >= 1
@@ -447,15 +449,15 @@ async def test_several_jobs_run_at_once_and_can_be_cancelled(visit: Visit, clien
 async def test_a_reload_during_a_job_loses_nothing(visit: Visit, client: str) -> None:
     window = await visit(client)
     tile = await window.run(prompt="misty mountains", width=384, height=384, steps=40)
-    await window.until("document.querySelector('#stage .bar')?.ariaValueNow > 0")
+    await window.until("document.querySelector('#job-detail .bar')?.ariaValueNow > 0")
     await window.page.reload()
-    await window.at("#stage .working").wait_for()
+    await window.at("#job-detail .working").wait_for()
     assert await window.field("prompt").input_value() == "misty mountains"
-    await window.until("document.querySelector('#stage .bar')?.ariaValueNow > 0")
+    await window.until("document.querySelector('#job-detail .bar')?.ariaValueNow > 0")
     await window.ended(tile)
     # And tomorrow: all of it comes from the bridge, the picture by a link of the door's.
     await window.page.reload()
-    await window.until("document.querySelector('#stage .frame img')?.naturalWidth === 384")
+    await window.until("document.querySelector('#job-detail .frame img')?.naturalWidth === 384")
     await tile.scroll_into_view_if_needed()  # pictures of long ago are loaded in sight
     await window.until("document.querySelector('.tile img').naturalWidth > 0")
     assert await window.at("#tiles li").count() == 1
@@ -473,7 +475,7 @@ async def test_a_job_can_be_run_again_with_changes(visit: Visit, client: str) ->
     second = await window.run()
     await window.ended(second)
     assert await download(window) == first
-    await window.press("Another seed each time")
+    await window.press("A new seed for each job")
     assert await seed.input_value() == ""
     await window.press("Draw a seed and keep it")
     third = await window.run()
@@ -508,19 +510,21 @@ async def test_two_browsers_do_not_see_each_others_jobs(visit: Visit, client: st
     assert refused == ["unknown_job"] * 3
 
 
-async def _snippet(window: Window, name: str = "mosquitto_pub") -> str:
+async def _code_sample(window: Window, name: str = "mosquitto_pub") -> str:
     """The form's request as another program makes it."""
-    if not await window.at("#elsewhere").evaluate("element => element.open"):
-        await window.at("#elsewhere summary").click()
+    if not await window.at("#code-samples").evaluate("element => element.open"):
+        await window.at("#code-samples summary").click()
     await window.page.get_by_role("tab", name=name).click()
-    return await window.at("#snippet pre").inner_text()
+    return await window.at("#sample pre").inner_text()
 
 
-async def test_the_snippets_make_the_same_request(stack: Stack, visit: Visit, client: str) -> None:
+async def test_the_code_samples_make_the_same_request(
+    stack: Stack, visit: Visit, client: str
+) -> None:
     window = await visit(client)
     for name, value in {"prompt": 'it\'s a "barn"', **SMALL}.items():
         await window.field(name).fill(str(value))
-    words = shlex.split((await _snippet(window)).replace("\\\n", " "))
+    words = shlex.split((await _code_sample(window)).replace("\\\n", " "))
     assert words[:3] == ["mosquitto_pub", "-h", "127.0.0.1"]
     port = str(stack.broker.port)
     publish = await asyncio.create_subprocess_exec(
@@ -528,10 +532,10 @@ async def test_the_snippets_make_the_same_request(stack: Stack, visit: Visit, cl
     )
     assert await publish.wait() == 0
     await window.at('.tile[data-state="succeeded"]').wait_for()
-    assert await window.at("#stage .caption").inner_text() == 'it\'s a "barn"'
+    assert await window.at("#job-detail .caption").inner_text() == 'it\'s a "barn"'
 
-    script = (await _snippet(window, "Python")).replace("//127.0.0.1", f"//127.0.0.1:{port}")
-    flow = json.loads(await _snippet(window, "Node-RED"))
+    script = (await _code_sample(window, "Python")).replace("//127.0.0.1", f"//127.0.0.1:{port}")
+    flow = json.loads(await _code_sample(window, "Node-RED"))
     folder = stack.bridge.folder / client
     folder.mkdir()
     run = await asyncio.create_subprocess_exec(
@@ -552,12 +556,12 @@ async def test_a_lost_connection_is_made_again_and_the_job_goes_on(
     async with TcpProxy(stack.address) as proxy:
         window = await visit(client, address=f"{proxy.url}/")
         tile = await window.run(width=384, height=384, steps=40)
-        await window.until("document.querySelector('#stage .bar')?.ariaValueNow > 0")
+        await window.until("document.querySelector('#job-detail .bar')?.ariaValueNow > 0")
         proxy.cut()
-        await window.at("#banner", text="connection").wait_for()
-        await window.at("#lights .unknown").first.wait_for()
+        await window.at("#banner", text="Connection lost").wait_for()
+        await window.at("#status .unknown").first.wait_for()
         await window.ended(tile)
-        await window.until("document.querySelector('#stage .frame img')?.naturalWidth === 384")
+        await window.until("document.querySelector('#job-detail .frame img')?.naturalWidth === 384")
         await window.at("#banner").wait_for(state="hidden")
         # What the browser itself says of a cut connection.
         window.complaints = [each for each in window.complaints if "WebSocket" not in each]
@@ -569,18 +573,18 @@ async def test_the_page_tells_the_truth_when_the_broker_and_comfyui_die_and_come
     window = await visit(client)
     await stack.broker.kill()
     await window.at("#banner", text="broker").wait_for()
-    assert await window.at("#lights .good").count() == 0
+    assert await window.at("#status .good").count() == 0
     sent = await window.run(**SMALL)
-    assert await sent.get_attribute("data-state") == "asked"
+    assert await sent.get_attribute("data-state") == "sending"
     await stack.broker.start()
     await window.ended(sent)
     await window.at("#banner").wait_for(state="hidden")
 
     killed = await window.run(width=384, height=384, steps=30)
-    await window.until("document.querySelector('#stage .bar')?.ariaValueNow > 0")
+    await window.until("document.querySelector('#job-detail .bar')?.ariaValueNow > 0")
     os.kill(_comfyui(stack.bridge.pid), signal.SIGKILL)
     await window.at("#banner", text="ComfyUI").wait_for()
-    assert await window.at("#lights .good").count() == 1  # the bridge is there
+    assert await window.at("#status .good").count() == 1  # the bridge is there
     waiting = await window.run(**SMALL)
     await window.ended(killed)
     await window.ended(waiting)
@@ -677,12 +681,12 @@ async def test_a_request_waits_for_the_bridge_over_a_reload(
     window = await visit(client)
     await stack.bridge.kill()
     await window.at("#banner", text="offline").wait_for()
-    await window.at("#lights .bad", text="Bridge offline").wait_for()
-    await window.at("#lights .unknown", text="ComfyUI").wait_for()
+    await window.at("#status .bad", text="Bridge offline").wait_for()
+    await window.at("#status .unknown", text="ComfyUI").wait_for()
     tile = await window.run(prompt="as soon as it is back", **SMALL)
-    assert await tile.get_attribute("data-state") == "asked"
+    assert await tile.get_attribute("data-state") == "sending"
     await window.page.reload()
-    await window.at('.tile[data-state="asked"]').wait_for()
+    await window.at('.tile[data-state="sending"]').wait_for()
     await stack.bridge.start(ready=False)
     # Taken before a ComfyUI is there; the key and the draft are all that is left to keep.
     await window.at('.tile:is([data-state="queued"], [data-state="waiting"])').wait_for()

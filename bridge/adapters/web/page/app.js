@@ -1,49 +1,49 @@
-/** The page: who is logged in, which workflow is chosen, and what happens when Run is pressed. */
+/** The page: logging in, choosing a workflow, submitting jobs. */
 
-import { announce, byId, make, show } from "./dom.js";
 import { Client, newId } from "./client.js";
-import { Elsewhere } from "./elsewhere.js";
+import { CodeSamples } from "./code_samples.js";
+import { announce, byId, make, show } from "./dom.js";
 import { Form, mainText } from "./form.js";
 import { Gallery } from "./gallery.js";
-import { Lights } from "./lights.js";
+import { StatusBar } from "./status_bar.js";
 
-// Names in the browser's storage.
+// Names of items in the browser's storage.
 const KEY = "comfy2mqtt key";
 const UNANSWERED = "unanswered ";
 
 class Page {
   constructor(key) {
     this.client = new Client({ key });
-    this.lights = new Lights(this.client);
-    this.elsewhere = new Elsewhere();
+    this.statusBar = new StatusBar(this.client);
+    this.codeSamples = new CodeSamples();
     this.form = new Form(this.client, () => this._requestChanged());
     this.gallery = new Gallery(this.client, {
-      again: (entry) => this._again(entry),
-      useAsInput: (entry, info) => this._useAsInput(entry, info),
-      cancel: (entry) => this._cancel(entry),
+      again: (view) => this._again(view),
+      useAsInput: (view, info) => this._useAsInput(view, info),
+      cancel: (view) => this._cancel(view),
     });
-    this.pending = new Map(); // entries whose request has no answer yet -> AbortController
+    this.pending = new Map(); // JobView -> AbortController, while its request has no answer
     this._listen();
   }
 
-  /** Shows the desk, once the client is connected. */
+  /** Shows the form and the gallery. Call once the client is connected. */
   async open() {
     byId("client").textContent = this.client.registered.client;
     show(byId("login"), false);
-    for (const id of ["desk", "lights", "account"]) show(byId(id), true);
+    for (const id of ["workspace", "status", "account"]) show(byId(id), true);
     this._drawWorkflows();
-    this._takeUp();
-    await this._recall();
+    this._resubmit();
+    await this._loadHistory();
   }
 
   _listen() {
     const { client } = this;
-    client.addEventListener("workflow", () => client.connection.state === "online" && this._soon());
-    client.addEventListener("choices", () => this._soon());
-    // Also those that this client asks for elsewhere.
+    client.addEventListener("workflow", () => client.connection.state === "online" && this._drawSoon());
+    client.addEventListener("choices", () => this._drawSoon());
+    // Also jobs that another program submitted for this client.
     client.addEventListener("job", ({ detail }) => {
       this.gallery.add(detail);
-      if (this.recalled) this.gallery.chooseNewest();
+      if (this.historyLoaded) this.gallery.chooseNewest();
     });
     client.addEventListener("connection", ({ detail }) => {
       if (detail.state === "refused") logOut(detail.reason);
@@ -60,14 +60,14 @@ class Page {
     });
     addEventListener("keydown", (event) => {
       const run = event.key === "Enter" && (event.ctrlKey || event.metaKey);
-      if (run && !byId("desk").hidden && !document.querySelector("dialog[open]")) this._run();
+      if (run && !byId("workspace").hidden && !document.querySelector("dialog[open]")) this._run();
     });
   }
 
   // Workflows.
 
-  /** Definitions come in bursts: drawn once for each. */
-  _soon() {
+  /** Definitions arrive in bursts: draw once for each burst. */
+  _drawSoon() {
     clearTimeout(this.drawing);
     this.drawing = setTimeout(() => this._drawWorkflows(), 30);
   }
@@ -87,7 +87,7 @@ class Page {
     );
     byId("run").disabled = name === undefined;
     if (name !== undefined) this._drawWorkflow(workflows.get(name));
-    else byId("description").textContent = "There is no workflow yet.";
+    else byId("description").textContent = "There are no workflows yet.";
   }
 
   _drawWorkflow(definition) {
@@ -99,60 +99,62 @@ class Page {
   _drawMissing({ runnable, missing = {} }) {
     const nodes = (missing.nodes ?? []).map((node) => make("li", {}, `the node ${node}`));
     const values = (missing.choices ?? []).map(({ value, input, allowed }) =>
-      make("li", {}, `${value} (${input})`, allowed.length ? `; there is ${allowed.join(", ")}` : ""),
+      make("li", {}, `${value} (${input})`, allowed.length ? `; available: ${allowed.join(", ")}` : ""),
     );
     show(byId("missing"), runnable === false);
     byId("missing").replaceChildren(
-      make("p", {}, "It cannot run: ComfyUI does not have"),
+      make("p", {}, "This workflow cannot run. ComfyUI lacks:"),
       make("ul", {}, ...nodes, ...values),
     );
   }
 
   // Jobs.
 
-  /** Everything that the bridge still knows of this client's jobs. */
-  async _recall() {
-    for await (const view of this.client.history()) {
-      const isKept = view.result || !["succeeded", "failed", "cancelled", "expired"].includes(view.state);
-      if (isKept) this.gallery.add(this.client.job(view.job_id));
+  /** Shows every job of this client that the bridge still has, except those without a result. */
+  async _loadHistory() {
+    for await (const { job_id: id, result, state } of this.client.history()) {
+      const hasEnded = ["succeeded", "failed", "cancelled", "expired"].includes(state);
+      if (result || !hasEnded) this.gallery.add(this.client.job(id));
     }
-    this.recalled = true;
+    this.historyLoaded = true;
     this.gallery.chooseNewest();
   }
 
   async _run() {
     const times = Number(byId("times").value);
     this.form.clearProblems();
-    this._lookAtStage();
+    this._scrollToJob();
     for (let count = 0; count < times; count += 1) {
       if (!(await this._runOnce())) return;
     }
   }
 
-  /** On a phone the stage is below the form. */
-  _lookAtStage() {
-    const stage = byId("stage");
-    const isBelow = stage.getBoundingClientRect().top > byId("form").getBoundingClientRect().bottom;
-    if (isBelow) stage.scrollIntoView({ block: "start", behavior: "smooth" });
+  /** On a phone the chosen job is below the form. */
+  _scrollToJob() {
+    const detail = byId("job-detail");
+    const isBelow = detail.getBoundingClientRect().top > byId("form").getBoundingClientRect().bottom;
+    if (isBelow) detail.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
-  async _runOnce(again = false) {
+  /** Submits the form once; false if the request was refused or cancelled. */
+  async _runOnce(isRetry = false) {
     const workflow = this.form.definition.name;
     const { values } = this.form.entered();
     const job = this.client.job(newId());
-    const entry = this.gallery.add(job, {
+    const view = this.gallery.add(job, {
       inputs: values,
       choose: !this.gallery.isWatching,
     });
-    entry.job.workflow = workflow;
+    view.job.workflow = workflow;
     try {
       const inputs = await this.form.inputs();
       const meta = { page: { media: this.form.remembered(inputs) } };
       const options = { preview: true, meta, ...this._keep() };
-      return await this._submit(entry, { workflow, inputs, options });
+      return await this._submit(view, { workflow, inputs, options });
     } catch (error) {
-      this.gallery.drop(entry);
-      if (error.code === "invalid_input" && error.details?.upload && !again) {
+      this.gallery.drop(view);
+      if (error.code === "invalid_input" && error.details?.upload && !isRetry) {
+        // The bridge has deleted the upload meanwhile: send it again.
         this.form.forgetUploads();
         return this._runOnce(true);
       }
@@ -162,51 +164,52 @@ class Page {
   }
 
   /**
-   * Sends a request until it is answered; false if it was cancelled before. Until then it is kept
-   * over a reload: with its job's id it is the same request.
+   * Sends a request until it is answered; false if it was cancelled before. Until then it is stored,
+   * so that a reload sends it again: with the same job id it is the same request.
    */
-  async _submit(entry, request) {
+  async _submit(view, request) {
     const { workflow, inputs, options } = request;
     const abort = new AbortController();
-    this.pending.set(entry, abort);
-    sessionStorage.setItem(UNANSWERED + entry.id, JSON.stringify(request));
+    this.pending.set(view, abort);
+    sessionStorage.setItem(UNANSWERED + view.id, JSON.stringify(request));
     try {
-      const more = { job_id: entry.id, signal: abort.signal };
-      await this.client.submit(workflow, inputs, { ...options, ...more });
+      const identity = { job_id: view.id, signal: abort.signal };
+      await this.client.submit(workflow, inputs, { ...options, ...identity });
     } catch (error) {
       if (!abort.signal.aborted) throw error;
-      this.gallery.drop(entry);
+      this.gallery.drop(view);
       return false;
     } finally {
-      this.pending.delete(entry);
-      sessionStorage.removeItem(UNANSWERED + entry.id);
+      this.pending.delete(view);
+      sessionStorage.removeItem(UNANSWERED + view.id);
     }
-    this._follow(workflow, entry.job);
+    this._showFailure(workflow, view.job);
     return true;
   }
 
-  /** Sends again what had no answer when the page was left. */
-  _takeUp() {
+  /** Sends the requests again that had no answer when the page was left. */
+  _resubmit() {
     const names = Object.keys(sessionStorage).filter((name) => name.startsWith(UNANSWERED));
     for (const name of names) {
       const request = JSON.parse(sessionStorage.getItem(name));
       const job = this.client.job(name.slice(UNANSWERED.length));
       job.workflow = request.workflow;
-      const entry = this.gallery.add(job, { inputs: request.inputs, choose: true });
-      this._submit(entry, request).catch((error) => {
-        this.gallery.drop(entry);
+      const view = this.gallery.add(job, { inputs: request.inputs, choose: true });
+      this._submit(view, request).catch((error) => {
+        this.gallery.drop(view);
         this._refused(request.workflow, error);
       });
     }
   }
 
-  /** Pictures stay as long as results do: a gallery is for tomorrow. */
+  /** The gallery needs pictures for as long as results, so they are kept as long. */
   _keep() {
     const keep = this.client.info?.limits?.keep_results_s;
     return keep ? { keep_s: keep } : {};
   }
 
-  async _follow(workflow, job) {
+  /** Shows at its field what an input did wrong in a job that failed later on. */
+  async _showFailure(workflow, job) {
     const { state, error } = await job.ended;
     if (state === "failed" && error?.details?.input) this._refused(workflow, error);
   }
@@ -216,30 +219,30 @@ class Page {
     announce(error.message);
   }
 
-  /** Ends a job; a request that was never answered is not sent any more. */
-  async _cancel(entry) {
-    this.pending.get(entry)?.abort();
-    if (entry.job.accepted) await entry.job.cancel();
+  /** Cancels a job; a request without an answer is not sent again. */
+  async _cancel(view) {
+    this.pending.get(view)?.abort();
+    if (view.job.accepted) await view.job.cancel();
   }
 
-  _again(entry) {
-    const { workflow } = entry.job;
+  _again(view) {
+    const { workflow } = view.job;
     if (!this.client.workflows.has(workflow)) {
-      this.form.problem(`There is no workflow ${workflow} any more.`);
+      this.form.problem(`The workflow ${workflow} no longer exists.`);
       return;
     }
     history.replaceState(null, "", `#${workflow}`);
     this._drawWorkflows();
-    this.form.fill(entry.inputs, entry.media);
+    this.form.fill(view.inputs, view.media);
     byId("form").scrollIntoView({ block: "start", behavior: "smooth" });
     byId("form").querySelector("textarea, input, select")?.focus({ preventScroll: true });
-    announce("The form has the job's values.");
+    announce("The form now contains the job's values.");
   }
 
-  _useAsInput(entry, info) {
-    if (!this.form.takeOutput(entry.id, info)) {
+  _useAsInput(view, info) {
+    if (!this.form.takeOutput(view.id, info)) {
       const kind = info.content_type.split("/")[0];
-      this.form.problem(`${capital(this.form.definition.title)} takes no ${kind}: choose a workflow that does.`);
+      this.form.problem(`${capital(this.form.definition.title)} has no input for this ${kind}: choose a workflow that has one.`);
       byId("workflow").focus();
     }
   }
@@ -247,12 +250,12 @@ class Page {
   _requestChanged() {
     const { client, form } = this;
     if (!form.definition || !client.registered) return;
-    this.elsewhere.draw({
+    this.codeSamples.draw({
       ...form.entered(),
       base: client.registered.base ?? "comfy2mqtt",
       client: client.registered.client,
       host: location.hostname,
-      door: new URL("/ws", location.href.replace(/^http/, "ws")).href,
+      socket: new URL("/ws", location.href.replace(/^http/, "ws")).href,
       workflow: form.definition.name,
       main: mainText(form.definition),
     });
@@ -265,6 +268,7 @@ function capital(text) {
 
 // Logging in and out.
 
+/** Shows the form for the key; `reason` says why the last one was refused. */
 function logIn(reason) {
   show(byId("login"), true);
   show(byId("key-problem"), Boolean(reason));
@@ -272,6 +276,7 @@ function logIn(reason) {
   byId("key").focus();
 }
 
+/** Connects with a key and opens the page; the key is stored once the bridge has accepted it. */
 async function start(key, remember) {
   const page = new Page(key);
   byId("login-form").inert = true;
@@ -279,9 +284,9 @@ async function start(key, remember) {
     await page.client.connect();
   } catch (error) {
     if (error.code !== "refused") throw error;
-    return; // told by logOut
+    return; // logOut shows why
   }
-  // Before anything is asked: with the bridge away, answers may take long.
+  // Before the first request: while the bridge is away, an answer may take long.
   (remember ? localStorage : sessionStorage).setItem(KEY, key);
   await page.open();
 }
@@ -298,7 +303,7 @@ byId("login-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const key = byId("key").value.trim();
   if (key) start(key, byId("remember").checked);
-  else logIn("The key is missing");
+  else logIn("Enter a key");
 });
 
 const known = sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY);

@@ -1,5 +1,5 @@
 /**
- * comfy2mqtt from a browser: one module, nothing to install, nothing else to load.
+ * The client of comfy2mqtt for browsers: one module without dependencies.
  *
  *     import { Client } from "./client.js";
  *
@@ -10,28 +10,30 @@
  *     const [picture] = await job.outputs();
  *     document.querySelector("img").src = URL.createObjectURL(picture.blob);
  *
- * The connection is made again whenever it is lost, and what was missed is asked for; a request
- * without an answer is sent again until it has one, which is safe: no job id runs twice.
- * docs/websocket.md and docs/contract.md have what is on the wire.
+ * A lost connection is made again, and missed messages are fetched. A request without an answer is
+ * sent again until it has one; that is safe, since no job id runs twice. The messages are described
+ * in docs/websocket.md and docs/contract.md.
  *
  * @module
  */
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
-// A phone that changed networks hears nothing of its lost connection: ask when all is silent.
+// A phone that changed networks does not notice that its connection is gone: ping after silence.
 const SILENCE_MS = 20_000;
 const ANSWER_MS = 10_000;
-// Requests at once; the door takes `limits.pending`.
-const AT_ONCE = 16;
-const FINISHED_KEPT = 500;
+// Requests in flight; the server accepts `limits.pending`.
+const MAX_PENDING = 16;
+// With more jobs than this, finished ones are forgotten, the oldest first.
+const MAX_JOBS = 500;
 
+// Close codes of the server.
 const REFUSED = 4401;
 const IDLE = 4410;
 
 const OUTCOMES = new Set(["succeeded", "failed", "cancelled", "expired"]);
 
-/** What the bridge, or the door before it, said no to; `code` and `details` as in the contract. */
+/** An error answer of the bridge or its WebSocket server; `code` and `details` as in the contract. */
 export class BridgeError extends Error {
   constructor({ code, message, details = {} }) {
     super(message);
@@ -44,36 +46,36 @@ export class BridgeError extends Error {
 }
 
 /**
- * A conversation with a bridge under one key.
+ * A session with a bridge under one key.
  *
  * Events, each a CustomEvent:
  *
  * - `connection`: {@link Client#connection} changed
- * - `bridge`, `info`, `comfyui`, `workflow`, `choices`: what is known of it changed
- * - `job`: the first word about a job; detail is the {@link Job}
+ * - `bridge`, `info`, `comfyui`, `workflow`, `choices`: the property of that name changed
+ * - `job`: a message about a job that was unknown before; detail is the {@link Job}
  * - `notable`: detail is the body of the bridge's `event`
  */
 export class Client extends EventTarget {
   #url;
   #key;
   #socket = null;
-  #opening = null; // what connect() waits for
+  #opening = null; // the deferred that connect() returns
   #pause = FIRST_PAUSE_MS;
   #timer = null;
   #watch = null;
   #n;
   #next = 1;
-  #asked = new Map(); // transaction -> request
-  #queue = []; // those that wait until fewer are under way
-  #parts = new Map(); // transaction -> bytes that came before the answer
+  #sent = new Map(); // transaction -> request in flight
+  #queue = []; // requests that wait until fewer are in flight
+  #parts = new Map(); // transaction -> bytes that arrived before the answer
   #jobs = new Map();
-  #fresh = null; // what was told since registering, until `ready`
+  #fresh = null; // retained items received since registering, until `ready`
 
   /**
    * @param {object} options
    * @param {string} [options.url] The socket; the page's own host by default.
    * @param {string} options.key
-   * @param {number} [options.after] The highest `n` seen before: what came after it is told.
+   * @param {number} [options.after] The highest `n` seen before; later messages are sent again.
    */
   constructor({ url = ownSocket(), key, after }) {
     super();
@@ -81,17 +83,17 @@ export class Client extends EventTarget {
     this.#key = key;
     this.#n = after;
     /**
-     * `state` is `closed`, `connecting`, `online`, `lost` (tried again at `retryAt`, in the time
-     * of Date.now), `idle` (until something is asked) or `refused` (the key; `reason` says why).
+     * `state` is `closed`, `connecting`, `online`, `lost` (the next attempt is at `retryAt`, as
+     * Date.now counts), `idle` (until the next request) or `refused` (the key; see `reason`).
      */
     this.connection = { state: "closed" };
     /** @type {object|null} The answer to `register`: client, limits, base, ... */
     this.registered = null;
-    /** @type {?string} `online`, `offline`, or `unreachable` while the door has no broker. */
+    /** @type {?string} `online`, `offline`, or `unreachable` while the server has no broker. */
     this.bridge = null;
     /** @type {?object} The body of `bridge/info`. */
     this.info = null;
-    /** @type {Map<string, object>} What each ComfyUI says of itself, by instance. */
+    /** @type {Map<string, object>} The state message of each ComfyUI, by instance. */
     this.comfyui = new Map();
     /** @type {Map<string, object>} Definitions by the workflow's name. */
     this.workflows = new Map();
@@ -100,9 +102,9 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Connects and registers; resolves once what is retained is here.
+   * Connects and registers; resolves once all retained messages have arrived.
    * @returns {Promise<object>} {@link Client#registered}
-   * @throws {BridgeError} `refused`: the key is wrong. Anything else is tried again, for ever.
+   * @throws {BridgeError} `refused`: the key is wrong. After any other failure it tries again, without end.
    */
   connect() {
     this.#opening ??= deferred();
@@ -110,21 +112,21 @@ export class Client extends EventTarget {
     return this.#opening.promise;
   }
 
-  /** Ends the conversation; jobs go on without it. */
+  /** Closes the connection; pending requests fail with `closed`, jobs continue. */
   close() {
     this.#stop(new BridgeError({ code: "closed", message: "the connection was closed" }));
-    this.#become({ state: "closed" });
+    this.#setConnection({ state: "closed" });
   }
 
-  /** Tries at once, rather than when the pause is over. */
+  /** Connects now rather than after the pause. */
   retry() {
     if (["lost", "idle"].includes(this.connection.state)) this.#open();
   }
 
   /**
-   * Submits a job and returns it once it is accepted.
+   * Submits a job and resolves once it is accepted.
    * @param {string} workflow
-   * @param {object} [inputs] Values by name; a Blob stands for media and is uploaded first.
+   * @param {object} [inputs] Values by name; a Blob is media and is uploaded first.
    * @param {object} [options] The other fields of `submit`: job_id, preview, meta, output, ...
    * @returns {Promise<Job>}
    * @throws {BridgeError} Why it was refused: `invalid_input` with `details.input`, `busy`, ...
@@ -151,28 +153,28 @@ export class Client extends EventTarget {
     return job.outputs();
   }
 
-  /** A job of this client, to follow it; nothing is asked yet. @returns {Job} */
+  /** Returns a job by its id, to follow it; sends nothing. @returns {Job} */
   job(jobId) {
     const known = this.#jobs.get(jobId);
     if (known) return known;
     const job = new Job(this, jobId);
     this.#jobs.set(jobId, job);
-    if (this.#jobs.size > FINISHED_KEPT) this.#forgetOldest();
+    if (this.#jobs.size > MAX_JOBS) this.#forgetOldest();
     return job;
   }
 
-  /** Asks to end a job; its result tells how it ended. */
+  /** Requests that a job be cancelled; its result says how it ended. */
   cancel(jobId) {
     return this.ask("cancel", { job_id: jobId });
   }
 
-  /** Asks where a job stands. @returns {Promise<object>} A view, with its result if it has one. */
+  /** Requests the state of a job. @returns {Promise<object>} A view, with the result if it has one. */
   status(jobId) {
     return this.ask("status", { job_id: jobId });
   }
 
   /**
-   * A page of jobs by rising `n`. Asking for what comes after n acks it, unless to `peek`.
+   * Lists jobs by rising `n`, one page. `after` acknowledges results up to it, unless with `peek`.
    * @param {{after?: number, peek?: boolean, states?: string[], workflow?: string,
    *   limit?: number}} [which]
    * @returns {Promise<{jobs: object[], more: boolean}>}
@@ -181,7 +183,7 @@ export class Client extends EventTarget {
     return this.ask("list", which);
   }
 
-  /** Every job that is still known, as views, oldest first; acks nothing. */
+  /** Yields every job that the bridge still has, as views, oldest first; acknowledges nothing. */
   async *history() {
     for (let after = 0, more = true; more; ) {
       const page = await this.list({ after, limit: 100, peek: true });
@@ -195,12 +197,12 @@ export class Client extends EventTarget {
     }
   }
 
-  /** Says that every result up to `n` has arrived. */
+  /** Acknowledges every result up to `n`. */
   ack(upTo) {
     return this.ask("ack", { up_to: upTo });
   }
 
-  /** A signed address of an output, to give out or to show; takes `?width=`. */
+  /** Resolves with a signed URL of an output, which takes `?width=`. */
   async link(jobId, output = 0) {
     const { url } = await this.ask("link", { job_id: jobId, output });
     return new URL(url, this.#url.replace(/^ws/, "http")).href;
@@ -209,7 +211,7 @@ export class Client extends EventTarget {
   /**
    * Fetches an output in parts.
    * @returns {Promise<Blob>}
-   * @throws {BridgeError} `unknown_job` when it is kept no longer.
+   * @throws {BridgeError} `unknown_job` if it has been deleted.
    */
   async fetch(jobId, output = 0, { signal, onprogress } = {}) {
     const parts = [];
@@ -224,11 +226,11 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Uploads bytes in parts, going on where an attempt before was cut off. The same bytes have the
-   * same id, and are sent once.
+   * Uploads bytes in parts, from where an earlier attempt ended. The same bytes have the same id and
+   * are sent once.
    * @param {Blob} blob
    * @param {{onprogress?: (share: number) => void, signal?: AbortSignal}} [options]
-   * @returns {Promise<{upload: string}>} What stands for them in a request.
+   * @returns {Promise<{upload: string}>} The media source for a request.
    */
   async upload(blob, { onprogress, signal } = {}) {
     const data = await blob.arrayBuffer();
@@ -248,30 +250,30 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Asks anything: a verb of the contract with its fields. Waits for the answer through lost
-   * connections and bridges that are away, for as long as `signal` lets it.
+   * Sends any request of the contract. Waits for the answer, while connection or bridge are away too,
+   * until `signal` aborts.
    * @param {string} verb
    * @param {object} [body]
    * @param {AbortSignal} [signal]
-   * @param {ArrayBuffer} [bytes] What a binary frame carries.
+   * @param {ArrayBuffer} [bytes] The payload of a binary frame.
    * @returns {Promise<object>} The answer's data.
    * @throws {BridgeError}
    */
   ask(verb, body = {}, signal = undefined, bytes = undefined) {
     const transaction = this.#next++;
     const request = { ...deferred(), message: { type: verb, ...body, transaction }, bytes };
-    const give = (how) => (value) => {
-      this.#asked.delete(transaction);
+    const settle = (how) => (value) => {
+      this.#sent.delete(transaction);
       this.#queue = this.#queue.filter((each) => each !== request);
       how(value);
-      this.#more();
+      this.#sendQueued();
     };
-    request.resolve = give(request.resolve);
-    request.reject = give(request.reject);
+    request.resolve = settle(request.resolve);
+    request.reject = settle(request.reject);
     signal?.addEventListener("abort", () => request.reject(signal.reason), { once: true });
     this.#queue.push(request);
     if (this.connection.state === "idle") this.#open();
-    this.#more();
+    this.#sendQueued();
     return request.promise;
   }
 
@@ -279,7 +281,7 @@ export class Client extends EventTarget {
 
   #open() {
     clearTimeout(this.#timer);
-    this.#become({ state: "connecting" });
+    this.#setConnection({ state: "connecting" });
     const socket = new WebSocket(this.#url);
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
@@ -287,32 +289,32 @@ export class Client extends EventTarget {
       socket.send(JSON.stringify({ type: "register", key: this.#key, after: this.#n }));
     };
     socket.onmessage = ({ data }) => {
-      if (socket === this.#socket) this.#heard(data);
+      if (socket === this.#socket) this.#receive(data);
     };
     socket.onclose = ({ code, reason }) => {
-      if (socket === this.#socket) this.#lost(code, reason);
+      if (socket === this.#socket) this.#onClose(code, reason);
     };
-    this.#listen(ANSWER_MS);
+    this.#watchSilence(ANSWER_MS);
   }
 
-  #lost(code, reason) {
+  #onClose(code, reason) {
     this.#socket = null;
     clearTimeout(this.#watch);
     if (code === REFUSED) {
       const message = reason || "the key is not valid";
       this.#stop(new BridgeError({ code: "refused", message }));
-      this.#become({ state: "refused", reason: message });
+      this.#setConnection({ state: "refused", reason: message });
       return;
     }
-    if (code === IDLE && !this.#asked.size) {
-      this.#become({ state: "idle" });
+    if (code === IDLE && !this.#sent.size) {
+      this.#setConnection({ state: "idle" });
       return;
     }
-    // With jitter, so that a door that was restarted is not stormed.
+    // With jitter, so that not all clients reconnect at once after the server restarts.
     const pause = this.#pause * (0.75 + Math.random() / 2);
     this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
     this.#timer = setTimeout(() => this.#open(), pause);
-    this.#become({ state: "lost", retryAt: Date.now() + pause, code, reason });
+    this.#setConnection({ state: "lost", retryAt: Date.now() + pause, code, reason });
   }
 
   #stop(error) {
@@ -324,40 +326,40 @@ export class Client extends EventTarget {
     this.#opening?.promise.catch(() => {});
     this.#opening?.reject(error);
     this.#opening = null;
-    for (const request of [...this.#asked.values(), ...this.#queue]) request.reject(error);
+    for (const request of [...this.#sent.values(), ...this.#queue]) request.reject(error);
   }
 
-  /** Hangs up on a connection that stays silent; before that, asks it for a word. */
-  #listen(patience = SILENCE_MS, asked = false) {
+  /** Pings a connection that is silent, and gives it up if it stays so. */
+  #watchSilence(patience = SILENCE_MS, hasPinged = false) {
     clearTimeout(this.#watch);
     this.#watch = setTimeout(() => {
       const socket = this.#socket;
-      if (asked || this.connection.state !== "online") {
-        this.#lost(1006, "no answer");
+      if (hasPinged || this.connection.state !== "online") {
+        this.#onClose(1006, "no answer");
         socket?.close();
       } else {
         this.#send({ message: { type: "ping" } });
-        this.#listen(ANSWER_MS, true);
+        this.#watchSilence(ANSWER_MS, true);
       }
     }, patience);
   }
 
-  #become(connection) {
+  #setConnection(connection) {
     this.connection = connection;
-    this.#tell("connection", connection);
+    this.#dispatch("connection", connection);
   }
 
-  #tell(type, detail) {
+  #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
-  // What is said.
+  // Sending.
 
-  #more() {
-    while (this.connection.state === "online" && this.#asked.size < AT_ONCE) {
+  #sendQueued() {
+    while (this.connection.state === "online" && this.#sent.size < MAX_PENDING) {
       const request = this.#queue.shift();
       if (!request) return;
-      this.#asked.set(request.message.transaction, request);
+      this.#sent.set(request.message.transaction, request);
       this.#send(request);
     }
   }
@@ -367,107 +369,109 @@ export class Client extends EventTarget {
     this.#socket.send(bytes ? packed(message, bytes) : JSON.stringify(message));
   }
 
-  #again(request) {
+  /** The bridge was busy: the same request again after a pause. */
+  #sendLater(request) {
     request.pause = Math.min(LONGEST_PAUSE_MS, (request.pause ?? FIRST_PAUSE_MS) * 2);
     setTimeout(() => {
-      if (this.#asked.has(request.message.transaction)) this.#send(request);
+      if (this.#sent.has(request.message.transaction)) this.#send(request);
     }, request.pause);
   }
 
-  // What is heard.
+  // Receiving.
 
-  #heard(data) {
-    this.#listen();
+  #receive(data) {
+    this.#watchSilence();
     const [message, bytes] = typeof data === "string" ? [parse(data)] : unpacked(data);
     switch (message.type) {
       case "registered":
-        return this.#welcome(message);
+        return this.#onRegistered(message);
       case "ready":
-        return this.#ready();
+        return this.#onReady();
       case "response":
-        return this.#answered(message);
+        return this.#onResponse(message);
       case "part":
         return void this.#parts.set(message.transaction, bytes);
       case "bridge":
         this.bridge = message.state;
-        return this.#tell("bridge", message.state);
+        return this.#dispatch("bridge", message.state);
       case "info":
         this.info = message;
-        return this.#tell("info", message);
+        return this.#dispatch("info", message);
       case "comfyui":
-        return this.#keep("comfyui", message.instance, message.state ? message : null);
+        return this.#setRetained("comfyui", message.instance, message.state ? message : null);
       case "workflow":
-        return this.#keep("workflow", message.name, message.definition);
+        return this.#setRetained("workflow", message.name, message.definition);
       case "choices":
-        return this.#keep("choices", message.name, message.choices);
+        return this.#setRetained("choices", message.name, message.choices);
       case "event":
-        return this.#tell("notable", message.event);
+        return this.#dispatch("notable", message.event);
       case "status":
       case "progress":
       case "result":
       case "preview":
       case "output":
-        return this.#about(message, bytes);
+        return this.#onJobMessage(message, bytes);
     }
   }
 
-  #welcome(registered) {
+  #onRegistered(registered) {
     this.registered = registered;
     this.bridge = registered.bridge;
     this.#pause = FIRST_PAUSE_MS;
     this.#fresh = new Set();
     const resumes = this.#n !== undefined;
-    this.#become({ state: "online" });
-    for (const request of this.#asked.values()) this.#send(request);
-    this.#more();
-    if (!resumes) this.#catchUp();
+    this.#setConnection({ state: "online" });
+    for (const request of this.#sent.values()) this.#send(request);
+    this.#sendQueued();
+    if (!resumes) this.#refreshJobs();
   }
 
-  /** Without an `n` to go on from, unfinished jobs are asked for one by one. */
-  #catchUp() {
+  /** Without an `n` to resume from, ask for each unfinished job. */
+  #refreshJobs() {
     for (const job of this.#jobs.values()) {
       if (job.accepted && !job.result) job.refresh().catch(() => {});
     }
   }
 
-  #ready() {
+  /** All retained messages are here: forget what was not among them. */
+  #onReady() {
     for (const [kind, map] of [
       ["comfyui", this.comfyui],
       ["workflow", this.workflows],
       ["choices", this.choices],
     ]) {
       for (const name of map.keys()) {
-        if (!this.#fresh.has(`${kind}/${name}`)) this.#keep(kind, name, null);
+        if (!this.#fresh.has(`${kind}/${name}`)) this.#setRetained(kind, name, null);
       }
     }
     this.#fresh = null;
     this.#opening?.resolve(this.registered);
   }
 
-  #keep(kind, name, value) {
+  #setRetained(kind, name, value) {
     const map = { comfyui: this.comfyui, workflow: this.workflows, choices: this.choices }[kind];
     this.#fresh?.add(`${kind}/${name}`);
     if (value) map.set(name, value);
     else map.delete(name);
-    this.#tell(kind, name);
+    this.#dispatch(kind, name);
   }
 
-  #answered({ transaction, status, data, error }) {
-    const request = this.#asked.get(transaction);
+  #onResponse({ transaction, status, data, error }) {
+    const request = this.#sent.get(transaction);
     const bytes = this.#parts.get(transaction);
     this.#parts.delete(transaction);
     if (!request) return;
     if (status === "ok") request.resolve(bytes ? { ...data, bytes } : data);
-    else if (error.code === "busy" && error.details?.retry) this.#again(request);
+    else if (error.code === "busy" && error.details?.retry) this.#sendLater(request);
     else request.reject(new BridgeError(error));
   }
 
-  #about(message, bytes) {
+  #onJobMessage(message, bytes) {
     if (message.n !== undefined) this.#seen(message.n);
     const isNew = !this.#jobs.has(message.job_id);
     const job = this.job(message.job_id);
-    job._heard(message, bytes);
-    if (isNew) this.#tell("job", job);
+    job._receive(message, bytes);
+    if (isNew) this.#dispatch("job", job);
   }
 
   #seen(n) {
@@ -485,10 +489,11 @@ export class Client extends EventTarget {
 }
 
 /**
- * A job as its client sees it. Events: `status`, `progress`, `preview`, `output`, `result`, each
- * with what came as its detail; and `change` after every one of them.
+ * A job of this client. Events: `status`, `progress`, `preview`, `output`, `result`, each with the
+ * message (a Blob for `preview`, `{ info, blob }` for `output`) as its detail, and `change` after
+ * each of them.
  *
- * `for await (const event of job)` gives what happens from now on, the result last.
+ * `for await (const event of job)` yields the events from now on; the result is the last.
  */
 export class Job extends EventTarget {
   #client;
@@ -503,11 +508,11 @@ export class Job extends EventTarget {
     this.id = id;
     /** @type {?string} */
     this.workflow = null;
-    /** @type {?string} The contract's state; null before anything is known. */
+    /** @type {?string} The state as in the contract; null before the first message. */
     this.state = null;
-    /** @type {boolean} The bridge has it: it gets exactly one outcome. */
+    /** @type {boolean} The bridge has accepted it: it will have exactly one outcome. */
     this.accepted = false;
-    /** @type {number|undefined} How many jobs start before it. */
+    /** @type {number|undefined} The number of queued jobs that start before it. */
     this.position = undefined;
     /** @type {?object} The newest `progress`. */
     this.progress = null;
@@ -515,23 +520,23 @@ export class Job extends EventTarget {
     this.preview = null;
     /** @type {?object} */
     this.result = null;
-    /** @type {*} The sender's own. */
+    /** @type {*} The `meta` of the request. */
     this.meta = undefined;
-    /** @type {?number} Seconds since the epoch, as far as known. */
+    /** @type {?number} Seconds since the epoch; null while unknown. */
     this.acceptedAt = null;
     /** @type {string|undefined} Why it waits. */
     this.reason = undefined;
   }
 
-  /** Resolves with the result, however the job ends. */
+  /** Resolves with the result, whatever the outcome. */
   get ended() {
     return this.#end.promise;
   }
 
   /**
-   * Waits for the end and returns the outputs, fetching those that did not come by themselves.
+   * Waits for the result and resolves with the outputs; fetches those that were not sent.
    * @returns {Promise<Array<{info: object, blob: Blob}>>}
-   * @throws {BridgeError} How it failed; `cancelled` or `expired` likewise.
+   * @throws {BridgeError} The error of the job; `cancelled` or `expired` if it was that.
    */
   async outputs() {
     const { state, error, outputs } = await this.ended;
@@ -541,7 +546,7 @@ export class Job extends EventTarget {
     return Promise.all(outputs.map(async (info) => ({ info, blob: await this.output(info) })));
   }
 
-  /** The bytes of one output of the result. @returns {Promise<Blob>} */
+  /** Resolves with the bytes of one output of the result. @returns {Promise<Blob>} */
   async output(info) {
     const received = this.#received.get(info.index);
     if (received?.sha256 === info.sha256) return received.blob;
@@ -550,17 +555,17 @@ export class Job extends EventTarget {
     return blob;
   }
 
-  /** Whether an output's bytes are here already. */
+  /** Whether the bytes of an output have been received. */
   has(info) {
     return this.#received.get(info.index)?.sha256 === info.sha256;
   }
 
-  /** Asks to end it. */
+  /** Requests that it be cancelled. */
   cancel() {
     return this.#client.cancel(this.id);
   }
 
-  /** Asks where it stands. */
+  /** Requests its state. */
   async refresh() {
     this._view(await this.#client.status(this.id));
   }
@@ -590,17 +595,17 @@ export class Job extends EventTarget {
     }
   }
 
-  // For the client alone.
+  // Called by Client only.
 
   _accepted({ workflow, state, position, result, meta }) {
     this.accepted = true;
     this.workflow = workflow;
     this.meta ??= meta;
-    // Its status may have overtaken the answer.
+    // A status message may have arrived before the answer.
     this.state ??= state;
     this.position ??= position;
     if (result) this._ended(result);
-    this.#tell("change");
+    this.#dispatch("change");
   }
 
   _view({ state, position, accepted_at: acceptedAt, result, workflow, meta }) {
@@ -611,11 +616,11 @@ export class Job extends EventTarget {
     if (this.result) return;
     Object.assign(this, { state, position });
     if (result) this._ended(result);
-    this.#tell("change");
+    this.#dispatch("change");
   }
 
-  _heard(message, bytes) {
-    if (this.result) return; // told again
+  _receive(message, bytes) {
+    if (this.result) return; // sent again after a reconnect
     this.accepted = true;
     this.workflow = message.workflow ?? this.workflow;
     this.meta = message.meta ?? this.meta;
@@ -632,16 +637,16 @@ export class Job extends EventTarget {
         break;
       case "preview":
         this.preview = new Blob([bytes], { type: message.content_type });
-        return this.#tell("preview", this.preview);
+        return this.#dispatch("preview", this.preview);
       case "output": {
         const blob = new Blob([bytes], { type: message.content_type });
         this.#received.set(message.index, { sha256: message.sha256, blob });
-        return this.#tell("output", { info: message, blob });
+        return this.#dispatch("output", { info: message, blob });
       }
       case "result":
         return this._ended(message);
     }
-    this.#tell(message.type, message);
+    this.#dispatch(message.type, message);
   }
 
   _ended(result) {
@@ -649,16 +654,16 @@ export class Job extends EventTarget {
     this.result = result;
     this.state = result.state;
     this.#end.resolve(result);
-    this.#tell("result", result);
+    this.#dispatch("result", result);
   }
 
-  #tell(type, detail) {
+  #dispatch(type, detail) {
     if (type !== "change") this.dispatchEvent(new CustomEvent(type, { detail }));
     this.dispatchEvent(new CustomEvent("change"));
   }
 }
 
-// Frames: four bytes, the length of the header; the header in JSON; the bytes.
+// Binary frames: the length of the header in four bytes, the header as JSON, the bytes.
 
 function packed(header, bytes) {
   const head = new TextEncoder().encode(JSON.stringify(header));
@@ -675,7 +680,7 @@ function unpacked(buffer) {
   return [header, buffer.slice(4 + length)];
 }
 
-/** Reads JSON; whole numbers that a double cannot hold, such as seeds, stay texts of digits. */
+/** Parses JSON; integers that a double cannot hold, such as seeds, become strings of digits. */
 function parse(text) {
   return JSON.parse(text, (_, value, context) => {
     const rounded = Number.isInteger(value) && !Number.isSafeInteger(value);
@@ -698,7 +703,7 @@ function deferred() {
   return { promise, resolve, reject };
 }
 
-/** A new id, such as a job's: 16 random bytes. crypto.randomUUID is for https alone. */
+/** A new job id: 16 random bytes. crypto.randomUUID exists on https only. */
 export function newId() {
   return hex(crypto.getRandomValues(new Uint8Array(16)));
 }
@@ -707,7 +712,7 @@ function hex(bytes) {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The SHA-256 of some bytes; outside of https and localhost browsers do not give theirs. */
+/** The SHA-256 of some bytes; crypto.subtle exists on https and localhost only. */
 async function digest(buffer) {
   if (globalThis.crypto?.subtle) {
     return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", buffer)));

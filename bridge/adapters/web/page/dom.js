@@ -1,8 +1,8 @@
 /**
- * Making elements, and the little that every part of the page needs of the document.
+ * Functions that make and change elements of the document.
  *
- * Text goes in as text nodes alone, never as markup: what a workflow's file or a prompt says cannot
- * become an element.
+ * Text is only ever inserted as text nodes, never as markup, so that no text from a workflow's file
+ * or a prompt can become an element.
  */
 
 /** Makes an element: `make("a", { href: "#x", onclick: go }, "text", child)`. */
@@ -21,7 +21,7 @@ export function make(tag, properties = {}, ...children) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** One of the drawings that index.html carries, as an ornament: its control has a name besides. */
+/** An icon, one of the symbols in index.html; hidden from screen readers, so add a text too. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   const use = document.createElementNS(SVG, "use");
@@ -32,7 +32,7 @@ export function icon(name) {
   return svg;
 }
 
-/** A button with a drawing and a word; `quiet` keeps the word for those who cannot see. */
+/** A button with an icon and a text; `quiet` shows the text to screen readers and as a tooltip. */
 export function button(name, text, onclick, { quiet = false, kind = "" } = {}) {
   return make(
     "button",
@@ -46,7 +46,7 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** A slider. How far it is goes to the stylesheet, which cannot ask. */
+/** A slider. `follow()` passes its position to the stylesheet; call it after setting `value`. */
 export function slider(properties) {
   const range = make("input", { type: "range", ...properties });
   range.follow = () => {
@@ -63,15 +63,12 @@ export function show(element, shown) {
   element.hidden = !shown;
 }
 
-/** Says something to those who hear the page. */
+/** Lets a screen reader say a text. */
 export function announce(text) {
   byId("announcer").textContent = text;
 }
 
-/**
- * Puts a text on the clipboard. Outside of https and localhost browsers give no clipboard; the old
- * way works there.
- */
+/** Copies a text to the clipboard, also where the page has no Clipboard API (plain http). */
 export async function copy(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
@@ -84,7 +81,7 @@ export async function copy(text) {
   area.remove();
 }
 
-/** Hands bytes to the browser's downloads. */
+/** Saves what is at a URL with the browser's downloads. */
 export function save(url, filename) {
   const link = make("a", { href: url, download: filename });
   document.body.append(link);

@@ -1,63 +1,24 @@
 /**
- * The fields of a form, one kind each: what a definition's JSON Schema says of an input, as a
- * control that people can use.
+ * The fields of the form: one function for each kind of input makes a control from the input's JSON
+ * Schema in the workflow's definition.
  *
- * Every field is `{ name, element, get, set, refuse }`. `get()` gives the value as a request takes
- * it, undefined to leave it out; `refuse(message)` marks the field, `refuse(null)` clears it. What
- * is allowed the bridge decides: it alone knows, and its answer comes to the field.
+ * A field is `{ name, element, label, get, set, refuse, focus }`. `get()` returns the value for the
+ * request, undefined to leave it out; `refuse(message)` shows why the bridge refused the value. The
+ * page validates nothing itself: the bridge decides what is allowed.
  */
 
 import { button, make, slider } from "./dom.js";
-import { pictureField } from "./picture.js";
-import { fileField } from "./file.js";
-import { title } from "./words.js";
+import { fieldFrame, uniqueId } from "./field_frame.js";
+import { fileField } from "./media_field.js";
+import { pictureField } from "./picture_field.js";
 
-// More stops than this, and a slider cannot be set to a value that one means.
-const MAX_STOPS = 2500;
-// Up to so many short choices all stand side by side.
+// With more steps than this, no slider is precise enough to pick one value.
+const MAX_SLIDER_STEPS = 2500;
+// Up to this many choices, each at most this many characters long, are shown side by side.
 const MAX_SIDE_BY_SIDE = 4;
-const SHORT = 12;
-// Fits a double exactly, and any node's seed.
+const MAX_SHORT_CHOICE = 12;
+// Drawn seeds are below this: a double holds them exactly, and every node accepts them.
 const SEEDS = 2 ** 50;
-
-let count = 0;
-
-/**
- * A field's frame: label, description, room for an error. Returns what each kind builds upon;
- * `control` is what the label names and what takes the focus when the field is refused.
- */
-export function frame(name, schema, control, ...around) {
-  count += 1;
-  const id = `field-${count}`;
-  control.id ||= id;
-  const about = make("p", { class: "about", id: `${id}-about` }, schema.description ?? "");
-  const problem = make("p", { class: "problem", id: `${id}-problem`, role: "alert", hidden: true });
-  control.setAttribute("aria-describedby", `${about.id} ${problem.id}`);
-  const label = make("label", { for: control.id, id: `${id}-label` }, labelOf(name, schema));
-  const element = make(
-    "div",
-    { class: "field", "data-input": name, "data-kind": schema["x-kind"] },
-    label,
-    schema.description ? about : null,
-    make("div", { class: "control" }, ...(around.length ? around : [control])),
-    problem,
-  );
-  const refuse = (message) => {
-    problem.textContent = message ?? "";
-    problem.hidden = !message;
-    element.classList.toggle("refused", Boolean(message));
-    if (message) control.setAttribute("aria-invalid", "true");
-    else control.removeAttribute("aria-invalid");
-  };
-  element.addEventListener("input", () => refuse(null));
-  return { name, element, label, refuse, focus: () => control.focus() };
-}
-
-function labelOf(name, schema) {
-  const place = schema["x-place"];
-  if (place === undefined) return schema.title ?? title(name);
-  return place ? `${place}: ${name.split(".").at(-1)}` : name;
-}
 
 function text(name, schema, { main }) {
   const long = main || schema["x-multiline"];
@@ -68,7 +29,7 @@ function text(name, schema, { main }) {
     class: long ? "long" : "",
   });
   return {
-    ...frame(name, schema, area),
+    ...fieldFrame(name, schema, area),
     get: () => area.value,
     set: (value) => (area.value = value ?? ""),
   };
@@ -85,21 +46,21 @@ function number(name, schema) {
     min: minimum,
     max: maximum,
   });
-  const fits = minimum !== undefined && maximum !== undefined && maximum > minimum;
-  const slides = fits && (maximum - minimum) / step <= MAX_STOPS;
-  const range = slides ? slider({ min: minimum, max: maximum, step }) : null;
+  const bounded = minimum !== undefined && maximum !== undefined && maximum > minimum;
+  const hasSlider = bounded && (maximum - minimum) / step <= MAX_SLIDER_STEPS;
+  const range = hasSlider ? slider({ min: minimum, max: maximum, step }) : null;
   const row = make("div", { class: "number" }, range, entry);
-  const made = frame(name, schema, entry, row);
+  const frame = fieldFrame(name, schema, entry, row);
   const follow = () => {
     if (!range) return;
     range.value = entry.value;
     range.follow();
   };
-  range?.setAttribute("aria-labelledby", made.label.id);
+  range?.setAttribute("aria-labelledby", frame.label.id);
   range?.addEventListener("input", () => (entry.value = range.value));
   entry.addEventListener("input", follow);
   return {
-    ...made,
+    ...frame,
     get: () => (entry.value === "" ? undefined : Number(entry.value)),
     set: (value) => {
       entry.value = value ?? "";
@@ -113,30 +74,31 @@ function seed(name, schema) {
     type: "text",
     inputmode: "numeric",
     autocomplete: "off",
-    placeholder: "another each time",
+    placeholder: "random for each job",
   });
   const set = (value) => {
     entry.value = value ?? "";
     entry.dispatchEvent(new Event("input", { bubbles: true }));
   };
-  const roll = button("dice", "Draw a seed and keep it", () => set(drawn(schema)), { quiet: true });
-  const clear = button("close", "Another seed each time", () => set(""), { quiet: true });
+  const roll = button("dice", "Draw a seed and keep it", () => set(randomSeed(schema)), { quiet: true });
+  const clear = button("close", "A new seed for each job", () => set(""), { quiet: true });
   const row = make("div", { class: "joined" }, entry, roll, clear);
-  const made = frame(name, schema, entry, row);
+  const frame = fieldFrame(name, schema, entry, row);
   return {
-    ...made,
-    // As text: seeds may be larger than a double holds, and the bridge reads digits.
+    ...frame,
+    // Seeds may be larger than a double holds: those are sent as digits, which the bridge reads.
     get: () => (entry.value.trim() === "" ? undefined : exact(entry.value.trim())),
     set: (value) => (entry.value = value ?? ""),
   };
 }
 
+/** A number if a double holds it exactly, else the digits. */
 function exact(digits) {
   const value = Number(digits);
   return Number.isSafeInteger(value) ? value : digits;
 }
 
-function drawn({ minimum = 0, maximum = SEEDS }) {
+function randomSeed({ minimum = 0, maximum = SEEDS }) {
   const [high, low] = crypto.getRandomValues(new Uint32Array(2));
   const random = (high * 2 ** 21 + (low >>> 11)) / 2 ** 53;
   const most = Math.min(maximum, SEEDS);
@@ -146,7 +108,7 @@ function drawn({ minimum = 0, maximum = SEEDS }) {
 function boolean(name, schema) {
   const box = make("input", { type: "checkbox", role: "switch", class: "switch" });
   return {
-    ...frame(name, schema, box),
+    ...fieldFrame(name, schema, box),
     get: () => box.checked,
     set: (value) => (box.checked = Boolean(value)),
   };
@@ -155,7 +117,7 @@ function boolean(name, schema) {
 function choice(name, schema, { choices }) {
   const all = schema.enum ?? choices(schema["x-choices"]);
   if (!all) return text(name, schema, {});
-  const few = all.length <= MAX_SIDE_BY_SIDE && all.every((each) => String(each).length <= SHORT);
+  const few = all.length <= MAX_SIDE_BY_SIDE && all.every((each) => String(each).length <= MAX_SHORT_CHOICE);
   return few ? sideBySide(name, schema, all) : list(name, schema, all);
 }
 
@@ -163,13 +125,13 @@ function list(name, schema, known) {
   const all = [...known];
   const select = make("select");
   select.append(...all.map((each, index) => make("option", { value: index }, String(each))));
-  const made = frame(name, schema, select);
+  const frame = fieldFrame(name, schema, select);
   return {
-    ...made,
+    ...frame,
     get: () => (select.selectedIndex < 0 ? undefined : all[select.selectedIndex]),
     set: (value) => {
       select.selectedIndex = all.indexOf(value);
-      // A model that is not there any more: shown as it is, for the bridge to refuse or not.
+      // No longer among the choices, such as a deleted model: shown all the same; the bridge decides.
       if (select.selectedIndex < 0 && value !== undefined) {
         all.push(value);
         select.append(make("option", { value: all.length - 1 }, String(value)));
@@ -180,19 +142,18 @@ function list(name, schema, known) {
 }
 
 function sideBySide(name, schema, all) {
-  count += 1;
-  const group = `choice-${count}`;
+  const group = uniqueId("choice");
   const radios = all.map((_, index) => make("input", { type: "radio", name: group, value: index }));
   const row = make(
     "div",
     { class: "segments", role: "radiogroup" },
     all.map((each, index) => make("label", {}, radios[index], make("span", {}, String(each)))),
   );
-  const made = frame(name, schema, radios[0] ?? row, row);
-  row.setAttribute("aria-labelledby", made.label.id);
-  made.label.removeAttribute("for");
+  const frame = fieldFrame(name, schema, radios[0] ?? row, row);
+  row.setAttribute("aria-labelledby", frame.label.id);
+  frame.label.removeAttribute("for");
   return {
-    ...made,
+    ...frame,
     get: () => all[radios.findIndex((radio) => radio.checked)],
     set: (value) => radios.forEach((radio, index) => (radio.checked = all[index] === value)),
   };
@@ -201,13 +162,13 @@ function sideBySide(name, schema, all) {
 function json(name, schema) {
   const area = make("textarea", { rows: 3, class: "code", spellcheck: "false" });
   return {
-    ...frame(name, schema, area),
+    ...fieldFrame(name, schema, area),
     get: () => {
       if (area.value.trim() === "") return undefined;
       try {
         return JSON.parse(area.value);
       } catch {
-        return area.value; // no JSON: the bridge says what it wants
+        return area.value; // not JSON: the bridge answers what is wrong
       }
     },
     set: (value) => (area.value = value === undefined ? "" : JSON.stringify(value, null, 2)),
@@ -230,13 +191,13 @@ const KINDS = {
 };
 
 /**
- * Makes an input's field. `tools` are what some kinds need: `main` (the main text input),
- * `choices(name)`, `client` to upload with, `picture()` for the image that a mask is painted over.
- * A kind that this page does not know is a text: the bridge reads what it can.
+ * Makes the field of an input. `tools` holds what some kinds need: `main` (true for the main text
+ * input), `choices(name)`, `changed()`, `client` for uploads, `picture()` for the image that a mask
+ * is painted over, `hasMask()` (whether the workflow has a mask input). An unknown kind is text.
  */
 export function makeField(name, schema, tools) {
-  const known = schema.enum || schema["x-choices"] ? "choice" : schema["x-kind"];
-  const field = (KINDS[known] ?? text)(name, schema, tools);
+  const kind = schema.enum || schema["x-choices"] ? "choice" : schema["x-kind"];
+  const field = (KINDS[kind] ?? text)(name, schema, tools);
   field.schema = schema;
   if (schema.default !== undefined) field.set(schema.default);
   return field;

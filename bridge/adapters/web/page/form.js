@@ -1,30 +1,31 @@
 /**
- * The form: drawn from a workflow's definition, kept while one looks elsewhere, and where what the
- * bridge refuses is told at the field that caused it.
+ * The form: drawn from a workflow's definition. What is entered survives a reload, and an error of
+ * the bridge is shown at the field that caused it.
  */
 
 import { announce, byId, show } from "./dom.js";
 import { makeField } from "./fields.js";
-import { Held } from "./held.js";
+import { MediaInput } from "./media_input.js";
 
-/** The name of a definition's main text input, undefined where it has none. */
+/** Returns the name of a definition's main text input, undefined if it has none. */
 export function mainText(definition) {
   const inputs = Object.entries(definition?.inputs?.properties ?? {});
   return inputs.find(([, schema]) => schema["x-kind"] === "text" && !isPlace(schema))?.[0];
 }
 
+/** Whether an input is a node's own, addressed by node and name, rather than a declared one. */
 function isPlace(schema) {
   return schema["x-place"] !== undefined;
 }
 
 export class Form {
-  /** `changed()` is called whenever the request that the form makes is another. */
+  /** `changed()` is called whenever the request that the form makes changes. */
   constructor(client, changed) {
     this.client = client;
     this.definition = null;
     this.fields = new Map();
     this.changed = () => {
-      this._keep();
+      this._saveDraft();
       changed();
     };
     byId("form").addEventListener("input", () => this.changed());
@@ -36,13 +37,13 @@ export class Form {
     document.addEventListener("paste", (event) => this._paste(event));
   }
 
-  /** Draws a definition's fields; what was entered for this workflow before stands in them. */
+  /** Draws the fields of a definition, with what was entered for this workflow before. */
   draw(definition) {
     const was = this.definition;
     this.definition = definition;
-    // Told again, of a ComfyUI that came or went: what is being written is not to be disturbed.
+    // A definition is published again when a ComfyUI comes or goes: keep what is being entered.
     if (was && same(was.inputs, definition.inputs) && was.name === definition.name) return;
-    for (const field of this.fields.values()) field.held?.release();
+    for (const field of this.fields.values()) field.media?.release();
     this.fields.clear();
     byId("more-fields").replaceChildren();
     byId("more").open = false;
@@ -53,7 +54,7 @@ export class Form {
     show(byId("more"), this.places.length > 0);
     byId("fields").replaceChildren(...plain.map(([name, schema]) => this._field(name, schema)));
     for (const field of this.fields.values()) field.offerPaint?.();
-    this._set(this._kept());
+    this._enter(this._draft());
     this.problem(null);
     this.changed();
   }
@@ -64,18 +65,18 @@ export class Form {
       main: name === mainText(this.definition),
       choices: (list) => this.client.choices.get(list),
       changed: () => this.changed(),
-      picture: () => this._first((each) => each.acceptsPictures && each.held)?.held,
-      hasMask: () => Boolean(this._first((each) => each.schema["x-kind"] === "mask")),
+      picture: () => this._find((each) => each.acceptsPictures && each.media)?.media,
+      hasMask: () => Boolean(this._find((each) => each.schema["x-kind"] === "mask")),
     });
     this.fields.set(name, field);
     return field.element;
   }
 
-  _first(where) {
+  _find(where) {
     return [...this.fields.values()].find(where);
   }
 
-  /** A graph may have 200 of them: they are drawn when somebody looks. */
+  /** A graph may have 200 of them, so they are drawn when the section is opened. */
   _drawPlaces() {
     if (!byId("more").open || byId("more-fields").childElementCount) return;
     byId("more-fields").append(...this.places.map(([name, schema]) => this._field(name, schema)));
@@ -88,18 +89,18 @@ export class Form {
     }
   }
 
-  // What it holds.
+  // Values.
 
   /**
-   * What differs from the definition's defaults, and the main text in any case: `values` by name,
-   * and `media`, what fields hold (Held).
+   * Returns `values`, by name, that differ from the definition's defaults (the main text also where
+   * it does not), and `media`, a MediaInput by name.
    */
   entered() {
     const values = {};
     const media = {};
     for (const [name, field] of this.fields) {
-      if (field.media) {
-        if (field.held) media[name] = field.held;
+      if (field.isMedia) {
+        if (field.media) media[name] = field.media;
         continue;
       }
       const value = field.get();
@@ -110,12 +111,12 @@ export class Form {
     return { values, media };
   }
 
-  /** The inputs as a request takes them, once everything is uploaded; errors go to the field. */
+  /** Resolves with the inputs of the request once all media are uploaded; an error names its input. */
   async inputs() {
     const { values, media } = this.entered();
-    for (const [name, held] of Object.entries(media)) {
+    for (const [name, input] of Object.entries(media)) {
       try {
-        values[name] = await held.send();
+        values[name] = await input.send();
       } catch (error) {
         error.details = { ...error.details, input: name };
         throw error;
@@ -124,7 +125,7 @@ export class Form {
     return values;
   }
 
-  /** Puts in what a job ran with; `media` as `remembered` gave it. */
+  /** Enters the inputs of a job; `media` as `remembered` returned them. */
   fill(values, media = {}) {
     const names = new Set([...Object.keys(values), ...Object.keys(media)]);
     if (this.places.some(([name]) => names.has(name))) {
@@ -132,49 +133,49 @@ export class Form {
       this._drawPlaces();
     }
     for (const [name, field] of this.fields) {
-      if (!field.media) field.set(values[name] ?? field.schema.default);
-      else field.set(media[name] ? this._held(media[name]) : null);
+      if (!field.isMedia) field.set(values[name] ?? field.schema.default);
+      else field.set(media[name] ? this._mediaInput(media[name]) : null);
     }
     this.problem(null);
     this.changed();
   }
 
-  _held({ source, filename }) {
+  _mediaInput({ source, filename }) {
     const { job, output = 0 } = source;
     const load = job === undefined ? null : () => this.client.fetch(job, output);
-    return new Held({ client: this.client, source, filename, load });
+    return new MediaInput({ client: this.client, source, filename, load });
   }
 
-  /** Takes a job's output as the picture to begin with; false where no field takes one. */
-  takeOutput(job, info, blob) {
-    const accepts = (field) => field.media && field.schema["x-kind"] === kindOf(info);
-    const field = this._first((each) => accepts(each) && !each.held) ?? this._first(accepts);
+  /** Enters a job's output as an input; false if no field takes its kind. */
+  takeOutput(job, info) {
+    const accepts = (field) => field.isMedia && field.schema["x-kind"] === kindOf(info);
+    const field = this._find((each) => accepts(each) && !each.media) ?? this._find(accepts);
     if (!field) return false;
     const source = { job, output: info.index };
     const filename = info.filename ?? info.name;
     const load = () => this.client.fetch(job, info.index);
-    field.take(new Held({ client: this.client, source, filename, blob, load }));
+    field.set(new MediaInput({ client: this.client, source, filename, load }));
     field.focus();
     return true;
   }
 
-  /** Media of a request, small enough for its `meta`, so that it can be run again. */
+  /** Returns sources and filenames of the media, for `meta`, so that the job can be run again. */
   remembered(inputs) {
     const { media } = this.entered();
     const entries = Object.entries(media).filter(([name]) => inputs[name]);
     return Object.fromEntries(
-      entries.map(([name, held]) => [name, { source: inputs[name], filename: held.filename }]),
+      entries.map(([name, { filename }]) => [name, { source: inputs[name], filename }]),
     );
   }
 
-  /** Uploads are kept for a day: all of them anew. */
+  /** Makes the next request upload all files again: the bridge deletes uploads after a day. */
   forgetUploads() {
-    for (const field of this.fields.values()) field.held?.forget();
+    for (const field of this.fields.values()) field.media?.forget();
   }
 
-  // What was refused.
+  // Errors.
 
-  /** Shows an error at the field that it names, else beside the button. */
+  /** Shows an error at the field that it names, or else beside the button. */
   refuse({ message, details = {} }) {
     if (this.places.some(([name]) => name === details.input)) {
       byId("more").open = true;
@@ -185,7 +186,7 @@ export class Form {
       this.problem(message);
       return;
     }
-    field.refuse(told(message, details));
+    field.refuse(withoutName(message, details));
     field.element.scrollIntoView({ block: "nearest" });
     field.focus();
   }
@@ -200,46 +201,46 @@ export class Form {
     for (const field of this.fields.values()) field.refuse(null);
   }
 
-  // What is kept over a reload.
+  // The draft, which survives a reload.
 
-  _keep() {
+  _saveDraft() {
     if (!this.definition) return;
     const { values } = this.entered();
     sessionStorage.setItem(`draft ${this.definition.name}`, JSON.stringify(values));
   }
 
-  _kept() {
+  _draft() {
     return JSON.parse(sessionStorage.getItem(`draft ${this.definition.name}`) ?? "{}");
   }
 
-  _set(values) {
+  _enter(values) {
     for (const [name, value] of Object.entries(values)) {
       const field = this.fields.get(name);
-      if (field && !field.media) field.set(value);
+      if (field && !field.isMedia) field.set(value);
     }
   }
 
   _paste(event) {
     const [file] = event.clipboardData?.files ?? [];
-    if (!file?.type.startsWith("image/") || byId("desk").hidden) return;
+    if (!file?.type.startsWith("image/") || byId("workspace").hidden) return;
     const pictures = [...this.fields.values()].filter((each) => each.acceptsPictures);
     const focused = pictures.find((each) => each.element.contains(document.activeElement));
-    const field = focused ?? pictures.find((each) => !each.held) ?? pictures[0];
+    const field = focused ?? pictures.find((each) => !each.media) ?? pictures[0];
     if (!field) return;
     event.preventDefault();
-    field.takeFile(file);
-    announce("The picture was taken from the clipboard.");
+    field.setFile(file);
+    announce("The picture was pasted from the clipboard.");
   }
 }
 
-/** What kind of input takes an output. */
-export function kindOf(info) {
+/** Returns the kind of input that takes an output. */
+function kindOf(info) {
   const [kind] = info.content_type.split("/");
   return ["image", "audio", "video"].includes(kind) ? kind : "file";
 }
 
-/** An error's text, without the name that the field's label says already. */
-function told(message, { input }) {
+/** An error's text without the input's name, which the field's label shows. */
+function withoutName(message, { input }) {
   const text = message.replace(`input '${input}': `, "").replace(`input "${input}": `, "");
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -1,96 +1,98 @@
 /**
- * The gallery: a tile for each job, the newest first, from the moment it is asked for; what it
- * gives stands in the same place afterwards. The chosen one is on the stage, large.
+ * The gallery: one tile for each job, the newest first, from the moment it is submitted. The chosen
+ * job is shown large, by JobDetail.
  */
 
 import { announce, byId, icon, make, show } from "./dom.js";
-import { Entry } from "./entry.js";
-import { Stage } from "./stage.js";
-import { estimate, place, state } from "./words.js";
+import { JobView } from "./job_view.js";
+import { JobDetail } from "./job_detail.js";
+import { estimate, place, state } from "./format.js";
 
 export class Gallery {
-  /** `actions` are what the stage's buttons do: `again(entry)`, `useAsInput(entry, info)`. */
+  /** `actions` has what the buttons of a job do: `again`, `useAsInput` and `cancel`. */
   constructor(client, actions) {
     this.client = client;
-    this.entries = new Map();
+    this.views = new Map();
     this.tiles = new Map();
     this.chosen = null;
-    this.stage = new Stage(client, actions);
+    this.detail = new JobDetail(client, actions);
     const near = { rootMargin: "300px" };
-    this.seen = new IntersectionObserver((found) => {
+    this.visible = new IntersectionObserver((found) => {
       for (const each of found) {
         if (each.isIntersecting) this.tiles.get(each.target.dataset.job)?.load();
       }
     }, near);
     byId("tiles").replaceChildren();
-    byId("tiles").onkeydown = (event) => this._walk(event);
-    this.stage.show(null);
+    byId("tiles").onkeydown = (event) => this._moveFocus(event);
+    this.detail.show(null);
   }
 
-  /** Follows a job; `inputs` where they are known before its result tells. */
+  /** Shows a job, once; `inputs` are the values of the form, if it was submitted here. */
   add(job, { inputs = {}, choose = false } = {}) {
-    let entry = this.entries.get(job.id);
-    if (!entry) {
-      entry = new Entry(job, inputs);
-      this.entries.set(job.id, entry);
-      const tile = new Tile(this.client, entry, () => this.choose(entry));
+    let view = this.views.get(job.id);
+    if (!view) {
+      view = new JobView(job, inputs);
+      this.views.set(job.id, view);
+      const tile = new Tile(this.client, view, () => this.choose(view));
       this.tiles.set(job.id, tile);
-      this._place(entry, tile);
-      this.seen.observe(tile.element);
-      job.addEventListener("change", () => this._changed(entry));
+      this._place(view, tile);
+      this.visible.observe(tile.element);
+      job.addEventListener("change", () => this._changed(view));
       show(byId("gallery-empty"), false);
     }
-    if (choose) this.choose(entry);
-    return entry;
+    if (choose) this.choose(view);
+    return view;
   }
 
-  /** With nothing chosen yet, the newest is. */
+  /** Chooses the newest job if none is chosen. */
   chooseNewest() {
     if (!this.chosen) this.choose(this._newest());
   }
 
-  /** Whether the chosen job has not ended: it keeps the stage. */
+  /** Whether the chosen job has not ended; then a new job is not chosen in its place. */
   get isWatching() {
     return this.chosen !== null && !this.chosen.job.result;
   }
 
-  /** A job that was never accepted leaves nothing. */
-  drop(entry) {
-    this.tiles.get(entry.id)?.element.remove();
-    this.tiles.delete(entry.id);
-    this.entries.delete(entry.id);
-    if (this.chosen === entry) this.choose(this._newest());
-    show(byId("gallery-empty"), this.entries.size === 0);
+  /** Removes a job that was never accepted. */
+  drop(view) {
+    this.tiles.get(view.id)?.element.remove();
+    this.tiles.delete(view.id);
+    this.views.delete(view.id);
+    if (this.chosen === view) this.choose(this._newest());
+    show(byId("gallery-empty"), this.views.size === 0);
   }
 
-  choose(entry) {
+  choose(view) {
     this.tiles.get(this.chosen?.id)?.press(false);
-    this.chosen = entry ?? null;
-    this.tiles.get(entry?.id)?.press(true);
-    this.stage.show(this.chosen);
+    this.chosen = view ?? null;
+    this.tiles.get(view?.id)?.press(true);
+    this.detail.show(this.chosen);
   }
 
   _newest() {
     const first = byId("tiles").firstElementChild;
-    return this.entries.get(first?.dataset.job);
+    return this.views.get(first?.dataset.job);
   }
 
-  _place(entry, tile) {
+  _place(view, tile) {
     const later = [...byId("tiles").children].find(
-      (each) => this.entries.get(each.dataset.job).at <= entry.at,
+      (each) => this.views.get(each.dataset.job).at <= view.at,
     );
     byId("tiles").insertBefore(tile.element, later ?? null);
   }
 
-  _changed(entry) {
-    const before = entry.told;
-    entry.note();
-    this.tiles.get(entry.id)?.draw();
-    if (this.chosen === entry) this.stage.draw();
-    if (entry.told !== before) announce(`${entry.text || entry.job.workflow}: ${entry.told}`);
+  _changed(view) {
+    const before = view.stateText;
+    view.update();
+    this.tiles.get(view.id)?.draw();
+    if (this.chosen === view) this.detail.draw();
+    if (view.stateText !== before) {
+      announce(`${view.text || view.job.workflow}: ${view.stateText}`);
+    }
   }
 
-  _walk(event) {
+  _moveFocus(event) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const tiles = [...byId("tiles").querySelectorAll("button")];
     const next = tiles[tiles.indexOf(document.activeElement) + step];
@@ -102,12 +104,12 @@ export class Gallery {
 }
 
 class Tile {
-  constructor(client, entry, onclick) {
+  constructor(client, view, onclick) {
     this.client = client;
-    this.entry = entry;
+    this.view = view;
     this.picture = make("img", { alt: "", loading: "lazy", hidden: true });
-    this.picture.addEventListener("error", () => this._gone());
-    this.face = make("span", { class: "face" });
+    this.picture.addEventListener("error", () => this._drawMissing());
+    this.face = make("span", { class: "face" }); // shown where there is no picture
     this.bar = make("span", { class: "bar" }, make("span"));
     this.words = make("span", { class: "words" });
     this.button = make(
@@ -118,7 +120,7 @@ class Tile {
       this.bar,
       this.words,
     );
-    this.element = make("li", { "data-job": entry.id }, this.button);
+    this.element = make("li", { "data-job": view.id }, this.button);
     this.loaded = false;
     this.visible = false;
     this.draw();
@@ -128,67 +130,67 @@ class Tile {
     this.button.setAttribute("aria-pressed", String(on));
   }
 
-  /** Called when it comes into sight: pictures of long ago are loaded then. */
+  /** Loads the picture. Called when the tile is about to be visible. */
   load() {
     this.visible = true;
     this.draw();
   }
 
   draw() {
-    const { job } = this.entry;
-    const name = this.entry.text || job.workflow || "job";
+    const { job } = this.view;
+    const name = this.view.text || job.workflow || "job";
     const ended = Boolean(job.result);
-    this.button.dataset.state = job.state ?? "asked";
-    this.button.setAttribute("aria-label", `${name}: ${this.entry.told}`);
+    this.button.dataset.state = job.state ?? "sending";
+    this.button.setAttribute("aria-label", `${name}: ${this.view.stateText}`);
     this.button.title = name;
     show(this.bar, !ended && job.state === "running");
     this.bar.firstChild.style.setProperty("width", `${job.progress?.percent ?? 0}%`);
-    this.words.textContent = ended ? "" : short(this.entry);
-    if (!ended && job.preview) this._show(this.entry.previewUrl());
+    this.words.textContent = ended ? "" : brief(this.view);
+    if (!ended && job.preview) this._showPicture(this.view.previewUrl());
     else if (job.state === "succeeded") this._drawOutput();
-    else if (ended) this._face(job.state === "failed" ? "alert" : "close", state(job.state));
-    else this._face(null, "");
+    else if (ended) this._showFace(job.state === "failed" ? "alert" : "close", state(job.state));
+    else this._showFace(null, "");
   }
 
   async _drawOutput() {
-    const outputs = this.entry.job.result.outputs;
-    const [info] = this.entry.pictures();
-    const more = outputs.length > 1 ? `${outputs.length} outputs` : "";
-    this.words.textContent = more;
+    const outputs = this.view.job.result.outputs;
+    const [info] = this.view.pictures();
+    this.words.textContent = outputs.length > 1 ? `${outputs.length} outputs` : "";
     if (!info) {
-      this._face("file", outputs[0]?.kind ?? "nothing to show");
+      this._showFace("file", outputs[0]?.kind ?? "no outputs");
       return;
     }
-    if (this.loaded || !(this.visible || this.entry.job.has(info))) return;
+    if (this.loaded || !(this.visible || this.view.job.has(info))) return;
     this.loaded = true;
     try {
-      this._show(await this.entry.pictureUrl(this.client, info, 480));
+      this._showPicture(await this.view.pictureUrl(this.client, info, 480));
     } catch {
-      this._gone();
+      this._drawMissing();
     }
   }
 
-  _gone() {
-    if (this.entry.job.result) this._face("picture", "kept no longer");
+  _drawMissing() {
+    if (this.view.job.result) this._showFace("picture", "deleted");
   }
 
-  _show(url) {
+  _showPicture(url) {
     if (this.picture.src !== url) this.picture.src = url;
     show(this.picture, true);
     this.face.replaceChildren();
   }
 
-  _face(drawing, words) {
+  _showFace(drawing, words) {
     show(this.picture, false);
     this.face.replaceChildren(...(drawing ? [icon(drawing)] : []), words);
   }
 }
 
-function short({ job, remaining }) {
+/** A waiting or running job in a few words. */
+function brief({ job, remaining }) {
   if (job.state === "running") {
     const percent = `${Math.round(job.progress?.percent ?? 0)}%`;
     return remaining === null ? percent : `${percent} · ${estimate(remaining)}`;
   }
   if (job.state === "queued") return place(job.position);
-  return state(job.state ?? "asked");
+  return state(job.state ?? "sending");
 }

@@ -1,7 +1,6 @@
 /**
- * A PNG that keeps the colours of what is transparent. A canvas does not: it holds colours
- * multiplied by their opacity, so that a picture whose mask is its transparency would be black
- * there, where a sampler wants to begin with what was in it.
+ * A PNG encoder that keeps the colours of transparent pixels. A canvas stores colours multiplied by
+ * their opacity, so its own encoder would make them black; a sampler needs what was below the mask.
  */
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
@@ -29,9 +28,9 @@ function chunk(type, data) {
   return bytes;
 }
 
-/** Encodes pixels (RGBA, not multiplied) as a PNG's bytes, in a Blob. */
+/** Encodes pixels (RGBA, not premultiplied) as a PNG, in a Blob. */
 export async function encode(width, height, pixels) {
-  const rows = new Uint8Array(height * (1 + 4 * width)); // each row begins with its filter: 0
+  const rows = new Uint8Array(height * (1 + 4 * width)); // each row begins with its filter type: 0, none
   for (let y = 0; y < height; y += 1) {
     rows.set(pixels.subarray(4 * width * y, 4 * width * (y + 1)), y * (1 + 4 * width) + 1);
   }

@@ -1,13 +1,13 @@
 /**
- * The status line: whether the bridge and its ComfyUIs are there. It says only what is known: with
- * the connection gone, nothing is.
+ * The status bar and the banner: whether the bridge and its ComfyUIs are available. Without a
+ * connection their state is shown as unknown.
  */
 
 import { byId, make, show } from "./dom.js";
-import { title } from "./words.js";
+import { title } from "./format.js";
 
-// good: works; busy: works, or soon will; bad: somebody has to look, or it comes back by itself.
-const COMFYUI = {
+// The colour of each state of a ComfyUI.
+const COLOURS = {
   ready: "good",
   busy: "good",
   starting: "busy",
@@ -18,7 +18,17 @@ const COMFYUI = {
   crash_loop: "bad",
 };
 
-export class Lights {
+// The banner for a state in which no job can start.
+const SENTENCES = {
+  starting: "ComfyUI is starting. Jobs wait for it.",
+  restarting: "ComfyUI is restarting. Jobs wait for it.",
+  unreachable: "ComfyUI cannot be reached. Jobs wait until it is back.",
+  stopped: "ComfyUI is stopped. Jobs wait until it is started.",
+  crash_loop: "ComfyUI keeps crashing: its operator has to look at it. Jobs wait.",
+  yielded: "The bridge has yielded ComfyUI to other use for a while. Jobs wait.",
+};
+
+export class StatusBar {
   constructor(client) {
     this.client = client;
     for (const type of ["connection", "bridge", "comfyui"]) {
@@ -30,22 +40,22 @@ export class Lights {
   draw() {
     const { state } = this.client.connection;
     const isKnown = state === "online" && this.client.bridge !== "unreachable";
-    byId("lights").replaceChildren(
+    byId("status").replaceChildren(
       ...[this._bridge(isKnown), this._comfyui(isKnown)].map(({ name, colour, word, more }) =>
         make(
           "li",
-          { class: `light ${colour}`, title: more },
+          { class: `status ${colour}`, title: more },
           make("span", { class: "dot", "aria-hidden": "true" }),
           make("span", { class: "name" }, `${name} `),
           make("span", { class: "word" }, word),
         ),
       ),
     );
-    const told = this._told();
-    byId("banner").textContent = told ?? "";
-    show(byId("banner"), Boolean(told));
-    clearTimeout(this.ticking);
-    if (state === "lost") this.ticking = setTimeout(() => this.draw(), 1000);
+    const obstacle = this._obstacle();
+    byId("banner").textContent = obstacle ?? "";
+    show(byId("banner"), Boolean(obstacle));
+    clearTimeout(this.countdown);
+    if (state === "lost") this.countdown = setTimeout(() => this.draw(), 1000);
   }
 
   _bridge(isKnown) {
@@ -57,47 +67,38 @@ export class Lights {
   _comfyui(isKnown) {
     const name = "ComfyUI";
     const all = [...this.client.comfyui.entries()];
-    // While the bridge is away nobody knows how ComfyUI fares: what it said last says nothing.
+    // While the bridge is away, what it published last may no longer be true.
     if (!isKnown || this.client.bridge !== "online" || !all.length) {
       return { name, colour: "unknown", word: "unknown" };
     }
     const words = all.map(([instance, { state }]) => `${instance}: ${title(state)}`);
-    const good = all.filter(([, { state }]) => COMFYUI[state] === "good");
+    const good = all.filter(([, { state }]) => COLOURS[state] === "good");
     if (all.length === 1) {
       const [[, { state, last_error: problem }]] = all;
-      return { name, colour: COMFYUI[state] ?? "busy", word: title(state).toLowerCase(), more: problem };
+      return { name, colour: COLOURS[state] ?? "busy", word: title(state).toLowerCase(), more: problem };
     }
-    const colour = good.length ? "good" : (COMFYUI[all[0][1].state] ?? "busy");
+    const colour = good.length ? "good" : (COLOURS[all[0][1].state] ?? "busy");
     return { name, colour, word: `${good.length} of ${all.length} ready`, more: words.join("\n") };
   }
 
-  /** What keeps things from running, in a sentence; null where nothing does. */
-  _told() {
+  /** Why jobs cannot run now, in a sentence; null if they can. */
+  _obstacle() {
     const { client } = this;
     const { state, retryAt } = client.connection;
     if (state === "lost") {
       const seconds = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
-      return `The connection is lost${seconds ? `; trying again in ${seconds} s` : ""}. Jobs go on without it.`;
+      return `Connection lost${seconds ? `; trying again in ${seconds} s` : ""}. Running jobs continue.`;
     }
     if (state === "connecting" && client.registered) return "Connecting again …";
     if (state !== "online") return null;
     if (client.bridge === "unreachable") {
-      return "The broker cannot be reached. What you run is sent as soon as it is back.";
+      return "The broker cannot be reached. Jobs are sent as soon as it is back.";
     }
     if (client.bridge === "offline") {
-      return "The bridge is offline. What it has accepted goes on when it is back.";
+      return "The bridge is offline. Accepted jobs continue when it is back.";
     }
     const states = [...client.comfyui.values()].map((each) => each.state);
-    if (!states.length || states.some((each) => COMFYUI[each] === "good")) return null;
-    return COMFYUI_TOLD[states[0]] ?? null;
+    if (!states.length || states.some((each) => COLOURS[each] === "good")) return null;
+    return SENTENCES[states[0]] ?? null;
   }
 }
-
-const COMFYUI_TOLD = {
-  starting: "ComfyUI is starting. What you run waits for it.",
-  restarting: "ComfyUI is starting again. What you run waits for it.",
-  unreachable: "ComfyUI cannot be reached. What you run waits until it is back.",
-  stopped: "ComfyUI is stopped. What you run waits for it.",
-  crash_loop: "ComfyUI ends again and again: whoever runs it has to look. What you run waits.",
-  yielded: "ComfyUI has been left to somebody else for a while. What you run waits.",
-};

@@ -1,42 +1,43 @@
 /**
- * Painting a mask over a picture: with a finger, a pen, a mouse, or the keys (arrows move the
- * brush, space paints, [ and ] change its size, Ctrl+Z takes the last stroke back).
+ * Painting a mask over a picture with a finger, a pen, a mouse, or the keyboard: the arrow keys move
+ * the brush, with Shift they paint, Space paints a dot, [ and ] change the size, Ctrl+Z undoes.
  */
 
 import { button, make, slider } from "./dom.js";
 import { encode } from "./png.js";
 
 const MAX_UNDO = 20;
-// What counts as painted: edges of strokes are soft.
+// The least opacity that counts as painted: the edges of strokes are soft.
 const PAINTED = 128;
+const MIN_BRUSH = 2;
 
 /**
- * Opens the painter over the picture at `url`. Returns a PNG: white on black, or with
- * `transparent` the picture itself, transparent where it was painted; null if it was given up.
+ * Opens the painter over the picture at `url`. Resolves with a PNG: the mask in white on black, or
+ * with `transparent` the picture itself, transparent where it was painted; null if the user cancels.
+ * Throws an Error, with a text for the user, if the browser cannot show or encode the picture.
  */
 export async function paintMask(url, { transparent = false } = {}) {
   const picture = await loaded(url);
-  const painter = new Painter(picture);
-  const kept = await painter.open();
-  if (!kept) return null;
-  return transparent ? withHoles(picture, painter.canvas) : whiteOnBlack(painter.canvas);
+  const painter = new MaskPainter(picture);
+  if (!(await painter.open())) return null;
+  return transparent ? withTransparency(picture, painter.canvas) : whiteOnBlack(painter.canvas);
 }
 
-class Painter {
+class MaskPainter {
   constructor(picture) {
     const { naturalWidth: width, naturalHeight: height } = picture;
     this.canvas = make("canvas", { width, height, tabindex: 0, class: "strokes" });
-    this.canvas.setAttribute("aria-label", "Mask: arrow keys move the brush, space paints");
+    this.canvas.setAttribute("aria-label", "Mask: arrow keys move the brush, Space paints");
     this.pen = this.canvas.getContext("2d", { willReadFrequently: true });
     this.at = { x: width / 2, y: height / 2 };
-    this.undone = [];
+    this.before = [];
     this.erasing = false;
     this.size = slider({
-      min: 2,
-      max: Math.round(Math.max(width, height) / 3),
+      min: MIN_BRUSH,
+      max: Math.max(2 * MIN_BRUSH, Math.round(Math.max(width, height) / 3)),
       value: Math.round(Math.max(width, height) / 12),
       "aria-label": "Size of the brush",
-      oninput: () => this.moved(),
+      oninput: () => this.drawRing(),
     });
     this.ring = make("div", { class: "ring", "aria-hidden": "true" });
     this.sheet = make("div", { class: "sheet" }, picture, this.canvas, this.ring);
@@ -59,7 +60,7 @@ class Painter {
       button("invert", "Invert", () => this.invert(), { kind: "small" }),
       make("span", { class: "spring" }),
       button("close", "Cancel", () => this.dialog.close(""), { kind: "small" }),
-      button("check", "Use this mask", () => this.dialog.close("kept"), { kind: "primary small" }),
+      button("check", "Use this mask", () => this.dialog.close("done"), { kind: "primary small" }),
     );
     const heading = make("h2", { class: "unseen" }, "Paint a mask");
     return make(
@@ -71,15 +72,16 @@ class Painter {
     );
   }
 
+  /** Shows the painter; resolves with false if the user cancels. */
   open() {
     document.body.append(this.dialog);
     this.dialog.showModal();
     this.canvas.focus();
-    this.moved();
+    this.drawRing();
     return new Promise((resolve) => {
       this.dialog.addEventListener("close", () => {
         this.dialog.remove();
-        resolve(this.dialog.returnValue === "kept");
+        resolve(this.dialog.returnValue === "done");
       });
     });
   }
@@ -88,7 +90,7 @@ class Painter {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
-      this.remember();
+      this.saveForUndo();
       this.at = this.point(event);
       this.line(this.at);
     });
@@ -96,7 +98,7 @@ class Painter {
       const to = this.point(event);
       if (event.buttons && canvas.hasPointerCapture(event.pointerId)) this.line(to);
       this.at = to;
-      this.moved();
+      this.drawRing();
     });
     canvas.addEventListener("keydown", (event) => this.key(event));
   }
@@ -110,7 +112,7 @@ class Painter {
       if (event.shiftKey) this.line(to);
       this.at = to;
     } else if (event.key === " ") {
-      this.remember();
+      this.saveForUndo();
       this.line(this.at);
     } else if (event.key === "[" || event.key === "]") {
       this.size.value = brush * (event.key === "[" ? 0.8 : 1.25);
@@ -121,10 +123,10 @@ class Painter {
       return;
     }
     event.preventDefault();
-    this.moved();
+    this.drawRing();
   }
 
-  /** Where a pointer is, in the picture's pixels. */
+  /** The position of a pointer, in pixels of the picture. */
   point(event) {
     const box = this.canvas.getBoundingClientRect();
     return {
@@ -154,7 +156,8 @@ class Painter {
     }
   }
 
-  moved() {
+  /** Draws the outline of the brush where it is. */
+  drawRing() {
     const share = 100 / this.canvas.width;
     const { style } = this.ring;
     style.setProperty("width", `${Number(this.size.value) * share}%`);
@@ -166,18 +169,18 @@ class Painter {
     return this.pen.getImageData(0, 0, this.canvas.width, this.canvas.height);
   }
 
-  remember() {
-    this.undone.push(this.pixels());
-    if (this.undone.length > MAX_UNDO) this.undone.shift();
+  saveForUndo() {
+    this.before.push(this.pixels());
+    if (this.before.length > MAX_UNDO) this.before.shift();
   }
 
   undo() {
-    const before = this.undone.pop();
-    if (before) this.pen.putImageData(before, 0, 0);
+    const pixels = this.before.pop();
+    if (pixels) this.pen.putImageData(pixels, 0, 0);
   }
 
   invert() {
-    this.remember();
+    this.saveForUndo();
     this.pen.globalCompositeOperation = "xor";
     this.pen.fillStyle = "#fff";
     this.pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
@@ -186,7 +189,11 @@ class Painter {
 
 async function loaded(url) {
   const picture = make("img", { src: url, alt: "", draggable: "false" });
-  await picture.decode();
+  await picture.decode().catch(() => {});
+  // A picture without pixels (an SVG may have no size) cannot be drawn on a canvas either.
+  if (!picture.naturalWidth || !picture.naturalHeight) {
+    throw new Error("The browser cannot show this picture, so no mask can be painted over it.");
+  }
   return picture;
 }
 
@@ -196,10 +203,14 @@ function whiteOnBlack(strokes) {
   const pen = canvas.getContext("2d");
   pen.fillRect(0, 0, width, height);
   pen.drawImage(strokes, 0, 0);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  return new Promise((resolve, reject) => {
+    // Null if the canvas is larger than the browser can encode.
+    const done = (blob) => (blob ? resolve(blob) : reject(new Error("The mask is too large.")));
+    canvas.toBlob(done, "image/png");
+  });
 }
 
-function withHoles(picture, strokes) {
+function withTransparency(picture, strokes) {
   const { width, height } = strokes;
   const canvas = make("canvas", { width, height });
   const pen = canvas.getContext("2d");

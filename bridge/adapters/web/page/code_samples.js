@@ -1,37 +1,37 @@
-/** The form's request as other programs make it: a tab each, and a button that copies. */
+/** The form's request as code for other programs: one tab for each, and a button that copies. */
 
+import { javascript, mosquitto, nodeRed, python } from "./code_writers.js";
 import { announce, button, byId, copy, make } from "./dom.js";
-import { javascript, mosquitto, nodeRed, python } from "./snippets.js";
 
-const WAYS = [
+const WRITERS = [
   ["mosquitto_pub", mosquitto],
   ["Python", python],
   ["Node-RED", nodeRed],
   ["JavaScript", javascript],
 ];
 
-export class Elsewhere {
+export class CodeSamples {
   constructor() {
     this.request = null;
-    this.way = 0;
+    this.chosen = 0;
     this.code = make("code");
-    this.tabs = WAYS.map(([name], index) =>
+    this.tabs = WRITERS.map(([name], index) =>
       make(
         "button",
         {
-          ...{ type: "button", role: "tab", id: `way-${index}`, "aria-controls": "snippet" },
+          ...{ type: "button", role: "tab", id: `sample-${index}`, "aria-controls": "sample" },
           onclick: () => this.choose(index),
-          onkeydown: (event) => this._walk(event),
+          onkeydown: (event) => this._moveFocus(event),
         },
         name,
       ),
     );
     const copying = button("copy", "Copy", () => this._copy(), { quiet: true, kind: "copy" });
-    byId("snippets").replaceChildren(
+    byId("samples").replaceChildren(
       make("div", { class: "tabs", role: "tablist", "aria-label": "Program" }, this.tabs),
       make(
         "div",
-        { class: "snippet", id: "snippet", role: "tabpanel" },
+        { class: "sample", id: "sample", role: "tabpanel" },
         make("pre", { tabindex: 0 }, this.code),
         copying,
       ),
@@ -40,29 +40,30 @@ export class Elsewhere {
   }
 
   choose(index) {
-    this.way = index;
+    this.chosen = index;
     this.tabs.forEach((tab, at) => {
       tab.setAttribute("aria-selected", String(at === index));
       tab.tabIndex = at === index ? 0 : -1;
     });
-    byId("snippet").setAttribute("aria-labelledby", `way-${index}`);
+    byId("sample").setAttribute("aria-labelledby", `sample-${index}`);
     this._write();
   }
 
+  /** Shows a request, as in code_writers.js. */
   draw(request) {
     this.request = request;
     this._write();
   }
 
   _write() {
-    if (this.request) this.code.textContent = WAYS[this.way][1](this.request);
+    if (this.request) this.code.textContent = WRITERS[this.chosen][1](this.request);
   }
 
-  _walk(event) {
+  _moveFocus(event) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step) return;
-    this.choose((this.way + step + WAYS.length) % WAYS.length);
-    this.tabs[this.way].focus();
+    this.choose((this.chosen + step + WRITERS.length) % WRITERS.length);
+    this.tabs[this.chosen].focus();
   }
 
   async _copy() {

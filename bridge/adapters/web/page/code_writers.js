@@ -1,20 +1,21 @@
 /**
- * The request that a form makes, as other programs make it. Pure.
+ * Writes a request as code for other programs. Pure.
  *
- * A request is `{ base, client, host, door, workflow, values, media, main }`: `media` maps names to
- * `{ filename, source? }`, `main` is the name of the main text input.
+ * A request is `{ base, client, host, socket, workflow, values, media, main }`: `base` is the base
+ * topic, `socket` the URL of the WebSocket, `media` maps names to `{ filename, source? }`, and `main`
+ * is the name of the main text input.
  */
 
 /** Quotes a word for a POSIX shell. */
-export function quoted(word) {
+function quoted(word) {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-/** mosquitto_pub, as the simple door wants it. */
+/** Commands of mosquitto_pub, for the `run` topic; files are uploaded first. */
 export function mosquitto(request) {
   const { base, client, host, workflow, values, media, main } = request;
   const topic = (...names) => `${base}/client/${client}/request/${names.join("/")}`;
-  const publish = (to, what) => `mosquitto_pub -h ${host} -q 1 -t ${to} \\\n    ${what}`;
+  const publish = (to, payload) => `mosquitto_pub -h ${host} -q 1 -t ${to} \\\n    ${payload}`;
   const names = Object.keys(values);
   const files = Object.entries(media).filter(([, each]) => !each.source);
   const run = topic("run", workflow);
@@ -32,16 +33,16 @@ export function mosquitto(request) {
   for (const [name, each] of Object.entries(media)) {
     inputs[name] = each.source ?? { upload: id(name) };
   }
-  const what = Object.keys(inputs).length ? `-m ${quoted(JSON.stringify(inputs))}` : "-n";
-  return [...uploads, publish(run, what)].join("\n");
+  const payload = Object.keys(inputs).length ? `-m ${quoted(JSON.stringify(inputs))}` : "-n";
+  return [...uploads, publish(run, payload)].join("\n");
 }
 
-/** A name fit for a topic. */
+/** An upload id from an input's name: only what a topic level may contain. */
 function id(name) {
   return name.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 64);
 }
 
-/** Python, by this project's client. */
+/** A Python script that uses bridge.client. */
 export function python(request) {
   const { client, host, workflow, values, media } = request;
   const inputs = [
@@ -78,7 +79,7 @@ ${given.map((each) => `            ${each},`).join("\n")}
 asyncio.run(main())`;
 }
 
-// Options of \`submit\`, and words of the language.
+// Not usable as keyword arguments: the options of `submit`, and words of the language.
 const RESERVED = new Set(
   (
     "job_id workflow_version output priority start_within_s timeout_s keep_s meta preview self " +
@@ -100,7 +101,7 @@ function literal(value) {
   return JSON.stringify(value);
 }
 
-/** A flow to import into Node-RED: a button, the request, and what comes back. */
+/** A flow for Node-RED: a button that sends the request, and nodes that show all replies. */
 export function nodeRed(request) {
   const { base, client, host, workflow, values, media } = request;
   const inputs = { ...values };
@@ -147,9 +148,9 @@ export function nodeRed(request) {
   return JSON.stringify(flow, null, 2);
 }
 
-/** JavaScript, by this page's own client module. */
+/** JavaScript that uses client.js. */
 export function javascript(request) {
-  const { door, workflow, values, media } = request;
+  const { socket, workflow, values, media } = request;
   const inputs = [
     ...Object.entries(values).map(([name, value]) => [name, JSON.stringify(value)]),
     ...Object.entries(media).map(([name, each]) => [
@@ -160,7 +161,7 @@ export function javascript(request) {
   const key = (name) => (/^[A-Za-z_]\w*$/.test(name) ? name : JSON.stringify(name));
   return `import { Client } from "./client.js";
 
-const bridge = new Client({ url: ${JSON.stringify(door)}, key: "..." });
+const bridge = new Client({ url: ${JSON.stringify(socket)}, key: "..." });
 await bridge.connect();
 const outputs = await bridge.run(${JSON.stringify(workflow)}, {
 ${inputs.map(([name, value]) => `  ${key(name)}: ${value},`).join("\n")}

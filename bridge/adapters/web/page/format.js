@@ -1,4 +1,4 @@
-/** Numbers and states as people say them. Pure. */
+/** Numbers, times and states as texts for the page. Pure. */
 
 const UNITS = ["bytes", "KB", "MB", "GB"];
 
@@ -18,7 +18,7 @@ export function seconds(count) {
   return `${(count / 3600).toFixed(1)} h`;
 }
 
-/** How long something will take, no more exact than an estimate can be. */
+/** A number of seconds to come, rounded to the precision of an estimate. */
 export function estimate(count) {
   if (count < 3) return "a moment";
   if (count < 10) return "a few seconds";
@@ -27,7 +27,7 @@ export function estimate(count) {
   return `about ${(count / 3600).toFixed(1)} h`;
 }
 
-/** When something was, seen from `now`; both in seconds since the epoch. */
+/** A time in the past, relative to `now` if it is recent; both in seconds since the epoch. */
 export function when(at, now) {
   const ago = now - at;
   if (ago < 60) return "just now";
@@ -38,17 +38,17 @@ export function when(at, now) {
   return `${day.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
 }
 
-/** Where a job stands in the queue; `position` counts those that start before it. */
+/** A position in the queue: the number of jobs that start before this one. */
 export function place(position) {
-  if (position === undefined) return "waiting its turn";
+  if (position === undefined) return "queued";
   if (position === 0) return "next in line";
-  return position === 1 ? "1 job before it" : `${position} jobs before it`;
+  return position === 1 ? "1 job ahead" : `${position} jobs ahead`;
 }
 
 const STATES = {
-  asked: "asking",
+  sending: "sending",
   waiting: "waiting for its inputs",
-  queued: "waiting its turn",
+  queued: "queued",
   running: "running",
   succeeded: "done",
   failed: "failed",
@@ -60,7 +60,7 @@ export function state(name) {
   return STATES[name] ?? name;
 }
 
-/** A name as a title: `negative_prompt` is "Negative prompt". */
+/** A name as a title: `negative_prompt` becomes "Negative prompt". */
 export function title(name) {
   const plain = name.replace(/[_-]+/g, " ").trim();
   return plain.charAt(0).toUpperCase() + plain.slice(1);

@@ -1,19 +1,23 @@
-/** A job as the gallery knows it: what it was asked, how it fares, where its pictures are. */
+/** A job as the page shows it: its inputs, its state in words, and URLs of its pictures. */
 
-import { Estimate } from "./eta.js";
-import { state } from "./words.js";
+import { EtaEstimate } from "./eta.js";
+import { state } from "./format.js";
+
+// A preview that was replaced may still be loading in an <img>.
+const PREVIEW_GRACE_MS = 2000;
 
 const now = () => Date.now() / 1000;
 
-export class Entry {
+export class JobView {
+  /** `inputs` are the values of the form, if the job was submitted here. */
   constructor(job, inputs) {
     this.job = job;
-    this.given = inputs;
+    this.submitted = inputs;
     this.at = job.acceptedAt ?? now();
-    this.eta = new Estimate();
+    this._eta = new EtaEstimate();
     this._urls = new Map();
     this._preview = { blob: null, url: null };
-    this.note();
+    this.update();
   }
 
   get id() {
@@ -22,32 +26,32 @@ export class Entry {
 
   /** The values it ran with, as far as they are known. */
   get inputs() {
-    return this.job.result?.inputs ?? this.given;
+    return this.job.result?.inputs ?? this.submitted;
   }
 
-  /** The media that it was given, as this page noted it: a result lists values alone. */
+  /** Sources and filenames of its media, which this page put into `meta`: a result has no media. */
   get media() {
     return this.job.meta?.page?.media ?? {};
   }
 
-  /** What stands for it in words: the longest text among its inputs. Large seeds are digits. */
+  /** A caption: the longest text among its inputs. A text of digits alone is a large seed. */
   get text() {
     const isText = (value) => typeof value === "string" && !/^\d+$/.test(value);
     const texts = Object.values(this.inputs).filter(isText);
     return texts.reduce((longest, each) => (each.length > longest.length ? each : longest), "");
   }
 
-  /** Takes a look at the job, after something happened to it. */
-  note() {
+  /** Updates the view after the job has changed. */
+  update() {
     const { job } = this;
-    this.told = state(job.state ?? "asked");
-    if (job.state === "running") this.eta.note(job.progress?.percent ?? 0, now());
-    else this.eta = new Estimate();
+    this.stateText = state(job.state ?? "sending");
+    if (job.state === "running") this._eta.add(job.progress?.percent ?? 0, now());
+    else this._eta = new EtaEstimate();
   }
 
-  /** Seconds until it ends, null while that cannot be said. */
+  /** Seconds until it ends, null while that is unknown. */
   get remaining() {
-    return this.job.eta ?? this.eta.remaining(now());
+    return this.job.eta ?? this._eta.remaining(now());
   }
 
   pictures() {
@@ -55,7 +59,7 @@ export class Entry {
     return outputs.filter((info) => info.content_type.startsWith("image/"));
   }
 
-  /** Where a picture can be shown from: its bytes, if they came, else a link of the door's. */
+  /** Resolves with a picture's URL: of its bytes if the page has them, else a signed link. */
   async pictureUrl(client, info, width) {
     const known = this._urls.get(info.index);
     if (known) return known;
@@ -68,13 +72,12 @@ export class Entry {
     return width ? `${link}?width=${width}` : link;
   }
 
-  /** The newest preview; the one before it is let go of. */
+  /** The URL of the newest preview, null before the first; the URL before it is revoked. */
   previewUrl() {
     const { preview } = this.job;
     if (preview && preview !== this._preview.blob) {
       const { url } = this._preview;
-      // An image may still be reading it.
-      if (url) setTimeout(() => URL.revokeObjectURL(url), 2000);
+      if (url) setTimeout(() => URL.revokeObjectURL(url), PREVIEW_GRACE_MS);
       this._preview = { blob: preview, url: URL.createObjectURL(preview) };
     }
     return this._preview.url;
