@@ -15,13 +15,13 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from bridge import shipped
+from bridge import resources
 from bridge.retry import Backoff, retry
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-FILES = shipped.folder("mosquitto")
+FILES = resources.folder("mosquitto")
 """The settings, and the script that finds or installs the broker."""
 
 HOST = "127.0.0.1"

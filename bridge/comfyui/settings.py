@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from bridge import shipped
+from bridge import resources
 
-OUR_NODES = shipped.folder("custom_nodes")
+OUR_NODES = resources.folder("custom_nodes")
 
 
 class AttachConfig(msgspec.Struct, frozen=True):

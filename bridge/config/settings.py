@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from bridge import shipped
+from bridge import resources
 from bridge.config.tables import Client, ComfyUI, Display, Name, Number, Program, Trigger, Who
 
 PREFIX = "COMFY2MQTT_"
@@ -227,7 +227,7 @@ def load(
         if value is not None:
             values[key] = _read(key, value, f"--{key.replace('_', '-')}")
     if "workflows" not in values and not Config().workflows.is_dir():
-        values["workflows"] = shipped.folder("workflows")
+        values["workflows"] = resources.folder("workflows")
     return Config(**values)
 
 

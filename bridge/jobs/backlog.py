@@ -12,7 +12,7 @@ from bridge.jobs.estimates import Estimates
 from bridge.jobs.job import Job
 from bridge.jobs.posts import At, CanRun, Post, Posts
 from bridge.jobs.queue import Key, Queue
-from bridge.workflows.inventory import Needs
+from bridge.workflows.catalogue import Needs
 
 # Above every priority that a request can have.
 _FIRST = 1_000_000

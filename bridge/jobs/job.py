@@ -15,7 +15,7 @@ from bridge.contract.retained import OutputDefinition
 from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.queue import Key
 from bridge.media.profile import Profile
-from bridge.workflows.inventory import Needs
+from bridge.workflows.catalogue import Needs
 
 
 class Envelope(Struct, frozen=True, omit_defaults=True):

@@ -15,7 +15,7 @@ from msgspec import Struct
 from bridge.comfyui.instance import Instance
 from bridge.jobs.queue import Key, Lane, Queue
 from bridge.jobs.tidying import Tidying
-from bridge.workflows.inventory import Needs
+from bridge.workflows.catalogue import Needs
 
 # Whether the ComfyUI of a name has what is needed.
 CanRun = Callable[[str, Needs], bool]

@@ -13,7 +13,7 @@ from bridge.contract.messages import State
 from bridge.jobs.database import Transaction
 from bridge.jobs.job import Draft, Envelope, Job
 from bridge.jobs.queue import Key
-from bridge.workflows.inventory import Needs
+from bridge.workflows.catalogue import Needs
 
 # How many requests may be unacknowledged at a time (MQTT's Receive Maximum).
 RECEIVE_WINDOW = 256

@@ -29,7 +29,7 @@ from bridge.jobs.state import is_outcome
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 from bridge.workflows.binding import place, takes
-from bridge.workflows.inputs import Target
+from bridge.workflows.graph import NodeInput
 
 
 class Suppliers(Struct, frozen=True):
@@ -170,7 +170,7 @@ def put(prompt: Mapping[str, dict[str, Any]], inputs: dict[str, Any], media: Med
         return
     place(
         prompt,
-        Target(media.node, media.input),
+        NodeInput(media.node, media.input),
         media.via,
         [blob.sha256 for blob in blobs],
         blobs[0].extension,

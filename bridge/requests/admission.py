@@ -48,10 +48,10 @@ from bridge.requests.input_media import MediaDesk
 from bridge.requests.permissions import Rights, setting
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
-from bridge.workflows.definition import Workflow
-from bridge.workflows.inventory import nodes_of
+from bridge.workflows.catalogue import nodes_of
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
+from bridge.workflows.workflow import Workflow
 
 # W3C Trace Context: version, trace, span and flags.
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -196,7 +196,7 @@ class Intake:
     ) -> Draft:
         workflow = self._workflow(asked.client, submit)
         bound = binding.bind(
-            workflow, submit.inputs, main=main, draw=_draw, simple=asked.verb == RUN
+            workflow, submit.inputs, main=main, randint=_draw, simple=asked.verb == RUN
         )
         self._check_runnable(bound)
         media, new = await self._media.take(asked.client, bound)
@@ -218,7 +218,7 @@ class Intake:
             keep_s=or_none(submit.keep_s),
             ordered=submit.ordered,
             replace=or_none(submit.replace),
-            needs=self._library.at_hand.needs(bound.prompt),
+            needs=self._library.catalogue.needs(bound.prompt),
             envelope=_envelope(asked, submit, transaction),
             plan=_plan(workflow, bound, media),
             media=new,
@@ -251,7 +251,7 @@ class Intake:
         """Tell what a request would run, without running or keeping anything."""
         workflow = self._workflow(asked.client, submit)
         bound = binding.bind(
-            workflow, submit.inputs, main=main, draw=_draw, simple=asked.verb == RUN
+            workflow, submit.inputs, main=main, randint=_draw, simple=asked.verb == RUN
         )
         media, _ = await self._media.take(asked.client, bound)
         plan = _plan(workflow, bound, media)
@@ -265,14 +265,14 @@ class Intake:
             inputs=plan.inputs,
             runnable=or_unset(runnable),
             missing=UNSET if lacking is None or runnable else lacking,
-            instances=self._dispatcher.backlog.able(self._library.at_hand.needs(bound.prompt)),
+            instances=self._dispatcher.backlog.able(self._library.catalogue.needs(bound.prompt)),
             position=position,
             eta_s=reports.seconds(self._dispatcher.backlog.eta_of_next(workflow.name, position)),
         )
 
     def _lacking(self, bound: Bound) -> Missing | None:
         """What no ComfyUI at hand has of a prompt; None while none has told what it has."""
-        return self._library.at_hand.lacking(nodes_of(bound.prompt).values())
+        return self._library.catalogue.lacking(nodes_of(bound.prompt).values())
 
     def _check_runnable(self, bound: Bound) -> None:
         """Refuse at once what no ComfyUI at hand can run; if none has told yet, let it wait."""

@@ -24,7 +24,7 @@ from bridge.contract.retained import BridgeEvent, Definition
 from bridge.contract.topics import Topics
 from bridge.requests.operator import comfyui_state
 from bridge.retry import Backoff
-from bridge.workflows.library import Broken, Changes, Library
+from bridge.workflows.library import BrokenFile, Changes, Library
 from bridge.workflows.objectinfo import ObjectInfoError
 
 log = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ class Descriptions:
         """Ask a ComfyUI once which nodes and choices it has; False if the answer is of no use."""
         try:
             info = await instance.client.object_info()
-            changes = await self._library.learn(instance.name, info)
+            changes = await self._library.update(instance.name, info)
         except (ComfyUIError, ObjectInfoError) as error:
             log.warning("%s did not report its nodes: %s", instance.name, error)
             return False
@@ -215,7 +215,7 @@ class Descriptions:
 
     def _publish(self, changes: Changes) -> None:
         self._retained.choices(self._library.choices())
-        for workflow in changes.drawn:
+        for workflow in changes.updated:
             definition = workflow.definition()
             for audience in self._audience:
                 audience.workflow(definition)
@@ -226,7 +226,7 @@ class Descriptions:
             log.warning("workflow %s", broken.message)
         self._publish_faults(changes.broken, changes.waiting)
 
-    def _publish_faults(self, faults: Iterable[Broken], waiting: Iterable[str]) -> None:
+    def _publish_faults(self, faults: Iterable[BrokenFile], waiting: Iterable[str]) -> None:
         for broken in faults:
             event = BridgeEvent(type="workflow_broken", message=broken.message, data=broken.details)
             self._outgoing.publish(self._topics.event, event)

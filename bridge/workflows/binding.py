@@ -17,16 +17,16 @@ from bridge.contract import sources
 from bridge.contract.errors import BadRequest, InvalidInput
 from bridge.contract.requests import Media, Text
 from bridge.contract.sources import Inline, Source
-from bridge.workflows.definition import Workflow
-from bridge.workflows.inputs import Input, Target, Via
-from bridge.workflows.kinds import KINDS, SEED_UNKNOWN, refuse
+from bridge.workflows.graph import NodeInput
+from bridge.workflows.inputs import KINDS, SEED_UNKNOWN, Input, Via, refuse
+from bridge.workflows.workflow import Workflow
 
 # Everything that a job leaves in ComfyUI's folders lies below this one.
 FOLDER = "comfy2mqtt"
 MAX_BATCH = 64
 
 # Given a smallest and a largest value, draws a whole number between them, both included.
-Draw = Callable[[int, int], int]
+RandomInt = Callable[[int, int], int]
 
 
 class BoundMedia(Struct, frozen=True):
@@ -56,14 +56,14 @@ def bind(
     *,
     main: Text | Media | None = None,
     simple: bool = True,
-    draw: Draw,
+    randint: RandomInt,
 ) -> Bound:
     """Set a workflow's inputs to what a request gives, and draw the seeds that it leaves out.
 
     `simple`: it came by the simple door, where a payload may stand for a bare press. Raises
     InvalidInput, the details naming the input and what is allowed.
     """
-    given, main, pressed = workflow.press.read(given, main, simple=simple)
+    given, main, pressed = workflow.press.resolve(given, main, simple=simple)
     values = _by_input(workflow, given or pressed, main)
     prompt = workflow.graph.prompt()
     resolved: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def bind(
     for spec in _used(workflow, values).values():
         value = values.get(spec.name, UNSET)
         if not KINDS[spec.kind].media:
-            value = resolved[spec.name] = _value(spec, value, draw)
+            value = resolved[spec.name] = _value(spec, value, randint)
             prompt[spec.target.node]["inputs"][spec.target.input] = value
         elif value is not UNSET:
             media.append(BoundMedia(spec, _sources(spec, value)))
@@ -84,7 +84,7 @@ def bind(
 
 def place(
     prompt: Mapping[str, dict[str, Any]],
-    target: Target,
+    target: NodeInput,
     via: Via,
     sha256s: Sequence[str],
     extension: str,
@@ -143,7 +143,7 @@ def _by_input(
     declared = {spec.name: spec for spec in workflow.inputs}
     values: dict[str, Any] = {}
     for name, value in given.items():
-        spec = declared.get(name) or workflow.reach(name)
+        spec = declared.get(name) or workflow.find_input(name)
         if spec is None:
             raise InvalidInput(f"unknown input {name!r}", input=name, allowed=sorted(declared))
         if spec.name in values:
@@ -170,11 +170,11 @@ def _main(workflow: Workflow, main: Text | Media) -> Input:
     )
 
 
-def _value(spec: Input, value: Any, draw: Draw) -> Any:
+def _value(spec: Input, value: Any, randint: RandomInt) -> Any:
     if spec.kind == "seed" and (value is UNSET or value is None):
         lowest = max(0, int(spec.minimum or 0))
         highest = SEED_UNKNOWN if spec.maximum is None else int(spec.maximum)
-        return draw(lowest, highest)
+        return randint(lowest, highest)
     if value is UNSET:
         if spec.required:
             refuse(spec, "required", type=spec.kind)

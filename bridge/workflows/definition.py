@@ -1,8 +1,8 @@
-"""Drawing a workflow: from its graph, what ComfyUI says of its nodes, and its sidecar.
+"""Builds a workflow from its graph, what ComfyUI says of its nodes, and its sidecar.
 
 Where a graph has input nodes of ours, they alone are its inputs, under the names that they give.
 In any other graph every literal is an input by its place, and what most requests set has a plain
-name besides. Outputs are the output nodes. Pure; the same always draws the same.
+name besides. Outputs are the output nodes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import hashlib
 
 import msgspec
 
-from bridge.workflows import limits, naming, ours, outputs, places
-from bridge.workflows.declarations import Declarations
-from bridge.workflows.dressing import dress
+from bridge.workflows import constraints, graph_inputs, naming, outputs
+from bridge.workflows.catalogue import missing
+from bridge.workflows.constraints import Declarations
 from bridge.workflows.graph import Graph, WorkflowError
 from bridge.workflows.inputs import Input
-from bridge.workflows.lacking import missing
 from bridge.workflows.objectinfo import ObjectInfo
+from bridge.workflows.overrides import apply_overrides
 from bridge.workflows.sidecar import Sidecar
 from bridge.workflows.workflow import Workflow
-
-__all__ = ["NoOutput", "Workflow", "draw", "missing", "version_of"]
 
 _DIGITS = 12
 
@@ -38,14 +36,14 @@ def version_of(data: bytes, sidecar: bytes | None = None) -> str:
     return hashlib.sha256(both).hexdigest()[:_DIGITS]
 
 
-def draw(
+def build(
     name: str,
     version: str,
     graph: Graph,
     info: ObjectInfo | None,
     sidecar: Sidecar | None = None,
 ) -> Workflow:
-    """Draw a workflow from its graph.
+    """Build a workflow from its graph, `info` (None: not known yet) and sidecar.
 
     Raises WorkflowError for two inputs of one name; NoOutput for a graph without an output, and
     SidecarError for a sidecar that does not fit.
@@ -62,17 +60,17 @@ def draw(
     )
     if not workflow.outputs:
         raise NoOutput("the workflow has no output node, such as SaveImage")
-    named = ours.inputs(graph, declared)
+    named = graph_inputs.declared_inputs(graph, declared)
     names = {} if named else naming.plain_names(graph, declared)
-    found = places.inputs(graph, declared, names)
+    found = graph_inputs.addressable_inputs(graph, declared, names)
     workflow = msgspec.structs.replace(
         workflow,
         inputs=named or tuple(found[str(target)] for target in names if str(target) in found),
         places={**found, **{str(spec.target): spec for spec in named}},
-        aliases=places.aliases(graph, found),
+        aliases=graph_inputs.aliases(graph, found),
     )
     if sidecar is not None:
-        workflow = dress(workflow, sidecar)
+        workflow = apply_overrides(workflow, sidecar)
     graph = workflow.graph.changed(outputs.names_to_set(workflow.graph, workflow.outputs))
     return msgspec.structs.replace(
         workflow,
@@ -88,5 +86,5 @@ def _with_list_name(workflow: str, spec: Input) -> Input:
     """Name the choices of an input that no node class declares: its own, or a sidecar's."""
     if spec.choices is None or spec.choices_name is not None:
         return spec
-    own = limits.list_name(workflow, spec.name)
+    own = constraints.list_name(workflow, spec.name)
     return msgspec.structs.replace(spec, choices_name=own)

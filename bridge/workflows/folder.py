@@ -12,7 +12,7 @@ from msgspec import Struct
 from bridge.workflows import source
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.sidecar import SidecarError
-from bridge.workflows.source import SUFFIXES, Source, name_of
+from bridge.workflows.source import SUFFIXES, WorkflowSource, name_of
 
 SIDECAR = ".toml"
 MAX_FILE = 16 * 1024 * 1024
@@ -21,7 +21,7 @@ MAX_PICTURE = 64 * 1024 * 1024
 _RACY_S = 2.0
 
 
-class Broken(Struct, frozen=True):
+class BrokenFile(Struct, frozen=True):
     """A file that cannot be used, and why; `node` or `line` where the fault is at one.
 
     `workflow` is the name of the workflow that is broken by it, if it is one's.
@@ -60,22 +60,22 @@ class _Read(Struct, frozen=True):
     """What became of a file when it was read."""
 
     stamps: tuple[_Stamp | None, ...]
-    found: Source | Broken
+    found: WorkflowSource | BrokenFile
 
 
-class Folder:
+class WorkflowFolder:
     """Reads a folder, anew only what has changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read: dict[str, _Read] = {}
 
-    def read(self) -> list[Source | Broken]:
+    def read(self) -> list[WorkflowSource | BrokenFile]:
         """Return every workflow file of the folder, in the order of their names, as it is now."""
         before, self._read = self._read, {}
         now = time.time_ns()
         sidecars = {path.stem: path for path in self._files(SIDECAR)}
-        found: list[Source | Broken] = []
+        found: list[WorkflowSource | BrokenFile] = []
         for path in self._files(*SUFFIXES):
             beside = sidecars.pop(path.stem, None)
             stamps = (_stamp(path), None if beside is None else _stamp(beside))
@@ -86,7 +86,7 @@ class Folder:
             if all(stamp is None or _is_settled(stamp, now) for stamp in stamps):
                 self._read[path.name] = known
         found += [
-            Broken(path.name, None, "there is no workflow file of its name beside it")
+            BrokenFile(path.name, None, "there is no workflow file of its name beside it")
             for path in sidecars.values()
         ]
         return found
@@ -106,7 +106,7 @@ def is_workflow(path: Path) -> bool:
     return path.suffix.lower() in (*SUFFIXES, SIDECAR) and not path.name.startswith(".")
 
 
-def _load(path: Path, beside: Path | None) -> Source | Broken:
+def _load(path: Path, beside: Path | None) -> WorkflowSource | BrokenFile:
     try:
         data = _bytes(path)
         return source.read(path.name, data, None if beside is None else _bytes(beside))
@@ -116,12 +116,12 @@ def _load(path: Path, beside: Path | None) -> Source | Broken:
     except WorkflowError as error:
         return broken(path.name, name_of(path.name), error)
     except OSError as error:
-        return Broken(path.name, name_of(path.name), f"cannot be read: {error.strerror}")
+        return BrokenFile(path.name, name_of(path.name), f"cannot be read: {error.strerror}")
 
 
-def broken(file: str, workflow: str, error: WorkflowError) -> Broken:
+def broken(file: str, workflow: str, error: WorkflowError) -> BrokenFile:
     """Return what is told of a file with that error."""
-    return Broken(file, workflow, error.reason, error.node, error.line)
+    return BrokenFile(file, workflow, error.reason, error.node, error.line)
 
 
 def _bytes(path: Path) -> bytes:

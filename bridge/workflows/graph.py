@@ -28,7 +28,7 @@ class WorkflowError(ValueError):
         self.line = line
 
 
-class Target(msgspec.Struct, frozen=True):
+class NodeInput(msgspec.Struct, frozen=True):
     """A place in a graph: an input of a node."""
 
     node: str
@@ -38,7 +38,7 @@ class Target(msgspec.Struct, frozen=True):
         return f"{self.node}.{self.input}"
 
 
-class Link(msgspec.Struct, frozen=True):
+class NodeOutput(msgspec.Struct, frozen=True):
     """An input that takes another node's output."""
 
     node: str
@@ -57,7 +57,7 @@ class Node(msgspec.Struct, frozen=True):
         """Give each input that is a literal."""
         return ((name, value) for name, value in self.inputs.items() if link(value) is None)
 
-    def links(self) -> Iterator[tuple[str, Link]]:
+    def links(self) -> Iterator[tuple[str, NodeOutput]]:
         """Give each input that is a link."""
         for name, value in self.inputs.items():
             found = link(value)
@@ -82,7 +82,7 @@ class Graph(msgspec.Struct, frozen=True):
         """Return a graph that lacks some nodes, which nothing may link to."""
         return Graph({key: node for key, node in self.nodes.items() if key not in nodes})
 
-    def changed(self, values: Mapping[Target, Any]) -> Graph:
+    def changed(self, values: Mapping[NodeInput, Any]) -> Graph:
         """Return a graph with other literals at some places."""
         nodes = dict(self.nodes)
         for target, value in values.items():
@@ -99,11 +99,11 @@ class Graph(msgspec.Struct, frozen=True):
         }
 
 
-def link(value: Any) -> Link | None:
+def link(value: Any) -> NodeOutput | None:
     """Return the link that an input's value is, or None for a literal."""
     match value:
         case [str(node), int(output)] if not isinstance(output, bool):
-            return Link(node, output)
+            return NodeOutput(node, output)
     return None
 
 

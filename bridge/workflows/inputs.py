@@ -1,14 +1,20 @@
-"""An input of a workflow: what it is called, what it takes, and where in the graph it goes."""
+"""Inputs of a workflow, and the table of their kinds.
+
+To add a kind: a row in `KINDS`, and a node of ours that declares it. `coerce` turns a request's
+value into what ComfyUI takes, by the declared type and never by ComfyUI's own conversion: there,
+`bool("false")` is true. It raises InvalidInput, naming the input and what is allowed.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
-from bridge.workflows.graph import Target
-
-__all__ = ["Input", "Target", "Via"]
+from bridge.contract.errors import InvalidInput
+from bridge.workflows.graph import NodeInput
 
 Via: TypeAlias = Literal["media", "upload"]
 
@@ -16,13 +22,13 @@ Via: TypeAlias = Literal["media", "upload"]
 class Input(Struct, frozen=True, kw_only=True):
     """One input of a workflow.
 
-    `kind` is a row of `bridge.workflows.kinds`. `default` is the value in the graph; without one
+    `kind` is a row of `KINDS`. `default` is the value in the graph; without one
     the input is required. `maximum` and `minimum` are inclusive; `step` is a hint for sliders.
     """
 
     name: str
     kind: str
-    target: Target
+    target: NodeInput
     title: str | None = None
     description: str | None = None
     default: Any | UnsetType = UNSET
@@ -41,3 +47,259 @@ class Input(Struct, frozen=True, kw_only=True):
     def required(self) -> bool:
         """Whether a request must give it."""
         return self.default is UNSET
+
+
+SEED_MAX = 2**64 - 1
+# Up to where a seed is drawn while nobody has told its limit: every node takes 32 bits.
+SEED_UNKNOWN = 2**32 - 1
+# How a literal list stands in a prompt.
+_LIST = "__value__"
+# A long list of choices would make an error longer than a small device can take.
+CHOICES_SHOWN = 50
+# A text that is longer is not told where an input is described in brief.
+_LONG = 100
+
+
+class InputKind(Struct, frozen=True):
+    """One kind: the class of our node for it, its JSON Schema, and how a value is read.
+
+    `rules` are the keys by which a sidecar may set or limit it. `media` kinds take bytes; their
+    values are read by `bridge.workflows.binding`. `place` is the input of our node that is set;
+    with `batch` it takes several at once.
+    """
+
+    name: str
+    node: str | None
+    schema: Callable[[Input], dict[str, Any]]
+    coerce: Callable[[Input, Any], Any]
+    rules: tuple[str, ...]
+    media: bool = False
+    place: str = "value"
+    batch: bool = False
+
+
+def refuse(spec: Input, problem: str, **allowed: Any) -> NoReturn:
+    """Raise InvalidInput for an input's value."""
+    raise InvalidInput(f"input {spec.name!r}: {problem}", input=spec.name, **allowed)
+
+
+def limits(spec: Input) -> dict[str, Any]:
+    """What a number's input allows, as an error's details tell it."""
+    return {"minimum": spec.minimum, "maximum": spec.maximum}
+
+
+def _text(spec: Input, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        refuse(spec, "expected a text", type="string")
+    text = str(value)
+    if spec.max_length is not None and len(text) > spec.max_length:
+        refuse(
+            spec,
+            f"{len(text)} characters are too many",
+            max_length=spec.max_length,
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        refuse(spec, "the text has half a surrogate pair", type="string")
+    return text
+
+
+def _integer(spec: Input, value: Any) -> int:
+    number = _whole(value)
+    if number is None:
+        refuse(spec, "expected a whole number", type="integer", **limits(spec))
+    return int(_within(spec, number))
+
+
+def _whole(value: Any) -> int | None:
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case float() if value.is_integer():
+            return int(value)
+        case str():
+            try:
+                return int(value)
+            except ValueError:
+                return None
+    return None
+
+
+def _float(spec: Input, value: Any) -> float:
+    number: float | None = None
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = None
+    if number is None or not math.isfinite(number):
+        refuse(spec, "expected a number", type="number", **limits(spec))
+    return float(_within(spec, number))
+
+
+def _within(spec: Input, number: float) -> float:
+    if spec.minimum is not None and number < spec.minimum:
+        refuse(spec, f"{number} is below the minimum {spec.minimum}", **limits(spec))
+    if spec.maximum is not None and number > spec.maximum:
+        refuse(spec, f"{number} is above the maximum {spec.maximum}", **limits(spec))
+    return number
+
+
+# Home Assistant says ON and OFF, forms say yes and no.
+_WORDS = {
+    **dict.fromkeys(("true", "on", "yes", "1"), True),
+    **dict.fromkeys(("false", "off", "no", "0"), False),
+}
+
+
+def _boolean(spec: Input, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = _WORDS.get(str(value).strip().lower()) if isinstance(value, str | int) else None
+    if known is None:
+        refuse(spec, "expected true or false", type="boolean")
+    return known
+
+
+def _choice(spec: Input, value: Any) -> Any:
+    if spec.choices is None:  # no ComfyUI has told yet what there is
+        return _text(spec, value)
+    choices = spec.choices
+    for choice in choices:
+        if choice == value and isinstance(choice, bool) == isinstance(value, bool):
+            return choice
+    by_text = {str(choice): choice for choice in choices}
+    if isinstance(value, str | int | float) and str(value) in by_text:
+        return by_text[str(value)]
+    refuse(
+        spec,
+        f"{str(value)[:100]!r} is not one of the choices",
+        allowed=list(choices[:CHOICES_SHOWN]),
+        more=max(0, len(choices) - CHOICES_SHOWN) or None,
+    )
+
+
+def _json(spec: Input, value: Any) -> dict[str, Any]:
+    """Take an object for an object, a list for a list, which ComfyUI wants wrapped.
+
+    A bare list would be a link to another node.
+    """
+    wanted = list if _is_list(spec) else dict
+    if not isinstance(value, wanted):
+        refuse(spec, "expected a JSON value of another type", type=_json_type(spec))
+    return {_LIST: value} if isinstance(value, list) else value
+
+
+def _is_list(spec: Input) -> bool:
+    return isinstance(spec.default, dict) and _LIST in spec.default
+
+
+def _json_type(spec: Input) -> str:
+    return "array" if _is_list(spec) else "object"
+
+
+def _media(spec: Input, value: Any) -> NoReturn:
+    refuse(spec, f"expected an {spec.kind}, not {type(value).__name__}", type=spec.kind)
+
+
+def _number_schema(json_type: str) -> Callable[[Input], dict[str, Any]]:
+    def schema(spec: Input) -> dict[str, Any]:
+        described = {"type": json_type, **limits(spec), "x-step": spec.step}
+        return {key: value for key, value in described.items() if value is not None}
+
+    return schema
+
+
+def _text_schema(spec: Input) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": "string"}
+    if spec.max_length is not None:
+        described["maxLength"] = spec.max_length
+    if spec.multiline:
+        described["x-multiline"] = True
+    return described
+
+
+def _choice_schema(spec: Input) -> dict[str, Any]:
+    if spec.choices is None:
+        return {"type": "string"}
+    if len(spec.choices) > CHOICES_SHOWN and spec.choices_name is not None:
+        return {"x-choices": spec.choices_name}
+    return {"enum": list(spec.choices)}
+
+
+def _media_schema(spec: Input) -> dict[str, Any]:
+    # The sources are those of `bridge.contract.sources`.
+    batch = KINDS[spec.kind].batch and spec.via == "media"
+    return {
+        "type": ["object", "array"] if batch else "object",
+        "contentMediaType": _MEDIA_TYPES.get(spec.kind, f"{spec.kind}/*"),
+    }
+
+
+_MEDIA_TYPES = {"mask": "image/*", "file": "*/*"}
+_VALUE = ("fix", "default")
+_NUMBER = (*_VALUE, "minimum", "maximum", "step", "choices")
+# A seed left out is drawn anew: a default would never be used.
+_SEED = ("fix", "minimum", "maximum")
+
+_whole_schema = _number_schema("integer")
+
+
+def _media_kind(name: str, node: str) -> InputKind:
+    pictures = name in ("image", "mask")
+    place = "image" if pictures else name
+    return InputKind(
+        name, node, _media_schema, _media, rules=(), media=True, place=place, batch=pictures
+    )
+
+
+KINDS: dict[str, InputKind] = {
+    kind.name: kind
+    for kind in (
+        InputKind(
+            "text", "Comfy2MQTTTextInput", _text_schema, _text, (*_VALUE, "max_length", "choices")
+        ),
+        InputKind("integer", "Comfy2MQTTIntegerInput", _whole_schema, _integer, _NUMBER),
+        InputKind("float", "Comfy2MQTTFloatInput", _number_schema("number"), _float, _NUMBER),
+        InputKind(
+            "boolean", "Comfy2MQTTBooleanInput", lambda _: {"type": "boolean"}, _boolean, _VALUE
+        ),
+        InputKind("seed", "Comfy2MQTTSeedInput", _whole_schema, _integer, _SEED),
+        InputKind("choice", "Comfy2MQTTChoiceInput", _choice_schema, _choice, (*_VALUE, "choices")),
+        InputKind("json", None, lambda spec: {"type": _json_type(spec)}, _json, _VALUE),
+        _media_kind("image", "Comfy2MQTTImageInput"),
+        _media_kind("mask", "Comfy2MQTTMaskInput"),
+        _media_kind("audio", "Comfy2MQTTAudioInput"),
+        _media_kind("video", "Comfy2MQTTVideoInput"),
+        _media_kind("file", "Comfy2MQTTFileInput"),
+    )
+}
+
+BY_NODE: dict[str, InputKind] = {kind.node: kind for kind in KINDS.values() if kind.node}
+
+
+def schema(spec: Input) -> dict[str, Any]:
+    """Return the JSON Schema of one input; `x-kind` names the kind."""
+    described: dict[str, Any] = {"x-kind": spec.kind, **KINDS[spec.kind].schema(spec)}
+    if spec.title:
+        described["title"] = spec.title
+    if spec.description:
+        described["description"] = spec.description
+    return {**described, **_default(spec)}
+
+
+def brief(spec: Input) -> dict[str, Any]:
+    """Return what is told of an input that has no name but its place: enough to find it."""
+    is_long = isinstance(spec.default, str) and len(spec.default) > _LONG
+    default = {} if is_long else _default(spec)
+    return {"x-kind": spec.kind, "x-place": spec.title or "", **default}
+
+
+def _default(spec: Input) -> dict[str, Any]:
+    # A seed left out is drawn anew: the one in the graph is no default.
+    if spec.default is UNSET or spec.kind == "seed" or KINDS[spec.kind].media:
+        return {}
+    return {"default": spec.default[_LIST] if _is_list(spec) else spec.default}

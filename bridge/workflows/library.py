@@ -20,16 +20,16 @@ from watchfiles import Change, awatch
 from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
 from bridge.workflows import definition, graph
-from bridge.workflows.folder import Broken, Folder, broken, is_workflow
+from bridge.workflows.catalogue import Needs, NodeCatalogue
+from bridge.workflows.folder import BrokenFile, WorkflowFolder, broken, is_workflow
 from bridge.workflows.graph import WorkflowError
-from bridge.workflows.inventory import Inventory, Needs
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.sidecar import SidecarError
-from bridge.workflows.source import NeedsObjectInfo, Source, name_of, prompt_of, stem_of
+from bridge.workflows.source import NeedsObjectInfo, WorkflowSource, name_of, prompt_of, stem_of
 from bridge.workflows.workflow import Workflow
 
-__all__ = ["Broken", "Changes", "Library", "name_of"]
+__all__ = ["BrokenFile", "Changes", "Library", "name_of"]
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +51,19 @@ class Changes(Struct, frozen=True):
     ComfyUI has told what its nodes are.
     """
 
-    drawn: list[Workflow]
+    updated: list[Workflow]
     gone: list[str]
-    broken: list[Broken]
+    broken: list[BrokenFile]
     waiting: list[str]
 
 
 class _State(Struct, frozen=True):
     """All that is known at one time; it is replaced whole."""
 
-    at_hand: Inventory
-    sources: Mapping[str, Source] = {}
+    catalogue: NodeCatalogue
+    sources: Mapping[str, WorkflowSource] = {}
     workflows: Mapping[str, Workflow] = {}
-    broken: Mapping[str, Broken] = {}
+    broken: Mapping[str, BrokenFile] = {}
     waiting: Mapping[str, str] = {}
 
 
@@ -79,13 +79,13 @@ class Library:
         `nodes` does not allow is described, and cannot be run.
         """
         self._nodes = nodes or NodeRules()
-        self._folder = Folder(folder)
+        self._folder = WorkflowFolder(folder)
         self._cache = cache
         self._comfyuis = comfyuis
         self._told: dict[str, bytes] = {}
-        self._state = _State(Inventory())
+        self._state = _State(NodeCatalogue())
         # Versions by name, oldest first.
-        self._versions: dict[str, dict[str, Source]] = {}
+        self._versions: dict[str, dict[str, WorkflowSource]] = {}
         # Reading and drawing happen in a thread, one after the other.
         self._changing = asyncio.Lock()
 
@@ -95,7 +95,7 @@ class Library:
         return self._state.workflows
 
     @property
-    def broken(self) -> list[Broken]:
+    def broken(self) -> list[BrokenFile]:
         """The files that cannot be used, and why."""
         return list(self._state.broken.values())
 
@@ -105,13 +105,13 @@ class Library:
         return list(self._state.waiting.values())
 
     @property
-    def at_hand(self) -> Inventory:
+    def catalogue(self) -> NodeCatalogue:
         """What the ComfyUIs said of their nodes, the last time that they were asked."""
-        return self._state.at_hand
+        return self._state.catalogue
 
     def can_run(self, comfyui: str, needs: Needs) -> bool:
         """Whether the ComfyUI of that name has what is needed, by what it said last."""
-        return self.at_hand.can_run(comfyui, needs)
+        return self.catalogue.can_run(comfyui, needs)
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """Return the lists of choices that definitions only name."""
@@ -133,7 +133,9 @@ class Library:
         older = self._versions[name].get(version)
         try:
             if older is not None:
-                return _checked(older.draw(name, self.at_hand.merged), self.at_hand, self._nodes)
+                return _checked(
+                    older.build(name, self.catalogue.merged), self.catalogue, self._nodes
+                )
         except (WorkflowError, NeedsObjectInfo) as error:
             raise UnknownWorkflow(
                 f"version {version} of {name!r} can be used no longer: {error}", workflow=name
@@ -149,8 +151,8 @@ class Library:
         """Draw a workflow that a request brings, in either format. Raises InvalidInput."""
         version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
         try:
-            parsed = graph.parse(prompt_of(document, self.at_hand.merged))
-            drawn = definition.draw(INLINE, version, parsed, self.at_hand.merged)
+            parsed = graph.parse(prompt_of(document, self.catalogue.merged))
+            drawn = definition.build(INLINE, version, parsed, self.catalogue.merged)
         except NeedsObjectInfo:
             raise ComfyUIUnavailable(
                 "a workflow in the page's format is converted once a ComfyUI has told what it has"
@@ -159,7 +161,7 @@ class Library:
             raise InvalidInput(
                 f"the workflow: {error}", field="prompt", node=error.node, reason=error.reason
             ) from None
-        return _checked(drawn, self.at_hand, self._nodes)
+        return _checked(drawn, self.catalogue, self._nodes)
 
     async def open(self) -> Changes:
         """Read the folder, and the last `/object_info`."""
@@ -169,7 +171,7 @@ class Library:
         """Read the folder anew, and tell what became different."""
         return await self._change({})
 
-    async def learn(self, comfyui: str, info: bytes) -> Changes | None:
+    async def update(self, comfyui: str, info: bytes) -> Changes | None:
         """Take what one ComfyUI says of its nodes; None if it is what was known.
 
         Raises ObjectInfoError for what is none.
@@ -198,25 +200,25 @@ class Library:
             return _difference(before, self._state)
 
     def _next(self, before: _State, news: Mapping[str, ObjectInfo]) -> _State:
-        at_hand = before.at_hand.learned(news) if news else before.at_hand
-        sources: dict[str, Source] = {}
-        faults: dict[str, Broken] = {}
+        catalogue = before.catalogue.with_infos(news) if news else before.catalogue
+        sources: dict[str, WorkflowSource] = {}
+        faults: dict[str, BrokenFile] = {}
         for found in self._folder.read():
-            if isinstance(found, Broken):
+            if isinstance(found, BrokenFile):
                 faults[found.file] = found
                 continue
             name = name_of(found.file)
             taken = sources.get(name)
             if taken is not None:
                 reason = f"its name {name!r} is taken by {taken.file}"
-                faults[found.file] = Broken(found.file, None, reason)
+                faults[found.file] = BrokenFile(found.file, None, reason)
             else:
                 sources[name] = found
-        drawn = _Drawing(before, at_hand, faults, self._nodes)
+        drawn = _Build(before, catalogue, faults, self._nodes)
         for name, source in sources.items():
             drawn.add(name, source)
         drawn.keep_what_broke()
-        return _State(at_hand, sources, drawn.workflows, faults, drawn.waiting)
+        return _State(catalogue, sources, drawn.workflows, faults, drawn.waiting)
 
     def _remember(self, state: _State) -> None:
         for name in [name for name in self._versions if name not in state.workflows]:
@@ -262,33 +264,33 @@ class Library:
             log.warning("cannot keep what %s has: %s", comfyui, error)
 
 
-class _Drawing:
+class _Build:
     """The workflows of one state while they are drawn, those that did not change taken over."""
 
     def __init__(
         self,
         before: _State,
-        at_hand: Inventory,
-        faults: dict[str, Broken],
+        catalogue: NodeCatalogue,
+        faults: dict[str, BrokenFile],
         nodes: NodeRules,
     ) -> None:
         self.workflows: dict[str, Workflow] = {}
         self.waiting: dict[str, str] = {}
         self._before = before
-        self._at_hand = at_hand
+        self._catalogue = catalogue
         self._faults = faults
         self._nodes = nodes
 
-    def add(self, name: str, source: Source) -> None:
+    def add(self, name: str, source: WorkflowSource) -> None:
         before = self._before
-        same = before.at_hand is self._at_hand and before.sources.get(name) is source
+        same = before.catalogue is self._catalogue and before.sources.get(name) is source
         known = before.workflows.get(name)
         if same and known is not None and known.version == source.version:
             self.workflows[name] = known
             return
         try:
-            drawn = source.draw(name, self._at_hand.merged)
-            self.workflows[name] = _checked(drawn, self._at_hand, self._nodes)
+            drawn = source.build(name, self._catalogue.merged)
+            self.workflows[name] = _checked(drawn, self._catalogue, self._nodes)
         except NeedsObjectInfo:
             self.waiting[name] = source.file
         except SidecarError as error:
@@ -305,21 +307,21 @@ class _Drawing:
                 self.workflows[known.name] = known
 
 
-def _checked(workflow: Workflow, at_hand: Inventory, nodes: NodeRules) -> Workflow:
+def _checked(workflow: Workflow, catalogue: NodeCatalogue, nodes: NodeRules) -> Workflow:
     """Return a workflow with what it lacks, and what the operator does not allow of it.
 
     It is drawn with what all ComfyUIs have together; to run it, one must have all that it needs.
     """
     return msgspec.structs.replace(
         workflow,
-        missing=at_hand.lacking(workflow.graph.nodes.values()),
+        missing=catalogue.lacking(workflow.graph.nodes.values()),
         forbidden=nodes.forbidden(workflow.graph),
     )
 
 
 def _difference(before: _State, now: _State) -> Changes:
     return Changes(
-        drawn=[
+        updated=[
             found for name, found in now.workflows.items() if found != before.workflows.get(name)
         ],
         gone=[name for name in before.workflows if name not in now.workflows],

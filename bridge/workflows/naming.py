@@ -17,8 +17,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from bridge.workflows.declarations import Declarations
-from bridge.workflows.graph import Graph, Link, Node, Target, link
+from bridge.workflows.constraints import Declarations
+from bridge.workflows.graph import Graph, Node, NodeInput, NodeOutput, link
 from bridge.workflows.objectinfo import InputSpec
 
 PROMPT = "prompt"
@@ -82,7 +82,7 @@ _NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 _MAX_SLUG = 40
 
 
-class Role(Struct, frozen=True):
+class PlainName(Struct, frozen=True):
     """What a place means: its plain name, and how good its claim to it is (0: the best)."""
 
     name: str
@@ -105,17 +105,17 @@ def is_primitive(node: Node) -> bool:
     return node.class_type.startswith("Primitive") and _value_of(node) is not None
 
 
-def plain_names(graph: Graph, declared: Declarations) -> dict[Target, str]:
+def plain_names(graph: Graph, declared: Declarations) -> dict[NodeInput, str]:
     """Return the plain name of each place that has one, in the order in which to list them."""
-    roles: dict[Target, Role] = {}
+    roles: dict[NodeInput, PlainName] = {}
     for target, role in _roles(graph, declared):
         known = roles.setdefault(target, role)
         if {known.name, role.name} == {"width", "height"}:
-            roles[target] = Role("size", min(known.rank, role.rank))
-    groups: dict[str, list[Target]] = {name: [] for name in _ORDER}
+            roles[target] = PlainName("size", min(known.rank, role.rank))
+    groups: dict[str, list[NodeInput]] = {name: [] for name in _ORDER}
     for target, role in roles.items():
         groups.setdefault(role.name, []).append(target)
-    names: dict[Target, str] = {}
+    names: dict[NodeInput, str] = {}
     # Numbers are given when all first names are taken: `prompt_2` may be a primitive's own title.
     taken = {name for name, targets in groups.items() if targets}
     for base, targets in groups.items():
@@ -131,7 +131,7 @@ def plain_names(graph: Graph, declared: Declarations) -> dict[Target, str]:
     return names
 
 
-def _order(target: Target) -> tuple[list[tuple[bool, int, str]], str]:
+def _order(target: NodeInput) -> tuple[list[tuple[bool, int, str]], str]:
     """Sort by node id, `9` before `10` and `58:9` before `58:10`."""
     parts = re.split(r"[:.]", target.node)
     key = [
@@ -141,7 +141,7 @@ def _order(target: Target) -> tuple[list[tuple[bool, int, str]], str]:
     return key, target.input
 
 
-def _roles(graph: Graph, declared: Declarations) -> Iterator[tuple[Target, Role]]:
+def _roles(graph: Graph, declared: Declarations) -> Iterator[tuple[NodeInput, PlainName]]:
     """Give places with their roles, those that weigh more first."""
     texts = _Texts(graph, declared)
     yield from texts.by_what_they_feed(PROMPT)
@@ -157,31 +157,33 @@ def _roles(graph: Graph, declared: Declarations) -> Iterator[tuple[Target, Role]
             yield found
 
 
-def _files(node: Node, declared: Declarations) -> Iterator[tuple[Target, Role]]:
+def _files(node: Node, declared: Declarations) -> Iterator[tuple[NodeInput, PlainName]]:
     for name, value in node.literals():
         kind = media_kind(node, name, declared.input(node, name))
         if kind is not None and isinstance(value, str):
-            yield Target(node.id, name), Role(kind)
+            yield NodeInput(node.id, name), PlainName(kind)
 
 
-def _settings(node: Node, graph: Graph, declared: Declarations) -> Iterator[tuple[Target, Role]]:
+def _settings(
+    node: Node, graph: Graph, declared: Declarations
+) -> Iterator[tuple[NodeInput, PlainName]]:
     for name, value in node.inputs.items():
         number, word = _NUMBERS.get(last(name)), _WORDS.get(last(name))
         plain = number or word
         if plain is None:
             continue
-        target, found = Target(node.id, name), value
+        target, found = NodeInput(node.id, name), value
         taken = link(value)
         if taken is not None:
             source = graph.nodes[taken.node]
             slot = _value_of(source) if is_primitive(source) else None
             if slot is None:
                 continue
-            target, found = Target(source.id, slot), source.inputs[slot]
+            target, found = NodeInput(source.id, slot), source.inputs[slot]
         if _is_number(found) if number else isinstance(found, str):
             rank = _size_rank(node, declared) if plain in ("width", "height") else 0
             if rank is not None:
-                yield target, Role(plain, rank)
+                yield target, PlainName(plain, rank)
 
 
 def _size_rank(node: Node, declared: Declarations) -> int | None:
@@ -196,7 +198,7 @@ def _size_rank(node: Node, declared: Declarations) -> int | None:
     return None if types == {"CONDITIONING"} else 1
 
 
-def _titled(node: Node, declared: Declarations) -> tuple[Target, Role] | None:
+def _titled(node: Node, declared: Declarations) -> tuple[NodeInput, PlainName] | None:
     """Return a primitive node's value under the title that somebody gave to it."""
     if node.title is None or not is_primitive(node):
         return None
@@ -206,7 +208,7 @@ def _titled(node: Node, declared: Declarations) -> tuple[Target, Role] | None:
     slot = _value_of(node)
     if node.title in own or not slug or slot is None:
         return None
-    return Target(node.id, slot), Role(slug, 2)
+    return NodeInput(node.id, slot), PlainName(slug, 2)
 
 
 def _value_of(node: Node) -> str | None:
@@ -226,7 +228,7 @@ class _Texts:
         self._graph = graph
         self._declared = declared
 
-    def by_what_they_feed(self, role: str) -> Iterator[tuple[Target, Role]]:
+    def by_what_they_feed(self, role: str) -> Iterator[tuple[NodeInput, PlainName]]:
         """Give the texts that end in a positive, or in a negative, conditioning."""
         starts = [
             taken
@@ -236,7 +238,7 @@ class _Texts:
         ]
         yield from self._walk(starts, role)
 
-    def by_their_inputs(self) -> Iterator[tuple[Target, Role]]:
+    def by_their_inputs(self) -> Iterator[tuple[NodeInput, PlainName]]:
         """Give the texts whose input's name tells what they are, as those of API nodes."""
         for node in self._graph.nodes.values():
             for name, value in node.inputs.items():
@@ -247,9 +249,9 @@ class _Texts:
                 if taken is not None:
                     yield from self._walk([taken], role)
                 elif isinstance(value, str) and self._is_text(node, name):
-                    yield Target(node.id, name), Role(role)
+                    yield NodeInput(node.id, name), PlainName(role)
 
-    def _end(self, node: Node, name: str, taken: Link) -> str | None:
+    def _end(self, node: Node, name: str, taken: NodeOutput) -> str | None:
         """Return which conditioning an input takes, where a conditioning ends there."""
         short = last(name)
         if short in ("positive", "negative"):
@@ -265,9 +267,9 @@ class _Texts:
             return NEGATIVE if "neg" in short else PROMPT
         return None
 
-    def _walk(self, starts: list[Link], role: str) -> Iterator[tuple[Target, Role]]:
+    def _walk(self, starts: list[NodeOutput], role: str) -> Iterator[tuple[NodeInput, PlainName]]:
         waiting = list(reversed(starts))
-        seen: set[Link] = set()
+        seen: set[NodeOutput] = set()
         while waiting:
             here = waiting.pop()
             if here in seen:
@@ -280,11 +282,11 @@ class _Texts:
             for name, value in names.items():
                 if isinstance(value, str) and self._is_prompt(node, name, here):
                     own = last(name) in _OWN_TEXTS
-                    yield Target(node.id, name), Role(_TEXTS[last(name)] if own else role)
+                    yield NodeInput(node.id, name), PlainName(_TEXTS[last(name)] if own else role)
             behind = (link(value) for name, value in names.items() if self._leads_on(name, value))
             waiting.extend(reversed([each for each in behind if each is not None]))
 
-    def _inputs_behind(self, node: Node, here: Link) -> Mapping[str, Any]:
+    def _inputs_behind(self, node: Node, here: NodeOutput) -> Mapping[str, Any]:
         """Return the inputs from which an output is made: of a pair, only its own side."""
         sides = [name for name in ("positive", "negative") if link(node.inputs.get(name))]
         if not sides:
@@ -314,7 +316,7 @@ class _Texts:
         spec = self._declared.input(node, name)
         return spec is None or spec.type == "STRING"
 
-    def _is_prompt(self, node: Node, name: str, here: Link) -> bool:
+    def _is_prompt(self, node: Node, name: str, here: NodeOutput) -> bool:
         """Whether a literal on the way is a text that people write."""
         if not self._is_text(node, name):
             return False

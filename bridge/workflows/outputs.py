@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from bridge.contract.messages import or_unset
 from bridge.contract.retained import OutputDefinition
-from bridge.workflows.declarations import Declarations
-from bridge.workflows.graph import Graph, Node, Target
-from bridge.workflows.ours import text
+from bridge.workflows.constraints import Declarations
+from bridge.workflows.graph import Graph, Node, NodeInput
+from bridge.workflows.graph_inputs import text
 
 
 class OutputKind(Struct, frozen=True):
@@ -66,10 +66,10 @@ def outputs(graph: Graph, declared: Declarations) -> tuple[OutputDefinition, ...
     return tuple(_outputs(graph, declared))
 
 
-def names_to_set(graph: Graph, found: Iterable[OutputDefinition]) -> dict[Target, str]:
+def names_to_set(graph: Graph, found: Iterable[OutputDefinition]) -> dict[NodeInput, str]:
     """Return what our nodes' own names have to become, so that results name outputs as told."""
     return {
-        Target(output.node, "name"): output.name
+        NodeInput(output.node, "name"): output.name
         for output in found
         if (node := graph.nodes[output.node]).class_type in OURS
         and text(node.inputs.get("name")) not in (None, output.name)

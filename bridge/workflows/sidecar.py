@@ -1,25 +1,25 @@
 """The sidecar of a workflow, `NAME.toml`: what is told and allowed, without touching the graph.
 
 It is read strictly: a word that means nothing is an error that names the key and what is allowed
-there, and the line where it can be told. `bridge.workflows.dressing` lays it over a workflow.
+there, and the line where it can be told. `bridge.workflows.overrides` applies it to a workflow.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from bridge.contract.messages import Name
+from bridge.contract.requests import Media, Text
 from bridge.workflows.graph import WorkflowError
 
 _ALLOWED_SHOWN = 30
 
-Value = str | int | float | bool
-Number = int | float
+Scalar = str | int | float | bool
 
 
 class SidecarError(WorkflowError):
@@ -44,14 +44,14 @@ class InputRules(Struct, frozen=True, forbid_unknown_fields=True):
 
     rename: Name | None = None
     hide: bool = False
-    fix: Value | dict[str, Any] | list[Any] | UnsetType = UNSET
+    fix: Scalar | dict[str, Any] | list[Any] | UnsetType = UNSET
     title: str | None = None
     description: str | None = None
-    default: Value | dict[str, Any] | list[Any] | UnsetType = UNSET
-    minimum: Number | None = None
-    maximum: Number | None = None
+    default: Scalar | dict[str, Any] | list[Any] | UnsetType = UNSET
+    minimum: int | float | None = None
+    maximum: int | float | None = None
     step: Annotated[float, Meta(gt=0)] | None = None
-    choices: Annotated[list[Value], Meta(min_length=1)] | None = None
+    choices: Annotated[list[Scalar], Meta(min_length=1)] | None = None
     max_length: Annotated[int, Meta(ge=1)] | None = None
 
 
@@ -65,10 +65,21 @@ class OutputRules(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PressRules(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request without a payload stands for."""
+    """What a request without a payload stands for: inputs by the workflow's names for them."""
 
     inputs: dict[str, Any] = {}
     ignore_payload: bool = False
+
+    def resolve(
+        self, given: Mapping[str, Any], main: Text | Media | None, *, simple: bool
+    ) -> tuple[Mapping[str, Any], Text | Media | None, Mapping[str, Any]]:
+        """Return a request's inputs, its main input, and the inputs of a bare press if it is one.
+
+        `simple`: it is a `run` request. Elsewhere nobody gives inputs by accident.
+        """
+        if simple and self.ignore_payload:
+            given, main = {}, None
+        return given, main, {} if given or main is not None else self.inputs
 
 
 class Sidecar(Struct, frozen=True):

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from bridge.workflows import embedded, graph, sidecar
-from bridge.workflows.convert import convert, is_ui_format
-from bridge.workflows.definition import NoOutput, draw, version_of
+from bridge.workflows.conversion import convert, is_ui_format
+from bridge.workflows.definition import NoOutput, build, version_of
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.sidecar import Sidecar, SidecarError
@@ -31,7 +31,7 @@ class NeedsObjectInfo(Exception):
     """It cannot be drawn before a ComfyUI has told what its nodes are."""
 
 
-class Source(Struct, frozen=True):
+class WorkflowSource(Struct, frozen=True):
     """A workflow's file and sidecar; `document` is in either of ComfyUI's formats."""
 
     file: str
@@ -39,14 +39,14 @@ class Source(Struct, frozen=True):
     document: Any
     sidecar: Sidecar | None = None
 
-    def draw(self, name: str, info: ObjectInfo | None) -> Workflow:
-        """Draw the workflow.
+    def build(self, name: str, info: ObjectInfo | None) -> Workflow:
+        """Build the workflow.
 
         Raises WorkflowError, and NeedsObjectInfo where without `info` it cannot be told.
         """
         prompt = prompt_of(self.document, info)
         try:
-            return draw(name, self.version, graph.parse(prompt), info, self.sidecar)
+            return build(name, self.version, graph.parse(prompt), info, self.sidecar)
         except (NoOutput, SidecarError):
             # Which inputs and outputs there are, and of which kind, is not known for sure yet.
             if info is None:
@@ -54,14 +54,14 @@ class Source(Struct, frozen=True):
             raise
 
 
-def read(file: str, data: bytes, beside: bytes | None = None) -> Source:
+def read(file: str, data: bytes, beside: bytes | None = None) -> WorkflowSource:
     """Read a workflow's file, and the sidecar beside it.
 
     Raises WorkflowError, of the subclass SidecarError where the sidecar is at fault.
     """
     document = document_of(data)
     found = None if beside is None else sidecar.read(beside)
-    return Source(file, version_of(data, beside), document, found)
+    return WorkflowSource(file, version_of(data, beside), document, found)
 
 
 def document_of(data: bytes) -> Any:

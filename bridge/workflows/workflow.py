@@ -8,12 +8,10 @@ from typing import Any
 from msgspec import UNSET, Struct
 
 from bridge.contract.messages import or_unset
-from bridge.contract.requests import Media, Text
 from bridge.contract.retained import Definition, Missing, OutputDefinition
-from bridge.workflows import kinds
 from bridge.workflows.graph import Graph
-from bridge.workflows.inputs import Input
-from bridge.workflows.kinds import CHOICES_SHOWN, KINDS
+from bridge.workflows.inputs import CHOICES_SHOWN, KINDS, Input, brief, schema
+from bridge.workflows.sidecar import PressRules
 
 # A graph of thousands of literals would make a definition that no broker takes; those that are
 # not listed can be given all the same.
@@ -33,24 +31,6 @@ _EXAMPLES: dict[str, Any] = {
     "text": "a text",
     "boolean": True,
 }
-
-
-class Press(Struct, frozen=True):
-    """What a bare press of a button stands for: inputs by the workflow's names for them."""
-
-    inputs: Mapping[str, Any] = {}
-    ignore_payload: bool = False
-
-    def read(
-        self, given: Mapping[str, Any], main: Text | Media | None, *, simple: bool
-    ) -> tuple[Mapping[str, Any], Text | Media | None, Mapping[str, Any]]:
-        """Return what a request gives, and what is taken besides because it gives nothing.
-
-        `simple`: it came by the simple door. Elsewhere nobody gives inputs by accident.
-        """
-        if simple and self.ignore_payload:
-            given, main = {}, None
-        return given, main, {} if given or main is not None else self.inputs
 
 
 class Workflow(Struct, frozen=True):
@@ -75,10 +55,10 @@ class Workflow(Struct, frozen=True):
     places: Mapping[str, Input] = {}
     aliases: Mapping[str, str] = {}
     hidden: tuple[Input, ...] = ()
-    press: Press = Press()
+    press: PressRules = PressRules()
     forbidden: tuple[str, ...] = ()
 
-    def reach(self, name: str) -> Input | None:
+    def find_input(self, name: str) -> Input | None:
         """Return the input at a place, by `<node>.<input>` or `<title>.<input>`."""
         return self.places.get(name) or self.places.get(self.aliases.get(name, ""))
 
@@ -108,9 +88,9 @@ class Workflow(Struct, frozen=True):
         so that one can find the one that is wanted without looking into the graph; their limits
         and choices are told by the error that a wrong value gets.
         """
-        named = {spec.name: kinds.schema(spec) for spec in self.inputs}
+        named = {spec.name: schema(spec) for spec in self.inputs}
         others = {
-            place: kinds.brief(spec)
+            place: brief(spec)
             for place, spec in self.places.items()
             if place == spec.name and place not in named
         }

@@ -15,7 +15,7 @@ from tests.workflows.graphs import INFO, NAMED, PLAIN
 
 def drawn(document: Any, text: str | None = None, info: Any = INFO) -> Workflow:
     rules = None if text is None else sidecar.read(text.encode())
-    return definition.draw("my barn", "v1", graph.parse(document), info, rules)
+    return definition.build("my barn", "v1", graph.parse(document), info, rules)
 
 
 @pytest.mark.parametrize("document", [PLAIN, NAMED], ids=["plain", "named"])

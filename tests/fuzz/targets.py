@@ -86,7 +86,7 @@ def _run(data: bytes) -> None:
         run = requests.decode_run("wf", job_id, payload, content_type, properties)
         for workflow in _workflows():
             with suppress(BridgeError):
-                bound = binding.bind(workflow, run.submit.inputs, main=run.main, draw=_lowest)
+                bound = binding.bind(workflow, run.submit.inputs, main=run.main, randint=_lowest)
                 # What is bound goes on to ComfyUI and into the journal.
                 msgspec.json.decode(msgspec.json.encode([bound.prompt, bound.inputs]))
 
@@ -137,14 +137,14 @@ def _comfyui(data: bytes) -> None:
 
 def _file(data: bytes) -> None:
     with suppress(WorkflowError, NeedsObjectInfo):
-        drawn = source.read("file", data).draw("name", graphs.INFO)
+        drawn = source.read("file", data).build("name", graphs.INFO)
         msgspec.json.encode(drawn.definition())
 
 
 def _sidecar(data: bytes) -> None:
     with suppress(WorkflowError, NeedsObjectInfo):
         plain = json.dumps(graphs.PLAIN).encode()
-        source.read("file", plain, data).draw("name", graphs.INFO)
+        source.read("file", plain, data).build("name", graphs.INFO)
 
 
 def _media(data: bytes) -> None:

@@ -16,7 +16,7 @@ from bridge.comfyui.state import InstanceState, StateBoard
 from bridge.contract.topics import Topics
 from bridge.service import descriptions
 from bridge.service.descriptions import Descriptions
-from bridge.workflows.inventory import Needs
+from bridge.workflows.catalogue import Needs
 from bridge.workflows.library import Library
 
 NEEDS = Needs(classes=("Fancy",))

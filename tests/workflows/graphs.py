@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.workflows import definition, graph
-from bridge.workflows.definition import Workflow
 from bridge.workflows.objectinfo import ObjectInfo
+from bridge.workflows.workflow import Workflow
 
 INT = ["INT", {"default": 20, "min": 1, "max": 100, "tooltip": "How many."}]
 
@@ -110,4 +110,4 @@ NAMED: dict[str, Any] = {
 def workflow(
     document: dict[str, Any], info: ObjectInfo | None = INFO, name: str = "demo"
 ) -> Workflow:
-    return definition.draw(name, "v1", graph.parse(document), info)
+    return definition.build(name, "v1", graph.parse(document), info)

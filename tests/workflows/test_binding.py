@@ -24,7 +24,7 @@ PICTURE = {"base64": base64.b64encode(PNG).decode(), "content_type": "image/png"
 def bind(
     document: dict[str, Any], given_: dict[str, Any], main: Text | Media | None = None
 ) -> Bound:
-    return binding.bind(workflow(document), given_, main=main, draw=lambda low, _: low + 42)
+    return binding.bind(workflow(document), given_, main=main, randint=lambda low, _: low + 42)
 
 
 def test_what_is_given_goes_to_its_place_and_the_rest_stays() -> None:
@@ -180,7 +180,7 @@ def test_two_requests_never_mix_and_the_graph_stays_as_it_is(
 
     def attempt(given_: dict[str, Any]) -> Bound | str:
         try:
-            return binding.bind(shared, given_, draw=lambda low, _: low)
+            return binding.bind(shared, given_, randint=lambda low, _: low)
         except BridgeError as error:
             return error.message
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.workflows.convert import convert, is_ui_format
+from bridge.workflows.conversion import convert, is_ui_format
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.vectors import comparison
 from tests.vectors.drawing import INPUT_NODE, Drawing

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.workflows.convert import ConversionError, convert
+from bridge.workflows.conversion import ConversionError, convert
 from bridge.workflows.graph import WorkflowError
 from tests.vectors import comparison
 from tests.vectors.drawing import INPUT_NODE, Drawing

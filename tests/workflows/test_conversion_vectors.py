@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.workflows.convert import ConversionError, convert, is_ui_format
+from bridge.workflows.conversion import ConversionError, convert, is_ui_format
 from tests.vectors import comparison
 
 pytestmark = pytest.mark.slow

@@ -15,10 +15,10 @@ from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.messages import encode
 from bridge.contract.retained import MissingChoice
 from bridge.contract.topics import is_id
-from bridge.workflows import binding, definition, graph, limits, outputs
-from bridge.workflows.convert import ConversionError, convert
+from bridge.workflows import binding, constraints, definition, graph, outputs
+from bridge.workflows.conversion import ConversionError, convert
 from bridge.workflows.graph import WorkflowError
-from bridge.workflows.kinds import BY_NODE, KINDS, SEED_MAX, InputKind
+from bridge.workflows.inputs import BY_NODE, KINDS, SEED_MAX, InputKind
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.vectors import comparison
 from tests.workflows.graphs import INFO, NAMED, PLAIN, workflow
@@ -95,12 +95,12 @@ def test_without_our_nodes_plain_names_come_first_and_every_literal_by_its_place
 
 def test_an_input_is_reached_by_its_place_and_by_an_unmistakable_title() -> None:
     found = workflow(PLAIN)
-    assert found.reach("2.steps") == found.reach("The sampler.steps")
-    assert found.reach("2.steps") in found.inputs
+    assert found.find_input("2.steps") == found.find_input("The sampler.steps")
+    assert found.find_input("2.steps") in found.inputs
     twice = copy.deepcopy(PLAIN)
     twice["3"]["_meta"] = {"title": "The sampler"}
-    assert workflow(twice).reach("The sampler.steps") is None
-    assert workflow(NAMED).reach("8.sampler") is None  # its own nodes name what can be given
+    assert workflow(twice).find_input("The sampler.steps") is None
+    assert workflow(NAMED).find_input("8.sampler") is None  # its own nodes name what can be given
 
 
 def test_without_object_info_kinds_come_from_the_values() -> None:
@@ -204,11 +204,11 @@ def test_many_choices_are_named_and_kept_apart() -> None:
 
 
 def test_the_name_of_a_list_fits_into_a_topic() -> None:
-    assert limits.list_name("KSampler", "scheduler") == "KSampler-scheduler"
+    assert constraints.list_name("KSampler", "scheduler") == "KSampler-scheduler"
     for owner in ("Class with spaces", "x" * 100, "a/b", "ä+#"):
-        name = limits.list_name(owner, "model.name")
+        name = constraints.list_name(owner, "model.name")
         assert is_id(name)
-        assert name != limits.list_name(f"{owner} ", "model.name")
+        assert name != constraints.list_name(f"{owner} ", "model.name")
 
 
 def test_a_definition_tells_its_node_classes_and_an_example_that_can_be_sent() -> None:
@@ -216,7 +216,7 @@ def test_a_definition_tells_its_node_classes_and_an_example_that_can_be_sent() -
     assert definition.nodes == sorted({node["class_type"] for node in NAMED.values()})
     assert definition.example["picture"]["base64"]
     assert definition.example["prompt"] == "a barn"
-    bound = binding.bind(workflow(NAMED), definition.example, draw=lambda low, _: low)
+    bound = binding.bind(workflow(NAMED), definition.example, randint=lambda low, _: low)
     assert [each.spec.name for each in bound.media] == ["picture"]
 
 
@@ -262,12 +262,12 @@ def test_a_list_or_an_object_is_given_as_json_and_never_becomes_a_link() -> None
         "default": [1, 2],
     }
     bound = binding.bind(
-        workflow(document), {"2.curve": ["1", 0], "2.box": {"y": 2}}, draw=lambda low, _: low
+        workflow(document), {"2.curve": ["1", 0], "2.box": {"y": 2}}, randint=lambda low, _: low
     )
     assert bound.prompt["2"]["inputs"]["curve"] == {"__value__": ["1", 0]}
     assert bound.prompt["2"]["inputs"]["box"] == {"y": 2}
     with pytest.raises(InvalidInput):
-        binding.bind(workflow(document), {"2.box": ["1", 0]}, draw=lambda low, _: low)
+        binding.bind(workflow(document), {"2.box": ["1", 0]}, randint=lambda low, _: low)
 
 
 @pytest.mark.parametrize("version", comparison.VERSIONS)
@@ -280,11 +280,11 @@ def test_every_template_of_the_packages_can_be_drawn_and_described(version: str)
         except ConversionError:
             continue
         drawn += 1
-        found = definition.draw(name, "v1", graph.parse(prompt), info)
+        found = definition.build(name, "v1", graph.parse(prompt), info)
         assert len(encode(found.definition())) < 100_000
         assert not found.missing or not found.missing.nodes
         for spec in found.inputs:
-            assert found.reach(str(spec.target)) == spec
+            assert found.find_input(str(spec.target)) == spec
     assert drawn == {"0.3.75": 175, "0.33.0": 499}[version]
 
 
@@ -312,10 +312,10 @@ def test_any_graph_is_drawn_or_refused_and_stays_as_it_is(
 ) -> None:
     before = copy.deepcopy(document)
     with suppress(WorkflowError):
-        found = definition.draw("any", "v1", graph.parse(document), info)
+        found = definition.build("any", "v1", graph.parse(document), info)
         encode(found.definition())
         with suppress(BridgeError):
-            bound = binding.bind(found, {}, draw=lambda low, _: low)
+            bound = binding.bind(found, {}, randint=lambda low, _: low)
             for node in bound.prompt.values():
                 node["inputs"]["changed"] = True
     assert repr(document) == repr(before)  # NaN is not equal to itself

@@ -73,7 +73,7 @@ async def test_files_become_workflows_by_name(shelf: Shelf) -> None:
     shelf.put("notes.txt", "nothing to see")
     shelf.put(".hidden.json", "{")
     changes = await shelf.library.open()
-    assert [each.name for each in changes.drawn] == ["my_first", "second"]
+    assert [each.name for each in changes.updated] == ["my_first", "second"]
     assert changes.broken == []
     assert shelf.library.get("second").runnable is None
     changes_again = await shelf.library.reload()
@@ -95,7 +95,7 @@ async def test_a_broken_file_harms_no_other_and_is_told_once(shelf: Shelf) -> No
     with pytest.raises(UnknownWorkflow, match="its file is broken: not valid JSON"):
         shelf.library.get("bad")
     shelf.put("bad.json", PLAIN)
-    assert [each.name for each in (await shelf.library.reload()).drawn] == ["bad"]
+    assert [each.name for each in (await shelf.library.reload()).updated] == ["bad"]
     assert "bad.json" not in {each.file for each in shelf.library.broken}
 
 
@@ -122,12 +122,12 @@ async def test_two_files_of_one_name_are_not_both_taken(shelf: Shelf) -> None:
 async def test_a_drawing_waits_for_a_comfyui_and_is_then_converted(shelf: Shelf) -> None:
     shelf.put("drawn.json", DRAWING)
     changes = await shelf.library.open()
-    assert (changes.drawn, changes.broken, changes.waiting) == ([], [], ["drawn.json"])
+    assert (changes.updated, changes.broken, changes.waiting) == ([], [], ["drawn.json"])
     with pytest.raises(ComfyUIUnavailable, match="when a ComfyUI has told"):
         shelf.library.get("drawn")
-    learnt = await shelf.library.learn("one", INFO_BYTES)
+    learnt = await shelf.library.update("one", INFO_BYTES)
     assert learnt is not None
-    assert [each.name for each in learnt.drawn] == ["drawn"]
+    assert [each.name for each in learnt.updated] == ["drawn"]
     assert shelf.library.waiting == []
     workflow = shelf.library.get("drawn")
     assert workflow.graph.nodes["2"].inputs == {"filename_prefix": "x", "images": ["1", 0]}
@@ -142,16 +142,16 @@ async def test_a_drawing_that_cannot_be_converted_says_at_which_node(shelf: Shel
     unknown["nodes"][0]["type"] = "Unheard"
     shelf.put("drawn.json", unknown)
     await shelf.library.open()
-    changes = await shelf.library.learn("one", INFO_BYTES)
+    changes = await shelf.library.update("one", INFO_BYTES)
     assert changes is not None
     (fault,) = changes.broken
     assert (fault.file, fault.node) == ("drawn.json", "1")
     assert "Unheard" in fault.reason
     # The nodes get installed:
     info = {**INFO.raw, "Unheard": INFO.raw["LoadImage"]}
-    changes = await shelf.library.learn("one", msgspec.json.encode(info))
+    changes = await shelf.library.update("one", msgspec.json.encode(info))
     assert changes is not None
-    assert [each.name for each in changes.drawn] == ["drawn"]
+    assert [each.name for each in changes.updated] == ["drawn"]
     assert shelf.library.broken == []
 
 
@@ -168,11 +168,11 @@ async def test_a_sidecar_belongs_to_the_version(shelf: Shelf) -> None:
     await shelf.library.open()
     alone = shelf.library.get("demo")
     shelf.put("demo.toml", 'title = "Barns"')
-    (dressed,) = (await shelf.library.reload()).drawn
+    (dressed,) = (await shelf.library.reload()).updated
     assert dressed.title == "Barns"
     assert dressed.version != alone.version
     shelf.remove("demo.toml")
-    (bare,) = (await shelf.library.reload()).drawn
+    (bare,) = (await shelf.library.reload()).updated
     assert bare == alone
 
 
@@ -184,13 +184,13 @@ async def test_a_broken_sidecar_breaks_only_its_workflow(shelf: Shelf) -> None:
     shelf.put("drawn.json", PLAIN)
     shelf.put("drawn.toml", "[inputs.nonsense]\nhide = true")
     changes = await shelf.library.open()
-    assert [each.name for each in changes.drawn] == ["other"]
+    assert [each.name for each in changes.updated] == ["other"]
     told = {each.file: each for each in changes.broken}
     assert told["demo.toml"].line == 2
     assert "no workflow file" in told["lonely.toml"].reason
     # Which inputs there are is known for sure only when a ComfyUI has told.
     assert changes.waiting == ["drawn.json"]
-    learnt = await shelf.library.learn("one", INFO_BYTES)
+    learnt = await shelf.library.update("one", INFO_BYTES)
     assert learnt is not None
     assert [(each.file, each.line) for each in learnt.broken] == [("drawn.toml", 1)]
     with pytest.raises(UnknownWorkflow, match="its file is broken"):
@@ -212,7 +212,7 @@ async def test_older_versions_can_be_had_for_a_while(shelf: Shelf) -> None:
         shelf.library.get("demo", versions[0])
     assert caught.value.details["version"] == versions[-1]
     assert caught.value.details["allowed"] == versions[1:]
-    await shelf.library.learn("one", INFO_BYTES)
+    await shelf.library.update("one", INFO_BYTES)
     assert shelf.library.get("demo", versions[2]).missing is not None
     shelf.remove("demo.json")
     await shelf.library.reload()
@@ -228,7 +228,7 @@ async def test_long_lists_of_choices_are_kept_while_a_workflow_names_them(shelf:
     shelf.put("demo.json", document)
     await shelf.library.open()
     assert shelf.library.choices() == {}
-    await shelf.library.learn("one", msgspec.json.encode(raw))
+    await shelf.library.update("one", msgspec.json.encode(raw))
     assert shelf.library.choices() == {"Loader-ckpt_name": tuple(many)}
     shelf.remove("demo.json")
     await shelf.library.reload()
@@ -241,7 +241,7 @@ async def test_a_file_rewritten_at_once_with_the_same_size_is_read_again(shelf: 
     before = (shelf.folder / "demo.json").stat()
     shelf.put("demo.json", colours(2))
     os.utime(shelf.folder / "demo.json", ns=(before.st_atime_ns, before.st_mtime_ns))
-    (changed,) = (await shelf.library.reload()).drawn
+    (changed,) = (await shelf.library.reload()).updated
     assert changed.graph.nodes["9"].inputs["value"] == 2
 
 
@@ -264,11 +264,11 @@ async def test_changes_are_noticed_within_two_seconds(shelf: Shelf) -> None:
             number += 1
             shelf.put(f"new{number}.json", PLAIN)
             await asyncio.wait((first,), timeout=0.5)
-        assert (await first).drawn
+        assert (await first).updated
         for file, content in (("demo.toml", 'title = "T"'), ("demo.json", NAMED)):
             shelf.put(file, content)
             async with asyncio.timeout(2):
-                while "demo" not in [each.name for each in (await anext(changes)).drawn]:
+                while "demo" not in [each.name for each in (await anext(changes)).updated]:
                     pass
         shelf.remove("demo.json")
         async with asyncio.timeout(2):
@@ -299,11 +299,11 @@ async def test_what_was_cut_short_while_it_was_learned_is_learned_the_next_time(
 ) -> None:
     await shelf.library.open()
     async with shelf.library._changing:
-        learning = asyncio.create_task(shelf.library.learn("one", INFO_BYTES))
+        learning = asyncio.create_task(shelf.library.update("one", INFO_BYTES))
         while not (shelf.cache / "one.json").exists():  # noqa: ASYNC110 - a thread writes it
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         learning.cancel()
         await asyncio.wait([learning])
-    assert await shelf.library.learn("one", INFO_BYTES) is not None
-    assert shelf.library.at_hand.merged is not None
+    assert await shelf.library.update("one", INFO_BYTES) is not None
+    assert shelf.library.catalogue.merged is not None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.workflows import graph, naming
-from bridge.workflows.declarations import Declarations
+from bridge.workflows.constraints import Declarations
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.vectors import comparison
 

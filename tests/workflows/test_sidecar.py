@@ -29,11 +29,11 @@ DOCUMENT = {
 
 def dressed(text: str, document: dict[str, Any] = DOCUMENT) -> Workflow:
     found = graph.parse(document)
-    return definition.draw("demo", "v1", found, INFO, sidecar.read(text.encode()))
+    return definition.build("demo", "v1", found, INFO, sidecar.read(text.encode()))
 
 
 def bind(workflow: Workflow, given_: dict[str, Any], **options: Any) -> Bound:
-    return binding.bind(workflow, given_, draw=lambda low, _: low + 42, **options)
+    return binding.bind(workflow, given_, randint=lambda low, _: low + 42, **options)
 
 
 def test_it_tells_people_what_a_workflow_is() -> None:
@@ -138,7 +138,7 @@ def test_a_model_that_is_not_there_is_missing_and_the_sidecar_is_not_broken() ->
 
 def test_a_place_of_a_workflow_with_our_nodes_can_be_opened() -> None:
     found = dressed('[inputs."8.sampler"]\nrename = "how"', NAMED)
-    assert found.reach("8.sampler") is None
+    assert found.find_input("8.sampler") is None
     bound = bind(found, {"how": "ddim", "picture": {"base64": ""}})
     assert bound.prompt["8"]["inputs"]["sampler"] == "ddim"
 
@@ -147,7 +147,7 @@ def test_hidden_outputs_are_not_made() -> None:
     found = dressed('[outputs."SaveImage 10"]\nhide = true')
     assert [output.node for output in found.outputs] == ["58:4"]
     assert "10" not in bind(found, {}).prompt
-    assert found.reach("10.filename_prefix") is None
+    assert found.find_input("10.filename_prefix") is None
     document = {**DOCUMENT, "11": {"class_type": "OtherSave", "inputs": {"any": ["10", 0]}}}
     with pytest.raises(SidecarError, match="node 11 goes on with it"):
         dressed('[outputs."SaveImage 10"]\nhide = true', document)
@@ -238,7 +238,7 @@ def test_bytes_that_are_no_text_are_refused() -> None:
 def test_the_graph_that_others_use_is_not_touched() -> None:
     parsed = graph.parse(DOCUMENT)
     rules = sidecar.read(b"[inputs.steps]\nfix = 12")
-    definition.draw("demo", "v1", parsed, INFO, rules)
+    definition.build("demo", "v1", parsed, INFO, rules)
     assert parsed.nodes["2"].inputs["steps"] == 20
 
 
@@ -253,7 +253,7 @@ def test_the_example_of_the_manual_is_a_sidecar() -> None:
     }
     info = comparison.object_info("0.3.75")
     rules = sidecar.read(example.encode())
-    found = definition.draw("demo", "v1", graph.parse(document), info, rules)
+    found = definition.build("demo", "v1", graph.parse(document), info, rules)
     names = {spec.name for spec in found.inputs}
     assert names == {"prompt", "seed", "quality", "scheduler"}
     assert bind(found, {}).inputs["prompt"] == "a surprise"

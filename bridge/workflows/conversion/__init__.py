@@ -1,25 +1,58 @@
-"""From what ComfyUI's Save writes to what its server runs.
+"""Convert ComfyUI's own workflow files, as its page saves them, to prompts as its server runs them.
 
-The file holds a drawing: nodes with lists of widget values, links between slots, subgraphs drawn
+The file holds a drawing: nodes with lists of widget values, links between slots, subgraphs defined
 once and used often, nodes that only the page knows. The server takes a flat graph of classes and
 named inputs. Between the two the official front end loads the file into live nodes, lets the
 node classes of `/object_info` decide what each value means, and walks the links. The modules here
-follow it step by step:
+follow it step by step, so that the result equals what the front end sends for the same file and
+the same server:
 
     document    the file, checked and typed
-    identity    node ids that are unique in the whole file
-    frontend    what differs between the generations of the front end
-    live        live nodes and graphs
-    widgets     what a declared input looks like on a live node: widgets and slots
+    unique_ids  node ids that are unique in the whole file
+    frontend    differences between the generations of the front end
+    model       live nodes and graphs
+    widgets     the widgets and slots of a declared input on a live node
     ordering    the order of a choice's inputs where a saved `/object_info` has lost it
-    values      the file's values, given to widgets
+    values      assigns the file's values to widgets
     promotion   widgets that a subgraph shows on its outside
     loading     all of these put together: from the file to live graphs
     primitives  values that one node hands to others' widgets
-    types       which slots fit together
-    links       where a link comes from in the end: through subgraphs, reroutes, bypassed nodes
-    texts       what is done to texts before they are sent
-    emission    the flat graph
-    effort      a bound on the work that one file may cause
+    types       which slot types fit together
+    links       resolves links: through subgraphs, reroutes, bypassed nodes
+    texts       processing of texts before they are sent
+    serialize   the flat graph
+    budget      a bound on the work that one file may cause
     errors      what is refused, and why
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.workflows.conversion import frontend
+from bridge.workflows.conversion.budget import Budget
+from bridge.workflows.conversion.document import is_ui_format, read
+from bridge.workflows.conversion.errors import ConversionError
+from bridge.workflows.conversion.loading import Loader
+from bridge.workflows.conversion.serialize import ApiNode, serialize
+from bridge.workflows.conversion.unique_ids import with_unique_ids
+from bridge.workflows.objectinfo import ObjectInfo
+
+__all__ = ["ApiNode", "ConversionError", "convert", "is_ui_format"]
+
+
+def convert(ui: Mapping[str, Any], object_info: ObjectInfo) -> dict[str, ApiNode]:
+    """Return the prompt for a file that ComfyUI's Save wrote, node ids as the front end makes them.
+
+    The same file and object_info always give the same prompt; neither is changed. Raises
+    ConversionError, with the node at fault and a stable code, rather than return a prompt that does
+    something else than the drawing says. Raises ObjectInfoError where a class that the file uses
+    is declared in a way that cannot be read.
+    """
+    document = read(ui)
+    front_end = frontend.of(object_info)
+    if front_end.unique_ids:
+        document = with_unique_ids(document)
+    budget = Budget()
+    return serialize(Loader(document, object_info, front_end, budget).load(), front_end, budget)

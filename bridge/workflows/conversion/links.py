@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import INPUT_NODE
-from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.live import Graph, Mode, Node, Slot
+from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveNode, Mode
 from bridge.workflows.conversion.types import ANY, Types, fits
 
 
@@ -20,8 +20,8 @@ from bridge.workflows.conversion.types import ANY, Types, fits
 class Place:
     """A node in one particular subgraph node, which may be one of several that show its graph."""
 
-    node: Node
-    graph: Graph
+    node: LiveNode
+    graph: LiveGraph
     # The place of the subgraph node that the node is in; None in the root.
     host: Place | None = None
 
@@ -45,13 +45,13 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class HostValue:
     """A value that a subgraph node shows."""
 
     value: Any
 
 
-Source: TypeAlias = Origin | Shown | None
+Resolved: TypeAlias = Origin | HostValue | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +72,21 @@ class _Output:
     wanted: str
 
 
-_At: TypeAlias = _Input | _Output | Source
+_At: TypeAlias = _Input | _Output | Resolved
 # Kind of slot, node, slot and type asked for.
 _Step: TypeAlias = tuple[type, str, int, str | None]
 
 
-class Sources:
+class LinkResolver:
     """Finds where inputs come from. What was found along one way is known for the next."""
 
-    def __init__(self, front_end: FrontEnd, effort: Effort) -> None:
+    def __init__(self, front_end: FrontEnd, budget: Budget) -> None:
         self._front_end = front_end
-        self._effort = effort
+        self._budget = budget
         self._types = Types()
-        self._known: dict[_Step, Source] = {}
+        self._known: dict[_Step, Resolved] = {}
 
-    def find(self, place: Place, slot: int) -> Source:
+    def find(self, place: Place, slot: int) -> Resolved:
         """Return where the input comes from; None where nothing is linked to it.
 
         Raises ConversionError: `broken_link` or `cyclic_link`.
@@ -94,7 +94,7 @@ class Sources:
         at: _At = _Input(place, slot)
         way: dict[_Step, None] = {}
         while isinstance(at, _Input | _Output):
-            self._effort.spend()
+            self._budget.spend()
             step = (type(at), at.place.id, at.slot, at.wanted)
             if step in self._known:
                 at = self._known[step]
@@ -161,17 +161,17 @@ class Sources:
         return next(iter(exact or suiting), None)
 
 
-def _outside(host: Place, index: int, inner: Slot) -> _At:
+def _outside(host: Place, index: int, inner: InputSlot) -> _At:
     """Leave a subgraph by one of its inputs."""
     if not 0 <= index < len(host.node.inputs):
         raise _broken(host, f"{inner.name!r} inside is linked to an input that is not there")
     outer = host.node.inputs[index]
     if outer.link is not None:
         return _Input(host, index)
-    return Shown(outer.shown.value) if outer.shown is not None else None
+    return HostValue(outer.shown.value) if outer.shown is not None else None
 
 
-def _inside(at: _Output, inner: Graph) -> _At:
+def _inside(at: _Output, inner: LiveGraph) -> _At:
     """Enter a subgraph by one of its outputs."""
     if not 0 <= at.slot < len(inner.outputs):
         raise _broken(at.place, "a link leaves by an output that is not there")
@@ -189,7 +189,7 @@ def _inside(at: _Output, inner: Graph) -> _At:
     return _Output(Place(origin, inner, at.place), link.origin_slot, at.wanted)
 
 
-def _slot(at: _Input) -> Slot:
+def _slot(at: _Input) -> InputSlot:
     inputs = at.place.node.inputs
     if not 0 <= at.slot < len(inputs):
         raise _broken(at.place, f"it has no input {at.slot}")

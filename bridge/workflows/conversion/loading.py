@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
-from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.live import Boundary, Graph, Kind, Link, Node, Output, Slot
+from bridge.workflows.conversion.model import (
+    Boundary,
+    InputSlot,
+    LiveGraph,
+    LiveLink,
+    LiveNode,
+    OutputSlot,
+    WidgetKind,
+)
 from bridge.workflows.conversion.ordering import Ordering
 from bridge.workflows.conversion.promotion import PRIMITIVE, Promotion
 from bridge.workflows.conversion.values import Restorer, fill_empty_combo
@@ -31,19 +39,19 @@ class Loader:
     """Makes live graphs of one file."""
 
     def __init__(
-        self, document: Document, object_info: ObjectInfo, front_end: FrontEnd, effort: Effort
+        self, document: Document, object_info: ObjectInfo, front_end: FrontEnd, budget: Budget
     ) -> None:
         self._document = document
         self._object_info = object_info
         self._front_end = front_end
         self._layout = Layout(front_end)
-        self._promotion = Promotion(front_end, effort)
-        self._effort = effort
-        ordering = Ordering(object_info, self._layout, effort)
+        self._promotion = Promotion(front_end, budget)
+        self._budget = budget
+        ordering = Ordering(object_info, self._layout, budget)
         self._restorer = Restorer(front_end, self._layout, ordering)
-        self._graphs: dict[str, Graph] = {}
+        self._graphs: dict[str, LiveGraph] = {}
 
-    def load(self) -> Graph:
+    def load(self) -> LiveGraph:
         """Return the root, with all subgraphs that it shows below it.
 
         Raises ConversionError where a subgraph contains itself or two nodes share an id.
@@ -61,9 +69,9 @@ class Loader:
             self._finish(graph)
         return root
 
-    def _fill(self, graph: Graph) -> None:
+    def _fill(self, graph: LiveGraph) -> None:
         graph.links = {
-            link.id: Link(link.id, link.origin, link.origin_slot, link.target, link.target_slot)
+            link.id: LiveLink(link.id, link.origin, link.origin_slot, link.target, link.target_slot)
             for link in graph.source.links
         }
         for source in graph.source.nodes:
@@ -77,9 +85,9 @@ class Loader:
             for host, inner in graph.hosted():
                 self._promotion.migrate(host, inner)
 
-    def _node(self, source: FileNode) -> Node:
+    def _node(self, source: FileNode) -> LiveNode:
         page_only = source.type in PAGE_ONLY
-        node = Node(
+        node = LiveNode(
             id=source.id,
             type=source.type,
             mode=source.mode,
@@ -95,15 +103,15 @@ class Loader:
             node.inner.hosts.append(node)
         return node
 
-    def _configure(self, graph: Graph, node: Node) -> None:
+    def _configure(self, graph: LiveGraph, node: LiveNode) -> None:
         saved = node.source.inputs
-        self._effort.spend(1 + len(saved))
+        self._budget.spend(1 + len(saved))
         if node.inner is not None:
-            self._effort.spend(len(node.inner.inputs) + len(node.inner.outputs))
-            node.inputs = [Slot(each.name, each.type) for each in node.inner.inputs]
-            node.outputs = [Output(each.type) for each in node.inner.outputs]
+            self._budget.spend(len(node.inner.inputs) + len(node.inner.outputs))
+            node.inputs = [InputSlot(each.name, each.type) for each in node.inner.inputs]
+            node.outputs = [OutputSlot(each.type) for each in node.inner.outputs]
         elif node.declared is not None:
-            self._effort.spend(len(node.declared.inputs))
+            self._budget.spend(len(node.declared.inputs))
             self._layout.lay_out(node, node.declared)
             node.outputs = list(_outputs(node.declared))
         _connect(node, saved)
@@ -113,7 +121,7 @@ class Loader:
             self._restorer.restore(node)
             _correct_links(graph, node, _first_moved(node))
 
-    def _finish(self, graph: Graph) -> None:
+    def _finish(self, graph: LiveGraph) -> None:
         """Do what the front end does once everything is loaded."""
         for node in graph.nodes.values():
             if node.declared is not None:
@@ -128,8 +136,8 @@ class Loader:
             _rename_old_sampler(node)
 
 
-def _empty(source: FileGraph) -> Graph:
-    return Graph(
+def _empty(source: FileGraph) -> LiveGraph:
+    return LiveGraph(
         id=source.id,
         name=source.name,
         source=source,
@@ -167,13 +175,13 @@ def _inner_first(root: FileGraph, definitions: dict[str, FileGraph]) -> list[Fil
     return list(done.values())
 
 
-def _outputs(declared: NodeClass) -> Iterator[Output]:
+def _outputs(declared: NodeClass) -> Iterator[OutputSlot]:
     for each in declared.outputs:
         shared = each.type == MATCH_TYPE
-        yield Output("*" if shared else each.type, group=each.match_group)
+        yield OutputSlot("*" if shared else each.type, group=each.match_group)
 
 
-def _connect(node: Node, saved: tuple[FileInput, ...]) -> None:
+def _connect(node: LiveNode, saved: tuple[FileInput, ...]) -> None:
     """Give the node's slots the links that the file has, by name for inputs, by place for outputs.
 
     Slots that only the file has are kept: some custom nodes add inputs while they are used.
@@ -186,7 +194,7 @@ def _connect(node: Node, saved: tuple[FileInput, ...]) -> None:
             slot.link = found.link
     if node.inner is None:
         node.inputs += [
-            Slot(each.name, each.type, each.link, each.widget)
+            InputSlot(each.name, each.type, each.link, each.widget)
             for each in saved
             if node.declared is None or each.name not in laid_out
         ]
@@ -194,10 +202,10 @@ def _connect(node: Node, saved: tuple[FileInput, ...]) -> None:
         if place < len(node.outputs):
             node.outputs[place].links = list(output.links)
         else:
-            node.outputs.append(Output(output.type, list(output.links)))
+            node.outputs.append(OutputSlot(output.type, list(output.links)))
 
 
-def _correct_links(graph: Graph, node: Node, start: int) -> None:
+def _correct_links(graph: LiveGraph, node: LiveNode, start: int) -> None:
     """Let links name the places that their slots have on the live node, from a place on.
 
     The file's places count only the slots that it lists, and these are those that are in use.
@@ -208,12 +216,12 @@ def _correct_links(graph: Graph, node: Node, start: int) -> None:
             link.target_slot = place
 
 
-def _first_moved(node: Node) -> int:
+def _first_moved(node: LiveNode) -> int:
     """Return the place from which on the front end laid slots out anew while it loaded the node.
 
     It does so behind a choice's inputs and behind a linked member of a growing list.
     """
-    chosen = {each.name for each in node.widgets if each.kind is Kind.DYNAMIC}
+    chosen = {each.name for each in node.widgets if each.kind is WidgetKind.DYNAMIC}
     for place, slot in enumerate(node.inputs):
         moved = slot.name in chosen and bool(node.source.values)
         if moved or (slot.link is not None and _in_list(node, slot)):
@@ -221,21 +229,21 @@ def _first_moved(node: Node) -> int:
     return len(node.inputs)
 
 
-def _in_list(node: Node, slot: Slot) -> bool:
+def _in_list(node: LiveNode, slot: InputSlot) -> bool:
     """Tell whether a slot is a member of a growing list that the class declares."""
     group = slot.name.rpartition(".")[0]
     spec = node.declared.input(group) if node.declared is not None and group else None
     return spec is not None and spec.growing() is not None
 
 
-def _is_backed(node: Node, slot: Slot) -> bool:
+def _is_backed(node: LiveNode, slot: InputSlot) -> bool:
     """Tell whether a slot that stands for a widget has one. A list's member needs none."""
     if slot.widget is None or node.widget(slot.widget) is not None:
         return True
     return _in_list(node, slot)
 
 
-def _rename_old_sampler(node: Node) -> None:
+def _rename_old_sampler(node: LiveNode) -> None:
     widget = node.widget("sampler_name") if node.type in _SAMPLERS else None
     if widget is not None and isinstance(widget.value, str):
         widget.value = widget.value.removeprefix(_OLD_SAMPLER_PREFIX)

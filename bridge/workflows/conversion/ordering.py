@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import FileNode
-from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.widgets import Layout
 from bridge.workflows.objectinfo import InputSpec, ObjectInfo
 
@@ -54,10 +54,10 @@ _ORDINAL = re.compile(r"\d+")
 class Ordering:
     """Puts what a choice brings into the order of the file's values."""
 
-    def __init__(self, object_info: ObjectInfo, layout: Layout, effort: Effort) -> None:
+    def __init__(self, object_info: ObjectInfo, layout: Layout, budget: Budget) -> None:
         self._object_info = object_info
         self._layout = layout
-        self._effort = effort
+        self._budget = budget
         self._known: bool | None = None
 
     def arrange(
@@ -69,7 +69,7 @@ class Ordering:
         typed = [spec for spec in specs if self._layout.has_widget(spec)]
         if self._known or not 1 < len(typed) <= _MAX_INPUTS:
             return list(specs)
-        search = _Search(self._layout, typed, following, _told(node, prefix), self._effort)
+        search = _Search(self._layout, typed, following, _told(node, prefix), self._budget)
         links_only = [spec for spec in specs if spec not in typed]
         return [*search.order(), *links_only]
 
@@ -86,12 +86,12 @@ class _Search:
         specs: Sequence[InputSpec],
         values: Sequence[Any],
         told: Mapping[str, int],
-        effort: Effort,
+        budget: Budget,
     ) -> None:
         self._layout = layout
         self._specs = specs
         self._values = values
-        self._effort = effort
+        self._budget = budget
         self._before = [[_before(one, two, told) for two in specs] for one in specs]
         self._needed = sum(1 << place for place, spec in enumerate(specs) if spec.required)
         self._places: dict[tuple[int, int], tuple[float, int]] = {}
@@ -115,7 +115,7 @@ class _Search:
         best: tuple[float, int, tuple[int, ...]] | None = None
         # All that is required comes before all that is optional.
         for index in _bits(left & self._needed or left):
-            self._effort.spend()
+            self._budget.spend()
             score, end = self._placed(index, place)
             others = left & ~(1 << index)
             before = self._before[index]
@@ -150,7 +150,7 @@ class _Search:
         if branch is not None:
             inner = [each for each in branch.inputs if self._layout.has_widget(each)]
             search = _Search(
-                self._layout, inner[:_MAX_INPUTS], self._values[place:], {}, self._effort
+                self._layout, inner[:_MAX_INPUTS], self._values[place:], {}, self._budget
             )
             more, taken = search.length()
             score, place = score + more, place + taken

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bridge.workflows.conversion.live import MISSING, Graph, Kind, Node, Widget
+from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widget, WidgetKind
 from bridge.workflows.conversion.promotion import PRIMITIVE
 from bridge.workflows.conversion.texts import Replacements
 from bridge.workflows.objectinfo import InputSpec
@@ -38,7 +38,7 @@ _MAY_DIFFER = frozenset(
 )
 
 
-def hand_out(graph: Graph, replacements: Replacements) -> None:
+def hand_out(graph: LiveGraph, replacements: Replacements) -> None:
     """Let the primitive nodes of one graph set the widgets that they are linked to."""
     for node in graph.nodes.values():
         if node.type != PRIMITIVE or not node.outputs:
@@ -53,7 +53,7 @@ def hand_out(graph: Graph, replacements: Replacements) -> None:
             widget.value = _typed(value, widget.kind, widget.spec)
 
 
-def _value(primitive: Node, graph: Graph, targets: list[Widget]) -> Any:
+def _value(primitive: LiveNode, graph: LiveGraph, targets: list[Widget]) -> Any:
     """Return the value that the node holds, MISSING where it stands for no widget."""
     # It stands for the first alone, also where that link is gone.
     first = next(_targets(graph, primitive.outputs[0].links[:1]), None)
@@ -61,7 +61,7 @@ def _value(primitive: Node, graph: Graph, targets: list[Widget]) -> Any:
         return MISSING
     saved = primitive.source.values
     value = saved[0] if isinstance(saved, tuple) and saved else first.value
-    if first.kind not in (Kind.INTEGER, Kind.FLOAT) or first.spec is None:
+    if first.kind not in (WidgetKind.INTEGER, WidgetKind.FLOAT) or first.spec is None:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
@@ -97,7 +97,7 @@ def _agree(one: InputSpec, two: InputSpec) -> bool:
     return all(one.options.get(key) == two.options.get(key) for key in keys)
 
 
-def _targets(graph: Graph, links: Iterable[int]) -> Iterator[Widget]:
+def _targets(graph: LiveGraph, links: Iterable[int]) -> Iterator[Widget]:
     """Give the widgets at the ends of links."""
     for identity in links:
         link = graph.links.get(identity)
@@ -109,15 +109,15 @@ def _targets(graph: Graph, links: Iterable[int]) -> Iterator[Widget]:
             yield widget
 
 
-def _typed(value: Any, kind: Kind, spec: InputSpec | None) -> Any:
+def _typed(value: Any, kind: WidgetKind, spec: InputSpec | None) -> Any:
     """Return what a widget makes of a value that is typed into it: numbers are rounded."""
     if isinstance(value, bool) or not isinstance(value, int | float) or spec is None:
         return value
     if not math.isfinite(value) or abs(value) > _LARGEST:
         return value
-    if kind is Kind.INTEGER:
+    if kind is WidgetKind.INTEGER:
         return _to_step(value, spec)
-    return _to_precision(value, spec) if kind is Kind.FLOAT else value
+    return _to_precision(value, spec) if kind is WidgetKind.FLOAT else value
 
 
 def _to_step(value: float, spec: InputSpec) -> float:

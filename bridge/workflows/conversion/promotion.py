@@ -17,10 +17,17 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import INPUT_NODE, MAX_PER_NODE
-from bridge.workflows.conversion.effort import Effort
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.live import MISSING, Boundary, Graph, Node, Slot, Widget
+from bridge.workflows.conversion.model import (
+    MISSING,
+    Boundary,
+    InputSlot,
+    LiveGraph,
+    LiveNode,
+    Widget,
+)
 from bridge.workflows.conversion.widgets import enter
 
 PRIMITIVE = "PrimitiveNode"
@@ -37,11 +44,11 @@ _MAX_NAME = 1_000
 class Promotion:
     """Finds what subgraph nodes show, as one generation of the front end does."""
 
-    def __init__(self, front_end: FrontEnd, effort: Effort) -> None:
+    def __init__(self, front_end: FrontEnd, budget: Budget) -> None:
         self._front_end = front_end
-        self._effort = effort
+        self._budget = budget
 
-    def show(self, host: Node, inner: Graph) -> None:
+    def show(self, host: LiveNode, inner: LiveGraph) -> None:
         """Give a new subgraph node the values that it shows, as the file has them."""
         for slot, boundary in zip(host.inputs, inner.inputs, strict=True):
             self._bind(slot, inner, boundary, by_place=not self._front_end.host_values)
@@ -55,10 +62,10 @@ class Promotion:
         else:
             self._look_through(host, values)
 
-    def migrate(self, host: Node, inner: Graph) -> None:
+    def migrate(self, host: LiveNode, inner: LiveGraph) -> None:
         """Make inputs of what `proxyWidgets` names, with the values that the file lists."""
         listed = _entries(host)
-        self._effort.spend(len(listed))
+        self._budget.spend(len(listed))
         entries = [self._resolved(inner, each) for each in listed]
         # What becomes of an entry is decided for all of them before anything changes.
         linked = self._linked(host, inner) if entries else {}
@@ -78,10 +85,10 @@ class Promotion:
         for node, value in primitives.items():
             self._replace_primitive(host, inner, inner.nodes[node], value)
 
-    def _look_through(self, host: Node, values: Sequence[Any]) -> None:
+    def _look_through(self, host: LiveNode, values: Sequence[Any]) -> None:
         """Apply `proxyWidgets` as windows: only entries of the node's own side carry values."""
         entries = _entries(host)
-        self._effort.spend(len(entries))
+        self._budget.spend(len(entries))
         own = {name for node, name, _ in entries if node == _OWN}
         windows = {name for node, name, _ in entries if node != _OWN}
         for slot in host.inputs:
@@ -92,12 +99,12 @@ class Promotion:
             if node == _OWN and value is not None:
                 self._give(host, name, value)
 
-    def _give(self, host: Node, name: str, value: Any) -> None:
+    def _give(self, host: LiveNode, name: str, value: Any) -> None:
         slot = host.slot_named(name)
         if slot is not None and slot.shown is not None and value is not MISSING:
             enter(slot.shown, value, self._front_end)
 
-    def _promote(self, host: Node, inner: Graph, entry: _Entry, value: Any) -> None:
+    def _promote(self, host: LiveNode, inner: LiveGraph, entry: _Entry, value: Any) -> None:
         """Make an input of the subgraph for an inner widget."""
         node = inner.nodes[entry[0]]
         slot = self._source_slot(node, entry)
@@ -107,7 +114,9 @@ class Promotion:
             boundary = self._add_input(inner, entry[1], slot.type, [(node, slot)])
             self._give(host, boundary.name, value)
 
-    def _replace_primitive(self, host: Node, inner: Graph, primitive: Node, value: Any) -> None:
+    def _replace_primitive(
+        self, host: LiveNode, inner: LiveGraph, primitive: LiveNode, value: Any
+    ) -> None:
         """Make an input of the subgraph for what a primitive node feeds, and cut the node off.
 
         The targets are taken by the places that the links name. The front end does so before it
@@ -117,7 +126,7 @@ class Promotion:
         output = primitive.outputs[0] if primitive.outputs else None
         if output is None:
             return
-        targets: list[tuple[Node, Slot]] = []
+        targets: list[tuple[LiveNode, InputSlot]] = []
         for identity in output.links:
             link = inner.links.get(identity)
             node = inner.nodes.get(link.target) if link is not None else None
@@ -134,10 +143,10 @@ class Promotion:
             self._give(host, boundary.name, value)
 
     def _add_input(
-        self, graph: Graph, name: str, kind: str, targets: Sequence[tuple[Node, Slot]]
+        self, graph: LiveGraph, name: str, kind: str, targets: Sequence[tuple[LiveNode, InputSlot]]
     ) -> Boundary:
         """Add an input to a subgraph, and with it to all subgraph nodes that show it."""
-        self._effort.spend(len(graph.inputs) + len(targets) + len(graph.hosts))
+        self._budget.spend(len(graph.inputs) + len(targets) + len(graph.hosts))
         taken = {each.name for each in graph.inputs}
         unique, count = name, 0
         while unique in taken:
@@ -151,12 +160,14 @@ class Promotion:
         for host in graph.hosts:
             # One that is not laid out yet takes all inputs when it is.
             if len(host.inputs) == len(graph.inputs) - 1:
-                added = Slot(unique, kind)
+                added = InputSlot(unique, kind)
                 host.inputs.append(added)
                 self._bind(added, graph, boundary, by_place=False)
         return boundary
 
-    def _bind(self, slot: Slot, inner: Graph, boundary: Boundary, *, by_place: bool) -> None:
+    def _bind(
+        self, slot: InputSlot, inner: LiveGraph, boundary: Boundary, *, by_place: bool
+    ) -> None:
         """Let a subgraph node's input show the first widget that it ends at."""
         for _, _, widget in self._ends(inner, boundary, by_place=by_place):
             if widget is not None:
@@ -165,8 +176,8 @@ class Promotion:
                 return
 
     def _ends(
-        self, graph: Graph, boundary: Boundary, *, by_place: bool
-    ) -> Iterator[tuple[Node, Slot, Widget | None]]:
+        self, graph: LiveGraph, boundary: Boundary, *, by_place: bool
+    ) -> Iterator[tuple[LiveNode, InputSlot, Widget | None]]:
         """Give the inner slots that an input ends at, with their widgets.
 
         `by_place` goes by the place that the link names, which is that in the file and not always
@@ -177,7 +188,7 @@ class Promotion:
             node = graph.nodes.get(link.target) if link is not None else None
             if link is None or node is None:
                 continue
-            self._effort.spend(1 + len(node.inputs))
+            self._budget.spend(1 + len(node.inputs))
             slot = node.slot_linked(identity)
             if by_place:
                 found = 0 <= link.target_slot < len(node.inputs)
@@ -185,7 +196,7 @@ class Promotion:
             if slot is not None:
                 yield node, slot, node.widget_of(slot)
 
-    def _source(self, graph: Graph, boundary: Boundary) -> tuple[str, str] | None:
+    def _source(self, graph: LiveGraph, boundary: Boundary) -> tuple[str, str] | None:
         """Return inner node and widget name that an input stands for."""
         for node, slot, widget in self._ends(graph, boundary, by_place=False):
             if node.inner is not None:
@@ -194,7 +205,7 @@ class Promotion:
                 return node.id, widget.name
         return None
 
-    def _linked(self, host: Node, inner: Graph) -> dict[tuple[str, str], str]:
+    def _linked(self, host: LiveNode, inner: LiveGraph) -> dict[tuple[str, str], str]:
         """Return the names of the inputs by the inner widgets that they stand for."""
         found: dict[tuple[str, str], str] = {}
         for slot, boundary in zip(host.inputs, inner.inputs, strict=True):
@@ -203,7 +214,7 @@ class Promotion:
                 found.setdefault(source, slot.name)
         return found
 
-    def _source_slot(self, node: Node, entry: _Entry) -> Slot | None:
+    def _source_slot(self, node: LiveNode, entry: _Entry) -> InputSlot | None:
         """Return the slot of an inner node that stands for the entry's widget."""
         _, name, twin = entry
         if node.inner is None:
@@ -217,7 +228,7 @@ class Promotion:
                 return slot
         return None
 
-    def _resolved(self, inner: Graph, entry: _Entry) -> _Entry:
+    def _resolved(self, inner: LiveGraph, entry: _Entry) -> _Entry:
         """Return the entry without the prefixes of older files before a nested widget's name."""
         node, name, twin = entry
         found = inner.nodes.get(node)
@@ -227,7 +238,7 @@ class Promotion:
             twin, name = match[1], match[2]
         return node, name, twin
 
-    def _leads_to_widget(self, node: Node, name: str) -> bool:
+    def _leads_to_widget(self, node: LiveNode, name: str) -> bool:
         while node.inner is not None:
             boundary = next((each for each in node.inner.inputs if each.name == name), None)
             target = self._source(node.inner, boundary) if boundary is not None else None
@@ -237,7 +248,7 @@ class Promotion:
         return node.widget(name) is not None
 
 
-def _cut(graph: Graph, slot: Slot) -> None:
+def _cut(graph: LiveGraph, slot: InputSlot) -> None:
     """Take the link away that ends at a slot."""
     link = graph.links.pop(slot.link, None) if slot.link is not None else None
     slot.link = None
@@ -247,12 +258,12 @@ def _cut(graph: Graph, slot: Slot) -> None:
         links[:] = [each for each in links if each != link.id]
 
 
-def _listed(host: Node) -> Sequence[Any]:
+def _listed(host: LiveNode) -> Sequence[Any]:
     values = host.source.values
     return values if isinstance(values, tuple) else ()
 
 
-def _set_aside(host: Node) -> dict[str, Any]:
+def _set_aside(host: LiveNode) -> dict[str, Any]:
     """Return values by input that the front end could not place before, and kept in the file."""
     found: dict[str, Any] = {}
     kept = host.properties.get("proxyWidgetErrorQuarantine")
@@ -264,7 +275,7 @@ def _set_aside(host: Node) -> dict[str, Any]:
     return found
 
 
-def _entries(host: Node) -> list[_Entry]:
+def _entries(host: LiveNode) -> list[_Entry]:
     """Return the entries of `proxyWidgets`; a list with anything else in it counts as none."""
     raw = host.properties.get("proxyWidgets")
     if isinstance(raw, str):

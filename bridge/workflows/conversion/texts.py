@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from bridge.workflows.conversion.live import MISSING, Node
+from bridge.workflows.conversion.model import MISSING, LiveNode
 
 # Classes whose `filename_prefix` may name values of other nodes.
 NAMES_FILES: Final = frozenset(
@@ -121,9 +121,9 @@ def _first_choice(text: str, place: int) -> tuple[str, int]:
 class Replacements:
     """Puts values of widgets into texts: `%KSampler.seed%` is the seed of the node of that name."""
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self._by_alias: dict[str, Node] = {}
-        self._by_title: dict[str, Node] = {}
+    def __init__(self, nodes: Iterable[LiveNode]) -> None:
+        self._by_alias: dict[str, LiveNode] = {}
+        self._by_title: dict[str, LiveNode] = {}
         for node in nodes:
             if node.declared is not None:
                 alias = node.properties.get(_ALIAS, node.type)

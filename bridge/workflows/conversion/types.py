@@ -7,7 +7,7 @@ it from what is linked to them.
 from __future__ import annotations
 
 from bridge.workflows.conversion.document import INPUT_NODE
-from bridge.workflows.conversion.live import Graph, Node, Slot
+from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveNode
 
 ANY = frozenset({"", "*", "0"})
 # A chain of nodes that share their types is followed so far; what lies behind counts as any type.
@@ -42,20 +42,20 @@ class Types:
         self._shared: dict[tuple[int, str, str], str] = {}
         self._depth = 0
 
-    def input(self, graph: Graph, node: Node, slot: Slot) -> str:
+    def input(self, graph: LiveGraph, node: LiveNode, slot: InputSlot) -> str:
         """Return what an input takes."""
         if slot.group is None:
             return slot.type
         return common(self._of_group(graph, node, slot.group), slot.type) or slot.type
 
-    def output(self, graph: Graph, node: Node, index: int) -> str:
+    def output(self, graph: LiveGraph, node: LiveNode, index: int) -> str:
         """Return what an output gives."""
         output = node.outputs[index]
         if output.group is None:
             return output.type
         return self._of_group(graph, node, output.group)
 
-    def _of_group(self, graph: Graph, node: Node, group: str) -> str:
+    def _of_group(self, graph: LiveGraph, node: LiveNode, group: str) -> str:
         """Return the type that a node's inputs of one group share, by what is linked to them."""
         key = (id(graph), node.id, group)
         if key not in self._shared:
@@ -73,7 +73,7 @@ class Types:
             self._shared[key] = common(*types) or "*"
         return self._shared[key]
 
-    def _linked(self, graph: Graph, slot: Slot) -> str:
+    def _linked(self, graph: LiveGraph, slot: InputSlot) -> str:
         link = graph.links.get(slot.link) if slot.link is not None else None
         if link is None:
             return "*"

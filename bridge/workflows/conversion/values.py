@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.live import MISSING, Kind, Node, Widget
+from bridge.workflows.conversion.model import MISSING, LiveNode, Widget, WidgetKind
 from bridge.workflows.conversion.ordering import Ordering
 from bridge.workflows.conversion.widgets import Layout, enter
 
@@ -24,7 +24,7 @@ class Restorer:
         self._layout = layout
         self._ordering = ordering
 
-    def restore(self, node: Node) -> None:
+    def restore(self, node: LiveNode) -> None:
         """Give the node's widgets the values that the file has for them."""
         values = node.source.values
         if isinstance(values, Mapping):
@@ -32,10 +32,12 @@ class Restorer:
         elif values:
             self._by_position(node, _without_forced(node, values))
 
-    def assign(self, node: Node, widget: Widget, value: Any, following: Sequence[Any] = ()) -> None:
+    def assign(
+        self, node: LiveNode, widget: Widget, value: Any, following: Sequence[Any] = ()
+    ) -> None:
         """Set a widget; `following` are the values that come after it in the file."""
         match widget.kind:
-            case Kind.DYNAMIC:
+            case WidgetKind.DYNAMIC:
                 self._layout.choose(
                     node,
                     widget,
@@ -48,7 +50,7 @@ class Restorer:
                 enter(widget, value, self._front_end)
         _grow_options(node, widget)
 
-    def _by_position(self, node: Node, values: Sequence[Any]) -> None:
+    def _by_position(self, node: LiveNode, values: Sequence[Any]) -> None:
         used = place = 0
         # Setting a widget can bring further ones right after it: the list is walked while it grows.
         while place < len(node.widgets) and used < len(values):
@@ -58,7 +60,7 @@ class Restorer:
                 used += 1
                 self.assign(node, widget, values[used - 1], values[used:])
 
-    def _by_name(self, node: Node, values: Mapping[str, Any]) -> None:
+    def _by_name(self, node: LiveNode, values: Mapping[str, Any]) -> None:
         place = 0
         while place < len(node.widgets):
             widget = node.widgets[place]
@@ -67,20 +69,20 @@ class Restorer:
                 self.assign(node, widget, values[widget.name])
 
 
-def fill_empty_combo(widget: Widget, layout: Layout, node: Node) -> None:
+def fill_empty_combo(widget: Widget, layout: Layout, node: LiveNode) -> None:
     """Give a combo without a value its first choice."""
-    if widget.kind not in (Kind.COMBO, Kind.DYNAMIC) or widget.spec is None:
+    if widget.kind not in (WidgetKind.COMBO, WidgetKind.DYNAMIC) or widget.spec is None:
         return
     choices = widget.spec.choices
     if widget.value not in (None, MISSING) or not choices:
         return
-    if widget.kind is Kind.DYNAMIC:
+    if widget.kind is WidgetKind.DYNAMIC:
         layout.choose(node, widget, choices[0])
     else:
         widget.value = choices[0]
 
 
-def _without_forced(node: Node, values: Sequence[Any]) -> Sequence[Any]:
+def _without_forced(node: LiveNode, values: Sequence[Any]) -> Sequence[Any]:
     """Return the values without those of inputs that take links only.
 
     Front ends before 1.16 kept a dummy value for each of them. Whether a file is such a one shows
@@ -99,11 +101,11 @@ def _without_forced(node: Node, values: Sequence[Any]) -> Sequence[Any]:
     return [value for value, forced in zip(values, dummy, strict=True) if not forced]
 
 
-def _grow_options(node: Node, widget: Widget) -> None:
+def _grow_options(node: LiveNode, widget: Widget) -> None:
     """Add another field to a list of options once its last one is filled."""
     if node.type != "CustomCombo" or not widget.name.startswith(_OPTION):
         return
     if widget is node.widgets[-1] and widget.value:
         # The first two are the combo itself and its index.
         name = f"{_OPTION}{len(node.widgets) - 1}"
-        node.widgets.append(Widget(name, Kind.OTHER, ""))
+        node.widgets.append(Widget(name, WidgetKind.OTHER, ""))

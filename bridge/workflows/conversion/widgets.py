@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.live import MISSING, Kind, Node, Slot, Widget
+from bridge.workflows.conversion.model import MISSING, InputSlot, LiveNode, Widget, WidgetKind
 from bridge.workflows.objectinfo import (
     AUTOGROW,
     DYNAMIC_COMBO,
@@ -85,7 +85,7 @@ def enter(widget: Widget, value: Any, front_end: FrontEnd) -> None:
     A text field makes text of everything and has plain line ends; the later front end keeps the
     value beside the field, and the field counts only where there is none.
     """
-    if widget.kind is Kind.LINES:
+    if widget.kind is WidgetKind.LINES:
         if value is None:
             value = ""
         elif front_end.plain_texts:
@@ -100,7 +100,7 @@ class Layout:
     def __init__(self, front_end: FrontEnd) -> None:
         self._front_end = front_end
 
-    def lay_out(self, node: Node, declared: NodeClass) -> None:
+    def lay_out(self, node: LiveNode, declared: NodeClass) -> None:
         """Give a new node the slots and widgets of its class, with default values."""
         specs = declared_inputs(declared, self._front_end)
         self.add_inputs(node, specs)
@@ -110,7 +110,7 @@ class Layout:
             # Widgets that come later, with a choice, are sent as they are.
             widget.dynamic_prompt = spec is not None and spec.dynamic_prompts
 
-    def add_inputs(self, node: Node, specs: Iterable[InputSpec]) -> None:
+    def add_inputs(self, node: LiveNode, specs: Iterable[InputSpec]) -> None:
         """Add slots for all that takes links only, then the widgets with theirs."""
         specs = tuple(specs)
         for spec in specs:
@@ -124,7 +124,7 @@ class Layout:
 
     def choose(
         self,
-        node: Node,
+        node: LiveNode,
         widget: Widget,
         value: Any,
         arrange: Callable[[tuple[InputSpec, ...]], Iterable[InputSpec]] | None = None,
@@ -156,7 +156,9 @@ class Layout:
         node.inputs[at:at] = new_slots
         self._take_over(node, gone, {prefix + each.name: each for each in branch.inputs})
 
-    def _take_over(self, node: Node, gone: Iterable[Slot], specs: Mapping[str, InputSpec]) -> None:
+    def _take_over(
+        self, node: LiveNode, gone: Iterable[InputSlot], specs: Mapping[str, InputSpec]
+    ) -> None:
         """Give the links of slots that went to those of the same name that came.
 
         A growing list gets its next member with each member that is linked.
@@ -174,12 +176,12 @@ class Layout:
             added = [name for name in following if node.slot_named(f"{group}.{name}") is None]
             at = node.inputs.index(slot) + 1
             node.inputs[at:at] = [
-                Slot(f"{group}.{name}", member.type, spec=member)
+                InputSlot(f"{group}.{name}", member.type, spec=member)
                 for member, name in zip(growing.template, following, strict=False)
                 if name in added
             ]
 
-    def _add_socket(self, node: Node, spec: InputSpec) -> None:
+    def _add_socket(self, node: LiveNode, spec: InputSpec) -> None:
         if self.has_widget(spec):
             return
         if self._front_end.dynamic_inputs:
@@ -188,11 +190,11 @@ class Layout:
                 return
             if spec.type == MATCH_TYPE and (matched := spec.matched()) is not None:
                 group, allowed = matched
-                node.inputs.append(Slot(spec.name, allowed, spec=spec, group=group))
+                node.inputs.append(InputSlot(spec.name, allowed, spec=spec, group=group))
                 return
-        node.inputs.append(Slot(spec.name, spec.type, spec=spec))
+        node.inputs.append(InputSlot(spec.name, spec.type, spec=spec))
 
-    def _add_growing(self, node: Node, spec: InputSpec) -> None:
+    def _add_growing(self, node: LiveNode, spec: InputSpec) -> None:
         """Add the members that are there from the start: the least number, and one to grow."""
         growing = spec.growing()
         if growing is None:
@@ -208,14 +210,14 @@ class Layout:
                 ),
             )
 
-    def _add_widget(self, node: Node, spec: InputSpec) -> None:
+    def _add_widget(self, node: LiveNode, spec: InputSpec) -> None:
         if not self.has_widget(spec):
             return
         widgets = self.widgets(spec, names_model=node.widget("model_file") is not None)
         node.widgets.extend(widgets)
-        if widgets and widgets[0].kind is Kind.DYNAMIC:
+        if widgets and widgets[0].kind is WidgetKind.DYNAMIC:
             self.choose(node, widgets[0], widgets[0].value)
-        node.inputs.append(Slot(spec.name, spec.type, widget=spec.name, spec=spec))
+        node.inputs.append(InputSlot(spec.name, spec.type, widget=spec.name, spec=spec))
 
     def widgets(self, spec: InputSpec, *, names_model: bool = False) -> list[Widget]:
         """Return new widgets for an input: its own first, then those that come with it.
@@ -227,53 +229,53 @@ class Layout:
     def _widgets(self, spec: InputSpec, *, names_model: bool) -> Iterator[Widget]:
         match spec.widget_type:
             case "INT":
-                yield Widget(spec.name, Kind.INTEGER, _default(spec), spec)
+                yield Widget(spec.name, WidgetKind.INTEGER, _default(spec), spec)
                 yield from _controls(spec, asked=_wants_control(spec))
             case "FLOAT":
-                yield Widget(spec.name, Kind.FLOAT, _default(spec), spec)
+                yield Widget(spec.name, WidgetKind.FLOAT, _default(spec), spec)
                 asked = self._front_end.controls_floats and bool(spec.control_after_generate)
                 yield from _controls(spec, asked=asked)
             case "COMBO":
                 yield from _combo(spec)
             case "STRING" if spec.multiline:
-                yield Widget(spec.name, Kind.LINES, _default(spec), spec)
+                yield Widget(spec.name, WidgetKind.LINES, _default(spec), spec)
             case "BOUNDING_BOX":
-                yield Widget(spec.name, Kind.OTHER, _default(spec), spec)
+                yield Widget(spec.name, WidgetKind.OTHER, _default(spec), spec)
                 yield from (_unsent(each) for each in _EMPTY_BOX)
             case "CURVE":
-                yield Widget(spec.name, Kind.CURVE, _default(spec), spec)
+                yield Widget(spec.name, WidgetKind.CURVE, _default(spec), spec)
             case kind if kind == DYNAMIC_COMBO:
                 first = spec.choices[0] if spec.choices else MISSING
-                yield Widget(spec.name, Kind.DYNAMIC, first, spec)
+                yield Widget(spec.name, WidgetKind.DYNAMIC, first, spec)
             case "VIDEO_EDIT":
-                yield Widget(spec.name, Kind.OTHER, _video_edit(spec), spec)
+                yield Widget(spec.name, WidgetKind.OTHER, _video_edit(spec), spec)
             case _:
                 yield from self._media(spec, names_model=names_model)
 
     def _media(self, spec: InputSpec, *, names_model: bool) -> Iterator[Widget]:
         match spec.widget_type:
             case "IMAGECOMPARE":
-                yield Widget(spec.name, Kind.OTHER, ["", ""], spec, saved=False)
+                yield Widget(spec.name, WidgetKind.OTHER, ["", ""], spec, saved=False)
             case "AUDIO_UI":
-                yield Widget(spec.name, Kind.OTHER, "", spec, saved=False, sent=False)
+                yield Widget(spec.name, WidgetKind.OTHER, "", spec, saved=False, sent=False)
             case "IMAGEUPLOAD" | "AUDIOUPLOAD":
                 yield _unsent(spec.name)
             case "AUDIO_RECORD":
                 # A recording is made in the page and lost with it: an empty text is sent. Player
                 # and button have places in the file.
-                yield Widget(spec.name, Kind.OTHER, "", spec, saved=False)
+                yield Widget(spec.name, WidgetKind.OTHER, "", spec, saved=False)
                 yield _unsent(spec.name)
                 yield _unsent(spec.name)
             case "LOAD_3D":
                 if names_model or not self._front_end.upload_when_named:
                     yield from map(_unsent, ("upload 3d model", "upload resources", "clear"))
-                yield Widget(spec.name, Kind.SCENE, MISSING, spec)
+                yield Widget(spec.name, WidgetKind.SCENE, MISSING, spec)
             case "LOAD_3D_ADVANCED" | "WEBCAM":
-                yield Widget(spec.name, Kind.SCENE, MISSING, spec)
+                yield Widget(spec.name, WidgetKind.SCENE, MISSING, spec)
             case "PREVIEW_3D":
-                yield Widget(spec.name, Kind.OTHER, "", spec, sent=False)
+                yield Widget(spec.name, WidgetKind.OTHER, "", spec, sent=False)
             case _:
-                yield Widget(spec.name, Kind.OTHER, _default(spec), spec)
+                yield Widget(spec.name, WidgetKind.OTHER, _default(spec), spec)
 
 
 def _following(growing: GrowingInputs, name: str) -> tuple[str, ...]:
@@ -287,12 +289,12 @@ def _following(growing: GrowingInputs, name: str) -> tuple[str, ...]:
 def _combo(spec: InputSpec) -> Iterator[Widget]:
     control = bool(spec.control_after_generate)
     if spec.multi_select:
-        yield Widget(spec.name, Kind.OTHER, [], spec)
+        yield Widget(spec.name, WidgetKind.OTHER, [], spec)
         yield from _controls(spec, asked=control)
         return
     choices = spec.choices or ()
     first = choices[0] if choices else "Loading..." if spec.remote is not None else MISSING
-    yield Widget(spec.name, Kind.COMBO, spec.default or first, spec)
+    yield Widget(spec.name, WidgetKind.COMBO, spec.default or first, spec)
     if spec.remote is not None:
         yield _unsent("Auto-refresh after generation")
         if spec.remote.get("refresh_button"):
@@ -316,7 +318,7 @@ def _controls(spec: InputSpec, *, asked: bool) -> Iterator[Widget]:
 
 def _unsent(name: str) -> Widget:
     """Return a widget that has a place in the file and is no input."""
-    return Widget(name, Kind.OTHER, MISSING, sent=False)
+    return Widget(name, WidgetKind.OTHER, MISSING, sent=False)
 
 
 def _default(spec: InputSpec) -> Any:
@@ -338,13 +340,13 @@ def _video_edit(spec: InputSpec) -> Any:
     return found
 
 
-def _add_own_widgets(node: Node, name: str, front_end: FrontEnd) -> None:
+def _add_own_widgets(node: LiveNode, name: str, front_end: FrontEnd) -> None:
     """Add what the front end puts on single classes after all declared inputs."""
     if name in _TEXT_VIEWERS and (front_end.dynamic_inputs or name == "PreviewAny"):
-        node.widgets.append(Widget("preview", Kind.OTHER, "", saved=False, sent=False))
+        node.widgets.append(Widget("preview", WidgetKind.OTHER, "", saved=False, sent=False))
     if name == "CustomCombo" and front_end.dynamic_inputs:
         # Its server side takes the position of the choice as `index`, which is not declared.
-        node.widgets.append(Widget("index", Kind.OTHER, -1))
-        node.widgets.append(Widget("option1", Kind.OTHER, ""))
+        node.widgets.append(Widget("index", WidgetKind.OTHER, -1))
+        node.widgets.append(Widget("option1", WidgetKind.OTHER, ""))
     if name == "WebcamCapture":
         node.widgets.append(_unsent("capture"))

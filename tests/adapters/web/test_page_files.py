@@ -6,7 +6,7 @@ import re
 from graphlib import TopologicalSorter
 
 from bridge.adapters.web.static_files import FOLDER
-from bridge.workflows.kinds import KINDS
+from bridge.workflows.inputs import KINDS
 
 IMPORTED = re.compile(r'^(?:import|export)\b[^;"]*"\./([\w-]+\.js)";', re.MULTILINE)
 

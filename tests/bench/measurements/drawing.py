@@ -14,7 +14,7 @@ import msgspec
 from bridge.contract.messages import encode
 from bridge.contract.requests import decode
 from bridge.workflows import binding, definition, graph
-from bridge.workflows.convert import ConversionError, convert
+from bridge.workflows.conversion import ConversionError, convert
 from tests.bench.figures import Spread
 from tests.bench.report import Row
 from tests.bench.stand import Measurement, Stand
@@ -34,17 +34,17 @@ async def measure(stand: Stand) -> list[Row]:
     largest = max(templates.values(), key=lambda template: len(encode(template)))
     graphs = [graph.parse(document) for document in _converted(templates, info)[:DEFINITIONS]]
     txt2img = graph.parse(msgspec.json.decode((ROOT / "workflows/txt2img.json").read_bytes()))
-    workflow = definition.draw("txt2img", "1", txt2img, None)
+    workflow = definition.build("txt2img", "1", txt2img, None)
     body = encode({"workflow": "txt2img", "inputs": {"prompt": "a mill", "steps": 12}})
 
     def draw_all() -> None:
         for each in graphs:
-            encode(definition.draw("bench", "1", each, info).definition())
+            encode(definition.build("bench", "1", each, info).definition())
 
     def take_requests() -> None:
         for _ in range(REQUESTS):
             request: Any = decode("submit", body)
-            binding.bind(workflow, request.inputs, draw=lambda low, _: low)
+            binding.bind(workflow, request.inputs, randint=lambda low, _: low)
 
     rows = (
         ("the largest template, converted", "ms", _MS, lambda: convert(largest, info)),

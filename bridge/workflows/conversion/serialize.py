@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
 from bridge.workflows.conversion import primitives, texts
-from bridge.workflows.conversion.effort import Effort
+from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.links import Origin, Place, Shown, Sources
-from bridge.workflows.conversion.live import MISSING, Graph, Kind, Node, Widget
+from bridge.workflows.conversion.links import HostValue, LinkResolver, Origin, Place
+from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widget, WidgetKind
 from bridge.workflows.graph import MAX_NODES
 
 # A graph that nests deeper than this is none that anybody drew.
@@ -20,7 +20,7 @@ MAX_DEPTH = 50
 _VIEWPORT = "viewport_state"
 
 
-class Meta(TypedDict):
+class NodeMeta(TypedDict):
     """What ComfyUI ignores and people read."""
 
     title: str
@@ -34,21 +34,21 @@ class ApiNode(TypedDict):
 
     class_type: str
     inputs: dict[str, Any]
-    _meta: Meta
+    _meta: NodeMeta
 
 
-def emit(root: Graph, front_end: FrontEnd, effort: Effort) -> dict[str, ApiNode]:
+def serialize(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> dict[str, ApiNode]:
     """Return the prompt for loaded graphs.
 
     Raises ConversionError where a node cannot be sent.
     """
-    places = list(_places(root, front_end, effort))
+    places = list(_places(root, front_end, budget))
     # A subgraph shown several times has its nodes once here.
     nodes = {id(place.node): place.node for place in places}
     replacements = texts.Replacements(nodes.values())
     for graph in {id(place.graph): place.graph for place in places}.values():
         primitives.hand_out(graph, replacements)
-    sources = Sources(front_end, effort)
+    sources = LinkResolver(front_end, budget)
     prompt = {
         place.id: _entry(place, sources, replacements) for place in places if _is_sent(place.node)
     }
@@ -59,10 +59,10 @@ def emit(root: Graph, front_end: FrontEnd, effort: Effort) -> dict[str, ApiNode]
     return prompt
 
 
-def _places(root: Graph, front_end: FrontEnd, effort: Effort) -> Iterator[Place]:
+def _places(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> Iterator[Place]:
     """Give every node of every subgraph node, those of the subgraph nodes themselves included."""
     count = 0
-    stack: list[tuple[Iterator[Node], Graph, Place | None, int]] = [
+    stack: list[tuple[Iterator[LiveNode], LiveGraph, Place | None, int]] = [
         (iter(root.nodes.values()), root, None, 0)
     ]
     while stack:
@@ -77,7 +77,7 @@ def _places(root: Graph, front_end: FrontEnd, effort: Effort) -> Iterator[Place]
                 "too_large",
                 f"subgraphs spread out to more than {MAX_NODES} nodes or {MAX_DEPTH} levels",
             )
-        effort.spend(1 + len(node.inputs) + len(node.widgets))
+        budget.spend(1 + len(node.inputs) + len(node.widgets))
         place = Place(node, graph, host)
         yield place
         left_out = front_end.skips_inactive and host is None and node.inactive
@@ -85,11 +85,11 @@ def _places(root: Graph, front_end: FrontEnd, effort: Effort) -> Iterator[Place]
             stack.append((iter(node.inner.nodes.values()), node.inner, place, depth + 1))
 
 
-def _is_sent(node: Node) -> bool:
+def _is_sent(node: LiveNode) -> bool:
     return not node.virtual and not node.inactive
 
 
-def _entry(place: Place, sources: Sources, replacements: texts.Replacements) -> ApiNode:
+def _entry(place: Place, sources: LinkResolver, replacements: texts.Replacements) -> ApiNode:
     node = place.node
     if node.declared is None:
         raise node.error(
@@ -109,13 +109,13 @@ def _entry(place: Place, sources: Sources, replacements: texts.Replacements) -> 
     }
 
 
-def _linked(place: Place, sources: Sources) -> Iterator[tuple[str, Any]]:
+def _linked(place: Place, sources: LinkResolver) -> Iterator[tuple[str, Any]]:
     """Give what comes over links, or from subgraph nodes' outsides, by input name."""
     for index, slot in enumerate(place.node.inputs):
         match sources.find(place, index):
             case Origin(origin, output):
                 yield slot.name, [origin, output]
-            case Shown(value):
+            case HostValue(value):
                 yield slot.name, _wrapped(value)
 
 
@@ -125,17 +125,17 @@ def _sent(place: Place, widget: Widget, replacements: texts.Replacements) -> Any
         chosen = node.widgets[0].value
         options = [each.value for each in node.widgets[2:]]
         return options.index(chosen) if chosen in options else -1
-    if widget.kind is Kind.SCENE:
+    if widget.kind is WidgetKind.SCENE:
         return _scene(place, widget)
     if isinstance(value, str):
         if widget.dynamic_prompt:
             return texts.dynamic_prompt(value)
         if widget.name == "filename_prefix" and node.type in texts.NAMES_FILES:
             return replacements.apply(value)
-    if widget.kind is Kind.INTEGER and isinstance(value, float) and value.is_integer():
+    if widget.kind is WidgetKind.INTEGER and isinstance(value, float) and value.is_integer():
         # To JavaScript 20.0 is 20.
         return int(value)
-    return _wrapped(value, curve=widget.kind is Kind.CURVE)
+    return _wrapped(value, curve=widget.kind is WidgetKind.CURVE)
 
 
 def _wrapped(value: Any, *, curve: bool = False) -> Any:

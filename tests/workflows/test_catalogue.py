@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.workflows.inventory import Inventory, Needs, nodes_of
+from bridge.workflows.catalogue import Needs, NodeCatalogue, nodes_of
 from bridge.workflows.objectinfo import ObjectInfo
 
 
@@ -30,7 +30,7 @@ def prompt(model: str, *classes: str) -> dict[str, Any]:
 
 
 def test_nothing_is_known_before_a_comfyui_has_told() -> None:
-    nobody = Inventory()
+    nobody = NodeCatalogue()
     assert nobody.merged is None
     assert nobody.lacking(nodes_of(prompt("a.ckpt")).values()) is None
     assert not nobody.can_run("one", nobody.needs(prompt("a.ckpt")))
@@ -38,7 +38,7 @@ def test_nothing_is_known_before_a_comfyui_has_told() -> None:
 
 @pytest.mark.parametrize("old", [True, False])
 def test_a_job_can_run_where_its_classes_and_models_are(*, old: bool) -> None:
-    both = Inventory(
+    both = NodeCatalogue(
         {
             "one": info("a.safetensors", "b.ckpt", old=old),
             "two": info("b.ckpt", "c.ckpt", old=old, Extra={"input": {}, "output": []}),
@@ -57,14 +57,14 @@ def test_a_job_can_run_where_its_classes_and_models_are(*, old: bool) -> None:
 
 
 def test_choices_are_those_of_all_and_lacking_is_told_of_the_one_that_lacks_least() -> None:
-    both = Inventory({"one": info("a.ckpt"), "two": info("b.ckpt", old=True)})
+    both = NodeCatalogue({"one": info("a.ckpt"), "two": info("b.ckpt", old=True)})
     assert both.merged is not None
     loader = both.merged.get("Loader")
     assert loader is not None
     spec = loader.input("ckpt_name")
     assert spec is not None
     assert spec.choices == ("a.ckpt", "b.ckpt")
-    lacking = both.learned({"three": info("a.ckpt", Extra={"input": {}})}).lacking(
+    lacking = both.with_infos({"three": info("a.ckpt", Extra={"input": {}})}).lacking(
         nodes_of(prompt("b.ckpt", "Extra")).values()
     )
     assert lacking is not None
@@ -72,11 +72,11 @@ def test_choices_are_those_of_all_and_lacking_is_told_of_the_one_that_lacks_leas
 
 
 def test_what_jobs_need_is_the_same_whatever_their_texts_and_numbers() -> None:
-    at_hand = Inventory({"one": info("a.ckpt")})
+    catalogue = NodeCatalogue({"one": info("a.ckpt")})
     first, second = prompt("a.ckpt"), prompt("a.ckpt")
     second["2"]["inputs"]["steps"] = 30
-    assert at_hand.needs(first) == at_hand.needs(second)
-    assert at_hand.needs(first) == Needs(
+    assert catalogue.needs(first) == catalogue.needs(second)
+    assert catalogue.needs(first) == Needs(
         ("Loader", "Sampler"), (("Loader", "ckpt_name", "a.ckpt"), ("Sampler", "sampler", "euler"))
     )
-    assert at_hand.needs(first).models == ("a.ckpt",)
+    assert catalogue.needs(first).models == ("a.ckpt",)

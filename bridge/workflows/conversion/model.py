@@ -34,7 +34,7 @@ class Mode(enum.IntEnum):
     BYPASSED = 4
 
 
-class Kind(enum.Enum):
+class WidgetKind(enum.Enum):
     """What a widget is, as far as it decides about its value."""
 
     INTEGER = enum.auto()
@@ -52,7 +52,7 @@ class Widget:
     """A value on a node. `saved`: it has a place in the file's values; `sent`: it is an input."""
 
     name: str
-    kind: Kind
+    kind: WidgetKind
     value: Any
     spec: InputSpec | None = None
     saved: bool = True
@@ -62,7 +62,7 @@ class Widget:
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
+class InputSlot:
     """An input slot. `widget` names the widget that a link to it replaces.
 
     `shown` is the value that a subgraph node shows for it. `group` is the group of inputs that
@@ -79,7 +79,7 @@ class Slot:
 
 
 @dataclass(slots=True, eq=False)
-class Output:
+class OutputSlot:
     """An output slot, and the links that leave it as the file lists them."""
 
     type: str
@@ -88,7 +88,7 @@ class Output:
 
 
 @dataclass(slots=True, eq=False)
-class Link:
+class LiveLink:
     """A link from an output slot to an input slot of the same graph, both by position."""
 
     id: int
@@ -99,7 +99,7 @@ class Link:
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class LiveNode:
     """A live node. `inner` is the graph that a subgraph node shows.
 
     Both `declared` and `inner` are None for what only the page knows and for unknown classes.
@@ -111,10 +111,10 @@ class Node:
     title: str | None
     source: FileNode
     declared: NodeClass | None = None
-    inner: Graph | None = None
+    inner: LiveGraph | None = None
     virtual: bool = False
-    inputs: list[Slot] = field(default_factory=list)
-    outputs: list[Output] = field(default_factory=list)
+    inputs: list[InputSlot] = field(default_factory=list)
+    outputs: list[OutputSlot] = field(default_factory=list)
     widgets: list[Widget] = field(default_factory=list)
     properties: Mapping[str, Any] = field(default_factory=dict)
 
@@ -129,24 +129,24 @@ class Node:
             return None
         return next((each for each in self.widgets if each.name == name), None)
 
-    def widget_of(self, slot: Slot) -> Widget | None:
+    def widget_of(self, slot: InputSlot) -> Widget | None:
         """Return the widget that a link to the slot replaces."""
         if slot.shown is not None:
             return slot.shown
         return self.widget(slot.widget)
 
-    def slot_of(self, widget: Widget) -> Slot | None:
+    def slot_of(self, widget: Widget) -> InputSlot | None:
         """Return the slot that stands for the widget."""
         for slot in self.inputs:
             if slot.shown is widget or (slot.widget is not None and slot.widget == widget.name):
                 return slot
         return None
 
-    def slot_named(self, name: str) -> Slot | None:
+    def slot_named(self, name: str) -> InputSlot | None:
         """Return the input slot of that name."""
         return next((slot for slot in self.inputs if slot.name == name), None)
 
-    def slot_linked(self, link: int) -> Slot | None:
+    def slot_linked(self, link: int) -> InputSlot | None:
         """Return the input slot at which the link ends."""
         return next((slot for slot in self.inputs if slot.link == link), None)
 
@@ -169,28 +169,30 @@ class Boundary:
 
 
 @dataclass(slots=True, eq=False)
-class Graph:
+class LiveGraph:
     """The root or a subgraph: live nodes by id in the file's order, and links by id."""
 
     id: str
     name: str
     source: FileGraph
-    nodes: dict[str, Node] = field(default_factory=dict)
-    links: dict[int, Link] = field(default_factory=dict)
+    nodes: dict[str, LiveNode] = field(default_factory=dict)
+    links: dict[int, LiveLink] = field(default_factory=dict)
     inputs: list[Boundary] = field(default_factory=list)
     outputs: list[Boundary] = field(default_factory=list)
     # The subgraph nodes that show this graph, as far as they are made.
-    hosts: list[Node] = field(default_factory=list)
+    hosts: list[LiveNode] = field(default_factory=list)
     # The highest id given so far, 0 until one is needed.
     last_link: int = 0
 
-    def hosted(self) -> Iterator[tuple[Node, Graph]]:
+    def hosted(self) -> Iterator[tuple[LiveNode, LiveGraph]]:
         """Give the subgraph nodes in this graph, with what they show."""
         for node in self.nodes.values():
             if node.inner is not None:
                 yield node, node.inner
 
-    def add_link(self, origin: str, origin_slot: int, target: Node, slot: Slot) -> Link:
+    def add_link(
+        self, origin: str, origin_slot: int, target: LiveNode, slot: InputSlot
+    ) -> LiveLink:
         """Put a new link into an input slot, in place of the one that it may have."""
         if not self.last_link:
             self.last_link = max(self.links, default=0)
@@ -198,7 +200,7 @@ class Graph:
         if slot.link is not None:
             self.links.pop(slot.link, None)
         place = target.inputs.index(slot)
-        link = Link(self.last_link, origin, origin_slot, target.id, place)
+        link = LiveLink(self.last_link, origin, origin_slot, target.id, place)
         self.links[link.id] = link
         slot.link = link.id
         return link

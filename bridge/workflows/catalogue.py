@@ -1,20 +1,20 @@
-"""What the ComfyUIs at hand have, and which of them can run a prompt.
+"""The node classes and choices that the ComfyUIs at hand have, and which of them can run a prompt.
 
-Workflows are drawn with the union of what all of them have: a class that one declares is there, and
-a choice that one offers is a choice. Whether a prompt can run is asked of each by itself. Pure.
+Workflows are built with the union of all of them: a class that one declares is there, and a choice
+that one offers is a choice. Whether a prompt can run is asked of each by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from bridge.contract.retained import Missing
-from bridge.workflows.graph import Node
-from bridge.workflows.lacking import choices_of, is_choice, missing
-from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
+from bridge.contract.retained import Missing, MissingChoice
+from bridge.workflows.graph import Node, NodeInput, link
+from bridge.workflows.inputs import BY_NODE, CHOICES_SHOWN
+from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
 
 # What names a file of weights: with the same ones loaded a ComfyUI starts a job at once.
 _WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
@@ -32,7 +32,7 @@ class Needs(Struct, frozen=True, array_like=True):
         return tuple(value for _, _, value in self.choices if value.endswith(_WEIGHTS))
 
 
-class Inventory:
+class NodeCatalogue:
     """What each ComfyUI said of its nodes, by its name. Never changed: `learned` gives another."""
 
     def __init__(self, infos: Mapping[str, ObjectInfo] | None = None) -> None:
@@ -45,9 +45,9 @@ class Inventory:
         """What all of them have together; None while none has told."""
         return self._merged
 
-    def learned(self, news: Mapping[str, ObjectInfo]) -> Inventory:
+    def with_infos(self, news: Mapping[str, ObjectInfo]) -> NodeCatalogue:
         """Return what is known once some of them have told what they have."""
-        return Inventory({**self._infos, **news})
+        return NodeCatalogue({**self._infos, **news})
 
     def lacking(self, nodes: Iterable[Node]) -> Missing | None:
         """Return what the one that lacks least has not; None while none has told."""
@@ -59,7 +59,7 @@ class Inventory:
         """Return what a prompt needs, as far as is known what is a choice."""
         nodes = nodes_of(prompt)
         info = self._merged
-        made = () if info is None else choices_of(nodes, info)
+        made = () if info is None else made_choices(nodes, info)
         return Needs(
             tuple(sorted({node.class_type for node in nodes.values()})),
             tuple(
@@ -146,3 +146,70 @@ def _with_choices(spec: Any, other: Any) -> Any:
 
 def _both(mine: list[Any], theirs: list[Any]) -> list[Any]:
     return [*mine, *(each for each in theirs if each not in mine)]
+
+
+class MadeChoice(NamedTuple):
+    """A choice that a prompt makes; `place` is where it stands, perhaps at a node of ours."""
+
+    node: Node
+    spec: InputSpec
+    place: NodeInput
+    value: object
+
+
+def missing(nodes: Iterable[Node], info: ObjectInfo) -> Missing:
+    """Return what a ComfyUI has not: node types, and values that are no choice there."""
+    by_id = {node.id: node for node in nodes}
+    absent = {node.class_type: None for node in by_id.values() if class_of(info, node) is None}
+    choices = [
+        MissingChoice(
+            node=made.place.node,
+            input=made.place.input,
+            value=str(made.value),
+            allowed=[str(choice) for choice in (made.spec.choices or ())[:CHOICES_SHOWN]],
+        )
+        for made in made_choices(by_id, info)
+        if made.value not in (made.spec.choices or ())
+    ]
+    return Missing(nodes=list(absent), choices=choices)
+
+
+def made_choices(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MadeChoice]:
+    """Give the choices that a prompt makes among those that a ComfyUI declares."""
+    for node in nodes.values():
+        found = class_of(info, node)
+        if found is None:
+            continue
+        for name in node.inputs:
+            spec = found.input(name)
+            if spec is None or not is_choice(spec):
+                continue
+            place = _set_at(NodeInput(node.id, name), nodes)
+            if place is not None:
+                yield MadeChoice(node, spec, place, nodes[place.node].inputs[place.input])
+
+
+def is_choice(spec: InputSpec) -> bool:
+    """Whether an input takes one of the words that its declaration lists, and nothing else."""
+    return spec.choices is not None and not (spec.upload or spec.remote or spec.multi_select)
+
+
+def class_of(info: ObjectInfo, node: Node) -> NodeClass | None:
+    """Return a node's class; None where there is none, or none that can be read."""
+    try:
+        return info.get(node.class_type)
+    except ObjectInfoError:
+        return None
+
+
+def _set_at(target: NodeInput, nodes: Mapping[str, Node]) -> NodeInput | None:
+    """Return where a choice is made: at the input itself, or at our node that it is wired to."""
+    taken = link(nodes[target.node].inputs[target.input])
+    if taken is None:
+        return target
+    source = nodes.get(taken.node)
+    kind = None if source is None else BY_NODE.get(source.class_type)
+    if source is None or kind is None or kind.name != "choice":
+        return None
+    place = NodeInput(source.id, kind.place)
+    return place if isinstance(source.inputs.get(place.input), str) else None

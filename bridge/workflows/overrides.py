@@ -1,7 +1,7 @@
-"""Laying a sidecar over a workflow as it was drawn from its graph.
+"""Applies a sidecar to a workflow that was built from its graph.
 
-What the sidecar fixes, sets or leaves out is so in the graph that is run: nothing further on has
-to know of it. An input that is hidden or fixed is known under no name and no place any more.
+What the sidecar fixes, sets or leaves out is changed in the graph that is run: no later step has to
+know of it. A hidden or fixed input can be given under no name and no place any more.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from msgspec import UNSET
 
 from bridge.contract.errors import InvalidInput
 from bridge.contract.retained import OutputDefinition
-from bridge.workflows import limits
-from bridge.workflows.graph import Target
-from bridge.workflows.inputs import Input
-from bridge.workflows.kinds import KINDS
-from bridge.workflows.sidecar import InputRules, OutputRules, Sidecar, SidecarError
-from bridge.workflows.workflow import Press, Workflow
+from bridge.workflows import constraints
+from bridge.workflows.graph import NodeInput
+from bridge.workflows.inputs import KINDS, Input
+from bridge.workflows.sidecar import InputRules, OutputRules, PressRules, Sidecar, SidecarError
+from bridge.workflows.workflow import Workflow
 
 # What a sidecar may say of every input; the rest depends on its kind.
 _ALWAYS = ("rename", "hide", "title", "description")
@@ -27,13 +26,13 @@ _BY_KIND = ("fix", "default", "minimum", "maximum", "step", "choices", "max_leng
 _LIMITS = ("choices", "minimum", "maximum", "max_length")
 
 
-def dress(workflow: Workflow, sidecar: Sidecar) -> Workflow:
-    """Return the workflow as its sidecar wants it. Raises SidecarError."""
-    return _Dressing(workflow, sidecar).result()
+def apply_overrides(workflow: Workflow, sidecar: Sidecar) -> Workflow:
+    """Return the workflow with its sidecar applied. Raises SidecarError."""
+    return _Overlay(workflow, sidecar).result()
 
 
-class _Dressing:
-    """One workflow and its sidecar, while the one is laid over the other."""
+class _Overlay:
+    """The state of applying one sidecar to one workflow."""
 
     def __init__(self, workflow: Workflow, sidecar: Sidecar) -> None:
         self._workflow = workflow
@@ -42,11 +41,11 @@ class _Dressing:
         self._inputs = {spec.name: spec for spec in workflow.inputs}
         self._places = dict(workflow.places)
         self._hidden: list[Input] = []
-        self._literals: dict[Target, Any] = {}
-        self._told: dict[Target, str] = {}
+        self._literals: dict[NodeInput, Any] = {}
+        self._told: dict[NodeInput, str] = {}
 
     def result(self) -> Workflow:
-        """Return the workflow dressed."""
+        """Return the workflow with the sidecar applied."""
         sidecar, workflow = self._sidecar, self._workflow
         for name, rules in sidecar.inputs.items():
             self._apply(name, rules)
@@ -59,7 +58,7 @@ class _Dressing:
             self._inputs.pop(self._places.pop(place).name, None)
         inputs = tuple(self._inputs.values())
         self._check_unique("inputs", sidecar.inputs, [spec.name for spec in inputs])
-        dressed = msgspec.structs.replace(
+        overlaid = msgspec.structs.replace(
             workflow,
             title=sidecar.title or workflow.title,
             description=sidecar.description or workflow.description,
@@ -69,7 +68,7 @@ class _Dressing:
             hidden=tuple(self._hidden),
             outputs=outputs,
         )
-        return msgspec.structs.replace(dressed, press=self._press(dressed))
+        return msgspec.structs.replace(overlaid, press=self._press(overlaid))
 
     # Inputs.
 
@@ -91,7 +90,7 @@ class _Dressing:
         self._places[str(spec.target)] = spec
 
     def _find(self, path: tuple[str, ...], name: str) -> Input:
-        found = self._inputs.get(name) or self._workflow.reach(name)
+        found = self._inputs.get(name) or self._workflow.find_input(name)
         if found is None:
             raise self._error(path, "the workflow has no such input", *self._inputs)
         other = self._told.setdefault(found.target, name)
@@ -114,8 +113,8 @@ class _Dressing:
 
     def _limited(self, path: tuple[str, ...], spec: Input, rules: InputRules) -> Input:
         """Narrow what an input takes. A sidecar cannot allow what a node refuses."""
-        low = limits.lowest([spec.minimum, rules.minimum])
-        high = limits.highest([spec.maximum, rules.maximum])
+        low = constraints.tightest_minimum([spec.minimum, rules.minimum])
+        high = constraints.tightest_maximum([spec.maximum, rules.maximum])
         if low is not None and high is not None and low > high:
             key = "maximum" if rules.minimum is None else "minimum"
             raise self._error((*path, key), f"nothing is left between {low} and {high}")
@@ -199,17 +198,17 @@ class _Dressing:
             problem = f"node {used[0][0].id} goes on with it"
             raise self._error(("outputs", name, "hide"), problem)
 
-    def _press(self, dressed: Workflow) -> Press:
+    def _press(self, overlaid: Workflow) -> PressRules:
         rules = self._sidecar.press
-        declared = {spec.name: spec for spec in dressed.inputs}
+        declared = {spec.name: spec for spec in overlaid.inputs}
         for name, value in rules.inputs.items():
             path = ("press", "inputs", name)
-            spec = declared.get(name) or dressed.reach(name)
+            spec = declared.get(name) or overlaid.find_input(name)
             if spec is None:
                 raise self._error(path, "the workflow has no such input", *declared)
             if not KINDS[spec.kind].media:
                 self._coerced(path, spec, value, InputRules())
-        return Press(rules.inputs, rules.ignore_payload)
+        return rules
 
     def _check_unique(
         self, what: str, rules: Mapping[str, InputRules | OutputRules], names: list[str]

@@ -13,7 +13,7 @@ from bridge.workflows.conversion.errors import ConversionError
 MAX_UNITS = 250_000
 
 
-class Effort:
+class Budget:
     """Counts the units of one conversion: slots made, links looked at, orders tried."""
 
     def __init__(self, units: int = MAX_UNITS) -> None:

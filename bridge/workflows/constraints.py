@@ -1,0 +1,135 @@
+"""What ComfyUI's node classes declare for the nodes of a graph, and the constraints that follow.
+
+Before any ComfyUI has answered, and for classes that it does not have or declares in a way that
+cannot be read, every declaration is None: a definition is built from what is known.
+
+ComfyUI checks a literal against the limits of its own node, but not a value that comes through a
+link: a value node's input is as narrow as the narrowest of its consumers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+
+from msgspec import Struct
+
+from bridge.contract.topics import ID
+from bridge.workflows.graph import Graph, Node, NodeOutput
+from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
+
+Consumers = Iterable[tuple[Node, str]]
+
+_MAX_ID = 64
+_HASH = 8
+_NOT_IN_ID = re.compile(r"[^A-Za-z0-9_-]")
+# How deep the inputs of a choice's inputs are followed: `model.mode.seed` is two.
+_MAX_DEPTH = 8
+
+
+class Declarations:
+    """The declarations for one graph."""
+
+    def __init__(self, graph: Graph, info: ObjectInfo | None) -> None:
+        self._graph = graph
+        self._info = info
+
+    @property
+    def known(self) -> bool:
+        """Whether any ComfyUI has told what it has."""
+        return self._info is not None
+
+    def node_class(self, class_type: str) -> NodeClass | None:
+        """Return a node class."""
+        try:
+            return None if self._info is None else self._info.get(class_type)
+        except ObjectInfoError:
+            return None
+
+    def input(self, node: Node, name: str) -> InputSpec | None:
+        """Return the declaration of a node's input, also of one that a choice brings.
+
+        `mode.seed` is the `seed` of the branch that the node's `mode` has chosen.
+        """
+        found = self.node_class(node.class_type)
+        if found is None:
+            return None
+        direct = found.input(name)
+        if direct is not None:
+            return direct
+        head, *rest = name.split(".", _MAX_DEPTH)
+        spec, path = found.input(head), head
+        for part in rest:
+            branch = None if spec is None else spec.branch(node.inputs.get(path))
+            inputs = () if branch is None else branch.inputs
+            spec = next((each for each in inputs if each.name == part), None)
+            path = f"{path}.{part}"
+        return spec
+
+    def gives(self, link: NodeOutput) -> str | None:
+        """Return the type of the output that a link takes."""
+        source = self._graph.nodes[link.node]
+        outputs = self.outputs(source)
+        if outputs is None or not 0 <= link.output < len(outputs):
+            return None
+        return outputs[link.output][1]
+
+    def outputs(self, node: Node) -> list[tuple[str, str]] | None:
+        """Return name and type of each output of a node."""
+        found = self.node_class(node.class_type)
+        return None if found is None else [(each.name, each.type) for each in found.outputs]
+
+
+class ChoiceList(Struct, frozen=True):
+    """The words that an input can be given, and the name under which they are published."""
+
+    values: tuple[str | int | float | bool, ...]
+    name: str
+
+
+def tightest_minimum(values: Iterable[int | float | None]) -> int | float | None:
+    """Return the greatest lower bound, None if there is none."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def tightest_maximum(values: Iterable[int | float | None]) -> int | float | None:
+    """Return the least upper bound, None if there is none."""
+    return min((value for value in values if value is not None), default=None)
+
+
+def numbers_taken(consumers: Consumers, declared: Declarations) -> Iterator[InputSpec]:
+    """Yield the declared number inputs that take a node's output."""
+    for node, name in consumers:
+        spec = declared.input(node, name)
+        if spec is not None and spec.type in ("INT", "FLOAT"):
+            yield spec
+
+
+def choices_taken(consumers: Consumers, declared: Declarations) -> ChoiceList | None:
+    """Return the choices of the first combo that takes a node's output."""
+    for node, name in consumers:
+        found = choices_of(node, declared.input(node, name))
+        if found is not None:
+            return found
+    return None
+
+
+def choices_of(node: Node, spec: InputSpec | None) -> ChoiceList | None:
+    """Return the choices of a declared input, where it has some and takes one at a time."""
+    if spec is None or not spec.choices or spec.multi_select:
+        return None
+    return ChoiceList(spec.choices, list_name(node.class_type, spec.name))
+
+
+def list_name(owner: str, name: str) -> str:
+    """Return the name of a list of choices, fit for a topic.
+
+    It goes by where the list is declared, not by what is in it: a new model changes the list and
+    not the definitions that name it.
+    """
+    plain = f"{owner}-{name}"
+    if ID.fullmatch(plain):
+        return plain
+    mark = sha256(plain.encode()).hexdigest()[:_HASH]
+    return f"{_NOT_IN_ID.sub('_', plain)[: _MAX_ID - _HASH - 1]}-{mark}"
