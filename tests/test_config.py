@@ -81,6 +81,11 @@ def test_the_home_folder_of_nobody_is_told(tmp_path: Path) -> None:
         ("", {"COMFY2MQTT_COMFYUI_ARGS": "'"}, {}, ("COMFYUI_ARGS", "No closing quotation")),
         ("", {}, {"log_level": "loud"}, ("--log-level", "'loud'", "debug, info, warning, error")),
         ("", {}, {"timeout_s": "-1"}, ("--timeout-s", "'-1'", "> 0")),
+        *(
+            (f'{name}_listen = "127.0.0.1:{port}"', {}, {}, (f"{name}_listen", told))
+            for name in ("metrics", "websocket")
+            for port, told in (("99999", "up to 65535"), ("x", "expected host:port"))
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_with_key_value_and_what_is_allowed(
@@ -180,6 +185,13 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ({"comfyui_url": "http://h:1", "comfyui_path": "."}, "give one"),
         ({"comfyui_python": "/usr/bin/python3"}, "needs comfyui_path"),
         ({"comfyui_url": "h:8188"}, "http://host:port"),
+        *(
+            ({"comfyui_url": url}, "http://host:port")
+            for url in ("http://h:99999", "http://h:0", "http://h:x", "http://[::1")
+        ),
+        ({"public_url": "http://h:99999"}, "public_url: expected http"),
+        ({"websocket_origins": "https://home.example:99999"}, "websocket_origins: 'https://home"),
+        ({"websocket_origins": "*,home.example"}, "websocket_origins: 'home.example'"),
         ({"comfyui_path": "/nowhere"}, "main.py"),
         ({"workflows": "/nowhere"}, "existing folder"),
         ({"journal": "mysql://h/x"}, "journal: expected postgresql://"),

@@ -369,6 +369,7 @@ def mosquitto() -> None:
     """Write files for a mosquitto that knows its users, and confines each to its own topics."""
 
 
+_PORT = click.IntRange(1, 65_535)
 _FOLDER = click.option(
     "--folder",
     default="/etc/mosquitto/conf.d",
@@ -380,8 +381,10 @@ _FOLDER = click.option(
 
 @mosquitto.command("setup")
 @_FOLDER
-@click.option("--port", default=1883, show_default=True, help="On this machine alone.")
-@click.option("--tls-port", default=8883, show_default=True, help="On the network.")
+@click.option(
+    *("--port",), default=1883, type=_PORT, show_default=True, help="On this machine alone."
+)
+@click.option(*("--tls-port",), default=8883, type=_PORT, show_default=True, help="On the network.")
 @click.option("--certificate", type=click.Path(path_type=Path), help="PEM; with --key: TLS is on.")
 @click.option("--key", type=click.Path(path_type=Path), help="The certificate's, PEM.")
 @settings("base_topic")

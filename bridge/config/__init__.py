@@ -7,6 +7,7 @@ from bridge.config.settings import (
     ConfigError,
     check,
     check_websocket,
+    host_and_port,
     load,
     unknown,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Trigger",
     "check",
     "check_websocket",
+    "host_and_port",
     "load",
     "shared_key",
     "unknown",

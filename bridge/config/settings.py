@@ -40,7 +40,11 @@ _TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
 # Lists that variables and flags may give with commas.
 _LISTS = frozenset({"allow_nodes", "deny_nodes", "trusted_proxies", "websocket_origins"})
 
+# Settings with an address to listen at.
+_LISTENS = frozenset({"metrics_listen", "websocket_listen"})
+
 _LONGEST_ID = 64
+_HIGHEST_PORT = 65_535
 
 Level = Literal["debug", "info", "warning", "error"]
 Bytes = Annotated[int, Meta(ge=1024)]
@@ -264,10 +268,14 @@ def _check_journal(config: Config) -> None:
 
 def check_websocket(config: Config) -> None:
     """Check what the browser's door needs and no single setting can tell. Raises ConfigError."""
-    if config.public_url is not None:
-        parts = urlsplit(config.public_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-            raise ConfigError("public_url: expected http://host[:port] or https://host[:port]")
+    if config.public_url is not None and not _is_http(config.public_url, query=False):
+        raise ConfigError("public_url: expected http://host[:port] or https://host[:port]")
+    for each in config.websocket_origins:
+        if each != "*" and not _is_http(each, query=False):
+            raise ConfigError(
+                f"websocket_origins: {each!r}: expected http://host[:port], https://host[:port] "
+                "or *"
+            )
     for each in config.trusted_proxies:
         try:
             ipaddress.ip_network(each)
@@ -305,12 +313,31 @@ def _check_comfyui(where: str, url: str | None, path: Path | None, python: str |
         raise ConfigError(f"{where}url and {where}path: give one, to attach or to supervise")
     if python is not None and path is None:
         raise ConfigError(f"{where}python: needs {where}path, the folder of that ComfyUI")
-    if url is not None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{where}url: expected http://host:port or https://host:port")
+    if url is not None and not _is_http(url):
+        raise ConfigError(f"{where}url: expected http://host:port or https://host:port")
     if path is not None and not (path / "main.py").is_file():
         raise ConfigError(f"{where}path: {str(path)!r}: expected a folder with ComfyUI's main.py")
+
+
+def _is_http(url: str, *, query: bool = True) -> bool:
+    """Return whether this is an http or https URL with a host and a port that can be one."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and port != 0
+        and (query or not parts.query)
+    )
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """Split `host:port` or `[IPv6]:port`; without a host it is "", all interfaces."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
@@ -354,10 +381,13 @@ def _read(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: expected JSON: {error}") from None
     try:
         # Strings stand for numbers in the environment and in flags.
-        return msgspec.convert(value, TYPES[key], strict=False, dec_hook=_path)
+        found = msgspec.convert(value, TYPES[key], strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         shown = "(not shown)" if key in _SECRETS else repr(value)
         raise ConfigError(f"{where}: {shown}: {_allowed(str(error))}") from None
+    if key in _LISTENS and host_and_port(found)[1] > _HIGHEST_PORT:
+        raise ConfigError(f"{where}: {value!r}: expected a port up to {_HIGHEST_PORT}")
+    return found
 
 
 def _path(kind: type, value: Any) -> Any:

@@ -34,7 +34,7 @@ from bridge.adapters.mqtt.side import Side
 from bridge.adapters.triggers.door import Triggers
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
-from bridge.config import Config
+from bridge.config import Config, host_and_port
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.operator import BridgeLog
 from bridge.contract.sources import Url
@@ -265,7 +265,7 @@ class Bridge:
         # Prometheus' library and an HTTP server: 3 MB, and a sixth of the start, for who asks.
         from bridge.adapters.metrics import MetricsDoor, Sources  # noqa: PLC0415
 
-        host, _, port = self._config.metrics_listen.rpartition(":")
+        host, port = host_and_port(self._config.metrics_listen)
         sources = Sources(
             version=__version__,
             counters=self._dispatcher.counters,
@@ -275,7 +275,7 @@ class Bridge:
             commits=lambda: self._journal.commits,
             connected=lambda: self._outgoing.connected,
         )
-        return MetricsDoor(host.strip("[]"), int(port), sources)
+        return MetricsDoor(host, port, sources)
 
     def _orders(self) -> list[Orders]:
         if not self._config.operator_verbs:

@@ -159,3 +159,12 @@ def test_without_setup_there_is_nothing_to_add_a_user_to(command: Command) -> No
     done = command("add-user", "alice")
     assert done.exit_code == 1
     assert "setup" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--port", "--tls-port"])
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_that_is_none_is_refused(
+    command: Command, folder: Path, option: str, port: str
+) -> None:
+    assert command("setup", option, port).exit_code == 2
+    assert not folder.exists()

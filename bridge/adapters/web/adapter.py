@@ -19,7 +19,7 @@ from bridge.adapters.web.server import Sockets
 from bridge.adapters.web.settings import Settings
 from bridge.adapters.web.signed_urls import Links
 from bridge.adapters.web.static_files import Site
-from bridge.config import Config, ConfigError, shared_key
+from bridge.config import Config, ConfigError, host_and_port, shared_key
 from bridge.contract.links import KEY_BYTES
 from bridge.contract.topics import Topics
 from bridge.mqtt import Address
@@ -50,7 +50,7 @@ def _allow_files(wanted: int) -> None:
 
 def settings_of(config: Config) -> Settings:
     """Return the server's settings. Raises ConfigError for certificates that are none."""
-    host, _, port = (config.websocket_listen or DEFAULT_LISTEN).rpartition(":")
+    host, port = host_and_port(config.websocket_listen or DEFAULT_LISTEN)
     tls: ssl.SSLContext | None = None
     if config.websocket_cert is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -62,8 +62,8 @@ def settings_of(config: Config) -> Settings:
     if config.public_url is not None:
         origins = (*origins, config.public_url)
     return Settings(
-        host=host.strip("[]"),
-        port=int(port),
+        host=host,
+        port=port,
         tls=tls,
         origins=origins,
         proxies=tuple(ipaddress.ip_network(each) for each in config.trusted_proxies),
@@ -172,7 +172,7 @@ class WebAdapter:
         told = ""
         while True:
             try:
-                if self._keyring.refresh():
+                if await asyncio.to_thread(self._keyring.refresh):
                     log.info("the keys were read again")
                 told = ""
             except KeyringError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -79,13 +80,18 @@ class Auth:
         again = (("Retry-After", str(int(wait_s) + 1)),)
         return answers.said(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong keys", again)
 
-    def find(self, text: str, address: str) -> Key | None:
-        """Return whose key this is, None for a wrong one, or for an address that has to wait."""
+    async def find(self, text: str, address: str) -> Key | None:
+        """Authenticate a key. None if it is wrong, or if `address` is backing off; counts failures.
+
+        Only for a key that is not known yet the file is read again, in a thread.
+        """
         if self._failures.wait_s(address, time.monotonic()):
             return None
-        with suppress(KeyringError):  # told of by who reads it again and again
-            self._keyring.refresh()  # the key may have been made just now
         key = self._keyring.find(text)
+        if key is None:
+            with suppress(KeyringError):  # logged by the task that reads the file every second
+                await asyncio.to_thread(self._keyring.refresh)  # it may have been made just now
+            key = self._keyring.find(text)
         if key is None:
             self._failures.note(address, time.monotonic())
             log.warning("a wrong key from %s", address)

@@ -67,7 +67,7 @@ class Visits:
             return await self._links.get(path.removeprefix(_OUTPUTS), asked)
         if path.startswith(_DISPLAYS):
             refusal = self._auth.waiting(came.address)
-            return refusal or self._display(request, path, query, came.address)
+            return refusal or await self._display(request, path, query, came.address)
         return self._probe(path) or self._page(request, path)
 
     def _probe(self, path: str) -> Answer | None:
@@ -80,8 +80,8 @@ class Visits:
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return answers.said(status, f"the bridge is {bridge}")
 
-    def _display(self, request: Request, path: str, query: str, address: str) -> Answer:
-        if self._auth.find(parameter(query, "key") or "", address) is None:
+    async def _display(self, request: Request, path: str, query: str, address: str) -> Answer:
+        if await self._auth.find(parameter(query, "key") or "", address) is None:
             return answers.said(HTTPStatus.UNAUTHORIZED, "the key is wrong")
         return self._displays.get(
             path.removeprefix(_DISPLAYS).partition(".")[0],

@@ -84,27 +84,30 @@ class Session:
         self._wire = wire
         self._buffer = buffer
         self._held: list[tuple[int, bytes]] | None = None
+        self._held_bytes = 0
         self._replayed = 0
 
     def tell(
         self, frame: bytes, importance: Importance = Importance.KEEP, n: int | None = None
     ) -> None:
-        """Write a frame, unless this reader is behind; `n` is the number that it carries."""
+        """Write a frame, unless this reader is behind; `n` is the number that it carries.
+
+        What is held back counts against the buffer as what waits for the network does.
+        """
         if self.over:
             return
-        if n is not None and self._held is not None:
+        found = verdict(importance, self._wire.waiting, self._buffer - self._held_bytes)
+        if found is Verdict.DROP:
+            self.over = True
+            self._held, self._held_bytes = None, 0
+            self._wire.drop()
+        elif n is not None and self._held is not None:
             self._held.append((n, frame))
-            return
-        waiting = self._wire.waiting
-        found = verdict(importance, waiting, self._buffer) if waiting else Verdict.SEND
-        if found is Verdict.SEND:
+            self._held_bytes += len(frame)
+        elif found is Verdict.SEND:
             self._wire.write(frame)
             if n is not None:
                 self.n = max(n, self.n or 0)
-        elif found is Verdict.DROP:
-            self.over = True
-            self._held = None
-            self._wire.drop()
 
     def hold(self) -> None:
         """Keep back what has a number: what has a lower one is told first."""
@@ -124,7 +127,7 @@ class Session:
 
         Not what is below the client's own `after`: a bridge with a new journal counts anew.
         """
-        held, self._held = self._held or [], None
+        held, self._held, self._held_bytes = self._held or [], None, 0
         for n, frame in held:
             if n > self._replayed:
                 self.tell(frame, n=n)

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import os
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,6 +23,8 @@ from msgspec import Meta, Struct
 from bridge.adapters.web.errors import KeyringError
 from bridge.atomicfile import PRIVATE, write_file
 from bridge.contract.messages import Id
+
+log = logging.getLogger(__name__)
 
 PREFIX: Final = "c2m"
 _ID_BYTES: Final = 4
@@ -43,10 +50,15 @@ _Mark = tuple[int, int, int, int]
 
 
 class Keyring:
-    """The keys in a file; without a file there are none."""
+    """The keys in a file; without a file there are none.
+
+    `find`, `holds` and `keys` look at what was read last. `refresh`, `add` and `revoke` block on
+    the disk, and may be called from any thread.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._reading = threading.Lock()
         self._mark: _Mark | None = None
         self._keys: dict[str, Key] = {}
 
@@ -57,12 +69,13 @@ class Keyring:
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; True if it had. Raises KeyringError."""
-        mark = self._look()
-        if mark == self._mark:
-            return False
-        self._keys = {key.id: key for key in self._read()} if mark is not None else {}
-        self._mark = mark
-        return True
+        with self._reading:
+            mark = self._look()
+            if mark == self._mark:
+                return False
+            self._keys = {key.id: key for key in self._read()} if mark is not None else {}
+            self._mark = mark
+            return True
 
     def find(self, text: str) -> Key | None:
         """Return the key that a text is, None for one that is no key of ours.
@@ -81,20 +94,34 @@ class Keyring:
         return key_id in self._keys
 
     def add(self, client: str, name: str, now: float) -> tuple[Key, str]:
-        """Make a key for a client; return it with its text, which nobody can tell again."""
-        self.refresh()
+        """Make a key for a client; return it with its text, which is stored nowhere.
+
+        Raises KeyringError.
+        """
         key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
         key = Key(id=key_id, client=client, sha256=_sha256(secret), made_at=int(now), name=name)
-        self._write([*self.keys, key])
+        with self._changing():
+            self._write([*self.keys, key])
         return key, f"{PREFIX}_{key_id}_{secret}"
 
     def revoke(self, key_id: str) -> Key | None:
-        """Take a key away; None if there is none of that id."""
-        self.refresh()
-        found = self._keys.get(key_id)
-        if found is not None:
-            self._write([key for key in self.keys if key.id != key_id])
+        """Take a key away; None if there is none of that id. Raises KeyringError."""
+        with self._changing():
+            found = self._keys.get(key_id)
+            if found is not None:
+                self._write([key for key in self.keys if key.id != key_id])
         return found
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Exclude every other process and thread that changes the file; read it first."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(self._path.parent):
+                self.refresh()
+                yield
+        except OSError as error:
+            raise KeyringError(f"{self._path}: {error.strerror}") from None
 
     def _look(self) -> _Mark | None:
         try:
@@ -114,14 +141,30 @@ class Keyring:
             raise KeyringError(f"{self._path}: {error}") from None
 
     def _write(self, keys: list[Key]) -> None:
-        """Replace the file, whole or not at all."""
+        """Replace the file, whole or not at all. Raises OSError."""
         encoded = msgspec.json.format(msgspec.json.encode(keys), indent=1)
-        try:
-            write_file(self._path, encoded + b"\n", mode=PRIVATE)
-        except OSError as error:
-            raise KeyringError(f"{self._path}: {error.strerror}") from None
+        write_file(self._path, encoded + b"\n", mode=PRIVATE)
         self.refresh()
 
 
 def _sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder: it needs no file of its own, and ends with the process."""
+    try:
+        import fcntl  # noqa: PLC0415 - absent on Windows, where this module is still imported
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems lock no folders
+            log.warning("%s cannot be locked (%s): change keys one at a time", folder, error)
+        yield
+    finally:
+        os.close(handle)

@@ -166,7 +166,7 @@ class Sockets:
             register = await self._first(connection)
         if register is None:
             return
-        key = self._auth.find(register.key, address)
+        key = await self._auth.find(register.key, address)
         if key is None:
             await _close(connection, BAD_KEY, "the key is wrong")
         elif sum(each.key == key.id for each in self._connections) >= self._settings.max_per_key:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from contextlib import AsyncExitStack
 
@@ -14,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 
 from bridge.adapters.web import limits
 from bridge.adapters.web.adapter import settings_of
+from bridge.adapters.web.keyring import Keyring
 from bridge.config import Config
 from bridge.contract import links
 from bridge.contract.links import Link
@@ -86,6 +88,30 @@ async def test_who_guesses_keys_has_to_wait(door: Standing) -> None:
         web.get(f"{door.http}/d/hall.png", params={"key": key}) as answer,
     ):
         assert (answer.status, int(answer.headers["Retry-After"])) == (429, 60)
+
+
+async def test_a_slow_disk_below_the_file_of_keys_holds_up_nobody_else(
+    door: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = threading.Event()
+    refresh = Keyring.refresh
+
+    def slow(keyring: Keyring) -> bool:
+        assert keyring is not door.keyring or disk.wait(60)
+        return refresh(keyring)
+
+    async with door.visitor() as alice, Visitor(door.socket) as stranger:
+        monkeypatch.setattr(Keyring, "refresh", slow)
+        # Made by another process: the server has to look into the file.
+        _, key = Keyring(door.keyring._path).add("bob", "", time.time())
+        try:
+            await stranger.say({"type": "register", "key": key})
+            for _ in range(5):
+                assert (await alice.ask("ping"))["status"] == "ok"
+            assert stranger.frames == []
+        finally:
+            disk.set()
+        await stranger.next("registered")
 
 
 @pytest.mark.usefixtures("patient")

@@ -240,6 +240,29 @@ def test_what_has_a_number_waits_until_what_was_missed_is_told() -> None:
     assert back.n == 10
 
 
+def test_messages_held_back_for_a_resuming_session_count_against_its_buffer() -> None:
+    hub = Hub()
+    back, wire = joined(hub)
+    back.hold()
+    body = json.dumps({"n": 9, "meta": "x" * (BUFFER // 10)}).encode()
+    for _ in range(12):
+        hub.job("alice", ["j", "result"], body, None, [])
+    assert (wire.dropped, back.over) == (True, True)
+    back.release()
+    assert wire.written == []
+
+
+def test_a_session_that_was_released_has_its_whole_buffer_again() -> None:
+    hub = Hub()
+    back, wire = joined(hub)
+    body = json.dumps({"n": 9, "meta": "x" * (BUFFER // 2)}).encode()
+    for _ in range(5):
+        back.hold()
+        hub.job("alice", ["j", "result"], body, None, [])
+        back.release()
+    assert (wire.dropped, len(wire.written)) == (False, 5)
+
+
 def test_a_bridge_that_counts_anew_is_heard_all_the_same() -> None:
     hub = Hub()
     back, wire = joined(hub)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,33 @@ def test_a_broken_file_is_told_of_and_changes_nothing(path: Path, text: str) -> 
     with pytest.raises(KeyringError, match=r"keys\.json"):
         ring.refresh()
     assert ring.find(known) is not None
+
+
+def test_keys_that_are_made_at_the_same_time_are_all_kept(path: Path) -> None:
+    """Each process has its own Keyring; so has each thread here."""
+    start = threading.Barrier(8)
+
+    def add(number: int) -> None:
+        start.wait()
+        Keyring(path).add(f"client-{number}", "", 0)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add, range(8)))
+    ring = Keyring(path)
+    ring.refresh()
+    assert {each.client for each in ring.keys} == {f"client-{number}" for number in range(8)}
+
+
+def test_a_key_that_is_made_while_another_is_revoked_stays(path: Path) -> None:
+    ring = Keyring(path)
+    old = [ring.add("old", "", 0)[0] for _ in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        made = [threads.submit(Keyring(path).add, "new", "", 0) for _ in range(4)]
+        gone = [threads.submit(Keyring(path).revoke, each.id) for each in old[:4]]
+        assert {each.result()[0].client for each in made} == {"new"}
+        assert all(each.result() for each in gone)
+    ring.refresh()
+    assert sorted(each.client for each in ring.keys) == ["new"] * 4 + ["old"] * 4
 
 
 def test_a_file_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
