@@ -5,7 +5,6 @@ A frame that sleeps most of its time need not be awake when its picture is made:
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -25,13 +24,13 @@ from bridge.contract.errors import (
     ExecutionError,
     TooLarge,
 )
-from bridge.contract.messages import Output, OutputInfo, Shown, or_none, or_unset
+from bridge.contract.messages import Output, OutputInfo, Shown, or_unset
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.jobs import outputs
 from bridge.jobs.job import Job
 from bridge.media import profile
-from bridge.media.profile import Profile, Source
+from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.mqtt import Connection, Incoming, PacketTooLarge
 from bridge.requests.permissions import EVERYBODY, Rights
@@ -134,22 +133,12 @@ class Displays:
     async def _in_form(
         self, form: Profile | None, image: outputs.Output
     ) -> tuple[OutputInfo, bytes]:
-        info = image.info
-        source = Source(info.content_type, or_none(info.width), or_none(info.height), info.size)
-        target = None if form is None else profile.target(form, source)
-        if target is None:
-            return info, bytes(image.data)
-        made = await self._transcoder.transcode(image.data, target)
-        changed = replace(
-            info,
-            content_type=made.content_type,
-            size=len(made.data),
-            sha256=hashlib.sha256(made.data).hexdigest(),
-            width=made.width,
-            height=made.height,
-            filename=UNSET,
-        )
-        return changed, made.data
+        if form is None:
+            return image.info, bytes(image.data)
+        info, data = await self._transcoder.in_form(form, image.info, image.data)
+        # The file that ComfyUI wrote holds another picture than this one.
+        info = info if info is image.info else replace(info, filename=UNSET)
+        return info, bytes(data)
 
     async def _put(self, name: str, picture: Picture) -> None:
         """Keep and publish it. Raises TooLarge, Busy."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ExecutionError
-from bridge.contract.messages import OutputInfo, Result, Shown, Timings, encode, or_none
+from bridge.contract.messages import OutputInfo, Result, Shown, Timings, encode
 from bridge.contract.numbering import MAX_N, numbered
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
@@ -23,9 +22,8 @@ from bridge.jobs.listener import Listener
 from bridge.jobs.outputs import Output
 from bridge.jobs.queue import Key
 from bridge.jobs.run import Times
-from bridge.media import profile
 from bridge.media.files import INLINE_LIMIT, Files
-from bridge.media.profile import Source, Target
+from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.retry import Backoff, retry
 
@@ -79,8 +77,9 @@ class Outcomes:
         files: Files,
         listener: Listener,
         keep_outputs_s: float,
-        show: Show,
         *,
+        show: Show,
+        transcoder: Transcoder,
         link: Link | None = None,
         trace: Trace | None = None,
         packet_limit: Callable[[], int | None] = lambda: None,
@@ -97,7 +96,7 @@ class Outcomes:
         self._link = link
         self._trace = trace
         self._packet_limit = packet_limit
-        self._transcoder = Transcoder()
+        self._transcoder = transcoder
 
     async def write(self, job: Job, ended: Ended) -> None:
         """Conclude a job whose state is its outcome already.
@@ -160,14 +159,10 @@ class Outcomes:
         display = job.envelope.show
         return UNSET if display is None else await self._show(job, display, outputs)
 
-    async def _transcoded(self, output: Output, asked: profile.Profile) -> Output:
+    async def _transcoded(self, output: Output, asked: Profile) -> Output:
         info = output.info
-        source = Source(info.content_type, or_none(info.width), or_none(info.height), info.size)
-        target = profile.target(asked, source) if info.kind == "image" else None
-        if target is None:
-            return output
         try:
-            image = await self._transcoder.transcode(output.data, target)
+            changed, data = await self._transcoder.in_form(asked, info, output.data)
         except CannotTranscode as error:
             raise ExecutionError(
                 f"output {info.name!r} cannot be given the form asked for: {error}",
@@ -175,18 +170,7 @@ class Outcomes:
                 name=info.name,
                 reason=str(error),
             ) from None
-        # Made here: whoever names the bytes by a hash must not be who was given hostile ones.
-        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(image.data).hexdigest())
-        changed = replace(
-            info,
-            content_type=image.content_type,
-            size=len(image.data),
-            sha256=sha256,
-            width=image.width,
-            height=image.height,
-            filename=_renamed(info.filename, target),
-        )
-        return Output(changed, image.data)
+        return output if changed is info else Output(changed, data)
 
     def offer(self, job: Job, output: Output) -> Output:
         """Publish an output before its job has ended, unless it has yet to change its form."""
@@ -261,10 +245,6 @@ def _fitting(result: Result, room: int) -> Result:
     while result.outputs and too_large():
         result = replace(result, outputs=result.outputs[:-1])
     return result
-
-
-def _renamed(filename: str | UnsetType, target: Target) -> str | UnsetType:
-    return UNSET if filename is UNSET else profile.renamed(filename, target.format)
 
 
 def _timings(job: Job, times: Times | None, delivering: float) -> Timings:

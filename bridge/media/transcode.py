@@ -8,6 +8,7 @@ The bridge itself never decodes an image.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import math
 import os
@@ -17,11 +18,13 @@ from contextlib import suppress
 from typing import BinaryIO, Self, cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
-from bridge.media import pipe
+from bridge.contract.messages import OutputInfo, or_none
+from bridge.media import pipe, profile
 from bridge.media.pipe import Answer, Broken, Order, Refused
-from bridge.media.profile import Target, content_type
+from bridge.media.profile import Profile, Source, Target, content_type
 
 MAX_WORKERS = 2
 TIMEOUT_S = 60.0
@@ -38,6 +41,7 @@ class Transcoded(Struct, frozen=True):
     """An image in its new form; width and height in pixels."""
 
     data: bytes
+    sha256: str
     content_type: str
     width: int
     height: int
@@ -48,7 +52,7 @@ class CannotTranscode(Exception):
 
 
 class Transcoder:
-    """The workers. They end with the event loop, or by `close`."""
+    """A pool of workers, one for all of a bridge. They end by `close`, or with the event loop."""
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Transcoder:
         self._timeout_s = timeout_s
         self._idle_s = idle_s
         self._idle: dict[_Worker, asyncio.Task[None]] = {}
+        self._closed = False
 
     async def transcode(self, data: bytes | memoryview, target: Target) -> Transcoded:
         """Return an image in another form. Raises CannotTranscode."""
@@ -71,10 +76,40 @@ class Transcoder:
             answer, body = await self._ask(_encode(order), data)
         if isinstance(answer, Refused):
             raise CannotTranscode(answer.reason)
-        return Transcoded(body, content_type(target.format), answer.width, answer.height)
+        # Hashed here: a worker that was given hostile bytes must not be who names them.
+        sha256 = await asyncio.to_thread(_sha256, body)
+        return Transcoded(body, sha256, content_type(target.format), answer.width, answer.height)
+
+    async def in_form(
+        self, form: Profile, info: OutputInfo, data: bytes | memoryview
+    ) -> tuple[OutputInfo, bytes | memoryview]:
+        """Return an output in a form, and what describes it then.
+
+        Both are the same objects as before where it is no image, or has that form already. Raises
+        CannotTranscode.
+        """
+        if info.kind != "image":
+            return info, data
+        source = Source(info.content_type, or_none(info.width), or_none(info.height), info.size)
+        wanted = profile.target(form, source)
+        if wanted is None:
+            return info, data
+        made = await self.transcode(data, wanted)
+        name = info.filename
+        changed = replace(
+            info,
+            content_type=made.content_type,
+            size=len(made.data),
+            sha256=made.sha256,
+            width=made.width,
+            height=made.height,
+            filename=UNSET if name is UNSET else profile.renamed(name, wanted.format),
+        )
+        return changed, made.data
 
     async def close(self) -> None:
-        """Stop the workers that have nothing to do."""
+        """Stop the workers: those that are idle at once, those at work when they have done it."""
+        self._closed = True
         while self._idle:
             worker, retiring = self._idle.popitem()
             retiring.cancel()
@@ -102,7 +137,10 @@ class Transcoder:
                 answer = await worker.ask(header, data)
         except TimeoutError:
             raise CannotTranscode(f"it takes longer than {self._timeout_s:g} s") from None
-        self._idle[worker] = asyncio.create_task(self._retire(worker))
+        if self._closed:
+            await asyncio.to_thread(worker.stop)
+        else:
+            self._idle[worker] = asyncio.create_task(self._retire(worker))
         return answer
 
     async def _worker(self) -> _Worker:
@@ -128,6 +166,10 @@ class Transcoder:
         finally:
             if self._idle.pop(worker, None) is not None:
                 await asyncio.to_thread(worker.stop)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 class _Worker:

@@ -91,6 +91,7 @@ class Desk:
         uploads: Uploads,
         journal: Journal,
         files: Files,
+        thumbnails: Thumbnails,
         dispatcher: Dispatcher,
         rates: RateLimiter,
     ) -> None:
@@ -98,7 +99,7 @@ class Desk:
         self._uploads = uploads
         self._journal = journal
         self._files = files
-        self._thumbnails = Thumbnails(files)
+        self._thumbnails = thumbnails
         self._dispatcher = dispatcher
         self._rates = rates
 

@@ -7,7 +7,6 @@ again, and a larger one in several parts.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 
 from bridge.contract.errors import ExecutionError
@@ -25,10 +24,12 @@ _Key = tuple[str, int]
 class Thumbnails:
     """Makes each once, however many ask for it at the same time."""
 
-    def __init__(self, files: Files, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, files: Files, transcoder: Transcoder, max_bytes: int = MAX_BYTES) -> None:
         self._files = files
+        self._transcoder = transcoder
         self._max_bytes = max_bytes
-        self._transcoder = Transcoder(max_workers=1)
+        # One at a time: a gallery must not take all workers from the jobs' outputs.
+        self._turn = asyncio.Semaphore(1)
         self._made: OrderedDict[_Key, Stored] = OrderedDict()
         self._bytes = 0
         self._making: dict[_Key, asyncio.Task[Stored]] = {}
@@ -60,11 +61,11 @@ class Thumbnails:
         if data is None:
             data = await asyncio.to_thread(self._files.read, stored.sha256)
         try:
-            image = await self._transcoder.transcode(data, form)
+            async with self._turn:
+                image = await self._transcoder.transcode(data, form)
         except CannotTranscode as error:
             raise ExecutionError(f"it cannot be made smaller: {error}", reason=str(error)) from None
-        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(image.data).hexdigest())
-        return Stored(image.content_type, sha256, len(image.data), image.data)
+        return Stored(image.content_type, image.sha256, len(image.data), image.data)
 
     def _keep(self, key: _Key, done: asyncio.Task[Stored]) -> None:
         del self._making[key]

@@ -58,6 +58,7 @@ from bridge.requests.input_media import MediaDesk
 from bridge.requests.operator import Operator
 from bridge.requests.permissions import Rights, setting
 from bridge.requests.rate_limit import RateLimiter
+from bridge.requests.thumbnails import Thumbnails
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 
@@ -129,7 +130,7 @@ class Bridge:
             ),
         )
         addresses = Addresses.of(config)
-        transcoder = Transcoder()
+        self._transcoder = transcoder = Transcoder()
         displays = Displays(
             config.display,
             gallery=Gallery(folder / "displays", self._outgoing, self._topics.display_image),
@@ -159,7 +160,8 @@ class Bridge:
                 self._files,
                 listeners,
                 config.keep_outputs_s,
-                displays.show,
+                show=displays.show,
+                transcoder=transcoder,
                 link=None if addresses is None else addresses.output,
                 trace=tracing.traces(),
                 packet_limit=lambda: self._outgoing.packet_limit,
@@ -196,6 +198,7 @@ class Bridge:
             uploads=self._uploads,
             journal=self._journal,
             files=self._files,
+            thumbnails=Thumbnails(self._files, transcoder),
             dispatcher=self._dispatcher,
             rates=RateLimiter(
                 lambda client: self._rights.of(client).requests_per_s, time.monotonic
@@ -388,6 +391,7 @@ class Bridge:
         finally:
             if self._group is not None:
                 await self._group.leave()
+            await self._transcoder.close()
             await self._journal.close()
             await asyncio.to_thread(self._files.close)
 

@@ -23,6 +23,7 @@ from bridge.jobs.outcome import Outcomes
 from bridge.jobs.queue import Key
 from bridge.jobs.waiting import Suppliers, Waiting
 from bridge.media.files import Folder
+from bridge.media.transcode import Transcoder
 from tests.jobs.drafts import PLAN, draft
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + b"x" * 100
@@ -124,7 +125,9 @@ async def house(
         waiting=waiting,
         can_run=lambda _name, _needs: True,
         limits=Limits(3, 60.0, 60.0, 60.0),
-        outcomes=Outcomes(journal, files, told, 60.0, cast("Any", None)),
+        outcomes=Outcomes(
+            journal, files, told, 60.0, show=cast("Any", None), transcoder=Transcoder()
+        ),
     )
     dispatcher.journal, dispatcher.told = journal, told
     running = asyncio.create_task(dispatcher.run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import resource
 import signal
@@ -10,11 +11,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
+from bridge.contract.messages import OutputInfo
 from bridge.media import pipe
+from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from tests.media.images import encoded, gif_of_frames, opened, photo, png_of_size, target
 from tests.support.comfyui import wait_for_end
@@ -68,7 +73,7 @@ async def test_a_view_of_a_larger_message_can_be_transcoded(transcoder: Transcod
 
 
 async def test_no_more_processes_are_started_than_allowed(transcoder: Transcoder) -> None:
-    await asyncio.gather(*(works(transcoder) for _ in range(6)))
+    await asyncio.gather(*(transcoder.transcode(PHOTO, JPEG) for _ in range(6)))
     assert len(transcoder.pids) == 2
 
 
@@ -206,6 +211,61 @@ async def test_whoever_gives_up_waiting_leaves_no_process(transcoder: Transcoder
         await working
     assert wait_for_end(pid)
     assert await works(transcoder) != pid
+
+
+async def test_a_process_that_is_at_work_when_all_is_closed_ends_with_its_work() -> None:
+    transcoder = Transcoder()
+    pid = await works(transcoder)
+    working = asyncio.create_task(transcoder.transcode(PHOTO, JPEG))
+    await busy(transcoder)
+    await transcoder.close()
+    assert (await working).width == 64
+    assert transcoder.pids == []
+    assert await asyncio.to_thread(wait_for_end, pid)
+
+
+def info(**changes: Any) -> OutputInfo:
+    sha256 = hashlib.sha256(PHOTO).hexdigest()
+    found = OutputInfo(
+        index=0,
+        name="image",
+        kind="image",
+        content_type="image/png",
+        size=len(PHOTO),
+        sha256=sha256,
+    )
+    return replace(found, **changes)
+
+
+async def test_an_output_in_its_form_is_described_as_it_then_is(transcoder: Transcoder) -> None:
+    before = info(filename="a_00001_.png")
+    after, data = await transcoder.in_form(Profile(format="jpeg", max_width=32), before, PHOTO)
+    assert opened(bytes(data)).size == (32, 24)
+    assert after == replace(
+        before,
+        content_type="image/jpeg",
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=32,
+        height=24,
+        filename="a_00001_.jpg",
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "before"),
+    [
+        (Profile(format="png"), info()),
+        (Profile(format="jpeg"), info(kind="video", content_type="video/mp4")),
+    ],
+)
+async def test_what_has_its_form_or_is_no_image_stays(
+    transcoder: Transcoder, form: Profile, before: OutputInfo
+) -> None:
+    after, data = await transcoder.in_form(form, before, PHOTO)
+    assert after is before
+    assert data is PHOTO
+    assert transcoder.pids == []
 
 
 def test_the_processes_end_with_the_event_loop() -> None:

@@ -10,6 +10,7 @@ from bridge.requests.admission import Intake
 from bridge.requests.context import Answer, Asked
 from bridge.requests.handler import Desk
 from bridge.requests.rate_limit import RateLimiter
+from bridge.requests.thumbnails import Thumbnails
 
 
 class Defective:
@@ -26,6 +27,7 @@ async def test_a_defect_costs_the_request_that_met_it_and_nothing_else() -> None
         uploads=cast("Uploads", part),
         journal=cast("Journal", part),
         files=cast("Files", part),
+        thumbnails=cast("Thumbnails", part),
         dispatcher=cast("Dispatcher", part),
         rates=RateLimiter(lambda _: 100.0, lambda: 0.0),
     )

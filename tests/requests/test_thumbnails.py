@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bridge.contract.errors import ExecutionError
 from bridge.jobs.records import Stored
 from bridge.media.files import Folder
+from bridge.media.transcode import Transcoder
 from bridge.requests.thumbnails import Thumbnails
 from tests.media.images import encoded, opened, photo
 
@@ -30,15 +32,24 @@ class Blobs(Folder):
         return self.data
 
 
+@pytest.fixture
+async def transcoder() -> AsyncIterator[Transcoder]:
+    transcoder = Transcoder()
+    yield transcoder
+    await transcoder.close()
+
+
 def stored(data: bytes, content_type: str = "image/png", *, inline: bool = True) -> Stored:
     sha256 = hashlib.sha256(data).hexdigest()
     return Stored(content_type, sha256, len(data), data if inline else None)
 
 
-async def test_an_image_is_made_smaller_once_however_many_ask_for_it() -> None:
+async def test_an_image_is_made_smaller_once_for_all_who_ask(
+    transcoder: Transcoder,
+) -> None:
     picture = encoded(photo(400, 200))
     blobs = Blobs(picture)
-    thumbnails = Thumbnails(blobs)
+    thumbnails = Thumbnails(blobs, transcoder)
     large = stored(picture, inline=False)
     found = await asyncio.gather(*(thumbnails.get(large, 100) for _ in range(5)))
     found.append(await thumbnails.get(large, 100))
@@ -50,29 +61,31 @@ async def test_an_image_is_made_smaller_once_however_many_ask_for_it() -> None:
     assert (made.size, made.sha256) == (len(made.data), hashlib.sha256(made.data).hexdigest())
 
 
-async def test_one_is_never_made_larger() -> None:
-    made = await Thumbnails(Blobs()).get(stored(encoded(photo(40, 20))), 1000)
+async def test_one_is_never_made_larger(transcoder: Transcoder) -> None:
+    made = await Thumbnails(Blobs(), transcoder).get(stored(encoded(photo(40, 20))), 1000)
     assert made.data is not None
     assert opened(made.data).size == (40, 20)
 
 
-async def test_what_is_no_image_comes_as_it_is() -> None:
+async def test_what_is_no_image_comes_as_it_is(transcoder: Transcoder) -> None:
     film = stored(b"film", "video/mp4")
-    assert await Thumbnails(Blobs()).get(film, 100) is film
+    assert await Thumbnails(Blobs(), transcoder).get(film, 100) is film
 
 
-async def test_what_cannot_be_decoded_is_told_each_time() -> None:
-    thumbnails = Thumbnails(Blobs())
+async def test_what_cannot_be_decoded_is_told_each_time(transcoder: Transcoder) -> None:
+    thumbnails = Thumbnails(Blobs(), transcoder)
     for _ in range(2):
         with pytest.raises(ExecutionError, match="smaller"):
             await thumbnails.get(stored(b"no image"), 100)
 
 
-async def test_those_longest_unasked_for_are_forgotten() -> None:
+async def test_those_longest_unasked_for_are_forgotten(transcoder: Transcoder) -> None:
     pictures = [encoded(photo(64 + each, 64)) for each in range(3)]
     blobs = [Blobs(picture) for picture in pictures]
-    sizes = [(await Thumbnails(Blobs()).get(stored(each), 32)).size for each in pictures]
-    thumbnails = Thumbnails(blobs[0], max_bytes=sizes[0] + sizes[1])
+    sizes = [
+        (await Thumbnails(Blobs(), transcoder).get(stored(each), 32)).size for each in pictures
+    ]
+    thumbnails = Thumbnails(blobs[0], transcoder, max_bytes=sizes[0] + sizes[1])
     first = stored(pictures[0], inline=False)
     await thumbnails.get(first, 32)
     await thumbnails.get(stored(pictures[1]), 32)
@@ -80,3 +93,10 @@ async def test_those_longest_unasked_for_are_forgotten() -> None:
     await thumbnails.get(stored(pictures[2]), 32)
     await thumbnails.get(first, 32)
     assert blobs[0].reads == (1 if sizes[2] <= sizes[1] else 2)
+
+
+async def test_a_gallery_leaves_a_worker_to_the_jobs_outputs(transcoder: Transcoder) -> None:
+    thumbnails = Thumbnails(Blobs(), transcoder)
+    pictures = [stored(encoded(photo(64 + each, 64))) for each in range(4)]
+    await asyncio.gather(*(thumbnails.get(each, 32) for each in pictures))
+    assert len(transcoder.pids) == 1

@@ -39,9 +39,8 @@ from bridge.contract.topics import RUN, HomeAssistantTopics, Topics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
-from bridge.media import profile
 from bridge.media.files import Files
-from bridge.media.profile import Profile, Source
+from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.mqtt import Connection, Incoming, PacketTooLarge, Subscription
 from bridge.requests.context import Answer, Asked
@@ -322,10 +321,8 @@ class HomeAssistant:
         limit = _MAX_IMAGE_BYTES
         if self._packet_limit is not None:
             limit = min(limit, self._packet_limit - _FRAME_BYTES)
-        asked = Profile(format="jpeg", max_bytes=limit)
-        source = Source(info.content_type, or_none(info.width), or_none(info.height), info.size)
-        target = profile.target(asked, source)
-        return data if target is None else (await self._transcoder.transcode(data, target)).data
+        form = Profile(format="jpeg", max_bytes=limit)
+        return bytes((await self._transcoder.in_form(form, info, data))[1])
 
     def _tell_done(self, name: str, done: Done) -> None:
         if name in self._devices:
