@@ -9,8 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+SUPPORTED := 3.11 3.12 3.13 3.14
+
 # The system's python3; where that is too old, another one on the PATH.
-PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then command -v "$$python"; break; fi; done)
 
@@ -19,7 +21,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench soak chaos lives fuzz audit lock clean broker browser comfyui postgresql
+.PHONY: help setup demo test test-fast test-peers test-pythons check format bench soak chaos lives fuzz audit lock clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -27,6 +29,7 @@ help:
 	@echo "make setup       only sets up: $(VENV), mosquitto, a ComfyUI in the cache folder"
 	@echo "make test        all checks and tests"
 	@echo "make test-fast   the tests without broker, database and ComfyUI, under half a minute"
+	@echo "make test-pythons  checks and fast tests on each other supported Python that is here"
 	@echo "make test-peers  large programs of others at work with it, which it installs first"
 	@echo "make check       format, lint, types, import rules"
 	@echo "make format      puts the format right, and what the linter can"
@@ -55,6 +58,23 @@ test-fast: $(READY)
 
 test-peers: setup
 	@$(BIN)/python -m pytest --no-header -m peers
+
+# From the PATH or pyenv, each with an environment of its own; $(VENV) is what `make test` is for.
+# A shim of pyenv may stand for a Python that is not there, hence the try.
+test-pythons: $(READY)
+	@ours=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in $(SUPPORTED); do \
+		test "$$version" = "$$ours" && continue; \
+		pyenv=$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version".* 2>/dev/null | \
+			grep -E '[.][0-9]+$$' | sort -V | tail -n 1); \
+		for python in "python$$version" "$$pyenv/bin/python"; do \
+			"$$python" -c '' 2>/dev/null || continue; \
+			echo "on Python $$version: $$(command -v "$$python")"; \
+			timeout 900 $(MAKE) --no-print-directory VENV="build/python$$version" \
+				PYTHON="$$python" check test-fast || exit; \
+			break; \
+		done; \
+	done
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right"; exit 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ def schema() -> dict[str, Any]:
     ]
     told = msgspec.defstruct("Config", fields, kw_only=True, forbid_unknown_fields=True)
     found: dict[str, Any] = msgspec.json.schema(told, schema_hook=_path)
+    for table in found["$defs"].values():
+        if "description" in table:
+            # From Python 3.13 on docstrings lose their indentation when they are compiled.
+            table["description"] = inspect.cleandoc(table["description"])
     text = json.dumps(found).replace(r"\\A", "^").replace(r"\\Z", "$")  # as JSON Schema writes them
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **json.loads(text)}
 

@@ -45,7 +45,7 @@ class Lives(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.folder = tempfile.mkdtemp(dir=MEMORY if Path(MEMORY).is_dir() else None)
+        self.folder = tempfile.mkdtemp(dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
         self.journal = Journal(Path(self.folder) / "journal.db")
         self.queue = Queue()
         self.jobs: dict[Key, Job] = {}
