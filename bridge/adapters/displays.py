@@ -33,7 +33,7 @@ from bridge.media import profile
 from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.mqtt import Connection, Incoming, PacketTooLarge
-from bridge.requests.permissions import EVERYBODY, Rights
+from bridge.requests.permissions import EVERYBODY, Permissions
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Displays:
         gallery: Gallery,
         outgoing: Outgoing,
         topics: Topics,
-        rights: Rights,
+        rights: Permissions,
         transcoder: Transcoder,
         link: Link = lambda _: None,
         alone: bool = True,

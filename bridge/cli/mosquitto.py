@@ -30,7 +30,7 @@ from bridge.contract import access
 from bridge.contract.access import Others, Role
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.mosquitto import FILES, MosquittoError, find_program
-from bridge.requests.permissions import Rights
+from bridge.requests.permissions import Permissions
 
 # Who is there from the start; a name and its role.
 USERS: tuple[tuple[str, Role], ...] = (
@@ -151,7 +151,7 @@ def access_file(folder: Path, listeners: Listeners) -> str:
 
 def _others(settings: Config) -> Others:
     triggers = (each.topic for each in settings.trigger)
-    inputs = dict.fromkeys((*Rights(settings.clients).input_topics, *triggers))
+    inputs = dict.fromkeys((*Permissions(settings.clients).input_topics, *triggers))
     return Others(tuple(inputs), settings.homeassistant_prefix)
 
 

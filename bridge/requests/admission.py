@@ -43,9 +43,9 @@ from bridge.jobs.records import Record
 from bridge.jobs.waiting import put
 from bridge.media import profile
 from bridge.media.files import INLINE_LIMIT, Files
-from bridge.requests.context import Answer, Asked, Respond
-from bridge.requests.input_media import MediaDesk
-from bridge.requests.permissions import Rights, setting
+from bridge.requests.context import Answer, RequestContext, Respond
+from bridge.requests.input_media import InputMedia
+from bridge.requests.permissions import Permissions, setting
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
 from bridge.workflows.catalogue import nodes_of
@@ -57,15 +57,15 @@ from bridge.workflows.workflow import Workflow
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Rules(Struct, frozen=True):
+class AdmissionConfig(Struct, frozen=True):
     """The bound of the queue, in jobs of all clients; and what may be done by whom, and be run."""
 
     max_queue: int
-    rights: Rights
+    rights: Permissions
     nodes: NodeRules
 
 
-class Intake:
+class Admission:
     """Takes jobs from all doors."""
 
     def __init__(
@@ -76,8 +76,8 @@ class Intake:
         files: Files,
         dispatcher: Dispatcher,
         listener: Listener,
-        media: MediaDesk,
-        rules: Rules,
+        media: InputMedia,
+        rules: AdmissionConfig,
         refresh: Callable[[], Awaitable[bool]],
         check_display: Callable[[str, str], None],
     ) -> None:
@@ -107,7 +107,7 @@ class Intake:
 
     async def take(
         self,
-        asked: Asked,
+        asked: RequestContext,
         submit: Submit,
         main: Text | Media | None,
         transaction: Transaction | UnsetType,
@@ -124,7 +124,7 @@ class Intake:
 
     async def _take(
         self,
-        asked: Asked,
+        asked: RequestContext,
         submit: Submit,
         main: Text | Media | None,
         transaction: Transaction | UnsetType,
@@ -171,7 +171,7 @@ class Intake:
 
     async def _runnable_draft(
         self,
-        asked: Asked,
+        asked: RequestContext,
         submit: Submit,
         main: Text | Media | None,
         transaction: Transaction | UnsetType,
@@ -188,7 +188,7 @@ class Intake:
 
     async def _draft(
         self,
-        asked: Asked,
+        asked: RequestContext,
         submit: Submit,
         main: Text | Media | None,
         transaction: Transaction | UnsetType,
@@ -247,7 +247,9 @@ class Intake:
             )
         return workflow
 
-    async def _dry_run(self, asked: Asked, submit: Submit, main: Text | Media | None) -> DryRun:
+    async def _dry_run(
+        self, asked: RequestContext, submit: Submit, main: Text | Media | None
+    ) -> DryRun:
         """Tell what a request would run, without running or keeping anything."""
         workflow = self._workflow(asked.client, submit)
         bound = binding.bind(
@@ -343,7 +345,9 @@ def _fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()
 
 
-def _envelope(asked: Asked, submit: Submit, transaction: Transaction | UnsetType) -> Envelope:
+def _envelope(
+    asked: RequestContext, submit: Submit, transaction: Transaction | UnsetType
+) -> Envelope:
     return Envelope(
         transaction=transaction,
         meta=submit.meta,
@@ -359,7 +363,7 @@ def _envelope(asked: Asked, submit: Submit, transaction: Transaction | UnsetType
     )
 
 
-def _traceparent(asked: Asked) -> str | None:
+def _traceparent(asked: RequestContext) -> str | None:
     found = dict(asked.user_properties).get("traceparent", "")
     return found if _TRACEPARENT.fullmatch(found) else None
 

@@ -11,7 +11,7 @@ from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Part, Submit, Transaction
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class RequestContext(Struct, frozen=True, kw_only=True):
     """A request as a door received it.
 
     `submit` is work that the door has drawn up itself, in place of a payload to be read.

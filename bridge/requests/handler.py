@@ -59,8 +59,8 @@ from bridge.jobs.records import Record
 from bridge.jobs.state import is_outcome
 from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files
-from bridge.requests.admission import Intake
-from bridge.requests.context import Answer, Asked, PartBytes, Respond
+from bridge.requests.admission import Admission
+from bridge.requests.context import Answer, PartBytes, RequestContext, Respond
 from bridge.requests.rate_limit import Flood, RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 
@@ -81,13 +81,13 @@ class _Read(Struct, frozen=True):
     transaction: Transaction | UnsetType
 
 
-class Desk:
+class RequestHandler:
     """Takes requests from all doors."""
 
     def __init__(
         self,
         *,
-        intake: Intake,
+        intake: Admission,
         uploads: Uploads,
         journal: Journal,
         files: Files,
@@ -103,7 +103,7 @@ class Desk:
         self._dispatcher = dispatcher
         self._rates = rates
 
-    async def handle(self, asked: Asked, respond: Respond) -> None:
+    async def handle(self, asked: RequestContext, respond: Respond) -> None:
         """Carry out a request, and answer it exactly once, whatever it is; a flood not at all."""
         transaction: Transaction | UnsetType = requests.correlated(asked.correlation)
         try:
@@ -136,7 +136,7 @@ class Desk:
         """Whether a request of this client, whatever it is, would get no answer: a flood."""
         return self._rates.floods(client)
 
-    def refuse(self, asked: Asked, error: BridgeError, respond: Respond) -> None:
+    def refuse(self, asked: RequestContext, error: BridgeError, respond: Respond) -> None:
         """Answer what a door does not let in; it counts as a request."""
         try:
             self._rates.count(asked.client)
@@ -147,7 +147,7 @@ class Desk:
         transaction = requests.transaction_of(asked.payload, asked.correlation)
         respond(Answer(error=error, transaction=transaction))
 
-    async def _carry_out(self, asked: Asked, read: _Read, respond: Respond) -> None:
+    async def _carry_out(self, asked: RequestContext, read: _Read, respond: Respond) -> None:
         client = asked.client
         match read.request:
             case Submit() as submit:
@@ -176,7 +176,7 @@ class Desk:
                 acked = AckReport(acked=await self._journal.ack(client, up_to))
                 respond(Answer(data=acked, transaction=read.transaction))
 
-    async def _upload(self, asked: Asked) -> UploadReport:
+    async def _upload(self, asked: RequestContext) -> UploadReport:
         """Take an upload: whole, or its beginning, a part, or its end."""
         client, upload = asked.client, asked.upload or ""
         if asked.fin:
@@ -224,7 +224,7 @@ class Desk:
             inputs=plan.inputs,
         )
 
-    async def _list(self, asked: Asked, request: List) -> JobList:
+    async def _list(self, asked: RequestContext, request: List) -> JobList:
         client = asked.client
         room = _room(asked.max_packet, inline=False, most=_PAGE_BYTES)
         if request.after and not request.peek:
@@ -247,7 +247,7 @@ class Desk:
             views.append(view)
         return JobList(jobs=views, more=len(views) < len(records))
 
-    def _fitting(self, asked: Asked, record: Record) -> JobView:
+    def _fitting(self, asked: RequestContext, record: Record) -> JobView:
         """A job without what the broker does not take: a page that fails ends no listing."""
         view = self._view(record)
         room = _room(asked.max_packet, inline=False, most=sys.maxsize) - _FRAME_BYTES
@@ -276,7 +276,7 @@ class Desk:
         )
 
     async def _fetch(
-        self, asked: Asked, request: Fetch, transaction: Transaction | UnsetType
+        self, asked: RequestContext, request: Fetch, transaction: Transaction | UnsetType
     ) -> Answer:
         key = Key(asked.client, request.job_id)
         record = await self._journal.get(key)
@@ -326,7 +326,7 @@ def _room(max_packet: int | None, *, inline: bool, most: int) -> int:
     return max(1, min(most, (room - _FRAME_BYTES // 2) * 3 // 4 if inline else room))
 
 
-def _read(asked: Asked) -> _Read:
+def _read(asked: RequestContext) -> _Read:
     """Read a request. Raises BadRequest."""
     if asked.submit is not None:
         return _Read(asked.submit, None, asked.submit.transaction)

@@ -7,15 +7,15 @@ from bridge.contract.sources import Inline, JobOutput, Later, Source, Topic, Upl
 from bridge.jobs.job import Blob, MediaInput
 from bridge.jobs.uploads import Uploads
 from bridge.jobs.waiting import Waiting, blob_of, check_kind
-from bridge.requests.permissions import Rights
+from bridge.requests.permissions import Permissions
 from bridge.workflows.binding import Bound, BoundMedia
 
 
-class MediaDesk:
+class InputMedia:
     """Takes the media of requests."""
 
     def __init__(
-        self, waiting: Waiting, uploads: Uploads, rights: Rights, max_inline_input: int
+        self, waiting: Waiting, uploads: Uploads, rights: Permissions, max_inline_input: int
     ) -> None:
         """`max_inline_input` bounds the bytes of an input that comes within a request."""
         self._waiting = waiting

@@ -1,4 +1,4 @@
-"""Rights: what each client may do, as the operator's table `clients` says. Pure.
+"""Permissions: what each client may do, as the operator's table `clients` says. Pure.
 
 What a client's own table leaves out is as the one of `*` says; what that leaves out, too, is what
 `Granted` has: safe for somebody whom nobody thought of. Every door's requests are held to it.
@@ -34,7 +34,7 @@ class Granted(Struct, frozen=True, kw_only=True):
     requests_per_s: float = 100.0
 
 
-class Rights:
+class Permissions:
     """Answers what a client may do. Each `check_` raises Forbidden, which names the setting."""
 
     def __init__(self, table: Mapping[str, Client]) -> None:

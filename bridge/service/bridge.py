@@ -51,14 +51,14 @@ from bridge.media.download import DownloadRules, download
 from bridge.media.files import Files, Folder
 from bridge.media.transcode import Transcoder
 from bridge.mqtt import Address, Connection
-from bridge.requests.addresses import Addresses
-from bridge.requests.admission import Intake, Rules
-from bridge.requests.handler import Desk
-from bridge.requests.input_media import MediaDesk
+from bridge.requests.admission import Admission, AdmissionConfig
+from bridge.requests.handler import RequestHandler
+from bridge.requests.input_media import InputMedia
 from bridge.requests.operator import Operator
-from bridge.requests.permissions import Rights, setting
+from bridge.requests.permissions import Permissions, setting
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
+from bridge.service.public_urls import PublicUrls
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 
@@ -96,7 +96,7 @@ class Bridge:
         self._topics = Topics(config.base_topic)
         self._journal = Journal(config.journal or folder / "journal.db")
         self._files = _files(config)
-        self._rights = Rights(config.clients)
+        self._rights = Permissions(config.clients)
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
         self._library = Library(config.workflows, folder / "object_info", list(comfyuis), nodes)
         self._instances = [
@@ -129,7 +129,7 @@ class Bridge:
                 config.keep_uploads_s,
             ),
         )
-        addresses = Addresses.of(config)
+        addresses = PublicUrls.of(config)
         self._transcoder = transcoder = Transcoder()
         displays = Displays(
             config.display,
@@ -182,18 +182,18 @@ class Bridge:
             dispatcher=self._dispatcher,
             instances=self._instances,
         )
-        self._intake = Intake(
+        self._intake = Admission(
             library=self._library,
             journal=self._journal,
             files=self._files,
             dispatcher=self._dispatcher,
             listener=listeners,
-            media=MediaDesk(waiting, self._uploads, self._rights, config.max_inline_input),
-            rules=Rules(config.max_queue, self._rights, nodes),
+            media=InputMedia(waiting, self._uploads, self._rights, config.max_inline_input),
+            rules=AdmissionConfig(config.max_queue, self._rights, nodes),
             refresh=self._descriptions.refresh,
             check_display=displays.check,
         )
-        desk = Desk(
+        desk = RequestHandler(
             intake=self._intake,
             uploads=self._uploads,
             journal=self._journal,
@@ -320,7 +320,7 @@ class Bridge:
             return True
         return False if self._retained.is_told(comfyui) else None
 
-    def _home(self, desk: Desk, transcoder: Transcoder) -> HomeAssistant:
+    def _home(self, desk: RequestHandler, transcoder: Transcoder) -> HomeAssistant:
         """Make Home Assistant's door."""
         config = self._config
         folder = config.folder / "homeassistant"

@@ -22,7 +22,7 @@ from bridge.jobs.counters import Counters
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.mqtt import Connection
 from bridge.requests.operator import comfyui_state
-from bridge.requests.permissions import EVERYBODY, Rights
+from bridge.requests.permissions import EVERYBODY, Permissions
 
 HEALTH_INTERVAL_S = 30.0
 # Of how many clients health tells what they had.
@@ -36,7 +36,7 @@ class Presence:
         self,
         config: Config,
         *,
-        rights: Rights,
+        rights: Permissions,
         retained: Retained,
         dispatcher: Dispatcher,
         instances: Sequence[Instance],

@@ -12,7 +12,7 @@ from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files
-from bridge.requests.permissions import Rights
+from bridge.requests.permissions import Permissions
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Sweeping:
         self,
         config: Config,
         *,
-        rights: Rights,
+        rights: Permissions,
         journal: Journal,
         files: Files,
         uploads: Uploads,

@@ -6,9 +6,9 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files
-from bridge.requests.admission import Intake
-from bridge.requests.context import Answer, Asked
-from bridge.requests.handler import Desk
+from bridge.requests.admission import Admission
+from bridge.requests.context import Answer, RequestContext
+from bridge.requests.handler import RequestHandler
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 
@@ -22,8 +22,8 @@ class Defective:
 
 async def test_a_defect_costs_the_request_that_met_it_and_nothing_else() -> None:
     part = Defective()
-    desk = Desk(
-        intake=cast("Intake", part),
+    desk = RequestHandler(
+        intake=cast("Admission", part),
         uploads=cast("Uploads", part),
         journal=cast("Journal", part),
         files=cast("Files", part),
@@ -32,7 +32,7 @@ async def test_a_defect_costs_the_request_that_met_it_and_nothing_else() -> None
         rates=RateLimiter(lambda _: 100.0, lambda: 0.0),
     )
     answers: list[Answer] = []
-    asked = Asked(client="alice", verb="ack", payload=b'{"up_to": 1, "transaction": "t"}')
+    asked = RequestContext(client="alice", verb="ack", payload=b'{"up_to": 1, "transaction": "t"}')
     await desk.handle(asked, answers.append)
     (answer,) = answers
     assert answer.error is not None

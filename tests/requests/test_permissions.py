@@ -5,14 +5,14 @@ import pytest
 
 from bridge.config import Client
 from bridge.contract.errors import Forbidden
-from bridge.requests.permissions import Granted, Rights
+from bridge.requests.permissions import Granted, Permissions
 
 TABLE = {
     "*": Client(max_queue=5, input_topics=("cameras/#",), displays=("hall",)),
     "kitchen": Client(workflows=("portrait", "frame-?"), max_priority=10, inline=True),
     "garden": Client(input_topics=("weather/+/image",), displays=("frame-*",), workflows=()),
 }
-RIGHTS = Rights(TABLE)
+RIGHTS = Permissions(TABLE)
 
 
 def refused(setting: str) -> pytest.RaisesExc[Forbidden]:
@@ -20,7 +20,7 @@ def refused(setting: str) -> pytest.RaisesExc[Forbidden]:
 
 
 def test_whom_nobody_listed_may_do_what_harms_nobody() -> None:
-    rights = Rights({})
+    rights = Permissions({})
     assert rights.of("anybody") == Granted()
     rights.check_workflow("anybody", "any")
     rights.check_priority("anybody", 100)
@@ -43,7 +43,7 @@ def test_what_a_table_leaves_out_is_as_everybodys() -> None:
 
 
 def test_everybodys_table_is_no_clients_that_could_name_itself_so() -> None:
-    assert Rights({"*": Client(inline=True)}).of("*").inline
+    assert Permissions({"*": Client(inline=True)}).of("*").inline
 
 
 def test_workflows_and_displays_are_held_to_names_and_globs() -> None:
@@ -79,5 +79,5 @@ def test_all_topics_that_anybody_may_name_are_known_once() -> None:
 def test_every_field_of_the_table_is_granted() -> None:
     assert Client.__struct_fields__ == Granted.__struct_fields__
     given = Client(**dict.fromkeys(Client.__struct_fields__))
-    assert Rights({"a": given}).of("a") == Granted()
+    assert Permissions({"a": given}).of("a") == Granted()
     assert msgspec.structs.asdict(Granted())["inline"] is False

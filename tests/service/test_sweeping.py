@@ -12,7 +12,7 @@ from msgspec import Struct
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.files import Folder
-from bridge.requests.permissions import Rights
+from bridge.requests.permissions import Permissions
 from bridge.service.sweeping import Sweeping
 
 
@@ -36,7 +36,7 @@ async def test_a_disk_that_lets_nothing_go_does_not_end_the_bridge(
     files.open()
     sweeping = Sweeping(
         cast("Any", Keep()),
-        rights=Rights({}),
+        rights=Permissions({}),
         journal=journal,
         files=files,
         uploads=Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0)),

@@ -43,8 +43,8 @@ from bridge.media.files import Files
 from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.mqtt import Connection, Incoming, PacketTooLarge, Subscription
-from bridge.requests.context import Answer, Asked
-from bridge.requests.handler import Desk
+from bridge.requests.context import Answer, RequestContext
+from bridge.requests.handler import RequestHandler
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class HomeAssistant:
         tree: HomeAssistantTopics,
         inputs: Inputs,
         gallery: Gallery,
-        desk: Desk,
+        desk: RequestHandler,
         journal: Journal,
         files: Files,
         outgoing: Outgoing,
@@ -221,7 +221,7 @@ class HomeAssistant:
         device = self._devices.get(name)
         if device is None:
             return
-        asked = Asked(
+        asked = RequestContext(
             client=CLIENT,
             verb=RUN,
             workflow=name,

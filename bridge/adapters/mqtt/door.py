@@ -33,8 +33,8 @@ from bridge.mqtt import (
     Subscription,
     Will,
 )
-from bridge.requests.context import Asked
-from bridge.requests.handler import Desk
+from bridge.requests.context import RequestContext
+from bridge.requests.handler import RequestHandler
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Door:
         settings: Settings,
         *,
         topics: Topics,
-        desk: Desk,
+        desk: RequestHandler,
         journal: Journal,
         outgoing: Outgoing,
         retained: Retained,
@@ -243,13 +243,13 @@ class Door:
         elif any(matches(each, incoming.topic) for each in self._settings.input_topics):
             self._latest.note(incoming.topic, incoming.payload, stored=incoming.retain)
 
-    def _refuse(self, asked: Asked, error: BridgeError) -> None:
+    def _refuse(self, asked: RequestContext, error: BridgeError) -> None:
         self._desk.refuse(asked, error, lambda answer: self._outgoing.answer(asked, answer))
 
-    def _asked(self, incoming: Incoming, request: Request) -> Asked:
+    def _asked(self, incoming: Incoming, request: Request) -> RequestContext:
         topic = incoming.response_topic
         allowed = topic is not None and self._topics.is_reply(request.client, topic)
-        return Asked(
+        return RequestContext(
             client=request.client,
             verb=request.verb,
             workflow=request.workflow,
@@ -275,7 +275,7 @@ class Door:
         content = hashlib.sha256(incoming.topic.encode() + b"\0" + incoming.payload)
         return f"{self._session}:{incoming.mid}:{content.hexdigest()}"
 
-    def _bad_response_topic(self, asked: Asked, topic: str | None) -> Forbidden:
+    def _bad_response_topic(self, asked: RequestContext, topic: str | None) -> Forbidden:
         return Forbidden(
             f"the Response Topic {topic!r} is not allowed",
             field="response_topic",

@@ -39,7 +39,7 @@ from bridge.mqtt import (
     PublishProperties,
     PublishRefused,
 )
-from bridge.requests.context import Answer, Asked
+from bridge.requests.context import Answer, RequestContext
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Outgoing:
 
     # Answers.
 
-    def answer(self, asked: Asked, answer: Answer) -> None:
+    def answer(self, asked: RequestContext, answer: Answer) -> None:
         """Answer a request on the client's response topic.
 
         The Response Topic gets the answer too, but for a job: its result comes there. So a refused
@@ -143,7 +143,7 @@ class Outgoing:
         if asked.response_topic is not None and reply is not None:
             self._send(asked.response_topic, reply, properties=properties)
 
-    def _reply(self, asked: Asked, answer: Answer) -> bytes | None:
+    def _reply(self, asked: RequestContext, answer: Answer) -> bytes | None:
         """Return what goes to the Response Topic at once; None where the result comes later."""
         if isinstance(answer.data, Accepted):
             return None if answer.data.result is UNSET else bytes(answer.data.result)

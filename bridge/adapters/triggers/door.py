@@ -20,9 +20,9 @@ from bridge.contract.messages import Accepted
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.mqtt import Connection, Incoming, Subscription
-from bridge.requests.context import Answer, Asked
-from bridge.requests.handler import Desk
-from bridge.requests.permissions import Rights
+from bridge.requests.context import Answer, RequestContext
+from bridge.requests.handler import RequestHandler
+from bridge.requests.permissions import Permissions
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ class Triggers:
         tables: Sequence[Trigger],
         *,
         topics: Topics,
-        rights: Rights,
+        rights: Permissions,
         displays: Displays,
-        desk: Desk,
+        desk: RequestHandler,
         outgoing: Outgoing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -117,7 +117,7 @@ class Triggers:
         except BridgeError as error:
             self._tell(table, message, error)
             return
-        asked = Asked(
+        asked = RequestContext(
             client=table.client,
             verb="submit",
             submit=submit,
@@ -146,7 +146,7 @@ class Triggers:
         self._outgoing.publish(self._topics.event, event)
 
 
-def _check_rights(table: Trigger, rights: Rights, displays: Displays) -> None:
+def _check_rights(table: Trigger, rights: Permissions, displays: Displays) -> None:
     """Check what the trigger's client may not do in any case. Raises ConfigError."""
     try:
         rights.check_workflow(table.client, table.workflow)

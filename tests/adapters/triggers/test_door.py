@@ -12,8 +12,8 @@ from bridge.adapters.triggers.door import Triggers
 from bridge.config import Client, ConfigError, Trigger
 from bridge.contract.topics import Topics
 from bridge.mqtt import Incoming
-from bridge.requests.context import Asked
-from bridge.requests.permissions import Rights
+from bridge.requests.context import RequestContext
+from bridge.requests.permissions import Permissions
 
 TOPIC = "zigbee2mqtt/button"
 
@@ -25,18 +25,20 @@ class Clock:
         return self.now
 
 
-class Desk:
+class RequestHandler:
     """Notes what it is asked."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[RequestContext] = []
 
-    async def handle(self, asked: Asked, _respond: object) -> None:
+    async def handle(self, asked: RequestContext, _respond: object) -> None:
         self.asked.append(asked)
 
 
-def triggers(*tables: dict[str, Any], clients: dict[str, Client] | None = None) -> tuple[Any, Desk]:
-    desk, rights = Desk(), Rights(clients or {})
+def triggers(
+    *tables: dict[str, Any], clients: dict[str, Client] | None = None
+) -> tuple[Any, RequestHandler]:
+    desk, rights = RequestHandler(), Permissions(clients or {})
     nothing = cast("Any", None)
     displays = Displays(
         [],

@@ -15,7 +15,7 @@ from bridge.config import Config, ConfigError
 from bridge.contract import links
 from bridge.jobs.queue import Key
 from bridge.mqtt import ConnectionRefused
-from bridge.requests.addresses import Addresses
+from bridge.service.public_urls import PublicUrls
 from tests.adapters.web.conftest import OpenDoor, Standing
 from tests.adapters.web.test_processes import NOWHERE
 from tests.support.bridge import BridgeProcess
@@ -121,7 +121,7 @@ def test_the_bridge_and_a_door_of_the_same_settings_share_the_key_of_links(
     tmp_path: Path,
 ) -> None:
     config = Config(data=tmp_path, public_url="https://pictures.example.org")
-    addresses = Addresses.of(config)
+    addresses = PublicUrls.of(config)
     assert addresses is not None
     WebAdapter.of(config)
     address = addresses.output(Key("alice", "j"), 1, 2000.7)
@@ -129,4 +129,4 @@ def test_the_bridge_and_a_door_of_the_same_settings_share_the_key_of_links(
     token = address.removeprefix("https://pictures.example.org/o/")
     assert links.read(key, token, 0) == links.Link("alice", "j", 1, 2000)
     assert addresses.display("hall") == "https://pictures.example.org/d/hall.png"
-    assert Addresses.of(Config(data=tmp_path)) is None
+    assert PublicUrls.of(Config(data=tmp_path)) is None

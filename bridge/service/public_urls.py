@@ -1,4 +1,4 @@
-"""Where things can be had by HTTP, for an operator who said where the browser's door is reached."""
+"""The HTTP addresses of outputs and displays, where the operator set `public_url`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from bridge.contract.links import Link
 from bridge.jobs.queue import Key
 
 
-class Addresses:
-    """Addresses below `public_url`; links are signed with `key`."""
+class PublicUrls:
+    """Makes addresses below `public_url`; links to outputs are signed with `key`."""
 
     def __init__(self, public_url: str, key: bytes) -> None:
         self._public_url = public_url.rstrip("/")
         self._key = key
 
     @classmethod
-    def of(cls, config: Config) -> Addresses | None:
-        """Return those of a bridge, None where nobody serves them. Raises ConfigError."""
+    def of(cls, config: Config) -> PublicUrls | None:
+        """Return those of a bridge, None without `public_url`. Raises ConfigError."""
         if config.public_url is None:
             return None
         return cls(config.public_url, shared_key(config.link_key, links.KEY_BYTES))
