@@ -13,8 +13,9 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from bridge.adapters.mqtt.encoder import about, facts
 from bridge.adapters.mqtt.gallery import Gallery, Picture
-from bridge.adapters.mqtt.outgoing import Outgoing, about, facts
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.config import ConfigError
 from bridge.config.tables import Display
 from bridge.contract.errors import (
@@ -51,7 +52,7 @@ class Displays:
         tables: Sequence[Display],
         *,
         gallery: Gallery,
-        outgoing: Outgoing,
+        publisher: Publisher,
         topics: Topics,
         rights: Permissions,
         transcoder: Transcoder,
@@ -65,7 +66,7 @@ class Displays:
         self._tables = {table.name: table for table in tables}
         self._forms = {table.name: form_of(table) for table in tables}
         self._gallery = gallery
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._topics = topics
         self._rights = rights
         self._transcoder = transcoder
@@ -106,7 +107,7 @@ class Displays:
         if not self._alone:
             return
         for name in await self._gallery.publish_all(self._tables, self._refused):
-            self._outgoing.publish(self._topics.display_url(name), None, retain=True)
+            self._publisher.publish(self._topics.display_url(name), None, retain=True)
         for name in self._tables:
             if await self._gallery.get(name) is not None:
                 self._publish_url(name)
@@ -165,12 +166,12 @@ class Displays:
         log.warning("display %s: %s", name, error.message)
         data = {"display": name, "code": error.code, **concerned}
         event = BridgeEvent(type="display_failed", message=error.message, data=data)
-        self._outgoing.publish(self._topics.event, event)
+        self._publisher.publish(self._topics.event, event)
 
     def _publish_url(self, name: str) -> None:
         url = self._link(name)
         if url is not None:
-            self._outgoing.publish(self._topics.display_url(name), url.encode(), retain=True)
+            self._publisher.publish(self._topics.display_url(name), url.encode(), retain=True)
 
 
 def form_of(table: Display) -> Profile | None:

@@ -23,6 +23,7 @@ from bridge.mqtt import (
     MqttError,
     PacketTooLarge,
     PubAck,
+    Publish,
     PublishProperties,
     Subscription,
 )
@@ -113,10 +114,14 @@ class Session:
         """Whether the bridge says that it is there; None: it has not said anything yet."""
         return self._online
 
-    @property
-    def packet_limit(self) -> int | None:
-        """The largest packet that the broker takes; None: it told none, or is away."""
-        return None if self._connection is None else self._connection.packet_limit
+    def room(self, verb: str, *names: str) -> int | None:
+        """Return how many bytes a request may have; None: the broker told no limit, or is away."""
+        limit = None if self._connection is None else self._connection.packet_limit
+        if limit is None:
+            return None
+        topic = self._topics.request(self._client, verb, *names)
+        properties = PublishProperties(correlation_data=_transaction().encode())
+        return Publish.of(topic, b"", qos=1, retain=False, properties=properties).room(limit)
 
     async def ask(self, verb: str, request: Ask, kind: type[T], *names: str) -> T:
         """Send a request until it is answered; return the answer's data as `kind`.
@@ -125,13 +130,13 @@ class Session:
         `asyncio.timeout`. Raises the bridge's error, TooLarge for what the broker does not take,
         PublishRefused for what it forbids.
         """
-        transaction = secrets.token_hex(8)
+        transaction = _transaction()
         payload = encode(msgspec.structs.replace(request, transaction=transaction))
         return await self._ask(verb, names, payload, kind, transaction)
 
     async def ask_bytes(self, verb: str, payload: bytes, kind: type[T], *names: str) -> T:
         """Send a request that is no JSON; as `ask` otherwise."""
-        return await self._ask(verb, names, payload, kind, secrets.token_hex(8))
+        return await self._ask(verb, names, payload, kind, _transaction())
 
     async def _ask(
         self, verb: str, names: Sequence[str], payload: bytes, kind: type[T], transaction: str
@@ -285,3 +290,7 @@ class Session:
             return
         self._task.cancel()
         await asyncio.wait((self._task,))
+
+
+def _transaction() -> str:
+    return secrets.token_hex(8)

@@ -13,8 +13,6 @@ from bridge.contract.messages import BeginUpload, UploadReport, or_unset
 from bridge.contract.topics import FIN, UPLOAD
 
 PART_BYTES: Final = 256 * 1024
-# What topic and properties take of a packet at most.
-_FRAME_BYTES: Final = 1024
 _ATTEMPTS: Final = 3
 
 
@@ -44,10 +42,10 @@ async def upload(session: Session, media: Media, name: str | None = None) -> Upl
 
 
 async def _parts(session: Session, data: bytes, name: str, held: int) -> None:
-    limit = session.packet_limit
-    room = PART_BYTES if limit is None else max(1, min(PART_BYTES, limit - _FRAME_BYTES))
     while held < len(data):
-        part = data[held : held + room]
+        room = session.room(UPLOAD, name, str(held))
+        size = PART_BYTES if room is None else max(1, min(PART_BYTES, room))
+        part = data[held : held + size]
         report = await _patient(session, part, name, str(held))
         held = report.held
 

@@ -1,7 +1,7 @@
-"""The table of channels: every topic, who speaks there, and which messages go by it.
+"""The table of channels: every topic, who publishes there, which messages, and how.
 
-What `bridge.contract.asyncapi` draws its document from. A topic that is not here, or a verb whose
-answer is not, fails a test.
+The bridge publishes by this table (`bridge.adapters.mqtt.encoder`), and `bridge.contract.asyncapi`
+draws its document from it. A topic that is not here, or a verb whose answer is not, fails a test.
 """
 
 from __future__ import annotations
@@ -59,6 +59,17 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
 }
 
 
+# Above this many bytes of payload a channel's `large_qos` holds: brokers with images in their
+# durable queues stall.
+LARGE_BYTES = 64 * 1024
+# With more than this many bytes waiting for the network a message is not added:
+_CROWDED = 1024 * 1024  # one that the next one replaces
+_FULL = 64 * 1024 * 1024  # one that can be asked for again
+
+# The setting that tells how long a broker may keep a message for a subscriber.
+Expiry = Literal["keep_results_s", "keep_outputs_s"]
+
+
 class Bytes(Struct, frozen=True):
     """A message that is no JSON: what it is for people, and the User Properties beside it."""
 
@@ -71,7 +82,11 @@ class Bytes(Struct, frozen=True):
 class Channel(Struct, frozen=True):
     """One topic. `receive`: the bridge listens; `send`: it publishes.
 
-    `verb` is what is asked, or answered, there; an operator's has `order` before it.
+    `large_qos`: the QoS of a payload above `LARGE_BYTES`. `drop_above`: not published while more
+    than so many bytes wait for the network; None: always published. `expiry`: how long a broker may
+    keep it for a subscriber; None: for ever. `limited`: the request's `output.max_packet` bounds
+    its packets, as the broker's limit does. `verb` is what is asked, or answered, there; an
+    operator's has `order` before it.
     """
 
     name: str
@@ -82,6 +97,18 @@ class Channel(Struct, frozen=True):
     qos: int = 1
     retain: bool = False
     verb: str | None = None
+    large_qos: int | None = None
+    drop_above: int | None = None
+    expiry: Expiry | None = None
+    limited: bool = False
+
+    def topic(self, **levels: object) -> str:
+        """Return the topic, given each parameter of the address."""
+        return self.address.format(**levels)
+
+    def qos_of(self, size: int) -> int:
+        """Return the QoS for a payload of `size` bytes."""
+        return self.qos if self.large_qos is None or size <= LARGE_BYTES else self.large_qos
 
 
 PARAMETERS: dict[str, str] = {
@@ -98,7 +125,7 @@ PARAMETERS: dict[str, str] = {
     "reply": "Any levels: what a client names as its Response Topic.",
 }
 
-_ABOUT_JOB = ("job_id", "workflow", "transaction", "meta")
+_ABOUT_JOB = ("job_id", "workflow", "transaction", "meta", "traceparent")
 _FACTS = ("name", "index", "sha256", "size", "width", "height", "filename")
 
 _STATE = Bytes("State", "`online` or `offline`, plain text", "text/plain")
@@ -116,10 +143,13 @@ _PICTURE = Bytes("Picture", "The last picture for a display, in its form", "imag
 _ADDRESS = Bytes("PictureUrl", "Where that picture can be had over HTTP, plain text", "text/plain")
 
 
-def channels() -> tuple[Channel, ...]:
-    """Return all channels, their addresses with parameters in braces."""
-    topics = Topics("{base}")
-    client, job = "{client}", "{job_id}"
+def channels(topics: Topics | None = None) -> tuple[Channel, ...]:
+    """Return all channels, their addresses with parameters in braces.
+
+    Without `topics` the base is a parameter too.
+    """
+    topics = topics or Topics("{base}")
+    client = "{client}"
     return (
         *_retained(topics),
         Channel("event", topics.event, "send", "Notable events", (BridgeEvent,)),
@@ -144,32 +174,12 @@ def channels() -> tuple[Channel, ...]:
                 f"Answers to {verb}",
                 kinds,
                 verb=verb,
+                drop_above=_FULL,
             )
             for verb, kinds in ANSWERS.items()
         ),
         *_orders(topics),
-        Channel("jobStatus", topics.job(client, job, "status"), "send", "Its state", (JobStatus,)),
-        Channel(
-            "jobProgress", topics.job(client, job, "progress"), "send", "How far", (Progress,), 0
-        ),
-        Channel(
-            "jobPreview", topics.job(client, job, "preview"), "send", "A glance", (_PREVIEW,), 0
-        ),
-        Channel(
-            "jobOutput",
-            topics.job(client, job, "output", "{index}"),
-            "send",
-            "An output, before the result; above 64 KB at QoS 0",
-            (_OUTPUT,),
-        ),
-        Channel(
-            "jobPart",
-            topics.job(client, job, "part", "{index}", "{offset}"),
-            "send",
-            "A part of an output; above 64 KB at QoS 0",
-            (_PART,),
-        ),
-        Channel("jobResult", topics.job(client, job, "result"), "send", "Its end", (Result,)),
+        *_jobs(topics),
         Channel(
             "reply",
             topics.reply(client) + "{reply}",
@@ -180,9 +190,72 @@ def channels() -> tuple[Channel, ...]:
     )
 
 
+def _jobs(topics: Topics) -> Iterator[Channel]:
+    def topic(*levels: str) -> str:
+        return topics.job("{client}", "{job_id}", *levels)
+
+    yield Channel("jobStatus", topic("status"), "send", "Its state", (JobStatus,), limited=True)
+    yield Channel(
+        "jobProgress",
+        topic("progress"),
+        "send",
+        "How far",
+        (Progress,),
+        qos=0,
+        drop_above=_CROWDED,
+        limited=True,
+    )
+    yield Channel(
+        "jobPreview",
+        topic("preview"),
+        "send",
+        "A glance",
+        (_PREVIEW,),
+        qos=0,
+        drop_above=_CROWDED,
+        limited=True,
+    )
+    yield Channel(
+        "jobOutput",
+        topic("output", "{index}"),
+        "send",
+        "An output, before the result; above 64 KB at QoS 0",
+        (_OUTPUT,),
+        large_qos=0,
+        drop_above=_FULL,
+        expiry="keep_outputs_s",
+        limited=True,
+    )
+    yield Channel(
+        "jobPart",
+        topic("part", "{index}", "{offset}"),
+        "send",
+        "A part of an output; above 64 KB at QoS 0",
+        (_PART,),
+        large_qos=0,
+        drop_above=_FULL,
+        limited=True,
+    )
+    yield Channel(
+        "jobResult",
+        topic("result"),
+        "send",
+        "Its end",
+        (Result,),
+        expiry="keep_results_s",
+        limited=True,
+    )
+
+
 def _retained(topics: Topics) -> tuple[Channel, ...]:
-    def channel(name: str, address: str, summary: str, message: type[Struct] | Bytes) -> Channel:
-        return Channel(name, address, "send", summary, (message,), retain=True)
+    def channel(
+        name: str,
+        address: str,
+        summary: str,
+        message: type[Struct] | Bytes,
+        large_qos: int | None = None,
+    ) -> Channel:
+        return Channel(name, address, "send", summary, (message,), retain=True, large_qos=large_qos)
 
     return (
         channel("state", topics.state, "Availability; the last will", _STATE),
@@ -194,7 +267,7 @@ def _retained(topics: Topics) -> tuple[Channel, ...]:
         channel("comfyui", topics.comfyui("{instance}"), "A ComfyUI", ComfyUIState),
         channel("choices", topics.choices("{name}"), "A long list", Choices),
         channel("workflow", topics.workflow("{workflow}"), "A definition", Definition),
-        channel("displayImage", topics.display_image("{name}"), "A picture", _PICTURE),
+        channel("displayImage", topics.display_image("{name}"), "A picture", _PICTURE, 0),
         channel("displayUrl", topics.display_url("{name}"), "Its address", _ADDRESS),
     )
 

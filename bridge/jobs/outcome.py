@@ -12,11 +12,12 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ExecutionError
-from bridge.contract.messages import OutputInfo, Result, Shown, Timings, encode
+from bridge.contract.fitting import fit_result
+from bridge.contract.messages import OutputInfo, Result, Shown, Timings
 from bridge.contract.numbering import MAX_N, numbered
 from bridge.jobs import reports
 from bridge.jobs.database import DatabaseError
-from bridge.jobs.job import Job, KeptOutput, Plan
+from bridge.jobs.job import Envelope, Job, KeptOutput, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.outputs import Output
@@ -38,9 +39,6 @@ Link = Callable[[Key, int, float], str]
 T = TypeVar("T")
 # A full disk is waited out: what was accepted gets its outcome.
 _RETRY_CAP_S = 30.0
-# At most this much surrounds a result in its packet: topic, properties, lengths.
-PACKET_OVERHEAD = 300
-_SHORT = 200
 
 # Puts the first image of a job's outputs on a display; what went wrong is in what it returns.
 Show = Callable[[Job, str, Sequence[Output]], Awaitable[Shown]]
@@ -82,11 +80,12 @@ class Outcomes:
         transcoder: Transcoder,
         link: Link | None = None,
         trace: Trace | None = None,
-        packet_limit: Callable[[], int | None] = lambda: None,
+        result_room: Callable[[Key, Envelope], int | None] = lambda *_: None,
     ) -> None:
         """`link` gives the address of an output, where outputs have one; `trace` traces jobs.
 
-        `packet_limit` tells what the broker takes at a time, in bytes, as far as it is known.
+        `result_room` returns how many bytes a job's result may have for the broker and the device,
+        None where any number fits.
         """
         self._journal = journal
         self._files = files
@@ -95,7 +94,7 @@ class Outcomes:
         self._show = show
         self._link = link
         self._trace = trace
-        self._packet_limit = packet_limit
+        self._result_room = result_room
         self._transcoder = transcoder
 
     async def write(self, job: Job, ended: Ended) -> None:
@@ -143,9 +142,8 @@ class Outcomes:
             timings=timings,
             shown=ended.shown,
         )
-        limits = [job.envelope.max_packet, self._packet_limit()]
-        limit = min((each for each in limits if each is not None), default=None)
-        return result if limit is None else _fitting(result, limit - PACKET_OVERHEAD)
+        room = self._result_room(job.key, job.envelope)
+        return result if room is None else fit_result(result, room)
 
     async def in_form(self, job: Job, outputs: Sequence[Output]) -> Sequence[Output]:
         """Bring the images into the form that was asked for. Raises ExecutionError."""
@@ -223,28 +221,6 @@ async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
         backoff=Backoff(cap=_RETRY_CAP_S),
         failed=lambda error, _: log.error("the disk or the database is away: %s", error),
     )
-
-
-def _fitting(result: Result, room: int) -> Result:
-    """Return what of a result can be encoded in so many bytes, as far as that can be.
-
-    What goes first is what the device sent itself, then an error's details and the end of its
-    sentence, then outputs from the last: they can be fetched all the same.
-    """
-
-    def too_large() -> bool:
-        return len(encode(result)) > room
-
-    if too_large():
-        result = replace(result, inputs={})
-    if too_large() and result.error is not UNSET:
-        short = replace(result.error, details={}, message=result.error.message[:_SHORT])
-        result = replace(result, error=short)
-    if too_large():
-        result = replace(result, meta=UNSET, shown=UNSET)
-    while result.outputs and too_large():
-        result = replace(result, outputs=result.outputs[:-1])
-    return result
 
 
 def _timings(job: Job, times: Times | None, delivering: float) -> Timings:

@@ -25,7 +25,7 @@ from bridge.mqtt.errors import (
 )
 from bridge.mqtt.link import Connack, Will
 from bridge.mqtt.outbox import PubAck
-from bridge.mqtt.packets import Incoming, PublishProperties, check_topic
+from bridge.mqtt.packets import Incoming, Publish, PublishProperties, check_topic
 
 __all__ = [
     "NOT_AUTHORISED",
@@ -42,6 +42,7 @@ __all__ = [
     "MqttError",
     "PacketTooLarge",
     "PubAck",
+    "Publish",
     "PublishProperties",
     "PublishRefused",
     "SubscribeRefused",

@@ -212,29 +212,27 @@ class Connection:
         *,
         qos: int = 1,
         retain: bool = False,
-        properties: PublishProperties | None = None,
-        limit: int | None = None,
+        properties: PublishProperties = NO_PROPERTIES,
     ) -> asyncio.Future[PubAck]:
         """Send a message after all earlier ones; does not wait. The payload must not change.
-
-        `limit` bounds this packet, in bytes, below what the connection takes.
 
         The future is done when the broker has the message (QoS 1) or its last byte has gone out
         (QoS 0); it fails with PublishRefused or ConnectionLost. Raises at once, before anything is
         sent: InvalidMessage, PacketTooLarge, ConnectionLost.
         """
+        return self.send(Publish.of(topic, payload, qos=qos, retain=retain, properties=properties))
+
+    def send(self, publish: Publish) -> asyncio.Future[PubAck]:
+        """Send a message that is encoded already. Otherwise as `publish`."""
         _, outbox = self._live()
         # A broker ends the connection of a client that uses what it does not offer (3.2.2.3).
-        if qos > self.connack.maximum_qos:
+        if publish.qos > self.connack.maximum_qos:
             raise InvalidMessage(f"this broker takes QoS {self.connack.maximum_qos} at most")
-        if retain and not self.connack.retain_available:
+        if publish.retain and not self.connack.retain_available:
             raise InvalidMessage("this broker retains nothing")
-        publish = Publish.of(
-            topic, payload, qos=qos, retain=retain, properties=properties or NO_PROPERTIES
-        )
-        limits = [each for each in (limit, self.packet_limit) if each is not None]
-        if limits and publish.size > min(limits):
-            raise PacketTooLarge(publish.size, min(limits))
+        limit = self.packet_limit
+        if limit is not None and publish.size > limit:
+            raise PacketTooLarge(publish.size, limit)
         return outbox.add(publish)
 
     @property

@@ -93,10 +93,10 @@ class Publish(msgspec.Struct, frozen=True):
     topic: str
     payload: bytes | memoryview
     qos: int
-    first_byte: int
+    retain: bool
+    properties: PublishProperties
     encoded_topic: bytes
     encoded_properties: bytes
-    remaining: int
 
     @classmethod
     def of(
@@ -117,24 +117,46 @@ class Publish(msgspec.Struct, frozen=True):
             raise InvalidMessage(f"the QoS must be 0 or 1, not {qos}")
         encoded_topic = _topic(topic, "topic")
         encoded_properties = _properties(properties)
-        identifier = 2 if qos else 0
-        remaining = len(encoded_topic) + identifier + len(encoded_properties) + len(payload)
-        if remaining > LARGEST_REMAINING:
-            raise PacketTooLarge(5 + remaining, 5 + LARGEST_REMAINING)
-        first_byte = PUBLISH | qos << 1 | retain
-        return cls(topic, payload, qos, first_byte, encoded_topic, encoded_properties, remaining)
+        publish = cls(topic, payload, qos, retain, properties, encoded_topic, encoded_properties)
+        if publish.remaining > LARGEST_REMAINING:
+            raise PacketTooLarge(5 + publish.remaining, 5 + LARGEST_REMAINING)
+        return publish
+
+    @property
+    def remaining(self) -> int:
+        """The bytes that follow the packet's length (2.1.4)."""
+        return self._variable_header + len(self.payload)
 
     @property
     def size(self) -> int:
         """The size of the whole packet in bytes, as Maximum Packet Size counts it (3.2.2.3.6)."""
         return 1 + len(_varint(self.remaining)) + self.remaining
 
+    def room(self, limit: int) -> int:
+        """Return how many bytes of payload this topic and these properties leave below `limit`.
+
+        `limit` bounds the whole packet, in bytes. The result is negative by as many bytes as are
+        lacking for an empty payload. Exact but where one more byte of payload would lengthen the
+        packet's length: then it is that one byte less.
+        """
+        room = limit - 2 - self._variable_header
+        for length in (2, 3, 4):
+            if self._variable_header + room >= 1 << 7 * (length - 1):
+                room = limit - 1 - length - self._variable_header
+        return min(room, LARGEST_REMAINING - self._variable_header)
+
+    @property
+    def _variable_header(self) -> int:
+        """The bytes between the packet's length and its payload (3.3.2)."""
+        identifier = 2 if self.qos else 0
+        return len(self.encoded_topic) + identifier + len(self.encoded_properties)
+
     def head(self, mid: int) -> bytes:
         """Return the packet up to its payload; `mid` counts at QoS 1 only."""
         identifier = mid.to_bytes(2, "big") if self.qos else b""
         return b"".join(
             (
-                bytes((self.first_byte,)),
+                bytes((PUBLISH | self.qos << 1 | self.retain,)),
                 _varint(self.remaining),
                 self.encoded_topic,
                 identifier,

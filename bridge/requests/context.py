@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Part, Submit, Transaction
+
+
+class Room(Protocol):
+    """How many bytes fit into the packets of an answer, now; None: any number.
+
+    `transaction` is the answer's. `max_packet` bounds a packet as the broker's limit does, in
+    bytes.
+    """
+
+    def answer_room(
+        self,
+        asked: RequestContext,
+        transaction: Transaction | UnsetType,
+        max_packet: int | None = None,
+    ) -> int | None:
+        """Bytes of JSON in the answer to a request."""
+
+    def part_room(
+        self,
+        asked: RequestContext,
+        transaction: Transaction | UnsetType,
+        part: Part,
+        max_packet: int | None,
+    ) -> int | None:
+        """Bytes of an output beside the answer to a `fetch`."""
 
 
 class RequestContext(Struct, frozen=True, kw_only=True):
@@ -17,7 +42,7 @@ class RequestContext(Struct, frozen=True, kw_only=True):
     `submit` is work that the door has drawn up itself, in place of a payload to be read.
     `response_topic` was checked by the door. `expiry_s` is how long it may wait for its start,
     `delivery` names the MQTT delivery, and `redelivered` that it may have come before.
-    `max_packet` is the largest message that the door can send now, in bytes.
+    `room` tells what fits into the packets of its answer.
     """
 
     client: str
@@ -36,7 +61,7 @@ class RequestContext(Struct, frozen=True, kw_only=True):
     expiry_s: float | None = None
     delivery: str | None = None
     redelivered: bool = False
-    max_packet: int | None = None
+    room: Room | None = None
 
 
 class PartBytes(Struct, frozen=True):

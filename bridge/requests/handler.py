@@ -24,6 +24,7 @@ from bridge.contract.errors import (
     QuotaExceeded,
     UnknownJob,
 )
+from bridge.contract.fitting import fit_view
 from bridge.contract.messages import (
     Ack,
     AckReport,
@@ -46,6 +47,7 @@ from bridge.contract.messages import (
     Transaction,
     UploadReport,
     encode,
+    ok,
     or_none,
     or_unset,
 )
@@ -66,11 +68,9 @@ from bridge.requests.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
-# What a page of jobs, or a part of an output, may take of a packet; the rest is for its frame.
+# A page of jobs, and a part of an output, have at most so many bytes, whatever the broker takes.
 _PAGE_BYTES = 256 * 1024
 _PART_BYTES = 256 * 1024
-# At most this much of a packet is topic, properties, and an answer's other fields.
-_FRAME_BYTES = 400
 
 
 class _Read(Struct, frozen=True):
@@ -158,7 +158,10 @@ class RequestHandler:
                 report = await self._cancel(Key(client, job_id))
                 respond(Answer(data=report, transaction=read.transaction))
             case Status(job_id=job_id):
-                view = self._fitting(asked, await self._journal.get(Key(client, job_id)))
+                view = self._view(await self._journal.get(Key(client, job_id)))
+                around = len(encode(ok(UNSET, read.transaction))) + len(b'"data":,')
+                room = _answer_room(asked, read.transaction, sys.maxsize)
+                view = fit_view(view, room - around)
                 respond(Answer(data=view, transaction=read.transaction))
             case Keep() as keep:
                 kept = await self._keep(Key(client, keep.job_id), keep.keep_s)
@@ -170,7 +173,7 @@ class RequestHandler:
                 recipe = await self._recipe(Key(client, job_id))
                 respond(Answer(data=recipe, transaction=read.transaction))
             case List() as wanted:
-                page = await self._list(asked, wanted)
+                page = await self._list(asked, wanted, read.transaction)
                 respond(Answer(data=page, transaction=read.transaction))
             case Ack(up_to=up_to):
                 acked = AckReport(acked=await self._journal.ack(client, up_to))
@@ -224,9 +227,10 @@ class RequestHandler:
             inputs=plan.inputs,
         )
 
-    async def _list(self, asked: RequestContext, request: List) -> JobList:
+    async def _list(
+        self, asked: RequestContext, request: List, transaction: Transaction | UnsetType
+    ) -> JobList:
         client = asked.client
-        room = _room(asked.max_packet, inline=False, most=_PAGE_BYTES)
         if request.after and not request.peek:
             # Whoever asks for what comes after n has all up to n.
             await self._journal.ack(client, request.after)
@@ -237,24 +241,18 @@ class RequestHandler:
             states=or_none(request.states),
             workflow=or_none(request.workflow),
         )
+        empty = len(encode(ok(JobList(jobs=[], more=False), transaction)))
+        most = _answer_room(asked, transaction, sys.maxsize) - empty
+        room = min(_PAGE_BYTES, most)
         views: list[JobView] = []
-        size = 0
         for record in records[: request.limit]:
-            view = self._fitting(asked, record)
-            size += len(encode(view))
-            if views and size > room:
+            # A job that fills a packet ends no listing: it comes without what is large of it.
+            view = fit_view(self._view(record), most)
+            room -= len(encode(view)) + len(b",")
+            if views and room < 0:
                 break
             views.append(view)
         return JobList(jobs=views, more=len(views) < len(records))
-
-    def _fitting(self, asked: RequestContext, record: Record) -> JobView:
-        """A job without what the broker does not take: a page that fails ends no listing."""
-        view = self._view(record)
-        room = _room(asked.max_packet, inline=False, most=sys.maxsize) - _FRAME_BYTES
-        if len(encode(view)) <= room:
-            return view
-        view = replace(view, result=UNSET)
-        return view if len(encode(view)) <= room else replace(view, meta=UNSET)
 
     def _view(self, record: Record) -> JobView:
         job = self._dispatcher.job(record.job.key) or record.job
@@ -294,23 +292,27 @@ class RequestHandler:
             raise InvalidInput(
                 "offset is beyond the end", field="offset", allowed=f"0 to {stored.size}"
             )
-        limits = (record.job.envelope.max_packet, asked.max_packet)
-        limit = min((each for each in limits if each is not None), default=None)
-        room = _room(limit, inline=request.inline, most=_PART_BYTES)
-        count = min(room if request.count is UNSET else request.count, room)
+        part = Part(
+            job_id=request.job_id,
+            output=request.output,
+            offset=request.offset,
+            count=_PART_BYTES,
+            size=stored.size,
+            sha256=stored.sha256,
+            content_type=stored.content_type,
+            next=stored.size,
+            base64="" if request.inline else UNSET,
+        )
+        room = _part_room(asked, transaction, part, record.job.envelope.max_packet)
+        count = room if request.count is UNSET else min(request.count, room)
         if stored.data is None:
             data = await asyncio.to_thread(self._files.read, stored.sha256, request.offset, count)
         else:
             data = stored.data[request.offset : request.offset + count]
         end = request.offset + len(data)
-        part = Part(
-            job_id=request.job_id,
-            output=request.output,
-            offset=request.offset,
+        part = replace(
+            part,
             count=len(data),
-            size=stored.size,
-            sha256=stored.sha256,
-            content_type=stored.content_type,
             next=UNSET if end >= stored.size else end,
             base64=base64.b64encode(data).decode() if request.inline else UNSET,
         )
@@ -318,12 +320,33 @@ class RequestHandler:
         return Answer(data=part, transaction=transaction, bytes=beside)
 
 
-def _room(max_packet: int | None, *, inline: bool, most: int) -> int:
-    """How many bytes go into one packet, at most `most`; base64 takes four for three."""
-    if max_packet is None:
+def _answer_room(
+    asked: RequestContext,
+    transaction: Transaction | UnsetType,
+    most: int,
+    max_packet: int | None = None,
+) -> int:
+    """Return how many bytes of JSON the answer may have, at most `most`."""
+    if asked.room is None:
         return most
-    room = max_packet - _FRAME_BYTES
-    return max(1, min(most, (room - _FRAME_BYTES // 2) * 3 // 4 if inline else room))
+    room = asked.room.answer_room(asked, transaction, max_packet)
+    return most if room is None else min(most, room)
+
+
+def _part_room(
+    asked: RequestContext, transaction: Transaction | UnsetType, part: Part, max_packet: int | None
+) -> int:
+    """Return how many bytes of an output fit into one packet: at least 1, at most _PART_BYTES."""
+    if part.base64 is not UNSET:
+        around = len(encode(ok(part, transaction)))
+        # Base64 takes four bytes for three.
+        room = (_answer_room(asked, transaction, sys.maxsize, max_packet) - around) // 4 * 3
+    elif asked.room is None:
+        return _PART_BYTES
+    else:
+        found = asked.room.part_room(asked, transaction, part, max_packet)
+        room = _PART_BYTES if found is None else found
+    return max(1, min(_PART_BYTES, room))
 
 
 def _read(asked: RequestContext) -> _Read:

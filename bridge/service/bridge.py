@@ -28,7 +28,7 @@ from bridge.adapters.mqtt.isolation import Probe
 from bridge.adapters.mqtt.latest import Latest
 from bridge.adapters.mqtt.member import Member
 from bridge.adapters.mqtt.orders import Orders, Part, part_of
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.adapters.mqtt.side import Side
 from bridge.adapters.triggers.door import Triggers
@@ -108,14 +108,15 @@ class Bridge:
             )
             for name, comfyui in comfyuis.items()
         ]
-        self._outgoing = Outgoing(
+        self._publisher = Publisher(
             self._topics,
             delivered=self._journal.published,
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
+            may_publish=self._holds_lease,
         )
         self._retained = Retained(
-            self._topics, self._outgoing, self._speaks_for_all if config.journal else None
+            self._topics, self._publisher, self._speaks_for_all if config.journal else None
         )
         latest = Latest()
         waiting = Waiting(self._journal, self._files, Suppliers(self._download, latest.get))
@@ -133,15 +134,15 @@ class Bridge:
         self._transcoder = transcoder = Transcoder()
         displays = Displays(
             config.display,
-            gallery=Gallery(folder / "displays", self._outgoing, self._topics.display_image),
-            outgoing=self._outgoing,
+            gallery=Gallery(folder / "displays", self._publisher, self._topics.display_image),
+            publisher=self._publisher,
             topics=self._topics,
             rights=self._rights,
             transcoder=transcoder,
             alone=not config.journal,
             **({} if addresses is None else {"link": addresses.display}),
         )
-        listeners = Listeners(self._outgoing)
+        listeners = Listeners(self._publisher)
         self._dispatcher = Dispatcher(
             journal=self._journal,
             files=self._files,
@@ -164,14 +165,14 @@ class Bridge:
                 transcoder=transcoder,
                 link=None if addresses is None else addresses.output,
                 trace=tracing.traces(),
-                packet_limit=lambda: self._outgoing.packet_limit,
+                result_room=self._publisher.result_room,
             ),
         )
         self._descriptions = Descriptions(
             self._library,
             self._instances,
             topics=self._topics,
-            outgoing=self._outgoing,
+            publisher=self._publisher,
             retained=self._retained,
             changed=self._dispatcher.look,
         )
@@ -210,7 +211,7 @@ class Bridge:
             rights=self._rights,
             displays=displays,
             desk=desk,
-            outgoing=self._outgoing,
+            publisher=self._publisher,
         )
         self._homeassistant = self._home(desk, transcoder) if config.homeassistant else None
         orders = self._orders()
@@ -232,7 +233,7 @@ class Bridge:
             topics=self._topics,
             desk=desk,
             journal=self._journal,
-            outgoing=self._outgoing,
+            publisher=self._publisher,
             retained=self._retained,
             latest=latest,
             connected=self._introduce,
@@ -247,7 +248,7 @@ class Bridge:
                 self._group,
                 topics=self._topics,
                 journal=self._journal,
-                outgoing=self._outgoing,
+                publisher=self._publisher,
                 retained=self._retained,
                 sides=orders,
             )
@@ -276,7 +277,7 @@ class Bridge:
             queued=lambda: len(self._dispatcher.backlog),
             running=lambda: self._dispatcher.running,
             commits=lambda: self._journal.commits,
-            connected=lambda: self._outgoing.connected,
+            connected=lambda: self._publisher.connected,
         )
         return MetricsDoor(host, port, sources)
 
@@ -289,22 +290,23 @@ class Bridge:
             reload=self._descriptions.reload,
             health=self._presence.report,
         )
-        return [Orders(self._topics, operator, self._outgoing, self._part_of)]
+        return [Orders(self._topics, operator, self._publisher, self._part_of)]
 
     def _grouped(self) -> Group | None:
         config = self._config
         if not config.journal:
             return None
-        group = Group(
+        return Group(
             config.journal,
             config.member_name,
             config.lease_s,
             journal=self._journal,
             dispatcher=self._dispatcher,
-            listener=self._outgoing,
+            listener=self._publisher,
         )
-        self._outgoing.may_speak = group.holds
-        return group
+
+    def _holds_lease(self) -> bool:
+        return self._group is None or self._group.holds()
 
     def _speaks_for_all(self) -> bool:
         return self._group is None or self._group.has_intake
@@ -333,11 +335,11 @@ class Bridge:
             topics=self._topics,
             tree=tree,
             inputs=Inputs(folder / "inputs.json"),
-            gallery=Gallery(folder, self._outgoing, lambda name: tree.state(name, "image")),
+            gallery=Gallery(folder, self._publisher, lambda name: tree.state(name, "image")),
             desk=desk,
             journal=self._journal,
             files=self._files,
-            outgoing=self._outgoing,
+            publisher=self._publisher,
             transcoder=transcoder,
         )
 
@@ -347,7 +349,7 @@ class Bridge:
             await self._run(stopping)
 
     def _tell_log(self, line: BridgeLog) -> None:
-        self._outgoing.publish(self._topics.log, line)
+        self._publisher.publish(self._topics.log, line)
 
     async def _run(self, stopping: asyncio.Event) -> None:
         await self._journal.open()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
@@ -125,7 +125,7 @@ class Descriptions:
         instances: Sequence[Instance],
         *,
         topics: Topics,
-        outgoing: Outgoing,
+        publisher: Publisher,
         retained: Retained,
         changed: Callable[[], None],
     ) -> None:
@@ -134,7 +134,7 @@ class Descriptions:
         self._node_infos = {each.name: NodeInfo(partial(self._learn, each)) for each in instances}
         self._instances = instances
         self._topics = topics
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._retained = retained
         self._changed = changed
         self._audience: list[Audience] = [retained]
@@ -229,11 +229,11 @@ class Descriptions:
     def _publish_faults(self, faults: Iterable[BrokenFile], waiting: Iterable[str]) -> None:
         for broken in faults:
             event = BridgeEvent(type="workflow_broken", message=broken.message, data=broken.details)
-            self._outgoing.publish(self._topics.event, event)
+            self._publisher.publish(self._topics.event, event)
         for file in waiting:
             message = f"{file}: waits until a ComfyUI has told what its nodes are"
             event = BridgeEvent(type="workflow_waiting", message=message, data={"file": file})
-            self._outgoing.publish(self._topics.event, event)
+            self._publisher.publish(self._topics.event, event)
 
 
 def _process(state: InstanceState) -> str | None:

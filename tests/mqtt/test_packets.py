@@ -232,6 +232,29 @@ def test_no_packet_is_larger_than_its_length_can_say() -> None:
     assert caught.value.limit == 268_435_460
 
 
+@given(
+    topic=st.text("abc", min_size=1, max_size=300),
+    qos=st.sampled_from([0, 1]),
+    correlation=st.none() | st.binary(max_size=2000),
+    limit=st.integers(0, 3_000_000),
+)
+def test_the_room_below_a_limit_is_exact(
+    topic: str, qos: int, correlation: bytes | None, limit: int
+) -> None:
+    properties = PublishProperties(correlation_data=correlation)
+
+    def of(size: int) -> Publish:
+        return Publish.of(topic, bytes(size), qos=qos, retain=False, properties=properties)
+
+    room = of(0).room(limit)
+    assert of(123).room(limit) == room
+    if room < 0:
+        assert of(0).size > limit
+    else:
+        assert limit - 1 <= of(room).size <= limit
+        assert of(room + 2).size > limit
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

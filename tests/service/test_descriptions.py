@@ -104,7 +104,7 @@ async def described(
         library,
         cast("Any", comfyuis),
         topics=Topics(),
-        outgoing=cast("Any", published),
+        publisher=cast("Any", published),
         retained=cast("Any", published),
         changed=lambda: changes.put_nowait(None),
     )

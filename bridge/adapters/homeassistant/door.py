@@ -21,7 +21,7 @@ from bridge.adapters.homeassistant.fields import Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.standing import REFUSED, Done, Standing
 from bridge.adapters.mqtt.gallery import Gallery, Picture
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.errors import Error
 from bridge.contract.messages import (
     Accepted,
@@ -54,7 +54,6 @@ BIRTH_DELAY_S = 5.0
 _BORN = b"online"
 # A picture for a dashboard; Home Assistant's own broker takes 2 MB at a time.
 _MAX_IMAGE_BYTES = 1024 * 1024
-_FRAME_BYTES = 400
 
 
 # Done in the task, as it takes its time.
@@ -83,7 +82,7 @@ class HomeAssistant:
         desk: RequestHandler,
         journal: Journal,
         files: Files,
-        outgoing: Outgoing,
+        publisher: Publisher,
         transcoder: Transcoder,
     ) -> None:
         self._bridge = bridge
@@ -94,14 +93,13 @@ class HomeAssistant:
         self._desk = desk
         self._journal = journal
         self._files = files
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._transcoder = transcoder
         self._devices: dict[str, _Device] = {}
         self._standings: dict[str, Standing] = {}
         # What is retained, by topic.
         self._announced: dict[str, drawing.Device] = {}
         self._states: dict[str, Any] = {}
-        self._packet_limit: int | None = None
         self._work: asyncio.Queue[_Work] = asyncio.Queue()
         self._announce(drawing.bridge_id(topics), drawing.the_bridge(bridge, topics))
 
@@ -145,7 +143,7 @@ class HomeAssistant:
         before = self._announced.pop(topic, None)
         if device is None or before is None:
             return
-        self._outgoing.publish(topic, None, retain=True)
+        self._publisher.publish(topic, None, retain=True)
         self._forget(encode(before))
         self._later(lambda: self._gallery.remove(name))
 
@@ -164,9 +162,8 @@ class HomeAssistant:
             Subscription(filter=self._tree.discovered, no_local=True),
         ]
 
-    async def connected(self, connection: Connection) -> None:
+    async def connected(self, _connection: Connection) -> None:
         """Publish all that is retained."""
-        self._packet_limit = connection.packet_limit
         self._publish_all()
         await self._gallery.publish_all(self._devices, _too_large)
 
@@ -201,7 +198,7 @@ class HomeAssistant:
     def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
         """Show a preview."""
         if job.key.client == CLIENT and job.workflow in self._devices:
-            self._outgoing.passing(
+            self._publisher.transient(
                 self._tree.state(job.workflow, "preview"), bytes(data), content_type
             )
 
@@ -302,8 +299,10 @@ class HomeAssistant:
         if data is None:
             return
         try:
-            data = await self._as_jpeg(info, data)
             about = [("job_id", result.job_id)]
+            topic = self._tree.state(result.workflow, "image")
+            room = self._publisher.image_room(topic, drawing.JPEG, about)
+            data = await self._as_jpeg(info, data, room)
             await self._gallery.put(result.workflow, Picture(data, drawing.JPEG, about))
         except CannotTranscode as error:
             log.warning("Home Assistant: %s: %s", result.workflow, error)
@@ -316,17 +315,18 @@ class HomeAssistant:
             return None if stored is None else stored.data
         return await asyncio.to_thread(self._files.read, stored.sha256)
 
-    async def _as_jpeg(self, info: OutputInfo, data: bytes) -> bytes:
-        """Bring an image into the one form that was announced. Raises CannotTranscode."""
-        limit = _MAX_IMAGE_BYTES
-        if self._packet_limit is not None:
-            limit = min(limit, self._packet_limit - _FRAME_BYTES)
+    async def _as_jpeg(self, info: OutputInfo, data: bytes, room: int | None) -> bytes:
+        """Bring an image into the one form that was announced, in at most `room` bytes.
+
+        Raises CannotTranscode.
+        """
+        limit = _MAX_IMAGE_BYTES if room is None else min(_MAX_IMAGE_BYTES, room)
         form = Profile(format="jpeg", max_bytes=limit)
         return bytes((await self._transcoder.in_form(form, info, data))[1])
 
     def _tell_done(self, name: str, done: Done) -> None:
         if name in self._devices:
-            self._outgoing.publish(self._tree.state(name, "done"), done.payload())
+            self._publisher.publish(self._tree.state(name, "done"), done.payload())
 
     # What is retained.
 
@@ -335,7 +335,7 @@ class HomeAssistant:
         before = self._announced.get(topic)
         self._announced[topic] = device
         if before is None:
-            self._outgoing.publish(topic, device, retain=True)
+            self._publisher.publish(topic, device, retain=True)
         elif before != device:
             self._replace(topic, encode(before))
 
@@ -346,7 +346,7 @@ class HomeAssistant:
         if known is not None:
             for each in known.topics(gone):
                 self._clear_gone(each)
-        self._outgoing.publish(topic, drawing.without(device, gone), retain=True)
+        self._publisher.publish(topic, drawing.without(device, gone), retain=True)
 
     def _seen(self, topic: str, payload: bytes) -> None:
         """Look at what the broker has: of ours, workflows and inputs may be gone."""
@@ -355,7 +355,7 @@ class HomeAssistant:
             return
         device = self._announced.get(topic)
         if device is None:
-            self._outgoing.publish(topic, None, retain=True)
+            self._publisher.publish(topic, None, retain=True)
             self._forget(payload)
         elif known.gone(device["components"]):
             self._replace(topic, payload)
@@ -372,18 +372,18 @@ class HomeAssistant:
 
     def _clear(self, topic: str) -> None:
         self._states.pop(topic, None)
-        self._outgoing.publish(topic, None, retain=True)
+        self._publisher.publish(topic, None, retain=True)
 
     def _set(self, topic: str, state: Any) -> None:
         if self._states.get(topic) != state:
             self._states[topic] = state
-            self._outgoing.publish(topic, state, retain=True)
+            self._publisher.publish(topic, state, retain=True)
 
     def _publish_all(self) -> None:
         for topic, device in self._announced.items():
-            self._outgoing.publish(topic, device, retain=True)
+            self._publisher.publish(topic, device, retain=True)
         for topic, state in self._states.items():
-            self._outgoing.publish(topic, state, retain=True)
+            self._publisher.publish(topic, state, retain=True)
 
     async def _answer_birth(self) -> None:
         await asyncio.sleep(secrets.randbelow(1000) / 1000 * BIRTH_DELAY_S)

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from bridge.adapters.mqtt.keeper import Keeper
 from bridge.adapters.mqtt.latest import Latest
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import OFFLINE, Retained
 from bridge.adapters.mqtt.side import Side, give
 from bridge.aio import first
@@ -67,7 +67,7 @@ class Door:
         topics: Topics,
         desk: RequestHandler,
         journal: Journal,
-        outgoing: Outgoing,
+        publisher: Publisher,
         retained: Retained,
         latest: Latest,
         connected: Callable[[Connection], None],
@@ -83,7 +83,7 @@ class Door:
         self._topics = topics
         self._desk = desk
         self._journal = journal
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._retained = retained
         self._latest = latest
         self._connected = connected
@@ -135,7 +135,7 @@ class Door:
         self._lost_at = time.time()
         self._retained.lost()
         if self._group is None:
-            self._outgoing.detach(loss)
+            self._publisher.detach(loss)
 
     def _connection(self) -> Connection:
         # In a group another bridge connects under this name before the delay is over, and the will
@@ -157,7 +157,7 @@ class Door:
         present = connection.connack.session_present
         self._session = await self._journal.session(present=present)
         if self._group is None:
-            self._outgoing.attach(connection)
+            self._publisher.attach(connection)
         self._connected(connection)
         await connection.subscribe(
             [
@@ -185,7 +185,7 @@ class Door:
     async def repeat(self, since: float, *, orphans: bool = False) -> None:
         """Publish results again that may be lost; with `orphans` those of bridges that died."""
         for each in await self._journal.unpublished(since, orphans=orphans):
-            self._outgoing.result(each.key, each.envelope, each.result)
+            self._publisher.result(each.key, each.envelope, each.result)
 
     async def _take_requests(self, connection: Connection) -> None:
         """Handle what comes until the connection ends or `close`; acknowledge it in its order."""
@@ -233,7 +233,7 @@ class Door:
         elif incoming.response_topic != asked.response_topic:
             self._refuse(asked, self._bad_response_topic(asked, incoming.response_topic))
         else:
-            await self._desk.handle(asked, lambda answer: self._outgoing.answer(asked, answer))
+            await self._desk.handle(asked, lambda answer: self._publisher.answer(asked, answer))
 
     def _take_other(self, incoming: Incoming) -> None:
         """Take what is no request: what we may have left retained, or an input's topic."""
@@ -244,7 +244,7 @@ class Door:
             self._latest.note(incoming.topic, incoming.payload, stored=incoming.retain)
 
     def _refuse(self, asked: RequestContext, error: BridgeError) -> None:
-        self._desk.refuse(asked, error, lambda answer: self._outgoing.answer(asked, answer))
+        self._desk.refuse(asked, error, lambda answer: self._publisher.answer(asked, answer))
 
     def _asked(self, incoming: Incoming, request: Request) -> RequestContext:
         topic = incoming.response_topic
@@ -265,7 +265,7 @@ class Door:
             expiry_s=incoming.message_expiry,
             delivery=self._delivery(incoming),
             redelivered=incoming.dup,
-            max_packet=self._outgoing.packet_limit,
+            room=self._publisher,
         )
 
     def _delivery(self, incoming: Incoming) -> str | None:

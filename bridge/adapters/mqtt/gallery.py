@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.atomicfile import write_file
 from bridge.mqtt import PacketTooLarge
 
@@ -33,10 +33,10 @@ class Picture(Struct, frozen=True):
 class Gallery:
     """The last picture under each name; names are ids."""
 
-    def __init__(self, folder: Path, outgoing: Outgoing, topic: Callable[[str], str]) -> None:
+    def __init__(self, folder: Path, publisher: Publisher, topic: Callable[[str], str]) -> None:
         """`topic` tells where the picture of a name is published."""
         self._folder = folder
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._topic = topic
         self._changing = asyncio.Lock()
 
@@ -56,7 +56,7 @@ class Gallery:
     async def remove(self, name: str) -> None:
         """Let go of a name's picture."""
         async with self._changing:
-            self._outgoing.publish(self._topic(name), None, retain=True)
+            self._publisher.publish(self._topic(name), None, retain=True)
             await asyncio.to_thread(self._let_go, name)
 
     async def get(self, name: str) -> Picture | None:
@@ -81,7 +81,7 @@ class Gallery:
             kept = await asyncio.to_thread(self._kept)
             gone = [name for name in kept if name not in names]
             for name in gone:
-                self._outgoing.publish(self._topic(name), None, retain=True)
+                self._publisher.publish(self._topic(name), None, retain=True)
                 await asyncio.to_thread(self._let_go, name)
             for name in kept:
                 picture = await self.get(name) if name in names else None
@@ -94,7 +94,7 @@ class Gallery:
 
     def _publish(self, name: str, picture: Picture) -> None:
         topic = self._topic(name)
-        self._outgoing.picture(topic, picture.data, picture.content_type, picture.about)
+        self._publisher.image(topic, picture.data, picture.content_type, picture.about)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"

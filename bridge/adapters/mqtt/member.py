@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from bridge.adapters.mqtt.door import REPEAT_S, Settings
 from bridge.adapters.mqtt.keeper import Keeper
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import OFFLINE, ONLINE, Retained
 from bridge.adapters.mqtt.side import Side, give
 from bridge.contract.topics import Topics
@@ -34,7 +34,7 @@ class Member:
         *,
         topics: Topics,
         journal: Journal,
-        outgoing: Outgoing,
+        publisher: Publisher,
         retained: Retained,
         sides: Sequence[Side],
     ) -> None:
@@ -43,7 +43,7 @@ class Member:
         self._group = group
         self._topic = topics.member(group.name)
         self._journal = journal
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._retained = retained
         self._sides = sides
         self._lost_at = time.time()
@@ -73,20 +73,20 @@ class Member:
 
     def close(self) -> None:
         """Say goodbye after what was published, and end `run`."""
-        self._outgoing.publish(self._topic, OFFLINE, retain=True)
+        self._publisher.publish(self._topic, OFFLINE, retain=True)
         self._keeper.close()
 
     async def _use(self) -> None:
         async with self._connection() as connection:
             self._keeper.connected()
-            self._outgoing.attach(connection)
+            self._publisher.attach(connection)
             wanted = [each for side in self._sides for each in side.subscriptions]
             if wanted:
                 await connection.subscribe(wanted)
-            self._outgoing.publish(self._topic, ONLINE, retain=True)
+            self._publisher.publish(self._topic, ONLINE, retain=True)
             self._retained.publish_all()
             for each in await self._journal.unpublished(self._lost_at - REPEAT_S):
-                self._outgoing.result(each.key, each.envelope, each.result)
+                self._publisher.result(each.key, each.envelope, each.result)
             closing = asyncio.create_task(self._disconnect(connection))
             try:
                 async for incoming in connection.messages:
@@ -120,7 +120,7 @@ class Member:
             wanted.clear()
             try:
                 for each in await self._journal.unpublished(time.time(), orphans=orphans):
-                    self._outgoing.result(each.key, each.envelope, each.result)
+                    self._publisher.result(each.key, each.envelope, each.result)
             except DatabaseError:
                 wanted.set()
                 await asyncio.sleep(1)
@@ -130,5 +130,5 @@ class Member:
         await connection.disconnect()
 
     def _lost(self, loss: ConnectionLost | None) -> None:
-        self._outgoing.detach(loss)
+        self._publisher.detach(loss)
         self._lost_at = time.time()

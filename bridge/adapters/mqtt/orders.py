@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract import operator as orders
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.requests import transaction_of
@@ -30,13 +30,13 @@ class Orders:
         self,
         topics: Topics,
         operator: Operator,
-        outgoing: Outgoing,
+        publisher: Publisher,
         whose: Callable[[str, bytes], Part] = lambda *_: Part.ANSWER,
     ) -> None:
         """`whose` tells what an order, verb and payload, is to this bridge among several."""
         self._topics = topics
         self._operator = operator
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._whose = whose
 
     @property
@@ -66,7 +66,7 @@ class Orders:
             transaction = transaction_of(incoming.payload, correlation)
             answer = Answer(error=refusal, transaction=transaction)
         if part is Part.ANSWER:
-            self._outgoing.answer_order(verb, answer, correlation)
+            self._publisher.answer_command(verb, answer, correlation)
 
 
 def _refusal(incoming: Incoming) -> BridgeError | None:

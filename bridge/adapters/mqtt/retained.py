@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.retained import BridgeHealth, BridgeInfo, Choices, ComfyUIState, Definition
 from bridge.contract.topics import Topics
 
@@ -25,11 +25,11 @@ class Retained:
     """The bridge's retained messages."""
 
     def __init__(
-        self, topics: Topics, outgoing: Outgoing, common: Callable[[], bool] | None = None
+        self, topics: Topics, publisher: Publisher, common: Callable[[], bool] | None = None
     ) -> None:
         """`common` tells of a bridge in a group whether it says what holds for the whole group."""
         self._topics = topics
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._present: dict[str, Any] = {}
         self._choices: set[str] = set()
         self._grouped = common is not None
@@ -67,19 +67,19 @@ class Retained:
     def health(self, health: BridgeHealth) -> None:
         """Say how the bridge fares."""
         if self._common():
-            self._outgoing.publish(
+            self._publisher.publish(
                 self._topics.health, health, retain=True, expiry_s=HEALTH_EXPIRY_S
             )
 
     def online(self) -> None:
         """Say that the bridge takes requests."""
         self._taking = True
-        self._outgoing.publish(self._topics.state, ONLINE, retain=True)
+        self._publisher.publish(self._topics.state, ONLINE, retain=True)
 
     def offline(self) -> None:
         """Say that it does not."""
         self._taking = False
-        self._outgoing.publish(self._topics.state, OFFLINE, retain=True)
+        self._publisher.publish(self._topics.state, OFFLINE, retain=True)
 
     def publish_all(self) -> None:
         """Publish the present set: at each connection, since a broker may have lost it."""
@@ -120,7 +120,7 @@ class Retained:
 
     def _say(self, topic: str, message: Any) -> None:
         if self._common() or topic.startswith(self._topics.comfyui("")):
-            self._outgoing.publish(topic, message, retain=True)
+            self._publisher.publish(topic, message, retain=True)
 
     def _set(self, topic: str, message: Any) -> None:
         if self._present.get(topic) != message:

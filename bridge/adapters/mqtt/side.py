@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Side(Protocol):
-    """Subscribes to topics of its own, and publishes through `Outgoing`."""
+    """Subscribes to topics of its own, and publishes through `Publisher`."""
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridge.adapters.displays import Displays
-from bridge.adapters.mqtt.outgoing import Outgoing
+from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.triggers.rules import Message, Rule
 from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import BridgeError, Forbidden
@@ -41,7 +41,7 @@ class Triggers:
         rights: Permissions,
         displays: Displays,
         desk: RequestHandler,
-        outgoing: Outgoing,
+        publisher: Publisher,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raise ConfigError for a trigger that could never work."""
@@ -50,7 +50,7 @@ class Triggers:
             _check_rights(table, rights, displays)
         self._topics = topics
         self._desk = desk
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._clock = clock
         # A message that matches several filters may come once for each (MQTT 5, 3.3.4): which one
         # a copy is for, its subscription's identifier tells.
@@ -143,7 +143,7 @@ class Triggers:
             "details": error.details,
         }
         event = BridgeEvent(type="trigger_failed", message=error.message, data=data)
-        self._outgoing.publish(self._topics.event, event)
+        self._publisher.publish(self._topics.event, event)
 
 
 def _check_rights(table: Trigger, rights: Permissions, displays: Displays) -> None:

@@ -11,13 +11,13 @@ from bridge.mqtt import PacketTooLarge
 LIMIT = 100
 
 
-class Outgoing:
+class Publisher:
     """A broker's retained messages, as far as they fit."""
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
 
-    def picture(self, topic: str, data: bytes, _content_type: str, _about: object) -> None:
+    def image(self, topic: str, data: bytes, _content_type: str, _about: object) -> None:
         if len(data) > LIMIT:
             raise PacketTooLarge(len(data), LIMIT)
         self.held[topic] = data
@@ -27,9 +27,9 @@ class Outgoing:
         self.held.pop(topic, None)
 
 
-def gallery(folder: Path) -> tuple[Gallery, Outgoing]:
-    outgoing = Outgoing()
-    return Gallery(folder, cast("Any", outgoing), lambda name: f"display/{name}"), outgoing
+def gallery(folder: Path) -> tuple[Gallery, Publisher]:
+    publisher = Publisher()
+    return Gallery(folder, cast("Any", publisher), lambda name: f"display/{name}"), publisher
 
 
 def picture(size: int = 10, letter: str = "a") -> Picture:

@@ -43,7 +43,7 @@ def triggers(
     displays = Displays(
         [],
         gallery=nothing,
-        outgoing=nothing,
+        publisher=nothing,
         topics=Topics(),
         rights=rights,
         transcoder=nothing,
@@ -55,7 +55,7 @@ def triggers(
         rights=rights,
         displays=displays,
         desk=cast("Any", desk),
-        outgoing=nothing,
+        publisher=nothing,
         clock=CLOCK,
     )
     return made, desk

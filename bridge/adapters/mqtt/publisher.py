@@ -1,0 +1,264 @@
+"""Publishes the packets that `encoder` makes, on the connection that there is at the moment.
+
+All calls return at once. What can be asked for again (progress, previews, a status) is dropped
+while there is no broker; a result stays in the journal until the broker has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import UnsetType
+
+from bridge.adapters.mqtt.encoder import Encoder, Packet, least
+from bridge.contract.messages import JobStatus, OutputInfo, Part, Progress, Transaction
+from bridge.contract.topics import Topics
+from bridge.jobs.job import Envelope, Job
+from bridge.jobs.queue import Key
+from bridge.mqtt import (
+    Connection,
+    ConnectionLost,
+    InvalidMessage,
+    PacketTooLarge,
+    PubAck,
+    PublishRefused,
+)
+from bridge.requests.context import Answer, RequestContext
+
+log = logging.getLogger(__name__)
+
+# MQTT 5's reason code for a packet above the broker's limit.
+_PACKET_TOO_LARGE = 0x95
+# One warning for a client's messages of one kind, rather than one for each of its jobs.
+_ONE_JOB = re.compile(r"/job/[^/]+/([^/]+).*")
+# So many kinds are remembered.
+_MAX_WARNED = 1000
+
+# Notes that the broker has a job's result.
+Delivered = Callable[[Key], None]
+
+
+class Publisher:
+    """Publishes all that the bridge has to say; a `jobs.listener.Listener`.
+
+    Used on the event loop's thread alone.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        *,
+        delivered: Delivered,
+        keep_results_s: float,
+        keep_outputs_s: float,
+        may_publish: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`delivered` is called once the broker has a job's result.
+
+        `may_publish`: False while another bridge of the cluster may publish in this one's place,
+        as this one was frozen for longer than its lease.
+        """
+        self._encoder = Encoder(
+            topics, {"keep_results_s": keep_results_s, "keep_outputs_s": keep_outputs_s}
+        )
+        self._delivered = delivered
+        self._may_publish = may_publish
+        self._connection: Connection | None = None
+        # Learnt when a broker that does not announce its limit ends the connection.
+        self._learnt_limit: int | None = None
+        self._largest = 0
+        self._warned: dict[str, None] = {}
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker."""
+        return self._connection is not None
+
+    @property
+    def packet_limit(self) -> int | None:
+        """The largest packet that the broker takes, in bytes; None: not known."""
+        announced = None if self._connection is None else self._connection.packet_limit
+        return least(announced, self._learnt_limit)
+
+    def attach(self, connection: Connection) -> None:
+        """Publish on this connection from now on."""
+        self._connection = connection
+        self._largest = 0
+
+    def detach(self, loss: ConnectionLost | None) -> None:
+        """Stop publishing. `loss`: why the connection ended, None if we ended it."""
+        self._connection = None
+        if loss is not None and loss.code == _PACKET_TOO_LARGE and self._largest:
+            self._learnt_limit = self._largest - 1
+            log.warning("the broker takes less than %d bytes at a time", self._largest)
+
+    # Answers.
+
+    def answer(self, asked: RequestContext, answer: Answer) -> None:
+        """Answer a request on the client's response topic, and at its Response Topic."""
+        self._send(self._encoder.answer(asked, answer, self.packet_limit))
+
+    def answer_room(
+        self,
+        asked: RequestContext,
+        transaction: Transaction | UnsetType,
+        max_packet: int | None = None,
+    ) -> int | None:
+        """Return how many bytes of JSON the answer may have; None: any number."""
+        limit = least(self.packet_limit, max_packet)
+        return None if limit is None else self._encoder.answer_room(asked, transaction, limit)
+
+    def part_room(
+        self,
+        asked: RequestContext,
+        transaction: Transaction | UnsetType,
+        part: Part,
+        max_packet: int | None,
+    ) -> int | None:
+        """Return how many bytes of an output may go beside the answer; None: any number."""
+        limit = least(self.packet_limit, max_packet)
+        return None if limit is None else self._encoder.part_room(asked, transaction, part, limit)
+
+    def answer_command(self, verb: str, answer: Answer, correlation: bytes | None) -> None:
+        """Answer an operator's command."""
+        self._send(self._encoder.admin_answer(verb, answer, correlation, self.packet_limit))
+
+    # What happens to jobs.
+
+    def status(self, job: Job, status: JobStatus) -> None:
+        """Publish a status."""
+        self._send(self._encoder.status(job, status, self.packet_limit))
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        """Publish how far a job is."""
+        self._send(self._encoder.progress(job, progress, self.packet_limit))
+
+    def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
+        """Publish a preview."""
+        packets = self._encoder.preview(job, content_type, data, self.packet_limit)
+        self._send(packets, optional=job.envelope.max_packet is not None)
+
+    def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
+        """Publish an output's bytes; returns the topic, or None where they must be fetched."""
+        packets = self._encoder.output(job, info, data, self.packet_limit)
+        # All or none: where the Response Topic does not get these bytes, it gets the result.
+        if any(packet.publish is None for packet in packets):
+            self._log_problems(packets, optional=job.envelope.max_packet is not None)
+            return None
+        sent = self._send(packets)
+        return packets[-1].topic if sent and None not in sent else None
+
+    def result(self, key: Key, envelope: Envelope, result: bytes) -> None:
+        """Publish a result; `delivered` is called once the broker has it."""
+        sent = self._send(self._encoder.result(key, envelope, result, self.packet_limit))
+        if sent and sent[0] is not None:
+            sent[0].add_done_callback(lambda done: self._note_delivered(key, done))
+
+    def result_room(self, key: Key, envelope: Envelope) -> int | None:
+        """Return how many bytes the result of a job may have now; None: any number.
+
+        Counts the broker's packet limit, the request's `max_packet`, the topics and the properties.
+        """
+        return self._encoder.result_room(key, envelope, self.packet_limit)
+
+    # The bridge's own.
+
+    def publish(
+        self, topic: str, message: Any, *, retain: bool = False, expiry_s: float | None = None
+    ) -> None:
+        """Publish a message of the bridge's own; bytes as they are, None clears the topic."""
+        packet = self._encoder.own(
+            topic, message, self.packet_limit, retain=retain, expiry_s=expiry_s
+        )
+        self._send([packet])
+
+    def image(
+        self, topic: str, data: bytes, content_type: str, about: Sequence[tuple[str, str]]
+    ) -> None:
+        """Publish an image, retained, if there is a broker. Raises PacketTooLarge."""
+        packet = self._encoder.image(topic, data, content_type, about, self.packet_limit)
+        if isinstance(packet.problem, PacketTooLarge):
+            raise packet.problem
+        self._send([packet])
+
+    def image_room(
+        self, topic: str, content_type: str, about: Sequence[tuple[str, str]]
+    ) -> int | None:
+        """Return how many bytes an image may have; None: any number."""
+        limit = self.packet_limit
+        if limit is None:
+            return None
+        return self._encoder.image_room(topic, content_type, about, limit)
+
+    def transient(self, topic: str, data: bytes, content_type: str) -> None:
+        """Publish what is only worth seeing now."""
+        self._send([self._encoder.transient(topic, data, content_type, self.packet_limit)])
+
+    # Sending.
+
+    def _send(
+        self, packets: Sequence[Packet], *, optional: bool = False
+    ) -> list[asyncio.Future[PubAck] | None]:
+        """Send packets in their order; None for each that was not.
+
+        They are sent all or none where there are too many bytes before them. `optional`: one that
+        is larger than its limit is no news, since the client asked for that limit.
+        """
+        connection = self._connection
+        if connection is None or not self._may_publish():
+            return []
+        drop_above = [each.drop_above for each in packets if each.drop_above is not None]
+        if drop_above and connection.buffered > min(drop_above):
+            return []
+        self._log_problems(packets, optional=optional)
+        return [self._send_one(connection, packet) for packet in packets]
+
+    def _send_one(self, connection: Connection, packet: Packet) -> asyncio.Future[PubAck] | None:
+        if packet.publish is None:
+            return None
+        try:
+            sent = connection.send(packet.publish)
+        except (InvalidMessage, PacketTooLarge) as error:
+            self._warn(packet.topic, str(error))
+            return None
+        except ConnectionLost:
+            return None
+        self._largest = max(self._largest, len(packet.publish.payload))
+        sent.add_done_callback(_log_refusal)
+        return sent
+
+    def _log_problems(self, packets: Sequence[Packet], *, optional: bool) -> None:
+        for packet in packets:
+            if packet.problem is not None and optional:
+                log.debug("%s: %s", packet.topic, packet.problem)
+            elif packet.problem is not None:
+                self._warn(packet.topic, str(packet.problem))
+            elif packet.shortened:
+                self._warn(packet.topic, "the whole message would be too large: it was shortened")
+
+    def _warn(self, topic: str, text: str) -> None:
+        """Log a warning about a topic once."""
+        kind = _ONE_JOB.sub(r"/job/\1", topic)
+        if kind in self._warned:
+            return
+        self._warned[kind] = None
+        if len(self._warned) > _MAX_WARNED:
+            del self._warned[next(iter(self._warned))]
+        log.warning("%s: %s", topic, text)
+
+    def _note_delivered(self, key: Key, sent: asyncio.Future[PubAck]) -> None:
+        if not sent.cancelled() and sent.exception() is None:
+            self._delivered(key)
+
+
+def _log_refusal(sent: asyncio.Future[PubAck]) -> None:
+    """Log a refusal: it would look like success otherwise."""
+    if sent.cancelled():
+        return
+    error = sent.exception()
+    if isinstance(error, PublishRefused):
+        log.error("%s", error)

@@ -1,0 +1,44 @@
+"""Messages with less in them, for a packet that has room for so many bytes and no more. Pure."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from bridge.contract.messages import JobView, Result, encode
+
+# Of an error's message in a result that was cut.
+_SHORT = 200
+
+
+def fit_result(result: Result, room: int) -> Result:
+    """Return what of a result can be encoded in `room` bytes, as far as that can be.
+
+    What goes first is what the device sent itself, then an error's details and the end of its
+    sentence, then outputs from the last: they can be fetched all the same.
+    """
+
+    def too_large() -> bool:
+        return len(encode(result)) > room
+
+    if too_large():
+        result = replace(result, inputs={})
+    if too_large() and result.error is not UNSET:
+        short = replace(result.error, details={}, message=result.error.message[:_SHORT])
+        result = replace(result, error=short)
+    if too_large():
+        result = replace(result, meta=UNSET, shown=UNSET)
+    while result.outputs and too_large():
+        result = replace(result, outputs=result.outputs[:-1])
+    return result
+
+
+def fit_view(view: JobView, room: int) -> JobView:
+    """Return a job as a listing shows it, in at most `room` bytes of JSON: without its result.
+
+    Where that is not enough, without `meta` as well.
+    """
+    if len(encode(view)) <= room:
+        return view
+    view = replace(view, result=UNSET)
+    return view if len(encode(view)) <= room else replace(view, meta=UNSET)

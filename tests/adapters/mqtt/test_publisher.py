@@ -1,0 +1,243 @@
+"""The publisher without a broker: what is sent, dropped, logged and noted as delivered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+import pytest
+
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.contract.messages import AckReport, Progress
+from bridge.contract.topics import Topics
+from bridge.jobs.queue import Key
+from bridge.mqtt import (
+    Connection,
+    ConnectionLost,
+    MqttError,
+    PacketTooLarge,
+    PubAck,
+    Publish,
+    PublishRefused,
+)
+from bridge.requests.context import Answer
+from tests.adapters.mqtt.events import KEY, REPLY, TREE, asked, job, output, result, status
+
+MEGA = 1024 * 1024
+
+
+class Broker:
+    """Takes what it is sent."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.packet_limit = limit
+        self.buffered = 0
+        self.lost = False
+        self.sent: list[Publish] = []
+        self.acks: list[asyncio.Future[PubAck]] = []
+
+    def send(self, publish: Publish) -> asyncio.Future[PubAck]:
+        if self.lost:
+            raise ConnectionLost("gone")
+        assert self.packet_limit is None or publish.size <= self.packet_limit
+        self.sent.append(publish)
+        self.acks.append(asyncio.get_running_loop().create_future())
+        return self.acks[-1]
+
+    @property
+    def topics(self) -> list[str]:
+        return [each.topic for each in self.sent]
+
+
+def publisher(broker: Broker | None = None, **changes: Any) -> tuple[Publisher, list[Key]]:
+    delivered: list[Key] = []
+    made = Publisher(
+        Topics(), delivered=delivered.append, keep_results_s=9, keep_outputs_s=9, **changes
+    )
+    if broker is not None:
+        made.attach(cast("Connection", broker))
+    return made, delivered
+
+
+async def test_a_result_counts_as_delivered_once_the_broker_has_it() -> None:
+    broker = Broker()
+    made, delivered = publisher(broker)
+    made.result(KEY, job(response_topic=REPLY).envelope, result())
+    assert broker.topics == [f"{TREE}/job/j1/result", REPLY]
+    await asyncio.sleep(0)
+    assert delivered == []
+    broker.acks[0].set_result(PubAck())
+    await asyncio.sleep(0)
+    assert delivered == [KEY]
+
+
+@pytest.mark.parametrize(
+    "error", [PublishRefused("t", 0x87), ConnectionLost("gone")], ids=["refused", "lost"]
+)
+async def test_a_result_that_the_broker_refuses_or_that_is_lost_is_not_delivered(
+    error: MqttError, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Broker()
+    made, delivered = publisher(broker)
+    made.result(KEY, job().envelope, result())
+    broker.acks[0].set_exception(error)
+    await asyncio.sleep(0)
+    assert delivered == []
+    assert ("refused" in caplog.text) is isinstance(error, PublishRefused)
+
+
+async def test_without_a_broker_nothing_is_published() -> None:
+    made, delivered = publisher()
+    made.result(KEY, job().envelope, result())
+    made.status(job(), status())
+    assert made.output(job(), output(1), b"x") is None
+    assert not made.connected
+    assert delivered == []
+    broker = Broker()
+    made.attach(cast("Connection", broker))
+    made.detach(None)
+    made.status(job(), status())
+    assert broker.sent == []
+
+
+async def test_a_bridge_that_was_frozen_does_not_publish() -> None:
+    broker = Broker()
+    holds = False
+    made, _ = publisher(broker, may_publish=lambda: holds)
+    made.status(job(), status())
+    made.result(KEY, job().envelope, result())
+    made.answer(asked(), Answer(data=AckReport(acked=1)))
+    made.publish("comfy2mqtt/bridge/event", {"a": 1})
+    assert made.output(job(), output(1), b"x") is None
+    assert broker.sent == []
+    holds = True
+    made.status(job(), status())
+    assert broker.topics == [f"{TREE}/job/j1/status"]
+
+
+async def test_an_outputs_topic_is_named_only_if_its_bytes_went_everywhere() -> None:
+    broker = Broker(2000)
+    made, _ = publisher(broker)
+    subject = job(response_topic=REPLY, reply_output=True)
+    assert made.output(subject, output(10), bytes(10)) == f"{TREE}/job/j1/output/0"
+    assert broker.topics == [REPLY, f"{TREE}/job/j1/output/0"]
+    broker.sent.clear()
+    # It fits at one topic, and at the other by a few bytes not.
+    sizes = [
+        size
+        for size in range(1000, 2000)
+        if made.output(subject, output(size), bytes(size)) is None
+    ]
+    assert len({each.topic for each in broker.sent}) == 2
+    assert len(broker.sent) == 2 * (min(sizes) - 1000)
+
+
+async def test_crowded_lines_drop_what_can_be_done_without() -> None:
+    broker = Broker()
+    made, _ = publisher(broker)
+    progress = Progress(job_id="j1", workflow="demo", percent=50.0)
+    broker.buffered = MEGA + 1
+    made.progress(job(), progress)
+    made.preview(job(), "image/jpeg", b"x")
+    made.transient("t", b"x", "image/jpeg")
+    assert broker.sent == []
+    made.answer(asked(), Answer(data=AckReport(acked=1)))
+    assert made.output(job(), output(1), b"x") is not None
+    broker.buffered = 64 * MEGA + 1
+    made.answer(asked(), Answer(data=AckReport(acked=1)))
+    assert made.output(job(), output(1), b"x") is None
+    assert len(broker.sent) == 2
+    made.status(job(), status())
+    made.result(KEY, job().envelope, result())
+    assert len(broker.sent) == 4
+
+
+async def test_what_was_shortened_is_logged_once_for_each_kind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broker = Broker(400)
+    made, _ = publisher(broker)
+    for _ in range(3):
+        made.status(job(), status(b'"%s"' % (b"m" * 500)))
+    assert len(broker.sent) == 3
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "shortened" in caplog.text
+
+
+async def test_an_output_above_the_devices_own_limit_is_no_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made, _ = publisher(Broker())
+    assert made.output(job(max_packet=1024), output(2000), bytes(2000)) is None
+    assert caplog.records == []
+    made, _ = publisher(Broker(1024))
+    assert made.output(job(), output(2000), bytes(2000)) is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_answers_and_results_beside_large_correlation_data_are_published() -> None:
+    broker = Broker(2048)
+    made, _ = publisher(broker)
+    made.answer(asked(correlation=b"c" * 2000), Answer(data=AckReport(acked=1)))
+    made.result(KEY, job(correlation=b"c" * 900, max_packet=1024).envelope, result())
+    assert broker.topics == [f"{TREE}/response/ack", f"{TREE}/job/j1/result"]
+
+
+async def test_a_brokers_silent_limit_is_learnt(caplog: pytest.LogCaptureFixture) -> None:
+    broker = Broker()
+    made, _ = publisher(broker)
+    made.publish("t", bytes(5000))
+    made.publish("t", bytes(100))
+    before = made.packet_limit
+    assert before is None
+    made.detach(ConnectionLost("too large", 0x95))
+    assert made.packet_limit == 4999
+    assert "less than 5000 bytes" in caplog.text
+    made.attach(cast("Connection", broker))
+    made.publish("t", bytes(5000))
+    assert len(broker.sent) == 2
+
+
+async def test_the_room_is_that_of_the_broker_and_the_device() -> None:
+    made, _ = publisher(Broker(5000))
+    wide, narrow = (
+        made.result_room(KEY, job().envelope),
+        made.result_room(KEY, job(max_packet=1024).envelope),
+    )
+    assert wide is not None
+    assert narrow is not None
+    assert wide - narrow == pytest.approx(5000 - 1024, abs=2)
+    assert made.answer_room(asked(), "t", 2000) == pytest.approx(2000, abs=200)
+    unlimited, _ = publisher(Broker())
+    assert unlimited.result_room(KEY, job().envelope) is None
+    assert unlimited.answer_room(asked(), "t") is None
+    assert unlimited.image_room("t", "image/jpeg", []) is None
+
+
+async def test_an_image_that_the_broker_does_not_take_is_an_error() -> None:
+    broker = Broker(1000)
+    made, _ = publisher(broker)
+    with pytest.raises(PacketTooLarge):
+        made.image("t", bytes(2000), "image/png", [])
+    made.image("t", bytes(900), "image/png", [])
+    assert broker.topics == ["t"]
+    assert broker.sent[0].retain
+
+
+async def test_a_connection_that_was_just_lost_loses_the_message_quietly() -> None:
+    broker = Broker()
+    broker.lost = True
+    made, delivered = publisher(broker)
+    made.result(KEY, job().envelope, result())
+    assert made.output(job(), output(1), b"x") is None
+    assert delivered == []
+
+
+async def test_an_operators_command_is_answered_on_its_topic() -> None:
+    broker = Broker()
+    made, _ = publisher(broker)
+    made.answer_command("queue/pause", Answer(data={"paused": True}, transaction="t"), b"c")
+    (publish,) = broker.sent
+    assert publish.topic == "comfy2mqtt/bridge/response/queue/pause"
+    assert publish.properties.correlation_data == b"c"
