@@ -64,6 +64,15 @@ def test_a_home_folder_is_meant_in_tables_too(tmp_path: Path) -> None:
     assert found.comfyui[0].path == Path("~/ComfyUI").expanduser()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_settings_is_read_in_the_encodings_of_editors(
+    tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes("max_queue = 7\r\n".encode(encoding))
+    assert config.load({}, {}, file).max_queue == 7
+
+
 def test_the_home_folder_of_nobody_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'~no one/x': could not determine home"):
         load(tmp_path, "", {"COMFY2MQTT_DATA": "~no one/x"})

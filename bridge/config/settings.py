@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 
 from bridge import resources
 from bridge.config.tables import Client, ComfyUI, Display, Name, Number, Program, Trigger, Who
+from bridge.text import as_utf8
 
 PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
@@ -354,8 +355,7 @@ def unknown(environment: Mapping[str, str]) -> list[str]:
 def _from_file(file: Path | None) -> dict[str, Any]:
     path = file or Path(FILE)
     try:
-        with path.open("rb") as stream:
-            return tomllib.load(stream)
+        return tomllib.loads(as_utf8(path.read_bytes()).decode())
     except FileNotFoundError:
         if file is None:
             return {}

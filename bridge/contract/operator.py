@@ -16,6 +16,7 @@ from bridge.contract.errors import BadRequest
 from bridge.contract.messages import Ask, Id, State
 from bridge.contract.reading import decoded, text_of
 from bridge.contract.retained import ComfyUIState
+from bridge.text import as_utf8
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -232,7 +233,7 @@ def decode(verb: str, payload: bytes) -> Order:
     row = VERBS.get(verb)
     if row is None:
         raise BadRequest(f"unknown verb {verb!r}", allowed=sorted(VERBS))
-    payload = payload.strip()
+    payload = as_utf8(payload).strip()
     if payload and payload[:1] != b"{":
         payload = msgspec.json.encode({_field(verb, row): text_of(payload)})
     order: Order = decoded(_DECODERS[verb], payload or b"{}", row.order)

@@ -9,12 +9,13 @@ from msgspec import Struct, inspect
 
 from bridge.contract.errors import BadRequest
 from bridge.contract.topics import ID_RULE
+from bridge.text import as_utf8
 
 
 def text_of(payload: bytes) -> str:
     """Return a payload's text. Raises BadRequest."""
     try:
-        return payload.decode()
+        return as_utf8(payload).decode()
     except UnicodeDecodeError:
         raise BadRequest("the payload is neither JSON nor text in UTF-8") from None
 
@@ -22,7 +23,7 @@ def text_of(payload: bytes) -> str:
 def decoded(decoder: msgspec.json.Decoder[Any], payload: bytes, kind: type[Struct]) -> Any:
     """Return what a payload says, as a `kind`. Raises BadRequest."""
     try:
-        return decoder.decode(payload)
+        return decoder.decode(as_utf8(payload))
     except msgspec.ValidationError as error:
         raise unfit(error, kind) from None
     except RecursionError:

@@ -30,6 +30,7 @@ from bridge.contract.messages import (
 )
 from bridge.contract.reading import decoded, text_of, unfit
 from bridge.contract.topics import RUN, UPLOAD
+from bridge.text import as_utf8
 
 # A verb is a Struct and a row here.
 VERBS: dict[str, type[Request]] = {
@@ -82,6 +83,7 @@ def decode(verb: str, payload: bytes) -> Request:
     decoder = _DECODERS.get(verb)
     if decoder is None:
         raise BadRequest(f"unknown verb {verb!r}", allowed=sorted([*VERBS, RUN, UPLOAD]))
+    payload = as_utf8(payload)
     if verb in _BY_JOB_ID and payload[:1] not in (b"", b"{"):
         payload = msgspec.json.encode({"job_id": text_of(payload).strip()})
     request: Request = decoded(decoder, payload or b"{}", VERBS[verb])
@@ -103,15 +105,17 @@ def decode_run(
     begin with `$`, and the main text input as `$text`. A JSON number or string, or any other text:
     the main text input. Bytes that are no text, or that a Content Type calls an image, audio or
     video: the main media input, with the User Properties `input.<name>` and `$<field>` beside it.
-    What begins with `{` must be valid JSON.
+    What begins with `{` must be valid JSON. A byte order mark, UTF-16 and NULs at the end of a text
+    are read as what they stand for.
     """
     fields: dict[str, Any] = {"workflow": workflow}
     if job_id is not None:
         fields["job_id"] = job_id
-    main = _main(payload, content_type)
+    plain = as_utf8(payload)
+    main = _main(payload, plain, content_type)
     given: dict[str, Any] = {}
-    if main is None and payload.strip():
-        given = decoded(_OBJECT, payload, Submit)
+    if main is None and plain.strip():
+        given = decoded(_OBJECT, plain, Submit)
         main = _named_text(given)
     elif isinstance(main, Media):
         given = {
@@ -139,7 +143,7 @@ def decode_begin_upload(payload: bytes, content_type: str | None = None) -> Begi
     A payload that begins with `{` announces an upload, unless its Content Type says that it is
     something else than JSON. Raises BadRequest.
     """
-    if payload[:1] != b"{" or content_type not in (None, "application/json"):
+    if as_utf8(payload)[:1] != b"{" or not _may_be_json(content_type):
         if not payload:
             raise BadRequest("an upload must not be empty")
         return None
@@ -152,6 +156,7 @@ def transaction_of(payload: bytes, correlation_data: bytes | None) -> Transactio
 
     Also of one whose other fields are wrong, so that its error finds the way back.
     """
+    payload = as_utf8(payload)
     if payload.lstrip()[:1] == b"{":
         try:
             found = msgspec.json.decode(payload, type=_Transaction).transaction
@@ -179,13 +184,23 @@ _SCALAR: msgspec.json.Decoder[str | int | float] = msgspec.json.Decoder(str | in
 _MEDIA_TYPES = ("image/", "audio/", "video/", "application/octet-stream")
 
 
-def _main(payload: bytes, content_type: str | None) -> Text | Media | None:
-    if payload and content_type is not None and content_type.startswith(_MEDIA_TYPES):
+def _may_be_json(content_type: str | None) -> bool:
+    return content_type is None or _main_type(content_type) == "application/json"
+
+
+def _main_type(content_type: str) -> str:
+    """Return a Content Type without its parameters, in lower case (RFC 9110, 8.3.1)."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _main(payload: bytes, plain: bytes, content_type: str | None) -> Text | Media | None:
+    """Return what a payload is for; None for inputs by name. `plain` is it as UTF-8, if a text."""
+    if payload and content_type and _main_type(content_type).startswith(_MEDIA_TYPES):
         return Media(payload, content_type)
     try:
-        text = payload.decode()
+        text = plain.decode()
     except UnicodeDecodeError:
-        if payload.lstrip()[:1] == b"{":
+        if plain.lstrip()[:1] == b"{":
             raise BadRequest("the payload begins with { but is not UTF-8") from None
         return Media(payload, content_type)
     stripped = text.strip()

@@ -16,7 +16,7 @@ from hashlib import sha256
 from msgspec import Struct
 
 from bridge.contract.topics import ID
-from bridge.workflows.graph import Graph, Node, NodeOutput
+from bridge.workflows.graph import Graph, Node, NodeOutput, WorkflowError
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
 
 Consumers = Iterable[tuple[Node, str]]
@@ -74,6 +74,25 @@ class Declarations:
         if outputs is None or not 0 <= link.output < len(outputs):
             return None
         return outputs[link.output][1]
+
+    def check_links(self, ends: Iterable[str]) -> None:
+        """Raise WorkflowError for a link to an output that a node has not, before `ends`.
+
+        Classes whose last output is of any type may have more outputs than they declare.
+        """
+        needed = self._graph.needed(ends)
+        for node in self._graph.nodes.values():
+            for name, taken in node.links() if node.id in needed else ():
+                source = self._graph.nodes[taken.node]
+                outputs = self.outputs(source)
+                if outputs is None or taken.output < len(outputs):
+                    continue
+                if not outputs or outputs[-1][1] != "*":
+                    raise WorkflowError(
+                        f"input {name!r} takes output {taken.output} of node {source.id} "
+                        f"({source.class_type}), which has {len(outputs) or 'none'}",
+                        node=node.id,
+                    )
 
     def outputs(self, node: Node) -> list[tuple[str, str]] | None:
         """Return name and type of each output of a node."""

@@ -45,8 +45,8 @@ def build(
 ) -> Workflow:
     """Build a workflow from its graph, `info` (None: not known yet) and sidecar.
 
-    Raises WorkflowError for two inputs of one name; NoOutput for a graph without an output, and
-    SidecarError for a sidecar that does not fit.
+    Raises WorkflowError for two inputs of one name, and for links that ComfyUI cannot follow;
+    NoOutput for a graph without an output, and SidecarError for a sidecar that does not fit.
     """
     declared = Declarations(graph, info)
     workflow = Workflow(
@@ -60,6 +60,9 @@ def build(
     )
     if not workflow.outputs:
         raise NoOutput("the workflow has no output node, such as SaveImage")
+    ends = [output.node for output in workflow.outputs]
+    graph.check_chains(ends)
+    declared.check_links(ends)
     named = graph_inputs.declared_inputs(graph, declared)
     names = {} if named else naming.plain_names(graph, declared)
     found = graph_inputs.addressable_inputs(graph, declared, names)

@@ -6,13 +6,24 @@ binding makes a new prompt for each job, so that two jobs cannot see each other'
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 # ComfyUI writes node ids such as `58:43` (subgraphs) and `406.0.0.428` (expansion).
 MAX_NODES = 10_000
+# ComfyUI walks a chain of links, and the lists and objects in a value, by recursion, also in nodes
+# that no output needs. Python's limit of 1,000 frames then ends its worker thread, and with it the
+# jobs of everybody: a chain of 1,000 nodes does it, as does an object that is 500 deep.
+MAX_CHAIN = 400
+MAX_NESTING = 50
+# What 64 bits hold, signed or not: ComfyUI's nodes and JSON readers take no more.
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+# The key under which a list stands in a prompt as a value. ComfyUI replaces any object that has it
+# by what is under it, and takes the outcome for a link where it looks like one.
+VALUE = "__value__"
 
 
 class WorkflowError(ValueError):
@@ -78,6 +89,56 @@ class Graph(msgspec.Struct, frozen=True):
                 found.setdefault(taken.node, []).append((node, name))
         return found
 
+    def needed(self, ends: Iterable[str]) -> set[str]:
+        """Return some nodes with all that they depend on."""
+        waiting, found = list(ends), set[str]()
+        while waiting:
+            here = waiting.pop()
+            if here not in found:
+                found.add(here)
+                waiting.extend(taken.node for _, taken in self.nodes[here].links())
+        return found
+
+    def check_chains(self, outputs: Iterable[str]) -> None:
+        """Check the chains of links. `outputs` are the ids of the output nodes.
+
+        Raises WorkflowError for a chain that is longer than ComfyUI can follow, and for an output
+        that depends on a cycle.
+        """
+        levels, looped = self._levels()
+        if max(levels.values(), default=0) + len(looped) > MAX_CHAIN:
+            raise WorkflowError(f"more than {MAX_CHAIN} nodes follow one another")
+        for output in outputs:
+            if output in looped:
+                cycle = self._cycle(output, looped)
+                raise WorkflowError(
+                    f"its input depends on its own output: {' -> '.join(cycle)}", node=cycle[0]
+                )
+
+    def _cycle(self, start: str, looped: Container[str]) -> list[str]:
+        """Return a cycle that a node depends on, in the direction of the links."""
+        way = [start]
+        while way.count(way[-1]) == 1:
+            links = (found.node for _, found in self.nodes[way[-1]].links())
+            way.append(next(node for node in links if node in looped))
+        return way[way.index(way[-1]) :][::-1]
+
+    def _levels(self) -> tuple[dict[str, int], set[str]]:
+        """Return the longest chain that ends at each node, and the nodes that need a cycle."""
+        consumers = self.consumers()
+        waits = {node.id: sum(1 for _ in node.links()) for node in self.nodes.values()}
+        ready = [node for node, count in waits.items() if not count]
+        levels = dict.fromkeys(ready, 1)
+        while ready:
+            here = ready.pop()
+            for consumer, _ in consumers.get(here, ()):
+                levels[consumer.id] = max(levels.get(consumer.id, 0), levels[here] + 1)
+                waits[consumer.id] -= 1
+                if not waits[consumer.id]:
+                    ready.append(consumer.id)
+        looped = {node for node, count in waits.items() if count}
+        return {node: level for node, level in levels.items() if node not in looped}, looped
+
     def without(self, nodes: Container[str]) -> Graph:
         """Return a graph that lacks some nodes, which nothing may link to."""
         return Graph({key: node for key, node in self.nodes.items() if key not in nodes})
@@ -107,11 +168,50 @@ def link(value: Any) -> NodeOutput | None:
     return None
 
 
+def resembles_link(value: Any) -> bool:
+    """Whether ComfyUI takes a value for a link: its own `is_link`, which takes any number."""
+    match value:
+        case [str(), int() | float()]:
+            return True
+    return False
+
+
+def misreading(value: Any) -> str | None:
+    """Return why ComfyUI would take a literal for something else, or break at it; None if not.
+
+    A literal that is taken for a link to a node that is not there ends ComfyUI's worker thread.
+    """
+    inner = value.get(VALUE) if isinstance(value, Mapping) else value
+    if resembles_link(inner):
+        return "is a list of a text and a number, which ComfyUI takes for a link"
+    return unsendable(inner)
+
+
+def unsendable(value: Any) -> str | None:
+    """Return why ComfyUI cannot read a value, None if it can: depth, and the size of numbers."""
+    # A stack instead of recursion, as values come from anywhere.
+    stack = [(value, 0)]
+    while stack:
+        each, depth = stack.pop()
+        if depth > MAX_NESTING:
+            return f"is nested more than {MAX_NESTING} deep"
+        if isinstance(each, Mapping):
+            stack.extend((below, depth + 1) for below in each.values())
+        elif isinstance(each, list | tuple):
+            stack.extend((below, depth + 1) for below in each)
+        elif isinstance(each, float) and not math.isfinite(each):
+            return "is no finite number"
+        elif isinstance(each, int) and not MIN_INTEGER <= each <= MAX_INTEGER:
+            return "is a number of more than 64 bits"
+    return None
+
+
 def parse(document: Any) -> Graph:
     """Read a graph in API format.
 
     Raises WorkflowError, naming the node, for what ComfyUI could not run: no class, inputs that
-    are no object, a link to a node that is not there.
+    are no object, a link to a node that is not there; and for what it would take for something
+    else, or break at.
     """
     if not isinstance(document, Mapping):
         raise WorkflowError("not a workflow: expected an object of nodes by id")
@@ -124,12 +224,22 @@ def parse(document: Any) -> Graph:
         raise WorkflowError(f"the workflow has more than {MAX_NODES} nodes")
     nodes = {str(key): _node(str(key), value) for key, value in document.items()}
     for node in nodes.values():
-        for name, found in node.links():
-            if found.node not in nodes:
-                raise WorkflowError(
-                    f"input {name!r} links to node {found.node}, which is not there", node=node.id
-                )
+        for name, value in node.inputs.items():
+            problem = _problem(value, nodes)
+            if problem is not None:
+                raise WorkflowError(f"input {name!r} {problem}", node=node.id)
     return Graph(nodes)
+
+
+def _problem(value: Any, nodes: Mapping[str, Node]) -> str | None:
+    found = link(value)
+    if found is None:
+        return misreading(value)
+    if found.node not in nodes:
+        return f"links to node {found.node}, which is not there"
+    if found.output < 0:
+        return f"links to output {found.output} of node {found.node}: the first is 0"
+    return None
 
 
 def _node(key: str, value: Any) -> Node:

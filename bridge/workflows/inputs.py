@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from msgspec import UNSET, Struct, UnsetType
 
 from bridge.contract.errors import InvalidInput
-from bridge.workflows.graph import NodeInput
+from bridge.workflows.graph import VALUE, NodeInput, misreading
 
 Via: TypeAlias = Literal["media", "upload"]
 
@@ -52,8 +52,6 @@ class Input(Struct, frozen=True, kw_only=True):
 SEED_MAX = 2**64 - 1
 # Up to where a seed is drawn while nobody has told its limit: every node takes 32 bits.
 SEED_UNKNOWN = 2**32 - 1
-# How a literal list stands in a prompt.
-_LIST = "__value__"
 # A long list of choices would make an error longer than a small device can take.
 CHOICES_SHOWN = 50
 # A text that is longer is not told where an input is described in brief.
@@ -109,6 +107,7 @@ def _integer(spec: Input, value: Any) -> int:
     number = _whole(value)
     if number is None:
         refuse(spec, "expected a whole number", type="integer", **limits(spec))
+    _check(spec, number)
     return int(_within(spec, number))
 
 
@@ -183,18 +182,29 @@ def _choice(spec: Input, value: Any) -> Any:
 
 
 def _json(spec: Input, value: Any) -> dict[str, Any]:
-    """Take an object for an object, a list for a list, which ComfyUI wants wrapped.
+    """Return an object for an object, and a list for a list, as ComfyUI takes it: wrapped.
 
-    A bare list would be a link to another node.
+    A bare list would be a link to another node. ComfyUI unwraps the list and then takes it for a
+    link if it looks like one: such a list cannot be given.
     """
     wanted = list if _is_list(spec) else dict
     if not isinstance(value, wanted):
         refuse(spec, "expected a JSON value of another type", type=_json_type(spec))
-    return {_LIST: value} if isinstance(value, list) else value
+    if isinstance(value, dict) and VALUE in value:
+        refuse(spec, f"the key {VALUE!r} has a meaning of its own to ComfyUI", type="object")
+    _check(spec, value)
+    return {VALUE: value} if isinstance(value, list) else value
+
+
+def _check(spec: Input, value: Any) -> None:
+    """Refuse a value that ComfyUI would take for something else."""
+    problem = misreading(value)
+    if problem is not None:
+        refuse(spec, f"the value {problem}")
 
 
 def _is_list(spec: Input) -> bool:
-    return isinstance(spec.default, dict) and _LIST in spec.default
+    return isinstance(spec.default, dict) and VALUE in spec.default
 
 
 def _json_type(spec: Input) -> str:
@@ -302,4 +312,4 @@ def _default(spec: Input) -> dict[str, Any]:
     # A seed left out is drawn anew: the one in the graph is no default.
     if spec.default is UNSET or spec.kind == "seed" or KINDS[spec.kind].media:
         return {}
-    return {"default": spec.default[_LIST] if _is_list(spec) else spec.default}
+    return {"default": spec.default[VALUE] if _is_list(spec) else spec.default}

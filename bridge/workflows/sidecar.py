@@ -15,7 +15,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from bridge.contract.messages import Name
 from bridge.contract.requests import Media, Text
-from bridge.workflows.graph import WorkflowError
+from bridge.text import as_utf8
+from bridge.workflows.graph import WorkflowError, unsendable
 
 _ALLOWED_SHOWN = 30
 
@@ -109,6 +110,7 @@ class _Top(Struct, forbid_unknown_fields=True):
 
 def read(data: bytes) -> Sidecar:
     """Read a sidecar's file. Raises SidecarError."""
+    data = as_utf8(data)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -144,6 +146,10 @@ T = TypeVar("T", bound=Struct)
 
 
 def _convert(raw: Any, kind: type[T], path: tuple[str, ...], text: str) -> T:
+    for key, value in raw.items() if path else ():
+        problem = unsendable(value)
+        if problem is not None:
+            raise _error(text, (*path, key), problem)
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:

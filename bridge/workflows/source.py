@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from bridge.text import as_utf8
 from bridge.workflows import embedded, graph, sidecar
 from bridge.workflows.conversion import convert, is_ui_format
 from bridge.workflows.definition import NoOutput, build, version_of
@@ -68,6 +69,7 @@ def document_of(data: bytes) -> Any:
     """Return the graph that a file holds, in either of ComfyUI's formats. Raises WorkflowError."""
     if embedded.is_picture(data):
         return _from_picture(data)
+    data = as_utf8(data)
     try:
         return msgspec.json.decode(data)
     except RecursionError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 from typing import get_args
 
 import msgspec
@@ -222,3 +223,79 @@ def test_a_bad_request_still_has_its_transaction() -> None:
     assert requests.transaction_of(b"{", b"\xff") is UNSET
     assert requests.transaction_of(b"", None) is UNSET
     assert requests.correlated(b"x" * 300) is UNSET
+
+
+def encodings(text: str) -> list[bytes]:
+    """Return what devices and editors make of a text."""
+    return [
+        text.encode("utf-8-sig"),
+        f"{text}\0".encode(),
+        f"{text}\0\0\0".encode("utf-8-sig"),
+        codecs.BOM_UTF16_LE + text.encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+        codecs.BOM_UTF16_LE + f"{text}\0".encode("utf-16-le"),
+    ]
+
+
+@pytest.mark.parametrize("payload", encodings("a barn, Stück 雪"))
+def test_a_text_is_read_in_the_encodings_of_devices_and_editors(payload: bytes) -> None:
+    assert requests.decode_run("demo", None, payload).main == Text("a barn, Stück 雪")
+
+
+OBJECT = '{"prompt":\r\n "Stück",\r\n "$preview": true}\r\n'
+
+
+@pytest.mark.parametrize(
+    "payload", [*encodings(OBJECT), OBJECT.encode("utf-16-le"), OBJECT.encode("utf-16-be")]
+)
+def test_an_object_is_read_in_the_encodings_of_devices_and_editors(payload: bytes) -> None:
+    run = requests.decode_run("demo", None, payload)
+    assert (run.main, run.submit.inputs) == (None, {"prompt": "Stück"})
+    assert run.submit.preview
+
+
+@pytest.mark.parametrize("payload", encodings('{"prompt": "a barn"'))
+def test_what_begins_with_a_brace_behind_a_mark_must_be_json(payload: bytes) -> None:
+    with pytest.raises(BadRequest):
+        requests.decode_run("demo", None, payload)
+
+
+@pytest.mark.parametrize("payload", encodings('{"job_id": "j", "transaction": "t"}'))
+def test_every_verb_is_read_in_the_encodings_of_devices_and_editors(payload: bytes) -> None:
+    request = requests.decode("cancel", payload)
+    assert isinstance(request, Cancel)
+    assert request.job_id == "j"
+    assert requests.transaction_of(payload, None) == "t"
+
+
+@pytest.mark.parametrize("payload", encodings("my-job"))
+def test_a_job_id_is_read_in_the_encodings_of_devices_and_editors(payload: bytes) -> None:
+    request = requests.decode("cancel", payload)
+    assert isinstance(request, Cancel)
+    assert request.job_id == "my-job"
+
+
+def test_a_string_of_c_that_is_empty_takes_the_defaults() -> None:
+    assert requests.decode_run("demo", None, b"\0").main is None
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xfe\x01\x00\x02\x00", b"\xff\xfb\x90\x00\0\0", b"\xff"])
+def test_bytes_that_only_begin_like_a_mark_stay_as_they_are(payload: bytes) -> None:
+    assert requests.decode_run("demo", None, payload).main == Media(payload, None)
+
+
+TYPES = ["Image/PNG", "IMAGE/png; q=1", "Application/Octet-Stream"]
+
+
+@pytest.mark.parametrize("content_type", TYPES)
+def test_a_content_type_is_read_in_any_case(content_type: str) -> None:
+    run = requests.decode_run("demo", None, b"a text", content_type)
+    assert run.main == Media(b"a text", content_type)
+    announced = b'{"size": 5, "sha256": "' + b"0" * 64 + b'"}'
+    assert requests.decode_begin_upload(announced, content_type) is None
+
+
+def test_an_upload_is_announced_by_json_of_any_case() -> None:
+    announced = b'{"size": 5, "sha256": "' + b"0" * 64 + b'"}\0'
+    for content_type in (None, "Application/JSON", "application/json; charset=utf-8"):
+        assert requests.decode_begin_upload(announced, content_type) is not None

@@ -43,6 +43,11 @@ INFO = ObjectInfo(
             "output_node": True,
         },
         "OtherSave": {"input": {"required": {"any": ["*"]}}, "output": [], "output_node": True},
+        "SaveAndPass": {
+            "input": {"required": {"images": ["IMAGE"]}},
+            "output": ["IMAGE"],
+            "output_node": True,
+        },
         **{
             f"Comfy2MQTT{kind}Input": {"input": {}, "output": ["*"]}
             for kind in ("Text", "Integer", "Float", "Boolean", "Seed", "Image")

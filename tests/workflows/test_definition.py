@@ -252,7 +252,7 @@ def test_a_choice_input_of_ours_offers_its_lines_or_what_it_is_wired_to() -> Non
     ]
 
 
-def test_a_list_or_an_object_is_given_as_json_and_never_becomes_a_link() -> None:
+def test_a_list_or_an_object_is_given_as_json() -> None:
     document = copy.deepcopy(PLAIN)
     document["2"]["inputs"] |= {"curve": {"__value__": [1, 2]}, "box": {"x": 1}}
     found = properties(document)
@@ -261,13 +261,87 @@ def test_a_list_or_an_object_is_given_as_json_and_never_becomes_a_link() -> None
         "x-place": "The sampler: curve",
         "default": [1, 2],
     }
-    bound = binding.bind(
-        workflow(document), {"2.curve": ["1", 0], "2.box": {"y": 2}}, randint=lambda low, _: low
-    )
-    assert bound.prompt["2"]["inputs"]["curve"] == {"__value__": ["1", 0]}
-    assert bound.prompt["2"]["inputs"]["box"] == {"y": 2}
+    values = {"2.curve": ["1", "0"], "2.box": {"y": ["1", 0]}}
+    bound = binding.bind(workflow(document), values, randint=lambda low, _: low)
+    assert bound.prompt["2"]["inputs"]["curve"] == {"__value__": ["1", "0"]}
+    assert bound.prompt["2"]["inputs"]["box"] == {"y": ["1", 0]}
     with pytest.raises(InvalidInput):
-        binding.bind(workflow(document), {"2.box": ["1", 0]}, randint=lambda low, _: low)
+        binding.bind(workflow(document), {"2.box": ["1", "0"]}, randint=lambda low, _: low)
+
+
+DEEP: Any = 0
+for _ in range(graph.MAX_NESTING + 1):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["a", 0], ["1", 0], ["1", 1.5], ["1", True], ["", -1], DEEP, [float("nan")], [[10**30]]],
+)
+def test_a_value_that_comfyui_takes_for_something_else_is_refused(value: Any) -> None:
+    document = copy.deepcopy(PLAIN)
+    document["2"]["inputs"]["curve"] = {"__value__": [1, 2]}
+    with pytest.raises(InvalidInput) as caught:
+        binding.bind(workflow(document), {"2.curve": value}, randint=lambda low, _: low)
+    assert caught.value.details["input"] == "2.curve"
+    for inner in (value, {"__value__": value}, {"__type__": "CURVE", "__value__": value}):
+        document["2"]["inputs"]["curve"] = inner
+        if inner == ["1", 0]:
+            continue  # in a file a link
+        with pytest.raises(WorkflowError) as refused:
+            graph.parse(document)
+        assert refused.value.node == "2"
+
+
+@pytest.mark.parametrize("value", [{"__value__": ["a", 0]}, {"__value__": 5, "x": 1}])
+def test_an_object_that_comfyui_would_unwrap_is_refused(value: Any) -> None:
+    document = copy.deepcopy(PLAIN)
+    document["2"]["inputs"]["box"] = {"x": 1}
+    with pytest.raises(InvalidInput, match="__value__"):
+        binding.bind(workflow(document), {"2.box": value}, randint=lambda low, _: low)
+
+
+@pytest.mark.parametrize("value", ["9" * 30, 2**64, -(2**63) - 1])
+def test_an_integer_has_at_most_64_bits(value: Any) -> None:
+    with pytest.raises(InvalidInput, match="64 bits"):
+        binding.bind(workflow(PLAIN, None), {"steps": value}, randint=lambda low, _: low)
+
+
+def test_a_chain_that_comfyui_cannot_follow_is_refused() -> None:
+    document = copy.deepcopy(PLAIN)
+    document |= {
+        f"c{index}": {"class_type": "Unheard", "inputs": {"x": [f"c{index - 1}", 0]}}
+        for index in range(1, graph.MAX_CHAIN)
+    }
+    document["c0"] = {"class_type": "Unheard", "inputs": {}}
+    assert workflow(document).outputs
+    document["c0"]["inputs"]["x"] = ["1", 0]
+    with pytest.raises(WorkflowError, match="follow one another"):
+        workflow(document)
+
+
+def test_an_output_that_depends_on_itself_is_refused() -> None:
+    document = copy.deepcopy(PLAIN)
+    document["2"]["inputs"]["model"] = ["5", 0]
+    document["5"] = {"class_type": "Unheard", "inputs": {"x": ["6", 0]}}
+    document["6"] = {"class_type": "Unheard", "inputs": {"x": ["5", 0], "y": ["1", 0]}}
+    with pytest.raises(WorkflowError, match="depends on its own output: ") as caught:
+        workflow(document)
+    assert caught.value.node in ("5", "6")
+    del document["2"]["inputs"]["model"]
+    assert workflow(document).outputs  # nobody needs the two
+
+
+@pytest.mark.parametrize("output", [1, 7])
+def test_a_link_to_an_output_that_a_node_has_not_is_refused(output: int) -> None:
+    document = copy.deepcopy(PLAIN)
+    document["2"]["inputs"]["model"] = ["1", output]
+    with pytest.raises(WorkflowError, match=rf"takes output {output} of node 1 \(Loader\)"):
+        workflow(document)
+    assert workflow(document, None).outputs  # not known yet
+    document["2"]["inputs"]["model"] = ["1", -1]
+    with pytest.raises(WorkflowError, match="the first is 0"):
+        workflow(document, None)
 
 
 @pytest.mark.parametrize("version", comparison.VERSIONS)

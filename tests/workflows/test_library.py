@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import os
 from collections.abc import AsyncGenerator
@@ -307,3 +308,23 @@ async def test_what_was_cut_short_while_it_was_learned_is_learned_the_next_time(
         await asyncio.wait([learning])
     assert await shelf.library.update("one", INFO_BYTES) is not None
     assert shelf.library.catalogue.merged is not None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be-mark", "nul", "crlf"])
+async def test_files_are_read_in_the_encodings_of_editors(shelf: Shelf, encoding: str) -> None:
+    document = json.dumps(PLAIN, indent=1, ensure_ascii=False)
+    for name, text in (("demo.json", document), ("demo.toml", 'title = "Stück 雪"\n')):
+        shelf.put(name, encoded(text, encoding))
+    (found,) = (await shelf.library.reload()).updated
+    assert (found.name, found.title) == ("demo", "Stück 雪")
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    match encoding:
+        case "utf-16-be-mark":
+            return codecs.BOM_UTF16_BE + text.encode("utf-16-be")
+        case "nul":
+            return f"{text}\0".encode()
+        case "crlf":
+            return text.replace("\n", "\r\n").encode()
+    return text.encode(encoding)

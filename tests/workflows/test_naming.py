@@ -240,7 +240,7 @@ INPUTS = st.dictionaries(
             "image",
         ]
     ),
-    LINKS | st.text(max_size=3) | st.integers() | st.booleans() | st.none(),
+    LINKS | st.text(max_size=3) | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none(),
 )
 TITLES = st.none() | st.sampled_from(["Seed", "prompt 2", "Prompt", "x", "!"])
 GRAPHS = st.fixed_dictionaries({key: st.builds(_node, CLASSES, TITLES, INPUTS) for key in "123456"})

@@ -22,7 +22,7 @@ from tests.workflows.graphs import INFO, NAMED, PLAIN
 
 DOCUMENT = {
     **PLAIN,
-    "5": {"class_type": "Text", "inputs": {"text": "a barn"}},
+    "5": {"class_type": "Text", "inputs": {"text": "a barn", "list": {"__value__": [1]}}},
     "10": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
 }
 
@@ -148,9 +148,13 @@ def test_hidden_outputs_are_not_made() -> None:
     assert [output.node for output in found.outputs] == ["58:4"]
     assert "10" not in bind(found, {}).prompt
     assert found.find_input("10.filename_prefix") is None
-    document = {**DOCUMENT, "11": {"class_type": "OtherSave", "inputs": {"any": ["10", 0]}}}
+    document = {
+        **DOCUMENT,
+        "10": {"class_type": "SaveAndPass", "inputs": {"images": ["2", 0]}},
+        "11": {"class_type": "OtherSave", "inputs": {"any": ["10", 0]}},
+    }
     with pytest.raises(SidecarError, match="node 11 goes on with it"):
-        dressed('[outputs."SaveImage 10"]\nhide = true', document)
+        dressed("[outputs.SaveAndPass]\nhide = true", document)
 
 
 def test_our_nodes_are_told_the_names_that_results_are_to_have() -> None:
@@ -191,6 +195,11 @@ def test_a_payload_can_be_ignored_at_the_simple_door() -> None:
         ("[inputs.prompt]\nminimum = 1", 2, "does not apply to an input of kind text; allowed"),
         ("[inputs.seed]\ndefault = 1", 2, "does not apply to an input of kind seed"),
         ("[inputs.image]\nfix = 'x'", 2, "does not apply to an input of kind image"),
+        ("[inputs.steps]\nmaximum = inf", 2, "inputs.steps.maximum: is no finite number"),
+        ("[inputs.steps]\nchoices = [1, nan]", 2, "inputs.steps.choices: is no finite number"),
+        ("[press.inputs]\nsteps = nan", 1, "press.inputs: is no finite number"),
+        ("[inputs.'5.list']\ndefault = ['a', 0]", 2, "which ComfyUI takes for a link"),
+        ("[inputs.'5.list']\nfix = ['1', 0]", 2, "which ComfyUI takes for a link"),
         ("[inputs.steps]\nfix = 'many'", 2, "inputs.steps.fix: expected a whole number"),
         ("[inputs.steps]\nfix = 101", 2, "101 is above the maximum 100"),
         ("[inputs.steps]\nfix = 5\ndefault = 6", 3, "means nothing beside `fix`"),
