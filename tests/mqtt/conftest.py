@@ -13,6 +13,8 @@ from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
 
 ACCEPTED = b"\x20\x03\x00\x00\x00"
+# Bytes. Said, since by default mosquitto takes 268 MB up to 2.0 and 2 MB from 2.1 on.
+LARGEST_PACKET = 32 * 1024 * 1024
 
 
 class Configured(Mosquitto):
@@ -98,8 +100,10 @@ def configure(tmp_path: Path) -> Configure:
 
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    """Start a mosquitto with its own defaults: nothing is written to disk."""
-    settings = "listener {port} 127.0.0.1\nallow_anonymous true"
+    """Start a mosquitto with its own defaults, but for LARGEST_PACKET: nothing is on disk."""
+    settings = (
+        f"listener {{port}} 127.0.0.1\nallow_anonymous true\nmax_packet_size {LARGEST_PACKET}"
+    )
     async with Configured(tmp_path, settings) as running:
         yield running
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.mosquitto import find_program
 from bridge.mqtt import (
     Address,
     BadAddress,
@@ -19,6 +20,7 @@ from bridge.mqtt import (
     ConnectionRefused,
     Unreachable,
 )
+from tests.mqtt.conftest import LARGEST_PACKET
 from tests.mqtt.talk import MANY, MEGA, next_of, subscribed
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ async def test_a_wrong_password_is_told_from_a_broker_that_is_not_there(
     tmp_path: Path, configure: Configure
 ) -> None:
     passwords = tmp_path / "passwords"
+    program = await find_program("mosquitto_passwd")
     subprocess.run(  # noqa: ASYNC221 - a fraction of a second, before anything else
-        ["mosquitto_passwd", "-c", "-b", str(passwords), "alice", "right/one"], check=True
+        [program, "-c", "-b", str(passwords), "alice", "right/one"], check=True
     )
     settings = f"listener {{port}} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}"
     async with configure(settings) as broker:
@@ -170,6 +173,7 @@ async def test_tls_verifies_the_broker(configure: Configure, certificate: Path) 
         certfile {certificate}
         keyfile {key}
         require_certificate true
+        max_packet_size {LARGEST_PACKET}
     """
     ours = {"ca": certificate, "cert": certificate, "key": key}
     async with configure(settings) as broker:

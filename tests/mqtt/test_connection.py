@@ -24,6 +24,7 @@ from bridge.mqtt import (
     Subscription,
 )
 from bridge.mqtt.connection import MAX_BACKLOG, Messages
+from tests.mqtt.conftest import LARGEST_PACKET
 from tests.mqtt.talk import MANY, MEGA, next_of, subscribed
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ async def test_a_packet_of_exactly_the_limit_goes_and_one_byte_more_does_not(
 
 async def test_the_configured_limit_counts_where_it_is_lower(address: Address) -> None:
     async with Connection(address, packet_limit=100) as connection:
-        assert connection.connack.maximum_packet_size is None
+        assert connection.connack.maximum_packet_size == LARGEST_PACKET
         assert connection.packet_limit == 100
         with pytest.raises(PacketTooLarge):
             connection.publish("t", bytes(100))
