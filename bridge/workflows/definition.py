@@ -42,6 +42,8 @@ def build(
     graph: Graph,
     info: ObjectInfo | None,
     sidecar: Sidecar | None = None,
+    *,
+    title: str | None = None,
 ) -> Workflow:
     """Build a workflow from its graph, `info` (None: not known yet) and sidecar.
 
@@ -56,7 +58,7 @@ def build(
         inputs=(),
         outputs=outputs.outputs(graph, declared),
         missing=None,
-        title=name.replace("_", " ").replace("-", " "),
+        title=title or name,
     )
     if not workflow.outputs:
         raise NoOutput("the workflow has no output node, such as SaveImage")

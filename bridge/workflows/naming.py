@@ -12,6 +12,7 @@ Pure, and without recursion: graphs come from anywhere.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -78,7 +79,9 @@ _LOADED = {
     ("LoadAudio", "audio"): "audio",
     ("LoadVideo", "file"): "video",
 }
-_NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
+# What stands between words: letters and digits of every script make words.
+_NOT_IN_SLUG = re.compile(r"[\W_]+")
+_NOT_IN_ASCII_SLUG = re.compile(r"[^a-z0-9]+")
 _MAX_SLUG = 40
 
 
@@ -204,11 +207,22 @@ def _titled(node: Node, declared: Declarations) -> tuple[NodeInput, PlainName] |
         return None
     found = declared.node_class(node.class_type)
     own = (node.class_type, *(() if found is None else (found.display_name,)))
-    slug = _NOT_IN_SLUG.sub("_", node.title.lower()).strip("_")[:_MAX_SLUG].strip("_")
+    slug = _slug(unicodedata.normalize("NFC", node.title), _NOT_IN_SLUG)
     slot = _value_of(node)
     if node.title in own or not slug or slot is None:
         return None
     return NodeInput(node.id, slot), PlainName(slug, 2)
+
+
+def former_name(node: Node) -> str | None:
+    """Return the name of a titled primitive node in earlier versions, where it is another now."""
+    if node.title is None or node.title.isascii() or not is_primitive(node):
+        return None
+    return _slug(node.title, _NOT_IN_ASCII_SLUG) or None
+
+
+def _slug(title: str, between: re.Pattern[str]) -> str:
+    return between.sub("_", title.lower()).strip("_")[:_MAX_SLUG].strip("_")
 
 
 def _value_of(node: Node) -> str | None:

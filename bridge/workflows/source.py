@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -25,6 +27,7 @@ from bridge.workflows.workflow import Workflow
 SUFFIXES = (".json", ".png", ".webp")
 
 _MAX_NAME = 64
+_HASH = 8
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -47,7 +50,14 @@ class WorkflowSource(Struct, frozen=True):
         """
         prompt = prompt_of(self.document, info)
         try:
-            return build(name, self.version, graph.parse(prompt), info, self.sidecar)
+            return build(
+                name,
+                self.version,
+                graph.parse(prompt),
+                info,
+                self.sidecar,
+                title=title_of(self.file),
+            )
         except (NoOutput, SidecarError):
             # Which inputs and outputs there are, and of which kind, is not known for sure yet.
             if info is None:
@@ -97,8 +107,30 @@ def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
 
 
 def name_of(file: str) -> str:
-    """Return the workflow's name for a file's."""
+    """Return the workflow's name for a file's, fit for a topic: `[A-Za-z0-9_-]{1,64}`.
+
+    Letters that cannot stand in a topic make a hash of the file's name, so that two names differ
+    as the files' do. Both ways of writing a letter with an accent are one.
+    """
+    stem = unicodedata.normalize("NFC", stem_of(file))
+    if stem.isascii():
+        return ascii_name_of(file)
+    mark = sha256(stem.encode(errors="surrogatepass")).hexdigest()[:_HASH]
+    plain = _NOT_IN_NAME.sub("_", stem).strip("_")[: _MAX_NAME - _HASH - 1] or "workflow"
+    return f"{plain}-{mark}"
+
+
+def ascii_name_of(file: str) -> str:
+    """Return a file's name with `_` for what cannot stand in a topic: also another's name."""
     return _NOT_IN_NAME.sub("_", stem_of(file))[:_MAX_NAME] or "_"
+
+
+def title_of(file: str) -> str:
+    """Return the title for a file's name: as it is written, or with spaces between the words."""
+    stem = unicodedata.normalize("NFC", stem_of(file))
+    if stem == name_of(file):
+        return stem.replace("_", " ").replace("-", " ")
+    return stem.encode(errors="replace").decode()
 
 
 def stem_of(file: str) -> str:

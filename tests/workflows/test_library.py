@@ -4,6 +4,7 @@ import asyncio
 import codecs
 import json
 import os
+import unicodedata
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.contract.errors import ComfyUIUnavailable, UnknownWorkflow
+from bridge.contract.topics import is_id
 from bridge.workflows.library import VERSIONS_KEPT, Changes, Library, name_of
+from bridge.workflows.source import title_of
 from tests.workflows import test_embedded
 from tests.workflows.graphs import INFO, NAMED, PLAIN
 
@@ -287,12 +292,52 @@ async def _changes(library: Library) -> AsyncGenerator[Changes, None]:
     [
         ("demo.json", "demo"),
         ("my first+#.json", "my_first__"),
-        ("wide ä.png", "wide__"),
+        ("wide ä.png", "wide-744b0347"),
+        ("雪景.json", "workflow-7cb7d11a"),
         (f"{'x' * 100}.json", "x" * 64),
+        (f"{'x' * 100}ä.json", f"{'x' * 55}-2db9fa6f"),
+        (".json", "_json"),
     ],
 )
 def test_a_name_fits_into_a_topic(file: str, name: str) -> None:
     assert name_of(file) == name
+    assert is_id(name)
+
+
+@given(st.text(min_size=1).map(lambda stem: f"{stem}.json"))
+def test_any_file_has_a_name_that_fits_into_a_topic_and_a_title(file: str) -> None:
+    assert is_id(name_of(file))
+    title_of(file).encode()
+
+
+@pytest.mark.parametrize(
+    ("file", "title"),
+    [
+        ("my_first-try.json", "my first try"),
+        ("SD 1.5 - portrait.json", "SD 1.5 - portrait"),
+        ("雪景.json", "雪景"),
+        (unicodedata.normalize("NFD", "Stück.json"), "Stück"),
+    ],
+)
+def test_a_title_is_the_files_name_as_it_is_written(file: str, title: str) -> None:
+    assert title_of(file) == title
+
+
+async def test_names_of_other_scripts_are_workflows_of_their_own(shelf: Shelf) -> None:
+    for file in ("雪景.json", "雪山.json", "Stück.json", "Straße.json"):
+        shelf.put(file, PLAIN)
+    changes = await shelf.library.open()
+    assert changes.broken == []
+    assert {each.title for each in changes.updated} == {"雪景", "雪山", "Stück", "Straße"}
+    names = {each.title: each.name for each in changes.updated}
+    assert shelf.library.get(names["雪景"]).title == "雪景"
+    # As they were called before; of the two with two letters only neither is meant.
+    assert shelf.library.get("St_ck").title == "Stück"
+    with pytest.raises(UnknownWorkflow):
+        shelf.library.get("__")
+    shelf.remove("雪山.json")
+    await shelf.library.reload()
+    assert shelf.library.get(names["雪景"]).title == "雪景"
 
 
 async def test_what_was_cut_short_while_it_was_learned_is_learned_the_next_time(
