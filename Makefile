@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast test-peers test-pythons check format bench soak chaos lives fuzz audit lock coverage clean broker browser comfyui postgresql
+.PHONY: help setup demo test test-fast test-peers test-pythons check format bench soak chaos lives fuzz audit lock coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -40,6 +40,7 @@ help:
 	@echo "make soak        20,000 small jobs: does anything grow? (JOBS=number)"
 	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 500 jobs, twice"
 	@echo "make lives       a hundred thousand steps of jobs' lives, with simulated faults"
+	@echo "make mutants     breaks each guarantee once, and looks whether a test notices (NAMES=...)"
 	@echo "make fuzz        the decoders under a fuzzer, a million cases (CASES=number)"
 	@echo "make audit       known faults in what requirements.lock pins; needs a database on the net"
 	@echo "make lock        pins anew what $(VENV) is made of"
@@ -113,6 +114,9 @@ chaos: setup postgresql
 lives: $(READY)
 	@COMFY2MQTT_TEST_STEPS=100000 $(BIN)/python -m pytest --quiet --no-header --timeout 0 \
 		tests/jobs/test_lives.py
+
+mutants: $(READY) broker
+	@$(BIN)/python -m tests.mutants $(NAMES)
 
 # In an environment of its own: the fuzzer has wheels for few Pythons, and nothing else needs it.
 fuzz:

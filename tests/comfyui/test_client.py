@@ -206,6 +206,34 @@ async def test_a_comfyui_without_our_nodes_has_no_greeting() -> None:
         assert await client.features() == {}
 
 
+async def test_a_prompt_is_withdrawn_without_interrupting_anothers() -> None:
+    asked: list[tuple[str, str, object]] = []
+    ours, theirs = [1, "ours", {}, {}, []], [0, "theirs", {}, {}, []]
+    # What runs and what waits, at each look at the queue: a ComfyUI before 0.3.57 would interrupt
+    # whatever runs, so ours must be seen to run first.
+    looks = iter([([theirs], [ours]), ([ours], []), ([], [])])
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            running, waiting = next(looks)
+            asked.append(("GET", request.path, running[0][1] if running else None))
+            return web.json_response({"queue_running": running, "queue_pending": waiting})
+        asked.append(("POST", request.path, await request.json()))
+        return web.json_response({})
+
+    async def at_once() -> None: ...
+
+    async with answering(answer) as client:
+        assert await client.withdraw("ours", pause=at_once)
+    assert asked == [
+        ("POST", "/queue", {"delete": ["ours"]}),
+        ("GET", "/queue", "theirs"),
+        ("GET", "/queue", "ours"),
+        ("POST", "/interrupt", {"prompt_id": "ours"}),
+        ("GET", "/queue", None),
+    ]
+
+
 async def test_a_reply_without_end_is_cut_off() -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

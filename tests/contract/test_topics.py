@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract.topics import BadTopic, Request, Topics, is_filter, is_id
+from bridge.contract.topics import BadTopic, Request, Topics, is_filter, is_id, matches
 
 TOPICS = Topics("base")
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
@@ -16,6 +16,46 @@ def test_a_run_topic_comes_back_as_it_was_built(client: str, workflow: str, job_
     assert TOPICS.parse_request(topic) == Request(client, "run", workflow, job_id)
     topic = TOPICS.request(client, "run", workflow)
     assert TOPICS.parse_request(topic) == Request(client, "run", workflow, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("a", True),
+        ("A-Z_09", True),
+        ("a" * 64, True),
+        ("a" * 65, False),
+        ("", False),
+        (".", False),
+        ("..", False),
+        ("a.b", False),
+        ("a/b", False),
+        ("a\n", False),
+        ("\u0430", False),  # Cyrillic, and looks like an a
+    ],
+)
+def test_an_id_is_a_short_word_and_no_path(text: str, *, valid: bool) -> None:
+    assert is_id(text) is valid
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "topic", "matching"),
+    [
+        ("#", "a/b", True),
+        ("+/b", "a/b", True),
+        ("a/#", "a", True),
+        ("a/#", "a/b/c", True),
+        ("a/+", "a/b/c", False),
+        ("a/+", "a", False),
+        ("a/b", "a/b/c", False),
+        ("a/#/b", "a/x/b", False),
+        ("#", "$SYS/broker/uptime", False),
+        ("+/broker/uptime", "$SYS/broker/uptime", False),
+        ("$SYS/#", "$SYS/broker/uptime", True),
+    ],
+)
+def test_a_filter_matches_as_mqtt_has_it(topic_filter: str, topic: str, *, matching: bool) -> None:
+    assert matches(topic_filter, topic) is matching
 
 
 @given(client=IDS, verb=IDS.filter(lambda verb: verb != "run"))

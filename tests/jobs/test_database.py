@@ -7,6 +7,16 @@ from pathlib import Path
 from bridge.jobs.database import Database
 
 
+async def test_a_commit_is_on_disk_before_it_is_told(tmp_path: Path) -> None:
+    # What a power cut leaves cannot be tried; that SQLite waits for the disk can be asked.
+    database = Database(tmp_path / "x.db", ())
+    await database.open()
+    (synchronous,) = await database.run(lambda db: db.execute("PRAGMA synchronous").fetchone())
+    (journal,) = await database.run(lambda db: db.execute("PRAGMA journal_mode").fetchone())
+    assert (synchronous, journal) == (2, "wal")  # 2 is FULL
+    await database.close()
+
+
 async def test_what_is_told_in_order_waits_for_those_who_are_only_just_answered(
     tmp_path: Path,
 ) -> None:

@@ -1,11 +1,67 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
+from bridge.contract.errors import InvalidInput, QuotaExceeded, TooLarge
+from bridge.contract.messages import BeginUpload
 from bridge.jobs.journal import Journal
-from bridge.jobs.uploads import UploadRules, Uploads
+from bridge.jobs.uploads import MAX_BEGUN, UploadRules, Uploads
 from bridge.media.files import Folder
+
+
+@pytest.fixture
+async def uploads(tmp_path: Path) -> AsyncIterator[Uploads]:
+    """Uploads of at most 1000 bytes, 1500 of one client."""
+    journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
+    await journal.open()
+    files.open()
+    yield Uploads(tmp_path / "uploads", journal, files, UploadRules(1000, lambda _: 1500, 60.0))
+    await journal.close()
+
+
+def announced(data: bytes, size: int | None = None) -> BeginUpload:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return BeginUpload(size=len(data) if size is None else size, sha256=sha256)
+
+
+async def test_an_upload_with_other_bytes_than_announced_is_refused(uploads: Uploads) -> None:
+    await uploads.begin("alice", "u", announced(b"right"))
+    await uploads.part("alice", "u", 0, b"wrong")
+    with pytest.raises(InvalidInput, match="SHA-256"):
+        await uploads.finish("alice", "u")
+    with pytest.raises(InvalidInput):
+        await uploads.get("alice", "u")
+    # Begun anew it is taken.
+    await uploads.begin("alice", "u", announced(b"right"))
+    await uploads.part("alice", "u", 0, b"right")
+    assert (await uploads.finish("alice", "u")).complete
+
+
+async def test_what_is_announced_counts_before_it_has_come(uploads: Uploads) -> None:
+    await uploads.begin("alice", "first", announced(b"x", size=900))
+    with pytest.raises(QuotaExceeded):
+        await uploads.begin("alice", "second", announced(b"y", size=900))
+    with pytest.raises(QuotaExceeded):
+        await uploads.whole("alice", "third", bytes(900))
+    await uploads.begin("bob", "second", announced(b"y", size=900))
+    with pytest.raises(TooLarge):
+        await uploads.begin("bob", "third", announced(b"z", size=1001))
+    with pytest.raises(TooLarge):
+        await uploads.part("alice", "first", 0, bytes(901))
+
+
+async def test_no_more_than_so_many_uploads_of_a_client_are_begun(uploads: Uploads) -> None:
+    for number in range(MAX_BEGUN):
+        await uploads.begin("alice", f"u{number}", announced(b"x"))
+    with pytest.raises(QuotaExceeded) as caught:
+        await uploads.begin("alice", "more", announced(b"x"))
+    assert caught.value.details["limit"] == MAX_BEGUN
+    await uploads.begin("bob", "more", announced(b"x"))
 
 
 async def test_who_asks_for_an_upload_that_is_just_being_taken_gets_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,4 +51,29 @@ async def test_a_disk_that_lets_nothing_go_does_not_end_the_bridge(
     assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    await journal.close()
+
+
+async def test_a_file_that_was_just_written_is_not_swept_though_no_row_needs_it_yet(
+    tmp_path: Path,
+) -> None:
+    journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
+    await journal.open()
+    files.open()
+    fresh, old = "a" * 64, "b" * 64
+    for sha256 in (fresh, old):
+        files.put(sha256, b"bytes")
+    (path,) = (each for each in (tmp_path / "blobs").rglob("*") if each.name == old)
+    two_hours_ago = time.time() - 7200
+    os.utime(path, (two_hours_ago, two_hours_ago))
+    sweeping = Sweeping(
+        cast("Any", Keep()),
+        rights=Permissions({}),
+        journal=journal,
+        files=files,
+        uploads=Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0)),
+        ours=lambda: True,
+    )
+    await sweeping._sweep(time.time())
+    assert {each.name for each in (tmp_path / "blobs").rglob("*") if each.is_file()} == {fresh}
     await journal.close()

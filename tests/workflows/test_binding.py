@@ -47,6 +47,16 @@ def test_a_seed_left_out_is_drawn_and_told() -> None:
     assert bind(PLAIN, {}).inputs["seed"] == 42
 
 
+def test_a_batch_of_media_is_bounded() -> None:
+    batch = [{"upload": f"u{number}"} for number in range(binding.MAX_BATCH)]
+    *_, style = bind(NAMED, {"picture": PICTURE, "style": batch}).media
+    assert len(style.sources) == binding.MAX_BATCH
+    for refused in ([*batch, {"upload": "one-more"}], []):
+        with pytest.raises(InvalidInput) as caught:
+            bind(NAMED, {"picture": PICTURE, "style": refused})
+        assert caught.value.details["input"] == "style"
+
+
 def test_media_names_its_sources_and_is_put_in_by_its_hash() -> None:
     bound = bind(
         NAMED, {"picture": PICTURE, "style": [{"upload": "u1"}, {"job": "j", "output": 2}]}
