@@ -20,6 +20,10 @@ class Estimates:
         self._run_s = dict(known or {})
         self._queued: Counter[str] = Counter()
 
+    def learn(self, known: Mapping[str, float]) -> None:
+        """Take the expected seconds of workflows from before this process."""
+        self._run_s.update(known)
+
     def ran(self, workflow: str, seconds: float) -> float:
         """Take how long a run took; returns what the next one is expected to take."""
         known = self._run_s.get(workflow, seconds)

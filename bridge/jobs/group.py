@@ -18,6 +18,8 @@ from msgspec.structs import replace
 
 from bridge.aio import wait_set
 from bridge.jobs import membership
+from bridge.jobs.core import events
+from bridge.jobs.core.ownership import events_for
 from bridge.jobs.database import DatabaseError, Fenced, Transaction
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
@@ -26,7 +28,6 @@ from bridge.jobs.listener import Listener
 from bridge.jobs.membership import Beat, Requeued
 from bridge.jobs.queue import Key
 from bridge.jobs.records import Standing
-from bridge.jobs.state import is_outcome
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ class Group:
         job = each.job
         log.warning("job %s of %s again: its bridge died", job.key.job_id, job.key.client)
         self._dispatcher.add(job)
-        status = self._dispatcher.status(job, each.n)
+        status = self._dispatcher.core.status(job, each.n)
         self._listener.status(job, replace(status, reason="the bridge that had it died"))
         if each.cancelling:
             self._changed.add(job.key)
@@ -231,7 +232,7 @@ class Group:
             return
         self._changed.discard(key)
         if what is Notice.TAKEN:
-            self._dispatcher.forget(key)
+            self._dispatcher.handle(events.TakenElsewhere(key))
         else:
             self._dispatcher.ended_elsewhere(key)
 
@@ -249,32 +250,46 @@ class Group:
             try:
                 if compare:
                     changed |= await self._differences()
-                keys = list(changed)
-                for start in range(0, len(keys), _AT_ONCE):
-                    for standing in await self._journal.standings(keys[start : start + _AT_ONCE]):
-                        await self._see(standing)
+                await self._look_at(list(changed))
+                if compare:
+                    await self._look_at_awaited()
             except DatabaseError as error:
                 log.warning("cannot compare: %s", error)
                 self._compare = True
             await asyncio.sleep(GATHER_S)
 
+    async def _look_at(self, keys: list[Key]) -> set[Key]:
+        """Read where jobs stand, and act on it; returns those that the journal has."""
+        there = set()
+        for start in range(0, len(keys), _AT_ONCE):
+            for standing in await self._journal.standings(keys[start : start + _AT_ONCE]):
+                there.add(standing.job.key)
+                self._see(standing)
+        return there
+
+    async def _look_at_awaited(self) -> None:
+        """Look at the jobs of other bridges that jobs here wait for: a notice may be missed."""
+        awaited = self._dispatcher.awaited()
+        for gone in awaited - await self._look_at(list(awaited)):
+            self._dispatcher.ended_elsewhere(gone)
+
     async def _differences(self) -> set[Key]:
         """Find the jobs whose place in the journal is not that in our view."""
         self._dispatcher.hold(paused=await self._journal.paused())
         there = await self._journal.unowned(waiting=self.has_intake)
-        return there ^ self._dispatcher.unclaimed()
+        return there ^ self._dispatcher.core.unclaimed()
 
-    async def _see(self, standing: Standing) -> None:
-        job = standing.job
-        key = job.key
-        if standing.ended or is_outcome(job.state):
+    def _see(self, standing: Standing) -> None:
+        key = standing.job.key
+        for event in events_for(
+            standing.job,
+            owner=standing.owner,
+            cancelling=standing.cancelling,
+            ended=standing.ended,
+            life=self._life,
+            has_intake=self.has_intake,
+            known=key in self._dispatcher.core,
+        ):
+            self._dispatcher.handle(event)
+        if standing.ended:
             self._dispatcher.ended_elsewhere(key)
-        elif standing.owner == self._life:
-            if standing.cancelling:
-                await self._dispatcher.cancel(key)
-        elif standing.owner is not None:
-            self._dispatcher.forget(key)
-        elif standing.cancelling:
-            await self._dispatcher.cancel(key)
-        elif self._dispatcher.job(key) is None and (job.state == "queued" or self.has_intake):
-            self._dispatcher.add(job)

@@ -176,9 +176,11 @@ class Journal(Claims, Kept):
         def work(db: Transaction) -> int:
             n = number(db, draw)
             cursor = db.execute(
-                "UPDATE jobs SET state = 'queued', plan = ?, n = ? "
-                "WHERE client = ? AND job_id = ? AND state = 'waiting' AND owner IS NULL",
-                (encoded, n, *job.key),
+                # One that this bridge had claimed in its last life is anybody's again.
+                "UPDATE jobs SET state = 'queued', plan = ?, n = ?, owner = NULL "
+                "WHERE client = ? AND job_id = ? AND state = 'waiting' "
+                "AND (owner IS NULL OR owner = ?)",
+                (encoded, n, *job.key, self._life),
             )
             if cursor.rowcount != 1:
                 raise AlreadyEnded(f"job {job.key.job_id} of {job.key.client} waits no longer")

@@ -13,16 +13,16 @@ from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ExecutionError
 from bridge.contract.fitting import fit_result
-from bridge.contract.messages import OutputInfo, Result, Shown, Timings
+from bridge.contract.messages import OutputInfo, Result, Shown, State, Timings
 from bridge.contract.numbering import MAX_N, numbered
-from bridge.jobs import reports
+from bridge.jobs import job_messages
+from bridge.jobs.attempt import Times
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Envelope, Job, KeptOutput, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.outputs import Output
 from bridge.jobs.queue import Key
-from bridge.jobs.run import Times
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
@@ -97,8 +97,8 @@ class Outcomes:
         self._result_room = result_room
         self._transcoder = transcoder
 
-    async def write(self, job: Job, ended: Ended) -> None:
-        """Conclude a job whose state is its outcome already.
+    async def write(self, job: Job, outcome: State, ended: Ended) -> None:
+        """Publish a job's outputs, write its outcome, and publish its result.
 
         Raises AlreadyEnded where the journal has another outcome.
         """
@@ -111,10 +111,10 @@ class Outcomes:
         async def finish() -> bytes:
             now = time.time()
             linked = self._linked(job, infos, now + keep_s)
-            result = self._result(job, ended, linked, timings)
+            result = self._result(job, outcome, ended, linked, timings)
             return await self._journal.finish(
                 job.key,
-                state=job.state,
+                state=outcome,
                 result=numbered(result),
                 now=now,
                 outputs=kept,
@@ -126,13 +126,16 @@ class Outcomes:
         if self._trace is not None:
             self._trace(job, timings, time.time())
 
-    def _result(self, job: Job, ended: Ended, infos: list[OutputInfo], timings: Timings) -> Result:
+    def _result(
+        self, job: Job, outcome: State, ended: Ended, infos: list[OutputInfo], timings: Timings
+    ) -> Result:
         """Return the result, within what a small device said that it can take, and the broker.
 
         It has yet to be given its number: any fits in.
         """
-        result = reports.result(
+        result = job_messages.result(
             job,
+            outcome,
             MAX_N,
             plan=ended.plan,
             outputs=infos,
@@ -217,10 +220,15 @@ async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
     """Write or read, again and again while the disk refuses: what is known must not get lost."""
     return await retry(
         write,
-        (DatabaseError, OSError),
+        _may_pass,
         backoff=Backoff(cap=_RETRY_CAP_S),
         failed=lambda error, _: log.error("the disk or the database is away: %s", error),
     )
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a full disk or a database that is away may be over: a missing file stays missing."""
+    return isinstance(error, (DatabaseError, OSError)) and not isinstance(error, FileNotFoundError)
 
 
 def _timings(job: Job, times: Times | None, delivering: float) -> Timings:

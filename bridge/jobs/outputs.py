@@ -1,9 +1,8 @@
-"""What a run leaves: outputs collected from our nodes' frames, and from files that nodes list."""
+"""Collects the outputs of an attempt: from our nodes' frames, and from files that nodes list."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 from bridge.comfyui.events import Executed, NodeOutput, SocketImage
 from bridge.contract.messages import OutputInfo
 from bridge.contract.retained import OutputDefinition
+from bridge.media.digest import sha256_of
 from bridge.media.sniff import Sniffed, sniff
 
 # Our nodes' own entry in a `ui` output: their bytes come over the socket.
@@ -23,15 +23,22 @@ View = Callable[[str, str, str], Coroutine[Any, Any, bytes]]
 
 
 class Output(Struct, frozen=True):
-    """One output, with its bytes; `offered`: its publication was decided already."""
+    """One output with its bytes. `offered`: whether to publish it was decided already."""
 
     info: OutputInfo
     data: bytes | memoryview
     offered: bool = False
 
 
-# Decides on an output's publication as soon as its place among all is certain.
+# Decides whether to publish an output, as soon as its index among all is certain.
 Offer = Callable[[Output], Output]
+
+
+class _Content(Struct, frozen=True):
+    """The bytes of an output, and their SHA-256 in hexadecimal."""
+
+    data: bytes | memoryview
+    sha256: str
 
 
 class _Found(Struct, frozen=True):
@@ -39,7 +46,7 @@ class _Found(Struct, frozen=True):
 
     node: str
     order: tuple[int, int]
-    data: asyncio.Task[bytes] | bytes | memoryview
+    content: asyncio.Task[_Content] | _Content
     filename: str | None = None
     header: NodeOutput | None = None
 
@@ -64,11 +71,16 @@ class Collector:
 
     def received(self, event: NodeOutput | SocketImage) -> None:
         """Take an output whose bytes came over the socket."""
-        header = event if isinstance(event, NodeOutput) else None
-        found = _Found(event.node, (0, event.index), event.data, header=header)
+        order = (0, event.index)
+        if not isinstance(event, NodeOutput):
+            self._add(_Found(event.node, order, _NOTHING), _given(event.data))
+            return
+        # The hash was made where the bytes were.
+        content = _Content(event.data, event.sha256)
+        found = _Found(event.node, order, content, header=event)
         self._found.append(found)
         if len(self._found) == event.index + 1:
-            self._offer_early(event.index, found, event.data)
+            self._offer_early(event.index, found, content)
 
     def executed(self, event: Executed) -> None:
         """Take what an output node lists: files, and texts."""
@@ -78,10 +90,10 @@ class Collector:
             for index, item in enumerate(items):
                 self._item(event.node, (rank, index), key, item)
 
-    def _offer_early(self, index: int, found: _Found, data: bytes | memoryview) -> None:
+    def _offer_early(self, index: int, found: _Found, content: _Content) -> None:
         """Offer an output of the only output node at once: nothing can come before it."""
         if set(self._definitions) == {found.node}:
-            self._offered[index] = self._offer(self._output(index, found, data))
+            self._offered[index] = self._offer(self._output(index, found, content))
 
     async def all(self) -> list[Output]:
         """Wait for the files, and return all outputs, in the order of the nodes and batches.
@@ -92,11 +104,13 @@ class Collector:
         self._found.sort(key=lambda found: (place.get(found.node, len(place)), found.order))
         outputs = []
         for index, found in enumerate(self._found):
-            data = await found.data if isinstance(found.data, asyncio.Task) else found.data
+            content = found.content
+            if isinstance(content, asyncio.Task):
+                content = await content
             if index in self._offered:
                 outputs.append(self._offered[index])
                 continue
-            outputs.append(self._output(index, found, data))
+            outputs.append(self._output(index, found, content))
         return outputs
 
     def _item(self, node: str, order: tuple[int, int], key: str, item: Any) -> None:
@@ -104,24 +118,33 @@ class Collector:
             case {"filename": str(filename), **rest}:
                 self.saved_files = True
                 subfolder, kind = rest.get("subfolder") or "", rest.get("type") or "output"
-                found = _Found(node, order, b"", filename)
                 viewing = self._view(filename, str(subfolder), str(kind))
-                fetching = self._tasks.create_task(self._fetch(len(self._found), found, viewing))
-                self._found.append(replace(found, data=fetching))
+                self._add(_Found(node, order, _NOTHING, filename), viewing)
             case str() if key == "text":
-                self._found.append(_Found(node, order, item.encode()))
+                self._add(_Found(node, order, _NOTHING), _given(item.encode()))
 
-    async def _fetch(self, index: int, found: _Found, viewing: Coroutine[Any, Any, bytes]) -> bytes:
-        data = await viewing
-        self._offer_early(index, found, data)
-        return data
+    def _add(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
+        task = self._tasks.create_task(self._get(len(self._found), found, getting))
+        self._found.append(replace(found, content=task))
 
-    def _output(self, index: int, found: _Found, data: bytes | memoryview) -> Output:
+    async def _get(
+        self,
+        index: int,
+        found: _Found,
+        getting: Coroutine[Any, Any, bytes | memoryview],
+    ) -> _Content:
+        data = await getting
+        content = _Content(data, await sha256_of(data))
+        self._offer_early(index, found, content)
+        return content
+
+    def _output(self, index: int, found: _Found, content: _Content) -> Output:
+        data = content.data
         definition = self._definitions.get(found.node)
         name = definition.name if definition else found.node
         header = found.header
         if header is not None:
-            # Our nodes told all of it, and the hash was made where the bytes were.
+            # Our nodes sent all of this with the bytes.
             seen = Sniffed(
                 definition.kind if definition else header.content_type.partition("/")[0],
                 header.content_type,
@@ -129,11 +152,11 @@ class Collector:
                 header.width or None,
                 header.height or None,
             )
-            name, sha256 = header.name or name, header.sha256
+            name = header.name or name
         else:
-            seen, sha256 = sniff(data), hashlib.sha256(data).hexdigest()
+            seen = sniff(data)
             if seen.kind == "file" and definition is not None:
-                # The bytes tell nothing: a latent, most often.
+                # The bytes have no known form: a latent, most often.
                 seen = replace(seen, kind=definition.kind)
         info = OutputInfo(
             index=index,
@@ -141,9 +164,16 @@ class Collector:
             kind=seen.kind,
             content_type=seen.content_type,
             size=len(data),
-            sha256=sha256,
+            sha256=content.sha256,
             width=UNSET if seen.width is None else seen.width,
             height=UNSET if seen.height is None else seen.height,
             filename=UNSET if found.filename is None else found.filename,
         )
         return Output(info, data)
+
+
+_NOTHING = _Content(b"", "")
+
+
+async def _given(data: bytes | memoryview) -> bytes | memoryview:
+    return data

@@ -14,7 +14,7 @@ from msgspec import Struct
 SAMPLER_WEIGHT = 20.0
 
 
-class Standing(Struct, frozen=True):
+class Snapshot(Struct, frozen=True):
     """How far: percent, and the node that runs, with its step of how many."""
 
     percent: float
@@ -37,31 +37,31 @@ class Meter:
         self._step: tuple[int, int] | None = None
         self._percent = 0.0
 
-    def cached(self, nodes: Iterable[str]) -> Standing:
+    def cached(self, nodes: Iterable[str]) -> Snapshot:
         """These nodes need not run."""
         self._done.update(nodes)
-        return self._standing()
+        return self._snapshot()
 
-    def node(self, node: str) -> Standing:
+    def node(self, node: str) -> Snapshot:
         """A node of the graph begins; the one before it is done."""
         if node != self._node:
             if self._node is not None:
                 self._done.add(self._node)
             self._node, self._step = node, None
-        return self._standing()
+        return self._snapshot()
 
-    def step(self, node: str, value: float, maximum: float) -> Standing:
+    def step(self, node: str, value: float, maximum: float) -> Snapshot:
         """A node tells of its own progress."""
         self.node(node)
         if maximum > 0:
             self._step = (int(min(value, maximum)), int(maximum))
-        return self._standing()
+        return self._snapshot()
 
-    def _standing(self) -> Standing:
+    def _snapshot(self) -> Snapshot:
         done = sum(self._weights.get(node, 0.0) for node in self._done)
         step, steps = self._step or (None, None)
         if self._node is not None and self._node not in self._done and step and steps:
             done += self._weights.get(self._node, 0.0) * step / steps
         # The last node's end is the job's end, which the result tells.
         self._percent = max(self._percent, min(99.0, round(100 * done / self._total, 1)))
-        return Standing(self._percent, self._node, step, steps)
+        return Snapshot(self._percent, self._node, step, steps)

@@ -33,14 +33,14 @@ from bridge.contract.messages import Accepted, DryRun, Submit, Transaction, or_n
 from bridge.contract.requests import Media, Text
 from bridge.contract.retained import Missing
 from bridge.contract.topics import RUN
-from bridge.jobs import reports
+from bridge.jobs import job_messages
+from bridge.jobs.dependencies import put
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Draft, Envelope, MediaInput, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.queue import Key
 from bridge.jobs.records import Record
-from bridge.jobs.waiting import put
 from bridge.media import profile
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.requests.context import Answer, RequestContext, Respond
@@ -163,11 +163,10 @@ class Admission:
                 )
             respond(Answer(data=self._duplicate(record), transaction=transaction))
             return
-        self._dispatcher.counters.accepted += 1
         job = record.job
-        self._dispatcher.add(job, draft.plan)
+        self._dispatcher.accept(job, draft.plan)
         respond(Answer(data=self._accepted(record, duplicate=False), transaction=transaction))
-        self._listener.status(job, self._dispatcher.status(job, record.n))
+        self._dispatcher.announce(job, record.n)
 
     async def _runnable_draft(
         self,
@@ -259,7 +258,7 @@ class Admission:
         plan = _plan(workflow, bound, media)
         lacking = self._lacking(bound)
         runnable = None if lacking is None else not (lacking.nodes or lacking.choices)
-        position = self._dispatcher.backlog.position_of_next(asked.client, submit.priority)
+        position = self._dispatcher.core.position_of_next(asked.client, submit.priority)
         return DryRun(
             workflow=workflow.name,
             workflow_version=workflow.version,
@@ -267,9 +266,9 @@ class Admission:
             inputs=plan.inputs,
             runnable=or_unset(runnable),
             missing=UNSET if lacking is None or runnable else lacking,
-            instances=self._dispatcher.backlog.able(self._library.catalogue.needs(bound.prompt)),
+            instances=self._dispatcher.core.pool.able(self._library.catalogue.needs(bound.prompt)),
             position=position,
-            eta_s=reports.seconds(self._dispatcher.backlog.eta_of_next(workflow.name, position)),
+            eta_s=job_messages.seconds(self._dispatcher.core.eta_of_next(workflow.name, position)),
         )
 
     def _lacking(self, bound: Bound) -> Missing | None:
@@ -298,14 +297,14 @@ class Admission:
 
     def _check_room(self, client: str) -> None:
         rules = self._rules
-        if len(self._dispatcher.backlog) >= rules.max_queue:
+        if self._dispatcher.core.queued >= rules.max_queue:
             raise Busy(
                 f"{rules.max_queue} jobs wait; no more are taken",
                 limit=rules.max_queue,
                 setting="max_queue",
             )
         share = rules.rights.of(client).max_queue
-        if self._dispatcher.backlog.count(client) >= share:
+        if self._dispatcher.core.count(client) >= share:
             raise QuotaExceeded(
                 f"{share} jobs of this client wait; no more are taken",
                 limit=share,
@@ -317,7 +316,7 @@ class Admission:
 
     def _accepted(self, record: Record, *, duplicate: bool) -> Accepted:
         job = record.job
-        position, eta_s = self._dispatcher.backlog.outlook(job)
+        position, eta_s = self._dispatcher.core.outlook(job)
         return Accepted(
             job_id=job.key.job_id,
             workflow=job.workflow,
@@ -326,7 +325,7 @@ class Admission:
             state=job.state,
             duplicate=duplicate,
             position=or_unset(position),
-            eta_s=reports.seconds(eta_s),
+            eta_s=job_messages.seconds(eta_s),
             result=UNSET if record.result is None else Raw(record.result),
         )
 

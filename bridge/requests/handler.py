@@ -52,7 +52,7 @@ from bridge.contract.messages import (
     or_unset,
 )
 from bridge.contract.topics import RUN, UPLOAD
-from bridge.jobs import reports
+from bridge.jobs import job_messages
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
@@ -256,7 +256,7 @@ class RequestHandler:
 
     def _view(self, record: Record) -> JobView:
         job = self._dispatcher.job(record.job.key) or record.job
-        position, eta_s = self._dispatcher.backlog.outlook(job)
+        position, eta_s = self._dispatcher.core.outlook(job)
         return JobView(
             job_id=job.key.job_id,
             workflow=job.workflow,
@@ -268,8 +268,8 @@ class RequestHandler:
             accepted_at=job.accepted_at,
             acked=record.acked,
             position=UNSET if position is None else position,
-            reason=or_unset(self._dispatcher.why_waiting(job)),
-            eta_s=reports.seconds(eta_s),
+            reason=or_unset(self._dispatcher.core.why_waiting(job)),
+            eta_s=job_messages.seconds(eta_s),
             result=UNSET if record.result is None else Raw(record.result),
         )
 

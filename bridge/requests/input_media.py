@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bridge.contract.errors import TooLarge
 from bridge.contract.sources import Inline, JobOutput, Later, Source, Topic, Upload, Url
+from bridge.jobs.dependencies import Dependencies, blob_of, check_kind
 from bridge.jobs.job import Blob, MediaInput
 from bridge.jobs.uploads import Uploads
-from bridge.jobs.waiting import Waiting, blob_of, check_kind
 from bridge.requests.permissions import Permissions
 from bridge.workflows.binding import Bound, BoundMedia
 
@@ -15,10 +15,14 @@ class InputMedia:
     """Takes the media of requests."""
 
     def __init__(
-        self, waiting: Waiting, uploads: Uploads, rights: Permissions, max_inline_input: int
+        self,
+        dependencies: Dependencies,
+        uploads: Uploads,
+        rights: Permissions,
+        max_inline_input: int,
     ) -> None:
         """`max_inline_input` bounds the bytes of an input that comes within a request."""
-        self._waiting = waiting
+        self._dependencies = dependencies
         self._uploads = uploads
         self._rights = rights
         self._max_inline_input = max_inline_input
@@ -47,7 +51,7 @@ class InputMedia:
         match source:
             case Inline(data=data):
                 self._check_size(name, len(data))
-                blob = blob_of(name, kind, data)
+                blob = await blob_of(name, kind, data)
                 new[blob.sha256] = data
                 return blob
             case Upload(upload=upload):
@@ -55,7 +59,7 @@ class InputMedia:
                 check_kind(name, kind, found.kind, found.content_type)
                 return Blob(found.sha256, found.size, found.content_type, found.extension)
             case JobOutput():
-                return await self._waiting.output(client, name, kind, source) or source
+                return await self._dependencies.output(client, name, kind, source) or source
             case Topic(topic=topic):
                 self._rights.check_topic(client, name, topic)
                 return source

@@ -191,9 +191,9 @@ class Operator:
         wanted = (job for job in dispatcher.unended() if client in (None, job.key.client))
         jobs = list(islice(wanted, order.limit + 1))
         return QueueReport(
-            paused=dispatcher.backlog.paused,
-            queued=len(dispatcher.backlog),
-            running=dispatcher.running,
+            paused=dispatcher.core.paused,
+            queued=dispatcher.core.queued,
+            running=dispatcher.core.running,
             jobs=[self._entry(job) for job in jobs[: order.limit]],
             more=len(jobs) > order.limit,
         )
@@ -207,7 +207,7 @@ class Operator:
             priority=job.priority,
             attempt=job.attempt,
             accepted_at=round(job.accepted_at, 3),
-            position=or_unset(self._dispatcher.backlog.position(job.key)),
+            position=or_unset(self._dispatcher.core.position(job.key)),
             instance=or_unset(job.instance if job.state == "running" else None),
         )
 

@@ -39,14 +39,14 @@ from bridge.contract.errors import DependencyFailed
 from bridge.contract.operator import BridgeLog
 from bridge.contract.sources import Url
 from bridge.contract.topics import HomeAssistantTopics, Topics
+from bridge.jobs.core import Limits as JobLimits
+from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.dispatcher import Limits as JobLimits
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
 from bridge.jobs.outcome import Outcomes
 from bridge.jobs.uploads import UploadRules, Uploads
-from bridge.jobs.waiting import Suppliers, Waiting
 from bridge.media.download import DownloadRules, download
 from bridge.media.files import Files, Folder
 from bridge.media.transcode import Transcoder
@@ -119,7 +119,7 @@ class Bridge:
             self._topics, self._publisher, self._speaks_for_all if config.journal else None
         )
         latest = Latest()
-        waiting = Waiting(self._journal, self._files, Suppliers(self._download, latest.get))
+        dependencies = Dependencies(self._journal, self._files, Sources(self._download, latest.get))
         self._uploads = Uploads(
             folder / "uploads",
             self._journal,
@@ -148,7 +148,7 @@ class Bridge:
             files=self._files,
             instances=self._instances,
             listener=listeners,
-            waiting=waiting,
+            dependencies=dependencies,
             can_run=self._library.can_run,
             limits=JobLimits(
                 config.max_attempts,
@@ -189,7 +189,7 @@ class Bridge:
             files=self._files,
             dispatcher=self._dispatcher,
             listener=listeners,
-            media=InputMedia(waiting, self._uploads, self._rights, config.max_inline_input),
+            media=InputMedia(dependencies, self._uploads, self._rights, config.max_inline_input),
             rules=AdmissionConfig(config.max_queue, self._rights, nodes),
             refresh=self._descriptions.refresh,
             check_display=displays.check,
@@ -274,8 +274,8 @@ class Bridge:
             version=__version__,
             counters=self._dispatcher.counters,
             instances=self._instances,
-            queued=lambda: len(self._dispatcher.backlog),
-            running=lambda: self._dispatcher.running,
+            queued=lambda: self._dispatcher.core.queued,
+            running=lambda: self._dispatcher.core.running,
             commits=lambda: self._journal.commits,
             connected=lambda: self._publisher.connected,
         )

@@ -87,8 +87,8 @@ class Presence:
         dispatcher, counters = self._dispatcher, self._dispatcher.counters
         return BridgeHealth(
             at=round(time.time(), 3),
-            queued=len(dispatcher.backlog),
-            running=dispatcher.running,
+            queued=dispatcher.core.queued,
+            running=dispatcher.core.running,
             accepted=counters.accepted,
             succeeded=counters.outcomes["succeeded"],
             failed=counters.outcomes["failed"],
@@ -96,7 +96,7 @@ class Presence:
             expired=counters.outcomes["expired"],
             retried=counters.retried,
             clients=_usage(counters),
-            paused=dispatcher.backlog.paused,
+            paused=dispatcher.core.paused,
             memory=or_unset(memory()),
         )
 
@@ -106,9 +106,9 @@ class Presence:
         return HealthReport(
             healthy=any(instance.state.usable for instance in self._instances),
             version=__version__,
-            paused=dispatcher.backlog.paused,
-            queued=len(dispatcher.backlog),
-            running=dispatcher.running,
+            paused=dispatcher.core.paused,
+            queued=dispatcher.core.queued,
+            running=dispatcher.core.running,
             succeeded=dispatcher.counters.outcomes["succeeded"],
             failed=dispatcher.counters.outcomes["failed"],
             comfyui={each.name: comfyui_state(each.state) for each in self._instances},

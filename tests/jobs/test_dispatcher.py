@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +17,14 @@ from bridge.comfyui import events
 from bridge.comfyui.state import InstanceState
 from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput, Url
-from bridge.jobs.dispatcher import Dispatcher, Limits
-from bridge.jobs.job import Envelope, Job, KeptOutput, MediaInput, Plan
+from bridge.jobs.core import Limits
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.dependencies import Dependencies, Sources
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.job import Blob, Envelope, Job, KeptOutput, MediaInput, Plan
 from bridge.jobs.journal import Journal
-from bridge.jobs.outcome import Outcomes
+from bridge.jobs.outcome import Outcomes, until_on_disk
 from bridge.jobs.queue import Key
-from bridge.jobs.waiting import Suppliers, Waiting
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
 from tests.jobs.drafts import PLAN, draft
@@ -102,7 +105,7 @@ class House(Dispatcher):
     async def take(self, job_id: str, **changes: Any) -> Job:
         wanted = draft(job_id, **changes)
         job = (await self.journal.accept(wanted, 1.0)).record.job
-        self.add(job, wanted.plan)
+        self.accept(job, wanted.plan)
         return job
 
 
@@ -116,13 +119,13 @@ async def house(
     journal, files, told = Journal(folder / "journal.db"), Folder(folder / "blobs"), Told()
     await journal.open()
     files.open()
-    waiting = Waiting(journal, files, Suppliers(cast("Any", fetch), cast("Any", None)))
+    dependencies = Dependencies(journal, files, Sources(cast("Any", fetch), cast("Any", None)))
     dispatcher = House(
         journal=journal,
         files=files,
         instances=[] if comfyui is None else [cast("Any", comfyui)],
         listener=told,
-        waiting=waiting,
+        dependencies=dependencies,
         can_run=lambda _name, _needs: True,
         limits=Limits(3, 60.0, 60.0, 60.0),
         outcomes=Outcomes(
@@ -177,7 +180,7 @@ async def test_a_cancel_on_the_way_into_the_queue_counts(tmp_path: Path) -> None
         assert await dispatcher.cancel(Key("alice", "j1")) == "waiting"
         written.set()
         assert (await dispatcher.told.outcome("j1"))["state"] == "cancelled"
-        assert len(dispatcher.backlog) == 0
+        assert dispatcher.core.queued == 0
 
 
 @pytest.mark.parametrize("lasts", [False, True])
@@ -210,7 +213,7 @@ async def test_all_who_wait_for_a_job_learn_that_it_has_ended(tmp_path: Path) ->
     journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
     await journal.open()
     files.open()
-    waiting = Waiting(journal, files, Suppliers(cast("Any", None), cast("Any", None)))
+    waiting = Dependencies(journal, files, Sources(cast("Any", None), cast("Any", None)))
     key = Key("alice", "source")
     await journal.accept(draft("source"), 1.0)
     first = asyncio.create_task(waiting.gather(key, waits_for(JobOutput("source"))))
@@ -253,3 +256,187 @@ async def test_who_waits_for_an_output_whose_file_is_gone_learns_it(tmp_path: Pa
         )
         await dispatcher.take("j1", plan=waits_for(JobOutput("source")))
         assert (await dispatcher.told.outcome("j1"))["error"]["code"] == "expired"
+
+
+class Scripted(Comfy):
+    """Each prompt runs until `finish`; those of `lost` are lost then."""
+
+    def __init__(self, name: str = "main") -> None:
+        super().__init__()
+        self.name = name
+        self.running: dict[str, asyncio.Event] = {}
+        self.began: asyncio.Queue[str] = asyncio.Queue()
+        self.lost: set[str] = set()
+        self.cancelled: list[str] = []
+
+    def finish(self, prompt_id: str) -> None:
+        self.running.setdefault(prompt_id, asyncio.Event()).set()
+
+    async def execute(
+        self, prompt_id: str, _prompt: Mapping[str, Any], *, preview: bool
+    ) -> AsyncGenerator[events.Event, None]:
+        del preview
+        finished = self.running.setdefault(prompt_id, asyncio.Event())
+        yield events.Queued()
+        yield events.Started()
+        await self.began.put(prompt_id)
+        await finished.wait()
+        if prompt_id in self.lost:
+            yield events.Lost("it was restarted")
+        elif prompt_id in self.cancelled:
+            yield events.Interrupted()
+        else:
+            yield events.Executed("1", "1", {"text": ["x"]})
+            yield events.Succeeded({"1": {"text": ["x"]}})
+
+    async def cancel(self, prompt_id: str, **_: Any) -> bool:
+        self.cancelled.append(prompt_id)
+        self.finish(prompt_id)
+        return True
+
+
+async def test_a_replaced_job_names_the_one_that_replaced_it(tmp_path: Path) -> None:
+    comfyui = Scripted()
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await dispatcher.take("older", replace="sensor")
+        prompt = await comfyui.began.get()
+        comfyui.lost.add(prompt)
+        await dispatcher.pause()  # so that the newer one, and the older once requeued, wait
+        await dispatcher.take("newer", replace="sensor")
+        comfyui.finish(prompt)
+        result = await dispatcher.told.outcome("older")
+        assert result["state"] == "cancelled"
+        assert result["error"]["details"]["by"] == "newer"
+
+
+async def test_a_clear_leaves_alone_what_starts_meanwhile(tmp_path: Path) -> None:
+    comfyui = Scripted()
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await dispatcher.pause()
+        for number in range(150):
+            await dispatcher.take(f"j{number}")
+        await dispatcher.take("mine", client="bob")
+        clearing = asyncio.create_task(dispatcher.clear("alice"))
+        await asyncio.sleep(0)
+        await dispatcher.resume()
+        began = await asyncio.wait_for(comfyui.began.get(), 5)
+        assert await clearing == 150
+        assert began not in comfyui.cancelled
+        comfyui.finish(began)
+        assert (await dispatcher.told.outcome("mine"))["state"] == "succeeded"
+
+
+async def test_a_retry_is_counted(tmp_path: Path) -> None:
+    comfyui = Scripted()
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await dispatcher.take("j1")
+        first = await comfyui.began.get()
+        comfyui.lost.add(first)
+        comfyui.finish(first)
+        second = await comfyui.began.get()
+        assert second != first
+        comfyui.finish(second)
+        result = await dispatcher.told.outcome("j1")
+        assert result["attempts"] == 2
+        assert dispatcher.counters.retried == 1
+
+
+async def with_media(dispatcher: House, job_id: str, data: bytes) -> Job:
+    """Take a job whose input is some bytes that the bridge keeps."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    dispatcher._files.put(sha256, data)
+    blob = Blob(sha256, len(data), "image/png", "png")
+    media = MediaInput("image", "image", "1", "image", "media", [blob])
+    plan = Plan(PLAN.prompt, {}, {}, PLAN.outputs, [media])
+    return await dispatcher.take(job_id, plan=plan, media={sha256: data})
+
+
+class Uploads(Scripted):
+    """It has no media; `uploading` is set when it is sent some, and takes `until` then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uploading = asyncio.Event()
+        self.until = asyncio.Event()
+
+    async def has_media(self, _sha256: str) -> bool:
+        return False
+
+    async def put_media(self, *_: object) -> None:
+        self.uploading.set()
+        await self.until.wait()
+
+
+async def test_large_media_are_waited_for_while_the_database_is_away(tmp_path: Path) -> None:
+    comfyui = Uploads()
+    comfyui.until.set()
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        read, times = dispatcher._files.read, 0
+
+        def away_once(*arguments: Any) -> bytes:
+            nonlocal times
+            times += 1
+            if times == 1:
+                raise DatabaseError("the database is away")
+            return read(*arguments)
+
+        dispatcher._files.read = away_once  # type: ignore[method-assign, assignment]
+        await with_media(dispatcher, "j1", b"y" * 100_000)
+        comfyui.finish(await comfyui.began.get())
+        assert (await dispatcher.told.outcome("j1"))["state"] == "succeeded"
+
+
+async def test_media_that_are_gone_cost_the_job_and_name_no_path(tmp_path: Path) -> None:
+    comfyui = Uploads()
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await dispatcher.pause()
+        await with_media(dispatcher, "j1", b"y" * 100_000)
+        for path in (tmp_path / "blobs").rglob("*"):
+            if path.is_file():
+                path.unlink()
+        await dispatcher.resume()
+        result = await dispatcher.told.outcome("j1")
+        assert (result["state"], result["error"]["code"]) == ("failed", "expired")
+        assert str(tmp_path) not in json.dumps(result)
+
+
+async def test_a_cancel_does_not_wait_for_an_upload_to_comfyui(tmp_path: Path) -> None:
+    comfyui = Uploads()
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await with_media(dispatcher, "j1", b"z" * 1000)
+        await comfyui.uploading.wait()
+        await dispatcher.cancel(Key("alice", "j1"))
+        assert (await dispatcher.told.outcome("j1"))["state"] == "cancelled"
+        assert comfyui.began.empty()
+
+
+async def test_a_defect_at_a_deadline_costs_that_job_not_the_bridge(tmp_path: Path) -> None:
+    async with house(tmp_path) as dispatcher:
+        write = dispatcher._outcomes.write
+
+        async def defect(*_: object, **__: object) -> None:
+            raise KeyError("a defect")
+
+        dispatcher._outcomes.write = defect  # type: ignore[method-assign]
+        await dispatcher.take("j1", start_before=1.0)
+        while dispatcher.job(Key("alice", "j1")) is not None:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
+        dispatcher._outcomes.write = write  # type: ignore[method-assign]
+        await dispatcher.take("j2", start_before=1.0)
+        assert (await dispatcher.told.outcome("j2"))["state"] == "expired"
+
+
+async def test_the_log_of_a_full_disk_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    times = 0
+
+    async def write() -> int:
+        nonlocal times
+        times += 1
+        if times == 1:
+            raise DatabaseError("journal.db: database or disk is full")
+        return 1
+
+    with caplog.at_level(logging.ERROR):
+        await until_on_disk(write)
+    assert "disk is full" in caplog.text
+    assert "Future" not in caplog.text

@@ -1,26 +1,28 @@
 """One attempt at one job on one ComfyUI: from its prompt to how it ended.
 
-A run changes nothing outside but what ComfyUI holds; what becomes of the job is for the
-dispatcher to decide and for the journal to keep.
+An attempt changes nothing but what ComfyUI holds; what becomes of the job is decided by the core
+(`jobs/core/`) and kept by the journal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from bridge.aio import first
 from bridge.comfyui import events
 from bridge.comfyui.errors import ComfyUIError, Gone, PromptRejected, Unreachable
 from bridge.comfyui.instance import Instance
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable, Lost, OutOfMemory, Timeout
 from bridge.jobs import failures
 from bridge.jobs.job import Blob, Job, MediaInput, Plan
-from bridge.jobs.outputs import Collector, Offer, Output
-from bridge.jobs.progress import Meter, Standing
+from bridge.jobs.outputs import Collector, Output
+from bridge.jobs.progress import Meter, Snapshot
 from bridge.workflows.binding import FOLDER, isolate, upload_name
 
 # After this long a ComfyUI that was told to stop a prompt is taken to be stuck.
@@ -28,7 +30,7 @@ STOP_GRACE_S = 10.0
 
 
 class Times(Struct):
-    """When a run got where, by a monotonic clock in seconds."""
+    """When an attempt was sent, began and ended at ComfyUI, in seconds by a monotonic clock."""
 
     sent: float
     started: float | None = None
@@ -36,7 +38,7 @@ class Times(Struct):
 
 
 class Success(Struct, frozen=True):
-    """All outputs are here; `reused` says that ComfyUI had them all from before."""
+    """All outputs are here. `reused`: ComfyUI computed nothing anew."""
 
     outputs: list[Output]
     reused: bool
@@ -48,10 +50,11 @@ class Failure(Struct, frozen=True):
     error: BridgeError
 
 
-class Again(Struct, frozen=True):
-    """It failed for a reason that another attempt may mend; `error` tells it if none is left.
+class Retry(Struct, frozen=True):
+    """It failed for a reason that may be gone at the next attempt.
 
     An attempt counts from its start at ComfyUI on; `counts` says that this one does without.
+    `free_memory`: ComfyUI is to free its memory first.
     """
 
     error: BridgeError
@@ -59,92 +62,104 @@ class Again(Struct, frozen=True):
     counts: bool = False
 
 
-class Interrupted(Struct, frozen=True):
-    """It was stopped, by us or at ComfyUI."""
+class Stopped(Struct, frozen=True):
+    """It was interrupted, by us or at ComfyUI."""
 
 
-Ending: TypeAlias = Success | Failure | Again | Interrupted
+Ending: TypeAlias = Success | Failure | Retry | Stopped
 
 
-class Watcher(Struct, frozen=True):
-    """Whom a run tells how it goes."""
+class Observer(Protocol):
+    """Hears how an attempt gets on. All calls come from the event loop, and must not block."""
 
-    started: Callable[[], None]
-    output: Offer
-    progress: Callable[[Standing], None]
-    preview: Callable[[events.Preview], None]
+    def began(self) -> None:
+        """ComfyUI began to run the prompt; called once, unless it ended unseen."""
+
+    def output(self, output: Output) -> Output:
+        """An output is complete and its index certain; returns it as published, if it was."""
+        ...
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """The prompt got on."""
+
+    def preview(self, preview: events.Preview) -> None:
+        """ComfyUI sent an image of the work so far."""
 
 
-class Run:
-    """Call `run` once. `cancel` may come at any time, before it too."""
+class Attempt:
+    """Call `run` once. `cancel` may be called at any time, also before `run`."""
 
     def __init__(
         self,
         job: Job,
-        plan: Plan,
         instance: Instance,
         *,
-        watcher: Watcher,
+        observer: Observer,
         load_media: Callable[[str], Awaitable[bytes]],
         timeout_s: float,
         silence_s: float,
         adopt: bool,
+        began: bool,
     ) -> None:
-        """With `adopt`, ComfyUI may have the prompt already, from before this process.
+        """`adopt`: ComfyUI may have the prompt already, from before this process.
 
-        It may run for `timeout_s`, and nothing be heard of it for `silence_s`.
+        `began`: it was seen to run there. It may run for `timeout_s` seconds; that nothing is
+        heard of it is tolerated for `silence_s` seconds.
         """
         self.times = Times(time.monotonic())
         self.saved_files = False
+        self.prompt_id = job.prompt_id
         self._job = job
-        self._plan = plan
         self._instance = instance
-        self._watcher = watcher
+        self._observer = observer
         self._load_media = load_media
         self._timeout_s = timeout_s
         self._silence_s = silence_s
         self._adopt = adopt
+        self._began_before = began
         self._cut: Timeout | None = None  # why it is being stopped
         self._hung = False
         self._stop = asyncio.Event()
         self._sent = asyncio.Event()
         self._began = asyncio.Event()
-        self._meter = Meter(plan.prompt)
         self._cached = False
         self._ran: set[str] = set()
 
-    async def run(self) -> Ending:
-        """Run it to its end."""
+    async def run(self, plan: Plan) -> Ending:
+        """Run the prompt to its end. Cancelling this leaves it at ComfyUI, to be adopted later."""
         try:
             if self._adopt:
-                ending = await self._follow(self._instance.adopt(self._job.prompt_id))
-                if not _is_lost(ending) or self._job.state == "running":
+                ending = await self._follow(plan, self._instance.adopt(self.prompt_id))
+                if not _is_lost(ending) or self._began_before or self._began.is_set():
                     return ending
-            if self._stop.is_set():
-                return Interrupted()
-            await self._send_media()
-            return await self._follow(
-                self._instance.execute(
-                    self._job.prompt_id,
-                    isolate(self._plan.prompt, self._job.prompt_id),
-                    preview=self._job.envelope.preview,
-                )
+            if not await self._send_media(plan):
+                return Stopped()
+            prompt = self._instance.execute(
+                self.prompt_id,
+                isolate(plan.prompt, self.prompt_id),
+                preview=self._job.envelope.preview,
             )
+            return await self._follow(plan, prompt)
         except PromptRejected as error:
-            return Failure(failures.rejected(error, self._plan.names))
-        except Timeout as error:
+            return Failure(failures.rejected(error, plan.names))
+        except BridgeError as error:
             return Failure(error)
         except ComfyUIError as error:
             kind = Lost if isinstance(error, Gone) else ComfyUIUnavailable
             away = isinstance(error, Unreachable)
-            return Again(kind(str(error), instance=self._instance.name), counts=not away)
+            return Retry(kind(str(error), instance=self._instance.name), counts=not away)
 
     def cancel(self) -> None:
-        """Have it stopped; its ending tells whether that came in time."""
+        """Stop it; whether that came in time is in what `run` returns."""
         self._stop.set()
 
-    async def _send_media(self) -> None:
-        for media in self._plan.media:
+    async def _send_media(self, plan: Plan) -> bool:
+        """Upload what ComfyUI lacks of the inputs; False if it was stopped meanwhile."""
+        await first(self._stop.wait(), self._send_all(plan))
+        return not self._stop.is_set()
+
+    async def _send_all(self, plan: Plan) -> None:
+        for media in plan.media:
             for blob in media.blobs:
                 await self._send(media, blob)
 
@@ -159,32 +174,32 @@ class Run:
             data = await self._load_media(blob.sha256)
             await client.put_media(blob.sha256, data, blob.content_type)
 
-    async def _follow(self, happening: AsyncIterator[events.Event]) -> Ending:
+    async def _follow(self, plan: Plan, prompt: AsyncGenerator[events.Event, None]) -> Ending:
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with aclosing(prompt), asyncio.TaskGroup() as tasks:
                 limits = [
                     tasks.create_task(self._limit_time()),
                     tasks.create_task(self._limit_silence()),
-                    tasks.create_task(self._stop_when_told()),
+                    tasks.create_task(self._stop_when_asked()),
                 ]
                 collector = Collector(
-                    tasks, self._instance.client.view, self._plan.outputs, self._watcher.output
+                    tasks, self._instance.client.view, plan.outputs, self._observer.output
                 )
-                ending = await self._events(happening, collector)
+                ending = await self._take_events(plan, prompt, collector)
                 for task in limits:
                     task.cancel()
         except BaseExceptionGroup as group:
-            # One fault fails the group; the first tells.
+            # The first error cancelled the other tasks: it is the one that counts.
             raise group.exceptions[0] from None
         return ending
 
-    async def _stop_when_told(self) -> None:
+    async def _stop_when_asked(self) -> None:
         await self._stop.wait()
-        await self._sent.wait()  # before, ComfyUI would know of nothing to stop
-        await self._instance.cancel(self._job.prompt_id)
+        await self._sent.wait()  # before that, ComfyUI has nothing to stop
+        await self._instance.cancel(self.prompt_id)
 
     async def _limit_time(self) -> None:
-        """Stop a run that takes longer than allowed."""
+        """Stop a prompt that takes longer than allowed."""
         await self._began.wait()
         await asyncio.sleep(self._timeout_s)
         text = f"it ran longer than {self._timeout_s:g} s"
@@ -192,14 +207,14 @@ class Run:
             raise Unreachable(self._instance.state.last_error or "no answer", sent=True)
 
     async def _limit_silence(self) -> None:
-        """Stop a run of which nothing is heard any more.
+        """Stop a prompt of which nothing is heard any more.
 
-        While a ComfyUI of somebody else's is away that says nothing: the job may be done there.
+        While an attached ComfyUI is away, silence means nothing: the prompt may be done there.
         """
         await self._began.wait()
         text = f"nothing was heard of it for {self._silence_s:g} s"
         while True:
-            left = self._silence_s - (self._instance.silence(self._job.prompt_id) or 0.0)
+            left = self._silence_s - (self._instance.silence(self.prompt_id) or 0.0)
             if left > 0:
                 await asyncio.sleep(left)
             elif await self._cut_short(Timeout(text, silence_s=self._silence_s)):
@@ -208,14 +223,14 @@ class Run:
                 await asyncio.sleep(self._silence_s)
 
     async def _cut_short(self, error: Timeout) -> bool:
-        """Have it ended; False where somebody else's ComfyUI is away or of no use.
+        """End the prompt because of `error`; False where an attached ComfyUI is away.
 
-        Where ComfyUI is ours and stuck, it is lost with that process. Raises Timeout for a prompt
-        that does not stop in somebody else's.
+        A supervised ComfyUI that is stuck is killed, and the prompt is lost with it. Raises Timeout
+        for a prompt that does not stop in an attached one.
         """
         self._cut = error
         grace = min(STOP_GRACE_S, self._silence_s)
-        end = await self._instance.end(self._job.prompt_id, within_s=grace)
+        end = await self._instance.end(self.prompt_id, within_s=grace)
         self._hung = end == "hung"
         if self._hung and not self._instance.supervised:
             raise error
@@ -223,13 +238,16 @@ class Run:
             self._cut = None
         return end != "useless" or self._instance.supervised
 
-    async def _events(self, happening: AsyncIterator[events.Event], collector: Collector) -> Ending:
-        async for event in happening:
+    async def _take_events(
+        self, plan: Plan, prompt: AsyncGenerator[events.Event, None], collector: Collector
+    ) -> Ending:
+        meter = Meter(plan.prompt)
+        async for event in prompt:
             self._sent.set()
             match event:
                 case events.Succeeded():
                     self.times.ended = time.monotonic()
-                    return Success(await collector.all(), reused=self._reused())
+                    return Success(await collector.all(), reused=self._reused(plan))
                 case events.Failed() | events.Interrupted() | events.Lost():
                     return self._failure(event)
                 case events.NodeOutput() | events.SocketImage():
@@ -238,11 +256,12 @@ class Run:
                     collector.executed(event)
                     self.saved_files = collector.saved_files
                 case _:
-                    self._tell(event)
+                    self._report(meter, event)
         raise AssertionError("the events of a prompt end with how it ended")
 
-    def _tell(
+    def _report(
         self,
+        meter: Meter,
         event: events.Queued
         | events.Started
         | events.Cached
@@ -254,40 +273,40 @@ class Run:
             case events.Started():
                 self.times.started = time.monotonic()
                 self._began.set()
-                self._watcher.started()
+                self._observer.began()
             case events.Cached(nodes):
                 self._cached = True
-                self._watcher.progress(self._meter.cached(nodes))
+                self._observer.progress(meter.cached(nodes))
             case events.NodeStarted(_, display_node):
                 self._ran.add(display_node)
-                self._watcher.progress(self._meter.node(display_node))
+                self._observer.progress(meter.node(display_node))
             case events.Step(node, value, maximum):
-                self._watcher.progress(self._meter.step(node, value, maximum))
+                self._observer.progress(meter.step(node, value, maximum))
             case events.Preview():
-                self._watcher.preview(event)
+                self._observer.preview(event)
             case events.Queued():
                 pass
 
-    def _reused(self) -> bool:
+    def _reused(self, plan: Plan) -> bool:
         """Whether nothing but output nodes ran: an empty list of cached nodes means nothing."""
-        return self._cached and self._ran <= {output.node for output in self._plan.outputs}
+        return self._cached and self._ran <= {output.node for output in plan.outputs}
 
     def _failure(self, event: events.Failed | events.Interrupted | events.Lost) -> Ending:
         match event:
             case events.Failed():
                 error = failures.failed(event)
                 if isinstance(error, OutOfMemory):
-                    return Again(error, free_memory=True)
+                    return Retry(error, free_memory=True)
                 return Failure(error)
             case events.Interrupted() if self._cut and not self._stop.is_set():
                 return Failure(self._cut)
             case events.Lost() if self._cut and self._hung and not self._stop.is_set():
                 return Failure(self._cut)
             case events.Interrupted():
-                return Interrupted()
+                return Stopped()
             case events.Lost(reason):
-                return Again(Lost(f"ComfyUI lost the job: {reason}"))
+                return Retry(Lost(f"ComfyUI lost the job: {reason}"))
 
 
 def _is_lost(ending: Ending) -> bool:
-    return isinstance(ending, Again) and isinstance(ending.error, Lost)
+    return isinstance(ending, Retry) and isinstance(ending.error, Lost)

@@ -1,4 +1,4 @@
-"""What a job waits for before it can be queued: another job's output, a web server, a topic.
+"""What a job depends on before it can be queued: another job's output, a URL or a topic.
 
 A job that waits is in the journal like any other. When all of its bytes are here they are put into
 its prompt, the journal notes it, and the job is queued.
@@ -7,7 +7,6 @@ its prompt, the journal notes it, and the job is queued.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -26,38 +25,43 @@ from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.jobs.records import Stored
 from bridge.jobs.state import is_outcome
+from bridge.media.digest import sha256_of
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 from bridge.workflows.binding import place, takes
 from bridge.workflows.graph import NodeInput
 
 
-class Suppliers(Struct, frozen=True):
-    """Where bytes come from that are not here. Each raises BridgeError for what cannot be had."""
+class Sources(Struct, frozen=True):
+    """Fetch bytes for a client. Each raises BridgeError for what cannot be had."""
 
     url: Callable[[str, Url], Awaitable[bytes]]
     topic: Callable[[str, Topic], Awaitable[bytes]]
 
 
-class Waiting:
-    """Gathers what jobs wait for."""
+class Dependencies:
+    """Gathers what jobs depend on."""
 
-    def __init__(self, journal: Journal, files: Files, suppliers: Suppliers) -> None:
+    def __init__(self, journal: Journal, files: Files, sources: Sources) -> None:
         self._journal = journal
         self._files = files
-        self._suppliers = suppliers
+        self._sources = sources
         self._endings: dict[Key, asyncio.Event] = {}
 
     def ended(self, key: Key) -> None:
-        """Tell that a job has ended: others may have waited for it."""
+        """Wake those who wait for a job: it may have ended, so that they look at it again."""
         event = self._endings.pop(key, None)
         if event is not None:
             event.set()
 
-    async def gather(self, key: Key, plan: Plan) -> tuple[Plan, dict[str, bytes]]:
-        """Wait for all of a plan's bytes; returns the plan complete, and the new bytes by hash.
+    def awaited(self) -> set[Key]:
+        """Return the jobs whose end others wait for."""
+        return set(self._endings)
 
-        Raises DependencyFailed, and what the suppliers raise.
+    async def gather(self, key: Key, plan: Plan) -> tuple[Plan, dict[str, bytes]]:
+        """Wait for all of a plan's bytes; returns the complete plan, and the new bytes by SHA-256.
+
+        Raises DependencyFailed, and what the sources raise. Cancelling it leaves nothing behind.
         """
         new: dict[str, bytes] = {}
         media = [await self._complete(key.client, each, new) for each in plan.media]
@@ -81,30 +85,27 @@ class Waiting:
                 case JobOutput():
                     items.append(await self._output(client, media, item))
                 case Url():
-                    data = await self._suppliers.url(client, item)
-                    items.append(self._taken(media, data, new))
+                    data = await self._sources.url(client, item)
+                    items.append(await self._taken(media, data, new))
                 case Topic():
-                    data = await self._suppliers.topic(client, item)
-                    items.append(self._taken(media, data, new))
+                    data = await self._sources.topic(client, item)
+                    items.append(await self._taken(media, data, new))
         return replace(media, items=items)
 
-    def _taken(self, media: MediaInput, data: bytes, new: dict[str, bytes]) -> Blob:
-        blob = blob_of(media.name, media.kind, data)
+    async def _taken(self, media: MediaInput, data: bytes, new: dict[str, bytes]) -> Blob:
+        blob = await blob_of(media.name, media.kind, data)
         new[blob.sha256] = data
         return blob
 
     async def _output(self, client: str, media: MediaInput, wanted: JobOutput) -> Blob:
         key = Key(client, wanted.job)
-        ending = self._endings.setdefault(key, asyncio.Event())
-        blob = await self.output(client, media.name, media.kind, wanted)
-        if blob is None:
-            await ending.wait()
+        while True:
+            ending = self._endings.setdefault(key, asyncio.Event())
             blob = await self.output(client, media.name, media.kind, wanted)
-        else:
-            self.ended(key)  # known here first: others may wait for it
-        if blob is None:
-            raise DependencyFailed(f"job {wanted.job!r} has not ended", job=wanted.job)
-        return blob
+            if blob is not None:
+                self.ended(key)  # known here first: others may wait for it
+                return blob
+            await ending.wait()
 
     async def output(self, client: str, name: str, kind: str, wanted: JobOutput) -> Blob | None:
         """Return another job's output; None while that job has not ended.
@@ -147,11 +148,11 @@ class Waiting:
             return None
 
 
-def blob_of(name: str, kind: str, data: bytes) -> Blob:
-    """Return what names some bytes. Raises InvalidInput where they are not of the input's kind."""
+async def blob_of(name: str, kind: str, data: bytes) -> Blob:
+    """Return the name of some bytes. Raises InvalidInput where they are not of the input's kind."""
     found = sniff(data)
     check_kind(name, kind, found.kind, found.content_type)
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = await sha256_of(data)
     return Blob(sha256, len(data), found.content_type, found.extension)
 
 
@@ -175,8 +176,8 @@ def put(prompt: Mapping[str, dict[str, Any]], inputs: dict[str, Any], media: Med
         [blob.sha256 for blob in blobs],
         blobs[0].extension,
     )
-    told = [
+    shown = [
         {"sha256": blob.sha256, "size": blob.size, "content_type": blob.content_type}
         for blob in blobs
     ]
-    inputs[media.name] = told[0] if len(told) == 1 else told
+    inputs[media.name] = shown[0] if len(shown) == 1 else shown

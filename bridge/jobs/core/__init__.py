@@ -1,0 +1,13 @@
+"""The life of a job, decided in one place: events go in, effects come out. Pure.
+
+`Core.handle(event, now)` is all of it. An event says what has happened: a job was accepted, a
+ComfyUI began one, the journal wrote something, somebody asked for a cancel, time went by. An effect
+says what to do: write this, start that there, stop it, publish a status. The core knows no loop, no
+clock, no disk, no MQTT and no ComfyUI, so that every guarantee about a job's life can be tested
+without any of them. `jobs/dispatcher.py` carries effects out and reports back by events.
+"""
+
+from bridge.jobs.core.core import Core, Limits, Moment
+from bridge.jobs.core.entry import Entry, Phase
+
+__all__ = ["Core", "Entry", "Limits", "Moment", "Phase"]

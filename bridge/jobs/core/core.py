@@ -1,0 +1,740 @@
+"""The book of all jobs that have not ended, and every decision about them. Pure.
+
+What is told to clients follows two rules. A job gets one outcome: it leaves the book once, when
+the journal has the outcome that one `Finish` asked for. And a job runs once at a time: it is in the
+queue, or in one place that a `Start` gave it, never in both.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from msgspec import Struct
+
+from bridge.contract.errors import (
+    BridgeError,
+    ComfyUIUnavailable,
+    Expired,
+    Lost,
+    Replaced,
+)
+from bridge.contract.messages import JobStatus, State
+from bridge.contract.retained import InstanceState as StateName
+from bridge.jobs import job_messages
+from bridge.jobs.core import effects, events
+from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
+from bridge.jobs.core.pool import CanRun, Member, PinnedTo, Pool
+from bridge.jobs.counters import Counters
+from bridge.jobs.estimates import Estimates
+from bridge.jobs.job import Job
+from bridge.jobs.queue import Key, Queue
+from bridge.jobs.state import Happening, after
+
+# A place before every priority that a request can have.
+_FIRST = 1_000_000
+# An attempt that never reached ComfyUI is not made again at once.
+RETRY_PAUSE_S = 0.5
+# A ComfyUI that is away for less is not worth a message, in seconds.
+REASON_SETTLES_S = 5.0
+# So many clients are told why their jobs wait, the next jobs first: with thousands of messages at
+# once a broker would drop those of others.
+REASONS_AT_ONCE = 100
+
+_AWAY: Mapping[StateName, str] = {
+    "stopped": "is stopped",
+    "starting": "is starting",
+    "unreachable": "is unreachable",
+    "yielded": "is left to others",
+    "restarting": "is starting",
+    "crash_loop": "does not start",
+}
+
+
+class Limits(Struct, frozen=True):
+    """Bounds for all jobs: counts and seconds."""
+
+    max_attempts: int
+    timeout_s: float
+    silence_s: float
+    reorder_s: float
+
+
+class Moment(Struct, frozen=True):
+    """Now: `wall` in seconds since the epoch, `steady` in seconds by a clock that is never set."""
+
+    wall: float
+    steady: float
+
+
+class Core:
+    """Jobs that have not ended. `handle` changes them; all else but `announced` only looks."""
+
+    def __init__(
+        self, instances: Mapping[str, bool], can_run: CanRun, limits: Limits, *, alone: bool
+    ) -> None:
+        """`instances` maps each ComfyUI's name to whether it is attached: not ours to start.
+
+        `can_run` says whether the ComfyUI of a name has what a job needs; it must be pure.
+        `alone`: every job is this bridge's own, so that nothing has to be claimed.
+        """
+        self.counters = Counters()
+        self.estimates = Estimates()
+        self.pool = Pool(instances, can_run, alone=alone)
+        self.paused = False
+        self._limits = limits
+        self._alone = alone
+        self._queue = Queue()
+        self._entries: dict[Key, Entry] = {}
+        self._active: dict[Key, Entry] = {}
+        self._newest: dict[tuple[str, str], Key] = {}  # by client and word of `replace`
+        self._deadlines: list[tuple[float, Key]] = []
+        self._adopting: set[Key] = set()  # may be at a ComfyUI from before this process
+        self._adopted_by: dict[str, str] = {}  # by prompt id, while it may be elsewhere too
+        self._published_reasons: dict[Key, str] = {}
+        self._reasons_due: float | None = None
+        self._draining = False
+        self.must_schedule = False
+        self._now = Moment(0.0, 0.0)
+        self._effects: list[effects.Effect] = []
+        self._general = self._general_events()
+        self._of_job = self._job_events()
+
+    # -- looking --
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._entries
+
+    def entry(self, key: Key) -> Entry | None:
+        """Return a job that has not ended, and where it is."""
+        return self._entries.get(key)
+
+    def job(self, key: Key) -> Job | None:
+        """Return a job that has not ended."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.job
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait for their turn."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """How many jobs are at a ComfyUI, or have their outcome written."""
+        return len(self._active)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether ComfyUI has begun a job whose outcome is not written yet."""
+        return any(entry.job.state == "running" for entry in self._active.values())
+
+    def unended(self) -> Iterator[Job]:
+        """Yield all jobs: at a ComfyUI, then in the order of their turns, then those that wait."""
+        yield from (entry.job for entry in self._active.values())
+        yield from (self._entries[key].job for key in self._queue.in_order())
+        for entry in self._entries.values():
+            if entry.phase in (Phase.RESOLVING, Phase.RELEASING):
+                yield entry.job
+
+    def unclaimed(self) -> set[Key]:
+        """Return every job that no bridge has claimed, as far as this one knows."""
+        return {
+            key
+            for key, entry in self._entries.items()
+            if entry.phase in (Phase.RESOLVING, Phase.QUEUED)
+        }
+
+    def clearable(self, client: str | None) -> list[Key]:
+        """Return the jobs that have not started, of one client or of all."""
+        return [
+            key
+            for key, entry in self._entries.items()
+            if client in (None, key.client)
+            and entry.not_started
+            and entry.phase in (Phase.RESOLVING, Phase.RELEASING, Phase.QUEUED)
+        ]
+
+    def count(self, client: str) -> int:
+        """How many jobs of a client wait for their turn."""
+        return self._queue.count(client)
+
+    def position(self, key: Key) -> int | None:
+        """How many jobs start before this one; None for one that does not wait for its turn."""
+        return self._queue.position(key)
+
+    def position_of_next(self, client: str, priority: int) -> int:
+        """How many jobs would start before one that is accepted now."""
+        return self._queue.position_of_next(client, priority)
+
+    def outlook(self, job: Job) -> tuple[int | None, float | None]:
+        """How many jobs start before this one, and in how many seconds it will have ended.
+
+        The latter as far as past runs show; both None for a job that does not wait for its turn.
+        """
+        position = self._queue.position(job.key)
+        return position, None if position is None else self.eta_of_next(job.workflow, position)
+
+    def eta_of_next(self, workflow: str, position: int) -> float | None:
+        """In how many seconds a job that is accepted now, with so many before it, has ended."""
+        if self.paused:
+            return None
+        return self.estimates.until_end(workflow, position, self.pool.usable)
+
+    def status(self, job: Job, n: int = 0) -> JobStatus:
+        """The status message of a job that is not at a ComfyUI."""
+        position, eta_s = self.outlook(job)
+        reason = self.why_waiting(job)
+        return job_messages.status(job, n, position=position, eta_s=eta_s, reason=reason)
+
+    def why_waiting(self, job: Job) -> str | None:
+        """Why a job does not start though its turn may have come; None if nothing hinders it."""
+        if job.state != "queued" or job.key in self._active:
+            return None
+        if self.paused:
+            return "the operator paused the queue"
+        if all(member.availability.usable for member in self.pool):
+            return None
+        able = set(self.pool.able(job.needs))
+        members = [member for member in self.pool if member.name in able] or list(self.pool)
+        if any(member.availability.usable for member in members):
+            return None
+        return ", ".join(
+            f"ComfyUI {member.name} {_AWAY.get(member.availability.state, 'takes no jobs')}"
+            for member in members
+        )
+
+    def wakes_at(self) -> Moment:
+        """When a Tick is due, by either clock: infinity where none is."""
+        wall = self._deadlines[0][0] if self._deadlines else float("inf")
+        steady = float("inf") if self._reasons_due is None else self._reasons_due
+        return Moment(wall, steady)
+
+    # -- events --
+
+    def handle(self, event: events.Event, now: Moment) -> list[effects.Effect]:
+        """Take in what has happened; returns what is to be done, in this order.
+
+        An event about a job that is not here, or that comes too late for it, changes nothing.
+        Where `must_schedule` is set afterwards, a Schedule has to follow: not at once, so that all
+        that happens at the same time is scheduled together.
+        """
+        self._now = now
+        self._effects = []
+        self._take_in(event)
+        return self._effects
+
+    def _take_in(self, event: events.Event) -> None:
+        if isinstance(event, events.JobEvent):
+            entry = self._entries.get(event.key)
+            phases, take_in = self._of_job[type(event)]
+            if entry is not None and entry.phase in phases:
+                take_in(entry, event)
+        else:
+            self._general[type(event)](event)
+
+    def _general_events(self) -> Mapping[type, Callable[[Any], None]]:
+        """The events that are not about one job, and what takes each in."""
+        return {
+            events.Accepted: self._accepted,
+            events.Recovered: self._recovered,
+            events.CancelAsked: self._cancel_asked,
+            events.ClearAsked: self._clear_asked,
+            events.SendBackAsked: self._send_back,
+            events.Paused: self._paused,
+            events.Draining: self._stops,
+            events.InstanceChanged: self._instance_changed,
+            events.PromptsKnown: self._prompts_known,
+            events.CatalogueChanged: self._catalogue_changed,
+            events.Schedule: self._schedule,
+            events.Tick: self._tick,
+        }
+
+    def _job_events(self) -> Mapping[type, tuple[Collection[Phase], Callable[[Entry, Any], None]]]:
+        """The events about a job: the phases in which each counts, and what takes it in.
+
+        In any other phase it comes too late: another event was there first, and what follows from
+        that is being done.
+        """
+        resolving, releasing, claiming = {Phase.RESOLVING}, {Phase.RELEASING}, {Phase.CLAIMING}
+        active, settling, every = {Phase.ACTIVE}, {Phase.SETTLING}, set(Phase)
+        # In the other phases an answer of the journal is on its way, and decides.
+        unclaimed = {Phase.RESOLVING, Phase.QUEUED}
+        return {
+            events.Resolved: (resolving, self._resolved),
+            events.Unresolvable: (resolving, self._unresolvable),
+            events.Released: (releasing, self._released),
+            events.Claimed: (claiming, self._claim_answered),
+            events.ClaimLost: (claiming, self._claim_answered),
+            events.Began: (active, self._began),
+            events.LeftComfyUI: (every, self._left_comfyui),
+            events.AttemptSucceeded: (active, self._succeeded),
+            events.AttemptFailed: (active, self._failed),
+            events.AttemptStopped: (active, self._stopped),
+            events.AttemptBroke: (active, self._broke),
+            events.Requeued: (settling, self._requeued),
+            events.Finished: (settling, self._finished),
+            events.Vanished: (every, self._vanished),
+            events.Defect: (every, self._give_up),
+            events.TakenElsewhere: (unclaimed, self._known_elsewhere),
+            events.EndedElsewhere: (unclaimed, self._known_elsewhere),
+        }
+
+    def _do(self, effect: effects.Effect) -> None:
+        self._effects.append(effect)
+
+    # -- into the book, into the queue, and out --
+
+    def _add(self, job: Job, *, adopt: bool = False) -> None:
+        if job.key in self._entries:
+            return  # another bridge's notice of it, or our own once more
+        entry = self._entries[job.key] = Entry(job, Phase.RESOLVING)
+        if job.state == "waiting":
+            self._add_deadline(job)
+            self._do(effects.Resolve(job.key))
+        else:
+            if adopt:
+                entry.adopt = True
+                self._adopting.add(job.key)
+                member = self.pool.get(job.instance)
+                if member is not None and member.attached:
+                    # If that one is away for long, what became of the job is known only there.
+                    entry.pinned = member.name
+            self._enqueue(entry)
+        self._replace(entry)
+
+    def _accepted(self, event: events.Accepted) -> None:
+        self._add(event.job)
+
+    def _recovered(self, event: events.Recovered) -> None:
+        for job in event.jobs:
+            self._add(job, adopt=True)
+
+    def _known_elsewhere(
+        self, entry: Entry, _event: events.TakenElsewhere | events.EndedElsewhere
+    ) -> None:
+        if entry.phase is Phase.RESOLVING:
+            self._do(effects.StopResolving(entry.job.key))
+        self._leave(entry, None)
+
+    def _vanished(self, entry: Entry, _event: events.Vanished) -> None:
+        self._leave(entry, None)
+
+    def _enqueue(self, entry: Entry) -> None:
+        job = entry.job
+        entry.phase = Phase.QUEUED
+        first = entry.pinned is not None
+        self._queue.add(
+            job.key,
+            seq=job.seq,
+            priority=_FIRST if first else job.priority,
+            lane=job.needs if entry.pinned is None else PinnedTo(entry.pinned),
+            ordered=job.ordered,
+        )
+        self.estimates.queued(job.workflow)
+        self._add_deadline(job)
+        self.must_schedule = True
+
+    def _dequeue(self, entry: Entry) -> None:
+        if self._queue.remove(entry.job.key):
+            self.estimates.left(entry.job.workflow)
+
+    def _add_deadline(self, job: Job) -> None:
+        if job.start_before is not None and job.state in ("waiting", "queued"):
+            heapq.heappush(self._deadlines, (job.start_before, job.key))
+
+    def _leave(self, entry: Entry, outcome: State | None) -> None:
+        job = entry.job
+        self._dequeue(entry)
+        self._free_place(entry)
+        del self._entries[job.key]
+        self._active.pop(job.key, None)
+        self._adopting.discard(job.key)
+        self._published_reasons.pop(job.key, None)
+        if job.replace is not None and self._newest.get((job.key.client, job.replace)) == job.key:
+            del self._newest[job.key.client, job.replace]
+        self._do(effects.Left(job.key, outcome))
+
+    def _replace(self, entry: Entry) -> None:
+        """Cancel the older of two jobs of which only the newest is wanted."""
+        job = entry.job
+        if job.replace is None:
+            return
+        word = (job.key.client, job.replace)
+        known = self._entries.get(self._newest.get(word, job.key))
+        if known is None or known is entry:
+            self._newest[word] = job.key
+            return
+        # One that comes back from a ComfyUI may be the older one.
+        older, newer = sorted((known, entry), key=lambda each: each.job.seq)
+        self._newest[word] = newer.job.key
+        if older.not_started and older.phase is not Phase.ACTIVE:
+            by = newer.job.key.job_id
+            error = Replaced(f"job {by!r} replaced it", by=by)
+            self._withdraw(older.job.key, Withdrawal(Happening.CANCEL, error))
+
+    # -- jobs that end before they start --
+
+    def _withdraw(self, key: Key, how: Withdrawal) -> None:
+        """End a job; one that is at a ComfyUI is stopped there first, and may end otherwise."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        match entry.phase:
+            case Phase.ACTIVE:
+                if entry.stop is not StopReason.CANCEL:
+                    entry.stop = StopReason(how.happening.value)
+                self._do(effects.Stop(key))
+            case Phase.SETTLING if entry.ending is not None:
+                pass  # its outcome is being written
+            case Phase.RELEASING | Phase.CLAIMING | Phase.SETTLING:
+                entry.withdrawn = entry.withdrawn or how
+            case Phase.RESOLVING:
+                entry.withdrawn = how
+                self._do(effects.StopResolving(key))
+                self._claim(entry)
+            case Phase.QUEUED:
+                entry.withdrawn = how
+                self._dequeue(entry)
+                member = self.pool.get(entry.job.instance)
+                if entry.adopt and member is not None:
+                    self._do(effects.CancelPrompt(member.name, entry.job.prompt_id))
+                self._claim(entry)
+
+    def _cancel_asked(self, event: events.CancelAsked) -> None:
+        self._withdraw(event.key, Withdrawal(Happening.CANCEL))
+
+    def _clear_asked(self, event: events.ClearAsked) -> None:
+        for key in self.clearable(event.client):
+            self._withdraw(key, Withdrawal(Happening.CANCEL))
+
+    def _expire(self, key: Key) -> None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.not_started:
+            self._withdraw(key, Withdrawal(Happening.EXPIRE, _expired(entry.job)))
+
+    def _resolved(self, entry: Entry, event: events.Resolved) -> None:
+        entry.phase = Phase.RELEASING
+        self._do(effects.Release(entry.job.key, event.plan, event.media))
+
+    def _unresolvable(self, entry: Entry, event: events.Unresolvable) -> None:
+        entry.withdrawn = Withdrawal(Happening.FAIL, event.error)
+        self._claim(entry)
+
+    def _released(self, entry: Entry, event: events.Released) -> None:
+        n = event.n
+        entry.step(Happening.RELEASE)
+        if entry.withdrawn is not None:
+            self._do(effects.Publish(entry.job.key, job_messages.status(entry.job, n)))
+            self._claim(entry)
+            return
+        self._enqueue(entry)
+        self._do(effects.Publish(entry.job.key, self.announced(entry.job, n)))
+
+    def _claim(self, entry: Entry) -> None:
+        """Make sure that a job is this bridge's, before it is run or ended."""
+        entry.phase = Phase.CLAIMING
+        if self._alone:
+            self._claimed(entry)
+        else:
+            self._do(effects.Claim(entry.job.key))
+
+    def _claim_answered(self, entry: Entry, event: events.Claimed | events.ClaimLost) -> None:
+        if isinstance(event, events.ClaimLost):
+            self._leave(entry, None)
+            return
+        entry.job.attempt, entry.job.prompt_id = event.attempt, event.prompt_id
+        self._claimed(entry)
+
+    def _claimed(self, entry: Entry) -> None:
+        if entry.withdrawn is not None:
+            self._free_place(entry)
+            self._finish(entry, entry.withdrawn.happening, entry.withdrawn.error)
+        else:
+            self._start(entry)
+
+    # -- jobs at a ComfyUI --
+
+    def _paused(self, event: events.Paused) -> None:
+        self.paused = event.paused
+        self.must_schedule = True
+        self._reasons_soon()
+
+    def _stops(self, _event: events.Draining) -> None:
+        self._draining = True
+
+    def _catalogue_changed(self, _event: events.CatalogueChanged) -> None:
+        self.must_schedule = True
+
+    def _schedule(self, _event: events.Schedule) -> None:
+        """Give each ComfyUI that has room its next jobs, one after the other in turn."""
+        self.must_schedule = False
+        if self.paused or self._draining:
+            return
+        given = True
+        while given:
+            given = False
+            for member in self.pool:
+                if member.has_room:
+                    given = self._give(member) or given
+
+    def _give(self, member: Member) -> bool:
+        key = self.pool.take(member, self._queue, self._limits.reorder_s, self._now.steady)
+        if key is None:
+            return False
+        entry = self._entries[key]
+        self.estimates.left(entry.job.workflow)
+        entry.instance = member.name
+        entry.holds_place = True
+        member.enter()
+        self._active[key] = entry
+        self._claim(entry)
+        return True
+
+    def _start(self, entry: Entry) -> None:
+        job = entry.job
+        member = self.pool[entry.instance or ""]
+        if job.state == "queued" and job.attempt >= self._limits.max_attempts:
+            self._free_place(entry)
+            lost = Lost("each bridge that ran it died", attempts=job.attempt)
+            self._finish(entry, Happening.FAIL, lost)
+            return
+        if entry.adopt and not all(each.asked for each in self.pool):
+            self._adopted_by[job.prompt_id] = member.name
+        entry.phase = Phase.ACTIVE
+        self._do(
+            effects.Start(job.key, member.name, adopt=entry.adopt, began=job.state == "running")
+        )
+        entry.adopt = False
+        self._adopting.discard(job.key)
+
+    def _began(self, entry: Entry, _event: events.Began) -> None:
+        job = entry.job
+        member = self.pool[entry.instance or ""]
+        member.loaded(job.needs)
+        if job.state == "running":
+            return  # adopted: this attempt was counted when it began
+        self._count_start(entry)
+        eta_s = self.estimates.run_s(job.workflow)
+        self._do(effects.MarkStarted(job.key, job_messages.status(job, eta_s=eta_s)))
+
+    def _count_start(self, entry: Entry) -> None:
+        entry.step(Happening.START)
+        entry.job.attempt += 1
+        entry.job.instance = entry.instance
+
+    def _free_place(self, entry: Entry) -> None:
+        if entry.holds_place:
+            entry.holds_place = False
+            self.pool[entry.instance or ""].leave(self._now.steady)
+            self.must_schedule = True
+
+    def _left_comfyui(self, entry: Entry, _event: events.LeftComfyUI) -> None:
+        self._free_place(entry)
+
+    def _send_back(self, event: events.SendBackAsked) -> None:
+        for entry in self._active.values():
+            if entry.phase is Phase.ACTIVE and entry.instance == event.instance:
+                entry.stop = entry.stop or StopReason.SEND_BACK
+                self._do(effects.Stop(entry.job.key))
+
+    def _succeeded(self, entry: Entry, event: events.AttemptSucceeded) -> None:
+        self._free_place(entry)
+        run_s = event.run_s
+        expect_s = None if run_s is None else self.estimates.ran(entry.job.workflow, run_s)
+        self._finish(entry, Happening.SUCCEED, expect_s=expect_s, run_s=run_s)
+
+    def _failed(self, entry: Entry, event: events.AttemptFailed) -> None:
+        self._free_place(entry)
+        self._finish(entry, Happening.FAIL, event.error)
+
+    def _stopped(self, entry: Entry, event: events.AttemptStopped) -> None:
+        self._free_place(entry)
+        if not self._end_as_asked(entry, event.prompt_id):
+            self._finish(entry, Happening.CANCEL)
+
+    def _broke(self, entry: Entry, event: events.AttemptBroke) -> None:
+        self._free_place(entry)
+        if self._end_as_asked(entry, event.prompt_id):
+            return
+        job = entry.job
+        if event.counts and job.state == "queued":
+            job.attempt += 1
+        # A second attempt with the memory freed is enough: a third would fail like it.
+        most = 2 if event.free_memory else self._limits.max_attempts
+        if job.attempt >= most:
+            self._finish(entry, Happening.FAIL, event.error)
+            return
+        self.counters.retried += 1
+        self._requeue(entry, event.error, event.prompt_id, free_memory=event.free_memory)
+
+    def _end_as_asked(self, entry: Entry, prompt_id: str) -> bool:
+        """End an attempt that did not succeed as whoever stopped it wants; False if nobody did."""
+        job = entry.job
+        match entry.stop:
+            case StopReason.CANCEL:
+                self._finish(entry, Happening.CANCEL)
+            case StopReason.EXPIRE if job.state == "queued":
+                self._finish(entry, Happening.EXPIRE, _expired(job))
+            case StopReason.SEND_BACK:
+                why = ComfyUIUnavailable(f"the operator took it from {entry.instance}")
+                self._requeue(entry, why, prompt_id)
+            case _:
+                return False
+        return True
+
+    def _requeue(
+        self, entry: Entry, why: BridgeError, prompt_id: str, *, free_memory: bool = False
+    ) -> None:
+        """Put a job back in its place, under another prompt id: the old one may still turn up."""
+        sent_back = entry.stop is StopReason.SEND_BACK
+        never_there = entry.job.state == "queued"
+        entry.phase = Phase.SETTLING
+        entry.reason = why.message
+        entry.job.prompt_id = prompt_id
+        self._do(
+            effects.Requeue(
+                entry.job.key,
+                why.message,
+                delay_s=RETRY_PAUSE_S if never_there and not sent_back else 0.0,
+                free=entry.instance if free_memory else None,
+                expected=sent_back,
+            )
+        )
+
+    def _requeued(self, entry: Entry, event: events.Requeued) -> None:
+        job, n = entry.job, event.n
+        if job.state == "running":
+            entry.step(Happening.REQUEUE)
+        self._do(effects.Publish(job.key, job_messages.status(job, n, reason=entry.reason)))
+        entry.stop = entry.reason = entry.instance = entry.pinned = None
+        del self._active[job.key]
+        if entry.withdrawn is not None:
+            self._claim(entry)
+        else:
+            self._enqueue(entry)
+            self._replace(entry)
+
+    # -- outcomes --
+
+    def _finish(
+        self,
+        entry: Entry,
+        happening: Happening,
+        error: BridgeError | None = None,
+        *,
+        expect_s: float | None = None,
+        run_s: float | None = None,
+    ) -> None:
+        if happening is Happening.SUCCEED and entry.job.state == "queued":
+            self._count_start(entry)  # it had ended before its start was seen
+        entry.phase = Phase.SETTLING
+        entry.ending = happening
+        entry.run_s = run_s or 0.0
+        outcome = after(entry.job.state, happening)
+        self._do(effects.Finish(entry.job.key, outcome, error, expect_s))
+
+    def _finished(self, entry: Entry, _event: events.Finished) -> None:
+        if entry.ending is None:
+            return
+        job = entry.job
+        entry.step(entry.ending)
+        self.counters.ended(
+            job.state,
+            client=job.key.client,
+            workflow=job.workflow,
+            instance=job.instance,
+            run_s=entry.run_s,
+        )
+        self._leave(entry, job.state)
+
+    def _give_up(self, entry: Entry, event: events.Defect) -> None:
+        """Fail a job over a defect of ours; at the second one leave it to the next start."""
+        if entry.gave_up:
+            self._leave(entry, None)
+            return
+        entry.gave_up = True
+        if entry.phase is Phase.RESOLVING:
+            self._do(effects.StopResolving(entry.job.key))
+        self._dequeue(entry)
+        self._free_place(entry)
+        self._finish(entry, Happening.FAIL, event.error)
+
+    # -- ComfyUIs --
+
+    def _instance_changed(self, event: events.InstanceChanged) -> None:
+        member, availability = self.pool[event.name], event.availability
+        before, member.availability = member.availability, availability
+        if before.usable != availability.usable:
+            self._reasons_soon()
+        if availability.usable and not (before.usable or member.asked or member.asking):
+            if self._adopting or self._adopted_by:
+                member.asking = True
+                self._do(effects.AskPrompts(member.name))
+            else:
+                member.asked = True
+        self.must_schedule = True
+
+    def _prompts_known(self, event: events.PromptsKnown) -> None:
+        """Let a ComfyUI have first what it has already from before this process.
+
+        What another one adopted meanwhile, because this one was away, is cancelled here.
+        """
+        member, prompt_ids = self.pool[event.instance], event.prompt_ids
+        member.asking = False
+        self.must_schedule = True
+        if prompt_ids is None:
+            return
+        member.asked = True
+        for key in list(self._adopting):
+            entry = self._entries[key]
+            if entry.phase is Phase.QUEUED and entry.job.prompt_id in prompt_ids:
+                self._dequeue(entry)
+                entry.pinned = member.name
+                self._enqueue(entry)
+        for prompt_id in prompt_ids & self._adopted_by.keys():
+            if self._adopted_by[prompt_id] != member.name:
+                self._do(effects.CancelPrompt(member.name, prompt_id))
+        if all(each.asked for each in self.pool):
+            self._adopted_by.clear()
+
+    # -- time --
+
+    def _tick(self, _event: events.Tick) -> None:
+        while self._deadlines and self._deadlines[0][0] <= self._now.wall:
+            _, key = heapq.heappop(self._deadlines)
+            self._expire(key)
+        if self._reasons_due is not None and self._reasons_due <= self._now.steady:
+            self._reasons_due = None
+            self._announce_reasons()
+
+    def _reasons_soon(self) -> None:
+        if self._reasons_due is None:
+            self._reasons_due = self._now.steady + REASON_SETTLES_S
+
+    def announced(self, job: Job, n: int) -> JobStatus:
+        """Return a job's status message, to be published: when its reason is over, that is too."""
+        reason = self.why_waiting(job)
+        if reason is not None:
+            self._published_reasons[job.key] = reason
+            self._reasons_soon()
+        return self.status(job, n)
+
+    def _announce_reasons(self) -> None:
+        """Publish why the next jobs wait, wherever that has changed."""
+        published, self._published_reasons = self._published_reasons, {}
+        if not published and not self.paused and self.pool.usable == len(self.pool):
+            return
+        for key in islice(self._queue.in_order(), REASONS_AT_ONCE):
+            job = self._entries[key].job
+            reason = self.why_waiting(job)
+            if reason is not None:
+                self._published_reasons[key] = reason
+            if published.get(key) != reason:
+                self._do(effects.Announce(key, self.status(job)))
+
+
+def _expired(job: Job) -> Expired:
+    return Expired("it could not start in time", start_before=job.start_before)

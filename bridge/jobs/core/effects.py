@@ -1,0 +1,134 @@
+"""What the core wants done: its output. Each that is answered says by which event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from bridge.contract.errors import BridgeError
+from bridge.contract.messages import JobStatus, State
+from bridge.jobs.job import Plan
+from bridge.jobs.queue import Key
+
+
+class JobEffect(Struct, frozen=True):
+    """Something to be done for one job."""
+
+    key: Key
+
+
+class Resolve(JobEffect, frozen=True):
+    """Gather the bytes that a job waits for. Answered by Resolved or Unresolvable."""
+
+
+class StopResolving(JobEffect, frozen=True):
+    """Gather them no longer. Not answered."""
+
+
+class Release(JobEffect, frozen=True):
+    """Write that a job waits for nothing but its turn. Answered by Released or Vanished."""
+
+    plan: Plan
+    media: Mapping[str, bytes]
+
+
+class Claim(JobEffect, frozen=True):
+    """Write that a job is this bridge's. Answered by Claimed or ClaimLost."""
+
+
+class Start(JobEffect, frozen=True):
+    """Run a job at a ComfyUI.
+
+    `adopt`: ComfyUI may have its prompt already, from before this process; `began`: it was seen to
+    run there. Answered by Began, by LeftComfyUI, and at the end by one of the four
+    events of an attempt's end, Vanished and Defect.
+    """
+
+    instance: str
+    adopt: bool
+    began: bool
+
+
+class Stop(JobEffect, frozen=True):
+    """Stop a job that is at a ComfyUI; how it ended is told as for Start."""
+
+
+class MarkStarted(JobEffect, frozen=True):
+    """Note that a job runs, and publish its status under the next number. Not answered."""
+
+    status: JobStatus
+
+
+class Announce(JobEffect, frozen=True):
+    """Publish a status under the next number, with nothing to write. Not answered."""
+
+    status: JobStatus
+
+
+class Publish(JobEffect, frozen=True):
+    """Publish a status whose number the journal has given. Not answered."""
+
+    status: JobStatus
+
+
+class Requeue(JobEffect, frozen=True):
+    """Write that a job is back in the queue, in `delay_s` seconds. Answered by Requeued.
+
+    `reason` is for the log, as news if it is `expected`, else as a warning. `free`: first have
+    this ComfyUI free its memory.
+    """
+
+    reason: str
+    expected: bool
+    delay_s: float = 0.0
+    free: str | None = None
+
+
+class Finish(JobEffect, frozen=True):
+    """Publish a job's outputs, write its outcome, publish its result. Answered by Finished.
+
+    `expect_s` is what the workflow's next run is expected to take, where that is known anew.
+    """
+
+    outcome: State
+    error: BridgeError | None = None
+    expect_s: float | None = None
+
+
+class AskPrompts(Struct, frozen=True):
+    """Ask a ComfyUI for the prompts in its queue. Answered by PromptsKnown."""
+
+    instance: str
+
+
+class CancelPrompt(Struct, frozen=True):
+    """Cancel a prompt of ours at a ComfyUI that nobody follows. Not answered."""
+
+    instance: str
+    prompt_id: str
+
+
+class Left(JobEffect, frozen=True):
+    """A job is no longer the core's: it has `outcome`, or (None) another bridge has it."""
+
+    outcome: State | None
+
+
+Effect: TypeAlias = (
+    Resolve
+    | StopResolving
+    | Release
+    | Claim
+    | Start
+    | Stop
+    | MarkStarted
+    | Announce
+    | Publish
+    | Requeue
+    | Finish
+    | AskPrompts
+    | CancelPrompt
+    | Left
+)

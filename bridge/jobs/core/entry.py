@@ -1,0 +1,82 @@
+"""One job in the core's book, and where it is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from bridge.contract.errors import BridgeError
+from bridge.contract.messages import State
+from bridge.jobs.job import Job
+from bridge.jobs.state import Happening, after
+
+
+class Phase(StrEnum):
+    """Where a job is in this process; its `state` is what the journal and its client know.
+
+        RESOLVING ──> RELEASING ──> QUEUED ──> CLAIMING ──> ACTIVE ──> SETTLING ──> left
+                                      ^                        │           │
+                                      └────────────────────────┴───────────┘
+    From each phase but ACTIVE and SETTLING a job may also be withdrawn: cancelled, expired,
+    replaced. Then it is CLAIMING or SETTLING with `withdrawn` set.
+    """
+
+    RESOLVING = "resolving"  # its bytes are gathered
+    RELEASING = "releasing"  # that they are here is being written
+    QUEUED = "queued"  # it waits for its turn
+    CLAIMING = "claiming"  # the journal is asked whether it is ours
+    ACTIVE = "active"  # an attempt runs
+    SETTLING = "settling"  # its outcome, or that it goes back to the queue, is being written
+
+
+class StopReason(StrEnum):
+    """Why an attempt is being stopped."""
+
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    SEND_BACK = "send_back"
+
+
+class Withdrawal(Struct, frozen=True):
+    """How a job ends that has not started."""
+
+    happening: Happening
+    error: BridgeError | None = None
+
+
+class Entry(Struct):
+    """`instance` is the ComfyUI at which an attempt runs or ran last; None where none did.
+
+    `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
+    may have it. `withdrawn` is how it ends without an attempt's say; `ending` leads to the
+    outcome that is being written, and `run_s` is how long it ran. `gave_up`: a defect of ours
+    costs it its life. `reason` is why it goes back to the queue.
+    """
+
+    job: Job
+    phase: Phase
+    instance: str | None = None
+    holds_place: bool = False
+    adopt: bool = False
+    pinned: str | None = None
+    stop: StopReason | None = None
+    withdrawn: Withdrawal | None = None
+    ending: Happening | None = None
+    run_s: float = 0.0
+    gave_up: bool = False
+    reason: str | None = None
+
+    @property
+    def not_started(self) -> bool:
+        """Whether no ComfyUI has begun it, as far as is known."""
+        return self.job.state in ("waiting", "queued")
+
+    @property
+    def outcome(self) -> State | None:
+        """The outcome that is being written, if one is."""
+        return None if self.ending is None else after(self.job.state, self.ending)
+
+    def step(self, happening: Happening) -> None:
+        """Enter the next state of the table. Raises IllegalTransition."""
+        self.job.state = after(self.job.state, happening)

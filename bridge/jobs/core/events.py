@@ -1,0 +1,223 @@
+"""What can happen to jobs: the input of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from bridge.contract.errors import BridgeError
+from bridge.jobs.core.pool import Availability
+from bridge.jobs.job import Job, Plan
+from bridge.jobs.queue import Key
+
+# What happens to one job.
+
+
+class JobEvent(Struct, frozen=True):
+    """An event about one job; it changes nothing where the core does not have that job."""
+
+    key: Key
+
+
+class Accepted(Struct, frozen=True):
+    """The journal has a job that has not ended: a new one, or one that another bridge accepted."""
+
+    job: Job
+
+
+class Resolved(JobEvent, frozen=True):
+    """All bytes that a job waited for are here; `media` holds the new ones by SHA-256."""
+
+    plan: Plan
+    media: Mapping[str, bytes]
+
+
+class Unresolvable(JobEvent, frozen=True):
+    """What a job waited for cannot be had."""
+
+    error: BridgeError
+
+
+class Released(JobEvent, frozen=True):
+    """The journal has noted, under number `n`, that a job waits for nothing but its turn."""
+
+    n: int
+
+
+class Claimed(JobEvent, frozen=True):
+    """The journal has noted that the job is this bridge's; with what another may have changed."""
+
+    attempt: int
+    prompt_id: str
+
+
+class ClaimLost(JobEvent, frozen=True):
+    """Another bridge has the job, or it has ended."""
+
+
+class Began(JobEvent, frozen=True):
+    """ComfyUI began to run a job's prompt."""
+
+
+class LeftComfyUI(JobEvent, frozen=True):
+    """ComfyUI is through with a job's prompt: another one may take its place there."""
+
+
+class AttemptSucceeded(JobEvent, frozen=True):
+    """An attempt has all outputs. `run_s` is None where nothing was computed anew."""
+
+    run_s: float | None
+
+
+class AttemptFailed(JobEvent, frozen=True):
+    """An attempt failed, and another would too."""
+
+    error: BridgeError
+
+
+class AttemptStopped(JobEvent, frozen=True):
+    """An attempt was stopped, by us or at ComfyUI. `prompt_id` is for a next attempt."""
+
+    prompt_id: str
+
+
+class AttemptBroke(JobEvent, frozen=True):
+    """An attempt failed for a reason that may be gone the next time, for which `prompt_id` is.
+
+    An attempt counts from its start at ComfyUI on; `counts` says that this one does without.
+    `free_memory`: ComfyUI is to free its memory first.
+    """
+
+    error: BridgeError
+    prompt_id: str
+    counts: bool = False
+    free_memory: bool = False
+
+
+class Requeued(JobEvent, frozen=True):
+    """The journal has noted, under number `n`, that a job is back in the queue."""
+
+    n: int
+
+
+class Finished(JobEvent, frozen=True):
+    """A job's outcome is in the journal, and its result is published."""
+
+
+class Vanished(JobEvent, frozen=True):
+    """The journal has no such job, or it has an outcome already: the first outcome stands."""
+
+
+class Defect(JobEvent, frozen=True):
+    """Something of ours failed in a way that nobody foresaw: it costs this job, nothing else."""
+
+    error: BridgeError
+
+
+class TakenElsewhere(JobEvent, frozen=True):
+    """Another bridge has claimed a job."""
+
+
+class EndedElsewhere(JobEvent, frozen=True):
+    """Another bridge saw a job to its end."""
+
+
+# What somebody asks for.
+
+
+class CancelAsked(Struct, frozen=True):
+    """A client wants a job cancelled."""
+
+    key: Key
+
+
+class ClearAsked(Struct, frozen=True):
+    """The operator wants all jobs cancelled that have not started, of one client or of all."""
+
+    client: str | None
+
+
+class SendBackAsked(Struct, frozen=True):
+    """The operator wants the jobs at a ComfyUI stopped and put back in their places."""
+
+    instance: str
+
+
+class Paused(Struct, frozen=True):
+    """The operator paused the queue, or resumed it."""
+
+    paused: bool
+
+
+class Draining(Struct, frozen=True):
+    """The bridge is about to stop: nothing more is started."""
+
+
+# What goes on around.
+
+
+class Recovered(Struct, frozen=True):
+    """What the journal has from before this process, in the order of acceptance."""
+
+    jobs: Sequence[Job]
+
+
+class InstanceChanged(Struct, frozen=True):
+    """A ComfyUI is in another state."""
+
+    name: str
+    availability: Availability
+
+
+class PromptsKnown(Struct, frozen=True):
+    """The prompts in a ComfyUI's queue, running or waiting; None where it could not be asked."""
+
+    instance: str
+    prompt_ids: frozenset[str] | None
+
+
+class CatalogueChanged(Struct, frozen=True):
+    """What the ComfyUIs have installed is known anew."""
+
+
+class Schedule(Struct, frozen=True):
+    """What happened at one time has been taken in: jobs can be given to ComfyUIs."""
+
+
+class Tick(Struct, frozen=True):
+    """Time went by: `Core.wakes_at` asked for it."""
+
+
+Event: TypeAlias = (
+    Accepted
+    | Resolved
+    | Unresolvable
+    | Released
+    | Claimed
+    | ClaimLost
+    | Began
+    | LeftComfyUI
+    | AttemptSucceeded
+    | AttemptFailed
+    | AttemptStopped
+    | AttemptBroke
+    | Requeued
+    | Finished
+    | Vanished
+    | Defect
+    | TakenElsewhere
+    | EndedElsewhere
+    | CancelAsked
+    | ClearAsked
+    | SendBackAsked
+    | Paused
+    | Draining
+    | Recovered
+    | InstanceChanged
+    | PromptsKnown
+    | CatalogueChanged
+    | Schedule
+    | Tick
+)

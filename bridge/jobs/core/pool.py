@@ -1,0 +1,150 @@
+"""Which ComfyUI takes which job. Pure.
+
+Each ComfyUI takes jobs one ahead, so that it never idles between two. It takes what it can run; a
+job is left to one that is idle rather than put behind another job, and to one that has its model
+loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from msgspec import Struct
+
+from bridge.contract.retained import InstanceState as StateName
+from bridge.jobs.queue import Key, Lane, Queue
+from bridge.workflows.catalogue import Needs
+
+# One runs, one waits behind it.
+JOBS_AT_COMFYUI = 2
+# That our own last job is over is known a moment before ComfyUI says that nothing runs.
+_SETTLES_S = 1.0
+
+# Whether the ComfyUI of a name has what is needed.
+CanRun = Callable[[str, Needs], bool]
+
+
+class PinnedTo(Struct, frozen=True):
+    """A lane of its own: jobs that one ComfyUI has already."""
+
+    name: str
+
+
+class Availability(Struct, frozen=True):
+    """What of a ComfyUI's state counts for scheduling.
+
+    `memory` changes when what was loaded there is loaded no more: the process, and how often its
+    models were unloaded.
+    """
+
+    usable: bool
+    state: StateName
+    memory: tuple[str | None, int] = (None, 0)
+
+
+class Member:
+    """One ComfyUI, and what this bridge has there."""
+
+    def __init__(self, name: str, *, attached: bool) -> None:
+        self.name = name
+        self.attached = attached
+        self.availability = Availability(usable=False, state="stopped")
+        # Whether its queue was read since this process began, or is being read.
+        self.asked = False
+        self.asking = False
+        self._jobs = 0
+        self._left_at = float("-inf")
+        self._models: tuple[str, ...] = ()
+        self._loaded_in: tuple[str | None, int] = (None, 0)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can be given a job now."""
+        return self.availability.usable and not self.asking and self._jobs < JOBS_AT_COMFYUI
+
+    def is_free(self, now: float) -> bool:
+        """Whether it would start a job at once: what others run on a ComfyUI of theirs counts."""
+        if self._jobs:
+            return False
+        lately = now - self._left_at < _SETTLES_S
+        return self.availability.state == "ready" or (lately and self.availability.usable)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that it has loaded, by what it ran last; none once they were unloaded."""
+        return self._models if self._loaded_in == self.availability.memory else ()
+
+    def enter(self) -> None:
+        """Count a job that is sent there."""
+        self._jobs += 1
+
+    def leave(self, now: float) -> None:
+        """Count a job no longer; `now` is in seconds by a steady clock."""
+        self._jobs -= 1
+        self._left_at = now
+
+    def loaded(self, needs: Needs) -> None:
+        """Note that a job runs there; one that needs no model leaves in place what is loaded."""
+        self._models = needs.models or self.models
+        self._loaded_in = self.availability.memory
+
+    def fits(self, lane: Lane) -> bool:
+        """Whether a job of this lane would run with what is loaded."""
+        return isinstance(lane, Needs) and lane.models in ((), self.models)
+
+
+class Pool:
+    """All ComfyUIs of this bridge. `alone`: no other bridge could run what this one cannot."""
+
+    def __init__(self, names: Mapping[str, bool], can_run: CanRun, *, alone: bool) -> None:
+        """`names` maps each ComfyUI's name to whether it is attached: not ours to start."""
+        self._members = {name: Member(name, attached=attached) for name, attached in names.items()}
+        self._can_run = can_run
+        # With one there is no choice: a job that it cannot run fails there, and says why.
+        self._no_choice = alone and len(names) == 1
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, name: str) -> Member:
+        return self._members[name]
+
+    def get(self, name: str | None) -> Member | None:
+        """Return the ComfyUI of that name, if there is one."""
+        return None if name is None else self._members.get(name)
+
+    @property
+    def usable(self) -> int:
+        """How many can be given jobs."""
+        return sum(member.availability.usable for member in self)
+
+    def able(self, needs: Needs) -> list[str]:
+        """The names of the ComfyUIs that have what is needed."""
+        return [name for name in self._members if self._can_run(name, needs)]
+
+    def take(self, member: Member, queue: Queue, reorder_s: float, now: float) -> Key | None:
+        """Take the next job for a ComfyUI out of the queue; None if it should have none now."""
+        return queue.take(
+            able=None if self._no_choice else lambda lane: self._may_take(member, lane, now),
+            prefer=member.fits if member.models else None,
+            reorder_s=reorder_s,
+            now=now,
+        )
+
+    def _may_take(self, member: Member, lane: Lane, now: float) -> bool:
+        if isinstance(lane, PinnedTo):
+            return lane.name == member.name
+        if not (isinstance(lane, Needs) and self._can_run(member.name, lane)):
+            return False
+        for other in self:
+            if other is member or not (other.has_room and other.is_free(now)):
+                continue
+            if not self._can_run(other.name, lane):
+                continue
+            loaded_there = lane.models and other.models == lane.models != member.models
+            if not member.is_free(now) or loaded_there:
+                return False
+        return True
