@@ -292,7 +292,8 @@ class Admission:
         if lacking.nodes or lacking.choices:
             wanted = [*lacking.nodes, *(choice.value for choice in lacking.choices)]
             raise ComfyUIUnavailable(
-                f"no ComfyUI at hand has {', '.join(wanted)}", missing=msgspec.to_builtins(lacking)
+                f"no ComfyUI at hand has {', '.join(wanted)}: install it there",
+                missing=msgspec.to_builtins(lacking),
             )
 
     def _check_room(self, client: str) -> None:

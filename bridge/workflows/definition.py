@@ -57,10 +57,11 @@ def build(
         graph=graph,
         inputs=(),
         outputs=outputs.outputs(graph, declared),
-        missing=None,
+        missing=None if info is None else missing(graph.nodes.values(), info),
         title=title or name,
     )
-    if not workflow.outputs:
+    lacks_nodes = workflow.missing is not None and bool(workflow.missing.nodes)
+    if not workflow.outputs and not lacks_nodes:
         raise NoOutput("the workflow has no output node, such as SaveImage")
     ends = [output.node for output in workflow.outputs]
     graph.check_chains(ends)

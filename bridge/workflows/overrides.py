@@ -42,6 +42,8 @@ class _Overlay:
         self._places = dict(workflow.places)
         self._hidden: list[Input] = []
         self._literals: dict[NodeInput, Any] = {}
+        # Inputs and outputs of nodes that ComfyUI does not have are not known.
+        self._lacks_nodes = workflow.missing is not None and bool(workflow.missing.nodes)
         self._told: dict[NodeInput, str] = {}
 
     def result(self) -> Workflow:
@@ -75,6 +77,8 @@ class _Overlay:
     def _apply(self, name: str, rules: InputRules) -> None:
         path = ("inputs", name)
         before = self._find(path, name)
+        if before is None:
+            return
         self._check_rules(path, before, rules)
         spec = self._set(path, self._limited(path, before, rules), rules)
         if rules.hide or rules.fix is not UNSET:
@@ -89,8 +93,10 @@ class _Overlay:
         self._inputs[before.name] = spec
         self._places[str(spec.target)] = spec
 
-    def _find(self, path: tuple[str, ...], name: str) -> Input:
+    def _find(self, path: tuple[str, ...], name: str) -> Input | None:
         found = self._inputs.get(name) or self._workflow.find_input(name)
+        if found is None and self._lacks_nodes:
+            return None
         if found is None:
             raise self._error(path, "the workflow has no such input", *self._inputs)
         other = self._told.setdefault(found.target, name)
@@ -173,6 +179,8 @@ class _Overlay:
         outputs = {output.name: output for output in self._workflow.outputs}
         for name, rules in self._sidecar.outputs.items():
             found = outputs.get(name)
+            if found is None and self._lacks_nodes:
+                continue  # it may be of a node that ComfyUI does not have
             if found is None:
                 raise self._error(("outputs", name), "the workflow has no such output", *outputs)
             if rules.hide:
@@ -185,7 +193,7 @@ class _Overlay:
                 title=rules.title or found.title,
                 description=rules.description or found.description,
             )
-        if not outputs:
+        if not outputs and self._workflow.outputs:
             raise self._error(("outputs",), "all outputs are hidden")
         names = [output.name for output in outputs.values()]
         self._check_unique("outputs", self._sidecar.outputs, names)
@@ -204,6 +212,8 @@ class _Overlay:
         for name, value in rules.inputs.items():
             path = ("press", "inputs", name)
             spec = declared.get(name) or overlaid.find_input(name)
+            if spec is None and self._lacks_nodes:
+                continue
             if spec is None:
                 raise self._error(path, "the workflow has no such input", *declared)
             if not KINDS[spec.kind].media:

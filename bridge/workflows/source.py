@@ -101,7 +101,7 @@ def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
     if info is None:
         raise NeedsObjectInfo
     try:
-        return convert(document, info)
+        return convert(document, info, keep_unknown=True)
     except ObjectInfoError as error:
         raise WorkflowError(f"ComfyUI's declaration cannot be read: {error}") from None
 

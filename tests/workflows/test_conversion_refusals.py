@@ -35,7 +35,11 @@ def lone(kind: str, **more: Any) -> Drawing:
 
 
 def test_an_unknown_class_is_refused_by_node_title_and_class() -> None:
-    error = refusal(lone("NoSuchNode", title="My node").document())
+    drawing = lone("NoSuchNode", title="My node", outputs={"IMAGE": "IMAGE"})
+    drawing.node(8, "SaveImage", inputs={"images": "IMAGE"})
+    drawing.link(7, 0, 8, "images")
+
+    error = refusal(drawing.document())
 
     assert isinstance(error, WorkflowError)
     assert (error.code, error.node) == ("unknown_node", "7")
@@ -53,7 +57,11 @@ def test_an_unknown_class_in_a_subgraph_is_refused_by_the_way_to_it() -> None:
     drawing = Drawing()
     drawing.node(3, SUBGRAPH)
 
-    error = refusal(drawing.document(lone("NoSuchNode").definition(SUBGRAPH)))
+    inner = lone("NoSuchNode", inputs={"image": "IMAGE"})
+    inner.node(8, "EmptyImage", outputs={"IMAGE": "IMAGE"})
+    inner.link(8, 0, 7, "image")
+
+    error = refusal(drawing.document(inner.definition(SUBGRAPH)))
 
     assert (error.code, error.node) == ("unknown_node", "3:7")
 

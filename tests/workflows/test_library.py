@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from bridge.contract.errors import ComfyUIUnavailable, UnknownWorkflow
 from bridge.contract.topics import is_id
@@ -144,21 +145,47 @@ async def test_a_drawing_waits_for_a_comfyui_and_is_then_converted(shelf: Shelf)
 
 
 async def test_a_drawing_that_cannot_be_converted_says_at_which_node(shelf: Shelf) -> None:
-    unknown = json.loads(json.dumps(DRAWING))
-    unknown["nodes"][0]["type"] = "Unheard"
-    shelf.put("drawn.json", unknown)
+    broken = json.loads(json.dumps(DRAWING))
+    broken["links"] = []
+    shelf.put("drawn.json", broken)
     await shelf.library.open()
     changes = await shelf.library.update("one", INFO_BYTES)
     assert changes is not None
     (fault,) = changes.broken
-    assert (fault.file, fault.node) == ("drawn.json", "1")
-    assert "Unheard" in fault.reason
-    # The nodes get installed:
+    assert (fault.file, fault.node) == ("drawn.json", "2")
+    assert "a link that is not there" in fault.reason
+
+
+@pytest.mark.parametrize("which", [[0], [1], [0, 1]])
+async def test_a_drawing_with_nodes_that_are_not_installed_says_which(
+    shelf: Shelf, which: list[int]
+) -> None:
+    unknown = json.loads(json.dumps(DRAWING))
+    for index in which:
+        unknown["nodes"][index]["type"] = f"Unheard{index}"
+    shelf.put("drawn.json", unknown)
+    shelf.put("drawn.toml", '[inputs.image]\ntitle = "A"\n[outputs.SaveImage]\ntitle = "B"')
+    await shelf.library.open()
+    changes = await shelf.library.update("one", INFO_BYTES)
+    assert changes is not None
+    assert changes.broken == []
+    found = shelf.library.get("drawn").definition()
+    assert found.runnable is False
+    assert found.missing is not UNSET
+    assert found.missing.nodes == [f"Unheard{index}" for index in which]
+
+
+async def test_a_drawing_can_be_run_once_its_nodes_are_installed(shelf: Shelf) -> None:
+    unknown = json.loads(json.dumps(DRAWING))
+    unknown["nodes"][0]["type"] = "Unheard"
+    shelf.put("drawn.json", unknown)
+    await shelf.library.open()
+    await shelf.library.update("one", INFO_BYTES)
     info = {**INFO.raw, "Unheard": INFO.raw["LoadImage"]}
     changes = await shelf.library.update("one", msgspec.json.encode(info))
     assert changes is not None
     assert [each.name for each in changes.updated] == ["drawn"]
-    assert shelf.library.broken == []
+    assert shelf.library.get("drawn").runnable
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])

@@ -42,17 +42,24 @@ from bridge.workflows.objectinfo import ObjectInfo
 __all__ = ["ApiNode", "ConversionError", "convert", "is_ui_format"]
 
 
-def convert(ui: Mapping[str, Any], object_info: ObjectInfo) -> dict[str, ApiNode]:
+def convert(
+    ui: Mapping[str, Any], object_info: ObjectInfo, *, keep_unknown: bool = False
+) -> dict[str, ApiNode]:
     """Return the prompt for a file that ComfyUI's Save wrote, node ids as the front end makes them.
 
     The same file and object_info always give the same prompt; neither is changed. Raises
     ConversionError, with the node at fault and a stable code, rather than return a prompt that does
     something else than the drawing says. Raises ObjectInfoError where a class that the file uses
     is declared in a way that cannot be read.
+
+    A node of a class that the server does not have is left out where nothing is linked to it. Else
+    it is refused, or with `keep_unknown` part of the prompt, with those inputs whose names the file
+    has: such a prompt says what is missing, and cannot be run.
     """
     document = read(ui)
     front_end = frontend.of(object_info)
     if front_end.unique_ids:
         document = with_unique_ids(document)
     budget = Budget()
-    return serialize(Loader(document, object_info, front_end, budget).load(), front_end, budget)
+    root = Loader(document, object_info, front_end, budget).load()
+    return serialize(root, front_end, budget, keep_unknown=keep_unknown)

@@ -6,14 +6,18 @@ until it reaches a node that the server runs, a value that a subgraph node shows
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import INPUT_NODE
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveNode, Mode
 from bridge.workflows.conversion.types import ANY, Types, fits
+
+# Nodes of extensions that take what another node was given under a name, and those others.
+GETTERS: Final = {"GetNode": "SetNode", "easy getNode": "easy setNode"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,13 @@ _Step: TypeAlias = tuple[type, str, int, str | None]
 class LinkResolver:
     """Finds where inputs come from. What was found along one way is known for the next."""
 
-    def __init__(self, front_end: FrontEnd, budget: Budget) -> None:
+    def __init__(self, places: Iterable[Place], front_end: FrontEnd, budget: Budget) -> None:
+        """`places` are all nodes of the file."""
+        self._setters: dict[tuple[str, str], list[Place]] = {}
+        for place in places:
+            if place.node.virtual and place.node.type in GETTERS.values():
+                key = (place.node.type, _constant(place.node))
+                self._setters.setdefault(key, []).append(place)
         self._front_end = front_end
         self._budget = budget
         self._types = Types()
@@ -138,10 +148,25 @@ class LinkResolver:
             return None if passed is None else _Input(place, passed)
         if node.inner is not None:
             return _inside(at, node.inner)
+        if node.virtual and node.type in GETTERS:
+            setter = self._setter(place)
+            return None if setter is None else _Input(setter, 0, at.wanted)
         if node.virtual:
             # A reroute, or a page-only node that has nothing to give.
             return _Input(place, at.slot, at.wanted) if at.slot < len(node.inputs) else None
         return Origin(place.id, at.slot)
+
+    def _setter(self, getter: Place) -> Place | None:
+        """Return the node that sets a getter's name: of its own graph, an outer one, or any."""
+        name = _constant(getter.node)
+        found = self._setters.get((GETTERS[getter.node.type], name), []) if name else []
+        around: Place | None = getter
+        while around is not None:
+            for setter in found:
+                if setter.path == around.path and setter.node.inputs:
+                    return setter
+            around = around.host
+        return next((setter for setter in found if setter.node.inputs), None)
 
     def _passed_on(self, at: _Output) -> int | None:
         """Return the input that a bypassed node passes on in place of an output."""
@@ -159,6 +184,13 @@ class LinkResolver:
             return at.slot
         exact = [place for place, found in enumerate(types) if found == at.wanted]
         return next(iter(exact or suiting), None)
+
+
+def _constant(node: LiveNode) -> str:
+    """Return the name that a node sets or gets: the value of its only widget."""
+    values = node.source.values
+    listed = list(values.values()) if isinstance(values, Mapping) else values
+    return listed[0] if listed and isinstance(listed[0], str) else ""
 
 
 def _outside(host: Place, index: int, inner: InputSlot) -> _At:

@@ -13,6 +13,7 @@ from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
+from bridge.workflows.conversion.links import GETTERS
 from bridge.workflows.conversion.model import (
     Boundary,
     InputSlot,
@@ -30,6 +31,27 @@ from bridge.workflows.objectinfo import MATCH_TYPE, NodeClass, ObjectInfo
 
 # Nodes that the page draws and the server never hears of.
 PAGE_ONLY = frozenset({"Note", "MarkdownNote", "Reroute", PRIMITIVE})
+# The same of widely used extensions of the page, where the server has no class of that name. What
+# has outputs passes on what its inputs are linked to.
+EXTENSIONS_ONLY = frozenset(
+    {
+        *GETTERS,
+        *GETTERS.values(),
+        "Bookmark (rgthree)",
+        "Fast Actions Button (rgthree)",
+        "Fast Bypasser (rgthree)",
+        "Fast Groups Bypasser (rgthree)",
+        "Fast Groups Muter (rgthree)",
+        "Fast Muter (rgthree)",
+        "Label (rgthree)",
+        "Mute / Bypass Relay (rgthree)",
+        "Mute / Bypass Repeater (rgthree)",
+        "Node Collector (rgthree)",
+        "Note Plus (mtb)",
+        "Random Unmuter (rgthree)",
+        "Reroute (rgthree)",
+    }
+)
 
 _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced"})
 _OLD_SAMPLER_PREFIX = "sample_"
@@ -86,7 +108,9 @@ class Loader:
                 self._promotion.migrate(host, inner)
 
     def _node(self, source: FileNode) -> LiveNode:
-        page_only = source.type in PAGE_ONLY
+        page_only = source.type in PAGE_ONLY or (
+            source.type in EXTENSIONS_ONLY and source.type not in self._object_info
+        )
         node = LiveNode(
             id=source.id,
             type=source.type,

@@ -12,6 +12,7 @@ from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.links import HostValue, LinkResolver, Origin, Place
 from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widget, WidgetKind
 from bridge.workflows.graph import MAX_NODES
+from bridge.workflows.objectinfo import NodeClass
 
 # A graph that nests deeper than this is none that anybody drew.
 MAX_DEPTH = 50
@@ -37,7 +38,9 @@ class ApiNode(TypedDict):
     _meta: NodeMeta
 
 
-def serialize(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> dict[str, ApiNode]:
+def serialize(
+    root: LiveGraph, front_end: FrontEnd, budget: Budget, *, keep_unknown: bool = False
+) -> dict[str, ApiNode]:
     """Return the prompt for loaded graphs.
 
     Raises ConversionError where a node cannot be sent.
@@ -48,10 +51,18 @@ def serialize(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> dict[str,
     replacements = texts.Replacements(nodes.values())
     for graph in {id(place.graph): place.graph for place in places}.values():
         primitives.hand_out(graph, replacements)
-    sources = LinkResolver(front_end, budget)
-    prompt = {
-        place.id: _entry(place, sources, replacements) for place in places if _is_sent(place.node)
-    }
+    sources = LinkResolver(places, front_end, budget)
+    prompt = {}
+    for place in places:
+        if not _is_sent(place):
+            continue
+        if place.node.declared is not None:
+            prompt[place.id] = _entry(place, place.node.declared, sources, replacements)
+        elif keep_unknown:
+            prompt[place.id] = _unknown_entry(place, sources)
+        else:
+            reason = f"the server has no node class {place.node.type!r}"
+            raise place.node.error("unknown_node", reason, path=place.path)
     for entry in prompt.values():
         inputs = entry["inputs"]
         for name in [name for name, value in inputs.items() if _dangles(value, prompt)]:
@@ -85,16 +96,37 @@ def _places(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> Iterator[Pl
             stack.append((iter(node.inner.nodes.values()), node.inner, place, depth + 1))
 
 
-def _is_sent(node: LiveNode) -> bool:
-    return not node.virtual and not node.inactive
-
-
-def _entry(place: Place, sources: LinkResolver, replacements: texts.Replacements) -> ApiNode:
+def _is_sent(place: Place) -> bool:
     node = place.node
-    if node.declared is None:
-        raise node.error(
-            "unknown_node", f"the server has no node class {node.type!r}", path=place.path
-        )
+    if node.virtual or node.inactive:
+        return False
+    # What the server does not know and nothing is linked to is a label, a switch, a note.
+    return node.declared is not None or _is_linked(node, place.graph)
+
+
+def _is_linked(node: LiveNode, graph: LiveGraph) -> bool:
+    return any(slot.link in graph.links for slot in node.inputs) or any(
+        link in graph.links for output in node.outputs for link in output.links
+    )
+
+
+def _unknown_entry(place: Place, sources: LinkResolver) -> ApiNode:
+    """Return what the file tells of a node whose class is not known."""
+    node = place.node
+    values = node.source.values
+    named = values if isinstance(values, Mapping) else node.source.named
+    inputs = {name: _wrapped(value) for name, value in named.items()}
+    return {
+        "class_type": node.type,
+        "inputs": inputs | dict(_linked(place, sources)),
+        "_meta": {"title": node.title or node.type},
+    }
+
+
+def _entry(
+    place: Place, declared: NodeClass, sources: LinkResolver, replacements: texts.Replacements
+) -> ApiNode:
+    node = place.node
     linked = dict(_linked(place, sources))
     inputs = {
         widget.name: _sent(place, widget, replacements)
@@ -103,9 +135,9 @@ def _entry(place: Place, sources: LinkResolver, replacements: texts.Replacements
     }
     inputs |= linked
     return {
-        "class_type": node.declared.name,
+        "class_type": declared.name,
         "inputs": {name: value for name, value in inputs.items() if value is not MISSING},
-        "_meta": {"title": node.title or node.declared.display_name},
+        "_meta": {"title": node.title or declared.display_name},
     }
 
 
