@@ -1,4 +1,4 @@
-"""What doors hand in, and what they get back."""
+"""What adapters hand in, what becomes of it on its way, and what they get back. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Part, Submit, Transaction
+from bridge.contract.requests import Media, Text
 
 
 class Room(Protocol):
@@ -20,28 +21,28 @@ class Room(Protocol):
 
     def answer_room(
         self,
-        asked: RequestContext,
+        context: RequestContext,
         transaction: Transaction | UnsetType,
         max_packet: int | None = None,
     ) -> int | None:
-        """Bytes of JSON in the answer to a request."""
+        """Return the bytes of JSON in the answer to a request."""
 
     def part_room(
         self,
-        asked: RequestContext,
+        context: RequestContext,
         transaction: Transaction | UnsetType,
         part: Part,
         max_packet: int | None,
     ) -> int | None:
-        """Bytes of an output beside the answer to a `fetch`."""
+        """Return the bytes of an output beside the answer to a `fetch`."""
 
 
 class RequestContext(Struct, frozen=True, kw_only=True):
-    """A request as a door received it.
+    """A request as an adapter received it.
 
-    `submit` is work that the door has drawn up itself, in place of a payload to be read.
-    `response_topic` was checked by the door. `expiry_s` is how long it may wait for its start,
-    `delivery` names the MQTT delivery, and `redelivered` that it may have come before.
+    `submit` is work that the adapter has composed itself, in place of a payload to be decoded.
+    `response_topic` was checked by the adapter. `expiry_s` is how long the job may wait for its
+    start, `delivery` names the MQTT delivery, and `redelivered` says that it may have come before.
     `room` tells what fits into the packets of its answer.
     """
 
@@ -62,6 +63,20 @@ class RequestContext(Struct, frozen=True, kw_only=True):
     delivery: str | None = None
     redelivered: bool = False
     room: Room | None = None
+
+
+class Submission(Struct, frozen=True):
+    """A request for work, decoded. `main` is the main input of the simple door's payload."""
+
+    context: RequestContext
+    submit: Submit
+    main: Text | Media | None
+    transaction: Transaction | UnsetType
+
+    @property
+    def client(self) -> str:
+        """The client that sent it."""
+        return self.context.client
 
 
 class PartBytes(Struct, frozen=True):

@@ -1,30 +1,19 @@
-"""The desk: where every door hands in its requests.
+"""The request handler: where every adapter hands in its requests.
 
-A request is read, bound to its workflow and written to the journal before it is answered. What is
-refused is answered with an error and changes nothing.
+A request is decoded, bound to its workflow and written to the journal before it is answered. What
+is refused is answered with an error and changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import logging
-import sys
 import time
+from typing import Any, TypeAlias, assert_never
 
-from msgspec import UNSET, Raw, Struct, UnsetType
-from msgspec.structs import replace
+from msgspec import UNSET, UnsetType
 
 from bridge.contract import requests
-from bridge.contract.errors import (
-    BridgeError,
-    Busy,
-    Conflict,
-    InvalidInput,
-    QuotaExceeded,
-    UnknownJob,
-)
-from bridge.contract.fitting import fit_view
+from bridge.contract.errors import BridgeError, Conflict, QuotaExceeded, UnknownJob
 from bridge.contract.messages import (
     Ack,
     AckReport,
@@ -46,171 +35,152 @@ from bridge.contract.messages import (
     Submit,
     Transaction,
     UploadReport,
-    encode,
-    ok,
     or_none,
-    or_unset,
 )
 from bridge.contract.topics import RUN, UPLOAD
-from bridge.jobs import job_messages
-from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
-from bridge.jobs.records import Record
+from bridge.jobs.records import Record, Stored
 from bridge.jobs.state import is_outcome
 from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files
+from bridge.requests import views
 from bridge.requests.admission import Admission
-from bridge.requests.context import Answer, PartBytes, RequestContext, Respond
+from bridge.requests.context import Answer, PartBytes, RequestContext, Respond, Submission
+from bridge.requests.errors import refusal
 from bridge.requests.rate_limit import Flood, RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 
-log = logging.getLogger(__name__)
-
-# A page of jobs, and a part of an output, have at most so many bytes, whatever the broker takes.
-_PAGE_BYTES = 256 * 1024
-_PART_BYTES = 256 * 1024
-
-
-class _Read(Struct, frozen=True):
-    """A request, once it is read."""
-
-    request: Request
-    main: requests.Text | requests.Media | None
-    transaction: Transaction | UnsetType
+_Main: TypeAlias = requests.Text | requests.Media | None
+_AboutJobs: TypeAlias = Cancel | Status | Keep | Forget | Recipe | List | Ack
 
 
 class RequestHandler:
-    """Takes requests from all doors."""
+    """Handles the requests of all adapters."""
 
     def __init__(
         self,
         *,
-        intake: Admission,
+        admission: Admission,
         uploads: Uploads,
         journal: Journal,
         files: Files,
         thumbnails: Thumbnails,
         dispatcher: Dispatcher,
-        rates: RateLimiter,
+        rate_limiter: RateLimiter,
     ) -> None:
-        self._intake = intake
+        self._admission = admission
         self._uploads = uploads
         self._journal = journal
         self._files = files
         self._thumbnails = thumbnails
         self._dispatcher = dispatcher
-        self._rates = rates
+        self._rate_limiter = rate_limiter
 
-    async def handle(self, asked: RequestContext, respond: Respond) -> None:
+    async def handle(self, context: RequestContext, respond: Respond) -> None:
         """Carry out a request, and answer it exactly once, whatever it is; a flood not at all."""
-        transaction: Transaction | UnsetType = requests.correlated(asked.correlation)
+        transaction: Transaction | UnsetType = requests.correlated(context.correlation)
         try:
-            self._rates.count(asked.client)
-            if asked.verb == UPLOAD:
-                if asked.offset is None:
-                    transaction = requests.transaction_of(asked.payload, asked.correlation)
-                respond(Answer(data=await self._upload(asked), transaction=transaction))
+            self._rate_limiter.count(context.client)
+            if context.verb == UPLOAD:
+                if context.offset is None:
+                    transaction = requests.transaction_of(context.payload, context.correlation)
+                respond(Answer(data=await self._upload(context), transaction=transaction))
                 return
-            read = _read(asked)
-            transaction = read.transaction
-            await self._carry_out(asked, read, respond)
+            request, main = _decode(context)
+            if request.transaction is not UNSET:
+                transaction = request.transaction
+            if isinstance(request, Submit):
+                submission = Submission(context, request, main, transaction)
+                await self._admission.admit(submission, respond)
+            elif isinstance(request, Fetch):
+                data, beside = await self._fetch(context, request, transaction)
+                respond(Answer(data=data, transaction=transaction, bytes=beside))
+            else:
+                data = await self._report(context, request, transaction)
+                respond(Answer(data=data, transaction=transaction))
         except Flood:
             pass
-        except BridgeError as error:
+        except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
             if transaction is UNSET:
-                transaction = requests.transaction_of(asked.payload, asked.correlation)
-            respond(Answer(error=error, transaction=transaction))
-        except (DatabaseError, OSError):
-            log.exception("a request could not be written")
-            busy = Busy("the bridge's disk takes nothing more at the moment")
-            respond(Answer(error=busy, transaction=transaction))
-        except Exception as error:
-            # A defect of ours must cost this request, not the bridge: it would come again.
-            log.exception("%s of %s", asked.verb, asked.client)
-            failure = BridgeError(f"internal error: {type(error).__name__}: {error}")
-            respond(Answer(error=failure, transaction=transaction))
+                transaction = requests.transaction_of(context.payload, context.correlation)
+            respond(refusal(error, transaction, f"{context.verb} of {context.client}"))
 
-    def passes_over(self, client: str) -> bool:
-        """Whether a request of this client, whatever it is, would get no answer: a flood."""
-        return self._rates.floods(client)
+    def is_flood(self, client: str) -> bool:
+        """Whether a request of this client, whatever it is, would get no answer."""
+        return self._rate_limiter.floods(client)
 
-    def refuse(self, asked: RequestContext, error: BridgeError, respond: Respond) -> None:
-        """Answer what a door does not let in; it counts as a request."""
+    def refuse(self, context: RequestContext, error: BridgeError, respond: Respond) -> None:
+        """Answer what an adapter does not let in; it counts as a request."""
         try:
-            self._rates.count(asked.client)
+            self._rate_limiter.count(context.client)
         except Flood:
             return
         except QuotaExceeded as above:
             error = above
-        transaction = requests.transaction_of(asked.payload, asked.correlation)
+        transaction = requests.transaction_of(context.payload, context.correlation)
         respond(Answer(error=error, transaction=transaction))
 
-    async def _carry_out(self, asked: RequestContext, read: _Read, respond: Respond) -> None:
-        client = asked.client
-        match read.request:
-            case Submit() as submit:
-                await self._intake.take(asked, submit, read.main, read.transaction, respond)
-            case Fetch() as fetch:
-                respond(await self._fetch(asked, fetch, read.transaction))
-            case Cancel(job_id=job_id):
-                report = await self._cancel(Key(client, job_id))
-                respond(Answer(data=report, transaction=read.transaction))
-            case Status(job_id=job_id):
-                view = self._view(await self._journal.get(Key(client, job_id)))
-                around = len(encode(ok(UNSET, read.transaction))) + len(b'"data":,')
-                room = _answer_room(asked, read.transaction, sys.maxsize)
-                view = fit_view(view, room - around)
-                respond(Answer(data=view, transaction=read.transaction))
-            case Keep() as keep:
-                kept = await self._keep(Key(client, keep.job_id), keep.keep_s)
-                respond(Answer(data=kept, transaction=read.transaction))
-            case Forget(job_id=job_id):
-                forgotten = await self._forget(Key(client, job_id))
-                respond(Answer(data=forgotten, transaction=read.transaction))
-            case Recipe(job_id=job_id):
-                recipe = await self._recipe(Key(client, job_id))
-                respond(Answer(data=recipe, transaction=read.transaction))
-            case List() as wanted:
-                page = await self._list(asked, wanted, read.transaction)
-                respond(Answer(data=page, transaction=read.transaction))
-            case Ack(up_to=up_to):
-                acked = AckReport(acked=await self._journal.ack(client, up_to))
-                respond(Answer(data=acked, transaction=read.transaction))
-
-    async def _upload(self, asked: RequestContext) -> UploadReport:
+    async def _upload(self, context: RequestContext) -> UploadReport:
         """Take an upload: whole, or its beginning, a part, or its end."""
-        client, upload = asked.client, asked.upload or ""
-        if asked.fin:
+        client, upload = context.client, context.upload or ""
+        if context.fin:
             return await self._uploads.finish(client, upload)
-        if asked.offset is not None:
-            return await self._uploads.part(client, upload, asked.offset, asked.payload)
-        begin = requests.decode_begin_upload(asked.payload, asked.content_type)
+        if context.offset is not None:
+            return await self._uploads.part(client, upload, context.offset, context.payload)
+        begin = requests.decode_begin_upload(context.payload, context.content_type)
         if begin is not None:
             return await self._uploads.begin(client, upload, begin)
-        return await self._uploads.whole(client, upload, asked.payload)
+        return await self._uploads.whole(client, upload, context.payload)
 
     # Jobs that exist.
 
+    async def _report(
+        self, context: RequestContext, request: _AboutJobs, transaction: Transaction | UnsetType
+    ) -> Any:
+        """Carry out a request about jobs that exist; return what its answer reports."""
+        client = context.client
+        report: Any
+        match request:
+            case Cancel(job_id=job_id):
+                report = await self._cancel(Key(client, job_id))
+            case Status(job_id=job_id):
+                record = await self._journal.get(Key(client, job_id))
+                report = views.fitting(self._view(record), context, transaction)
+            case Keep(job_id=job_id, keep_s=keep_s):
+                report = await self._keep(Key(client, job_id), keep_s)
+            case Forget(job_id=job_id):
+                report = await self._forget(Key(client, job_id))
+            case Recipe(job_id=job_id):
+                report = await self._recipe(Key(client, job_id))
+            case List():
+                report = await self._list(context, request, transaction)
+            case Ack(up_to=up_to):
+                report = AckReport(acked=await self._journal.ack(client, up_to))
+            case _:
+                assert_never(request)
+        return report
+
     async def _cancel(self, key: Key) -> CancelReport:
-        await self._intake.taken(key)
+        await self._admission.settled(key)
         state = await self._dispatcher.cancel(key)
         if state is None:
             state = (await self._journal.get(key)).job.state
         return CancelReport(job_id=key.job_id, state=state, cancelling=not is_outcome(state))
 
     async def _keep(self, key: Key, keep_s: float) -> KeepReport:
-        await self._ended(key, "outputs of a job that has not ended cannot be kept yet: $keep_s")
+        why = "outputs of a job that has not ended cannot be kept yet: $keep_s"
+        await self._check_ended(key, why)
         keep_until = time.time() + keep_s
         outputs = await self._journal.keep(key, keep_until)
         return KeepReport(job_id=key.job_id, outputs=outputs, keep_until=round(keep_until, 3))
 
     async def _forget(self, key: Key) -> ForgetReport:
-        await self._ended(key, "a job that has not ended cannot be forgotten: cancel it")
+        await self._check_ended(key, "a job that has not ended cannot be forgotten: cancel it")
         return ForgetReport(job_id=key.job_id, forgotten=await self._journal.forget(key))
 
-    async def _ended(self, key: Key, why: str) -> None:
+    async def _check_ended(self, key: Key, why: str) -> None:
         """Raise UnknownJob, or Conflict for a job that has not ended."""
         record = await self._journal.get(key)
         if not is_outcome(record.job.state):
@@ -228,9 +198,9 @@ class RequestHandler:
         )
 
     async def _list(
-        self, asked: RequestContext, request: List, transaction: Transaction | UnsetType
+        self, context: RequestContext, request: List, transaction: Transaction | UnsetType
     ) -> JobList:
-        client = asked.client
+        client = context.client
         if request.after and not request.peek:
             # Whoever asks for what comes after n has all up to n.
             await self._journal.ack(client, request.after)
@@ -241,131 +211,61 @@ class RequestHandler:
             states=or_none(request.states),
             workflow=or_none(request.workflow),
         )
-        empty = len(encode(ok(JobList(jobs=[], more=False), transaction)))
-        most = _answer_room(asked, transaction, sys.maxsize) - empty
-        room = min(_PAGE_BYTES, most)
-        views: list[JobView] = []
-        for record in records[: request.limit]:
-            # A job that fills a packet ends no listing: it comes without what is large of it.
-            view = fit_view(self._view(record), most)
-            room -= len(encode(view)) + len(b",")
-            if views and room < 0:
-                break
-            views.append(view)
-        return JobList(jobs=views, more=len(views) < len(records))
+        found = map(self._view, records)
+        return views.page(found, request.limit, context, transaction)
 
     def _view(self, record: Record) -> JobView:
         job = self._dispatcher.job(record.job.key) or record.job
         position, eta_s = self._dispatcher.core.outlook(job)
-        return JobView(
-            job_id=job.key.job_id,
-            workflow=job.workflow,
-            transaction=job.envelope.transaction,
-            meta=job.envelope.meta,
-            n=record.n,
-            state=record.job.state if record.finished_at is not None else job.state,
-            attempt=job.attempt,
-            accepted_at=job.accepted_at,
-            acked=record.acked,
-            position=UNSET if position is None else position,
-            reason=or_unset(self._dispatcher.core.why_waiting(job)),
-            eta_s=job_messages.seconds(eta_s),
-            result=UNSET if record.result is None else Raw(record.result),
-        )
+        reason = self._dispatcher.core.why_waiting(job)
+        return views.view(record, job, position=position, eta_s=eta_s, reason=reason)
 
     async def _fetch(
-        self, asked: RequestContext, request: Fetch, transaction: Transaction | UnsetType
-    ) -> Answer:
-        key = Key(asked.client, request.job_id)
+        self, context: RequestContext, request: Fetch, transaction: Transaction | UnsetType
+    ) -> tuple[Part, PartBytes | None]:
+        key = Key(context.client, request.job_id)
         record = await self._journal.get(key)
         stored = await self._journal.output(key, request.output)
         if stored is None:
-            raise UnknownJob(
-                f"no output {request.output} of job {request.job_id!r} is kept",
-                job_id=request.job_id,
-                output=request.output,
-                state=record.job.state,
-            )
-        if request.width is not UNSET:
-            stored = await self._thumbnails.get(stored, request.width)
-        if request.offset > stored.size:
-            raise InvalidInput(
-                "offset is beyond the end", field="offset", allowed=f"0 to {stored.size}"
-            )
-        part = Part(
-            job_id=request.job_id,
-            output=request.output,
-            offset=request.offset,
-            count=_PART_BYTES,
-            size=stored.size,
-            sha256=stored.sha256,
-            content_type=stored.content_type,
-            next=stored.size,
-            base64="" if request.inline else UNSET,
-        )
-        room = _part_room(asked, transaction, part, record.job.envelope.max_packet)
-        count = room if request.count is UNSET else min(request.count, room)
-        if stored.data is None:
-            data = await asyncio.to_thread(self._files.read, stored.sha256, request.offset, count)
-        else:
-            data = stored.data[request.offset : request.offset + count]
-        end = request.offset + len(data)
-        part = replace(
-            part,
-            count=len(data),
-            next=UNSET if end >= stored.size else end,
-            base64=base64.b64encode(data).decode() if request.inline else UNSET,
-        )
-        beside = None if request.inline else PartBytes(part, data)
-        return Answer(data=part, transaction=transaction, bytes=beside)
+            raise _not_kept(request, record, "is kept")
+        try:
+            if request.width is not UNSET:
+                stored = await self._thumbnails.get(stored, request.width)
+            limit = record.job.envelope.max_packet
+            count = views.bytes_to_read(request, stored, context, transaction, limit)
+            data = await self._read(stored, request.offset, count)
+        except FileNotFoundError:
+            # Somebody deleted it. No other attempt will find it.
+            raise _not_kept(request, record, "has its bytes any more") from None
+        part = views.part(request, stored, data)
+        return part, None if request.inline else PartBytes(part, data)
+
+    async def _read(self, stored: Stored, offset: int, count: int) -> bytes:
+        if stored.data is not None:
+            return stored.data[offset : offset + count]
+        return await asyncio.to_thread(self._files.read, stored.sha256, offset, count)
 
 
-def _answer_room(
-    asked: RequestContext,
-    transaction: Transaction | UnsetType,
-    most: int,
-    max_packet: int | None = None,
-) -> int:
-    """Return how many bytes of JSON the answer may have, at most `most`."""
-    if asked.room is None:
-        return most
-    room = asked.room.answer_room(asked, transaction, max_packet)
-    return most if room is None else min(most, room)
+def _not_kept(request: Fetch, record: Record, why: str) -> UnknownJob:
+    return UnknownJob(
+        f"no output {request.output} of job {request.job_id!r} {why}",
+        job_id=request.job_id,
+        output=request.output,
+        state=record.job.state,
+    )
 
 
-def _part_room(
-    asked: RequestContext, transaction: Transaction | UnsetType, part: Part, max_packet: int | None
-) -> int:
-    """Return how many bytes of an output fit into one packet: at least 1, at most _PART_BYTES."""
-    if part.base64 is not UNSET:
-        around = len(encode(ok(part, transaction)))
-        # Base64 takes four bytes for three.
-        room = (_answer_room(asked, transaction, sys.maxsize, max_packet) - around) // 4 * 3
-    elif asked.room is None:
-        return _PART_BYTES
-    else:
-        found = asked.room.part_room(asked, transaction, part, max_packet)
-        room = _PART_BYTES if found is None else found
-    return max(1, min(_PART_BYTES, room))
-
-
-def _read(asked: RequestContext) -> _Read:
-    """Read a request. Raises BadRequest."""
-    if asked.submit is not None:
-        return _Read(asked.submit, None, asked.submit.transaction)
-    if asked.verb == RUN:
-        run = requests.decode_run(
-            asked.workflow or "",
-            asked.job_id,
-            asked.payload,
-            asked.content_type,
-            asked.user_properties,
-        )
-        request: Request = run.submit
-        main = run.main
-    else:
-        request, main = requests.decode(asked.verb, asked.payload), None
-    transaction = request.transaction
-    if transaction is UNSET:
-        transaction = requests.correlated(asked.correlation)
-    return _Read(request, main, transaction)
+def _decode(context: RequestContext) -> tuple[Request, _Main]:
+    """Decode a request, and the main input of the simple door's. Raises BadRequest."""
+    if context.submit is not None:
+        return context.submit, None
+    if context.verb != RUN:
+        return requests.decode(context.verb, context.payload), None
+    run = requests.decode_run(
+        context.workflow or "",
+        context.job_id,
+        context.payload,
+        context.content_type,
+        context.user_properties,
+    )
+    return run.submit, run.main

@@ -12,19 +12,19 @@ from bridge.workflows.binding import Bound, BoundMedia
 
 
 class InputMedia:
-    """Takes the media of requests."""
+    """Takes the media inputs of requests."""
 
     def __init__(
         self,
         dependencies: Dependencies,
         uploads: Uploads,
-        rights: Permissions,
+        permissions: Permissions,
         max_inline_input: int,
     ) -> None:
         """`max_inline_input` bounds the bytes of an input that comes within a request."""
         self._dependencies = dependencies
         self._uploads = uploads
-        self._rights = rights
+        self._permissions = permissions
         self._max_inline_input = max_inline_input
 
     async def take(self, client: str, bound: Bound) -> tuple[list[MediaInput], dict[str, bytes]]:
@@ -61,7 +61,7 @@ class InputMedia:
             case JobOutput():
                 return await self._dependencies.output(client, name, kind, source) or source
             case Topic(topic=topic):
-                self._rights.check_topic(client, name, topic)
+                self._permissions.check_topic(client, name, topic)
                 return source
             case Url():
                 return source

@@ -1,4 +1,4 @@
-"""The operator's desk: orders to the ComfyUIs, the queue and the bridge itself.
+"""The operator's orders: to the ComfyUIs, the queue and the bridge itself.
 
 Who may give them is the broker's business: whoever may publish on `bridge/request/`. An order is
 answered as soon as it was given, not when it is carried out: a job that is to finish may take long.
@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import assert_never
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
 from bridge.contract import operator, requests
-from bridge.contract.errors import BadRequest, BridgeError, Busy, ComfyUIUnavailable, Forbidden
-from bridge.contract.messages import Transaction, or_none, or_unset
+from bridge.contract.errors import BadRequest, ComfyUIUnavailable, Forbidden
+from bridge.contract.messages import or_none, or_unset
 from bridge.contract.operator import (
     CheckHealth,
     ClearQueue,
@@ -46,10 +46,10 @@ from bridge.contract.operator import (
     Yield,
 )
 from bridge.contract.retained import ComfyUIState
-from bridge.jobs.database import DatabaseError
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Job
 from bridge.requests.context import Answer
+from bridge.requests.errors import refusal
 
 log = logging.getLogger(__name__)
 
@@ -89,16 +89,9 @@ class Operator:
             order = operator.decode(verb, payload)
             if not isinstance(order, ListQueue | CheckHealth):
                 log.info("the operator: %s %s", verb, payload.decode(errors="replace"))
-            return await self._answer(order, transaction)
-        except BridgeError as error:
-            return Answer(error=error, transaction=transaction)
-        except (DatabaseError, OSError):
-            log.exception("an order could not be written")
-            busy = Busy("the bridge's disk takes nothing more at the moment")
-            return Answer(error=busy, transaction=transaction)
-
-    async def _answer(self, order: Order, transaction: Transaction | UnsetType) -> Answer:
-        return Answer(data=await self._carry_out(order), transaction=transaction)
+            return Answer(data=await self._carry_out(order), transaction=transaction)
+        except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
+            return refusal(error, transaction, f"the operator's {verb}")
 
     async def _carry_out(self, order: Order) -> Report:
         match order:

@@ -17,6 +17,8 @@ from bridge.media.transcode import CannotTranscode, Transcoder
 
 QUALITY = 85
 MAX_BYTES = 32 * 1024 * 1024
+# What remembering one takes beside its bytes: many small ones are bounded too.
+ENTRY_BYTES = 1024
 
 _Key = tuple[str, int]
 
@@ -72,7 +74,11 @@ class Thumbnails:
         if done.cancelled() or done.exception() is not None:
             return
         self._made[key] = done.result()
-        self._bytes += done.result().size
+        self._bytes += _cost(done.result())
         while self._bytes > self._max_bytes:
             _, oldest = self._made.popitem(last=False)
-            self._bytes -= oldest.size
+            self._bytes -= _cost(oldest)
+
+
+def _cost(made: Stored) -> int:
+    return made.size + ENTRY_BYTES

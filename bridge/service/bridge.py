@@ -183,25 +183,24 @@ class Bridge:
             dispatcher=self._dispatcher,
             instances=self._instances,
         )
-        self._intake = Admission(
+        admission = Admission(
+            AdmissionConfig(config.max_queue, self._rights, nodes),
             library=self._library,
             journal=self._journal,
             files=self._files,
             dispatcher=self._dispatcher,
-            listener=listeners,
             media=InputMedia(dependencies, self._uploads, self._rights, config.max_inline_input),
-            rules=AdmissionConfig(config.max_queue, self._rights, nodes),
             refresh=self._descriptions.refresh,
             check_display=displays.check,
         )
         desk = RequestHandler(
-            intake=self._intake,
+            admission=admission,
             uploads=self._uploads,
             journal=self._journal,
             files=self._files,
             thumbnails=Thumbnails(self._files, transcoder),
             dispatcher=self._dispatcher,
-            rates=RateLimiter(
+            rate_limiter=RateLimiter(
                 lambda client: self._rights.of(client).requests_per_s, time.monotonic
             ),
         )

@@ -11,7 +11,7 @@ from bridge.contract.errors import ExecutionError
 from bridge.jobs.records import Stored
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
-from bridge.requests.thumbnails import Thumbnails
+from bridge.requests.thumbnails import ENTRY_BYTES, Thumbnails
 from tests.media.images import encoded, opened, photo
 
 pytestmark = pytest.mark.slow
@@ -85,7 +85,7 @@ async def test_those_longest_unasked_for_are_forgotten(transcoder: Transcoder) -
     sizes = [
         (await Thumbnails(Blobs(), transcoder).get(stored(each), 32)).size for each in pictures
     ]
-    thumbnails = Thumbnails(blobs[0], transcoder, max_bytes=sizes[0] + sizes[1])
+    thumbnails = Thumbnails(blobs[0], transcoder, max_bytes=sizes[0] + sizes[1] + 2 * ENTRY_BYTES)
     first = stored(pictures[0], inline=False)
     await thumbnails.get(first, 32)
     await thumbnails.get(stored(pictures[1]), 32)

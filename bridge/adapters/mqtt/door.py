@@ -209,7 +209,7 @@ class Door:
         if incoming.qos:
             return False
         found = self._topics.client_of(incoming.topic)
-        return found is not None and self._desk.passes_over(found[0])
+        return found is not None and self._desk.is_flood(found[0])
 
     async def _close(self, connection: Connection) -> None:
         await self._keeper.closing()

@@ -1,0 +1,149 @@
+"""From a request for work to the draft of a job. Pure: times and ids are arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from bridge.contract.errors import Busy, ComfyUIUnavailable, InvalidInput, QuotaExceeded
+from bridge.contract.messages import Submit, or_none
+from bridge.contract.retained import Missing
+from bridge.jobs.job import Draft, Envelope, MediaInput, Plan
+from bridge.jobs.queue import Key
+from bridge.media import profile
+from bridge.requests.context import Submission
+from bridge.requests.permissions import setting
+from bridge.workflows.binding import Bound
+from bridge.workflows.catalogue import Needs
+from bridge.workflows.workflow import Workflow
+
+# W3C Trace Context: version, trace, span and flags.
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class QueueRoom(Struct, frozen=True):
+    """How full the queue is, in jobs of all clients and of one, and how full it may be."""
+
+    waiting: int
+    max_waiting: int
+    of_client: int
+    max_of_client: int
+
+
+def check_room(client: str, room: QueueRoom) -> None:
+    """Raise Busy if the queue takes no more, QuotaExceeded if it takes no more of this client."""
+    if room.waiting >= room.max_waiting:
+        raise Busy(
+            f"{room.max_waiting} jobs wait; no more are taken",
+            limit=room.max_waiting,
+            setting="max_queue",
+        )
+    if room.of_client >= room.max_of_client:
+        raise QuotaExceeded(
+            f"{room.max_of_client} jobs of this client wait; no more are taken",
+            limit=room.max_of_client,
+            setting=setting(client, "max_queue"),
+        )
+
+
+def check_runnable(bound: Bound, lacking: Missing | None) -> None:
+    """Refuse what no ComfyUI at hand can run; with None, while none has told what it has, wait.
+
+    Raises InvalidInput for a value that the request itself gave, else ComfyUIUnavailable.
+    """
+    if lacking is None:
+        return
+    for choice in lacking.choices:
+        name = bound.names.get(f"{choice.node}.{choice.input}")
+        if name is not None:
+            raise InvalidInput(
+                f"input {name!r}: {choice.value!r} is not there",
+                input=name,
+                allowed=choice.allowed,
+            )
+    if lacking.nodes or lacking.choices:
+        wanted = [*lacking.nodes, *(choice.value for choice in lacking.choices)]
+        raise ComfyUIUnavailable(
+            f"no ComfyUI at hand has {', '.join(wanted)}: install it there",
+            missing=msgspec.to_builtins(lacking),
+        )
+
+
+def may_be_stale(error: ComfyUIUnavailable | InvalidInput) -> bool:
+    """Whether a refusal may be due to what a ComfyUI had, and has no more: ask it again."""
+    return isinstance(error, ComfyUIUnavailable) or "allowed" in error.details
+
+
+def draft(
+    submission: Submission,
+    *,
+    key: Key,
+    prompt_id: str,
+    workflow: Workflow,
+    bound: Bound,
+    plan: Plan,
+    needs: Needs,
+    media: dict[str, bytes],
+    now: float,
+) -> Draft:
+    """Return the job that a submission asks for; `media` are the bytes that came with it."""
+    submit, context = submission.submit, submission.context
+    return Draft(
+        key=key,
+        workflow=workflow.name,
+        workflow_version=workflow.version,
+        fingerprint=fingerprint(submit, bound, plan.media),
+        priority=submit.priority,
+        prompt_id=prompt_id,
+        start_before=start_before(submission, now),
+        timeout_s=or_none(submit.timeout_s),
+        keep_s=or_none(submit.keep_s),
+        ordered=submit.ordered,
+        replace=or_none(submit.replace),
+        needs=needs,
+        envelope=envelope(submission),
+        plan=plan,
+        media=media,
+        delivery=context.delivery,
+        redelivered=context.redelivered,
+    )
+
+
+def start_before(submission: Submission, now: float) -> float | None:
+    """Return until when the job may start: by its own field, or by MQTT's Message Expiry."""
+    limits = (or_none(submission.submit.start_within_s), submission.context.expiry_s)
+    given = [seconds for seconds in limits if seconds is not None]
+    return now + min(given) if given else None
+
+
+def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
+    """Return what makes two requests under one id the same: workflow, inputs as given, output."""
+    given = [(each.name, each.items) for each in media]
+    work = submit.prompt if submit.workflow is UNSET else submit.workflow
+    same: list[Any] = [work, bound.given, given, submit.output]
+    if submit.show is not UNSET:
+        same.append(submit.show)
+    return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()
+
+
+def envelope(submission: Submission) -> Envelope:
+    """Return what the sender said besides the work. Raises InvalidInput for its `output`."""
+    submit, context = submission.submit, submission.context
+    traceparent = dict(context.user_properties).get("traceparent", "")
+    return Envelope(
+        transaction=submission.transaction,
+        meta=submit.meta,
+        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+        response_topic=context.response_topic,
+        correlation=context.correlation,
+        reply_output=("reply", "output") in context.user_properties,
+        deliver=submit.output.deliver,
+        max_packet=or_none(submit.output.max_packet),
+        preview=submit.preview,
+        profile=profile.read(submit.output),
+        show=or_none(submit.show),
+    )

@@ -1,0 +1,210 @@
+"""A request handler on its real parts, without a broker and without a ComfyUI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UnsetType
+
+from bridge.adapters.mqtt.encoder import Encoder
+from bridge.config import Client
+from bridge.contract.errors import BridgeError, Forbidden
+from bridge.contract.messages import Part, Transaction, encode
+from bridge.contract.numbering import Numbered
+from bridge.contract.topics import Topics
+from bridge.jobs.dependencies import Dependencies, Sources
+from bridge.jobs.job import KeptOutput
+from bridge.jobs.queue import Key
+from bridge.jobs.uploads import UploadRules, Uploads
+from bridge.media.files import Folder
+from bridge.media.transcode import Transcoder
+from bridge.requests.admission import Admission, AdmissionConfig
+from bridge.requests.context import Answer, RequestContext
+from bridge.requests.handler import RequestHandler
+from bridge.requests.input_media import InputMedia
+from bridge.requests.permissions import Permissions
+from bridge.requests.rate_limit import RateLimiter
+from bridge.requests.thumbnails import Thumbnails
+from bridge.workflows.library import Library
+from bridge.workflows.nodes import NodeRules
+from tests.jobs.drafts import draft
+from tests.jobs.test_dispatcher import House, house
+from tests.workflows.graphs import INFO, NAMED
+
+MAX_QUEUE = 3
+ENCODER = Encoder(Topics(), {"keep_results_s": 700.0, "keep_outputs_s": 80.0})
+# What comes with a request, rather than in it.
+_BESIDE = {"client", "correlation", "expiry_s", "response_topic", "room", "user_properties"}
+PICTURE = NAMED
+SIMPLE: dict[str, Any] = {
+    **{number: NAMED[number] for number in ("1", "2", "9")},
+    "3": {"class_type": "Loader", "inputs": {"ckpt": "a.safetensors"}},
+    "8": {
+        "class_type": "Sampler",
+        "inputs": {
+            "seed": ["2", 0],
+            "steps": 20,
+            "cfg": 7.5,
+            "sampler": "euler",
+            "tiled": False,
+            "model": ["3", 0],
+        },
+    },
+}
+DENIED = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "there.png"}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+}
+
+
+class Packets:
+    """What fits into packets of so many bytes, as the MQTT adapter makes them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    def answer_room(
+        self,
+        context: RequestContext,
+        transaction: Transaction | UnsetType,
+        max_packet: int | None = None,
+    ) -> int:
+        limit = min(self._limit, max_packet or self._limit)
+        return ENCODER.answer_room(context, transaction, limit)
+
+    def part_room(
+        self,
+        context: RequestContext,
+        transaction: Transaction | UnsetType,
+        part: Part,
+        max_packet: int | None,
+    ) -> int:
+        limit = min(self._limit, max_packet or self._limit)
+        return ENCODER.part_room(context, transaction, part, limit)
+
+    def check(self, context: RequestContext, answer: Answer) -> None:
+        packets = ENCODER.answer(context, answer, self._limit)
+        assert [packet.problem for packet in packets] == [None] * len(packets)
+
+
+class Stand:
+    """A handler, and what its tests look at."""
+
+    def __init__(self, folder: Path, dispatcher: House, clients: Mapping[str, Client]) -> None:
+        self.dispatcher = dispatcher
+        self.journal = dispatcher.journal
+        self.files = Folder(folder / "blobs")
+        self.refreshed = 0
+        self.fresh_info: bytes | None = None
+        self.now = 0.0
+        permissions = Permissions(clients)
+        uploads = Uploads(
+            folder / "uploads", self.journal, self.files, UploadRules(10**6, lambda _: 10**6, 60.0)
+        )
+        waiting = Dependencies(self.journal, self.files, Sources(_nothing, _nothing))
+        nodes = NodeRules(deny=("LoadImage",))
+        self.library = Library(folder / "workflows", folder / "cache", ["main"], nodes)
+        self.transcoder = Transcoder()
+        admission = Admission(
+            AdmissionConfig(MAX_QUEUE, permissions, nodes),
+            library=self.library,
+            journal=self.journal,
+            files=self.files,
+            dispatcher=dispatcher,
+            media=InputMedia(waiting, uploads, permissions, 100_000),
+            refresh=self._refresh,
+            check_display=_no_display,
+        )
+        self.handler = RequestHandler(
+            admission=admission,
+            uploads=uploads,
+            journal=self.journal,
+            files=self.files,
+            thumbnails=Thumbnails(self.files, self.transcoder),
+            dispatcher=dispatcher,
+            rate_limiter=RateLimiter(lambda c: permissions.of(c).requests_per_s, lambda: self.now),
+        )
+
+    async def ask(self, verb: str, payload: bytes | None = None, **given: Any) -> Answer:
+        """Send a request of alice; a payload is given, or made of the fields."""
+        about = given
+        if payload is None:
+            about = {name: value for name, value in given.items() if name in _BESIDE}
+            fields = {name: value for name, value in given.items() if name not in _BESIDE}
+            payload = json.dumps(fields).encode()
+        answers: list[Answer] = []
+        context = RequestContext(**{"client": "alice", "verb": verb, "payload": payload, **about})
+        await self.handler.handle(context, answers.append)
+        (answer,) = answers
+        if isinstance(context.room, Packets):
+            context.room.check(context, answer)
+        return answer
+
+    async def data(self, verb: str, payload: bytes | None = None, **given: Any) -> Any:
+        """Send a request, and return what its answer reports, as the wire has it."""
+        answer = await self.ask(verb, payload, **given)
+        assert answer.error is None, answer.error
+        return msgspec.json.decode(encode(answer.data))
+
+    async def error(self, verb: str, payload: bytes | None = None, **given: Any) -> BridgeError:
+        """Send a request, and return the error that it is answered with."""
+        answer = await self.ask(verb, payload, **given)
+        assert answer.error is not None, answer.data
+        return answer.error
+
+    async def submitted(self, job_id: str, **changes: Any) -> Any:
+        """Send work that waits, since there is no ComfyUI; return what its answer reports."""
+        return await self.data("submit", workflow="simple", job_id=job_id, **changes)
+
+    async def finished(self, job_id: str, *outputs: KeptOutput, result: str = "") -> None:
+        """Have a job in the journal that has succeeded with these outputs."""
+        await self.journal.accept(draft(job_id), 1.0)
+        await self.journal.finish(
+            Key("alice", job_id),
+            state="succeeded",
+            result=Numbered(b'{"text": "%b", "n": ' % result.encode(), b"}"),
+            now=2.0,
+            outputs=outputs,
+            keep_until=9e9,
+        )
+
+    async def _refresh(self) -> bool:
+        self.refreshed += 1
+        if self.fresh_info is None:
+            return False
+        await self.library.update("main", self.fresh_info)
+        return True
+
+
+async def _nothing(*_: object) -> bytes:
+    raise AssertionError
+
+
+def _no_display(client: str, display: str) -> None:
+    raise Forbidden(f"{client!r} may not show on {display!r}")
+
+
+@asynccontextmanager
+async def standing(folder: Path, **clients: Client) -> AsyncIterator[Stand]:
+    """Open a stand with the workflows of this module, on a ComfyUI's nodes known from a cache."""
+    workflows = {"simple": SIMPLE, "picture": PICTURE, "denied": DENIED}
+    for name, content in workflows.items():
+        _write(folder / "workflows" / f"{name}.json", content)
+    _write(folder / "cache" / "main.json", INFO.raw)
+    async with house(folder) as dispatcher:
+        stand = Stand(folder, dispatcher, clients)
+        await stand.library.open()
+        try:
+            yield stand
+        finally:
+            await stand.transcoder.close()
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(msgspec.json.encode(content))

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from bridge.contract.errors import ComfyUIUnavailable, InvalidInput
+from bridge.contract.retained import Missing, MissingChoice
+from bridge.requests.drafts import check_runnable, may_be_stale
+from bridge.workflows.binding import Bound
+
+
+def bound(**names: str) -> Bound:
+    return Bound(prompt={}, inputs={}, names=names, given={}, media=[])
+
+
+CHOICE = MissingChoice(node="3", input="ckpt", value="old", allowed=["new"])
+
+
+def test_a_choice_that_the_request_made_is_its_own_fault() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_runnable(bound(**{"3.ckpt": "model"}), Missing(nodes=[], choices=[CHOICE]))
+    assert caught.value.details == {"input": "model", "allowed": ["new"]}
+    assert may_be_stale(caught.value)
+
+
+def test_a_choice_that_the_workflow_made_is_missing() -> None:
+    with pytest.raises(ComfyUIUnavailable, match="old"):
+        check_runnable(bound(), Missing(nodes=[], choices=[CHOICE]))
+
+
+def test_while_no_comfyui_has_told_what_it_has_a_job_waits() -> None:
+    check_runnable(bound(), None)
+    check_runnable(bound(), Missing(nodes=[], choices=[]))

@@ -1,0 +1,137 @@
+"""The operator's orders, on ComfyUIs that do not run and a real queue."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from bridge.comfyui.instance import Instance
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.contract.messages import encode
+from bridge.contract.operator import HealthReport, ReloadReport
+from bridge.jobs.database import DatabaseError
+from bridge.requests.context import Answer
+from bridge.requests.operator import Operator
+from tests.jobs.test_dispatcher import House, house
+
+
+class Stand(NamedTuple):
+    operator: Operator
+    dispatcher: House
+    instances: list[Instance]
+
+    async def answer(self, verb: str, **fields: Any) -> Answer:
+        return await self.operator.handle(verb, json.dumps(fields).encode(), None)
+
+    async def data(self, verb: str, **fields: Any) -> Any:
+        answer = await self.answer(verb, **fields)
+        assert answer.error is None, answer.error
+        return msgspec.json.decode(encode(answer.data))
+
+    async def error(self, verb: str, **fields: Any) -> tuple[str, Any]:
+        answer = await self.answer(verb, **fields)
+        assert answer.error is not None
+        return answer.error.code, answer.error.details
+
+
+async def reload() -> ReloadReport:
+    return ReloadReport(workflows=["demo"], broken=[], waiting=[])
+
+
+def health() -> HealthReport:
+    raise KeyError("/secret/path")
+
+
+@pytest.fixture
+async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
+    ours = SuperviseConfig(tmp_path, Path("python3"), ())
+    theirs = AttachConfig("http://127.0.0.1:1", None)
+    instances = [
+        Instance("ours", ours, folder=tmp_path / "ours"),
+        Instance("theirs", theirs, folder=tmp_path / "theirs"),
+    ]
+    async with house(tmp_path) as dispatcher:
+        operator = Operator(
+            instances=instances, dispatcher=dispatcher, reload=reload, health=health
+        )
+        yield Stand(operator, dispatcher, instances)
+
+
+async def test_an_order_that_meets_a_defect_is_answered(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await stand.operator.handle("health_check", b'{"transaction": "t"}', None)
+    assert answer.error is not None
+    assert (answer.error.code, answer.transaction) == ("bridge_error", "t")
+    assert "/secret/path" not in answer.error.message
+    assert "/secret/path" in caplog.text
+
+
+async def test_an_order_that_cannot_be_written_is_busy(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> None:
+        raise DatabaseError("db is away")
+
+    monkeypatch.setattr(stand.dispatcher, "pause", away)
+    assert (await stand.error("queue/pause"))[0] == "busy"
+
+
+async def test_an_order_that_cannot_be_decoded_is_refused(stand: Stand) -> None:
+    assert (await stand.error("dance"))[0] == "bad_request"
+    assert (await stand.error("queue/list", limit=0))[0] == "bad_request"
+
+
+async def test_orders_to_start_and_stop_are_for_the_comfyuis_that_are_ours(stand: Stand) -> None:
+    for verb in ("stop", "restart", "start"):
+        assert list((await stand.data(f"comfyui/{verb}"))["instances"]) == ["ours"]
+    code, details = await stand.error("comfyui/stop", instance="theirs")
+    assert (code, details["instance"]) == ("forbidden", "theirs")
+    code, details = await stand.error("comfyui/stop", instance="none")
+    assert (code, details["allowed"]) == ("bad_request", ["ours", "theirs"])
+
+
+async def test_any_comfyui_can_be_told_to_yield_and_resume(stand: Stand) -> None:
+    yielded = await stand.data("comfyui/yield", finish=True)
+    assert sorted(yielded["instances"]) == ["ours", "theirs"]
+    resumed = await stand.data("comfyui/resume", instance="theirs")
+    assert list(resumed["instances"]) == ["theirs"]
+
+
+async def test_memory_that_cannot_be_freed_is_told_of_the_one_that_was_named(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await stand.error("comfyui/free", instance="ours"))[0] == "comfyui_unavailable"
+    assert caplog.text == ""
+
+
+async def test_the_queue_is_listed_paused_resumed_and_cleared(stand: Stand) -> None:
+    for number in range(3):
+        await stand.dispatcher.take(f"j{number}")
+    report = await stand.data("queue/list", limit=2)
+    assert (report["queued"], report["paused"], report["more"]) == (3, False, True)
+    assert [(job["job_id"], job["position"]) for job in report["jobs"]] == [("j0", 0), ("j1", 1)]
+    assert not (await stand.data("queue/list", client="bob"))["jobs"]
+    assert (await stand.data("queue/pause"))["paused"]
+    assert (await stand.data("queue/list"))["paused"]
+    assert not (await stand.data("queue/resume"))["paused"]
+    assert await stand.data("queue/clear", client="bob") == {"cancelled": 0}
+    assert await stand.data("queue/clear") == {"cancelled": 3}
+    assert (await stand.dispatcher.told.outcome("j0"))["state"] == "cancelled"
+
+
+async def test_workflows_are_read_anew_and_the_level_of_the_log_is_set(stand: Stand) -> None:
+    assert (await stand.data("workflows/reload"))["workflows"] == ["demo"]
+    logger = logging.getLogger("bridge")
+    before = logger.level
+    try:
+        assert await stand.data("log_level", level="debug") == {"level": "debug"}
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before)
