@@ -1,0 +1,159 @@
+"""A bridge among others on one journal, with a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import psycopg
+import pytest
+
+from bridge.contract.numbering import Numbered
+from bridge.contract.sources import JobOutput
+from bridge.jobs import group as groups
+from bridge.jobs import membership
+from bridge.jobs.core import Limits
+from bridge.jobs.dependencies import Dependencies, Sources
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.group import Group
+from bridge.jobs.job import KeptOutput
+from bridge.jobs.journal import Journal
+from bridge.jobs.outcome import Outcomes
+from bridge.jobs.queue import Key
+from bridge.media.files import Folder
+from tests.jobs.drafts import draft
+from tests.jobs.test_dispatcher import PICTURE, Told, waits_for
+from tests.support.postgresql import PostgreSQL
+
+pytestmark = pytest.mark.postgresql
+
+
+class Member(NamedTuple):
+    """A bridge of a group, without ComfyUIs."""
+
+    journal: Journal
+    dispatcher: Dispatcher
+    group: Group
+
+
+@asynccontextmanager
+async def member(address: str, folder: Path, name: str = "one") -> AsyncIterator[Member]:
+    journal, files, told = Journal(address), Folder(folder / "blobs"), Told()
+    await journal.open()
+    files.open()
+    dispatcher = Dispatcher(
+        journal=journal,
+        files=files,
+        instances=[],
+        listener=told,
+        dependencies=Dependencies(journal, files, Sources(cast("Any", None), cast("Any", None))),
+        can_run=lambda _name, _needs: True,
+        limits=Limits(3, 60.0, 60.0, 60.0),
+        outcomes=Outcomes(
+            journal, files, told, 60.0, show=cast("Any", None), transcoder=cast("Any", None)
+        ),
+    )
+    group = Group(address, name, 2.0, journal=journal, dispatcher=dispatcher, listener=told)
+    await group.join()
+    await dispatcher.recover()
+    tasks = [asyncio.create_task(group.run()), asyncio.create_task(dispatcher.run())]
+    try:
+        await group.granted()
+        yield Member(journal, dispatcher, group)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await journal.close()
+
+
+async def state_is(journal: Journal, key: Key, wanted: str) -> None:
+    async with asyncio.timeout(20):
+        while (await journal.get(key)).job.state != wanted:  # noqa: ASYNC110 - another process's row
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_a_job_learns_the_end_of_what_it_waits_for_though_the_notice_was_missed(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cut: bool
+) -> None:
+    monkeypatch.setattr(groups, "COMPARE_S", 0.5)
+    with postgresql.database() as address:
+        async with member(address, tmp_path) as one:
+            other, life = Journal(address), uuid.uuid4().hex
+            await other.open()
+            await other.transact(lambda db: membership.join(db, "two", life, 100.0))
+            other.member(life)
+            source = (await one.journal.accept(draft("source"), 1.0)).record.job
+            assert await other.claim(source)  # bridge two runs it
+            waiter = draft("waiter", plan=waits_for(JobOutput("source")))
+            job = (await one.journal.accept(waiter, 1.0)).record.job
+            one.dispatcher.accept(job, waiter.plan)
+            while not one.dispatcher.awaited():  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
+            if cut:
+                cut_notices(address)
+            output = KeptOutput(
+                index=0,
+                content_type="image/png",
+                sha256=hashlib.sha256(PICTURE).hexdigest(),
+                size=len(PICTURE),
+                data=PICTURE,
+            )
+            await other.finish(
+                source.key,
+                state="succeeded",
+                result=Numbered(b"{}", b""),
+                now=1.0,
+                outputs=[output],
+                keep_until=9e12,
+            )
+            await state_is(one.journal, job.key, "queued")
+            await other.close()
+
+
+def cut_notices(address: str) -> None:
+    with psycopg.connect(address, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'comfy2mqtt notices'"
+        )
+
+
+async def test_a_waiting_job_that_the_last_life_had_claimed_is_released(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    with postgresql.database() as address:
+        before, life = Journal(address), uuid.uuid4().hex
+        await before.open()
+        await before.transact(lambda db: membership.join(db, "one", life, 0.01))
+        before.member(life)
+        await before.accept(draft("source"), 1.0)
+        waiter = draft("waiter", plan=waits_for(JobOutput("source")))
+        job = (await before.accept(waiter, 1.0)).record.job
+        assert await before.claim(job)  # to cancel it; then the bridge is killed
+        await before.close()
+        async with member(address, tmp_path) as one:
+            source = Key("alice", "source")
+            output = KeptOutput(
+                index=0,
+                content_type="image/png",
+                sha256=hashlib.sha256(PICTURE).hexdigest(),
+                size=len(PICTURE),
+                data=PICTURE,
+            )
+            await one.journal.finish(
+                source,
+                state="succeeded",
+                result=Numbered(b"{}", b""),
+                now=1.0,
+                outputs=[output],
+                keep_until=9e12,
+            )
+            one.dispatcher.ended_elsewhere(source)
+            await state_is(one.journal, job.key, "queued")
