@@ -34,7 +34,8 @@ help:
 	@echo "make test-peers  large programs of others at work with it, which it installs first"
 	@echo "make check       format, lint, types, import rules"
 	@echo "make format      puts the format right, and what the linter can"
-	@echo "make documents   draws docs/asyncapi.json, docs/schemas and docs/messages.md anew"
+	@echo "make documents   draws docs/asyncapi.json, docs/schemas, docs/messages.md and the"
+	@echo "                 diagrams of docs/architecture.md anew"
 	@echo "make bench       the bridge beside a direct client, as a table, in under ten minutes"
 	@echo "                 (WRITE=1: into docs/performance.md as well)"
 	@echo "make soak        20,000 small jobs: does anything grow? (JOBS=number)"
@@ -99,6 +100,7 @@ format: $(READY)
 
 documents: $(READY)
 	@$(BIN)/comfy2mqtt asyncapi --write docs
+	@$(BIN)/python -m tests.support.diagrams
 
 bench: setup postgresql
 	@$(BIN)/python -m tests.bench $(if $(WRITE),--write docs/performance.md)

@@ -11,6 +11,7 @@ are outcomes: nothing leads out of them, so that a job gets exactly one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from bridge.contract.messages import State
@@ -39,7 +40,7 @@ class IllegalTransition(RuntimeError):
 
 OUTCOMES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
-_TABLE: dict[tuple[State, Happening], State] = {
+TRANSITIONS: Mapping[tuple[State, Happening], State] = {
     ("waiting", Happening.RELEASE): "queued",
     ("waiting", Happening.FAIL): "failed",
     ("waiting", Happening.CANCEL): "cancelled",
@@ -61,7 +62,7 @@ def after(state: State, happening: Happening) -> State:
     Raises IllegalTransition for what the table does not have.
     """
     try:
-        return _TABLE[state, happening]
+        return TRANSITIONS[state, happening]
     except KeyError:
         raise IllegalTransition(state, happening) from None
 

@@ -1,0 +1,100 @@
+"""The diagrams of docs/architecture.md, drawn from the code: `python -m tests.support.diagrams`.
+
+Each stands between two comments that name it. Run as a program it draws them anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bridge.contract.messages import State
+from bridge.jobs.state import TRANSITIONS, Happening
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "architecture.md"
+
+
+def diagrams() -> dict[str, str]:
+    """Return every diagram by its name, as Mermaid text."""
+    return {"rooms": rooms(), "states": states()}
+
+
+def states(transitions: Mapping[tuple[State, Happening], State] = TRANSITIONS) -> str:
+    """Draw the states of a job, as its client sees them."""
+    ends = {
+        state for state in transitions.values() if not any(at == state for at, _ in transitions)
+    }
+    lines = [
+        "stateDiagram-v2",
+        "    [*] --> waiting: accepted, its input is not here yet",
+        "    [*] --> queued: accepted",
+        *(f"    {at} --> {to}: {what}" for (at, what), to in transitions.items()),
+        *(f"    {state} --> [*]" for state in sorted(ends)),
+    ]
+    return "\n".join(lines)
+
+
+def rooms() -> str:
+    """Draw which folder of bridge/ imports which; an arrow that others imply is left out."""
+    imports = {room: set(_imports(room)) - {room} for room in _rooms()}
+    reach = {room: _reach(room, imports) for room in imports}
+    lines = ["flowchart TD"]
+    for room in sorted(imports):
+        implied = {far for near in imports[room] for far in reach[near]}
+        lines += [f"    {room} --> {other}" for other in sorted(imports[room] - implied)]
+    return "\n".join(lines)
+
+
+def _rooms() -> list[str]:
+    return sorted(path.parent.name for path in (ROOT / "bridge").glob("*/__init__.py"))
+
+
+def _imports(room: str) -> Iterator[str]:
+    known = set(_rooms())
+    for path in (ROOT / "bridge" / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                parts = name.split(".")
+                if parts[0] == "bridge" and len(parts) > 1 and parts[1] in known:
+                    yield parts[1]
+
+
+def _reach(room: str, imports: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    ahead = list(imports[room])
+    while ahead:
+        each = ahead.pop()
+        if each not in found:
+            found.add(each)
+            ahead.extend(imports[each])
+    return found
+
+
+def drawn(name: str, page: str) -> str:
+    """Return the diagram of that name on a page. Raises LookupError."""
+    found = re.search(rf"<!-- {name} -->\n```mermaid\n(.*?)\n```", page, re.DOTALL)
+    if found is None:
+        raise LookupError(f"docs/architecture.md has no diagram {name!r}")
+    return found[1]
+
+
+def _block(name: str, diagram: str) -> str:
+    return f"<!-- {name} -->\n```mermaid\n{diagram}"
+
+
+def main() -> None:
+    """Draw all diagrams of the page anew."""
+    page = PAGE.read_text("utf-8")
+    for name, diagram in diagrams().items():
+        page = page.replace(_block(name, drawn(name, page)), _block(name, diagram))
+    PAGE.write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
