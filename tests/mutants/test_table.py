@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
+import pytest
+
+from tests.mutants.mutant import Mutant
 from tests.mutants.table import MUTANTS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_there_are_at_least_forty_mutants_each_with_a_name_of_its_own() -> None:
@@ -10,3 +16,9 @@ def test_there_are_at_least_forty_mutants_each_with_a_name_of_its_own() -> None:
     assert [
         name for name, count in Counter(each.name for each in MUTANTS).items() if count > 1
     ] == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_what_a_mutant_replaces_is_there_once(mutant: Mutant) -> None:
+    assert (ROOT / mutant.file).read_text().count(mutant.old) == 1
+    assert all((ROOT / each).exists() for each in mutant.tests)
