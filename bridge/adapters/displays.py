@@ -1,6 +1,6 @@
-"""Displays: the last picture for each, in the form that it takes, where it finds it by itself.
+"""Displays: publishes the last image for each one, retained, in the format that it takes.
 
-A frame that sleeps most of its time need not be awake when its picture is made: it is retained.
+A display that sleeps most of its time need not be awake when its image is made.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from bridge.adapters.mqtt.encoder import about, facts
-from bridge.adapters.mqtt.gallery import Gallery, Picture
+from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
 from bridge.config import ConfigError
 from bridge.config.tables import Display
 from bridge.contract.errors import (
@@ -33,48 +34,46 @@ from bridge.jobs.job import Job
 from bridge.media import profile
 from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
-from bridge.mqtt import Connection, Incoming, PacketTooLarge
+from bridge.mqtt import Connection, PacketTooLarge
 from bridge.requests.permissions import EVERYBODY, Permissions
 
 log = logging.getLogger(__name__)
 
-# Where a display's picture can be had over HTTP; None where it cannot.
-Link = Callable[[str], str | None]
+# Returns the address of a display's image over HTTP; None where there is none.
+DisplayUrl = Callable[[str], str | None]
 
 
-class Displays:
-    """The operator's displays; a side of the MQTT door, which publishes them."""
-
-    subscriptions = ()
+class Displays(Extension):
+    """The operator's displays."""
 
     def __init__(
         self,
         tables: Sequence[Display],
         *,
-        gallery: Gallery,
+        images: RetainedImages,
         publisher: Publisher,
         topics: Topics,
         rights: Permissions,
         transcoder: Transcoder,
-        link: Link = lambda _: None,
+        url_of: DisplayUrl = lambda _: None,
         alone: bool = True,
     ) -> None:
-        """Raise ConfigError for a form that no picture can have.
+        """Raise ConfigError for a format that no image can have.
 
-        `alone`: no other bridge shows on them, so that what is kept here is the last.
+        `alone`: no other bridge publishes to them, so that the images kept here are the last.
         """
         self._tables = {table.name: table for table in tables}
         self._forms = {table.name: form_of(table) for table in tables}
-        self._gallery = gallery
+        self._images = images
         self._publisher = publisher
         self._topics = topics
         self._rights = rights
         self._transcoder = transcoder
-        self._link = link
+        self._url_of = url_of
         self._alone = alone
 
     def check(self, client: str, name: str) -> None:
-        """Raise BadRequest or Forbidden unless a client may show on a display."""
+        """Raise BadRequest or Forbidden unless a client may use a display."""
         table = self._tables.get(name)
         if table is None:
             raise BadRequest(
@@ -84,39 +83,32 @@ class Displays:
             self._rights.check_display(client, name)
 
     async def show(self, job: Job, name: str, found: Sequence[outputs.Output]) -> Shown:
-        """Show the first image of a job's outputs, or tell why that cannot be."""
+        """Publish the first image of a job's outputs to a display; returns what became of it."""
         try:
             self.check(job.key.client, name)
-            picture = await self._picture(job, name, found)
-            await self._put(name, picture)
+            image = await self._image_for(name, job, found)
+            await self._put(name, image)
         except BridgeError as error:
-            self._tell(error, name, client=job.key.client, job_id=job.key.job_id)
+            self._publish_failure(error, name, client=job.key.client, job_id=job.key.job_id)
             return Shown(display=name, error=error.wire())
-        topic, url = self._topics.display_image(name), self._link(name)
+        topic, url = self._topics.display_image(name), self._url_of(name)
         self._publish_url(name)
         return Shown(display=name, topic=topic, url=or_unset(url))
 
-    async def picture(self, name: str) -> Picture | None:
-        """Return what a display shows."""
-        return await self._gallery.get(name) if name in self._tables else None
-
-    # As a side of the door.
-
     async def connected(self, _connection: Connection) -> None:
-        """Publish all pictures, and clear those of displays that are gone."""
+        """Publish all images, and clear those of displays that are gone."""
         if not self._alone:
             return
-        for name in await self._gallery.publish_all(self._tables, self._refused):
+        for name in await self._images.publish_all(self._tables, self._refused):
             self._publisher.publish(self._topics.display_url(name), None, retain=True)
         for name in self._tables:
-            if await self._gallery.get(name) is not None:
+            if await self._images.get(name) is not None:
                 self._publish_url(name)
 
-    async def take(self, incoming: Incoming, delivery: str | None) -> None:
-        """Take nothing: a display is only written to."""
-
-    async def _picture(self, job: Job, name: str, found: Sequence[outputs.Output]) -> Picture:
-        """Bring the first image into the display's form. Raises ExecutionError."""
+    async def _image_for(
+        self, name: str, job: Job, found: Sequence[outputs.Output]
+    ) -> RetainedImage:
+        """Return the first image, transcoded for a display. Raises ExecutionError."""
         image = next((each for each in found if each.info.kind == "image"), None)
         if image is None:
             raise ExecutionError("the job has no image to show", display=name)
@@ -129,7 +121,7 @@ class Displays:
                 reason=str(error),
             ) from None
         made = ("at", f"{time.time():.3f}")
-        return Picture(data, info.content_type, [*about(job), *facts(info), made])
+        return RetainedImage(data, info.content_type, [*about(job), *facts(info), made])
 
     async def _in_form(
         self, form: Profile | None, image: outputs.Output
@@ -137,21 +129,21 @@ class Displays:
         if form is None:
             return image.info, bytes(image.data)
         info, data = await self._transcoder.in_form(form, image.info, image.data)
-        # The file that ComfyUI wrote holds another picture than this one.
+        # The file that ComfyUI wrote holds another image than this one.
         info = info if info is image.info else replace(info, filename=UNSET)
         return info, bytes(data)
 
-    async def _put(self, name: str, picture: Picture) -> None:
+    async def _put(self, name: str, image: RetainedImage) -> None:
         """Keep and publish it. Raises TooLarge, Busy."""
         try:
-            await self._gallery.put(name, picture)
+            await self._images.put(name, image)
         except PacketTooLarge as error:
             raise self._too_large(name, error) from None
         except OSError as error:
             raise Busy(f"the picture cannot be kept: {error.strerror}", display=name) from None
 
     def _refused(self, name: str, error: PacketTooLarge) -> None:
-        self._tell(self._too_large(name, error), name)
+        self._publish_failure(self._too_large(name, error), name)
 
     def _too_large(self, name: str, error: PacketTooLarge) -> TooLarge:
         return TooLarge(
@@ -162,20 +154,20 @@ class Displays:
             setting="display.max_bytes",
         )
 
-    def _tell(self, error: BridgeError, name: str, **concerned: str) -> None:
+    def _publish_failure(self, error: BridgeError, name: str, **concerned: str) -> None:
         log.warning("display %s: %s", name, error.message)
         data = {"display": name, "code": error.code, **concerned}
         event = BridgeEvent(type="display_failed", message=error.message, data=data)
         self._publisher.publish(self._topics.event, event)
 
     def _publish_url(self, name: str) -> None:
-        url = self._link(name)
+        url = self._url_of(name)
         if url is not None:
             self._publisher.publish(self._topics.display_url(name), url.encode(), retain=True)
 
 
 def form_of(table: Display) -> Profile | None:
-    """Return the form that a display takes. Raises ConfigError."""
+    """Return the profile of the images that a display takes. Raises ConfigError."""
     given = {
         "format": table.format,
         "quality": table.quality,

@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from bridge import config
-from bridge.adapters.mqtt.addresses import of_bridge
+from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.cli.shared import CLIENT_SETTINGS, FAILED, client_name, stop
 from bridge.client import Client
 from bridge.contract.errors import BridgeError
@@ -99,6 +99,6 @@ def _asked(
 async def _within(settings: config.Config, name: str, ask: Callable[[Client], Awaitable[T]]) -> T:
     async with (
         asyncio.timeout(_PATIENCE_S),
-        Client(of_bridge(settings), name, base=settings.base_topic) as client,
+        Client(bridge_address(settings), name, base=settings.base_topic) as client,
     ):
         return await ask(client)

@@ -15,8 +15,8 @@ import click
 import msgspec
 
 from bridge import __version__, config
-from bridge.adapters.mqtt.addresses import of_bridge, of_probe
-from bridge.adapters.mqtt.isolation import isolation
+from bridge.adapters.mqtt.acl_probe import isolation
+from bridge.adapters.mqtt.broker_address import bridge_address, probe_address
 from bridge.cli import remedies
 from bridge.cli.finding import Finding
 from bridge.cli.shared import FAILED
@@ -74,7 +74,7 @@ async def _settings(settings: Config) -> AsyncIterator[Finding]:
 
 async def _broker(settings: Config) -> AsyncIterator[Finding]:
     try:
-        address = of_bridge(settings)
+        address = bridge_address(settings)
         # An id of our own: the bridge's would throw the bridge out.
         async with Connection(address) as connection:
             limit = connection.packet_limit
@@ -91,9 +91,9 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
 
 async def _isolation(settings: Config) -> Finding:
     """Try whether a client's password, or no password, reaches another client's topics."""
-    probe = of_probe(settings)
+    probe = probe_address(settings)
     topics = Topics(settings.base_topic)
-    match await isolation(of_bridge(settings), probe, topics):
+    match await isolation(bridge_address(settings), probe, topics):
         case "enforced":
             return Finding(good=True, what="the broker keeps each client to its own topics")
         case "none":

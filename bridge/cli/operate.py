@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct
 from rich.console import Console
 from rich.table import Table
 
-from bridge.adapters.mqtt.addresses import of_bridge
+from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.cli.shared import FAILED, stop
 from bridge.config import Config
 from bridge.contract.errors import Error, from_wire
@@ -55,7 +55,7 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
     """Give an order, and return what it is answered. Raises BridgeError where it is refused."""
     topics = Topics(settings.base_topic)
     transaction = uuid.uuid4().hex
-    async with Connection(of_bridge(settings)) as connection:
+    async with Connection(bridge_address(settings)) as connection:
         await connection.subscribe([Subscription(filter=topics.order_response(verb))])
         await connection.publish(
             topics.order(verb),

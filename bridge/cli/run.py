@@ -16,7 +16,7 @@ from typing import Any
 import click
 from msgspec import UNSET, Struct
 
-from bridge.adapters.mqtt.addresses import of_bridge
+from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.cli import terminal
 from bridge.cli.progress import follow
 from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
@@ -44,7 +44,7 @@ class Wanted(Struct, frozen=True):
 
 async def run_job(settings: Config, name: str, workflow: str, wanted: Wanted) -> int:
     """Run it; returns the exit status. Ctrl-C cancels the job."""
-    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
+    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
         try:
             async with asyncio.timeout(ANSWER_S):
                 definition = await client.workflow(workflow)
@@ -59,7 +59,7 @@ async def run_job(settings: Config, name: str, workflow: str, wanted: Wanted) ->
 
 async def replay(settings: Config, name: str, job_id: str, wanted: Wanted) -> int:
     """Run a job again, as it ran: the same version, the same inputs, the same seeds."""
-    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
+    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
         try:
             async with asyncio.timeout(ANSWER_S):
                 recipe = await client.recipe(job_id)

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bridge import config
-from bridge.adapters.mqtt.addresses import of_bridge
+from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.config import Config, ConfigError
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import ID_RULE, is_id
@@ -100,7 +100,7 @@ def complete(
 def client_name(name: str | None, settings: Config) -> str:
     """Return by whose name a command goes."""
     try:
-        chosen = name or of_bridge(settings).username or "cli"
+        chosen = name or bridge_address(settings).username or "cli"
     except MqttError as error:
         stop(f"mqtt_url: {error}", WRONG_USAGE)
     if not is_id(chosen):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bridge.adapters.mqtt.addresses import of_bridge
+from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.cli.shared import FAILED, stop
 from bridge.client import Client
 from bridge.config import Config
@@ -28,7 +28,7 @@ async def show_workflows(
     settings: Config, name: str, workflow: str | None, *, as_json: bool
 ) -> int:
     """Print all workflows, or one with its inputs and outputs."""
-    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
+    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
         if workflow is not None:
             definition = await client.workflow(workflow)
             if as_json:
@@ -62,7 +62,7 @@ def _show_workflow(definition: Definition) -> None:
 async def show_jobs(settings: Config, name: str, states: list[State], *, as_json: bool) -> int:
     """Print the client's jobs, a line each, without acking any."""
     found: list[JobView] = []
-    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
+    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
         try:
             async with asyncio.timeout(ANSWER_S):
                 page = await client.jobs(states=states or None, limit=100, peek=True)
@@ -84,7 +84,7 @@ async def show_jobs(settings: Config, name: str, states: list[State], *, as_json
 
 async def cancel_job(settings: Config, name: str, job_id: str, *, as_json: bool) -> int:
     """Cancel a job and print what became of it."""
-    async with Client(of_bridge(settings), name, base=settings.base_topic) as client:
+    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
         try:
             async with asyncio.timeout(ANSWER_S):
                 report = await client.cancel(job_id)

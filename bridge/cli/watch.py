@@ -10,7 +10,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from bridge.adapters.mqtt.addresses import of_bridge
+from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.config import Config
 from bridge.contract.operator import BridgeLog
 from bridge.contract.retained import BridgeEvent
@@ -36,7 +36,7 @@ async def watch(settings: Config, filters: Sequence[str], *, as_json: bool, coun
     """Print each message below the base topic, or on `filters` below it; `count`: that many."""
     base = settings.base_topic
     wanted = [f"{base}/{each}" for each in filters or ("#",)]
-    async with Connection(of_bridge(settings), manual_ack=False) as connection:
+    async with Connection(bridge_address(settings), manual_ack=False) as connection:
         await connection.subscribe([Subscription(filter=each, qos=0) for each in wanted])
         seen = 0
         async for message in connection.messages:
@@ -79,7 +79,7 @@ def _told(line: Line) -> str:
 async def logs(settings: Config, *, as_json: bool, count: int) -> int:
     """Print the bridge's warnings and events as they come."""
     topics = Topics(settings.base_topic)
-    async with Connection(of_bridge(settings), manual_ack=False) as connection:
+    async with Connection(bridge_address(settings), manual_ack=False) as connection:
         await connection.subscribe(
             [Subscription(filter=each) for each in (topics.log, topics.event)]
         )

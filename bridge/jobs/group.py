@@ -70,7 +70,7 @@ class Group:
         self._changed: set[Key] = set()
         self._compare = True
         self._look = asyncio.Event()
-        self._on_beat: list[Callable[[Beat], None]] = []
+        self._on_beat: Callable[[Beat], None] = lambda _: None
 
     # What the rest of the bridge asks.
 
@@ -82,10 +82,6 @@ class Group:
     def holds(self) -> bool:
         """Whether our lease runs: after that others may do what we would."""
         return time.monotonic() < self._valid_until
-
-    def on_beat(self, call: Callable[[Beat], None]) -> None:
-        """Have each heartbeat's finding told."""
-        self._on_beat.append(call)
 
     async def granted(self) -> None:
         """Wait until this bridge has the intake, and see in the journal that it still has."""
@@ -158,8 +154,12 @@ class Group:
 
     # The tasks.
 
-    async def run(self) -> None:
-        """Keep the lease and follow the others, until cancelled. Raises Fenced."""
+    async def run(self, on_beat: Callable[[Beat], None]) -> None:
+        """Keep the lease and follow the others, until cancelled. Raises Fenced.
+
+        `on_beat` is called with what each heartbeat found.
+        """
+        self._on_beat = on_beat
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._beat_for_ever())
             tasks.create_task(self._hear())
@@ -196,8 +196,7 @@ class Group:
             self._compare_all()  # what waits for something is ours now
         for each in beat.requeued:
             self._requeued(each)
-        for call in self._on_beat:
-            call(beat)
+        self._on_beat(beat)
 
     def _requeued(self, each: Requeued) -> None:
         job = each.job

@@ -32,11 +32,7 @@ class Listeners:
     """Several listeners as one, told in their order."""
 
     def __init__(self, *listeners: Listener) -> None:
-        self._listeners = [*listeners]
-
-    def add(self, listener: Listener) -> None:
-        """Tell one more, who needed what the others are told by."""
-        self._listeners.append(listener)
+        self._listeners = listeners
 
     def status(self, job: Job, status: JobStatus) -> None:
         """A job changed its state."""

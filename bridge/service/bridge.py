@@ -17,21 +17,21 @@ from msgspec import UNSET
 
 from bridge import __version__, tracing
 from bridge.adapters.displays import Displays
-from bridge.adapters.homeassistant.door import HomeAssistant
-from bridge.adapters.homeassistant.drawing import Bridge as AnnouncedBridge
+from bridge.adapters.homeassistant.adapter import HomeAssistant
+from bridge.adapters.homeassistant.discovery import Bridge as AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.mqtt import logtopic
-from bridge.adapters.mqtt.addresses import of_probe
-from bridge.adapters.mqtt.door import Door, Settings
-from bridge.adapters.mqtt.gallery import Gallery
-from bridge.adapters.mqtt.isolation import Probe
-from bridge.adapters.mqtt.latest import Latest
-from bridge.adapters.mqtt.member import Member
-from bridge.adapters.mqtt.orders import Orders, Part, part_of
+from bridge.adapters.mqtt.acl_probe import AclProbe
+from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, responder_of
+from bridge.adapters.mqtt.broker_address import probe_address
+from bridge.adapters.mqtt.cluster_connection import ClusterConnection
+from bridge.adapters.mqtt.extension import Extension
+from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
-from bridge.adapters.mqtt.side import Side
-from bridge.adapters.triggers.door import Triggers
+from bridge.adapters.mqtt.retained_images import RetainedImages
+from bridge.adapters.mqtt.subscriber import BrokerSettings, Subscriber
+from bridge.adapters.triggers.adapter import Triggers
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
 from bridge.config import Config, host_and_port
@@ -118,8 +118,10 @@ class Bridge:
         self._retained = Retained(
             self._topics, self._publisher, self._speaks_for_all if config.journal else None
         )
-        latest = Latest()
-        dependencies = Dependencies(self._journal, self._files, Sources(self._download, latest.get))
+        last_values = LastValues()
+        dependencies = Dependencies(
+            self._journal, self._files, Sources(self._download, last_values.get)
+        )
         self._uploads = Uploads(
             folder / "uploads",
             self._journal,
@@ -134,15 +136,16 @@ class Bridge:
         self._transcoder = transcoder = Transcoder()
         displays = Displays(
             config.display,
-            gallery=Gallery(folder / "displays", self._publisher, self._topics.display_image),
+            images=RetainedImages(folder / "displays", self._publisher, self._topics.display_image),
             publisher=self._publisher,
             topics=self._topics,
             rights=self._rights,
             transcoder=transcoder,
             alone=not config.journal,
-            **({} if addresses is None else {"link": addresses.display}),
+            **({} if addresses is None else {"url_of": addresses.display}),
         )
-        listeners = Listeners(self._publisher)
+        homeassistant = [self._homeassistant(transcoder)] if config.homeassistant else []
+        listeners = Listeners(self._publisher, *homeassistant)
         self._dispatcher = Dispatcher(
             journal=self._journal,
             files=self._files,
@@ -175,6 +178,7 @@ class Bridge:
             publisher=self._publisher,
             retained=self._retained,
             changed=self._dispatcher.look,
+            audience=homeassistant,
         )
         self._presence = Presence(
             config,
@@ -193,7 +197,7 @@ class Bridge:
             refresh=self._descriptions.refresh,
             check_display=displays.check,
         )
-        desk = RequestHandler(
+        handler = RequestHandler(
             admission=admission,
             uploads=self._uploads,
             journal=self._journal,
@@ -209,47 +213,45 @@ class Bridge:
             topics=self._topics,
             rights=self._rights,
             displays=displays,
-            desk=desk,
             publisher=self._publisher,
         )
-        self._homeassistant = self._home(desk, transcoder) if config.homeassistant else None
-        orders = self._orders()
-        sides: list[Side] = [displays, triggers, *([] if config.journal else orders)]
-        if self._homeassistant is not None:
-            listeners.add(self._homeassistant)
-            self._descriptions.add(self._homeassistant)
-            sides.append(self._homeassistant)
+        commands = self._admin_commands()
+        self._extensions: list[Extension] = [displays, triggers, *commands, *homeassistant]
         self._group = self._grouped()
-        settings = Settings(
+        settings = BrokerSettings(
             address,
             config.mqtt_client_id,
             config.remember_ids_s,
             config.max_packet,
             self._rights.input_topics,
         )
-        self._door = Door(
+        self._subscriber = Subscriber(
             settings,
             topics=self._topics,
-            desk=desk,
+            handler=handler,
             journal=self._journal,
             publisher=self._publisher,
             retained=self._retained,
-            latest=latest,
+            last_values=last_values,
             connected=self._introduce,
-            sides=sides,
+            # In a cluster every bridge hears commands, by its own connection.
+            extensions=[
+                each for each in self._extensions if self._group is None or each not in commands
+            ],
             group=self._group,
         )
         self._browsers = _browsers(config)
-        self._member: Member | None = None
+        self._cluster_connection: ClusterConnection | None = None
         if self._group is not None:
-            self._member = Member(
+            self._cluster_connection = ClusterConnection(
                 settings,
                 self._group,
                 topics=self._topics,
+                handler=handler,
                 journal=self._journal,
                 publisher=self._publisher,
                 retained=self._retained,
-                sides=orders,
+                extensions=commands,
             )
         self._metrics = self._metrics_door()
         self._sweeping = Sweeping(
@@ -260,7 +262,9 @@ class Bridge:
             uploads=self._uploads,
             ours=self._speaks_for_all,
         )
-        self._probe = Probe(address, of_probe(config), self._topics, self._presence.tell_isolation)
+        self._probe = AclProbe(
+            address, probe_address(config), self._topics, self._presence.tell_isolation
+        )
 
     def _metrics_door(self) -> MetricsDoor | None:
         if self._config.metrics_listen is None:
@@ -280,7 +284,7 @@ class Bridge:
         )
         return MetricsDoor(host, port, sources)
 
-    def _orders(self) -> list[Orders]:
+    def _admin_commands(self) -> list[AdminCommands]:
         if not self._config.operator_verbs:
             return []
         operator = Operator(
@@ -289,7 +293,7 @@ class Bridge:
             reload=self._descriptions.reload,
             health=self._presence.report,
         )
-        return [Orders(self._topics, operator, self._publisher, self._part_of)]
+        return [AdminCommands(self._topics, operator, self._publisher, self._responder)]
 
     def _grouped(self) -> Group | None:
         config = self._config
@@ -310,19 +314,18 @@ class Bridge:
     def _speaks_for_all(self) -> bool:
         return self._group is None or self._group.has_intake
 
-    def _part_of(self, verb: str, payload: bytes) -> Part:
-        """What an order is to this bridge."""
+    def _responder(self, verb: str, payload: bytes) -> Responder:
+        """Return what an operator's command is to this bridge."""
         if self._group is None:
-            return Part.ANSWER
-        return part_of(verb, payload, intake=self._group.has_intake, ours=self._has)
+            return Responder.ANSWER
+        return responder_of(verb, payload, leader=self._group.has_intake, owns=self._owns)
 
-    def _has(self, comfyui: str) -> bool | None:
+    def _owns(self, comfyui: str) -> bool | None:
         if any(instance.name == comfyui for instance in self._instances):
             return True
-        return False if self._retained.is_told(comfyui) else None
+        return False if self._retained.is_published_elsewhere(comfyui) else None
 
-    def _home(self, desk: RequestHandler, transcoder: Transcoder) -> HomeAssistant:
-        """Make Home Assistant's door."""
+    def _homeassistant(self, transcoder: Transcoder) -> HomeAssistant:
         config = self._config
         folder = config.folder / "homeassistant"
         tree = HomeAssistantTopics(self._topics, config.homeassistant_prefix)
@@ -334,8 +337,7 @@ class Bridge:
             topics=self._topics,
             tree=tree,
             inputs=Inputs(folder / "inputs.json"),
-            gallery=Gallery(folder, self._publisher, lambda name: tree.state(name, "image")),
-            desk=desk,
+            images=RetainedImages(folder, self._publisher, lambda name: tree.state(name, "image")),
             journal=self._journal,
             files=self._files,
             publisher=self._publisher,
@@ -344,10 +346,10 @@ class Bridge:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then end in good order."""
-        with logtopic.told(self._tell_log, self._config.secrets):
+        with logtopic.publishing(self._publish_log, self._config.secrets):
             await self._run(stopping)
 
-    def _tell_log(self, line: BridgeLog) -> None:
+    def _publish_log(self, line: BridgeLog) -> None:
         self._publisher.publish(self._topics.log, line)
 
     async def _run(self, stopping: asyncio.Event) -> None:
@@ -356,8 +358,8 @@ class Bridge:
             if self._group is not None:
                 await self._group.join()
             await asyncio.to_thread(self._files.open)
-            if self._homeassistant is not None:
-                await self._homeassistant.open(await self._journal.unfinished())
+            for each in self._extensions:
+                await each.start()
             await self._descriptions.open()
             await self._dispatcher.recover()
             async with asyncio.TaskGroup() as tasks:
@@ -372,21 +374,21 @@ class Bridge:
                     tasks.create_task(self._presence.run()),
                     tasks.create_task(self._sweeping.run()),
                     tasks.create_task(self._probe.run()),
+                    *(tasks.create_task(each.run()) for each in self._extensions),
                 ]
                 if self._metrics is not None:
                     serving.append(tasks.create_task(self._metrics.run()))
                 if self._browsers is not None:
                     serving.append(tasks.create_task(self._browsers.run()))
-                if self._homeassistant is not None:
-                    serving.append(tasks.create_task(self._homeassistant.run()))
-                door = tasks.create_task(self._door.run())
-                members = [] if self._member is None else [self._member]
-                publishing = [tasks.create_task(each.run()) for each in members]
+                subscribing = tasks.create_task(self._subscriber.run())
+                publishing = None
+                if self._cluster_connection is not None:
+                    publishing = tasks.create_task(self._cluster_connection.run())
                 await stopping.wait()
-                await self._stop(door)
-                for each in members:
-                    each.close()
-                await asyncio.gather(*publishing)
+                await self._stop(subscribing)
+                if self._cluster_connection is not None and publishing is not None:
+                    self._cluster_connection.close()
+                    await publishing
                 for task in serving:
                     task.cancel()
         finally:
@@ -396,20 +398,20 @@ class Bridge:
             await self._journal.close()
             await asyncio.to_thread(self._files.close)
 
-    async def _stop(self, door: asyncio.Task[None]) -> None:
-        """Take no more, give what runs its time, and say goodbye; the rest is in the journal."""
+    async def _stop(self, subscribing: asyncio.Task[None]) -> None:
+        """Take no more requests, wait for what runs, and disconnect; the rest is in the journal."""
         log.info("stopping")
-        if self._member is None:
-            self._door.drain()
+        if self._cluster_connection is None:
+            self._subscriber.drain()
         else:
-            self._door.close()
-            await asyncio.wait((door,))
-            await self._member.hand_over()
+            self._subscriber.close()
+            await asyncio.wait((subscribing,))
+            await self._cluster_connection.hand_over()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.stop_s):
                 await self._dispatcher.drain()
-        self._door.close()
-        await asyncio.wait((door,))
+        self._subscriber.close()
+        await asyncio.wait((subscribing,))
 
     def _introduce(self, connection: Connection) -> None:
         """Say who we are on a new connection, and what nobody heard who was not there."""

@@ -128,8 +128,12 @@ class Descriptions:
         publisher: Publisher,
         retained: Retained,
         changed: Callable[[], None],
+        audience: Sequence[Audience] = (),
     ) -> None:
-        """`changed` is called when a ComfyUI has other nodes or choices than before."""
+        """`changed` is called when a ComfyUI has other nodes or choices than before.
+
+        `audience`: who is called with each workflow besides `retained`.
+        """
         self._library = library
         self._node_infos = {each.name: NodeInfo(partial(self._learn, each)) for each in instances}
         self._instances = instances
@@ -137,11 +141,7 @@ class Descriptions:
         self._publisher = publisher
         self._retained = retained
         self._changed = changed
-        self._audience: list[Audience] = [retained]
-
-    def add(self, audience: Audience) -> None:
-        """Publish descriptions to somebody else as well."""
-        self._audience.append(audience)
+        self._audience = (retained, *audience)
 
     async def open(self) -> None:
         """Read the folder, and what ComfyUIs reported the last time."""

@@ -7,7 +7,7 @@ import logging
 import signal
 from contextlib import suppress
 
-from bridge.adapters.mqtt.addresses import of_bridge
+from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.config import Config
 from bridge.jobs.database import Fenced
 from bridge.service import comfyuis
@@ -27,7 +27,7 @@ async def serve(config: Config) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    address = of_bridge(config)
+    address = bridge_address(config)
     found = await comfyuis.to_use(config, stopping)
     if found is None:
         return

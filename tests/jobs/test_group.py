@@ -61,7 +61,7 @@ async def member(address: str, folder: Path, name: str = "one") -> AsyncIterator
     group = Group(address, name, 2.0, journal=journal, dispatcher=dispatcher, listener=told)
     await group.join()
     await dispatcher.recover()
-    tasks = [asyncio.create_task(group.run()), asyncio.create_task(dispatcher.run())]
+    tasks = [asyncio.create_task(group.run(lambda _: None)), asyncio.create_task(dispatcher.run())]
     try:
         await group.granted()
         yield Member(journal, dispatcher, group)

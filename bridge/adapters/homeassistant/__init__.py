@@ -1,5 +1,6 @@
 """Home Assistant: a device for each workflow and one for the bridge, by MQTT discovery.
 
-`fields` says what an input is there, `drawing` draws the announcements, `standing` what is shown of
-the jobs; all three are pure. `inputs` keeps what was set, and `door` publishes and takes commands.
+`fields` maps inputs to components, `discovery` makes the announcements, `device_state` holds the
+state of a workflow's jobs; all three are pure. `inputs` keeps the values that were set, and
+`adapter` publishes and takes commands.
 """

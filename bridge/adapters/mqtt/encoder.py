@@ -34,7 +34,8 @@ from bridge.contract.messages import (
 from bridge.contract.topics import JOB_VERBS, SUBMIT, Topics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.queue import Key
-from bridge.mqtt import InvalidMessage, PacketTooLarge, Publish, PublishProperties
+from bridge.mqtt.errors import InvalidMessage, PacketTooLarge
+from bridge.mqtt.packets import Publish, PublishProperties
 from bridge.requests.context import Answer, RequestContext
 
 JSON = "application/json"

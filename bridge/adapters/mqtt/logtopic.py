@@ -1,4 +1,4 @@
-"""The bridge's warnings on `bridge/log`, for who does not read its log: few, short, no secrets."""
+"""Publishes the bridge's warnings on `bridge/log`: few, in one short line each, no secrets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class LogTopic(logging.Handler):
 
 
 @contextmanager
-def told(publish: Callable[[BridgeLog], None], secrets: Sequence[str]) -> Iterator[None]:
+def publishing(publish: Callable[[BridgeLog], None], secrets: Sequence[str]) -> Iterator[None]:
     """Publish what is logged while the block runs."""
     handler = LogTopic(publish, secrets, asyncio.get_running_loop())
     logger = logging.getLogger("bridge")

@@ -1,7 +1,7 @@
-"""What the broker holds for those who come later: the bridge, its ComfyUIs, the workflows.
+"""The set of retained messages: of the bridge, its ComfyUIs, the workflows and their choices.
 
-The present set is kept here, published whole at each connection, and then as it changes. What an
-earlier run left there and nothing stands for any more is cleared when the broker shows it.
+The set is kept here, published whole at each connection, and then as it changes. What an earlier
+run left at the broker, and is not in the set, is cleared when the broker sends it.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ class Retained:
     """The bridge's retained messages."""
 
     def __init__(
-        self, topics: Topics, publisher: Publisher, common: Callable[[], bool] | None = None
+        self, topics: Topics, publisher: Publisher, leads: Callable[[], bool] | None = None
     ) -> None:
-        """`common` tells of a bridge in a group whether it says what holds for the whole group."""
+        """`leads`: in a cluster, whether this bridge publishes what holds for the whole cluster."""
         self._topics = topics
         self._publisher = publisher
         self._present: dict[str, Any] = {}
         self._choices: set[str] = set()
-        self._grouped = common is not None
-        self._common = common or (lambda: True)
-        self._taking = False
-        # What others told, and at how many heartbeats nobody was known who stands for it.
+        self._clustered = leads is not None
+        self._leads = leads or (lambda: True)
+        self._online = False
+        # Topics that are not in our set, and for how many heartbeats no known bridge owned them.
         self._seen: dict[str, int] = {}
 
     def info(self, info: BridgeInfo) -> None:
-        """Say who the bridge is."""
+        """Describe the bridge."""
         self._set(self._topics.info, info)
 
     def comfyui(self, name: str, state: ComfyUIState) -> None:
-        """Say how a ComfyUI is."""
+        """Publish the state of a ComfyUI."""
         self._set(self._topics.comfyui(name), state)
 
     def workflow(self, definition: Definition) -> None:
@@ -65,68 +65,68 @@ class Retained:
         self._choices = topics
 
     def health(self, health: BridgeHealth) -> None:
-        """Say how the bridge fares."""
-        if self._common():
+        """Publish the bridge's counters."""
+        if self._leads():
             self._publisher.publish(
                 self._topics.health, health, retain=True, expiry_s=HEALTH_EXPIRY_S
             )
 
     def online(self) -> None:
-        """Say that the bridge takes requests."""
-        self._taking = True
+        """Publish that the bridge takes requests."""
+        self._online = True
         self._publisher.publish(self._topics.state, ONLINE, retain=True)
 
     def offline(self) -> None:
-        """Say that it does not."""
-        self._taking = False
+        """Publish that it does not."""
+        self._online = False
         self._publisher.publish(self._topics.state, OFFLINE, retain=True)
 
     def publish_all(self) -> None:
-        """Publish the present set: at each connection, since a broker may have lost it."""
+        """Publish the whole set: at each connection, since a broker may have lost it."""
         for topic, message in self._present.items():
-            self._say(topic, message)
-        if self._taking:
+            self._publish(topic, message)
+        if self._online:
             self.online()
 
     def lost(self) -> None:
-        """Note that no requests come any more; the broker tells it by the last will."""
-        self._taking = False
+        """Note that no requests come any more; the broker publishes the last will."""
+        self._online = False
 
     def seen(self, topic: str) -> None:
-        """Clear what the broker holds on one of our topics though nothing stands for it.
+        """Clear what the broker retains on one of our topics, unless it is in the set.
 
-        In a group another bridge may stand for it, one that is not even known yet.
+        In a cluster it may be of another bridge, one that is not even known yet.
         """
         if topic in self._present:
             return
-        if self._grouped:
+        if self._clustered:
             self._seen[topic] = 0
         else:
-            self._say(topic, None)
+            self._publish(topic, None)
 
-    def know(self, others: Iterable[str]) -> None:
-        """Note which other bridges there are; what those told that are gone holds no longer."""
+    def set_members(self, others: Iterable[str]) -> None:
+        """Note which other bridges there are, at each heartbeat; clear what gone ones published."""
         own = tuple(self._topics.comfyui(f"{name}-") for name in others)
         for topic, times in list(self._seen.items()):
             unknown = topic not in self._present and not topic.startswith(own)
             self._seen[topic] = times + 1 if unknown else 0
-            if self._seen[topic] > _UNKNOWN_BEATS and self._common():
+            if self._seen[topic] > _UNKNOWN_BEATS and self._leads():
                 del self._seen[topic]
-                self._say(topic, None)
+                self._publish(topic, None)
 
-    def is_told(self, instance: str) -> bool:
-        """Whether another bridge told of a ComfyUI of that name."""
+    def is_published_elsewhere(self, instance: str) -> bool:
+        """Whether another bridge publishes a ComfyUI of that name."""
         return self._topics.comfyui(instance) in self._seen
 
-    def _say(self, topic: str, message: Any) -> None:
-        if self._common() or topic.startswith(self._topics.comfyui("")):
+    def _publish(self, topic: str, message: Any) -> None:
+        if self._leads() or topic.startswith(self._topics.comfyui("")):
             self._publisher.publish(topic, message, retain=True)
 
     def _set(self, topic: str, message: Any) -> None:
         if self._present.get(topic) != message:
             self._present[topic] = message
-            self._say(topic, message)
+            self._publish(topic, message)
 
     def _clear(self, topic: str) -> None:
         self._present.pop(topic, None)
-        self._say(topic, None)
+        self._publish(topic, None)

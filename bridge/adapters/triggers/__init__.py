@@ -1,5 +1,5 @@
-"""Triggers: jobs that messages of other devices start, which cannot choose our topics.
+"""Triggers: jobs that are started by messages of devices which cannot choose our topics.
 
-`rules` reads the operator's tables and says what a message means; pure. `door` takes the messages
-and hands in the jobs.
+`rules` compiles the operator's tables and decides which message starts which job; pure. `adapter`
+takes the messages and submits the jobs.
 """

@@ -1,7 +1,7 @@
-"""What a message means to a trigger: whether it fires, and which job it asks for. Pure.
+"""Trigger rules: whether a message fires a trigger, and which job it starts. Pure.
 
 Conditions and paths are JMESPath. What they look at is the payload: as JSON, else as text, or null
-where it is neither. An input is a constant, or drawn from the message:
+where it is neither. An input is a constant, or computed from the message:
 
     {path = "after.label"}    what the path finds; an input for which it finds nothing is left out
     {payload = true}          the payload's bytes, such as a camera's snapshot
@@ -35,7 +35,7 @@ _LONGEST_ID = 64
 
 
 class Message(Struct, frozen=True):
-    """What came on a topic."""
+    """A message of another device."""
 
     topic: str
     payload: bytes
@@ -43,15 +43,15 @@ class Message(Struct, frozen=True):
 
 
 Expression = Callable[[Any], Any]
-# Draws a value from a message, and the payload as it was read.
-_Draw = Callable[[Message, Any], Any]
+# Computes a value from a message and its payload as it was read.
+_Template = Callable[[Message, Any], Any]
 
 
 class Rule:
     """One trigger, compiled."""
 
     def __init__(self, table: Trigger, topics: Topics) -> None:
-        """Raise ConfigError for what could never work, or would feed the bridge its own words."""
+        """Raise ConfigError for what could never work, or would trigger itself."""
         self.table = table
         self._output = _output(table)
         where = f"trigger {table.name!r}: "
@@ -81,13 +81,14 @@ class Rule:
         """Return the job that a message asks for. Raises InvalidInput."""
         table = self.table
         value = _read(message.payload)
-        drawn = {
-            name: self._draw(name, draw, message, value) for name, draw in self._inputs.items()
+        values = {
+            name: self._value(name, template, message, value)
+            for name, template in self._inputs.items()
         }
         meta = {"trigger": table.name, "topic": message.topic}
         return Submit(
             workflow=table.workflow,
-            inputs={name: found for name, found in drawn.items() if found is not None},
+            inputs={name: found for name, found in values.items() if found is not None},
             job_id=or_unset(self._id(value)),
             meta=Raw(msgspec.json.encode(meta)),
             priority=table.priority,
@@ -97,14 +98,14 @@ class Rule:
             show=or_unset(table.show),
         )
 
-    def _draw(self, name: str, draw: _Draw, message: Message, value: Any) -> Any:
+    def _value(self, name: str, template: _Template, message: Message, value: Any) -> Any:
         try:
-            return draw(message, value)
+            return template(message, value)
         except JMESPathError as error:
             raise InvalidInput(f"input {name!r}: {one_line(str(error))}", input=name) from None
 
     def _id(self, value: Any) -> str | None:
-        """Return the id that a message gives its job, if it gives one."""
+        """Return the job id that a message gives, None if it gives none."""
         try:
             found = None if self._job_id is None else self._job_id(value)
         except JMESPathError as error:
@@ -140,7 +141,7 @@ def _compile(expression: str | None, where: str) -> Expression | None:
     return search
 
 
-def _template(value: Any, where: str) -> _Draw:
+def _template(value: Any, where: str) -> _Template:
     """Compile an input's value. Raises ConfigError."""
     match value:
         case {"path": str(path), **rest} if not rest:
@@ -150,10 +151,10 @@ def _template(value: Any, where: str) -> _Draw:
             return lambda message, _: Media(message.payload, message.content_type)
         case dict():
             parts = {key: _template(each, where) for key, each in value.items()}
-            return lambda message, read: {key: draw(message, read) for key, draw in parts.items()}
+            return lambda message, read: {key: part(message, read) for key, part in parts.items()}
         case list():
             items = [_template(each, where) for each in value]
-            return lambda message, read: [draw(message, read) for draw in items]
+            return lambda message, read: [item(message, read) for item in items]
         case _:
             return lambda _message, _read: value
 

@@ -16,7 +16,7 @@ log = logging.getLogger("bridge.somewhere")
 @pytest.fixture
 async def lines() -> AsyncIterator[list[BridgeLog]]:
     found: list[BridgeLog] = []
-    with logtopic.told(found.append, ["hunter2"]):
+    with logtopic.publishing(found.append, ["hunter2"]):
         yield found
 
 
@@ -62,7 +62,7 @@ async def test_what_goes_wrong_in_publishing_is_not_published() -> None:
         published += 1
         log.warning("too large for the broker")
 
-    with logtopic.told(publish, []):
+    with logtopic.publishing(publish, []):
         log.warning("something")
         for _ in range(3):
             await asyncio.sleep(0)

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.adapters.mqtt.gallery import Gallery, Picture
+from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
 from bridge.mqtt import PacketTooLarge
 
 LIMIT = 100
@@ -27,13 +27,13 @@ class Publisher:
         self.held.pop(topic, None)
 
 
-def gallery(folder: Path) -> tuple[Gallery, Publisher]:
+def images_in(folder: Path) -> tuple[RetainedImages, Publisher]:
     publisher = Publisher()
-    return Gallery(folder, cast("Any", publisher), lambda name: f"display/{name}"), publisher
+    return RetainedImages(folder, cast("Any", publisher), lambda name: f"display/{name}"), publisher
 
 
-def picture(size: int = 10, letter: str = "a") -> Picture:
-    return Picture(letter.encode() * size, "image/png", [("job_id", letter)])
+def picture(size: int = 10, letter: str = "a") -> RetainedImage:
+    return RetainedImage(letter.encode() * size, "image/png", [("job_id", letter)])
 
 
 def never(name: str, error: PacketTooLarge) -> None:
@@ -45,10 +45,10 @@ def names(folder: Path) -> list[str]:
 
 
 async def test_a_broker_that_lost_its_pictures_gets_them_back(tmp_path: Path) -> None:
-    first, _ = gallery(tmp_path / "pictures")
+    first, _ = images_in(tmp_path / "pictures")
     await first.put("hall", picture(letter="a"))
     await first.put("hall", picture(letter="b"))
-    again, broker = gallery(tmp_path / "pictures")
+    again, broker = images_in(tmp_path / "pictures")
     assert await again.publish_all(["hall", "attic"], never) == []
     assert broker.held == {"display/hall": b"b" * 10}
     assert await again.get("hall") == picture(letter="b")
@@ -56,7 +56,7 @@ async def test_a_broker_that_lost_its_pictures_gets_them_back(tmp_path: Path) ->
 
 
 async def test_a_picture_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
-    pictures, broker = gallery(tmp_path)
+    pictures, broker = images_in(tmp_path)
     await pictures.put("hall", picture())
     with pytest.raises(PacketTooLarge):
         await pictures.put("hall", picture(LIMIT + 1))
@@ -68,7 +68,7 @@ async def test_a_picture_that_does_not_fit_leaves_the_one_before(tmp_path: Path)
 async def test_what_another_broker_would_not_take_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures, broker = gallery(tmp_path)
+    pictures, broker = images_in(tmp_path)
     await pictures.put("hall", picture())
     broker.held.clear()
     monkeypatch.setattr(f"{__name__}.LIMIT", 5)
@@ -78,8 +78,8 @@ async def test_what_another_broker_would_not_take_is_told(
     assert broker.held == {}
 
 
-async def test_pictures_under_names_that_are_gone_are_let_go(tmp_path: Path) -> None:
-    pictures, broker = gallery(tmp_path)
+async def test_pictures_under_names_that_are_gone_are_deleted(tmp_path: Path) -> None:
+    pictures, broker = images_in(tmp_path)
     for name in ("hall", "attic", "cellar"):
         await pictures.put(name, picture())
     assert await pictures.publish_all(["hall", "cellar"], never) == ["attic"]
@@ -92,16 +92,16 @@ async def test_pictures_under_names_that_are_gone_are_let_go(tmp_path: Path) -> 
 @pytest.mark.parametrize("content", [b"\xc1", b"\x82\xa4data\xc4\x01a\xaccontent_type\xa1\xff"])
 async def test_a_file_that_is_no_picture_is_as_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "hall.picture").write_bytes(content)
-    pictures, broker = gallery(tmp_path)
+    pictures, broker = images_in(tmp_path)
     assert await pictures.get("hall") is None
     await pictures.publish_all(["hall"], never)
     assert broker.held == {}
 
 
 async def test_pictures_that_cannot_be_read_or_deleted_end_nothing(tmp_path: Path) -> None:
-    pictures, _ = gallery(tmp_path)
+    pictures, _ = images_in(tmp_path)
     (tmp_path / "gone.picture").mkdir()  # a folder cannot be deleted as a file is
     assert await pictures.publish_all([], never) == ["gone"]
     (tmp_path / "file").touch()
-    nowhere, _ = gallery(tmp_path / "file")
+    nowhere, _ = images_in(tmp_path / "file")
     assert await nowhere.publish_all(["hall"], never) == []

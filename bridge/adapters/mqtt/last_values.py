@@ -1,4 +1,4 @@
-"""The last message of each topic that may be named as an input: a camera's snapshot, most often."""
+"""Caches the last value of each topic that a job may name as an input: a camera's snapshot, say."""
 
 from __future__ import annotations
 
@@ -13,36 +13,34 @@ from msgspec import UNSET, Struct
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.sources import Topic
 
-# Of what lies on allowed topics only so much is remembered; the oldest goes first.
+# So many bytes are kept; the oldest value goes first.
 MAX_BYTES = 64 * 1024 * 1024
-
-
-# A topic with nothing on it takes memory too.
+# A topic with an empty value takes memory too.
 _OVERHEAD = 500
 
 
-class _Last(Struct, frozen=True):
-    """A message, and when it came by a monotonic clock; None: before us, nobody knows when."""
+class _Value(Struct, frozen=True):
+    """A payload, and when it came by a monotonic clock; None: before us, nobody knows when."""
 
     payload: bytes
     came_at: float | None
 
 
-class Latest:
-    """Remembers what came, and lets jobs wait for what has not come yet."""
+class LastValues:
+    """The last value of each topic; jobs may wait for one that has not come yet."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._last: dict[str, _Last] = {}
+        self._last: dict[str, _Value] = {}
         self._bytes = 0
-        # Of those alone that somebody waits for.
+        # Of those topics alone that a job waits for.
         self._came: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
-    def note(self, topic: str, payload: bytes, *, stored: bool) -> None:
-        """Take a message; `stored` says that the broker had it from before we subscribed."""
+    def put(self, topic: str, payload: bytes, *, stored: bool) -> None:
+        """Keep a message. `stored`: the broker had it from before we subscribed."""
         before = self._last.pop(topic, None)
         self._bytes += _cost(topic, payload) - (_cost(topic, before.payload) if before else 0)
-        self._last[topic] = _Last(payload, None if stored else self._clock())
+        self._last[topic] = _Value(payload, None if stored else self._clock())
         while self._bytes > MAX_BYTES and len(self._last) > 1:
             oldest = next(iter(self._last))
             self._bytes -= _cost(oldest, self._last.pop(oldest).payload)
@@ -51,9 +49,9 @@ class Latest:
             event.set()
 
     async def get(self, _client: str, wanted: Topic) -> bytes:
-        """Return a topic's last message, or the next one within `wait_s`.
+        """Return a topic's last value, or the next one within `wait_s`.
 
-        Raises DependencyFailed where there is none that is young enough.
+        Raises DependencyFailed where none is young enough. Cancelling it ends the wait.
         """
         found = self._young(wanted)
         if found is None and wanted.wait_s:

@@ -1,4 +1,4 @@
-"""What a workflow's device shows of its jobs. Pure."""
+"""The state of a workflow's device: that of its jobs. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bridge.adapters.homeassistant.fields import NONE, OFF, ON
 from bridge.contract.messages import JobStatus, Progress, State
 
 IDLE = "idle"
-# The one that is shown of several is the one that is furthest.
+# Of several jobs the state of the one that is furthest is shown.
 _ACTIVE: tuple[State, ...] = ("running", "queued", "waiting")
 
 
-class Standing:
-    """The jobs of one workflow that have not ended, and how the last one did."""
+class DeviceState:
+    """The jobs of one workflow that have not ended, and how the last one ended."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, State] = {}
@@ -23,24 +23,24 @@ class Standing:
         self._progress = 0.0
         self._eta: float | None = None
 
-    def known(self, job_id: str, state: State) -> None:
-        """Note a job that was there before us."""
+    def add(self, job_id: str, state: State) -> None:
+        """Add a job from before this process."""
         self._jobs[job_id] = state
 
     def status(self, status: JobStatus) -> None:
-        """Note where a job stands."""
+        """Take a job's status."""
         self._jobs[status.job_id] = status.state
         if status.state == "running":
             self._progress = 0.0
         self._eta = None if status.eta_s is UNSET else status.eta_s
 
     def progress(self, progress: Progress) -> None:
-        """Note how far a job is."""
+        """Take a job's progress."""
         self._progress = progress.percent
         self._eta = None if progress.eta_s is UNSET else progress.eta_s
 
     def ended(self, job_id: str, state: State) -> None:
-        """Note how a job ended."""
+        """Take a job's outcome."""
         self._jobs.pop(job_id, None)
         self._last = state
         self._eta = None
@@ -48,7 +48,7 @@ class Standing:
             self._progress = 100.0
 
     def shown(self) -> dict[str, str]:
-        """Return the states by what they are of."""
+        """Return the payloads to publish, by the last level of their topics."""
         found = set(self._jobs.values())
         state = next((each for each in _ACTIVE if each in found), self._last)
         waiting = sum(each != "running" for each in self._jobs.values())
@@ -62,7 +62,7 @@ class Standing:
 
 
 class Done(Struct, frozen=True):
-    """What the event of a job's end tells; retained it would be dropped."""
+    """The event of a job's end. Home Assistant drops a retained one."""
 
     event_type: str
     job_id: str | None = None
@@ -70,7 +70,7 @@ class Done(Struct, frozen=True):
     message: str | None = None
 
     def payload(self) -> dict[str, Any]:
-        """Return it without what does not apply."""
+        """Return the fields that apply."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: value for name, value in values.items() if value is not None}
 

@@ -1,9 +1,9 @@
-"""Whether the broker confines each client to its own tree: found out by trying.
+"""Probes whether the broker's ACL confines each client to its own tree.
 
-Only a trial with a client's own password can tell that it does. Without one this much is known: if
-the bridge came in without a name, or somebody without one reaches a client's tree, it does not.
-The trial is between two connections beside the bridge's own: one as the bridge, one as the client.
-It touches the client's tree and that of a client whom nobody knows.
+Only a probe with a client's own credentials can show that it does. Without them this much is known:
+if the bridge connects without a user name, or an anonymous connection reaches a client's tree, it
+does not. The probe makes two connections besides the bridge's own: as the bridge, and as the
+client. It publishes in the client's tree and in that of a client that does not exist.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _PATIENCE_S = 2.0
 _PAUSE_S = 60.0
 
 
-class Probe:
-    """Tries it after each connection, beside all else: `run` as a task."""
+class AclProbe:
+    """Probes after each connection. Use `run` as a task."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Probe:
         topics: Topics,
         found: Callable[[Isolation], None],
     ) -> None:
-        """`client` has a client's name and password; `found` is told what came out."""
+        """`client` has a client's credentials; `found` is called with each result."""
         self._bridge = bridge
         self._client = client
         self._topics = topics
@@ -45,11 +45,11 @@ class Probe:
         self._connected = asyncio.Event()
 
     def connected(self) -> None:
-        """Tell that there is a broker, perhaps another than before."""
+        """Note that there is a broker, perhaps another than before."""
         self._connected.set()
 
     async def run(self) -> None:
-        """Try, and tell, until cancelled."""
+        """Probe after each `connected`, at most once a minute, until cancelled."""
         while True:
             await self._connected.wait()
             self._connected.clear()
@@ -58,7 +58,10 @@ class Probe:
 
 
 async def isolation(bridge: Address, client: Address | None, topics: Topics) -> Isolation:
-    """Find out whether the broker keeps clients apart; `client` has one's name and password."""
+    """Probe whether the broker separates clients; `client` has a client's credentials.
+
+    Takes up to 2 s where something is not let through.
+    """
     if client is None:
         if bridge.username is None and bridge.cert is None:
             return "none"
@@ -72,7 +75,7 @@ async def isolation(bridge: Address, client: Address | None, topics: Topics) -> 
 
 
 class _Trial:
-    """What one client reaches: of its own tree, and of a stranger's."""
+    """What one client reaches of its own tree, and of a stranger's."""
 
     def __init__(
         self, bridge: Connection, client: Connection, topics: Topics, name: str | None
@@ -108,7 +111,7 @@ class _Trial:
 
 
 def _ignore(sent: asyncio.Future[PubAck]) -> None:
-    """Take note of a failure, so that nobody is told of it."""
+    """Retrieve a failure, so that asyncio does not log it."""
     if not sent.cancelled():
         sent.exception()
 

@@ -6,8 +6,8 @@ from bridge.config import Config
 from bridge.mqtt import Address
 
 
-def of_bridge(config: Config) -> Address:
-    """Return where the broker is, and who we are to it. Raises BadAddress."""
+def bridge_address(config: Config) -> Address:
+    """Return where the broker is, and who the bridge is to it. Raises BadAddress."""
     return Address.parse(
         config.mqtt_url,
         ca=config.mqtt_ca,
@@ -17,8 +17,8 @@ def of_bridge(config: Config) -> Address:
     )
 
 
-def of_probe(config: Config) -> Address | None:
-    """Return the address with a client's password, where there is one. Raises BadAddress."""
+def probe_address(config: Config) -> Address | None:
+    """Return the address with a client's credentials, None without them. Raises BadAddress."""
     if config.isolation_probe_url is None:
         return None
     return Address.parse(config.isolation_probe_url, ca=config.mqtt_ca)

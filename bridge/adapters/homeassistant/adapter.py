@@ -1,7 +1,7 @@
-"""Home Assistant's door: devices announced, their states published, their commands carried out.
+"""Home Assistant by MQTT: announces devices, publishes their states, carries out their commands.
 
-Its jobs are those of one client, `homeassistant`, with that client's rights; of others' it shows
-nothing. An announcement that the broker has from before tells what is gone since.
+Its jobs are those of one client, `homeassistant`, with that client's permissions; other clients'
+jobs are not shown. An announcement that the broker retains from an earlier run shows what is gone.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from bridge.adapters.homeassistant import drawing
-from bridge.adapters.homeassistant.drawing import Bridge
+from bridge.adapters.homeassistant import discovery
+from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, Done
+from bridge.adapters.homeassistant.discovery import Bridge
 from bridge.adapters.homeassistant.fields import Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.standing import REFUSED, Done, Standing
-from bridge.adapters.mqtt.gallery import Gallery, Picture
+from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
 from bridge.contract.errors import Error
 from bridge.contract.messages import (
     Accepted,
@@ -49,27 +50,27 @@ from bridge.requests.handler import RequestHandler
 log = logging.getLogger(__name__)
 
 CLIENT = "homeassistant"
-# Everybody answers Home Assistant's birth: not all in the same instant.
+# Many answer Home Assistant's birth message: not all in the same instant.
 BIRTH_DELAY_S = 5.0
 _BORN = b"online"
-# A picture for a dashboard; Home Assistant's own broker takes 2 MB at a time.
+# An image for a dashboard; Home Assistant's own broker takes 2 MB at a time.
 _MAX_IMAGE_BYTES = 1024 * 1024
 
 
-# Done in the task, as it takes its time.
+# Work that takes time, done by a task of `run`.
 _Work = Callable[[], Awaitable[None]]
 
 
 class _Device:
-    """A workflow, as Home Assistant has it."""
+    """A workflow as a device of Home Assistant."""
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
         self.fields = {field.key: field for field in fields(definition)}
 
 
-class HomeAssistant:
-    """Use `run` as a task; a side of the MQTT door, and a listener of jobs."""
+class HomeAssistant(Extension):
+    """The devices in Home Assistant; a `jobs.listener.Listener` as well."""
 
     def __init__(
         self,
@@ -78,8 +79,7 @@ class HomeAssistant:
         topics: Topics,
         tree: HomeAssistantTopics,
         inputs: Inputs,
-        gallery: Gallery,
-        desk: RequestHandler,
+        images: RetainedImages,
         journal: Journal,
         files: Files,
         publisher: Publisher,
@@ -89,29 +89,28 @@ class HomeAssistant:
         self._topics = topics
         self._tree = tree
         self._inputs = inputs
-        self._gallery = gallery
-        self._desk = desk
+        self._images = images
         self._journal = journal
         self._files = files
         self._publisher = publisher
         self._transcoder = transcoder
         self._devices: dict[str, _Device] = {}
-        self._standings: dict[str, Standing] = {}
-        # What is retained, by topic.
-        self._announced: dict[str, drawing.Device] = {}
+        self._device_states: dict[str, DeviceState] = {}
+        # The retained messages, by topic.
+        self._announced: dict[str, discovery.Device] = {}
         self._states: dict[str, Any] = {}
         self._work: asyncio.Queue[_Work] = asyncio.Queue()
-        self._announce(drawing.bridge_id(topics), drawing.the_bridge(bridge, topics))
+        self._announce(discovery.bridge_id(topics), discovery.the_bridge(bridge, topics))
 
-    async def open(self, jobs: Iterable[Job]) -> None:
-        """Read what was set, and take note of jobs from before this process."""
+    async def start(self) -> None:
+        """Read what was set, and the jobs from before this process."""
         await self._inputs.open()
-        for job in jobs:
+        for job in await self._journal.unfinished():
             if job.key.client == CLIENT:
-                self._standing(job.workflow).known(job.key.job_id, job.state)
+                self._device_state(job.workflow).add(job.key.job_id, job.state)
 
     async def run(self) -> None:
-        """Do what takes its time, until cancelled."""
+        """Publish images and answer births, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 tasks.create_task(_guarded(await self._work.get()))
@@ -119,14 +118,14 @@ class HomeAssistant:
     # Workflows.
 
     def workflow(self, definition: Definition) -> None:
-        """Announce a workflow, or what became different of it."""
+        """Announce a workflow, or the difference to its last announcement."""
         name, tree = definition.name, self._tree
         before = self._devices.get(name)
         device = self._devices[name] = _Device(definition)
-        drawn = drawing.workflow(
+        announcement = discovery.workflow(
             definition, list(device.fields.values()), self._bridge, self._topics, tree
         )
-        self._announce(drawing.workflow_id(self._topics, name), drawn)
+        self._announce(discovery.workflow_id(self._topics, name), announcement)
         for key in before.fields if before is not None else ():
             if key not in device.fields:
                 self._clear(tree.input(name, key))
@@ -137,21 +136,21 @@ class HomeAssistant:
         self._show(name)
 
     def remove_workflow(self, name: str) -> None:
-        """Take back all that there is of a workflow."""
+        """Clear everything retained of a workflow."""
         device = self._devices.pop(name, None)
-        topic = self._tree.discovery(drawing.workflow_id(self._topics, name))
+        topic = self._tree.discovery(discovery.workflow_id(self._topics, name))
         before = self._announced.pop(topic, None)
         if device is None or before is None:
             return
         self._publisher.publish(topic, None, retain=True)
-        self._forget(encode(before))
-        self._later(lambda: self._gallery.remove(name))
+        self._clear_device(encode(before))
+        self._later(lambda: self._images.remove(name))
 
-    # As a side of the door.
+    # Messages.
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
-        """Commands, Home Assistant's birth, and what is announced already."""
+        """Commands, Home Assistant's birth message, and all announcements."""
         return [
             # As with requests: what is retained would be carried out again and again.
             *(
@@ -165,15 +164,17 @@ class HomeAssistant:
     async def connected(self, _connection: Connection) -> None:
         """Publish all that is retained."""
         self._publish_all()
-        await self._gallery.publish_all(self._devices, _too_large)
+        await self._images.publish_all(self._devices, _too_large)
 
-    async def take(self, incoming: Incoming, delivery: str | None) -> None:
-        """Carry out a command; see what is announced, and who was born."""
+    async def received(
+        self, incoming: Incoming, delivery: str | None, handler: RequestHandler
+    ) -> None:
+        """Carry out a command; take an announcement, or Home Assistant's birth message."""
         command = self._tree.parse_command(incoming.topic)
         if command is not None and not incoming.retain:
             name, key = command
             if key is None:
-                await self._run(name, incoming, delivery)
+                await self._run(name, incoming, delivery, handler)
             else:
                 await self._set_input(name, key, incoming.payload)
         elif incoming.topic == self._tree.birth and incoming.payload == _BORN:
@@ -184,15 +185,15 @@ class HomeAssistant:
     # As a listener of jobs.
 
     def status(self, job: Job, status: JobStatus) -> None:
-        """Show where a job stands."""
+        """Show a job's state."""
         if job.key.client == CLIENT:
-            self._standing(job.workflow).status(status)
+            self._device_state(job.workflow).status(status)
             self._show(job.workflow)
 
     def progress(self, job: Job, progress: Progress) -> None:
         """Show how far a job is."""
         if job.key.client == CLIENT:
-            self._standing(job.workflow).progress(progress)
+            self._device_state(job.workflow).progress(progress)
             self._show(job.workflow)
 
     def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
@@ -206,15 +207,17 @@ class HomeAssistant:
         """Leave outputs to their result."""
 
     def result(self, key: Key, _envelope: Envelope, result: bytes) -> None:
-        """Show how a job ended, and its picture."""
+        """Show how a job ended, and its image."""
         if key.client == CLIENT:
             ended = msgspec.json.decode(result, type=Result)
-            self._standing(ended.workflow).ended(ended.job_id, ended.state)
+            self._device_state(ended.workflow).ended(ended.job_id, ended.state)
             self._later(lambda: self._show_result(ended))
 
     # Commands.
 
-    async def _run(self, name: str, incoming: Incoming, delivery: str | None) -> None:
+    async def _run(
+        self, name: str, incoming: Incoming, delivery: str | None, handler: RequestHandler
+    ) -> None:
         device = self._devices.get(name)
         if device is None:
             return
@@ -226,18 +229,18 @@ class HomeAssistant:
                 workflow=name,
                 inputs=self._given(name, device),
                 preview=True,
-                # The picture is fetched from the journal, and published as a dashboard wants it.
+                # The image is read from the journal, and published as a dashboard wants it.
                 output=Output(deliver="fetch"),
             ),
             delivery=delivery,
             redelivered=incoming.dup,
         )
         answers: list[Answer] = []
-        await self._desk.handle(asked, answers.append)
+        await handler.handle(asked, answers.append)
         for answer in answers:
             if answer.error is not None:
                 log.warning("Home Assistant: %s: %s", name, answer.error.message)
-                self._tell_done(name, _done(REFUSED, answer.error.wire()))
+                self._publish_done(name, _done(REFUSED, answer.error.wire()))
             elif isinstance(answer.data, Accepted):
                 log.info("Home Assistant: %s: job %s", name, answer.data.job_id)
 
@@ -255,7 +258,7 @@ class HomeAssistant:
         self._show_input(name, field, again=True)
 
     def _given(self, name: str, device: _Device) -> dict[str, Any]:
-        """Return what was set, of that what can still be."""
+        """Return the values that were set and are still valid, by the inputs' names."""
         given = {}
         for key, field in device.fields.items():
             value = self._inputs.get(name, key)
@@ -265,16 +268,16 @@ class HomeAssistant:
 
     # States.
 
-    def _standing(self, name: str) -> Standing:
-        return self._standings.setdefault(name, Standing())
+    def _device_state(self, name: str) -> DeviceState:
+        return self._device_states.setdefault(name, DeviceState())
 
     def _show(self, name: str) -> None:
         if name in self._devices:
-            for what, state in self._standing(name).shown().items():
+            for what, state in self._device_state(name).shown().items():
                 self._set(self._tree.state(name, what), state.encode())
 
     def _show_input(self, name: str, field: Field, *, again: bool = False) -> None:
-        """Show what an input is set to; `again` also if that is nothing new."""
+        """Publish an input's value; `again`: even if it is the one published last."""
         value = self._inputs.get(name, field.key)
         topic = self._tree.input(name, field.key)
         shown = field.shown(value if value is not None and field.takes(value) else field.default)
@@ -283,13 +286,13 @@ class HomeAssistant:
         self._set(topic, shown.encode() if isinstance(shown, str) else shown)
 
     async def _show_result(self, result: Result) -> None:
-        """Show the first image, then the states, then tell that it is done."""
+        """Publish the first image, then the states, then the event that the job is done."""
         name = result.workflow
         try:
             await self._show_image(result)
         finally:
             self._show(name)
-            self._tell_done(name, _done(result.state, or_none(result.error), result.job_id))
+            self._publish_done(name, _done(result.state, or_none(result.error), result.job_id))
 
     async def _show_image(self, result: Result) -> None:
         info = next((each for each in result.outputs if each.kind == "image"), None)
@@ -301,9 +304,9 @@ class HomeAssistant:
         try:
             about = [("job_id", result.job_id)]
             topic = self._tree.state(result.workflow, "image")
-            room = self._publisher.image_room(topic, drawing.JPEG, about)
+            room = self._publisher.image_room(topic, discovery.JPEG, about)
             data = await self._as_jpeg(info, data, room)
-            await self._gallery.put(result.workflow, Picture(data, drawing.JPEG, about))
+            await self._images.put(result.workflow, RetainedImage(data, discovery.JPEG, about))
         except CannotTranscode as error:
             log.warning("Home Assistant: %s: %s", result.workflow, error)
         except PacketTooLarge as error:
@@ -324,13 +327,13 @@ class HomeAssistant:
         form = Profile(format="jpeg", max_bytes=limit)
         return bytes((await self._transcoder.in_form(form, info, data))[1])
 
-    def _tell_done(self, name: str, done: Done) -> None:
+    def _publish_done(self, name: str, done: Done) -> None:
         if name in self._devices:
             self._publisher.publish(self._tree.state(name, "done"), done.payload())
 
-    # What is retained.
+    # Retained messages.
 
-    def _announce(self, device_id: str, device: drawing.Device) -> None:
+    def _announce(self, device_id: str, device: discovery.Device) -> None:
         topic = self._tree.discovery(device_id)
         before = self._announced.get(topic)
         self._announced[topic] = device
@@ -340,33 +343,33 @@ class HomeAssistant:
             self._replace(topic, encode(before))
 
     def _replace(self, topic: str, before: bytes) -> None:
-        """Publish an announcement anew, so that components of the one before it go."""
-        device, known = self._announced[topic], drawing.announced(before)
+        """Publish an announcement again, without the components that only the last one had."""
+        device, known = self._announced[topic], discovery.announced(before)
         gone = {} if known is None else known.gone(device["components"])
         if known is not None:
             for each in known.topics(gone):
-                self._clear_gone(each)
-        self._publisher.publish(topic, drawing.without(device, gone), retain=True)
+                self._clear_own(each)
+        self._publisher.publish(topic, discovery.without(device, gone), retain=True)
 
     def _seen(self, topic: str, payload: bytes) -> None:
-        """Look at what the broker has: of ours, workflows and inputs may be gone."""
-        known = drawing.announced(payload)
+        """Take a retained announcement: workflows and inputs of ours in it may be gone."""
+        known = discovery.announced(payload)
         if known is None or not known.is_of(self._topics):
             return
         device = self._announced.get(topic)
         if device is None:
             self._publisher.publish(topic, None, retain=True)
-            self._forget(payload)
+            self._clear_device(payload)
         elif known.gone(device["components"]):
             self._replace(topic, payload)
 
-    def _forget(self, announcement: bytes) -> None:
+    def _clear_device(self, announcement: bytes) -> None:
         """Clear all states of a device."""
-        known = drawing.announced(announcement)
+        known = discovery.announced(announcement)
         for topic in known.topics(known.components) if known is not None else ():
-            self._clear_gone(topic)
+            self._clear_own(topic)
 
-    def _clear_gone(self, topic: str) -> None:
+    def _clear_own(self, topic: str) -> None:
         if topic.startswith(self._tree.tree):
             self._clear(topic)
 
@@ -394,7 +397,7 @@ class HomeAssistant:
 
 
 async def _guarded(work: _Work) -> None:
-    """Do some work; what it cannot do costs a picture on a dashboard, not the bridge."""
+    """Do some work. A failure costs an image on a dashboard, not the bridge."""
     try:
         await work()
     except Exception:

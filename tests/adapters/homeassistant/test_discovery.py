@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.adapters.homeassistant import drawing
-from bridge.adapters.homeassistant.drawing import Bridge
+from bridge.adapters.homeassistant import discovery
+from bridge.adapters.homeassistant.discovery import Bridge
 from bridge.adapters.homeassistant.fields import fields
 from bridge.contract.messages import encode
 from bridge.contract.topics import HomeAssistantTopics, Topics
@@ -16,11 +16,11 @@ BRIDGE = Bridge("Studio", "1.0", ("gpu0", "gpu1"), orders=True, url="https://stu
 
 def drawn(name: str = "demo", **inputs: dict[str, Any]) -> dict[str, Any]:
     found = definition(name, **inputs)
-    return drawing.workflow(found, fields(found), BRIDGE, TOPICS, TREE)
+    return discovery.workflow(found, fields(found), BRIDGE, TOPICS, TREE)
 
 
 def test_no_device_lacks_what_would_have_it_rejected() -> None:
-    for device in (drawn(prompt=PROMPT, steps=STEPS), drawing.the_bridge(BRIDGE, TOPICS)):
+    for device in (drawn(prompt=PROMPT, steps=STEPS), discovery.the_bridge(BRIDGE, TOPICS)):
         # One more key at the top, and Home Assistant drops all of it.
         allowed = {"device", "origin", "availability", "availability_mode", "components"}
         assert set(device) <= allowed
@@ -59,16 +59,16 @@ def test_only_texts_have_notify_beside_them() -> None:
 
 
 def test_whether_the_bridge_is_there_can_be_seen_when_it_is_not() -> None:
-    components = drawing.the_bridge(BRIDGE, TOPICS)["components"]
+    components = discovery.the_bridge(BRIDGE, TOPICS)["components"]
     assert [key for key in components if "availability" not in components[key]] == ["connectivity"]
     assert {"comfyui-gpu0", "comfyui-gpu1", "restart", "pause", "yield"} <= set(components)
-    plain = drawing.the_bridge(Bridge("Studio", "1.0", ("default",)), TOPICS)
+    plain = discovery.the_bridge(Bridge("Studio", "1.0", ("default",)), TOPICS)
     assert "restart" not in plain["components"]
     assert "configuration_url" not in plain["device"]
 
 
 def test_an_announcement_tells_what_is_gone_since_and_where_its_states_were() -> None:
-    before = drawing.announced(encode(drawn(prompt=PROMPT, steps=STEPS)))
+    before = discovery.announced(encode(drawn(prompt=PROMPT, steps=STEPS)))
     assert before is not None
     assert before.is_of(TOPICS)
     assert not before.is_of(Topics("other"))
@@ -76,13 +76,13 @@ def test_an_announcement_tells_what_is_gone_since_and_where_its_states_were() ->
     gone = before.gone(now["components"])
     assert gone == {"text-prompt": "text", "notify-prompt": "notify"}
     assert before.topics(gone)[0] == "base/homeassistant/demo/input/prompt"
-    again = drawing.without(now, gone)
+    again = discovery.without(now, gone)
     assert list(again["components"].items())[:2] == [
         ("text-prompt", {"platform": "text"}),
         ("notify-prompt", {"platform": "notify"}),
     ]
     # What was removed once is not removed again.
-    removed = drawing.announced(encode(again))
+    removed = discovery.announced(encode(again))
     assert removed is not None
     assert removed.gone(now["components"]) == {}
     assert {"base/homeassistant/demo/image", "base/homeassistant/demo/available"} <= set(
@@ -92,7 +92,7 @@ def test_an_announcement_tells_what_is_gone_since_and_where_its_states_were() ->
 
 def test_what_others_announce_is_none_of_ours() -> None:
     for payload in (b"", b"[]", b'{"cmps": {}}', b"\xff", b'{"components": {"a": 1}}', b"[" * 9999):
-        assert drawing.announced(payload) is None
-    strange = drawing.announced(b'{"components": {"a": {"availability": {"topic": 1}}}}')
+        assert discovery.announced(payload) is None
+    strange = discovery.announced(b'{"components": {"a": {"availability": {"topic": 1}}}}')
     assert strange is not None
     assert not strange.is_of(TOPICS)

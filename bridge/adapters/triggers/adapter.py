@@ -1,7 +1,7 @@
-"""The triggers' door: messages of other devices in, jobs handed to the desk like any client's.
+"""Triggers: messages of other devices that start jobs.
 
-They have a client's rights and the same journal; only that nobody waits for an answer, so that
-what goes wrong is told as an event.
+Their jobs are submitted as a client's are, with that client's permissions. Nobody waits for an
+answer, so an error is published as an event.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridge.adapters.displays import Displays
+from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.triggers.rules import Message, Rule
 from bridge.config import ConfigError, Trigger
@@ -26,12 +27,12 @@ from bridge.requests.permissions import Permissions
 
 log = logging.getLogger(__name__)
 
-# Retained messages: never sent, or only where the subscription is new (MQTT 5, 3.8.3.1).
+# Retained messages: never sent, or only if the subscription is new (MQTT 5, 3.8.3.1).
 _NEVER, _IF_NEW = 2, 1
 
 
-class Triggers:
-    """All triggers; a side of the MQTT door."""
+class Triggers(Extension):
+    """All triggers."""
 
     def __init__(
         self,
@@ -40,7 +41,6 @@ class Triggers:
         topics: Topics,
         rights: Permissions,
         displays: Displays,
-        desk: RequestHandler,
         publisher: Publisher,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,7 +49,6 @@ class Triggers:
         for table in tables:
             _check_rights(table, rights, displays)
         self._topics = topics
-        self._desk = desk
         self._publisher = publisher
         self._clock = clock
         # A message that matches several filters may come once for each (MQTT 5, 3.3.4): which one
@@ -59,11 +58,9 @@ class Triggers:
         self._identified = True
         self._fired: dict[tuple[str, str], float] = {}
 
-    # As a side of the door.
-
     @property
     def subscriptions(self) -> Sequence[Subscription]:
-        """The triggers' topics: never what the bridge itself publishes."""
+        """The triggers' topics; none that the bridge itself publishes on."""
         wanted = {rule.table.topic for rule in self._rules if rule.table.retained}
         return [
             Subscription(
@@ -76,11 +73,13 @@ class Triggers:
         ]
 
     async def connected(self, connection: Connection) -> None:
-        """Learn whether this broker tells subscriptions apart."""
+        """Note whether this broker sends the identifiers of subscriptions."""
         self._identified = connection.connack.subscription_ids_available
 
-    async def take(self, incoming: Incoming, delivery: str | None) -> None:
-        """Start the jobs that a message asks for; they are in the journal when this returns."""
+    async def received(
+        self, incoming: Incoming, delivery: str | None, handler: RequestHandler
+    ) -> None:
+        """Submit the jobs that a message starts; they are in the journal when this returns."""
         message = Message(incoming.topic, incoming.payload, incoming.content_type)
         for rule in self._rules:
             if (
@@ -88,7 +87,7 @@ class Triggers:
                 and rule.fires(message)
                 and self._is_due(rule, message)
             ):
-                await self._fire(rule, message, incoming, delivery)
+                await self._fire(rule, message, incoming, delivery=delivery, handler=handler)
 
     def _is_for(self, table: Trigger, incoming: Incoming) -> bool:
         if incoming.retain and not table.retained:
@@ -96,7 +95,7 @@ class Triggers:
         return not self._identified or self._identifiers[table.topic] in incoming.subscription_ids
 
     def _is_due(self, rule: Rule, message: Message) -> bool:
-        """Whether the trigger has been quiet on this topic for long enough; it is not any more."""
+        """Whether the trigger's `debounce_s` on this topic is over; if so it begins anew."""
         table, now = rule.table, self._clock()
         if not table.debounce_s:
             return True
@@ -109,13 +108,19 @@ class Triggers:
         return True
 
     async def _fire(
-        self, rule: Rule, message: Message, incoming: Incoming, delivery: str | None
+        self,
+        rule: Rule,
+        message: Message,
+        incoming: Incoming,
+        *,
+        delivery: str | None,
+        handler: RequestHandler,
     ) -> None:
         table = rule.table
         try:
             submit = rule.submit(message)
         except BridgeError as error:
-            self._tell(table, message, error)
+            self._publish_failure(table, message, error)
             return
         asked = RequestContext(
             client=table.client,
@@ -127,14 +132,14 @@ class Triggers:
             redelivered=incoming.dup,
         )
         answers: list[Answer] = []
-        await self._desk.handle(asked, answers.append)
+        await handler.handle(asked, answers.append)
         for answer in answers:
             if answer.error is not None:
-                self._tell(table, message, answer.error)
+                self._publish_failure(table, message, answer.error)
             elif isinstance(answer.data, Accepted):
                 log.info("trigger %s: job %s", table.name, answer.data.job_id)
 
-    def _tell(self, table: Trigger, message: Message, error: BridgeError) -> None:
+    def _publish_failure(self, table: Trigger, message: Message, error: BridgeError) -> None:
         log.warning("trigger %s: %s", table.name, error.message)
         data = {
             "trigger": table.name,
@@ -147,7 +152,7 @@ class Triggers:
 
 
 def _check_rights(table: Trigger, rights: Permissions, displays: Displays) -> None:
-    """Check what the trigger's client may not do in any case. Raises ConfigError."""
+    """Raise ConfigError for what the trigger's client may not do, whatever the message."""
     try:
         rights.check_workflow(table.client, table.workflow)
         rights.check_priority(table.client, table.priority)

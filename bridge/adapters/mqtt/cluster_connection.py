@@ -1,8 +1,8 @@
-"""A bridge's own connection in a group of bridges.
+"""A bridge's own connection in a cluster of bridges.
 
-What it has to say goes by this one, whether it takes the group's requests or not, and in the order
-in which it was said. The connection that takes requests has the group's client id and goes from
-bridge to bridge; this one stays, and its last will tells that this bridge is gone.
+What it publishes goes by this one, whether it takes the cluster's requests or not, and in the order
+of the calls. The connection that takes requests has the cluster's client id and goes from bridge to
+bridge; this one stays, and its last will says that this bridge is gone.
 """
 
 from __future__ import annotations
@@ -11,90 +11,92 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from bridge.adapters.mqtt.door import REPEAT_S, Settings
-from bridge.adapters.mqtt.keeper import Keeper
+from bridge.adapters.mqtt.extension import Extension, give_to
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.reconnect import Reconnect
 from bridge.adapters.mqtt.retained import OFFLINE, ONLINE, Retained
-from bridge.adapters.mqtt.side import Side, give
+from bridge.adapters.mqtt.subscriber import REPEAT_S, BrokerSettings
 from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.membership import Beat
 from bridge.mqtt import Connection, ConnectionLost, Will
+from bridge.requests.handler import RequestHandler
 
 
-class Member:
+class ClusterConnection:
     """Use `run` as a task; `close` ends it without the will."""
 
     def __init__(
         self,
-        settings: Settings,
+        settings: BrokerSettings,
         group: Group,
         *,
         topics: Topics,
+        handler: RequestHandler,
         journal: Journal,
         publisher: Publisher,
         retained: Retained,
-        sides: Sequence[Side],
+        extensions: Sequence[Extension],
     ) -> None:
-        """`sides` are what every bridge of the group hears: orders."""
+        """`extensions`: what every bridge of the cluster hears, as admin commands are."""
         self._settings = settings
         self._group = group
         self._topic = topics.member(group.name)
+        self._handler = handler
         self._journal = journal
         self._publisher = publisher
         self._retained = retained
-        self._sides = sides
+        self._extensions = extensions
         self._lost_at = time.time()
+        # Set when results are to be published: of bridges that died, and our own.
         self._orphans = asyncio.Event()
-        self._unsaid = asyncio.Event()
+        self._unpublished = asyncio.Event()
         self._others: frozenset[str] = frozenset()
-        self._keeper = Keeper(self._use, self._lost)
-        group.on_beat(self._beaten)
+        self._reconnect = Reconnect(self._use, self._lost)
 
     async def run(self) -> None:
-        """Stay connected until `close`, and a member of the group. Raises Fenced."""
+        """Stay connected until `close`, and a member of the cluster.
+
+        Raises Fenced, in an exception group, once another bridge may do what this one would.
+        """
         async with asyncio.TaskGroup() as tasks:
             serving = [
-                tasks.create_task(self._group.run()),
-                tasks.create_task(self._repeat(self._orphans, orphans=True)),
-                tasks.create_task(self._repeat(self._unsaid, orphans=False)),
+                tasks.create_task(self._group.run(self._beat)),
+                tasks.create_task(self._publish_results(self._orphans, orphans=True)),
+                tasks.create_task(self._publish_results(self._unpublished, orphans=False)),
             ]
-            await self._keeper.run()
+            await self._reconnect.run()
             for task in serving:
                 task.cancel()
 
     async def hand_over(self) -> None:
-        """Leave the group's requests to another bridge; if there is none, say so."""
+        """Leave the cluster's requests to another bridge; if there is none, publish `offline`."""
         had_intake = self._group.has_intake
         if not await self._group.hand_over() and had_intake:
             self._retained.offline()
 
     def close(self) -> None:
-        """Say goodbye after what was published, and end `run`."""
+        """Disconnect after what was published, and end `run`."""
         self._publisher.publish(self._topic, OFFLINE, retain=True)
-        self._keeper.close()
+        self._reconnect.close()
 
     async def _use(self) -> None:
         async with self._connection() as connection:
-            self._keeper.connected()
+            self._reconnect.connected()
             self._publisher.attach(connection)
-            wanted = [each for side in self._sides for each in side.subscriptions]
+            wanted = [each for extension in self._extensions for each in extension.subscriptions]
             if wanted:
                 await connection.subscribe(wanted)
             self._publisher.publish(self._topic, ONLINE, retain=True)
             self._retained.publish_all()
             for each in await self._journal.unpublished(self._lost_at - REPEAT_S):
                 self._publisher.result(each.key, each.envelope, each.result)
-            closing = asyncio.create_task(self._disconnect(connection))
-            try:
+            async with self._reconnect.closable(connection):
                 async for incoming in connection.messages:
-                    for side in self._sides:
-                        await give(side, incoming, None)
+                    await give_to(self._extensions, incoming, None, self._handler)
                     connection.ack(incoming)
-            finally:
-                closing.cancel()
 
     def _connection(self) -> Connection:
         return Connection(
@@ -104,17 +106,18 @@ class Member:
             packet_limit=self._settings.max_packet,
         )
 
-    def _beaten(self, beat: Beat) -> None:
-        self._retained.know(beat.others)
+    def _beat(self, beat: Beat) -> None:
+        """Take what a heartbeat found."""
+        self._retained.set_members(beat.others)
         gone, self._others = self._others - beat.others, beat.others
         if gone and beat.intake:
             self._orphans.set()
         if self._group.was_silent:
             self._retained.publish_all()
-            self._unsaid.set()
+            self._unpublished.set()
 
-    async def _repeat(self, wanted: asyncio.Event, *, orphans: bool) -> None:
-        """Publish, whenever it is wanted, what was not: by us, or by bridges that died."""
+    async def _publish_results(self, wanted: asyncio.Event, *, orphans: bool) -> None:
+        """Publish, whenever it is wanted, the results that were not: ours, or of dead bridges."""
         while True:
             await wanted.wait()
             wanted.clear()
@@ -124,10 +127,6 @@ class Member:
             except DatabaseError:
                 wanted.set()
                 await asyncio.sleep(1)
-
-    async def _disconnect(self, connection: Connection) -> None:
-        await self._keeper.closing()
-        await connection.disconnect()
 
     def _lost(self, loss: ConnectionLost | None) -> None:
         self._publisher.detach(loss)

@@ -1,4 +1,4 @@
-"""Pictures that the broker holds for those who come later, each in a file besides.
+"""Retained images, each kept in a file as well.
 
 So a broker that lost what it retained gets them back at the next connection.
 """
@@ -22,48 +22,48 @@ log = logging.getLogger(__name__)
 _SUFFIX = ".picture"
 
 
-class Picture(Struct, frozen=True):
-    """A picture as it is published; `about` are its User Properties."""
+class RetainedImage(Struct, frozen=True):
+    """An image as it is published; `about` are its User Properties."""
 
     data: bytes
     content_type: str
     about: list[tuple[str, str]] = []
 
 
-class Gallery:
-    """The last picture under each name; names are ids."""
+class RetainedImages:
+    """The last image under each name; names are ids."""
 
     def __init__(self, folder: Path, publisher: Publisher, topic: Callable[[str], str]) -> None:
-        """`topic` tells where the picture of a name is published."""
+        """`topic` returns where the image of a name is published."""
         self._folder = folder
         self._publisher = publisher
         self._topic = topic
         self._changing = asyncio.Lock()
 
-    async def put(self, name: str, picture: Picture) -> None:
-        """Keep a picture and publish it, or neither. Raises PacketTooLarge, OSError."""
+    async def put(self, name: str, image: RetainedImage) -> None:
+        """Keep an image and publish it, or neither. Raises PacketTooLarge, OSError."""
         async with self._changing:
             file = self._file(name)
             new = file.with_suffix(".new")
-            await asyncio.to_thread(write_file, new, msgspec.msgpack.encode(picture))
+            await asyncio.to_thread(write_file, new, msgspec.msgpack.encode(image))
             try:
-                self._publish(name, picture)
+                self._publish(name, image)
             except PacketTooLarge:
                 await asyncio.to_thread(new.unlink)
                 raise
             await asyncio.to_thread(new.replace, file)
 
     async def remove(self, name: str) -> None:
-        """Let go of a name's picture."""
+        """Clear and delete a name's image."""
         async with self._changing:
             self._publisher.publish(self._topic(name), None, retain=True)
-            await asyncio.to_thread(self._let_go, name)
+            await asyncio.to_thread(self._delete, name)
 
-    async def get(self, name: str) -> Picture | None:
-        """Return the last picture of a name."""
+    async def get(self, name: str) -> RetainedImage | None:
+        """Return the last image of a name."""
         try:
             data = await asyncio.to_thread(self._file(name).read_bytes)
-            return msgspec.msgpack.decode(data, type=Picture)
+            return msgspec.msgpack.decode(data, type=RetainedImage)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -73,33 +73,33 @@ class Gallery:
     async def publish_all(
         self, names: Collection[str], refused: Callable[[str, PacketTooLarge], None]
     ) -> list[str]:
-        """Publish what is kept, clear what is kept under other names; returns those that are gone.
+        """Publish the images of `names`, delete all others; return the names of those.
 
-        `refused` is told of each that this broker does not take.
+        `refused` is called for each image that this broker does not take.
         """
         async with self._changing:
             kept = await asyncio.to_thread(self._kept)
             gone = [name for name in kept if name not in names]
             for name in gone:
                 self._publisher.publish(self._topic(name), None, retain=True)
-                await asyncio.to_thread(self._let_go, name)
+                await asyncio.to_thread(self._delete, name)
             for name in kept:
-                picture = await self.get(name) if name in names else None
+                image = await self.get(name) if name in names else None
                 try:
-                    if picture is not None:
-                        self._publish(name, picture)
+                    if image is not None:
+                        self._publish(name, image)
                 except PacketTooLarge as error:
                     refused(name, error)
         return gone
 
-    def _publish(self, name: str, picture: Picture) -> None:
+    def _publish(self, name: str, image: RetainedImage) -> None:
         topic = self._topic(name)
-        self._publisher.image(topic, picture.data, picture.content_type, picture.about)
+        self._publisher.image(topic, image.data, image.content_type, image.about)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
 
-    def _let_go(self, name: str) -> None:
+    def _delete(self, name: str) -> None:
         try:
             self._file(name).unlink(missing_ok=True)
         except OSError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bridge.adapters.mqtt.isolation import isolation
+from bridge.adapters.mqtt.acl_probe import isolation
 from bridge.cli.main import main
 from bridge.contract.topics import Topics
 from bridge.mqtt import Address

@@ -1,4 +1,4 @@
-"""Drawing devices: what is announced to Home Assistant. Pure.
+"""Makes the announcements of devices for Home Assistant's MQTT discovery. Pure.
 
 One key at the top that it does not know, a missing origin or a missing `unique_id` make it reject a
 whole device; a key that a component does not have is dropped in silence. Ids are made of the base
@@ -14,8 +14,8 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
+from bridge.adapters.homeassistant.device_state import OUTCOMES, STATES
 from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
-from bridge.adapters.homeassistant.standing import OUTCOMES, STATES
 from bridge.contract.retained import Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 
@@ -32,10 +32,9 @@ Device = dict[str, Any]
 
 
 class Bridge(Struct, frozen=True):
-    """What is announced of the bridge itself.
+    """The bridge, for its own device.
 
-    `instances` are its ComfyUIs, `url` is where browsers find it; with `orders` it takes those of
-    an operator.
+    `instances`: its ComfyUIs; `url`: its page; `orders`: it takes an operator's commands.
     """
 
     name: str
@@ -62,7 +61,7 @@ def workflow(
     topics: Topics,
     tree: HomeAssistantTopics,
 ) -> Device:
-    """Draw a workflow's device."""
+    """Return a workflow's device."""
     name = definition.name
     found = [*_shown(name, tree), *_inputs(name, fields, tree)]
     return {
@@ -82,7 +81,7 @@ def workflow(
 
 
 def the_bridge(bridge: Bridge, topics: Topics) -> Device:
-    """Draw the bridge's device."""
+    """Return the bridge's device."""
     found = [
         # Not available itself it could not say that the bridge is not.
         (

@@ -1,4 +1,4 @@
-"""The triggers' door, for what cannot be made to happen on a real broker: redeliveries, time."""
+"""Triggers, for what cannot be made to happen on a real broker: redeliveries, time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bridge.adapters.displays import Displays
-from bridge.adapters.triggers.door import Triggers
+from bridge.adapters.triggers.adapter import Triggers
 from bridge.config import Client, ConfigError, Trigger
 from bridge.contract.topics import Topics
 from bridge.mqtt import Incoming
@@ -42,7 +42,7 @@ def triggers(
     nothing = cast("Any", None)
     displays = Displays(
         [],
-        gallery=nothing,
+        images=nothing,
         publisher=nothing,
         topics=Topics(),
         rights=rights,
@@ -54,7 +54,6 @@ def triggers(
         topics=Topics(),
         rights=rights,
         displays=displays,
-        desk=cast("Any", desk),
         publisher=nothing,
         clock=CLOCK,
     )
@@ -70,34 +69,35 @@ def press(topic: str = TOPIC, **fields: Any) -> Incoming:
 
 
 async def test_a_redelivered_message_is_told_as_such_for_each_trigger_that_it_fires() -> None:
-    door, desk = triggers({"name": "a"}, {"name": "b"})
-    await door.take(press(dup=True), "session:1:hash")
+    made, desk = triggers({"name": "a"}, {"name": "b"})
+    await made.received(press(dup=True), "session:1:hash", desk)
     assert [asked.delivery for asked in desk.asked] == ["session:1:hash:a", "session:1:hash:b"]
     assert all(asked.redelivered for asked in desk.asked)
     assert {asked.client for asked in desk.asked} == {"triggers"}
 
 
 async def test_a_copy_that_came_by_another_subscription_fires_nothing() -> None:
-    door, desk = triggers({"name": "a"}, {"name": "b", "topic": "zigbee2mqtt/+"})
-    assert [each.identifier for each in door.subscriptions] == [1, 2]
-    assert all(each.no_local for each in door.subscriptions)
+    made, desk = triggers({"name": "a"}, {"name": "b", "topic": "zigbee2mqtt/+"})
+    assert [each.identifier for each in made.subscriptions] == [1, 2]
+    assert all(each.no_local for each in made.subscriptions)
     for identifiers in ([1], [2], []):
-        await door.take(press(subscription_ids=identifiers), None)
+        await made.received(press(subscription_ids=identifiers), None, desk)
     assert len(desk.asked) == 2
-    await door.take(press(subscription_ids=[1, 2]), None)  # a broker that sends one for both
+    # A broker that sends one copy for both.
+    await made.received(press(subscription_ids=[1, 2]), None, desk)
     assert len(desk.asked) == 4
 
 
 async def test_what_the_broker_had_from_before_fires_only_where_that_is_wanted() -> None:
-    door, desk = triggers({"name": "a"}, {"name": "b", "retained": True})
-    await door.take(press(retain=True), None)
+    made, desk = triggers({"name": "a"}, {"name": "b", "retained": True})
+    await made.received(press(retain=True), None, desk)
     (asked,) = desk.asked
     assert asked.submit is not None
     assert asked.submit.meta == msgspec.Raw(b'{"trigger":"b","topic":"zigbee2mqtt/button"}')
 
 
 async def test_debounce_counts_for_each_topic_by_itself() -> None:
-    door, desk = triggers({"name": "a", "topic": "zigbee2mqtt/+", "debounce_s": 10})
+    made, desk = triggers({"name": "a", "topic": "zigbee2mqtt/+", "debounce_s": 10})
     for now, topic, fired in (
         (0, "zigbee2mqtt/one", 1),
         (9, "zigbee2mqtt/one", 1),
@@ -106,7 +106,7 @@ async def test_debounce_counts_for_each_topic_by_itself() -> None:
         (19, "zigbee2mqtt/two", 4),
     ):
         CLOCK.now = now
-        await door.take(press(topic), None)
+        await made.received(press(topic), None, desk)
         assert len(desk.asked) == fired
 
 

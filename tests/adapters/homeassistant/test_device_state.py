@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.adapters.homeassistant.standing import Done, Standing
+from bridge.adapters.homeassistant.device_state import DeviceState, Done
 from bridge.contract.messages import JobStatus, Progress
 
 
@@ -15,7 +15,7 @@ def progress(percent: float, **fields: Any) -> Progress:
 
 
 def test_a_workflow_without_jobs_is_idle() -> None:
-    assert Standing().shown() == {
+    assert DeviceState().shown() == {
         "state": "idle",
         "progress": "0",
         "queue": "0",
@@ -25,8 +25,8 @@ def test_a_workflow_without_jobs_is_idle() -> None:
 
 
 def test_of_several_jobs_the_furthest_is_shown_and_the_others_are_counted() -> None:
-    standing = Standing()
-    standing.known("before", "queued")
+    standing = DeviceState()
+    standing.add("before", "queued")
     standing.status(status("a", "waiting"))
     assert standing.shown()["state"] == "queued"
     assert (standing.shown()["queue"], standing.shown()["busy"]) == ("2", "ON")
@@ -43,7 +43,7 @@ def test_of_several_jobs_the_furthest_is_shown_and_the_others_are_counted() -> N
 
 
 def test_when_all_have_ended_the_last_outcome_stays() -> None:
-    standing = Standing()
+    standing = DeviceState()
     standing.status(status("a", "running"))
     standing.progress(progress(50))
     standing.ended("a", "failed")

@@ -1,0 +1,101 @@
+"""An operator's commands by MQTT: `bridge/request/<verb>`, answered on `bridge/response/<verb>`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from bridge.adapters.mqtt.extension import Extension
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.contract import operator
+from bridge.contract.errors import BadRequest, BridgeError, Forbidden
+from bridge.contract.requests import transaction_of
+from bridge.contract.topics import Topics
+from bridge.mqtt import Incoming, Subscription
+from bridge.requests.context import Answer
+from bridge.requests.handler import RequestHandler
+from bridge.requests.operator import Operator
+
+
+class Responder(Enum):
+    """What one of several bridges has to do with a command that all of them hear."""
+
+    ANSWER = "carry out, and answer"
+    SILENT = "carry out"
+    IGNORE = "leave to another"
+
+
+class AdminCommands(Extension):
+    """Carries out an operator's commands, acknowledged in their order, as requests are."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        operator: Operator,
+        publisher: Publisher,
+        responder: Callable[[str, bytes], Responder] = lambda *_: Responder.ANSWER,
+    ) -> None:
+        """`responder` says what a command, verb and payload, is to this bridge among several."""
+        self._topics = topics
+        self._operator = operator
+        self._publisher = publisher
+        self._responder = responder
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """All commands; none that the broker retains, and a live one is told by its flag."""
+        return [
+            Subscription(filter=self._topics.orders, retain_as_published=True, retain_handling=2)
+        ]
+
+    async def received(
+        self, incoming: Incoming, _delivery: str | None, _handler: RequestHandler
+    ) -> None:
+        """Carry out a command and answer it. Carried out twice, it leaves things as once."""
+        verb = self._topics.parse_order(incoming.topic)
+        if verb is None:
+            return
+        responder = self._responder(verb, incoming.payload)
+        if responder is Responder.IGNORE:
+            return
+        correlation = incoming.correlation_data
+        refusal = _refusal(incoming)
+        if refusal is None:
+            answer = await self._operator.handle(verb, incoming.payload, correlation)
+        else:
+            transaction = transaction_of(incoming.payload, correlation)
+            answer = Answer(error=refusal, transaction=transaction)
+        if responder is Responder.ANSWER:
+            self._publisher.answer_command(verb, answer, correlation)
+
+
+def _refusal(incoming: Incoming) -> BridgeError | None:
+    if incoming.retain:
+        return BadRequest("a retained order would be carried out again and again")
+    if incoming.response_topic is not None:
+        return Forbidden("an order is answered below bridge/response/ alone")
+    return None
+
+
+def responder_of(
+    verb: str, payload: bytes, *, leader: bool, owns: Callable[[str], bool | None]
+) -> Responder:
+    """Return what a command is to one bridge of a cluster.
+
+    It answers for its own ComfyUIs; the leader, which takes the requests, for all else, by what it
+    knows itself. `owns` says whether a ComfyUI is this bridge's, None if no bridge is known to
+    have it.
+    """
+    rest = Responder.ANSWER if leader else Responder.IGNORE
+    try:
+        command = operator.decode(verb, payload)
+    except BridgeError:
+        return rest
+    match command:
+        case operator.Named(instance=str(instance)):
+            own = owns(instance)
+            return rest if own is None else Responder.ANSWER if own else Responder.IGNORE
+        case operator.Named() | operator.Reload() | operator.SetLogLevel():
+            return Responder.ANSWER if leader else Responder.SILENT
+        case _:
+            return rest

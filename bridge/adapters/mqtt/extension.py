@@ -1,0 +1,58 @@
+"""What else uses the bridge's connections: displays, triggers, Home Assistant, admin commands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from bridge.jobs.database import Fenced
+from bridge.mqtt import Connection, Incoming, Subscription
+from bridge.requests.handler import RequestHandler
+
+log = logging.getLogger(__name__)
+
+
+class Extension:
+    """A feature in a class of its own: it subscribes to topics, and publishes by the `Publisher`.
+
+    Lives from `start` until `run` is cancelled. What is not overridden does nothing.
+    """
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """What it subscribes to at each connection."""
+        return ()
+
+    async def start(self) -> None:
+        """Read what is kept; before the first connection, and before `run`."""
+
+    async def run(self) -> None:
+        """Do the work that takes time, until cancelled."""
+
+    async def connected(self, connection: Connection) -> None:
+        """Publish what is to be retained: a broker may have lost it."""
+
+    async def received(
+        self, incoming: Incoming, delivery: str | None, handler: RequestHandler
+    ) -> None:
+        """Take a message that is no client's request; most are meant for others.
+
+        It is acknowledged to the broker when this returns. `delivery` names the MQTT delivery, so
+        that the same one is known again; jobs are submitted to `handler`.
+        """
+
+
+async def give_to(
+    extensions: Iterable[Extension],
+    incoming: Incoming,
+    delivery: str | None,
+    handler: RequestHandler,
+) -> None:
+    """Give a message to each extension. One that fails costs this message, not the bridge."""
+    for extension in extensions:
+        try:
+            await extension.received(incoming, delivery, handler)
+        except Fenced:
+            raise
+        except Exception:  # unacknowledged, the message would come again and again
+            log.exception("%s", incoming.topic)

@@ -1,0 +1,150 @@
+"""Decides what becomes of each PUBLISH that arrives, and in which order PUBACKs go back. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from bridge.contract.errors import BadRequest, BridgeError, Forbidden
+from bridge.contract.topics import JOB_VERBS, BadTopic, Request, Topics, matches
+from bridge.mqtt.packets import Incoming
+from bridge.requests.context import RequestContext, Room
+
+
+class Received(Struct, frozen=True):
+    """A client's request; with `refusal` it is answered with that error, and not carried out."""
+
+    context: RequestContext
+    refusal: BridgeError | None = None
+
+
+def read_request(
+    topics: Topics, incoming: Incoming, *, delivery: str | None, room: Room | None
+) -> Received | None:
+    """Return the request that a message is; None if it is none, or nobody could be answered."""
+    try:
+        request = topics.parse_request(incoming.topic)
+    except BadTopic as bad:
+        context = _context(
+            topics, incoming, Request(bad.client, bad.verb), delivery=delivery, room=room
+        )
+        return Received(context, bad)
+    if request is None:
+        return None
+    context = _context(topics, incoming, request, delivery=delivery, room=room)
+    return Received(context, _refusal(topics, incoming, context))
+
+
+def _refusal(topics: Topics, incoming: Incoming, context: RequestContext) -> BridgeError | None:
+    if incoming.retain:
+        return BadRequest("a retained request would run again and again")
+    if incoming.response_topic != context.response_topic:
+        return Forbidden(
+            f"the Response Topic {incoming.response_topic!r} is not allowed",
+            field="response_topic",
+            allowed=topics.reply(context.client),
+        )
+    return None
+
+
+def _context(
+    topics: Topics,
+    incoming: Incoming,
+    request: Request,
+    *,
+    delivery: str | None,
+    room: Room | None,
+) -> RequestContext:
+    topic = incoming.response_topic
+    allowed = topic is not None and topics.is_reply(request.client, topic)
+    return RequestContext(
+        client=request.client,
+        verb=request.verb,
+        workflow=request.workflow,
+        job_id=request.job_id,
+        upload=request.upload,
+        offset=request.offset,
+        fin=request.fin,
+        payload=incoming.payload,
+        content_type=incoming.content_type,
+        user_properties=incoming.user_properties,
+        response_topic=topic if allowed else None,
+        correlation=incoming.correlation_data,
+        expiry_s=incoming.message_expiry,
+        delivery=delivery,
+        redelivered=incoming.dup,
+        room=room,
+    )
+
+
+def is_flood(topics: Topics, incoming: Incoming, floods: Callable[[str], bool]) -> bool:
+    """Whether a message is of a client above its rate, and not worth a look.
+
+    At QoS 1 it is always looked at: the broker holds such a client back by its window.
+    """
+    if incoming.qos:
+        return False
+    found = topics.client_of(incoming.topic)
+    return found is not None and floods(found[0])
+
+
+def kind_of_other(
+    topics: Topics, incoming: Incoming, input_topics: Sequence[str], *, clustered: bool
+) -> Literal["leftover", "input"] | None:
+    """Return what a message is that is no request.
+
+    `leftover`: the broker retains it on a topic of ours, and perhaps nothing stands for it any
+    more; in a cluster also what another bridge publishes there now. `input`: jobs may name its
+    topic as an input.
+    """
+    if any(matches(each, incoming.topic) for each in topics.retained):
+        return "leftover" if incoming.payload and (incoming.retain or clustered) else None
+    return "input" if any(matches(each, incoming.topic) for each in input_topics) else None
+
+
+def needs_delivery(topics: Topics, incoming: Incoming) -> bool:
+    """Whether it matters that the same delivery is known when it comes again.
+
+    Only what makes a job is kept with its delivery. A message at QoS 0 never comes again.
+    """
+    if not incoming.qos:
+        return False
+    found = topics.client_of(incoming.topic)
+    if found is None:
+        return True
+    match found[1]:
+        case ["request", verb, *_]:
+            return verb in JOB_VERBS
+    return False
+
+
+def delivery_of(session: str, incoming: Incoming) -> str:
+    """Name a delivery, so that the same one is known when it comes again. Hashes the payload."""
+    content = hashlib.sha256(incoming.topic.encode() + b"\0")
+    content.update(incoming.payload)
+    return f"{session}:{incoming.mid}:{content.hexdigest()}"
+
+
+class AckOrder:
+    """Acknowledges messages in the order of arrival (MQTT 5, 4.6), each once it is handled."""
+
+    def __init__(self, acknowledge: Callable[[Incoming], object]) -> None:
+        self._acknowledge = acknowledge
+        self._waiting: deque[Incoming] = deque()
+        self._handled: set[int] = set()
+
+    def arrived(self, incoming: Incoming) -> None:
+        """Note a message, in the order of arrival."""
+        self._waiting.append(incoming)
+
+    def handled(self, incoming: Incoming) -> None:
+        """Acknowledge a message, and those behind it, as soon as all before it are handled."""
+        self._handled.add(id(incoming))
+        while self._waiting and id(self._waiting[0]) in self._handled:
+            first = self._waiting.popleft()
+            self._handled.remove(id(first))
+            self._acknowledge(first)

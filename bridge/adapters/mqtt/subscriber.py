@@ -1,0 +1,243 @@
+"""Keeps the connection that takes requests, and has what arrives on it handled.
+
+A request is acknowledged to the broker once it is answered, in the order of arrival. What was not
+acknowledged when the connection or the process ended comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from bridge.adapters.mqtt.extension import Extension, give_to
+from bridge.adapters.mqtt.incoming import (
+    AckOrder,
+    delivery_of,
+    is_flood,
+    kind_of_other,
+    needs_delivery,
+    read_request,
+)
+from bridge.adapters.mqtt.last_values import LastValues
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.reconnect import Reconnect
+from bridge.adapters.mqtt.retained import OFFLINE, Retained
+from bridge.aio import first
+from bridge.contract.topics import Topics
+from bridge.jobs.group import Group
+from bridge.jobs.journal import Journal
+from bridge.jobs.records import RECEIVE_WINDOW
+from bridge.mqtt import (
+    Address,
+    Connection,
+    ConnectionLost,
+    Incoming,
+    Subscription,
+    Will,
+)
+from bridge.requests.context import Answer
+from bridge.requests.handler import RequestHandler
+
+log = logging.getLogger(__name__)
+
+# Results that ended this long before the connection was lost are published again: a broker that
+# dies loses what it has acknowledged.
+REPEAT_S = 60.0
+# So many requests are handled at a time. At QoS 1 the broker holds back sooner (RECEIVE_WINDOW).
+MAX_HANDLED = 512
+# A lease runs out, the next heartbeat finds it, the next bridge connects.
+WILL_DELAY_LEASES = 3
+# A larger payload is hashed in a thread: 16 MB take 10 ms and more.
+_HASHED_AT_ONCE = 256 * 1024
+
+
+class BrokerSettings(Struct, frozen=True):
+    """How to reach the broker. `session_s`: it keeps our session for so long without us."""
+
+    address: Address
+    client_id: str
+    session_s: float
+    max_packet: int | None
+    input_topics: tuple[str, ...]
+
+
+class Subscriber:
+    """Use `run` as a task. `drain` and then `close` end it without the will."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        *,
+        topics: Topics,
+        handler: RequestHandler,
+        journal: Journal,
+        publisher: Publisher,
+        retained: Retained,
+        last_values: LastValues,
+        connected: Callable[[Connection], None],
+        extensions: Sequence[Extension] = (),
+        group: Group | None = None,
+    ) -> None:
+        """`connected` is called with each connection, before anything is published on it.
+
+        In a cluster (`group`) this connection only takes requests, while this bridge is the one to
+        do so; what the bridge publishes goes by its `ClusterConnection`.
+        """
+        self._settings = settings
+        self._topics = topics
+        self._handler = handler
+        self._journal = journal
+        self._publisher = publisher
+        self._retained = retained
+        self._last_values = last_values
+        self._connected = connected
+        self._extensions = extensions
+        self._session = ""
+        self._lost_at = time.time()
+        self._group = group
+        self._draining = False
+        self._reconnect = Reconnect(self._use, self._lost)
+
+    def drain(self) -> None:
+        """Take no more requests: they stay with the broker, and come at the next start."""
+        self._draining = True
+        self._retained.offline()
+
+    def close(self) -> None:
+        """End the connection after what was published, and with it `run`."""
+        self._reconnect.close()
+
+    async def run(self) -> None:
+        """Stay connected until `close`; of several bridges, while this one takes the requests.
+
+        Raises, in an exception group, ConnectionRefused at the first attempt for a wrong name or
+        password; later on that may be the broker's trouble, and passes. A request whose handling
+        fails beyond what the handler answers ends `run` as well: it stays unacknowledged.
+        """
+        # Requests go on when the connection ends: their tasks are those of `run`.
+        async with asyncio.TaskGroup() as self._tasks:
+            await self._reconnect.run()
+
+    async def _use(self) -> None:
+        if self._group is not None:
+            await first(self._group.granted(), self._reconnect.closing())
+            if self._reconnect.closed:
+                return
+        async with self._connection() as connection:
+            self._reconnect.connected()
+            # Whoever takes the requests by now would be cut off by us: they come back, we do not.
+            if self._group is None or await self._group.confirm():
+                await self._begin(connection)
+                async with self._reconnect.closable(connection):
+                    await self._take_messages(connection)
+
+    def _lost(self, loss: ConnectionLost | None) -> None:
+        self._lost_at = time.time()
+        self._retained.lost()
+        if self._group is None:
+            self._publisher.detach(loss)
+
+    def _connection(self) -> Connection:
+        # In a group another bridge connects under this name before the delay is over, and the will
+        # is not published: somebody takes requests all the time.
+        delay_s = 0 if self._group is None else int(WILL_DELAY_LEASES * self._group.lease_s)
+        will = Will(topic=self._topics.state, payload=OFFLINE, qos=1, retain=True, delay_s=delay_s)
+        return Connection(
+            self._settings.address,
+            client_id=self._settings.client_id,
+            clean_start=False,
+            session_expiry=int(self._settings.session_s),
+            will=will,
+            packet_limit=self._settings.max_packet,
+            receive_maximum=RECEIVE_WINDOW,
+        )
+
+    async def _begin(self, connection: Connection) -> None:
+        """Subscribe, publish what is retained and what may have been lost, then say online."""
+        present = connection.connack.session_present
+        self._session = await self._journal.session(present=present)
+        if self._group is None:
+            self._publisher.attach(connection)
+        self._connected(connection)
+        await connection.subscribe(
+            [
+                # Retained requests are never sent to us (2), and a live one is told by its flag.
+                Subscription(
+                    filter=self._topics.requests, retain_as_published=True, retain_handling=2
+                ),
+                *(Subscription(filter=each, no_local=True) for each in self._topics.retained),
+                *(Subscription(filter=each, qos=0) for each in self._settings.input_topics),
+                *(each for extension in self._extensions for each in extension.subscriptions),
+            ]
+        )
+        self._retained.publish_all()
+        if self._group is None:
+            # What this bridge holds of displays may be older than what another one has shown.
+            for extension in self._extensions:
+                await extension.connected(connection)
+            await self._repeat_results(self._lost_at - REPEAT_S)
+        else:
+            await self._repeat_results(time.time() - REPEAT_S, orphans=True)
+        if not self._draining:
+            self._retained.online()
+        log.info("connected to %s", self._settings.address)
+
+    async def _repeat_results(self, since: float, *, orphans: bool = False) -> None:
+        """Publish results again that may be lost; with `orphans` those of bridges that died."""
+        for each in await self._journal.unpublished(since, orphans=orphans):
+            self._publisher.result(each.key, each.envelope, each.result)
+
+    async def _take_messages(self, connection: Connection) -> None:
+        """Handle what arrives until the connection ends, up to MAX_HANDLED messages at a time."""
+        order = AckOrder(connection.ack)
+        free = asyncio.Semaphore(MAX_HANDLED)
+
+        async def handle(incoming: Incoming, delivery: str | None) -> None:
+            await self._handle(incoming, delivery)
+            order.handled(incoming)
+            free.release()
+
+        async for incoming in connection.messages:
+            if self._draining or is_flood(self._topics, incoming, self._handler.is_flood):
+                continue
+            # Here, and not in the task: requests are handled in their order.
+            delivery = await self._delivery(incoming)
+            order.arrived(incoming)
+            await free.acquire()
+            self._tasks.create_task(handle(incoming, delivery))
+
+    async def _delivery(self, incoming: Incoming) -> str | None:
+        if not needs_delivery(self._topics, incoming):
+            return None
+        if len(incoming.payload) <= _HASHED_AT_ONCE:
+            return delivery_of(self._session, incoming)
+        return await asyncio.to_thread(delivery_of, self._session, incoming)
+
+    async def _handle(self, incoming: Incoming, delivery: str | None) -> None:
+        log.debug("%s, %d bytes%s", incoming.topic, len(incoming.payload), ", again" * incoming.dup)
+        found = read_request(self._topics, incoming, delivery=delivery, room=self._publisher)
+        if found is None:
+            self._take_other(incoming)
+            await give_to(self._extensions, incoming, delivery, self._handler)
+            return
+
+        def respond(answer: Answer) -> None:
+            self._publisher.answer(found.context, answer)
+
+        if found.refusal is not None:
+            self._handler.refuse(found.context, found.refusal, respond)
+        else:
+            await self._handler.handle(found.context, respond)
+
+    def _take_other(self, incoming: Incoming) -> None:
+        clustered = self._group is not None
+        inputs = self._settings.input_topics
+        match kind_of_other(self._topics, incoming, inputs, clustered=clustered):
+            case "leftover":
+                self._retained.seen(incoming.topic)
+            case "input":
+                self._last_values.put(incoming.topic, incoming.payload, stored=incoming.retain)

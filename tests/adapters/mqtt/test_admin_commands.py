@@ -1,0 +1,105 @@
+"""An operator's commands: who carries them out, who answers, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, responder_of
+from bridge.contract.topics import Topics
+from bridge.mqtt import Incoming
+from bridge.requests.context import Answer
+
+ANSWER, SILENT, IGNORE = Responder.ANSWER, Responder.SILENT, Responder.IGNORE
+
+
+@pytest.mark.parametrize(
+    ("verb", "payload", "leader", "follower"),
+    [
+        ("comfyui/stop", b"ours", ANSWER, ANSWER),
+        ("comfyui/stop", b"theirs", IGNORE, IGNORE),
+        ("comfyui/stop", b"nobodys", ANSWER, IGNORE),
+        ("comfyui/stop", b"", ANSWER, SILENT),
+        ("workflows/reload", b"", ANSWER, SILENT),
+        ("log_level", b"debug", ANSWER, SILENT),
+        ("queue/pause", b"", ANSWER, IGNORE),
+        ("queue/list", b"", ANSWER, IGNORE),
+        ("nonsense", b"", ANSWER, IGNORE),
+        ("log_level", b"{", ANSWER, IGNORE),
+    ],
+)
+def test_one_bridge_of_a_cluster_answers(
+    verb: str, payload: bytes, leader: Responder, follower: Responder
+) -> None:
+    owns = {"ours": True, "theirs": False}.get
+    assert responder_of(verb, payload, leader=True, owns=owns) is leader
+    assert responder_of(verb, payload, leader=False, owns=owns) is follower
+
+
+class Operator:
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, bytes]] = []
+
+    async def handle(self, verb: str, payload: bytes, _correlation: bytes | None) -> Answer:
+        self.commands.append((verb, payload))
+        return Answer(data={"paused": True})
+
+
+class Publisher:
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, Answer, bytes | None]] = []
+
+    def answer_command(self, verb: str, answer: Answer, correlation: bytes | None) -> None:
+        self.answers.append((verb, answer, correlation))
+
+
+def command(topic: str = "comfy2mqtt/bridge/request/queue/pause", **fields: Any) -> Incoming:
+    common = {"payload": b"", "qos": 1, "retain": False, "dup": False, "mid": 1}
+    return Incoming(topic=topic, **{**common, **fields})
+
+
+async def carried_out(
+    incoming: Incoming, responder: Responder = ANSWER
+) -> tuple[Operator, Publisher]:
+    operator, publisher = Operator(), Publisher()
+    made = AdminCommands(
+        Topics(), cast("Any", operator), cast("Any", publisher), lambda *_: responder
+    )
+    await made.received(incoming, None, cast("Any", None))
+    return operator, publisher
+
+
+async def test_a_command_is_carried_out_and_answered() -> None:
+    operator, publisher = await carried_out(command(correlation_data=b"c"))
+    assert operator.commands == [("queue/pause", b"")]
+    ((verb, answer, correlation),) = publisher.answers
+    assert (verb, answer.data, correlation) == ("queue/pause", {"paused": True}, b"c")
+
+
+async def test_of_several_bridges_one_is_silent_and_one_ignores_it() -> None:
+    operator, publisher = await carried_out(command(), SILENT)
+    assert len(operator.commands) == 1
+    assert publisher.answers == []
+    operator, publisher = await carried_out(command(), IGNORE)
+    assert operator.commands == []
+    assert publisher.answers == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"), [({"retain": True}, "bad_request"), ({"response_topic": "t"}, "forbidden")]
+)
+async def test_a_retained_command_or_one_with_a_response_topic_is_refused(
+    fields: dict[str, Any], code: str
+) -> None:
+    operator, publisher = await carried_out(command(**fields))
+    assert operator.commands == []
+    ((_, answer, _),) = publisher.answers
+    assert answer.error is not None
+    assert answer.error.code == code
+
+
+async def test_what_is_no_command_is_left_alone() -> None:
+    operator, publisher = await carried_out(command("zigbee2mqtt/button"))
+    assert operator.commands == []
+    assert publisher.answers == []

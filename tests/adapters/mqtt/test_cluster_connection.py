@@ -1,0 +1,195 @@
+"""A bridge's own connection in a cluster, without a broker: what it publishes, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from bridge.adapters.mqtt.cluster_connection import ClusterConnection
+from bridge.adapters.mqtt.extension import Extension
+from bridge.adapters.mqtt.subscriber import BrokerSettings
+from bridge.contract.topics import Topics
+from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.job import Envelope
+from bridge.jobs.membership import Beat
+from bridge.jobs.queue import Key
+from bridge.jobs.records import Unpublished
+from bridge.mqtt import Address, Incoming, Subscription
+from bridge.retry import Backoff
+from tests.adapters.mqtt.links import FakeConnection, until
+
+STATE = "comfy2mqtt/bridge/member/one"
+
+
+class Publisher:
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+
+    def attach(self, _connection: object) -> None:
+        self.log.append("attached")
+
+    def detach(self, _loss: object) -> None:
+        self.log.append("detached")
+
+    def publish(self, topic: str, message: bytes, *, retain: bool) -> None:
+        assert retain
+        self.log.append((topic, message))
+
+    def result(self, key: Key, _envelope: Envelope, _result: bytes) -> None:
+        self.log.append(("result", key.job_id))
+
+
+class Retained:
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+        self.members: set[str] = set()
+
+    def publish_all(self) -> None:
+        self.log.append("publish_all")
+
+    def offline(self) -> None:
+        self.log.append("offline")
+
+    def set_members(self, members: frozenset[str]) -> None:
+        self.members = set(members)
+
+
+class Group:
+    name = "one"
+    was_silent = False
+    has_intake = True
+    others_take_over = False
+    started = False
+
+    def __init__(self) -> None:
+        self.beat: Callable[[Beat], None] = lambda _: None
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self, on_beat: Callable[[Beat], None]) -> None:
+        self.beat, self.started = on_beat, True
+        await self.failed
+
+    async def hand_over(self) -> bool:
+        return self.others_take_over
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.calls: list[bool] = []
+        self.failures = 0
+
+    async def unpublished(self, _since: float, *, orphans: bool = False) -> list[Unpublished]:
+        self.calls.append(orphans)
+        if self.failures:
+            self.failures -= 1
+            raise DatabaseError("away")
+        return [Unpublished(Key("alice", f"j{len(self.calls)}"), Envelope(), b"{}")]
+
+
+class Commands(Extension):
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        return [Subscription(filter="commands")]
+
+    async def received(self, incoming: Incoming, _delivery: str | None, _handler: object) -> None:
+        self.taken.append(incoming.topic)
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+        self.group, self.journal, self.commands = Group(), Journal(), Commands()
+        self.retained = Retained(self.log)
+        self.connection = FakeConnection(self.log)
+        setup = self
+
+        class Connecting(ClusterConnection):
+            def _connection(self) -> Any:
+                setup.connection = FakeConnection(setup.log)
+                return setup.connection
+
+        self.made = Connecting(
+            BrokerSettings(Address(host="broker"), "bridge", 60.0, None, ()),
+            cast("Any", self.group),
+            topics=Topics(),
+            handler=cast("Any", None),
+            journal=cast("Any", self.journal),
+            publisher=cast("Any", Publisher(self.log)),
+            retained=cast("Any", self.retained),
+            extensions=[self.commands],
+        )
+        self.made._reconnect._backoff = Backoff(draw=lambda *_: 0.0)
+
+
+def beat(*others: str, intake: bool = True) -> Beat:
+    return Beat(others=frozenset(others), intake=intake, requeued=[])
+
+
+async def test_it_says_online_publishes_what_is_retained_and_repeats_results() -> None:
+    setup = Setup()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(setup.made.run())
+        await until(lambda: ("result", "j1") in setup.log)
+        assert setup.log == [
+            "connected",
+            "attached",
+            "subscribed",
+            (STATE, b"online"),
+            "publish_all",
+            ("result", "j1"),
+        ]
+        setup.connection.deliver("commands", 5)
+        await until(lambda: ("ack", 5) in setup.log)
+        assert setup.commands.taken == ["commands"]
+        setup.made.close()
+    assert (STATE, b"offline") in setup.log
+    assert setup.log.index((STATE, b"offline")) < setup.log.index("disconnected")
+
+
+async def test_results_are_published_for_a_bridge_that_died_and_after_being_silent() -> None:
+    setup = Setup()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(setup.made.run())
+        await until(lambda: setup.group.started and setup.journal.calls == [False])
+        setup.group.beat(beat("two"))
+        assert setup.retained.members == {"two"}
+        setup.group.beat(beat(intake=False))  # not by us: another bridge takes the requests
+        setup.group.beat(beat("two"))
+        setup.group.beat(beat())
+        await until(lambda: setup.journal.calls == [False, True])
+        setup.group.was_silent = True
+        setup.group.beat(beat())
+        await until(lambda: setup.journal.calls == [False, True, False])
+        assert setup.log.count("publish_all") == 2
+        setup.made.close()
+
+
+async def test_a_member_that_is_fenced_stops() -> None:
+    setup = Setup()
+    with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            tasks.create_task(setup.made.run())
+            await until(lambda: setup.journal.calls)
+            setup.group.failed.set_exception(Fenced())
+    assert "left" in setup.log
+
+
+@pytest.mark.parametrize(
+    ("had_intake", "others", "offline"),
+    [(True, False, True), (True, True, False), (False, False, False)],
+)
+async def test_the_last_bridge_says_that_nobody_takes_requests(
+    had_intake: bool,  # noqa: FBT001 - a row of the table
+    others: bool,  # noqa: FBT001 - a row of the table
+    offline: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    setup = Setup()
+    setup.group.has_intake, setup.group.others_take_over = had_intake, others
+    await setup.made.hand_over()
+    assert ("offline" in setup.log) is offline

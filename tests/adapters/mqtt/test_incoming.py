@@ -1,0 +1,217 @@
+"""What becomes of each PUBLISH that arrives, and in which order they are acknowledged."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.adapters.mqtt.incoming import (
+    AckOrder,
+    delivery_of,
+    is_flood,
+    kind_of_other,
+    needs_delivery,
+    read_request,
+)
+from bridge.contract.topics import Topics
+from bridge.mqtt import Incoming
+
+TOPICS = Topics()
+TREE = "comfy2mqtt/client/alice"
+
+
+def message(topic: str, **fields: Any) -> Incoming:
+    common = {"payload": b"{}", "qos": 1, "retain": False, "dup": False, "mid": 7}
+    return Incoming(topic=topic, **{**common, **fields})
+
+
+def read(topic: str, **fields: Any) -> tuple[Any, str | None]:
+    found = read_request(TOPICS, message(topic, **fields), delivery="d", room=None)
+    assert found is not None
+    return found.context, None if found.refusal is None else found.refusal.code
+
+
+def test_a_request_is_read_with_all_that_its_packet_says() -> None:
+    context, refusal = read(
+        f"{TREE}/request/run/demo/j1",
+        payload=b"hello",
+        content_type="text/plain",
+        user_properties=[("traceparent", "x")],
+        response_topic=f"{TREE}/reply/here",
+        correlation_data=b"c",
+        message_expiry=30,
+        dup=True,
+    )
+    assert refusal is None
+    assert (context.client, context.verb, context.workflow, context.job_id) == (
+        "alice",
+        "run",
+        "demo",
+        "j1",
+    )
+    assert (context.payload, context.content_type) == (b"hello", "text/plain")
+    assert context.user_properties == [("traceparent", "x")]
+    assert context.response_topic == f"{TREE}/reply/here"
+    assert (context.correlation, context.expiry_s) == (b"c", 30)
+    assert (context.delivery, context.redelivered) == ("d", True)
+
+
+@pytest.mark.parametrize(
+    ("topic", "upload", "offset", "fin"),
+    [("a", "a", None, False), ("a/12", "a", 12, False), ("a/fin", "a", None, True)],
+)
+def test_the_parts_of_an_upload_are_told_apart(
+    topic: str,
+    upload: str,
+    offset: int | None,
+    fin: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    context, refusal = read(f"{TREE}/request/upload/{topic}")
+    assert refusal is None
+    assert (context.upload, context.offset, context.fin) == (upload, offset, fin)
+
+
+def test_a_retained_request_is_refused() -> None:
+    assert read(f"{TREE}/request/run/demo", retain=True)[1] == "bad_request"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "comfy2mqtt/client/bob/reply/here",
+        "comfy2mqtt/client/alice/request/run/demo",
+        "comfy2mqtt/client/alice/reply/",
+        "comfy2mqtt/client/alice/reply/#",
+        "elsewhere",
+    ],
+)
+def test_a_response_topic_outside_the_clients_replies_is_refused_and_not_written_to(
+    topic: str,
+) -> None:
+    context, refusal = read(f"{TREE}/request/run/demo", response_topic=topic)
+    assert refusal == "forbidden"
+    assert context.response_topic is None
+
+
+def test_a_topic_of_the_wrong_shape_is_answered_on_the_verbs_own_topic() -> None:
+    context, refusal = read(f"{TREE}/request/run/demo/j1/more")
+    assert refusal == "bad_request"
+    assert (context.client, context.verb) == ("alice", "run")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "comfy2mqtt/client/a b/request/run/demo",
+        "comfy2mqtt/bridge/state",
+        "other/topic",
+        f"{TREE}/x",
+    ],
+)
+def test_what_names_no_client_and_verb_is_no_request(topic: str) -> None:
+    assert read_request(TOPICS, message(topic), delivery=None, room=None) is None
+
+
+def test_only_at_qos_0_is_a_flood_passed_over() -> None:
+    def floods(client: str) -> bool:
+        return client == "alice"
+
+    assert is_flood(TOPICS, message(f"{TREE}/request/list", qos=0), floods)
+    assert not is_flood(TOPICS, message(f"{TREE}/request/list", qos=1), floods)
+    assert not is_flood(TOPICS, message("comfy2mqtt/client/bob/request/list", qos=0), floods)
+    assert not is_flood(TOPICS, message("cameras/front", qos=0), floods)
+
+
+@pytest.mark.parametrize(
+    ("topic", "fields", "clustered", "kind"),
+    [
+        ("comfy2mqtt/workflow/old", {"retain": True}, False, "leftover"),
+        ("comfy2mqtt/bridge/comfyui/x", {"retain": True}, False, "leftover"),
+        ("comfy2mqtt/workflow/old", {"retain": True, "payload": b""}, False, None),
+        ("comfy2mqtt/workflow/old", {}, False, None),
+        ("comfy2mqtt/workflow/old", {}, True, "leftover"),
+        ("cameras/front", {}, False, "input"),
+        ("cameras/front/large", {}, False, None),
+        ("comfy2mqtt/bridge/info", {"retain": True}, False, None),
+    ],
+)
+def test_what_is_no_request_is_a_leftover_an_input_or_others_business(
+    topic: str,
+    fields: dict[str, Any],
+    clustered: bool,  # noqa: FBT001 - a row of the table
+    kind: str | None,
+) -> None:
+    found = kind_of_other(TOPICS, message(topic, **fields), ["cameras/+"], clustered=clustered)
+    assert found == kind
+
+
+@pytest.mark.parametrize(
+    ("topic", "qos", "needed"),
+    [
+        (f"{TREE}/request/run/demo", 1, True),
+        (f"{TREE}/request/submit", 1, True),
+        (f"{TREE}/request/submit", 0, False),
+        (f"{TREE}/request/upload/a/0", 1, False),
+        (f"{TREE}/request/list", 1, False),
+        (f"{TREE}/elsewhere", 1, False),
+        ("zigbee2mqtt/button", 1, True),
+        ("zigbee2mqtt/button", 0, False),
+    ],
+)
+def test_a_delivery_is_named_where_it_may_make_a_job(
+    topic: str,
+    qos: int,
+    needed: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    assert needs_delivery(TOPICS, message(topic, qos=qos)) is needed
+
+
+def test_a_delivery_is_named_by_session_packet_id_topic_and_payload() -> None:
+    # As in the journals of before: the same delivery must be known after an update.
+    digest = hashlib.sha256(b"t\0{}").hexdigest()
+    assert delivery_of("s", message("t")) == f"s:7:{digest}"
+    names = {
+        delivery_of(session, message(topic, payload=payload, mid=mid))
+        for session in ("s", "r")
+        for topic in ("t", "u")
+        for payload in (b"1", b"2")
+        for mid in (1, 2)
+    }
+    assert len(names) == 16
+
+
+@given(st.permutations(range(6)))
+def test_messages_are_acknowledged_in_their_order_however_they_are_handled(
+    handled: list[int],
+) -> None:
+    acked: list[int] = []
+    order = AckOrder(lambda incoming: acked.append(incoming.mid))
+    messages = [message("t", mid=mid) for mid in range(6)]
+    for each in messages:
+        order.arrived(each)
+    done: set[int] = set()
+    for mid in handled:
+        order.handled(messages[mid])
+        done.add(mid)
+        expected = next((index for index in range(6) if index not in done), 6)
+        assert acked == list(range(expected))
+
+
+def test_a_message_is_not_acknowledged_before_it_is_handled() -> None:
+    acked: list[Incoming] = []
+    order = AckOrder(acked.append)
+    first, second = message("t", mid=1), message("t", mid=1)
+    order.arrived(first)
+    order.arrived(second)
+    assert acked == []
+    order.handled(second)
+    assert acked == []
+    order.handled(first)
+    assert [each is wanted for each, wanted in zip(acked, (first, second), strict=True)] == [
+        True,
+        True,
+    ]

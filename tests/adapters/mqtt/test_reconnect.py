@@ -1,0 +1,111 @@
+"""The loop of connections: what is tried again, what ends it, and how it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+import pytest
+
+from bridge.adapters.mqtt.reconnect import Reconnect
+from bridge.jobs.database import DatabaseError
+from bridge.mqtt import ConnectionLost, ConnectionRefused, SubscribeRefused, Unreachable
+from bridge.retry import Backoff
+from tests.adapters.mqtt.links import FakeConnection, until
+
+
+class Attempts:
+    """Fails as it is told, then is closed."""
+
+    def __init__(self, *errors: Exception | None, connects: bool = False) -> None:
+        self.errors = list(errors)
+        self.connects = connects
+        self.lost: list[ConnectionLost | None] = []
+        self.pauses: list[float] = []
+        self.reconnect = Reconnect(
+            self.use, self.lost.append, backoff=Backoff(draw=self.draw, first=1.0, cap=4.0)
+        )
+
+    def draw(self, _low: float, high: float) -> float:
+        self.pauses.append(high)
+        return 0.0
+
+    async def use(self) -> None:
+        if self.connects:
+            self.reconnect.connected()
+        error = self.errors.pop(0)
+        if not self.errors:
+            self.reconnect.close()
+        if error is not None:
+            raise error
+
+
+async def test_what_passes_is_tried_again_ever_more_slowly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost = ConnectionLost("gone")
+    attempts = Attempts(
+        Unreachable("no route"), lost, SubscribeRefused("t", 0x87), DatabaseError("away"), None
+    )
+    await attempts.reconnect.run()
+    assert attempts.lost == [None, lost, None, None, None]
+    assert attempts.pauses == [1.0, 2.0, 4.0, 4.0, 4.0]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 4
+
+
+async def test_bad_credentials_end_it_unless_they_were_good_before() -> None:
+    with pytest.RaisesGroup(ConnectionRefused):
+        await Attempts(ConnectionRefused(0x86), None).reconnect.run()
+    attempts = Attempts(ConnectionRefused(0x86), None, connects=True)
+    await attempts.reconnect.run()
+    assert attempts.errors == []
+    attempts = Attempts(ConnectionRefused(0x88), None)
+    await attempts.reconnect.run()
+    assert attempts.errors == []
+
+
+async def test_a_defect_ends_it() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await Attempts(ZeroDivisionError(), None).reconnect.run()
+
+
+async def test_closing_disconnects_and_ends_the_messages() -> None:
+    log: list[Any] = []
+    connection = FakeConnection(log)
+    taken: list[int] = []
+
+    async def use() -> None:
+        async with connection, reconnect.closable(cast("Any", connection)):
+            async for incoming in connection.messages:
+                taken.append(incoming.mid)  # noqa: PERF401 - they come one after the other
+
+    reconnect = Reconnect(use, log.append)
+    running = asyncio.create_task(reconnect.run())
+    connection.deliver("t", 1)
+    await until(lambda: taken == [1])
+    reconnect.close()
+    async with asyncio.timeout(10):
+        await running
+    assert log == ["connected", "disconnected", "left", None]
+
+
+async def test_a_loss_within_the_block_is_a_loss() -> None:
+    log: list[Any] = []
+    connection = FakeConnection(log)
+
+    async def use() -> None:
+        async with connection, reconnect.closable(cast("Any", connection)):
+            connection.lose()
+            async for _ in connection.messages:
+                raise AssertionError
+
+    def lost(loss: ConnectionLost | None) -> None:
+        log.append(loss)
+        reconnect.close()
+
+    reconnect = Reconnect(use, lost)
+    async with asyncio.timeout(10):
+        await reconnect.run()
+    assert isinstance(log[-1], ConnectionLost)
+    assert "disconnected" not in log

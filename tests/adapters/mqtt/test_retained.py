@@ -1,0 +1,139 @@
+"""The set of retained messages: what is published, when, and what is cleared."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from bridge.adapters.mqtt.retained import Retained
+from bridge.contract.retained import BridgeHealth, ComfyUIState, Definition
+from bridge.contract.topics import Topics
+
+BASE = "comfy2mqtt"
+
+
+class Publisher:
+    """Notes what is published, and what a broker would retain then."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self.held: dict[str, Any] = {}
+
+    def publish(
+        self, topic: str, message: Any, *, retain: bool, expiry_s: float | None = None
+    ) -> None:
+        del expiry_s
+        assert retain
+        self.calls.append((topic.removeprefix(f"{BASE}/"), message))
+        self.held[topic] = message
+
+    @property
+    def topics(self) -> list[str]:
+        return [topic for topic, _ in self.calls]
+
+
+def retained(leads: bool | None = None) -> tuple[Retained, Publisher]:  # noqa: FBT001
+    publisher = Publisher()
+    made = Retained(
+        Topics(), cast("Any", publisher), None if leads is None else lambda: bool(leads)
+    )
+    return made, publisher
+
+
+def state(name: str = "ready") -> ComfyUIState:
+    return ComfyUIState(state=cast("Any", name), since=1.0, restarts=0)
+
+
+def definition(name: str, title: str = "t") -> Definition:
+    return Definition(
+        name=name, title=title, version="v", inputs={}, outputs=[], nodes=[], example={}
+    )
+
+
+def test_a_message_is_published_when_it_changes_and_not_again() -> None:
+    made, publisher = retained()
+    made.comfyui("main", state())
+    made.comfyui("main", state())
+    made.comfyui("main", state("busy"))
+    assert publisher.topics == ["bridge/comfyui/main"] * 2
+
+
+def test_at_a_connection_the_whole_set_is_published_in_its_order_then_online() -> None:
+    made, publisher = retained()
+    made.comfyui("main", state())
+    made.workflow(definition("b"))
+    made.workflow(definition("a"))
+    made.online()
+    publisher.calls.clear()
+    made.publish_all()
+    assert publisher.topics == ["bridge/comfyui/main", "workflow/b", "workflow/a", "bridge/state"]
+    assert publisher.calls[-1] == ("bridge/state", b"online")
+
+
+def test_after_a_loss_or_offline_nothing_says_online_by_itself() -> None:
+    for end in ("lost", "offline"):
+        made, publisher = retained()
+        made.online()
+        getattr(made, end)()
+        publisher.calls.clear()
+        made.publish_all()
+        assert publisher.calls == []
+
+
+def test_a_removed_workflow_is_cleared_and_does_not_come_back() -> None:
+    made, publisher = retained()
+    made.workflow(definition("a"))
+    made.remove_workflow("a")
+    assert publisher.calls[-1] == ("workflow/a", None)
+    publisher.calls.clear()
+    made.publish_all()
+    assert publisher.calls == []
+
+
+def test_choices_that_no_definition_names_any_more_are_cleared() -> None:
+    made, publisher = retained()
+    made.choices({"a": ["1"], "b": ["2"]})
+    publisher.calls.clear()
+    made.choices({"b": ["2"], "c": ["3"]})
+    assert publisher.topics == ["bridge/choices/c", "bridge/choices/a"]
+    assert publisher.held[f"{BASE}/bridge/choices/a"] is None
+
+
+def test_what_an_earlier_run_left_is_cleared_and_what_is_ours_is_not() -> None:
+    made, publisher = retained()
+    made.workflow(definition("a"))
+    publisher.calls.clear()
+    made.seen(f"{BASE}/workflow/a")
+    made.seen(f"{BASE}/workflow/old")
+    assert publisher.calls == [("workflow/old", None)]
+
+
+def test_in_a_cluster_a_leftover_is_cleared_once_no_bridge_was_known_for_it_long_enough() -> None:
+    made, publisher = retained(leads=True)
+    made.seen(f"{BASE}/bridge/comfyui/two-main")
+    made.seen(f"{BASE}/bridge/comfyui/gone-main")
+    assert publisher.calls == []
+    assert made.is_published_elsewhere("two-main")
+    for _ in range(2):
+        made.set_members(["two"])
+        assert publisher.calls == []
+    made.set_members(["two"])
+    assert publisher.calls == [("bridge/comfyui/gone-main", None)]
+    assert not made.is_published_elsewhere("gone-main")
+    # Known again for a moment, the count begins anew.
+    made.set_members([])
+    made.set_members(["two"])
+    for _ in range(2):
+        made.set_members([])
+    assert made.is_published_elsewhere("two-main")
+    made.set_members([])
+    assert not made.is_published_elsewhere("two-main")
+
+
+def test_a_bridge_that_does_not_lead_publishes_its_own_comfyuis_alone() -> None:
+    made, publisher = retained(leads=False)
+    made.workflow(definition("a"))
+    made.comfyui("one-main", state())
+    made.health(cast("BridgeHealth", None))
+    for _ in range(4):
+        made.set_members([])
+    assert publisher.topics == ["bridge/comfyui/one-main"]

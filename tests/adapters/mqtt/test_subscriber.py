@@ -1,0 +1,374 @@
+"""The connection that takes requests, without a broker: order, acknowledging, failures, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from bridge.adapters.mqtt.extension import Extension
+from bridge.adapters.mqtt.last_values import LastValues
+from bridge.adapters.mqtt.subscriber import REPEAT_S, BrokerSettings, Subscriber
+from bridge.contract.sources import Topic
+from bridge.contract.topics import Topics
+from bridge.jobs.database import Fenced
+from bridge.jobs.job import Envelope
+from bridge.jobs.queue import Key
+from bridge.jobs.records import Unpublished
+from bridge.mqtt import Address, ConnectionRefused, Incoming, Subscription
+from bridge.requests.context import Answer, RequestContext
+from bridge.retry import Backoff
+from tests.adapters.mqtt.links import FakeConnection, until
+
+RUN = "comfy2mqtt/client/alice/request/run/demo"
+LIST = "comfy2mqtt/client/alice/request/list"
+
+
+class Handler:
+    """Handles each request when its test says so."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+        self.asked: list[RequestContext] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self.error: BaseException | None = None
+
+    def is_flood(self, client: str) -> bool:
+        return client == "flooder"
+
+    def refuse(self, asked: RequestContext, error: Any, respond: Callable[[Answer], None]) -> None:
+        self.log.append(("refused", asked.verb, error.code))
+        respond(Answer(error=error))
+
+    async def handle(self, asked: RequestContext, respond: Callable[[Answer], None]) -> None:
+        self.asked.append(asked)
+        if self.error is not None:
+            raise self.error
+        if asked.payload.decode() in self.gates:
+            await self.gates[asked.payload.decode()].wait()
+        respond(Answer(data={}))
+
+
+class Publisher:
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+
+    def attach(self, _connection: object) -> None:
+        self.log.append("attached")
+
+    def detach(self, loss: object) -> None:
+        self.log.append("detached" if loss is None else "lost")
+
+    def answer(self, asked: RequestContext, _answer: Answer) -> None:
+        self.log.append(("answered", asked.verb))
+
+    def result(self, key: Key, _envelope: Envelope, _result: bytes) -> None:
+        self.log.append(("result", key.job_id))
+
+
+class Retained:
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: self.log.append((name, *arguments) if arguments else name)
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.since: list[tuple[float, bool]] = []
+
+    async def session(self, *, present: bool) -> str:
+        return f"session-{present}"
+
+    async def unpublished(self, since: float, *, orphans: bool) -> list[Unpublished]:
+        self.since.append((since, orphans))
+        return [Unpublished(Key("alice", "j1"), Envelope(), b"{}")]
+
+
+class Group:
+    """A cluster in which this bridge takes requests when its test says so."""
+
+    lease_s = 10.0
+
+    def __init__(self) -> None:
+        self.leads = asyncio.Event()
+        self.confirmed = True
+
+    async def granted(self) -> None:
+        await self.leads.wait()
+
+    async def confirm(self) -> bool:
+        return self.confirmed
+
+
+class Setup:
+    def __init__(
+        self, extensions: list[Extension] | None = None, group: Group | None = None
+    ) -> None:
+        self.log: list[Any] = []
+        self.handler = Handler(self.log)
+        self.journal = Journal()
+        self.connections: list[FakeConnection] = []
+        self.values = LastValues()
+        self.failures: list[Exception] = []
+        setup = self
+
+        class Connecting(Subscriber):
+            def _connection(self) -> Any:
+                fails = setup.failures.pop(0) if setup.failures else None
+                setup.connections.append(FakeConnection(setup.log, fails=fails))
+                return setup.connections[-1]
+
+        self.subscriber = Connecting(
+            BrokerSettings(Address(host="broker"), "bridge", 60.0, None, ("cameras/+",)),
+            topics=Topics(),
+            handler=cast("Any", self.handler),
+            journal=cast("Any", self.journal),
+            publisher=cast("Any", Publisher(self.log)),
+            retained=cast("Any", Retained(self.log)),
+            last_values=self.values,
+            connected=lambda _: self.log.append("introduced"),
+            extensions=extensions or [],
+            group=cast("Any", group),
+        )
+        self.subscriber._reconnect._backoff = Backoff(draw=lambda *_: 0.0)
+
+    @property
+    def connection(self) -> FakeConnection:
+        return self.connections[-1]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[FakeConnection]:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(self.subscriber.run())
+            await until(lambda: "online" in self.log)
+            yield self.connection
+            self.subscriber.close()
+            await running
+
+    def acked(self) -> list[int]:
+        return [each[1] for each in self.log if each[0] == "ack"]
+
+
+async def test_it_subscribes_before_it_publishes_and_says_online_last() -> None:
+    setup = Setup()
+    async with setup.running():
+        assert setup.log == [
+            "connected",
+            "attached",
+            "introduced",
+            "subscribed",
+            "publish_all",
+            ("result", "j1"),
+            "online",
+        ]
+        filters = [each.filter for each in setup.connection.subscribed]
+        assert filters[0] == "comfy2mqtt/client/+/request/#"
+        assert setup.connection.subscribed[0].retain_handling == 2
+        assert "cameras/+" in filters
+    # `lost` is the set of retained messages', for the broker may publish the will.
+    assert setup.log[-4:] == ["disconnected", "left", "lost", "detached"]
+
+
+async def test_a_request_is_acknowledged_after_its_answer_and_in_the_order_of_arrival() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        setup.handler.gates["slow"] = asyncio.Event()
+        connection.deliver(LIST, 1, payload=b"slow")
+        connection.deliver(LIST, 2)
+        await until(lambda: ("answered", "list") in setup.log)
+        assert setup.acked() == []
+        setup.handler.gates["slow"].set()
+        await until(lambda: len(setup.acked()) == 2)
+        assert setup.acked() == [1, 2]
+        answers = [index for index, each in enumerate(setup.log) if each == ("answered", "list")]
+        assert max(answers) < setup.log.index(("ack", 1))
+
+
+async def test_a_large_payload_is_hashed_in_a_thread_and_nothing_overtakes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setup = Setup()
+    threads: list[int] = []
+    original = asyncio.to_thread
+
+    async def to_thread(function: Any, *arguments: Any) -> Any:
+        threads.append(len(arguments[1].payload))
+        return await original(function, *arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    async with setup.running() as connection:
+        connection.deliver(RUN, 1, payload=bytes(300_000))
+        connection.deliver(RUN, 2, payload=b"small")
+        await until(lambda: len(setup.acked()) == 2)
+    assert [len(asked.payload) for asked in setup.handler.asked] == [300_000, 5]
+    assert threads == [300_000]
+    assert all((asked.delivery or "").startswith("session-True:") for asked in setup.handler.asked)
+
+
+async def test_a_retained_request_and_a_foreign_response_topic_do_not_get_to_the_handler() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        connection.deliver(RUN, 1, retain=True)
+        connection.deliver(RUN, 2, response_topic="comfy2mqtt/client/bob/reply/x")
+        connection.deliver(f"{RUN}/j1/more", 3)
+        await until(lambda: len(setup.acked()) == 3)
+    assert setup.handler.asked == []
+    assert [each for each in setup.log if each[0] == "refused"] == [
+        ("refused", "run", "bad_request"),
+        ("refused", "run", "forbidden"),
+        ("refused", "run", "bad_request"),
+    ]
+
+
+async def test_a_flood_at_qos_0_is_passed_over() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        connection.deliver("comfy2mqtt/client/flooder/request/list", 0, qos=0)
+        connection.deliver("comfy2mqtt/client/flooder/request/list", 1)
+        await until(lambda: setup.acked() == [1])
+    assert len(setup.handler.asked) == 1
+
+
+async def test_when_drained_requests_stay_with_the_broker() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        setup.subscriber.drain()
+        assert setup.log[-1] == "offline"
+        connection.deliver(LIST, 1)
+        await until(lambda: connection.messages.backlog == 0)
+        await asyncio.sleep(0)
+    assert setup.handler.asked == []
+    assert setup.acked() == []
+
+
+async def test_after_a_loss_results_of_the_last_minute_are_published_again() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        setup.log.clear()
+        before = time.time()
+        connection.lose()
+        await until(lambda: "online" in setup.log)
+        assert setup.log[:2] == ["left", "lost"]
+        assert setup.log.index(("result", "j1")) < setup.log.index("online")
+        since, orphans = setup.journal.since[-1]
+        assert before - REPEAT_S <= since <= time.time() - REPEAT_S
+        assert not orphans
+
+
+async def test_a_request_goes_on_when_the_connection_ends() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        setup.handler.gates["slow"] = asyncio.Event()
+        connection.deliver(LIST, 1, payload=b"slow")
+        await until(lambda: setup.handler.asked)
+        setup.log.clear()
+        connection.lose()
+        await until(lambda: "online" in setup.log)
+        setup.handler.gates["slow"].set()
+        await until(lambda: ("answered", "list") in setup.log)
+
+
+async def test_a_request_that_fails_beyond_its_answer_ends_the_bridge_unacknowledged() -> None:
+    setup = Setup()
+    setup.handler.error = Fenced()
+    with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
+        async with setup.running() as connection:
+            connection.deliver(LIST, 1)
+            await asyncio.sleep(5)
+    assert setup.acked() == []
+
+
+class Notes(Extension):
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, str | None]] = []
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        return [Subscription(filter="zigbee2mqtt/#")]
+
+    async def received(self, incoming: Incoming, delivery: str | None, _handler: object) -> None:
+        self.taken.append((incoming.topic, delivery))
+
+
+class Broken(Extension):
+    async def received(self, _incoming: Incoming, _delivery: str | None, _handler: object) -> None:
+        raise ZeroDivisionError
+
+
+async def test_an_extension_gets_what_is_no_request_and_its_defect_costs_that_message(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    notes = Notes()
+    setup = Setup([Broken(), notes])
+    async with setup.running() as connection:
+        assert "zigbee2mqtt/#" in [each.filter for each in connection.subscribed]
+        connection.deliver("zigbee2mqtt/button", 1)
+        connection.deliver(LIST, 2)
+        await until(lambda: setup.acked() == [1, 2])
+    ((topic, delivery),) = notes.taken
+    assert topic == "zigbee2mqtt/button"
+    assert delivery is not None
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_leftovers_and_inputs_get_where_they_belong() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        connection.deliver("comfy2mqtt/workflow/old", 1, retain=True)
+        connection.deliver("cameras/front", 0, qos=0, payload=b"picture")
+        await until(lambda: setup.acked() == [1])
+        await asyncio.sleep(0)
+        assert ("seen", "comfy2mqtt/workflow/old") in setup.log
+        assert await setup.values.get("alice", Topic("cameras/front")) == b"picture"
+
+
+async def test_a_wrong_password_ends_it_at_the_first_attempt_alone() -> None:
+    setup = Setup()
+    setup.failures = [ConnectionRefused(0x86)]
+    with pytest.RaisesGroup(ConnectionRefused, flatten_subgroups=True):
+        await setup.subscriber.run()
+    setup = Setup()
+    async with setup.running() as connection:
+        setup.log.clear()
+        setup.failures = [ConnectionRefused(0x86), ConnectionRefused(0x88)]
+        connection.lose()
+        await until(lambda: "online" in setup.log)
+    assert len(setup.connections) == 4
+
+
+async def test_in_a_cluster_it_connects_when_it_is_to_take_requests_and_publishes_elsewhere() -> (
+    None
+):
+    group = Group()
+    setup = Setup(group=group)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(setup.subscriber.run())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert setup.connections == []
+        group.confirmed = False
+        group.leads.set()
+        await until(lambda: "left" in setup.log)
+        assert "subscribed" not in setup.log
+        group.confirmed = True
+        await until(lambda: "online" in setup.log)
+        assert "attached" not in setup.log
+        assert setup.journal.since[-1][1]
+        setup.subscriber.close()
+        await running
+
+
+async def test_a_bridge_that_never_takes_requests_can_be_closed() -> None:
+    setup = Setup(group=Group())
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(setup.subscriber.run())
+        await asyncio.sleep(0)
+        setup.subscriber.close()
+        await running
+    assert setup.connections == []
