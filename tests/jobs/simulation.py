@@ -49,7 +49,11 @@ class ComfyUI:
         self.epoch = 0
         self.prompts: dict[str, Prompt] = {}
 
-    def run(self) -> None:
+    def run(self, followed: set[str]) -> None:
+        """Run the next prompt once nothing runs; what nobody follows any more ends by itself."""
+        for prompt_id, at in self.prompts.items():
+            if at is Prompt.RUNNING and prompt_id not in followed:
+                self.prompts[prompt_id] = Prompt.DONE
         if not any(each is Prompt.RUNNING for each in self.prompts.values()):
             waiting = next((pid for pid, at in self.prompts.items() if at is Prompt.QUEUED), None)
             if waiting is not None:
@@ -344,7 +348,7 @@ class Bridge:
 
     def _run(self, attempt: Attempt, comfyui: ComfyUI) -> None:
         key = attempt.start.key
-        comfyui.run()
+        comfyui.run({each.prompt_id for each in self.attempts.values()})
         match comfyui.prompts[attempt.prompt_id]:
             case Prompt.RUNNING if not attempt.began:
                 attempt.began = True

@@ -259,7 +259,7 @@ class Core:
         that is being done.
         """
         resolving, releasing, claiming = {Phase.RESOLVING}, {Phase.RELEASING}, {Phase.CLAIMING}
-        active, settling, every = {Phase.ACTIVE}, {Phase.SETTLING}, set(Phase)
+        active, every = {Phase.ACTIVE}, set(Phase)
         # In the other phases an answer of the journal is on its way, and decides.
         unclaimed = {Phase.RESOLVING, Phase.QUEUED}
         return {
@@ -274,8 +274,8 @@ class Core:
             events.AttemptFailed: (active, self._failed),
             events.AttemptStopped: (active, self._stopped),
             events.AttemptBroke: (active, self._broke),
-            events.Requeued: (settling, self._requeued),
-            events.Finished: (settling, self._finished),
+            events.Requeued: ({Phase.REQUEUING}, self._requeued),
+            events.Finished: ({Phase.FINISHING}, self._finished),
             events.Vanished: (every, self._vanished),
             events.Defect: (every, self._give_up),
             events.TakenElsewhere: (unclaimed, self._known_elsewhere),
@@ -387,9 +387,9 @@ class Core:
                 if entry.stop is not StopReason.CANCEL:
                     entry.stop = StopReason(how.happening.value)
                 self._do(effects.Stop(key))
-            case Phase.SETTLING if entry.ending is not None:
+            case Phase.FINISHING:
                 pass  # its outcome is being written
-            case Phase.RELEASING | Phase.CLAIMING | Phase.SETTLING:
+            case Phase.RELEASING | Phase.CLAIMING | Phase.REQUEUING:
                 entry.withdrawn = entry.withdrawn or how
             case Phase.RESOLVING:
                 entry.withdrawn = how
@@ -591,7 +591,7 @@ class Core:
         """Put a job back in its place, under another prompt id: the old one may still turn up."""
         sent_back = entry.stop is StopReason.SEND_BACK
         never_there = entry.job.state == "queued"
-        entry.phase = Phase.SETTLING
+        entry.phase = Phase.REQUEUING
         entry.reason = why.message
         entry.job.prompt_id = prompt_id
         self._do(
@@ -630,7 +630,7 @@ class Core:
     ) -> None:
         if happening is Happening.SUCCEED and entry.job.state == "queued":
             self._count_start(entry)  # it had ended before its start was seen
-        entry.phase = Phase.SETTLING
+        entry.phase = Phase.FINISHING
         entry.ending = happening
         entry.run_s = run_s or 0.0
         outcome = after(entry.job.state, happening)

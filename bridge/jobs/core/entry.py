@@ -15,11 +15,13 @@ from bridge.jobs.state import Happening, after
 class Phase(StrEnum):
     """Where a job is in this process; its `state` is what the journal and its client know.
 
-        RESOLVING ──> RELEASING ──> QUEUED ──> CLAIMING ──> ACTIVE ──> SETTLING ──> left
-                                      ^                        │           │
-                                      └────────────────────────┴───────────┘
-    From each phase but ACTIVE and SETTLING a job may also be withdrawn: cancelled, expired,
-    replaced. Then it is CLAIMING or SETTLING with `withdrawn` set.
+        RESOLVING ──> RELEASING ──> QUEUED ──> CLAIMING ──> ACTIVE ──> FINISHING ──> left
+                                      ^                        │
+                                      └────── REQUEUING <──────┘
+
+    A job may also be withdrawn, by a cancel, its deadline or a newer job: from RESOLVING and QUEUED
+    at once, from RELEASING, CLAIMING and REQUEUING as soon as the journal has answered. Then
+    `withdrawn` is set, and it is claimed to be finished, not to be run.
     """
 
     RESOLVING = "resolving"  # its bytes are gathered
@@ -27,7 +29,8 @@ class Phase(StrEnum):
     QUEUED = "queued"  # it waits for its turn
     CLAIMING = "claiming"  # the journal is asked whether it is ours
     ACTIVE = "active"  # an attempt runs
-    SETTLING = "settling"  # its outcome, or that it goes back to the queue, is being written
+    REQUEUING = "requeuing"  # that it goes back to the queue is being written
+    FINISHING = "finishing"  # its outcome is being written
 
 
 class StopReason(StrEnum):

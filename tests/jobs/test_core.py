@@ -1,0 +1,343 @@
+"""The core's decisions, one by one: events in, effects out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.contract.errors import BridgeError, ComfyUIUnavailable
+from bridge.jobs.core import Core, Limits, Moment, Phase, effects, events
+from bridge.jobs.core.core import REASON_SETTLES_S, REASONS_AT_ONCE
+from bridge.jobs.core.ownership import events_for
+from bridge.jobs.core.pool import Availability
+from bridge.jobs.job import Job
+from bridge.jobs.queue import Key
+from bridge.jobs.records import new_job
+from bridge.workflows.catalogue import Needs
+from tests.jobs.drafts import PLAN, draft
+
+LIMITS = Limits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=60.0)
+READY = Availability(usable=True, state="ready")
+BUSY = Availability(usable=True, state="busy")
+AWAY = Availability(usable=False, state="unreachable")
+A, B = Needs(choices=(("L", "n", "a.ckpt"),)), Needs(choices=(("L", "n", "b.ckpt"),))
+
+
+class Rig(Core):
+    """A core with a clock, and what it wanted done; scheduling follows each event."""
+
+    def __init__(self, *names: str, alone: bool = True, **able: set[Needs]) -> None:
+        self.clock = 100.0
+        self.seq = 0
+        self.done: list[effects.Effect] = []
+        super().__init__(
+            dict.fromkeys(names, True),
+            lambda name, needs: name not in able or needs in able[name],
+            LIMITS,
+            alone=alone,
+        )
+
+    def tell(self, event: events.Event) -> list[effects.Effect]:
+        done = self.handle(event, Moment(self.clock, self.clock))
+        while self.must_schedule:
+            done = done + self.handle(events.Schedule(), Moment(self.clock, self.clock))
+        self.done += done
+        return done
+
+    def ready(self, *names: str, availability: Availability = READY) -> None:
+        for name in names:
+            self.tell(events.InstanceChanged(name, availability))
+
+    def add(self, job_id: str, client: str = "alice", **changes: Any) -> Key:
+        self.tell(events.Accepted(self.make(job_id, client, **changes)))
+        return Key(client, job_id)
+
+    def make(self, job_id: str, client: str = "alice", *, state: str = "", **changes: Any) -> Job:
+        self.seq += 1
+        job = new_job(draft(job_id, client, **changes), self.seq, self.clock)
+        if state:
+            job.state = state  # type: ignore[assignment]
+        return job
+
+    def started(self) -> list[tuple[str, str]]:
+        """Return which jobs were started, and where, since the last look."""
+        found = [
+            (each.key.job_id, each.instance)
+            for each in self.done
+            if isinstance(each, effects.Start)
+        ]
+        self.done = []
+        return found
+
+    def wanted(self, kind: type) -> list[Any]:
+        return [each for each in self.done if isinstance(each, kind)]
+
+
+def test_two_jobs_at_most_are_at_a_comfyui() -> None:
+    core = Rig("main")
+    for number in range(4):
+        core.add(f"j{number}")
+    assert core.started() == []
+    core.ready("main")
+    assert core.started() == [("j0", "main"), ("j1", "main")]
+    core.tell(events.LeftComfyUI(Key("alice", "j0")))
+    assert core.started() == [("j2", "main")]
+
+
+def test_a_job_has_one_outcome_whatever_is_heard_of_it_afterwards() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Began(key))
+    (finish,) = core.tell(events.AttemptSucceeded(key, 1.0))[:1]
+    assert isinstance(finish, effects.Finish)
+    assert finish.outcome == "succeeded"
+    for late in (
+        events.AttemptFailed(key, BridgeError("late")),
+        events.CancelAsked(key),
+        events.Began(key),
+        events.Requeued(key, 7),
+    ):
+        assert not [each for each in core.tell(late) if isinstance(each, effects.Finish)]
+    assert core.tell(events.Finished(key)) == [effects.Left(key, "succeeded")]
+    assert core.tell(events.Finished(key)) == []
+    assert key not in core
+
+
+def test_a_job_goes_to_an_idle_comfyui_and_to_the_one_with_its_model() -> None:
+    core = Rig("one", "two")
+    core.ready("one", "two")
+    first, second = core.add("a1", needs=A), core.add("b1", needs=B)
+    assert core.started() == [("a1", "one"), ("b1", "two")]
+    for key in (first, second):
+        core.tell(events.Began(key))
+        core.tell(events.AttemptSucceeded(key, 1.0))
+        core.tell(events.Finished(key))
+    core.add("b2", needs=B)
+    assert core.started() == [("b2", "two")]
+    core.add("a2", needs=A)
+    assert core.started() == [("a2", "one")]
+
+
+def test_what_no_comfyui_at_hand_can_run_holds_up_nothing_else() -> None:
+    core = Rig("one", "two", one={A}, two={A})
+    core.ready("one", "two")
+    core.add("b1", needs=B)
+    core.add("a1", needs=A)
+    assert core.started() == [("a1", "one")]
+    assert core.position(Key("alice", "b1")) == 0
+
+
+def test_a_retry_gets_another_prompt_id_and_an_end() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    for number in range(1, 4):
+        core.tell(events.Began(key))
+        lost = events.AttemptBroke(key, ComfyUIUnavailable("lost"), f"p{number}")
+        core.tell(lost)
+        if number < 3:
+            assert core.wanted(effects.Requeue)[-1].delay_s == 0
+            core.tell(events.Requeued(key, number))
+            job = core.job(key)
+            assert job is not None
+            assert job.prompt_id == f"p{number}"
+    (finish,) = core.wanted(effects.Finish)
+    assert (finish.outcome, finish.error.code) == ("failed", "comfyui_unavailable")
+    assert core.counters.retried == 2
+
+
+def test_an_attempt_that_never_reached_comfyui_is_made_again_after_a_pause() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.AttemptBroke(key, ComfyUIUnavailable("refused"), "p1"))
+    assert core.wanted(effects.Requeue)[-1].delay_s > 0
+    assert core.job(key).attempt == 0  # type: ignore[union-attr]
+
+
+def test_memory_that_runs_out_is_freed_once() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    full = events.AttemptBroke(key, BridgeError("out of memory"), "p", free_memory=True)
+    core.tell(events.Began(key))
+    core.tell(full)
+    assert core.wanted(effects.Requeue)[-1].free == "main"
+    core.tell(events.Requeued(key, 1))
+    core.tell(events.Began(key))
+    core.tell(full)
+    assert core.wanted(effects.Finish)[-1].outcome == "failed"
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_job_that_expires_at_comfyui_is_expired_unless_it_had_begun(*, began: bool) -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1", start_before=150.0)
+    if began:
+        core.tell(events.Began(key))
+    core.clock = 200.0
+    core.tell(events.Tick())
+    assert bool(core.wanted(effects.Stop)) is not began
+    if not began:
+        core.tell(events.AttemptStopped(key, "p"))
+        assert core.wanted(effects.Finish)[-1].outcome == "expired"
+
+
+def test_wakes_are_asked_for_at_the_first_deadline() -> None:
+    core = Rig("main")
+    core.add("j1", start_before=500.0)
+    core.add("j2", start_before=300.0)
+    assert core.wakes_at().wall == 300.0
+    core.clock = 300.0
+    core.tell(events.Tick())
+    assert core.wanted(effects.Finish)[-1].key.job_id == "j2"
+    assert core.wakes_at().wall == 500.0
+
+
+def test_a_client_is_told_why_its_job_waits_and_when_that_is_over() -> None:
+    core = Rig("main")
+    core.ready("main")
+    core.ready("main", availability=AWAY)
+    for number in range(REASONS_AT_ONCE + 20):
+        core.add(f"j{number}")
+    core.clock += REASON_SETTLES_S
+    core.tell(events.Tick())
+    told = core.wanted(effects.Announce)
+    assert len(told) == REASONS_AT_ONCE
+    assert told[0].status.reason == "ComfyUI main is unreachable"
+    core.done = []
+    core.tell(events.Paused(paused=True))
+    core.clock += REASON_SETTLES_S
+    core.tell(events.Tick())
+    assert core.wanted(effects.Announce)[0].status.reason == "the operator paused the queue"
+
+
+def test_a_queue_that_is_paused_or_drained_gives_out_nothing() -> None:
+    core = Rig("main")
+    core.tell(events.Paused(paused=True))
+    core.ready("main")
+    core.add("j1")
+    assert core.started() == []
+    assert core.outlook(core.job(Key("alice", "j1"))) == (0, None)  # type: ignore[arg-type]
+    core.tell(events.Paused(paused=False))
+    assert core.started() == [("j1", "main")]
+    core.tell(events.Draining())
+    core.add("j2")
+    assert core.started() == []
+
+
+def test_what_was_sent_back_keeps_its_attempt_and_its_place() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Began(key))
+    core.tell(events.SendBackAsked("main"))
+    assert core.wanted(effects.Stop) == [effects.Stop(key)]
+    core.tell(events.AttemptStopped(key, "p2"))
+    requeue = core.wanted(effects.Requeue)[-1]
+    assert requeue.expected
+    core.tell(events.Requeued(key, 5))
+    assert core.counters.retried == 0
+    published = core.wanted(effects.Publish)[-1].status
+    assert (published.state, published.n) == ("queued", 5)
+
+
+def test_a_recovered_prompt_is_adopted_where_it_is_and_cancelled_where_it_is_not() -> None:
+    core = Rig("one", "two")
+    job = core.make("old", state="running")
+    core.tell(events.Recovered([job]))
+    core.ready("one")
+    assert core.wanted(effects.AskPrompts) == [effects.AskPrompts("one")]
+    assert core.started() == []
+    core.tell(events.PromptsKnown("one", frozenset()))
+    assert core.started() == [("old", "one")]
+    core.ready("two")
+    core.tell(events.PromptsKnown("two", frozenset({job.prompt_id})))
+    assert core.wanted(effects.CancelPrompt) == [effects.CancelPrompt("two", job.prompt_id)]
+
+
+def test_once_all_comfyuis_were_asked_none_is_asked_again() -> None:
+    core = Rig("one", "two")
+    core.tell(events.Recovered([core.make("old")]))
+    core.ready("one", "two")
+    for name in ("one", "two"):
+        core.tell(events.PromptsKnown(name, frozenset()))
+    core.tell(events.AttemptSucceeded(Key("alice", "old"), 1.0))
+    core.tell(events.Finished(Key("alice", "old")))
+    core.done = []
+    for availability in (AWAY, READY, BUSY, AWAY, READY):
+        core.ready("one", "two", availability=availability)
+    for number in range(50):
+        key = core.add(f"j{number}")
+        core.tell(events.AttemptSucceeded(key, 1.0))
+        core.tell(events.Finished(key))
+    assert core.wanted(effects.AskPrompts) == []
+
+
+def test_a_defect_costs_the_job_and_a_second_one_leaves_it_to_the_next_start() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Defect(key, BridgeError("internal error")))
+    assert core.wanted(effects.Finish)[-1].outcome == "failed"
+    core.tell(events.Defect(key, BridgeError("internal error")))
+    assert core.wanted(effects.Left) == [effects.Left(key, None)]
+    assert not core.running
+
+
+def test_in_a_group_a_job_is_claimed_before_it_is_run_or_ended() -> None:
+    core = Rig("main", alone=False)
+    core.ready("main")
+    key = core.add("j1")
+    assert core.wanted(effects.Claim) == [effects.Claim(key)]
+    core.tell(events.TakenElsewhere(key))  # an old notice: the claim's answer decides
+    assert key in core
+    core.tell(events.Claimed(key, 2, "p9"))
+    assert core.started() == [("j1", "main")]
+    other = core.add("j2")
+    core.tell(events.ClaimLost(other))
+    assert core.wanted(effects.Left) == [effects.Left(other, None)]
+    assert core.running == 1
+
+
+def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
+    core = Rig("main")
+    job = core.make("j1", state="waiting")
+    core.tell(events.Accepted(job))
+    core.tell(events.Resolved(job.key, PLAN, {}))
+    core.tell(events.CancelAsked(job.key))
+    entry = core.entry(job.key)
+    assert entry is not None
+    assert entry.phase is Phase.RELEASING
+    core.tell(events.Released(job.key, 3))
+    assert core.wanted(effects.Finish)[-1].outcome == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"ended": True}, [events.EndedElsewhere]),
+        ({"owner": "other"}, [events.TakenElsewhere]),
+        ({"owner": "me", "cancelling": True, "known": True}, [events.CancelAsked]),
+        ({"owner": "me", "cancelling": True}, []),
+        ({"known": True}, []),
+        ({}, [events.Accepted]),
+        ({"cancelling": True}, [events.Accepted, events.CancelAsked]),
+        ({"state": "waiting"}, []),
+        ({"state": "waiting", "has_intake": True}, [events.Accepted]),
+    ],
+)
+def test_what_other_bridges_do_is_understood(found: dict[str, Any], expected: list[type]) -> None:
+    job = Rig().make("j1", state=found.pop("state", "queued"))
+    standing: dict[str, Any] = {
+        "owner": None,
+        "cancelling": False,
+        "ended": False,
+        "life": "me",
+        "has_intake": False,
+        "known": False,
+    }
+    assert [type(each) for each in events_for(job, **{**standing, **found})] == expected
