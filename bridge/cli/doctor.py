@@ -28,7 +28,7 @@ from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
-from bridge.service.comfyuis import interpreter
+from bridge.service.instances import interpreter
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError

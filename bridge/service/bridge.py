@@ -66,9 +66,9 @@ if TYPE_CHECKING:
     from bridge.adapters.metrics import MetricsDoor
     from bridge.adapters.web.adapter import WebAdapter
 
+from bridge.service.bridge_info import BridgeInfoPublisher
 from bridge.service.descriptions import Descriptions
-from bridge.service.presence import Presence
-from bridge.service.sweeping import Sweeping
+from bridge.service.retention import Retention
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Bridge:
         self._topics = Topics(config.base_topic)
         self._journal = Journal(config.journal or folder / "journal.db")
         self._files = _files(config)
-        self._rights = Permissions(config.clients)
+        self._permissions = Permissions(config.clients)
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
         self._library = Library(config.workflows, folder / "object_info", list(comfyuis), nodes)
         self._instances = [
@@ -128,7 +128,7 @@ class Bridge:
             self._files,
             UploadRules(
                 config.max_upload,
-                lambda client: self._rights.of(client).max_uploads,
+                lambda client: self._permissions.of(client).max_uploads,
                 config.keep_uploads_s,
             ),
         )
@@ -139,7 +139,7 @@ class Bridge:
             images=RetainedImages(folder / "displays", self._publisher, self._topics.display_image),
             publisher=self._publisher,
             topics=self._topics,
-            rights=self._rights,
+            rights=self._permissions,
             transcoder=transcoder,
             alone=not config.journal,
             **({} if addresses is None else {"url_of": addresses.display}),
@@ -180,20 +180,22 @@ class Bridge:
             changed=self._dispatcher.look,
             audience=homeassistant,
         )
-        self._presence = Presence(
+        self._info = BridgeInfoPublisher(
             config,
-            rights=self._rights,
+            permissions=self._permissions,
             retained=self._retained,
             dispatcher=self._dispatcher,
             instances=self._instances,
         )
         admission = Admission(
-            AdmissionConfig(config.max_queue, self._rights, nodes),
+            AdmissionConfig(config.max_queue, self._permissions, nodes),
             library=self._library,
             journal=self._journal,
             files=self._files,
             dispatcher=self._dispatcher,
-            media=InputMedia(dependencies, self._uploads, self._rights, config.max_inline_input),
+            media=InputMedia(
+                dependencies, self._uploads, self._permissions, config.max_inline_input
+            ),
             refresh=self._descriptions.refresh,
             check_display=displays.check,
         )
@@ -205,13 +207,13 @@ class Bridge:
             thumbnails=Thumbnails(self._files, transcoder),
             dispatcher=self._dispatcher,
             rate_limiter=RateLimiter(
-                lambda client: self._rights.of(client).requests_per_s, time.monotonic
+                lambda client: self._permissions.of(client).requests_per_s, time.monotonic
             ),
         )
         triggers = Triggers(
             config.trigger,
             topics=self._topics,
-            rights=self._rights,
+            rights=self._permissions,
             displays=displays,
             publisher=self._publisher,
         )
@@ -223,7 +225,7 @@ class Bridge:
             config.mqtt_client_id,
             config.remember_ids_s,
             config.max_packet,
-            self._rights.input_topics,
+            self._permissions.input_topics,
         )
         self._subscriber = Subscriber(
             settings,
@@ -254,16 +256,16 @@ class Bridge:
                 extensions=commands,
             )
         self._metrics = self._metrics_door()
-        self._sweeping = Sweeping(
+        self._retention = Retention(
             config,
-            rights=self._rights,
+            permissions=self._permissions,
             journal=self._journal,
             files=self._files,
             uploads=self._uploads,
             ours=self._speaks_for_all,
         )
         self._probe = AclProbe(
-            address, probe_address(config), self._topics, self._presence.tell_isolation
+            address, probe_address(config), self._topics, self._info.set_isolation
         )
 
     def _metrics_door(self) -> MetricsDoor | None:
@@ -291,7 +293,7 @@ class Bridge:
             instances=self._instances,
             dispatcher=self._dispatcher,
             reload=self._descriptions.reload,
-            health=self._presence.report,
+            health=self._info.health_report,
         )
         return [AdminCommands(self._topics, operator, self._publisher, self._responder)]
 
@@ -371,8 +373,8 @@ class Bridge:
                     ),
                     tasks.create_task(self._dispatcher.run()),
                     tasks.create_task(self._descriptions.follow_folder()),
-                    tasks.create_task(self._presence.run()),
-                    tasks.create_task(self._sweeping.run()),
+                    tasks.create_task(self._info.run()),
+                    tasks.create_task(self._retention.run()),
                     tasks.create_task(self._probe.run()),
                     *(tasks.create_task(each.run()) for each in self._extensions),
                 ]
@@ -415,7 +417,7 @@ class Bridge:
 
     def _introduce(self, connection: Connection) -> None:
         """Say who we are on a new connection, and what nobody heard who was not there."""
-        self._presence.introduce(connection)
+        self._info.publish_info(connection)
         self._probe.connected()
         self._descriptions.tell_faults()
 
@@ -425,7 +427,7 @@ class Bridge:
         rules = DownloadRules(
             config.max_upload,
             config.url_timeout_s,
-            self._rights.of(client).url_hosts,
+            self._permissions.of(client).url_hosts,
             setting(client, "url_hosts"),
         )
         try:

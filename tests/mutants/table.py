@@ -435,11 +435,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="swept-while-written",
-        file="bridge/service/sweeping.py",
+        file="bridge/service/retention.py",
         old="now - _AGE_S)",
         new="now + 60.0)",
         guarantee="a file that was just written, and has no row yet, is not swept",
-        tests=("tests/service/test_sweeping.py",),
+        tests=("tests/service/test_retention.py",),
     ),
     Mutant(
         name="uploads-uncounted",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bridge import config
-from bridge.service.comfyuis import interpreter
+from bridge.service.instances import interpreter
 
 FILE = "comfyui_path = 'ComfyUI'\ncomfyui_python = '{}'\n"
 

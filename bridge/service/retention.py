@@ -1,4 +1,4 @@
-"""Letting go of what is kept no longer: results, outputs, uploads, and the bytes behind them."""
+"""Retention: deletes results, outputs and uploads whose time is over, and the bytes behind them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ INTERVAL_S = 60.0
 _AGE_S = 3600.0
 
 
-class Sweeping:
-    """Use `run` as a task."""
+class Retention:
+    """Deletes what is kept no longer, every `INTERVAL_S`. Use `run` as a task."""
 
     def __init__(
         self,
         config: Config,
         *,
-        rights: Permissions,
+        permissions: Permissions,
         journal: Journal,
         files: Files,
         uploads: Uploads,
@@ -36,14 +36,14 @@ class Sweeping:
     ) -> None:
         """`ours` tells whether the journal is this bridge's to sweep: of several, one does."""
         self._config = config
-        self._rights = rights
+        self._permissions = permissions
         self._journal = journal
         self._files = files
         self._uploads = uploads
         self._ours = ours
 
     async def run(self) -> None:
-        """Sweep again and again, until cancelled."""
+        """Delete every `INTERVAL_S`, until cancelled; wait while disk or database is away."""
         while True:
             now = time.time()
             try:
@@ -51,8 +51,8 @@ class Sweeping:
                     await self._sweep(now)
                 await asyncio.to_thread(self._uploads.sweep, now)
             except (DatabaseError, OSError) as error:
-                # A disk that lets nothing go is no reason to serve nobody.
-                log.warning("cannot sweep now: %s", error)
+                # A disk that deletes nothing is no reason to serve nobody.
+                log.warning("nothing is deleted now: %s", error)
             await asyncio.sleep(INTERVAL_S)
 
     async def _sweep(self, now: float) -> None:
@@ -62,7 +62,7 @@ class Sweeping:
             results_before=now - config.keep_results_s,
             forget_before=now - config.remember_ids_s,
             max_outputs=config.max_outputs,
-            max_outputs_of=lambda client: self._rights.of(client).max_outputs,
+            max_outputs_of=lambda client: self._permissions.of(client).max_outputs,
         )
         kept = await self._journal.files()
         await asyncio.to_thread(self._files.sweep, kept, now - _AGE_S)

@@ -1,4 +1,4 @@
-"""Who the bridge is, and how it fares."""
+"""The bridge's own messages: what it is and its limits (info), and how it fares (health)."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ from bridge.requests.operator import comfyui_state
 from bridge.requests.permissions import EVERYBODY, Permissions
 
 HEALTH_INTERVAL_S = 30.0
-# Of how many clients health tells what they had.
-CLIENTS_TOLD = 20
+# Health reports the usage of those clients that used the most.
+CLIENTS_REPORTED = 20
 
 
-class Presence:
-    """Use `run` as a task."""
+class BridgeInfoPublisher:
+    """Publishes `bridge/info` and `bridge/health`. Use `run` as a task."""
 
     def __init__(
         self,
         config: Config,
         *,
-        rights: Permissions,
+        permissions: Permissions,
         retained: Retained,
         dispatcher: Dispatcher,
         instances: Sequence[Instance],
     ) -> None:
         self._config = config
-        self._rights = rights
+        self._permissions = permissions
         self._retained = retained
         self._dispatcher = dispatcher
         self._instances = instances
         self._info: BridgeInfo | None = None
 
-    def introduce(self, connection: Connection) -> None:
-        """Say who we are, with the limits of the broker that we are connected to."""
+    def publish_info(self, connection: Connection) -> None:
+        """Publish `bridge/info`, with the limits of the broker that we are connected to."""
         config = self._config
         limits = Limits(
             max_packet=or_unset(connection.packet_limit),
             max_inline_input=config.max_inline_input,
             max_upload=config.max_upload,
             max_queue=config.max_queue,
-            max_queue_per_client=self._rights.of(EVERYBODY).max_queue,
+            max_queue_per_client=self._permissions.of(EVERYBODY).max_queue,
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
             remember_ids_s=config.remember_ids_s,
@@ -71,14 +71,14 @@ class Presence:
         )
         self._retained.info(self._info)
 
-    def tell_isolation(self, isolation: Isolation) -> None:
-        """Say whether the broker keeps clients apart, once that was tried."""
+    def set_isolation(self, isolation: Isolation) -> None:
+        """Publish whether the broker keeps clients apart, once that was tried."""
         if self._info is not None:
             self._info = msgspec.structs.replace(self._info, isolation=isolation)
             self._retained.info(self._info)
 
     async def run(self) -> None:
-        """Tell how it fares, again and again, until cancelled."""
+        """Publish `bridge/health` every `HEALTH_INTERVAL_S`, until cancelled."""
         while True:
             self._retained.health(self._health())
             await asyncio.sleep(HEALTH_INTERVAL_S)
@@ -97,11 +97,11 @@ class Presence:
             retried=counters.retried,
             clients=_usage(counters),
             paused=dispatcher.core.paused,
-            memory=or_unset(memory()),
+            memory=or_unset(resident_bytes()),
         )
 
-    def report(self) -> HealthReport:
-        """Tell how it all fares, for the operator."""
+    def health_report(self) -> HealthReport:
+        """Return the answer to the operator's `health_check`."""
         dispatcher = self._dispatcher
         return HealthReport(
             healthy=any(instance.state.usable for instance in self._instances),
@@ -112,17 +112,17 @@ class Presence:
             succeeded=dispatcher.counters.outcomes["succeeded"],
             failed=dispatcher.counters.outcomes["failed"],
             comfyui={each.name: comfyui_state(each.state) for each in self._instances},
-            memory=or_unset(memory()),
+            memory=or_unset(resident_bytes()),
         )
 
 
 def _usage(counters: Counters) -> dict[str, Usage]:
-    most = sorted(counters.clients.items(), key=lambda each: -each[1].run_s)[:CLIENTS_TOLD]
+    most = sorted(counters.clients.items(), key=lambda each: -each[1].run_s)[:CLIENTS_REPORTED]
     return {name: Usage(jobs=share.jobs, run_s=round(share.run_s, 1)) for name, share in most}
 
 
-def memory() -> int | None:
-    """Return this process's resident bytes, where /proc tells."""
+def resident_bytes() -> int | None:
+    """Return this process's resident bytes; None where there is no /proc."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

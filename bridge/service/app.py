@@ -10,7 +10,7 @@ from contextlib import suppress
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.config import Config
 from bridge.jobs.database import Fenced
-from bridge.service import comfyuis
+from bridge.service import instances
 from bridge.service.bridge import Bridge
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ async def serve(config: Config) -> None:
         with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     address = bridge_address(config)
-    found = await comfyuis.to_use(config, stopping)
+    found = await instances.configs(config, stopping)
     if found is None:
         return
     while not await _served(Bridge(config, address, found), stopping):

@@ -1,4 +1,4 @@
-"""How to get at each ComfyUI of the settings; the managed one is installed where it is not yet."""
+"""The configuration of each ComfyUI in the settings; the managed one is installed first."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bridge.config import ComfyUI, Config
 log = logging.getLogger(__name__)
 
 
-async def to_use(
+async def configs(
     config: Config, stopping: asyncio.Event
 ) -> dict[str, AttachConfig | SuperviseConfig] | None:
-    """Return how to get at each, by its name; None if told to stop meanwhile.
+    """Return each ComfyUI's configuration by name; None if `stopping` is set meanwhile.
 
     Raises InstallFailed.
     """

@@ -14,7 +14,7 @@ from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.files import Folder
 from bridge.requests.permissions import Permissions
-from bridge.service.sweeping import Sweeping
+from bridge.service.retention import Retention
 
 
 class Keep(Struct):
@@ -35,9 +35,9 @@ async def test_a_disk_that_lets_nothing_go_does_not_end_the_bridge(
     journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
     await journal.open()
     files.open()
-    sweeping = Sweeping(
+    sweeping = Retention(
         cast("Any", Keep()),
-        rights=Permissions({}),
+        permissions=Permissions({}),
         journal=journal,
         files=files,
         uploads=Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0)),
@@ -46,7 +46,7 @@ async def test_a_disk_that_lets_nothing_go_does_not_end_the_bridge(
     caplog.set_level(logging.WARNING)
     running = asyncio.create_task(sweeping.run())
     async with asyncio.timeout(10):
-        while "cannot sweep now" not in caplog.text:  # noqa: ASYNC110 - nobody is told of it
+        while "nothing is deleted now" not in caplog.text:  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0.01)
     assert not running.done()
     running.cancel()
@@ -66,9 +66,9 @@ async def test_a_file_that_was_just_written_is_not_swept_though_no_row_needs_it_
     (path,) = (each for each in (tmp_path / "blobs").rglob("*") if each.name == old)
     two_hours_ago = time.time() - 7200
     os.utime(path, (two_hours_ago, two_hours_ago))
-    sweeping = Sweeping(
+    sweeping = Retention(
         cast("Any", Keep()),
-        rights=Permissions({}),
+        permissions=Permissions({}),
         journal=journal,
         files=files,
         uploads=Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0)),
