@@ -1,14 +1,16 @@
-"""ComfyUI's HTTP interface, and that of our own nodes inside it.
+"""A client of ComfyUI's HTTP interface, and of that of our own nodes inside it.
 
 Every call has a time limit, every reply a size limit, and every failure is a `ComfyUIError`.
-Secrets and passwords stay out of messages. Sockets have TCP_NODELAY (asyncio sets it).
+Cancelling a call closes its connection at once; ComfyUI may have the request all the same. Secrets
+and passwords stay out of messages. Sockets have TCP_NODELAY (asyncio sets it).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -51,16 +53,17 @@ _CONNECT_S = 10.0
 _CONNECTIONS = 16
 _EXCERPT = 200
 _WITHDRAW_PAUSE_S = 0.5
+_WITHDRAW_FAILING_S = 5.0
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """A prompt that was taken; `number` is its place in ComfyUI's order, lowest first."""
+    """ComfyUI queued a prompt; `number` is its place in the queue's order, lowest first."""
 
     number: float
 
 
 class OutputsHeld(msgspec.Struct, frozen=True):
-    """What our nodes hold for bridges that have not confirmed; bytes."""
+    """Outputs that our nodes hold until a bridge confirms them; `bytes` of `budget` bytes."""
 
     count: int = 0
     bytes: int = 0
@@ -68,16 +71,16 @@ class OutputsHeld(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """Our nodes inside a ComfyUI: their protocol and version, and the process they live in."""
+    """Our nodes inside a ComfyUI: their protocol and version, and the process that they run in."""
 
     protocol: int
     version: str
     pid: int
     nodes: tuple[str, ...] = ()
     outputs: OutputsHeld = OutputsHeld()
-    # A name of the process that no later one has, unlike the pid; empty if it does not say.
+    # Names the process; unlike the pid it is never used again. Empty if it is not reported.
     process: str = ""
-    # Whether the thread that runs prompts lives; None if it does not say.
+    # False once the thread that runs prompts has ended; None if the nodes do not report it.
     worker: bool | None = None
 
 
@@ -131,10 +134,11 @@ class ComfyClient:
         client_id: str,
         extra_data: Mapping[str, Any] | None = None,
     ) -> Submitted:
-        """Queue a prompt; its events go to the WebSocket of `client_id`.
+        """Queue a prompt; its events are sent to the WebSocket of `client_id`.
 
-        Raises PromptRejected, also where ComfyUI would run a part of the graph; that part is then
-        taken back.
+        `prompt` is the graph in the API format, `prompt_id` a canonical lower-case UUID. Raises
+        PromptRejected, also where ComfyUI would run a part of the graph; that part is taken out of
+        the queue. Raises Unreachable, with `sent` if ComfyUI may have the prompt.
         """
         request = {
             "prompt": prompt,
@@ -153,8 +157,10 @@ class ComfyClient:
         reply = self._decoded(_reply, body, "POST /prompt")
         node_errors = _problems(reply.node_errors)
         if node_errors:
-            await self.withdraw(prompt_id)
-            await self.forget_history((prompt_id,))
+            # Refused in any case: if that part cannot be stopped, its outputs are not used.
+            with suppress(ComfyUIError):
+                await self.withdraw(prompt_id)
+                await self.forget_history((prompt_id,))
             raise PromptRejected(
                 ValidationProblem(
                     type="prompt_outputs_failed_validation",
@@ -169,7 +175,7 @@ class ComfyClient:
         return self._parsed(read_queue, await self._get("/queue", limit=_MIB * 256), "GET /queue")
 
     async def history(self, prompt_id: str) -> HistoryEntry | None:
-        """Return what is kept of a prompt that ended; None if it is unknown or has not ended."""
+        """Return the history entry of a prompt; None if it is unknown or has not ended."""
         body = await self._get(f"/history/{_segment(prompt_id)}", limit=_MIB * 256)
         return self._parsed(
             lambda read: read_history(read, prompt_id), body, "GET /history/{prompt_id}"
@@ -190,22 +196,37 @@ class ComfyClient:
         self,
         prompt_id: str,
         *,
+        within_s: float = 30.0,
         pause: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(_WITHDRAW_PAUSE_S),
-        attempts: int = 60,
     ) -> bool:
         """Make sure that this prompt neither waits nor runs; others are not touched.
 
-        True once it is so; False if it still runs after `attempts`, with a `pause` after each.
-        The interrupt is repeated, because ComfyUI clears its flag as a prompt starts.
+        True once it is so; False if it still runs after `within_s` seconds. Between two looks is a
+        `pause`. The interrupt is repeated, because ComfyUI clears its flag as a prompt starts.
+        Raises ComfyUIError if requests have failed for `_WITHDRAW_FAILING_S`. Cancelling it leaves
+        the prompt as it is.
         """
-        await self.delete_pending((prompt_id,))
-        for _ in range(attempts):
-            queue = await self.queue()
-            if prompt_id not in queue:
-                return True
-            if prompt_id in queue.running:
-                await self.interrupt(prompt_id)
-            await pause()
+        failing_since: float | None = None
+        pending = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while True:
+                    try:
+                        if pending:
+                            await self.delete_pending((prompt_id,))
+                        queue = await self.queue()
+                        pending = prompt_id in queue.pending
+                        if prompt_id in queue.running:
+                            await self.interrupt(prompt_id)
+                        elif not pending:
+                            return True
+                        failing_since = None
+                    except ComfyUIError:
+                        now = time.monotonic()
+                        failing_since = failing_since or now
+                        if now - failing_since >= _WITHDRAW_FAILING_S:
+                            raise
+                    await pause()
         return False
 
     async def forget_history(self, prompt_ids: Collection[str]) -> None:
@@ -213,7 +234,7 @@ class ComfyClient:
         await self._post("/history", {"delete": list(prompt_ids)})
 
     async def free(self, *, unload_models: bool, free_memory: bool) -> None:
-        """Have models unloaded and caches dropped when the running prompt is through."""
+        """Unload models and drop caches; ComfyUI does it once the running prompt is over."""
         await self._post("/free", {"unload_models": unload_models, "free_memory": free_memory})
 
     # -- files ----------------------------------------------------------------------------------
@@ -241,7 +262,8 @@ class ComfyClient:
     ) -> dict[str, Any]:
         """Write a file into ComfyUI's folder of that type.
 
-        Returns ComfyUI's `{name, subfolder, type}`; the name differs where one was taken.
+        Returns ComfyUI's `{name, subfolder, type}`; the name differs where one was taken, unless it
+        is to `overwrite`. Cancelled before all bytes are sent, it leaves no file.
         """
         form = aiohttp.FormData()
         form.add_field("image", data, filename=filename, content_type="application/octet-stream")
@@ -257,7 +279,7 @@ class ComfyClient:
     # -- the server -----------------------------------------------------------------------------
 
     async def object_info(self) -> bytes:
-        """Return what all node classes take and give, as ComfyUI's own JSON text.
+        """Return the inputs and outputs of all node classes, as ComfyUI's own JSON text.
 
         Python wrote it: it may hold Infinity and NaN, which are not JSON.
         """
@@ -268,7 +290,7 @@ class ComfyClient:
         return await self._get(f"/object_info/{_segment(class_type)}", limit=_MIB * 64)
 
     async def system_stats(self) -> dict[str, Any]:
-        """Return versions, memory and devices as ComfyUI tells them."""
+        """Return ComfyUI's report on versions, memory and devices."""
         return await self._get_object("/system_stats")
 
     async def features(self) -> dict[str, Any]:
@@ -281,7 +303,7 @@ class ComfyClient:
     # -- our nodes ------------------------------------------------------------------------------
 
     async def hello(self) -> Hello | None:
-        """Return who our nodes are; None if this ComfyUI does not have them."""
+        """Return what our nodes report of themselves; None if this ComfyUI does not have them."""
         try:
             body = await self._get("/comfy2mqtt/hello", limit=_MIB)
         except NotFound:
@@ -289,7 +311,7 @@ class ComfyClient:
         return self._decoded(_hello, body, "GET /comfy2mqtt/hello")
 
     async def has_media(self, sha256: str) -> bool:
-        """Tell whether our image input node holds the bytes with this hash (hex)."""
+        """Return whether our image input node holds the bytes with this SHA-256 (hex)."""
         async with self._request("HEAD", f"/comfy2mqtt/media/{_segment(sha256)}") as response:
             if response.status == HTTPStatus.NOT_FOUND:
                 return False
@@ -297,7 +319,7 @@ class ComfyClient:
             return True
 
     async def put_media(self, sha256: str, data: bytes, content_type: str) -> None:
-        """Give our image input node bytes by their hash (hex); they stay within its budget."""
+        """Upload bytes for our image input node under their SHA-256 (hex), within its budget."""
         async with self._request(
             "PUT",
             f"/comfy2mqtt/media/{_segment(sha256)}",
@@ -320,7 +342,7 @@ class ComfyClient:
         return await self._get(path, limit=limit, within_s=_LONG_PATIENCE_S)
 
     async def confirm_outputs(self, *prompt_ids: str) -> None:
-        """Let our nodes free these prompts' outputs; also fine if they hold none."""
+        """Let our nodes free these prompts' outputs; no error if they hold none."""
         path = f"/comfy2mqtt/outputs/{','.join(map(_segment, prompt_ids))}"
         async with self._request("DELETE", path) as response:
             await self._ok(response, _MIB)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -35,8 +35,11 @@ class Connection:
         self.client_id = client_id
         self._socket = socket
 
-    async def frames(self) -> AsyncIterator[Frame]:
-        """Give what arrives until the connection is gone; then raises Unreachable."""
+    async def frames(self) -> AsyncGenerator[Frame, None]:
+        """Yield what arrives until the connection is gone; then raises Unreachable.
+
+        Cancelling or closing it leaves the connection open.
+        """
         try:
             while True:
                 frame = decode(await self._socket.recv())
@@ -72,8 +75,8 @@ async def _opened(base_url: URL, client_id: str, max_frame: int) -> ClientConnec
                 # Images do not compress, and ComfyUI's one thread would do the work.
                 compression=None,
                 max_size=max_frame,
-                # What is not read yet must not keep the answer to our ping from being: others'
-                # prompts may be told to everybody. Later on nothing waits, as `frames` is read.
+                # Unlimited, so that unread messages do not hold up the answer to our first ping:
+                # those about others' prompts may come at once. Later `frames` reads all.
                 max_queue=None,
                 open_timeout=None,
                 close_timeout=_CLOSE_TIMEOUT_S,

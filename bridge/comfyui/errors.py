@@ -1,4 +1,4 @@
-"""What can go wrong between the bridge and a ComfyUI.
+"""The errors between the bridge and a ComfyUI.
 
     ComfyUIError
     ├── Unreachable         no connection, or none in time
@@ -7,7 +7,7 @@
     │   ├── Forbidden       401 or 403: the secret or the proxy's password is wrong
     │   └── Gone            410: our nodes held it once and had to let it go
     ├── ReplyTooLarge       more bytes than the caller allows
-    ├── PromptRejected      ComfyUI's validation said no, to all of it or to a part
+    ├── PromptRejected      ComfyUI's validation refused all of it or a part
     ├── AlreadyFollowed     two callers follow the same prompt
     └── StartFailed         a supervised ComfyUI did not get ready, or did not stay
 
@@ -35,7 +35,7 @@ class ValidationProblem(msgspec.Struct, frozen=True):
 
 
 class NodeProblems(msgspec.Struct, frozen=True):
-    """All that validation found at one node, and the output nodes that cannot run for it."""
+    """All that validation found at one node, and the output nodes that cannot run because of it."""
 
     errors: tuple[ValidationProblem, ...] = ()
     dependent_outputs: tuple[str, ...] = ()
@@ -43,13 +43,13 @@ class NodeProblems(msgspec.Struct, frozen=True):
 
 
 class ComfyUIError(Exception):
-    """The root of this room's errors."""
+    """The root of these errors."""
 
     code: ClassVar[str] = "comfyui_error"
 
 
 class Unreachable(ComfyUIError):
-    """No answer. `sent` tells whether the request may have reached ComfyUI all the same."""
+    """No answer. `sent`: the request may have reached ComfyUI all the same."""
 
     code = "unreachable"
 
@@ -60,7 +60,7 @@ class Unreachable(ComfyUIError):
 
 
 class UnexpectedAnswer(ComfyUIError):
-    """An answer that is none. `status` is HTTP's, `excerpt` the first characters of the body."""
+    """An answer that cannot be used. `excerpt` is the first characters of the body."""
 
     code = "unexpected_answer"
 
@@ -85,7 +85,7 @@ class Forbidden(UnexpectedAnswer):
 
 
 class Gone(UnexpectedAnswer):
-    """410: an output that nobody fetched in time and that a newer one had to replace."""
+    """410: an output that was not fetched in time and that a newer one replaced."""
 
     code = "gone"
 
@@ -153,7 +153,7 @@ StartFailure: TypeAlias = Literal[
 class StartFailed(ComfyUIError):
     """A supervised ComfyUI did not get ready, or did not stay.
 
-    `failure` tells the cases apart; `log` is the last lines that ComfyUI printed.
+    `failure` is the stable word for the case; `log` is the last lines that ComfyUI printed.
     """
 
     code = "start_failed"

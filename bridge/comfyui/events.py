@@ -1,7 +1,7 @@
-"""What happens to one prompt, as the rest of the bridge sees it.
+"""The events of one prompt, as the rest of the bridge sees them. Pure.
 
-A prompt's events come in ComfyUI's order and end with exactly one `Terminal`. What was missed
-while the socket was cut is told afterwards: outputs are never left out, steps and previews may be.
+A prompt's events come in ComfyUI's order and end with exactly one `Terminal`. Outputs that were
+missed while the socket was cut follow later; steps and previews may be left out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Step(msgspec.Struct, frozen=True, tag=True):
 
 
 class Preview(msgspec.Struct, frozen=True, tag=True):
-    """A picture of the work so far; only the newest matters. `node` is None if nobody said."""
+    """A picture of the work so far; only the newest matters. `node` is None if it is unknown."""
 
     node: str | None
     content_type: str
@@ -50,7 +50,7 @@ class Preview(msgspec.Struct, frozen=True, tag=True):
 
 
 class NodeOutput(msgspec.Struct, frozen=True, tag=True):
-    """An output of one of our output nodes: the bytes that the node encoded, not copied.
+    """An output of one of our output nodes: the bytes that the node encoded, never copied.
 
     Each (`node`, `index`) comes once. `width` and `height` are pixels, 0 where there are none.
     """
@@ -103,7 +103,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Interrupted(msgspec.Struct, frozen=True, tag=True):
-    """It was stopped, or taken out of the queue, by us or by somebody else who may."""
+    """It was stopped, or taken out of the queue, by the bridge or at ComfyUI."""
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):

@@ -1,8 +1,8 @@
-"""One prompt as ComfyUI tells it: frames in, events out, until its end is known.
+"""One prompt as ComfyUI reports it: frames in, events out, until its end is known.
 
 Pure: no socket, no clock. Two sources feed it. Frames come as things happen, but only to the
 client id that submitted the prompt, and only once. The history comes afterwards; it knows the
-outputs and the end, not the bytes that went over a socket. What both tell is told once.
+outputs and the end, not the bytes that were sent over a socket. What both report is one event.
 
 The end is `executing` without a node, which comes after the history is written;
 `execution_success` comes before.
@@ -37,7 +37,7 @@ def socket_nodes(prompt: Mapping[str, Any]) -> frozenset[str]:
 
 
 class Execution:
-    """What is known of one prompt; each method gives the events that are new.
+    """What is known of one prompt; its methods yield the events that are new.
 
     `queued`, `started` and `ended` say what ComfyUI did; ended is not yet the terminal event,
     because outputs may still have to be fetched: `missing`, then `close`.
@@ -89,7 +89,7 @@ class Execution:
                 self._take_end(frame)
 
     def enqueue(self) -> Iterator[Event]:
-        """Note that ComfyUI has it."""
+        """Note that ComfyUI has it in its queue."""
         if not self.queued:
             self.queued = True
             yield events.Queued()
@@ -122,7 +122,7 @@ class Execution:
         self._cut = True
 
     def settle(self, entry: HistoryEntry) -> None:
-        """Take what the history knows; what the frames told already stands."""
+        """Take the history entry; what frames said before remains."""
         self.ended = True
         self._record = entry.outputs
         self._socket_nodes |= socket_nodes(entry.prompt)
@@ -130,12 +130,12 @@ class Execution:
             self._end = entry.end
 
     def stop(self, end: Terminal) -> None:
-        """Note an end that neither frames nor history tell: lost, or taken out of the queue."""
+        """Note an end that neither frames nor history report: lost, or taken out of the queue."""
         self.ended = True
         self._end = end
 
     def missing(self) -> tuple[frames.OutputHeader, ...]:
-        """Return the outputs of our nodes that a success has and that were not given yet."""
+        """Return the outputs of our nodes that a success has and that did not come yet."""
         if not isinstance(self._end, events.Succeeded):
             return ()
         return tuple(
@@ -146,7 +146,7 @@ class Execution:
         )
 
     def close(self) -> Iterator[Event]:
-        """Give what the history alone told of outputs, then the terminal event."""
+        """Yield the outputs that only the history has, then the terminal event."""
         if self._end is None:
             raise AssertionError("closed before its end is known")
         if not isinstance(self._end, events.Succeeded):
@@ -196,19 +196,19 @@ class Execution:
                 yield from self._step(node, frame.value, frame.max)
 
     def _step(self, node: str, value: float, maximum: float) -> Iterator[Event]:
-        # Newer servers tell each step twice, in `progress_state` and in `progress`.
+        # Newer servers report each step twice, in `progress_state` and in `progress`.
         if self._steps.get(node, _NO_STEP) != (value, maximum):
             self._steps[node] = (value, maximum)
             yield events.Step(node, value, maximum)
 
     def _executed(self, frame: frames.NodeExecuted) -> Iterator[Event]:
-        # A cached node without a `ui` output is told too, with null.
+        # A cached node without a `ui` output is reported too, with null.
         if frame.output is not None:
             self._outputs[frame.node] = frame.output
             yield events.Executed(frame.node, frame.display_node or frame.node, frame.output)
 
     def _lacks_socket_images(self) -> bool:
-        """Tell whether a cut took images of SaveImageWebsocket, which counts its steps by them."""
+        """Return whether a cut took images of SaveImageWebsocket: it has a step for each."""
         return self._cut and any(
             self._socket_images.get(node, 0) == 0
             or self._socket_images[node] < self._steps.get(node, _NO_STEP)[1]

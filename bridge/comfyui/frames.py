@@ -34,13 +34,13 @@ FEATURE_FLAGS = '{"type":"feature_flags","data":{"supports_preview_metadata":tru
 
 
 class ExecInfo(msgspec.Struct, frozen=True):
-    """How many prompts run or wait, everybody's."""
+    """The number of prompts that run or wait, those of all clients."""
 
     queue_remaining: int = 0
 
 
 class QueueStatus(msgspec.Struct, frozen=True):
-    """The queue as `status` tells it."""
+    """The queue in a `status` message."""
 
     exec_info: ExecInfo = ExecInfo()
 
@@ -138,7 +138,7 @@ class PreviewImage(msgspec.Struct, frozen=True):
 
 
 class OutputHeader(msgspec.Struct, frozen=True):
-    """What our output node says of its bytes; `prompt_id` is left out in `ui` outputs."""
+    """Our output node's description of its bytes; `prompt_id` is left out in `ui` outputs."""
 
     node: str
     index: int
@@ -276,7 +276,7 @@ def output_headers(output: Mapping[str, Any]) -> tuple[OutputHeader, ...]:
 
 
 def prompt_of(frame: Frame) -> str | None:
-    """Return the id of the prompt that a frame speaks of; None if it does not say."""
+    """Return the id of a frame's prompt; None if it names none."""
     match frame:
         case Status():
             return None

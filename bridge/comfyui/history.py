@@ -1,4 +1,4 @@
-"""What ComfyUI keeps of a prompt: its place in the queue, and its entry in the history.
+"""ComfyUI's queue and history as typed values.
 
 Pure. Both live in ComfyUI's memory only: after its restart an id is unknown.
 """
@@ -117,7 +117,7 @@ def _end(entry: _Entry) -> events.Succeeded | events.Failed | events.Interrupted
             return failure(msgspec.convert(data, frames.ExecutionFault, strict=False))
     if status.completed or status.status_str == "success":
         return events.Succeeded(entry.outputs)
-    return events.Failed("unknown", "ComfyUI tells of an error, not which", "", "", ())
+    return events.Failed("unknown", "ComfyUI reports an error, not which", "", "", ())
 
 
 def failure(fault: frames.ExecutionFault) -> events.Failed:

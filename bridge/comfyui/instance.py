@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Collection, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from bridge.aio import first
-from bridge.comfyui import watch
+from bridge.comfyui import state as lifecycle
+from bridge.comfyui.cleanup import Cleanup
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.connection import DEFAULT_MAX_FRAME
 from bridge.comfyui.errors import ComfyUIError, StartFailed, StartFailure, Unreachable
 from bridge.comfyui.events import Event
-from bridge.comfyui.link import About, Known, Link
-from bridge.comfyui.restarts import Restart
-from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
-from bridge.comfyui.state import InstanceState, StateBoard, StateName
+from bridge.comfyui.health_policy import Health, HealthPolicy
+from bridge.comfyui.restart_policy import Restart
+from bridge.comfyui.session import ComfySession, QueueSnapshot, SessionEvent, WorkerDied
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.comfyui.state import InstanceState, Lifecycle, LifecycleEvent
 from bridge.comfyui.supervisor import Running, Supervisor
+from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
 # Apart from our own words: what ComfyUI printed before it ended.
@@ -33,20 +37,53 @@ last_lines = logging.getLogger(f"{__name__}.last_lines")
 # What came of ending a prompt: it ended; it does not; ComfyUI itself is of no use any more.
 End: TypeAlias = Literal["stopped", "hung", "useless"]
 
-# Our own child comes back soon or is started again; somebody's server may be away for days.
+# Our own child comes back soon or is started again; an attached server may be away for days.
 _SUPERVISED_RECONNECT_CAP_S = 1.0
 _ATTACHED_RECONNECT_CAP_S = 5.0
-# After this long without a word of a prompt, ComfyUI is asked.
+# After this long without a frame of a prompt, ComfyUI is asked.
 _ASK_AFTER_S = 10.0
-# Whoever does not say hello within this does not answer.
+# A ComfyUI that does not say hello within this does not answer.
 _HELLO_S = 5.0
+# Pauses after a request to free memory that failed.
+_FREE_RETRY_FIRST_S = 1.0
+_FREE_RETRY_CAP_S = 30.0
 _LAST_LINES = 20
+
+
+class StateBoard:
+    """The present state, and waiting for another. All of it on one event loop's thread."""
+
+    def __init__(self, state: InstanceState) -> None:
+        self._present = state
+        self._changed: asyncio.Future[None] | None = None
+
+    @property
+    def present(self) -> InstanceState:
+        """The state now."""
+        return self._present
+
+    def set(self, state: InstanceState) -> None:
+        """Make this the present state; wakes those who wait, if anything is different."""
+        if state == self._present:
+            return
+        self._present = state
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+        self._changed = None
+
+    async def changed(self, seen: InstanceState) -> InstanceState:
+        """Wait until the state is not `seen`, and return it; states in between are skipped."""
+        while self._present == seen:
+            if self._changed is None:
+                self._changed = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._changed)
+        return self._present
 
 
 class Instance:
     """`folder` holds what a supervised ComfyUI writes; `max_frame` bounds one message, in bytes.
 
-    Use `run` as a task; the rest works while it runs.
+    Use `run` as a task; the rest works while it runs, on the same event loop's thread.
     """
 
     def __init__(
@@ -55,33 +92,35 @@ class Instance:
         config: AttachConfig | SuperviseConfig,
         *,
         folder: Path,
-        care: Care | None = None,
+        health: HealthPolicy | None = None,
         max_frame: int = DEFAULT_MAX_FRAME,
     ) -> None:
         self.name = name
         self.supervised = isinstance(config, SuperviseConfig)
         self._config = config
-        self._care = care or Care()
+        self._health = health or HealthPolicy()
         self._folder = folder
         self._max_frame = max_frame
-        self._board = StateBoard()
-        self._link: Link | None = None
-        self._running: Running | None = None
+        self._lifecycle = Lifecycle(time.time())
+        self._board = StateBoard(self._lifecycle.state)
+        self._session: ComfySession | None = None
         self._supervisor: Supervisor | None = None
+        # Fails with why a supervised one that is there has to be killed.
         self._useless: asyncio.Future[None] | None = None
-        self._yielding = asyncio.Event()
-        self._vacated = False
-        self._remaining = 0
+        self._cleanup = Cleanup(self.forget)
 
     # -- state ----------------------------------------------------------------------------------
 
     @property
     def state(self) -> InstanceState:
-        """How it is now."""
+        """The state now."""
         return self._board.present
 
     async def changed(self, seen: InstanceState | None = None) -> InstanceState:
-        """Wait until the state is not `seen` (by default the present one), and return it."""
+        """Wait until the state is not `seen` (by default the present one), and return it.
+
+        States in between are skipped. Cancelling it changes nothing.
+        """
         return await self._board.changed(self.state if seen is None else seen)
 
     async def ready(self) -> None:
@@ -92,7 +131,7 @@ class Instance:
     @property
     def client(self) -> ComfyClient:
         """Its HTTP client; another one after each restart. Raises Unreachable if there is none."""
-        return self._linked().client
+        return self._open_session().client
 
     @property
     def output_folder(self) -> Path | None:
@@ -109,39 +148,43 @@ class Instance:
         preview: bool = False,
         extra_data: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """Submit a prompt and give its events; the last one is a Terminal.
+        """Submit a prompt and yield its events; the last one is a Terminal.
 
-        `prompt_id` is a canonical lower-case UUID of the caller's, new for each attempt. Raises
-        PromptRejected, AlreadyFollowed, and Unreachable where ComfyUI surely does not have it;
-        after the first event nothing is raised. To stop early, close the iterator: the prompt goes
-        on (`cancel` stops it).
+        `prompt_id` is a canonical lower-case UUID of the caller's, new for each attempt; `prompt`
+        is the graph in ComfyUI's API format, nodes by their ids; `preview` asks for previews.
+        Raises PromptRejected, AlreadyFollowed, and Unreachable where ComfyUI surely does not have
+        it; after the first event nothing is raised. Cancelling or closing it leaves the prompt at
+        ComfyUI: `cancel` stops that. Close it explicitly, as with contextlib.aclosing.
         """
         if self.state.closed:
             raise Unreachable("it takes no prompts at the moment", sent=False)
         extra = _with_previews(extra_data, wanted=preview)
-        return self._linked().execute(prompt_id, prompt, preview=preview, extra_data=extra)
+        return self._open_session().execute(prompt_id, prompt, preview=preview, extra_data=extra)
 
     def adopt(self, prompt_id: str) -> AsyncGenerator[Event, None]:
-        """Give the events of a prompt that ComfyUI has: waiting, running or ended.
+        """Yield the events of a prompt that ComfyUI has: waiting, running or ended.
 
-        Ends as `execute` does, with Lost if it is unknown. There are no steps and previews: those
-        went to whoever submitted it. Outputs held by our nodes come all the same.
+        Ends as `execute` does, with Lost if it is unknown; cancelling and closing do the same.
+        There are no steps and previews: those went to whoever submitted it. Outputs that our nodes
+        hold come all the same. Raises AlreadyFollowed, and Unreachable without a session.
         """
-        return self._linked().adopt(prompt_id)
+        return self._open_session().adopt(prompt_id)
 
     async def cancel(self, prompt_id: str, *, within_s: float = 30.0) -> bool:
         """Take this prompt out of the queue, or stop it, and no other.
 
         True once ComfyUI neither runs nor queues it; False if it still runs after `within_s`: a
-        node looks for an interrupt only between steps. Its follower gets the terminal event.
+        node looks for an interrupt only between steps. Whoever follows it gets the terminal event.
+        Raises ComfyUIError if ComfyUI does not answer. Cancelling this leaves the prompt as it is.
         """
-        return await self._linked().cancel(prompt_id, within_s=within_s)
+        return await self._open_session().cancel(prompt_id, within_s=within_s)
 
     async def end(self, prompt_id: str, *, within_s: float) -> End:
-        """Have a prompt that does not get on ended, by the end of its ComfyUI if need be.
+        """End a prompt that does not get on, by the end of its ComfyUI if need be.
 
-        Unless it is `stopped`, a supervised ComfyUI is killed, which its followers are told by
-        Lost; an attached one whose prompt is `hung` gets no more until it is through with that.
+        Unless it is `stopped`, a supervised ComfyUI is killed, and all its prompts end with Lost;
+        an attached one whose prompt is `hung` gets no more until that prompt is over. Takes at most
+        `within_s` and five seconds. Cancelling this leaves the prompt as it is.
         """
         try:
             async with asyncio.timeout(_HELLO_S):
@@ -151,7 +194,7 @@ class Instance:
                 self._condemn("frozen", "ComfyUI does not answer any more")
             return "useless"
         if hello is not None and hello.worker is False:
-            self._dead()
+            self._worker_died()
             return "useless"
         with suppress(ComfyUIError):
             if await self.cancel(prompt_id, within_s=within_s):
@@ -159,168 +202,198 @@ class Instance:
         self._condemn("hung", "a prompt does not get on, and heeds no interrupt")
         return "hung"
 
-    async def known(self) -> Known:
-        """Return the prompts in its queue, also those of others."""
-        return await self._linked().known()
+    async def known(self) -> QueueSnapshot:
+        """Return the prompts in its queue, also those of others. Raises ComfyUIError."""
+        return await self._open_session().known()
 
     async def forget(self, prompt_ids: Collection[str]) -> None:
-        """Have it drop what it keeps of prompts of ours: held outputs and history entries."""
-        await self._linked().forget(prompt_ids)
+        """Delete what it keeps of prompts of ours: held outputs and history entries.
+
+        Raises ComfyUIError; it may be repeated.
+        """
+        await self._open_session().forget(prompt_ids)
+
+    def clean_up(self, prompt_id: str, folder: str | None) -> None:
+        """Delete what is left of a prompt whose outcome is on our disk, soon and with others.
+
+        `folder` is what its nodes wrote into, relative to a supervised one's `output_folder`.
+        """
+        output = self.output_folder
+        self._cleanup.add(prompt_id, None if output is None or folder is None else output / folder)
+
+    async def finish_cleanup(self) -> None:
+        """Delete now what `clean_up` was called for, as far as ComfyUI answers."""
+        await self._cleanup.finish()
 
     def silence(self, prompt_id: str) -> float | None:
         """Return for how many seconds nothing was heard of a prompt that is followed, else None."""
-        return None if self._link is None else self._link.silence(prompt_id)
+        return None if self._session is None else self._session.silence(prompt_id)
 
-    # -- what the operator may have it do ---------------------------------------------------------
+    # -- the operator's orders ------------------------------------------------------------------
+    # An attached ComfyUI is not ours to start and stop: those do nothing for it.
 
     def start(self) -> None:
-        """Have a supervised one run, at once where it waits for another try."""
+        """Run the supervised process, at once where it waits for another try."""
         if self._supervisor is not None:
             self._supervisor.start()
 
     def stop(self) -> None:
-        """Have a supervised one stopped, until it is told to start."""
+        """Stop the supervised process until `start`."""
         if self._supervisor is not None:
-            self._board.set(closed=True)
+            self._handle(lifecycle.Closing())
             self._supervisor.stop()
 
     def restart(self) -> None:
-        """Have a supervised one stopped and started."""
+        """Stop the supervised process and start it."""
         if self._supervisor is not None:
-            self._board.set(closed=True)
+            self._handle(lifecycle.Closing())
             self._supervisor.restart()
 
     async def free(self) -> None:
-        """Have a supervised one unload its models and drop its caches; others are left alone."""
+        """Unload a supervised one's models and drop its caches; an attached one is left alone.
+
+        Raises ComfyUIError. It happens when the running prompt is over.
+        """
         if self.supervised:
             await self.client.free(unload_models=True, free_memory=True)
-            self._board.set(unloads=self.state.unloads + 1)
+            self._handle(lifecycle.Unloaded())
 
     def yield_(self) -> None:
         """Take no more prompts, and free memory once those that are there have ended."""
-        self._board.set(closed=True)
-        self._yielding.set()
+        self._handle(lifecycle.Yielding())
 
     def resume(self) -> None:
         """Take prompts again, after `yield_`."""
-        if self._yielding.is_set():
-            self._yielding.clear()
-            self._vacated = False
-            self._board.set(closed=False)
-            if self.state.state == "yielded":
-                self._board.set(self._present())
+        self._handle(lifecycle.Resumed())
 
     # -- life -----------------------------------------------------------------------------------
+
+    def _handle(self, event: LifecycleEvent) -> None:
+        self._board.set(self._lifecycle.handle(event, time.time()))
 
     async def run(self) -> None:
         """Supervise or attach, until cancelled."""
         try:
-            match self._config:
-                case AttachConfig(url=url, secret=secret):
-                    self._board.set("starting")
-                    await self._attend(url, secret, reconnect_cap_s=_ATTACHED_RECONNECT_CAP_S)
-                case SuperviseConfig():
-                    self._supervisor = Supervisor(
-                        self._config,
-                        self._folder,
-                        on_start=lambda: self._board.set("starting"),
-                        on_failure=self._failed,
-                        on_stop=self._stopped,
-                    )
-                    await self._supervisor.run(self._attend_child)
+            await first(self._live(), self._cleanup.run())
         finally:
             self._supervisor = None
-            self._board.set("stopped")
+            self._handle(lifecycle.Stopped())
+
+    async def _live(self) -> None:
+        match self._config:
+            case AttachConfig(url=url, secret=secret):
+                self._handle(lifecycle.Starting())
+                client = ComfyClient(url, secret=secret)
+                await self._attend(client, epoch=None, reconnect_cap_s=_ATTACHED_RECONNECT_CAP_S)
+            case SuperviseConfig():
+                self._supervisor = Supervisor(
+                    self._config,
+                    self._folder,
+                    on_start=lambda: self._handle(lifecycle.Starting()),
+                    on_failure=self._failed,
+                    on_stop=self._stopped,
+                )
+                await self._supervisor.run(self._attend_child)
 
     async def _attend_child(self, running: Running) -> None:
-        """Attend to one of ours. Raises StartFailed when it is of no use any more."""
-        self._running = running
+        """Use a supervised process that is ready. Raises StartFailed when it is of no use."""
         self._useless = asyncio.get_running_loop().create_future()
-        watching = (
-            self._attend(
-                running.base_url, running.secret, reconnect_cap_s=_SUPERVISED_RECONNECT_CAP_S
-            ),
-            watch.for_a_freeze(self._board, self._care.answer_s),
-            watch.for_idleness(self._board, self._care.idle_unload_s, self._unload),
+        client = ComfyClient(running.base_url, secret=running.secret)
+        cap_s = _SUPERVISED_RECONNECT_CAP_S
+        await first(
+            self._attend(client, epoch=running.epoch, reconnect_cap_s=cap_s),
+            self._watch_health(),
             self._useless,
         )
-        await first(*watching)
 
-    async def _attend(self, url: str, secret: str | None, *, reconnect_cap_s: float) -> None:
-        async with ComfyClient(url, secret=secret) as client:
-            self._link = link = Link(
+    async def _attend(
+        self, client: ComfyClient, *, epoch: str | None, reconnect_cap_s: float
+    ) -> None:
+        async with client:
+            self._session = session = ComfySession(
                 client,
-                on_up=self._connected,
-                on_down=self._unreachable,
-                on_load=self._loaded,
-                on_dead=self._dead,
+                report=self._reported,
+                epoch=epoch,
                 max_frame=self._max_frame,
                 reconnect_cap_s=reconnect_cap_s,
-                silence_s=min(_ASK_AFTER_S, self._care.silence_s),
+                silence_s=min(_ASK_AFTER_S, self._health.silence_s),
             )
-            await first(link.run(), self._vacate(link))
+            await first(session.run(), self._vacate(session))
 
-    def _connected(self, about: About) -> None:
-        epoch = self._epoch(about)
-        if epoch is None or epoch != self.state.epoch:
-            # What kept it closed was of the process before.
-            self._board.set(closed=self._yielding.is_set())
-        self._board.set(self._present(), version=about.version, epoch=epoch)
+    def _reported(self, event: SessionEvent) -> None:
+        """Take what the session reports; runs on the event loop's thread."""
+        if isinstance(event, WorkerDied):
+            self._worker_died()
+        else:
+            self._handle(event)
 
-    def _epoch(self, about: About) -> str | None:
-        """Name the process at the other end, as well as it can be known."""
-        if self._running is not None:
-            return self._running.epoch
-        if about.hello is not None:
-            return about.hello.process or str(about.hello.pid)
-        return None
-
-    def _unreachable(self, error: ComfyUIError) -> None:
-        self._board.set("unreachable", last_error=str(error), reason=error.code)
-
-    def _loaded(self, remaining: int) -> None:
-        self._remaining = remaining
-        if remaining == 0 and not self.supervised and not self._yielding.is_set():
-            self._board.set(closed=False)  # what did not get on is through
-        self._board.set(self._present())
-
-    def _present(self) -> StateName:
-        """The state of one that is connected."""
-        if self._vacated:
-            return "yielded"
-        return "busy" if self._remaining else "ready"
-
-    async def _vacate(self, link: Link) -> None:
-        """See to it that one that is to yield is free, once its prompts have ended."""
+    async def _vacate(self, session: ComfySession) -> None:
+        """Free memory whenever it is to yield and its prompts have ended."""
         while True:
-            await self._yielding.wait()
-            await link.unused()
-            while self.state.state not in ("ready", "busy", "yielded"):
-                await self.changed()
-            if self._yielding.is_set() and not self._vacated:
-                with suppress(ComfyUIError):
-                    await self.free()
-                self._vacated = True
-                self._board.set("yielded")
-            while self._yielding.is_set():
-                await self.changed()
+            await self._until(lambda: self.state.yielding and not self._lifecycle.vacated)
+            await session.unused()
+            await self._until(lambda: self.state.state in ("ready", "busy"))
+            if self.state.yielding:
+                await self._free_for_sure()
+                self._handle(lifecycle.Vacated())
 
-    async def _unload(self) -> None:
+    async def _free_for_sure(self) -> None:
+        """Free memory; after a failure again, while it is to yield."""
+        backoff = Backoff(_FREE_RETRY_FIRST_S, _FREE_RETRY_CAP_S)
+        while self.state.yielding:
+            try:
+                await self.free()
+            except ComfyUIError as error:
+                log.warning("ComfyUI %s did not free its memory: %s", self.name, error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(backoff.next()):
+                        await self._until(lambda: not self.state.yielding)
+            else:
+                return
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self.changed()
+
+    async def _watch_health(self) -> None:
+        """Unload the models of an idle process. Raises StartFailed for a frozen one."""
+        health = Health(self._health)
+        while True:
+            state = self.state
+            now = time.monotonic()
+            health.observe(state, now)
+            match health.due(now):
+                case "frozen":
+                    limit_s = self._health.answer_s
+                    text = (
+                        f"ComfyUI has not answered for {limit_s:g} s, though its process is there"
+                    )
+                    raise StartFailed("frozen", text)
+                case "idle":
+                    succeeded = await self._unload()
+                    health.unloaded(time.monotonic(), succeeded=succeeded)
+                case None:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(health.wait_s(now)):
+                            await self.changed(state)
+
+    async def _unload(self) -> bool:
         try:
             await self.free()
         except ComfyUIError as error:
-            log.warning("ComfyUI %s could not be told to unload its models: %s", self.name, error)
-        else:
-            idle_s = self._care.idle_unload_s
-            log.info("ComfyUI %s was idle for %g s: its models are unloaded", self.name, idle_s)
+            log.warning("ComfyUI %s did not unload its models: %s", self.name, error)
+            return False
+        idle_s = self._health.idle_unload_s
+        log.info("ComfyUI %s was idle for %g s: its models are unloaded", self.name, idle_s)
+        return True
 
     # -- faults ---------------------------------------------------------------------------------
 
-    def _dead(self) -> None:
+    def _worker_died(self) -> None:
         text = "ComfyUI answers, but the thread that runs prompts has ended"
         self._condemn("worker_dead", text)
-        if not self.supervised and self._link is not None:
-            self._link.lose(text)
+        if not self.supervised and self._session is not None:
+            self._session.lose(text)
 
     def _condemn(self, failure: StartFailure, text: str) -> None:
         """Give up a ComfyUI that is there and of no use: end its process, if it is ours to end."""
@@ -329,40 +402,36 @@ class Instance:
                 self._useless.set_exception(StartFailed(failure, text))
         elif not self.state.closed:
             log.warning("ComfyUI %s: %s; it gets no more jobs until that is over", self.name, text)
-            self._board.set(closed=True, last_error=text, reason=failure)
+            self._handle(lifecycle.Condemned(text, failure))
 
     def _failed(self, failure: StartFailed, restart: Restart) -> None:
+        """Take the end of a supervised process, or a start that failed."""
         what = "given up" if restart.crash_loop else "started again"
         log.warning(
             "ComfyUI %s: %s; %s, next try in %.0f s", self.name, failure, what, restart.delay_s
         )
         for line in failure.log[-_LAST_LINES:]:
             last_lines.warning("ComfyUI %s | %s", self.name, line)
-        self._gone(
-            "crash_loop" if restart.crash_loop else "restarting",
-            str(failure),
-            last_error=str(failure),
-            reason=failure.failure,
-            restarts=self.state.restarts + 1,
+        self._detach(
+            lifecycle.Died(str(failure), failure.failure, restart.crash_loop), str(failure)
         )
 
     def _stopped(self) -> None:
-        self._gone("stopped", "ComfyUI was stopped by the operator")
+        self._detach(lifecycle.Stopped(), "ComfyUI was stopped by the operator")
 
-    def _gone(self, state: StateName, why: str, **changes: Any) -> None:
-        link, self._link, self._running = self._link, None, None
-        self._vacated = False
-        self._remaining = 0
-        self._board.set(state, **changes)
-        if link is not None:
-            link.lose(why)
+    def _detach(self, event: LifecycleEvent, why: str) -> None:
+        """Enter a state without a process; its prompts are lost."""
+        session, self._session = self._session, None
+        self._handle(event)
+        if session is not None:
+            session.lose(why)
 
-    def _linked(self) -> Link:
-        if self._link is None:
+    def _open_session(self) -> ComfySession:
+        if self._session is None:
             raise Unreachable(self.state.last_error or "it is not running", sent=False)
-        return self._link
+        return self._session
 
 
 def _with_previews(extra_data: Mapping[str, Any] | None, *, wanted: bool) -> Mapping[str, Any]:
-    """Ask newer servers for previews, or for none: they draw them by prompt."""
+    """Ask newer servers for previews, or for none: there each prompt says so."""
     return {"preview_method": "auto" if wanted else "none", **(extra_data or {})}

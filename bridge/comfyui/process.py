@@ -1,4 +1,4 @@
-"""A program under the guard: started, watched, logged, stopped with all that it started."""
+"""A program below a subreaper: started, watched, logged, stopped with all that it started."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import msgspec
 
 from bridge.comfyui.errors import StartFailed
 
-_GUARD = Path(__file__).with_name("guard.py")
-# What the guard needs beyond the grace to find and kill what is left.
-_GUARD_MARGIN_S = 15.0
+_SUBREAPER = Path(__file__).with_name("subreaper.py")
+# What the subreaper needs beyond the grace to find and kill what is left.
+_SUBREAPER_MARGIN_S = 15.0
 _DRAIN_S = 2.0
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """How a program ended: `code` as the shell sees it, or the number of the `signal`."""
+    """The end of a program: its exit `code`, or the number of the `signal` that killed it."""
 
     code: int | None
     signal: int | None
@@ -38,9 +38,9 @@ class Exit(msgspec.Struct, frozen=True):
 
 
 class Log:
-    """A program's output: in a file that is turned over by size, the last lines in memory.
+    """A program's output: in a file that is rotated by size, the last lines in memory.
 
-    A thread of its own reads the pipe, because a program whose log nobody reads stands still, and
+    A thread of its own reads the pipe, because a program blocks when its log is not read, and
     a slow disk must not hold up the event loop. A full disk loses log lines and nothing else.
     """
 
@@ -103,49 +103,49 @@ class Log:
 
 
 class Process:
-    """A running program; `pid` is its own, not the guard's."""
+    """A running program; `pid` is its own, not the subreaper's."""
 
-    def __init__(self, guard: asyncio.subprocess.Process, pid: int, grace_s: float) -> None:
+    def __init__(self, subreaper: asyncio.subprocess.Process, pid: int, grace_s: float) -> None:
         self.pid = pid
-        self._guard = guard
+        self._subreaper = subreaper
         self._grace_s = grace_s
         self._swept = False
 
     @property
     def exit(self) -> Exit | None:
-        """How it ended, if it did."""
-        return _exit(self._guard.returncode)
+        """How it ended, None while it runs."""
+        return _exit(self._subreaper.returncode)
 
     def contains(self, pid: int) -> bool:
-        """Whether a process is this program, or was started by it (an interpreter's wrapper)."""
+        """Return whether a process is this program, or was started by it (a wrapper's child)."""
         while pid > 1 and pid != self.pid:
             pid = _parent(pid)
         return pid == self.pid
 
     async def wait(self) -> Exit:
-        """Wait until it, and all that it started, is gone."""
-        code = await self._guard.wait()
+        """Wait until it, and all that it started, is gone. Cancelling it changes nothing."""
+        code = await self._subreaper.wait()
         return _exit(code) or Exit(code=code, signal=None)
 
     def kill(self) -> None:
-        """Kill it and all that it started: it would not heed a request to end."""
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
+        """Kill it and all that it started, when it would not heed a request to end."""
+        if self._subreaper.stdin is not None:
+            self._subreaper.stdin.close()
 
     async def stop(self) -> None:
         """Ask it to end, and kill it and all that it started after the grace."""
-        if self._guard.returncode is None:
-            self._guard.send_signal(signal.SIGTERM)
+        if self._subreaper.returncode is None:
+            self._subreaper.send_signal(signal.SIGTERM)
             try:
-                async with asyncio.timeout(self._grace_s + _GUARD_MARGIN_S):
-                    await self._guard.wait()
+                async with asyncio.timeout(self._grace_s + _SUBREAPER_MARGIN_S):
+                    await self._subreaper.wait()
             except TimeoutError:
-                self._guard.kill()
-                await self._guard.wait()
+                self._subreaper.kill()
+                await self._subreaper.wait()
         if not self._swept:
             self._swept = True
-            if await _line(self._guard) != "ended":
-                # Somebody killed the guard: the kernel killed the program, not what it started.
+            if await _line(self._subreaper) != "ended":
+                # Somebody killed the subreaper: the kernel killed the program, not what it started.
                 with suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
 
@@ -167,7 +167,7 @@ def _exit(returncode: int | None) -> Exit | None:
 
 
 @asynccontextmanager
-async def guarded(
+async def launched(
     command: Sequence[str],
     *,
     cwd: Path,
@@ -175,10 +175,13 @@ async def guarded(
     log: Log,
     grace_s: float,
 ) -> AsyncIterator[Process]:
-    """Run a program under the guard; it is stopped on leaving. Raises StartFailed; Linux only."""
+    """Run a program below a subreaper, and stop it on leaving. Raises StartFailed; Linux only.
+
+    `grace_s` is between the request to end and the kill. Cancelling the block stops it as well.
+    """
     try:
-        guard = await _spawned(command, cwd, environment, log, grace_s)
-        process = Process(guard, await _started(guard, command[0]), grace_s)
+        subreaper = await _spawned(command, cwd, environment, log, grace_s)
+        process = Process(subreaper, await _started(subreaper, command[0]), grace_s)
         try:
             yield process
         finally:
@@ -193,7 +196,7 @@ async def _spawned(
     output = log.open()
     try:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(_GUARD), str(grace_s), *command),
+            *(sys.executable, "-I", "-S", str(_SUBREAPER), str(grace_s), *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=output,
@@ -203,31 +206,32 @@ async def _spawned(
             start_new_session=True,
         )
     except OSError as error:
-        raise StartFailed("no_guard", f"the guard cannot be started: {error}") from error
+        reason = f"ComfyUI's parent process cannot be started: {error}"
+        raise StartFailed("no_guard", reason) from error
     finally:
         os.close(output)
 
 
-async def _started(guard: asyncio.subprocess.Process, program: str) -> int:
-    """Return the program's id; the guard does not outlive a failure."""
+async def _started(subreaper: asyncio.subprocess.Process, program: str) -> int:
+    """Return the program's id; the subreaper does not outlive a failure."""
     try:
-        word, _, number = (await _line(guard)).partition(" ")
+        word, _, number = (await _line(subreaper)).partition(" ")
     except BaseException:
         with suppress(ProcessLookupError):
-            guard.kill()
-        await guard.wait()
+            subreaper.kill()
+        await subreaper.wait()
         raise
     if word == "started":
         return int(number)
-    code = await guard.wait()
+    code = await subreaper.wait()
     if word == "failed":
         reason = os.strerror(int(number))
         raise StartFailed("no_interpreter", f"{program} cannot be executed: {reason}")
-    raise StartFailed("no_guard", f"the guard ended with {code}")
+    raise StartFailed("no_guard", f"ComfyUI's parent process ended with {code}")
 
 
-async def _line(guard: asyncio.subprocess.Process) -> str:
-    """Return the guard's next line, empty if it ended without one."""
-    if guard.stdout is None:
-        raise AssertionError("the guard has no report pipe")
-    return (await guard.stdout.readline()).decode().strip()
+async def _line(subreaper: asyncio.subprocess.Process) -> str:
+    """Return the subreaper's next line, empty if it ended without one."""
+    if subreaper.stdout is None:
+        raise AssertionError("the subreaper has no report pipe")
+    return (await subreaper.stdout.readline()).decode().strip()

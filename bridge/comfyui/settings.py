@@ -1,4 +1,4 @@
-"""How the bridge gets at a ComfyUI: starts one of its own, or attaches to somebody's."""
+"""Settings of a ComfyUI: one that the bridge supervises, or one that it attaches to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUR_NODES = resources.folder("custom_nodes")
 
 
 class AttachConfig(msgspec.Struct, frozen=True):
-    """A ComfyUI that somebody else runs, and also uses.
+    """A ComfyUI that others run, and also use.
 
     `url` is http or https, with user, password and path where a proxy wants them; `secret` is what
     its process has as COMFY2MQTT_SECRET.
@@ -46,20 +46,3 @@ class SuperviseConfig(msgspec.Struct, frozen=True):
     crash_limit: int = 5
     stable_after_s: float = 60.0
     crash_pause_s: float = 300.0
-
-
-class Care(msgspec.Struct, frozen=True):
-    """What every ComfyUI is watched for; seconds.
-
-    A prompt that runs and of which nothing is heard for `silence_s` is taken to hang. One of the
-    bridge's own that was idle for `idle_unload_s` lets go of its models, at 0 never; one that does
-    not answer for two minutes, or `silence_s` if that is less, is frozen.
-    """
-
-    silence_s: float = 600.0
-    idle_unload_s: float = 300.0
-
-    @property
-    def answer_s(self) -> float:
-        """How long it may go without an answer to anything."""
-        return min(self.silence_s, 120.0)

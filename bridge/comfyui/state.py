@@ -1,29 +1,35 @@
-"""What is told of one ComfyUI, and who waits for it to change."""
+"""The states of one ComfyUI, and what leads from one to the next. Pure.
+
+`Lifecycle` takes what happens to a ComfyUI and returns its `InstanceState`, by the table below.
+
+    stopped      no process, or not attached     starting     being started, or first connected to
+    ready        connected, its queue is empty   busy         connected, its queue is not empty
+    yielded      left to others by the operator  unreachable  there is no connection
+    restarting   it ended and is started again   crash_loop   it ends each time: a long pause
+"""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from bridge.contract import retained
 
-# The words are the contract's: what is told here is what is published.
+# The contract's words are used as they are: this is what is published.
 StateName: TypeAlias = retained.InstanceState
 
 
 class InstanceState(msgspec.Struct, frozen=True):
     """One ComfyUI at one moment.
 
-    `since` is when `state` was entered, in Unix seconds. `restarts` counts the supervised process's
-    restarts. `last_error` is the last thing that went wrong, kept when it is mended, and `reason`
-    the stable word for it. `version` is ComfyUI's. `epoch` names its process: what only that
-    process remembered is gone when it changes, and what it had loaded when `unloads` does. One
-    that is `closed` gets no prompts though it may be there: it is to stop or to yield, or does not
-    get on with what it has.
+    `since` is when `state` was entered, in Unix seconds. `restarts` counts the deaths of its
+    supervised processes. `last_error` is the last thing that went wrong, kept when it is over, and
+    `reason` the stable word for it. `version` is ComfyUI's. `epoch` names its process: what only
+    that process remembered is gone when it changes, and what it had loaded when `unloads` does.
+    One that is `closed` gets no prompts though it may be connected: it is being stopped, is
+    `yielding` (the operator leaves it to others), or has a prompt that does not get on.
     """
 
     state: StateName
@@ -35,6 +41,7 @@ class InstanceState(msgspec.Struct, frozen=True):
     epoch: str | None = None
     unloads: int = 0
     closed: bool = False
+    yielding: bool = False
 
     @property
     def usable(self) -> bool:
@@ -42,35 +49,198 @@ class InstanceState(msgspec.Struct, frozen=True):
         return self.state in ("ready", "busy") and not self.closed
 
 
-class StateBoard:
-    """The present state, and waiting for the next one."""
+# -- what happens to a ComfyUI --------------------------------------------------------------------
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._present = InstanceState(state="stopped", since=clock())
-        self._changed: asyncio.Future[None] | None = None
 
-    @property
-    def present(self) -> InstanceState:
-        """The state now."""
-        return self._present
+class Starting(msgspec.Struct, frozen=True):
+    """Its process is being started, or we begin to connect to it."""
 
-    def set(self, state: StateName | None = None, **changes: Any) -> None:
-        """Enter a state, or change a detail of the present one; waiters wake on any difference."""
-        if state is not None and state != self._present.state:
-            changes |= {"state": state, "since": self._clock()}
-        after = msgspec.structs.replace(self._present, **changes)
-        if after == self._present:
-            return
-        self._present = after
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-        self._changed = None
 
-    async def changed(self, seen: InstanceState) -> InstanceState:
-        """Wait until the state is not `seen`, and return it; states in between are skipped."""
-        while self._present == seen:
-            if self._changed is None:
-                self._changed = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._changed)
-        return self._present
+class Connected(msgspec.Struct, frozen=True):
+    """A connection was made. `epoch` names the process at the other end, None if it is unknown."""
+
+    version: str | None
+    epoch: str | None
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    """There is no connection; `text` and `reason` become `last_error` and `reason`."""
+
+    text: str
+    reason: str
+
+
+class QueueLength(msgspec.Struct, frozen=True):
+    """Its queue changed; `prompts` counts everybody's that run or wait."""
+
+    prompts: int
+
+
+class Condemned(msgspec.Struct, frozen=True):
+    """An attached one is there and of no use: it gets no prompts until that is over."""
+
+    text: str
+    reason: str
+
+
+class Closing(msgspec.Struct, frozen=True):
+    """The operator wants its process stopped or restarted."""
+
+
+class Yielding(msgspec.Struct, frozen=True):
+    """The operator wants it left to others."""
+
+
+class Vacated(msgspec.Struct, frozen=True):
+    """It yields, our prompts have ended, and its memory is free."""
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """The operator wants it used again."""
+
+
+class Unloaded(msgspec.Struct, frozen=True):
+    """Its models were unloaded."""
+
+
+class Died(msgspec.Struct, frozen=True):
+    """Its process ended, or did not get ready; `crash_loop`: too often."""
+
+    text: str
+    reason: str
+    crash_loop: bool
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """Its process was stopped by the operator, or we detach."""
+
+
+LifecycleEvent: TypeAlias = (
+    Starting
+    | Connected
+    | Disconnected
+    | QueueLength
+    | Condemned
+    | Closing
+    | Yielding
+    | Vacated
+    | Resumed
+    | Unloaded
+    | Died
+    | Stopped
+)
+
+# "connected" stands for yielded, busy or ready, by the operator's orders and the queue; "failed"
+# for restarting or crash_loop.
+Target: TypeAlias = StateName | Literal["connected", "failed"]
+Row: TypeAlias = Mapping[type[LifecycleEvent], Target]
+
+_NOT_CONNECTED: Row = {
+    Connected: "connected",
+    Disconnected: "unreachable",
+    Died: "failed",
+    Stopped: "stopped",
+}
+_CONNECTED: Row = {
+    Connected: "connected",  # again: a cut that was over at once is not reported
+    Disconnected: "unreachable",
+    QueueLength: "connected",
+    Vacated: "connected",
+    Resumed: "connected",
+    Died: "failed",
+    Stopped: "stopped",
+}
+
+# The next state, by the present one and the event. An event that is not named here leaves the
+# state as it is if it is in `_ANYWHERE`, and is a defect otherwise.
+TABLE: Mapping[StateName, Row] = {
+    "stopped": {Starting: "starting", Stopped: "stopped"},
+    "starting": _NOT_CONNECTED,
+    "unreachable": _NOT_CONNECTED,
+    "ready": _CONNECTED,
+    "busy": _CONNECTED,
+    "yielded": _CONNECTED,
+    "restarting": {Starting: "starting", Stopped: "stopped"},
+    "crash_loop": {Starting: "starting", Stopped: "stopped"},
+}
+_ANYWHERE = (Condemned, Closing, Yielding, Vacated, Resumed, Unloaded)
+
+
+class Lifecycle:
+    """The state of one ComfyUI and why it gets no prompts. Pure: `now` is in Unix seconds."""
+
+    def __init__(self, now: float) -> None:
+        self.state = InstanceState(state="stopped", since=now)
+        # It yields, our prompts have ended and its memory is free.
+        self.vacated = False
+        self._yielding = False
+        self._closing = False
+        self._condemned = False
+        self._prompts = 0
+
+    def handle(self, event: LifecycleEvent, now: float) -> InstanceState:
+        """Return the state after an event; raises AssertionError for one that cannot happen."""
+        before = self.state.state
+        target = TABLE[before].get(type(event))
+        if target is None:
+            if not isinstance(event, _ANYWHERE):
+                raise AssertionError(f"{type(event).__name__} while {before}")
+            target = before
+        changes = self._fields(event)
+        self._note(event)
+        name = self._resolved(target, event)
+        if name != before:
+            changes |= {"state": name, "since": now}
+        closed = self._yielding or self._closing or self._condemned
+        self.state = msgspec.structs.replace(
+            self.state, closed=closed, yielding=self._yielding, **changes
+        )
+        return self.state
+
+    def _resolved(self, target: Target, event: LifecycleEvent) -> StateName:
+        if target == "connected":
+            if self.vacated:
+                return "yielded"
+            return "busy" if self._prompts else "ready"
+        if target == "failed":
+            return "crash_loop" if isinstance(event, Died) and event.crash_loop else "restarting"
+        return target
+
+    def _note(self, event: LifecycleEvent) -> None:
+        """Keep what an event means for later ones."""
+        match event:
+            case Connected(epoch=epoch) if epoch is None or epoch != self.state.epoch:
+                # What was wrong was wrong with the process before.
+                self._closing = self._condemned = False
+            case QueueLength(prompts):
+                self._prompts = prompts
+                # With an empty queue the prompt that did not get on is over.
+                self._condemned &= prompts > 0
+            case Condemned():
+                self._condemned = True
+            case Closing():
+                self._closing = True
+            case Yielding():
+                self._yielding = True
+            case Vacated():
+                self.vacated = self._yielding
+            case Resumed():
+                self._yielding = self.vacated = False
+            case Died() | Stopped():
+                self.vacated = False
+                self._prompts = 0
+
+    def _fields(self, event: LifecycleEvent) -> dict[str, object]:
+        """Return the fields of the state that an event changes by itself."""
+        match event:
+            case Connected(version, epoch):
+                return {"version": version, "epoch": epoch}
+            case Disconnected(text, reason) | Condemned(text, reason):
+                return {"last_error": text, "reason": reason}
+            case Died(text, reason):
+                restarts = self.state.restarts + 1
+                return {"last_error": text, "reason": reason, "restarts": restarts}
+            case Unloaded():
+                return {"unloads": self.state.unloads + 1}
+            case _:
+                return {}

@@ -1,10 +1,10 @@
-"""A ComfyUI of the bridge's own: started, watched until it is ready, started again when it dies.
+"""Supervises a ComfyUI of the bridge's own: starts it, and starts it again when it dies.
 
-It is stopped and started when the operator says so; being told ends any pause.
+The operator's orders stop and start it; an order ends any pause.
 
-It listens on loopback, on a free port, and knows a secret that nobody else does. Ready means that
-our nodes inside it answer, with that secret, from our child's process: an answer on the port alone
-may be somebody else's. Linux only; where it is not Linux, every start fails and says so.
+It listens on loopback, on a free port, and has a secret of its own. Ready means that our nodes
+inside it answer, with that secret, from our child's process: an answer on the port alone may be
+another program's. Linux only; elsewhere every start fails with `not_linux`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ import msgspec
 from bridge.aio import first
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import StartFailed, UnexpectedAnswer, Unreachable
-from bridge.comfyui.process import Exit, Log, Process, guarded
-from bridge.comfyui.restarts import Restart, RestartPolicy
+from bridge.comfyui.process import Exit, Log, Process, launched
+from bridge.comfyui.restart_policy import Restart, RestartPolicy
 from bridge.comfyui.settings import SuperviseConfig
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 _PROBE_S = 0.1
 # ComfyUI adds our routes before it listens; a 404 for this long means that it has none.
@@ -65,8 +64,8 @@ class Running(msgspec.Struct, frozen=True):
 class Supervisor:
     """Use `run` as a task. `folder` is for this ComfyUI's outputs, temporary files and log.
 
-    `on_start` is told that a start begins, `on_failure` why one failed or a process ended, and
-    what follows; `on_stop` that it was stopped because it was told so.
+    `on_start` is called when a start begins, `on_failure` with why one failed or the process ended
+    and what follows, `on_stop` when it was stopped by an order; all on the event loop's thread.
     """
 
     def __init__(
@@ -93,18 +92,18 @@ class Supervisor:
         self._kills_before: int | None = None
 
     def start(self) -> None:
-        """Have it run; at once, where it waits for another try."""
+        """Run it; at once, where it waits for another try."""
         self._wanted.set()
         if not self._up:
             self._told.set()
 
     def stop(self) -> None:
-        """Have it stopped, until it is told to start."""
+        """Stop it until `start`."""
         self._wanted.clear()
         self._told.set()
 
     def restart(self) -> None:
-        """Have it stopped, if it is there, and started."""
+        """Stop it, if it runs, and start it."""
         self._wanted.set()
         self._told.set()
 
@@ -131,11 +130,11 @@ class Supervisor:
                 self._on_failure(failure, restart)
                 await first(asyncio.sleep(restart.delay_s), self._told.wait())
             if self._told.is_set():
-                policy.forgive()
+                policy.reset()
                 self._on_stop()
 
     async def _live(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:
-        """Start one and see it to its end. Raises StartFailed, which tells how it ended."""
+        """Start one and wait for its end. Raises StartFailed with how it ended."""
         self._ready_at = None
         self._up = True
         try:
@@ -160,7 +159,7 @@ class Supervisor:
         port = _free_port()
         secret = self._config.environment.get(_SECRET) or secrets.token_hex(16)
         self._kills_before = _kills()
-        async with guarded(
+        async with launched(
             self._command(port, node_paths),
             cwd=self._config.path,
             environment=self._environment(secret),
@@ -194,7 +193,7 @@ class Supervisor:
             try:
                 hello = await client.hello()
             except (Unreachable, UnexpectedAnswer):
-                # Not listening yet, or somebody else has the port: then our child will say so.
+                # Not listening yet, or another program has the port: then our child ends.
                 hello = None
                 no_nodes_since = None
             else:
@@ -211,7 +210,7 @@ class Supervisor:
             await asyncio.sleep(_PROBE_S)
 
     async def _ended(self, how: Exit) -> StartFailed:
-        """Return what to tell of a process that is gone, with its last words."""
+        """Return why a process that is gone ended, with its last lines."""
         await self._log.drained()
         log = self._log.tail()
         if any(_ADDRESS_IN_USE in line for line in log):
@@ -229,7 +228,7 @@ class Supervisor:
         return StartFailed("killed", f"ComfyUI {how}{hint}", log=log)
 
     def _check(self) -> None:
-        """Raise StartFailed for what can be told without a start."""
+        """Raise StartFailed for what is known without a start."""
         if sys.platform != "linux":
             raise StartFailed("not_linux", "a ComfyUI can be supervised on Linux only")
         if not (self._config.path / "main.py").is_file():

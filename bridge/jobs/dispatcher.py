@@ -39,8 +39,8 @@ from bridge.jobs.queue import Key
 from bridge.jobs.records import AlreadyEnded
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.state import Happening
-from bridge.jobs.tidying import Tidying
 from bridge.media.files import Files
+from bridge.workflows.binding import FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,6 @@ class Dispatcher:
         self._journal = journal
         self._files = files
         self._instances = {each.name: each for each in instances}
-        self._cleanups = {each.name: Tidying(each) for each in instances}
         self._listener = listener
         self._limits = limits
         self._outcomes = outcomes
@@ -222,9 +221,8 @@ class Dispatcher:
         """Run jobs until cancelled. Raises Fenced, in a group, where others took over."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for name, instance in self._instances.items():
+            for instance in self._instances.values():
                 tasks.create_task(self._follow(instance))
-                tasks.create_task(self._cleanups[name].run())
             tasks.create_task(self._keep_time())
             postponed, self._postponed = self._postponed, []
             for effect in postponed:
@@ -236,8 +234,8 @@ class Dispatcher:
         while self.core.is_busy:
             self._settled.clear()
             await self._settled.wait()
-        for cleanup in self._cleanups.values():
-            await cleanup.finish()
+        for instance in self._instances.values():
+            await instance.finish_cleanup()
 
     # -- events in --
 
@@ -536,8 +534,8 @@ class Dispatcher:
     def _clean_up(self, concluded: _Concluded | None) -> None:
         """Let ComfyUI drop what it holds of a prompt, now that what came of it is on disk."""
         if concluded is not None:
-            cleanup = self._cleanups[concluded.instance]
-            cleanup.add(concluded.prompt_id, saved_files=concluded.saved_files)
+            folder = f"{FOLDER}/{concluded.prompt_id}" if concluded.saved_files else None
+            self._instances[concluded.instance].clean_up(concluded.prompt_id, folder)
 
     # -- prompts from before this process --
 

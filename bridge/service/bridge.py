@@ -32,8 +32,9 @@ from bridge.adapters.mqtt.retained import Retained
 from bridge.adapters.mqtt.retained_images import RetainedImages
 from bridge.adapters.mqtt.subscriber import BrokerSettings, Subscriber
 from bridge.adapters.triggers.adapter import Triggers
+from bridge.comfyui.health_policy import HealthPolicy
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.settings import AttachConfig, Care, SuperviseConfig
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.config import Config, host_and_port
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.operator import BridgeLog
@@ -104,7 +105,7 @@ class Bridge:
                 name,
                 comfyui,
                 folder=folder / "comfyui" / name,
-                care=Care(config.silence_s, config.idle_unload_s),
+                health=HealthPolicy(config.silence_s, config.idle_unload_s),
             )
             for name, comfyui in comfyuis.items()
         ]

@@ -167,7 +167,7 @@ def comfyuis(bridge: int) -> list[int]:
     return [
         child
         for guard in _children(bridge)
-        if b"guard.py" in _command(guard)
+        if b"subreaper.py" in _command(guard)
         for child in _children(guard)
     ]
 

@@ -29,7 +29,7 @@ async def test_a_server_that_tells_much_at_once_is_connected_to() -> None:
             frames = opened.frames()
             for _ in range(MANY):
                 assert isinstance(await anext(frames), Status)
-            await frames.aclose()  # type: ignore[attr-defined]
+            await frames.aclose()
 
 
 async def test_a_connection_that_is_given_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.comfyui.errors import StartFailed
-from bridge.comfyui.process import Exit, Log, Process, guarded
+from bridge.comfyui.process import Exit, Log, Process, launched
 from tests.support.comfyui import wait_for_end
 
 # Two processes below the program, the second one in a session of its own and its parent gone;
@@ -61,7 +61,7 @@ class Watched(Log):
 def started(
     code: str, folder: Path, log: Watched, *, grace_s: float = 5.0
 ) -> AbstractAsyncContextManager[Process]:
-    return guarded(
+    return launched(
         program(code), cwd=folder, environment=dict(os.environ), log=log, grace_s=grace_s
     )
 
@@ -88,7 +88,7 @@ async def test_a_signal_is_passed_on(tmp_path: Path, log: Watched, number: signa
 
 async def test_a_missing_program_is_told(tmp_path: Path, log: Watched) -> None:
     with pytest.raises(StartFailed, match="No such file") as caught:
-        async with guarded(("/nowhere/python",), cwd=tmp_path, environment={}, log=log, grace_s=1):
+        async with launched(("/nowhere/python",), cwd=tmp_path, environment={}, log=log, grace_s=1):
             pass
     assert caught.value.failure == "no_interpreter"
 
@@ -147,11 +147,11 @@ async def test_what_a_program_left_behind_ends_with_it(tmp_path: Path, log: Watc
         assert wait_for_end(stray)
 
 
-async def test_a_killed_guard_takes_the_program_along(tmp_path: Path, log: Watched) -> None:
+async def test_a_killed_subreaper_takes_the_program_along(tmp_path: Path, log: Watched) -> None:
     async with started(FAMILY, tmp_path, log) as process:
         stray = await log.number("strays")
         await log.number("ready")
-        os.kill(process._guard.pid, signal.SIGKILL)
+        os.kill(process._subreaper.pid, signal.SIGKILL)
         await process.wait()
         assert wait_for_end(process.pid)
         # Its descendants that left the group are out of reach: nobody is their parent any more.
@@ -176,7 +176,7 @@ def test_nothing_outlives_a_killed_bridge(tmp_path: Path) -> None:
     bridge = f"""
 import asyncio, os, sys
 from pathlib import Path
-from bridge.comfyui.process import Log, guarded
+from bridge.comfyui.process import Log, launched
 
 class Printed(Log):
     def _remember(self, chunk):
@@ -185,7 +185,7 @@ class Printed(Log):
 
 async def main():
     folder = Path({str(tmp_path)!r})
-    async with guarded(
+    async with launched(
         (sys.executable, "-c", {FAMILY!r}),
         cwd=folder, environment=dict(os.environ), log=Printed(folder / "log"), grace_s=60,
     ) as process:
@@ -207,9 +207,9 @@ def resident_kb(pid: int) -> int:
     return int(resident)
 
 
-async def test_the_guard_is_small(tmp_path: Path, log: Watched) -> None:
+async def test_the_subreaper_is_small(tmp_path: Path, log: Watched) -> None:
     async with started("print('ready 1', flush=True); input()", tmp_path, log) as process:
-        assert resident_kb(process._guard.pid) < 20_000
+        assert resident_kb(process._subreaper.pid) < 20_000
 
 
 async def test_the_last_lines_are_kept_in_memory_and_all_in_the_file(tmp_path: Path) -> None:

@@ -1,52 +1,203 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bridge.comfyui.state import StateBoard
+from bridge.comfyui.instance import StateBoard
+from bridge.comfyui.state import (
+    TABLE,
+    Closing,
+    Condemned,
+    Connected,
+    Died,
+    Disconnected,
+    InstanceState,
+    Lifecycle,
+    LifecycleEvent,
+    QueueLength,
+    Resumed,
+    Starting,
+    Stopped,
+    Unloaded,
+    Vacated,
+    Yielding,
+)
+
+UP = Connected("0.3.75", "one")
+AWAY = Disconnected("nobody answers", "unreachable")
+DEAD = Died("it was killed", "killed", crash_loop=False)
+LOOP = Died("it exits", "exited", crash_loop=True)
+
+
+def after(*happened: LifecycleEvent) -> InstanceState:
+    """The state after some events, one in each second."""
+    lifecycle = Lifecycle(100.0)
+    for now, event in enumerate(happened, 101):
+        lifecycle.handle(event, now)
+    return lifecycle.state
+
+
+# -- the table ----------------------------------------------------------------------------------
+
+
+def test_it_begins_stopped() -> None:
+    state = after()
+    assert (state.state, state.since, state.usable) == ("stopped", 100, False)
+
+
+@pytest.mark.parametrize(
+    ("happened", "state"),
+    [
+        ((Starting(),), "starting"),
+        ((Starting(), UP), "ready"),
+        ((Starting(), UP, QueueLength(2)), "busy"),
+        ((Starting(), UP, QueueLength(2), QueueLength(0)), "ready"),
+        ((Starting(), AWAY), "unreachable"),
+        ((Starting(), AWAY, AWAY, UP), "ready"),
+        ((Starting(), UP, QueueLength(1), AWAY, UP), "busy"),
+        ((Starting(), DEAD), "restarting"),
+        ((Starting(), UP, QueueLength(1), DEAD, Starting(), UP), "ready"),
+        ((Starting(), UP, AWAY, LOOP), "crash_loop"),
+        ((Starting(), LOOP, Starting()), "starting"),
+        ((Starting(), UP, Closing(), Stopped()), "stopped"),
+        ((Starting(), LOOP, Stopped(), Starting()), "starting"),
+        ((Starting(), UP, Yielding()), "ready"),
+        ((Starting(), UP, Yielding(), Vacated()), "yielded"),
+        ((Starting(), UP, Yielding(), Vacated(), QueueLength(1)), "yielded"),
+        ((Starting(), UP, Yielding(), Vacated(), QueueLength(1), Resumed()), "busy"),
+        ((Starting(), UP, Yielding(), AWAY, Vacated()), "unreachable"),
+        ((Starting(), UP, Yielding(), AWAY, Vacated(), UP), "yielded"),
+        ((Starting(), UP, Yielding(), Vacated(), AWAY, Resumed()), "unreachable"),
+        ((Starting(), UP, Yielding(), Resumed(), Vacated()), "ready"),
+        ((Starting(), UP, Yielding(), Vacated(), DEAD, Starting(), UP), "ready"),
+    ],
+)
+def test_what_leads_from_one_state_to_the_next(
+    happened: tuple[LifecycleEvent, ...], state: str
+) -> None:
+    assert after(*happened).state == state
+
+
+def test_every_state_can_be_left_when_the_bridge_ends() -> None:
+    for state, row in TABLE.items():
+        assert row[Stopped] == "stopped", state
+
+
+@pytest.mark.parametrize("event", [UP, AWAY, QueueLength(1), DEAD])
+def test_what_cannot_happen_without_a_process_is_a_defect(event: LifecycleEvent) -> None:
+    with pytest.raises(AssertionError, match="while stopped"):
+        after(event)
+
+
+anything = st.sampled_from(
+    [
+        *(Starting(), UP, Connected(None, None), AWAY, QueueLength(0), QueueLength(1), DEAD, LOOP),
+        *(Stopped(), Closing(), Condemned("hung", "hung"), Yielding(), Vacated(), Resumed()),
+        Unloaded(),
+    ]
+)
+
+
+@given(st.lists(anything, max_size=30))
+def test_whatever_happens_a_yielding_one_gets_no_prompts(happened: list[LifecycleEvent]) -> None:
+    lifecycle = Lifecycle(0.0)
+    yielding = False
+    for now, event in enumerate(happened):
+        try:
+            state = lifecycle.handle(event, now)
+        except AssertionError:
+            assert type(event) not in TABLE[lifecycle.state.state]
+            continue
+        yielding = (yielding or isinstance(event, Yielding)) and not isinstance(event, Resumed)
+        assert state.yielding == yielding
+        assert not (yielding and state.usable)
+        assert state.state != "yielded" or yielding
+        assert state.since <= now
+
+
+# -- details ------------------------------------------------------------------------------------
+
+
+def test_since_is_when_the_state_was_entered() -> None:
+    state = after(Starting(), AWAY, Disconnected("still nobody", "unreachable"))
+    assert (state.since, state.last_error) == (102, "still nobody")
+    assert after(Starting(), AWAY, UP).since == 103
+
+
+def test_deaths_and_unloads_are_counted_and_the_last_error_is_kept() -> None:
+    state = after(Starting(), DEAD, Starting(), UP, Unloaded(), Unloaded())
+    assert (state.restarts, state.unloads) == (1, 2)
+    assert (state.last_error, state.reason) == ("it was killed", "killed")
+    assert (state.version, state.epoch) == ("0.3.75", "one")
+
+
+# -- why one gets no prompts --------------------------------------------------------------------
+
+
+def test_a_condemned_one_gets_prompts_again_once_its_queue_is_empty() -> None:
+    condemned = (Starting(), UP, QueueLength(2), Condemned("it hangs", "hung"))
+    state = after(*condemned)
+    assert (state.state, state.usable, state.reason) == ("busy", False, "hung")
+    assert not after(*condemned, QueueLength(1)).usable
+    assert after(*condemned, QueueLength(0)).usable
+
+
+def test_a_condemned_one_gets_prompts_again_once_it_is_another_process() -> None:
+    condemned = (Starting(), UP, Condemned("it hangs", "hung"))
+    assert not after(*condemned, AWAY, UP).usable
+    assert after(*condemned, AWAY, Connected("0.3.75", "two")).usable
+    assert after(*condemned, AWAY, Connected("0.3.75", None)).usable  # it may be another
+
+
+def test_resuming_opens_what_was_closed_by_yielding_alone() -> None:
+    assert after(Starting(), UP, Yielding(), Resumed()).usable
+    state = after(Starting(), UP, Condemned("it hangs", "hung"), Yielding(), Resumed())
+    assert not state.usable
+
+
+def test_one_that_is_to_stop_gets_no_prompts_until_it_is_another_process() -> None:
+    assert not after(Starting(), UP, Closing()).usable
+    assert not after(Starting(), UP, Closing(), AWAY, UP).usable
+    assert after(Starting(), UP, Closing(), Stopped(), Starting(), Connected(None, "two")).usable
+
+
+# -- waiting ------------------------------------------------------------------------------------
+
+states = [InstanceState(state="ready", since=since) for since in range(3)]
 
 
 @pytest.fixture
 def board() -> StateBoard:
-    ticks: Iterator[int] = count(100)
-    return StateBoard(clock=lambda: next(ticks))
-
-
-def test_it_begins_stopped(board: StateBoard) -> None:
-    assert (board.present.state, board.present.since) == ("stopped", 100)
-    assert not board.present.usable
-
-
-def test_since_is_when_the_state_was_entered(board: StateBoard) -> None:
-    board.set("starting")
-    board.set("starting", last_error="slow")
-    assert (board.present.since, board.present.last_error) == (101, "slow")
-    board.set("ready")
-    assert board.present.since == 102
-    assert board.present.usable
+    return StateBoard(states[0])
 
 
 async def test_a_change_wakes_all_who_wait(board: StateBoard) -> None:
-    seen = board.present
-    waiting = [asyncio.create_task(board.changed(seen)) for _ in range(2)]
-    asyncio.get_running_loop().call_soon(board.set, "starting")
-    assert [(await one).state for one in waiting] == ["starting", "starting"]
+    waiting = [asyncio.create_task(board.changed(states[0])) for _ in range(2)]
+    asyncio.get_running_loop().call_soon(board.set, states[1])
+    assert [await one for one in waiting] == [states[1]] * 2
 
 
 async def test_one_who_gives_up_does_not_disturb_the_others(board: StateBoard) -> None:
-    seen = board.present
-    impatient, patient = (asyncio.create_task(board.changed(seen)) for _ in range(2))
+    impatient, patient = (asyncio.create_task(board.changed(states[0])) for _ in range(2))
     asyncio.get_running_loop().call_soon(impatient.cancel)
     await asyncio.gather(impatient, return_exceptions=True)
-    board.set("starting")
-    assert (await patient).state == "starting"
+    board.set(states[1])
+    assert await patient == states[1]
 
 
-async def test_a_change_that_was_missed_is_told_at_once(board: StateBoard) -> None:
-    seen = board.present
-    board.set("starting")
-    board.set("ready")
-    assert (await board.changed(seen)).state == "ready"
+async def test_a_change_that_was_missed_is_returned_at_once(board: StateBoard) -> None:
+    for state in states[1:]:
+        board.set(state)
+    assert await board.changed(states[0]) == states[2]
+
+
+async def test_no_difference_wakes_nobody(board: StateBoard) -> None:
+    waiting = asyncio.create_task(board.changed(states[0]))
+    board.set(InstanceState(state="ready", since=0))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()

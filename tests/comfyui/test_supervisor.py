@@ -17,11 +17,12 @@ import msgspec
 import pytest
 
 from bridge.comfyui import events
-from bridge.comfyui.errors import StartFailed
+from bridge.comfyui.errors import StartFailed, Unreachable
+from bridge.comfyui.health_policy import HealthPolicy
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.restarts import Restart
-from bridge.comfyui.settings import Care, SuperviseConfig
-from bridge.comfyui.state import InstanceState
+from bridge.comfyui.restart_policy import Restart
+from bridge.comfyui.settings import SuperviseConfig
+from bridge.comfyui.state import InstanceState, StateName
 from bridge.comfyui.supervisor import Running, Supervisor
 from tests.support.comfyui import (
     image,
@@ -30,8 +31,6 @@ from tests.support.comfyui import (
     slow_image,
     wait_for_end,
 )
-
-pytestmark = pytest.mark.slow
 
 # Answers our nodes' greeting as they would, with a process id of its own or another.
 GREETER = """
@@ -120,6 +119,7 @@ async def test_it_is_ready_when_our_nodes_answer_from_our_child(tmp_path: Path) 
     assert wait_for_end(running.pid)
 
 
+@pytest.mark.slow
 async def test_an_answer_from_a_foreign_process_is_not_ready(tmp_path: Path) -> None:
     config = stand_in(tmp_path, greeter(pid="1"), start_timeout_s=1.0)
     failure, _ = await first_failure(config, tmp_path)
@@ -144,6 +144,7 @@ async def test_an_early_exit_is_told_with_the_last_line(tmp_path: Path) -> None:
     assert not restart.crash_loop
 
 
+@pytest.mark.slow
 async def test_a_kill_is_told_from_an_exit(tmp_path: Path) -> None:
     async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
         running = await watch.ready.get()
@@ -158,6 +159,7 @@ async def test_a_kill_is_told_from_an_exit(tmp_path: Path) -> None:
     assert again.secret != running.secret
 
 
+@pytest.mark.slow
 async def test_one_killed_while_it_loads_is_started_again(tmp_path: Path) -> None:
     loading = tmp_path / "loading"
     os.mkfifo(loading)
@@ -238,6 +240,7 @@ async def test_one_that_is_of_no_use_is_killed_also_when_it_is_stopped(tmp_path:
     assert not restart.crash_loop
 
 
+@pytest.mark.slow
 async def test_told_to_stop_it_stays_stopped_until_told_to_start(tmp_path: Path) -> None:
     async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
         first = await watch.ready.get()
@@ -297,6 +300,7 @@ async def test_a_folder_that_cannot_be_written_is_told_apart(tmp_path: Path) -> 
     assert failure.failure == "no_folder"
 
 
+@pytest.mark.slow
 async def test_many_early_deaths_are_a_crash_loop_that_ends_after_a_pause(tmp_path: Path) -> None:
     config = stand_in(tmp_path, "raise SystemExit(1)", crash_limit=2, crash_pause_s=0.01)
     async with watched(config, tmp_path) as watch:
@@ -369,7 +373,7 @@ with open({str(told)!r}, "w") as pids: print(os.getpid(), file=pids)
 import asyncio
 from pathlib import Path
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.settings import Care, SuperviseConfig
+from bridge.comfyui.settings import SuperviseConfig
 
 async def main():
     config = SuperviseConfig(path=Path({str(config.path)!r}), python=Path({sys.executable!r}))
@@ -388,6 +392,62 @@ asyncio.run(main())
         assert all(wait_for_end(pid) for pid in pids)
 
 
+# -- an instance of a stand-in ------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def running_instance(
+    config: SuperviseConfig, folder: Path, health: HealthPolicy | None = None
+) -> AsyncIterator[Instance]:
+    instance = Instance("main", config, folder=folder / "data", health=health)
+    running = asyncio.create_task(instance.run())
+    try:
+        async with asyncio.timeout(20):
+            yield instance
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert instance.state.state == "stopped"
+
+
+async def become(instance: Instance, state: StateName) -> InstanceState:
+    while instance.state.state != state:
+        await instance.changed()
+    return instance.state
+
+
+async def test_one_that_answers_but_never_connects_is_frozen_and_killed(tmp_path: Path) -> None:
+    config = stand_in(tmp_path, greeter())
+    health = HealthPolicy(silence_s=0.05)
+    async with running_instance(config, tmp_path, health) as instance:
+        state = await become(instance, "restarting")
+        assert (state.reason, state.restarts) == ("frozen", 1)
+
+
+async def test_an_instance_is_stopped_and_started_by_the_operator(tmp_path: Path) -> None:
+    async with running_instance(stand_in(tmp_path, greeter()), tmp_path) as instance:
+        await become(instance, "unreachable")  # a stand-in has no socket
+        instance.stop()
+        assert instance.state.closed
+        await become(instance, "stopped")
+        with pytest.raises(Unreachable):
+            await instance.known()
+        instance.start()
+        await become(instance, "unreachable")
+        instance.restart()
+        await become(instance, "starting")
+
+
+async def test_one_that_does_not_greet_any_more_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_instance(stand_in(tmp_path, greeter()), tmp_path) as instance:
+        await become(instance, "unreachable")
+        monkeypatch.setattr("bridge.comfyui.instance._HELLO_S", 0.0)
+        assert await instance.end("ours", within_s=1) == "useless"
+        assert (await become(instance, "restarting")).reason == "frozen"
+
+
 # -- the real one -------------------------------------------------------------------------------
 
 
@@ -400,7 +460,7 @@ async def test_a_comfyui_killed_at_work_or_frozen_while_idle_is_started_again(
     for name in ("_PING_INTERVAL_S", "_PING_TIMEOUT_S", "_OPEN_TIMEOUT_S"):
         monkeypatch.setattr(f"bridge.comfyui.connection.{name}", 1.0)
     instance = Instance(
-        "main", comfyui_config, folder=tmp_path, care=Care(silence_s=2, idle_unload_s=0.5)
+        "main", comfyui_config, folder=tmp_path, health=HealthPolicy(silence_s=2, idle_unload_s=0.5)
     )
     running = asyncio.create_task(instance.run())
     states = [instance.state.state]

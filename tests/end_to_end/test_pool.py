@@ -99,7 +99,7 @@ def _child_of(pid: int) -> int:
     """The ComfyUI below a bridge: its guard's child."""
     guards = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     for guard in guards:
-        if b"guard.py" in Path(f"/proc/{guard}/cmdline").read_bytes():
+        if b"subreaper.py" in Path(f"/proc/{guard}/cmdline").read_bytes():
             return int(Path(f"/proc/{guard}/task/{guard}/children").read_text().split()[0])
     raise AssertionError("no guard")
 

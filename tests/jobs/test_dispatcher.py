@@ -80,7 +80,7 @@ class Comfy:
     async def view(self, *_: object) -> bytes:
         return b""
 
-    async def forget(self, _prompt_ids: object) -> None: ...
+    def clean_up(self, _prompt_id: str, _folder: str | None) -> None: ...
 
     def silence(self, _prompt_id: str) -> float:
         return 0.0

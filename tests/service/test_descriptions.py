@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from bridge.comfyui.errors import Unreachable
-from bridge.comfyui.state import InstanceState, StateBoard
+from bridge.comfyui.instance import StateBoard
+from bridge.comfyui.state import InstanceState, StateName
 from bridge.contract.topics import Topics
 from bridge.service import descriptions
 from bridge.service.descriptions import Descriptions
@@ -49,7 +50,7 @@ class ComfyUI:
         self.name = name
         self.asked = 0
         self.answers = list(answers)
-        self.board = StateBoard()
+        self.board = StateBoard(InstanceState(state="stopped", since=0.0))
 
     @property
     def client(self) -> Any:
@@ -61,6 +62,9 @@ class ComfyUI:
 
     async def changed(self, seen: InstanceState | None = None) -> InstanceState:
         return await self.board.changed(self.state if seen is None else seen)
+
+    def become(self, state: StateName, epoch: str = "1") -> None:
+        self.board.set(InstanceState(state=state, since=0.0, epoch=epoch))
 
     async def object_info(self) -> bytes:
         self.asked += 1
@@ -131,7 +135,7 @@ async def test_a_comfyui_that_fails_to_report_its_nodes_is_asked_until_it_does(
 ) -> None:
     comfyui = ComfyUI(fault, fault, fault, answering)
     async with described(tmp_path, comfyui) as (_, library, published, changes):
-        comfyui.board.set("ready", epoch="1")
+        comfyui.become("ready", "1")
         assert not await published.until("ready")  # published, though nothing is known of it
         async with asyncio.timeout(5):
             await changes.get()
@@ -148,15 +152,15 @@ async def test_ready_is_published_once_the_nodes_are_known(tmp_path: Path) -> No
 
     comfyui = ComfyUI(slow)
     async with described(tmp_path, comfyui) as (_, _, published, _):
-        comfyui.board.set("starting")
+        comfyui.become("starting")
         await published.until("starting")
-        comfyui.board.set("ready", epoch="1")
+        comfyui.become("ready", "1")
         while not comfyui.asked:  # noqa: ASYNC110 - it is asked in the next steps of the loop
             await asyncio.sleep(0)
         assert published.states.empty()
         go.set()
         assert await published.until("ready")
-        comfyui.board.set("busy")
+        comfyui.become("busy")
         await published.until("busy")
         assert comfyui.asked == 1
 
@@ -166,12 +170,12 @@ async def test_a_comfyui_that_hangs_when_asked_is_published_as_what_it_becomes(
 ) -> None:
     comfyui = ComfyUI(hanging, answering)
     async with described(tmp_path, comfyui) as (_, _, published, _):
-        comfyui.board.set("ready", epoch="1")
+        comfyui.become("ready", "1")
         while not comfyui.asked:  # noqa: ASYNC110 - it is asked in the next steps of the loop
             await asyncio.sleep(0)
-        comfyui.board.set("unreachable")
+        comfyui.become("unreachable")
         await published.until("unreachable")
-        comfyui.board.set("ready", epoch="2")  # another process is asked anew
+        comfyui.become("ready", "2")  # another process is asked anew
         assert await published.until("ready")
 
 
@@ -181,7 +185,7 @@ async def test_a_comfyui_that_hangs_when_asked_is_published_as_ready_in_time(
     monkeypatch.setattr(descriptions, "DESCRIBED_WITHIN_S", 0.01)
     comfyui = ComfyUI(hanging)
     async with described(tmp_path, comfyui) as (_, _, published, _):
-        comfyui.board.set("ready", epoch="1")
+        comfyui.become("ready", "1")
         assert not await published.until("ready")
 
 
@@ -191,7 +195,7 @@ async def test_a_refresh_is_shared_and_ends_in_time_while_a_comfyui_hangs(
     monkeypatch.setattr(descriptions, "REFRESH_WITHIN_S", 0.05)
     comfyui = ComfyUI(answering, hanging)
     async with described(tmp_path, comfyui) as (subject, _, published, _):
-        comfyui.board.set("ready", epoch="1")
+        comfyui.become("ready", "1")
         await published.until("ready")
         async with asyncio.timeout(5):
             assert not any(await asyncio.gather(*(subject.refresh() for _ in range(256))))
@@ -208,7 +212,7 @@ async def test_all_who_share_a_refresh_learn_what_came_of_it(tmp_path: Path) -> 
 
     comfyui = ComfyUI(answering, slow, failing)
     async with described(tmp_path, comfyui) as (subject, _, published, _):
-        comfyui.board.set("ready", epoch="1")
+        comfyui.become("ready", "1")
         await published.until("ready")
         asking = [asyncio.create_task(subject.refresh()) for _ in range(3)]
         while comfyui.asked < 2:  # noqa: ASYNC110 - it is asked in the next steps of the loop
@@ -228,7 +232,7 @@ async def test_one_comfyui_that_hangs_does_not_keep_back_what_another_reports(
     stuck, fine = ComfyUI(answering, hanging, name="stuck"), ComfyUI(answering, name="fine")
     async with described(tmp_path, stuck, fine) as (subject, _, published, _):
         for comfyui in (stuck, fine):
-            comfyui.board.set("ready", epoch="1")
+            comfyui.become("ready", "1")
             await published.until("ready")
         async with asyncio.timeout(5):
             assert await subject.refresh()

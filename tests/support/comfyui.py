@@ -24,7 +24,7 @@ import msgspec
 
 from bridge.comfyui.errors import StartFailed
 from bridge.comfyui.install import ensure, find
-from bridge.comfyui.restarts import Restart
+from bridge.comfyui.restart_policy import Restart
 from bridge.comfyui.settings import OUR_NODES, SuperviseConfig
 from bridge.comfyui.supervisor import Running, Supervisor
 

@@ -97,7 +97,7 @@ async def _comfyui_killed(stand: Stand) -> tuple[float, float]:
 def _comfyui_of(pid: int) -> int:
     """Return the ComfyUI below a bridge: its guard's child."""
     for guard in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if b"guard.py" in Path(f"/proc/{guard}/cmdline").read_bytes():
+        if b"subreaper.py" in Path(f"/proc/{guard}/cmdline").read_bytes():
             return int(Path(f"/proc/{guard}/task/{guard}/children").read_text().split()[0])
     raise RuntimeError("the bridge has no ComfyUI")
 

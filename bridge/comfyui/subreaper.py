@@ -1,6 +1,6 @@
 """The parent that a supervised ComfyUI has instead of the bridge: it leaves no orphan.
 
-Run by path, `python -I -S guard.py GRACE_S PROGRAM [ARGUMENT ...]`, with nothing imported beyond
+Run by path, `python -I -S subreaper.py GRACE_S PROGRAM [ARGUMENT ...]`. It imports nothing beyond
 the standard library, so that it starts at once and stays small. Linux only.
 
     stdin   a pipe that only the bridge holds: its end means that the bridge is gone, however it
@@ -10,8 +10,8 @@ the standard library, so that it starts at once and stays small. Linux only.
     stderr  the log: what ComfyUI prints
 
 SIGTERM asks for an orderly stop: SIGINT to ComfyUI's process group, SIGKILL after the grace. As a
-child subreaper the guard inherits every orphan below it, so that processes which left the group
-are found too. If the guard itself is killed, the kernel kills ComfyUI (PR_SET_PDEATHSIG). It ends
+child subreaper it inherits every orphan below it, so that processes which left the group
+are found too. If it is killed itself, the kernel kills ComfyUI (PR_SET_PDEATHSIG). It ends
 as ComfyUI did: with its exit code, or by its signal.
 """
 
@@ -37,7 +37,7 @@ _LOG = 2
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _RESCAN_S = 0.05
-# A process in an uninterruptible sleep cannot be killed; nobody waits for it longer than this.
+# A process in an uninterruptible sleep cannot be killed; it is not waited for longer than this.
 _KILL_PATIENCE_S = 10.0
 
 
@@ -46,7 +46,7 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-class Guard:
+class Subreaper:
     """ComfyUI's process and all that it started."""
 
     def __init__(self, command: list[str], grace_s: float) -> None:
@@ -58,7 +58,7 @@ class Guard:
         self._wakeup = -1
 
     def run(self) -> int:
-        """Guard it to its end; returns its exit code, negative for a signal."""
+        """Start it and see it to its end; returns its exit code, negative for a signal."""
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._listen_to_signals()
         error = self._spawn()
@@ -85,21 +85,21 @@ class Guard:
     def _spawn(self) -> int:
         """Start the command in a process group of its own; returns an errno, 0 for success."""
         outcome, report = os.pipe2(os.O_CLOEXEC)
-        guard = os.getpid()
+        subreaper = os.getpid()
         self._child = os.fork()
         if self._child == 0:
-            self._become_command(guard, report)
+            self._become_command(subreaper, report)
         os.close(report)
         # The pipe closes by itself when the command runs.
         error = os.read(outcome, 16)
         os.close(outcome)
         return int(error or 0)
 
-    def _become_command(self, guard: int, report: int) -> None:
+    def _become_command(self, subreaper: int, report: int) -> None:
         """In the child: never returns."""
         try:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != guard:
+            if os.getppid() != subreaper:
                 os._exit(1)
             os.setpgid(0, 0)
             signal.set_wakeup_fd(-1)
@@ -136,7 +136,7 @@ class Guard:
             self._reap()
 
     def _reap(self) -> bool:
-        """Collect what ended; tells whether any process is left."""
+        """Collect the processes that ended; returns whether any is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -184,7 +184,7 @@ def _descendants(ancestor: int) -> list[int]:
 def _end_alike(status: int) -> None:
     if status >= 0:
         sys.exit(status)
-    # A core dump of the guard would only hide ComfyUI's.
+    # A core dump of ours would only hide ComfyUI's.
     _prctl(_PR_SET_DUMPABLE, 0)
     if -status not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(-status, signal.SIG_DFL)
@@ -192,4 +192,4 @@ def _end_alike(status: int) -> None:
 
 
 if __name__ == "__main__":
-    _end_alike(Guard(sys.argv[2:], float(sys.argv[1])).run())
+    _end_alike(Subreaper(sys.argv[2:], float(sys.argv[1])).run())

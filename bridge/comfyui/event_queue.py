@@ -11,8 +11,8 @@ from collections import deque
 from bridge.comfyui.events import Event, Preview
 
 
-class Mailbox:
-    """Unbounded, one reader. What bounds it is the prompt: a job says only so much."""
+class EventQueue:
+    """Unbounded, one reader. The prompt bounds it: a job has only so many steps and outputs."""
 
     def __init__(self) -> None:
         self._events: deque[Event | None] = deque()
@@ -20,9 +20,9 @@ class Mailbox:
         self._arrived: asyncio.Future[None] | None = None
 
     def put(self, event: Event) -> None:
-        """Add an event and wake the reader; never waits."""
+        """Add an event and wake the reader; never waits. Call it on the event loop's thread."""
         if isinstance(event, Preview):
-            # None stands in the line for the preview, so that a newer one keeps its place.
+            # None holds the preview's place in the queue, so that a newer one takes it.
             waiting, self._preview = self._preview, event
             if waiting is not None:
                 return
@@ -33,7 +33,7 @@ class Mailbox:
             self._arrived.set_result(None)
 
     async def get(self) -> Event:
-        """Wait for the next event."""
+        """Wait for the next event. Cancelling it loses none."""
         while not self._events:
             self._arrived = asyncio.get_running_loop().create_future()
             try:
@@ -45,5 +45,5 @@ class Mailbox:
             return event
         preview, self._preview = self._preview, None
         if preview is None:
-            raise AssertionError("a place in the line without its preview")
+            raise AssertionError("a place in the queue without its preview")
         return preview

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import random
 
-from bridge.comfyui.restarts import RestartPolicy
-
-
-def seeded(seed: int) -> random.Random:
-    return random.Random(seed)
+from bridge.comfyui.restart_policy import RestartPolicy
+from bridge.retry import Backoff
 
 
 def policy(limit: int = 3) -> RestartPolicy:
-    return RestartPolicy(limit=limit, stable_after_s=60, pause_s=300, rng=seeded(1))
+    backoff = Backoff(1, 30, draw=random.Random(1).uniform)
+    return RestartPolicy(limit=limit, stable_after_s=60, pause_s=300, backoff=backoff)
 
 
 def test_early_deaths_in_a_row_are_a_crash_loop() -> None:

@@ -1,0 +1,380 @@
+"""The connection to one ComfyUI, kept open for ever, and every prompt of ours followed to its end.
+
+`prompt_tracker` decides; here are the socket, the requests and the clock around it. As a rule a
+prompt costs one POST and the frames that ComfyUI sends anyway. When frames may have been missed,
+ComfyUI's queue and history are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import msgspec
+
+from bridge.aio import wait_set
+from bridge.comfyui import frames
+from bridge.comfyui.client import ComfyClient
+from bridge.comfyui.connection import DEFAULT_MAX_FRAME, Connection, connected
+from bridge.comfyui.errors import (
+    ComfyUIError,
+    Gone,
+    NotFound,
+    ReplyTooLarge,
+    UnexpectedAnswer,
+    Unreachable,
+)
+from bridge.comfyui.event_queue import EventQueue
+from bridge.comfyui.events import Event, Terminal
+from bridge.comfyui.execution import Execution, socket_nodes
+from bridge.comfyui.prompt_tracker import Prompt, PromptTracker
+from bridge.comfyui.state import Connected, Disconnected, QueueLength
+from bridge.retry import Backoff
+
+# How long a submission waits for a connection that is just being made.
+_CONNECTION_WAIT_S = 5.0
+_RECONNECT_FIRST_S = 0.1
+# After a connection that lasted this long, the next attempt is made as after the first cut.
+_GOOD_AFTER_S = 1.0
+_RETRY_S = 1.0
+_QUEUE_WAIT_S = 0.5
+
+
+class WorkerDied(msgspec.Struct, frozen=True):
+    """ComfyUI answers, but the thread that runs prompts has ended."""
+
+
+SessionEvent: TypeAlias = Connected | Disconnected | QueueLength | WorkerDied
+
+
+class QueueSnapshot(msgspec.Struct, frozen=True):
+    """Prompt ids in ComfyUI's queue, in its order; `foreign` are those that are not ours."""
+
+    running: tuple[str, ...]
+    pending: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+
+class ComfySession:
+    """Use `run` as a task; the rest works while it runs.
+
+    `report` is called on the event loop's thread with what happens to the connection; it must not
+    block. A cut is not reported if connecting again succeeds at once. `epoch` names the process at
+    the other end, None where only our nodes can. `max_frame` is in bytes. After `silence_s` seconds
+    without a frame of a prompt, ComfyUI is asked about it.
+    """
+
+    def __init__(
+        self,
+        client: ComfyClient,
+        *,
+        report: Callable[[SessionEvent], None],
+        epoch: str | None = None,
+        max_frame: int = DEFAULT_MAX_FRAME,
+        reconnect_cap_s: float = 5.0,
+        silence_s: float = 10.0,
+    ) -> None:
+        self.client = client
+        self._report = report
+        self._epoch = epoch
+        self._max_frame = max_frame
+        self._reconnect_cap_s = reconnect_cap_s
+        self._silence_s = silence_s
+        self._tracker = PromptTracker(silence_s=silence_s)
+        self._queues: dict[Prompt, EventQueue] = {}
+        self._in_doubt = asyncio.Event()
+        # Set while no prompt is followed.
+        self._unused = asyncio.Event()
+        self._unused.set()
+        self._connection: Connection | None = None
+        # Set while it is known whether there is a connection; not so just after a cut.
+        self._attempted = asyncio.Event()
+        self._queue_changed = asyncio.Event()
+        self._has_nodes = False
+
+    # -- for callers ----------------------------------------------------------------------------
+
+    async def execute(
+        self,
+        prompt_id: str,
+        prompt: Mapping[str, Any],
+        *,
+        preview: bool,
+        extra_data: Mapping[str, Any] | None,
+    ) -> AsyncGenerator[Event, None]:
+        """Submit a prompt and yield its events, the last being a Terminal.
+
+        Raises PromptRejected, AlreadyFollowed, and Unreachable where ComfyUI surely does not have
+        it. Cancelling or closing it leaves the prompt at ComfyUI.
+        """
+        connection = await self._connected()
+        execution = Execution(socket_nodes=socket_nodes(prompt), preview=preview)
+        followed, queue = self._follow(prompt_id, execution, blind=False)
+        try:
+            try:
+                await self.client.submit(prompt, prompt_id, connection.client_id, extra_data)
+            except Unreachable as error:
+                if not error.sent:
+                    raise
+                # It may have arrived: the queue will show it.
+                self._tracker.question(followed)
+                self._submitted(followed)
+            else:
+                self._submitted(followed)
+                for event in execution.enqueue():
+                    yield event
+            while not isinstance(event := await queue.get(), Terminal):
+                yield event
+            yield event
+        finally:
+            self._drop(followed)
+
+    async def adopt(self, prompt_id: str) -> AsyncGenerator[Event, None]:
+        """Yield the events of a prompt that ComfyUI has already; ends and closes as `execute`."""
+        execution = Execution()
+        execution.cut()
+        followed, queue = self._follow(prompt_id, execution, blind=True)
+        try:
+            self._tracker.question(followed)
+            self._submitted(followed)
+            while not isinstance(event := await queue.get(), Terminal):
+                yield event
+            yield event
+        finally:
+            self._drop(followed)
+
+    async def cancel(self, prompt_id: str, *, within_s: float) -> bool:
+        """Stop this prompt and no other; True once ComfyUI neither runs nor queues it.
+
+        Raises ComfyUIError if ComfyUI does not answer. Cancelling it leaves the prompt as it is.
+        """
+        followed = self._tracker.withdraw(prompt_id)
+        try:
+            return await self.client.withdraw(
+                prompt_id, within_s=within_s, pause=self._queue_changes
+            )
+        finally:
+            if followed is not None:
+                self._tracker.question(followed)
+                self._apply(())
+
+    async def known(self) -> QueueSnapshot:
+        """Return what is in ComfyUI's queue now. Raises ComfyUIError."""
+        queue = await self.client.queue()
+        foreign = (one for one in (*queue.running, *queue.pending) if one not in self._tracker)
+        return QueueSnapshot(queue.running, queue.pending, tuple(foreign))
+
+    async def forget(self, prompt_ids: Collection[str]) -> None:
+        """Delete what ComfyUI keeps of prompts of ours: held outputs, history entries.
+
+        Raises ComfyUIError; it may be repeated.
+        """
+        if self._has_nodes:
+            await self.client.confirm_outputs(*prompt_ids)
+        await self.client.forget_history(prompt_ids)
+
+    def silence(self, prompt_id: str) -> float | None:
+        """Return for how many seconds nothing was heard of a prompt; None if it is not followed."""
+        return self._tracker.silence(prompt_id, time.monotonic())
+
+    def lose(self, reason: str) -> None:
+        """End every prompt: its ComfyUI is gone."""
+        self._apply(self._tracker.lose(reason))
+
+    async def unused(self) -> None:
+        """Wait until no prompt is followed."""
+        await self._unused.wait()
+
+    # -- prompts --------------------------------------------------------------------------------
+
+    def _follow(
+        self, prompt_id: str, execution: Execution, *, blind: bool
+    ) -> tuple[Prompt, EventQueue]:
+        now = time.monotonic()
+        prompt = self._tracker.follow(prompt_id, execution, blind=blind, now=now)
+        queue = self._queues[prompt] = EventQueue()
+        self._apply(())
+        return prompt, queue
+
+    def _submitted(self, prompt: Prompt) -> None:
+        self._tracker.submitted(prompt, time.monotonic())
+        self._apply(())
+
+    def _drop(self, prompt: Prompt) -> None:
+        self._tracker.drop(prompt)
+        del self._queues[prompt]
+        self._apply(())
+
+    def _apply(self, deliveries: Iterable[tuple[Prompt, Event]]) -> None:
+        """Pass on the tracker's events, and set the asyncio events that follow from its state."""
+        for prompt, event in deliveries:
+            queue = self._queues.get(prompt)
+            if queue is not None:
+                queue.put(event)
+        if self._tracker.doubt:
+            self._tracker.doubt = False
+            self._in_doubt.set()
+        if len(self._tracker):
+            self._unused.clear()
+        else:
+            self._unused.set()
+
+    # -- the connection -------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Stay connected and reconcile, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stay_connected())
+            tasks.create_task(self._reconcile_for_ever())
+
+    async def _stay_connected(self) -> None:
+        backoff = Backoff(_RECONNECT_FIRST_S, self._reconnect_cap_s)
+        while True:
+            began_at = time.monotonic()
+            was_connected = await self._connect_once()
+            if was_connected and time.monotonic() - began_at >= _GOOD_AFTER_S:
+                backoff.reset()
+            await asyncio.sleep(backoff.next())
+
+    async def _connect_once(self) -> bool:
+        """Connect, and read until the connection is gone; returns whether there was one."""
+        try:
+            async with connected(self.client.base_url, max_frame=self._max_frame) as connection:
+                server = await self._identify()
+                self._connection = connection
+                self._report(server)
+                self._attempted.set()
+                self._tracker.connected()
+                self._apply(())
+                async with aclosing(connection.frames()) as received:
+                    async for frame in received:
+                        self._received(frame)
+                return True
+        except ComfyUIError as error:
+            if self._connection is not None:
+                # A cut is not worth reporting if the next attempt succeeds, which is made at once.
+                self._attempted.clear()
+                return True
+            self._attempted.set()
+            self._report(Disconnected(str(error), error.code))
+            return False
+        finally:
+            self._connection = None
+            self._tracker.disconnected()
+
+    async def _identify(self) -> Connected:
+        """Ask ComfyUI for its version, and our nodes, if it has them, for its process."""
+        stats = await self.client.system_stats()
+        hello = await self.client.hello()
+        self._has_nodes = hello is not None
+        system = stats.get("system")
+        version = system.get("comfyui_version") if isinstance(system, dict) else None
+        named = None if hello is None else hello.process or str(hello.pid)
+        return Connected(version if isinstance(version, str) else None, self._epoch or named)
+
+    async def _connected(self) -> Connection:
+        await wait_set(self._attempted, _CONNECTION_WAIT_S)
+        if self._connection is None:
+            raise Unreachable("no connection", sent=False)
+        return self._connection
+
+    def _received(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Status):
+            prompts = frame.status.exec_info.queue_remaining
+            self._queue_changed.set()
+            self._report(QueueLength(prompts))
+            self._tracker.queue_length(prompts)
+            self._apply(())
+        else:
+            self._apply(self._tracker.received(frame, time.monotonic()))
+
+    async def _queue_changes(self) -> None:
+        """Wait until the queue changes, or half a second."""
+        self._queue_changed.clear()
+        await wait_set(self._queue_changed, _QUEUE_WAIT_S)
+
+    # -- reconciling ----------------------------------------------------------------------------
+
+    async def _reconcile_for_ever(self) -> None:
+        pause = self._silence_s
+        while True:
+            await wait_set(self._in_doubt, pause)
+            self._in_doubt.clear()
+            doubtful = self._tracker.doubtful(time.monotonic())
+            pause = self._silence_s
+            if not doubtful or self._connection is None:
+                continue  # connecting raises the doubt again
+            try:
+                await self._reconcile(doubtful)
+                if self._tracker.any_silent(time.monotonic()):
+                    await self._check_worker()
+            except ComfyUIError:
+                pause = min(_RETRY_S, self._silence_s)
+
+    async def _reconcile(self, doubtful: Sequence[Prompt]) -> None:
+        """Bring these up to date. Raises ComfyUIError if that failed for some; they stay in doubt.
+
+        A useless answer about one prompt keeps none of the others from being settled.
+        """
+        useless: list[ComfyUIError] = []
+        unknown: list[Prompt] = []
+        for prompt in doubtful:
+            if prompt.incomplete:
+                await self._complete(prompt, useless)
+            else:
+                unknown.append(prompt)
+        # Twice: a prompt may be put into the queue, or move on from there, between two looks.
+        for _ in range(2):
+            if unknown:
+                queue = await self.client.queue()
+                now = time.monotonic()
+                deliveries, others = self._tracker.queue_read(unknown, queue, now)
+                self._apply(deliveries)
+                unknown = [each for each in others if not await self._remembered(each, useless)]
+        for prompt in unknown:
+            self._apply(self._tracker.vanished(prompt))
+        if useless:
+            raise useless[0]
+
+    async def _remembered(self, prompt: Prompt, useless: list[ComfyUIError]) -> bool:
+        """Bring a prompt up to date from the history; False if it is surely not there.
+
+        The error of an answer that cannot be used is added to `useless`.
+        """
+        try:
+            entry = await self.client.history(prompt.prompt_id)
+        except (UnexpectedAnswer, ReplyTooLarge) as error:
+            useless.append(error)
+            return True
+        if entry is None:
+            return False
+        self._apply(self._tracker.history_read(prompt, entry, time.monotonic()))
+        if prompt.incomplete:
+            await self._complete(prompt, useless)
+        return True
+
+    async def _complete(self, prompt: Prompt, useless: list[ComfyUIError]) -> None:
+        """Fetch the outputs of ours that did not come over the socket, and end the prompt.
+
+        If an answer cannot be used, its error is added to `useless`; the prompt stays in doubt.
+        """
+        for header in prompt.execution.missing():
+            try:
+                data = await self.client.held_output(prompt.prompt_id, header.node, header.index)
+            except (UnexpectedAnswer, ReplyTooLarge) as error:
+                final = isinstance(error, NotFound | Gone | ReplyTooLarge)
+                self._apply(self._tracker.output_failed(prompt, str(error), final=final))
+                if self._tracker.follows(prompt):
+                    useless.append(error)
+                return
+            self._apply(self._tracker.output_fetched(prompt, header, data))
+        self._apply(self._tracker.complete(prompt))
+
+    async def _check_worker(self) -> None:
+        """Ask our nodes whether the thread that runs prompts has ended."""
+        hello = await self.client.hello() if self._has_nodes else None
+        if hello is not None and hello.worker is False:
+            self._report(WorkerDied())
