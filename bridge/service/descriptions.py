@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
+from bridge.aio import first
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
@@ -37,24 +38,24 @@ REFRESH_WITHIN_S = 5.0
 # Pauses after a fetch that failed.
 RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 30.0
-# How long the state of a new process waits for its description; `ready` means described too.
+# The state of a new process is published after it was asked for its nodes, or after this long.
 DESCRIBED_WITHIN_S = 30.0
 # A ComfyUI is busy and ready again with each job: as retained messages, two for each.
 BUSY_INTERVAL_S = 0.5
 
 
 class Audience(Protocol):
-    """Whoever publishes descriptions of workflows."""
+    """A publisher of workflow descriptions."""
 
     def workflow(self, definition: Definition) -> None:
-        """A workflow is there, or is another now."""
+        """Publish a workflow that is new or has changed."""
 
     def remove_workflow(self, name: str) -> None:
-        """A workflow is gone."""
+        """Withdraw a workflow that is gone."""
 
 
 class NodeInfo:
-    """Fetches what the nodes of one ComfyUI take and give, one fetch at a time.
+    """Fetches the nodes and choices of one ComfyUI, one fetch at a time.
 
     `fetch` is one attempt and returns whether it succeeded; `clock` gives monotonic seconds.
     """
@@ -68,7 +69,7 @@ class NodeInfo:
         self._clock = clock
         self._fetching: asyncio.Task[bool] | None = None
         self._began_at = self._refreshed_at = -REFRESH_INTERVAL_S
-        # Set once the present process was asked, whatever came of it.
+        # Set once the present process was asked, also if that failed.
         self.asked = asyncio.Event()
 
     def reset(self) -> None:
@@ -132,7 +133,7 @@ class Descriptions:
     ) -> None:
         """`changed` is called when a ComfyUI has other nodes or choices than before.
 
-        `audience`: who is called with each workflow besides `retained`.
+        Each workflow is published by `retained` and `audience`.
         """
         self._library = library
         self._node_infos = {each.name: NodeInfo(partial(self._learn, each)) for each in instances}
@@ -144,14 +145,14 @@ class Descriptions:
         self._audience = (retained, *audience)
 
     async def open(self) -> None:
-        """Read the folder, and what ComfyUIs reported the last time."""
+        """Read the folder, and the last reports of the ComfyUIs from the disk."""
         self._publish(await self._library.open())
 
     async def follow(self, instance: Instance) -> None:
-        """Learn what each new process of a ComfyUI has, and publish its state, until cancelled.
+        """Learn the nodes of each new process of a ComfyUI, and publish its state, until cancelled.
 
-        A state in which it takes jobs is published once the process was asked what it has, or did
-        not answer within `DESCRIBED_WITHIN_S`; asking goes on until it succeeds.
+        A state in which it takes jobs is published once the process was asked for its nodes, or did
+        not answer within `DESCRIBED_WITHIN_S`; it is asked again until it answers.
         """
         node_info = self._node_infos[instance.name]
         known: str | None = None
@@ -179,7 +180,7 @@ class Descriptions:
             self._publish(changes)
 
     async def refresh(self) -> bool:
-        """Ask the ComfyUIs again what they have, for a request that needs what was not there.
+        """Ask the ComfyUIs again for their nodes, for a request that needs something unknown.
 
         True if one of them answered: in `REFRESH_WITHIN_S`, and not more often than once in
         `REFRESH_INTERVAL_S`.
@@ -196,8 +197,8 @@ class Descriptions:
             waiting=self._library.waiting,
         )
 
-    def tell_faults(self) -> None:
-        """Publish an event for every file that cannot be used, for those who came later."""
+    def publish_faults(self) -> None:
+        """Publish an event for every file that cannot be used, for clients that came later."""
         self._publish_faults(self._library.broken, self._library.waiting)
 
     async def _learn(self, instance: Instance) -> bool:
@@ -237,24 +238,20 @@ class Descriptions:
 
 
 def _process(state: InstanceState) -> str | None:
-    """Return the name of the process that takes jobs, None where none does."""
+    """Return the name of the process that takes jobs, None if there is none."""
     return (state.epoch or "unnamed") if state.usable else None
 
 
 async def _asked(node_info: NodeInfo, instance: Instance, process: str) -> None:
-    """Wait until a process was asked what it has; not for long, and not once it is gone."""
+    """Wait until a process was asked for its nodes, at most until it is gone or takes too long."""
 
     async def gone() -> None:
         while _process(instance.state) == process:
             await instance.changed()
 
-    waiting = [asyncio.ensure_future(each) for each in (node_info.asked.wait(), gone())]
-    try:
-        await asyncio.wait(waiting, timeout=DESCRIBED_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DESCRIBED_WITHIN_S):
+            await first(node_info.asked.wait(), gone())
 
 
 async def _news(instance: Instance, published: InstanceState) -> None:
