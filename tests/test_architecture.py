@@ -9,7 +9,7 @@ import pytest
 from tests.support import diagrams
 
 
-@pytest.mark.parametrize("name", ["rooms", "states"])
+@pytest.mark.parametrize("name", ["rooms", "states", "comfyui"])
 def test_a_diagram_shows_the_code_as_it_is(name: str) -> None:
     page = diagrams.PAGE.read_text("utf-8")
     assert diagrams.drawn(name, page) == diagrams.diagrams()[name], "make documents draws it anew"

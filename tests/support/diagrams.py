@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from bridge.comfyui.state import TABLE
 from bridge.contract.messages import State
 from bridge.jobs.state import TRANSITIONS, Happening
 
@@ -19,7 +20,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 def diagrams() -> dict[str, str]:
     """Return every diagram by its name, as Mermaid text."""
-    return {"rooms": rooms(), "states": states()}
+    return {"rooms": rooms(), "states": states(), "comfyui": comfyui_states()}
 
 
 def states(transitions: Mapping[tuple[State, Happening], State] = TRANSITIONS) -> str:
@@ -35,6 +36,28 @@ def states(transitions: Mapping[tuple[State, Happening], State] = TRANSITIONS) -
         *(f"    {state} --> [*]" for state in sorted(ends)),
     ]
     return "\n".join(lines)
+
+
+def comfyui_states() -> str:
+    """Draw the states of a ComfyUI, those with the same ways out in one box."""
+    boxes = {"ready": "connected", "busy": "connected", "yielded": "connected"}
+    boxes |= {"restarting": "failed", "crash_loop": "failed"}
+    ways = {
+        f"    {boxes.get(at, at)} --> {boxes.get(to, to)}: {event.__name__}": None
+        for at, row in TABLE.items()
+        for event, to in row.items()
+        if boxes.get(at, at) != boxes.get(to, to)
+    }
+    inside = [
+        line
+        for box in dict.fromkeys(boxes.values())
+        for line in (
+            f"    state {box} {{",
+            *(f"        {at}" for at, of in boxes.items() if of == box),
+            "    }",
+        )
+    ]
+    return "\n".join(["stateDiagram-v2", "    [*] --> stopped", *inside, *ways])
 
 
 def rooms() -> str:
