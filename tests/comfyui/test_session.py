@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from bridge.comfyui import events
 from bridge.comfyui.client import ComfyClient
-from bridge.comfyui.errors import PromptRejected, UnexpectedAnswer, Unreachable
+from bridge.comfyui.errors import PromptRejected, StartFailed, UnexpectedAnswer, Unreachable
 from bridge.comfyui.events import Event
+from bridge.comfyui.health_policy import HealthPolicy
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.settings import AttachConfig
-from bridge.comfyui.state import StateName
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.comfyui.state import Starting, StateName
+from bridge.comfyui.supervisor import Running
 from tests.comfyui.conftest import attached
 from tests.support.comfyui import new_id
 from tests.support.scripted import ScriptedComfyUI, scripted_comfyui
@@ -430,6 +432,96 @@ async def test_one_that_yields_is_vacated_once_its_prompts_have_ended(
         await instance.ready()
     instance.yield_()
     await become(instance, "yielded")
+
+
+# -- one of our own -----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def supervised(
+    comfyui: ScriptedComfyUI, folder: Path, health: HealthPolicy | None = None
+) -> AsyncIterator[tuple[Instance, asyncio.Task[None]]]:
+    """An instance whose process is the scripted one, and what uses it while it lives."""
+    config = SuperviseConfig(path=folder, python=folder)
+    instance = Instance("main", config, folder=folder, health=health)
+    instance._handle(Starting())
+    running = Running(base_url=comfyui.url, secret="", pid=1, epoch="one")
+    attending = asyncio.create_task(instance._attend_child(running))
+    try:
+        async with asyncio.timeout(10):
+            await instance.ready()
+            yield instance, attending
+    finally:
+        attending.cancel()
+        await asyncio.gather(attending, return_exceptions=True)
+
+
+@pytest.fixture
+def short_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.comfyui.instance._FREE_RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr("bridge.comfyui.health_policy.UNLOAD_RETRY_S", 0.01)
+
+
+@pytest.mark.usefixtures("short_retries")
+async def test_one_that_yields_is_asked_to_free_its_memory_until_it_does(
+    comfyui: ScriptedComfyUI, tmp_path: Path
+) -> None:
+    async with supervised(comfyui, tmp_path) as (instance, _):
+        assert instance.state.epoch == "one"
+        comfyui.faults["POST /free"] = [500, None, 503]
+        instance.yield_()
+        await become(instance, "yielded")
+        assert instance.state.unloads == 1
+    assert len(comfyui.asked("POST", "/free")) == 4
+
+
+async def test_one_that_is_resumed_is_not_asked_to_free_its_memory_any_more(
+    comfyui: ScriptedComfyUI, tmp_path: Path
+) -> None:
+    async with supervised(comfyui, tmp_path) as (instance, _):
+        comfyui.faults["POST /free"] = [500]
+        asked = asyncio.Event()
+        comfyui.on_request = lambda *_: asked.set()
+        instance.yield_()
+        await asked.wait()
+        instance.resume()
+        await instance.ready()
+        assert (instance.state.state, instance.state.unloads) == ("ready", 0)
+
+
+@pytest.mark.usefixtures("short_retries")
+async def test_an_idle_one_is_asked_to_unload_its_models_until_it_does(
+    comfyui: ScriptedComfyUI, tmp_path: Path
+) -> None:
+    comfyui.faults["POST /free"] = [500, 500]
+    async with supervised(comfyui, tmp_path, HealthPolicy(idle_unload_s=0.01)) as (instance, _):
+        while not instance.state.unloads:
+            await instance.changed()
+    assert len(comfyui.asked("POST", "/free")) == 3
+
+
+async def test_one_that_is_away_for_too_long_is_given_up(
+    comfyui: ScriptedComfyUI, tmp_path: Path
+) -> None:
+    health = HealthPolicy(silence_s=0.05)
+    async with supervised(comfyui, tmp_path, health) as (_, attending):
+        comfyui.faults["GET /system_stats"] = [None] * 1000
+        await comfyui.cut()
+        with pytest.raises(StartFailed) as caught:
+            await attending
+    assert caught.value.failure == "frozen"
+
+
+async def test_one_whose_worker_has_ended_is_given_up(
+    comfyui: ScriptedComfyUI, tmp_path: Path
+) -> None:
+    assert comfyui.hello is not None
+    async with supervised(comfyui, tmp_path) as (instance, attending):
+        comfyui.hello["worker"] = False
+        assert await instance.end("ours", within_s=5) == "useless"
+        with pytest.raises(StartFailed) as caught:
+            await attending
+    assert caught.value.failure == "worker_dead"
 
 
 # -- cleaning up --------------------------------------------------------------------------------
