@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from bridge.contract.errors import BridgeError, ExecutionError, Expired, Lost, U
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import attempt, state
 from bridge.jobs.attempt import Attempt
-from bridge.jobs.core import Core, Limits, Moment, Phase, effects, events
+from bridge.jobs.core import Book, Core, Limits, Moment, Phase, effects, events
 from bridge.jobs.core.pool import Availability, CanRun
 from bridge.jobs.counters import Counters
 from bridge.jobs.database import Fenced
@@ -111,13 +111,10 @@ class Dispatcher:
         """What has happened since the start, counted."""
         return self.core.counters
 
-    def job(self, key: Key) -> Job | None:
-        """Return a job that has not ended."""
-        return self.core.job(key)
-
-    def unended(self) -> Iterator[Job]:
-        """Yield all jobs: at a ComfyUI, then in the order of their turns, then those that wait."""
-        return self.core.unended()
+    @property
+    def book(self) -> Book:
+        """All jobs that have not ended, to be asked where they stand."""
+        return self.core.book
 
     def accept(self, job: Job, plan: Plan) -> None:
         """Take a job that the journal has just accepted."""
@@ -142,7 +139,7 @@ class Dispatcher:
         """
         while True:
             self.handle(events.CancelAsked(key))
-            entry = self.core.entry(key)
+            entry = self.book.entry(key)
             if entry is None:
                 found = await self._journal.seize(key)
                 if not isinstance(found, Job):
@@ -157,7 +154,7 @@ class Dispatcher:
 
     async def clear(self, client: str | None = None) -> int:
         """Cancel all jobs that have not started, of one client or of all; returns how many."""
-        keys = self.core.clearable(client)
+        keys = self.book.clearable(client)
         leaving = [self._left(key) for key in keys]
         self.handle(events.ClearAsked(client))
         outcomes = await asyncio.gather(*leaving)
@@ -185,7 +182,7 @@ class Dispatcher:
 
     def hold(self, *, paused: bool) -> None:
         """Start nothing more, or start jobs again, as the journal says."""
-        if paused != self.core.paused:
+        if paused != self.book.paused:
             self.handle(events.Paused(paused))
 
     def ended_elsewhere(self, key: Key) -> None:
@@ -195,13 +192,13 @@ class Dispatcher:
 
     def awaited(self) -> set[Key]:
         """Return the jobs of other bridges whose end jobs here wait for."""
-        return {key for key in self._dependencies.awaited() if key not in self.core}
+        return {key for key in self._dependencies.awaited() if key not in self.book}
 
     # -- start and stop --
 
     async def recover(self) -> None:
         """Take what the journal has from before this process: jobs, and how long they take."""
-        self.core.estimates.learn(await self._journal.estimates())
+        self.book.estimates.learn(await self._journal.estimates())
         self.hold(paused=await self._journal.paused())
         jobs = await self._journal.unfinished()
         if await self._journal.restored():
@@ -231,7 +228,7 @@ class Dispatcher:
     async def drain(self) -> None:
         """Start nothing more, and wait until nothing runs; what has not started stays queued."""
         self.handle(events.Draining())
-        while self.core.is_busy:
+        while self.book.is_busy:
             self._settled.clear()
             await self._settled.wait()
         for instance in self._instances.values():
@@ -322,7 +319,7 @@ class Dispatcher:
         }
 
     def _job(self, key: Key) -> Job:
-        job = self.core.job(key)
+        job = self.book.job(key)
         if job is None:
             raise LookupError(f"the core wants something done for {key}, which it does not have")
         return job
@@ -434,7 +431,7 @@ class Dispatcher:
         reporter = Reporter(
             job,
             self._listener,
-            self.core.estimates,
+            self.book.estimates,
             began=lambda: self.handle(events.Began(key)),
             offer=lambda output: self._outcomes.offer(job, output),
         )

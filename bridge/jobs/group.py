@@ -202,7 +202,7 @@ class Group:
         job = each.job
         log.warning("job %s of %s again: its bridge died", job.key.job_id, job.key.client)
         self._dispatcher.add(job)
-        status = self._dispatcher.core.status(job, each.n)
+        status = self._dispatcher.book.status(job, each.n)
         self._listener.status(job, replace(status, reason="the bridge that had it died"))
         if each.cancelling:
             self._changed.add(job.key)
@@ -276,7 +276,7 @@ class Group:
         """Find the jobs whose place in the journal is not that in our view."""
         self._dispatcher.hold(paused=await self._journal.paused())
         there = await self._journal.unowned(waiting=self.has_intake)
-        return there ^ self._dispatcher.core.unclaimed()
+        return there ^ self._dispatcher.book.unclaimed()
 
     def _see(self, standing: Standing) -> None:
         key = standing.job.key
@@ -287,7 +287,7 @@ class Group:
             ended=standing.ended,
             life=self._life,
             has_intake=self.has_intake,
-            known=key in self._dispatcher.core,
+            known=key in self._dispatcher.book,
         ):
             self._dispatcher.handle(event)
         if standing.ended:

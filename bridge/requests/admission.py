@@ -228,8 +228,8 @@ class Admission:
         workflow, prompt = work.workflow, work.bound.prompt
         lacking = self._library.catalogue.lacking(nodes_of(prompt).values())
         runnable = None if lacking is None else not (lacking.nodes or lacking.choices)
-        core = self._dispatcher.core
-        position = core.position_of_next(submission.client, submission.submit.priority)
+        book = self._dispatcher.book
+        position = book.position_of_next(submission.client, submission.submit.priority)
         return DryRun(
             workflow=workflow.name,
             workflow_version=workflow.version,
@@ -237,20 +237,20 @@ class Admission:
             inputs=work.plan.inputs,
             runnable=or_unset(runnable),
             missing=UNSET if lacking is None or runnable else lacking,
-            instances=core.pool.able(self._library.catalogue.needs(prompt)),
+            instances=book.pool.able(self._library.catalogue.needs(prompt)),
             position=position,
-            eta_s=job_messages.seconds(core.eta_of_next(workflow.name, position)),
+            eta_s=job_messages.seconds(book.eta_of_next(workflow.name, position)),
         )
 
     def _check_room(self, client: str) -> None:
-        core, config = self._dispatcher.core, self._config
+        book, config = self._dispatcher.book, self._config
         share = config.permissions.of(client).max_queue
-        room = QueueRoom(core.queued, config.max_queue, core.count(client), share)
+        room = QueueRoom(book.queued, config.max_queue, book.count(client), share)
         drafts.check_room(client, room)
 
     def _accepted(self, record: Record, *, duplicate: bool) -> Accepted:
         job = record.job
-        position, eta_s = self._dispatcher.core.outlook(job)
+        position, eta_s = self._dispatcher.book.outlook(job)
         return Accepted(
             job_id=job.key.job_id,
             workflow=job.workflow,

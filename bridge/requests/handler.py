@@ -215,9 +215,9 @@ class RequestHandler:
         return views.page(found, request.limit, context, transaction)
 
     def _view(self, record: Record) -> JobView:
-        job = self._dispatcher.job(record.job.key) or record.job
-        position, eta_s = self._dispatcher.core.outlook(job)
-        reason = self._dispatcher.core.why_waiting(job)
+        job = self._dispatcher.book.job(record.job.key) or record.job
+        position, eta_s = self._dispatcher.book.outlook(job)
+        reason = self._dispatcher.book.why_waiting(job)
         return views.view(record, job, position=position, eta_s=eta_s, reason=reason)
 
     async def _fetch(

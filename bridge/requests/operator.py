@@ -181,12 +181,12 @@ class Operator:
     def _queue(self, order: ListQueue) -> QueueReport:
         dispatcher = self._dispatcher
         client = or_none(order.client)
-        wanted = (job for job in dispatcher.unended() if client in (None, job.key.client))
+        wanted = (job for job in dispatcher.book.unended() if client in (None, job.key.client))
         jobs = list(islice(wanted, order.limit + 1))
         return QueueReport(
-            paused=dispatcher.core.paused,
-            queued=dispatcher.core.queued,
-            running=dispatcher.core.running,
+            paused=dispatcher.book.paused,
+            queued=dispatcher.book.queued,
+            running=dispatcher.book.running,
             jobs=[self._entry(job) for job in jobs[: order.limit]],
             more=len(jobs) > order.limit,
         )
@@ -200,7 +200,7 @@ class Operator:
             priority=job.priority,
             attempt=job.attempt,
             accepted_at=round(job.accepted_at, 3),
-            position=or_unset(self._dispatcher.core.position(job.key)),
+            position=or_unset(self._dispatcher.book.position(job.key)),
             instance=or_unset(job.instance if job.state == "running" else None),
         )
 

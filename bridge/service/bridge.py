@@ -280,8 +280,8 @@ class Bridge:
             version=__version__,
             counters=self._dispatcher.counters,
             instances=self._instances,
-            queued=lambda: self._dispatcher.core.queued,
-            running=lambda: self._dispatcher.core.running,
+            queued=lambda: self._dispatcher.book.queued,
+            running=lambda: self._dispatcher.book.running,
             commits=lambda: self._journal.commits,
             connected=lambda: self._publisher.connected,
         )

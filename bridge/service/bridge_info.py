@@ -87,8 +87,8 @@ class BridgeInfoPublisher:
         dispatcher, counters = self._dispatcher, self._dispatcher.counters
         return BridgeHealth(
             at=round(time.time(), 3),
-            queued=dispatcher.core.queued,
-            running=dispatcher.core.running,
+            queued=dispatcher.book.queued,
+            running=dispatcher.book.running,
             accepted=counters.accepted,
             succeeded=counters.outcomes["succeeded"],
             failed=counters.outcomes["failed"],
@@ -96,7 +96,7 @@ class BridgeInfoPublisher:
             expired=counters.outcomes["expired"],
             retried=counters.retried,
             clients=_usage(counters),
-            paused=dispatcher.core.paused,
+            paused=dispatcher.book.paused,
             memory=or_unset(resident_bytes()),
         )
 
@@ -106,9 +106,9 @@ class BridgeInfoPublisher:
         return HealthReport(
             healthy=any(instance.state.usable for instance in self._instances),
             version=__version__,
-            paused=dispatcher.core.paused,
-            queued=dispatcher.core.queued,
-            running=dispatcher.core.running,
+            paused=dispatcher.book.paused,
+            queued=dispatcher.book.queued,
+            running=dispatcher.book.running,
             succeeded=dispatcher.counters.outcomes["succeeded"],
             failed=dispatcher.counters.outcomes["failed"],
             comfyui={each.name: comfyui_state(each.state) for each in self._instances},

@@ -175,7 +175,7 @@ class Bridge:
     def look(self) -> None:
         """See how the ComfyUIs are."""
         for name, comfyui in self.comfyuis.items():
-            if self.core.pool[name].availability != comfyui.availability:
+            if self.core.book.pool[name].availability != comfyui.availability:
                 self.handle(events.InstanceChanged(name, comfyui.availability))
 
     def tick(self) -> None:
@@ -191,13 +191,13 @@ class Bridge:
                 self.world.journal.publish(key.client, status.n)
             case effects.Left():
                 assert key is not None
-                assert key not in self.core
+                assert key not in self.core.book
                 self.attempts.pop(key, None)
             case effects.Start():
                 assert key is not None
                 assert key not in self.attempts, "a job is started twice"
                 self.world.take_turn(self, key)
-                self.attempts[key] = Attempt(effect, self.core.job(key).prompt_id)  # type: ignore[union-attr]
+                self.attempts[key] = Attempt(effect, self.core.book.job(key).prompt_id)  # type: ignore[union-attr]
             case effects.Stop():
                 assert key is not None
                 self.attempts[key].stop = True
@@ -275,7 +275,7 @@ class Bridge:
 
     def _mark(self, effect: effects.MarkStarted, row: Row) -> None:
         key = effect.key
-        job = self.core.job(key)
+        job = self.core.book.job(key)
         n = self.world.journal.draw(key.client)
         self.world.journal.publish(key.client, n)
         if job is not None and row.outcome is None and job.state == "running":
@@ -288,7 +288,7 @@ class Bridge:
 
     def _requeue(self, effect: effects.Requeue, row: Row) -> events.Event:
         key = effect.key
-        job = self.core.job(key)
+        job = self.core.book.job(key)
         if row.outcome is not None or job is None:
             return events.Vanished(key)
         row.job.state = "queued"
@@ -395,7 +395,7 @@ class Bridge:
     def compare(self) -> None:
         """Compare all with the journal: what was missed is noticed here."""
         there = self.world.journal.unowned(waiting=self.has_intake)
-        for key in sorted(there ^ self.core.unclaimed()):
+        for key in sorted(there ^ self.core.book.unclaimed()):
             self.see(key)
 
     def see(self, key: Key) -> None:
@@ -408,7 +408,7 @@ class Bridge:
             ended=row.outcome is not None,
             life=self.life,
             has_intake=self.has_intake,
-            known=key in self.core,
+            known=key in self.core.book,
         ):
             self.handle(event)
 
@@ -417,19 +417,19 @@ class Bridge:
     def check(self) -> None:
         """Check that the core's book, its queue and its places agree with each other."""
         held: dict[str, int] = defaultdict(int)
-        queued = set(self.core._queue)
-        for key, entry in self.core._entries.items():
+        queued = set(self.core.book.queue)
+        for key, entry in self.core.book.entries.items():
             assert entry.job.key == key
             assert not is_outcome(entry.job.state)
             assert (key in queued) == (entry.phase is Phase.QUEUED)
-            assert (entry.instance is not None) == (key in self.core._active)
+            assert (entry.instance is not None) == (key in self.core.book.active)
             assert entry.phase is not Phase.ACTIVE or key in self.attempts
             if entry.holds_place:
                 held[entry.instance or ""] += 1
-        for member in self.core.pool:
+        for member in self.core.book.pool:
             assert member._jobs == held[member.name] <= JOBS_AT_COMFYUI
-        assert len(queued) == self.core.queued
-        assert sum(self.core.estimates._queued.values()) == len(queued)
+        assert len(queued) == self.core.book.queued
+        assert sum(self.core.book.estimates._queued.values()) == len(queued)
 
 
 def _can_run(_name: str, _needs: object) -> bool:
@@ -461,7 +461,7 @@ class World:
             return
         waiting = {
             each.client
-            for each, entry in bridge.core._entries.items()
+            for each, entry in bridge.core.book.entries.items()
             if entry.phase is Phase.QUEUED and entry.pinned is None
         }
         for client in list(self._turns):

@@ -102,7 +102,7 @@ def test_a_job_has_one_outcome_whatever_is_heard_of_it_afterwards() -> None:
         assert not [each for each in core.tell(late) if isinstance(each, effects.Finish)]
     assert core.tell(events.Finished(key)) == [effects.Left(key, "succeeded")]
     assert core.tell(events.Finished(key)) == []
-    assert key not in core
+    assert key not in core.book
 
 
 def test_a_job_goes_to_an_idle_comfyui_and_to_the_one_with_its_model() -> None:
@@ -126,7 +126,7 @@ def test_what_no_comfyui_at_hand_can_run_holds_up_nothing_else() -> None:
     core.add("b1", needs=B)
     core.add("a1", needs=A)
     assert core.started() == [("a1", "one")]
-    assert core.position(Key("alice", "b1")) == 0
+    assert core.book.position(Key("alice", "b1")) == 0
 
 
 def test_a_retry_gets_another_prompt_id_and_an_end() -> None:
@@ -140,7 +140,7 @@ def test_a_retry_gets_another_prompt_id_and_an_end() -> None:
         if number < 3:
             assert core.wanted(effects.Requeue)[-1].delay_s == 0
             core.tell(events.Requeued(key, number))
-            job = core.job(key)
+            job = core.book.job(key)
             assert job is not None
             assert job.prompt_id == f"p{number}"
     (finish,) = core.wanted(effects.Finish)
@@ -154,7 +154,7 @@ def test_an_attempt_that_never_reached_comfyui_is_made_again_after_a_pause() -> 
     key = core.add("j1")
     core.tell(events.AttemptBroke(key, ComfyUIUnavailable("refused"), "p1"))
     assert core.wanted(effects.Requeue)[-1].delay_s > 0
-    assert core.job(key).attempt == 0  # type: ignore[union-attr]
+    assert core.book.job(key).attempt == 0  # type: ignore[union-attr]
 
 
 def test_memory_that_runs_out_is_freed_once() -> None:
@@ -221,7 +221,7 @@ def test_a_queue_that_is_paused_or_drained_gives_out_nothing() -> None:
     core.ready("main")
     core.add("j1")
     assert core.started() == []
-    assert core.outlook(core.job(Key("alice", "j1"))) == (0, None)  # type: ignore[arg-type]
+    assert core.book.outlook(core.book.job(Key("alice", "j1"))) == (0, None)  # type: ignore[arg-type]
     core.tell(events.Paused(paused=False))
     assert core.started() == [("j1", "main")]
     core.tell(events.Draining())
@@ -285,7 +285,7 @@ def test_a_defect_costs_the_job_and_a_second_one_leaves_it_to_the_next_start() -
     assert core.wanted(effects.Finish)[-1].outcome == "failed"
     core.tell(events.Defect(key, BridgeError("internal error")))
     assert core.wanted(effects.Left) == [effects.Left(key, None)]
-    assert not core.running
+    assert not core.book.running
 
 
 def test_in_a_group_a_job_is_claimed_before_it_is_run_or_ended() -> None:
@@ -294,13 +294,13 @@ def test_in_a_group_a_job_is_claimed_before_it_is_run_or_ended() -> None:
     key = core.add("j1")
     assert core.wanted(effects.Claim) == [effects.Claim(key)]
     core.tell(events.TakenElsewhere(key))  # an old notice: the claim's answer decides
-    assert key in core
+    assert key in core.book
     core.tell(events.Claimed(key, 2, "p9"))
     assert core.started() == [("j1", "main")]
     other = core.add("j2")
     core.tell(events.ClaimLost(other))
     assert core.wanted(effects.Left) == [effects.Left(other, None)]
-    assert core.running == 1
+    assert core.book.running == 1
 
 
 def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
@@ -309,7 +309,7 @@ def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
     core.tell(events.Accepted(job))
     core.tell(events.Resolved(job.key, PLAN, {}))
     core.tell(events.CancelAsked(job.key))
-    entry = core.entry(job.key)
+    entry = core.book.entry(job.key)
     assert entry is not None
     assert entry.phase is Phase.RELEASING
     core.tell(events.Released(job.key, 3))

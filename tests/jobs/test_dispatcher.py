@@ -157,7 +157,7 @@ async def test_a_defect_while_a_job_waits_costs_that_job(tmp_path: Path) -> None
         result = await dispatcher.told.outcome("j1")
         assert result["state"] == "failed"
         assert "KeyError" in result["error"]["message"]
-        assert dispatcher.job(Key("alice", "j1")) is None
+        assert dispatcher.book.job(Key("alice", "j1")) is None
 
 
 async def test_a_cancel_on_the_way_into_the_queue_counts(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ async def test_a_cancel_on_the_way_into_the_queue_counts(tmp_path: Path) -> None
         assert await dispatcher.cancel(Key("alice", "j1")) == "waiting"
         written.set()
         assert (await dispatcher.told.outcome("j1"))["state"] == "cancelled"
-        assert dispatcher.core.queued == 0
+        assert dispatcher.book.queued == 0
 
 
 @pytest.mark.parametrize("lasts", [False, True])
@@ -201,7 +201,7 @@ async def test_a_defect_while_a_job_is_concluded_costs_that_job(
         if not lasts:
             result = await told.outcome("j1")
             assert (result["state"], result["outputs"]) == ("failed", [])
-        while dispatcher.job(Key("alice", "j1")) is not None:  # noqa: ASYNC110 - nobody is told
+        while dispatcher.book.job(Key("alice", "j1")) is not None:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0)
         dispatcher.journal.finish = finish  # type: ignore[method-assign]
         told.fault = None
@@ -419,7 +419,7 @@ async def test_a_defect_at_a_deadline_costs_that_job_not_the_bridge(tmp_path: Pa
 
         dispatcher._outcomes.write = defect  # type: ignore[method-assign]
         await dispatcher.take("j1", start_before=1.0)
-        while dispatcher.job(Key("alice", "j1")) is not None:  # noqa: ASYNC110 - nobody is told
+        while dispatcher.book.job(Key("alice", "j1")) is not None:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0)
         dispatcher._outcomes.write = write  # type: ignore[method-assign]
         await dispatcher.take("j2", start_before=1.0)

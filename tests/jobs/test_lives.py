@@ -158,7 +158,7 @@ class Lives(RuleBasedStateMachine):
         key = sorted(self.world.journal.rows)[which % len(self.world.journal.rows)]
         row = self.world.journal.rows[key]
         bridge.handle(events.CancelAsked(key))
-        if self.alone or key in bridge.core or row.outcome is not None:
+        if self.alone or key in bridge.core.book or row.outcome is not None:
             return
         if row.owner is None:
             row.owner = bridge.life
@@ -173,7 +173,9 @@ class Lives(RuleBasedStateMachine):
     @rule(by=PICK, client=st.sampled_from([None, "a", "b"]))
     def clear(self, by: int, client: str | None) -> None:
         bridge = self.pick(by)
-        active = {key for key, entry in bridge.core._entries.items() if entry.phase is Phase.ACTIVE}
+        active = {
+            key for key, entry in bridge.core.book.entries.items() if entry.phase is Phase.ACTIVE
+        }
         bridge.handle(events.ClearAsked(client))
         assert not any(bridge.attempts[key].stop for key in active - self.stopped(bridge)), (
             "a clear stops what has started"
@@ -181,13 +183,13 @@ class Lives(RuleBasedStateMachine):
 
     @staticmethod
     def stopped(bridge: Bridge) -> set[Key]:
-        return {key for key, entry in bridge.core._entries.items() if entry.stop is not None}
+        return {key for key, entry in bridge.core.book.entries.items() if entry.stop is not None}
 
     @rule(paused=st.booleans())
     def pause(self, *, paused: bool) -> None:
         self.paused = paused
         for bridge in self.world.everybody():
-            if bridge.core.paused != paused:
+            if bridge.core.book.paused != paused:
                 bridge.handle(events.Paused(paused))
 
     @precondition(lambda self: self.world.bridges)
@@ -291,7 +293,7 @@ class Lives(RuleBasedStateMachine):
         if self.alone:
             (bridge,) = self.world.bridges.values()
             unended = {key for key, row in self.world.journal.rows.items() if row.outcome is None}
-            assert unended == set(bridge.core._entries)
+            assert unended == set(bridge.core.book.entries)
 
     @invariant()
     def nothing_runs_twice_at_once(self) -> None:
@@ -328,7 +330,7 @@ class Lives(RuleBasedStateMachine):
             if not any(life.startswith(f"{number}-") for life in self.world.bridges):
                 self.start(number)
         for bridge in self.world.everybody():
-            if bridge.core.paused:
+            if bridge.core.book.paused:
                 bridge.handle(events.Paused(paused=False))
 
     def settle(self, bridge: Bridge) -> None:

@@ -45,7 +45,7 @@ async def test_an_accepted_job_is_on_disk_answered_and_queued(stand: Stand) -> N
     accepted = msgspec.json.decode(encode(answer.data))
     assert (accepted["state"], accepted["position"], accepted["duplicate"]) == ("queued", 0, False)
     assert (await stand.journal.get(Key("alice", "j1"))).job.workflow == "simple"
-    assert stand.dispatcher.job(Key("alice", "j1")) is not None
+    assert stand.dispatcher.book.job(Key("alice", "j1")) is not None
     assert stand.dispatcher.counters.accepted == 1
 
 

@@ -7,7 +7,8 @@ clock, no disk, no MQTT and no ComfyUI, so that every guarantee about a job's li
 without any of them. `jobs/dispatcher.py` carries effects out and reports back by events.
 """
 
+from bridge.jobs.core.book import Book
 from bridge.jobs.core.core import Core, Limits, Moment
 from bridge.jobs.core.entry import Entry, Phase
 
-__all__ = ["Core", "Entry", "Limits", "Moment", "Phase"]
+__all__ = ["Book", "Core", "Entry", "Limits", "Moment", "Phase"]

@@ -8,7 +8,7 @@ queue, or in one place that a `Start` gave it, never in both.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from typing import Any
 
@@ -22,19 +22,16 @@ from bridge.contract.errors import (
     Replaced,
 )
 from bridge.contract.messages import JobStatus, State
-from bridge.contract.retained import InstanceState as StateName
 from bridge.jobs import job_messages
 from bridge.jobs.core import effects, events
+from bridge.jobs.core.book import Book
 from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
-from bridge.jobs.core.pool import CanRun, Member, PinnedTo, Pool
+from bridge.jobs.core.pool import CanRun, Member, Pool
 from bridge.jobs.counters import Counters
-from bridge.jobs.estimates import Estimates
 from bridge.jobs.job import Job
-from bridge.jobs.queue import Key, Queue
+from bridge.jobs.queue import Key
 from bridge.jobs.state import Happening, after
 
-# A place before every priority that a request can have.
-_FIRST = 1_000_000
 # An attempt that never reached ComfyUI is not made again at once.
 RETRY_PAUSE_S = 0.5
 # A ComfyUI that is away for less is not worth a message, in seconds.
@@ -42,15 +39,6 @@ REASON_SETTLES_S = 5.0
 # So many clients are told why their jobs wait, the next jobs first: with thousands of messages at
 # once a broker would drop those of others.
 REASONS_AT_ONCE = 100
-
-_AWAY: Mapping[StateName, str] = {
-    "stopped": "is stopped",
-    "starting": "is starting",
-    "unreachable": "is unreachable",
-    "yielded": "is left to others",
-    "restarting": "is starting",
-    "crash_loop": "does not start",
-}
 
 
 class Limits(Struct, frozen=True):
@@ -80,18 +68,12 @@ class Core:
         `can_run` says whether the ComfyUI of a name has what a job needs; it must be pure.
         `alone`: every job is this bridge's own, so that nothing has to be claimed.
         """
+        self.book = Book(Pool(instances, can_run, alone=alone))
         self.counters = Counters()
-        self.estimates = Estimates()
-        self.pool = Pool(instances, can_run, alone=alone)
-        self.paused = False
         self._limits = limits
         self._alone = alone
-        self._queue = Queue()
-        self._entries: dict[Key, Entry] = {}
-        self._active: dict[Key, Entry] = {}
-        self._newest: dict[tuple[str, str], Key] = {}  # by client and word of `replace`
         self._deadlines: list[tuple[float, Key]] = []
-        self._adopting: set[Key] = set()  # may be at a ComfyUI from before this process
+        self._newest: dict[tuple[str, str], Key] = {}  # by client and word of `replace`
         self._adopted_by: dict[str, str] = {}  # by prompt id, while it may be elsewhere too
         self._published_reasons: dict[Key, str] = {}
         self._reasons_due: float | None = None
@@ -101,110 +83,6 @@ class Core:
         self._effects: list[effects.Effect] = []
         self._general = self._general_events()
         self._of_job = self._job_events()
-
-    # -- looking --
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._entries
-
-    def entry(self, key: Key) -> Entry | None:
-        """Return a job that has not ended, and where it is."""
-        return self._entries.get(key)
-
-    def job(self, key: Key) -> Job | None:
-        """Return a job that has not ended."""
-        entry = self._entries.get(key)
-        return None if entry is None else entry.job
-
-    @property
-    def queued(self) -> int:
-        """How many jobs wait for their turn."""
-        return len(self._queue)
-
-    @property
-    def running(self) -> int:
-        """How many jobs are at a ComfyUI, or have their outcome written."""
-        return len(self._active)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether ComfyUI has begun a job whose outcome is not written yet."""
-        return any(entry.job.state == "running" for entry in self._active.values())
-
-    def unended(self) -> Iterator[Job]:
-        """Yield all jobs: at a ComfyUI, then in the order of their turns, then those that wait."""
-        yield from (entry.job for entry in self._active.values())
-        yield from (self._entries[key].job for key in self._queue.in_order())
-        for entry in self._entries.values():
-            if entry.phase in (Phase.RESOLVING, Phase.RELEASING):
-                yield entry.job
-
-    def unclaimed(self) -> set[Key]:
-        """Return every job that no bridge has claimed, as far as this one knows."""
-        return {
-            key
-            for key, entry in self._entries.items()
-            if entry.phase in (Phase.RESOLVING, Phase.QUEUED)
-        }
-
-    def clearable(self, client: str | None) -> list[Key]:
-        """Return the jobs that have not started, of one client or of all."""
-        return [
-            key
-            for key, entry in self._entries.items()
-            if client in (None, key.client)
-            and entry.not_started
-            and entry.phase in (Phase.RESOLVING, Phase.RELEASING, Phase.QUEUED)
-        ]
-
-    def count(self, client: str) -> int:
-        """How many jobs of a client wait for their turn."""
-        return self._queue.count(client)
-
-    def position(self, key: Key) -> int | None:
-        """How many jobs start before this one; None for one that does not wait for its turn."""
-        return self._queue.position(key)
-
-    def position_of_next(self, client: str, priority: int) -> int:
-        """How many jobs would start before one that is accepted now."""
-        return self._queue.position_of_next(client, priority)
-
-    def outlook(self, job: Job) -> tuple[int | None, float | None]:
-        """How many jobs start before this one, and in how many seconds it will have ended.
-
-        The latter as far as past runs show; both None for a job that does not wait for its turn.
-        """
-        position = self._queue.position(job.key)
-        return position, None if position is None else self.eta_of_next(job.workflow, position)
-
-    def eta_of_next(self, workflow: str, position: int) -> float | None:
-        """In how many seconds a job that is accepted now, with so many before it, has ended."""
-        if self.paused:
-            return None
-        return self.estimates.until_end(workflow, position, self.pool.usable)
-
-    def status(self, job: Job, n: int = 0) -> JobStatus:
-        """The status message of a job that is not at a ComfyUI."""
-        position, eta_s = self.outlook(job)
-        reason = self.why_waiting(job)
-        return job_messages.status(job, n, position=position, eta_s=eta_s, reason=reason)
-
-    def why_waiting(self, job: Job) -> str | None:
-        """Why a job does not start though its turn may have come; None if nothing hinders it."""
-        if job.state != "queued" or job.key in self._active:
-            return None
-        if self.paused:
-            return "the operator paused the queue"
-        if all(member.availability.usable for member in self.pool):
-            return None
-        able = set(self.pool.able(job.needs))
-        members = [member for member in self.pool if member.name in able] or list(self.pool)
-        if any(member.availability.usable for member in members):
-            return None
-        return ", ".join(
-            f"ComfyUI {member.name} {_AWAY.get(member.availability.state, 'takes no jobs')}"
-            for member in members
-        )
 
     def wakes_at(self) -> Moment:
         """When a Tick is due, by either clock: infinity where none is."""
@@ -228,7 +106,7 @@ class Core:
 
     def _take_in(self, event: events.Event) -> None:
         if isinstance(event, events.JobEvent):
-            entry = self._entries.get(event.key)
+            entry = self.book.entries.get(event.key)
             phases, take_in = self._of_job[type(event)]
             if entry is not None and entry.phase in phases:
                 take_in(entry, event)
@@ -288,17 +166,17 @@ class Core:
     # -- into the book, into the queue, and out --
 
     def _add(self, job: Job, *, adopt: bool = False) -> None:
-        if job.key in self._entries:
+        if job.key in self.book.entries:
             return  # another bridge's notice of it, or our own once more
-        entry = self._entries[job.key] = Entry(job, Phase.RESOLVING)
+        entry = self.book.entries[job.key] = Entry(job, Phase.RESOLVING)
         if job.state == "waiting":
             self._add_deadline(job)
             self._do(effects.Resolve(job.key))
         else:
             if adopt:
                 entry.adopt = True
-                self._adopting.add(job.key)
-                member = self.pool.get(job.instance)
+                self.book.adopting.add(job.key)
+                member = self.book.pool.get(job.instance)
                 if member is not None and member.attached:
                     # If that one is away for long, what became of the job is known only there.
                     entry.pinned = member.name
@@ -323,23 +201,9 @@ class Core:
         self._leave(entry, None)
 
     def _enqueue(self, entry: Entry) -> None:
-        job = entry.job
-        entry.phase = Phase.QUEUED
-        first = entry.pinned is not None
-        self._queue.add(
-            job.key,
-            seq=job.seq,
-            priority=_FIRST if first else job.priority,
-            lane=job.needs if entry.pinned is None else PinnedTo(entry.pinned),
-            ordered=job.ordered,
-        )
-        self.estimates.queued(job.workflow)
-        self._add_deadline(job)
+        self.book.enqueue(entry)
+        self._add_deadline(entry.job)
         self.must_schedule = True
-
-    def _dequeue(self, entry: Entry) -> None:
-        if self._queue.remove(entry.job.key):
-            self.estimates.left(entry.job.workflow)
 
     def _add_deadline(self, job: Job) -> None:
         if job.start_before is not None and job.state in ("waiting", "queued"):
@@ -347,11 +211,8 @@ class Core:
 
     def _leave(self, entry: Entry, outcome: State | None) -> None:
         job = entry.job
-        self._dequeue(entry)
         self._free_place(entry)
-        del self._entries[job.key]
-        self._active.pop(job.key, None)
-        self._adopting.discard(job.key)
+        self.book.remove(entry)
         self._published_reasons.pop(job.key, None)
         if job.replace is not None and self._newest.get((job.key.client, job.replace)) == job.key:
             del self._newest[job.key.client, job.replace]
@@ -363,7 +224,7 @@ class Core:
         if job.replace is None:
             return
         word = (job.key.client, job.replace)
-        known = self._entries.get(self._newest.get(word, job.key))
+        known = self.book.entries.get(self._newest.get(word, job.key))
         if known is None or known is entry:
             self._newest[word] = job.key
             return
@@ -379,7 +240,7 @@ class Core:
 
     def _withdraw(self, key: Key, how: Withdrawal) -> None:
         """End a job; one that is at a ComfyUI is stopped there first, and may end otherwise."""
-        entry = self._entries.get(key)
+        entry = self.book.entries.get(key)
         if entry is None:
             return
         match entry.phase:
@@ -397,8 +258,8 @@ class Core:
                 self._claim(entry)
             case Phase.QUEUED:
                 entry.withdrawn = how
-                self._dequeue(entry)
-                member = self.pool.get(entry.job.instance)
+                self.book.dequeue(entry)
+                member = self.book.pool.get(entry.job.instance)
                 if entry.adopt and member is not None:
                     self._do(effects.CancelPrompt(member.name, entry.job.prompt_id))
                 self._claim(entry)
@@ -407,11 +268,11 @@ class Core:
         self._withdraw(event.key, Withdrawal(Happening.CANCEL))
 
     def _clear_asked(self, event: events.ClearAsked) -> None:
-        for key in self.clearable(event.client):
+        for key in self.book.clearable(event.client):
             self._withdraw(key, Withdrawal(Happening.CANCEL))
 
     def _expire(self, key: Key) -> None:
-        entry = self._entries.get(key)
+        entry = self.book.entries.get(key)
         if entry is not None and entry.not_started:
             self._withdraw(key, Withdrawal(Happening.EXPIRE, _expired(entry.job)))
 
@@ -458,7 +319,7 @@ class Core:
     # -- jobs at a ComfyUI --
 
     def _paused(self, event: events.Paused) -> None:
-        self.paused = event.paused
+        self.book.paused = event.paused
         self.must_schedule = True
         self._reasons_soon()
 
@@ -471,53 +332,53 @@ class Core:
     def _schedule(self, _event: events.Schedule) -> None:
         """Give each ComfyUI that has room its next jobs, one after the other in turn."""
         self.must_schedule = False
-        if self.paused or self._draining:
+        if self.book.paused or self._draining:
             return
         given = True
         while given:
             given = False
-            for member in self.pool:
+            for member in self.book.pool:
                 if member.has_room:
                     given = self._give(member) or given
 
     def _give(self, member: Member) -> bool:
-        key = self.pool.take(member, self._queue, self._limits.reorder_s, self._now.steady)
+        key = self.book.pool.take(member, self.book.queue, self._limits.reorder_s, self._now.steady)
         if key is None:
             return False
-        entry = self._entries[key]
-        self.estimates.left(entry.job.workflow)
+        entry = self.book.entries[key]
+        self.book.estimates.left(entry.job.workflow)
         entry.instance = member.name
         entry.holds_place = True
         member.enter()
-        self._active[key] = entry
+        self.book.active[key] = entry
         self._claim(entry)
         return True
 
     def _start(self, entry: Entry) -> None:
         job = entry.job
-        member = self.pool[entry.instance or ""]
+        member = self.book.pool[entry.instance or ""]
         if job.state == "queued" and job.attempt >= self._limits.max_attempts:
             self._free_place(entry)
             lost = Lost("each bridge that ran it died", attempts=job.attempt)
             self._finish(entry, Happening.FAIL, lost)
             return
-        if entry.adopt and not all(each.asked for each in self.pool):
+        if entry.adopt and not all(each.asked for each in self.book.pool):
             self._adopted_by[job.prompt_id] = member.name
         entry.phase = Phase.ACTIVE
         self._do(
             effects.Start(job.key, member.name, adopt=entry.adopt, began=job.state == "running")
         )
         entry.adopt = False
-        self._adopting.discard(job.key)
+        self.book.adopting.discard(job.key)
 
     def _began(self, entry: Entry, _event: events.Began) -> None:
         job = entry.job
-        member = self.pool[entry.instance or ""]
+        member = self.book.pool[entry.instance or ""]
         member.loaded(job.needs)
         if job.state == "running":
             return  # adopted: this attempt was counted when it began
         self._count_start(entry)
-        eta_s = self.estimates.run_s(job.workflow)
+        eta_s = self.book.estimates.run_s(job.workflow)
         self._do(effects.MarkStarted(job.key, job_messages.status(job, eta_s=eta_s)))
 
     def _count_start(self, entry: Entry) -> None:
@@ -528,14 +389,14 @@ class Core:
     def _free_place(self, entry: Entry) -> None:
         if entry.holds_place:
             entry.holds_place = False
-            self.pool[entry.instance or ""].leave(self._now.steady)
+            self.book.pool[entry.instance or ""].leave(self._now.steady)
             self.must_schedule = True
 
     def _left_comfyui(self, entry: Entry, _event: events.LeftComfyUI) -> None:
         self._free_place(entry)
 
     def _send_back(self, event: events.SendBackAsked) -> None:
-        for entry in self._active.values():
+        for entry in self.book.active.values():
             if entry.phase is Phase.ACTIVE and entry.instance == event.instance:
                 entry.stop = entry.stop or StopReason.SEND_BACK
                 self._do(effects.Stop(entry.job.key))
@@ -543,7 +404,7 @@ class Core:
     def _succeeded(self, entry: Entry, event: events.AttemptSucceeded) -> None:
         self._free_place(entry)
         run_s = event.run_s
-        expect_s = None if run_s is None else self.estimates.ran(entry.job.workflow, run_s)
+        expect_s = None if run_s is None else self.book.estimates.ran(entry.job.workflow, run_s)
         self._finish(entry, Happening.SUCCEED, expect_s=expect_s, run_s=run_s)
 
     def _failed(self, entry: Entry, event: events.AttemptFailed) -> None:
@@ -610,7 +471,7 @@ class Core:
             entry.step(Happening.REQUEUE)
         self._do(effects.Publish(job.key, job_messages.status(job, n, reason=entry.reason)))
         entry.stop = entry.reason = entry.instance = entry.pinned = None
-        del self._active[job.key]
+        del self.book.active[job.key]
         if entry.withdrawn is not None:
             self._claim(entry)
         else:
@@ -658,19 +519,19 @@ class Core:
         entry.gave_up = True
         if entry.phase is Phase.RESOLVING:
             self._do(effects.StopResolving(entry.job.key))
-        self._dequeue(entry)
+        self.book.dequeue(entry)
         self._free_place(entry)
         self._finish(entry, Happening.FAIL, event.error)
 
     # -- ComfyUIs --
 
     def _instance_changed(self, event: events.InstanceChanged) -> None:
-        member, availability = self.pool[event.name], event.availability
+        member, availability = self.book.pool[event.name], event.availability
         before, member.availability = member.availability, availability
         if before.usable != availability.usable:
             self._reasons_soon()
         if availability.usable and not (before.usable or member.asked or member.asking):
-            if self._adopting or self._adopted_by:
+            if self.book.adopting or self._adopted_by:
                 member.asking = True
                 self._do(effects.AskPrompts(member.name))
             else:
@@ -682,22 +543,22 @@ class Core:
 
         What another one adopted meanwhile, because this one was away, is cancelled here.
         """
-        member, prompt_ids = self.pool[event.instance], event.prompt_ids
+        member, prompt_ids = self.book.pool[event.instance], event.prompt_ids
         member.asking = False
         self.must_schedule = True
         if prompt_ids is None:
             return
         member.asked = True
-        for key in list(self._adopting):
-            entry = self._entries[key]
+        for key in list(self.book.adopting):
+            entry = self.book.entries[key]
             if entry.phase is Phase.QUEUED and entry.job.prompt_id in prompt_ids:
-                self._dequeue(entry)
+                self.book.dequeue(entry)
                 entry.pinned = member.name
                 self._enqueue(entry)
         for prompt_id in prompt_ids & self._adopted_by.keys():
             if self._adopted_by[prompt_id] != member.name:
                 self._do(effects.CancelPrompt(member.name, prompt_id))
-        if all(each.asked for each in self.pool):
+        if all(each.asked for each in self.book.pool):
             self._adopted_by.clear()
 
     # -- time --
@@ -716,24 +577,24 @@ class Core:
 
     def announced(self, job: Job, n: int) -> JobStatus:
         """Return a job's status message, to be published: when its reason is over, that is too."""
-        reason = self.why_waiting(job)
+        reason = self.book.why_waiting(job)
         if reason is not None:
             self._published_reasons[job.key] = reason
             self._reasons_soon()
-        return self.status(job, n)
+        return self.book.status(job, n)
 
     def _announce_reasons(self) -> None:
         """Publish why the next jobs wait, wherever that has changed."""
         published, self._published_reasons = self._published_reasons, {}
-        if not published and not self.paused and self.pool.usable == len(self.pool):
+        if not published and not self.book.paused and self.book.pool.usable == len(self.book.pool):
             return
-        for key in islice(self._queue.in_order(), REASONS_AT_ONCE):
-            job = self._entries[key].job
-            reason = self.why_waiting(job)
+        for key in islice(self.book.queue.in_order(), REASONS_AT_ONCE):
+            job = self.book.entries[key].job
+            reason = self.book.why_waiting(job)
             if reason is not None:
                 self._published_reasons[key] = reason
             if published.get(key) != reason:
-                self._do(effects.Announce(key, self.status(job)))
+                self._do(effects.Announce(key, self.book.status(job)))
 
 
 def _expired(job: Job) -> Expired:

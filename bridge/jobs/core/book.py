@@ -1,0 +1,174 @@
+"""The jobs that have not ended: one entry each, and every index of them. Pure.
+
+The core changes it; adapters and requests ask it where jobs stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bridge.contract.messages import JobStatus
+from bridge.contract.retained import InstanceState as StateName
+from bridge.jobs import job_messages
+from bridge.jobs.core.entry import Entry, Phase
+from bridge.jobs.core.pool import PinnedTo, Pool
+from bridge.jobs.estimates import Estimates
+from bridge.jobs.job import Job
+from bridge.jobs.queue import Key, Queue
+
+# A place before every priority that a request can have.
+_FIRST = 1_000_000
+
+_AWAY: Mapping[StateName, str] = {
+    "stopped": "is stopped",
+    "starting": "is starting",
+    "unreachable": "is unreachable",
+    "yielded": "is left to others",
+    "restarting": "is starting",
+    "crash_loop": "does not start",
+}
+
+
+class Book:
+    """All jobs of this bridge, the ComfyUIs that they wait for, and whether the queue is paused."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.estimates = Estimates()
+        self.paused = False
+        self.queue = Queue()
+        self.entries: dict[Key, Entry] = {}
+        self.active: dict[Key, Entry] = {}  # at a ComfyUI, or on their way there or back
+        self.adopting: set[Key] = set()  # may be at a ComfyUI from before this process
+
+    # -- for the core alone --
+
+    def enqueue(self, entry: Entry) -> None:
+        """Put a job in its place in the queue; one that is pinned goes before all others."""
+        job = entry.job
+        entry.phase = Phase.QUEUED
+        pinned = entry.pinned is not None
+        self.queue.add(
+            job.key,
+            seq=job.seq,
+            priority=_FIRST if pinned else job.priority,
+            lane=job.needs if entry.pinned is None else PinnedTo(entry.pinned),
+            ordered=job.ordered,
+        )
+        self.estimates.queued(job.workflow)
+
+    def dequeue(self, entry: Entry) -> None:
+        """Take a job out of the queue, if it is there."""
+        if self.queue.remove(entry.job.key):
+            self.estimates.left(entry.job.workflow)
+
+    def remove(self, entry: Entry) -> None:
+        """Take a job out altogether."""
+        self.dequeue(entry)
+        del self.entries[entry.job.key]
+        self.active.pop(entry.job.key, None)
+        self.adopting.discard(entry.job.key)
+
+    # -- for everybody --
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self.entries
+
+    def entry(self, key: Key) -> Entry | None:
+        """Return a job that has not ended, and where it is."""
+        return self.entries.get(key)
+
+    def job(self, key: Key) -> Job | None:
+        """Return a job that has not ended."""
+        entry = self.entries.get(key)
+        return None if entry is None else entry.job
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait for their turn."""
+        return len(self.queue)
+
+    @property
+    def running(self) -> int:
+        """How many jobs are at a ComfyUI, or have their outcome written."""
+        return len(self.active)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether ComfyUI has begun a job whose outcome is not written yet."""
+        return any(entry.job.state == "running" for entry in self.active.values())
+
+    def unended(self) -> Iterator[Job]:
+        """Yield all jobs: at a ComfyUI, then in the order of their turns, then those that wait."""
+        yield from (entry.job for entry in self.active.values())
+        yield from (self.entries[key].job for key in self.queue.in_order())
+        for entry in self.entries.values():
+            if entry.phase in (Phase.RESOLVING, Phase.RELEASING):
+                yield entry.job
+
+    def unclaimed(self) -> set[Key]:
+        """Return every job that no bridge has claimed, as far as this one knows."""
+        return {
+            key
+            for key, entry in self.entries.items()
+            if entry.phase in (Phase.RESOLVING, Phase.QUEUED)
+        }
+
+    def clearable(self, client: str | None) -> list[Key]:
+        """Return the jobs that have not started, of one client or of all."""
+        return [
+            key
+            for key, entry in self.entries.items()
+            if client in (None, key.client)
+            and entry.not_started
+            and entry.phase in (Phase.RESOLVING, Phase.RELEASING, Phase.QUEUED)
+        ]
+
+    def count(self, client: str) -> int:
+        """How many jobs of a client wait for their turn."""
+        return self.queue.count(client)
+
+    def position(self, key: Key) -> int | None:
+        """How many jobs start before this one; None for one that does not wait for its turn."""
+        return self.queue.position(key)
+
+    def position_of_next(self, client: str, priority: int) -> int:
+        """How many jobs would start before one that is accepted now."""
+        return self.queue.position_of_next(client, priority)
+
+    def outlook(self, job: Job) -> tuple[int | None, float | None]:
+        """How many jobs start before this one, and in how many seconds it will have ended.
+
+        The latter as far as past runs show; both None for a job that does not wait for its turn.
+        """
+        position = self.queue.position(job.key)
+        return position, None if position is None else self.eta_of_next(job.workflow, position)
+
+    def eta_of_next(self, workflow: str, position: int) -> float | None:
+        """In how many seconds a job that is accepted now, with so many before it, has ended."""
+        if self.paused:
+            return None
+        return self.estimates.until_end(workflow, position, self.pool.usable)
+
+    def status(self, job: Job, n: int = 0) -> JobStatus:
+        """The status message of a job that is not at a ComfyUI."""
+        position, eta_s = self.outlook(job)
+        reason = self.why_waiting(job)
+        return job_messages.status(job, n, position=position, eta_s=eta_s, reason=reason)
+
+    def why_waiting(self, job: Job) -> str | None:
+        """Why a job does not start though its turn may have come; None if nothing hinders it."""
+        if job.state != "queued" or job.key in self.active:
+            return None
+        if self.paused:
+            return "the operator paused the queue"
+        if all(member.availability.usable for member in self.pool):
+            return None
+        able = set(self.pool.able(job.needs))
+        members = [member for member in self.pool if member.name in able] or list(self.pool)
+        if any(member.availability.usable for member in members):
+            return None
+        return ", ".join(
+            f"ComfyUI {member.name} {_AWAY.get(member.availability.state, 'takes no jobs')}"
+            for member in members
+        )
