@@ -17,7 +17,7 @@ from msgspec import Raw
 from bridge.client.inputs import Media, for_wire, media_of
 from bridge.client.job import Job
 from bridge.client.outbox import Outbox
-from bridge.client.session import Session
+from bridge.client.session import Connect, Session, connect_to
 from bridge.client.uploads import upload
 from bridge.contract.errors import (
     BadRequest,
@@ -85,11 +85,13 @@ class Client:
         cert: Path | None = None,
         key: Path | None = None,
         outbox: Path | None = None,
+        connect: Connect | None = None,
     ) -> None:
         """Talk to the bridge at `base` as `client`, by the broker at `url`.
 
         `url` is `mqtt://user:password@host:port`, or `mqtts://` with the PEM files `ca`, `cert`
-        and `key` where needed. Raises BadAddress, and BadRequest for a name that is no id.
+        and `key` where needed. `connect` replaces the connection to it, for tests: see
+        `bridge.client.testing`. Raises BadAddress, and BadRequest for a name that is no id.
         """
         if not is_id(client):
             raise BadRequest(f"a client's name is {ID_RULE}", field="client")
@@ -101,7 +103,11 @@ class Client:
         self._uploading = asyncio.Lock()
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._session = Session(
-            address, self.topics, client, heard=self._heard, missed=self._missed
+            connect or connect_to(address),
+            self.topics,
+            client,
+            on_message=self._on_message,
+            on_gap=self._on_gap,
         )
 
     async def __aenter__(self) -> Self:
@@ -372,17 +378,17 @@ class Client:
         found = await self._session.retained([self.topics.info])
         return msgspec.json.decode(found[-1].payload, type=BridgeInfo) if found else None
 
-    def _heard(self, message: Incoming) -> None:
+    def _on_message(self, message: Incoming) -> None:
         about = self.topics.job_of(message.topic)
         if about is not None:
             job_id, levels = about
             job = self._jobs.get(job_id)
             if job is not None:
-                job.heard(levels, message)
+                job.on_message(levels, message)
 
-    def _missed(self) -> None:
+    def _on_gap(self) -> None:
         for job in list(self._jobs.values()):
-            job.missed()
+            job.on_gap()
 
 
 def _definition(message: Incoming) -> Definition:

@@ -211,7 +211,7 @@ class Job:
         finally:
             self._streams.remove(stream)
 
-    # What the client tells.
+    # Called by the client.
 
     def posted(self, workflow: str | None) -> None:
         """Take note that the job is on its way to the bridge."""
@@ -235,20 +235,20 @@ class Job:
             self._end(accepted.result)
         self._notify()
 
-    def missed(self) -> None:
-        """Take note that messages may have been missed."""
+    def on_gap(self) -> None:
+        """Ask for the job's state before the next wait: messages may have been lost."""
         self._stale = True
         self._notify()
 
-    def heard(self, levels: tuple[str, ...], message: Incoming) -> None:
+    def on_message(self, levels: tuple[str, ...], message: Incoming) -> None:
         """Take note of a message on one of the job's topics; `levels` come after the job's id."""
         try:
-            self._hear(levels, message)
+            self._receive(levels, message)
         except (msgspec.MsgspecError, ValueError) as error:
             _log.warning("%s: cannot be read: %s", message.topic, error)
         self._notify()
 
-    def _hear(self, levels: tuple[str, ...], message: Incoming) -> None:
+    def _receive(self, levels: tuple[str, ...], message: Incoming) -> None:
         match levels:
             case ("status",):
                 status = msgspec.json.decode(message.payload, type=JobStatus)

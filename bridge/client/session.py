@@ -6,8 +6,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -20,6 +21,7 @@ from bridge.mqtt import (
     Connection,
     ConnectionLost,
     Incoming,
+    Messages,
     MqttError,
     PacketTooLarge,
     PubAck,
@@ -51,6 +53,36 @@ class _Answer(msgspec.Struct):
 _ANSWERS: Final = msgspec.json.Decoder(_Answer)
 
 
+class Connected(Protocol):
+    """What a session needs of an open `bridge.mqtt.Connection`."""
+
+    @property
+    def messages(self) -> Messages:
+        """What arrives, in order."""
+
+    @property
+    def packet_limit(self) -> int | None:
+        """The largest packet that the broker takes, in bytes; None: it told none."""
+
+    async def subscribe(self, subscriptions: Sequence[Subscription], /) -> object:
+        """Subscribe, and wait for the broker's answer."""
+
+    def publish(
+        self, topic: str, payload: bytes, *, properties: PublishProperties
+    ) -> asyncio.Future[PubAck]:
+        """Publish at QoS 1."""
+
+
+# Opens a connection under a client identifier; with an empty one the broker chooses it.
+Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Connected]]
+
+
+def connect_to(address: Address) -> Connect:
+    """Return what opens connections to a broker."""
+    # What is received is kept at once; what is not received is asked for: no manual PUBACKs.
+    return lambda client_id: Connection(address, client_id=client_id, manual_ack=False)
+
+
 class Session:
     """One client's conversation with the bridge, over as many connections as it takes.
 
@@ -59,44 +91,47 @@ class Session:
 
     def __init__(
         self,
-        address: Address,
+        connect: Connect,
         topics: Topics,
         client: str,
         *,
-        heard: Callable[[Incoming], None],
-        missed: Callable[[], None],
+        on_message: Callable[[Incoming], None],
+        on_gap: Callable[[], None],
         backoff: Backoff | None = None,
     ) -> None:
-        """`heard` is told what comes about jobs, `missed` that something may not have come."""
-        self._address = address
+        """`on_message` is called with each message about a job, `on_gap` when some may be lost.
+
+        Both run on the event loop's thread and must not block.
+        """
+        self._connect = connect
         self._topics = topics
         self._client = client
-        self._heard = heard
-        self._missed = missed
+        self._on_message = on_message
+        self._on_gap = on_gap
         self._backoff = backoff or Backoff()
-        self._connection: Connection | None = None
+        self._connection: Connected | None = None
         self._pending: dict[str, asyncio.Future[_Answer]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._connected = asyncio.Event()
+        # Done once the first connection stands, or has failed.
+        self._opened: asyncio.Future[None] | None = None
         self._online: bool | None = None
         # Done, and replaced, whenever it is worth sending again what was not answered.
         self._again: asyncio.Future[None] | None = None
         self._closed: BaseException | None = None
 
     async def __aenter__(self) -> Self:
-        self._again = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._keep(), name=f"comfy2mqtt client {self._client}")
+        loop = asyncio.get_running_loop()
+        self._again, opened = loop.create_future(), loop.create_future()
+        self._opened = opened
+        self._task = asyncio.create_task(
+            self._keep(opened), name=f"comfy2mqtt client {self._client}"
+        )
         self._task.add_done_callback(self._stopped)
-        connecting = asyncio.ensure_future(self._connected.wait())
         try:
-            await asyncio.wait((self._task, connecting), return_when=asyncio.FIRST_COMPLETED)
-            if self._task.done():
-                await self._task
+            await opened
         except BaseException:
             await self._stop()
             raise
-        finally:
-            connecting.cancel()
         return self
 
     async def __aexit__(
@@ -111,7 +146,7 @@ class Session:
 
     @property
     def online(self) -> bool | None:
-        """Whether the bridge says that it is there; None: it has not said anything yet."""
+        """Whether the bridge is online, as it or its will says; None: neither has been received."""
         return self._online
 
     def room(self, verb: str, *names: str) -> int | None:
@@ -165,7 +200,7 @@ class Session:
         """
         wanted = [Subscription(filter=each, qos=0) for each in topics]
         found: list[Incoming] = []
-        async with Connection(self._address, manual_ack=False) as connection:
+        async with self._connect("") as connection:
             await connection.subscribe(wanted)
             await connection.subscribe(
                 [Subscription(filter=self._topics.response(self._client, "-"))]
@@ -215,54 +250,50 @@ class Session:
                 limit=error.limit,
             ) from error
 
-    async def _keep(self) -> None:
+    async def _keep(self, opened: asyncio.Future[None]) -> None:
         """Connect, listen, and connect again. Raises only what the first attempt meets."""
         while True:
             try:
-                await self._connect_once()
+                await self._connect_once(opened)
             except MqttError as error:
-                if not self._connected.is_set():
+                if not opened.done():
                     raise
                 _log.info("%s", error)
             finally:
                 self._connection = None
             await asyncio.sleep(self._backoff.next())
 
-    async def _connect_once(self) -> None:
-        async with Connection(
-            self._address,
-            client_id=f"{self._client}-{secrets.token_hex(4)}",
-            # What is heard is kept at once; what is not heard is asked for.
-            manual_ack=False,
-        ) as connection:
+    async def _connect_once(self, opened: asyncio.Future[None]) -> None:
+        async with self._connect(f"{self._client}-{secrets.token_hex(4)}") as connection:
             topics = self._topics
             filters = (topics.responses(self._client), topics.jobs(self._client), topics.state)
             await connection.subscribe([Subscription(filter=each) for each in filters])
             self._connection = connection
             self._backoff.reset()
-            if self._connected.is_set():
-                self._missed()
-            self._connected.set()
+            if opened.done():
+                self._on_gap()
+            else:
+                opened.set_result(None)
             self._wake()
             async for message in connection.messages:
-                self._hear(message)
+                self._receive(message)
 
-    def _hear(self, message: Incoming) -> None:
+    def _receive(self, message: Incoming) -> None:
         if message.topic == self._topics.state:
-            self._hear_state(online=message.payload == b"online")
+            self._receive_state(online=message.payload == b"online")
         elif self._topics.job_of(message.topic) is not None:
-            self._heard(message)
+            self._on_message(message)
         else:
-            self._hear_answer(message)
+            self._receive_answer(message)
 
-    def _hear_state(self, *, online: bool) -> None:
+    def _receive_state(self, *, online: bool) -> None:
         returned = online and self._online is False
         self._online = online
         if returned:
-            self._missed()
+            self._on_gap()
             self._wake()
 
-    def _hear_answer(self, message: Incoming) -> None:
+    def _receive_answer(self, message: Incoming) -> None:
         try:
             answer = _ANSWERS.decode(message.payload)
         except msgspec.MsgspecError:
@@ -280,10 +311,12 @@ class Session:
     def _stopped(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         self._closed = error or RuntimeError("the client is closed")
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(self._closed)
         for pending in self._pending.values():
             if not pending.done():
                 pending.set_exception(self._closed)
-        self._missed()
+        self._on_gap()
 
     async def _stop(self) -> None:
         if self._task is None:

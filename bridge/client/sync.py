@@ -8,39 +8,32 @@
             print(event)
         job.images()[0].save("lighthouse.png")
 
-Each call blocks until its answer is there. The work is done by a loop in a thread of its own, so
-what is heard in between is not lost; one client may be used by several threads.
+Each call blocks until its answer is there. The work is done by an event loop in a thread of its
+own, so what arrives in between is not lost; one client may be used by several threads.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from bridge.client import client as asynchronous
 from bridge.client.job import Event, JobOutput
 from bridge.client.job import Job as AsyncJob
-from bridge.contract.messages import (
-    CancelReport,
-    ForgetReport,
-    JobList,
-    JobView,
-    KeepReport,
-    RecipeReport,
-    Result,
-    State,
-)
-from bridge.contract.retained import BridgeInfo, Definition
+from bridge.client.session import Connect
+from bridge.contract.messages import CancelReport, JobView, Result, State
 from bridge.mqtt import Address
 
 if TYPE_CHECKING:
     from PIL import Image
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _Loop:
@@ -72,8 +65,22 @@ async def _within(work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
         return await work
 
 
+def _of_client(
+    method: Callable[Concatenate[asynchronous.Client, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Client, P], T]:
+    """Make a method of `Client` that waits for one of the asynchronous client."""
+
+    def call(self: Client, /, *args: P.args, **options: P.kwargs) -> T:
+        return self._run(method(self._client, *args, **options))
+
+    return functools.update_wrapper(call, method)
+
+
 class Job:
-    """A job of this client: iterate for what happens, or wait for its end."""
+    """A job of this client: iterate for what happens, or wait for its end.
+
+    `timeout_s` bounds a call that waits for that; by default it takes as long as it takes.
+    """
 
     def __init__(self, loop: _Loop, job: AsyncJob) -> None:
         self._loop = loop
@@ -94,11 +101,11 @@ class Job:
 
     @property
     def state(self) -> State | None:
-        """The state that was last heard of."""
+        """The state that was last received."""
         return self._job.state
 
     def __iter__(self) -> Iterator[Event]:
-        """Give what is known, then what happens, until the result, which is the last."""
+        """Yield what is known, then what happens, until the result, which is the last."""
         events = aiter(self._job)
         while True:
             event = self._loop.run(_next(events))
@@ -153,10 +160,11 @@ class Client:
         cert: Path | None = None,
         key: Path | None = None,
         outbox: Path | None = None,
+        connect: Connect | None = None,
         timeout_s: float | None = 60.0,
     ) -> None:
         self._client = asynchronous.Client(
-            url, client, base=base, ca=ca, cert=cert, key=key, outbox=outbox
+            url, client, base=base, ca=ca, cert=cert, key=key, outbox=outbox, connect=connect
         )
         self._timeout_s = timeout_s
         self._loop: _Loop | None = None
@@ -181,12 +189,25 @@ class Client:
         finally:
             self._close()
 
+    upload = _of_client(asynchronous.Client.upload)
+    cancel = _of_client(asynchronous.Client.cancel)
+    status = _of_client(asynchronous.Client.status)
+    recipe = _of_client(asynchronous.Client.recipe)
+    keep = _of_client(asynchronous.Client.keep)
+    forget = _of_client(asynchronous.Client.forget)
+    jobs = _of_client(asynchronous.Client.jobs)
+    ack = _of_client(asynchronous.Client.ack)
+    workflows = _of_client(asynchronous.Client.workflows)
+    workflow = _of_client(asynchronous.Client.workflow)
+    state = _of_client(asynchronous.Client.state)
+    info = _of_client(asynchronous.Client.info)
+    _submit = _of_client(asynchronous.Client.submit)
+
     def submit(
         self, workflow: str, inputs: Mapping[str, Any] | None = None, /, **options: Any
     ) -> Job:
         """Submit a job; return it once it is accepted. As `bridge.client.Client.submit`."""
-        job = self._run(self._client.submit(workflow, inputs, **options))
-        return Job(self._running, job)
+        return Job(self._running, self._submit(workflow, inputs, **options))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until the bridge has said yes or no to all that lies in the outbox."""
@@ -195,64 +216,6 @@ class Client:
     def job(self, job_id: str) -> Job:
         """Return a job of this client by its id, to follow it or to collect what it gave."""
         return Job(self._running, self._client.job(job_id))
-
-    def upload(self, source: Any, name: str | None = None) -> dict[str, str]:
-        """Upload bytes, once for many jobs; returns what to give as a media input."""
-        return self._run(self._client.upload(source, name))
-
-    def cancel(self, job_id: str) -> CancelReport:
-        """Ask to end a job. Raises UnknownJob."""
-        return self._run(self._client.cancel(job_id))
-
-    def status(self, job_id: str) -> JobView:
-        """Ask where a job stands. Raises UnknownJob."""
-        return self._run(self._client.status(job_id))
-
-    def recipe(self, job_id: str) -> RecipeReport:
-        """Return the prompt that a job ran, and its inputs as resolved. Raises UnknownJob."""
-        return self._run(self._client.recipe(job_id))
-
-    def keep(self, job_id: str, keep_s: float) -> KeepReport:
-        """Have a job's outputs kept for so many seconds from now. Raises UnknownJob."""
-        return self._run(self._client.keep(job_id, keep_s))
-
-    def forget(self, job_id: str) -> ForgetReport:
-        """Have a job's result, outputs and recipe let go now. Raises UnknownJob."""
-        return self._run(self._client.forget(job_id))
-
-    def jobs(
-        self,
-        after: int = 0,
-        *,
-        states: list[State] | None = None,
-        workflow: str | None = None,
-        limit: int = 50,
-        peek: bool = False,
-    ) -> JobList:
-        """Return a page of this client's jobs whose `n` is above `after`, in that order."""
-        return self._run(
-            self._client.jobs(after, states=states, workflow=workflow, limit=limit, peek=peek)
-        )
-
-    def ack(self, up_to: int) -> int:
-        """Say that every result up to `n` has arrived; return how many were newly acked."""
-        return self._run(self._client.ack(up_to))
-
-    def workflows(self) -> dict[str, Definition]:
-        """Return the definitions of all workflows by name."""
-        return self._run(self._client.workflows())
-
-    def workflow(self, name: str) -> Definition:
-        """Return the definition of one workflow. Raises UnknownWorkflow."""
-        return self._run(self._client.workflow(name))
-
-    def state(self) -> str | None:
-        """Return `online` or `offline` as the bridge, or its will, says; None: there was none."""
-        return self._run(self._client.state())
-
-    def info(self) -> BridgeInfo | None:
-        """Return who the bridge is, with its limits; None: there was none."""
-        return self._run(self._client.info())
 
     @property
     def _running(self) -> _Loop:

@@ -113,7 +113,7 @@ async def test_a_fault_of_the_clients_own_is_not_swallowed(broker: Broker) -> No
         raise LookupError
 
     def run(client: Client) -> asyncio.Task[Job]:
-        client._session._heard = stumble
+        client._session._on_message = stumble
         return asyncio.create_task(client.submit("wf"))
 
     async def use() -> None:

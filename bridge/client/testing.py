@@ -1,0 +1,430 @@
+"""A bridge in memory, for the tests of programs that use `bridge.client`.
+
+    async def test_my_program():
+        bridge = InMemoryBridge()
+        bridge.outputs["txt2img"] = [("image/png", png)]
+        async with bridge.client("alice") as client:
+            job = await client.submit("txt2img", prompt="a lighthouse at dusk")
+            assert (await job.outputs())[0].data == png
+        assert bridge.submitted[0].inputs == {"prompt": "a lighthouse at dusk"}
+
+It needs no broker, no ComfyUI and no network, and speaks the contract as the real one does, but for
+what a program's test does not need: inputs are not checked against a workflow, nothing is kept on
+disk, and time does not pass. Use it within one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from bridge.client.client import Client
+from bridge.contract import requests
+from bridge.contract.errors import (
+    BridgeError,
+    Conflict,
+    InvalidInput,
+    UnknownJob,
+    UnknownWorkflow,
+)
+from bridge.contract.messages import (
+    Accepted,
+    Ack,
+    AckReport,
+    Cancel,
+    CancelReport,
+    Fetch,
+    Forget,
+    ForgetReport,
+    JobList,
+    JobStatus,
+    JobView,
+    Keep,
+    KeepReport,
+    List,
+    Outcome,
+    OutputInfo,
+    Part,
+    Recipe,
+    RecipeReport,
+    Result,
+    State,
+    Status,
+    Submit,
+    Timings,
+    Transaction,
+    UploadReport,
+    encode,
+    ok,
+    or_unset,
+    refused,
+)
+from bridge.contract.retained import Definition
+from bridge.contract.topics import UPLOAD, Request, Topics, matches
+from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscription
+from bridge.mqtt.outbox import PubAck
+
+PART_BYTES = 64 * 1024
+
+_AboutOne: TypeAlias = Fetch | Cancel | Status | Keep | Forget | Recipe
+
+
+class _Job(Struct):
+    client: str
+    submit: Submit
+    n: int = 0
+    state: State = "queued"
+    acked: bool = False
+    forgotten: bool = False
+    outputs: list[tuple[OutputInfo, bytes]] = []
+    result: Result | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.submit.job_id)
+
+    @property
+    def workflow(self) -> str:
+        return str(or_unset(self.submit.workflow) or "inline")
+
+
+class InMemoryBridge:
+    """Answers the clients that it makes, and carries out what they submit.
+
+    `outputs` are a workflow's outputs, as pairs of content type and bytes; `failures` how its jobs
+    fail. The jobs of a workflow in `held` wait until `finish`. With `workflows`, definitions by
+    name, others are unknown. `refusals` are what the next submissions are refused with, in turn.
+    `submitted` is every job that was accepted.
+    """
+
+    def __init__(self, *, base: str = "comfy2mqtt") -> None:
+        self.topics = Topics(base)
+        self.outputs: dict[str, Sequence[tuple[str, bytes]]] = {}
+        self.failures: dict[str, BridgeError] = {}
+        self.held: set[str] = set()
+        self.workflows: dict[str, Definition] = {}
+        self.refusals: list[BridgeError] = []
+        self.submitted: list[Submit] = []
+        self.uploads: dict[tuple[str, str], bytes] = {}
+        self._begun: dict[tuple[str, str], tuple[int, bytearray]] = {}
+        self._jobs: dict[tuple[str, str], _Job] = {}
+        self._numbers: dict[str, int] = {}
+        self._connections: list[_Connection] = []
+
+    def client(self, name: str, **options: Any) -> Client:
+        """Return a client of this bridge, to be opened; options are those of `Client`."""
+        address = Address.parse("mqtt://in-memory")
+        return Client(address, name, base=self.topics.base, connect=self.connect, **options)
+
+    @asynccontextmanager
+    async def connect(self, _client_id: str) -> AsyncIterator[_Connection]:
+        """Open a connection, as `Client` does by itself."""
+        connection = _Connection(self)
+        self._connections.append(connection)
+        try:
+            yield connection
+        finally:
+            self._connections.remove(connection)
+
+    def finish(self, client: str, job_id: str) -> None:
+        """Let a job that is held run now."""
+        self._run(self._job(client, job_id))
+
+    # What connections call.
+
+    def retained(self, pattern: str) -> list[tuple[str, bytes]]:
+        """Return what is retained at topics that match a filter."""
+        found = {self.topics.workflow(name): encode(each) for name, each in self.workflows.items()}
+        found[self.topics.state] = b"online"
+        return [(topic, data) for topic, data in found.items() if matches(pattern, topic)]
+
+    def receive(self, topic: str, payload: bytes, properties: PublishProperties) -> None:
+        """Carry out a request and answer it."""
+        request = self.topics.parse_request(topic)
+        if request is None:
+            return
+        correlation = properties.correlation_data
+        transaction: Transaction | UnsetType = requests.correlated(correlation)
+        try:
+            if request.verb != UPLOAD or request.offset is None:
+                transaction = requests.transaction_of(payload, correlation)
+            answer = ok(self._answer(request, payload), transaction)
+        except BridgeError as error:
+            answer = refused(error.wire(), transaction)
+        self._publish(self.topics.response(request.client, request.verb), encode(answer))
+        job_id = answer.data.job_id if isinstance(answer.data, Accepted) else ""
+        job = self._jobs.get((request.client, job_id))
+        if job is not None and job.result is None and job.workflow not in self.held:
+            self._run(job)
+
+    def _answer(self, request: Request, payload: bytes) -> Any:
+        if request.verb == UPLOAD:
+            return self._upload(request, payload)
+        client = request.client
+        body = requests.decode(request.verb, payload)
+        match body:
+            case Submit():
+                return self._submit(client, body)
+            case List():
+                return self._list(client, body)
+            case Ack(up_to=up_to):
+                return AckReport(acked=self._ack(client, up_to))
+        return self._about(self._job(client, body.job_id), body)
+
+    def _about(self, job: _Job, body: _AboutOne) -> Any:
+        """Answer a request about one job."""
+        report: Any
+        match body:
+            case Fetch():
+                report = self._fetch(job, body)
+            case Cancel():
+                report = self._cancel(job)
+            case Status():
+                report = _view(job)
+            case Keep(keep_s=keep_s):
+                kept = len(_ended(job).outputs)
+                report = KeepReport(job_id=job.id, outputs=kept, keep_until=keep_s)
+            case Forget():
+                report = ForgetReport(job_id=job.id, forgotten=not _ended(job).forgotten)
+                job.forgotten, job.outputs = True, []
+            case Recipe():
+                report = RecipeReport(
+                    job_id=job.id,
+                    workflow=job.workflow,
+                    workflow_version="1",
+                    prompt={},
+                    inputs=job.submit.inputs,
+                )
+        return report
+
+    # Jobs.
+
+    def _submit(self, client: str, submit: Submit) -> Accepted:
+        known = self._jobs.get((client, str(submit.job_id)))
+        if known is not None:
+            if known.submit.inputs != submit.inputs or known.submit.workflow != submit.workflow:
+                raise Conflict(f"job {known.id!r} exists", job_id=known.id, state=known.state)
+            return _accepted(known, duplicate=True)
+        if self.refusals:
+            raise self.refusals.pop(0)
+        if self.workflows and submit.workflow not in self.workflows:
+            name = str(submit.workflow)
+            raise UnknownWorkflow(f"there is no workflow {name!r}", workflow=name)
+        job = _Job(client, submit, n=self._number(client))
+        self._jobs[client, job.id] = job
+        self.submitted.append(submit)
+        return _accepted(job, duplicate=False)
+
+    def _run(self, job: _Job) -> None:
+        self._status(job, "running")
+        failure = self.failures.get(job.workflow)
+        if failure is not None:
+            self._end(job, "failed", failure)
+            return
+        for index, (content_type, data) in enumerate(self.outputs.get(job.workflow, ())):
+            info = _info(index, content_type, data)
+            job.outputs.append((info, data))
+            if job.submit.output.deliver in ("push", "push_qos1"):
+                facts = [(name, str(getattr(info, name))) for name in ("name", "size", "sha256")]
+                topic = self.topics.job(job.client, job.id, "output", str(index))
+                self._publish(topic, data, content_type=content_type, user_properties=facts)
+        self._end(job, "succeeded")
+
+    def _status(self, job: _Job, state: State) -> None:
+        job.state, job.n = state, self._number(job.client)
+        status = JobStatus(job_id=job.id, workflow=job.workflow, n=job.n, state=state, attempt=1)
+        self._publish(self.topics.job(job.client, job.id, "status"), encode(status))
+
+    def _end(self, job: _Job, state: Outcome, error: BridgeError | None = None) -> None:
+        job.state, job.n = state, self._number(job.client)
+        job.result = Result(
+            job_id=job.id,
+            workflow=job.workflow,
+            meta=job.submit.meta,
+            n=job.n,
+            state=state,
+            outputs=[info for info, _ in job.outputs],
+            error=UNSET if error is None else error.wire(),
+            inputs=job.submit.inputs,
+            workflow_version="1",
+            timings=Timings(queued_s=0.0, load_s=0.0, run_s=0.0, deliver_s=0.0),
+            attempts=1,
+        )
+        self._publish(self.topics.job(job.client, job.id, "result"), encode(job.result))
+
+    def _cancel(self, job: _Job) -> CancelReport:
+        if job.result is None:
+            self._end(job, "cancelled")
+        return CancelReport(job_id=job.id, state=job.state, cancelling=False)
+
+    def _list(self, client: str, wanted: List) -> JobList:
+        if wanted.after and not wanted.peek:
+            self._ack(client, wanted.after)
+        found = sorted(
+            (
+                job
+                for job in self._jobs.values()
+                if job.client == client
+                and job.n > wanted.after
+                and (wanted.states is UNSET or job.state in wanted.states)
+                and wanted.workflow in (UNSET, job.workflow)
+            ),
+            key=lambda job: job.n,
+        )
+        views = [_view(job) for job in found[: wanted.limit]]
+        return JobList(jobs=views, more=len(found) > wanted.limit)
+
+    def _ack(self, client: str, up_to: int) -> int:
+        new = [
+            job
+            for job in self._jobs.values()
+            if job.client == client and job.result and job.n <= up_to and not job.acked
+        ]
+        for job in new:
+            job.acked = True
+        return len(new)
+
+    def _fetch(self, job: _Job, fetch: Fetch) -> Part:
+        if fetch.output >= len(job.outputs):
+            raise UnknownJob(f"no output {fetch.output} of job {job.id!r} is kept", job_id=job.id)
+        info, data = job.outputs[fetch.output]
+        count = PART_BYTES if fetch.count is UNSET else min(fetch.count, PART_BYTES)
+        piece = data[fetch.offset : fetch.offset + count]
+        end = fetch.offset + len(piece)
+        if not fetch.inline:
+            where = ("part", str(fetch.output), str(fetch.offset))
+            self._publish(self.topics.job(job.client, job.id, *where), piece)
+        return Part(
+            job_id=job.id,
+            output=fetch.output,
+            offset=fetch.offset,
+            count=len(piece),
+            size=info.size,
+            sha256=info.sha256,
+            content_type=info.content_type,
+            next=UNSET if end >= info.size else end,
+            base64=base64.b64encode(piece).decode() if fetch.inline else UNSET,
+        )
+
+    def _upload(self, request: Request, payload: bytes) -> UploadReport:
+        upload = request.upload or ""
+        key = (request.client, upload)
+        if not request.fin and request.offset is None:
+            begin = requests.decode_begin_upload(payload)
+            if begin is None:
+                self.uploads[key] = payload
+            elif key not in self.uploads:
+                self._begun.setdefault(key, (begin.size, bytearray()))
+        elif key not in self.uploads:
+            if key not in self._begun:
+                raise InvalidInput(f"the upload {upload!r} was not begun", field="upload")
+            size, data = self._begun[key]
+            if request.offset == len(data):
+                data += payload
+            if request.fin:
+                self.uploads[key] = bytes(data)
+        if key in self.uploads:
+            size = len(self.uploads[key])
+            return UploadReport(upload=upload, held=size, size=size, complete=True)
+        size, data = self._begun[key]
+        return UploadReport(upload=upload, held=len(data), size=size)
+
+    def _job(self, client: str, job_id: str) -> _Job:
+        job = self._jobs.get((client, job_id))
+        if job is None:
+            raise UnknownJob(f"there is no job {job_id!r}", job_id=job_id)
+        return job
+
+    def _number(self, client: str) -> int:
+        self._numbers[client] = self._numbers.get(client, 0) + 1
+        return self._numbers[client]
+
+    def _publish(self, topic: str, payload: bytes, **properties: Any) -> None:
+        for connection in self._connections:
+            connection.deliver(topic, payload, retain=False, **properties)
+
+
+class _Connection:
+    """A connection as a session needs one; see `bridge.client.session.Connected`."""
+
+    packet_limit: int | None = None
+
+    def __init__(self, bridge: InMemoryBridge) -> None:
+        self.messages = Messages()
+        self._bridge = bridge
+        self._filters: list[str] = []
+
+    async def subscribe(self, subscriptions: Sequence[Subscription], /) -> None:
+        for each in subscriptions:
+            self._filters.append(each.filter)
+            for topic, payload in self._bridge.retained(each.filter):
+                self.deliver(topic, payload, retain=True)
+
+    def publish(
+        self, topic: str, payload: bytes, *, properties: PublishProperties
+    ) -> asyncio.Future[PubAck]:
+        loop = asyncio.get_running_loop()
+        sent: asyncio.Future[PubAck] = loop.create_future()
+        sent.set_result(PubAck())
+        # Not before the caller is at rest: as the network has it.
+        loop.call_soon(self._bridge.receive, topic, payload, properties)
+        return sent
+
+    def deliver(self, topic: str, payload: bytes, *, retain: bool, **properties: Any) -> None:
+        if any(matches(each, topic) for each in self._filters):
+            message = Incoming(
+                topic=topic, payload=payload, qos=1, retain=retain, dup=False, mid=1, **properties
+            )
+            self.messages.put(message, len(payload))
+
+
+def _ended(job: _Job) -> _Job:
+    if job.result is None:
+        raise Conflict("the job has not ended", job_id=job.id, state=job.state)
+    return job
+
+
+def _accepted(job: _Job, *, duplicate: bool) -> Accepted:
+    return Accepted(
+        job_id=job.id,
+        workflow=job.workflow,
+        meta=job.submit.meta,
+        state=job.state,
+        duplicate=duplicate,
+        result=_raw(job),
+    )
+
+
+def _view(job: _Job) -> JobView:
+    return JobView(
+        job_id=job.id,
+        workflow=job.workflow,
+        meta=job.submit.meta,
+        n=job.n,
+        state=job.state,
+        attempt=1,
+        accepted_at=0.0,
+        acked=job.acked,
+        result=_raw(job),
+    )
+
+
+def _raw(job: _Job) -> Raw | UnsetType:
+    return UNSET if job.result is None or job.forgotten else Raw(encode(job.result))
+
+
+def _info(index: int, content_type: str, data: bytes) -> OutputInfo:
+    return OutputInfo(
+        index=index,
+        name=f"output{index}",
+        kind=content_type.partition("/")[0],
+        content_type=content_type,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
