@@ -303,6 +303,107 @@ def test_in_a_group_a_job_is_claimed_before_it_is_run_or_ended() -> None:
     assert core.book.running == 1
 
 
+@pytest.mark.parametrize("broke", [False, True])
+def test_a_job_that_is_cancelled_while_it_runs_is_not_run_again(*, broke: bool) -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Began(key))
+    assert core.tell(events.CancelAsked(key)) == [effects.Stop(key)]
+    died = events.AttemptBroke(key, ComfyUIUnavailable("died"), "p2")
+    core.tell(died if broke else events.AttemptStopped(key, "p2"))
+    assert core.wanted(effects.Requeue) == []
+    assert core.wanted(effects.Finish)[-1].outcome == "cancelled"
+
+
+def test_a_cancel_that_comes_too_late_leaves_the_result() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Began(key))
+    core.tell(events.CancelAsked(key))
+    core.tell(events.AttemptSucceeded(key, 1.0))
+    assert core.wanted(effects.Finish)[-1].outcome == "succeeded"
+
+
+def test_a_clear_leaves_alone_what_has_started_and_other_clients() -> None:
+    core = Rig("main")
+    core.ready("main")
+    for number in range(4):
+        core.add(f"j{number}")
+    theirs = core.add("theirs", "bob")
+    core.done = []
+    core.tell(events.ClearAsked("alice"))
+    assert [each.key.job_id for each in core.wanted(effects.Finish)] == ["j2", "j3"]
+    assert core.wanted(effects.Stop) == []
+    assert theirs in core
+
+
+def test_of_jobs_that_replace_each_other_the_newest_is_run() -> None:
+    core = Rig("main")
+    core.add("older", replace="sensor")
+    core.add("theirs", "bob", replace="sensor")
+    core.add("newer", replace="sensor")
+    (finish,) = core.wanted(effects.Finish)
+    assert (finish.key.job_id, finish.outcome) == ("older", "cancelled")
+    assert finish.error.details["by"] == "newer"
+    core.ready("main")
+    assert set(core.started()) == {("theirs", "main"), ("newer", "main")}
+
+
+def test_a_job_that_has_started_is_replaced_only_if_it_comes_back() -> None:
+    core = Rig("main")
+    core.ready("main")
+    older = core.add("older", replace="sensor")
+    core.tell(events.Began(older))
+    newer = core.add("newer", replace="sensor")
+    assert core.wanted(effects.Stop) == []
+    assert core.wanted(effects.Finish) == []
+    core.tell(events.AttemptBroke(older, ComfyUIUnavailable("died"), "p2"))
+    core.tell(events.Requeued(older, 1))
+    (finish,) = core.wanted(effects.Finish)
+    assert (finish.key, finish.outcome) == (older, "cancelled")
+    assert newer in core
+
+
+def test_a_job_that_every_bridge_died_of_is_lost() -> None:
+    core = Rig("main")
+    job = core.make("j1")
+    job.attempt = LIMITS.max_attempts
+    core.tell(events.Recovered([job]))
+    core.ready("main")
+    core.tell(events.PromptsKnown("main", frozenset()))
+    (finish,) = core.wanted(effects.Finish)
+    assert (finish.outcome, finish.error.code) == ("failed", "lost")
+    assert core.started() == []
+
+
+def test_an_attempt_that_never_reached_comfyui_counts_if_it_says_so() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    refused = events.AttemptBroke(key, ComfyUIUnavailable("refused"), "p", counts=True)
+    for number in range(1, LIMITS.max_attempts):
+        core.tell(refused)
+        assert core.wanted(effects.Finish) == []
+        core.tell(events.Requeued(key, number))
+    core.tell(refused)
+    assert core.wanted(effects.Finish)[-1].outcome == "failed"
+
+
+def test_a_job_that_an_attached_comfyui_may_have_waits_for_that_one() -> None:
+    core = Rig("near", "far")
+    job = core.make("j1", state="running")
+    job.instance = "far"
+    core.tell(events.Recovered([job]))
+    core.ready("near")
+    core.tell(events.PromptsKnown("near", frozenset()))
+    assert core.started() == []
+    core.ready("far")
+    core.tell(events.PromptsKnown("far", frozenset({job.prompt_id})))
+    assert core.started() == [("j1", "far")]
+
+
 def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
     core = Rig("main")
     job = core.make("j1", state="waiting")
