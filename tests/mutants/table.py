@@ -354,7 +354,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="pause-ignored",
         file="bridge/jobs/core/core.py",
-        old="if self.paused or self._draining:",
+        old="if self.book.paused or self._draining:",
         new="if self._draining:",
         guarantee="while the queue is paused nothing starts",
         tests=("tests/jobs/test_core.py",),
@@ -362,8 +362,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="drain-ignored",
         file="bridge/jobs/core/core.py",
-        old="if self.paused or self._draining:",
-        new="if self.paused:",
+        old="if self.book.paused or self._draining:",
+        new="if self.book.paused:",
         guarantee="a bridge that stops starts nothing more",
         tests=("tests/jobs/test_core.py",),
     ),
@@ -393,7 +393,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="clear-cancels-all-clients",
-        file="bridge/jobs/core/core.py",
+        file="bridge/jobs/core/book.py",
         old="if client in (None, key.client)",
         new="if client in (client, key.client)",
         guarantee="clearing one client's jobs leaves those of others alone",
