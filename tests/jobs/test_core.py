@@ -336,7 +336,7 @@ def test_a_clear_leaves_alone_what_has_started_and_other_clients() -> None:
     core.tell(events.ClearAsked("alice"))
     assert [each.key.job_id for each in core.wanted(effects.Finish)] == ["j2", "j3"]
     assert core.wanted(effects.Stop) == []
-    assert theirs in core
+    assert theirs in core.book
 
 
 def test_of_jobs_that_replace_each_other_the_newest_is_run() -> None:
@@ -363,7 +363,7 @@ def test_a_job_that_has_started_is_replaced_only_if_it_comes_back() -> None:
     core.tell(events.Requeued(older, 1))
     (finish,) = core.wanted(effects.Finish)
     assert (finish.key, finish.outcome) == (older, "cancelled")
-    assert newer in core
+    assert newer in core.book
 
 
 def test_a_job_that_every_bridge_died_of_is_lost() -> None:
