@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, at `/metrics`: what the bridge counts anyway, read when asked for."""
+"""Metrics for Prometheus, at `/metrics`: the bridge's counters, read at each scrape."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from bridge.adapters.web.server import serving
 from bridge.comfyui.instance import Instance
 from bridge.config import ConfigError
 from bridge.jobs.counters import Counters, Share
 
 
 class CannotServeMetrics(ConfigError):
-    """The address of `metrics_listen` cannot be had; the text is one line."""
+    """Nothing can listen at `metrics_listen`; the text is one line."""
 
 
 class Sources(Struct, frozen=True):
-    """Where the figures come from; the calls tell how it is now."""
+    """Where the figures come from; the callables return the current ones."""
 
     version: str
     counters: Counters
@@ -39,13 +40,13 @@ class Sources(Struct, frozen=True):
 
 
 class BridgeCollector(Collector):
-    """Reads the figures when Prometheus asks."""
+    """Reads the figures at each scrape."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
-        """Give all metrics of the bridge."""
+        """Yield all metrics of the bridge."""
         sources, counters = self._sources, self._sources.counters
         yield _gauge("info", "Which version this is.", {(sources.version,): 1.0}, ["version"])
         yield _gauge("broker_connected", "Whether it is connected.", sources.connected())
@@ -108,8 +109,8 @@ def _summary(name: str, about: str, label: str, shares: Mapping[str, Share]) -> 
     return family
 
 
-class MetricsDoor:
-    """Serves them; use `run` as a task."""
+class MetricsAdapter:
+    """Serves the metrics; use `run` as a task."""
 
     def __init__(self, host: str, port: int, sources: Sources) -> None:
         self._host = host
@@ -123,16 +124,12 @@ class MetricsDoor:
         """Serve until cancelled. Raises CannotServeMetrics."""
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
-            await asyncio.Event().wait()
+            async with serving(app, self._host, self._port):
+                await asyncio.Event().wait()
         except OSError as error:
             where = f"{self._host}:{self._port}"
             raise CannotServeMetrics(f"metrics_listen: {where}: {error.strerror}") from None
-        finally:
-            await runner.cleanup()
 
     async def _metrics(self, _: web.Request) -> web.Response:
         body = generate_latest(self._registry)

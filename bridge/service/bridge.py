@@ -64,7 +64,7 @@ from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 
 if TYPE_CHECKING:
-    from bridge.adapters.metrics import MetricsDoor
+    from bridge.adapters.metrics import MetricsAdapter
     from bridge.adapters.web.adapter import WebAdapter
 
 from bridge.service.bridge_info import BridgeInfoPublisher
@@ -256,7 +256,7 @@ class Bridge:
                 retained=self._retained,
                 extensions=commands,
             )
-        self._metrics = self._metrics_door()
+        self._metrics = self._metrics_adapter()
         self._retention = Retention(
             config,
             permissions=self._permissions,
@@ -269,11 +269,11 @@ class Bridge:
             address, probe_address(config), self._topics, self._info.set_isolation
         )
 
-    def _metrics_door(self) -> MetricsDoor | None:
+    def _metrics_adapter(self) -> MetricsAdapter | None:
         if self._config.metrics_listen is None:
             return None
         # Prometheus' library and an HTTP server: 3 MB, and a sixth of the start, for who asks.
-        from bridge.adapters.metrics import MetricsDoor, Sources  # noqa: PLC0415
+        from bridge.adapters.metrics import MetricsAdapter, Sources  # noqa: PLC0415
 
         host, port = host_and_port(self._config.metrics_listen)
         sources = Sources(
@@ -285,7 +285,7 @@ class Bridge:
             commits=lambda: self._journal.commits,
             connected=lambda: self._publisher.connected,
         )
-        return MetricsDoor(host, port, sources)
+        return MetricsAdapter(host, port, sources)
 
     def _admin_commands(self) -> list[AdminCommands]:
         if not self._config.operator_verbs:

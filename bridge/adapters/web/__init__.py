@@ -1,7 +1,8 @@
-"""The browser's door: MQTT's messages on a WebSocket, links to outputs, and a page.
+"""The web adapter: MQTT's messages on WebSockets, outputs by signed URL, displays, and a page.
 
 It knows the bridge through MQTT alone: in the bridge's process or in one of its own it does the
-same. Pure: `frames` (what is said on the socket), `hub` (who hears what, and when it is too
-much for a reader), `limits` (how often), `web` (what HTTP's headers mean). Around them: `keyring`
-(a file), `broker` (MQTT), `links` and `site` (HTTP), `server` (the socket), `door` (all of it).
+same. Pure: `frames` (the messages on a socket), `hub` (sessions, and which frame each is sent),
+`requests` (answers matched to requests), `limits`, `http_headers`. Around them: `keyring` (a
+file), `broker` (MQTT), `server` (TCP and HTTP, by aiohttp), `handlers`, `sockets`, and `adapter`,
+which is all of it.
 """

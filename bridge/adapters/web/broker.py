@@ -1,25 +1,18 @@
-"""The door's side of MQTT: one connection, kept for ever, for all who are connected here.
-
-A request carries Correlation Data of its own, which no client can choose: the answer, and the bytes
-beside it, find the way back by that. They begin with a byte that no text begins with, so that the
-bridge never takes them for a `transaction`.
-"""
+"""The web adapter's MQTT connection: one, kept for ever, for all browsers."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
-import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Struct
 
+from bridge.adapters.web.requests import PartOf, Reply, Request, Requests
 from bridge.contract.errors import BadRequest, BridgeError, Busy, Forbidden, TooLarge
-from bridge.contract.messages import Transaction
 from bridge.contract.topics import Topics
 from bridge.mqtt import (
     Address,
@@ -46,11 +39,10 @@ LINGER_S: Final = 5.0
 # With more than this on the way to the broker, nothing more is read from who sends.
 _CROWDED: Final = 4 * 1024 * 1024
 _GOOD_CONNECTION_S: Final = 10.0
-_NO_TEXT: Final = b"\xff"
 
 
-class Hearer(Protocol):
-    """Who is told what comes."""
+class Listener(Protocol):
+    """Callbacks of a Broker; all run on the event loop and must not block."""
 
     def begin(self) -> None:
         """A connection begins: what is retained comes again."""
@@ -62,7 +54,7 @@ class Hearer(Protocol):
         """There is no broker."""
 
     def public(self, what: str, name: str | None, payload: bytes) -> None:
-        """A topic of the bridge's own, or a definition."""
+        """Take a message of the bridge to everybody."""
 
     def job(
         self,
@@ -72,72 +64,37 @@ class Hearer(Protocol):
         content_type: str | None,
         properties: Sequence[tuple[str, str]],
     ) -> None:
-        """A message about a job."""
-
-
-class Reply(Struct, frozen=True):
-    """An answer as the bridge gave it, or an error of our own."""
-
-    status: str
-    data: Raw | UnsetType = UNSET
-    error: Raw | UnsetType = UNSET
-    transaction: Transaction | UnsetType = UNSET
-
-    @classmethod
-    def refusal(cls, error: BridgeError) -> Reply:
-        """Make the answer that carries an error."""
-        return cls("error", error=Raw(msgspec.json.encode(error.wire())))
-
-
-class PartOf(Struct, frozen=True):
-    """Bytes of an output, as they came beside an answer."""
-
-    job_id: str
-    output: int
-    offset: int
-    content_type: str | None
-    data: bytes
-
-
-class _Pending(Struct):
-    client: str
-    answered: Callable[[Reply], None]
-    part: Callable[[PartOf], None] | None
-    timer: asyncio.TimerHandle | None = None
+        """Take a message about a client's job."""
 
 
 class _Interest(Struct, eq=False):
-    """Somebody wants to hear of a client; `subscribing` is by `connection`."""
+    """How many listen to a client; `subscribing` is done on `connection`."""
 
     count: int = 0
     connection: Connection | None = None
     subscribing: asyncio.Task[None] | None = None
 
 
-_REPLY: Final = msgspec.json.Decoder(Reply)
-
-
 class Broker:
-    """Use `run` as a task."""
+    """Subscribes, publishes requests, and matches answers; use `run` as a task."""
 
     def __init__(
         self,
         address: Address,
         topics: Topics,
-        hearer: Hearer,
+        listener: Listener,
         shown: Callable[[str, bytes, str | None], None],
     ) -> None:
-        """`shown` is told which picture is on which display, and its Content Type."""
+        """`shown` takes a display's name, its picture, and the picture's Content Type."""
         self._address = address
         self._topics = topics
-        self._hearer = hearer
+        self._listener = listener
         self._shown = shown
         self._connection: Connection | None = None
         self._was_connected = False
         self._interests: dict[str, _Interest] = {}
-        self._pending: dict[bytes, _Pending] = {}
-        self._mark = _NO_TEXT + secrets.token_bytes(8)
-        self._numbers = itertools.count()
+        self._requests = Requests(secrets.token_bytes(8))
+        self._timer: asyncio.TimerHandle | None = None
         self.came_back = asyncio.Event()
         """Set whenever there is a new connection; whoever waits for that clears it."""
 
@@ -177,7 +134,7 @@ class Broker:
             manual_ack=False,
         ) as connection:
             self._was_connected = True
-            self._hearer.begin()
+            self._listener.begin()
             public = (*topics.public, topics.display_images)
             await connection.subscribe([Subscription(filter=each) for each in public])
             # Brokers send what is retained before they look at our next packet.
@@ -193,29 +150,30 @@ class Broker:
                 if client not in known:
                     self._begin(client, interest, connection)
             while connection.messages.backlog:
-                self._hear(await anext(connection.messages))
-            self._hearer.settle()
+                self._take(await anext(connection.messages))
+            self._listener.settle()
             self.came_back.set()
             log.info("connected to %s", self._address)
             async for message in connection.messages:
-                self._hear(message)
+                self._take(message)
 
     def _lose(self) -> None:
         if self._connection is None:
             return
         self._connection = None
-        self._hearer.unreachable()
+        self._listener.unreachable()
         busy = Busy("the connection to the broker was lost: ask again", retry=True)
-        for correlation in list(self._pending):
-            self._answer(correlation, Reply.refusal(busy))
+        for request in self._requests.remove_all():
+            request.answered(Reply.refusal(busy))
 
-    # Who listens.
+    # Subscriptions.
 
     @asynccontextmanager
     async def listening(self, client: str) -> AsyncIterator[None]:
-        """Hear what concerns a client, for as long as the block lasts.
+        """Receive a client's messages while the block lasts.
 
-        Begins when the broker has said yes; without a broker at once: it is asked when it comes.
+        It begins when the broker has confirmed the subscription; without a broker it begins at
+        once, and the subscription follows when there is one.
         """
         interest = self._interests.setdefault(client, _Interest())
         interest.count += 1
@@ -275,12 +233,12 @@ class Broker:
         answered: Callable[[Reply], None],
         part: Callable[[PartOf], None] | None = None,
     ) -> None:
-        """Publish a request of a client that is listened to; `answered` is told, exactly once."""
+        """Publish a request of a client that is listened to; `answered` is called exactly once."""
         connection = self._connection
         if connection is None:
             answered(Reply.refusal(Busy("there is no broker at the moment", retry=True)))
             return
-        correlation = self._mark + next(self._numbers).to_bytes(8, "big")
+        correlation = self._requests.correlation()
         try:
             sent = connection.publish(
                 self._topics.request(client, levels[0], *levels[1:]),
@@ -292,9 +250,10 @@ class Broker:
         except MqttError as error:
             answered(Reply.refusal(_refusal(error)))
             return
-        timer = asyncio.get_running_loop().call_later(ANSWER_S, self._give_up, correlation)
-        self._pending[correlation] = _Pending(client, answered, part, timer)
-        sent.add_done_callback(lambda done: self._note(correlation, done))
+        deadline = asyncio.get_running_loop().time() + ANSWER_S
+        self._requests.add(correlation, Request(client, deadline, answered, part))
+        self._set_timer()
+        sent.add_done_callback(lambda done: self._on_sent(correlation, done))
 
     async def request(
         self,
@@ -316,7 +275,7 @@ class Broker:
         return await answer
 
     async def room(self) -> None:
-        """Wait until what was published is on its way: who floods is slowed down."""
+        """Wait until the broker takes requests as fast as they come: a flood is slowed down."""
         connection = self._connection
         if connection is not None and connection.buffered > _CROWDED:
             try:
@@ -324,31 +283,33 @@ class Broker:
             except ConnectionLost:
                 return
 
-    def _give_up(self, correlation: bytes) -> None:
-        busy = Busy(f"the bridge did not answer within {ANSWER_S:g} s: ask again", retry=True)
-        self._answer(correlation, Reply.refusal(busy))
-
-    def _note(self, correlation: bytes, sent: asyncio.Future[PubAck]) -> None:
-        """Answer what the broker refused; a lost connection is told of elsewhere."""
+    def _on_sent(self, correlation: bytes, sent: asyncio.Future[PubAck]) -> None:
+        """Answer what the broker refused; `_lose` does that for a lost connection."""
         error = None if sent.cancelled() else sent.exception()
         if isinstance(error, PublishRefused):
             log.error("%s", error)
-            self._answer(correlation, Reply.refusal(_refusal(error)))
+            request = self._requests.remove(correlation)
+            if request is not None:
+                request.answered(Reply.refusal(_refusal(error)))
 
-    def _answer(self, correlation: bytes, reply: Reply) -> None:
-        pending = self._pending.pop(correlation, None)
-        if pending is None:
-            return
-        if pending.timer is not None:
-            pending.timer.cancel()
-        pending.answered(reply)
+    def _set_timer(self) -> None:
+        deadline = self._requests.next_deadline
+        if self._timer is None and deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
-    # What comes.
+    def _expire(self) -> None:
+        self._timer = None
+        busy = Busy(f"the bridge did not answer within {ANSWER_S:g} s: ask again", retry=True)
+        for request in self._requests.remove_expired(asyncio.get_running_loop().time()):
+            request.answered(Reply.refusal(busy))
+        self._set_timer()
 
-    def _hear(self, message: Incoming) -> None:
+    # Messages.
+
+    def _take(self, message: Incoming) -> None:
         public = self._topics.public_of(message.topic)
         if public is not None:
-            self._hearer.public(*public, message.payload)
+            self._listener.public(*public, message.payload)
             return
         display = self._topics.display_of(message.topic)
         if display is not None:
@@ -360,36 +321,28 @@ class Broker:
         client, levels = found
         match levels:
             case ("response", _):
-                self._hear_reply(client, message)
+                self._take_reply(client, message)
             case ("job", job_id, "part", output, offset):
-                self._hear_part(client, message, (job_id, output, offset))
+                content = message.content_type, message.payload
+                place = job_id, output, offset
+                match = self._requests.match_part(client, message.correlation_data, place, content)
+                if match is not None:
+                    part, found_part = match
+                    part(found_part)
             case ("job", *rest):
-                self._hearer.job(
+                self._listener.job(
                     client, rest, message.payload, message.content_type, message.user_properties
                 )
 
-    def _hear_reply(self, client: str, message: Incoming) -> None:
-        correlation = message.correlation_data or b""
-        pending = self._pending.get(correlation)
-        if pending is None or pending.client != client:
-            return  # somebody else asked
+    def _take_reply(self, client: str, message: Incoming) -> None:
         try:
-            reply = _REPLY.decode(message.payload.decode())
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            match = self._requests.match_reply(client, message.correlation_data, message.payload)
+        except ValueError:
             log.warning("%s: an answer that cannot be read", message.topic)
             return
-        self._answer(correlation, reply)
-
-    def _hear_part(self, client: str, message: Incoming, place: tuple[str, str, str]) -> None:
-        pending = self._pending.get(message.correlation_data or b"")
-        if pending is None or pending.client != client or pending.part is None:
-            return
-        job_id, output, offset = place
-        try:
-            found = PartOf(job_id, int(output), int(offset), message.content_type, message.payload)
-        except ValueError:
-            return  # not the bridge's
-        pending.part(found)
+        if match is not None:
+            request, reply = match
+            request.answered(reply)
 
 
 def _refusal(error: MqttError) -> BridgeError:
@@ -401,6 +354,6 @@ def _refusal(error: MqttError) -> BridgeError:
         case InvalidMessage():
             return BadRequest(str(error))
         case PublishRefused():
-            return Forbidden("the broker does not let this door publish", reason=error.reason)
+            return Forbidden("the broker does not let the web adapter publish", reason=error.reason)
         case _:
             return Busy("the connection to the broker was lost: ask again", retry=True)

@@ -1,4 +1,4 @@
-"""What keeps the browser's door shut. Each text says why, in one line, for the operator.
+"""Why the web adapter cannot serve. Each text is one line for the operator.
 
 CannotServe
 ├── CannotListen     the address is not to be had

@@ -1,115 +1,164 @@
-"""Visits: requests by HTTP, each answered on a connection of its own.
-
-The library means `process_request` for short refusals. What is larger is written here, piece by
-piece, as fast as the other side takes it.
-"""
+"""HTTP requests: the page, probes, outputs by signed URL, displays; and how all are answered."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from http import HTTPStatus
 from typing import Final
 
-from websockets.asyncio.server import ServerConnection
-from websockets.http11 import Request
+from aiohttp import web
 
-from bridge.adapters.web import answers
-from bridge.adapters.web.answers import Answer
-from bridge.adapters.web.auth import Auth, header, parameter
-from bridge.adapters.web.displays import Displays
+from bridge.adapters.web import responses
+from bridge.adapters.web.auth import Auth
+from bridge.adapters.web.content import Displays
 from bridge.adapters.web.hub import Hub
-from bridge.adapters.web.signed_urls import Links, Query
-from bridge.adapters.web.static_files import Site
-from bridge.adapters.web.web import Came
+from bridge.adapters.web.limits import network_of
+from bridge.adapters.web.responses import Content, Streamed
+from bridge.adapters.web.server import Handler
+from bridge.adapters.web.signed_urls import Query, SignedUrls
 
 log = logging.getLogger(__name__)
 
-_OUTPUTS: Final = "/o/"
-_DISPLAYS: Final = "/d/"
+SOCKET: Final = "/ws"
+# Requests that are being answered: of all, and of one network.
+REQUESTS: Final = 256
+REQUESTS_OF_ONE: Final = 64
+# Nothing from elsewhere, nothing inline; images that were received, or are about to be sent.
+_PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; form-action 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
 
 
-class Visits:
-    """Answers everything but the socket. `stall_s`: how long a piece may take to be read."""
+class Handlers:
+    """Answers everything but sockets. `stall_s`: how long a piece may take to be read."""
 
     def __init__(
         self,
         *,
         hub: Hub,
         auth: Auth,
-        links: Links,
+        signed_urls: SignedUrls,
         displays: Displays,
-        site: Site,
+        page: Mapping[str, Content],
         stall_s: float,
     ) -> None:
         self._hub = hub
         self._auth = auth
-        self._links = links
+        self._signed_urls = signed_urls
         self._displays = displays
-        self._site = site
+        self._page = page
         self._stall_s = stall_s
+        self._requests: Counter[str] = Counter()
 
-    async def answer(self, came: Came, request: Request) -> Answer:
-        """Return what to answer."""
-        path, _, query = request.path.partition("?")
-        if request.method not in ("GET", "HEAD"):
-            allowed = (("Allow", "GET, HEAD"),)
-            return answers.said(HTTPStatus.METHOD_NOT_ALLOWED, headers=allowed)
-        if path.startswith(_OUTPUTS):
-            asked = Query(
-                width=parameter(query, "width"),
-                span=header(request, "Range"),
-                if_none_match=header(request, "If-None-Match"),
-                if_range=header(request, "If-Range"),
-                head=request.method == "HEAD",
-            )
-            return await self._links.get(path.removeprefix(_OUTPUTS), asked)
-        if path.startswith(_DISPLAYS):
-            refusal = self._auth.waiting(came.address)
-            return refusal or await self._display(request, path, query, came.address)
-        return self._probe(path) or self._page(request, path)
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes."""
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/o/{token:.*}", self._output)
+        app.router.add_get("/d/{name}", self._display)
+        app.router.add_get("/{name:[^/]*}", self._file)
 
-    def _probe(self, path: str) -> Answer | None:
-        if path == "/healthz":
-            return answers.said(HTTPStatus.OK, "serving")
-        if path != "/readyz":
-            return None
+    @web.middleware
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Handle a request and send its response, within the limits; around all handlers."""
+        if request.path == SOCKET and request.method == "GET":
+            # It has limits of its own, and each frame on its stack is memory of an idle socket.
+            response = await handler(request)
+            if not response.prepared:
+                await self._send(request, response)
+            return response
+        with self._counted(request) as admitted:
+            busy = responses.text(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
+            response = await self._handle(request, handler) if admitted else busy
+            await self._send(request, response)
+        return response
+
+    @contextmanager
+    def _counted(self, request: web.Request) -> Iterator[bool]:
+        """Count a request while the block lasts; gives False if there are too many already."""
+        requests = self._requests
+        network = network_of(self._auth.client(request).address)
+        admitted = requests.total() < REQUESTS and requests[network] < REQUESTS_OF_ONE
+        requests[network] += 1
+        try:
+            yield admitted
+        finally:
+            requests[network] -= 1
+            if not requests[network]:
+                del requests[network]
+
+    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.body_exists and request.method in ("GET", "HEAD"):
+            return responses.text(HTTPStatus.BAD_REQUEST, "no request has a body here")
+        try:
+            return await handler(request)
+        except web.HTTPException as error:  # of the router: no such path, or another method
+            allow = error.headers.get("Allow")
+            headers = {} if allow is None else {"Allow": ", ".join(allow.split(","))}
+            return responses.text(HTTPStatus(error.status), headers=headers)
+
+    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Send a response until all of it has left; one that stalls is cut off."""
+        transport = request.transport
+        if transport is None:
+            return
+        transport.set_write_buffer_limits(0)
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await response.prepare(request)
+            if isinstance(response, Streamed):
+                async with aclosing(response.pieces) as pieces:
+                    async for piece in pieces:
+                        async with asyncio.timeout(self._stall_s):
+                            await response.write(piece)
+            async with asyncio.timeout(self._stall_s):
+                await response.write_eof()
+        except Exception as error:  # noqa: BLE001 - the status is out: what is left is to stop
+            log.info("an answer was cut off: %r", error)
+            transport.abort()
+
+    # What is at which path.
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return responses.text(HTTPStatus.OK, "serving")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
         bridge = self._hub.bridge
         ready = bridge != "unreachable"
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return answers.said(status, f"the bridge is {bridge}")
+        return responses.text(status, f"the bridge is {bridge}")
 
-    async def _display(self, request: Request, path: str, query: str, address: str) -> Answer:
-        if await self._auth.find(parameter(query, "key") or "", address) is None:
-            return answers.said(HTTPStatus.UNAUTHORIZED, "the key is wrong")
-        return self._displays.get(
-            path.removeprefix(_DISPLAYS).partition(".")[0],
-            header(request, "If-None-Match"),
-            header(request, "If-Modified-Since"),
+    async def _output(self, request: web.Request) -> web.StreamResponse:
+        query = Query(
+            width=request.query.get("width"),
+            range=request.headers.get("Range"),
+            if_none_match=request.headers.get("If-None-Match"),
+            if_range=request.headers.get("If-Range"),
+            head=request.method == "HEAD",
         )
+        return await self._signed_urls.get(request.match_info["token"], query)
 
-    def _page(self, request: Request, path: str) -> Answer:
-        found = self._site.get(path, header(request, "If-None-Match"))
-        return found or answers.said(HTTPStatus.NOT_FOUND)
+    async def _display(self, request: web.Request) -> web.Response:
+        client = self._auth.client(request)
+        refusal = self._auth.refuse_guesser(client)
+        if refusal is not None:
+            return refusal
+        if await self._auth.find(request.query.get("key", ""), client.address) is None:
+            return responses.text(HTTPStatus.UNAUTHORIZED, "the key is wrong")
+        picture = self._displays.get(request.match_info["name"].partition(".")[0])
+        if picture is None:
+            return responses.text(HTTPStatus.NOT_FOUND, "nothing was shown there")
+        return responses.conditional(request, picture, {"Cache-Control": "private, no-cache"})
 
-    async def send(self, connection: ServerConnection, answer: Answer, *, head: bool) -> None:
-        """Write an answer, and close the connection."""
-        transport = connection.transport
-        try:
-            transport.write(answer.head())
-            if answer.body is not None and not head:
-                async with aclosing(answer.body) as body:
-                    async for piece in body:
-                        transport.write(piece)
-                        async with asyncio.timeout(self._stall_s):
-                            await connection.drain()
-                        if transport.is_closing():
-                            return
-            transport.close()
-            async with asyncio.timeout(self._stall_s):
-                await connection.wait_closed()
-        except Exception as error:  # noqa: BLE001 - the status is out: what is left is to stop
-            log.info("an answer was cut off: %r", error)
-        finally:
-            transport.abort()
+    async def _file(self, request: web.Request) -> web.Response:
+        found = self._page.get(request.match_info["name"])
+        if found is None:
+            return responses.text(HTTPStatus.NOT_FOUND)
+        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _PAGE_POLICY}
+        return responses.conditional(request, found, headers)

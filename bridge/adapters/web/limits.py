@@ -1,21 +1,93 @@
-"""How often: messages of a connection, and wrong keys of an address. Pure; the clock is outside."""
+"""Limits by network and key: waiting places, bytes that nobody has taken, wrong keys. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
-# Messages that may come at once, in seconds' worth of the rate.
+# Seconds' worth of a connection's rate that may come at once.
 BURST_S: Final = 4.0
-# Wrong keys that are nobody's business; from then on each one doubles the wait.
+# Wrong keys that cost nothing; from then on each one doubles the wait.
 FREE_FAILURES: Final = 5
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
 _FORGET_AFTER_S: Final = 600.0
 _MOST_ADDRESSES: Final = 10_000
+_IPV4: Final = 4
+
+T = TypeVar("T")
+
+
+def network_of(address: str) -> str:
+    """Return what one party is sure to have: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is None:
+            return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
+        found = found.ipv4_mapped
+    return str(found)
+
+
+class Places(Generic[T]):
+    """Places for those who are not known yet: `most` in all, `most_of_one` for one network.
+
+    Whoever comes when all are taken gets the place of the one that has waited longest, in the
+    network that has most: one network cannot shut out another.
+    """
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._networks: dict[str, dict[T, None]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._networks.values()))
+
+    def __iter__(self) -> Iterator[T]:
+        for there in self._networks.values():
+            yield from there
+
+    def full(self, network: str) -> bool:
+        """Return whether a network has all the places that it may have."""
+        return len(self._networks.get(network, ())) >= self._most_of_one
+
+    def enter(self, who: T, network: str, *, shared: bool = False) -> T | None:
+        """Give a place, and return who has to leave for it, if anybody.
+
+        `shared`: the network is a proxy's, behind which there are many: only `most` bounds it.
+        """
+        there = self._networks.setdefault(network, {})
+        there[who] = None
+        crowd = there
+        if shared or len(there) <= self._most_of_one:
+            if len(self) <= self._most:
+                return None
+            crowd = max(self._networks.values(), key=len)
+        victim = next(iter(crowd))
+        del crowd[victim]
+        return victim
+
+    def leave(self, who: T, network: str) -> None:
+        """Free a place; does nothing for one that has lost it."""
+        there = self._networks.get(network)
+        if there is not None:
+            there.pop(who, None)
+            if not there:
+                del self._networks[network]
+
+
+class ByteBudget(Struct):
+    """Bytes received and not taken yet, of one connection or of all with one key."""
+
+    limit: int
+    used: int = 0
 
 
 class _Failed(Struct):
@@ -24,14 +96,14 @@ class _Failed(Struct):
 
 
 class Failures:
-    """Wrong keys, by the address that they came from; the one longest silent is forgotten."""
+    """Wrong keys by network; of too many networks the one longest silent is forgotten."""
 
     def __init__(self) -> None:
         self._failed: OrderedDict[str, _Failed] = OrderedDict()
 
     def note(self, address: str, now: float) -> None:
-        """Take note of a wrong key."""
-        network = _network(address)
+        """Count a wrong key."""
+        network = network_of(address)
         found = self._failed.pop(network, None)
         if found is None or now - found.at > _FORGET_AFTER_S:
             found = _Failed(0, now)
@@ -41,21 +113,10 @@ class Failures:
 
     def wait_s(self, address: str, now: float) -> float:
         """Return how long this address has to wait before it may try again."""
-        found = self._failed.get(_network(address))
+        found = self._failed.get(network_of(address))
         if found is None or found.count < FREE_FAILURES:
             return 0.0
         # A power of ten thousand failures is no float.
         doublings = min(found.count - FREE_FAILURES, 10)
         wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**doublings)
         return max(0.0, found.at + wait - now)
-
-
-def _network(address: str) -> str:
-    """Return what one party has for sure: an IPv4 address, of IPv6 the first 64 bits."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if found.version == 4:  # noqa: PLR2004 - IPv4
-        return address
-    return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))

@@ -1,7 +1,7 @@
-"""Catching up: what was missed is listed from the bridge, and told in its order.
+"""Replay of missed messages: they are listed from the bridge, and sent in their order.
 
-Whoever comes back says up to where it has all, and the bridge takes that as an ack. What the door
-itself missed, while it had no broker, is listed without one: nobody has it yet.
+A client that registers again names the last `n` that it has, which the bridge takes as an ack. What
+this process missed while it had no broker is listed without an ack: no client has it yet.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from bridge.adapters.web import frames
-from bridge.adapters.web.broker import Broker, Reply
+from bridge.adapters.web.broker import Broker
 from bridge.adapters.web.hub import Hub, Session
+from bridge.adapters.web.requests import Reply
 from bridge.contract.messages import JobList, JobStatus, JobView, List, encode
 
 log = logging.getLogger(__name__)
@@ -33,15 +34,15 @@ class Replay:
         self._hub = hub
 
     async def resume(self, session: Session, after: int) -> None:
-        """Tell a client that came back what it missed; it has all up to `after`, as it says.
+        """Send a session what it missed after `after`; the client has all up to there.
 
-        The session holds back what has a number, from before it could hear of any.
+        The session must hold back numbered frames since before it joined the hub.
         """
         await self._replay(session.client, [session], List(after=after, limit=_PAGE))
         session.tell(frames.text("resumed", {"n": session.n}))
 
     async def follow(self) -> None:
-        """After each time without a broker, tell everybody what came meanwhile."""
+        """After each time without a broker, send all sessions what they missed; never returns."""
         came_back = self._broker.came_back
         await came_back.wait()
         while True:
@@ -61,7 +62,7 @@ class Replay:
         await self._replay(client, sessions, List(after=after, peek=True, limit=_PAGE))
 
     async def _replay(self, client: str, sessions: Sequence[Session], wanted: List) -> None:
-        """List a client's jobs, tell each session what it has not been told, and release it."""
+        """List a client's jobs, send each session what it has not been sent, and release it."""
         more = True
         while more and not all(session.over for session in sessions):
             page = await self._page(client, wanted)
@@ -71,7 +72,7 @@ class Replay:
                     if job.n > (session.n or 0):
                         session.replay(frame, job.n)
             if page.jobs:
-                # What was only just written to it, nobody may say that it has.
+                # A peek: what was just written to a client is not acked for it.
                 wanted = msgspec.structs.replace(wanted, after=page.jobs[-1].n, peek=True)
             more = page.more
         for session in sessions:
@@ -90,13 +91,13 @@ class Replay:
 
 
 class _Glance(Struct):
-    """What has to be known of an error."""
+    """The one field of an error that matters here."""
 
     code: str = ""
 
 
 def _passes(reply: Reply) -> bool:
-    """Whether a refusal is one that passes; any other is not worth asking again."""
+    """Return whether asking again may help."""
     error = bytes(b"" if reply.error is UNSET else reply.error)
     try:
         code = msgspec.json.decode(error, type=_Glance).code
@@ -117,7 +118,7 @@ def _read(data: Raw) -> JobList:
 
 
 def _frame(job: JobView) -> bytes:
-    """Return what was missed of a job, as the frame that it would have been."""
+    """Return the frame of a job's newest message, as it would have been sent at the time."""
     if job.result is not UNSET:
         return frames.spliced("result", bytes(job.result))
     status = JobStatus(

@@ -1,4 +1,4 @@
-"""Links: outputs by signed addresses, their bytes fetched from the bridge in parts."""
+"""Outputs by signed URL; their bytes are fetched from the bridge in parts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
+from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
-from bridge.adapters.web import answers, web
-from bridge.adapters.web.answers import Answer, Headers
-from bridge.adapters.web.broker import Broker, PartOf
+from bridge.adapters.web import responses
+from bridge.adapters.web.broker import Broker
+from bridge.adapters.web.http_headers import byte_range, etag_matches
+from bridge.adapters.web.requests import PartOf
+from bridge.adapters.web.responses import Streamed
 from bridge.contract import links
 from bridge.contract.errors import BridgeError, Busy, Error, Expired, Forbidden
 from bridge.contract.links import Link
@@ -24,20 +27,21 @@ _WIDEST: Final = 65_535
 _ATTEMPTS: Final = 3
 _LONGEST_WAIT_S: Final = 5.0
 # What a browser shows as itself; all else is offered to be saved.
-_SHOWN: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/avif")
+_INLINE: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/avif")
 _STATUS: Final = {
     "busy": HTTPStatus.SERVICE_UNAVAILABLE,
     "quota_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
     "unknown_job": HTTPStatus.GONE,
     "expired": HTTPStatus.GONE,
 }
+_PASSING: Final = ("busy", "quota_exceeded")
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """What a request for a link says besides the token; `head`: without the bytes."""
+    """What a request says besides the token, unchecked; `head`: without the bytes."""
 
     width: str | None = None
-    span: str | None = None
+    range: str | None = None
     if_none_match: str | None = None
     if_range: str | None = None
     head: bool = False
@@ -51,8 +55,8 @@ class _Refused(Exception):
         self.error = error
 
 
-class Links:
-    """Makes links, and answers who follows them. `key` signs, `lasts_s` is how long they hold."""
+class SignedUrls:
+    """Makes URLs of outputs, and serves them. `key` signs, `lasts_s`: for how long they hold."""
 
     def __init__(self, broker: Broker, key: bytes, lasts_s: float) -> None:
         self._broker = broker
@@ -60,56 +64,58 @@ class Links:
         self._lasts_s = lasts_s
 
     def make(self, client: str, job_id: str, output: int) -> Mapping[str, object]:
-        """Return a link to an output of this client's, as the verb `link` is answered."""
+        """Return the answer to the verb `link`: a URL of an output of this client's."""
         expires = int(time.time() + self._lasts_s)
         token = links.sign(self._key, Link(client, job_id, output, expires))
         return {"url": f"{links.PREFIX}{token}", "expires_at": expires}
 
-    async def get(self, token: str, query: Query) -> Answer:
-        """Answer a request for a link."""
+    async def get(self, token: str, query: Query) -> web.StreamResponse:
+        """Respond to a request for a signed URL."""
         try:
             link = links.read(self._key, token, time.time())
         except Forbidden as error:
-            return answers.said(HTTPStatus.FORBIDDEN, error.message)
+            return responses.text(HTTPStatus.FORBIDDEN, error.message)
         except Expired as error:
-            return answers.said(HTTPStatus.GONE, error.message)
+            return responses.text(HTTPStatus.GONE, error.message)
         width: int | UnsetType = UNSET
         if query.width is not None:
             if not query.width.isdecimal() or not 0 < int(query.width[:6]) <= _WIDEST:
-                return answers.said(HTTPStatus.BAD_REQUEST, "width: expected pixels, 1 to 65535")
+                return responses.text(HTTPStatus.BAD_REQUEST, "width: expected pixels, 1 to 65535")
             width = int(query.width)
         wanted = Fetch(job_id=link.job_id, output=link.output, width=width)
         try:
             async with self._broker.listening(link.client):
-                return await self._answer(link, wanted, query)
+                return await self._respond(link, wanted, query)
         except _Refused as refused:
             status = _STATUS.get(refused.error.code, HTTPStatus.BAD_GATEWAY)
-            again: Headers = (("Retry-After", "5"),) if refused.error.code == "busy" else ()
-            return answers.said(status, refused.error.message, again)
+            again = {"Retry-After": "5"} if refused.error.code in _PASSING else {}
+            return responses.text(status, refused.error.message, again)
 
-    async def _answer(self, link: Link, wanted: Fetch, query: Query) -> Answer:
-        # What may not be sent at all is not fetched either, but for a first byte.
-        brief = query.head or query.span is not None or query.if_none_match is not None
+    async def _respond(self, link: Link, wanted: Fetch, query: Query) -> web.StreamResponse:
+        # Where not all may be sent, no more than a first byte is fetched for now.
+        brief = query.head or query.range is not None or query.if_none_match is not None
         part, data = await self._part(link.client, wanted, 0, 1 if brief else None)
         tag = f'"{part.sha256[:32]}"'
         headers = _headers(link, part, tag)
-        if web.has(tag, query.if_none_match):
-            return Answer(HTTPStatus.NOT_MODIFIED, headers)
-        given = query.span if query.if_range in (None, tag) else None
+        if etag_matches(tag, query.if_none_match):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         try:
-            span = web.span(given, part.size)
+            given = query.range if query.if_range in (None, tag) else None
+            span = byte_range(given, part.size)
         except ValueError:
-            size = (("Content-Range", f"bytes */{part.size}"),)
-            return answers.said(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=size)
+            size = {"Content-Range": f"bytes */{part.size}"}
+            return responses.text(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=size)
         start, end = span or (0, part.size)
         status = HTTPStatus.OK
         if span is not None:
             status = HTTPStatus.PARTIAL_CONTENT
-            headers = (*headers, ("Content-Range", f"bytes {start}-{end - 1}/{part.size}"))
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{part.size}"
         if query.head:
-            return Answer(status, headers, end - start)
-        body = self._body(link.client, wanted, (start, end), data if not brief else b"")
-        return Answer(status, headers, end - start, body)
+            response = web.StreamResponse(status=status, headers=headers)
+            response.content_length = end - start
+            return response
+        pieces = self._body(link.client, wanted, (start, end), data if not brief else b"")
+        return Streamed(status, headers, end - start, pieces)
 
     async def _body(
         self, client: str, wanted: Fetch, span: tuple[int, int], first: bytes
@@ -159,16 +165,17 @@ def _error(raw: msgspec.Raw | UnsetType) -> Error:
         return BridgeError("the bridge gives no reason").wire()
 
 
-def _headers(link: Link, part: Part, tag: str) -> Headers:
-    shown = part.content_type in _SHOWN or part.content_type.startswith(("audio/", "video/"))
+def _headers(link: Link, part: Part, tag: str) -> dict[str, str]:
+    inline = part.content_type in _INLINE or part.content_type.startswith(("audio/", "video/"))
     lasts = max(0, link.expires - int(time.time()))
     name = f"{link.job_id}-{link.output}"
-    return (
-        ("Content-Type", part.content_type),
-        ("ETag", tag),
-        ("Accept-Ranges", "bytes"),
+    return {
+        # No header can begin another one.
+        "Content-Type": " ".join(part.content_type.split()),
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
         # An output never changes, and the address is its reader's own.
-        ("Cache-Control", f"private, max-age={lasts}, immutable"),
-        ("Content-Disposition", f'{"inline" if shown else "attachment"}; filename="{name}"'),
-        ("Cross-Origin-Resource-Policy", "cross-origin"),
-    )
+        "Cache-Control": f"private, max-age={lasts}, immutable",
+        "Content-Disposition": f'{"inline" if inline else "attachment"}; filename="{name}"',
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }

@@ -1,4 +1,4 @@
-"""Writing to many connections: what comes in one turn of the loop leaves as one piece for each.
+"""Writing to many sockets: frames of one turn of the loop leave in one system call for each.
 
 A frame costs a system call for each connection, more than all else together. So a burst of
 messages is collected first; a single one leaves before the loop waits again.
@@ -9,70 +9,72 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from websockets.asyncio.server import ServerConnection
-from websockets.protocol import State
+from aiohttp import web
 
 log = logging.getLogger(__name__)
 
 
-class Wires:
-    """Makes the wires, and flushes those that were written to."""
+class Writers:
+    """Makes writers, and flushes those that were written to."""
 
     def __init__(self) -> None:
-        self._written: list[Wire] = []
+        self._written: list[Writer] = []
 
-    def to(self, connection: ServerConnection) -> Wire:
-        """Return the wire to a connection."""
-        return Wire(connection, self)
+    def to(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> Writer:
+        """Return the writer to a socket."""
+        return Writer(socket, transport, self)
 
-    def note(self, wire: Wire) -> None:
-        """Take note that a wire has something to send."""
+    def note(self, writer: Writer) -> None:
+        """Flush a writer at the end of this turn."""
         if not self._written:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._written.append(wire)
+        self._written.append(writer)
 
     def _flush(self) -> None:
         written, self._written = self._written, []
-        for wire in written:
-            wire.flush()
+        for writer in written:
+            writer.flush()
 
 
-class Wire:
-    """A connection as the hub writes to it: whole frames, without waiting."""
+class Writer:
+    """Writes whole frames to one socket, without waiting."""
 
-    __slots__ = ("_connection", "_frames", "_size", "_wires")
+    __slots__ = ("_frames", "_size", "_socket", "_transport", "_writers")
 
-    def __init__(self, connection: ServerConnection, wires: Wires) -> None:
-        self._connection = connection
-        self._wires = wires
+    def __init__(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport, writers: Writers
+    ) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._writers = writers
         self._frames: list[bytes] = []
         self._size = 0
 
     @property
     def waiting(self) -> int:
         """Bytes that have not left for the network yet."""
-        return self._size + self._connection.transport.get_write_buffer_size()
+        return self._size + self._transport.get_write_buffer_size()
 
     def write(self, frame: bytes) -> None:
-        """Send a frame after all earlier ones."""
+        """Write a frame after all earlier ones."""
         if not self._frames:
-            self._wires.note(self)
+            self._writers.note(self)
         self._frames.append(frame)
         self._size += len(frame)
 
     def drop(self) -> None:
-        """End it at once."""
+        """Cut the connection at once."""
         log.info("a client that does not read was dropped")
-        self._frames.clear()
-        self._connection.transport.abort()
+        self._frames, self._size = [], 0
+        self._transport.abort()
 
     def flush(self) -> None:
-        """Hand over what was written, but to one that is closing: it takes no more frames."""
+        """Write what was collected; a socket that is closing takes no more frames."""
         frames, self._frames, self._size = self._frames, [], 0
-        if self._connection.state is not State.OPEN:
+        if not frames or self._socket.closed or self._transport.is_closing():
             return
-        # As `websockets.broadcast` does, without making each frame anew for each connection.
+        # Past aiohttp's own writer, which makes each frame anew for each connection.
         if len(frames) == 1:
-            self._connection.transport.write(frames[0])
+            self._transport.write(frames[0])
         else:
-            self._connection.transport.writelines(frames)
+            self._transport.writelines(frames)

@@ -11,9 +11,9 @@ import pytest
 from msgspec import Struct
 
 from bridge.adapters.web.adapter import WebAdapter
+from bridge.adapters.web.content import read_page
 from bridge.adapters.web.keyring import Keyring
 from bridge.adapters.web.settings import Settings
-from bridge.adapters.web.static_files import Site
 from bridge.contract.topics import Topics
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
@@ -72,7 +72,7 @@ def open_door(broker: Mosquitto, tmp_path: Path, page: Path) -> OpenDoor:
             keyring=keyring,
             link_key=LINK_KEY,
             link_s=3600.0,
-            site=Site(page),
+            page=read_page(page),
         )
         listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(made.run(listening.set_result))

@@ -14,8 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from bridge.adapters.web import limits
-from bridge.adapters.web.adapter import settings_of
 from bridge.adapters.web.keyring import Keyring
+from bridge.adapters.web.settings import settings_of
 from bridge.config import Config
 from bridge.contract import links
 from bridge.contract.links import Link

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bridge.adapters.web.static_files import Site
+from bridge.adapters.web.content import read_page
 from bridge.mosquitto import Mosquitto
 from tests.adapters.web.conftest import Standing
 from tests.support.peer import Peer
@@ -79,6 +79,6 @@ async def test_a_displays_last_picture_is_at_one_address_for_who_has_a_key(
 
 
 def test_without_a_page_nothing_is_served(tmp_path: Path) -> None:
-    assert Site(tmp_path / "none").get("/", None) is None
+    assert read_page(tmp_path / "none") == {}
     (tmp_path / "notes.txt").touch()
-    assert Site(tmp_path).get("/notes.txt", None) is None
+    assert read_page(tmp_path) == {}

@@ -26,8 +26,9 @@ from msgspec import Struct
 from PIL import Image
 from playwright.async_api import Browser
 
-from bridge.adapters.web.adapter import WebAdapter, broker_of, settings_of
+from bridge.adapters.web.adapter import WebAdapter
 from bridge.adapters.web.keyring import Keyring
+from bridge.adapters.web.settings import broker_of, settings_of
 from bridge.config import Config
 from bridge.contract.links import KEY_BYTES
 from bridge.contract.topics import Topics

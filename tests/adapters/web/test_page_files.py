@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from graphlib import TopologicalSorter
 
-from bridge.adapters.web.static_files import FOLDER
+from bridge.adapters.web.content import PAGE
 from bridge.workflows.inputs import KINDS
 
 IMPORTED = re.compile(r'^(?:import|export)\b[^;"]*"\./([\w-]+\.js)";', re.MULTILINE)
@@ -42,13 +42,13 @@ def test_what_index_html_and_modules_name_is_there() -> None:
     names = set(re.findall(r'(?:src|href)="([\w-]+\.\w+)"', _read("index.html")))
     for imported in _imports().values():
         names |= imported
-    assert names | {"index.html", "client.js"} == {path.name for path in FOLDER.iterdir()}
+    assert names | {"index.html", "client.js"} == {path.name for path in PAGE.iterdir()}
 
 
 def _imports() -> dict[str, set[str]]:
     """The modules that each module of the page imports."""
-    return {path.name: set(IMPORTED.findall(path.read_text())) for path in FOLDER.glob("*.js")}
+    return {path.name: set(IMPORTED.findall(path.read_text())) for path in PAGE.glob("*.js")}
 
 
 def _read(name: str) -> str:
-    return (FOLDER / name).read_text()
+    return (PAGE / name).read_text()

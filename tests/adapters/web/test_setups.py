@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.web import limits
-from bridge.adapters.web.adapter import WebAdapter, settings_of
+from bridge.adapters.web.adapter import WebAdapter
 from bridge.adapters.web.errors import CannotListen
+from bridge.adapters.web.settings import settings_of
 from bridge.config import Config, ConfigError
 from bridge.contract import links
 from bridge.jobs.queue import Key

@@ -1,0 +1,136 @@
+"""Requests that wait for the bridge's answer, found by their Correlation Data. Pure.
+
+Correlation Data is chosen here, never by a client, and begins with a byte that no text begins with,
+so that the bridge never takes it for a `transaction`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from bridge.contract.errors import BridgeError
+from bridge.contract.messages import Transaction
+
+_NO_TEXT: Final = b"\xff"
+
+
+class Reply(Struct, frozen=True):
+    """An answer as the bridge gave it, or an error of our own."""
+
+    status: str
+    data: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+    transaction: Transaction | UnsetType = UNSET
+
+    @classmethod
+    def refusal(cls, error: BridgeError) -> Reply:
+        """Return the answer that carries an error."""
+        return cls("error", error=Raw(msgspec.json.encode(error.wire())))
+
+
+class PartOf(Struct, frozen=True):
+    """Bytes of an output, which come beside an answer and before it."""
+
+    job_id: str
+    output: int
+    offset: int
+    content_type: str | None
+    data: bytes
+
+
+class Request(Struct, frozen=True):
+    """One that waits. `answered` is called once, `part` for each part before that."""
+
+    client: str
+    deadline: float
+    answered: Callable[[Reply], None]
+    part: Callable[[PartOf], None] | None = None
+
+
+_REPLY: Final = msgspec.json.Decoder(Reply)
+
+
+class Requests:
+    """All that wait; `mark`: some random bytes, different for each process."""
+
+    def __init__(self, mark: bytes) -> None:
+        self._mark = _NO_TEXT + mark
+        self._numbers = itertools.count()
+        self._waiting: dict[bytes, Request] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def correlation(self) -> bytes:
+        """Return Correlation Data that no other request has."""
+        return self._mark + next(self._numbers).to_bytes(8, "big")
+
+    def add(self, correlation: bytes, request: Request) -> None:
+        """Add a request; its deadline must not be before that of the last one."""
+        self._waiting[correlation] = request
+
+    def remove(self, correlation: bytes) -> Request | None:
+        """Remove a request, None if it waits no more."""
+        return self._waiting.pop(correlation, None)
+
+    def remove_all(self) -> list[Request]:
+        """Remove all requests."""
+        found = list(self._waiting.values())
+        self._waiting.clear()
+        return found
+
+    @property
+    def next_deadline(self) -> float | None:
+        """The earliest deadline, None if no request waits."""
+        return next((each.deadline for each in self._waiting.values()), None)
+
+    def remove_expired(self, now: float) -> list[Request]:
+        """Remove the requests whose deadline has come."""
+        found = [key for key, each in self._waiting.items() if each.deadline <= now]
+        return [self._waiting.pop(key) for key in found]
+
+    def match_reply(
+        self, client: str, correlation: bytes | None, payload: bytes
+    ) -> tuple[Request, Reply] | None:
+        """Remove the request that this is the answer to; None if it is nobody's here.
+
+        Raises ValueError for an answer that cannot be read: its request still waits.
+        """
+        request = self._of(client, correlation)
+        if request is None or correlation is None:
+            return None
+        try:
+            reply = _REPLY.decode(payload.decode())
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+        del self._waiting[correlation]
+        return request, reply
+
+    def match_part(
+        self,
+        client: str,
+        correlation: bytes | None,
+        place: tuple[str, str, str],
+        content: tuple[str | None, bytes],
+    ) -> tuple[Callable[[PartOf], None], PartOf] | None:
+        """Return whom a part is for, and the part; None if it is nobody's here.
+
+        `place`: job id, output and offset, as they stand in the topic. `content`: type and bytes.
+        """
+        request = self._of(client, correlation)
+        if request is None or request.part is None:
+            return None
+        job_id, output, offset = place
+        try:
+            return request.part, PartOf(job_id, int(output), int(offset), *content)
+        except ValueError:
+            return None  # not the bridge's
+
+    def _of(self, client: str, correlation: bytes | None) -> Request | None:
+        request = self._waiting.get(correlation or b"")
+        return None if request is None or request.client != client else request
