@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from bridge.adapters.web.requests import PartOf, Reply, Request, Requests
+from bridge.adapters.web.requests import PartOf, Reply, Request, Requests, UnreadableReply
 from bridge.contract.errors import BadRequest, BridgeError, Busy, Forbidden, TooLarge
 from bridge.contract.topics import Topics
 from bridge.mqtt import (
@@ -337,8 +337,8 @@ class Broker:
     def _take_reply(self, client: str, message: Incoming) -> None:
         try:
             match = self._requests.match_reply(client, message.correlation_data, message.payload)
-        except ValueError:
-            log.warning("%s: an answer that cannot be read", message.topic)
+        except UnreadableReply as error:
+            log.warning("%s: an answer that cannot be read: %s", message.topic, error)
             return
         if match is not None:
             request, reply = match

@@ -19,6 +19,10 @@ from bridge.contract.messages import Transaction
 _NO_TEXT: Final = b"\xff"
 
 
+class UnreadableReply(ValueError):
+    """An answer is not what the contract says."""
+
+
 class Reply(Struct, frozen=True):
     """An answer as the bridge gave it, or an error of our own."""
 
@@ -99,7 +103,7 @@ class Requests:
     ) -> tuple[Request, Reply] | None:
         """Remove the request that this is the answer to; None if it is nobody's here.
 
-        Raises ValueError for an answer that cannot be read: its request still waits.
+        Raises UnreadableReply: the request still waits.
         """
         request = self._of(client, correlation)
         if request is None or correlation is None:
@@ -107,7 +111,7 @@ class Requests:
         try:
             reply = _REPLY.decode(payload.decode())
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise ValueError(str(error)) from None
+            raise UnreadableReply(str(error)) from None
         del self._waiting[correlation]
         return request, reply
 

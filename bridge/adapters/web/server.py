@@ -33,9 +33,10 @@ class Connection(web.RequestHandler):
     """One TCP connection; it counts the bytes that have arrived and that nobody has taken."""
 
     __slots__ = (
-        "_budgets",
+        "_budget",
         "_exceeded",
         "_network",
+        "_over",
         "_places",
         "_shared",
         "_trusted",
@@ -63,7 +64,8 @@ class Connection(web.RequestHandler):
         self._network = ""
         self._shared = False
         self._unread = 0
-        self._budgets: tuple[ByteBudget, ...] = (ByteBudget(_HEAD),)
+        self._over = False
+        self._budget = ByteBudget(_HEAD)
         self._exceeded: Callable[[], None] = self.force_close
         self.heard_at = 0.0
         """When bytes last arrived, by the loop's clock."""
@@ -88,37 +90,33 @@ class Connection(web.RequestHandler):
         """Give back the place and all bytes."""
         self._places.leave(self, self._network)
         self.take(self._unread)
-        self._budgets = ()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what arrives; what is above a budget is not kept."""
-        size = len(data)
+        """Count what arrives; nothing is kept of what is above the budget, or comes after it."""
+        if self._over:
+            return
         self.heard_at = self._loop.time()
-        self._unread += size
-        within = True
-        for budget in self._budgets:
-            budget.used += size
-            within = within and budget.used <= budget.limit
-        if within:
-            super().data_received(data)
-        else:
+        self._unread += len(data)
+        self._budget.used += len(data)
+        if self._budget.used > self._budget.limit:
+            self._over = True
+            self.take(self._unread)  # others with this budget need not suffer for it
             self._exceeded()
+        else:
+            super().data_received(data)
 
     def take(self, size: int) -> None:
         """Give back the bytes of what was read."""
         size = min(size, self._unread)
         self._unread -= size
-        for budget in self._budgets:
-            budget.used -= size
+        self._budget.used -= size
 
     def spend(self, budget: ByteBudget, exceeded: Callable[[], None]) -> None:
-        """Count against another budget from now on; `exceeded` is called for each piece above."""
-        for each in self._budgets:
-            each.used -= self._unread
+        """Count against another budget from now on; `exceeded` is called once, to end this."""
+        self._budget.used -= self._unread
         budget.used += self._unread
-        self._budgets = (budget,)
-        self._exceeded = exceeded
+        self._budget, self._exceeded = budget, exceeded
 
     def wait_for_request(self) -> None:
         """Take a place among those who have no complete request."""

@@ -20,15 +20,17 @@ from bridge.mqtt import Address
 from tests.support.visitor import Visitor
 
 LINK_KEY = b"k" * 32
+NO_BROKER = "mqtt://127.0.0.1:9"
 
 
 class Standing(Struct):
-    """A door that stands open, in the test's own process."""
+    """A web adapter that serves, in the test's own process; `reachable`: it has its broker."""
 
     port: int
     keyring: Keyring
     running: asyncio.Task[None]
     scheme: str = "ws"
+    reachable: bool = True
 
     @property
     def socket(self) -> str:
@@ -43,6 +45,7 @@ class Standing(Struct):
         return text
 
     def visitor(self, client: str = "alice", **options: Any) -> Visitor:
+        options.setdefault("reachable", self.reachable)
         return Visitor(self.socket, self.key(client), **options)
 
 
@@ -58,32 +61,48 @@ def page(tmp_path: Path) -> Path:
     return folder
 
 
+@asynccontextmanager
+async def serving(
+    url: str, folder: Path, page: Path, settings: dict[str, Any], *, reachable: bool
+) -> AsyncIterator[Standing]:
+    keyring = Keyring(folder / "keys.json")
+    made = WebAdapter(
+        Settings(**settings),
+        Address.parse(url),
+        Topics(),
+        keyring=keyring,
+        link_key=LINK_KEY,
+        link_s=3600.0,
+        page=read_page(page),
+    )
+    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    running = asyncio.create_task(made.run(listening.set_result))
+    await asyncio.wait((running, listening), return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        await running
+    try:
+        yield Standing(listening.result(), keyring, running, reachable=reachable)
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
+
+
 @pytest.fixture
 def open_door(broker: Mosquitto, tmp_path: Path, page: Path) -> OpenDoor:
-    """Opens doors on the test's broker: `async with open_door(rate=2.0) as door`."""
+    """Makes web adapters on the test's broker: `async with open_door(rate=2.0) as door`."""
 
-    @asynccontextmanager
-    async def make(url: str | None = None, **settings: Any) -> AsyncIterator[Standing]:
-        keyring = Keyring(tmp_path / "keys.json")
-        made = WebAdapter(
-            Settings(**settings),
-            Address.parse(url or broker.url),
-            Topics(),
-            keyring=keyring,
-            link_key=LINK_KEY,
-            link_s=3600.0,
-            page=read_page(page),
-        )
-        listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        running = asyncio.create_task(made.run(listening.set_result))
-        await asyncio.wait((running, listening), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
-        try:
-            yield Standing(listening.result(), keyring, running)
-        finally:
-            running.cancel()
-            await asyncio.wait((running,))
+    def make(url: str | None = None, **settings: Any) -> AbstractAsyncContextManager[Standing]:
+        return serving(url or broker.url, tmp_path, page, settings, reachable=True)
+
+    return make
+
+
+@pytest.fixture
+def open_alone(tmp_path: Path, page: Path) -> OpenDoor:
+    """Makes web adapters whose broker is away."""
+
+    def make(**settings: Any) -> AbstractAsyncContextManager[Standing]:
+        return serving(NO_BROKER, tmp_path, page, settings, reachable=False)
 
     return make
 
@@ -91,4 +110,10 @@ def open_door(broker: Mosquitto, tmp_path: Path, page: Path) -> OpenDoor:
 @pytest.fixture
 async def door(open_door: OpenDoor) -> AsyncIterator[Standing]:
     async with open_door() as standing:
+        yield standing
+
+
+@pytest.fixture
+async def alone(open_alone: OpenDoor) -> AsyncIterator[Standing]:
+    async with open_alone() as standing:
         yield standing

@@ -14,8 +14,6 @@ from bridge.contract.requests import VERBS
 from tests.adapters.web.conftest import Standing
 from tests.support.visitor import Visitor, packed
 
-pytestmark = pytest.mark.broker
-
 REQUESTS = [
     b"",
     b"\0" * 1000,
@@ -40,10 +38,10 @@ REQUESTS = [
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=range(len(REQUESTS)))
 async def test_a_request_that_is_none_ends_alone(
-    door: Standing, request_: bytes, caplog: pytest.LogCaptureFixture
+    alone: Standing, request_: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
-        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", alone.port)
         writer.write(request_)
         writer.write_eof()
         async with asyncio.timeout(20):
@@ -54,26 +52,26 @@ async def test_a_request_that_is_none_ends_alone(
         writer.close()
         assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
         assert not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 5"))
-        async with door.visitor() as alice:
+        async with alone.visitor() as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
     assert caplog.records == []
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_frames_at_random_are_answered_or_end_their_own_connection(
-    door: Standing, seed: int, caplog: pytest.LogCaptureFixture
+    alone: Standing, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     chance = random.Random(seed)
     with caplog.at_level(logging.ERROR):
-        async with door.visitor() as witness:
+        async with alone.visitor() as witness:
             for _ in range(20):
-                await _frames(door, chance)
+                await _frames(alone, chance)
             assert (await witness.ask("ping"))["status"] == "ok"
     assert caplog.records == []
 
 
-async def _frames(door: Standing, chance: random.Random) -> None:
-    async with Visitor(door.socket, door.key()) as visitor:
+async def _frames(alone: Standing, chance: random.Random) -> None:
+    async with Visitor(alone.socket, alone.key(), reachable=False) as visitor:
         for _ in range(10):
             body: dict[str, Any] = {
                 "type": chance.choice([*VERBS, "run", "upload", "link", "ping", "?"])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 import aiohttp
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from bridge.adapters.web import limits
+from bridge.adapters.web import handlers, limits
 from bridge.adapters.web.keyring import Keyring
+from bridge.adapters.web.server import WAITING_OF_ONE
 from bridge.adapters.web.settings import settings_of
+from bridge.adapters.web.sockets import UNREGISTERED
 from bridge.config import Config
 from bridge.contract import links
 from bridge.contract.links import Link
@@ -23,8 +27,6 @@ from bridge.mosquitto import Mosquitto
 from tests.adapters.web.conftest import LINK_KEY, OpenDoor, Standing
 from tests.support.peer import Peer
 from tests.support.visitor import Visitor
-
-pytestmark = pytest.mark.broker
 
 
 async def refused(door: Standing, **options: object) -> int:
@@ -35,9 +37,9 @@ async def refused(door: Standing, **options: object) -> int:
 
 
 async def test_a_page_from_elsewhere_cannot_open_the_socket(
-    open_door: OpenDoor,
+    open_alone: OpenDoor,
 ) -> None:
-    async with open_door(origins=("https://home.example",)) as door:
+    async with open_alone(origins=("https://home.example",)) as door:
         assert await refused(door, origin="https://evil.example") == 403
         assert await refused(door, origin="null") == 403
         for origin in ("https://home.example", door.http, None):
@@ -54,17 +56,17 @@ async def test_a_page_from_elsewhere_cannot_open_the_socket(
     ],
 )
 async def test_who_does_not_register_first_is_closed(
-    door: Standing, first: dict[str, object]
+    alone: Standing, first: dict[str, object]
 ) -> None:
-    async with Visitor(door.socket) as stranger:
+    async with Visitor(alone.socket) as stranger:
         await stranger.say(first)
         assert await stranger.closed() == 4400
         assert "register" in stranger.reason
         assert stranger.frames == []
 
 
-async def test_who_says_nothing_is_closed_in_time(open_door: OpenDoor) -> None:
-    async with open_door(register_s=0.05) as door, Visitor(door.socket) as stranger:
+async def test_who_says_nothing_is_closed_in_time(open_alone: OpenDoor) -> None:
+    async with open_alone(register_s=0.05) as door, Visitor(door.socket) as stranger:
         assert await stranger.closed() == 4408
 
 
@@ -75,35 +77,35 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_who_guesses_keys_has_to_wait(door: Standing) -> None:
-    key = door.key()
+async def test_who_guesses_keys_has_to_wait(alone: Standing) -> None:
+    key = alone.key()
     for _ in range(5):
-        async with Visitor(door.socket) as stranger:
+        async with Visitor(alone.socket) as stranger:
             await stranger.say({"type": "register", "key": key[:-1]})
             assert await stranger.closed() == 4401
-    assert await refused(door) == 429
+    assert await refused(alone) == 429
     # By HTTP it is the same address, and no better.
     async with (
         aiohttp.ClientSession() as web,
-        web.get(f"{door.http}/d/hall.png", params={"key": key}) as answer,
+        web.get(f"{alone.http}/d/hall.png", params={"key": key}) as answer,
     ):
         assert (answer.status, int(answer.headers["Retry-After"])) == (429, 60)
 
 
 async def test_a_slow_disk_below_the_file_of_keys_holds_up_nobody_else(
-    door: Standing, monkeypatch: pytest.MonkeyPatch
+    alone: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = threading.Event()
     refresh = Keyring.refresh
 
     def slow(keyring: Keyring) -> bool:
-        assert keyring is not door.keyring or disk.wait(60)
+        assert keyring is not alone.keyring or disk.wait(60)
         return refresh(keyring)
 
-    async with door.visitor() as alice, Visitor(door.socket) as stranger:
+    async with alone.visitor() as alice, Visitor(alone.socket) as stranger:
         monkeypatch.setattr(Keyring, "refresh", slow)
         # Made by another process: the server has to look into the file.
-        _, key = Keyring(door.keyring._path).add("bob", "", time.time())
+        _, key = Keyring(alone.keyring._path).add("bob", "", time.time())
         try:
             await stranger.say({"type": "register", "key": key})
             for _ in range(5):
@@ -115,8 +117,8 @@ async def test_a_slow_disk_below_the_file_of_keys_holds_up_nobody_else(
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_proxy_is_believed_only_where_it_is_trusted(open_door: OpenDoor) -> None:
-    async with open_door() as door:
+async def test_a_proxy_is_believed_only_where_it_is_trusted(open_alone: OpenDoor) -> None:
+    async with open_alone() as door:
         for each in range(5):
             forged = {"X-Forwarded-For": f"192.0.2.{each}"}
             async with Visitor(door.socket, additional_headers=forged) as stranger:
@@ -126,10 +128,10 @@ async def test_a_proxy_is_believed_only_where_it_is_trusted(open_door: OpenDoor)
 
 
 async def test_an_address_cannot_take_all_places_of_those_who_do_not_register(
-    open_door: OpenDoor,
+    open_alone: OpenDoor,
 ) -> None:
     proxies = settings_of(Config(trusted_proxies=("127.0.0.1",))).proxies
-    async with open_door(proxies=proxies) as door, AsyncExitStack() as stack:
+    async with open_alone(proxies=proxies) as door, AsyncExitStack() as stack:
         many = {"X-Forwarded-For": "192.0.2.1"}
         for _ in range(64):
             stranger = Visitor(door.socket, additional_headers=many)
@@ -139,8 +141,8 @@ async def test_an_address_cannot_take_all_places_of_those_who_do_not_register(
             assert (await alice.ask("ping"))["status"] == "ok"
 
 
-async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(open_door: OpenDoor) -> None:
-    async with open_door(head_s=1.5) as door:
+async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(open_alone: OpenDoor) -> None:
+    async with open_alone(head_s=1.5) as door:
         slow = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(300)]
         for _, writer in slow:
             writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Slow: ")
@@ -153,12 +155,12 @@ async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(open_door: OpenDoo
             assert (await alice.ask("ping"))["status"] == "ok"
 
 
-async def test_a_message_of_100_mb_is_cut_off_before_it_is_here(door: Standing) -> None:
-    async with Visitor(door.socket) as stranger:
+async def test_a_message_of_100_mb_is_cut_off_before_it_is_here(alone: Standing) -> None:
+    async with Visitor(alone.socket) as stranger:
         # Before it is registered, nobody may send more than a register takes.
         await stranger.socket.send("x" * 5000)
         assert await stranger.closed() == 1009
-    async with door.visitor() as alice, door.visitor() as other:
+    async with alone.visitor() as alice, alone.visitor() as other:
         # The head of a frame is enough to know.
         alice.socket.transport.write(b"\x82\xff" + (100_000_000).to_bytes(8, "big") + b"mask")
         assert await alice.closed() == 1009
@@ -167,21 +169,25 @@ async def test_a_message_of_100_mb_is_cut_off_before_it_is_here(door: Standing) 
 
 @pytest.mark.parametrize("message", ["no json", "[]", b"", b"\xff\xff\xff\xff{}", "{" * 100_000])
 async def test_who_does_not_speak_the_protocol_is_closed(
-    door: Standing, message: str | bytes
+    alone: Standing, message: str | bytes
 ) -> None:
-    async with door.visitor() as alice:
+    async with alone.visitor() as alice:
         await alice.socket.send(message)
         assert await alice.closed() == 4400
 
 
-async def test_more_connections_than_allowed_are_refused(open_door: OpenDoor) -> None:
-    async with open_door(max_connections=3, max_per_key=2) as door:
+async def test_more_connections_than_allowed_are_refused(open_alone: OpenDoor) -> None:
+    async with open_alone(max_connections=3, max_per_key=2) as door:
         key = door.key()
-        async with Visitor(door.socket, key), Visitor(door.socket, key), door.visitor("bob"):
+        async with (
+            Visitor(door.socket, key, reachable=False),
+            Visitor(door.socket, key, reachable=False),
+            door.visitor("bob"),
+        ):
             assert await refused(door) == 503
         async with (
-            Visitor(door.socket, key),
-            Visitor(door.socket, key),
+            Visitor(door.socket, key, reachable=False),
+            Visitor(door.socket, key, reachable=False),
             Visitor(door.socket) as third,
         ):
             await third.say({"type": "register", "key": key})
@@ -189,9 +195,9 @@ async def test_more_connections_than_allowed_are_refused(open_door: OpenDoor) ->
 
 
 async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing(
-    open_door: OpenDoor,
+    open_alone: OpenDoor,
 ) -> None:
-    async with open_door(rate=200.0) as door, door.visitor() as alice:
+    async with open_alone(rate=200.0) as door, door.visitor() as alice:
         for number in range(850):
             await alice.say({"type": "ping", "transaction": number})
         await alice.next("response", lambda each: each["transaction"] == 849)
@@ -199,6 +205,7 @@ async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing(
         assert answered == list(range(850))
 
 
+@pytest.mark.broker
 async def test_requests_without_an_answer_are_bounded(door: Standing) -> None:
     async with door.visitor() as alice:
         for number in range(65):
@@ -207,6 +214,7 @@ async def test_requests_without_an_answer_are_bounded(door: Standing) -> None:
         assert (answer["transaction"], answer["error"]["code"]) == (64, "busy")
 
 
+@pytest.mark.broker
 async def test_a_reader_that_never_reads_is_dropped_and_the_others_hear_everything(
     open_door: OpenDoor, broker: Mosquitto
 ) -> None:
@@ -244,8 +252,8 @@ def _handshake(key: str) -> bytes:
     return head.encode() + bytes((0x81, 0x80 | len(message), 0, 0, 0, 0)) + message
 
 
-async def test_who_answers_no_ping_is_let_go(open_door: OpenDoor) -> None:
-    async with open_door(ping_s=0.1) as door:
+async def test_who_answers_no_ping_is_let_go(open_alone: OpenDoor) -> None:
+    async with open_alone(ping_s=0.1) as door:
         with socket.create_connection(("127.0.0.1", door.port)) as silent:
             silent.settimeout(0.0)
             loop = asyncio.get_running_loop()
@@ -259,12 +267,12 @@ async def test_who_answers_no_ping_is_let_go(open_door: OpenDoor) -> None:
             assert (1011).to_bytes(2, "big") in read
 
 
-async def test_an_idle_connection_is_closed_and_what_it_held_let_go(open_door: OpenDoor) -> None:
-    async with open_door(idle_s=0.3) as door, door.visitor(reachable=False) as alice:
+async def test_an_idle_connection_is_closed_and_what_it_held_let_go(open_alone: OpenDoor) -> None:
+    async with open_alone(idle_s=0.3) as door, door.visitor(reachable=False) as alice:
         assert await alice.closed() == 4410
 
 
-async def test_forged_and_expired_links_give_nothing(door: Standing) -> None:
+async def test_forged_and_expired_links_give_nothing(alone: Standing) -> None:
     good = Link("alice", "j", 0, int(time.time()) + 100)
     token = links.sign(LINK_KEY, good)
     expired = links.sign(LINK_KEY, Link("alice", "j", 0, int(time.time()) - 1))
@@ -277,11 +285,120 @@ async def test_forged_and_expired_links_give_nothing(door: Standing) -> None:
             ("", 403),
             (expired, 410),
         ):
-            async with web.get(f"{door.http}/o/{wrong}") as answer:
+            async with web.get(f"{alone.http}/o/{wrong}") as answer:
                 assert answer.status == status, wrong
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-async def test_nothing_can_be_done_by_http(door: Standing, method: str) -> None:
-    async with aiohttp.ClientSession() as web, web.request(method, f"{door.http}/") as answer:
+async def test_nothing_can_be_done_by_http(alone: Standing, method: str) -> None:
+    async with aiohttp.ClientSession() as web, web.request(method, f"{alone.http}/") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def bare(port: int, source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+
+
+async def test_bare_connections_of_one_address_shut_nobody_out(open_alone: OpenDoor) -> None:
+    """More of them than there may be connections of all kinds: those that waited longest go."""
+    async with open_alone(head_s=60.0) as door, AsyncExitStack() as stack:
+        many = [await bare(door.port, "127.0.0.2") for _ in range(2300)]
+        for _, writer in many:
+            stack.callback(writer.close)
+        async with door.visitor() as alice:
+            assert (await alice.ask("ping"))["status"] == "ok"
+        async with asyncio.timeout(20):
+            for reader, _ in many[:-WAITING_OF_ONE]:
+                assert await reader.read() == b""
+        assert not many[-1][0].at_eof()
+
+
+async def test_sockets_that_do_not_register_shut_nobody_out_though_they_have_many_addresses(
+    open_alone: OpenDoor,
+) -> None:
+    proxies = settings_of(Config(trusted_proxies=("127.0.0.1",))).proxies
+    async with open_alone(proxies=proxies) as door, AsyncExitStack() as stack:
+        strangers = []
+        for number in range(UNREGISTERED + 2):
+            address = {"X-Forwarded-For": f"2001:db8:0:{number % 5}::{number}"}
+            stranger = Visitor(door.socket, additional_headers=address)
+            strangers.append(await stack.enter_async_context(stranger))
+        elsewhere = {"X-Forwarded-For": "192.0.2.2"}
+        async with door.visitor(additional_headers=elsewhere) as alice:
+            assert (await alice.ask("ping"))["status"] == "ok"
+        ends = [asyncio.create_task(each.closed()) for each in strangers]
+        ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert {each.result() for each in ended} == {1006}
+        for each in ends:
+            each.cancel()
+
+
+async def test_all_addresses_of_an_ipv6_network_count_as_one(open_alone: OpenDoor) -> None:
+    proxies = settings_of(Config(trusted_proxies=("127.0.0.1",))).proxies
+    async with open_alone(proxies=proxies) as door, AsyncExitStack() as stack:
+        for number in range(64):
+            address = {"X-Forwarded-For": f"2001:db8::{number}"}
+            await stack.enter_async_context(Visitor(door.socket, additional_headers=address))
+        network = {"X-Forwarded-For": "2001:db8::ffff"}
+        assert await refused(door, additional_headers=network) == 503
+
+
+async def test_unfinished_messages_with_one_key_have_a_budget_and_leave_nothing(
+    open_alone: OpenDoor,
+) -> None:
+    size = 1_000_000
+    async with open_alone(max_message=size) as door, door.visitor("bob") as bob:
+        key = door.key()
+        for _ in range(2):  # what the first ones had is free again
+            async with AsyncExitStack() as stack:
+                many = []
+                for _ in range(5):
+                    visitor = Visitor(door.socket, key, reachable=False)
+                    many.append(await stack.enter_async_context(visitor))
+                for each in many:
+                    each.socket.transport.write(_unfinished(size, size * 9 // 10))
+                ends = [asyncio.create_task(each.closed()) for each in many]
+                ended, others = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                assert [each.result() for each in ended] == [1013]
+                assert len(others) == 4
+                assert (await bob.ask("ping"))["status"] == "ok"
+                for each in many:
+                    each.socket.transport.abort()
+                await asyncio.wait(others)
+
+
+def _unfinished(size: int, sent: int) -> bytes:
+    return b"\x82\xff" + size.to_bytes(8, "big") + b"mask" + bytes(sent)
+
+
+async def test_what_was_read_is_not_counted_any_more(open_alone: OpenDoor) -> None:
+    async with open_alone(max_message=100_000, rate=10_000.0) as door, door.visitor() as alice:
+        for number in range(50):
+            answer = await alice.ask("upload", bytes(90_000), upload=f"u{number}")
+            assert answer["error"]["code"] == "busy"
+            note = {"type": "ping", "note": "ä" * 30_000}
+            await alice.socket.send(json.dumps(note, ensure_ascii=False))
+            await alice.next("response")
+            await alice.socket.ping(b"x" * 100)
+
+
+async def test_a_reader_of_http_that_stops_is_cut_off(
+    open_alone: OpenDoor, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off = asyncio.Event()
+    monkeypatch.setattr(handlers.log, "info", lambda *_: cut_off.set())
+    (page / "large.js").write_bytes(bytes(30_000_000))
+    async with open_alone(stall_s=0.2) as door:
+        with socket.socket() as stopped:
+            stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            stopped.settimeout(0.0)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(stopped, ("127.0.0.1", door.port))
+            await loop.sock_sendall(stopped, b"GET /large.js HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(20):
+                await cut_off.wait()
+            read = 0
+            with suppress(ConnectionResetError):
+                while more := await loop.sock_recv(stopped, 1_000_000):
+                    read += len(more)
+            assert read < 30_000_000

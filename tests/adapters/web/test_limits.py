@@ -1,6 +1,15 @@
 from __future__ import annotations
 
-from bridge.adapters.web.limits import FREE_FAILURES, LONGEST_WAIT_S, Failures
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.adapters.web.limits import (
+    FREE_FAILURES,
+    LONGEST_WAIT_S,
+    Failures,
+    Places,
+    network_of,
+)
 
 
 def test_a_few_wrong_keys_cost_nothing_and_each_further_one_twice_as_much() -> None:
@@ -37,3 +46,60 @@ def test_a_flood_of_addresses_is_not_remembered_for_ever() -> None:
     for each in range(20_000):
         failures.note(f"host-{each}", 0.0)
     assert len(failures._failed) == 10_000
+
+
+def test_an_ipv6_address_counts_as_its_64_and_a_mapped_one_as_its_ipv4_address() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:2") == "2001:db8::/64"
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") == "192.0.2.1"
+    assert network_of("::ffff:192.0.2.1") != network_of("::ffff:192.0.2.2")
+    assert network_of("unknown") == "unknown"
+
+
+def test_a_network_over_its_places_gives_up_its_own_oldest() -> None:
+    places: Places[int] = Places(10, 3)
+    assert [places.enter(each, "a") for each in range(5)] == [None, None, None, 0, 1]
+    assert places.full("a")
+    assert not places.full("b")
+    assert places.enter(9, "b") is None
+    assert sorted(places) == [2, 3, 4, 9]
+
+
+def test_when_all_places_are_taken_the_network_with_most_gives_one_up() -> None:
+    places: Places[str] = Places(6, 4)
+    for number in range(4):
+        places.enter(f"a{number}", "a")
+    places.enter("b0", "b")
+    places.enter("b1", "b")
+    assert places.enter("c0", "c") == "a0"
+    assert places.enter("d0", "d") == "a1"
+    assert len(places) == 6
+
+
+def test_behind_a_proxy_there_may_be_as_many_as_there_are_places() -> None:
+    places: Places[int] = Places(6, 2)
+    assert [places.enter(each, "proxy", shared=True) for each in range(6)] == [None] * 6
+    assert places.enter(6, "proxy", shared=True) == 0
+    assert places.enter(7, "other") == 1
+
+
+@given(
+    moves=st.lists(
+        st.tuples(st.booleans(), st.integers(0, 30), st.sampled_from("abc")), max_size=200
+    )
+)
+def test_places_are_never_more_than_there_are(moves: list[tuple[bool, int, str]]) -> None:
+    places: Places[tuple[int, str]] = Places(8, 4)
+    there: set[tuple[int, str]] = set()
+    for enters, number, network in moves:
+        who = (number, network)
+        if enters and who not in there:
+            there.add(who)
+            victim = places.enter(who, network)
+            if victim is not None:
+                there.remove(victim)
+        elif not enters:
+            places.leave(who, network)
+            there.discard(who)
+        assert set(places) == there
+        assert len(places) <= 8
+        assert all(sum(each[1] == name for each in there) <= 4 for name in "abc")

@@ -23,9 +23,8 @@ from tests.support.bridge import BridgeProcess
 from tests.support.confined import Confined
 from tests.support.visitor import Visitor
 
-pytestmark = pytest.mark.broker
 
-
+@pytest.mark.broker
 async def test_with_an_account_of_its_own_it_asks_for_every_client(
     open_door: OpenDoor, tmp_path: Path
 ) -> None:
@@ -44,6 +43,7 @@ async def test_with_an_account_of_its_own_it_asks_for_every_client(
                 await bridge.stop()
 
 
+@pytest.mark.broker
 async def test_a_wrong_password_at_the_broker_stops_the_start(
     open_door: OpenDoor, tmp_path: Path
 ) -> None:
@@ -56,11 +56,11 @@ async def test_a_wrong_password_at_the_broker_stops_the_start(
 
 
 async def test_behind_a_trusted_proxy_each_address_answers_for_itself(
-    open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
+    open_alone: OpenDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FIRST_WAIT_S", limits.LONGEST_WAIT_S)
     proxies = settings_of(Config(trusted_proxies=("127.0.0.0/8",))).proxies
-    async with open_door(proxies=proxies) as door:
+    async with open_alone(proxies=proxies) as door:
         guesser = {"X-Forwarded-For": "192.0.2.1"}
         for _ in range(5):
             async with Visitor(door.socket, additional_headers=guesser) as stranger:
@@ -92,13 +92,13 @@ async def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 
 async def test_with_a_certificate_it_speaks_tls(
-    open_door: OpenDoor, certificate: tuple[Path, Path]
+    open_alone: OpenDoor, certificate: tuple[Path, Path]
 ) -> None:
     cert, key = certificate
     settings = settings_of(Config(websocket_cert=cert, websocket_cert_key=key))
     client = ssl.create_default_context(cafile=cert)
-    async with open_door(tls=settings.tls) as door:
-        secure = Standing(door.port, door.keyring, door.running, scheme="wss")
+    async with open_alone(tls=settings.tls) as door:
+        secure = Standing(door.port, door.keyring, door.running, scheme="wss", reachable=False)
         origin = f"https://127.0.0.1:{door.port}"
         async with secure.visitor(ssl=client, origin=origin) as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
@@ -111,10 +111,10 @@ def test_a_certificate_that_is_none_stops_the_start(tmp_path: Path) -> None:
 
 
 async def test_an_address_that_is_taken_stops_the_start(
-    open_door: OpenDoor, door: Standing
+    open_alone: OpenDoor, alone: Standing
 ) -> None:
-    with pytest.raises(CannotListen, match=str(door.port)):
-        async with open_door(port=door.port):
+    with pytest.raises(CannotListen, match=str(alone.port)):
+        async with open_alone(port=alone.port):
             pass
 
 

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.adapters.web.requests import PartOf, Reply, Request, Requests, UnreadableReply
+from bridge.contract.errors import Busy
+
+
+class Asker:
+    """Collects what one request is answered with."""
+
+    def __init__(self, requests: Requests, client: str = "alice", deadline: float = 30.0) -> None:
+        self.replies: list[Reply] = []
+        self.parts: list[PartOf] = []
+        self.correlation = requests.correlation()
+        requests.add(
+            self.correlation,
+            Request(client, deadline, self.replies.append, self.parts.append),
+        )
+
+
+@pytest.fixture
+def requests() -> Requests:
+    return Requests(b"12345678")
+
+
+def answer(data: object) -> bytes:
+    return json.dumps({"status": "ok", "data": data}).encode()
+
+
+def test_an_answer_finds_the_request_with_its_correlation_once(requests: Requests) -> None:
+    one, other = Asker(requests), Asker(requests)
+    match = requests.match_reply("alice", other.correlation, answer(7))
+    assert match is not None
+    request, reply = match
+    request.answered(reply)
+    assert ([bytes(each.data or b"") for each in other.replies], one.replies) == ([b"7"], [])
+    assert requests.match_reply("alice", other.correlation, answer(7)) is None
+    assert len(requests) == 1
+
+
+def test_answers_and_parts_of_another_client_or_another_correlation_match_nothing(
+    requests: Requests,
+) -> None:
+    asker = Asker(requests)
+    place, content = ("j", "0", "0"), (None, b"x")
+    for client, correlation in (
+        ("bob", asker.correlation),
+        ("alice", asker.correlation[:-1] + b"?"),
+        ("alice", b""),
+        ("alice", None),
+    ):
+        assert requests.match_reply(client, correlation, answer(1)) is None
+        assert requests.match_part(client, correlation, place, content) is None
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"\xff", b'{"status": 7}', b"[" * 9999])
+def test_a_request_still_waits_after_an_answer_that_cannot_be_read(
+    requests: Requests, payload: bytes
+) -> None:
+    asker = Asker(requests)
+    with pytest.raises(UnreadableReply):
+        requests.match_reply("alice", asker.correlation, payload)
+    assert requests.match_reply("alice", asker.correlation, answer(1)) is not None
+
+
+def test_parts_go_to_the_request_that_asked_for_them_and_it_still_waits(
+    requests: Requests,
+) -> None:
+    asker = Asker(requests)
+    for offset in ("0", "3"):
+        match = requests.match_part(
+            "alice", asker.correlation, ("j", "1", offset), ("image/png", b"abc")
+        )
+        assert match is not None
+        match[0](match[1])
+    assert asker.parts == [
+        PartOf("j", 1, 0, "image/png", b"abc"),
+        PartOf("j", 1, 3, "image/png", b"abc"),
+    ]
+    assert requests.match_part("alice", asker.correlation, ("j", "x", "0"), (None, b"")) is None
+    assert len(requests) == 1
+
+
+def test_a_request_that_takes_no_parts_gets_none(requests: Requests) -> None:
+    correlation = requests.correlation()
+    requests.add(correlation, Request("alice", 1.0, lambda _: None))
+    assert requests.match_part("alice", correlation, ("j", "0", "0"), (None, b"x")) is None
+
+
+@given(gaps=st.lists(st.floats(0, 10), max_size=20), now=st.floats(0, 200))
+def test_requests_expire_at_their_deadline_and_no_sooner(gaps: list[float], now: float) -> None:
+    requests = Requests(b"12345678")
+    deadlines: list[float] = []
+    for gap in gaps:
+        deadlines.append((deadlines[-1] if deadlines else 0.0) + gap)
+        Asker(requests, deadline=deadlines[-1])
+    assert requests.next_deadline == (deadlines[0] if deadlines else None)
+    expired = [each.deadline for each in requests.remove_expired(now)]
+    assert expired == [each for each in deadlines if each <= now]
+    assert [each.deadline for each in requests.remove_all()] == deadlines[len(expired) :]
+    assert requests.next_deadline is None
+
+
+def test_no_correlation_is_text_nor_given_twice(requests: Requests) -> None:
+    made = {requests.correlation() for _ in range(1000)}
+    assert len(made) == 1000
+    for each in made:
+        with pytest.raises(UnicodeDecodeError):
+            each.decode()
+
+
+def test_a_refused_request_is_removed_and_told_why(requests: Requests) -> None:
+    asker = Asker(requests)
+    request = requests.remove(asker.correlation)
+    assert request is not None
+    request.answered(Reply.refusal(Busy("no", retry=True)))
+    (reply,) = asker.replies
+    assert json.loads(bytes(reply.error or b""))["code"] == "busy"
+    assert requests.remove(asker.correlation) is None
