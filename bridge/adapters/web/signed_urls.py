@@ -47,7 +47,7 @@ class Query(Struct, frozen=True, kw_only=True):
     head: bool = False
 
 
-class _Refused(Exception):
+class NotGiven(Exception):
     """The bridge does not give the bytes."""
 
     def __init__(self, error: Error) -> None:
@@ -86,7 +86,7 @@ class SignedUrls:
         try:
             async with self._broker.listening(link.client):
                 return await self._respond(link, wanted, query)
-        except _Refused as refused:
+        except NotGiven as refused:
             status = _STATUS.get(refused.error.code, HTTPStatus.BAD_GATEWAY)
             again = {"Retry-After": "5"} if refused.error.code in _PASSING else {}
             return responses.text(status, refused.error.message, again)
@@ -129,14 +129,14 @@ class SignedUrls:
             while at < end:
                 part, data = await self._part(client, wanted, at, end - at)
                 if not data:
-                    raise _Refused(Error("lost", f"nothing at byte {at} of {part.size}"))
+                    raise NotGiven(Error("lost", f"nothing at byte {at} of {part.size}"))
                 yield data
                 at += len(data)
 
     async def _part(
         self, client: str, wanted: Fetch, offset: int, count: int | None
     ) -> tuple[Part, bytes]:
-        """Fetch one part. Raises _Refused."""
+        """Fetch one part. Raises NotGiven."""
         asked = msgspec.structs.replace(
             wanted, offset=offset, count=UNSET if count is None else count
         )
@@ -147,7 +147,7 @@ class SignedUrls:
                 error = _error(reply.error)
                 wait_s = error.details.get("retry_after_s")
                 if not isinstance(wait_s, int | float):
-                    raise _Refused(error)
+                    raise NotGiven(error)
                 # The client's requests are counted, these too: a long film takes its time.
                 await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
                 continue
@@ -155,7 +155,7 @@ class SignedUrls:
             data = next((each.data for each in came if each.offset == offset), b"")
             if len(data) == part.count:
                 return part, data
-        raise _Refused(Busy("the bytes did not come").wire())
+        raise NotGiven(Busy("the bytes did not come").wire())
 
 
 def _error(raw: msgspec.Raw | UnsetType) -> Error:
