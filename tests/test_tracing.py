@@ -9,7 +9,6 @@ from bridge import tracing
 from bridge.contract.messages import Timings
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.outcome import Trace
-from bridge.jobs.records import new_job
 from tests.jobs.drafts import draft
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -29,7 +28,7 @@ def trace(exporter: InMemorySpanExporter) -> Trace:
 
 
 def job(traceparent: str | None) -> Job:
-    found = new_job(draft(envelope=Envelope(traceparent=traceparent)), 1, 100.0)
+    found = draft(envelope=Envelope(traceparent=traceparent), accepted_at=100.0).job
     found.state = "succeeded"
     return found
 

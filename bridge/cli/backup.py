@@ -9,9 +9,9 @@ import click
 
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
-from bridge.jobs.backup import JOURNAL, BackupError, Report, back_up, unpack
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
+from bridge.jobs.journal.backup import JOURNAL, BackupError, Report, back_up, unpack
 
 
 async def back_up_to(settings: Config, target: Path) -> int:

@@ -21,9 +21,8 @@ from bridge.contract.errors import (
 )
 from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.job import Blob, MediaInput, Plan
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import Journal, Stored
 from bridge.jobs.queue import Key
-from bridge.jobs.records import Stored
 from bridge.jobs.state import is_outcome
 from bridge.media.digest import sha256_of
 from bridge.media.files import INLINE_LIMIT, Files

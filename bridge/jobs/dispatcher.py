@@ -31,12 +31,11 @@ from bridge.jobs.counters import Counters
 from bridge.jobs.database import Fenced
 from bridge.jobs.dependencies import Dependencies
 from bridge.jobs.job import Job, Plan
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import AlreadyEnded, Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
 from bridge.jobs.outputs import Output
 from bridge.jobs.queue import Key
-from bridge.jobs.records import AlreadyEnded
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.state import Happening
 from bridge.media.files import Files

@@ -17,17 +17,14 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from bridge.aio import wait_set
-from bridge.jobs import membership
 from bridge.jobs.core import events
 from bridge.jobs.core.ownership import events_for
 from bridge.jobs.database import DatabaseError, Fenced, Transaction
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import Journal
-from bridge.jobs.ledger import CHANNEL, Notice
+from bridge.jobs.journal import CHANNEL, Journal, Notice, Record, membership
+from bridge.jobs.journal.membership import Beat
 from bridge.jobs.listener import Listener
-from bridge.jobs.membership import Beat, Requeued
 from bridge.jobs.queue import Key
-from bridge.jobs.records import Standing
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +195,7 @@ class Group:
             self._requeued(each)
         self._on_beat(beat)
 
-    def _requeued(self, each: Requeued) -> None:
+    def _requeued(self, each: Record) -> None:
         job = each.job
         log.warning("job %s of %s again: its bridge died", job.key.job_id, job.key.client)
         self._dispatcher.add(job)
@@ -278,7 +275,7 @@ class Group:
         there = await self._journal.unowned(waiting=self.has_intake)
         return there ^ self._dispatcher.book.unclaimed()
 
-    def _see(self, standing: Standing) -> None:
+    def _see(self, standing: Record) -> None:
         key = standing.job.key
         for event in events_for(
             standing.job,

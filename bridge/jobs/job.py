@@ -100,50 +100,45 @@ class Job(Struct, kw_only=True):
     """
 
     key: Key
-    seq: int
+    seq: int = 0
     workflow: str
     workflow_version: str
     state: State
-    priority: int
-    attempt: int
+    priority: int = 0
+    attempt: int = 0
     prompt_id: str
-    instance: str | None
-    accepted_at: float
-    start_before: float | None
-    timeout_s: float | None
-    keep_s: float | None
-    ordered: bool
-    replace: str | None
-    needs: Needs
+    instance: str | None = None
+    accepted_at: float = 0.0
+    start_before: float | None = None
+    timeout_s: float | None = None
+    keep_s: float | None = None
+    ordered: bool = False
+    replace: str | None = None
+    needs: Needs = Needs()
     envelope: Envelope
 
 
 class Draft(Struct, frozen=True, kw_only=True):
-    """A request that is ready to become a job.
+    """A request that is ready to become a job: the journal gives it its `seq` and `accepted_at`.
 
-    `fingerprint` tells whether two requests under one id are the same; `delivery` marks the MQTT
-    delivery that it came by, so that a redelivered request without a job id is known again.
+    `fingerprint` tells whether two requests under one id are the same. `delivery` names the MQTT
+    delivery that it came by, as "session:packet id:content", and more after another colon where
+    one makes several jobs; so a redelivered request without a job id is known again.
     `media` has those of the plan's bytes that came with the request, by SHA-256; large ones are
     files already.
     """
 
-    key: Key
-    workflow: str
-    workflow_version: str
+    job: Job
     fingerprint: bytes
-    priority: int
-    prompt_id: str
-    start_before: float | None
-    timeout_s: float | None
-    keep_s: float | None
-    envelope: Envelope
     plan: Plan
-    ordered: bool = False
-    replace: str | None = None
-    needs: Needs = Needs()
     media: dict[str, bytes] = {}
     delivery: str | None = None
     redelivered: bool = False
+
+    @property
+    def key(self) -> Key:
+        """The job's name."""
+        return self.job.key
 
 
 class KeptOutput(Struct, frozen=True, kw_only=True):

@@ -67,6 +67,16 @@ def after(state: State, happening: Happening) -> State:
         raise IllegalTransition(state, happening) from None
 
 
+def first(*, waits: bool) -> State:
+    """Return the state that a job begins in; one `waits` for bytes that are not here yet."""
+    return "waiting" if waits else "queued"
+
+
+def before(happening: Happening) -> frozenset[State]:
+    """Return the states in which something can happen."""
+    return frozenset(state for state, what in TRANSITIONS if what is happening)
+
+
 def is_outcome(state: State) -> bool:
     """Whether a job in this state has ended."""
     return state in OUTCOMES

@@ -20,8 +20,7 @@ from msgspec import UNSET, Struct
 
 from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload, UploadReport, or_none
-from bridge.jobs.journal import Journal
-from bridge.jobs.records import KeptUpload
+from bridge.jobs.journal import Journal, KeptUpload
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 

@@ -30,9 +30,8 @@ from bridge.jobs import job_messages
 from bridge.jobs.dependencies import put
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Draft, Plan
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import Journal, Record
 from bridge.jobs.queue import Key
-from bridge.jobs.records import Record
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.requests import drafts
 from bridge.requests.context import Answer, Respond, Submission

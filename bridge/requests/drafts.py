@@ -12,8 +12,9 @@ from msgspec import UNSET, Struct
 from bridge.contract.errors import Busy, ComfyUIUnavailable, InvalidInput, QuotaExceeded
 from bridge.contract.messages import Submit, or_none
 from bridge.contract.retained import Missing
-from bridge.jobs.job import Draft, Envelope, MediaInput, Plan
+from bridge.jobs.job import Draft, Envelope, Job, MediaInput, Plan
 from bridge.jobs.queue import Key
+from bridge.jobs.state import first
 from bridge.media import profile
 from bridge.requests.context import Submission
 from bridge.requests.permissions import setting
@@ -92,11 +93,11 @@ def draft(
 ) -> Draft:
     """Return the job that a submission asks for; `media` are the bytes that came with it."""
     submit, context = submission.submit, submission.context
-    return Draft(
+    job = Job(
         key=key,
         workflow=workflow.name,
         workflow_version=workflow.version,
-        fingerprint=fingerprint(submit, bound, plan.media),
+        state=first(waits=plan.waits),
         priority=submit.priority,
         prompt_id=prompt_id,
         start_before=start_before(submission, now),
@@ -106,6 +107,10 @@ def draft(
         replace=or_none(submit.replace),
         needs=needs,
         envelope=envelope(submission),
+    )
+    return Draft(
+        job=job,
+        fingerprint=fingerprint(submit, bound, plan.media),
         plan=plan,
         media=media,
         delivery=context.delivery,

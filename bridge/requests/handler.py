@@ -39,9 +39,8 @@ from bridge.contract.messages import (
 )
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import Journal, Record, Stored
 from bridge.jobs.queue import Key
-from bridge.jobs.records import Record, Stored
 from bridge.jobs.state import is_outcome
 from bridge.jobs.uploads import Uploads
 from bridge.media.files import Files

@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 
 from bridge.contract.errors import ExecutionError
-from bridge.jobs.records import Stored
+from bridge.jobs.journal import Stored
 from bridge.media.files import Files
 from bridge.media.profile import Profile, Source, target
 from bridge.media.transcode import CannotTranscode, Transcoder

@@ -22,7 +22,7 @@ from bridge.contract.messages import (
 )
 from bridge.jobs import job_messages
 from bridge.jobs.job import Job
-from bridge.jobs.records import Record, Stored
+from bridge.jobs.journal import Record, Stored
 from bridge.requests.context import RequestContext
 
 # A page of jobs, and a part of an output, have at most so many bytes, whatever the broker takes.

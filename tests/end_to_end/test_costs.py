@@ -22,7 +22,7 @@ import pytest
 
 from bridge.comfyui.settings import AttachConfig
 from bridge.config import Config
-from bridge.jobs import journal
+from bridge.jobs.journal import journal
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
 from bridge.service import Bridge, descriptions

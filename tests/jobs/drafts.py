@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.contract.retained import OutputDefinition
-from bridge.jobs.job import Draft, Envelope, Plan
+from bridge.jobs.job import Draft, Envelope, Job, Plan
 from bridge.jobs.queue import Key
+from bridge.jobs.state import first
 
 PLAN = Plan(
     prompt={"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}},
@@ -16,18 +17,19 @@ PLAN = Plan(
 )
 
 
+_OF_A_DRAFT = ("fingerprint", "plan", "media", "delivery", "redelivered")
+
+
 def draft(job_id: str = "j1", client: str = "alice", **changes: Any) -> Draft:
+    """A draft; `changes` are fields of it, or of its job."""
+    about = {name: changes.pop(name) for name in _OF_A_DRAFT if name in changes}
+    about = {"fingerprint": b"same", "plan": PLAN, **about}
     values: dict[str, Any] = {
         "key": Key(client, job_id),
         "workflow": "demo",
         "workflow_version": "v1",
-        "fingerprint": b"same",
-        "priority": 0,
+        "state": first(waits=about["plan"].waits),
         "prompt_id": f"prompt-{job_id}",
-        "start_before": None,
-        "timeout_s": None,
-        "keep_s": None,
         "envelope": Envelope(transaction="t", correlation=b"\xff\x00", response_topic="r"),
-        "plan": PLAN,
     }
-    return Draft(**{**values, **changes})
+    return Draft(job=Job(**{**values, **changes}), **about)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bridge.contract.numbering import Numbered
-from bridge.jobs.backup import BackupError, back_up, unpack
 from bridge.jobs.job import KeptOutput
 from bridge.jobs.journal import Journal
-from bridge.jobs.numbers import RESTORED_ABOVE
+from bridge.jobs.journal.backup import BackupError, back_up, unpack
+from bridge.jobs.journal.sequence import RESTORED_ABOVE
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from tests.jobs.drafts import draft

@@ -13,7 +13,6 @@ from bridge.jobs.core.ownership import events_for
 from bridge.jobs.core.pool import Availability
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
-from bridge.jobs.records import new_job
 from bridge.workflows.catalogue import Needs
 from tests.jobs.drafts import PLAN, draft
 
@@ -55,7 +54,7 @@ class Rig(Core):
 
     def make(self, job_id: str, client: str = "alice", *, state: str = "", **changes: Any) -> Job:
         self.seq += 1
-        job = new_job(draft(job_id, client, **changes), self.seq, self.clock)
+        job = draft(job_id, client, seq=self.seq, accepted_at=self.clock, **changes).job
         if state:
             job.state = state  # type: ignore[assignment]
         return job

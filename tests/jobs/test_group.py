@@ -16,13 +16,12 @@ import pytest
 from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput
 from bridge.jobs import group as groups
-from bridge.jobs import membership
 from bridge.jobs.core import Limits
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.group import Group
 from bridge.jobs.job import KeptOutput
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import Journal, membership
 from bridge.jobs.outcome import Outcomes
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder

@@ -12,15 +12,15 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from bridge.contract.errors import UnknownJob
+from bridge.contract.errors import Expired, UnknownJob
 from bridge.contract.numbering import Numbered
+from bridge.contract.sources import JobOutput
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.job import Blob, Envelope, KeptOutput, MediaInput
-from bridge.jobs.journal import Journal
-from bridge.jobs.numbers import RESTORED_ABOVE
+from bridge.jobs.journal import AlreadyEnded, Journal, KeptUpload
+from bridge.jobs.journal.schema import SCHEMA
+from bridge.jobs.journal.sequence import RESTORED_ABOVE
 from bridge.jobs.queue import Key
-from bridge.jobs.records import RECEIVE_WINDOW, AlreadyEnded
-from bridge.jobs.schema import SCHEMA
 from tests.jobs.drafts import PLAN, draft
 
 KEY = Key("alice", "j1")
@@ -117,14 +117,40 @@ async def test_a_new_message_under_an_old_packet_id_is_a_new_job(journal: Journa
     assert again.new
 
 
-async def test_a_delivery_beyond_the_receive_window_cannot_be_meant(journal: Journal) -> None:
+async def test_a_redelivered_request_runs_once_whatever_came_meanwhile(journal: Journal) -> None:
+    """What comes at QoS 0, or from rules, is bounded by no receive window."""
     await accept(journal, "first", delivery="session:1:hash")
-    for count in range(RECEIVE_WINDOW):
-        await accept(journal, f"later-{count}")
+    for count in range(300):
+        await accept(journal, f"at-qos-0-{count}")
+        await accept(journal, f"other-{count}", delivery=f"session:{count + 2}:hash")
     again = await journal.accept(
         draft("second", delivery="session:1:hash", redelivered=True), 1001.0
     )
-    assert again.new
+    assert not again.new
+    assert again.record.job.key.job_id == "first"
+
+
+async def test_what_comes_again_is_the_last_message_under_its_packet_id(journal: Journal) -> None:
+    """The broker uses a packet id again only once it knows that the message before arrived."""
+    await accept(journal, "first", delivery="session:1:press")
+    await accept(journal, "second", delivery="session:1:other")
+    press = draft("third", delivery="session:1:press", redelivered=True)
+    assert (await journal.accept(press, 1001.0)).new
+
+
+async def test_a_packet_id_means_something_within_its_session_only(journal: Journal) -> None:
+    await accept(journal, "first", delivery="session:1:hash")
+    again = draft("second", delivery="other:1:hash", redelivered=True)
+    assert (await journal.accept(again, 1001.0)).new
+
+
+async def test_each_job_of_a_redelivered_message_is_known(journal: Journal) -> None:
+    """A message may fire several rules."""
+    for rule in "ab":
+        await accept(journal, f"first-{rule}", delivery=f"session:1:hash:{rule}")
+    for rule in "ab":
+        again = draft(f"again-{rule}", delivery=f"session:1:hash:{rule}", redelivered=True)
+        assert (await journal.accept(again, 1001.0)).record.job.key.job_id == f"first-{rule}"
 
 
 async def test_a_job_gets_one_outcome(journal: Journal) -> None:
@@ -216,7 +242,7 @@ async def test_results_that_may_be_lost_are_told_again(journal: Journal, where: 
             journal.published(key)
     await accept(journal, "unfinished")
     journal = await reopened(journal, where)
-    found = [each.key.job_id for each in await journal.unpublished(since=250.0)]
+    found = [key.job_id for key, _, _ in await journal.unpublished(since=250.0)]
     assert found == ["j1", "j2", "j3"]
     await journal.ack("alice", 10_000)
     assert await journal.unpublished(since=0.0) == []
@@ -248,6 +274,73 @@ async def test_media_lives_as_long_as_its_job(journal: Journal) -> None:
     await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0)
     assert await journal.files() == set()
     assert await journal.blob("small") is None
+
+
+async def test_bytes_that_are_kept_no_longer_cannot_become_an_input(journal: Journal) -> None:
+    """An upload may be swept between its being named and the job's being written down."""
+    kept = KeptUpload("image", "image/png", "png", "a" * 64, 5, b"bytes")
+    await journal.keep_upload("alice", "picture", kept, keep_until=100.0)
+    media = MediaInput("i", "image", "1", "image", "media", [Blob("a" * 64, 5, "image/png", "png")])
+    plan = replace(PLAN, media=[media, media])
+    await journal.accept(draft("in-time", plan=plan), 1.0)
+    await finish(journal, Key("alice", "in-time"))
+    await journal.sweep(now=200.0, results_before=0.0, forget_before=0.0)
+    with pytest.raises(Expired):
+        await journal.accept(draft("late", plan=plan), 1.0)
+    with pytest.raises(UnknownJob):
+        await journal.get(Key("alice", "late"))
+    waits = replace(media, items=[JobOutput("in-time")])
+    await journal.accept(draft("waits", plan=replace(PLAN, media=[waits])), 1.0)
+    (job,) = await journal.unfinished()
+    with pytest.raises(Expired):
+        await journal.released(job, plan, {})
+    (job,) = await journal.unfinished()
+    assert job.state == "waiting"
+    assert await journal.released(job, plan, {"a" * 64: b"bytes"}) > 0
+
+
+async def test_clients_without_a_job_are_forgotten_and_their_numbers_are_not_used_again(
+    journal: Journal, where: Path | str
+) -> None:
+    seen: dict[str, int] = {}
+    for index in range(20):
+        key = await accept(journal, client=f"c{index}")
+        seen[key.client] = await finish(journal, key)
+    job = (await journal.accept(draft("stays", "c0"), 1000.0)).record.job
+    for _ in range(30):
+        seen["c0"] = await journal.told(job)
+    await journal.sweep(now=9e9, results_before=9e9, forget_before=9e9)
+    rows = await journal._rows("SELECT client FROM clients ORDER BY client")
+    assert rows == [("",), ("c0",)]
+    if journal._numbers is not None:
+        assert [*journal._numbers._blocks] == ["c0"]
+    assert await journal.told(job) == seen["c0"] + 1
+    again = (await journal.accept(draft(client="c1"), 1000.0)).record.n
+    assert again > seen["c1"]
+    await journal.sweep(now=9e9, results_before=9e9, forget_before=9e9)
+    journal = await reopened(journal, where)
+    assert (await journal.accept(draft("j2", "c1"), 1000.0)).record.n > again
+    assert (await journal.accept(draft(client="c2"), 1000.0)).record.n > seen["c2"]
+    await journal.close()
+
+
+async def test_a_client_that_comes_back_while_it_is_forgotten_gets_higher_numbers(
+    journal: Journal, where: Path | str
+) -> None:
+    seen = await finish(journal, await accept(journal, "j0"))
+    for index in range(1, 5):
+        sweeping = asyncio.ensure_future(
+            journal.sweep(now=9e9, results_before=9e9, forget_before=9e9)
+        )
+        await asyncio.sleep(0)
+        coming = asyncio.ensure_future(journal.accept(draft(f"j{index}"), 1000.0))
+        await sweeping
+        n = (await coming).record.n
+        assert n > seen
+        seen = await finish(journal, Key("alice", f"j{index}"))
+        assert seen > n
+        journal = await reopened(journal, where)
+    await journal.close()
 
 
 async def test_each_thing_is_kept_for_its_own_time(journal: Journal) -> None:

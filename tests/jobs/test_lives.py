@@ -129,8 +129,8 @@ class Lives(RuleBasedStateMachine):
         job = Job(
             key=key,
             seq=journal.next_seq(),
-            workflow=wanted.workflow,
-            workflow_version=wanted.workflow_version,
+            workflow=wanted.job.workflow,
+            workflow_version=wanted.job.workflow_version,
             state="waiting" if waits else "queued",
             priority=priority,
             attempt=0,
@@ -143,7 +143,7 @@ class Lives(RuleBasedStateMachine):
             ordered=ordered,
             replace=word,
             needs=Needs(choices=(("Loader", "name", model),)) if model else Needs(),
-            envelope=wanted.envelope,
+            envelope=wanted.job.envelope,
         )
         journal.rows[key] = Row(job, None, journal.draw(client))
         self.world.notify(intake, "look", key)

@@ -9,13 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from bridge.contract.numbering import Numbered
-from bridge.jobs import membership
 from bridge.jobs.database import Fenced
 from bridge.jobs.job import Job
-from bridge.jobs.journal import Journal
-from bridge.jobs.membership import Beat
+from bridge.jobs.journal import AlreadyEnded, Journal, membership
+from bridge.jobs.journal.membership import Beat
 from bridge.jobs.queue import Key
-from bridge.jobs.records import AlreadyEnded
 from tests.jobs.drafts import draft
 from tests.support.postgresql import PostgreSQL
 
@@ -169,7 +167,7 @@ async def test_only_what_was_published_is_acked(a: Member, b: Member) -> None:
         n = int(await member.finish(Key("alice", job_id)))
     # What another bridge has written, and perhaps not published yet, the client cannot have seen.
     assert await a.journal.ack("alice", n) == 1
-    assert [each.key.job_id for each in await b.journal.unpublished(0.0)] == ["j2"]
+    assert [key.job_id for key, _, _ in await b.journal.unpublished(0.0)] == ["j2"]
 
 
 async def test_what_a_dead_bridge_had_yet_to_publish_others_publish(a: Member, b: Member) -> None:
@@ -178,7 +176,7 @@ async def test_what_a_dead_bridge_had_yet_to_publish_others_publish(a: Member, b
     assert await b.journal.unpublished(3000.0, orphans=True) == []
     await a.beat(OVER_S)
     await b.beat(OVER_S)
-    assert [each.key for each in await b.journal.unpublished(3000.0, orphans=True)] == [KEY]
+    assert [key for key, _, _ in await b.journal.unpublished(3000.0, orphans=True)] == [KEY]
 
 
 async def test_a_bridge_that_comes_back_has_its_jobs_again(a: Member, make: Make) -> None:

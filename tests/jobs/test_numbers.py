@@ -15,7 +15,7 @@ import pytest
 from bridge.contract.numbering import Numbered
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
-from bridge.jobs.numbers import NUMBER_BLOCK, Sequence
+from bridge.jobs.journal.sequence import NUMBER_BLOCK, ClientNumbers
 from tests.jobs.drafts import draft
 
 
@@ -46,7 +46,7 @@ async def kill(journal: Journal) -> None:
 
 
 def test_a_number_carries_a_reservation_until_one_is_known_to_be_on_disk() -> None:
-    numbers = Sequence()
+    numbers = ClientNumbers()
     first, second = numbers.draw("alice"), numbers.draw("alice")
     assert (first.n, first.reserve) == (1, 1 + NUMBER_BLOCK)
     assert (second.n, second.reserve) == (2, 2 + NUMBER_BLOCK)  # the first one's may yet fail
@@ -57,7 +57,7 @@ def test_a_number_carries_a_reservation_until_one_is_known_to_be_on_disk() -> No
 
 
 def test_after_a_restart_numbers_go_on_above_what_was_reserved() -> None:
-    numbers = Sequence([("alice", 1000), ("bob", 7), ("", 500)])
+    numbers = ClientNumbers([("alice", 1000), ("bob", 7), ("", 500)])
     assert numbers.draw("alice").n == 1001
     assert numbers.draw("bob").n == 501
     assert numbers.draw("carol").n == 501

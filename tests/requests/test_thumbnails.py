@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.contract.errors import ExecutionError
-from bridge.jobs.records import Stored
+from bridge.jobs.journal import Stored
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
 from bridge.requests.thumbnails import ENTRY_BYTES, Thumbnails

@@ -20,7 +20,7 @@ from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
-from bridge.jobs.membership import Beat
+from bridge.jobs.journal.membership import Beat
 from bridge.mqtt import Connection, ConnectionLost, Will
 from bridge.requests.handler import RequestHandler
 
@@ -92,7 +92,7 @@ class ClusterConnection:
             self._publisher.publish(self._topic, ONLINE, retain=True)
             self._retained.publish_all()
             for each in await self._journal.unpublished(self._lost_at - REPEAT_S):
-                self._publisher.result(each.key, each.envelope, each.result)
+                self._publisher.result(*each)
             async with self._reconnect.closable(connection):
                 async for incoming in connection.messages:
                     await give_to(self._extensions, incoming, None, self._handler)
@@ -123,7 +123,7 @@ class ClusterConnection:
             wanted.clear()
             try:
                 for each in await self._journal.unpublished(time.time(), orphans=orphans):
-                    self._publisher.result(each.key, each.envelope, each.result)
+                    self._publisher.result(*each)
             except DatabaseError:
                 wanted.set()
                 await asyncio.sleep(1)

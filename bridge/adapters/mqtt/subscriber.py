@@ -30,7 +30,6 @@ from bridge.aio import first
 from bridge.contract.topics import Topics
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
-from bridge.jobs.records import RECEIVE_WINDOW
 from bridge.mqtt import (
     Address,
     Connection,
@@ -47,6 +46,8 @@ log = logging.getLogger(__name__)
 # Results that ended this long before the connection was lost are published again: a broker that
 # dies loses what it has acknowledged.
 REPEAT_S = 60.0
+# How many requests may be unacknowledged at a time (MQTT's Receive Maximum).
+RECEIVE_WINDOW = 256
 # So many requests are handled at a time. At QoS 1 the broker holds back sooner (RECEIVE_WINDOW).
 MAX_HANDLED = 512
 # A lease runs out, the next heartbeat finds it, the next bridge connects.
@@ -189,7 +190,7 @@ class Subscriber:
     async def _repeat_results(self, since: float, *, orphans: bool = False) -> None:
         """Publish results again that may be lost; with `orphans` those of bridges that died."""
         for each in await self._journal.unpublished(since, orphans=orphans):
-            self._publisher.result(each.key, each.envelope, each.result)
+            self._publisher.result(*each)
 
     async def _take_messages(self, connection: Connection) -> None:
         """Handle what arrives until the connection ends, up to MAX_HANDLED messages at a time."""

@@ -14,9 +14,8 @@ from bridge.adapters.mqtt.subscriber import BrokerSettings
 from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.job import Envelope
-from bridge.jobs.membership import Beat
+from bridge.jobs.journal.membership import Beat
 from bridge.jobs.queue import Key
-from bridge.jobs.records import Unpublished
 from bridge.mqtt import Address, Incoming, Subscription
 from bridge.retry import Backoff
 from tests.adapters.mqtt.links import FakeConnection, until
@@ -81,12 +80,14 @@ class Journal:
         self.calls: list[bool] = []
         self.failures = 0
 
-    async def unpublished(self, _since: float, *, orphans: bool = False) -> list[Unpublished]:
+    async def unpublished(
+        self, _since: float, *, orphans: bool = False
+    ) -> list[tuple[Key, Envelope, bytes]]:
         self.calls.append(orphans)
         if self.failures:
             self.failures -= 1
             raise DatabaseError("away")
-        return [Unpublished(Key("alice", f"j{len(self.calls)}"), Envelope(), b"{}")]
+        return [(Key("alice", f"j{len(self.calls)}"), Envelope(), b"{}")]
 
 
 class Commands(Extension):

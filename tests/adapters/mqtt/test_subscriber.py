@@ -18,7 +18,6 @@ from bridge.contract.topics import Topics
 from bridge.jobs.database import Fenced
 from bridge.jobs.job import Envelope
 from bridge.jobs.queue import Key
-from bridge.jobs.records import Unpublished
 from bridge.mqtt import Address, ConnectionRefused, Incoming, Subscription
 from bridge.requests.context import Answer, RequestContext
 from bridge.retry import Backoff
@@ -85,9 +84,11 @@ class Journal:
     async def session(self, *, present: bool) -> str:
         return f"session-{present}"
 
-    async def unpublished(self, since: float, *, orphans: bool) -> list[Unpublished]:
+    async def unpublished(
+        self, since: float, *, orphans: bool
+    ) -> list[tuple[Key, Envelope, bytes]]:
         self.since.append((since, orphans))
-        return [Unpublished(Key("alice", "j1"), Envelope(), b"{}")]
+        return [(Key("alice", "j1"), Envelope(), b"{}")]
 
 
 class Group:

@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from bridge.contract.retained import OutputDefinition
-from bridge.jobs.job import Draft, Envelope, Plan
+from bridge.jobs.job import Draft, Envelope, Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
+from bridge.jobs.state import first
 from tests.bench.figures import compare, p50, p99
 from tests.bench.graphs import COLOUR, to_bridge, trivial
 from tests.bench.report import Aim, Row
@@ -58,16 +59,15 @@ async def measure(stand: Stand) -> list[Row]:
 async def _accept(journal: Journal) -> None:
     """Accept one job, as the intake does."""
     draft = Draft(
-        key=Key("bench", uuid.uuid4().hex),
-        workflow="trivial",
-        workflow_version="0" * 12,
+        job=Job(
+            key=Key("bench", uuid.uuid4().hex),
+            workflow="trivial",
+            workflow_version="0" * 12,
+            state=first(waits=False),
+            prompt_id=str(uuid.uuid4()),
+            envelope=Envelope(),
+        ),
         fingerprint=b"\0" * 32,
-        priority=0,
-        prompt_id=str(uuid.uuid4()),
-        start_before=None,
-        timeout_s=None,
-        keep_s=None,
-        envelope=Envelope(),
         plan=Plan(
             prompt=trivial(0, to_bridge("2")),
             inputs={COLOUR: 0},

@@ -14,11 +14,12 @@ write of its own, but for one in so many messages that change no row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 
 from bridge.jobs.database import Transaction
+from bridge.jobs.journal import queries
 
 # How many numbers a client is given ahead at a time.
 NUMBER_BLOCK = 1000
@@ -48,7 +49,7 @@ class _Block(Struct):
     reserved: int = 0
 
 
-class Sequence:
+class ClientNumbers:
     """All clients' numbers in memory, for one bridge alone. Not for use from several threads."""
 
     def __init__(self, reserved: Iterable[tuple[str, int]] = ()) -> None:
@@ -72,13 +73,24 @@ class Sequence:
         if block is not None and draw.reserve is not None:
             block.reserved = max(block.reserved, draw.reserve)
 
+    def forget(self, clients: Collection[tuple[str, int]]) -> None:
+        """Forget clients that `forget_clients` has forgotten: they begin again above all of them.
+
+        One that was given a number above that meanwhile is kept.
+        """
+        self._floor = max(self._floor, *(up_to for _, up_to in clients), 0)
+        for client, _ in clients:
+            block = self._blocks.get(client)
+            if block is not None and block.next <= self._floor + 1:
+                del self._blocks[client]
+
 
 def number(db: Transaction, draw: Draw) -> int:
     """Return the number that was drawn, or draw it now; called once, in its transaction."""
     if draw.n is None:
         return next_number(db, draw.client)
     if draw.reserve is not None:
-        _reserve(db, draw.client, draw.reserve)
+        db.execute(queries.RESERVE, (draw.client, draw.reserve))
     return draw.n
 
 
@@ -87,32 +99,23 @@ def next_number(db: Transaction, client: str) -> int:
 
     One transaction writes at a time, so that a higher number is never on disk before a lower one.
     """
-    (n,) = db.execute(
-        "INSERT INTO clients VALUES "
-        "(?, 1 + COALESCE((SELECT reserved FROM clients WHERE client = ?), 0)) "
-        "ON CONFLICT (client) DO UPDATE SET reserved = clients.reserved + 1 "
-        "RETURNING reserved",
-        (client, _FLOOR),
-    ).fetchone()
+    (n,) = db.execute(queries.NEXT_NUMBER, (client, _FLOOR)).fetchone()
     return int(n)
 
 
 def go_on_above(db: Transaction) -> None:
     """Have all numbers go on far above those that there are: clients may have seen higher ones."""
-    (highest,) = db.execute("SELECT COALESCE(MAX(reserved), 0) FROM clients").fetchone()
-    _reserve(db, _FLOOR, highest)
-    db.execute("UPDATE clients SET reserved = ?", (highest + RESTORED_ABOVE,))
+    (highest,) = db.execute(queries.HIGHEST_RESERVED).fetchone()
+    db.execute(queries.RESERVE, (_FLOOR, highest))
+    db.execute(queries.RESERVE_FOR_ALL, (highest + RESTORED_ABOVE,))
 
 
-def all_reserved(db: Transaction) -> list[tuple[str, int]]:
-    """Read the table."""
-    return list(db.execute("SELECT client, reserved FROM clients"))
+def forget_clients(db: Transaction) -> list[tuple[str, int]]:
+    """Forget the numbers of clients that have no job any more; returns those as they were.
 
-
-def _reserve(db: Transaction, client: str, reserved: int) -> None:
-    db.execute(
-        "INSERT INTO clients VALUES (?, ?) "
-        "ON CONFLICT (client) DO UPDATE SET reserved = excluded.reserved "
-        "WHERE excluded.reserved > clients.reserved",
-        (client, reserved),
-    )
+    The floor is raised above theirs, so that none of them is used again under the same name.
+    """
+    forgotten = list(db.execute(queries.FORGET_CLIENTS, (_FLOOR,)))
+    if forgotten:
+        db.execute(queries.RESERVE, (_FLOOR, max(up_to for _, up_to in forgotten)))
+    return forgotten

@@ -97,4 +97,10 @@ VERSION_3 = (
     "CREATE TABLE intake (one INTEGER PRIMARY KEY, life TEXT NOT NULL)",
 )
 
-SCHEMA = (VERSION_1, VERSION_2, VERSION_3)
+VERSION_4 = (
+    # The packet id that a request came by, in its session: the beginning of `delivery`.
+    "ALTER TABLE jobs ADD COLUMN packet TEXT",
+    "CREATE INDEX jobs_by_packet ON jobs (packet, seq) WHERE packet IS NOT NULL",
+)
+
+SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)

@@ -1,0 +1,20 @@
+"""The journal: what was accepted, and what became of it.
+
+`journal` has the class, `queries` all SQL by name, `rows` what is read, `sequence` the numbers of
+statuses and results, `membership` who is in a group of bridges, `schema` the tables, and `backup`
+copies a journal that is in use. The database below is `bridge.jobs.database`.
+"""
+
+from bridge.jobs.journal.journal import CHANNEL, AlreadyEnded, Journal, Notice
+from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
+
+__all__ = [
+    "CHANNEL",
+    "Acceptance",
+    "AlreadyEnded",
+    "Journal",
+    "KeptUpload",
+    "Notice",
+    "Record",
+    "Stored",
+]

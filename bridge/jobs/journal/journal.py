@@ -1,0 +1,705 @@
+"""The journal's class: all jobs, on disk.
+
+A job is accepted when its row is on disk, and has ended when its result is in that row; both
+happen once, whatever dies in between. The journal knows nothing of MQTT or ComfyUI. Times are
+arguments, in seconds since the epoch.
+
+Each method hands one function of a transaction to the database, whose thread runs them in the order
+of the calls. To cancel an await does not undo what was handed over: it is written all the same.
+All methods that return after a write raise DatabaseError where it could not be done, and Fenced
+where the other bridges took this one for dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import msgspec
+from msgspec.structs import replace
+
+from bridge.contract.errors import Expired, UnknownJob
+from bridge.contract.messages import State
+from bridge.contract.numbering import Numbered
+from bridge.jobs import state as transitions
+from bridge.jobs.database import Database, Transaction
+from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
+from bridge.jobs.journal import membership, queries, rows
+from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
+from bridge.jobs.journal.schema import SCHEMA
+from bridge.jobs.journal.sequence import (
+    ClientNumbers,
+    Draw,
+    forget_clients,
+    go_on_above,
+    number,
+)
+from bridge.jobs.queue import Key
+from bridge.jobs.state import Happening
+from bridge.media.files import INLINE_LIMIT
+
+log = logging.getLogger(__name__)
+
+# Where bridges of a group tell each other what has changed.
+CHANNEL = "comfy2mqtt"
+
+# How long what the broker has acknowledged is gathered before it is written down.
+NOTE_S = 1.0
+# Among several bridges an ack counts only what is known to be published.
+NOTE_SHARED_S = 0.05
+# A job that is over in less is not worth the write that it has started.
+MARK_AFTER_S = 0.1
+
+(_WAITING,) = transitions.before(Happening.RELEASE)
+(_RUNNING,) = transitions.before(Happening.REQUEUE)
+_RELEASED = transitions.after(_WAITING, Happening.RELEASE)
+_REQUEUED = transitions.after(_RUNNING, Happening.REQUEUE)
+
+T = TypeVar("T")
+
+_encode = msgspec.json.Encoder().encode
+_decode_plan = msgspec.json.Decoder(Plan).decode
+
+
+class AlreadyEnded(RuntimeError):
+    """A job was to be given a second outcome."""
+
+
+class Notice(StrEnum):
+    """What bridges tell each other of a job."""
+
+    LOOK = "?"
+    TAKEN = "-"
+    ENDED = "."
+
+
+class Journal:
+    """All jobs, on disk. For one bridge alone every job is its own."""
+
+    def __init__(self, where: Path | str) -> None:
+        """`where` is a file of SQLite's, or the address of a PostgreSQL database."""
+        self._database = Database(where, SCHEMA)
+        # Where there is PostgreSQL there may be other bridges.
+        self.shared = isinstance(where, str)
+        # Of several bridges, what names this one since its start.
+        self._life: str | None = None
+        # Of several bridges each counts in the database.
+        self._numbers: ClientNumbers | None = None
+        self._published: list[Key] = []
+
+    async def open(self) -> None:
+        """Open or create it. Raises DatabaseError."""
+        await self._database.open()
+        if not self.shared:
+            self._numbers = ClientNumbers(await self._rows(queries.ALL_RESERVED))
+
+    async def close(self) -> None:
+        """Write what was handed over, and close."""
+        self._note_published()
+        await self._database.close()
+
+    @property
+    def commits(self) -> int:
+        """How many transactions reached the disk."""
+        return self._database.commits
+
+    # Notes.
+
+    async def session(self, *, present: bool) -> str:
+        """Return the name of the MQTT session that the broker keeps for us.
+
+        A new one is made unless the broker said that it has the old: packet ids mean something
+        only within one session.
+        """
+
+        def work(db: Transaction) -> str:
+            known = _noted(db, "session")
+            if present and known is not None:
+                return known
+            name = uuid.uuid4().hex
+            _note(db, "session", name)
+            return name
+
+        return await self._database.run(work)
+
+    async def pause(self, *, paused: bool) -> None:
+        """Note whether jobs are to be started."""
+
+        def work(db: Transaction) -> None:
+            _note(db, "paused", str(int(paused)))
+            self.tell(db)
+
+        await self._database.run(work)
+
+    async def paused(self) -> bool:
+        """Whether nothing is to be started."""
+        return await self._database.run(lambda db: _noted(db, "paused")) == "1"
+
+    async def mark_restored(self) -> None:
+        """Note that this is a backup: what has not ended in it is lost.
+
+        Numbers go on far above those of the backup: clients have seen some that came after it.
+        """
+
+        def work(db: Transaction) -> None:
+            go_on_above(db)
+            _note(db, "restored", "1")
+
+        await self._database.run(work)
+
+    async def restored(self) -> bool:
+        """Whether this is a backup that was put in place and not used yet."""
+        return await self._database.run(lambda db: _noted(db, "restored")) == "1"
+
+    async def taken_up(self) -> None:
+        """Note that what a backup lost was told."""
+        await self._database.run(lambda db: _note(db, "restored", "0"))
+
+    # A job's life.
+
+    async def accept(self, draft: Draft, now: float) -> Acceptance:
+        """Write a job down, unless its id, or its MQTT delivery, is known already."""
+        job = replace(draft.job, accepted_at=now)
+        needs, envelope, plan = _encode(job.needs), _encode(job.envelope), _encode(draft.plan)
+        draw = self._draw(job.key.client)
+
+        def work(db: Transaction) -> Acceptance:
+            known = _find(db, queries.JOB, job.key)
+            if known is None and draft.redelivered and draft.delivery is not None:
+                known = _find_delivered(db, draft.delivery)
+            if known is not None:
+                return Acceptance(known, new=False)
+            n = number(db, draw)
+            values = (
+                *job.key,
+                job.workflow,
+                job.workflow_version,
+                draft.fingerprint,
+                draft.delivery,
+                None if draft.delivery is None else _packet(draft.delivery),
+                job.state,
+                job.priority,
+                job.attempt,
+                job.prompt_id,
+                job.accepted_at,
+                job.start_before,
+                job.timeout_s,
+                job.keep_s,
+                int(job.ordered),
+                job.replace,
+                needs,
+                envelope,
+                plan,
+                n,
+            )
+            (seq,) = db.execute(queries.INSERT_JOB, values).fetchone()
+            _keep_media(db, job.key, draft.plan, draft.media)
+            self.tell_of(db, job.key)
+            return Acceptance(Record(replace(job, seq=seq), draft.fingerprint, n), new=True)
+
+        acceptance = await self._database.run(work)
+        if acceptance.new:
+            self._written(draw)
+        return acceptance
+
+    async def released(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> int:
+        """Note that all that a job waited for is here: its plan, complete, and the bytes.
+
+        Returns the number of that. Raises AlreadyEnded where it waits no longer.
+        """
+        encoded = _encode(plan)
+        draw = self._draw(job.key.client)
+
+        def work(db: Transaction) -> int:
+            n = number(db, draw)
+            values = (_RELEASED, encoded, n, *job.key, _WAITING, self._life)
+            if db.execute(queries.RELEASE_JOB, values).rowcount != 1:
+                raise AlreadyEnded(f"job {job.key.job_id} of {job.key.client} waits no longer")
+            _keep_media(db, job.key, plan, media)
+            self.tell_of(db, job.key)
+            return n
+
+        n = await self._database.run(work)
+        self._written(draw)
+        return n
+
+    def started(self, job: Job) -> asyncio.Future[int]:
+        """Note that a job was given to a ComfyUI; the future gives the number, in its turn.
+
+        Who awaits it, or adds a callback to it, at once goes on in the order of the numbers. It
+        raises DatabaseError where the number could not be had: then nothing is to be published.
+
+        Whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts of a job that
+        takes everything down with it; for one that is over in an instant it is not worth a write,
+        unless other bridges want to know.
+        """
+        draw, prompt_id = self._draw(job.key.client), job.prompt_id
+        if draw.n is None or draw.reserve is not None:
+            return self._mark_started(job, draw)
+
+        def mark() -> None:
+            if job.state == _RUNNING and job.prompt_id == prompt_id:
+                self._mark_started(job, draw).add_done_callback(_log_failure)
+
+        asyncio.get_running_loop().call_later(MARK_AFTER_S, mark)
+        return self._database.in_turn(draw.n)
+
+    def _mark_started(self, job: Job, draw: Draw) -> asyncio.Future[int]:
+        values = (_RUNNING, job.attempt, job.instance, job.prompt_id)
+
+        def work(db: Transaction) -> int:
+            n = number(db, draw)
+            db.execute(queries.START_JOB, (*values, n, *job.key))
+            return n
+
+        return self._drawn(draw, work)
+
+    def told(self, job: Job) -> asyncio.Future[int]:
+        """Draw a number for a status that changes nothing; see `started` for the future."""
+        draw = self._draw(job.key.client)
+        if draw.n is None or draw.reserve is not None:
+            return self._drawn(draw, lambda db: number(db, draw))
+        return self._database.in_turn(draw.n)
+
+    async def requeued(self, job: Job) -> int:
+        """Note that a job goes back to the queue, under a new prompt id; returns the number."""
+        draw = self._draw(job.key.client)
+        values = (_REQUEUED, job.attempt, job.prompt_id)
+
+        def work(db: Transaction) -> int:
+            n = number(db, draw)
+            db.execute(queries.REQUEUE_JOB, (*values, n, *job.key))
+            self.tell_of(db, job.key)
+            return n
+
+        n = await self._database.run(work)
+        self._written(draw)
+        return n
+
+    async def finish(
+        self,
+        key: Key,
+        *,
+        state: State,
+        result: Numbered,
+        now: float,
+        outputs: Iterable[KeptOutput] = (),
+        keep_until: float = 0.0,
+        estimate: tuple[str, float] | None = None,
+    ) -> bytes:
+        """Write a job's outcome, with its outputs, in one transaction; returns the result.
+
+        `result` is the message without its number; `estimate` is a workflow, and how many seconds
+        its next run is expected to take.
+
+        Raises AlreadyEnded where there is one: the first outcome stands.
+        """
+        if not transitions.is_outcome(state):
+            raise ValueError(f"{state!r} is no outcome")
+        draw = self._draw(key.client)
+
+        def work(db: Transaction) -> bytes:
+            n = number(db, draw)
+            encoded = result.with_n(n)
+            values = (state, n, encoded, now, self._life, *key, self._life)
+            if db.execute(queries.FINISH_JOB, values).rowcount != 1:
+                raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
+            self.tell_of(db, key, Notice.ENDED)
+            for output in outputs:
+                db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
+                db.execute(
+                    queries.INSERT_OUTPUT,
+                    (*key, output.index, output.content_type, output.sha256, keep_until),
+                )
+            db.execute(queries.DROP_MEDIA, key)
+            if estimate is not None:
+                db.execute(queries.SET_ESTIMATE, estimate)
+            return encoded
+
+        encoded = await self._database.run(work)
+        self._written(draw)
+        return encoded
+
+    async def estimates(self) -> dict[str, float]:
+        """How many seconds a run of each workflow is expected to take."""
+        return dict(await self._rows(queries.ESTIMATES))
+
+    # Results.
+
+    def published(self, key: Key) -> None:
+        """Note that the broker has a job's result.
+
+        Not at once: to forget it would only mean that the same result is told once more.
+        """
+        self._published.append(key)
+        if len(self._published) == 1:
+            asyncio.get_running_loop().call_later(
+                NOTE_SHARED_S if self.shared else NOTE_S, self._note_published
+            )
+
+    def _note_published(self) -> None:
+        keys, self._published = self._published, []
+
+        def work(db: Transaction) -> None:
+            for key in keys:
+                db.execute(queries.PUBLISHED, key)
+
+        if keys:
+            noted = self._database.run(work)
+            noted.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def unpublished(
+        self, since: float, *, orphans: bool = False
+    ) -> list[tuple[Key, Envelope, bytes]]:
+        """Results to publish again, in the order of `n`.
+
+        Those that the broker may not have, and those that ended after `since` and that no client
+        acked: a broker that dies loses what it has acknowledged. Of several bridges each has its
+        own, or with `orphans` those of bridges that are no more.
+        """
+        if orphans:
+            found = await self._rows(queries.UNPUBLISHED_OF_THE_DEAD, (since,))
+        else:
+            found = await self._rows(queries.UNPUBLISHED, (since, self._owner))
+        return [
+            (Key(client, job_id), rows.decode_envelope(envelope), result)
+            for client, job_id, envelope, result in found
+        ]
+
+    async def ack(self, client: str, up_to: int) -> int:
+        """Note that a client has every result up to a number; how many were new.
+
+        Bridges publish side by side: what another has yet to publish is not meant.
+        """
+        return await self._change(queries.ACK, (client, up_to, self._owner))
+
+    async def forget(self, key: Key) -> bool:
+        """Let go of an ended job's result, outputs and plan; False if they are gone already."""
+
+        def work(db: Transaction) -> bool:
+            found = db.execute(queries.FORGET_RESULT, key).rowcount == 1
+            db.execute(queries.DROP_OUTPUTS, key)
+            return found
+
+        return await self._database.run(work)
+
+    # Jobs as they stand.
+
+    async def unfinished(self) -> list[Job]:
+        """Every job without an outcome that this bridge has, in the order of acceptance."""
+        return [record.job for record in await self._records(queries.UNFINISHED, (self._owner,))]
+
+    async def plan(self, key: Key) -> Plan:
+        """What is needed to run a job; kept as long as its result. Raises UnknownJob."""
+        row = await self._row(queries.PLAN, key)
+        if row is None or row[0] is None:
+            raise UnknownJob(f"the plan of job {key.job_id!r} is not kept", job_id=key.job_id)
+        return _decode_plan(row[0])
+
+    async def get(self, key: Key) -> Record:
+        """A client's job. Raises UnknownJob."""
+        record = await self._database.run(lambda db: _find(db, queries.JOB, key))
+        if record is None:
+            raise UnknownJob(f"no job {key.job_id!r}", job_id=key.job_id)
+        return record
+
+    async def page(
+        self,
+        client: str,
+        *,
+        after: int,
+        limit: int,
+        states: Iterable[State] | None = None,
+        workflow: str | None = None,
+    ) -> list[Record]:
+        """A client's jobs whose latest number is above `after`, in that order."""
+        wanted = _any_of(get_args(State) if states is None else states)
+        return await self._records(queries.PAGE, (client, after, *wanted, workflow, limit))
+
+    # Bytes. Small ones lie in the journal itself, large ones are `Files` of that name.
+
+    async def keep(self, key: Key, keep_until: float) -> int:
+        """Keep a job's outputs until then; returns how many there are."""
+        return await self._change(queries.KEEP_OUTPUTS, (keep_until, *key))
+
+    async def output(self, key: Key, index: int) -> Stored | None:
+        """Where the bytes of a job's output are, if they are kept."""
+        row = await self._row(queries.OUTPUT, (*key, index))
+        return None if row is None else Stored(*row)
+
+    async def keep_upload(
+        self, client: str, upload: str, kept: KeptUpload, keep_until: float
+    ) -> None:
+        """Note an upload that is complete; one of the same name before it is replaced."""
+        described = (kept.kind, kept.content_type, kept.extension, kept.sha256)
+
+        def work(db: Transaction) -> None:
+            db.execute(queries.KEEP_BLOB, (kept.sha256, kept.size, kept.data))
+            db.execute(queries.KEEP_UPLOAD, (client, upload, *described, keep_until))
+
+        await self._database.run(work)
+
+    async def upload(self, client: str, upload: str) -> KeptUpload | None:
+        """A client's upload, without its bytes, if it is complete and still kept."""
+        row = await self._row(queries.UPLOAD, (client, upload))
+        return None if row is None else KeptUpload(*row)
+
+    async def uploaded(self, client: str) -> int:
+        """How many bytes of complete uploads are kept for a client; a row takes some too."""
+        (size,) = await self._row(queries.UPLOADED, (client,))
+        return int(size)
+
+    async def blob(self, sha256: str) -> bytes | None:
+        """A small blob's bytes; None where they are a file."""
+        row = await self._row(queries.BLOB, (sha256,))
+        return None if row is None else row[0]
+
+    async def files(self) -> set[str]:
+        """The hashes of all blobs that are files."""
+        return {sha256 for (sha256,) in await self._rows(queries.FILES)}
+
+    async def sweep(
+        self,
+        *,
+        now: float,
+        results_before: float,
+        forget_before: float,
+        max_outputs: int | None = None,
+        max_outputs_of: Callable[[str], int] | None = None,
+    ) -> None:
+        """Let go of what is kept no longer.
+
+        Outputs go at their own time, results that ended before `results_before` then, and ids
+        that ended before `forget_before` are forgotten; so are clients that have no job any more.
+
+        `max_outputs` bounds all outputs together, `max_outputs_of` those of a client, in bytes: it
+        is called here, in the event loop. Those of acked results go first.
+        """
+        over: list[tuple[str, str, int]] = []
+        if max_outputs is not None:
+            kept = await self._rows(queries.OUTPUTS_BY_WORTH, (now,))
+            over = beyond_budgets(kept, max_outputs, max_outputs_of)
+
+        def work(db: Transaction) -> list[tuple[str, int]]:
+            db.execute(queries.SWEEP_OUTPUTS, (now,))
+            db.execute(queries.SWEEP_UPLOADS, (now,))
+            for place in over:
+                db.execute(queries.DROP_OUTPUT, place)
+            db.execute(queries.SWEEP_RESULTS, (results_before,))
+            db.execute(queries.SWEEP_JOBS, (forget_before,))
+            db.execute(queries.SWEEP_BLOBS)
+            return forget_clients(db)
+
+        forgotten = await self._database.run(work)
+        if self._numbers is not None:
+            self._numbers.forget(forgotten)
+
+    # Several bridges.
+
+    def member(self, life: str) -> None:
+        """Be a member of a group from now on: what this bridge does is its own."""
+        self._life = life
+        self._database.guard(membership.guard(life))
+
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run work of `membership`, in the database's thread. Raises DatabaseError, Fenced."""
+        return await self._database.run(work)
+
+    def tell(self, db: Transaction, word: str = "") -> None:
+        """Tell the other bridges something once this is committed."""
+        if self.shared:
+            db.execute(queries.NOTIFY, (CHANNEL, f"{self._life}:{word}"))
+
+    def tell_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
+        """Tell the other bridges what happened to a job once this is committed."""
+        self.tell(db, f"{what}{key.client}/{key.job_id}")
+
+    async def claim(self, job: Job) -> bool:
+        """Take a job before it is run or concluded; False if another bridge has it, or it ended.
+
+        What another bridge may have changed of it is brought up to date.
+        """
+        if self._life is None:
+            return True
+
+        def work(db: Transaction) -> Any:
+            row = db.execute(queries.CLAIM, (self._life, *job.key, self._life)).fetchone()
+            if row is not None:
+                self.tell_of(db, job.key, Notice.TAKEN)
+            return row
+
+        row = await self._database.run(work)
+        if row is None:
+            return False
+        job.attempt, job.prompt_id = row
+        return True
+
+    async def seize(self, key: Key) -> Job | State | None:
+        """Get hold of a job to cancel it: it is ours now, or whoever has it is told to stop it.
+
+        Returns the job in the one case, its state in the other, None if it is not there or ended.
+        """
+        if self._life is None:
+            return None
+
+        def work(db: Transaction) -> Job | State | None:
+            found = _find(db, queries.JOB, key)
+            if found is None or found.ended:
+                return None
+            if found.owner is None:
+                db.execute(queries.SEIZE, (self._life, *key))
+                self.tell_of(db, key, Notice.TAKEN)
+                return found.job
+            db.execute(queries.ASK_TO_CANCEL, key)
+            self.tell_of(db, key)
+            return found.job.state
+
+        return await self._database.run(work)
+
+    async def standings(self, keys: Sequence[Key]) -> list[Record]:
+        """Where jobs stand, those that are there."""
+
+        def work(db: Transaction) -> list[Record]:
+            found = (_find(db, queries.JOB, key) for key in keys)
+            return [record for record in found if record is not None]
+
+        return await self._database.run(work)
+
+    async def unowned(self, *, waiting: bool) -> set[Key]:
+        """Every job that nobody has; those that wait for something only if asked for."""
+        wanted = transitions.before(Happening.START)
+        if waiting:
+            wanted |= transitions.before(Happening.RELEASE)
+        return {Key(*row) for row in await self._rows(queries.UNOWNED, _any_of(wanted))}
+
+    # What the methods above are made of.
+
+    @property
+    def _owner(self) -> str:
+        """Who has this bridge's jobs, as queries compare it; of a bridge alone nobody has any."""
+        return self._life or ""
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> asyncio.Future[list[Any]]:
+        return self._database.run(lambda db: list(db.execute(sql, values)))
+
+    def _row(self, sql: str, values: Sequence[Any]) -> asyncio.Future[Any]:
+        return self._database.run(lambda db: db.execute(sql, values).fetchone())
+
+    def _records(self, sql: str, values: Sequence[Any]) -> asyncio.Future[list[Record]]:
+        return self._database.run(lambda db: [rows.read(row) for row in db.execute(sql, values)])
+
+    def _change(self, sql: str, values: Sequence[Any]) -> asyncio.Future[int]:
+        return self._database.run(lambda db: db.execute(sql, values).rowcount)
+
+    def _draw(self, client: str) -> Draw:
+        """Draw a client's next number."""
+        return Draw(client) if self._numbers is None else self._numbers.draw(client)
+
+    def _written(self, draw: Draw) -> None:
+        """Note that the transaction that used a number is on disk."""
+        if self._numbers is not None:
+            self._numbers.written(draw)
+
+    def _drawn(self, draw: Draw, work: Callable[[Transaction], int]) -> asyncio.Future[int]:
+        def written(done: asyncio.Future[int]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._written(draw)
+
+        future = self._database.run(work)
+        future.add_done_callback(written)
+        return future
+
+
+def _find(db: Transaction, sql: str, values: Sequence[Any]) -> Record | None:
+    row = db.execute(sql, values).fetchone()
+    return None if row is None else rows.read(row)
+
+
+def _find_delivered(db: Transaction, delivery: str) -> Record | None:
+    """The job that an MQTT delivery made, if it can be that one which comes again.
+
+    The broker delivers a message again as long as it has not got our PUBACK, however long that
+    takes and whatever came meanwhile; and before that it gives the message's packet id to no
+    other. So what comes again is the last message that came under its packet id: what came under
+    it before that was acknowledged.
+
+    Two messages alike cannot be told apart if they were given the same packet id, nothing that
+    became a job came under it in between, and the second was lost with the connection on its first
+    way: it is taken for the first. To run no request twice goes before that.
+    """
+    last = db.execute(queries.LAST_OF_PACKET, (_packet(delivery),)).fetchone()
+    if last is not None and _message(last[0]) != _message(delivery):
+        return None
+    return _find(db, queries.JOB_OF_DELIVERY, (delivery,))
+
+
+def _packet(delivery: str) -> str:
+    """Return what names the packet id of a delivery (see `Draft`), in its session."""
+    return ":".join(delivery.split(":")[:2])
+
+
+def _message(delivery: str) -> str:
+    """Return what names the message of a delivery: one may have made several jobs."""
+    return ":".join(delivery.split(":")[:3])
+
+
+def _any_of(wanted: Iterable[State]) -> list[str]:
+    """Return parameters for `[any_states]`: as many as there are states, whichever are wanted."""
+    return [*islice(chain(wanted, repeat("")), len(get_args(State)))]
+
+
+def _keep_media(db: Transaction, key: Key, plan: Plan, media: Mapping[str, bytes]) -> None:
+    """Keep a plan's bytes for as long as its job has not ended.
+
+    Raises Expired where some were kept when they were named, and are no longer.
+    """
+    for sha256 in {blob.sha256 for blob in plan.blobs}:
+        data = media.get(sha256)
+        if data is not None:
+            inline = data if len(data) <= INLINE_LIMIT else None
+            db.execute(queries.KEEP_BLOB, (sha256, len(data), inline))
+        if db.execute(queries.KEEP_MEDIA, (*key, sha256)).rowcount != 1:
+            raise Expired("the bytes of an input are kept no longer", sha256=sha256)
+
+
+def beyond_budgets(
+    kept: Iterable[tuple[str, str, int, int]],
+    budget: int,
+    budget_of: Callable[[str], int] | None = None,
+) -> list[tuple[str, str, int]]:
+    """Return which outputs are beyond budgets of bytes: client, job id and index of each.
+
+    They come with their sizes, those that are to stay longest first. Pure.
+    """
+    held = 0
+    held_of: Counter[str] = Counter()
+    over = []
+    for client, job_id, index, size in kept:
+        beyond = budget_of is not None and held_of[client] + size > budget_of(client)
+        if beyond or held + size > budget:
+            over.append((client, job_id, index))
+        else:
+            held += size
+            held_of[client] += size
+    return over
+
+
+def _noted(db: Transaction, name: str) -> str | None:
+    row = db.execute(queries.NOTED, (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _note(db: Transaction, name: str, value: str) -> None:
+    db.execute(queries.NOTE, (name, value))
+
+
+def _log_failure(done: asyncio.Future[int]) -> None:
+    if not done.cancelled() and done.exception() is not None:
+        log.error("cannot note a start: %s", done.exception())

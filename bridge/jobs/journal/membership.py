@@ -1,0 +1,113 @@
+"""Who is in a group of bridges, as the database knows it: works for PostgreSQL alone.
+
+A member has a lease for itself, and renews it by heartbeats; time is the database's. Whoever finds
+that a lease has run out takes the member for dead: it deletes the member's row, and from then on
+the database refuses that member everything (`guard`). So nothing that a frozen bridge does once it
+wakes can count, and one decision, taken in one transaction, frees all that it had.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bridge.jobs import state
+from bridge.jobs.database import Transaction
+from bridge.jobs.journal import queries, rows
+from bridge.jobs.journal.rows import Record
+from bridge.jobs.journal.sequence import next_number
+from bridge.jobs.state import Happening
+
+
+class Beat(Struct, frozen=True):
+    """What a heartbeat found.
+
+    `others` are the names of the other members that live, `requeued` the jobs that a dead member
+    had and that are back in the queue.
+    """
+
+    intake: bool
+    others: frozenset[str]
+    requeued: list[Record] = []
+
+
+def guard(life: str) -> str:
+    """Return the query that finds something as long as a member is not taken for dead."""
+    return queries.GUARD.replace("[life]", uuid.UUID(life).hex)
+
+
+def join(db: Transaction, name: str, life: str, lease_s: float) -> float | None:
+    """Become a member; returns until when the lease of another of that name runs, if it does.
+
+    What a dead one of the same name had is ours again: most likely it was this bridge.
+    """
+    row = db.execute(queries.MEMBER_OF_NAME, (name,)).fetchone()
+    if row is not None:
+        before, expires, expired = row
+        if not expired:
+            return float(expires)
+        db.execute(queries.INHERIT_JOBS, (life, before))
+        db.execute(queries.DROP_MEMBER, (before,))
+    db.execute(queries.INSERT_MEMBER, (life, name, lease_s))
+    return None
+
+
+def beat(db: Transaction, life: str, lease_s: float, *, staying: bool) -> Beat:
+    """Renew the lease; take the intake where nobody has it; bury the dead if we have it.
+
+    One that is not `staying` has handed the intake over.
+    """
+    db.execute(queries.RENEW_LEASE, (lease_s, life))
+    intake = staying and _take_intake(db, life, lease_s)
+    requeued = []
+    if intake:
+        db.execute(queries.BURY_THE_DEAD, (lease_s, life))
+        requeued = _requeue_orphans(db)
+    others = db.execute(queries.OTHER_MEMBERS, (life,))
+    return Beat(intake, frozenset(name for (name,) in others), requeued)
+
+
+def hand_over(db: Transaction, life: str) -> bool:
+    """Let go of the intake; returns whether another member is there to take it."""
+    db.execute(queries.LET_GO_OF_INTAKE, (life,))
+    return db.execute(queries.OTHER_MEMBERS, (life,)).fetchone() is not None
+
+
+def leave(db: Transaction, life: str) -> None:
+    """Be a member no longer; what we still have, somebody else will run."""
+    db.execute(queries.LET_GO_OF_INTAKE, (life,))
+    db.execute(queries.DROP_MEMBER, (life,))
+
+
+def holds_intake(db: Transaction, life: str) -> bool:
+    """Whether a member takes the group's requests."""
+    return db.execute(queries.HAS_INTAKE, (life,)).fetchone() is not None
+
+
+def _take_intake(db: Transaction, life: str, lease_s: float) -> bool:
+    """Whether the intake is ours now."""
+    if holds_intake(db, life):
+        return True
+    if db.execute(queries.INTAKE_IS_HELD, (lease_s,)).fetchone() is not None:
+        return False
+    db.execute(queries.TAKE_INTAKE, (life,))
+    return True
+
+
+def _requeue_orphans(db: Transaction) -> list[Record]:
+    """Put back into the queue what nobody has any more, under new prompt ids.
+
+    The old ones may still be at a ComfyUI that nobody of us can reach.
+    """
+    requeued = []
+    for record in [rows.read(row) for row in db.execute(queries.ORPHANS)]:
+        job = record.job
+        if job.state in state.before(Happening.REQUEUE):
+            job.state = state.after(job.state, Happening.REQUEUE)
+        job.prompt_id, job.instance = str(uuid.uuid4()), None
+        n = next_number(db, job.key.client)
+        db.execute(queries.REQUEUE_ORPHAN, (job.state, job.prompt_id, n, *job.key))
+        requeued.append(replace(record, n=n, owner=None))
+    return requeued

@@ -1,0 +1,220 @@
+"""All SQL of the journal, by name.
+
+It is SQLite's and PostgreSQL's alike; what is marked so is PostgreSQL's alone. Each `?` stands for
+a parameter, in the order in which the text names them. States come in as parameters: which there
+are, and what follows what, is told by `bridge.jobs.state` alone.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from bridge.contract.messages import State
+
+# Time is the database's, which all members share (PostgreSQL).
+_NOW = "EXTRACT(EPOCH FROM clock_timestamp())"
+_SHARED_PARTS = {
+    # What `rows.read` reads.
+    "record": (
+        "client, job_id, seq, workflow, workflow_version, state, priority, attempt, prompt_id, "
+        "instance, accepted_at, start_before, timeout_s, keep_s, ordered, replace_word, needs, "
+        "envelope, fingerprint, n, finished_at, acked, result, owner, cancelling"
+    ),
+    "now": _NOW,
+    # While the database was away nobody could renew a lease: all have one lease's time to do so.
+    "dead": (
+        f"expires < {_NOW} AND "
+        "pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => ?)"
+    ),
+    "any_states": ", ".join("?" * len(get_args(State))),
+}
+
+
+def _sql(text: str) -> str:
+    """Put in what several queries share."""
+    for name, part in _SHARED_PARTS.items():
+        text = text.replace(f"[{name}]", part)
+    return text
+
+
+# Notes: single values by their names.
+
+NOTE = """
+    INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+NOTED = "SELECT value FROM meta WHERE name = ?"
+
+# Numbers. The floor is a row of its own, see `sequence`.
+
+ALL_RESERVED = "SELECT client, reserved FROM clients"
+RESERVE = """
+    INSERT INTO clients VALUES (?, ?)
+    ON CONFLICT (client) DO UPDATE SET reserved = excluded.reserved
+    WHERE excluded.reserved > clients.reserved"""
+# Client, floor.
+NEXT_NUMBER = """
+    INSERT INTO clients
+    VALUES (?, 1 + COALESCE((SELECT reserved FROM clients WHERE client = ?), 0))
+    ON CONFLICT (client) DO UPDATE SET reserved = clients.reserved + 1
+    RETURNING reserved"""
+HIGHEST_RESERVED = "SELECT COALESCE(MAX(reserved), 0) FROM clients"
+RESERVE_FOR_ALL = "UPDATE clients SET reserved = ?"
+# All but the floor.
+FORGET_CLIENTS = """
+    DELETE FROM clients
+    WHERE client <> ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.client = clients.client)
+    RETURNING client, reserved"""
+
+# A job's life.
+
+INSERT_JOB = """
+    INSERT INTO jobs (client, job_id, workflow, workflow_version, fingerprint, delivery, packet,
+        state, priority, attempt, prompt_id, accepted_at, start_before, timeout_s, keep_s, ordered,
+        replace_word, needs, envelope, plan, n)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    RETURNING seq"""
+# One that this bridge had claimed in its last life is anybody's again.
+RELEASE_JOB = """
+    UPDATE jobs SET state = ?, plan = ?, n = ?, owner = NULL
+    WHERE client = ? AND job_id = ? AND state = ? AND (owner IS NULL OR owner = ?)"""
+START_JOB = """
+    UPDATE jobs SET state = ?, attempt = ?, instance = ?, prompt_id = ?, n = ?
+    WHERE client = ? AND job_id = ? AND finished_at IS NULL"""
+REQUEUE_JOB = """
+    UPDATE jobs SET state = ?, attempt = ?, instance = NULL, prompt_id = ?, n = ?, owner = NULL
+    WHERE client = ? AND job_id = ? AND finished_at IS NULL"""
+# The first outcome stands; the last parameter is whose it may be besides nobody's.
+FINISH_JOB = """
+    UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ?, owner = ?
+    WHERE client = ? AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)"""
+
+# Jobs as they stand. Rows of a bridge alone have no owner.
+
+JOB = _sql("SELECT [record] FROM jobs WHERE client = ? AND job_id = ?")
+JOB_OF_DELIVERY = _sql("SELECT [record] FROM jobs WHERE delivery = ? ORDER BY seq DESC LIMIT 1")
+LAST_OF_PACKET = "SELECT delivery FROM jobs WHERE packet = ? ORDER BY seq DESC LIMIT 1"
+PLAN = "SELECT plan FROM jobs WHERE client = ? AND job_id = ?"
+UNFINISHED = _sql("""
+    SELECT [record] FROM jobs WHERE finished_at IS NULL AND COALESCE(owner, '') = ?
+    ORDER BY seq""")
+# Client, the number above which, all states that count, workflow (NULL: any), how many.
+PAGE = _sql("""
+    SELECT [record] FROM jobs WHERE client = ? AND n > ? AND state IN ([any_states])
+    AND workflow = COALESCE(?, workflow)
+    ORDER BY n LIMIT ?""")
+
+# Results.
+
+PUBLISHED = "UPDATE jobs SET published = 1 WHERE client = ? AND job_id = ?"
+UNPUBLISHED = """
+    SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL AND acked = 0
+    AND (published = 0 OR finished_at >= ?) AND COALESCE(owner, '') = ?
+    ORDER BY client, n"""
+UNPUBLISHED_OF_THE_DEAD = """
+    SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL AND acked = 0
+    AND (published = 0 OR finished_at >= ?)
+    AND NOT EXISTS (SELECT 1 FROM members WHERE life = jobs.owner)
+    ORDER BY client, n"""
+ACK = """
+    UPDATE jobs SET acked = 1
+    WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL
+    AND (published = 1 OR COALESCE(owner, '') = ?)"""
+FORGET_RESULT = """
+    UPDATE jobs SET result = NULL, plan = NULL, acked = 1
+    WHERE client = ? AND job_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
+ESTIMATES = "SELECT workflow, run_s FROM estimates"
+SET_ESTIMATE = """
+    INSERT INTO estimates VALUES (?, ?)
+    ON CONFLICT (workflow) DO UPDATE SET run_s = excluded.run_s"""
+
+# Bytes: of outputs, of media, of uploads.
+
+KEEP_BLOB = "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING"
+BLOB = "SELECT data FROM blobs WHERE sha256 = ?"
+FILES = "SELECT sha256 FROM blobs WHERE data IS NULL"
+# Nothing where the bytes are not there.
+KEEP_MEDIA = """
+    INSERT INTO media SELECT ?, ?, sha256 FROM blobs WHERE sha256 = ?
+    ON CONFLICT (client, job_id, sha256) DO UPDATE SET sha256 = excluded.sha256"""
+DROP_MEDIA = "DELETE FROM media WHERE client = ? AND job_id = ?"
+INSERT_OUTPUT = "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)"
+KEEP_OUTPUTS = "UPDATE outputs SET keep_until = ? WHERE client = ? AND job_id = ?"
+OUTPUT = """
+    SELECT o.content_type, o.sha256, b.size, b.data
+    FROM outputs o JOIN blobs b ON b.sha256 = o.sha256
+    WHERE o.client = ? AND o.job_id = ? AND o.idx = ?"""
+DROP_OUTPUTS = "DELETE FROM outputs WHERE client = ? AND job_id = ?"
+DROP_OUTPUT = "DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ?"
+# Those that are to stay longest first.
+OUTPUTS_BY_WORTH = """
+    SELECT o.client, o.job_id, o.idx, b.size
+    FROM outputs o JOIN blobs b ON b.sha256 = o.sha256
+    JOIN jobs j ON j.client = o.client AND j.job_id = o.job_id
+    WHERE o.keep_until >= ?
+    ORDER BY j.acked, j.finished_at DESC"""
+KEEP_UPLOAD = """
+    INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (client, upload) DO UPDATE SET kind = excluded.kind,
+        content_type = excluded.content_type, extension = excluded.extension,
+        sha256 = excluded.sha256, keep_until = excluded.keep_until"""
+UPLOAD = """
+    SELECT u.kind, u.content_type, u.extension, u.sha256, b.size
+    FROM uploads u JOIN blobs b ON b.sha256 = u.sha256
+    WHERE u.client = ? AND u.upload = ?"""
+# A row takes some bytes too.
+UPLOADED = """
+    SELECT COALESCE(SUM(b.size + 1024), 0)
+    FROM uploads u JOIN blobs b ON b.sha256 = u.sha256
+    WHERE u.client = ?"""
+
+# The sweep, in this order.
+
+SWEEP_OUTPUTS = "DELETE FROM outputs WHERE keep_until < ?"
+SWEEP_UPLOADS = "DELETE FROM uploads WHERE keep_until < ?"
+SWEEP_RESULTS = """
+    UPDATE jobs SET result = NULL, plan = NULL WHERE result IS NOT NULL AND finished_at < ?"""
+SWEEP_JOBS = "DELETE FROM jobs WHERE finished_at < ?"
+SWEEP_BLOBS = """
+    DELETE FROM blobs
+    WHERE NOT EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256)
+    AND NOT EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256)
+    AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256)"""
+
+# Several bridges: whose a job is.
+
+NOTIFY = "SELECT pg_notify(?, ?)"  # PostgreSQL
+# Nothing where another bridge has it, or it has ended.
+CLAIM = """
+    UPDATE jobs SET owner = ?
+    WHERE client = ? AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)
+    RETURNING attempt, prompt_id"""
+SEIZE = "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ?"
+ASK_TO_CANCEL = "UPDATE jobs SET cancelling = 1 WHERE client = ? AND job_id = ?"
+UNOWNED = _sql("""
+    SELECT client, job_id FROM jobs
+    WHERE finished_at IS NULL AND owner IS NULL AND state IN ([any_states])""")
+
+# Several bridges: who they are (PostgreSQL).
+
+# The life is put in as text: it is a part of what begins each transaction.
+GUARD = "SELECT 1 FROM members WHERE life = '[life]'"
+MEMBER_OF_NAME = _sql("SELECT life, expires, expires < [now] FROM members WHERE name = ?")
+# What has ended and was published stays the dead one's.
+INHERIT_JOBS = """
+    UPDATE jobs SET owner = ? WHERE owner = ? AND (finished_at IS NULL OR published = 0)"""
+DROP_MEMBER = "DELETE FROM members WHERE life = ?"
+INSERT_MEMBER = _sql("INSERT INTO members VALUES (?, ?, [now] + ?)")
+RENEW_LEASE = _sql("UPDATE members SET expires = [now] + ? WHERE life = ?")
+BURY_THE_DEAD = _sql("DELETE FROM members WHERE [dead] AND life <> ?")
+OTHER_MEMBERS = _sql("SELECT name FROM members WHERE life <> ? AND expires > [now]")
+HAS_INTAKE = "SELECT 1 FROM intake WHERE life = ?"
+INTAKE_IS_HELD = _sql("""
+    SELECT 1 FROM intake JOIN members ON members.life = intake.life WHERE NOT ([dead])""")
+TAKE_INTAKE = """
+    INSERT INTO intake VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET life = excluded.life"""
+LET_GO_OF_INTAKE = "DELETE FROM intake WHERE life = ?"
+ORPHANS = _sql("""
+    SELECT [record] FROM jobs WHERE finished_at IS NULL AND owner IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM members WHERE life = jobs.owner)""")
+REQUEUE_ORPHAN = """
+    UPDATE jobs SET owner = NULL, state = ?, prompt_id = ?, instance = NULL, n = ?
+    WHERE client = ? AND job_id = ?"""
