@@ -104,15 +104,16 @@ class Outcomes:
         """
         delivering = time.monotonic()
         infos = [self._publish(job, output).info for output in ended.outputs]
-        kept = await self._keep(job, ended.outputs)
         keep_s = self._keep_outputs_s if job.keep_s is None else job.keep_s
-        timings = _timings(job, ended.times, delivering)
 
-        async def finish() -> bytes:
+        async def finish() -> tuple[bytes, Timings]:
+            # With each attempt: what was put long ago is swept unless a row names it.
+            kept = await self._keep(job, ended.outputs)
+            timings = _timings(job, ended.times, delivering)
             now = time.time()
             linked = self._linked(job, infos, now + keep_s)
             result = self._result(job, outcome, ended, linked, timings)
-            return await self._journal.finish(
+            encoded = await self._journal.finish(
                 job.key,
                 state=outcome,
                 result=numbered(result),
@@ -121,8 +122,10 @@ class Outcomes:
                 keep_until=now + keep_s,
                 estimate=None if ended.expect_s is None else (job.workflow, ended.expect_s),
             )
+            return encoded, timings
 
-        self._listener.result(job.key, job.envelope, await until_on_disk(finish))
+        result, timings = await until_on_disk(finish)
+        self._listener.result(job.key, job.envelope, result)
         if self._trace is not None:
             self._trace(job, timings, time.time())
 
@@ -202,11 +205,7 @@ class Outcomes:
     async def _keep_one(self, output: Output) -> KeptOutput:
         small = output.info.size <= INLINE_LIMIT
         if not small:
-
-            async def put() -> None:
-                await asyncio.to_thread(self._files.put, output.info.sha256, output.data)
-
-            await until_on_disk(put)
+            await asyncio.to_thread(self._files.put, output.info.sha256, output.data)
         return KeptOutput(
             index=output.info.index,
             content_type=output.info.content_type,

@@ -21,6 +21,7 @@ from msgspec import UNSET, Struct
 from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload, UploadReport, or_none
 from bridge.jobs.journal import Journal, KeptUpload
+from bridge.media.digest import sha256_of
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 
@@ -53,7 +54,7 @@ class Uploads:
         """Take an upload that is one message. Raises TooLarge, QuotaExceeded."""
         async with self._turn(client, upload):
             await self._check(client, len(data))
-            sha256 = hashlib.sha256(data).hexdigest()
+            sha256 = await sha256_of(data)
             return await self._keep(client, upload, sha256, data)
 
     async def begin(self, client: str, upload: str, begin: BeginUpload) -> UploadReport:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +46,8 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Nothing is deleted between being found and being renewed.
+        self._renewing = threading.Lock()
 
     def open(self) -> None:
         """Make the folder, and clear what a crash left half written."""
@@ -54,9 +58,10 @@ class Folder:
     def put(self, sha256: str, data: bytes | memoryview) -> None:
         """Write a blob, durable when this returns. One that is there already is only renewed."""
         path = self._path(sha256)
-        if path.exists():
-            os.utime(path)
-            return
+        with self._renewing:
+            if path.exists():
+                os.utime(path)
+                return
         write_file(path, data)
 
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
@@ -68,8 +73,11 @@ class Folder:
     def sweep(self, keep: Collection[str], before: float) -> None:
         """Delete blobs that are not to be kept and were put before a time."""
         for path in self._folder.iterdir():
-            if path.name not in keep and path.stat().st_mtime < before:
-                path.unlink(missing_ok=True)
+            if path.name in keep:
+                continue
+            with self._renewing, suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
     def close(self) -> None:
         """Do nothing: nothing is held open."""

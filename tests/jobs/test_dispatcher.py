@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from bridge.comfyui import events
 from bridge.comfyui.state import InstanceState
+from bridge.contract.messages import OutputInfo
 from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.core import Limits
@@ -23,7 +25,8 @@ from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Blob, Envelope, Job, KeptOutput, MediaInput, Plan
 from bridge.jobs.journal import Journal
-from bridge.jobs.outcome import Outcomes, until_on_disk
+from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
+from bridge.jobs.outputs import Output
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
@@ -94,6 +97,35 @@ class Comfy:
         output = {"text": ["a barn"]}
         yield events.Executed("1", "1", output)
         yield events.Succeeded({"1": output})
+
+
+async def test_a_large_output_is_there_however_long_its_result_could_not_be_written(
+    tmp_path: Path,
+) -> None:
+    """A sweep may come between two attempts: no row names the file yet."""
+    journal, files, told = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs"), Told()
+    await journal.open()
+    files.open()
+    outcomes = Outcomes(journal, files, told, 60.0, show=cast("Any", None), transcoder=Transcoder())
+    data = b"x" * 1_000_000
+    sha256 = hashlib.sha256(data).hexdigest()
+    info = OutputInfo(
+        index=0, name="x", kind="image", content_type="image/png", size=len(data), sha256=sha256
+    )
+    job = (await journal.accept(draft("j1"), 1.0)).record.job
+    finish = journal.finish
+
+    async def fails_once(*_: object, **__: object) -> bytes:
+        journal.finish = finish  # type: ignore[method-assign]
+        files.sweep(await journal.files(), before=time.time() + 1)
+        raise DatabaseError("the disk is full")
+
+    journal.finish = fails_once  # type: ignore[method-assign]
+    await outcomes.write(job, "succeeded", Ended(outputs=[Output(info, data)]))
+    stored = await journal.output(job.key, 0)
+    assert stored is not None
+    assert files.read(stored.sha256) == data
+    await journal.close()
 
 
 class House(Dispatcher):

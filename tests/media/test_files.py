@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,26 @@ def test_what_nobody_needs_is_swept_unless_it_is_new(files: Folder, tmp_path: Pa
     files.sweep(set(), before=200)
     with pytest.raises(FileNotFoundError):
         files.read(SHA)
+
+
+def test_what_is_put_again_while_it_is_swept_is_there_afterwards(
+    files: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.put(SHA, DATA)
+    os.utime(tmp_path / "blobs" / SHA, (100, 100))
+    putting = threading.Thread(target=files.put, args=(SHA, DATA))
+    unlink = Path.unlink
+
+    def slowly(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == SHA and not putting.ident:
+            putting.start()
+            putting.join(0.2)  # where it need not wait it has ended by then
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slowly)
+    files.sweep(set(), before=200)
+    putting.join()
+    assert files.read(SHA) == DATA
 
 
 def test_what_a_crash_left_half_written_is_cleared(files: Folder, tmp_path: Path) -> None:
