@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from bridge.contract.retained import OutputDefinition
-from bridge.jobs.job import Draft, Envelope, Job, Plan
+from bridge.contract.sources import JobOutput
+from bridge.jobs.job import Draft, Envelope, Job, MediaInput, Plan
 from bridge.jobs.queue import Key
 from bridge.jobs.state import first
 
@@ -33,3 +36,9 @@ def draft(job_id: str = "j1", client: str = "alice", **changes: Any) -> Draft:
         "envelope": Envelope(transaction="t", correlation=b"\xff\x00", response_topic="r"),
     }
     return Draft(job=Job(**{**values, **changes}), **about)
+
+
+def waits_for_a_job(job_id: str) -> Plan:
+    """A plan whose picture is an output of another job."""
+    media = MediaInput("image", "image", "1", "image", "media", [JobOutput(job_id)])
+    return replace(PLAN, media=[media])
