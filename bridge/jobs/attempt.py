@@ -138,6 +138,8 @@ class Attempt:
                 self.prompt_id,
                 isolate(plan.prompt, self.prompt_id),
                 preview=self._job.envelope.preview,
+                # As ComfyUI's page sends it, for nodes that read the workflow or save it.
+                extra_data={"extra_pnginfo": {"workflow": plan.drawing}} if plan.drawing else None,
             )
             return await self._follow(plan, prompt)
         except PromptRejected as error:

@@ -70,7 +70,8 @@ class Plan(Struct, frozen=True, omit_defaults=True):
     """What ComfyUI is given, and how to read what it says.
 
     `names` maps `node.input` of the prompt to the workflow's name of that input; `inputs` are the
-    values as resolved, for the result.
+    values as resolved, for the result. `drawing` is the workflow as ComfyUI's page saves it, as
+    JSON, for nodes that read it.
     """
 
     prompt: dict[str, dict[str, Any]]
@@ -78,6 +79,7 @@ class Plan(Struct, frozen=True, omit_defaults=True):
     names: dict[str, str]
     outputs: list[OutputDefinition]
     media: list[MediaInput] = []
+    drawing: Raw | None = None
 
     @property
     def blobs(self) -> list[Blob]:

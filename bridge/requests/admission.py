@@ -196,7 +196,8 @@ class Admission:
         inputs = dict(bound.inputs)
         for each in media:
             put(bound.prompt, inputs, each)
-        plan = Plan(bound.prompt, inputs, bound.names, list(workflow.outputs), media)
+        drawing = None if workflow.drawing is None else Raw(workflow.drawing)
+        plan = Plan(bound.prompt, inputs, bound.names, list(workflow.outputs), media, drawing)
         return _Work(workflow, bound, plan, new)
 
     def _workflow(self, submission: Submission) -> Workflow:

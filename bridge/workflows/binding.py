@@ -23,6 +23,8 @@ from bridge.workflows.workflow import Workflow
 
 # Everything that a job leaves in ComfyUI's folders lies below this one.
 FOLDER = "comfy2mqtt"
+# The input of saving nodes that names a folder and the beginning of a file's name.
+PREFIX = "filename_prefix"
 MAX_BATCH = 64
 
 # Given a smallest and a largest value, draws a whole number between them, both included.
@@ -120,10 +122,10 @@ def isolate(prompt: Mapping[str, dict[str, Any]], prompt_id: str) -> dict[str, d
     """
     isolated: dict[str, dict[str, Any]] = {}
     for node_id, node in prompt.items():
-        prefix = node["inputs"].get("filename_prefix")
+        prefix = node["inputs"].get(PREFIX)
         if isinstance(prefix, str):
             name = posixpath.basename(prefix.replace("\\", "/")).lstrip(".") or "output"
-            inputs = {**node["inputs"], "filename_prefix": f"{FOLDER}/{prompt_id}/{name}"}
+            inputs = {**node["inputs"], PREFIX: f"{FOLDER}/{prompt_id}/{name}"}
             isolated[node_id] = {**node, "inputs": inputs}
         else:
             isolated[node_id] = node

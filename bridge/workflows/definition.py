@@ -8,12 +8,15 @@ name besides. Outputs are the output nodes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from bridge.workflows import constraints, graph_inputs, naming, outputs
 from bridge.workflows.catalogue import missing
 from bridge.workflows.constraints import Declarations
+from bridge.workflows.drawing import draw, reads_workflow
 from bridge.workflows.graph import Graph, WorkflowError
 from bridge.workflows.inputs import Input
 from bridge.workflows.objectinfo import ObjectInfo
@@ -22,6 +25,7 @@ from bridge.workflows.sidecar import Sidecar
 from bridge.workflows.workflow import Workflow
 
 _DIGITS = 12
+MAX_DRAWING = 1024 * 1024
 
 
 class NoOutput(WorkflowError):
@@ -44,8 +48,11 @@ def build(
     sidecar: Sidecar | None = None,
     *,
     title: str | None = None,
+    drawing: Mapping[str, Any] | None = None,
 ) -> Workflow:
     """Build a workflow from its graph, `info` (None: not known yet) and sidecar.
+
+    `drawing` is the graph as ComfyUI's page saves it, where the file has it.
 
     Raises WorkflowError for two inputs of one name, and for links that ComfyUI cannot follow;
     NoOutput for a graph without an output, and SidecarError for a sidecar that does not fit.
@@ -77,6 +84,8 @@ def build(
     )
     if sidecar is not None:
         workflow = apply_overrides(workflow, sidecar)
+    if drawing is None and info is not None and reads_workflow(workflow.graph, info):
+        drawing = draw(workflow.graph, info)
     graph = workflow.graph.changed(outputs.names_to_set(workflow.graph, workflow.outputs))
     return msgspec.structs.replace(
         workflow,
@@ -85,7 +94,14 @@ def build(
         places={} if named else workflow.places,
         aliases={} if named else workflow.aliases,
         missing=None if info is None else missing(graph.nodes.values(), info),
+        drawing=None if drawing is None else _encoded(drawing),
     )
+
+
+def _encoded(drawing: Mapping[str, Any]) -> bytes | None:
+    """Return a drawing as it is sent, None for one that is too large to be kept with each job."""
+    encoded = msgspec.json.encode(drawing)
+    return encoded if len(encoded) <= MAX_DRAWING else None
 
 
 def _with_list_name(workflow: str, spec: Input) -> Input:

@@ -16,7 +16,7 @@ import msgspec
 MAX_NODES = 10_000
 # ComfyUI walks a chain of links, and the lists and objects in a value, by recursion, also in nodes
 # that no output needs. Python's limit of 1,000 frames then ends its worker thread, and with it the
-# jobs of everybody: a chain of 1,000 nodes does it, as does an object that is 500 deep.
+# jobs of everybody: a chain of 1,000 nodes does it, as does an object nested a thousand deep.
 MAX_CHAIN = 400
 MAX_NESTING = 50
 # What 64 bits hold, signed or not: ComfyUI's nodes and JSON readers take no more.
@@ -63,6 +63,13 @@ class Node(msgspec.Struct, frozen=True):
     class_type: str
     inputs: Mapping[str, Any]
     title: str | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """Return the node as it stands in a prompt; its title is kept for nodes that read it."""
+        entry: dict[str, Any] = {"class_type": self.class_type, "inputs": dict(self.inputs)}
+        if self.title is not None:
+            entry["_meta"] = {"title": self.title}
+        return entry
 
     def literals(self) -> Iterator[tuple[str, Any]]:
         """Give each input that is a literal."""
@@ -154,10 +161,7 @@ class Graph(msgspec.Struct, frozen=True):
 
     def prompt(self) -> dict[str, dict[str, Any]]:
         """Return a new prompt, as ComfyUI takes it, that shares no dict with the graph."""
-        return {
-            node.id: {"class_type": node.class_type, "inputs": dict(node.inputs)}
-            for node in self.nodes.values()
-        }
+        return {node.id: node.entry() for node in self.nodes.values()}
 
 
 def link(value: Any) -> NodeOutput | None:

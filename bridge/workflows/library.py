@@ -30,6 +30,7 @@ from bridge.workflows.source import (
     NeedsObjectInfo,
     WorkflowSource,
     ascii_name_of,
+    drawing_of,
     name_of,
     prompt_of,
     stem_of,
@@ -171,7 +172,13 @@ class Library:
         version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
         try:
             parsed = graph.parse(prompt_of(document, self.catalogue.merged))
-            drawn = definition.build(INLINE, version, parsed, self.catalogue.merged)
+            drawn = definition.build(
+                INLINE,
+                version,
+                parsed,
+                self.catalogue.merged,
+                drawing=drawing_of(document),
+            )
         except NeedsObjectInfo:
             raise ComfyUIUnavailable(
                 "a workflow in the page's format is converted once a ComfyUI has told what it has"

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from bridge.text import as_utf8
 from bridge.workflows import embedded, graph, sidecar
+from bridge.workflows.binding import FOLDER, PREFIX
 from bridge.workflows.conversion import convert, is_ui_format
 from bridge.workflows.definition import NoOutput, build, version_of
 from bridge.workflows.graph import WorkflowError
@@ -28,6 +29,7 @@ SUFFIXES = (".json", ".png", ".webp")
 
 _MAX_NAME = 64
 _HASH = 8
+_JOB_FOLDER = re.compile(rf"{FOLDER}/[0-9a-f-]{{36}}/")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -57,6 +59,7 @@ class WorkflowSource(Struct, frozen=True):
                 info,
                 self.sidecar,
                 title=title_of(self.file),
+                drawing=drawing_of(self.document),
             )
         except (NoOutput, SidecarError):
             # Which inputs and outputs there are, and of which kind, is not known for sure yet.
@@ -89,6 +92,11 @@ def document_of(data: bytes) -> Any:
         raise WorkflowError("not valid JSON: not UTF-8", line=line) from None
     except msgspec.DecodeError as error:
         raise _bad_json(data, error) from None
+
+
+def drawing_of(document: Any) -> Any:
+    """Return the document where it is what ComfyUI's page saves, else None."""
+    return document if is_ui_format(document) else None
 
 
 def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
@@ -151,8 +159,18 @@ def _from_picture(data: bytes) -> Any:
             except (ValueError, RecursionError, msgspec.MsgspecError):
                 continue
             if isinstance(document, dict) and document:
-                return document
+                return _without_folders(document)
     raise WorkflowError("the picture carries no workflow: ComfyUI's saving nodes put one in")
+
+
+def _without_folders(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a graph that ran for a job of ours without the folder that it saved into."""
+    for node in document.values():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        prefix = inputs.get(PREFIX) if isinstance(inputs, dict) else None
+        if isinstance(inputs, dict) and isinstance(prefix, str):
+            inputs[PREFIX] = _JOB_FOLDER.sub("", prefix)
+    return document
 
 
 def _bad_json(data: bytes, error: msgspec.DecodeError) -> WorkflowError:

@@ -42,6 +42,8 @@ class Workflow(Struct, frozen=True):
     `<node>.<input>`, those with names too; `aliases` are other words for places. Both are empty
     where the graph names its inputs itself. `hidden` are inputs that no request may give, but that
     are drawn anew for each job: seeds.
+
+    `drawing` is the file as ComfyUI's page saves it, as JSON, for nodes that read the workflow.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Workflow(Struct, frozen=True):
     hidden: tuple[Input, ...] = ()
     press: PressRules = PressRules()
     forbidden: tuple[str, ...] = ()
+    drawing: bytes | None = None
 
     def find_input(self, name: str) -> Input | None:
         """Return the input at a place, by `<node>.<input>` or `<title>.<input>`."""

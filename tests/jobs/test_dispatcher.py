@@ -89,9 +89,9 @@ class Comfy:
         return 0.0
 
     async def execute(
-        self, _prompt_id: str, _prompt: Mapping[str, Any], *, preview: bool
+        self, _prompt_id: str, _prompt: Mapping[str, Any], *, preview: bool, extra_data: Any
     ) -> AsyncIterator[events.Event]:
-        del preview
+        del preview, extra_data
         yield events.Queued()
         yield events.Started()
         output = {"text": ["a barn"]}
@@ -305,9 +305,9 @@ class Scripted(Comfy):
         self.running.setdefault(prompt_id, asyncio.Event()).set()
 
     async def execute(
-        self, prompt_id: str, _prompt: Mapping[str, Any], *, preview: bool
+        self, prompt_id: str, _prompt: Mapping[str, Any], *, preview: bool, extra_data: Any
     ) -> AsyncGenerator[events.Event, None]:
-        del preview
+        del preview, extra_data
         finished = self.running.setdefault(prompt_id, asyncio.Event())
         yield events.Queued()
         yield events.Started()

@@ -13,10 +13,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bridge.workflows import embedded, source
+from bridge.workflows.binding import isolate
 from bridge.workflows.graph import WorkflowError
 
 PROMPT = '{"1": {"class_type": "SaveImage", "inputs": {"name": "Jörg"}}}'
 DRAWING = '{"nodes": [], "links": []}'
+
+PROMPT_ID = "12345678-1234-4234-8234-123456789abc"
 
 
 def png(info: PngInfo) -> bytes:
@@ -118,3 +121,13 @@ def test_garbage_is_read_or_refused(garbage: bytes, data: bytes, draw: st.DataOb
     place = draw.draw(st.integers(8, len(data)))
     with suppress(WorkflowError):
         embedded.texts(data[:place] + garbage + data[place + len(garbage) :])
+
+
+def test_a_picture_that_was_made_here_does_not_name_the_folder_of_its_job() -> None:
+    saver = {"class_type": "SaveImage", "inputs": {"filename_prefix": "a/fin"}}
+    titled = {"1": {**saver, "_meta": {"title": "Finished"}}}
+    info = PngInfo()
+    info.add_text("prompt", json.dumps(isolate(titled, PROMPT_ID)))
+    document = source.document_of(png(info))
+    assert document["1"]["inputs"] == {"filename_prefix": "fin"}
+    assert document["1"]["_meta"] == {"title": "Finished"}
