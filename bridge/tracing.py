@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.contract.messages import Timings
+from bridge.jobs.finalizer import Trace
 from bridge.jobs.job import Job
-from bridge.jobs.outcome import Trace
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer

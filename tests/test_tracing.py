@@ -7,8 +7,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from bridge import tracing
 from bridge.contract.messages import Timings
+from bridge.jobs.finalizer import Trace
 from bridge.jobs.job import Envelope, Job
-from bridge.jobs.outcome import Trace
 from tests.jobs.drafts import draft
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

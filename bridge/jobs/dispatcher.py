@@ -30,10 +30,11 @@ from bridge.jobs.core.pool import Availability, CanRun
 from bridge.jobs.counters import Counters
 from bridge.jobs.database import Fenced
 from bridge.jobs.dependencies import Dependencies
+from bridge.jobs.durable import until_on_disk
+from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import AlreadyEnded, Journal
 from bridge.jobs.listener import Listener
-from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
 from bridge.jobs.outputs import Output
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
@@ -54,7 +55,7 @@ _LOOK_AGAIN_S = 10.0
 class _Concluded(Struct, frozen=True):
     """What is known of an attempt once it has ended, until that is written."""
 
-    ended: Ended
+    ended: Completion
     instance: str
     prompt_id: str
     saved_files: bool
@@ -76,7 +77,7 @@ class Dispatcher:
         dependencies: Dependencies,
         can_run: CanRun,
         limits: Limits,
-        outcomes: Outcomes,
+        finalizer: Finalizer,
     ) -> None:
         """`can_run` says whether the ComfyUI of a name has what a job needs."""
         attached = {each.name: each.output_folder is None for each in instances}
@@ -86,7 +87,7 @@ class Dispatcher:
         self._instances = {each.name: each for each in instances}
         self._listener = listener
         self._limits = limits
-        self._outcomes = outcomes
+        self._finalizer = finalizer
         self._dependencies = dependencies
         self._tasks: asyncio.TaskGroup | None = None
         self._postponed: list[effects.Effect] = []  # until `run`
@@ -210,7 +211,7 @@ class Dispatcher:
         for job in jobs:
             error = Lost("the bridge was restored from a backup in which it had not ended")
             outcome = state.after(job.state, Happening.FAIL)
-            await self._outcomes.write(job, outcome, Ended(error=error))
+            await self._finalizer.write(job, outcome, Completion(error=error))
         await self._journal.taken_up()
 
     async def run(self) -> None:
@@ -432,7 +433,7 @@ class Dispatcher:
             self._listener,
             self.book.estimates,
             began=lambda: self.handle(events.Began(key)),
-            offer=lambda output: self._outcomes.offer(job, output),
+            offer=lambda output: self._finalizer.offer(job, output),
         )
         self._attempts[key] = made = Attempt(
             job,
@@ -457,7 +458,7 @@ class Dispatcher:
         ending = await made.run(plan)
         # Before the outputs are brought into form, and all is written: ComfyUI is not to idle.
         self.handle(events.LeftComfyUI(key))
-        ended = Ended(plan=plan, times=made.times, comfyui_version=instance.state.version)
+        ended = Completion(plan=plan, times=made.times, comfyui_version=instance.state.version)
         event: events.Event
         match ending:
             case attempt.Success(outputs, reused):
@@ -474,14 +475,14 @@ class Dispatcher:
         self.handle(event)
 
     async def _formed(
-        self, job: Job, outputs: Sequence[Output], ended: Ended
-    ) -> tuple[events.Event, Ended]:
+        self, job: Job, outputs: Sequence[Output], ended: Completion
+    ) -> tuple[events.Event, Completion]:
         """Bring the images into the form that was asked for; without it the job has failed."""
         try:
-            formed = await self._outcomes.in_form(job, outputs)
+            formed = await self._finalizer.in_form(job, outputs)
         except ExecutionError as error:
             return events.AttemptFailed(job.key, error), ended
-        shown = await self._outcomes.show(job, outputs)
+        shown = await self._finalizer.show(job, outputs)
         run_s = None if ended.reused else ended.run_s
         return (
             events.AttemptSucceeded(job.key, run_s),
@@ -518,12 +519,12 @@ class Dispatcher:
         concluded = self._concluded.get(job.key)
         if concluded is None:
             async with self._finishing:
-                await self._outcomes.write(job, effect.outcome, Ended(error=effect.error))
+                await self._finalizer.write(job, effect.outcome, Completion(error=effect.error))
         else:
             ended = replace(concluded.ended, error=effect.error, expect_s=effect.expect_s)
             if effect.outcome != "succeeded":
                 ended = replace(ended, outputs=())
-            await self._outcomes.write(job, effect.outcome, ended)
+            await self._finalizer.write(job, effect.outcome, ended)
         self._clean_up(concluded)
         self.handle(events.Finished(job.key))
 

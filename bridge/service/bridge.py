@@ -43,10 +43,10 @@ from bridge.contract.topics import HomeAssistantTopics, Topics
 from bridge.jobs.core import Limits as JobLimits
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
-from bridge.jobs.outcome import Outcomes
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.download import DownloadRules, download
 from bridge.media.files import Files, Folder
@@ -160,7 +160,7 @@ class Bridge:
                 config.silence_s,
                 config.reorder_s,
             ),
-            outcomes=Outcomes(
+            finalizer=Finalizer(
                 self._journal,
                 self._files,
                 listeners,

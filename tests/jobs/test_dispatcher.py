@@ -23,9 +23,10 @@ from bridge.jobs.core import Limits
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.durable import until_on_disk
+from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.job import Blob, Envelope, Job, KeptOutput, MediaInput, Plan
 from bridge.jobs.journal import Journal
-from bridge.jobs.outcome import Ended, Outcomes, until_on_disk
 from bridge.jobs.outputs import Output
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
@@ -106,7 +107,9 @@ async def test_a_large_output_is_there_however_long_its_result_could_not_be_writ
     journal, files, told = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs"), Told()
     await journal.open()
     files.open()
-    outcomes = Outcomes(journal, files, told, 60.0, show=cast("Any", None), transcoder=Transcoder())
+    finalizer = Finalizer(
+        journal, files, told, 60.0, show=cast("Any", None), transcoder=Transcoder()
+    )
     data = b"x" * 1_000_000
     sha256 = hashlib.sha256(data).hexdigest()
     info = OutputInfo(
@@ -121,7 +124,7 @@ async def test_a_large_output_is_there_however_long_its_result_could_not_be_writ
         raise DatabaseError("the disk is full")
 
     journal.finish = fails_once  # type: ignore[method-assign]
-    await outcomes.write(job, "succeeded", Ended(outputs=[Output(info, data)]))
+    await finalizer.write(job, "succeeded", Completion(outputs=[Output(info, data)]))
     stored = await journal.output(job.key, 0)
     assert stored is not None
     assert files.read(stored.sha256) == data
@@ -160,7 +163,7 @@ async def house(
         dependencies=dependencies,
         can_run=lambda _name, _needs: True,
         limits=Limits(3, 60.0, 60.0, 60.0),
-        outcomes=Outcomes(
+        finalizer=Finalizer(
             journal, files, told, 60.0, show=cast("Any", None), transcoder=Transcoder()
         ),
     )
@@ -444,16 +447,16 @@ async def test_a_cancel_does_not_wait_for_an_upload_to_comfyui(tmp_path: Path) -
 
 async def test_a_defect_at_a_deadline_costs_that_job_not_the_bridge(tmp_path: Path) -> None:
     async with house(tmp_path) as dispatcher:
-        write = dispatcher._outcomes.write
+        write = dispatcher._finalizer.write
 
         async def defect(*_: object, **__: object) -> None:
             raise KeyError("a defect")
 
-        dispatcher._outcomes.write = defect  # type: ignore[method-assign]
+        dispatcher._finalizer.write = defect  # type: ignore[method-assign]
         await dispatcher.take("j1", start_before=1.0)
         while dispatcher.book.job(Key("alice", "j1")) is not None:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0)
-        dispatcher._outcomes.write = write  # type: ignore[method-assign]
+        dispatcher._finalizer.write = write  # type: ignore[method-assign]
         await dispatcher.take("j2", start_before=1.0)
         assert (await dispatcher.told.outcome("j2"))["state"] == "expired"
 

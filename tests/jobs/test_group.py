@@ -19,10 +19,10 @@ from bridge.jobs import group as groups
 from bridge.jobs.core import Limits
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.group import Group
 from bridge.jobs.job import KeptOutput
 from bridge.jobs.journal import Journal, membership
-from bridge.jobs.outcome import Outcomes
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from tests.jobs.drafts import draft
@@ -53,7 +53,7 @@ async def member(address: str, folder: Path, name: str = "one") -> AsyncIterator
         dependencies=Dependencies(journal, files, Sources(cast("Any", None), cast("Any", None))),
         can_run=lambda _name, _needs: True,
         limits=Limits(3, 60.0, 60.0, 60.0),
-        outcomes=Outcomes(
+        finalizer=Finalizer(
             journal, files, told, 60.0, show=cast("Any", None), transcoder=cast("Any", None)
         ),
     )

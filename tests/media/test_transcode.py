@@ -307,5 +307,5 @@ async def test_a_process_is_given_no_secrets_and_may_write_no_file(
 
 
 def test_a_bridge_that_was_asked_nothing_has_no_image_library() -> None:
-    program = "import sys, bridge.jobs.outcome; sys.exit('PIL' in sys.modules)"
+    program = "import sys, bridge.jobs.finalizer; sys.exit('PIL' in sys.modules)"
     subprocess.run((sys.executable, "-c", program), check=True)

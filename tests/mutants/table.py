@@ -449,7 +449,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="disk-not-waited-for",
-        file="bridge/jobs/outcome.py",
+        file="bridge/jobs/durable.py",
         old="return isinstance(error, (DatabaseError, OSError))",
         new="return isinstance(error, ())",
         guarantee="what is known of a job is written once the disk takes it",

@@ -1,4 +1,4 @@
-"""Giving a job its one outcome: outputs published and kept, the result on disk, then published."""
+"""Gives a job its one outcome: outputs published and kept, the result written, then published."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
@@ -17,7 +16,7 @@ from bridge.contract.messages import OutputInfo, Result, Shown, State, Timings
 from bridge.contract.numbering import MAX_N, numbered
 from bridge.jobs import job_messages
 from bridge.jobs.attempt import Times
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.durable import until_on_disk
 from bridge.jobs.job import Envelope, Job, KeptOutput, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
@@ -26,7 +25,6 @@ from bridge.jobs.queue import Key
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
-from bridge.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +34,11 @@ Trace = Callable[[Job, Timings, float], None]
 # The address of an output of a job, good until a time in seconds since the epoch.
 Link = Callable[[Key, int, float], str]
 
-T = TypeVar("T")
-# A full disk is waited out: what was accepted gets its outcome.
-_RETRY_CAP_S = 30.0
-
 # Puts the first image of a job's outputs on a display; what went wrong is in what it returns.
 Show = Callable[[Job, str, Sequence[Output]], Awaitable[Shown]]
 
 
-class Ended(Struct, frozen=True, kw_only=True):
+class Completion(Struct, frozen=True, kw_only=True):
     """How a job ended, besides its state."""
 
     plan: Plan | None = None
@@ -66,8 +60,8 @@ class Ended(Struct, frozen=True, kw_only=True):
         return times.ended - times.started
 
 
-class Outcomes:
-    """Writes outcomes."""
+class Finalizer:
+    """Brings outputs into form, publishes them, and writes and publishes results."""
 
     def __init__(
         self,
@@ -97,22 +91,22 @@ class Outcomes:
         self._result_room = result_room
         self._transcoder = transcoder
 
-    async def write(self, job: Job, outcome: State, ended: Ended) -> None:
+    async def write(self, job: Job, outcome: State, completion: Completion) -> None:
         """Publish a job's outputs, write its outcome, and publish its result.
 
         Raises AlreadyEnded where the journal has another outcome.
         """
         delivering = time.monotonic()
-        infos = [self._publish(job, output).info for output in ended.outputs]
+        infos = [self._publish(job, output).info for output in completion.outputs]
         keep_s = self._keep_outputs_s if job.keep_s is None else job.keep_s
 
         async def finish() -> tuple[bytes, Timings]:
             # With each attempt: what was put long ago is swept unless a row names it.
-            kept = await self._keep(job, ended.outputs)
-            timings = _timings(job, ended.times, delivering)
+            kept = await self._keep(job, completion.outputs)
+            timings = _timings(job, completion.times, delivering)
             now = time.time()
             linked = self._linked(job, infos, now + keep_s)
-            result = self._result(job, outcome, ended, linked, timings)
+            result = self._result(job, outcome, completion, linked, timings)
             encoded = await self._journal.finish(
                 job.key,
                 state=outcome,
@@ -120,7 +114,9 @@ class Outcomes:
                 now=now,
                 outputs=kept,
                 keep_until=now + keep_s,
-                estimate=None if ended.expect_s is None else (job.workflow, ended.expect_s),
+                estimate=None
+                if completion.expect_s is None
+                else (job.workflow, completion.expect_s),
             )
             return encoded, timings
 
@@ -130,7 +126,12 @@ class Outcomes:
             self._trace(job, timings, time.time())
 
     def _result(
-        self, job: Job, outcome: State, ended: Ended, infos: list[OutputInfo], timings: Timings
+        self,
+        job: Job,
+        outcome: State,
+        completion: Completion,
+        infos: list[OutputInfo],
+        timings: Timings,
     ) -> Result:
         """Return the result, within what a small device said that it can take, and the broker.
 
@@ -140,13 +141,13 @@ class Outcomes:
             job,
             outcome,
             MAX_N,
-            plan=ended.plan,
+            plan=completion.plan,
             outputs=infos,
-            error=ended.error,
-            comfyui_version=ended.comfyui_version,
-            reused=ended.reused,
+            error=completion.error,
+            comfyui_version=completion.comfyui_version,
+            reused=completion.reused,
             timings=timings,
-            shown=ended.shown,
+            shown=completion.shown,
         )
         room = self._result_room(job.key, job.envelope)
         return result if room is None else fit_result(result, room)
@@ -213,21 +214,6 @@ class Outcomes:
             size=output.info.size,
             data=bytes(output.data) if small else None,
         )
-
-
-async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
-    """Write or read, again and again while the disk refuses: what is known must not get lost."""
-    return await retry(
-        write,
-        _may_pass,
-        backoff=Backoff(cap=_RETRY_CAP_S),
-        failed=lambda error, _: log.error("the disk or the database is away: %s", error),
-    )
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether a full disk or a database that is away may be over: a missing file stays missing."""
-    return isinstance(error, (DatabaseError, OSError)) and not isinstance(error, FileNotFoundError)
 
 
 def _timings(job: Job, times: Times | None, delivering: float) -> Timings:

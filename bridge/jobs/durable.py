@@ -1,0 +1,30 @@
+"""Waits out a disk that is full and a database that is away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from bridge.jobs.database import DatabaseError
+from bridge.retry import Backoff, retry
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_RETRY_CAP_S = 30.0
+
+
+async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
+    """Write or read, again and again while the disk refuses: what is known must not get lost."""
+    return await retry(
+        write,
+        _may_pass,
+        backoff=Backoff(cap=_RETRY_CAP_S),
+        failed=lambda error, _: log.error("the disk or the database is away: %s", error),
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a full disk or a database that is away may be over: a missing file stays missing."""
+    return isinstance(error, (DatabaseError, OSError)) and not isinstance(error, FileNotFoundError)
