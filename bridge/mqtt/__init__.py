@@ -1,11 +1,13 @@
-"""MQTT as this project needs it: what aiomqtt lacks, for the bridge's door and for its clients.
+"""MQTT 5 connections, for the bridge and for its clients, with what aiomqtt lacks.
 
-A `Connection` tells everything that the broker says (CONNACK, refusals, who ended it), sends in
+A `Connection` reports everything that the broker says (CONNACK, refusals, who ended it), sends in
 order, within the broker's limits and without blocking the event loop, and leaves acknowledging to
 its user. It does not reconnect: who uses it makes the next one after a `bridge.retry.Backoff`.
 
-From the bytes up: `packets` (pure), `sockets`, `link` (all that knows aiomqtt and paho), `outbox`,
-`connection`; beside them `address` and `errors`. Nothing here knows the rest of bridge.
+From the bytes up: `packets` (pure: PUBLISH, PUBACK, and splitting a stream into packets), `stream`
+(the socket), `internals` (every private name of aiomqtt and paho that is used), `link` (one
+connection on both), `outbox` (order and receive window), `connection`; beside them `address` and
+`errors`. Nothing here knows the rest of bridge but `bridge.aio`.
 """
 
 from bridge.mqtt.address import Address

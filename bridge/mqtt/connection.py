@@ -21,7 +21,7 @@ from bridge.mqtt.errors import (
 from bridge.mqtt.link import Connack, Events, Link, Will
 from bridge.mqtt.outbox import Outbox, PubAck
 from bridge.mqtt.packets import NO_PROPERTIES, Incoming, Puback, Publish, PublishProperties
-from bridge.mqtt.sockets import open_socket
+from bridge.mqtt.stream import open_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,7 +20,6 @@ from typing import Final
 UNSPECIFIED: Final = 0x80
 BAD_USER_NAME_OR_PASSWORD: Final = 0x86
 NOT_AUTHORISED: Final = 0x87
-KEEP_ALIVE_TIMEOUT: Final = 0x8D
 SESSION_TAKEN_OVER: Final = 0x8E
 
 _REASONS: Final = {

@@ -1,10 +1,9 @@
-"""One network connection: aiomqtt and paho, with what they do wrong put right.
+"""One network connection, on which paho and we take turns.
 
-This is the only module that knows their insides, hence the upper bounds on their versions. aiomqtt
-wires paho to the event loop and matches SUBACKs; paho frames packets, connects, pings, subscribes
-and disconnects. Changed here: the socket is opened beforehand (`bridge.mqtt.sockets`), a turn of
-the event loop moves a bounded number of bytes, PUBLISH and PUBACK are `bridge.mqtt.packets`'s, and
-all that happens goes to one `Events`.
+paho connects, pings, subscribes, disconnects and knows the other packets of a session; aiomqtt
+matches SUBACKs to who waits for them. PUBLISH and PUBACK are ours (`bridge.mqtt.packets`): paho
+never sees one. It reads and writes a `Stream` in place of the socket, so that a turn of the event
+loop moves a bounded number of bytes. All that happens goes to one `Events`.
 """
 
 from __future__ import annotations
@@ -13,52 +12,53 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiomqtt
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from bridge.aio import first
 from bridge.mqtt.errors import (
-    KEEP_ALIVE_TIMEOUT,
     ConnectionLost,
     ConnectionRefused,
     InvalidMessage,
     reason_of,
 )
+from bridge.mqtt.internals import next_mid, paho_of, use_stream
 from bridge.mqtt.packets import (
     LARGEST_STRING,
     NO_PROPERTIES,
-    PUBLISH,
+    PINGRESP,
     Incoming,
-    LargePublish,
     Malformed,
     Puback,
     Publish,
-    read_puback,
-    read_publish,
+    Splitter,
+    puback_packet,
 )
+from bridge.mqtt.stream import Stream
 
 if TYPE_CHECKING:
     from bridge.mqtt.address import Address
 
 _log = logging.getLogger(__name__)
+# aiomqtt reports as errors what `Events.ended` says, and answers that nobody waits for.
+_silent = logging.getLogger(f"{__name__}.aiomqtt")
+_silent.setLevel(logging.CRITICAL + 1)
 
 # Bytes that one turn of the event loop reads and writes: 16 MB then take 256 turns in, 64 out.
 _READ_SIZE: Final = 64 * 1024
 _WRITE_SIZE: Final = 256 * 1024
-# Payloads up to this size are joined with their packet's head: one system call, one segment.
-_JOINED: Final = 16 * 1024
-# Packets above this size are not collected in paho's buffer.
-_LARGE: Final = 256 * 1024
+# How often paho looks at its clock, to ping.
+_TICK_S: Final = 1.0
+_NOT_MQTT: Final = "the broker hung up, or sent what is not MQTT 5"
 
 
 class Will(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class Connack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Events(NamedTuple):
-    """Whom a link tells what happens on it, always on the event loop's own thread."""
+    """Callbacks of a Link; all run on the event loop's thread, and must not block."""
 
     accepted: Callable[[Connack], None]
     refused: Callable[[ConnectionRefused], None]
@@ -103,147 +103,8 @@ class Events(NamedTuple):
     """Exactly once; None: we asked for it."""
 
 
-class _Paho(paho.Client):
-    """paho's client, reading and writing a bounded piece at a time and without its copies.
-
-    Its attributes have their first values on the class: aiomqtt makes the instance.
-    """
-
-    events: Events
-    opened: socket.socket | None = None
-    queued: int = 0
-    """Bytes ever handed over to be written."""
-    written: int = 0
-    """Bytes ever written."""
-    failure: OSError | None = None
-    """What the network did; paho only logs it."""
-    _ahead: bytes = b""
-    _at: int = 0
-    _ping_end: int = 0
-    _may_read = False
-    _may_write = 0
-
-    def read_some(self) -> None:
-        """Read once from the socket and handle every packet completed by that."""
-        self._may_read = True
-        self.loop_read()
-        while self._at < len(self._ahead) and self._sock is not None:
-            self.loop_read()
-
-    def write_some(self) -> None:
-        """Write what one turn allows of what is queued."""
-        self._may_write = _WRITE_SIZE
-        self.loop_write()
-
-    def send(self, publish: Publish, mid: int) -> None:
-        """Queue a message, its payload by reference where it is large."""
-        head = publish.head(mid)
-        if len(publish.payload) <= _JOINED:
-            self._queue(head + publish.payload)
-        else:
-            self._queue(head)
-            self._queue(publish.payload)
-
-    def next_mid(self) -> int:
-        """Return the next packet id; SUBSCRIBE draws from the same numbers."""
-        return self._mid_generate()
-
-    def cut(self) -> None:
-        """Close the socket without a word to the broker."""
-        self._sock_close()
-
-    def _queue(self, data: bytes | memoryview) -> None:
-        # As no command of paho's, or it would report a publish at QoS 0 that it knows nothing of.
-        self._packet_queue(0, data, 0, 0)
-
-    def _packet_queue(
-        self,
-        command: int,
-        packet: bytes | bytearray | memoryview,
-        mid: int,
-        qos: int,
-        info: paho.MQTTMessageInfo | None = None,
-    ) -> MQTTErrorCode:
-        self.queued += len(packet)
-        if command == paho.PINGREQ:
-            self._ping_end = self.queued
-        # paho slices off what is left for each write: of a view that costs nothing, of 16 MB 5 ms.
-        view = cast("bytes", memoryview(packet))
-        return super()._packet_queue(command, view, mid, qos, info)
-
-    def _create_socket(self) -> Any:
-        return self.opened
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        # paho asks for one byte, then another; they are served from one larger read. One read a
-        # turn, so that neither a large packet nor a flood of small ones holds up the event loop.
-        packet = self._in_packet
-        if bufsize == packet["remaining_length"] > _LARGE and packet["command"] & 0xF0 == PUBLISH:
-            packet["packet"] = cast("bytearray", LargePublish(packet["command"], bufsize))
-        if self._at == len(self._ahead):
-            if not self._may_read:
-                raise BlockingIOError
-            self._may_read = False
-            with self._noting_failure():
-                self._ahead, self._at = super()._sock_recv(_READ_SIZE), 0
-            self._heard()
-        data = self._ahead[self._at : self._at + bufsize]
-        self._at += len(data)
-        return data
-
-    def _sock_send(self, buf: bytes | bytearray) -> int:
-        if not self._may_write:
-            raise BlockingIOError
-        with self._noting_failure():
-            sent = super()._sock_send(buf[: self._may_write])
-        self._may_write -= sent
-        self.written += sent
-        if self.written < self._ping_end:
-            self._heard()
-        return sent
-
-    @contextmanager
-    def _noting_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            self.failure = error
-            raise
-
-    def _heard(self) -> None:
-        # paho gives up when a ping is not answered within the keep-alive, though on a slow line the
-        # ping may still wait behind a large packet here, or its answer behind one at the broker.
-        # As long as such a packet moves, the other side is alive.
-        if self._ping_t:
-            self._ping_t = self._last_bytes_received = paho.time_func()
-
-    def _handle_publish(self) -> MQTTErrorCode:
-        body: LargePublish | bytearray = self._in_packet["packet"]
-        try:
-            if isinstance(body, LargePublish):
-                message = body.read()
-            else:
-                message = read_publish(self._in_packet["command"], body)
-        except Malformed as error:
-            raise MalformedPacket(str(error)) from error
-        self.events.received(message, len(body))
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-    def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
-        try:
-            puback = read_puback(self._in_packet["packet"])
-        except Malformed as error:
-            raise MalformedPacket(f"{cmd}: {error}") from error
-        self.events.acknowledged(puback)
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-
-class Link(aiomqtt.Client):
+class Link:
     """A connection being made, in use, or over. Never used twice."""
-
-    _client: _Paho
 
     def __init__(
         self,
@@ -258,72 +119,90 @@ class Link(aiomqtt.Client):
         keepalive: int,
         will: Will | None,
     ) -> None:
-        properties = _properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = session_expiry
+        self._connect_properties = _properties(PacketTypes.CONNECT)
+        self._connect_properties.SessionExpiryInterval = session_expiry
         if receive_maximum is not None:
-            properties.ReceiveMaximum = receive_maximum
-        super().__init__(
+            self._connect_properties.ReceiveMaximum = receive_maximum
+        self._address = address
+        self._clean_start = clean_start
+        self._keepalive = keepalive
+        self._aiomqtt = aiomqtt.Client(
             address.host,
             address.port,
             username=address.username,
             password=address.password,
-            logger=_log,
+            logger=_silent,
             identifier=client_id or None,
             protocol=aiomqtt.ProtocolVersion.V5,
             will=_will(will) if will is not None else None,
-            keepalive=keepalive,
-            clean_start=clean_start,
-            properties=properties,
         )
-        # aiomqtt makes paho's client itself and takes no other class for it.
-        self._client.__class__ = _Paho
-        self._client.events = events
-        self._client.opened = sock
-        self._client.on_publish = None
-        self._client.manual_ack_set(on=True)
-        # It would report each packet, and as an error what `ended` tells.
-        self._client.disable_logger()
+        self._client = client = paho_of(self._aiomqtt)
+        # In place of aiomqtt's, but for those of SUBACK and UNSUBACK.
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_socket_open = None
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_socket_register_write
+        client.on_socket_unregister_write = None
+        client.disable_logger()
+        self._stream = Stream(sock)
+        use_stream(client, self._stream)
+        self._splitter = Splitter()
+        self._loop = asyncio.get_running_loop()
         self._events = events
         self._accepted = False
-        self._over = False
+        self._stopping = False
+        self._flushing = False
+        # By our clock: when bytes moved last, and when no ping waited for its answer.
+        self._moved_at = self._answered_at = monotonic()
+        self._over = asyncio.Event()
+        self._end: ConnectionLost | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
 
     @property
     def queued(self) -> int:
         """Bytes ever queued; once `written` has come as far, the last of them is out."""
-        return self._client.queued
+        return self._stream.queued
 
     @property
     def written(self) -> int:
         """Bytes ever written."""
-        return self._client.written
+        return self._stream.written
 
     def start(self) -> None:
         """Send CONNECT; `accepted` or `refused` follows."""
-        self._client_connect()
+        self._client.connect(
+            self._address.host,
+            self._address.port,
+            self._keepalive,
+            clean_start=self._clean_start,
+            properties=self._connect_properties,
+        )
+        self.read(go_on=True)
+        self._tick()
 
     def next_mid(self) -> int:
         """Return a packet id that may be in use already."""
-        return self._client.next_mid()
+        return next_mid(self._client)
 
     def send(self, publish: Publish, mid: int) -> None:
         """Queue a message."""
-        self._client.send(publish, mid)
+        self._put(publish.head(mid), publish.payload)
+
+    def acknowledge(self, mid: int) -> None:
+        """Queue the PUBACK for a message."""
+        self._put(puback_packet(mid))
 
     def read(self, *, go_on: bool) -> None:
         """Go on reading from the network, or stop it: then the broker has to wait."""
-        sock = self._client.socket()
-        if sock is None:
+        if self._over.is_set():
             return
         if go_on:
-            self._loop.add_reader(sock, self._turn, self._client.read_some)
+            self._loop.add_reader(self._stream.fileno(), self._turn, self._read)
             # TLS may have taken in already what the network does not tell of again.
-            self._loop.call_soon(self._turn, self._client.read_some)
+            self._loop.call_soon(self._turn, self._read)
         else:
-            self._loop.remove_reader(sock)
-
-    def acknowledge(self, mid: int) -> None:
-        """Send the PUBACK for a message."""
-        self._client.ack(mid, 1)
+            self._loop.remove_reader(self._stream.fileno())
 
     async def subscribed(
         self, filters: list[tuple[str, SubscribeOptions]], identifier: int | None = None
@@ -333,30 +212,149 @@ class Link(aiomqtt.Client):
         if identifier is not None:
             properties = _properties(PacketTypes.SUBSCRIBE)
             properties.SubscriptionIdentifier = identifier
+        subscribing = self._aiomqtt.subscribe(filters, properties=properties, timeout=math.inf)
         try:
-            codes = await self.subscribe(filters, properties=properties, timeout=math.inf)
+            codes = await first(subscribing, self._over.wait())
         except aiomqtt.MqttCodeError as error:
             # It ended in the same turn in which it answered the subscription before this one.
             raise ConnectionLost("it ended while topics were subscribed") from error
+        if codes is True:
+            end = self._end or ConnectionLost("it was closed here")
+            raise ConnectionLost(end.reason, end.code)
         return [code if isinstance(code, int) else code.value for code in codes]
 
     def unsubscribe_soon(self, filters: list[str]) -> None:
         """Queue an UNSUBSCRIBE; nobody waits for the answer."""
-        _, mid = self._client.unsubscribe(filters)
-        if mid is not None:
-            # aiomqtt logs an answer that it does not expect.
-            self._pending_unsubscribes[mid] = asyncio.Event()
+        self._client.unsubscribe(filters)
 
     def stop(self, *, with_will: bool) -> None:
         """Queue a DISCONNECT; `ended` follows when it is out."""
+        self._stopping = True
         # 0x04 asks the broker to publish the will all the same (3.14.2.1).
         reason = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
         self._client.disconnect(reason if with_will else None)
 
     def cut(self, error: ConnectionLost | None) -> None:
         """End the connection at once, without a word to the broker."""
-        self._client.cut()
-        self._down(error)
+        if self._over.is_set():
+            return
+        self._end = error
+        self._over.set()
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        self._forget_socket()
+        self._stream.close()
+        self._events.ended(error)
+
+    # Reading and writing.
+
+    def _put(self, head: bytes, payload: bytes | memoryview = b"") -> None:
+        if self._client.want_write():
+            self._client.loop_write()  # what paho has to say was said before this
+        self._stream.put(head, payload)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        # Not by the selector: the socket takes bytes nearly always, and asking costs two system
+        # calls and a turn of the loop for each message.
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._turn, self._flush)
+
+    def _flush(self) -> None:
+        """Write what was queued in this turn; leave what the socket does not take to the loop."""
+        self._flushing = False
+        if self._client.want_write():
+            self._client.loop_write()
+        before = self._stream.written
+        if not self._over.is_set():
+            self._stream.write(_WRITE_SIZE)
+        if not self._over.is_set() and not self._stream.waiting and self._client.want_write():
+            self._client.loop_write()  # a DISCONNECT, which comes last
+        if self._over.is_set():
+            return
+        if self._stream.ping_waits and self._stream.written > before:
+            self._moved_at = monotonic()
+        if self._stream.waiting or self._client.want_write():
+            self._loop.add_writer(self._stream.fileno(), self._turn, self._flush)
+        else:
+            self._loop.remove_writer(self._stream.fileno())
+        self._events.wrote()
+
+    def _read(self) -> None:
+        """Read once, and handle every packet that is complete with that."""
+        if self._over.is_set():
+            return
+        data = self._stream.read(_READ_SIZE)
+        if data == b"":
+            self._lose(_NOT_MQTT)
+        if not data:
+            return
+        self._moved_at = monotonic()
+        try:
+            for packet in self._splitter.feed(data):
+                self._received(packet)
+                if self._over.is_set():
+                    return
+        except Malformed:
+            self._lose(_NOT_MQTT)
+
+    def _received(self, packet: tuple[Incoming, int] | Puback | bytes) -> None:
+        match packet:
+            case bytes():
+                self._stream.pinging &= packet != PINGRESP
+                self._give(packet)
+            case Puback():
+                self._events.acknowledged(packet)
+            case incoming, size:
+                self._events.received(incoming, size)
+
+    def _give(self, packet: bytes) -> None:
+        self._stream.give(packet)
+        while self._stream.given and not self._over.is_set():
+            self._client.loop_read()
+
+    def _tick(self) -> None:
+        self._keep_alive()
+        if not self._over.is_set():
+            self._tick_timer = self._loop.call_later(_TICK_S, self._turn, self._tick)
+
+    def _keep_alive(self) -> None:
+        """Have paho ping when it is time, and give up when no answer comes."""
+        # paho would give up when a ping is not answered within the keep-alive, though on a slow
+        # line it may still wait behind a large packet here, or its answer behind one at the broker:
+        # as long as such a packet moves, the other side is alive. So paho's pings are answered
+        # here, and whether the broker's answer is late is decided by what moves.
+        now = monotonic()
+        if not self._stream.pinging:
+            self._answered_at = now
+        elif now - max(self._answered_at, self._moved_at) >= self._keepalive:
+            self.cut(ConnectionLost("nothing was heard from the broker"))
+            return
+        if self._accepted:
+            self._give(PINGRESP)
+        self._client.loop_misc()
+
+    def _turn(self, step: Callable[[], None]) -> None:
+        if self._over.is_set():
+            return
+        try:
+            step()
+        except OSError as error:
+            self._lose(error.strerror or str(error))
+        except Exception as error:  # noqa: BLE001 - the stream cannot be read on, whatever it was
+            _log.exception("the connection is given up")
+            self.cut(ConnectionLost(f"its packets could not be handled: {error!r}"))
+
+    def _lose(self, reason: str) -> None:
+        """End a connection that the other side, or the network, has ended."""
+        self.cut(None if self._stopping else ConnectionLost(reason))
+
+    def _forget_socket(self) -> None:
+        descriptor = self._stream.fileno()
+        if descriptor >= 0:
+            self._loop.remove_reader(descriptor)
+            self._loop.remove_writer(descriptor)
 
     # What paho calls, all on the event loop's thread.
 
@@ -374,7 +372,9 @@ class Link(aiomqtt.Client):
             self._events.refused(ConnectionRefused(reason_code.value, reason))
         elif not self._accepted:
             self._accepted = True
-            self._events.accepted(_connack(flags, properties))
+            connack = _connack(flags, properties)
+            self._keepalive = connack.server_keep_alive or self._keepalive
+            self._events.accepted(connack)
 
     def _on_disconnect(
         self,
@@ -388,66 +388,19 @@ class Link(aiomqtt.Client):
         by_broker = flags.is_disconnect_packet_from_server
         if by_broker:
             said = getattr(properties, "ReasonString", None) or reason_of(reason_code.value)
-            self._down(ConnectionLost(f"the broker closed it: {said}", reason_code.value))
-        elif reason_code.is_failure:
-            self._down(ConnectionLost(self._cause(reason_code)))
+            self.cut(ConnectionLost(f"the broker closed it: {said}", reason_code.value))
+        elif not reason_code.is_failure:
+            self.cut(None)
         else:
-            self._down(None)
+            self.cut(ConnectionLost(_NOT_MQTT))
 
-    def _cause(self, reason_code: ReasonCode) -> str:
-        """Put into words why the connection ended without a DISCONNECT."""
-        if self._client.failure is not None:
-            return self._client.failure.strerror or str(self._client.failure)
-        if reason_code.value == KEEP_ALIVE_TIMEOUT:
-            return "nothing was heard from the broker"
-        return "the broker hung up, or sent what is not MQTT 5"
-
-    def _down(self, error: ConnectionLost | None) -> None:
-        if self._over:
-            return
-        self._over = True
-        failure = error or ConnectionLost("it was closed here")
-        for pending in self._pending_subscribes.values():
-            if not pending.done():
-                pending.set_exception(failure)
-        self._events.ended(error)
-
-    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        del client, userdata
-        self._loop.add_reader(sock, self._turn, self._client.read_some)
-        self._misc_task = self._loop.create_task(self._misc_loop())
+    def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        del client, userdata, sock
+        self._forget_socket()  # before its number may be another's
 
     def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        # Not by the selector: the socket takes bytes nearly always, and asking costs two system
-        # calls and a turn of the loop for each message.
         del client, userdata, sock
-        self._loop.call_soon(self._turn, self._write_at_once)
-
-    def _on_socket_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        # aiomqtt does this a turn of the loop later, when the socket may be closed and its number
-        # another's.
-        del client, userdata
-        self._loop.remove_writer(sock)
-
-    def _write_at_once(self) -> None:
-        """Write what was queued in this turn; leave what the socket does not take to the loop."""
-        sock = self._client.socket()
-        if sock is None:
-            return
-        self._write()
-        if self._client.want_write() and self._client.socket() is sock:
-            self._loop.add_writer(sock, self._turn, self._write)
-
-    def _write(self) -> None:
-        self._client.write_some()
-        self._events.wrote()
-
-    def _turn(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception as error:  # noqa: BLE001 - the stream cannot be read on, whatever it was
-            _log.exception("the connection is given up")
-            self.cut(ConnectionLost(f"its packets could not be handled: {error!r}"))
+        self._flush_soon()
 
 
 def _will(will: Will) -> aiomqtt.Will:

@@ -2,7 +2,8 @@
 
 paho leaves size limits to its caller, accepts values for which brokers end the connection, and
 copies a payload twice for each property it reads (16 MB with twelve properties: 0.6 s of the
-event loop). So these two packets are read and written here; all others are paho's.
+event loop). So these two packets are read and written here, and never get to paho; all others are
+its business.
 
 Pure: no socket, no clock. Sections are those of the OASIS MQTT 5.0 specification.
 """
@@ -12,14 +13,20 @@ from __future__ import annotations
 import enum
 import io
 import re
-from collections.abc import Sequence
-from typing import Final, Self
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 
 from bridge.mqtt.errors import InvalidMessage, PacketTooLarge
 
 PUBLISH: Final = 0x30
+PINGREQ: Final = 0xC0
+PINGRESP: Final = bytes((0xD0, 0))
+DISCONNECT: Final = 0xE0
+# A PUBLISH above this many bytes is not collected in a buffer that grows.
+LARGE: Final = 256 * 1024
+_LONGEST_HEAD: Final = 4
 LARGEST_REMAINING: Final = 268_435_455  # four bytes of a Variable Byte Integer (1.5.5)
 LARGEST_STRING: Final = 65_535  # two bytes of length (1.5.4, 1.5.6)
 DEEPEST_TOPIC: Final = 200  # mosquitto's TOPIC_HIERARCHY_LIMIT; beyond it, it disconnects
@@ -33,6 +40,13 @@ _FORBIDDEN: Final = re.compile(
     + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
     + "]"
 )
+
+
+class _PacketType(enum.IntEnum):
+    """The types of the packets that are read here, with no flags (2.1.2)."""
+
+    PUBLISH = PUBLISH
+    PUBACK = 0x40
 
 
 class _Property(enum.IntEnum):
@@ -217,10 +231,11 @@ class LargePublish:
     def __len__(self) -> int:
         return self._size
 
-    def __iadd__(self, data: bytes) -> Self:
+    def extend(self, data: bytes | memoryview) -> None:
+        """Append what came next."""
         if self._payload is not None:
             self._payload.write(data)
-            return self
+            return
         self._head += data
         end = self._head_size()
         if end is not None and end <= len(self._head):
@@ -228,7 +243,6 @@ class LargePublish:
             self._payload = io.BytesIO(bytes(max(0, self._size - end)))
             self._payload.write(self._head[end:])
             del self._head[end:]
-        return self
 
     def read(self) -> Incoming:
         """Return the message, once all is here. Raises Malformed."""
@@ -246,6 +260,66 @@ class LargePublish:
         except Malformed:
             return None
         return len(self._head) - view.left + length
+
+
+class Splitter:
+    """Takes the broker's bytes apart into packets, in whatever pieces they come."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._body: bytearray | LargePublish | None = None
+        self._left = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[Incoming, int] | Puback | bytes]:
+        """Yield each packet that is complete with these bytes. Raises Malformed.
+
+        A PUBLISH comes with the bytes that follow its length; what is neither PUBLISH nor PUBACK
+        comes as its bytes.
+        """
+        view = memoryview(data)
+        at = 0
+        while at < len(view):
+            if self._body is None:
+                self._head.append(view[at])
+                at += 1
+                size = _length_after(self._head)
+                if size is None:
+                    continue
+                self._left = size
+                large = self._head[0] & 0xF0 == PUBLISH and size > LARGE
+                self._body = LargePublish(self._head[0], size) if large else bytearray()
+            piece = view[at : at + self._left]
+            self._body.extend(piece)
+            at += len(piece)
+            self._left -= len(piece)
+            if not self._left:
+                yield self._packet(self._body)
+                self._head.clear()
+                self._body = None
+
+    def _packet(self, body: bytearray | LargePublish) -> tuple[Incoming, int] | Puback | bytes:
+        if isinstance(body, LargePublish):
+            return body.read(), len(body)
+        match self._head[0] & 0xF0:
+            case _PacketType.PUBLISH:
+                return read_publish(self._head[0], body), len(body)
+            case _PacketType.PUBACK:
+                return read_puback(body)
+        return bytes(self._head + body)
+
+
+def _length_after(head: bytearray) -> int | None:
+    """Return the length that a fixed header announces (2.1.4), None if it is not complete."""
+    if len(head) == 1 or head[-1] & 0x80:
+        if len(head) > _LONGEST_HEAD:
+            raise Malformed("a length of more than four bytes")
+        return None
+    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(head[1:]))
+
+
+def puback_packet(mid: int) -> bytes:
+    """Return the PUBACK packet that takes a message: 0x00, success (3.4.2.1)."""
+    return bytes((_PacketType.PUBACK, 2)) + mid.to_bytes(2, "big")
 
 
 class Puback(msgspec.Struct, frozen=True):

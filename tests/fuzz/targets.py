@@ -119,7 +119,7 @@ def _packet(data: bytes) -> None:
     with suppress(Malformed):
         large = LargePublish(0x30 | first & 0x0F, len(body))
         for start in range(0, len(body), 7):
-            large += body[start : start + 7]
+            large.extend(body[start : start + 7])
         large.read()
     with suppress(Malformed):
         read_puback(body)
@@ -312,7 +312,7 @@ TARGETS: dict[str, Target] = {
         ),
         {
             "bridge.mqtt.packets": (
-                *("read_publish", "read_puback", "LargePublish.__iadd__", "LargePublish.read"),
+                *("read_publish", "read_puback", "LargePublish.extend", "LargePublish.read"),
                 *("LargePublish._head_size", "_Reader._take", "_Reader.varint", "_Reader.text"),
                 *("_Reader.properties", "_Reader._property"),
             )

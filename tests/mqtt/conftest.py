@@ -15,6 +15,15 @@ from bridge.mqtt import Address
 ACCEPTED = b"\x20\x03\x00\x00\x00"
 # Bytes. Said, since by default mosquitto takes 268 MB up to 2.0 and 2 MB from 2.1 on.
 LARGEST_PACKET = 32 * 1024 * 1024
+# Who uses one of these needs a mosquitto.
+_REAL_BROKERS = {"broker", "configure"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        ours = item.path.is_relative_to(Path(__file__).parent)
+        if ours and isinstance(item, pytest.Function) and _REAL_BROKERS & set(item.fixturenames):
+            item.add_marker(pytest.mark.broker)
 
 
 class Configured(Mosquitto):

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from tests.mqtt.conftest import Configure, Peer, Scripted
 
-pytestmark = pytest.mark.broker
-
 
 async def test_a_wrong_password_is_told_from_a_broker_that_is_not_there(
     tmp_path: Path, configure: Configure

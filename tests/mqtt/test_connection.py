@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from tests.mqtt.conftest import Configure, Peer, Scripted
 
-pytestmark = pytest.mark.broker
-
 
 async def test_a_message_arrives_with_all_its_properties(address: Address) -> None:
     async with Connection(address) as connection:
@@ -313,8 +311,7 @@ async def test_subscription_options_reach_the_broker(address: Address) -> None:
 async def test_small_packets_do_not_wait_for_an_acknowledgement_of_tcps(address: Address) -> None:
     async with Connection(address) as connection:
         assert connection._link is not None
-        sock = connection._link._client.opened
-        assert sock is not None
+        sock = connection._link._stream._sock
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

@@ -8,7 +8,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bridge.mqtt import Incoming, InvalidMessage, PacketTooLarge, PublishProperties, check_topic
-from bridge.mqtt.packets import LargePublish, Malformed, Publish, read_puback, read_publish
+from bridge.mqtt.packets import (
+    LARGE,
+    LargePublish,
+    Malformed,
+    Puback,
+    Publish,
+    Splitter,
+    puback_packet,
+    read_puback,
+    read_publish,
+)
 
 # What paho's reader takes too: it wrongly refuses U+FEFF.
 CHARACTERS = st.characters(
@@ -90,7 +100,7 @@ def test_a_large_packet_is_the_same_in_whatever_pieces_it_comes(
     left = body
     for size in [*sizes, len(body)]:
         piece, left = left[:size], left[size:]
-        large += piece
+        large.extend(piece)
     assert large.read() == sent
 
 
@@ -101,7 +111,7 @@ def test_a_large_packet_of_garbage_is_as_malformed_as_a_small_one(
     body = b"".join(pieces)
     large = LargePublish(first_byte, len(body))
     for piece in pieces:
-        large += piece
+        large.extend(piece)
     try:
         expected = read_publish(first_byte, body)
     except Malformed:
@@ -269,3 +279,54 @@ def test_a_puback_is_read_in_its_short_and_long_forms(
 ) -> None:
     puback = read_puback(body)
     assert (puback.mid, puback.code, puback.reason) == expected
+
+
+def packets_of(*messages: Incoming) -> bytes:
+    found = b""
+    for each in messages:
+        publish = Publish.of(each.topic, each.payload, qos=each.qos, retain=each.retain)
+        found += publish.head(each.mid) + each.payload
+    return found
+
+
+def plain(mid: int, payload: bytes = b"x") -> Incoming:
+    return Incoming(topic="t", payload=payload, qos=1, retain=False, dup=False, mid=mid)
+
+
+@given(st.lists(st.integers(1, 40), max_size=60))
+def test_a_stream_is_split_into_the_same_packets_in_whatever_pieces_it_comes(
+    cuts: list[int],
+) -> None:
+    suback = b"\x90\x04\x00\x05\x00\x01"
+    data = packets_of(plain(1)) + suback + puback_packet(7) + b"\xd0\x00"
+    data += packets_of(plain(2), plain(3))
+    splitter, found, at = Splitter(), [], 0
+    for cut in [*cuts, len(data)]:
+        found += list(splitter.feed(data[at : at + cut]))
+        at += cut
+    assert found == [(plain(1), 7), suback, Puback(7), b"\xd0\x00", (plain(2), 7), (plain(3), 7)]
+
+
+def test_a_large_packet_is_split_off_like_any_other() -> None:
+    large = plain(1, bytes(range(256)) * (LARGE // 256 + 1))
+    data = packets_of(large, plain(2))
+    splitter, found = Splitter(), []
+    for at in range(0, len(data), 60_000):
+        found += list(splitter.feed(data[at : at + 60_000]))
+    assert found == [(large, 6 + len(large.payload)), (plain(2), 7)]
+
+
+def test_a_length_of_more_than_four_bytes_is_malformed() -> None:
+    with pytest.raises(Malformed, match="length"):
+        list(Splitter().feed(b"\x30\xff\xff\xff\xff\x01"))
+    longest = Splitter()
+    assert list(longest.feed(b"\x30\xff\xff\xff\x7f")) == []
+
+
+@given(st.binary(max_size=300))
+def test_garbage_splits_or_is_malformed(data: bytes) -> None:
+    try:
+        for _ in Splitter().feed(data):
+            pass
+    except Malformed:
+        pass

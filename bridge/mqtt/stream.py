@@ -1,0 +1,235 @@
+"""The bytes of a connection: opening its socket, and the end of it that paho is given.
+
+Nothing here holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from bridge.mqtt.errors import BadAddress, Unreachable
+from bridge.mqtt.packets import DISCONNECT, PINGREQ
+
+if TYPE_CHECKING:
+    from bridge.mqtt.address import Address
+
+
+# Payloads up to this size are joined with their packet's head: one system call, one segment.
+_JOINED: Final = 16 * 1024
+# What a TLS socket raises where another one raises BlockingIOError.
+_NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Stream:
+    """A socket with a queue before it, which paho takes for its socket.
+
+    paho reads the packets that `give` was called with, and what it writes is queued among the
+    PUBLISH packets of `put`. Everything is in the order of the calls.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._given = bytearray()
+        self._queue: deque[memoryview] = deque()
+        self.queued = 0
+        """Bytes ever queued; once `written` has come as far, the last of them is out."""
+        self.written = 0
+        """Bytes ever written to the network."""
+        self.pinging = False
+        """Whether paho wrote a PINGREQ; who sees the answer sets it back."""
+        self._ping_end = 0
+        self._closing = False
+
+    # What paho calls.
+
+    def recv(self, size: int) -> bytes:
+        """Return at most `size` of the bytes that were given. Raises BlockingIOError."""
+        if not self._given:
+            raise BlockingIOError
+        found = bytes(self._given[:size])
+        del self._given[:size]
+        return found
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Queue a packet; returns its size. Raises BlockingIOError, OSError.
+
+        A DISCONNECT is written at once, behind all the rest, and not before that is out: paho
+        closes the socket when this returns.
+        """
+        if data[0] & 0xF0 == DISCONNECT:
+            self._closing = True
+        if self._closing:
+            return self._send_last(data)
+        self._put(memoryview(bytes(data)))
+        if data[0] == PINGREQ:
+            self.pinging, self._ping_end = True, self.queued
+        return len(data)
+
+    def setblocking(self, _blocking: bool) -> None:  # noqa: FBT001 - the socket's own signature
+        """Do nothing: the socket never blocks."""
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor, -1 once it is closed."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    # What the link calls.
+
+    @property
+    def given(self) -> bool:
+        """Whether there are bytes that paho has not read."""
+        return bool(self._given)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are bytes to be written."""
+        return bool(self._queue)
+
+    @property
+    def ping_waits(self) -> bool:
+        """Whether a PINGREQ was not written yet."""
+        return self.written < self._ping_end
+
+    def read(self, size: int) -> bytes | None:
+        """Read from the network; None if there is nothing now, b"" at the end. Raises OSError."""
+        try:
+            return self._sock.recv(size)
+        except _NOT_NOW:
+            return None
+
+    def give(self, packet: bytes) -> None:
+        """Have paho read a packet."""
+        self._given += packet
+
+    def put(self, head: bytes, payload: bytes | memoryview = b"") -> None:
+        """Queue a packet, its payload by reference where it is large."""
+        if len(payload) <= _JOINED:
+            self._put(memoryview(b"".join((head, payload))))
+        else:
+            self._put(memoryview(head))
+            self._put(memoryview(payload))
+
+    def write(self, most: int) -> None:
+        """Write what the network takes now, at most so many bytes. Raises OSError."""
+        while self._queue and most > 0:
+            piece = self._queue[0]
+            try:
+                sent = self._sock.send(piece[:most])
+            except _NOT_NOW:
+                return
+            most -= sent
+            self.written += sent
+            if sent < len(piece):
+                # A slice of a view costs nothing.
+                self._queue[0] = piece[sent:]
+            else:
+                self._queue.popleft()
+
+    def _put(self, data: memoryview) -> None:
+        self._queue.append(data)
+        self.queued += len(data)
+
+    def _send_last(self, data: bytes | bytearray) -> int:
+        if self._queue:
+            raise BlockingIOError
+        try:
+            sent = self._sock.send(data)
+        except _NOT_NOW as error:
+            raise BlockingIOError from error
+        self.queued += sent
+        self.written += sent
+        return sent
+
+
+async def open_socket(address: Address, timeout_s: float) -> socket.socket:
+    """Connect to the broker, with TLS where asked for; the socket does not block.
+
+    Raises Unreachable, or BadAddress for certificate files that cannot be used.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            context = await asyncio.to_thread(address.ssl_context) if address.tls else None
+            plain = await _open_tcp(address, timeout_s)
+            if context is None:
+                return plain
+            return await _open_tls(plain, context, address.host)
+    except TimeoutError as error:
+        raise Unreachable(f"{address} did not answer within {timeout_s:g} s") from error
+    except ssl.SSLCertVerificationError as error:
+        raise Unreachable(
+            f"{address}: its certificate is not valid: {error.verify_message}"
+        ) from error
+    except OSError as error:
+        raise Unreachable(f"{address}: {_said(error)}") from error
+    except UnicodeError as error:
+        raise BadAddress(f"the host {address.host!r} is no name: {error}") from error
+
+
+def _said(error: OSError) -> str:
+    # asyncio puts words of its own in place of the system's "Connection refused".
+    if isinstance(error, (ssl.SSLError, socket.gaierror)) or error.errno is None:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
+
+
+async def _open_tcp(address: Address, timeout_s: float) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    failure: OSError = OSError(f"{address.host} has no address")
+    for family, kind, protocol, _, where in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(0)
+            # A small packet behind an unacknowledged one waits 40 ms without this.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(timeout_s / len(found)):
+                await loop.sock_connect(sock, where)
+        except OSError as error:  # TimeoutError is one
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure
+
+
+async def _open_tls(plain: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    loop = asyncio.get_running_loop()
+    sock = plain
+    try:
+        sock = secured = context.wrap_socket(
+            plain, server_hostname=host, do_handshake_on_connect=False
+        )
+        while True:
+            ready = loop.create_future()
+            try:
+                secured.do_handshake()
+            except ssl.SSLWantReadError:
+                loop.add_reader(secured, _resolve, ready)
+            except ssl.SSLWantWriteError:
+                loop.add_writer(secured, _resolve, ready)
+            else:
+                return secured
+            try:
+                await ready
+            finally:
+                loop.remove_reader(secured)
+                loop.remove_writer(secured)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,106 @@
+"""The stream between paho, our packets and the socket: order, pieces, and what is counted."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from bridge.mqtt.stream import Stream
+
+Pair = tuple[Stream, socket.socket]
+KILO = 1024
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, other = socket.socketpair()
+    ours.settimeout(0)
+    with ours, other:
+        yield Stream(ours), other
+
+
+def test_packets_of_both_leave_in_the_order_of_the_calls(pair: Pair) -> None:
+    stream, other = pair
+    stream.put(b"a", b"b")
+    assert stream.send(b"\x82c") == 2
+    stream.put(b"d", bytes(20 * KILO))
+    assert (stream.queued, stream.written, stream.waiting) == (5 + 20 * KILO, 0, True)
+    stream.write(100 * KILO)
+    assert (stream.written, stream.waiting) == (stream.queued, False)
+    assert other.recv(100 * KILO) == b"ab\x82cd" + bytes(20 * KILO)
+
+
+def test_a_turn_writes_so_much_and_goes_on_where_it_stopped(pair: Pair) -> None:
+    stream, other = pair
+    payload = bytes(range(256)) * 400
+    stream.put(b"head", payload)
+    received = b""
+    while stream.waiting:
+        before = stream.written
+        stream.write(1000)
+        assert stream.written - before <= 1000
+        received += other.recv(1000)
+    assert received == b"head" + payload
+
+
+def test_what_the_network_does_not_take_waits(pair: Pair) -> None:
+    stream, other = pair
+    stream.put(b"", bytes(16 * KILO * KILO))
+    stream.write(64 * KILO * KILO)
+    assert stream.waiting
+    assert 0 < stream.written < stream.queued
+    with pytest.raises(BlockingIOError):
+        stream.send(b"\xe0\x00")  # not before all the rest is out
+    other.settimeout(0)
+    left = stream.queued
+    while left:
+        try:
+            left -= len(other.recv(KILO * KILO))
+        except BlockingIOError:
+            stream.write(KILO * KILO)
+    assert stream.send(b"\xe0\x00") == 2
+
+
+def test_paho_reads_what_it_is_given_in_whatever_pieces_it_asks_for(pair: Pair) -> None:
+    stream, _ = pair
+    with pytest.raises(BlockingIOError):
+        stream.recv(1)
+    stream.give(b"abc")
+    stream.give(b"de")
+    assert [stream.recv(1), stream.recv(3), stream.recv(10)] == [b"a", b"bcd", b"e"]
+    assert not stream.given
+
+
+def test_reading_tells_nothing_now_from_the_end(pair: Pair) -> None:
+    stream, other = pair
+    assert stream.read(10) is None
+    other.send(b"abc")
+    assert stream.read(2) == b"ab"
+    assert stream.read(2) == b"c"
+    other.close()
+    assert stream.read(2) == b""
+
+
+class Secured:
+    """A TLS socket that has to wait for the other side's bytes first."""
+
+    def recv(self, _size: int) -> bytes:
+        raise ssl.SSLWantReadError
+
+    def send(self, _data: bytes) -> int:
+        raise ssl.SSLWantWriteError
+
+
+def test_tls_sockets_that_are_not_ready_are_as_others() -> None:
+    stream = Stream(cast("socket.socket", Secured()))
+    assert stream.read(10) is None
+    stream.put(b"a")
+    stream.write(10)
+    assert stream.waiting
+    stream = Stream(cast("socket.socket", Secured()))
+    with pytest.raises(BlockingIOError):
+        stream.send(b"\xe0\x00")
