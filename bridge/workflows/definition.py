@@ -2,18 +2,21 @@
 
 Where a graph has input nodes of ours, they alone are its inputs, under the names that they give.
 In any other graph every literal is an input by its place, and what most requests set has a plain
-name besides. Outputs are the output nodes.
+name besides. Outputs are the output nodes. A file may declare, for the App Mode of ComfyUI's page,
+which inputs and outputs are meant, and in which order.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from bridge.workflows import constraints, graph_inputs, naming, outputs
+from bridge.contract.retained import OutputDefinition
+from bridge.workflows import app_mode, constraints, graph_inputs, naming, outputs
+from bridge.workflows.app_mode import AppMode
 from bridge.workflows.catalogue import missing
 from bridge.workflows.constraints import Declarations
 from bridge.workflows.drawing import draw, reads_workflow
@@ -57,13 +60,16 @@ def build(
     Raises WorkflowError for two inputs of one name, and for links that ComfyUI cannot follow;
     NoOutput for a graph without an output, and SidecarError for a sidecar that does not fit.
     """
+    chosen = AppMode() if drawing is None else app_mode.read(drawing, graph)
+    declared = Declarations(graph, info)
+    graph = _with_outputs(graph, outputs.outputs(graph, declared), chosen)
     declared = Declarations(graph, info)
     workflow = Workflow(
         name=name,
         version=version,
         graph=graph,
         inputs=(),
-        outputs=outputs.outputs(graph, declared),
+        outputs=_ordered(outputs.outputs(graph, declared), chosen),
         missing=None if info is None else missing(graph.nodes.values(), info),
         title=title or name,
     )
@@ -74,7 +80,7 @@ def build(
     graph.check_chains(ends)
     declared.check_links(ends)
     named = graph_inputs.declared_inputs(graph, declared)
-    names = {} if named else naming.plain_names(graph, declared)
+    names = {} if named else naming.plain_names(graph, declared, chosen.inputs)
     found = graph_inputs.addressable_inputs(graph, declared, names)
     workflow = msgspec.structs.replace(
         workflow,
@@ -82,6 +88,10 @@ def build(
         places={**found, **{str(spec.target): spec for spec in named}},
         aliases=graph_inputs.aliases(graph, found),
     )
+    if chosen.inputs and not named:
+        # Names that the author has not chosen are still understood.
+        others = {each: str(target) for target, each in naming.plain_names(graph, declared).items()}
+        workflow = msgspec.structs.replace(workflow, aliases={**others, **workflow.aliases})
     if sidecar is not None:
         workflow = apply_overrides(workflow, sidecar)
     if drawing is None and info is not None and reads_workflow(workflow.graph, info):
@@ -96,6 +106,20 @@ def build(
         missing=None if info is None else missing(graph.nodes.values(), info),
         drawing=None if drawing is None else _encoded(drawing),
     )
+
+
+def _with_outputs(graph: Graph, found: Iterable[OutputDefinition], chosen: AppMode) -> Graph:
+    """Return the graph without output nodes that the author has not chosen, and nothing needs."""
+    nodes = {output.node for output in found}
+    if nodes.isdisjoint(chosen.outputs):
+        return graph
+    return graph.without(nodes.difference(chosen.outputs, graph.consumers()))
+
+
+def _ordered(found: tuple[OutputDefinition, ...], chosen: AppMode) -> tuple[OutputDefinition, ...]:
+    """Return the outputs with those that the author has chosen first, in the author's order."""
+    order = {node: place for place, node in enumerate(chosen.outputs)}
+    return tuple(sorted(found, key=lambda output: order.get(output.node, len(order))))
 
 
 def _encoded(drawing: Mapping[str, Any]) -> bytes | None:

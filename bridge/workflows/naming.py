@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -69,6 +69,8 @@ _ORDER = (
 SEEDS = frozenset(("seed", "noise_seed"))
 # Inputs by which a text comes into a node that only passes texts on.
 _PASSED = frozenset(("value", "string", "string_a", "string_b"))
+# Names of inputs that say nothing about what is given.
+_VAGUE = frozenset(("choice", "text", *_PASSED))
 # A negative made of nothing is no text, though the text of the positive goes into it.
 _EMPTYING = frozenset(("ConditioningZeroOut",))
 # What files are loaded by, for a ComfyUI that has not told yet, or tells it otherwise.
@@ -108,13 +110,23 @@ def is_primitive(node: Node) -> bool:
     return node.class_type.startswith("Primitive") and _value_of(node) is not None
 
 
-def plain_names(graph: Graph, declared: Declarations) -> dict[NodeInput, str]:
-    """Return the plain name of each place that has one, in the order in which to list them."""
+def plain_names(
+    graph: Graph, declared: Declarations, chosen: Sequence[NodeInput] = ()
+) -> dict[NodeInput, str]:
+    """Return the plain name of each place that has one, in the order in which to list them.
+
+    Of places that the author has `chosen` each gets a name, and no other place does.
+    """
     roles: dict[NodeInput, PlainName] = {}
     for target, role in _roles(graph, declared):
         known = roles.setdefault(target, role)
         if {known.name, role.name} == {"width", "height"}:
             roles[target] = PlainName("size", min(known.rank, role.rank))
+    if chosen:
+        roles = {
+            target: roles.get(target) or PlainName(_own_name(graph.nodes[target.node], target), 3)
+            for target in chosen
+        }
     groups: dict[str, list[NodeInput]] = {name: [] for name in _ORDER}
     for target, role in roles.items():
         groups.setdefault(role.name, []).append(target)
@@ -122,7 +134,8 @@ def plain_names(graph: Graph, declared: Declarations) -> dict[NodeInput, str]:
     # Numbers are given when all first names are taken: `prompt_2` may be a primitive's own title.
     taken = {name for name, targets in groups.items() if targets}
     for base, targets in groups.items():
-        targets.sort(key=lambda target: (roles[target].rank, _order(target)))
+        if not chosen:
+            targets.sort(key=lambda target: (roles[target].rank, _order(target)))
         number = 1
         for index, target in enumerate(targets):
             name = base
@@ -131,7 +144,14 @@ def plain_names(graph: Graph, declared: Declarations) -> dict[NodeInput, str]:
                 name = f"{base}_{number}"
             taken.add(name)
             names[target] = name
-    return names
+    return {target: names[target] for target in chosen} if chosen else names
+
+
+def _own_name(node: Node, target: NodeInput) -> str:
+    """Return a name for a place without a role: its node's title where its own says nothing."""
+    short = _slug(last(target.input), _NOT_IN_SLUG)
+    titled = _slug(unicodedata.normalize("NFC", node.title or ""), _NOT_IN_SLUG)
+    return (titled if short in _VAGUE else "") or short or "input"
 
 
 def _order(target: NodeInput) -> tuple[list[tuple[bool, int, str]], str]:

@@ -1,0 +1,130 @@
+"""Inputs and outputs that a file's author has chosen in the App Mode of ComfyUI's page."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.workflows import source
+from bridge.workflows.graph import WorkflowError
+from bridge.workflows.workflow import Workflow
+from tests.vectors import comparison
+from tests.vectors.drawing import INPUT_NODE, Drawing
+
+SUBGRAPH = "3c1e9c1e-0000-4000-8000-000000000001"
+ROOT = "9132f036-0000-4000-8000-000000000002"
+
+
+def built(document: dict[str, Any], sidecar: str | None = None) -> Workflow:
+    beside = None if sidecar is None else sidecar.encode()
+    file = source.read("demo.app.json", msgspec.json.encode(document), beside)
+    return file.build("demo", comparison.object_info("0.33.0"))
+
+
+def document(inputs: Any, outputs: Any, title: str | None = None) -> dict[str, Any]:
+    """Two sources in the root, one in a subgraph, an own text, and three savers."""
+    inner = Drawing()
+    inner.node(
+        4,
+        "EmptyImage",
+        values=[64, 48, 1, 255],
+        widgets={"width": "INT"},
+        outputs={"IMAGE": "IMAGE"},
+    )
+    inner.link(INPUT_NODE, 0, 4, "width")
+    inner.leave(4, 0, 0)
+    drawing = Drawing()
+    for node in (1, 2):
+        drawing.node(node, "EmptyImage", values=[32, 16, 1, 0], outputs={"IMAGE": "IMAGE"})
+    drawing.node(3, SUBGRAPH, widgets={"width": "INT"}, outputs={"out0": "IMAGE"}, values=[512])
+    titled: dict[str, Any] = {} if title is None else {"title": title}
+    drawing.node(5, "PrimitiveString", values=["x"], outputs={"STRING": "STRING"}, **titled)
+    drawing.node(6, "PreviewAny", inputs={"source": "*"})
+    drawing.link(5, 0, 6, "source")
+    for node, saver in ((1, 7), (2, 8), (3, 9)):
+        drawing.node(saver, "SaveImage", values=["f"], inputs={"images": "IMAGE"})
+        drawing.link(node, 0, saver, "images")
+    found = drawing.document(inner.definition(SUBGRAPH, {"width": "INT"}, outputs=1))
+    return {**found, "id": ROOT, "extra": {"linearData": {"inputs": inputs, "outputs": outputs}}}
+
+
+def test_the_authors_inputs_and_outputs_are_the_definitions_in_their_order() -> None:
+    found = built(document([["2", "height"], [1, "height"], ["1", "width"]], ["8", 7]))
+    assert [(spec.name, str(spec.target)) for spec in found.inputs] == [
+        ("height", "2.height"),
+        ("height_2", "1.height"),
+        ("width", "1.width"),
+    ]
+    assert [output.node for output in found.outputs] == ["8", "7"]
+    # What nobody wants is not made.
+    assert found.graph.nodes.keys() >= {"7", "8"}
+    assert not {"6", "9"} & found.graph.nodes.keys()
+
+
+def test_other_inputs_are_reached_by_their_place_and_by_their_plain_name() -> None:
+    found = built(document([["2", "height"]], []))
+    assert [spec.name for spec in found.inputs] == ["height"]
+    assert found.find_input("1.width") is not None
+    assert found.find_input("batch_size") == found.find_input("1.batch_size")
+    assert {output.node for output in found.outputs} == {"6", "7", "8", "9"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        (["4", "height"], "3:4.height"),
+        (["3", "width"], "3:4.width"),
+        ([f"{ROOT}:1:width", "width"], "1.width"),
+        ([f"{ROOT}:3:width", "width"], "3:4.width"),
+        ([f"{SUBGRAPH}:4:height", "height"], "3:4.height"),
+    ],
+)
+def test_a_widget_inside_a_subgraph_is_found(entry: list[Any], place: str) -> None:
+    found = built(document([entry], ["9"]))
+    assert [str(spec.target) for spec in found.inputs] == [place]
+
+
+@pytest.mark.parametrize(("title", "name"), [(None, "text"), ("Mood", "mood"), ("雪 景", "雪_景")])
+def test_an_input_whose_name_says_nothing_is_called_as_its_node(
+    title: str | None, name: str
+) -> None:
+    found = built(document([["5", "value"]], ["6"], title))
+    assert [spec.name for spec in found.inputs] == [name]
+
+
+def test_a_sidecar_goes_above_what_the_author_chose() -> None:
+    sidecar = '[inputs.height]\nrename = "rows"\n[inputs.batch_size]\nfix = 1'
+    found = built(document([["2", "height"]], []), sidecar)
+    assert [spec.name for spec in found.inputs] == ["rows"]
+    assert found.find_input("1.batch_size") is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [([], []), (None, 5), ([["99", "x"], 5, []], ["99", None]), ({}, {})]
+)
+def test_what_chooses_nothing_changes_nothing(inputs: Any, outputs: Any) -> None:
+    plain = document([], [])
+    del plain["extra"]
+    assert built(document(inputs, outputs)).inputs == built(plain).inputs
+    assert built(document(inputs, outputs)).outputs == built(plain).outputs
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.sampled_from(["1", "3", "width", f"{ROOT}:3:width", ":::"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("inputs"), inner),
+    max_leaves=8,
+)
+
+
+@given(JSON, JSON)
+def test_any_choice_is_taken_or_refused(inputs: Any, outputs: Any) -> None:
+    with suppress(WorkflowError):
+        found = built(document(inputs, outputs))
+        assert found.outputs
+        names = [spec.name for spec in found.inputs]
+        assert len(set(names)) == len(names)
