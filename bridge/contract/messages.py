@@ -227,7 +227,8 @@ class OutputInfo(Struct, frozen=True, kw_only=True):
     """One output of a job, as its result lists it.
 
     `size` is bytes, `width` and `height` pixels. With `topic` the bytes were published there;
-    in any case they can be fetched while they are kept.
+    in any case they can be fetched while they are kept. `preview`: ComfyUI keeps the file only as
+    a temporary one, to show it; such outputs come after those that are saved.
     """
 
     index: int
@@ -241,6 +242,15 @@ class OutputInfo(Struct, frozen=True, kw_only=True):
     filename: str | UnsetType = UNSET
     topic: str | UnsetType = UNSET
     url: str | UnsetType = UNSET
+    preview: bool | UnsetType = UNSET
+
+
+class MissingOutput(Struct, frozen=True, kw_only=True):
+    """An output that a node reported and that ComfyUI does not give, with the reason."""
+
+    name: str
+    error: Error
+    filename: str | UnsetType = UNSET
 
 
 class Timings(Struct, frozen=True, kw_only=True):
@@ -269,7 +279,10 @@ class Shown(Struct, frozen=True, kw_only=True):
 
 
 class Result(JobMessage, frozen=True, kw_only=True):
-    """How a job ended: exactly one, the last message of the job."""
+    """How a job ended: exactly one, the last message of the job.
+
+    `missing` names outputs of a job that succeeded without them.
+    """
 
     n: int
     state: Outcome
@@ -283,6 +296,7 @@ class Result(JobMessage, frozen=True, kw_only=True):
     timings: Timings
     attempts: int
     shown: Shown | UnsetType = UNSET
+    missing: list[MissingOutput] | UnsetType = UNSET
 
 
 class Accepted(JobMessage, frozen=True, kw_only=True):

@@ -18,7 +18,15 @@ from bridge.aio import first
 from bridge.comfyui import events
 from bridge.comfyui.errors import ComfyUIError, Gone, PromptRejected, Unreachable
 from bridge.comfyui.instance import Instance
-from bridge.contract.errors import BridgeError, ComfyUIUnavailable, Lost, OutOfMemory, Timeout
+from bridge.contract.errors import (
+    BridgeError,
+    ComfyUIUnavailable,
+    ExecutionError,
+    Lost,
+    OutOfMemory,
+    Timeout,
+)
+from bridge.contract.messages import MissingOutput
 from bridge.jobs import failures
 from bridge.jobs.job import Blob, Job, MediaInput, Plan
 from bridge.jobs.outputs import Collector, Output
@@ -38,10 +46,11 @@ class Times(Struct):
 
 
 class Success(Struct, frozen=True):
-    """All outputs are here. `reused`: ComfyUI computed nothing anew."""
+    """All outputs are here but those that are `missing`. `reused`: nothing was computed anew."""
 
     outputs: list[Output]
     reused: bool
+    missing: list[MissingOutput] = []
 
 
 class Failure(Struct, frozen=True):
@@ -249,7 +258,7 @@ class Attempt:
             match event:
                 case events.Succeeded():
                     self.times.ended = time.monotonic()
-                    return Success(await collector.all(), reused=self._reused(plan))
+                    return self._success(plan, await collector.all(), collector.missing)
                 case events.Failed() | events.Interrupted() | events.Lost():
                     return self._failure(event)
                 case events.NodeOutput() | events.SocketImage():
@@ -288,6 +297,14 @@ class Attempt:
                 self._observer.preview(event)
             case events.Queued():
                 pass
+
+    def _success(
+        self, plan: Plan, outputs: list[Output], missing: list[MissingOutput]
+    ) -> Success | Failure:
+        if missing and not outputs:
+            error = missing[0].error
+            return Failure(ExecutionError(error.message, missing=[each.name for each in missing]))
+        return Success(outputs, reused=self._reused(plan), missing=missing)
 
     def _reused(self, plan: Plan) -> bool:
         """Whether nothing but output nodes ran: an empty list of cached nodes means nothing."""

@@ -461,8 +461,9 @@ class Dispatcher:
         ended = Completion(plan=plan, times=made.times, comfyui_version=instance.state.version)
         event: events.Event
         match ending:
-            case attempt.Success(outputs, reused):
-                event, ended = await self._formed(job, outputs, replace(ended, reused=reused))
+            case attempt.Success(outputs, reused, missing):
+                ended = replace(ended, reused=reused, missing=missing)
+                event, ended = await self._formed(job, outputs, ended)
             case attempt.Failure(error):
                 event = events.AttemptFailed(key, error)
             case attempt.Stopped():

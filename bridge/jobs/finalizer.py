@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ExecutionError
 from bridge.contract.fitting import fit_result
-from bridge.contract.messages import OutputInfo, Result, Shown, State, Timings
+from bridge.contract.messages import MissingOutput, OutputInfo, Result, Shown, State, Timings
 from bridge.contract.numbering import MAX_N, numbered
 from bridge.jobs import job_messages
 from bridge.jobs.attempt import Times
@@ -45,6 +45,7 @@ class Completion(Struct, frozen=True, kw_only=True):
     outputs: Sequence[Output] = ()
     error: BridgeError | None = None
     shown: Shown | UnsetType = UNSET
+    missing: Sequence[MissingOutput] = ()
     reused: bool = False
     times: Times | None = None
     comfyui_version: str | None = None
@@ -148,6 +149,7 @@ class Finalizer:
             reused=completion.reused,
             timings=timings,
             shown=completion.shown,
+            missing=completion.missing,
         )
         room = self._result_room(job.key, job.envelope)
         return result if room is None else fit_result(result, room)

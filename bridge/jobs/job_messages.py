@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from bridge.contract.errors import BridgeError, Error
 from bridge.contract.messages import (
     JobStatus,
+    MissingOutput,
     Outcome,
     OutputInfo,
     Result,
@@ -65,6 +66,7 @@ def result(
     reused: bool,
     timings: Timings,
     shown: Shown | UnsetType = UNSET,
+    missing: Sequence[MissingOutput] = (),
 ) -> Result:
     """A job's result message."""
     wire: Error | UnsetType = UNSET if error is None else error.wire()
@@ -85,4 +87,5 @@ def result(
         timings=timings,
         attempts=job.attempt,
         shown=shown,
+        missing=[*missing] or UNSET,
     )

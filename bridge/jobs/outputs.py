@@ -9,14 +9,15 @@ from typing import Any
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from bridge.comfyui.errors import ComfyUIError, ReplyTooLarge, UnexpectedAnswer
 from bridge.comfyui.events import Executed, NodeOutput, SocketImage
-from bridge.contract.messages import OutputInfo
+from bridge.contract.errors import ExecutionError
+from bridge.contract.messages import MissingOutput, OutputInfo, or_unset
 from bridge.contract.retained import OutputDefinition
+from bridge.jobs import ui_output
+from bridge.jobs.ui_output import FileItem, TextItem
 from bridge.media.digest import sha256_of
 from bridge.media.sniff import Sniffed, sniff
-
-# Our nodes' own entry in a `ui` output: their bytes come over the socket.
-OUR_ENTRY = "comfy2mqtt"
 
 # Fetches one file: (filename, subfolder, type) -> bytes.
 View = Callable[[str, str, str], Coroutine[Any, Any, bytes]]
@@ -35,20 +36,26 @@ Offer = Callable[[Output], Output]
 
 
 class _Content(Struct, frozen=True):
-    """The bytes of an output, and their SHA-256 in hexadecimal."""
+    """The bytes of an output and their SHA-256 in hexadecimal, or why they cannot be had."""
 
     data: bytes | memoryview
     sha256: str
+    error: ComfyUIError | None = None
 
 
-class _Found(Struct, frozen=True):
-    """An output on its way; `order` is its place within its node."""
+class _Found(Struct):
+    """An output on its way; `order` is its place within its node.
+
+    `known` is what it is where its bytes are not to be asked: a text may begin like an image.
+    """
 
     node: str
     order: tuple[int, int]
-    content: asyncio.Task[_Content] | _Content
+    content: _Content | None = None
     filename: str | None = None
     header: NodeOutput | None = None
+    known: Sniffed | None = None
+    preview: bool = False
 
 
 class Collector:
@@ -65,83 +72,100 @@ class Collector:
         self._view = view
         self._definitions = {definition.node: definition for definition in definitions}
         self._offer = offer
-        self._offered: dict[int, Output] = {}
+        self._offered: list[Output] = []  # the first ones, in their order
+        self._getting: list[asyncio.Task[None]] = []
         self._found: list[_Found] = []
         self.saved_files = False
+        self.missing: list[MissingOutput] = []  # complete once `all` has returned
 
     def received(self, event: NodeOutput | SocketImage) -> None:
         """Take an output whose bytes came over the socket."""
         order = (0, event.index)
-        if not isinstance(event, NodeOutput):
-            self._add(_Found(event.node, order, _NOTHING), _given(event.data))
-            return
-        # The hash was made where the bytes were.
-        content = _Content(event.data, event.sha256)
-        found = _Found(event.node, order, content, header=event)
-        self._found.append(found)
-        if len(self._found) == event.index + 1:
-            self._offer_early(event.index, found, content)
+        if isinstance(event, NodeOutput):
+            # The hash was made where the bytes were.
+            content = _Content(event.data, event.sha256)
+            self._found.append(_Found(event.node, order, content, header=event))
+            self._offer_ready()
+        else:
+            self._get(_Found(event.node, order), _given(event.data))
 
     def executed(self, event: Executed) -> None:
         """Take what an output node lists: files, and texts."""
-        for rank, (key, items) in enumerate(event.output.items()):
-            if key == OUR_ENTRY or not isinstance(items, Sequence) or isinstance(items, str):
-                continue
-            for index, item in enumerate(items):
-                self._item(event.node, (rank, index), key, item)
+        for place, item in enumerate(ui_output.items(event.output)):
+            found = _Found(event.node, (1, place))
+            match item:
+                case FileItem(filename, subfolder, type_):
+                    self.saved_files = True
+                    found.filename, found.preview = filename, type_ == "temp"
+                    self._get(found, self._view(filename, subfolder, type_))
+                case TextItem(text, is_json):
+                    found.known = _JSON if is_json else _TEXT
+                    self._get(found, _given(text.encode("utf-8", "replace")))
 
-    def _offer_early(self, index: int, found: _Found, content: _Content) -> None:
-        """Offer an output of the only output node at once: nothing can come before it."""
-        if set(self._definitions) == {found.node}:
-            self._offered[index] = self._offer(self._output(index, found, content))
+    def _get(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
+        self._found.append(found)
+        self._getting.append(self._tasks.create_task(self._got(found, getting)))
+
+    async def _got(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
+        try:
+            data = await getting
+        except (UnexpectedAnswer, ReplyTooLarge) as error:
+            if isinstance(error, UnexpectedAnswer) and error.status >= _SERVER_FAULT:
+                raise
+            # It is not there, or not to be had: that costs this output, not the others.
+            found.content = _Content(b"", "", error)
+        else:
+            found.content = _Content(data, await sha256_of(data))
+        self._offer_ready()
+
+    def _offer_ready(self) -> None:
+        """Offer outputs of the only output node at once: nothing can come before them."""
+        while len(self._offered) < len(self._found):
+            index = len(self._offered)
+            found = self._found[index]
+            content = found.content
+            if content is None or content.error is not None or found.preview:
+                return
+            if set(self._definitions) != {found.node} or found.order[1] != index:
+                return
+            self._offered.append(self._offer(self._output(index, found, content)))
 
     async def all(self) -> list[Output]:
-        """Wait for the files, and return all outputs, in the order of the nodes and batches.
+        """Wait for the files, and return all outputs: saved ones first, in the order of the nodes.
 
-        Raises what fetching a file raised.
+        What ComfyUI does not give is in `missing` then. Raises what else fetching a file raised.
         """
+        await asyncio.gather(*self._getting)
         place = {node: index for index, node in enumerate(self._definitions)}
-        self._found.sort(key=lambda found: (place.get(found.node, len(place)), found.order))
-        outputs = []
-        for index, found in enumerate(self._found):
-            content = found.content
-            if isinstance(content, asyncio.Task):
-                content = await content
-            if index in self._offered:
-                outputs.append(self._offered[index])
-                continue
-            outputs.append(self._output(index, found, content))
+
+        def order(found: _Found) -> tuple[bool, int, tuple[int, int]]:
+            return found.preview, place.get(found.node, len(place)), found.order
+
+        outputs = [*self._offered]
+        for found in sorted(self._found, key=order)[len(outputs) :]:
+            content = found.content or _NOTHING
+            if content.error is None:
+                outputs.append(self._output(len(outputs), found, content))
+            else:
+                self.missing.append(self._missing(found, content.error))
         return outputs
 
-    def _item(self, node: str, order: tuple[int, int], key: str, item: Any) -> None:
-        match item:
-            case {"filename": str(filename), **rest}:
-                self.saved_files = True
-                subfolder, kind = rest.get("subfolder") or "", rest.get("type") or "output"
-                viewing = self._view(filename, str(subfolder), str(kind))
-                self._add(_Found(node, order, _NOTHING, filename), viewing)
-            case str() if key == "text":
-                self._add(_Found(node, order, _NOTHING), _given(item.encode()))
+    def _missing(self, found: _Found, error: ComfyUIError) -> MissingOutput:
+        text = f"ComfyUI does not give the file {found.filename!r} ({error.code})"
+        return MissingOutput(
+            name=self._name(found),
+            filename=or_unset(found.filename),
+            error=ExecutionError(text, reason=error.code).wire(),
+        )
 
-    def _add(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
-        task = self._tasks.create_task(self._get(len(self._found), found, getting))
-        self._found.append(replace(found, content=task))
-
-    async def _get(
-        self,
-        index: int,
-        found: _Found,
-        getting: Coroutine[Any, Any, bytes | memoryview],
-    ) -> _Content:
-        data = await getting
-        content = _Content(data, await sha256_of(data))
-        self._offer_early(index, found, content)
-        return content
+    def _name(self, found: _Found) -> str:
+        definition = self._definitions.get(found.node)
+        return definition.name if definition else found.node
 
     def _output(self, index: int, found: _Found, content: _Content) -> Output:
         data = content.data
         definition = self._definitions.get(found.node)
-        name = definition.name if definition else found.node
+        name = self._name(found)
         header = found.header
         if header is not None:
             # Our nodes sent all of this with the bytes.
@@ -154,7 +178,7 @@ class Collector:
             )
             name = header.name or name
         else:
-            seen = sniff(data)
+            seen = found.known or sniff(data)
             if seen.kind == "file" and definition is not None:
                 # The bytes have no known form: a latent, most often.
                 seen = replace(seen, kind=definition.kind)
@@ -167,12 +191,16 @@ class Collector:
             sha256=content.sha256,
             width=UNSET if seen.width is None else seen.width,
             height=UNSET if seen.height is None else seen.height,
-            filename=UNSET if found.filename is None else found.filename,
+            filename=or_unset(found.filename),
+            preview=True if found.preview else UNSET,
         )
         return Output(info, data)
 
 
 _NOTHING = _Content(b"", "")
+_TEXT = Sniffed("text", "text/plain; charset=utf-8", "txt")
+_JSON = Sniffed("text", "application/json", "json")
+_SERVER_FAULT = 500
 
 
 async def _given(data: bytes | memoryview) -> bytes | memoryview:
