@@ -39,3 +39,18 @@ def test_every_state_leads_to_an_outcome() -> None:
 def test_a_job_that_runs_cannot_expire() -> None:
     with pytest.raises(IllegalTransition, match="running cannot expire"):
         state.after("running", Happening.EXPIRE)
+
+
+def test_a_job_begins_in_a_state_that_leads_on() -> None:
+    assert state.after(state.first(waits=True), Happening.RELEASE) == state.first(waits=False)
+    assert state.after(state.first(waits=False), Happening.START) == "running"
+
+
+@pytest.mark.parametrize("happening", Happening)
+def test_what_can_happen_can_happen_in_those_states_alone(happening: Happening) -> None:
+    for each in STATES:
+        if each in state.before(happening):
+            state.after(each, happening)
+        else:
+            with pytest.raises(IllegalTransition):
+                state.after(each, happening)

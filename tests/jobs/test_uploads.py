@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -77,4 +78,31 @@ async def test_who_asks_for_an_upload_that_is_just_being_taken_gets_it(tmp_path:
         taking = asyncio.create_task(uploads.whole("alice", name, b"\x89PNG\r\n\x1a\n" * size))
         found = await asyncio.gather(taking, uploads.get("alice", name))
         assert found[1].size == 8 * size
+    await journal.close()
+
+
+async def test_a_large_upload_is_hashed_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
+    await journal.open()
+    files.open()
+    rules = UploadRules(10_000_000, lambda _: 20_000_000, 60.0)
+    uploads = Uploads(tmp_path / "uploads", journal, files, rules)
+    threads: list[threading.Thread] = []
+    sha256 = hashlib.sha256
+
+    def noting(*data: bytes) -> object:
+        threads.append(threading.current_thread())
+        return sha256(*data)
+
+    data = bytes(5_000_000)
+    begin = announced(data)
+    monkeypatch.setattr(hashlib, "sha256", noting)
+    await uploads.whole("alice", "whole", data)
+    await uploads.begin("alice", "parts", begin)
+    await uploads.part("alice", "parts", 0, data)
+    await uploads.finish("alice", "parts")
+    assert threads
+    assert threading.main_thread() not in threads
     await journal.close()

@@ -550,7 +550,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="results-of-others",
         file="bridge/jobs/journal/queries.py",
         old="FROM jobs WHERE client = ? AND n > ? AND state IN",
-        new="FROM jobs WHERE client >= ? AND n > ? AND state IN",
+        new="FROM jobs WHERE '' <> ? AND n > ? AND state IN",
         guarantee="a client lists its own jobs alone",
         tests=("tests/jobs/test_journal.py",),
     ),

@@ -21,6 +21,7 @@ from typing import IO
 from msgspec import Struct
 
 from bridge.atomicfile import replacing
+from bridge.jobs.journal import queries
 
 JOURNAL = "journal.db"
 BLOBS = "blobs"
@@ -101,8 +102,8 @@ def _snapshot(journal: Path, target: Path) -> tuple[int, list[str]]:
 
 
 def _counted(journal: sqlite3.Connection) -> tuple[int, list[str]]:
-    (jobs,) = journal.execute("SELECT COUNT(*) FROM jobs").fetchone()
-    blobs = journal.execute("SELECT sha256 FROM blobs WHERE data IS NULL ORDER BY sha256")
+    (jobs,) = journal.execute(queries.HOW_MANY_JOBS).fetchone()
+    blobs = journal.execute(queries.FILES)
     return jobs, [sha256 for (sha256,) in blobs]
 
 

@@ -92,6 +92,7 @@ FINISH_JOB = """
 JOB = _sql("SELECT [record] FROM jobs WHERE client = ? AND job_id = ?")
 JOB_OF_DELIVERY = _sql("SELECT [record] FROM jobs WHERE delivery = ? ORDER BY seq DESC LIMIT 1")
 LAST_OF_PACKET = "SELECT delivery FROM jobs WHERE packet = ? ORDER BY seq DESC LIMIT 1"
+HOW_MANY_JOBS = "SELECT COUNT(*) FROM jobs"
 PLAN = "SELECT plan FROM jobs WHERE client = ? AND job_id = ?"
 UNFINISHED = _sql("""
     SELECT [record] FROM jobs WHERE finished_at IS NULL AND COALESCE(owner, '') = ?
@@ -130,7 +131,7 @@ SET_ESTIMATE = """
 
 KEEP_BLOB = "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING"
 BLOB = "SELECT data FROM blobs WHERE sha256 = ?"
-FILES = "SELECT sha256 FROM blobs WHERE data IS NULL"
+FILES = "SELECT sha256 FROM blobs WHERE data IS NULL ORDER BY sha256"
 # Nothing where the bytes are not there.
 KEEP_MEDIA = """
     INSERT INTO media SELECT ?, ?, sha256 FROM blobs WHERE sha256 = ?
