@@ -66,7 +66,7 @@ LARGE_BYTES = 64 * 1024
 _CROWDED = 1024 * 1024  # one that the next one replaces
 _FULL = 64 * 1024 * 1024  # one that can be asked for again
 
-# The setting that tells how long a broker may keep a message for a subscriber.
+# The setting that says how long a broker may keep a message for a subscriber.
 Expiry = Literal["keep_results_s", "keep_outputs_s"]
 
 

@@ -58,7 +58,7 @@ class Messages:
     """
 
     def __init__(self, read: Callable[[bool], None] = lambda _: None) -> None:
-        """`read` is told to go on reading from the network, or not to."""
+        """`read(True)` goes on reading from the network, `read(False)` stops it."""
         self._read = read
         self._held = False
         self._queue: asyncio.Queue[tuple[Incoming, int] | None] = asyncio.Queue()
@@ -189,7 +189,7 @@ class Connection:
 
     @property
     def connack(self) -> Connack:
-        """What the broker said when it accepted us."""
+        """The broker's CONNACK."""
         if self._connack is None:
             raise RuntimeError("not connected yet")
         return self._connack

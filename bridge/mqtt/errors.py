@@ -5,7 +5,7 @@
     ├── InvalidMessage       a topic or property that must not go out (also a ValueError)
     ├── PacketTooLarge       more bytes than the broker takes; has `size` and `limit`
     ├── Unreachable          no connection: name, network, TLS or a broker that stays silent
-    ├── ConnectionRefused    the broker said no; has `code`, `reason`, `bad_credentials`
+    ├── ConnectionRefused    the broker refused it; has `code`, `reason`, `bad_credentials`
     ├── ConnectionLost       the connection ended; has `code` where the broker gave one
     ├── PublishRefused       the broker did not take a message; has `topic`, `code`, `reason`
     └── SubscribeRefused     the broker did not take a filter; has `filter`, `code`, `reason`
@@ -107,7 +107,7 @@ class ConnectionRefused(MqttError):
     def bad_credentials(self) -> bool:
         """Whether user name or password are at fault, so that trying again is pointless.
 
-        Brokers that don't tell a wrong password from a missing right answer NOT_AUTHORISED.
+        Brokers that do not distinguish a wrong password from a missing right answer NOT_AUTHORISED.
         """
         return self.code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORISED)
 

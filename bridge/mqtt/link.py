@@ -72,7 +72,7 @@ class Will(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connack(msgspec.Struct, frozen=True, kw_only=True):
-    """What the broker said when it accepted us (3.2.2)."""
+    """The broker's CONNACK, with the defaults of what it left out (3.2.2)."""
 
     session_present: bool
     maximum_packet_size: int | None = None
@@ -199,7 +199,7 @@ class Link:
             return
         if go_on:
             self._loop.add_reader(self._stream.fileno(), self._turn, self._read)
-            # TLS may have taken in already what the network does not tell of again.
+            # A TLS socket may hold bytes already, for which the selector does not wake us.
             self._loop.call_soon(self._turn, self._read)
         else:
             self._loop.remove_reader(self._stream.fileno())
@@ -250,7 +250,7 @@ class Link:
 
     def _put(self, head: bytes, payload: bytes | memoryview = b"") -> None:
         if self._client.want_write():
-            self._client.loop_write()  # what paho has to say was said before this
+            self._client.loop_write()  # packets of paho's that were queued before this one
         self._stream.put(head, payload)
         self._flush_soon()
 
@@ -387,8 +387,8 @@ class Link:
         del client, userdata
         by_broker = flags.is_disconnect_packet_from_server
         if by_broker:
-            said = getattr(properties, "ReasonString", None) or reason_of(reason_code.value)
-            self.cut(ConnectionLost(f"the broker closed it: {said}", reason_code.value))
+            reason = getattr(properties, "ReasonString", None) or reason_of(reason_code.value)
+            self.cut(ConnectionLost(f"the broker closed it: {reason}", reason_code.value))
         elif not reason_code.is_failure:
             self.cut(None)
         else:

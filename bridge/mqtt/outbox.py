@@ -1,4 +1,4 @@
-"""What is to be sent on one connection: the order, the broker's window, and who waits for what."""
+"""The queue of messages to be sent on one connection: their order, and the broker's window."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Outbox:
             await room
 
     def acknowledged(self, puback: Puback) -> None:
-        """Tell who published what became of it, and let the next one go."""
+        """Resolve the future of a message at QoS 1, and send the next ones."""
         sending = self._unacked.pop(puback.mid, None)
         if sending is None:
             return
@@ -112,7 +112,7 @@ class Outbox:
         self._send_next()
 
     def wrote(self) -> None:
-        """Take note that bytes have left: let the next ones go, and tell who waits for that."""
+        """Note that bytes have left: resolve who waits for that, and send the next ones."""
         while self._leaving and self._leaving[0][0] <= self._wire.written:
             _, sending = self._leaving.popleft()
             if not sending.done.done():

@@ -126,7 +126,7 @@ def without(device: Device, gone: Mapping[str, str]) -> Device:
 
 
 class Announced(Struct, frozen=True):
-    """What can be told from an announcement that the broker has."""
+    """What is of use of an announcement that the broker retains."""
 
     components: dict[str, dict[str, Any]]
     availability: list[dict[str, str]] = []

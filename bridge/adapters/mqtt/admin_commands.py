@@ -43,7 +43,7 @@ class AdminCommands(Extension):
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
-        """All commands; none that the broker retains, and a live one is told by its flag."""
+        """All commands; none that the broker retains; a live one is known by its flag."""
         return [
             Subscription(filter=self._topics.orders, retain_as_published=True, retain_handling=2)
         ]

@@ -17,7 +17,7 @@ ONLINE = b"online"
 OFFLINE = b"offline"
 # Health is published more often than this; when it stops, nobody reads an old figure.
 HEALTH_EXPIRY_S = 120.0
-# A bridge that joins a group may be heard before the journal tells that it is there.
+# A bridge that joins a cluster may be heard before the journal has it as a member.
 _UNKNOWN_BEATS = 2
 
 

@@ -166,7 +166,7 @@ class Subscriber:
         self._connected(connection)
         await connection.subscribe(
             [
-                # Retained requests are never sent to us (2), and a live one is told by its flag.
+                # Retained requests are never sent to us (2), a live one is known by its flag.
                 Subscription(
                     filter=self._topics.requests, retain_as_published=True, retain_handling=2
                 ),

@@ -52,7 +52,7 @@ class Triggers(Extension):
         self._publisher = publisher
         self._clock = clock
         # A message that matches several filters may come once for each (MQTT 5, 3.3.4): which one
-        # a copy is for, its subscription's identifier tells.
+        # a copy is for, its subscription's identifier says.
         filters = dict.fromkeys(table.topic for table in tables)
         self._identifiers = {each: number for number, each in enumerate(filters, 1)}
         self._identified = True

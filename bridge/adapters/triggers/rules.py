@@ -132,7 +132,7 @@ def _compile(expression: str | None, where: str) -> Expression | None:
         return None
     try:
         compiled = jmespath.compile(expression)
-        # Whether functions are there, and how many arguments they take, is only told by calling.
+        # Whether a function exists, and how many arguments it takes, shows only when it is called.
         with suppress(JMESPathTypeError):
             compiled.search(None)
     except JMESPathError as error:
