@@ -16,6 +16,7 @@ from paho.mqtt.properties import Properties
 
 from bridge.client import Client, Event, Job
 from bridge.mosquitto import Mosquitto
+from tests.support.patience import PATIENCE_S
 
 BASE = "comfy2mqtt"
 
@@ -37,7 +38,7 @@ class FakeBridge:
 
     async def asked(self, verb: str | None = None) -> Asked:
         """Return the next request, which must be of that verb."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             message = await anext(aiter(self.mqtt.messages))
         _, _, client, _, found = str(message.topic).split("/")
         assert verb in (None, found)

@@ -10,6 +10,7 @@ import pytest
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from tests.support.comfyui import Server, supervised
+from tests.support.patience import PATIENCE_S
 from tests.support.tcpproxy import TcpProxy
 
 
@@ -25,7 +26,7 @@ async def attached(url: str, secret: str | None) -> AsyncIterator[Instance]:
     instance = Instance("test", AttachConfig(url, secret), folder=Path("unused"))
     running = asyncio.create_task(instance.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await instance.ready()
         yield instance
     finally:

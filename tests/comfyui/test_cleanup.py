@@ -9,6 +9,7 @@ import pytest
 from bridge.comfyui import cleanup
 from bridge.comfyui.cleanup import AT_ONCE, MOST, Cleanup
 from bridge.comfyui.errors import Unreachable
+from tests.support.patience import PATIENCE_S
 
 
 class ComfyUI:
@@ -54,7 +55,7 @@ async def test_what_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> No
     cleaning = Cleanup(comfyui.forget)
     running = asyncio.create_task(cleaning.run())
     cleaning.add("a", None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert await comfyui.requests.get() == ["a"]
         cleaning.add("b", None)
         assert await comfyui.requests.get() == ["b"]

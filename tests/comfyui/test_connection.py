@@ -12,6 +12,7 @@ from bridge.comfyui import connection
 from bridge.comfyui.connection import connected
 from bridge.comfyui.errors import Unreachable
 from bridge.comfyui.frames import Status
+from tests.support.patience import PATIENCE_S
 
 STATUS = '{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 1}}}}'
 MANY = 100
@@ -49,5 +50,5 @@ async def test_a_connection_that_is_given_up_is_closed(monkeypatch: pytest.Monke
             async with connected(URL(f"http://127.0.0.1:{port}")):
                 pass
         given_up.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await closed.wait()

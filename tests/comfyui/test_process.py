@@ -13,6 +13,7 @@ import pytest
 from bridge.comfyui.errors import StartFailed
 from bridge.comfyui.process import Exit, Log, Process, launched
 from tests.support.comfyui import wait_for_end
+from tests.support.patience import PATIENCE_S
 
 # Two processes below the program, the second one in a session of its own and its parent gone;
 # both ids are printed, then the program waits for ever.
@@ -49,7 +50,7 @@ class Watched(Log):
 
     async def number(self, word: str) -> int:
         """Wait for a line `word NUMBER`."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 for line in self.tail():
                     if line.startswith(word):
@@ -208,7 +209,8 @@ def resident_kb(pid: int) -> int:
 
 
 async def test_the_subreaper_is_small(tmp_path: Path, log: Watched) -> None:
-    async with started("print('ready 1', flush=True); input()", tmp_path, log) as process:
+    # One that goes on until it is stopped: without it the subreaper would soon be gone.
+    async with started("import signal; signal.pause()", tmp_path, log) as process:
         assert resident_kb(process._subreaper.pid) < 20_000
 
 

@@ -20,6 +20,7 @@ from bridge.comfyui.state import Starting, StateName
 from bridge.comfyui.supervisor import Running
 from tests.comfyui.conftest import attached
 from tests.support.comfyui import new_id
+from tests.support.patience import PATIENCE_S
 from tests.support.scripted import ScriptedComfyUI, scripted_comfyui
 
 LISTED = {
@@ -51,7 +52,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def rest(told: AsyncGenerator[Event, None]) -> list[Event]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         return [event async for event in told]
 
 
@@ -64,7 +65,7 @@ async def submitted(instance: Instance, prompt_id: str) -> AsyncGenerator[Event,
 
 async def become(instance: Instance, state: StateName) -> None:
     """Wait until an instance has a state."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while instance.state.state != state:
             await instance.changed()
 
@@ -204,7 +205,7 @@ async def test_one_whose_prompt_does_not_stop_gets_no_more_until_it_is_over(
         instance.execute(new_id(), {})
     comfyui.running = []
     await comfyui.send_queue_length()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await instance.ready()
 
 
@@ -428,7 +429,7 @@ async def test_one_that_yields_is_vacated_once_its_prompts_have_ended(
     await become(instance, "yielded")
     assert comfyui.asked("POST", "/free") == []  # it is not ours
     instance.resume()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await instance.ready()
     instance.yield_()
     await become(instance, "yielded")
@@ -448,7 +449,7 @@ async def supervised(
     running = Running(base_url=comfyui.url, secret="", pid=1, epoch="one")
     attending = asyncio.create_task(instance._attend_child(running))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await instance.ready()
             yield instance, attending
     finally:

@@ -31,6 +31,7 @@ from tests.support.comfyui import (
     slow_image,
     wait_for_end,
 )
+from tests.support.patience import PATIENCE_S
 
 # Answers our nodes' greeting as they would, with a process id of its own or another.
 GREETER = """
@@ -97,7 +98,7 @@ async def watched(config: SuperviseConfig, folder: Path) -> AsyncIterator[Watch]
     watch = Watch(config, folder)
     running = asyncio.create_task(watch.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             yield watch
     finally:
         running.cancel()
@@ -402,7 +403,7 @@ async def running_instance(
     instance = Instance("main", config, folder=folder / "data", health=health)
     running = asyncio.create_task(instance.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             yield instance
     finally:
         running.cancel()

@@ -11,6 +11,7 @@ import pytest
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
+from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
 pytestmark = pytest.mark.broker
@@ -74,7 +75,7 @@ async def test_a_request_that_was_not_answered_comes_again_after_a_kill(
             # Once the second one is looked at, the first would have been acknowledged, if it were.
             for verb in ("run/colour/one", "run/colour/two"):
                 peer.request(verb, b'{"colour": 1}')
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     while f"request/{verb}" not in bridge.log:  # noqa: ASYNC110 - a file
                         await asyncio.sleep(0.01)
             await bridge.kill()

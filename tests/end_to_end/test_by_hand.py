@@ -17,6 +17,7 @@ from tests.end_to_end import graphs
 from tests.support.bridge import ROOT
 from tests.support.checkpoint import make_checkpoint
 from tests.support.comfyui import Server, installed
+from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
 pytestmark = pytest.mark.comfyui
@@ -29,7 +30,7 @@ async def output_of(*command: str, status: int = 0) -> str:
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == status, out.decode()
     return out.decode()
 
@@ -57,7 +58,7 @@ async def test_mosquittos_own_tools_are_enough(
     path = tmp_path / "picture.png"
     with path.open("wb") as file:
         process = await asyncio.create_subprocess_exec(*picture, "-C", "1", "-N", stdout=file)
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
     assert path.stat().st_size == told["outputs"][0]["size"]
     assert size_of(path) == (32, 32)
 

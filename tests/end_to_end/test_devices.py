@@ -18,6 +18,7 @@ from bridge.mosquitto import Mosquitto, find_program
 from tests.conftest import StartBridge
 from tests.end_to_end.test_docs import ECHO, block, demo, size
 from tests.support.bridge import ROOT
+from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
 pytestmark = pytest.mark.comfyui
@@ -43,7 +44,7 @@ async def shell(script: str, folder: Path, port: int | None, *arguments: str) ->
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         printed, told = await process.communicate()
     assert process.returncode == 0, told.decode()
     return printed.decode()

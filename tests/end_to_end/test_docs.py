@@ -15,6 +15,7 @@ from PIL import Image
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.support.bridge import ROOT
+from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
 pytestmark = pytest.mark.comfyui
@@ -51,7 +52,7 @@ async def run(script: str, folder: Path, *arguments: str) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE_S):
         told, _ = await process.communicate()
     assert process.returncode == 0, told.decode()
 

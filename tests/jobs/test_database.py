@@ -15,6 +15,7 @@ from bridge.jobs.database.notices import notices
 from bridge.jobs.database.postgresql import in_dialect, name_of
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.schema import SCHEMA
+from tests.support.patience import PATIENCE_S
 
 
 async def test_a_commit_is_on_disk_before_it_is_told(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ async def test_notices_of_a_server_that_is_away_are_waited_for(
     waiting = asyncio.ensure_future(
         anext(notices("postgresql://bridge:hunter2@127.0.0.1:9/journal", "x"))
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while "no notices" not in caplog.text:  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0.01)
     assert not waiting.done()

@@ -32,6 +32,7 @@ from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
 from tests.jobs.drafts import PLAN, draft
+from tests.support.patience import PATIENCE_S
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + b"x" * 100
 
@@ -59,7 +60,7 @@ class Told:
         self.ended.setdefault(key.job_id, asyncio.Event()).set()
 
     async def outcome(self, job_id: str) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await self.ended.setdefault(job_id, asyncio.Event()).wait()
         return self.results[job_id]
 
@@ -271,7 +272,7 @@ async def test_all_who_wait_for_a_job_learn_that_it_has_ended(tmp_path: Path) ->
     )
     # Another bridge saw it end: before that is told here, somebody else looks.
     await waiting.gather(key, waits_for(JobOutput("source")))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await first
     await journal.close()
 

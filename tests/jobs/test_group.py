@@ -27,6 +27,7 @@ from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from tests.jobs.drafts import draft
 from tests.jobs.test_dispatcher import PICTURE, Told, waits_for
+from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.postgresql
@@ -72,7 +73,7 @@ async def member(address: str, folder: Path, name: str = "one") -> AsyncIterator
 
 
 async def state_is(journal: Journal, key: Key, wanted: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (await journal.get(key)).job.state != wanted:  # noqa: ASYNC110 - another process's row
             await asyncio.sleep(0.05)
 

@@ -16,6 +16,7 @@ from bridge.jobs.journal import Journal
 from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
+from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL, running_postgresql
 from tests.support.tcpproxy import TcpProxy
 
@@ -86,7 +87,7 @@ async def test_while_the_database_is_away_work_is_refused_and_then_done(
     with pytest.raises(DatabaseError, match="postgresql://127"):
         await accept(journal, "j2")
     proxy.open()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 await accept(journal, "j3")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bridge.mqtt import Connection, Incoming, PublishProperties, Subscription
+from tests.support.patience import PATIENCE_S
 
 MEGA = 1024 * 1024
 MANY = PublishProperties(
@@ -17,7 +18,7 @@ MANY = PublishProperties(
 
 
 async def next_of(connection: Connection) -> Incoming:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         return await anext(connection.messages)
 
 

@@ -18,6 +18,7 @@ from bridge.mqtt import (
     BadAddress,
     Connection,
     ConnectionRefused,
+    Subscription,
     Unreachable,
 )
 from tests.mqtt.conftest import LARGEST_PACKET
@@ -135,6 +136,30 @@ async def test_connecting_can_be_cancelled_and_leaves_nothing_open(scripted: Scr
         await closed.wait()
     del connecting
     gc.collect()  # an unclosed socket would warn, and a warning is an error
+
+
+async def test_an_answer_to_a_cancelled_subscription_is_no_error(
+    scripted: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        _, body = await peer.packet()
+        asked.set()
+        await cancelled.wait()
+        peer.send(b"\x90\x04" + body[:2] + b"\x00\x00")
+        peer.send(b"\x30\x04\x00\x01t\x00")
+        await peer.reader.read()
+
+    async with scripted(script) as address, Connection(address) as connection:
+        subscribing = asyncio.create_task(connection.subscribe([Subscription(filter="t")]))
+        await asked.wait()
+        subscribing.cancel()
+        await asyncio.wait((subscribing,))
+        cancelled.set()
+        assert (await next_of(connection)).topic == "t"
+    assert not caplog.records
 
 
 async def test_every_address_of_a_host_is_tried(

@@ -19,6 +19,7 @@ from bridge.service import descriptions
 from bridge.service.descriptions import Descriptions
 from bridge.workflows.catalogue import Needs
 from bridge.workflows.library import Library
+from tests.support.patience import PATIENCE_S
 
 NEEDS = Needs(classes=("Fancy",))
 INFO = json.dumps({"Fancy": {"input": {}, "output": []}}).encode()
@@ -84,7 +85,7 @@ class Published:
         self.states.put_nowait((state.state, self.library.can_run(name, NEEDS)))
 
     async def until(self, state: str) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 told, able = await self.states.get()
                 if told == state:
@@ -137,7 +138,7 @@ async def test_a_comfyui_that_fails_to_report_its_nodes_is_asked_until_it_does(
     async with described(tmp_path, comfyui) as (_, library, published, changes):
         comfyui.become("ready", "1")
         assert not await published.until("ready")  # published, though nothing is known of it
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await changes.get()
         assert library.can_run("gpu", NEEDS)
         assert comfyui.asked == 4
@@ -197,7 +198,7 @@ async def test_a_refresh_is_shared_and_ends_in_time_while_a_comfyui_hangs(
     async with described(tmp_path, comfyui) as (subject, _, published, _):
         comfyui.become("ready", "1")
         await published.until("ready")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert not any(await asyncio.gather(*(subject.refresh() for _ in range(256))))
             assert not await subject.refresh()
         assert comfyui.asked == 2
@@ -234,5 +235,5 @@ async def test_one_comfyui_that_hangs_does_not_keep_back_what_another_reports(
         for comfyui in (stuck, fine):
             comfyui.become("ready", "1")
             await published.until("ready")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await subject.refresh()

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
 ROOT = Path(__file__).parents[2]
@@ -135,13 +136,13 @@ class BridgeProcess:
         process, self._process = self._process, None
         if process.returncode is None:
             process.send_signal(number)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             return await process.wait()
 
     async def wait(self) -> int:
         """Wait until it ends by itself; returns its exit status."""
         assert self._process is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             status = await self._process.wait()
         self._process = None
         return status

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-TIMEOUT_S = 60.0
+from tests.support.patience import PATIENCE_S
 
 
 class Message(Struct, frozen=True):
@@ -88,7 +88,7 @@ class Peer:
         else:
             self._paho.connect(host, port)
         self._paho.loop_start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             code = await done
         assert not code.is_failure, code
         return self
@@ -109,7 +109,7 @@ class Peer:
             _, mid = self._paho.subscribe(each, qos)
             assert mid is not None
             done = self._answers[mid] = self._loop.create_future()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await done
 
     async def listen(self) -> None:
@@ -142,7 +142,7 @@ class Peer:
     async def response(self, verb: str) -> Message:
         return await self.next(f"{self.base}/client/{self.client}/response/{verb}")
 
-    async def result(self, job_id: str, timeout_s: float = TIMEOUT_S) -> Any:
+    async def result(self, job_id: str, timeout_s: float = PATIENCE_S) -> Any:
         """Wait for a job's result and return its JSON."""
         return (await self.job(job_id, "result", timeout_s=timeout_s)).json
 
@@ -156,7 +156,7 @@ class Peer:
         job_id: str,
         what: str,
         where: Callable[[Message], bool] = lambda _: True,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> Message:
         topic = f"{self.base}/client/{self.client}/job/{job_id}/{what}"
         return await self.next(topic, where, timeout_s)
@@ -165,7 +165,7 @@ class Peer:
         self,
         topic: str,
         where: Callable[[Message], bool] = lambda _: True,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> Message:
         """Wait for the next message on a topic or filter that no wait has returned before."""
         try:

@@ -42,6 +42,7 @@ class TcpProxy:
         self._unanswered: bytes | None = None
         self._unsent: list[bytes] = []
         self._cut = asyncio.Event()
+        self._answered = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -83,6 +84,10 @@ class TcpProxy:
     async def was_closed(self) -> None:
         """Wait until `close_after` or `swallow_request` struck."""
         await self._cut.wait()
+
+    async def answered(self) -> None:
+        """Wait until the server has answered a client, whichever was the first."""
+        await self._answered.wait()
 
     def swallow_answer(self, request: bytes) -> None:
         """Pass on the next request that begins so, and cut the connection at its answer."""
@@ -133,4 +138,5 @@ class TcpProxy:
                     break
                 line.writer.write(data)
                 await line.writer.drain()
+                self._answered.set()
         line.cut()

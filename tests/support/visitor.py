@@ -13,7 +13,7 @@ from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-TIMEOUT_S = 60.0
+from tests.support.patience import PATIENCE_S
 
 
 class Frame(Struct, frozen=True):
@@ -108,7 +108,7 @@ class Visitor:
         self,
         kind: str,
         where: Callable[[Frame], bool] = lambda _: True,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> Frame:
         """Wait for the next frame of a type that no wait has returned before."""
         try:
@@ -131,7 +131,7 @@ class Visitor:
 
     async def closed(self) -> int | None:
         """Wait until the other side has closed it, and return the code."""
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             assert self._reading is not None
             await asyncio.shield(self._reading)
         return self.code

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from bridge.mqtt import ConnectionLost, Incoming, Messages, Subscription
 from bridge.mqtt.link import Connack
+from tests.support.patience import PATIENCE_S
 
 
 class FakeConnection:
@@ -56,6 +57,6 @@ class FakeConnection:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let other tasks run until a condition holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - a condition on plain fields, for any test
             await asyncio.sleep(0)

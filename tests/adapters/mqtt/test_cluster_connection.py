@@ -19,6 +19,7 @@ from bridge.jobs.queue import Key
 from bridge.mqtt import Address, Incoming, Subscription
 from bridge.retry import Backoff
 from tests.adapters.mqtt.links import FakeConnection, until
+from tests.support.patience import PATIENCE_S
 
 STATE = "comfy2mqtt/bridge/member/one"
 
@@ -134,7 +135,7 @@ def beat(*others: str, intake: bool = True) -> Beat:
 
 async def test_it_says_online_publishes_what_is_retained_and_repeats_results() -> None:
     setup = Setup()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         tasks.create_task(setup.made.run())
         await until(lambda: ("result", "j1") in setup.log)
         assert setup.log == [
@@ -155,7 +156,7 @@ async def test_it_says_online_publishes_what_is_retained_and_repeats_results() -
 
 async def test_results_are_published_for_a_bridge_that_died_and_after_being_silent() -> None:
     setup = Setup()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         tasks.create_task(setup.made.run())
         await until(lambda: setup.group.started and setup.journal.calls == [False])
         setup.group.beat(beat("two"))
@@ -174,7 +175,7 @@ async def test_results_are_published_for_a_bridge_that_died_and_after_being_sile
 async def test_a_member_that_is_fenced_stops() -> None:
     setup = Setup()
     with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
-        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
             tasks.create_task(setup.made.run())
             await until(lambda: setup.journal.calls)
             setup.group.failed.set_exception(Fenced())

@@ -13,6 +13,7 @@ from bridge.jobs.database import DatabaseError
 from bridge.mqtt import ConnectionLost, ConnectionRefused, SubscribeRefused, Unreachable
 from bridge.retry import Backoff
 from tests.adapters.mqtt.links import FakeConnection, until
+from tests.support.patience import PATIENCE_S
 
 
 class Attempts:
@@ -85,7 +86,7 @@ async def test_closing_disconnects_and_ends_the_messages() -> None:
     connection.deliver("t", 1)
     await until(lambda: taken == [1])
     reconnect.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await running
     assert log == ["connected", "disconnected", "left", None]
 
@@ -105,7 +106,7 @@ async def test_a_loss_within_the_block_is_a_loss() -> None:
         reconnect.close()
 
     reconnect = Reconnect(use, lost)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await reconnect.run()
     assert isinstance(log[-1], ConnectionLost)
     assert "disconnected" not in log

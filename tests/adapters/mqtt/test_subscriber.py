@@ -22,6 +22,7 @@ from bridge.mqtt import Address, ConnectionRefused, Incoming, Subscription
 from bridge.requests.context import Answer, RequestContext
 from bridge.retry import Backoff
 from tests.adapters.mqtt.links import FakeConnection, until
+from tests.support.patience import PATIENCE_S
 
 RUN = "comfy2mqtt/client/alice/request/run/demo"
 LIST = "comfy2mqtt/client/alice/request/list"
@@ -145,7 +146,7 @@ class Setup:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FakeConnection]:
-        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(self.subscriber.run())
             await until(lambda: "online" in self.log)
             yield self.connection
@@ -348,7 +349,7 @@ async def test_in_a_cluster_it_connects_when_it_is_to_take_requests_and_publishe
 ):
     group = Group()
     setup = Setup(group=group)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(setup.subscriber.run())
         for _ in range(5):
             await asyncio.sleep(0)
@@ -367,7 +368,7 @@ async def test_in_a_cluster_it_connects_when_it_is_to_take_requests_and_publishe
 
 async def test_a_bridge_that_never_takes_requests_can_be_closed() -> None:
     setup = Setup(group=Group())
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(setup.subscriber.run())
         await asyncio.sleep(0)
         setup.subscriber.close()

@@ -12,6 +12,7 @@ import pytest
 
 from bridge.contract.requests import VERBS
 from tests.adapters.web.conftest import Standing
+from tests.support.patience import PATIENCE_S
 from tests.support.visitor import Visitor, packed
 
 REQUESTS = [
@@ -44,7 +45,7 @@ async def test_a_request_that_is_none_ends_alone(
         reader, writer = await asyncio.open_connection("127.0.0.1", alone.port)
         writer.write(request_)
         writer.write_eof()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             try:
                 answer = await reader.read()
             except ConnectionResetError:

@@ -25,6 +25,7 @@ from bridge.contract import links
 from bridge.contract.links import Link
 from bridge.mosquitto import Mosquitto
 from tests.adapters.web.conftest import LINK_KEY, OpenDoor, Standing
+from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 from tests.support.visitor import Visitor
 
@@ -149,7 +150,7 @@ async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(open_alone: OpenDo
         async with door.visitor() as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
             for reader, writer in slow:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE_S):
                     assert await reader.read() == b""
                 writer.close()
             assert (await alice.ask("ping"))["status"] == "ok"
@@ -259,7 +260,7 @@ async def test_who_answers_no_ping_is_let_go(open_alone: OpenDoor) -> None:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(silent, _handshake(door.key()))
             read = b""
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while more := await loop.sock_recv(silent, 10_000):
                     read += more
             # A close frame, with the code for it.
@@ -307,7 +308,7 @@ async def test_bare_connections_of_one_address_shut_nobody_out(open_alone: OpenD
             stack.callback(writer.close)
         async with door.visitor() as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             for reader, _ in many[:-WAITING_OF_ONE]:
                 assert await reader.read() == b""
         assert not many[-1][0].at_eof()
@@ -395,7 +396,7 @@ async def test_a_reader_of_http_that_stops_is_cut_off(
             loop = asyncio.get_running_loop()
             await loop.sock_connect(stopped, ("127.0.0.1", door.port))
             await loop.sock_sendall(stopped, b"GET /large.js HTTP/1.1\r\nHost: x\r\n\r\n")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await cut_off.wait()
             read = 0
             with suppress(ConnectionResetError):

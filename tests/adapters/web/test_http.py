@@ -12,6 +12,7 @@ import pytest
 from bridge.adapters.web.content import read_page
 from bridge.mosquitto import Mosquitto
 from tests.adapters.web.conftest import OpenDoor, Standing
+from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
 
@@ -57,7 +58,7 @@ async def test_a_connection_serves_several_requests_and_is_closed_when_it_is_idl
             assert "x-content-type-options: nosniff" in head
             length = next(line for line in head.splitlines() if line.startswith("content-length"))
             await reader.readexactly(int(length.partition(":")[2]))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
         writer.close()
 

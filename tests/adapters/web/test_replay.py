@@ -15,6 +15,7 @@ from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.replay import Replay
 from bridge.adapters.web.requests import Reply
 from tests.adapters.web.test_hub import Wire, result, session
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("at_once")
 
@@ -118,7 +119,7 @@ async def test_nothing_is_asked_while_the_bridge_is_away() -> None:
         await asyncio.sleep(0)
     assert bridge.asked == []
     hub.public("state", None, b"online")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         assert [each.get("n") for each in (await waiting).said] == [None, 1, 1]
 
 
