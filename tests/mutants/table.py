@@ -247,19 +247,19 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="any-origin",
-        file="bridge/adapters/web/web.py",
+        file="bridge/adapters/web/http_headers.py",
         old="return given is not None and (given == ours or",
         new="return given is not None and (True or",
         guarantee="a page of another origin may not open the socket",
-        tests=("tests/adapters/web/test_web.py",),
+        tests=("tests/adapters/web/test_http_headers.py",),
     ),
     Mutant(
         name="forwarded-by-anybody",
-        file="bridge/adapters/web/web.py",
-        old="    if not _is_trusted(peer, trusted):\n        return Came(peer, scheme, host)\n",
-        new="",
+        file="bridge/adapters/web/http_headers.py",
+        old="if not is_in(peer, trusted):",
+        new="if False:",
         guarantee="forwarded addresses are believed from trusted proxies alone",
-        tests=("tests/adapters/web/test_web.py",),
+        tests=("tests/adapters/web/test_http_headers.py",),
     ),
     # The queue and the states of a job.
     Mutant(
