@@ -53,13 +53,13 @@ Metadata = Literal["keep", "strip"]
 
 
 class Ask(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every request may carry."""
+    """The fields that every request may have."""
 
     transaction: Transaction | UnsetType = UNSET
 
 
 class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a job's outputs are to be delivered.
+    """The form and delivery of a job's outputs.
 
     `push` publishes the bytes before the result, above 64 KB at QoS 0; `push_qos1` at QoS 1 in any
     case; `fetch` only announces them; `none` keeps none. `max_packet` bounds every message of the
@@ -117,13 +117,13 @@ class Cancel(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Status(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Tell where a job stands, with its result if it has one."""
+    """Return the state of a job, with its result if it has one."""
 
     job_id: Id
 
 
 class List(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Give the client's jobs whose latest `n` is above `after`, in that order.
+    """Return the client's jobs whose latest `n` is above `after`, in that order.
 
     Asking for what comes after n acks what came up to n, unless it only is to `peek`.
     """
@@ -136,7 +136,7 @@ class List(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Ack(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Say that every result up to `n` has arrived."""
+    """Acknowledge every result up to `n`."""
 
     up_to: Count
 
@@ -171,7 +171,7 @@ class Forget(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Recipe(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Give the prompt that a job ran, or will run, as ComfyUI was given it."""
+    """Return the prompt that a job ran, or will run, as ComfyUI was given it."""
 
     job_id: Id
 
@@ -191,7 +191,7 @@ class Response(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobMessage(Struct, frozen=True, kw_only=True):
-    """What every message about a job carries; `meta` is the sender's own, as it came."""
+    """The fields of every message about a job; `meta` is the sender's own, as it came."""
 
     job_id: str
     workflow: str
@@ -200,7 +200,7 @@ class JobMessage(Struct, frozen=True, kw_only=True):
 
 
 class JobStatus(JobMessage, frozen=True, kw_only=True):
-    """Where a job stands. `n` rises with each status and result of a client.
+    """The state of a job. `n` rises with each status and result of a client.
 
     `position` counts the jobs that start before it, 0 for the next.
     """
@@ -214,7 +214,7 @@ class JobStatus(JobMessage, frozen=True, kw_only=True):
 
 
 class Progress(JobMessage, frozen=True, kw_only=True):
-    """How far a running job is, in percent; never goes back within a job."""
+    """The progress of a running job, in percent; it never decreases within a job."""
 
     percent: float
     node: str | UnsetType = UNSET
@@ -254,7 +254,7 @@ class MissingOutput(Struct, frozen=True, kw_only=True):
 
 
 class Timings(Struct, frozen=True, kw_only=True):
-    """Where a job's time went, in seconds.
+    """The seconds that each part of a job took.
 
     From accepted to sent to ComfyUI, from there to the first node, to the last node, and until the
     outputs were here and published.
@@ -267,7 +267,7 @@ class Timings(Struct, frozen=True, kw_only=True):
 
 
 class Shown(Struct, frozen=True, kw_only=True):
-    """What became of `show`: the display has the picture, on `topic`, or why it has not.
+    """The outcome of `show`: the display has the picture, on `topic`, or `error` says why not.
 
     A job whose picture could not be shown has succeeded all the same.
     """
@@ -279,7 +279,7 @@ class Shown(Struct, frozen=True, kw_only=True):
 
 
 class Result(JobMessage, frozen=True, kw_only=True):
-    """How a job ended: exactly one, the last message of the job.
+    """The end of a job: exactly one, the last message of the job.
 
     `missing` names outputs of a job that succeeded without them.
     """
@@ -310,7 +310,7 @@ class Accepted(JobMessage, frozen=True, kw_only=True):
 
 
 class DryRun(Struct, frozen=True, kw_only=True):
-    """What a request would run; `position` is how many jobs would start before it.
+    """The job that a request would be; `position` counts the jobs that would start before it.
 
     `instances` are the ComfyUIs that could take it, `eta_s` in how many seconds it would have
     ended. Media that is not here yet stays out of the prompt. `missing` is what no ComfyUI at hand
@@ -360,7 +360,7 @@ class JobList(Struct, frozen=True, kw_only=True):
 
 
 class CancelReport(Struct, frozen=True, kw_only=True):
-    """What a cancel found: the job's state now. Its result tells how it ended."""
+    """The state of a job after a cancel. Its result says how it ended."""
 
     job_id: str
     state: State
@@ -368,7 +368,7 @@ class CancelReport(Struct, frozen=True, kw_only=True):
 
 
 class AckReport(Struct, frozen=True, kw_only=True):
-    """How many results were newly acked."""
+    """The number of results that were newly acknowledged."""
 
     acked: int
 
@@ -382,7 +382,7 @@ class KeepReport(Struct, frozen=True, kw_only=True):
 
 
 class ForgetReport(Struct, frozen=True, kw_only=True):
-    """What of a job is not kept any more."""
+    """The parts of a job that are not kept any more."""
 
     job_id: str
     forgotten: bool
@@ -397,7 +397,7 @@ class BeginUpload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class UploadReport(Struct, frozen=True, kw_only=True):
-    """How much of an upload is here: `held` of `size` bytes; go on at `held`.
+    """The progress of an upload: `held` of `size` bytes; continue at `held`.
 
     Once `complete` it can be an input: `{"upload": "<id>"}`.
     """

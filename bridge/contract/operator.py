@@ -1,4 +1,4 @@
-"""What an operator may ask of a bridge, on `bridge/request/<verb>`, and how it is answered.
+"""The admin commands on `bridge/request/<verb>`, and their answers.
 
 The broker's ACL says who is an operator. An order is answered once it was given; what comes of it
 is told by the retained states. A verb is a Struct here, a row in `VERBS`, and a `case` in
@@ -28,7 +28,7 @@ class Named(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Start(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Have it run; one that was given up is tried at once."""
+    """Start it; one that was given up is tried at once."""
 
 
 class Stop(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,7 +53,7 @@ class Yield(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Resume(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Give it jobs again."""
+    """Let it take jobs again."""
 
 
 class Reload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,7 +82,7 @@ class ClearQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class CheckHealth(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Tell how bridge and ComfyUIs fare."""
+    """Return the health of the bridge and its ComfyUIs."""
 
 
 class SetLogLevel(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -155,13 +155,13 @@ class PauseReport(Struct, frozen=True, kw_only=True):
 
 
 class ClearReport(Struct, frozen=True, kw_only=True):
-    """How many jobs were cancelled."""
+    """The number of jobs that were cancelled."""
 
     cancelled: int
 
 
 class HealthReport(Struct, frozen=True, kw_only=True):
-    """How it all fares; `healthy`: at least one ComfyUI takes jobs. `memory` is in bytes."""
+    """The health of all parts; `healthy`: at least one ComfyUI takes jobs. `memory` is in bytes."""
 
     healthy: bool
     version: str
@@ -202,7 +202,7 @@ Report: TypeAlias = (
 
 
 class Verb(NamedTuple):
-    """What an order says, and what the data of its answer is."""
+    """The payload of an admin command, and the data of its answer."""
 
     order: type[Order]
     report: type[Report]

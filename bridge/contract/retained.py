@@ -44,7 +44,7 @@ class MissingChoice(Struct, frozen=True, kw_only=True):
 
 
 class Missing(Struct, frozen=True, kw_only=True):
-    """What no ComfyUI at hand has: node types, and values that are no choice there."""
+    """The node types, and the values of choices, that no ComfyUI at hand has."""
 
     nodes: list[str] = []
     choices: list[MissingChoice] = []
@@ -94,7 +94,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class BridgeInfo(Struct, frozen=True, kw_only=True):
-    """Who this bridge is; never a secret. `features` are the verbs that it takes."""
+    """The identity of this bridge; never a secret. `features` are the verbs that it takes."""
 
     name: str
     version: str
@@ -105,14 +105,14 @@ class BridgeInfo(Struct, frozen=True, kw_only=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What one client had: jobs that ended, and the seconds that they ran at a ComfyUI."""
+    """The use by one client: jobs that ended, and the seconds that they ran at a ComfyUI."""
 
     jobs: int
     run_s: float
 
 
 class BridgeHealth(Struct, frozen=True, kw_only=True):
-    """How the bridge fares, and what it did since its start; `memory` is its own resident bytes.
+    """The health of the bridge, and its counts since the start; `memory` is its own resident bytes.
 
     `clients` are those with the most seconds at a ComfyUI.
     While it is `paused`, by the operator, no job starts.

@@ -29,7 +29,7 @@ JOB_VERBS = (RUN, SUBMIT)
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a request topic says: `client/<client>/request/<verb>`, and for two verbs more.
+    """A request topic, read: `client/<client>/request/<verb>`, and for two verbs more.
 
     `run/<workflow>[/<job_id>]`; `upload/<upload_id>[/<offset>]`, `upload/<upload_id>/fin`.
     """
@@ -130,11 +130,11 @@ class Topics:
         return f"{self.base}/bridge/request/#"
 
     def order(self, verb: str) -> str:
-        """Where an operator publishes an order, `verb` being such as `comfyui/start`."""
+        """The topic of an admin command, such as `comfyui/start`."""
         return f"{self.base}/bridge/request/{verb}"
 
     def order_response(self, verb: str) -> str:
-        """Where it is answered."""
+        """The topic of its answer."""
         return f"{self.base}/bridge/response/{verb}"
 
     def parse_order(self, topic: str) -> str | None:
@@ -165,7 +165,7 @@ class Topics:
         return f"{self.base}/display/{name}/image"
 
     def display_url(self, name: str) -> str:
-        """Where that picture can be had over HTTP, plain text; retained."""
+        """The topic of the URL of that picture, as plain text; retained."""
         return f"{self.base}/display/{name}/url"
 
     def workflow_of(self, topic: str) -> str | None:
@@ -224,11 +224,11 @@ class Topics:
         return f"{self._clients}+/request/#"
 
     def request(self, client: str, verb: str, *names: str) -> str:
-        """Where `client` publishes a request."""
+        """The topic of a request of `client`."""
         return "/".join((f"{self._clients}{client}/request", verb, *names))
 
     def response(self, client: str, verb: str) -> str:
-        """Where a request of `client` is answered."""
+        """The topic of the answer to a request of `client`."""
         return f"{self._clients}{client}/response/{verb}"
 
     def responses(self, client: str) -> str:
@@ -289,7 +289,7 @@ class Topics:
 
 
 class HomeAssistantTopics:
-    """What Home Assistant reads and writes: discovery below its prefix, the rest below our base.
+    """The topics of Home Assistant: discovery below its prefix, the rest below our base.
 
     `name` is a workflow's, `key` an input's; both are ids.
     """
@@ -300,7 +300,7 @@ class HomeAssistantTopics:
 
     @property
     def birth(self) -> str:
-        """Where Home Assistant says that it has started."""
+        """The topic on which Home Assistant reports that it has started."""
         return f"{self._prefix}/status"
 
     @property
@@ -309,23 +309,23 @@ class HomeAssistantTopics:
         return f"{self._prefix}/device/+/config"
 
     def discovery(self, device: str) -> str:
-        """Where a device is announced; retained."""
+        """The discovery topic of a device; retained."""
         return f"{self._prefix}/device/{device}/config"
 
     def state(self, name: str, what: str) -> str:
-        """What a device shows: `image`, `progress`, ...; retained, but for events."""
+        """The state topic of an entity: `image`, `progress`, ...; retained, but for events."""
         return f"{self.tree}{name}/{what}"
 
     def input(self, name: str, key: str) -> str:
-        """What an input is set to; retained."""
+        """The topic of the value of an input; retained."""
         return f"{self.tree}{name}/input/{key}"
 
     def input_command(self, name: str, key: str) -> str:
-        """Where an input is set."""
+        """The command topic of an input."""
         return f"{self.tree}{name}/input/{key}/set"
 
     def run_command(self, name: str) -> str:
-        """Where a workflow's button is pressed."""
+        """The command topic of a workflow's button."""
         return f"{self.tree}{name}/run"
 
     @property

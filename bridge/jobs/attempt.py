@@ -175,7 +175,7 @@ class Attempt:
                 await self._send(media, blob)
 
     async def _send(self, media: MediaInput, blob: Blob) -> None:
-        """Give ComfyUI bytes that it does not have, or no longer: it may have been restarted."""
+        """Upload bytes that ComfyUI does not have, or no longer: it may have been restarted."""
         client = self._instance.client
         if media.via == "upload":
             data = await self._load_media(blob.sha256)

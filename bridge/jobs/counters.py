@@ -1,4 +1,4 @@
-"""What happened since the start, counted: for the health topic and for metrics. Pure."""
+"""Counts of what happened since the start, for the health topic and for metrics. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job depends on before it can be queued: another job's output, a URL or a topic.
+"""Gathers what a job depends on before it can be queued: other jobs' outputs, URLs, topics.
 
 A job that waits is in the journal like any other. When all of its bytes are here they are put into
 its prompt, the journal notes it, and the job is queued.

@@ -53,7 +53,7 @@ _LOOK_AGAIN_S = 10.0
 
 
 class _Concluded(Struct, frozen=True):
-    """What is known of an attempt once it has ended, until that is written."""
+    """An attempt that has ended, until its outcome is written."""
 
     ended: Completion
     instance: str
@@ -108,7 +108,7 @@ class Dispatcher:
 
     @property
     def counters(self) -> Counters:
-        """What has happened since the start, counted."""
+        """Counts of what has happened since the start."""
         return self.core.counters
 
     @property

@@ -1,4 +1,4 @@
-"""How long jobs will take, by how long those of the same workflow took. Pure.
+"""Estimates how long jobs will take, from the runs of the same workflow. Pure.
 
 The newest count most: a workflow's inputs change over time, and so does the machine.
 """
@@ -41,7 +41,7 @@ class Estimates:
             del self._queued[workflow]
 
     def run_s(self, workflow: str) -> float | None:
-        """How long a run takes; None for a workflow that has not run yet."""
+        """Return the seconds that a run takes; None for a workflow that has not run yet."""
         return self._run_s.get(workflow)
 
     def until_end(self, workflow: str, position: int, places: int) -> float | None:

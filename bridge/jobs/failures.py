@@ -1,4 +1,4 @@
-"""What ComfyUI says of a failure, in the contract's words and the workflow's names."""
+"""Translates ComfyUI's failures into the contract's errors and the workflow's names."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ Show = Callable[[Job, str, Sequence[Output]], Awaitable[Shown]]
 
 
 class Completion(Struct, frozen=True, kw_only=True):
-    """How a job ended, besides its state."""
+    """The end of a job, besides its state."""
 
     plan: Plan | None = None
     outputs: Sequence[Output] = ()
@@ -54,7 +54,7 @@ class Completion(Struct, frozen=True, kw_only=True):
 
     @property
     def run_s(self) -> float | None:
-        """How long it ran, where that is known from its start to its end."""
+        """The seconds that it ran; None where its start or its end was not seen."""
         times = self.times
         if times is None or times.started is None or times.ended is None:
             return None
@@ -194,7 +194,7 @@ class Finalizer:
         return replace(output, info=info, offered=True)
 
     def _linked(self, job: Job, infos: list[OutputInfo], until: float) -> list[OutputInfo]:
-        """Give each output that is kept its address, good for as long as it is kept."""
+        """Add to each output that is kept its URL, good for as long as it is kept."""
         link = self._link
         if link is None or job.envelope.deliver == "none":
             return infos

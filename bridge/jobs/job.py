@@ -19,7 +19,7 @@ from bridge.workflows.catalogue import Needs
 
 
 class Envelope(Struct, frozen=True, omit_defaults=True):
-    """What the sender said besides the work: echoed, or telling how to answer.
+    """The part of a request that is echoed, or that says how to answer.
 
     `correlation` is MQTT's Correlation Data, bytes as they came.
     """
@@ -67,7 +67,7 @@ class MediaInput(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True, omit_defaults=True):
-    """What ComfyUI is given, and how to read what it says.
+    """The prompt for ComfyUI, and how to read what ComfyUI reports of it.
 
     `names` maps `node.input` of the prompt to the workflow's name of that input; `inputs` are the
     values as resolved, for the result. `drawing` is the workflow as ComfyUI's page saves it, as

@@ -1,4 +1,4 @@
-"""Who is told what happens to jobs: a door, or several behind one."""
+"""The interface by which adapters hear what happens to jobs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SAMPLER_WEIGHT = 20.0
 
 
 class Snapshot(Struct, frozen=True):
-    """How far: percent, and the node that runs, with its step of how many."""
+    """The progress of a prompt: percent, and the node that runs, with its step of `steps`."""
 
     percent: float
     node: str | None = None

@@ -87,7 +87,7 @@ class _Line:
             del self._ordered[place]
 
     def before(self, entry: Entry) -> int:
-        """How many of this client's jobs stand before one."""
+        """Return the number of this client's jobs before one."""
         return sum(bisect.bisect_left(entries, entry) for entries in self.lanes.values())
 
     def first(
@@ -135,11 +135,11 @@ class Queue:
         return key in self._entries
 
     def __iter__(self) -> Iterator[Key]:
-        """Give all keys, in no particular order."""
+        """Yield all keys, in no particular order."""
         return iter(self._entries)
 
     def count(self, client: str) -> int:
-        """How many jobs of a client wait."""
+        """Return the number of jobs of a client that wait."""
         line = self._lines.get(client)
         return 0 if line is None else line.size
 
@@ -195,7 +195,7 @@ class Queue:
         return None
 
     def in_order(self) -> Iterator[Key]:
-        """Give all keys in the order of their turns, as if nothing more were accepted."""
+        """Yield all keys in the order of their turns, as if nothing more were accepted."""
         lines = [heapq.merge(*line.lanes.values()) for line in self._lines.values()]
         while lines:
             going = []
@@ -207,7 +207,7 @@ class Queue:
             lines = going
 
     def position(self, key: Key) -> int | None:
-        """How many jobs start before this one, if nothing more is accepted.
+        """Return the number of jobs that start before this one, if nothing more is accepted.
 
         With k jobs of its own before it, each client ahead in the round gets k + 1 turns first,
         each one behind gets k. Of lanes nothing is asked: it is what can be told beforehand.
@@ -218,7 +218,7 @@ class Queue:
         return self._before(key.client, self._lines[key.client].before(found[0]))
 
     def position_of_next(self, client: str, priority: int) -> int:
-        """How many jobs start before one that would be added now."""
+        """Return the number of jobs that start before one that would be added now."""
         line = self._lines.get(client)
         last = Entry(-priority, _LAST, Key(client, ""))
         return self._before(client, 0 if line is None else line.before(last))

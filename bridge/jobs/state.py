@@ -18,7 +18,7 @@ from bridge.contract.messages import State
 
 
 class Happening(StrEnum):
-    """What can happen to a job."""
+    """The events that change the state of a job."""
 
     RELEASE = "release"
     START = "start"

@@ -228,7 +228,7 @@ class Uploads:
 
 
 class _Begun(Struct, frozen=True):
-    """What was announced of an upload."""
+    """An upload as it was announced."""
 
     size: int
     sha256: str

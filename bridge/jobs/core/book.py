@@ -85,12 +85,12 @@ class Book:
 
     @property
     def queued(self) -> int:
-        """How many jobs wait for their turn."""
+        """The number of jobs that wait for their turn."""
         return len(self.queue)
 
     @property
     def running(self) -> int:
-        """How many jobs are at a ComfyUI, or have their outcome written."""
+        """The number of jobs that are at a ComfyUI, or whose outcome is being written."""
         return len(self.active)
 
     @property
@@ -125,19 +125,19 @@ class Book:
         ]
 
     def count(self, client: str) -> int:
-        """How many jobs of a client wait for their turn."""
+        """Return the number of jobs of a client that wait for their turn."""
         return self.queue.count(client)
 
     def position(self, key: Key) -> int | None:
-        """How many jobs start before this one; None for one that does not wait for its turn."""
+        """Return the number of jobs that start before this one; None if it does not wait."""
         return self.queue.position(key)
 
     def position_of_next(self, client: str, priority: int) -> int:
-        """How many jobs would start before one that is accepted now."""
+        """Return the number of jobs that would start before one that is accepted now."""
         return self.queue.position_of_next(client, priority)
 
     def outlook(self, job: Job) -> tuple[int | None, float | None]:
-        """How many jobs start before this one, and in how many seconds it will have ended.
+        """Return the number of jobs before this one, and the seconds until it will have ended.
 
         The latter as far as past runs show; both None for a job that does not wait for its turn.
         """
@@ -145,7 +145,7 @@ class Book:
         return position, None if position is None else self.eta_of_next(job.workflow, position)
 
     def eta_of_next(self, workflow: str, position: int) -> float | None:
-        """In how many seconds a job that is accepted now, with so many before it, has ended."""
+        """Return the seconds until a job has ended that is accepted now, with so many before it."""
         if self.paused:
             return None
         return self.estimates.until_end(workflow, position, self.pool.usable)
@@ -157,7 +157,7 @@ class Book:
         return job_messages.status(job, n, position=position, eta_s=eta_s, reason=reason)
 
     def why_waiting(self, job: Job) -> str | None:
-        """Why a job does not start though its turn may have come; None if nothing hinders it."""
+        """Return why a job does not start though its turn may have come; None if it could."""
         if job.state != "queued" or job.key in self.active:
             return None
         if self.paused:

@@ -330,7 +330,7 @@ class Core:
         self.must_schedule = True
 
     def _schedule(self, _event: events.Schedule) -> None:
-        """Give each ComfyUI that has room its next jobs, one after the other in turn."""
+        """Start the next jobs at each ComfyUI that has room, one after the other in turn."""
         self.must_schedule = False
         if self.book.paused or self._draining:
             return

@@ -1,4 +1,4 @@
-"""What the core wants done: its output. Each that is answered says by which event."""
+"""The effects, the output of the core: what is to be done, and which event answers it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from bridge.jobs.state import Happening, after
 
 
 class Phase(StrEnum):
-    """Where a job is in this process; its `state` is what the journal and its client know.
+    """The place of a job in this process; its `state` is what the journal and its client know.
 
         RESOLVING ──> RELEASING ──> QUEUED ──> CLAIMING ──> ACTIVE ──> FINISHING ──> left
                                       ^                        │
@@ -42,7 +42,7 @@ class StopReason(StrEnum):
 
 
 class Withdrawal(Struct, frozen=True):
-    """How a job ends that has not started."""
+    """The end of a job that has not started."""
 
     happening: Happening
     error: BridgeError | None = None

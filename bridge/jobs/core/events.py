@@ -1,4 +1,4 @@
-"""What can happen to jobs: the input of the core."""
+"""The events, the input of the core: everything that can happen to jobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Resolved(JobEvent, frozen=True):
 
 
 class Unresolvable(JobEvent, frozen=True):
-    """What a job waited for cannot be had."""
+    """A job waited for something that cannot be had."""
 
     error: BridgeError
 
@@ -159,7 +159,7 @@ class Draining(Struct, frozen=True):
 
 
 class Recovered(Struct, frozen=True):
-    """What the journal has from before this process, in the order of acceptance."""
+    """The journal has these jobs from before this process, in the order of acceptance."""
 
     jobs: Sequence[Job]
 
@@ -179,11 +179,11 @@ class PromptsKnown(Struct, frozen=True):
 
 
 class CatalogueChanged(Struct, frozen=True):
-    """What the ComfyUIs have installed is known anew."""
+    """The ComfyUIs have reported anew what they have installed."""
 
 
 class Schedule(Struct, frozen=True):
-    """What happened at one time has been taken in: jobs can be given to ComfyUIs."""
+    """All that happened at one time has been taken in: jobs can be given to ComfyUIs."""
 
 
 class Tick(Struct, frozen=True):

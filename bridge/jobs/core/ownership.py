@@ -1,4 +1,4 @@
-"""What another bridge's work on a job means for this one. Pure."""
+"""Translates another bridge's work on a job into events for this one. Pure."""
 
 from __future__ import annotations
 

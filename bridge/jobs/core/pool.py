@@ -31,7 +31,7 @@ class PinnedTo(Struct, frozen=True):
 
 
 class Availability(Struct, frozen=True):
-    """What of a ComfyUI's state counts for scheduling.
+    """The part of a ComfyUI's state that counts for scheduling.
 
     `memory` changes when what was loaded there is loaded no more: the process, and how often its
     models were unloaded.
@@ -118,7 +118,7 @@ class Pool:
 
     @property
     def usable(self) -> int:
-        """How many can be given jobs."""
+        """The number of ComfyUIs that can be given jobs."""
         return sum(member.availability.usable for member in self)
 
     def able(self, needs: Needs) -> list[str]:
