@@ -24,7 +24,7 @@ InstanceState = Literal[
 
 
 class OutputDefinition(Struct, frozen=True, kw_only=True):
-    """An output that a workflow declares."""
+    """An output that a workflow declares. `preview`: ComfyUI shows it and saves nothing."""
 
     name: str
     kind: str
@@ -32,6 +32,7 @@ class OutputDefinition(Struct, frozen=True, kw_only=True):
     title: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     content_type: str | UnsetType = UNSET
+    preview: bool | UnsetType = UNSET
 
 
 class MissingChoice(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from bridge.contract.messages import or_unset
 from bridge.contract.retained import OutputDefinition
@@ -49,7 +49,13 @@ _THEIRS: dict[str, OutputKind] = {
     "MaskPreview": OutputKind("image", "image/png"),
     "SaveAnimatedWEBP": OutputKind("image", "image/webp"),
     "SaveAnimatedPNG": OutputKind("image", "image/png"),
+    "SaveImageAdvanced": OutputKind("image", None, {"png": "image/png", "exr": "image/x-exr"}),
+    "ImageCompare": OutputKind("image", "image/png"),
+    "SaveSVGNode": OutputKind("file", "image/svg+xml"),
     "SaveAudio": OutputKind("audio", "audio/flac"),
+    "SaveAudioAdvanced": OutputKind(
+        "audio", None, {"flac": "audio/flac", "mp3": "audio/mpeg", "opus": "audio/ogg"}
+    ),
     "SaveAudioMP3": OutputKind("audio", "audio/mpeg"),
     "SaveAudioOpus": OutputKind("audio", "audio/ogg"),
     "PreviewAudio": OutputKind("audio", "audio/flac"),
@@ -57,13 +63,30 @@ _THEIRS: dict[str, OutputKind] = {
     "SaveWEBM": OutputKind("video", "video/webm"),
     "SaveLatent": OutputKind("latent", "application/octet-stream"),
     "PreviewAny": OutputKind("text", "text/plain; charset=utf-8"),
+    "SaveText": OutputKind(
+        "text",
+        None,
+        {
+            "txt": "text/plain",
+            "csv": "text/csv",
+            "md": "text/markdown",
+            "json": "application/json",
+        },
+    ),
 }
+# Classes that show something and save nothing, besides those that are called so.
+_PREVIEWS = frozenset(("ImageCompare",))
+_PREVIEW = "Preview"
 _FILE = OutputKind("file")
 
 
 def outputs(graph: Graph, declared: Declarations) -> tuple[OutputDefinition, ...]:
-    """Return the outputs in the order of their nodes, each with a name of its own."""
-    return tuple(_outputs(graph, declared))
+    """Return the outputs, each with a name of its own: what is saved first, then previews.
+
+    Both stand in the order of their nodes. The first output of a job is the one that is wanted,
+    which a preview on the way to it is not.
+    """
+    return tuple(sorted(_outputs(graph, declared), key=lambda output: output.preview is True))
 
 
 def names_to_set(graph: Graph, found: Iterable[OutputDefinition]) -> dict[NodeInput, str]:
@@ -92,7 +115,12 @@ def _outputs(graph: Graph, declared: Declarations) -> Iterator[OutputDefinition]
             title=or_unset(text(node.inputs.get("title"))),
             description=or_unset(text(node.inputs.get("description"))),
             content_type=or_unset(by_format or kind.content_type),
+            preview=True if _is_preview(node) else UNSET,
         )
+
+
+def _is_preview(node: Node) -> bool:
+    return node.class_type in _PREVIEWS or _PREVIEW in node.class_type
 
 
 def _kind(node: Node, declared: Declarations) -> OutputKind | None:

@@ -99,9 +99,10 @@ def drawing_of(document: Any) -> Any:
     return document if is_ui_format(document) else None
 
 
-def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
+def prompt_of(document: Any, info: ObjectInfo | None, *, keep_unknown: bool = True) -> Any:
     """Return the graph in API format, converted where it has to be.
 
+    `keep_unknown`: nodes of classes that ComfyUI does not have are part of it, else refused.
     Raises WorkflowError where that fails, NeedsObjectInfo where it cannot be tried yet.
     """
     if not is_ui_format(document):
@@ -109,7 +110,7 @@ def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
     if info is None:
         raise NeedsObjectInfo
     try:
-        return convert(document, info, keep_unknown=True)
+        return convert(document, info, keep_unknown=keep_unknown)
     except ObjectInfoError as error:
         raise WorkflowError(f"ComfyUI's declaration cannot be read: {error}") from None
 

@@ -182,6 +182,14 @@ def test_what_nothing_is_linked_to_is_left_out(kind: str) -> None:
     assert convert(drawing.document(), comparison.object_info("0.33.0")).keys() == {"1", "9"}
 
 
+def test_a_node_that_is_not_known_is_named_where_there_is_nothing_else() -> None:
+    drawing = Drawing()
+    drawing.node(2, "Unheard")
+
+    with pytest.raises(ConversionError, match="no node class 'Unheard'"):
+        convert(drawing.document(), comparison.object_info("0.33.0"))
+
+
 def test_a_switch_of_the_page_does_no_harm_where_it_is_linked() -> None:
     drawing = Drawing()
     source(drawing)

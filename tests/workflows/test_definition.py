@@ -404,3 +404,36 @@ def test_media_goes_to_the_place_that_its_node_has_for_it(kind: InputKind) -> No
     described = found.definition().inputs["properties"]["given"]
     assert described["contentMediaType"].endswith("/*")
     assert (described["type"] == ["object", "array"]) is kind.batch
+
+
+def test_what_is_saved_comes_before_previews() -> None:
+    document = {
+        "10": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+        "11": {"class_type": "ImageCompare", "inputs": {"image_a": ["2", 0]}},
+        **PLAIN,
+        "12": {"class_type": "OtherSave", "inputs": {"any": ["2", 0]}},
+    }
+    assert [(output.node, output.preview) for output in workflow(document).outputs] == [
+        ("58:4", UNSET),
+        ("12", UNSET),
+        ("10", True),
+        ("11", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("class_type", "chosen", "kind", "content_type"),
+    [
+        ("SaveImageAdvanced", "png", "image", "image/png"),
+        ("SaveImageAdvanced", "exr", "image", "image/x-exr"),
+        ("SaveAudioAdvanced", "opus", "audio", "audio/ogg"),
+        ("SaveText", "md", "text", "text/markdown"),
+        ("SaveSVGNode", None, "file", "image/svg+xml"),
+    ],
+)
+def test_savers_of_newer_servers_are_declared_with_their_kind(
+    class_type: str, chosen: str | None, kind: str, content_type: str
+) -> None:
+    inputs = {} if chosen is None else {"format": chosen}
+    (output,) = workflow({"1": {"class_type": class_type, "inputs": inputs}}).outputs
+    assert (output.kind, output.content_type) == (kind, content_type)

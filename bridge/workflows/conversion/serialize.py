@@ -53,9 +53,10 @@ def serialize(
         primitives.hand_out(graph, replacements)
     sources = LinkResolver(places, front_end, budget)
     prompt = {}
-    for place in places:
-        if not _is_sent(place):
-            continue
+    sent = [place for place in places if _is_sent(place)]
+    # What the server does not know and nothing is linked to is a label, a switch, a note: unless
+    # there is nothing else.
+    for place in [place for place in sent if _is_meant(place)] or sent:
         if place.node.declared is not None:
             prompt[place.id] = _entry(place, place.node.declared, sources, replacements)
         elif keep_unknown:
@@ -97,16 +98,16 @@ def _places(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> Iterator[Pl
 
 
 def _is_sent(place: Place) -> bool:
-    node = place.node
-    if node.virtual or node.inactive:
-        return False
-    # What the server does not know and nothing is linked to is a label, a switch, a note.
-    return node.declared is not None or _is_linked(node, place.graph)
+    return not (place.node.virtual or place.node.inactive)
 
 
-def _is_linked(node: LiveNode, graph: LiveGraph) -> bool:
-    return any(slot.link in graph.links for slot in node.inputs) or any(
-        link in graph.links for output in node.outputs for link in output.links
+def _is_meant(place: Place) -> bool:
+    """Whether the server knows the node's class, or something is linked to it."""
+    node, links = place.node, place.graph.links
+    return (
+        node.declared is not None
+        or any(slot.link in links for slot in node.inputs)
+        or any(link in links for output in node.outputs for link in output.links)
     )
 
 
