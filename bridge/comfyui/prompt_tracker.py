@@ -173,7 +173,7 @@ class PromptTracker:
         """
         deliveries: Deliveries = []
         others: list[Prompt] = []
-        for prompt in prompts:
+        for prompt in filter(self.follows, prompts):  # one may have ended meanwhile
             if prompt.prompt_id not in queue:
                 others.append(prompt)
                 continue
@@ -191,6 +191,8 @@ class PromptTracker:
         If it is `incomplete` after that, fetch its missing outputs, then call `complete`.
         """
         execution = prompt.execution
+        if not self.follows(prompt):
+            return []  # it ended meanwhile
         if not (prompt.blind or execution.ended or self._is_silent(prompt, now)):
             # Frames say more than the history does.
             prompt.doubtful = False

@@ -64,7 +64,7 @@ class ComfySession:
     `report` is called on the event loop's thread with what happens to the connection; it must not
     block. A cut is not reported if connecting again succeeds at once. `epoch` names the process at
     the other end, None where only our nodes can. `max_frame` is in bytes. After `silence_s` seconds
-    without a frame of a prompt, ComfyUI is asked about it.
+    without a frame of a prompt, ComfyUI is asked about it; `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class ComfySession:
         max_frame: int = DEFAULT_MAX_FRAME,
         reconnect_cap_s: float = 5.0,
         silence_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
         self._report = report
@@ -83,6 +84,7 @@ class ComfySession:
         self._max_frame = max_frame
         self._reconnect_cap_s = reconnect_cap_s
         self._silence_s = silence_s
+        self._clock = clock
         self._tracker = PromptTracker(silence_s=silence_s)
         self._queues: dict[Prompt, EventQueue] = {}
         self._in_doubt = asyncio.Event()
@@ -178,7 +180,7 @@ class ComfySession:
 
     def silence(self, prompt_id: str) -> float | None:
         """Return for how many seconds nothing was heard of a prompt; None if it is not followed."""
-        return self._tracker.silence(prompt_id, time.monotonic())
+        return self._tracker.silence(prompt_id, self._clock())
 
     def lose(self, reason: str) -> None:
         """End every prompt: its ComfyUI is gone."""
@@ -193,14 +195,14 @@ class ComfySession:
     def _follow(
         self, prompt_id: str, execution: Execution, *, blind: bool
     ) -> tuple[Prompt, EventQueue]:
-        now = time.monotonic()
+        now = self._clock()
         prompt = self._tracker.follow(prompt_id, execution, blind=blind, now=now)
         queue = self._queues[prompt] = EventQueue()
         self._apply(())
         return prompt, queue
 
     def _submitted(self, prompt: Prompt) -> None:
-        self._tracker.submitted(prompt, time.monotonic())
+        self._tracker.submitted(prompt, self._clock())
         self._apply(())
 
     def _drop(self, prompt: Prompt) -> None:
@@ -233,9 +235,9 @@ class ComfySession:
     async def _stay_connected(self) -> None:
         backoff = Backoff(_RECONNECT_FIRST_S, self._reconnect_cap_s)
         while True:
-            began_at = time.monotonic()
+            began_at = self._clock()
             was_connected = await self._connect_once()
-            if was_connected and time.monotonic() - began_at >= _GOOD_AFTER_S:
+            if was_connected and self._clock() - began_at >= _GOOD_AFTER_S:
                 backoff.reset()
             await asyncio.sleep(backoff.next())
 
@@ -289,7 +291,7 @@ class ComfySession:
             self._tracker.queue_length(prompts)
             self._apply(())
         else:
-            self._apply(self._tracker.received(frame, time.monotonic()))
+            self._apply(self._tracker.received(frame, self._clock()))
 
     async def _queue_changes(self) -> None:
         """Wait until the queue changes, or half a second."""
@@ -303,13 +305,13 @@ class ComfySession:
         while True:
             await wait_set(self._in_doubt, pause)
             self._in_doubt.clear()
-            doubtful = self._tracker.doubtful(time.monotonic())
+            doubtful = self._tracker.doubtful(self._clock())
             pause = self._silence_s
             if not doubtful or self._connection is None:
                 continue  # connecting raises the doubt again
             try:
                 await self._reconcile(doubtful)
-                if self._tracker.any_silent(time.monotonic()):
+                if self._tracker.any_silent(self._clock()):
                     await self._check_worker()
             except ComfyUIError:
                 pause = min(_RETRY_S, self._silence_s)
@@ -330,7 +332,7 @@ class ComfySession:
         for _ in range(2):
             if unknown:
                 queue = await self.client.queue()
-                now = time.monotonic()
+                now = self._clock()
                 deliveries, others = self._tracker.queue_read(unknown, queue, now)
                 self._apply(deliveries)
                 unknown = [each for each in others if not await self._remembered(each, useless)]
@@ -351,7 +353,7 @@ class ComfySession:
             return True
         if entry is None:
             return False
-        self._apply(self._tracker.history_read(prompt, entry, time.monotonic()))
+        self._apply(self._tracker.history_read(prompt, entry, self._clock()))
         if prompt.incomplete:
             await self._complete(prompt, useless)
         return True

@@ -226,6 +226,14 @@ def test_the_history_tells_what_frames_cannot(tracker: PromptTracker, why: str) 
     assert of(prompt, tracker.complete(prompt)) == [events.Succeeded({})]
 
 
+def test_what_ended_while_comfyui_was_asked_has_no_more_events(tracker: PromptTracker) -> None:
+    prompt = follow(tracker)
+    tracker.question(prompt)
+    feed(tracker, frames.ExecutionSuccess("p"), frames.Executing(None, "p"))
+    assert tracker.queue_read([prompt], QueueState((), ("p",)), 1.0) == ([], [])
+    assert tracker.history_read(prompt, ENDED, 1.0) == []
+
+
 # -- outputs that did not come ------------------------------------------------------------------
 
 
