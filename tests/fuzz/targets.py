@@ -159,7 +159,7 @@ def _socket(data: bytes) -> None:
             socket_frames.read_register(frame)
         with suppress(socket_frames.Malformed):
             said = socket_frames.read(frame)
-            if isinstance(said, socket_frames.Ask):
+            if isinstance(said, socket_frames.BridgeRequest):
                 assert Topics().parse_request(Topics().request("a", *said.levels)) is not None
 
 
@@ -409,7 +409,7 @@ TARGETS: dict[str, Target] = {
         ),
         {
             "bridge.adapters.web.frames": (
-                *("read_register", "read", "_said", "_run", "_upload", "_own", "_object"),
+                *("read_register", "read", "_request", "_run", "_upload", "_own", "_object"),
                 *("_split", "_id", "_text", "_count", "_transaction"),
             )
         },

@@ -44,19 +44,19 @@ _GOOD_CONNECTION_S: Final = 10.0
 class Listener(Protocol):
     """Callbacks of a Broker; all run on the event loop and must not block."""
 
-    def begin(self) -> None:
+    def on_connecting(self) -> None:
         """A connection begins: what is retained comes again."""
 
-    def settle(self) -> None:
+    def on_connected(self) -> None:
         """All that is retained has come."""
 
-    def unreachable(self) -> None:
+    def on_disconnected(self) -> None:
         """There is no broker."""
 
-    def public(self, what: str, name: str | None, payload: bytes) -> None:
+    def on_public(self, what: str, name: str | None, payload: bytes) -> None:
         """Take a message of the bridge to everybody."""
 
-    def job(
+    def on_job(
         self,
         client: str,
         levels: Sequence[str],
@@ -134,7 +134,7 @@ class Broker:
             manual_ack=False,
         ) as connection:
             self._was_connected = True
-            self._listener.begin()
+            self._listener.on_connecting()
             public = (*topics.public, topics.display_images)
             await connection.subscribe([Subscription(filter=each) for each in public])
             # Brokers send what is retained before they look at our next packet.
@@ -151,7 +151,7 @@ class Broker:
                     self._begin(client, interest, connection)
             while connection.messages.backlog:
                 self._take(await anext(connection.messages))
-            self._listener.settle()
+            self._listener.on_connected()
             self.came_back.set()
             log.info("connected to %s", self._address)
             async for message in connection.messages:
@@ -161,7 +161,7 @@ class Broker:
         if self._connection is None:
             return
         self._connection = None
-        self._listener.unreachable()
+        self._listener.on_disconnected()
         busy = Busy("the connection to the broker was lost: ask again", retry=True)
         for request in self._requests.remove_all():
             request.answered(Reply.refusal(busy))
@@ -309,7 +309,7 @@ class Broker:
     def _take(self, message: Incoming) -> None:
         public = self._topics.public_of(message.topic)
         if public is not None:
-            self._listener.public(*public, message.payload)
+            self._listener.on_public(*public, message.payload)
             return
         display = self._topics.display_of(message.topic)
         if display is not None:
@@ -330,7 +330,7 @@ class Broker:
                     part, found_part = match
                     part(found_part)
             case ("job", *rest):
-                self._listener.job(
+                self._listener.on_job(
                     client, rest, message.payload, message.content_type, message.user_properties
                 )
 

@@ -1,4 +1,4 @@
-"""Frames: what clients and the door say to each other on the socket, read and built. Pure.
+"""The frames on a socket, in both directions, read and built. Pure.
 
 Text frames are JSON objects with a `type`; binary frames are four bytes, the length of the header
 (big-endian), the header, a JSON object, and bytes. docs/websocket.md has them all.
@@ -28,19 +28,19 @@ _LONGEST_HEADER: Final = 16 * 1024
 
 
 class Malformed(ValueError):
-    """A frame that cannot be read at all: whoever sent it does not speak this protocol."""
+    """A frame that cannot be read: its sender does not speak this protocol."""
 
 
 class Register(Struct, frozen=True, kw_only=True):
-    """The first message: which client this is, and the last `n` that it has seen."""
+    """The first message: a key, and the last `n` that the client has seen."""
 
     type: Annotated[str, Meta(pattern=r"\Aregister\Z")]
     key: Annotated[str, Meta(max_length=200)]
     after: Count | UnsetType = UNSET
 
 
-class Ask(Struct, frozen=True, kw_only=True):
-    """A request for the bridge: the levels of its topic after the client's, and its payload."""
+class BridgeRequest(Struct, frozen=True, kw_only=True):
+    """A request for the bridge: its topic's levels below `request/`, and its payload."""
 
     levels: tuple[str, ...]
     payload: bytes
@@ -49,33 +49,33 @@ class Ask(Struct, frozen=True, kw_only=True):
 
     @property
     def verb(self) -> str:
-        """What is asked."""
+        """The request's verb."""
         return self.levels[0]
 
 
-class AskLink(Struct, frozen=True, kw_only=True):
-    """A request for a link to an output: the door's own business."""
+class LinkRequest(Struct, frozen=True, kw_only=True):
+    """A request for a link to an output, which is answered here."""
 
     job_id: Id
     output: Count = 0
     transaction: Transaction | UnsetType = UNSET
 
 
-class Ping(Struct, frozen=True, kw_only=True):
-    """A sign of life that wants an answer."""
+class PingRequest(Struct, frozen=True, kw_only=True):
+    """A request that is answered here and does nothing."""
 
     transaction: Transaction | UnsetType = UNSET
 
 
 class Refused(Struct, frozen=True, kw_only=True):
-    """A request that cannot be one, and what to answer."""
+    """A request that is refused here, and the error to answer."""
 
     verb: str
     error: Error
     transaction: Transaction | UnsetType = UNSET
 
 
-Said = Ask | AskLink | Ping | Refused
+ClientFrame = BridgeRequest | LinkRequest | PingRequest | Refused
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
@@ -94,8 +94,8 @@ def read_register(frame: str | bytes) -> Register:
         raise Malformed('the first message must be {"type": "register", "key": ...}') from None
 
 
-def read(frame: str | bytes) -> Said:
-    """Read a frame of a client that is registered. Raises Malformed."""
+def read(frame: str | bytes) -> ClientFrame:
+    """Read a frame of a registered client. Raises Malformed."""
     if isinstance(frame, str):
         fields, data = _object(frame), None
     else:
@@ -105,14 +105,14 @@ def read(frame: str | bytes) -> Said:
     try:
         if "transaction" in fields:
             transaction = _transaction(fields["transaction"])
-        return _said(verb, fields, data, transaction)
+        return _request(verb, fields, data, transaction)
     except BridgeError as error:
         return Refused(verb=verb, error=error.wire(), transaction=transaction)
 
 
-def _said(
+def _request(
     verb: str, fields: dict[str, Raw], data: bytes | None, transaction: Transaction | UnsetType
-) -> Said:
+) -> ClientFrame:
     if data is not None and verb != UPLOAD:
         raise BadRequest("binary frames are for uploads", field="type", allowed=[UPLOAD])
     if verb == UPLOAD:
@@ -120,16 +120,16 @@ def _said(
     if verb == RUN:
         return _run(fields, transaction)
     if verb in VERBS:
-        return Ask(levels=(verb,), payload=encode(fields), transaction=transaction)
+        return BridgeRequest(levels=(verb,), payload=encode(fields), transaction=transaction)
     if verb == LINK:
-        return _own(fields, AskLink)
+        return _own(fields, LinkRequest)
     if verb == PING:
-        return Ping(transaction=transaction)
+        return PingRequest(transaction=transaction)
     raise BadRequest(f"unknown type {verb!r}", field="type", allowed=_TYPES)
 
 
-def _run(fields: dict[str, Raw], transaction: Transaction | UnsetType) -> Ask:
-    """The simple door: inputs by name, and `submit`'s fields under names that begin with `$`."""
+def _run(fields: dict[str, Raw], transaction: Transaction | UnsetType) -> BridgeRequest:
+    """Read `run`: inputs by name, and `submit`'s fields under names that begin with `$`."""
     levels = [RUN, _id(fields, "workflow")]
     if "job_id" in fields:
         levels.append(_id(fields, "job_id"))
@@ -141,28 +141,28 @@ def _run(fields: dict[str, Raw], transaction: Transaction | UnsetType) -> Ask:
     if named:
         raise BadRequest(f"no input is called {named[0]!r}", field="inputs")
     payload = encode({**inputs, **{f"${name}": value for name, value in fields.items()}})
-    return Ask(levels=tuple(levels), payload=payload, transaction=transaction)
+    return BridgeRequest(levels=tuple(levels), payload=payload, transaction=transaction)
 
 
 def _upload(
     fields: dict[str, Raw], data: bytes | None, transaction: Transaction | UnsetType
-) -> Ask:
+) -> BridgeRequest:
     levels = [UPLOAD, _id(fields, "upload")]
     if data is None:
         if bytes(fields.pop(FIN, b"")) == b"true":
-            return Ask(levels=(*levels, FIN), payload=b"", transaction=transaction)
-        return Ask(levels=tuple(levels), payload=encode(fields), transaction=transaction)
+            return BridgeRequest(levels=(*levels, FIN), payload=b"", transaction=transaction)
+        return BridgeRequest(levels=tuple(levels), payload=encode(fields), transaction=transaction)
     if "offset" in fields:
         levels.append(str(_count(fields.pop("offset"))))
     content_type = _text(fields.pop("content_type", None)) or _BYTES
     if content_type == JSON:
         content_type = _BYTES  # it is an upload, not the announcement of one
-    return Ask(
+    return BridgeRequest(
         levels=tuple(levels), payload=data, content_type=content_type, transaction=transaction
     )
 
 
-def _own(fields: dict[str, Raw], kind: type[AskLink]) -> AskLink:
+def _own(fields: dict[str, Raw], kind: type[LinkRequest]) -> LinkRequest:
     try:
         return msgspec.json.decode(encode(fields), type=kind)
     except msgspec.DecodeError as error:
@@ -177,7 +177,7 @@ def _object(text: str | bytes) -> dict[str, Raw]:
 
 
 def _split(frame: bytes) -> tuple[dict[str, Raw], bytes]:
-    """Take a binary frame apart: header and bytes."""
+    """Split a binary frame into header and bytes."""
     if len(frame) < _HEADER.size:
         raise Malformed("a binary frame begins with the length of its header")
     (length,) = _HEADER.unpack_from(frame)
@@ -224,7 +224,7 @@ def _transaction(raw: Raw) -> Transaction:
         ) from None
 
 
-# What the door says.
+# Frames to clients.
 
 
 def text(kind: str, body: Any = None) -> bytes:

@@ -1,7 +1,7 @@
-"""The hub: who is connected for which client, and who hears what. Pure.
+"""The hub: all sessions by client, and the decision which frame each of them is sent. Pure.
 
-A frame is encoded once, and written to everybody whom it is for, at once. What a slow reader can do
-without is left out for it; a reader that stopped is dropped; nobody waits for anybody.
+A frame is encoded once and written to all its sessions at once. A slow reader loses previews, then
+progress; one that has stopped reading is dropped; no session waits for another.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ PROGRESS_ROOM: Final = 256 * 1024
 _OUTCOMES: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 _DIGITS: Final = 15
 _NUMBERS: Final = frozenset({"index", "size", "width", "height"})
-# The order in which a newcomer is told what is retained.
+# The order in which a new session is sent what is retained.
 _ORDER: Final = ("bridge", "info", "health", "comfyui", "choices", "workflow")
-# Newest progress of so many jobs of a client is remembered, for who comes later.
+# The newest progress of so many jobs of a client is kept for sessions that come later.
 _MOST_JOBS: Final = 1000
 
 Retained = tuple[str, str | None]
 
 
 class Importance(enum.Enum):
-    """What a slow reader loses first."""
+    """What a slow reader loses first: the bytes that may wait before a frame is left out."""
 
     PREVIEW = PREVIEW_ROOM
     PROGRESS = PROGRESS_ROOM
@@ -38,7 +38,7 @@ class Importance(enum.Enum):
 
 
 class Verdict(enum.Enum):
-    """What becomes of a frame for one reader."""
+    """The decision about a frame for one reader."""
 
     SEND = enum.auto()
     SKIP = enum.auto()
@@ -46,7 +46,7 @@ class Verdict(enum.Enum):
 
 
 def verdict(importance: Importance, waiting: int, buffer: int) -> Verdict:
-    """Decide by the bytes that wait for a reader, and how many may."""
+    """Decide by the bytes that wait for a reader; above `buffer` it is dropped."""
     if waiting > buffer:
         return Verdict.DROP
     if importance.value is not None and waiting > importance.value:
@@ -54,8 +54,8 @@ def verdict(importance: Importance, waiting: int, buffer: int) -> Verdict:
     return Verdict.SEND
 
 
-class Wire(Protocol):
-    """A connection as it is written to."""
+class FrameWriter(Protocol):
+    """Writes frames to one connection."""
 
     @property
     def waiting(self) -> int:
@@ -65,75 +65,80 @@ class Wire(Protocol):
         """Write a frame, without waiting; one that is closing takes nothing."""
 
     def drop(self) -> None:
-        """End it at once, without a word."""
+        """Cut the connection at once."""
 
 
 class Session:
-    """One registered connection. `n` is the highest that it was told, None before any."""
+    """One registered connection. `n` is the highest that it was sent, None before any.
 
-    def __init__(self, wire: Wire, *, name: str, client: str, key: str, buffer: int) -> None:
+    `buffer`: bytes that may wait for its reader. `key`: the key's id.
+    """
+
+    def __init__(
+        self, writer: FrameWriter, *, name: str, client: str, key: str, buffer: int
+    ) -> None:
         self.name = name
         self.client = client
         self.key = key
         self.n: int | None = None
         self.pending = 0
         """Requests without an answer."""
-        self.heard_at = 0.0
-        self.over = False
-        """Whether it was dropped, or has ended."""
-        self._wire = wire
+        self.last_message_at = 0.0
+        self.ended = False
+        """It was dropped, or has ended."""
+        self._writer = writer
         self._buffer = buffer
         self._held: list[tuple[int, bytes]] | None = None
         self._held_bytes = 0
         self._replayed = 0
 
-    def tell(
+    def send(
         self, frame: bytes, importance: Importance = Importance.KEEP, n: int | None = None
     ) -> None:
-        """Write a frame, unless this reader is behind; `n` is the number that it carries.
+        """Write a frame, unless this reader is behind; `n` is the number in it.
 
         What is held back counts against the buffer as what waits for the network does.
         """
-        if self.over:
+        if self.ended:
             return
-        found = verdict(importance, self._wire.waiting, self._buffer - self._held_bytes)
+        found = verdict(importance, self._writer.waiting, self._buffer - self._held_bytes)
         if found is Verdict.DROP:
-            self.over = True
+            self.ended = True
             self._held, self._held_bytes = None, 0
-            self._wire.drop()
+            self._writer.drop()
         elif n is not None and self._held is not None:
             self._held.append((n, frame))
             self._held_bytes += len(frame)
         elif found is Verdict.SEND:
-            self._wire.write(frame)
+            self._writer.write(frame)
             if n is not None:
                 self.n = max(n, self.n or 0)
 
-    def hold(self) -> None:
-        """Keep back what has a number: what has a lower one is told first."""
+    def hold_back(self) -> None:
+        """Hold back frames with a number: those with a lower one are sent first."""
         if self._held is None:
             self._held, self._replayed = [], 0
 
-    def replay(self, frame: bytes, n: int) -> None:
-        """Tell what was missed, past what is held."""
+    def send_missed(self, frame: bytes, n: int) -> None:
+        """Send a frame that was missed, before those that are held back."""
         held, self._held = self._held, None
-        self.tell(frame, n=n)
+        self.send(frame, n=n)
         self._replayed = max(n, self._replayed)
-        if not self.over:
+        if not self.ended:
             self._held = held
 
-    def release(self) -> None:
-        """Tell what was held, but for what a later message of its job has replaced.
+    def release_held(self) -> None:
+        """Send what was held back, except what a newer message of its job has replaced.
 
-        Not what is below the client's own `after`: a bridge with a new journal counts anew.
+        The client's own `after` is no bound: a bridge with a new journal counts from 1.
         """
         held, self._held, self._held_bytes = self._held or [], None, 0
         for n, frame in held:
             if n > self._replayed:
-                self.tell(frame, n=n)
+                self.send(frame, n=n)
 
 
-class _Following:
+class _Client:
     """One client's connections, and the newest of its jobs that run."""
 
     def __init__(self) -> None:
@@ -141,105 +146,105 @@ class _Following:
         self.jobs: dict[str, dict[Importance, bytes]] = {}
 
 
-class _Glance(Struct):
-    """What has to be known of a message about a job, to pass it on."""
+class _Head(Struct):
+    """The fields of a message about a job that matter here."""
 
     n: Annotated[int, Meta(ge=0, lt=2**53)] | UnsetType = UNSET
     state: str | UnsetType = UNSET
     type: Raw | UnsetType = UNSET
 
 
-_GLANCE: Final = msgspec.json.Decoder(_Glance)
+_HEAD: Final = msgspec.json.Decoder(_Head)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Hub:
-    """Everybody who is registered."""
+    """All registered sessions. `bridge`: online, offline, or unreachable without a broker."""
 
     def __init__(self) -> None:
-        self._followings: dict[str, _Following] = {}
+        self._clients: dict[str, _Client] = {}
         self._retained: dict[Retained, bytes] = {}
         self._bodies: dict[Retained, bytes] = {}
         self._unconfirmed: set[Retained] = set()
         self.bridge = "unreachable"
-        self._say_bridge()
+        self._send_bridge()
 
     def __iter__(self) -> Iterator[Session]:
-        for following in self._followings.values():
-            yield from following.sessions
+        for found in self._clients.values():
+            yield from found.sessions
 
     def __len__(self) -> int:
-        return sum(len(following.sessions) for following in self._followings.values())
+        return sum(len(found.sessions) for found in self._clients.values())
 
-    def of(self, client: str) -> list[Session]:
+    def sessions_of(self, client: str) -> list[Session]:
         """Return a client's connections."""
-        following = self._followings.get(client)
-        return [] if following is None else list(following.sessions)
+        found = self._clients.get(client)
+        return [] if found is None else list(found.sessions)
 
     @property
     def clients(self) -> list[str]:
-        """Clients that somebody is connected for."""
-        return list(self._followings)
+        """Clients with a session."""
+        return list(self._clients)
 
-    def waits(self, session: Session) -> bool:
-        """Whether a connection has something to wait for: an answer, or a job of its client."""
-        following = self._followings.get(session.client)
-        return bool(session.pending or (following is not None and following.jobs))
+    def is_waiting(self, session: Session) -> bool:
+        """Return whether a session waits for an answer, or for a job of its client."""
+        found = self._clients.get(session.client)
+        return bool(session.pending or (found is not None and found.jobs))
 
-    def join(self, session: Session) -> None:
-        """Let a connection hear; first it is told what is retained."""
-        self._followings.setdefault(session.client, _Following()).sessions.add(session)
+    def add(self, session: Session) -> None:
+        """Add a session; first it is sent what is retained."""
+        self._clients.setdefault(session.client, _Client()).sessions.add(session)
         for key in sorted(self._retained, key=_rank):
-            session.tell(self._retained[key])
-        session.tell(frames.text("ready"))
+            session.send(self._retained[key])
+        session.send(frames.text("ready"))
 
-    def newest(self, session: Session) -> None:
-        """Tell how far the client's jobs are."""
-        following = self._followings.get(session.client)
-        for told in following.jobs.values() if following is not None else ():
+    def send_progress(self, session: Session) -> None:
+        """Send a session the newest progress of its client's jobs."""
+        found = self._clients.get(session.client)
+        for told in found.jobs.values() if found is not None else ():
             for importance, frame in told.items():
-                session.tell(frame, importance)
+                session.send(frame, importance)
 
-    def leave(self, session: Session) -> None:
-        """Let a connection go, and with a client's last one what was remembered for it."""
-        following = self._followings.get(session.client)
-        if following is not None:
-            session.over = True
-            following.sessions.discard(session)
-            if not following.sessions:
-                del self._followings[session.client]
+    def remove(self, session: Session) -> None:
+        """Remove a session, and with a client's last one what was kept for it."""
+        found = self._clients.get(session.client)
+        if found is not None:
+            session.ended = True
+            found.sessions.discard(session)
+            if not found.sessions:
+                del self._clients[session.client]
 
-    # What is retained.
+    # Messages to everybody.
 
-    def unreachable(self) -> None:
-        """The broker is away: nobody knows how the bridge is."""
+    def on_disconnected(self) -> None:
+        """The broker is away: the state of the bridge is unknown."""
         self.bridge = "unreachable"
-        self._say_bridge()
+        self._send_bridge()
 
-    def begin(self) -> None:
-        """The broker is back: what is retained is confirmed from now on."""
+    def on_connecting(self) -> None:
+        """The broker is back: retained messages come again, which confirms them."""
         self._unconfirmed = set(self._bodies)
 
-    def settle(self) -> None:
-        """All that is retained has come: what was not confirmed is gone."""
+    def on_connected(self) -> None:
+        """All retained messages have come: those that were not confirmed are gone."""
         for key in sorted(self._unconfirmed, key=_rank):
-            self.public(*key, b"")
+            self.on_public(*key, b"")
         if self.bridge == "unreachable":
             self.bridge = "offline"  # it has never been there
-            self._say_bridge()
+            self._send_bridge()
 
-    def public(self, what: str, name: str | None, payload: bytes) -> None:
-        """Pass on what the bridge tells everybody; an empty payload: it is gone."""
+    def on_public(self, what: str, name: str | None, payload: bytes) -> None:
+        """Send all sessions a message of the bridge; an empty payload: it is gone."""
         if what == "state":
             self.bridge = "online" if payload == b"online" else "offline"
-            self._say_bridge()
+            self._send_bridge()
             return
         fields = _fields(payload) if payload else {}
         if fields is None:
             return  # not the bridge's
         if what == "event":
             if payload:
-                self._tell_all(frames.text("event", {"event": Raw(payload)}))
+                self._send_all(frames.text("event", {"event": Raw(payload)}))
             return
         key = (what, name)
         self._unconfirmed.discard(key)
@@ -252,21 +257,21 @@ class Hub:
         else:
             self._bodies.pop(key, None)
             self._retained.pop(key, None)
-        self._tell_all(frame)
+        self._send_all(frame)
 
-    def _say_bridge(self) -> None:
+    def _send_bridge(self) -> None:
         frame = frames.text("bridge", {"state": self.bridge})
         if frame != self._retained.get(("bridge", None)):
             self._retained["bridge", None] = frame
-            self._tell_all(frame)
+            self._send_all(frame)
 
-    def _tell_all(self, frame: bytes) -> None:
+    def _send_all(self, frame: bytes) -> None:
         for session in self:
-            session.tell(frame)
+            session.send(frame)
 
-    # What is about jobs.
+    # Messages about jobs.
 
-    def job(
+    def on_job(
         self,
         client: str,
         levels: Sequence[str],
@@ -274,17 +279,17 @@ class Hub:
         content_type: str | None,
         properties: Iterable[tuple[str, str]],
     ) -> None:
-        """Pass on a message about a job, to who is connected for its client."""
-        following = self._followings.get(client)
-        if following is None:
+        """Send a message about a job to the sessions of its client."""
+        found = self._clients.get(client)
+        if found is None:
             return
         match levels:
             case [job_id, "status" | "result" | "progress" as what]:
-                self._tell_json(following, job_id, what, payload)
+                self._send_json(found, job_id, what, payload)
             case [job_id, "preview"]:
                 header = {"type": "preview", "job_id": job_id, "content_type": content_type}
                 frame = frames.binary(header, payload)
-                self._tell_newest(following, job_id, Importance.PREVIEW, frame)
+                self._send_newest(found, job_id, Importance.PREVIEW, frame)
             case [job_id, "output", index] if _is_number(index):
                 facts = {
                     name: int(value) if name in _NUMBERS and _is_number(value) else value
@@ -292,36 +297,36 @@ class Hub:
                 }
                 about = {"job_id": job_id, "index": int(index), "content_type": content_type}
                 frame = frames.binary({**facts, **about, "type": "output"}, payload)
-                for session in following.sessions:
-                    session.tell(frame)
+                for session in found.sessions:
+                    session.send(frame)
 
-    def _tell_json(self, following: _Following, job_id: str, what: str, payload: bytes) -> None:
+    def _send_json(self, found: _Client, job_id: str, what: str, payload: bytes) -> None:
         try:
             # A text frame that is not UTF-8 would end the connection.
-            glance = _GLANCE.decode(payload.decode())
+            head = _HEAD.decode(payload.decode())
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return  # not the bridge's
-        if glance.type is not UNSET:
+        if head.type is not UNSET:
             return  # it would be taken for another frame
         frame = frames.spliced(what, payload)
         if what == "progress":
-            self._tell_newest(following, job_id, Importance.PROGRESS, frame)
+            self._send_newest(found, job_id, Importance.PROGRESS, frame)
             return
-        if what == "result" or glance.state in _OUTCOMES:
-            following.jobs.pop(job_id, None)
-        elif len(following.jobs) < _MOST_JOBS:
-            following.jobs.setdefault(job_id, {})
-        n = None if glance.n is UNSET else glance.n
-        for session in following.sessions:
-            session.tell(frame, n=n)
+        if what == "result" or head.state in _OUTCOMES:
+            found.jobs.pop(job_id, None)
+        elif len(found.jobs) < _MOST_JOBS:
+            found.jobs.setdefault(job_id, {})
+        n = None if head.n is UNSET else head.n
+        for session in found.sessions:
+            session.send(frame, n=n)
 
-    def _tell_newest(
-        self, following: _Following, job_id: str, importance: Importance, frame: bytes
+    def _send_newest(
+        self, found: _Client, job_id: str, importance: Importance, frame: bytes
     ) -> None:
-        if job_id in following.jobs or len(following.jobs) < _MOST_JOBS:
-            following.jobs.setdefault(job_id, {})[importance] = frame
-        for session in following.sessions:
-            session.tell(frame, importance)
+        if job_id in found.jobs or len(found.jobs) < _MOST_JOBS:
+            found.jobs.setdefault(job_id, {})[importance] = frame
+        for session in found.sessions:
+            session.send(frame, importance)
 
 
 def _rank(key: Retained) -> tuple[int, str]:

@@ -35,7 +35,7 @@ KeyId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """One key as the file knows it; `made_at` in seconds since the epoch."""
+    """One key as it stands in the file; `made_at` in seconds since the epoch."""
 
     id: KeyId
     client: Id
@@ -90,7 +90,7 @@ class Keyring:
         return found if same and text.startswith(f"{PREFIX}_") else None
 
     def holds(self, key_id: str) -> bool:
-        """Whether a key is still valid."""
+        """Return whether a key is still valid."""
         return key_id in self._keys
 
     def add(self, client: str, name: str, now: float) -> tuple[Key, str]:

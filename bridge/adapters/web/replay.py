@@ -39,7 +39,7 @@ class Replay:
         The session must hold back numbered frames since before it joined the hub.
         """
         await self._replay(session.client, [session], List(after=after, limit=_PAGE))
-        session.tell(frames.text("resumed", {"n": session.n}))
+        session.send(frames.text("resumed", {"n": session.n}))
 
     async def follow(self) -> None:
         """After each time without a broker, send all sessions what they missed; never returns."""
@@ -53,30 +53,30 @@ class Replay:
                     tasks.create_task(self._catch_up(client))
 
     async def _catch_up(self, client: str) -> None:
-        sessions = [each for each in self._hub.of(client) if each.n is not None]
+        sessions = [each for each in self._hub.sessions_of(client) if each.n is not None]
         if not sessions:
             return
         for session in sessions:
-            session.hold()
+            session.hold_back()
         after = min(session.n or 0 for session in sessions)
         await self._replay(client, sessions, List(after=after, peek=True, limit=_PAGE))
 
     async def _replay(self, client: str, sessions: Sequence[Session], wanted: List) -> None:
         """List a client's jobs, send each session what it has not been sent, and release it."""
         more = True
-        while more and not all(session.over for session in sessions):
+        while more and not all(session.ended for session in sessions):
             page = await self._page(client, wanted)
             for job in page.jobs:
                 frame = _frame(job)
                 for session in sessions:
                     if job.n > (session.n or 0):
-                        session.replay(frame, job.n)
+                        session.send_missed(frame, job.n)
             if page.jobs:
                 # A peek: what was just written to a client is not acked for it.
                 wanted = msgspec.structs.replace(wanted, after=page.jobs[-1].n, peek=True)
             more = page.more
         for session in sessions:
-            session.release()
+            session.release_held()
 
     async def _page(self, client: str, wanted: List) -> JobList:
         """List, until there is an answer."""
@@ -90,7 +90,7 @@ class Replay:
             await asyncio.sleep(_AGAIN_S)
 
 
-class _Glance(Struct):
+class _Head(Struct):
     """The one field of an error that matters here."""
 
     code: str = ""
@@ -100,7 +100,7 @@ def _passes(reply: Reply) -> bool:
     """Return whether asking again may help."""
     error = bytes(b"" if reply.error is UNSET else reply.error)
     try:
-        code = msgspec.json.decode(error, type=_Glance).code
+        code = msgspec.json.decode(error, type=_Head).code
     except msgspec.MsgspecError:
         code = ""
     if code in ("busy", "quota_exceeded"):

@@ -19,7 +19,14 @@ from bridge import __version__
 from bridge.adapters.web import frames, responses
 from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
-from bridge.adapters.web.frames import Ask, AskLink, Malformed, Ping, Refused, Register
+from bridge.adapters.web.frames import (
+    BridgeRequest,
+    LinkRequest,
+    Malformed,
+    PingRequest,
+    Refused,
+    Register,
+)
 from bridge.adapters.web.hub import Hub, Session
 from bridge.adapters.web.keyring import Key
 from bridge.adapters.web.limits import BURST_S, ByteBudget, Places, network_of
@@ -222,22 +229,22 @@ class Sockets:
             key=key.id,
             buffer=self._settings.buffer,
         )
-        session.heard_at = time.monotonic()
+        session.last_message_at = time.monotonic()
         self._peers[session] = peer
         resuming: asyncio.Task[None] | None = None
         try:
             async with self._broker.listening(key.client):
-                session.tell(self._registered(session))
+                session.send(self._registered(session))
                 if register.after is not UNSET:
                     session.n = register.after
-                    session.hold()
-                self._hub.join(session)
-                self._hub.newest(session)
+                    session.hold_back()
+                self._hub.add(session)
+                self._hub.send_progress(session)
                 if register.after is not UNSET:
                     resuming = asyncio.create_task(self._replay.resume(session, register.after))
                 await self._read(peer, session)
         finally:
-            self._hub.leave(session)
+            self._hub.remove(session)
             del self._peers[session]
             if not any(each.key == key.id for each in self._peers):
                 self._unfinished.pop(key.id, None)
@@ -270,8 +277,8 @@ class Sockets:
     async def _read(self, peer: _Peer, session: Session) -> None:
         pace = TokenBucket.full(self._settings.rate, BURST_S, time.monotonic())
         while (message := await peer.receive()) is not None:
-            session.heard_at = time.monotonic()
-            wait_s = pace.take(session.heard_at)
+            session.last_message_at = time.monotonic()
+            wait_s = pace.take(session.last_message_at)
             if wait_s:
                 await asyncio.sleep(wait_s)
             try:
@@ -280,19 +287,19 @@ class Sockets:
                 await peer.closed(BAD_FRAME, str(error))
                 return
             match said:
-                case Ask():
+                case BridgeRequest():
                     self._ask(session, said)
                     await self._broker.room()
-                case AskLink():
+                case LinkRequest():
                     link = self._signed_urls.make(session.client, said.job_id, said.output)
                     _respond(session, frames.LINK, ok(link), said.transaction)
-                case Ping():
+                case PingRequest():
                     _respond(session, frames.PING, ok({}), said.transaction)
                 case Refused():
                     reply = Reply("error", error=Raw(encode(said.error)))
                     _respond(session, said.verb, reply, said.transaction)
 
-    def _ask(self, session: Session, asked: Ask) -> None:
+    def _ask(self, session: Session, asked: BridgeRequest) -> None:
         if session.pending >= PENDING:
             busy = Busy(f"{PENDING} requests are not answered yet", retry=True)
             _respond(session, asked.verb, Reply.refusal(busy), asked.transaction)
@@ -313,7 +320,7 @@ class Sockets:
             }
             if asked.transaction is not UNSET:
                 header["transaction"] = asked.transaction
-            session.tell(frames.binary(header, part.data))
+            session.send(frames.binary(header, part.data))
 
         self._broker.ask(
             session.client,
@@ -331,7 +338,7 @@ class Sockets:
         await self._replay.follow()
 
     async def watch(self) -> None:
-        """Ping silent sockets; close those without a pong, idle, or with a revoked key."""
+        """PingRequest silent sockets; close those without a pong, idle, or with a revoked key."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         while True:
@@ -352,8 +359,8 @@ class Sockets:
         if silent_s > settings.ping_s and not peer.pinged:
             peer.writer.write(_PING)
         peer.pinged = silent_s > settings.ping_s
-        idle = session.heard_at < time.monotonic() - settings.idle_s
-        if idle and not self._hub.waits(session):
+        idle = session.last_message_at < time.monotonic() - settings.idle_s
+        if idle and not self._hub.is_waiting(session):
             return IDLE, "idle"
         return None
 
@@ -371,7 +378,7 @@ def _respond(
     """Answer a request, with the transaction that its sender gave it."""
     fields = {**msgspec.structs.asdict(answer), "transaction": transaction}
     said = {name: value for name, value in fields.items() if value not in (UNSET, None)}
-    session.tell(frames.text("response", {"verb": verb, **said}))
+    session.send(frames.text("response", {"verb": verb, **said}))
 
 
 def _size(payload: int) -> int:

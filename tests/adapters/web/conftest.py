@@ -49,7 +49,7 @@ class Standing(Struct):
         return Visitor(self.socket, self.key(client), **options)
 
 
-OpenDoor = Callable[..., AbstractAsyncContextManager[Standing]]
+Serve = Callable[..., AbstractAsyncContextManager[Standing]]
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ async def serving(
 
 
 @pytest.fixture
-def open_door(broker: Mosquitto, tmp_path: Path, page: Path) -> OpenDoor:
-    """Makes web adapters on the test's broker: `async with open_door(rate=2.0) as door`."""
+def serve(broker: Mosquitto, tmp_path: Path, page: Path) -> Serve:
+    """Makes web adapters on the test's broker: `async with serve(rate=2.0) as server`."""
 
     def make(url: str | None = None, **settings: Any) -> AbstractAsyncContextManager[Standing]:
         return serving(url or broker.url, tmp_path, page, settings, reachable=True)
@@ -98,7 +98,7 @@ def open_door(broker: Mosquitto, tmp_path: Path, page: Path) -> OpenDoor:
 
 
 @pytest.fixture
-def open_alone(tmp_path: Path, page: Path) -> OpenDoor:
+def serve_alone(tmp_path: Path, page: Path) -> Serve:
     """Makes web adapters whose broker is away."""
 
     def make(**settings: Any) -> AbstractAsyncContextManager[Standing]:
@@ -108,12 +108,12 @@ def open_alone(tmp_path: Path, page: Path) -> OpenDoor:
 
 
 @pytest.fixture
-async def door(open_door: OpenDoor) -> AsyncIterator[Standing]:
-    async with open_door() as standing:
+async def server(serve: Serve) -> AsyncIterator[Standing]:
+    async with serve() as standing:
         yield standing
 
 
 @pytest.fixture
-async def alone(open_alone: OpenDoor) -> AsyncIterator[Standing]:
-    async with open_alone() as standing:
+async def alone(serve_alone: Serve) -> AsyncIterator[Standing]:
+    async with serve_alone() as standing:
         yield standing

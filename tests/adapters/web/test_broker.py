@@ -10,7 +10,7 @@ import pytest
 
 from bridge.adapters.web import broker as module
 from bridge.mosquitto import Mosquitto
-from tests.adapters.web.conftest import OpenDoor, Standing
+from tests.adapters.web.conftest import Serve, Standing
 from tests.support.confined import Confined
 from tests.support.peer import Peer
 
@@ -18,18 +18,18 @@ pytestmark = pytest.mark.broker
 
 
 async def test_a_request_that_nobody_answers_is_answered_that_it_may_be_asked_again(
-    door: Standing, monkeypatch: pytest.MonkeyPatch
+    server: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 0.05)
-    async with door.visitor() as alice:
+    async with server.visitor() as alice:
         answer = await alice.ask("status", job_id="j")
         assert (answer["error"]["code"], answer["error"]["details"]) == ("busy", {"retry": True})
 
 
 async def test_a_request_that_the_broker_does_not_take_is_told_its_limit(
-    open_door: OpenDoor,
+    serve: Serve,
 ) -> None:
-    async with open_door(max_message=64_000_000) as door, door.visitor() as alice:
+    async with serve(max_message=64_000_000) as server, server.visitor() as alice:
         answer = await alice.ask("upload", bytes(34_000_000), upload="u")
         assert answer["error"]["code"] == "too_large"
         assert answer["error"]["details"]["limit"] == 33_554_432
@@ -38,21 +38,21 @@ async def test_a_request_that_the_broker_does_not_take_is_told_its_limit(
 
 
 async def test_a_broker_that_lets_the_door_ask_for_nobody_is_told_of(
-    open_door: OpenDoor, tmp_path: Path
+    serve: Serve, tmp_path: Path
 ) -> None:
     async with (
         Confined(tmp_path / "confined", "bob") as confined,
-        open_door(confined.url_of("bob")) as door,
-        door.visitor() as alice,
+        serve(confined.url_of("bob")) as server,
+        server.visitor() as alice,
     ):
         answer = await alice.ask("status", job_id="j")
         assert answer["error"]["code"] == "forbidden"
 
 
 async def test_answers_and_parts_that_others_asked_for_are_nobodys_here(
-    door: Standing, broker: Mosquitto
+    server: Standing, broker: Mosquitto
 ) -> None:
-    async with door.visitor() as alice, Peer(broker.url) as bridge:
+    async with server.visitor() as alice, Peer(broker.url) as bridge:
         await bridge.subscribe("comfy2mqtt/client/+/request/#")
         waiting = asyncio.create_task(alice.ask("fetch", job_id="j"))
         asked = await bridge.next("comfy2mqtt/client/alice/request/fetch")
@@ -74,26 +74,26 @@ async def test_answers_and_parts_that_others_asked_for_are_nobodys_here(
 
 
 async def test_what_concerns_an_absent_client_is_not_even_sent_here(
-    door: Standing, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+    server: Standing, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LINGER_S", 0.0)
     async with Peer(broker.url) as bridge:
-        async with door.visitor() as alice, door.visitor("bob") as bob:
+        async with server.visitor() as alice, server.visitor("bob") as bob:
             for name in ("alice", "bob"):
                 bridge.publish(f"comfy2mqtt/client/{name}/job/j/progress", b'{"percent":1}')
             await asyncio.gather(alice.next("progress"), bob.next("progress"))
-        async with door.visitor() as alice:
+        async with server.visitor() as alice:
             bridge.publish("comfy2mqtt/client/alice/job/j/progress", b'{"percent":2}')
             assert (await alice.next("progress"))["percent"] == 2
 
 
 async def test_what_is_told_to_who_comes_back_is_acked_only_as_far_as_it_said(
-    door: Standing, broker: Mosquitto
+    server: Standing, broker: Mosquitto
 ) -> None:
     async with Peer(broker.url) as bridge:
         bridge.publish("comfy2mqtt/bridge/state", b"online", retain=True)
         await bridge.subscribe("comfy2mqtt/client/+/request/list")
-        async with door.visitor(after=7) as alice:
+        async with server.visitor(after=7) as alice:
             for n, more in ((8, True), (9, True), (10, False)):
                 asked = await bridge.next("comfy2mqtt/client/alice/request/list")
                 assert (asked.json["after"], asked.json.get("peek", False)) == (n - 1, n > 8)
@@ -112,12 +112,12 @@ async def test_what_is_told_to_who_comes_back_is_acked_only_as_far_as_it_said(
 
 
 async def test_what_cannot_be_listed_is_not_asked_for_again(
-    door: Standing, broker: Mosquitto
+    server: Standing, broker: Mosquitto
 ) -> None:
     async with Peer(broker.url) as bridge:
         bridge.publish("comfy2mqtt/bridge/state", b"online", retain=True)
         await bridge.subscribe("comfy2mqtt/client/+/request/list")
-        async with door.visitor(after=7) as alice:
+        async with server.visitor(after=7) as alice:
             for code in ("busy", "forbidden"):
                 asked = await bridge.next("comfy2mqtt/client/alice/request/list")
                 error: dict[str, Any] = {"code": code, "message": "no", "details": {}}

@@ -11,7 +11,14 @@ from msgspec import UNSET
 from websockets.frames import Frame, Opcode
 
 from bridge.adapters.web import frames
-from bridge.adapters.web.frames import Ask, AskLink, Malformed, Ping, Refused, Register
+from bridge.adapters.web.frames import (
+    BridgeRequest,
+    LinkRequest,
+    Malformed,
+    PingRequest,
+    Refused,
+    Register,
+)
 from bridge.contract.requests import VERBS
 from bridge.contract.topics import is_id
 from tests.support.visitor import packed
@@ -40,9 +47,9 @@ BODIES = st.builds(
 )
 
 
-def ask(**body: Any) -> Ask:
+def ask(**body: Any) -> BridgeRequest:
     said = frames.read(json.dumps(body))
-    assert isinstance(said, Ask)
+    assert isinstance(said, BridgeRequest)
     return said
 
 
@@ -60,7 +67,7 @@ def test_whatever_is_said_is_read_or_refused_and_never_leaves_its_clients_tree(
         said = frames.read(frame)
     except Malformed:
         return
-    if isinstance(said, Ask):
+    if isinstance(said, BridgeRequest):
         assert said.verb in (*VERBS, "run", "upload")
         assert all(is_id(level) for level in said.levels)
     elif isinstance(said, Refused):
@@ -98,7 +105,7 @@ def test_a_verb_is_passed_on_as_it_was_said() -> None:
     assert (json.loads(said.payload), said.transaction) == (body, "t")
 
 
-def test_a_run_goes_by_the_simple_door() -> None:
+def test_a_run_gives_inputs_by_name() -> None:
     said = ask(type="run", workflow="demo", job_id="j", inputs={"a": 1}, text="x", preview=True)
     assert said.levels == ("run", "demo", "j")
     assert json.loads(said.payload) == {"a": 1, "$text": "x", "$preview": True}
@@ -139,11 +146,11 @@ def test_uploads_begin_go_on_and_end() -> None:
     assert json.loads(begun.payload) == {"size": 5, "sha256": "0" * 64}
     assert ask(type="upload", upload="u", fin=True).levels == ("upload", "u", "fin")
     part = frames.read(packed({"type": "upload", "upload": "u", "offset": 12}, b"bytes"))
-    assert isinstance(part, Ask)
+    assert isinstance(part, BridgeRequest)
     assert (part.levels, part.payload) == (("upload", "u", "12"), b"bytes")
     header = {"type": "upload", "upload": "u", "content_type": "application/json"}
     whole = frames.read(packed(header, b'{"size": 1}'))
-    assert isinstance(whole, Ask)
+    assert isinstance(whole, BridgeRequest)
     assert (whole.levels, whole.content_type) == (("upload", "u"), "application/octet-stream")
 
 
@@ -167,9 +174,9 @@ def test_a_binary_frame_without_its_header_is_malformed(frame: bytes) -> None:
 
 def test_links_and_pings_are_the_doors_own() -> None:
     said = frames.read('{"type": "link", "job_id": "j", "output": 2, "transaction": 1}')
-    assert said == AskLink(job_id="j", output=2, transaction=1)
+    assert said == LinkRequest(job_id="j", output=2, transaction=1)
     assert isinstance(frames.read('{"type": "link"}'), Refused)
-    assert frames.read('{"type": "ping"}') == Ping()
+    assert frames.read('{"type": "ping"}') == PingRequest()
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])

@@ -1,4 +1,4 @@
-"""Garbage at a real door: bytes that are no request, and frames at random."""
+"""Garbage at a real server: bytes that are no request, and frames at random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Those who mean no good: at a real door on a real broker."""
+"""Clients that mean no good, at a real server."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from bridge.config import Config
 from bridge.contract import links
 from bridge.contract.links import Link
 from bridge.mosquitto import Mosquitto
-from tests.adapters.web.conftest import LINK_KEY, OpenDoor, Standing
+from tests.adapters.web.conftest import LINK_KEY, Serve, Standing
 from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 from tests.support.visitor import Visitor
 
 
-async def refused(door: Standing, **options: object) -> int:
+async def refused(server: Standing, **options: object) -> int:
     """Try to open the socket, and return the status that it was refused with."""
     with pytest.raises(InvalidStatus) as caught:
-        await connect(door.socket, proxy=None, **options)  # type: ignore[arg-type]
+        await connect(server.socket, proxy=None, **options)  # type: ignore[arg-type]
     return caught.value.response.status_code
 
 
 async def test_a_page_from_elsewhere_cannot_open_the_socket(
-    open_alone: OpenDoor,
+    serve_alone: Serve,
 ) -> None:
-    async with open_alone(origins=("https://home.example",)) as door:
-        assert await refused(door, origin="https://evil.example") == 403
-        assert await refused(door, origin="null") == 403
-        for origin in ("https://home.example", door.http, None):
-            async with door.visitor(origin=origin) as alice:
+    async with serve_alone(origins=("https://home.example",)) as server:
+        assert await refused(server, origin="https://evil.example") == 403
+        assert await refused(server, origin="null") == 403
+        for origin in ("https://home.example", server.http, None):
+            async with server.visitor(origin=origin) as alice:
                 assert (await alice.ask("ping"))["status"] == "ok"
 
 
@@ -66,8 +66,8 @@ async def test_who_does_not_register_first_is_closed(
         assert stranger.frames == []
 
 
-async def test_who_says_nothing_is_closed_in_time(open_alone: OpenDoor) -> None:
-    async with open_alone(register_s=0.05) as door, Visitor(door.socket) as stranger:
+async def test_who_says_nothing_is_closed_in_time(serve_alone: Serve) -> None:
+    async with serve_alone(register_s=0.05) as server, Visitor(server.socket) as stranger:
         assert await stranger.closed() == 4408
 
 
@@ -118,36 +118,40 @@ async def test_a_slow_disk_below_the_file_of_keys_holds_up_nobody_else(
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_proxy_is_believed_only_where_it_is_trusted(open_alone: OpenDoor) -> None:
-    async with open_alone() as door:
+async def test_a_proxy_is_believed_only_where_it_is_trusted(
+    serve_alone: Serve,
+) -> None:
+    async with serve_alone() as server:
         for each in range(5):
             forged = {"X-Forwarded-For": f"192.0.2.{each}"}
-            async with Visitor(door.socket, additional_headers=forged) as stranger:
+            async with Visitor(server.socket, additional_headers=forged) as stranger:
                 await stranger.say({"type": "register", "key": "wrong"})
                 await stranger.closed()
-        assert await refused(door) == 429
+        assert await refused(server) == 429
 
 
 async def test_an_address_cannot_take_all_places_of_those_who_do_not_register(
-    open_alone: OpenDoor,
+    serve_alone: Serve,
 ) -> None:
     proxies = settings_of(Config(trusted_proxies=("127.0.0.1",))).proxies
-    async with open_alone(proxies=proxies) as door, AsyncExitStack() as stack:
+    async with serve_alone(proxies=proxies) as server, AsyncExitStack() as stack:
         many = {"X-Forwarded-For": "192.0.2.1"}
         for _ in range(64):
-            stranger = Visitor(door.socket, additional_headers=many)
+            stranger = Visitor(server.socket, additional_headers=many)
             await stack.enter_async_context(stranger)
-        assert await refused(door, additional_headers=many) == 503
-        async with door.visitor(additional_headers={"X-Forwarded-For": "192.0.2.2"}) as alice:
+        assert await refused(server, additional_headers=many) == 503
+        async with server.visitor(additional_headers={"X-Forwarded-For": "192.0.2.2"}) as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
 
 
-async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(open_alone: OpenDoor) -> None:
-    async with open_alone(head_s=1.5) as door:
-        slow = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(300)]
+async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(
+    serve_alone: Serve,
+) -> None:
+    async with serve_alone(head_s=1.5) as server:
+        slow = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
         for _, writer in slow:
             writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        async with door.visitor() as alice:
+        async with server.visitor() as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
             for reader, writer in slow:
                 async with asyncio.timeout(PATIENCE_S):
@@ -177,28 +181,28 @@ async def test_who_does_not_speak_the_protocol_is_closed(
         assert await alice.closed() == 4400
 
 
-async def test_more_connections_than_allowed_are_refused(open_alone: OpenDoor) -> None:
-    async with open_alone(max_connections=3, max_per_key=2) as door:
-        key = door.key()
+async def test_more_connections_than_allowed_are_refused(serve_alone: Serve) -> None:
+    async with serve_alone(max_connections=3, max_per_key=2) as server:
+        key = server.key()
         async with (
-            Visitor(door.socket, key, reachable=False),
-            Visitor(door.socket, key, reachable=False),
-            door.visitor("bob"),
+            Visitor(server.socket, key, reachable=False),
+            Visitor(server.socket, key, reachable=False),
+            server.visitor("bob"),
         ):
-            assert await refused(door) == 503
+            assert await refused(server) == 503
         async with (
-            Visitor(door.socket, key, reachable=False),
-            Visitor(door.socket, key, reachable=False),
-            Visitor(door.socket) as third,
+            Visitor(server.socket, key, reachable=False),
+            Visitor(server.socket, key, reachable=False),
+            Visitor(server.socket) as third,
         ):
             await third.say({"type": "register", "key": key})
             assert await third.closed() == 4429
 
 
 async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing(
-    open_alone: OpenDoor,
+    serve_alone: Serve,
 ) -> None:
-    async with open_alone(rate=200.0) as door, door.visitor() as alice:
+    async with serve_alone(rate=200.0) as server, server.visitor() as alice:
         for number in range(850):
             await alice.say({"type": "ping", "transaction": number})
         await alice.next("response", lambda each: each["transaction"] == 849)
@@ -207,8 +211,8 @@ async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing(
 
 
 @pytest.mark.broker
-async def test_requests_without_an_answer_are_bounded(door: Standing) -> None:
-    async with door.visitor() as alice:
+async def test_requests_without_an_answer_are_bounded(server: Standing) -> None:
+    async with server.visitor() as alice:
         for number in range(65):
             await alice.say({"type": "status", "job_id": "j", "transaction": number})
         answer = await alice.next("response")
@@ -217,17 +221,17 @@ async def test_requests_without_an_answer_are_bounded(door: Standing) -> None:
 
 @pytest.mark.broker
 async def test_a_reader_that_never_reads_is_dropped_and_the_others_hear_everything(
-    open_door: OpenDoor, broker: Mosquitto
+    serve: Serve, broker: Mosquitto
 ) -> None:
-    async with open_door(buffer=2_000_000) as door, Peer(broker.url) as bridge:
-        key = door.key()
-        async with Visitor(door.socket, key) as alice:
+    async with serve(buffer=2_000_000) as server, Peer(broker.url) as bridge:
+        key = server.key()
+        async with Visitor(server.socket, key) as alice:
             # The upgrade and the register by hand: a client that then reads no more.
             with socket.socket() as stopped:
                 stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
                 stopped.settimeout(0.0)
                 loop = asyncio.get_running_loop()
-                await loop.sock_connect(stopped, ("127.0.0.1", door.port))
+                await loop.sock_connect(stopped, ("127.0.0.1", server.port))
                 await loop.sock_sendall(stopped, _handshake(key))
                 head = await loop.sock_recv(stopped, 500)
                 assert b" 101 " in head
@@ -253,12 +257,12 @@ def _handshake(key: str) -> bytes:
     return head.encode() + bytes((0x81, 0x80 | len(message), 0, 0, 0, 0)) + message
 
 
-async def test_who_answers_no_ping_is_let_go(open_alone: OpenDoor) -> None:
-    async with open_alone(ping_s=0.1) as door:
-        with socket.create_connection(("127.0.0.1", door.port)) as silent:
+async def test_who_answers_no_ping_is_let_go(serve_alone: Serve) -> None:
+    async with serve_alone(ping_s=0.1) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as silent:
             silent.settimeout(0.0)
             loop = asyncio.get_running_loop()
-            await loop.sock_sendall(silent, _handshake(door.key()))
+            await loop.sock_sendall(silent, _handshake(server.key()))
             read = b""
             async with asyncio.timeout(PATIENCE_S):
                 while more := await loop.sock_recv(silent, 10_000):
@@ -268,8 +272,13 @@ async def test_who_answers_no_ping_is_let_go(open_alone: OpenDoor) -> None:
             assert (1011).to_bytes(2, "big") in read
 
 
-async def test_an_idle_connection_is_closed_and_what_it_held_let_go(open_alone: OpenDoor) -> None:
-    async with open_alone(idle_s=0.3) as door, door.visitor(reachable=False) as alice:
+async def test_an_idle_connection_is_closed_and_what_it_held_let_go(
+    serve_alone: Serve,
+) -> None:
+    async with (
+        serve_alone(idle_s=0.3) as server,
+        server.visitor(reachable=False) as alice,
+    ):
         assert await alice.closed() == 4410
 
 
@@ -292,7 +301,10 @@ async def test_forged_and_expired_links_give_nothing(alone: Standing) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 async def test_nothing_can_be_done_by_http(alone: Standing, method: str) -> None:
-    async with aiohttp.ClientSession() as web, web.request(method, f"{alone.http}/") as answer:
+    async with (
+        aiohttp.ClientSession() as web,
+        web.request(method, f"{alone.http}/") as answer,
+    ):
         assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
@@ -300,13 +312,15 @@ async def bare(port: int, source: str) -> tuple[asyncio.StreamReader, asyncio.St
     return await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
 
 
-async def test_bare_connections_of_one_address_shut_nobody_out(open_alone: OpenDoor) -> None:
+async def test_bare_connections_of_one_address_shut_nobody_out(
+    serve_alone: Serve,
+) -> None:
     """More of them than there may be connections of all kinds: those that waited longest go."""
-    async with open_alone(head_s=60.0) as door, AsyncExitStack() as stack:
-        many = [await bare(door.port, "127.0.0.2") for _ in range(2300)]
+    async with serve_alone(head_s=60.0) as server, AsyncExitStack() as stack:
+        many = [await bare(server.port, "127.0.0.2") for _ in range(2300)]
         for _, writer in many:
             stack.callback(writer.close)
-        async with door.visitor() as alice:
+        async with server.visitor() as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
         async with asyncio.timeout(PATIENCE_S):
             for reader, _ in many[:-WAITING_OF_ONE]:
@@ -315,17 +329,17 @@ async def test_bare_connections_of_one_address_shut_nobody_out(open_alone: OpenD
 
 
 async def test_sockets_that_do_not_register_shut_nobody_out_though_they_have_many_addresses(
-    open_alone: OpenDoor,
+    serve_alone: Serve,
 ) -> None:
     proxies = settings_of(Config(trusted_proxies=("127.0.0.1",))).proxies
-    async with open_alone(proxies=proxies) as door, AsyncExitStack() as stack:
+    async with serve_alone(proxies=proxies) as server, AsyncExitStack() as stack:
         strangers = []
         for number in range(UNREGISTERED + 2):
             address = {"X-Forwarded-For": f"2001:db8:0:{number % 5}::{number}"}
-            stranger = Visitor(door.socket, additional_headers=address)
+            stranger = Visitor(server.socket, additional_headers=address)
             strangers.append(await stack.enter_async_context(stranger))
         elsewhere = {"X-Forwarded-For": "192.0.2.2"}
-        async with door.visitor(additional_headers=elsewhere) as alice:
+        async with server.visitor(additional_headers=elsewhere) as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
         ends = [asyncio.create_task(each.closed()) for each in strangers]
         ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -334,27 +348,29 @@ async def test_sockets_that_do_not_register_shut_nobody_out_though_they_have_man
             each.cancel()
 
 
-async def test_all_addresses_of_an_ipv6_network_count_as_one(open_alone: OpenDoor) -> None:
+async def test_all_addresses_of_an_ipv6_network_count_as_one(
+    serve_alone: Serve,
+) -> None:
     proxies = settings_of(Config(trusted_proxies=("127.0.0.1",))).proxies
-    async with open_alone(proxies=proxies) as door, AsyncExitStack() as stack:
+    async with serve_alone(proxies=proxies) as server, AsyncExitStack() as stack:
         for number in range(64):
             address = {"X-Forwarded-For": f"2001:db8::{number}"}
-            await stack.enter_async_context(Visitor(door.socket, additional_headers=address))
+            await stack.enter_async_context(Visitor(server.socket, additional_headers=address))
         network = {"X-Forwarded-For": "2001:db8::ffff"}
-        assert await refused(door, additional_headers=network) == 503
+        assert await refused(server, additional_headers=network) == 503
 
 
 async def test_unfinished_messages_with_one_key_have_a_budget_and_leave_nothing(
-    open_alone: OpenDoor,
+    serve_alone: Serve,
 ) -> None:
     size = 1_000_000
-    async with open_alone(max_message=size) as door, door.visitor("bob") as bob:
-        key = door.key()
+    async with serve_alone(max_message=size) as server, server.visitor("bob") as bob:
+        key = server.key()
         for _ in range(2):  # what the first ones had is free again
             async with AsyncExitStack() as stack:
                 many = []
                 for _ in range(5):
-                    visitor = Visitor(door.socket, key, reachable=False)
+                    visitor = Visitor(server.socket, key, reachable=False)
                     many.append(await stack.enter_async_context(visitor))
                 for each in many:
                     each.socket.transport.write(_unfinished(size, size * 9 // 10))
@@ -372,8 +388,11 @@ def _unfinished(size: int, sent: int) -> bytes:
     return b"\x82\xff" + size.to_bytes(8, "big") + b"mask" + bytes(sent)
 
 
-async def test_what_was_read_is_not_counted_any_more(open_alone: OpenDoor) -> None:
-    async with open_alone(max_message=100_000, rate=10_000.0) as door, door.visitor() as alice:
+async def test_what_was_read_is_not_counted_any_more(serve_alone: Serve) -> None:
+    async with (
+        serve_alone(max_message=100_000, rate=10_000.0) as server,
+        server.visitor() as alice,
+    ):
         for number in range(50):
             answer = await alice.ask("upload", bytes(90_000), upload=f"u{number}")
             assert answer["error"]["code"] == "busy"
@@ -384,17 +403,17 @@ async def test_what_was_read_is_not_counted_any_more(open_alone: OpenDoor) -> No
 
 
 async def test_a_reader_of_http_that_stops_is_cut_off(
-    open_alone: OpenDoor, page: Path, monkeypatch: pytest.MonkeyPatch
+    serve_alone: Serve, page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_off = asyncio.Event()
     monkeypatch.setattr(handlers.log, "info", lambda *_: cut_off.set())
     (page / "large.js").write_bytes(bytes(30_000_000))
-    async with open_alone(stall_s=0.2) as door:
+    async with serve_alone(stall_s=0.2) as server:
         with socket.socket() as stopped:
             stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
             stopped.settimeout(0.0)
             loop = asyncio.get_running_loop()
-            await loop.sock_connect(stopped, ("127.0.0.1", door.port))
+            await loop.sock_connect(stopped, ("127.0.0.1", server.port))
             await loop.sock_sendall(stopped, b"GET /large.js HTTP/1.1\r\nHost: x\r\n\r\n")
             async with asyncio.timeout(PATIENCE_S):
                 await cut_off.wait()

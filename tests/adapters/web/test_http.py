@@ -11,7 +11,7 @@ import pytest
 
 from bridge.adapters.web.content import read_page
 from bridge.mosquitto import Mosquitto
-from tests.adapters.web.conftest import OpenDoor, Standing
+from tests.adapters.web.conftest import Serve, Standing
 from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
@@ -47,10 +47,10 @@ async def test_a_request_to_the_socket_that_is_none_is_told_so(alone: Standing) 
 
 
 async def test_a_connection_serves_several_requests_and_is_closed_when_it_is_idle(
-    open_alone: OpenDoor,
+    serve_alone: Serve,
 ) -> None:
-    async with open_alone(head_s=0.5) as door:
-        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    async with serve_alone(head_s=0.5) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for path in ("/", "/app.js", "/none"):
             writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -76,29 +76,29 @@ async def test_a_head_of_many_long_lines_is_cut_off(alone: Standing) -> None:
 
 @pytest.mark.broker
 async def test_probes_tell_whether_it_serves_and_whether_it_has_a_broker(
-    door: Standing, broker: Mosquitto
+    server: Standing, broker: Mosquitto
 ) -> None:
-    async with aiohttp.ClientSession() as web, door.visitor() as alice:
+    async with aiohttp.ClientSession() as web, server.visitor() as alice:
         for path, status in (("healthz", 200), ("readyz", 200)):
-            async with web.get(f"{door.http}/{path}") as answer:
+            async with web.get(f"{server.http}/{path}") as answer:
                 assert answer.status == status
         await broker.kill()
         await alice.next("bridge", lambda each: each["state"] == "unreachable")
         for path, status in (("healthz", 200), ("readyz", 503)):
-            async with web.get(f"{door.http}/{path}") as answer:
+            async with web.get(f"{server.http}/{path}") as answer:
                 assert answer.status == status
 
 
 @pytest.mark.broker
 async def test_a_displays_last_picture_is_at_one_address_for_who_has_a_key(
-    door: Standing, broker: Mosquitto
+    server: Standing, broker: Mosquitto
 ) -> None:
     async with (
         aiohttp.ClientSession() as web,
         Peer(broker.url) as bridge,
-        door.visitor() as alice,
+        server.visitor() as alice,
     ):
-        address, key = f"{door.http}/d/hall.png", {"key": door.key("hall")}
+        address, key = f"{server.http}/d/hall.png", {"key": server.key("hall")}
         for picture in (b"\x89PNG one", b"\x89PNG two"):
             bridge.publish("comfy2mqtt/display/hall/image", picture, retain=True)
             bridge.publish("comfy2mqtt/bridge/event", b'{"type":"shown"}')
@@ -113,7 +113,7 @@ async def test_a_displays_last_picture_is_at_one_address_for_who_has_a_key(
         for params in ({}, {"key": ""}, {"key": key["key"][:-1]}):
             async with web.get(address, params=params) as answer:
                 assert answer.status == 401
-        async with web.get(f"{door.http}/d/other.png", params=key) as answer:
+        async with web.get(f"{server.http}/d/other.png", params=key) as answer:
             assert answer.status == 404
 
 

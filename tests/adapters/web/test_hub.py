@@ -52,27 +52,27 @@ def session(wire: Wire, client: str = "alice", key: str = "k") -> Session:
 def joined(hub: Hub, client: str = "alice") -> tuple[Session, Wire]:
     wire = Wire()
     new = session(wire, client)
-    hub.join(new)
+    hub.add(new)
     wire.written.clear()
     return new, wire
 
 
 def status(hub: Hub, n: int, state: str = "running", job: str = "j") -> None:
     body = json.dumps({"job_id": job, "n": n, "state": state}).encode()
-    hub.job("alice", [job, "status"], body, None, [])
+    hub.on_job("alice", [job, "status"], body, None, [])
 
 
 def result(hub: Hub, n: int, job: str = "j") -> None:
     body = json.dumps({"job_id": job, "n": n, "state": "succeeded"}).encode()
-    hub.job("alice", [job, "result"], body, None, [])
+    hub.on_job("alice", [job, "result"], body, None, [])
 
 
 def progress(hub: Hub, percent: float = 5, job: str = "j") -> None:
-    hub.job("alice", [job, "progress"], json.dumps({"percent": percent}).encode(), None, [])
+    hub.on_job("alice", [job, "progress"], json.dumps({"percent": percent}).encode(), None, [])
 
 
 def preview(hub: Hub, job: str = "j") -> None:
-    hub.job("alice", [job, "preview"], b"jpeg", "image/jpeg", [])
+    hub.on_job("alice", [job, "preview"], b"jpeg", "image/jpeg", [])
 
 
 @pytest.mark.parametrize("importance", Importance)
@@ -106,7 +106,7 @@ def test_a_reader_that_stopped_is_dropped_and_hears_no_more() -> None:
     wire.waiting = BUFFER + 1
     status(hub, 1)
     status(hub, 2)
-    assert (wire.dropped, wire.written, stopped.over) == (True, [], True)
+    assert (wire.dropped, wire.written, stopped.ended) == (True, [], True)
     assert other.types == ["status", "status"]
 
 
@@ -115,7 +115,7 @@ def test_only_the_clients_own_connections_hear_of_its_jobs() -> None:
     (_, alice), (_, bob) = joined(hub, "alice"), joined(hub, "bob")
     status(hub, 1)
     preview(hub)
-    hub.job("alice", ["j", "output", "0"], b"png", "image/png", [("size", "3")])
+    hub.on_job("alice", ["j", "output", "0"], b"png", "image/png", [("size", "3")])
     assert (len(alice.written), bob.written) == (3, [])
 
 
@@ -128,13 +128,13 @@ def test_everybody_hears_the_same_bytes() -> None:
 
 def test_a_newcomer_is_told_what_is_retained_and_then_that_this_was_all() -> None:
     hub = Hub()
-    hub.public("workflow", "demo", b'{"name":"demo"}')
-    hub.public("comfyui", "gpu0", b'{"state":"ready"}')
-    hub.public("choices", "models", b'{"name":"models","choices":[1]}')
-    hub.public("info", None, b'{"name":"bridge"}')
-    hub.public("state", None, b"online")
+    hub.on_public("workflow", "demo", b'{"name":"demo"}')
+    hub.on_public("comfyui", "gpu0", b'{"state":"ready"}')
+    hub.on_public("choices", "models", b'{"name":"models","choices":[1]}')
+    hub.on_public("info", None, b'{"name":"bridge"}')
+    hub.on_public("state", None, b"online")
     wire = Wire()
-    hub.join(session(wire))
+    hub.add(session(wire))
     assert wire.said == [
         {"type": "bridge", "state": "online"},
         {"type": "info", "name": "bridge"},
@@ -149,13 +149,13 @@ def test_what_is_retained_is_told_when_it_changes_and_when_it_goes() -> None:
     hub = Hub()
     _, wire = joined(hub)
     for payload in (b'{"title":"a"}', b'{"title":"a"}', b'{"title":"b"}', b"", b""):
-        hub.public("workflow", "demo", payload)
+        hub.on_public("workflow", "demo", payload)
     told = [each["definition"] for each in wire.said]
     assert told == [{"title": "a"}, {"title": "b"}, None]
-    hub.public("comfyui", "gpu0", b'{"state":"ready"}')
-    hub.public("comfyui", "gpu0", b"")
+    hub.on_public("comfyui", "gpu0", b'{"state":"ready"}')
+    hub.on_public("comfyui", "gpu0", b"")
     assert wire.said[-1] == {"type": "comfyui", "instance": "gpu0"}
-    hub.public("event", None, b'{"type":"x"}')
+    hub.on_public("event", None, b'{"type":"x"}')
     assert wire.said[-1] == {"type": "event", "event": {"type": "x"}}
 
 
@@ -171,9 +171,9 @@ def test_whatever_is_published_is_passed_on_or_not_and_nothing_breaks(
 ) -> None:
     hub = Hub()
     _, wire = joined(hub)
-    hub.job("alice", levels, payload, None, properties)
+    hub.on_job("alice", levels, payload, None, properties)
     for what in ("info", "workflow", "comfyui", "choices", "event", "state", "health"):
-        hub.public(what, "x", payload)
+        hub.on_public(what, "x", payload)
     for each in wire.written:
         assert each[0] == 0x82 or json.loads(each[2 if each[1] < 126 else 4 :])["type"] != 7
 
@@ -197,26 +197,26 @@ def test_what_is_not_the_bridges_is_passed_on_to_nobody(garbage: bytes) -> None:
     _, wire = joined(hub)
     if not garbage.endswith(b"}") or b"a" in garbage[:4]:
         for what in ("info", "workflow", "comfyui", "choices", "event"):
-            hub.public(what, "x", garbage)
+            hub.on_public(what, "x", garbage)
     for what in ("status", "progress", "result"):
-        hub.job("alice", ["j", what], garbage, None, [])
-    hub.job("alice", ["j", "output", "x"], b"", None, [])
-    hub.job("alice", ["j"], b"{}", None, [])
+        hub.on_job("alice", ["j", what], garbage, None, [])
+    hub.on_job("alice", ["j", "output", "x"], b"", None, [])
+    hub.on_job("alice", ["j"], b"{}", None, [])
     assert wire.written == []
 
 
 def test_after_a_time_without_broker_what_did_not_come_again_is_gone() -> None:
     hub = Hub()
-    hub.begin()
-    hub.public("state", None, b"online")
-    hub.public("workflow", "stays", b"{}")
-    hub.public("workflow", "goes", b"{}")
-    hub.settle()
+    hub.on_connecting()
+    hub.on_public("state", None, b"online")
+    hub.on_public("workflow", "stays", b"{}")
+    hub.on_public("workflow", "goes", b"{}")
+    hub.on_connected()
     _, wire = joined(hub)
-    hub.unreachable()
-    hub.begin()
-    hub.public("workflow", "stays", b"{}")
-    hub.settle()
+    hub.on_disconnected()
+    hub.on_connecting()
+    hub.on_public("workflow", "stays", b"{}")
+    hub.on_connected()
     assert wire.said == [
         {"type": "bridge", "state": "unreachable"},
         {"type": "workflow", "name": "goes", "definition": None},
@@ -228,13 +228,13 @@ def test_what_has_a_number_waits_until_what_was_missed_is_told() -> None:
     hub = Hub()
     back, wire = joined(hub)
     back.n = 3
-    back.hold()
+    back.hold_back()
     status(hub, 8)
     result(hub, 9)
     progress(hub)
     for n in (5, 8):
-        back.replay(frames.text("result", {"n": n}), n)
-    back.release()
+        back.send_missed(frames.text("result", {"n": n}), n)
+    back.release_held()
     status(hub, 10)
     assert [each.get("n") for each in wire.said] == [None, 5, 8, 9, 10]
     assert back.n == 10
@@ -243,12 +243,12 @@ def test_what_has_a_number_waits_until_what_was_missed_is_told() -> None:
 def test_messages_held_back_for_a_resuming_session_count_against_its_buffer() -> None:
     hub = Hub()
     back, wire = joined(hub)
-    back.hold()
+    back.hold_back()
     body = json.dumps({"n": 9, "meta": "x" * (BUFFER // 10)}).encode()
     for _ in range(12):
-        hub.job("alice", ["j", "result"], body, None, [])
-    assert (wire.dropped, back.over) == (True, True)
-    back.release()
+        hub.on_job("alice", ["j", "result"], body, None, [])
+    assert (wire.dropped, back.ended) == (True, True)
+    back.release_held()
     assert wire.written == []
 
 
@@ -257,9 +257,9 @@ def test_a_session_that_was_released_has_its_whole_buffer_again() -> None:
     back, wire = joined(hub)
     body = json.dumps({"n": 9, "meta": "x" * (BUFFER // 2)}).encode()
     for _ in range(5):
-        back.hold()
-        hub.job("alice", ["j", "result"], body, None, [])
-        back.release()
+        back.hold_back()
+        hub.on_job("alice", ["j", "result"], body, None, [])
+        back.release_held()
     assert (wire.dropped, len(wire.written)) == (False, 5)
 
 
@@ -267,9 +267,9 @@ def test_a_bridge_that_counts_anew_is_heard_all_the_same() -> None:
     hub = Hub()
     back, wire = joined(hub)
     back.n = 500
-    back.hold()
+    back.hold_back()
     status(hub, 1)
-    back.release()
+    back.release_held()
     result(hub, 2)
     assert [each["n"] for each in wire.said] == [1, 2]
 
@@ -284,16 +284,16 @@ def test_who_comes_later_hears_the_newest_of_what_runs() -> None:
     progress(hub, 10)
     progress(hub, 20)
     late, wire = joined(hub)
-    hub.newest(late)
+    hub.send_progress(late)
     assert [each["percent"] for each in wire.said] == [20]
-    assert hub.waits(first)
+    assert hub.is_waiting(first)
     result(hub, 4)
-    assert not hub.waits(first)
+    assert not hub.is_waiting(first)
     # With a client's last connection all that goes.
     progress(hub)
-    hub.leave(first)
-    hub.leave(late)
+    hub.remove(first)
+    hub.remove(late)
     assert (len(hub), hub.clients) == (0, [])
     late, wire = joined(hub)
-    hub.newest(late)
+    hub.send_progress(late)
     assert wire.written == []

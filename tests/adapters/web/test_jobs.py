@@ -1,4 +1,4 @@
-"""Jobs by the browser's door: the real bridge, the real ComfyUI, and the door beside them."""
+"""Jobs by the web adapter: the real bridge, the real ComfyUI, and the adapter beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bridge.mosquitto import Mosquitto
-from tests.adapters.web.conftest import LINK_KEY, OpenDoor, Standing
+from tests.adapters.web.conftest import LINK_KEY, Serve, Standing
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
 from tests.support.comfyui import Graph, image, our_output
@@ -37,10 +37,10 @@ def demo() -> Graph:
 
 
 async def test_a_job_runs_with_progress_output_and_result(
-    attached: StartBridge, door: Standing
+    attached: StartBridge, server: Standing
 ) -> None:
     await attached({"slow": graphs.slow(0.5)})
-    async with door.visitor() as alice:
+    async with server.visitor() as alice:
         definition = await alice.next("workflow", lambda each: each["name"] == "slow")
         assert "seed" in definition["definition"]["inputs"]["properties"]
         answer = await alice.ask("run", workflow="slow", job_id="j1", inputs={"seed": 7}, meta=[1])
@@ -60,13 +60,13 @@ async def test_a_job_runs_with_progress_output_and_result(
 
 
 async def test_two_clients_cannot_see_each_other_and_one_clients_connections_all_hear(
-    attached: StartBridge, door: Standing
+    attached: StartBridge, server: Standing
 ) -> None:
     await attached({"colour": graphs.colour()})
     async with (
-        door.visitor("alice") as alice,
-        door.visitor("alice") as phone,
-        door.visitor("bob") as bob,
+        server.visitor("alice") as alice,
+        server.visitor("alice") as phone,
+        server.visitor("bob") as bob,
     ):
         await alice.ask("run", workflow="colour", job_id="mine", inputs={"colour": 5})
         await alice.result("mine")
@@ -79,9 +79,9 @@ async def test_two_clients_cannot_see_each_other_and_one_clients_connections_all
         assert not bob.all("output")
 
 
-async def test_an_upload_in_parts_becomes_an_input(attached: StartBridge, door: Standing) -> None:
+async def test_an_upload_in_parts_becomes_an_input(attached: StartBridge, server: Standing) -> None:
     await attached({"echo": graphs.echo(), "noise": our_output(image(size=256))})
-    async with door.visitor() as alice:
+    async with server.visitor() as alice:
         await alice.ask("run", workflow="noise", job_id="noise")
         picture = (await alice.next("output")).data
         assert picture is not None
@@ -101,21 +101,21 @@ async def test_an_upload_in_parts_becomes_an_input(attached: StartBridge, door: 
 
 
 async def test_text_goes_to_the_main_input_whatever_its_name(
-    attached: StartBridge, door: Standing
+    attached: StartBridge, server: Standing
 ) -> None:
     await attached({"prompted": prompted()})
-    async with door.visitor() as alice:
+    async with server.visitor() as alice:
         await alice.ask("run", workflow="prompted", job_id="j", text='{"a lighthouse"', meta="m")
         result = await alice.result("j")
         assert (result["inputs"]["prompt"], result["meta"]) == ('{"a lighthouse"', "m")
 
 
 async def test_who_comes_back_gets_what_it_missed_in_order_and_the_rest_live(
-    attached: StartBridge, door: Standing
+    attached: StartBridge, server: Standing
 ) -> None:
     await attached({"colour": graphs.colour(), "slow": graphs.slow(60)})
-    key = door.key()
-    async with Visitor(door.socket, key) as alice:
+    key = server.key()
+    async with Visitor(server.socket, key) as alice:
         await alice.ask("run", workflow="colour", job_id="seen", inputs={"colour": 11})
         n = (await alice.result("seen"))["n"]
         for index in range(3):
@@ -124,10 +124,10 @@ async def test_who_comes_back_gets_what_it_missed_in_order_and_the_rest_live(
                 {"type": "run", "workflow": "colour", "job_id": job, "inputs": {"colour": index}}
             )
         await alice.say({"type": "run", "workflow": "slow", "job_id": "running"})
-    async with Visitor(door.socket, key) as other:
+    async with Visitor(server.socket, key) as other:
         await other.next("progress", lambda each: each["job_id"] == "running")
         # A newcomer hears how far it is, not how it came there.
-        async with Visitor(door.socket, key, after=n) as alice:
+        async with Visitor(server.socket, key, after=n) as alice:
             resumed = await alice.next("resumed")
             told = [each for each in alice.frames if "n" in each.header and each is not resumed]
             assert [each["n"] for each in told] == sorted(each["n"] for each in told)
@@ -144,21 +144,25 @@ async def test_who_comes_back_gets_what_it_missed_in_order_and_the_rest_live(
 
 
 async def test_a_link_gives_an_output_whole_in_ranges_and_smaller(
-    attached: StartBridge, open_door: OpenDoor, tmp_path: Path
+    attached: StartBridge, serve: Serve, tmp_path: Path
 ) -> None:
     key_file = tmp_path / "shared.key"
     key_file.write_text(LINK_KEY.hex())
     public = {"public_url": "https://pictures.example.org/", "link_key_file": key_file}
     await attached({"noise": our_output(image(size=512))}, **public)
-    async with open_door() as door, door.visitor() as alice, aiohttp.ClientSession() as web:
+    async with (
+        serve() as server,
+        server.visitor() as alice,
+        aiohttp.ClientSession() as web,
+    ):
         asked = {"deliver": "fetch"}
         await alice.ask("run", workflow="noise", job_id="j", output=asked)
         (listed,) = (await alice.result("j"))["outputs"]
         assert listed["url"].startswith("https://pictures.example.org/o/")
-        signed = door.http + listed["url"].removeprefix("https://pictures.example.org")
+        signed = server.http + listed["url"].removeprefix("https://pictures.example.org")
         made = (await alice.ask("link", job_id="j"))["data"]
         picture, tag = b"", ""
-        for url in (signed, door.http + made["url"]):
+        for url in (signed, server.http + made["url"]):
             async with web.get(url) as answer:
                 picture = await answer.read()
                 assert (answer.status, answer.content_type) == (200, "image/png")
@@ -190,10 +194,10 @@ async def test_a_link_gives_an_output_whole_in_ranges_and_smaller(
 
 
 async def test_a_job_and_its_connection_outlive_a_killed_bridge_and_a_killed_broker(
-    attached: StartBridge, broker: Mosquitto, door: Standing
+    attached: StartBridge, broker: Mosquitto, server: Standing
 ) -> None:
     bridge = await attached({"slow": graphs.slow(3)})
-    async with door.visitor() as alice:
+    async with server.visitor() as alice:
         await alice.next("bridge", lambda each: each["state"] == "online")
         await alice.ask("run", workflow="slow", job_id="j1")
         await alice.next("progress")
@@ -219,15 +223,15 @@ async def test_a_job_and_its_connection_outlive_a_killed_bridge_and_a_killed_bro
 
 
 async def test_what_the_door_itself_missed_is_told_when_it_has_its_broker_again(
-    attached: StartBridge, broker: Mosquitto, open_door: OpenDoor
+    attached: StartBridge, broker: Mosquitto, serve: Serve
 ) -> None:
     await attached({"colour": graphs.colour()})
     async with (
         TcpProxy(broker.url) as line,
         Peer(broker.url) as peer,
-        open_door(line.url.replace("http:", "mqtt:")) as door,
-        door.visitor() as alice,
-        door.visitor() as other,
+        serve(line.url.replace("http:", "mqtt:")) as server,
+        server.visitor() as alice,
+        server.visitor() as other,
     ):
         await peer.listen()
         await alice.ask("run", workflow="colour", job_id="seen", inputs={"colour": 21})
@@ -248,10 +252,10 @@ async def test_what_the_door_itself_missed_is_told_when_it_has_its_broker_again(
 
 
 async def test_previews_come_where_they_were_asked_for(
-    attached: StartBridge, door: Standing
+    attached: StartBridge, server: Standing
 ) -> None:
     await attached({"demo": demo()})
-    async with door.visitor() as alice:
+    async with server.visitor() as alice:
         inputs = {"prompt": "a red barn", "width": 256, "height": 256, "steps": 20}
         await alice.ask("run", workflow="demo", job_id="j", inputs=inputs, preview=True)
         preview = await alice.next("preview")
@@ -262,10 +266,10 @@ async def test_previews_come_where_they_were_asked_for(
 
 
 async def test_what_is_fetched_comes_to_who_asked_for_it_alone(
-    attached: StartBridge, door: Standing
+    attached: StartBridge, server: Standing
 ) -> None:
     await attached({"noise": our_output(image(size=512))})
-    async with door.visitor() as alice, door.visitor() as phone:
+    async with server.visitor() as alice, server.visitor() as phone:
         await alice.ask("run", workflow="noise", job_id="j", output={"deliver": "fetch"})
         (listed,) = (await phone.result("j"))["outputs"]
         picture = b""
@@ -285,16 +289,16 @@ async def test_what_is_fetched_comes_to_who_asked_for_it_alone(
 
 
 async def test_a_picture_on_a_display_is_at_the_address_that_the_result_tells(
-    attached: StartBridge, door: Standing
+    attached: StartBridge, server: Standing
 ) -> None:
     display = [{"name": "hall", "clients": ["*"], "format": "bmp"}]
     public = "https://pictures.example.org"
     await attached({"colour": graphs.colour()}, display=display, public_url=public)
-    async with door.visitor() as alice, aiohttp.ClientSession() as web:
+    async with server.visitor() as alice, aiohttp.ClientSession() as web:
         await alice.ask("run", workflow="colour", job_id="j", inputs={"colour": 31}, show="hall")
         shown = (await alice.result("j"))["shown"]
         assert shown["url"] == f"{public}/d/hall.png"
-        address = door.http + shown["url"].removeprefix(public)
-        async with web.get(address, params={"key": door.key("hall")}) as answer:
+        address = server.http + shown["url"].removeprefix(public)
+        async with web.get(address, params={"key": server.key("hall")}) as answer:
             assert (answer.status, answer.content_type) == (200, "image/bmp")
             assert Image.open(io.BytesIO(await answer.read())).getpixel((0, 0)) == (0, 0, 31)

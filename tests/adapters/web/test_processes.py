@@ -1,4 +1,4 @@
-"""The door as its users run it: keys by the command line, in the bridge's process and alone."""
+"""The web adapter as its users run it: keys by the command line, beside a bridge and alone."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def error(code: str) -> Reply:
 
 def online() -> Hub:
     hub = Hub()
-    hub.public("state", None, b"online")
+    hub.on_public("state", None, b"online")
     return hub
 
 
@@ -68,8 +68,8 @@ async def resumed(bridge: Bridge, hub: Hub, after: int) -> Wire:
     wire = Wire()
     back = session(wire)
     back.n = after
-    back.hold()
-    hub.join(back)
+    back.hold_back()
+    hub.add(back)
     wire.written.clear()
     await Replay(cast("Broker", bridge), hub).resume(back, after)
     return wire
@@ -118,7 +118,7 @@ async def test_nothing_is_asked_while_the_bridge_is_away() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert bridge.asked == []
-    hub.public("state", None, b"online")
+    hub.on_public("state", None, b"online")
     async with asyncio.timeout(PATIENCE_S):
         assert [each.get("n") for each in (await waiting).said] == [None, 1, 1]
 
@@ -129,7 +129,7 @@ async def test_after_a_time_without_broker_each_session_is_sent_what_it_missed()
     for n in (2, 3, None):
         wires[n] = Wire()
         new = session(wires[n])
-        hub.join(new)
+        hub.add(new)
         new.n = n
         wires[n].written.clear()
     following = asyncio.create_task(Replay(cast("Broker", bridge), hub).follow())

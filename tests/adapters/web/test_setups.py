@@ -1,4 +1,4 @@
-"""The ways in which the door is set up: a broker that keeps users apart, a proxy, TLS."""
+"""Setups of the web adapter: a broker that keeps users apart, a proxy, TLS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge.contract import links
 from bridge.jobs.queue import Key
 from bridge.mqtt import ConnectionRefused
 from bridge.service.public_urls import PublicUrls
-from tests.adapters.web.conftest import OpenDoor, Standing
+from tests.adapters.web.conftest import Serve, Standing
 from tests.adapters.web.test_processes import NOWHERE
 from tests.support.bridge import BridgeProcess
 from tests.support.confined import Confined
@@ -26,13 +26,16 @@ from tests.support.visitor import Visitor
 
 @pytest.mark.broker
 async def test_with_an_account_of_its_own_it_asks_for_every_client(
-    open_door: OpenDoor, tmp_path: Path
+    serve: Serve, tmp_path: Path
 ) -> None:
     async with Confined(tmp_path / "confined") as confined:
         bridge = BridgeProcess(
             tmp_path / "bridge", mqtt_url=confined.url_of("comfy2mqtt"), comfyui_url=NOWHERE
         )
-        async with open_door(confined.url_of("comfy2mqtt-web")) as door, door.visitor() as alice:
+        async with (
+            serve(confined.url_of("comfy2mqtt-web")) as server,
+            server.visitor() as alice,
+        ):
             await bridge.start(ready=False)
             try:
                 await alice.next("bridge", lambda each: each["state"] == "online")
@@ -44,29 +47,27 @@ async def test_with_an_account_of_its_own_it_asks_for_every_client(
 
 
 @pytest.mark.broker
-async def test_a_wrong_password_at_the_broker_stops_the_start(
-    open_door: OpenDoor, tmp_path: Path
-) -> None:
+async def test_a_wrong_password_at_the_broker_stops_the_start(serve: Serve, tmp_path: Path) -> None:
     async with Confined(tmp_path / "confined") as confined:
         wrong = confined.url.replace("//", "//comfy2mqtt-web:wrong@")
-        async with open_door(wrong) as door:
+        async with serve(wrong) as server:
             with pytest.raises(ExceptionGroup) as caught:
-                await door.running
+                await server.running
             assert caught.group_contains(ConnectionRefused)
 
 
 async def test_behind_a_trusted_proxy_each_address_answers_for_itself(
-    open_alone: OpenDoor, monkeypatch: pytest.MonkeyPatch
+    serve_alone: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FIRST_WAIT_S", limits.LONGEST_WAIT_S)
     proxies = settings_of(Config(trusted_proxies=("127.0.0.0/8",))).proxies
-    async with open_alone(proxies=proxies) as door:
+    async with serve_alone(proxies=proxies) as server:
         guesser = {"X-Forwarded-For": "192.0.2.1"}
         for _ in range(5):
-            async with Visitor(door.socket, additional_headers=guesser) as stranger:
+            async with Visitor(server.socket, additional_headers=guesser) as stranger:
                 await stranger.say({"type": "register", "key": "wrong"})
                 assert await stranger.closed() == 4401
-        async with door.visitor(
+        async with server.visitor(
             additional_headers={
                 "X-Forwarded-For": "192.0.2.2",
                 "X-Forwarded-Proto": "https",
@@ -92,14 +93,16 @@ async def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 
 async def test_with_a_certificate_it_speaks_tls(
-    open_alone: OpenDoor, certificate: tuple[Path, Path]
+    serve_alone: Serve, certificate: tuple[Path, Path]
 ) -> None:
     cert, key = certificate
     settings = settings_of(Config(websocket_cert=cert, websocket_cert_key=key))
     client = ssl.create_default_context(cafile=cert)
-    async with open_alone(tls=settings.tls) as door:
-        secure = Standing(door.port, door.keyring, door.running, scheme="wss", reachable=False)
-        origin = f"https://127.0.0.1:{door.port}"
+    async with serve_alone(tls=settings.tls) as server:
+        secure = Standing(
+            server.port, server.keyring, server.running, scheme="wss", reachable=False
+        )
+        origin = f"https://127.0.0.1:{server.port}"
         async with secure.visitor(ssl=client, origin=origin) as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
 
@@ -111,10 +114,10 @@ def test_a_certificate_that_is_none_stops_the_start(tmp_path: Path) -> None:
 
 
 async def test_an_address_that_is_taken_stops_the_start(
-    open_alone: OpenDoor, alone: Standing
+    serve_alone: Serve, alone: Standing
 ) -> None:
     with pytest.raises(CannotListen, match=str(alone.port)):
-        async with open_alone(port=alone.port):
+        async with serve_alone(port=alone.port):
             pass
 
 
