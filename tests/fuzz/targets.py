@@ -30,6 +30,7 @@ from bridge.mqtt.packets import (
     Malformed,
     Publish,
     PublishProperties,
+    Splitter,
     read_puback,
     read_publish,
 )
@@ -123,6 +124,18 @@ def _packet(data: bytes) -> None:
         large.read()
     with suppress(Malformed):
         read_puback(body)
+    # As a stream, whole and in pieces: the same packets, or malformed both times.
+    assert _split(data, len(data) or 1) == _split(data, 3)
+
+
+def _split(data: bytes, size: int) -> list[Any]:
+    splitter, found = Splitter(), list[Any]()
+    try:
+        for start in range(0, len(data), size):
+            found += splitter.feed(data[start : start + size])
+    except Malformed:
+        found.append(Malformed)
+    return found
 
 
 def _comfyui(data: bytes) -> None:
@@ -309,12 +322,14 @@ TARGETS: dict[str, Target] = {
             b"\x00\x00\x01a\x02\x02\x00",
             b"\x00\x00\x01a\x02\x7f\x00",
             b"\x00\x00\x01a\xff\xff\xff\xff\x7f",
+            b"\x30\x05\x00\x01a\x00x\x90\x04\x00\x05\x00\x01\x40\x02\x00\x07",
+            b"\x30\xff\xff\xff\xff\x01",
         ),
         {
             "bridge.mqtt.packets": (
                 *("read_publish", "read_puback", "LargePublish.extend", "LargePublish.read"),
                 *("LargePublish._head_size", "_Reader._take", "_Reader.varint", "_Reader.text"),
-                *("_Reader.properties", "_Reader._property"),
+                *("_Reader.properties", "_Reader._property", "Splitter.feed", "_length_after"),
             )
         },
     ),
