@@ -61,7 +61,7 @@ test-fast: $(READY)
 	@$(BIN)/python -m pytest --quiet -m "$(FAST)"
 
 # Raise the bound with the figure, never lower it. Branches count as lines do.
-COVERED_PERCENT := 64
+COVERED_PERCENT := 83
 
 coverage: $(READY)
 	@$(BIN)/python -m coverage run -m pytest --quiet --no-header -m "$(FAST)"
