@@ -16,7 +16,7 @@ from hashlib import sha256
 from msgspec import Struct
 
 from bridge.contract.topics import ID
-from bridge.workflows.graph import Graph, Node, NodeOutput, WorkflowError
+from bridge.workflows.graph import Graph, Node, NodeInput, NodeOutput, WorkflowError, misreading
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
 
 Consumers = Iterable[tuple[Node, str]]
@@ -105,6 +105,30 @@ class ChoiceList(Struct, frozen=True):
 
     values: tuple[str | int | float | bool, ...]
     name: str
+
+
+def with_typed_numbers(graph: Graph, declared: Declarations) -> Graph:
+    """Return the graph with numbers for texts where a number is declared, as ComfyUI reads them."""
+    values: dict[NodeInput, int | float] = {}
+    for node in graph.nodes.values():
+        for name, value in node.literals():
+            spec = declared.input(node, name) if isinstance(value, str) else None
+            number = None if spec is None else _number(spec.type, value)
+            if number is not None and misreading(number) is None:
+                values[NodeInput(node.id, name)] = number
+    return graph.changed(values) if values else graph
+
+
+def _number(kind: str, text: str) -> int | float | None:
+    try:
+        match kind:
+            case "INT":
+                return int(text)
+            case "FLOAT":
+                return float(text)
+    except ValueError:
+        return None
+    return None
 
 
 def tightest_minimum(values: Iterable[int | float | None]) -> int | float | None:

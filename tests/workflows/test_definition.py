@@ -437,3 +437,18 @@ def test_savers_of_newer_servers_are_declared_with_their_kind(
     inputs = {} if chosen is None else {"format": chosen}
     (output,) = workflow({"1": {"class_type": class_type, "inputs": inputs}}).outputs
     assert (output.kind, output.content_type) == (kind, content_type)
+
+
+def test_a_number_that_is_written_as_a_text_is_a_number() -> None:
+    document = copy.deepcopy(PLAIN)
+    document["2"]["inputs"] |= {"steps": "16", "cfg": "7.5", "seed": "5"}
+    found = workflow(document)
+    assert [(spec.name, spec.kind, spec.default) for spec in found.inputs[1:]] == [
+        ("seed", "seed", 5),
+        ("steps", "integer", 16),
+        ("cfg", "float", 7.5),
+    ]
+    document["2"]["inputs"] |= {"steps": "many", "cfg": "nan", "seed": "9" * 30}
+    assert [spec.name for spec in workflow(document).inputs] == ["image"]
+    for key, value in (("steps", "many"), ("cfg", "nan"), ("seed", "9" * 30)):
+        assert workflow(document).graph.nodes["2"].inputs[key] == value
