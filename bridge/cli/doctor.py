@@ -261,7 +261,8 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
             yield Finding(good=True, what=f"workflow {name}{known}")
         else:
             choices = (f"{choice.input} {choice.value!r}" for choice in lacking.choices)
-            wanted = ", ".join((*lacking.nodes, *choices))
+            links = (f"a link to {each.input} of node {each.node}" for each in lacking.inputs)
+            wanted = ", ".join((*lacking.nodes, *choices, *links))
             yield Finding(
                 good=False,
                 what=f"workflow {name} lacks {wanted}",

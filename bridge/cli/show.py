@@ -121,7 +121,8 @@ def _missing(definition: Definition) -> str:
     if definition.missing is UNSET:
         return ""
     choices = (f"{choice.input} {choice.value!r}" for choice in definition.missing.choices)
-    return "missing " + ", ".join((*definition.missing.nodes, *choices))
+    links = (f"a link to {each.input} of node {each.node}" for each in definition.missing.inputs)
+    return "missing " + ", ".join((*definition.missing.nodes, *choices, *links))
 
 
 def _inputs(definition: Definition) -> Table:

@@ -44,11 +44,20 @@ class MissingChoice(Struct, frozen=True, kw_only=True):
     allowed: list[str]
 
 
+class MissingInput(Struct, frozen=True, kw_only=True):
+    """An input of a node that must be linked to another node, and is not."""
+
+    node: str
+    input: str
+    type: str
+
+
 class Missing(Struct, frozen=True, kw_only=True):
-    """The node types, and the values of choices, that no ComfyUI at hand has."""
+    """The node types, and the values of choices, that no ComfyUI at hand has; and missing links."""
 
     nodes: list[str] = []
     choices: list[MissingChoice] = []
+    inputs: list[MissingInput] = []
 
 
 class Definition(Struct, frozen=True, kw_only=True):

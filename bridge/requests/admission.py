@@ -25,6 +25,7 @@ from bridge.contract.errors import (
     UnknownWorkflow,
 )
 from bridge.contract.messages import Accepted, DryRun, or_none, or_unset
+from bridge.contract.retained import Missing
 from bridge.contract.topics import RUN
 from bridge.jobs import job_messages
 from bridge.jobs.dependencies import put
@@ -227,7 +228,7 @@ class Admission:
         work = await self._work(submission, *self._bind(submission))
         workflow, prompt = work.workflow, work.bound.prompt
         lacking = self._library.catalogue.lacking(nodes_of(prompt).values())
-        runnable = None if lacking is None else not (lacking.nodes or lacking.choices)
+        runnable = None if lacking is None else lacking == Missing()
         book = self._dispatcher.book
         position = book.position_of_next(submission.client, submission.submit.priority)
         return DryRun(

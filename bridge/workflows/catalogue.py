@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from bridge.contract.retained import Missing, MissingChoice
-from bridge.workflows.graph import Node, NodeInput, link
+from bridge.contract.retained import Missing, MissingChoice, MissingInput
+from bridge.workflows.graph import Graph, Node, NodeInput, link
 from bridge.workflows.inputs import BY_NODE, CHOICES_SHOWN
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
 
@@ -53,7 +53,11 @@ class NodeCatalogue:
         """Return what the one that lacks least has not; None while none has told."""
         nodes = list(nodes)
         found = [missing(nodes, info) for info in self._infos.values()]
-        return min(found, key=lambda each: len(each.nodes) + len(each.choices), default=None)
+        return min(
+            found,
+            key=lambda each: len(each.nodes) + len(each.choices) + len(each.inputs),
+            default=None,
+        )
 
     def needs(self, prompt: Mapping[str, Mapping[str, Any]]) -> Needs:
         """Return what a prompt needs, as far as is known what is a choice."""
@@ -171,7 +175,27 @@ def missing(nodes: Iterable[Node], info: ObjectInfo) -> Missing:
         for made in made_choices(by_id, info)
         if made.value not in (made.spec.choices or ())
     ]
-    return Missing(nodes=list(absent), choices=choices)
+    return Missing(nodes=list(absent), choices=choices, inputs=list(_missing_inputs(by_id, info)))
+
+
+def _missing_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MissingInput]:
+    """Yield the inputs without a link, of nodes that an output needs, for which there is no value.
+
+    ComfyUI refuses a prompt without them. Inputs of newer servers that grow or depend on others
+    are passed over: what they need is not known here.
+    """
+    ends = (node.id for node in nodes.values() if _is_output(class_of(info, node)))
+    needed = Graph(nodes).needed(ends)
+    for node in nodes.values():
+        found = class_of(info, node) if node.id in needed else None
+        for spec in () if found is None else found.inputs:
+            known = spec.name in node.inputs or spec.is_widget or spec.type.startswith("COMFY_")
+            if spec.required and not known:
+                yield MissingInput(node=node.id, input=spec.name, type=spec.type)
+
+
+def _is_output(found: NodeClass | None) -> bool:
+    return found is not None and found.output_node
 
 
 def made_choices(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MadeChoice]:

@@ -72,7 +72,7 @@ class Workflow(Struct, frozen=True):
             return False
         if self.missing is None:
             return None
-        return not (self.missing.nodes or self.missing.choices)
+        return self.missing == Missing()
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """Return the lists that its definition only names."""

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.messages import encode
-from bridge.contract.retained import MissingChoice
+from bridge.contract.retained import Missing, MissingChoice, MissingInput
 from bridge.contract.topics import is_id
 from bridge.workflows import binding, constraints, definition, graph, outputs
 from bridge.workflows.conversion import ConversionError, convert
@@ -347,7 +347,7 @@ def test_a_link_to_an_output_that_a_node_has_not_is_refused(output: int) -> None
 @pytest.mark.parametrize("version", comparison.VERSIONS)
 def test_every_template_of_the_packages_can_be_drawn_and_described(version: str) -> None:
     info = comparison.object_info(version)
-    drawn = 0
+    drawn = incomplete = 0
     for name, document in comparison.load(f"templates-{version}").items():
         try:
             prompt = convert(document, info)
@@ -357,8 +357,10 @@ def test_every_template_of_the_packages_can_be_drawn_and_described(version: str)
         found = definition.build(name, "v1", graph.parse(prompt), info)
         assert len(encode(found.definition())) < 100_000
         assert not found.missing or not found.missing.nodes
+        incomplete += bool(found.missing and found.missing.inputs)
         for spec in found.inputs:
             assert found.find_input(str(spec.target)) == spec
+    assert incomplete == 0
     assert drawn == {"0.3.75": 177, "0.33.0": 499}[version]
 
 
@@ -452,3 +454,16 @@ def test_a_number_that_is_written_as_a_text_is_a_number() -> None:
     assert [spec.name for spec in workflow(document).inputs] == ["image"]
     for key, value in (("steps", "many"), ("cfg", "nan"), ("seed", "9" * 30)):
         assert workflow(document).graph.nodes["2"].inputs[key] == value
+
+
+def test_a_link_that_is_missing_before_an_output_is_named() -> None:
+    document = copy.deepcopy(PLAIN)
+    del document["2"]["inputs"]["model"]
+    definition = workflow(document).definition()
+    assert definition.runnable is False
+    assert definition.missing == Missing(
+        inputs=[MissingInput(node="2", input="model", type="MODEL")]
+    )
+    # ComfyUI looks only at what an output needs.
+    document["58:4"]["inputs"]["images"] = ["3", 0]
+    assert workflow(document).definition().runnable is True

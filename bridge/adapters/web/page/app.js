@@ -101,10 +101,13 @@ class Page {
     const values = (missing.choices ?? []).map(({ value, input, allowed }) =>
       make("li", {}, `${value} (${input})`, allowed.length ? `; available: ${allowed.join(", ")}` : ""),
     );
+    const links = (missing.inputs ?? []).map(({ node, input, type }) =>
+      make("li", {}, `a link to ${input} (${type}) of node ${node}`),
+    );
     show(byId("missing"), runnable === false);
     byId("missing").replaceChildren(
       make("p", {}, "This workflow cannot run. ComfyUI lacks:"),
-      make("ul", {}, ...nodes, ...values),
+      make("ul", {}, ...nodes, ...values, ...links),
     );
   }
 
