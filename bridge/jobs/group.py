@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from bridge.aio import wait_set
 from bridge.jobs.core import events
 from bridge.jobs.core.ownership import events_for
-from bridge.jobs.database import DatabaseError, Fenced, Transaction
+from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import CHANNEL, Journal, Notice, Record, membership
+from bridge.jobs.journal import CHANNEL, Journal, Notice, Record
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.listener import Listener
 from bridge.jobs.queue import Key
@@ -91,7 +91,7 @@ class Group:
 
     async def confirm(self) -> bool:
         """Whether the intake is still this bridge's. Raises DatabaseError, Fenced."""
-        has = await self._journal.transact(lambda db: membership.holds_intake(db, self._life))
+        has = await self._journal.holds_intake()
         if not has:
             self._intake.clear()
         return has
@@ -106,9 +106,7 @@ class Group:
         first: float | None = None
         while True:
             began = time.monotonic()
-            until = await self._journal.transact(
-                lambda db: membership.join(db, self.name, self._life, self.lease_s)
-            )
+            until = await self._journal.join(self.name, self._life, self.lease_s)
             if until is None:
                 break
             if first is not None and until > first:
@@ -120,34 +118,22 @@ class Group:
                 log.info("waiting: %r may live still, until its lease has run out", self.name)
             first = until
             await asyncio.sleep(self.lease_s / BEATS)
-        self._journal.member(self._life)
         self._valid_until = began + self.lease_s
 
     async def hand_over(self) -> bool:
         """Let go of the intake for good; returns whether another member takes it."""
         self._staying = False
         self._intake.clear()
-
-        def work(db: Transaction) -> bool:
-            others = membership.hand_over(db, self._life)
-            self._journal.tell(db)
-            return others
-
         try:
-            return await self._journal.transact(work)
+            return await self._journal.hand_over()
         except DatabaseError as error:
             log.warning("%s", error)
             return False
 
     async def leave(self) -> None:
         """Be a member no longer: others may have our name, and what we did not end."""
-
-        def work(db: Transaction) -> None:
-            membership.leave(db, self._life)
-            self._journal.tell(db)
-
         with suppress(DatabaseError, Fenced):
-            await self._journal.transact(work)
+            await self._journal.leave()
 
     # The tasks.
 
@@ -167,7 +153,7 @@ class Group:
             self._beat_now.clear()
             began = time.monotonic()
             try:
-                beat = await self._journal.transact(self._beat)
+                beat = await self._journal.beat(self.lease_s, staying=self._staying)
             except DatabaseError as error:
                 log.warning("no heartbeat: %s", error)
             else:
@@ -176,12 +162,6 @@ class Group:
                 self._valid_until = began + self.lease_s
                 self._take(beat)
             await wait_set(self._beat_now, self.lease_s / BEATS)
-
-    def _beat(self, db: Transaction) -> Beat:
-        beat = membership.beat(db, self._life, self.lease_s, staying=self._staying)
-        for each in beat.requeued:
-            self._journal.tell_of(db, each.job.key)
-        return beat
 
     def _take(self, beat: Beat) -> None:
         self.others = beat.others

@@ -22,7 +22,7 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.group import Group
 from bridge.jobs.job import KeptOutput
-from bridge.jobs.journal import Journal, membership
+from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from tests.jobs.drafts import draft
@@ -87,7 +87,7 @@ async def test_a_job_learns_the_end_of_what_it_waits_for_though_the_notice_was_m
         async with member(address, tmp_path) as one:
             other, life = Journal(address), uuid.uuid4().hex
             await other.open()
-            await other.transact(lambda db: membership.join(db, "two", life, 100.0))
+            await other.join("two", life, 100.0)
             other.member(life)
             source = (await one.journal.accept(draft("source"), 1.0)).record.job
             assert await other.claim(source)  # bridge two runs it
@@ -131,8 +131,7 @@ async def test_a_waiting_job_that_the_last_life_had_claimed_is_released(
     with postgresql.database() as address:
         before, life = Journal(address), uuid.uuid4().hex
         await before.open()
-        await before.transact(lambda db: membership.join(db, "one", life, 0.01))
-        before.member(life)
+        await before.join("one", life, 0.01)
         await before.accept(draft("source"), 1.0)
         waiter = draft("waiter", plan=waits_for(JobOutput("source")))
         job = (await before.accept(waiter, 1.0)).record.job

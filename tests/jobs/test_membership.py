@@ -11,7 +11,7 @@ import pytest
 from bridge.contract.numbering import Numbered
 from bridge.jobs.database import Fenced
 from bridge.jobs.job import Job
-from bridge.jobs.journal import AlreadyEnded, Journal, membership
+from bridge.jobs.journal import AlreadyEnded, Journal
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
@@ -33,17 +33,10 @@ class Member:
         self.life = uuid.uuid4().hex
 
     async def join(self, lease_s: float = LONG_S) -> float | None:
-        until = await self.journal.transact(
-            lambda db: membership.join(db, self.name, self.life, lease_s)
-        )
-        if until is None:
-            self.journal.member(self.life)
-        return until
+        return await self.journal.join(self.name, self.life, lease_s)
 
     async def beat(self, lease_s: float = LONG_S, *, staying: bool = True) -> Beat:
-        return await self.journal.transact(
-            lambda db: membership.beat(db, self.life, lease_s, staying=staying)
-        )
+        return await self.journal.beat(lease_s, staying=staying)
 
     async def accept(self, job_id: str = "j1") -> Job:
         return (await self.journal.accept(draft(job_id), 1000.0)).record.job
@@ -96,7 +89,7 @@ async def b(make: Make) -> Member:
 async def test_one_has_the_intake_until_it_lets_go_or_is_dead(a: Member, b: Member) -> None:
     assert (await a.beat()).intake
     assert not (await b.beat()).intake
-    assert await a.journal.transact(lambda db: membership.hand_over(db, a.life))
+    assert await a.journal.hand_over()
     assert not (await a.beat(staying=False)).intake
     assert (await b.beat(OVER_S)).intake
     assert (await a.beat(OVER_S)).intake
@@ -195,7 +188,7 @@ async def test_a_bridge_that_comes_back_has_its_jobs_again(a: Member, make: Make
 
 async def test_who_leaves_leaves_its_jobs_to_the_others(a: Member, b: Member) -> None:
     await b.journal.claim(await a.accept())
-    await b.journal.transact(lambda db: membership.leave(db, b.life))
+    await b.journal.leave()
     beat = await a.beat()
     assert [each.job.key for each in beat.requeued] == [KEY]
     assert beat.others == frozenset()

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -32,6 +32,7 @@ from bridge.jobs import state as transitions
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
 from bridge.jobs.journal import membership, queries, rows
+from bridge.jobs.journal.membership import Beat
 from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
 from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.journal.sequence import (
@@ -61,8 +62,6 @@ MARK_AFTER_S = 0.1
 (_RUNNING,) = transitions.before(Happening.REQUEUE)
 _RELEASED = transitions.after(_WAITING, Happening.RELEASE)
 _REQUEUED = transitions.after(_RUNNING, Happening.REQUEUE)
-
-T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 _decode_plan = msgspec.json.Decoder(Plan).decode
@@ -134,7 +133,7 @@ class Journal:
 
         def work(db: Transaction) -> None:
             _note(db, "paused", str(int(paused)))
-            self.tell(db)
+            self._tell(db)
 
         await self._database.run(work)
 
@@ -201,7 +200,7 @@ class Journal:
             )
             (seq,) = db.execute(queries.INSERT_JOB, values).fetchone()
             _keep_media(db, job.key, draft.plan, draft.media)
-            self.tell_of(db, job.key)
+            self._tell_of(db, job.key)
             return Acceptance(Record(replace(job, seq=seq), draft.fingerprint, n), new=True)
 
         acceptance = await self._database.run(work)
@@ -223,7 +222,7 @@ class Journal:
             if db.execute(queries.RELEASE_JOB, values).rowcount != 1:
                 raise AlreadyEnded(f"job {job.key.job_id} of {job.key.client} waits no longer")
             _keep_media(db, job.key, plan, media)
-            self.tell_of(db, job.key)
+            self._tell_of(db, job.key)
             return n
 
         n = await self._database.run(work)
@@ -276,7 +275,7 @@ class Journal:
         def work(db: Transaction) -> int:
             n = number(db, draw)
             db.execute(queries.REQUEUE_JOB, (*values, n, *job.key))
-            self.tell_of(db, job.key)
+            self._tell_of(db, job.key)
             return n
 
         n = await self._database.run(work)
@@ -311,7 +310,7 @@ class Journal:
             values = (state, n, encoded, now, self._life, *key, self._life)
             if db.execute(queries.FINISH_JOB, values).rowcount != 1:
                 raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
-            self.tell_of(db, key, Notice.ENDED)
+            self._tell_of(db, key, Notice.ENDED)
             for output in outputs:
                 db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
                 db.execute(
@@ -503,23 +502,60 @@ class Journal:
 
     # Several bridges.
 
+    async def join(self, name: str, life: str, lease_s: float) -> float | None:
+        """Become a member of the group: what this bridge does is its own from now on.
+
+        Returns until when the lease of another member of that name runs, if it does: then this
+        bridge is none. `life` is another one after each start, 32 hexadecimal digits. PostgreSQL
+        alone has groups.
+        """
+        until = await self._database.run(lambda db: membership.join(db, name, life, lease_s))
+        if until is None:
+            self.member(life)
+        return until
+
     def member(self, life: str) -> None:
-        """Be a member of a group from now on: what this bridge does is its own."""
+        """Be the member of that life from now on."""
         self._life = life
         self._database.guard(membership.guard(life))
 
-    async def transact(self, work: Callable[[Transaction], T]) -> T:
-        """Run work of `membership`, in the database's thread. Raises DatabaseError, Fenced."""
+    async def beat(self, lease_s: float, *, staying: bool) -> Beat:
+        """Renew the lease, and see how the group is; one not `staying` takes no requests."""
+        life = self._owner
+
+        def work(db: Transaction) -> Beat:
+            beat = membership.beat(db, life, lease_s, staying=staying)
+            for record in beat.requeued:
+                self._tell_of(db, record.job.key)
+            return beat
+
         return await self._database.run(work)
 
-    def tell(self, db: Transaction, word: str = "") -> None:
-        """Tell the other bridges something once this is committed."""
-        if self.shared:
-            db.execute(queries.NOTIFY, (CHANNEL, f"{self._life}:{word}"))
+    async def holds_intake(self) -> bool:
+        """Whether this member takes the group's requests."""
+        life = self._owner
+        return await self._database.run(lambda db: membership.holds_intake(db, life))
 
-    def tell_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
-        """Tell the other bridges what happened to a job once this is committed."""
-        self.tell(db, f"{what}{key.client}/{key.job_id}")
+    async def hand_over(self) -> bool:
+        """Let go of the intake; returns whether another member is there to take it."""
+        life = self._owner
+
+        def work(db: Transaction) -> bool:
+            others = membership.hand_over(db, life)
+            self._tell(db)
+            return others
+
+        return await self._database.run(work)
+
+    async def leave(self) -> None:
+        """Be a member no longer; what this bridge still has, somebody else will run."""
+        life = self._owner
+
+        def work(db: Transaction) -> None:
+            membership.leave(db, life)
+            self._tell(db)
+
+        await self._database.run(work)
 
     async def claim(self, job: Job) -> bool:
         """Take a job before it is run or concluded; False if another bridge has it, or it ended.
@@ -532,7 +568,7 @@ class Journal:
         def work(db: Transaction) -> Any:
             row = db.execute(queries.CLAIM, (self._life, *job.key, self._life)).fetchone()
             if row is not None:
-                self.tell_of(db, job.key, Notice.TAKEN)
+                self._tell_of(db, job.key, Notice.TAKEN)
             return row
 
         row = await self._database.run(work)
@@ -555,10 +591,10 @@ class Journal:
                 return None
             if found.owner is None:
                 db.execute(queries.SEIZE, (self._life, *key))
-                self.tell_of(db, key, Notice.TAKEN)
+                self._tell_of(db, key, Notice.TAKEN)
                 return found.job
             db.execute(queries.ASK_TO_CANCEL, key)
-            self.tell_of(db, key)
+            self._tell_of(db, key)
             return found.job.state
 
         return await self._database.run(work)
@@ -580,6 +616,15 @@ class Journal:
         return {Key(*row) for row in await self._rows(queries.UNOWNED, _any_of(wanted))}
 
     # What the methods above are made of.
+
+    def _tell(self, db: Transaction, word: str = "") -> None:
+        """Tell the other bridges something once this is committed."""
+        if self.shared:
+            db.execute(queries.NOTIFY, (CHANNEL, f"{self._life}:{word}"))
+
+    def _tell_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
+        """Tell the other bridges what happened to a job once this is committed."""
+        self._tell(db, f"{what}{key.client}/{key.job_id}")
 
     @property
     def _owner(self) -> str:
