@@ -33,7 +33,7 @@ class Needs(Struct, frozen=True, array_like=True):
 
 
 class NodeCatalogue:
-    """What each ComfyUI said of its nodes, by its name. Never changed: `learned` gives another."""
+    """What each ComfyUI said of its nodes, by its name. Immutable: `with_infos` returns another."""
 
     def __init__(self, infos: Mapping[str, ObjectInfo] | None = None) -> None:
         self._infos = dict(infos or {})
@@ -42,7 +42,7 @@ class NodeCatalogue:
 
     @property
     def merged(self) -> ObjectInfo | None:
-        """What all of them have together; None while none has told."""
+        """What all of them have together; None while nothing is known of any."""
         return self._merged
 
     def with_infos(self, news: Mapping[str, ObjectInfo]) -> NodeCatalogue:
@@ -50,7 +50,7 @@ class NodeCatalogue:
         return NodeCatalogue({**self._infos, **news})
 
     def lacking(self, nodes: Iterable[Node]) -> Missing | None:
-        """Return what the one that lacks least has not; None while none has told."""
+        """Return what the one that lacks least has not; None while nothing is known of any."""
         nodes = list(nodes)
         found = [missing(nodes, info) for info in self._infos.values()]
         return min(
@@ -72,7 +72,7 @@ class NodeCatalogue:
         )
 
     def can_run(self, name: str, needs: Needs) -> bool:
-        """Whether this ComfyUI has all that is needed; while it has not told, it has not."""
+        """Whether this ComfyUI has all that is needed; False while its classes are not known."""
         known = self._able.get((name, needs))
         if known is None:
             info = self._infos.get(name)
@@ -199,7 +199,7 @@ def _is_output(found: NodeClass | None) -> bool:
 
 
 def made_choices(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MadeChoice]:
-    """Give the choices that a prompt makes among those that a ComfyUI declares."""
+    """Yield the choices that a prompt makes among those that a ComfyUI declares."""
     for node in nodes.values():
         found = class_of(info, node)
         if found is None:

@@ -1,4 +1,4 @@
-"""What ComfyUI's node classes declare for the nodes of a graph, and the constraints that follow.
+"""The declarations of a graph's nodes by ComfyUI's node classes, and the constraints that follow.
 
 Before any ComfyUI has answered, and for classes that it does not have or declares in a way that
 cannot be read, every declaration is None: a definition is built from what is known.
@@ -37,7 +37,7 @@ class Declarations:
 
     @property
     def known(self) -> bool:
-        """Whether any ComfyUI has told what it has."""
+        """Whether the node classes of any ComfyUI are known."""
         return self._info is not None
 
     def node_class(self, class_type: str) -> NodeClass | None:

@@ -94,7 +94,7 @@ def _webp(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _exif(data: bytes) -> Iterator[tuple[str, str]]:
-    """Give the texts of the first directory (TIFF 6.0, section 2)."""
+    """Yield the texts of the first directory (TIFF 6.0, section 2)."""
     data = data.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:

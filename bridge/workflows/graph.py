@@ -72,11 +72,11 @@ class Node(msgspec.Struct, frozen=True):
         return entry
 
     def literals(self) -> Iterator[tuple[str, Any]]:
-        """Give each input that is a literal."""
+        """Yield each input that is a literal."""
         return ((name, value) for name, value in self.inputs.items() if link(value) is None)
 
     def links(self) -> Iterator[tuple[str, NodeOutput]]:
-        """Give each input that is a link."""
+        """Yield each input that is a link."""
         for name, value in self.inputs.items():
             found = link(value)
             if found is not None:
@@ -173,7 +173,7 @@ def link(value: Any) -> NodeOutput | None:
 
 
 def resembles_link(value: Any) -> bool:
-    """Whether ComfyUI takes a value for a link: its own `is_link`, which takes any number."""
+    """Whether ComfyUI takes a value for a link; its own `is_link` accepts any number as index."""
     match value:
         case [str(), int() | float()]:
             return True

@@ -50,7 +50,7 @@ class Input(Struct, frozen=True, kw_only=True):
 
 
 SEED_MAX = 2**64 - 1
-# Up to where a seed is drawn while nobody has told its limit: every node takes 32 bits.
+# The largest seed drawn while no limit is known: every node takes 32 bits.
 SEED_UNKNOWN = 2**32 - 1
 # A long list of choices would make an error longer than a small device can take.
 CHOICES_SHOWN = 50
@@ -82,7 +82,7 @@ def refuse(spec: Input, problem: str, **allowed: Any) -> NoReturn:
 
 
 def limits(spec: Input) -> dict[str, Any]:
-    """What a number's input allows, as an error's details tell it."""
+    """Return the limits of a number's input, for an error's details."""
     return {"minimum": spec.minimum, "maximum": spec.maximum}
 
 

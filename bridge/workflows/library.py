@@ -53,7 +53,7 @@ INLINE = "inline"
 
 
 class Changes(Struct, frozen=True):
-    """What became different.
+    """The difference between two states of the library.
 
     Workflows to describe anew, names that are gone, broken files, and files that wait until a
     ComfyUI has told what its nodes are.
@@ -109,16 +109,16 @@ class Library:
 
     @property
     def waiting(self) -> list[str]:
-        """The files that cannot be drawn before a ComfyUI has told what its nodes are."""
+        """The files that cannot be built before the node classes of a ComfyUI are known."""
         return list(self._state.waiting.values())
 
     @property
     def catalogue(self) -> NodeCatalogue:
-        """What the ComfyUIs said of their nodes, the last time that they were asked."""
+        """The node classes that the ComfyUIs last reported."""
         return self._state.catalogue
 
     def can_run(self, comfyui: str, needs: Needs) -> bool:
-        """Whether the ComfyUI of that name has what is needed, by what it said last."""
+        """Whether the ComfyUI of that name has what is needed, as it last reported."""
         return self.catalogue.can_run(comfyui, needs)
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
@@ -172,7 +172,7 @@ class Library:
         version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
         try:
             parsed = graph.parse(prompt_of(document, self.catalogue.merged))
-            drawn = definition.build(
+            built = definition.build(
                 INLINE,
                 version,
                 parsed,
@@ -187,7 +187,7 @@ class Library:
             raise InvalidInput(
                 f"the workflow: {error}", field="prompt", node=error.node, reason=error.reason
             ) from None
-        return _checked(drawn, self.catalogue, self._nodes)
+        return _checked(built, self.catalogue, self._nodes)
 
     async def open(self) -> Changes:
         """Read the folder, and the last `/object_info`."""
@@ -240,11 +240,11 @@ class Library:
                 faults[found.file] = BrokenFile(found.file, None, reason)
             else:
                 sources[name] = found
-        drawn = _Build(before, catalogue, faults, self._nodes)
+        built = _Build(before, catalogue, faults, self._nodes)
         for name, source in sources.items():
-            drawn.add(name, source)
-        drawn.keep_what_broke()
-        return _State(catalogue, sources, drawn.workflows, faults, drawn.waiting)
+            built.add(name, source)
+        built.keep_what_broke()
+        return _State(catalogue, sources, built.workflows, faults, built.waiting)
 
     def _remember(self, state: _State) -> None:
         for name in [name for name in self._versions if name not in state.workflows]:
@@ -291,7 +291,7 @@ class Library:
 
 
 class _Build:
-    """The workflows of one state while they are drawn, those that did not change taken over."""
+    """Builds the workflows of one state, and takes over those that did not change."""
 
     def __init__(
         self,
@@ -315,8 +315,8 @@ class _Build:
             self.workflows[name] = known
             return
         try:
-            drawn = source.build(name, self._catalogue.merged)
-            self.workflows[name] = _checked(drawn, self._catalogue, self._nodes)
+            built = source.build(name, self._catalogue.merged)
+            self.workflows[name] = _checked(built, self._catalogue, self._nodes)
         except NeedsObjectInfo:
             self.waiting[name] = source.file
         except SidecarError as error:
@@ -336,7 +336,7 @@ class _Build:
 def _checked(workflow: Workflow, catalogue: NodeCatalogue, nodes: NodeRules) -> Workflow:
     """Return a workflow with what it lacks, and what the operator does not allow of it.
 
-    It is drawn with what all ComfyUIs have together; to run it, one must have all that it needs.
+    It is built with what all ComfyUIs have together; to run it, one must have all that it needs.
     """
     return msgspec.structs.replace(
         workflow,

@@ -165,7 +165,7 @@ def _order(target: NodeInput) -> tuple[list[tuple[bool, int, str]], str]:
 
 
 def _roles(graph: Graph, declared: Declarations) -> Iterator[tuple[NodeInput, PlainName]]:
-    """Give places with their roles, those that weigh more first."""
+    """Yield places with their roles, those that weigh more first."""
     texts = _Texts(graph, declared)
     yield from texts.by_what_they_feed(PROMPT)
     yield from texts.by_what_they_feed(NEGATIVE)
@@ -210,7 +210,7 @@ def _settings(
 
 
 def _size_rank(node: Node, declared: Declarations) -> int | None:
-    """Tell how likely a node's size is the picture's; None where it surely is not."""
+    """Return how likely a node's size is the picture's (0: most), None if it is not."""
     outputs = declared.outputs(node)
     types = None if outputs is None else {kind for _, kind in outputs}
     if types is None:
@@ -263,7 +263,7 @@ class _Texts:
         self._declared = declared
 
     def by_what_they_feed(self, role: str) -> Iterator[tuple[NodeInput, PlainName]]:
-        """Give the texts that end in a positive, or in a negative, conditioning."""
+        """Yield the texts that end in a positive, or in a negative, conditioning."""
         starts = [
             taken
             for node in self._graph.nodes.values()
@@ -273,7 +273,7 @@ class _Texts:
         yield from self._walk(starts, role)
 
     def by_their_inputs(self) -> Iterator[tuple[NodeInput, PlainName]]:
-        """Give the texts whose input's name tells what they are, as those of API nodes."""
+        """Yield the texts whose input's name tells what they are, as those of API nodes."""
         for node in self._graph.nodes.values():
             for name, value in node.inputs.items():
                 role = _TEXTS.get(last(name))

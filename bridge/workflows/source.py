@@ -1,4 +1,4 @@
-"""A workflow's files as they were read: what is in them, and the workflow drawn from it.
+"""A workflow's files as they were read: what is in them, and the workflow built from it.
 
 Three kinds of file: a graph in API format, one in the format of ComfyUI's page, and a picture that
 ComfyUI saved, which carries both. Pure: bytes in, and what ComfyUI says of its nodes.
@@ -34,7 +34,7 @@ _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class NeedsObjectInfo(Exception):
-    """It cannot be drawn before a ComfyUI has told what its nodes are."""
+    """It cannot be built before the node classes of a ComfyUI are known."""
 
 
 class WorkflowSource(Struct, frozen=True):
@@ -175,7 +175,7 @@ def _without_folders(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bad_json(data: bytes, error: msgspec.DecodeError) -> WorkflowError:
-    """Tell the line; msgspec tells the byte, or that the end is missing."""
+    """Return the error with its line; msgspec names the byte, or that the end is missing."""
     problem, _, where = str(error).partition(" (byte ")
     number = where.rstrip(")")
     end = int(number) if number.isdecimal() else len(data)

@@ -67,7 +67,7 @@ class Workflow(Struct, frozen=True):
 
     @property
     def runnable(self) -> bool | None:
-        """Whether a ComfyUI at hand can run it, and may; None while none has told what it has."""
+        """Whether a ComfyUI at hand can run it, and may; None while no node classes are known."""
         if self.forbidden:
             return False
         if self.missing is None:

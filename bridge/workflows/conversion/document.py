@@ -105,7 +105,7 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def is_ui_format(document: Any) -> bool:
-    """Tell whether this is what Save writes, by its two lists; nothing is checked further."""
+    """Return whether this is what Save writes, by its two lists; nothing is checked further."""
     if not isinstance(document, Mapping):
         return False
     return isinstance(document.get("nodes"), list) and isinstance(
@@ -142,7 +142,7 @@ def read(document: Any) -> Document:
 
 
 def _definitions(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Give all subgraph definitions: a definition may hold further ones."""
+    """Yield all subgraph definitions: a definition may hold further ones."""
     waiting: list[Any] = [document]
     found = 0
     while waiting:

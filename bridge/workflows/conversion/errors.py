@@ -1,4 +1,4 @@
-"""What a conversion refuses, and why: a stable code, and the node at fault."""
+"""Errors of a conversion: a stable code, and the node at fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs between the generations of the official front end.
+"""Differences between the generations of the official front end.
 
 A server names the front end that it is used with (it pins the package), so its `/object_info`
 tells which one to follow. Read and tried: 1.32.9, of server 0.3.75, and 1.49.6, of server 0.33.0.

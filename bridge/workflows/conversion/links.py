@@ -1,4 +1,4 @@
-"""Where an input's link comes from in the end.
+"""Resolves links: where an input's value comes from.
 
 A link is followed up through subgraph nodes' outsides and insides, reroutes, and bypassed nodes,
 until it reaches a node that the server runs, a value that a subgraph node shows, or nothing.

@@ -206,7 +206,7 @@ def _outputs(declared: NodeClass) -> Iterator[OutputSlot]:
 
 
 def _connect(node: LiveNode, saved: tuple[FileInput, ...]) -> None:
-    """Give the node's slots the links that the file has, by name for inputs, by place for outputs.
+    """Set the links of the node's slots from the file, by name for inputs, by place for outputs.
 
     Slots that only the file has are kept: some custom nodes add inputs while they are used.
     """
@@ -230,7 +230,7 @@ def _connect(node: LiveNode, saved: tuple[FileInput, ...]) -> None:
 
 
 def _correct_links(graph: LiveGraph, node: LiveNode, start: int) -> None:
-    """Let links name the places that their slots have on the live node, from a place on.
+    """Set links to the positions of their slots on the live node, from a place on.
 
     The file's places count only the slots that it lists, and these are those that are in use.
     """
@@ -254,14 +254,14 @@ def _first_moved(node: LiveNode) -> int:
 
 
 def _in_list(node: LiveNode, slot: InputSlot) -> bool:
-    """Tell whether a slot is a member of a growing list that the class declares."""
+    """Return whether a slot is a member of a growing list that the class declares."""
     group = slot.name.rpartition(".")[0]
     spec = node.declared.input(group) if node.declared is not None and group else None
     return spec is not None and spec.growing() is not None
 
 
 def _is_backed(node: LiveNode, slot: InputSlot) -> bool:
-    """Tell whether a slot that stands for a widget has one. A list's member needs none."""
+    """Return whether a slot that stands for a widget has one. A list's member needs none."""
     if slot.widget is None or node.widget(slot.widget) is not None:
         return True
     return _in_list(node, slot)

@@ -185,7 +185,7 @@ class LiveGraph:
     last_link: int = 0
 
     def hosted(self) -> Iterator[tuple[LiveNode, LiveGraph]]:
-        """Give the subgraph nodes in this graph, with what they show."""
+        """Yield the subgraph nodes in this graph, with what they show."""
         for node in self.nodes.values():
             if node.inner is not None:
                 yield node, node.inner

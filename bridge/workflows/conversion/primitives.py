@@ -39,7 +39,7 @@ _MAY_DIFFER = frozenset(
 
 
 def hand_out(graph: LiveGraph, replacements: Replacements) -> None:
-    """Let the primitive nodes of one graph set the widgets that they are linked to."""
+    """Set the widgets that the primitive nodes of one graph are linked to."""
     for node in graph.nodes.values():
         if node.type != PRIMITIVE or not node.outputs:
             continue
@@ -98,7 +98,7 @@ def _agree(one: InputSpec, two: InputSpec) -> bool:
 
 
 def _targets(graph: LiveGraph, links: Iterable[int]) -> Iterator[Widget]:
-    """Give the widgets at the ends of links."""
+    """Yield the widgets at the ends of links."""
     for identity in links:
         link = graph.links.get(identity)
         node = graph.nodes.get(link.target) if link is not None else None

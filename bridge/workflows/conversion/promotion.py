@@ -49,7 +49,7 @@ class Promotion:
         self._budget = budget
 
     def show(self, host: LiveNode, inner: LiveGraph) -> None:
-        """Give a new subgraph node the values that it shows, as the file has them."""
+        """Set the values that a new subgraph node shows, as the file has them."""
         for slot, boundary in zip(host.inputs, inner.inputs, strict=True):
             self._bind(slot, inner, boundary, by_place=not self._front_end.host_values)
         values = _listed(host)
@@ -168,7 +168,7 @@ class Promotion:
     def _bind(
         self, slot: InputSlot, inner: LiveGraph, boundary: Boundary, *, by_place: bool
     ) -> None:
-        """Let a subgraph node's input show the first widget that it ends at."""
+        """Bind a subgraph node's input to the first widget that it ends at."""
         for _, _, widget in self._ends(inner, boundary, by_place=by_place):
             if widget is not None:
                 slot.widget = boundary.name
@@ -178,7 +178,7 @@ class Promotion:
     def _ends(
         self, graph: LiveGraph, boundary: Boundary, *, by_place: bool
     ) -> Iterator[tuple[LiveNode, InputSlot, Widget | None]]:
-        """Give the inner slots that an input ends at, with their widgets.
+        """Yield the inner slots that an input ends at, with their widgets.
 
         `by_place` goes by the place that the link names, which is that in the file and not always
         that on the live node: so does the earlier front end.

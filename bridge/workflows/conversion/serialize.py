@@ -72,7 +72,7 @@ def serialize(
 
 
 def _places(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> Iterator[Place]:
-    """Give every node of every subgraph node, those of the subgraph nodes themselves included."""
+    """Yield every node of every subgraph node, those of the subgraph nodes themselves included."""
     count = 0
     stack: list[tuple[Iterator[LiveNode], LiveGraph, Place | None, int]] = [
         (iter(root.nodes.values()), root, None, 0)
@@ -143,7 +143,7 @@ def _entry(
 
 
 def _linked(place: Place, sources: LinkResolver) -> Iterator[tuple[str, Any]]:
-    """Give what comes over links, or from subgraph nodes' outsides, by input name."""
+    """Yield what comes over links, or from subgraph nodes' outsides, by input name."""
     for index, slot in enumerate(place.node.inputs):
         match sources.find(place, index):
             case Origin(origin, output):
@@ -180,7 +180,7 @@ def _wrapped(value: Any, *, curve: bool = False) -> Any:
 
 
 def _dangles(value: Any, prompt: Mapping[str, ApiNode]) -> bool:
-    """Tell whether it is a link to a node that is not sent."""
+    """Return whether it is a link to a node that is not sent."""
     return isinstance(value, list) and value[0] not in prompt
 
 

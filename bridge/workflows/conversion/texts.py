@@ -1,4 +1,4 @@
-"""What is done to texts before they are sent: comments, choices, and names of other values.
+"""Processing of texts before they are sent: comments, choices, and names of other values.
 
 A prompt with `{a|b}` gets one of the two at random each time the page sends it. A conversion must
 always give the same, so the first is taken. Dates in file names (`%date:...%`) are left as they

@@ -15,7 +15,7 @@ _MAX_CHAIN = 100
 
 
 def fits(one: str, *others: str) -> bool:
-    """Tell whether a slot of one type may be linked to slots of all the others."""
+    """Return whether a slot of one type may be linked to slots of all the others."""
     return all(_pair_fits(one, other) for other in others)
 
 

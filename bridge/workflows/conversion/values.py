@@ -25,7 +25,7 @@ class Restorer:
         self._ordering = ordering
 
     def restore(self, node: LiveNode) -> None:
-        """Give the node's widgets the values that the file has for them."""
+        """Assign the file's values to the node's widgets."""
         values = node.source.values
         if isinstance(values, Mapping):
             self._by_name(node, values)
@@ -70,7 +70,7 @@ class Restorer:
 
 
 def fill_empty_combo(widget: Widget, layout: Layout, node: LiveNode) -> None:
-    """Give a combo without a value its first choice."""
+    """Set a combo without a value to its first choice."""
     if widget.kind not in (WidgetKind.COMBO, WidgetKind.DYNAMIC) or widget.spec is None:
         return
     choices = widget.spec.choices

@@ -1,4 +1,4 @@
-"""What declared inputs look like on a live node: its slots, its widgets and their order.
+"""Lays out declared inputs on a live node: its slots, its widgets and their order.
 
 A file lists a node's values by position, so the order of widgets and every widget that the front
 end adds by itself (seed controls, upload buttons, previews) decide which value is which. Facts
@@ -80,7 +80,7 @@ def declared_inputs(declared: NodeClass, front_end: FrontEnd) -> tuple[InputSpec
 
 
 def enter(widget: Widget, value: Any, front_end: FrontEnd) -> None:
-    """Give a widget a value of the file.
+    """Set a widget to a value of the file.
 
     A text field makes text of everything and has plain line ends; the later front end keeps the
     value beside the field, and the field counts only where there is none.
@@ -101,7 +101,7 @@ class Layout:
         self._front_end = front_end
 
     def lay_out(self, node: LiveNode, declared: NodeClass) -> None:
-        """Give a new node the slots and widgets of its class, with default values."""
+        """Add the slots and widgets of its class to a new node, with default values."""
         specs = declared_inputs(declared, self._front_end)
         self.add_inputs(node, specs)
         _add_own_widgets(node, declared.name, self._front_end)
@@ -159,7 +159,7 @@ class Layout:
     def _take_over(
         self, node: LiveNode, gone: Iterable[InputSlot], specs: Mapping[str, InputSpec]
     ) -> None:
-        """Give the links of slots that went to those of the same name that came.
+        """Move the links of removed slots to added ones of the same name.
 
         A growing list gets its next member with each member that is linked.
         """
@@ -310,7 +310,7 @@ def _wants_control(spec: InputSpec) -> bool:
 
 
 def _controls(spec: InputSpec, *, asked: bool) -> Iterator[Widget]:
-    """Give the widget that says how a value changes from run to run; it is never sent."""
+    """Yield the widget that says how a value changes from run to run; it is never sent."""
     if asked:
         name = spec.control_after_generate
         yield _unsent(name if isinstance(name, str) else "control_after_generate")
