@@ -222,19 +222,20 @@ async def test_every_kind_of_media_goes_through_comfyuis_own_nodes(peer: Peer) -
     }
     _, outputs = await run(peer, "theirs", inputs)
     images = [("SaveImage", "image", "image/png"), ("PreviewImage", "image", "image/png")]
+    # What is saved comes first, then the previews.
     assert told(outputs) == [
         *[images[0]] * 3,
-        *[images[1]] * 3,
-        ("MaskPreview", "image", "image/png"),
         ("SaveAudio", "audio", "audio/flac"),
         ("SaveAudioMP3", "audio", "audio/mpeg"),
-        ("PreviewAudio", "audio", "audio/flac"),
         ("SaveVideo", "video", "video/mp4"),
         ("SaveAnimatedWEBP", "image", "image/webp"),
         ("SaveAnimatedPNG", "image", "image/png"),
         ("SaveLatent", "latent", "application/octet-stream"),
-        ("PreviewAny", "text", "text/plain; charset=utf-8"),
         *[("SaveImageWebsocket", "image", "image/png")] * 3,
+        *[images[1]] * 3,
+        ("MaskPreview", "image", "image/png"),
+        ("PreviewAudio", "audio", "audio/flac"),
+        ("PreviewAny", "text", "text/plain; charset=utf-8"),
     ]
     # What the definition promised is what came.
     promised = {(each["name"], each["kind"]) for each in definition["outputs"]}
