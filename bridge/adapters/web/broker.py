@@ -98,11 +98,6 @@ class Broker:
         self.came_back = asyncio.Event()
         """Set whenever there is a new connection; whoever waits for that clears it."""
 
-    @property
-    def connected(self) -> bool:
-        """Whether there is a broker."""
-        return self._connection is not None
-
     async def run(self) -> None:
         """Stay connected.
 

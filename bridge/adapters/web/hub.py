@@ -201,8 +201,8 @@ class Hub:
     def send_progress(self, session: Session) -> None:
         """Send a session the newest progress of its client's jobs."""
         found = self._clients.get(session.client)
-        for told in found.jobs.values() if found is not None else ():
-            for importance, frame in told.items():
+        for newest in found.jobs.values() if found is not None else ():
+            for importance, frame in newest.items():
                 session.send(frame, importance)
 
     def remove(self, session: Session) -> None:

@@ -45,7 +45,7 @@ class Key(Struct, frozen=True, kw_only=True):
 
 
 _FILE: Final = msgspec.json.Decoder(list[Key])
-# What tells that a file was replaced: device, inode, time in nanoseconds, size.
+# Changes when a file is replaced: device, inode, time in nanoseconds, size.
 _Mark = tuple[int, int, int, int]
 
 
