@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 
 from bridge.adapters.web.http_headers import Network, is_in
 from bridge.adapters.web.limits import ByteBudget, Places, network_of
@@ -152,6 +152,8 @@ async def _bounded(request: web.Request, handler: Handler) -> web.StreamResponse
     connection = Connection.of(request)
     connection.request_received()
     try:
+        if request.version < HttpVersion10:  # aiohttp also reads what calls itself HTTP/0.9
+            raise web.HTTPBadRequest
         return await handler(request)
     finally:
         connection.wait_for_request()

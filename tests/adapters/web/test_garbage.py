@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import random
+import re
 from typing import Any
 
 import pytest
@@ -51,8 +52,9 @@ async def test_a_request_that_is_none_ends_alone(
             except ConnectionResetError:
                 answer = b""
         writer.close()
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
-        assert not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 5"))
+        # Python 3.11 closes the connection once the client has ended its half; from 3.12 on aiohttp
+        # still answers, in the version that it read, or HTTP/1.0 where it could read none.
+        assert answer == b"" or re.match(rb"HTTP/(0\.9|1\.[01]) (?!200|5)", answer)
         async with alone.visitor() as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
     assert caplog.records == []
