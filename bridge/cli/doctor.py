@@ -17,8 +17,8 @@ import msgspec
 from bridge import __version__, config
 from bridge.adapters.mqtt.acl_probe import isolation
 from bridge.adapters.mqtt.broker_address import bridge_address, probe_address
-from bridge.cli import remedies
-from bridge.cli.finding import Finding
+from bridge.cli import diagnostics
+from bridge.cli.diagnostics import Finding
 from bridge.cli.shared import FAILED
 from bridge.comfyui import install
 from bridge.comfyui.client import ComfyClient
@@ -129,7 +129,7 @@ async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Findi
         yield Finding(good=True, what="its queue is paused, by the operator", advice=advice)
     for topic, payload in found.items():
         told = msgspec.json.decode(payload, type=ComfyUIState)
-        yield remedies.explain(topic.rpartition("/")[2], told)
+        yield diagnostics.explain(topic.rpartition("/")[2], told)
 
 
 async def _retained(connection: Connection, filters: list[str]) -> dict[str, bytes]:
@@ -197,7 +197,7 @@ async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
             stats = await client.system_stats()
             hello = await client.hello()
         except ComfyUIError as error:
-            advice = remedies.REMEDIES.get(error.code, "is that a ComfyUI?")
+            advice = diagnostics.REMEDIES.get(error.code, "is that a ComfyUI?")
             what = f"ComfyUI {comfyui.name!r} at {shown}: {error}"
             yield Finding(good=False, what=what, advice=advice)
             return
@@ -222,7 +222,7 @@ def _supervised(comfyui: ComfyUI) -> Finding:
         python = interpreter(comfyui.path, comfyui.python)
         if shutil.which(python.absolute()) is None:
             what = f"{python} cannot be executed"
-            return Finding(good=False, what=what, advice=remedies.REMEDIES["no_interpreter"])
+            return Finding(good=False, what=what, advice=diagnostics.REMEDIES["no_interpreter"])
         return Finding(good=True, what=f"the bridge starts the ComfyUI in {comfyui.path}")
     found = install.find()
     if found is None:

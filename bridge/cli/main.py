@@ -43,7 +43,6 @@ def main() -> None:
 @settings(*config.TYPES)
 def serve(settings: Config) -> None:
     """Run the bridge until Ctrl-C."""
-    from bridge.cli import daemon
     from bridge.cli import serve as command
 
     try:
@@ -51,8 +50,8 @@ def serve(settings: Config) -> None:
     except config.ConfigError as error:
         stop(str(error), WRONG_USAGE)
     logs.set_up(settings.log_level, settings.log_format)
-    daemon.warn_of_unknown(os.environ)
-    reason = command.run(settings)
+    command.warn_of_unknown(os.environ)
+    reason = command.serve(settings)
     if reason is not None:
         stop(reason, FAILED)
 
@@ -273,15 +272,15 @@ def restore(source: Path | None, settings: Config) -> None:
 @settings(*config.TYPES)
 def websocket(settings: Config) -> None:
     """Run the browser's door alone, beside any broker, until Ctrl-C."""
-    from bridge.cli import daemon, websocket
+    from bridge.cli import serve as command
 
     try:
         config.check_websocket(settings)
     except config.ConfigError as error:
         stop(str(error), WRONG_USAGE)
     logs.set_up(settings.log_level, settings.log_format)
-    daemon.warn_of_unknown(os.environ)
-    reason = websocket.run(settings)
+    command.warn_of_unknown(os.environ)
+    reason = command.serve_web(settings)
     if reason is not None:
         stop(reason, FAILED)
 

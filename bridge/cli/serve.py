@@ -1,23 +1,70 @@
-"""`comfy2mqtt serve`: the bridge in a process of its own."""
+"""`comfy2mqtt serve` and `websocket`: what runs until it is told to stop."""
 
 from __future__ import annotations
 
-from bridge import service
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
+
+from bridge import config
 from bridge.adapters.web.errors import CannotServe
-from bridge.cli import daemon
-from bridge.comfyui.install import InstallFailed
+from bridge.aio import first
 from bridge.config import Config, ConfigError
-from bridge.jobs.database import DatabaseError
 from bridge.mqtt import MqttError
 
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
 
-def run(settings: Config) -> str | None:
-    """Run the bridge until it is told to stop; returns why it could not."""
-    return daemon.run(
-        service.serve(settings),
-        CannotServe,
-        ConfigError,
-        DatabaseError,
-        InstallFailed,
-        MqttError,
-    )
+log = logging.getLogger(__name__)
+
+
+def warn_of_unknown(environment: Mapping[str, str]) -> None:
+    """Log a warning for each variable that looks like a setting and is none."""
+    for variable in config.unknown(environment):
+        log.warning("%s is no setting: is it misspelt?", variable)
+
+
+def serve(settings: Config) -> str | None:
+    """Run the bridge until SIGINT or SIGTERM; return why it could not."""
+    from bridge import service
+    from bridge.comfyui.install import InstallFailed
+    from bridge.jobs.database import DatabaseError
+
+    reasons = (CannotServe, ConfigError, DatabaseError, InstallFailed, MqttError)
+    return _run(service.serve(settings), *reasons)
+
+
+def serve_web(settings: Config) -> str | None:
+    """Run the web adapter alone until SIGINT or SIGTERM; return why it could not."""
+    return _run(_serve_web(settings), CannotServe, ConfigError, MqttError)
+
+
+async def _serve_web(settings: Config) -> None:
+    from bridge.adapters.web.adapter import WebAdapter
+
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
+            loop.add_signal_handler(number, stopping.set)
+    await first(WebAdapter.of(settings).run(), stopping.wait())
+
+
+def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str | None:
+    """Run to the end; return the text of the first of these reasons why it could not."""
+    reason: str | None = None
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(serving)
+    except* reasons as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        reason = str(error)
+    return reason

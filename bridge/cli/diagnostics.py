@@ -1,12 +1,14 @@
-"""What helps against each thing that can be wrong with a ComfyUI; docs/operations.md has more."""
+"""What `comfy2mqtt doctor` reports, and what helps against each thing that ComfyUI can suffer from.
+
+Pure. docs/operations.md has more.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
-from bridge.cli.finding import Finding
 from bridge.contract.retained import ComfyUIState
 
 _LOG = "its last lines are in the bridge's log, all in comfyui.log in its folder under data"
@@ -39,6 +41,14 @@ _BY_STATE: Mapping[str, str] = {
 }
 _WELL = ("ready", "busy", "starting")
 _MEANT = ("yielded", "stopped")
+
+
+class Finding(Struct, frozen=True):
+    """One line of the report, and what to do."""
+
+    good: bool
+    what: str
+    advice: str = ""
 
 
 def explain(name: str, told: ComfyUIState) -> Finding:

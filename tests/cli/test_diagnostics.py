@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from bridge.cli.remedies import REMEDIES, explain
+from bridge.cli.diagnostics import REMEDIES, explain
 from bridge.comfyui.errors import Forbidden, StartFailure, Unreachable
 from bridge.comfyui.state import StateName
 from bridge.contract.retained import ComfyUIState
