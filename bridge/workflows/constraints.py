@@ -35,11 +35,6 @@ class Declarations:
         self._graph = graph
         self._info = info
 
-    @property
-    def known(self) -> bool:
-        """Whether the node classes of any ComfyUI are known."""
-        return self._info is not None
-
     def node_class(self, class_type: str) -> NodeClass | None:
         """Return a node class."""
         try:

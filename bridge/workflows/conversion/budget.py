@@ -19,11 +19,6 @@ class Budget:
     def __init__(self, units: int = MAX_UNITS) -> None:
         self._left = units
 
-    @property
-    def left(self) -> int:
-        """The units that may still be spent."""
-        return self._left
-
     def spend(self, units: int = 1) -> None:
         """Take units away. Raises ConversionError `too_large` where there are none left."""
         self._left -= units
