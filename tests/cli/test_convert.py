@@ -66,7 +66,7 @@ def test_the_api_format_and_a_picture_need_no_object_info(folder: Path) -> None:
     [
         ('{\n"1":', "broken.json, line 2: not valid JSON"),
         ('{"1": {"class_type": "X"}}', "node 1: `inputs`"),
-        ('{"nodes": [{"id": 1, "type": "Unheard"}], "links": []}', "the workflow has no nodes"),
+        ('{"nodes": [{"id": 1, "type": "Unheard"}], "links": []}', "Unheard"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(folder: Path, content: str, said: str) -> None:

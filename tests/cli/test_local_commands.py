@@ -1,0 +1,178 @@
+"""The commands that need neither a broker nor a bridge, and what is told where those are away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from bridge.adapters.web.keyring import Keyring
+from bridge.cli.main import main
+from bridge.jobs.journal import Journal
+from tests.jobs.drafts import draft
+from tests.workflows.graphs import INFO, NAMED
+
+Cli = Callable[..., Result]
+NOWHERE = "mqtt://127.0.0.1:9"
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "workflows").mkdir()
+    for name, value in {"MQTT_URL": NOWHERE, "DATA": "data", "WORKFLOWS": "workflows"}.items():
+        monkeypatch.setenv(f"COMFY2MQTT_{name}", value)
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
+    return call
+
+
+def test_a_key_is_made_shown_and_revoked(cli: Cli) -> None:
+    made = cli("keys", "add", "alice", "--name", "the tablet")
+    assert made.exit_code == 0, made.stderr
+    keyring = Keyring(Path("data/keys.json"))
+    keyring.refresh()
+    found = keyring.find(made.stdout.strip())
+    assert found is not None
+    assert (found.client, found.name) == ("alice", "the tablet")
+    shown = cli("keys", "list").stdout
+    assert found.id in shown
+    assert made.stdout.strip() not in shown
+    assert cli("keys", "revoke", found.id).exit_code == 0
+    again = cli("keys", "revoke", found.id)
+    assert (again.exit_code, "no such key" in again.stderr) == (1, True)
+
+
+def test_a_key_for_what_is_no_client_is_refused(cli: Cli) -> None:
+    assert cli("keys", "add", "no id/").exit_code == 2
+    assert cli("keys", "add", "alice", "--name", "x\x1b").exit_code == 2
+
+
+def test_a_file_of_keys_that_cannot_be_read_is_told(cli: Cli) -> None:
+    Path("data").mkdir()
+    Path("data/keys.json").write_text("{")
+    for command in (("add", "alice"), ("list",), ("revoke", "x")):
+        told = cli("keys", *command)
+        assert (told.exit_code, "keys.json" in told.stderr) == (1, True)
+
+
+def test_the_documents_are_printed_written_and_compared(cli: Cli) -> None:
+    assert json.loads(cli("asyncapi").stdout)["asyncapi"].startswith("3")
+    assert cli("asyncapi", "--write", "docs").exit_code == 0
+    assert cli("asyncapi", "--write", "docs", "--check").exit_code == 0
+    Path("docs/asyncapi.json").write_text("{}")
+    stale = cli("asyncapi", "--write", "docs", "--check")
+    assert (stale.exit_code, "asyncapi.json" in stale.stderr) == (1, True)
+
+
+async def _journal_with_a_job() -> None:
+    journal = Journal(Path("data/journal.db"))
+    await journal.open()
+    await journal.accept(draft("j1"), 1.0)
+    await journal.close()
+
+
+def test_a_backup_is_made_once_and_put_back_once(cli: Cli) -> None:
+    Path("data").mkdir()
+    asyncio.run(_journal_with_a_job())
+    made = cli("backup", "backup.tar")
+    assert (made.exit_code, made.stdout.startswith("backup.tar: 1 jobs")) == (0, True), made.stderr
+    assert cli("backup", "backup.tar").exit_code == 1
+    assert cli("restore", "backup.tar").exit_code == 1  # over a journal
+    assert cli("restore").exit_code == 2
+    restored = cli("restore", "backup.tar", "--data", "other")
+    assert restored.exit_code == 0, restored.stderr
+    assert "lost" in restored.stdout
+    assert cli("restore", "workflows/none.tar", "--data", "third").exit_code == 1
+
+
+def test_a_journal_in_postgresql_is_backed_up_by_its_own_tools(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFY2MQTT_JOURNAL", "postgresql://127.0.0.1:9/x")
+    assert "pg_dump" in cli("backup", "x.tar").stderr
+    assert "pg_restore" in cli("restore", "x.tar").stderr
+
+
+def findings(told: Result) -> dict[str, dict[str, Any]]:
+    found = [json.loads(line) for line in told.stdout.splitlines()]
+    return {each["what"]: each for each in found}
+
+
+def test_the_doctor_tells_what_is_away_and_what_to_do(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFY2MQTT_COMFYUI_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("COMFY2MQTT_MQTT_ULR", "misspelt")
+    told = cli("doctor")
+    assert told.exit_code == 1
+    for line in (
+        "BAD  COMFY2MQTT_MQTT_ULR is no setting",
+        "BAD  broker: ",
+        "     -> is it running? see mqtt_url",
+        "BAD  ComfyUI 'default' at http://127.0.0.1:9",
+        "ok   data can be written",
+    ):
+        assert line in told.stdout, told.stdout
+
+
+def test_the_doctor_looks_at_the_workflows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFY2MQTT_COMFYUI_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("COMFY2MQTT_DENY_NODES", "LoadImage")
+    rare = {"1": {"class_type": "Rare", "inputs": {}}, **NAMED}
+    denied = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "there.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    for name, content in {"rare": rare, "named": NAMED, "denied": denied}.items():
+        Path(f"workflows/{name}.json").write_bytes(msgspec.json.encode(content))
+    Path("workflows/broken.json").write_text("{")
+    Path("data/object_info").mkdir(parents=True)
+    Path("data/object_info/default.json").write_bytes(msgspec.json.encode(INFO.raw))
+    found = findings(cli("doctor", "--json"))
+    assert found["workflow named"]["good"]
+    assert any("broken" in what and not each["good"] for what, each in found.items())
+    assert any("denied is not allowed: LoadImage" in what for what in found)
+
+
+def test_the_doctor_tells_of_an_interpreter_that_is_not_there(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("comfyui").mkdir()
+    monkeypatch.setenv("COMFY2MQTT_COMFYUI_PATH", "comfyui")
+    monkeypatch.setenv("COMFY2MQTT_COMFYUI_PYTHON", "./none/python")
+    found = findings(cli("doctor", "--json"))
+    (bad,) = (each for what, each in found.items() if "cannot be executed" in what)
+    assert "comfyui_python" in bad["advice"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("queue",),
+        ("comfyui", "stop"),
+        ("jobs",),
+        ("cancel", "j1"),
+        ("run", "demo"),
+        ("watch",),
+        ("logs",),
+    ],
+)
+def test_a_broker_that_is_away_is_told_with_its_own_status(
+    cli: Cli, words: tuple[str, ...]
+) -> None:
+    told = cli(*words)
+    assert (told.exit_code, told.stderr.count("\n")) == (3, 1), told.stderr
+
+
+def test_options_that_do_not_go_together_are_refused(cli: Cli) -> None:
+    assert cli("queue", "pause", "--of", "alice").exit_code == 2
+    assert cli("comfyui", "stop", "--now").exit_code == 2
