@@ -412,8 +412,12 @@ class Dispatcher:
 
     async def _release(self, effect: effects.Release) -> None:
         job = self._job(effect.key)
-        n = await until_on_disk(lambda: self._journal.released(job, effect.plan, effect.media))
-        self.handle(events.Released(effect.key, n))
+        try:
+            n = await until_on_disk(lambda: self._journal.released(job, effect.plan, effect.media))
+        except Expired as error:  # bytes of it were swept meanwhile
+            self.handle(events.Unresolvable(effect.key, error))
+        else:
+            self.handle(events.Released(effect.key, n))
 
     async def _claim(self, effect: effects.Claim) -> None:
         key = effect.key

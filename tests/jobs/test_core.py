@@ -416,6 +416,17 @@ def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
     assert core.wanted(effects.Finish)[-1].outcome == "cancelled"
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_a_job_whose_input_cannot_be_had_fails(*, released: bool) -> None:
+    core = Rig("main")
+    job = core.make("j1", state="waiting")
+    core.tell(events.Accepted(job))
+    if released:
+        core.tell(events.Resolved(job.key, PLAN, {}))
+    core.tell(events.Unresolvable(job.key, BridgeError("swept")))
+    assert core.wanted(effects.Finish)[-1].outcome == "failed"
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -142,7 +142,7 @@ class Core:
         unclaimed = {Phase.RESOLVING, Phase.QUEUED}
         return {
             events.Resolved: (resolving, self._resolved),
-            events.Unresolvable: (resolving, self._unresolvable),
+            events.Unresolvable: ({Phase.RESOLVING, Phase.RELEASING}, self._unresolvable),
             events.Released: (releasing, self._released),
             events.Claimed: (claiming, self._claim_answered),
             events.ClaimLost: (claiming, self._claim_answered),
@@ -281,7 +281,7 @@ class Core:
         self._do(effects.Release(entry.job.key, event.plan, event.media))
 
     def _unresolvable(self, entry: Entry, event: events.Unresolvable) -> None:
-        entry.withdrawn = Withdrawal(Happening.FAIL, event.error)
+        entry.withdrawn = entry.withdrawn or Withdrawal(Happening.FAIL, event.error)
         self._claim(entry)
 
     def _released(self, entry: Entry, event: events.Released) -> None:
