@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
 from bridge import __version__, config, logs
 from bridge.cli.shared import (
@@ -23,7 +24,6 @@ from bridge.cli.shared import (
     as_client,
     as_json,
     client_name,
-    complete,
     run_async,
     settings,
     stop,
@@ -31,6 +31,22 @@ from bridge.cli.shared import (
 from bridge.config import Config
 from bridge.contract.access import ROLES, Role
 from bridge.contract.messages import State
+
+
+def complete(
+    what: str,
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return what completes a word by asking the broker, a function of `bridge.cli.completion`."""
+
+    def offer(
+        context: click.Context, parameter: click.Parameter, begun: str
+    ) -> list[CompletionItem]:
+        from bridge.cli import completion
+
+        found: list[CompletionItem] = getattr(completion, what)(context, parameter, begun)
+        return found
+
+    return offer
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
 from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
@@ -79,22 +78,6 @@ def as_json(function: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--json", "as_json", is_flag=True, help="Print JSON, for scripts, and nothing else."
     )(function)
-
-
-def complete(
-    what: str,
-) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Return what completes a word by asking the broker, a function of `bridge.cli.completion`."""
-
-    def offer(
-        context: click.Context, parameter: click.Parameter, begun: str
-    ) -> list[CompletionItem]:
-        from bridge.cli import completion  # noqa: PLC0415 - only a shell that asks needs it
-
-        found: list[CompletionItem] = getattr(completion, what)(context, parameter, begun)
-        return found
-
-    return offer
 
 
 def client_name(name: str | None, settings: Config) -> str:
