@@ -153,6 +153,7 @@ def test_a_condemned_one_gets_prompts_again_once_it_is_another_process() -> None
 
 
 def test_resuming_opens_what_was_closed_by_yielding_alone() -> None:
+    assert not after(Starting(), UP, Yielding()).usable
     assert after(Starting(), UP, Yielding(), Resumed()).usable
     state = after(Starting(), UP, Condemned("it hangs", "hung"), Yielding(), Resumed())
     assert not state.usable

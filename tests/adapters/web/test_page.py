@@ -331,6 +331,13 @@ async def test_a_single_touch_of_the_brush_paints_a_dot(visit: Visit, client: st
     await window.page.get_by_label("Erase").check()
     await window.page.mouse.click(box["x"] + 20 * scale, box["y"] + 20 * scale)
     assert await painted(window, (20, 20), (80, 50)) == [False, True]
+    await window.page.get_by_label("Erase").uncheck()
+    # What was painted with the arrow keys is undone as any other stroke.
+    await canvas.focus()
+    await window.page.keyboard.press("Shift+ArrowRight")
+    assert await painted(window, (20, 20), (24, 20), (80, 50)) == [True, True, True]
+    await window.page.keyboard.press("Control+z")
+    assert await painted(window, (20, 20), (24, 20), (80, 50)) == [False, False, True]
     await window.press("Cancel")
 
 

@@ -109,7 +109,10 @@ class MaskPainter {
     const move = moves[event.key];
     if (move) {
       const to = { x: this.at.x + (move[0] * brush) / 4, y: this.at.y + (move[1] * brush) / 4 };
-      if (event.shiftKey) this.line(to);
+      if (event.shiftKey) {
+        this.saveForUndo();
+        this.line(to);
+      }
       this.at = to;
     } else if (event.key === " ") {
       this.saveForUndo();
