@@ -139,7 +139,7 @@ class Collector:
         place = {node: index for index, node in enumerate(self._definitions)}
 
         def order(found: _Found) -> tuple[bool, int, tuple[int, int]]:
-            return found.preview, place.get(found.node, len(place)), found.order
+            return self._is_preview(found), place.get(found.node, len(place)), found.order
 
         outputs = [*self._offered]
         for found in sorted(self._found, key=order)[len(outputs) :]:
@@ -157,6 +157,11 @@ class Collector:
             filename=or_unset(found.filename),
             error=ExecutionError(text, reason=error.code).wire(),
         )
+
+    def _is_preview(self, found: _Found) -> bool:
+        """Whether ComfyUI only shows it: by its folder, or by what its node is for."""
+        definition = self._definitions.get(found.node)
+        return found.preview or (definition is not None and definition.preview is True)
 
     def _name(self, found: _Found) -> str:
         definition = self._definitions.get(found.node)
@@ -192,7 +197,7 @@ class Collector:
             width=UNSET if seen.width is None else seen.width,
             height=UNSET if seen.height is None else seen.height,
             filename=or_unset(found.filename),
-            preview=True if found.preview else UNSET,
+            preview=True if self._is_preview(found) else UNSET,
         )
         return Output(info, data)
 
