@@ -1,4 +1,4 @@
-# From a fresh clone to a running demo. What is missing is installed, and told; nothing goes
+# From a fresh clone to a running demo. What is missing is installed, with a message; nothing is put
 # outside .venv and the user's cache folder, save mosquitto where apt-get may install it.
 
 # Also from a bare environment, such as a build server's: what every program here relies on.

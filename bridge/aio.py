@@ -1,4 +1,4 @@
-"""What asyncio lacks: a race whose losers are cancelled, and a wait for an event with a limit."""
+"""Additions to asyncio: a race whose losers are cancelled, a wait for an event with a limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def first(*work: Awaitable[Any]) -> Any:
 
 
 async def wait_set(event: asyncio.Event, timeout_s: float | None) -> bool:
-    """Wait until an event is set, for `timeout_s` at most (None: for ever); tell whether it is."""
+    """Wait until an event is set, for `timeout_s` at most (None: for ever). True if it is."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()

@@ -20,7 +20,7 @@ Format = Literal["text", "json"]
 _about: ContextVar[dict[str, str]] = ContextVar("about", default={})  # noqa: B039 - never changed
 
 
-# What ends a line for some reader, or tells a terminal to do something.
+# What ends a line for some reader, or makes a terminal do something.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 

@@ -45,7 +45,7 @@ class Mosquitto:
 
     @property
     def url(self) -> str:
-        """Where it listens, such as `mqtt://127.0.0.1:41883`; known from the first start on."""
+        """Its address, such as `mqtt://127.0.0.1:41883`; known from the first start on."""
         if self.port is None:
             raise MosquittoError("the broker has not been started: it has no port yet")
         return f"mqtt://{HOST}:{self.port}"

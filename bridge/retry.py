@@ -54,7 +54,7 @@ async def retry(
 ) -> T:
     """Await `work()` until it raises none of `errors`, and return its result.
 
-    `errors` are types, or a function that tells whether an error passes. Without `attempts` and
+    `errors` are types, or a function that returns whether an error passes. Without `attempts` and
     `within_s` (seconds from the first attempt) it is tried for ever; with them the last error is
     raised. `failed` is called with each error that another attempt follows, and with the number of
     the attempt, from 1. Cancelling this cancels the attempt, or the wait.

@@ -25,7 +25,7 @@ class TokenBucket(Struct):
         return max(0.0, (1.0 - self.tokens) / self.rate)
 
     def try_take(self, now: float) -> bool:
-        """Take a token if there is one; tell whether there was."""
+        """Take a token if there is one; return whether there was."""
         self._fill(now)
         if self.tokens < 1.0:
             return False

@@ -52,7 +52,7 @@ def with_tracer(tracer: Tracer) -> Trace:
         if job.state != "succeeded":
             span.set_status(trace.StatusCode.ERROR, job.state)
         within = trace.set_span_in_context(span, context)
-        # Told backwards from the end: what is left at the beginning was the wait.
+        # Computed backwards from the end: what is left at the beginning was the wait.
         end = int(at * _NS)
         for name in ("deliver", "run", "load", "queued"):
             begin = max(start, end - int(getattr(timings, f"{name}_s") * _NS))

@@ -34,7 +34,7 @@ DEBIAN_PACKAGE = "python3-pip-whl"
 
 
 class VirtualenvError(RuntimeError):
-    """No way led to an environment with pip; the text tells each way and why it failed."""
+    """No way led to an environment with pip; the text names each way and why it failed."""
 
 
 class _StepError(Exception):
@@ -47,7 +47,7 @@ def interpreter(folder: Path) -> Path:
 
 
 def is_sound(folder: Path) -> bool:
-    """Tell whether the environment's Python starts and finds its pip.
+    """Return whether the environment's Python starts and finds its pip.
 
     Both fail after an interrupted creation, and after the system's Python has moved on to another
     minor version under an old environment.

@@ -28,7 +28,7 @@ class CannotServeMetrics(ConfigError):
 
 
 class Sources(Struct, frozen=True):
-    """Where the figures come from; the callables return the current ones."""
+    """The sources of the figures; the callables return the current ones."""
 
     version: str
     counters: Counters

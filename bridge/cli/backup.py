@@ -22,7 +22,7 @@ async def back_up_to(settings: Config, target: Path) -> int:
         report = await asyncio.to_thread(back_up, settings.folder, target)
     except BackupError as error:
         stop(str(error), FAILED)
-    click.echo(f"{target}: {_told(report)}")
+    click.echo(f"{target}: {_summary(report)}")
     return 0
 
 
@@ -39,7 +39,7 @@ async def restore_from(settings: Config, file: Path | None) -> int:
     try:
         if file is not None:
             report = await asyncio.to_thread(unpack, file, settings.folder)
-            click.echo(f"{settings.folder}: {_told(report)}")
+            click.echo(f"{settings.folder}: {_summary(report)}")
         journal = Journal(where)
         await journal.open()
         try:
@@ -48,9 +48,9 @@ async def restore_from(settings: Config, file: Path | None) -> int:
             await journal.close()
     except (BackupError, DatabaseError) as error:
         stop(str(error), FAILED)
-    click.echo("jobs that had not ended are lost: the next start tells their clients so")
+    click.echo("jobs that had not ended are lost: the next start reports that to their clients")
     return 0
 
 
-def _told(report: Report) -> str:
+def _summary(report: Report) -> str:
     return f"{report.jobs} jobs, {report.blobs} large outputs and inputs ({report.size:,} bytes)"

@@ -51,14 +51,14 @@ async def _object_info(settings: Config, saved: Path | None) -> ObjectInfo:
         )
     path = saved or (kept if kept.is_file() else None)
     try:
-        return ObjectInfo.decode(await _told(settings, path))
+        return ObjectInfo.decode(await _fetched(settings, path))
     except OSError as error:
         stop(f"{path}: {error.strerror}", FAILED)
     except (ObjectInfoError, ComfyUIError) as error:
         stop(f"{path or settings.comfyui_url}: {error}", FAILED)
 
 
-async def _told(settings: Config, path: Path | None) -> bytes:
+async def _fetched(settings: Config, path: Path | None) -> bytes:
     if path is not None:
         return await asyncio.to_thread(path.read_bytes)
     url = settings.comfyui_url or ""

@@ -44,9 +44,9 @@ async def demo(workflows: Path, folder: Path, *, once: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     showing = asyncio.create_task(_show(workflows, folder, stopping, once=once))
-    told = asyncio.create_task(stopping.wait())
-    await asyncio.wait((showing, told), return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    interrupt = asyncio.create_task(stopping.wait())
+    await asyncio.wait((showing, interrupt), return_when=asyncio.FIRST_COMPLETED)
+    interrupt.cancel()
     if not showing.done():
         click.echo("Stopping.")
         showing.cancel()
@@ -71,7 +71,7 @@ async def _show(workflows: Path, folder: Path, stopping: asyncio.Event, *, once:
                 websocket_listen="127.0.0.1:0",
             )
             comfyui = SuperviseConfig(found.path, found.python, ("--cpu",))
-            # The door for browsers stands beside the bridge, so that its port is known here.
+            # The web adapter runs beside the bridge, so that its port is known here.
             alone = msgspec.structs.replace(config, websocket_listen=None)
             bridge = Bridge(alone, Address.parse(broker.url), {"default": comfyui})
             ending = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What `comfy2mqtt doctor` reports, and what helps against each thing that ComfyUI can suffer from.
+"""The findings of `comfy2mqtt doctor`, and what helps against each fault of ComfyUI.
 
 Pure. docs/operations.md has more.
 """
@@ -51,16 +51,16 @@ class Finding(Struct, frozen=True):
     advice: str = ""
 
 
-def explain(name: str, told: ComfyUIState) -> Finding:
-    """Say how a ComfyUI of a running bridge is, and what helps where it is not well."""
-    why = "" if told.reason is UNSET else f"{told.reason}: {told.last_error}"
-    again = f", started again {told.restarts} times" if told.restarts else ""
-    what = f"its ComfyUI {name!r} is {told.state}{again}"
-    advice = _BY_STATE.get(told.state, "").format(name=name)
-    if told.state in _MEANT:
+def explain(name: str, comfyui: ComfyUIState) -> Finding:
+    """Describe the state of a running bridge's ComfyUI, and what helps where it is not well."""
+    why = "" if comfyui.reason is UNSET else f"{comfyui.reason}: {comfyui.last_error}"
+    again = f", started again {comfyui.restarts} times" if comfyui.restarts else ""
+    what = f"its ComfyUI {name!r} is {comfyui.state}{again}"
+    advice = _BY_STATE.get(comfyui.state, "").format(name=name)
+    if comfyui.state in _MEANT:
         return Finding(good=True, what=f"{what}, by the operator", advice=advice)
-    remedy = "" if told.reason is UNSET else REMEDIES.get(told.reason, "see its log")
-    if told.state in _WELL:
+    remedy = "" if comfyui.reason is UNSET else REMEDIES.get(comfyui.reason, "see its log")
+    if comfyui.state in _WELL:
         last = f" (the last trouble: {why})" if why else ""
         return Finding(good=True, what=f"{what}{last}", advice=remedy if again else "")
     return Finding(good=False, what=f"{what}: {why}", advice=f"{remedy}{advice}")

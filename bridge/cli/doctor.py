@@ -1,6 +1,6 @@
 """`comfy2mqtt doctor`: checks everything that a bridge needs, and says what to do.
 
-Each check yields findings; a finding that is bad carries what would mend it.
+Each check yields findings; a finding that is bad carries what would help.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ async def _isolation(settings: Config) -> Finding:
 
 
 async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Finding]:
-    """Read what a bridge on this broker tells of itself."""
+    """Read what a bridge on this broker publishes of itself."""
     wanted = [topics.state, topics.info, topics.health, topics.comfyui("+")]
     found = await _retained(connection, wanted)
     state = found.pop(topics.state, b"").decode(errors="replace")
@@ -128,8 +128,8 @@ async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Findi
         advice = "comfy2mqtt queue resume"
         yield Finding(good=True, what="its queue is paused, by the operator", advice=advice)
     for topic, payload in found.items():
-        told = msgspec.json.decode(payload, type=ComfyUIState)
-        yield diagnostics.explain(topic.rpartition("/")[2], told)
+        comfyui = msgspec.json.decode(payload, type=ComfyUIState)
+        yield diagnostics.explain(topic.rpartition("/")[2], comfyui)
 
 
 async def _retained(connection: Connection, filters: list[str]) -> dict[str, bytes]:
@@ -236,7 +236,7 @@ def _supervised(comfyui: ComfyUI) -> Finding:
 
 async def _workflows(settings: Config) -> AsyncIterator[Finding]:
     if not settings.workflows.is_dir():
-        return  # told above
+        return  # reported above
     names = [each.name for each in settings.comfyuis]
     nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
     library = Library(settings.workflows, _cache(settings), names, nodes)
@@ -246,7 +246,7 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
         yield Finding(good=False, what=str(error))
     for broken in library.broken:
         what = f"workflow {broken.message}"
-        yield Finding(good=False, what=what, advice="mend or remove the file")
+        yield Finding(good=False, what=what, advice="correct or remove the file")
     for file in library.waiting:
         yield Finding(good=True, what=f"workflow {file} (is read once a ComfyUI has run)")
     for name, workflow in library.workflows.items():

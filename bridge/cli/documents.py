@@ -1,4 +1,4 @@
-"""What is drawn from the code: the contract for other programs, the settings for editors."""
+"""Documents drawn from the code: the contract for other programs, the settings for editors."""
 
 from __future__ import annotations
 

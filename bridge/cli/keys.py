@@ -1,4 +1,4 @@
-"""`comfy2mqtt keys`: who may come in by the browser's door."""
+"""`comfy2mqtt keys`: who may use the web adapter."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ def restore(source: Path | None, settings: Config) -> None:
 @main.command()
 @settings(*config.TYPES)
 def websocket(settings: Config) -> None:
-    """Run the browser's door alone, beside any broker, until Ctrl-C."""
+    """Run the web adapter alone, beside any broker, until Ctrl-C."""
     from bridge.cli import serve as command
 
     try:
@@ -303,7 +303,7 @@ def websocket(settings: Config) -> None:
 
 @main.group()
 def keys() -> None:
-    """The keys of the browser's door: each says which client its holder is."""
+    """The keys of the web adapter: each says which client its holder is."""
 
 
 @keys.command("add")
@@ -311,7 +311,7 @@ def keys() -> None:
 @click.option("--name", default="", help="What it is for, such as the device.")
 @settings(*KEY_SETTINGS)
 def add_key(client: str, name: str, settings: Config) -> None:
-    """Make a key for CLIENT, and print it: nobody can tell it again."""
+    """Make a key for CLIENT, and print it: it cannot be shown again."""
     from bridge.cli.keys import add
 
     add(settings, client, name)
@@ -353,7 +353,7 @@ def doctor(*, as_json: bool, settings: Config) -> None:
     type=click.Path(path_type=Path),
     help="Write it there instead, with a page and JSON Schemas.",
 )
-@click.option("--check", is_flag=True, help="Only tell whether it is there as it should be.")
+@click.option("--check", is_flag=True, help="Only report whether it is there and complete.")
 def asyncapi(*, folder: Path | None, check: bool) -> None:
     """Print the topics and messages as an AsyncAPI 3 document."""
     from bridge.cli import documents

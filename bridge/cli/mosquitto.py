@@ -50,7 +50,7 @@ _PRIVATE = 0o600
 
 
 class Listeners(Struct, frozen=True):
-    """Where the broker listens: on loopback, and with a certificate on the network, by TLS."""
+    """The broker's listeners: on loopback, and with a certificate on the network, by TLS."""
 
     port: int = 1883
     tls_port: int = 8883
@@ -133,7 +133,7 @@ def access_file(folder: Path, listeners: Listeners) -> str:
     return "\n".join(
         [
             "# Where the broker listens, and for whom. What is not opened here is closed, also to",
-            "# browsers: they come by the bridge's own door, not by the broker's WebSockets.",
+            "# browsers: they use the bridge's web adapter, not the broker's WebSockets.",
             "per_listener_settings false",
             "allow_anonymous false",
             f"password_file {folder / _PASSWORDS}",
@@ -191,7 +191,7 @@ def _keep(folder: Path, users: list[_Hashed]) -> None:
 
 
 async def _hashed(passwords: dict[str, str]) -> list[_Hashed]:
-    """Have mosquitto hash them: in a file of our own, since a command line can be read by all."""
+    """Hash them with mosquitto: in a file of our own, since a command line can be read by all."""
     try:
         program = await find_program("mosquitto_passwd")
     except MosquittoError as error:

@@ -42,7 +42,7 @@ class _Response(Struct):
 
 
 async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: bool) -> int:
-    """Give an order, and print what it is answered. Raises BridgeError where it is refused."""
+    """Send an order, and print the answer. Raises BridgeError where it is refused."""
     report = await ask(settings, verb, fields)
     if as_json:
         click.echo(encode(report))
@@ -52,7 +52,7 @@ async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: 
 
 
 async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
-    """Give an order, and return what it is answered. Raises BridgeError where it is refused."""
+    """Send an order, and return the answer. Raises BridgeError where it is refused."""
     topics = Topics(settings.base_topic)
     transaction = uuid.uuid4().hex
     async with Connection(bridge_address(settings)) as connection:
@@ -103,9 +103,9 @@ def _show(report: Report) -> None:
 
 
 def _row(named: tuple[str, ComfyUIState]) -> tuple[str, ...]:
-    name, told = named
-    why = "" if told.reason is UNSET else f"{told.reason}: {told.last_error}"
-    return (name, told.state, f"{time.time() - told.since:.0f} s", str(told.restarts), why)
+    name, comfyui = named
+    why = "" if comfyui.reason is UNSET else f"{comfyui.reason}: {comfyui.last_error}"
+    return (name, comfyui.state, f"{time.time() - comfyui.since:.0f} s", str(comfyui.restarts), why)
 
 
 def _show_queue(report: QueueReport) -> None:

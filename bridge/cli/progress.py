@@ -1,4 +1,4 @@
-"""How a job gets on: a bar on a terminal, plain lines in a pipe. Both on standard error."""
+"""A job's progress: a bar on a terminal, plain lines in a pipe. Both on standard error."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class Wanted(Struct, frozen=True):
-    """What the command line asks for. `show`: None is where the terminal can."""
+    """The command line's wishes. `show`: None is where the terminal can."""
 
     inputs: tuple[str, ...]
     folder: Path
@@ -80,14 +80,14 @@ async def replay(settings: Config, name: str, job_id: str, wanted: Wanted) -> in
 
 def _again(recipe: RecipeReport, definition: Definition) -> dict[str, Any]:
     """Return a recipe's inputs, but for those that no request may set: hidden seeds."""
-    told = definition.inputs["properties"]
-    for name in recipe.inputs.keys() - told.keys():
+    known = definition.inputs["properties"]
+    for name in recipe.inputs.keys() - known.keys():
         click.echo(f"input {name!r} is the workflow's own affair: not the same again", err=True)
-    return {name: value for name, value in recipe.inputs.items() if name in told}
+    return {name: value for name, value in recipe.inputs.items() if name in known}
 
 
 def _check_media(inputs: Mapping[str, Any]) -> None:
-    """Media is told by its hash alone in a recipe, and its bytes are not kept after the job."""
+    """Media is given by its hash alone in a recipe, and its bytes are not kept after the job."""
     for name, value in inputs.items():
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, dict) and "sha256" in first:
@@ -143,7 +143,7 @@ def read_inputs(inputs: tuple[str, ...], definition: Definition) -> dict[str, An
 
 
 def _cancel_on_interrupt(job: Job) -> asyncio.Event:
-    """Have Ctrl-C cancel the job, a second one end at once."""
+    """Let Ctrl-C cancel the job, and a second one end at once."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[Any]] = set()
@@ -167,7 +167,7 @@ def _tell_failure(result: Result, *, as_json: bool) -> None:
 
 
 def _save(folder: Path, job: Job, output: JobOutput) -> Path:
-    """Write an output under a name that tells whose it is; no path in it is believed."""
+    """Write an output under a name that says whose it is; no path in it is believed."""
     info = output.info
     extension = mimetypes.guess_extension(info.content_type.partition(";")[0]) or ".bin"
     stem = _UNSAFE.sub("_", f"{job.workflow}-{job.id[:12]}-{info.index}")

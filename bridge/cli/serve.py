@@ -1,4 +1,4 @@
-"""`comfy2mqtt serve` and `websocket`: what runs until it is told to stop."""
+"""`comfy2mqtt serve` and `websocket`: what runs until it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several commands share: options, the client's name, and how a failure ends them."""
+"""Shared parts of commands: options, the client's name, and how a failure ends them."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ _PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol(environment: Mapping[str, str]) -> Protocol | None:
-    """Return how a terminal shows pictures; None: it does not, as far as it tells.
+    """Return how a terminal shows pictures; None: it does not, as far as it reports.
 
-    Within tmux and screen it is not tried: they pass nothing on unless they are told to.
+    Within tmux and screen it is not tried: they pass nothing on by default.
     """
     if environment.get("TMUX") or environment.get("STY"):
         return None

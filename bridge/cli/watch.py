@@ -41,7 +41,7 @@ async def watch(settings: Config, filters: Sequence[str], *, as_json: bool, coun
         seen = 0
         async for message in connection.messages:
             line = _line(message, base)
-            click.echo(msgspec.json.encode(line) if as_json else _told(line))
+            click.echo(msgspec.json.encode(line) if as_json else _text(line))
             seen += 1
             if seen == count:
                 break
@@ -64,7 +64,7 @@ def _line(message: Incoming, base: str) -> Line:
     )
 
 
-def _told(line: Line) -> str:
+def _text(line: Line) -> str:
     what = "(nothing)" if line.size == 0 else f"{line.size} bytes"
     if line.message is not None and line.size:
         text = line.message

@@ -309,11 +309,11 @@ class Client:
         return await self._session.ask("recipe", Recipe(job_id=job_id), RecipeReport)
 
     async def keep(self, job_id: str, keep_s: float) -> KeepReport:
-        """Have a job's outputs kept for so many seconds from now. Raises UnknownJob."""
+        """Keep a job's outputs for so many seconds from now. Raises UnknownJob."""
         return await self._session.ask("keep", Keep(job_id=job_id, keep_s=keep_s), KeepReport)
 
     async def forget(self, job_id: str) -> ForgetReport:
-        """Have a job's result, outputs and recipe let go now. Raises UnknownJob."""
+        """Delete a job's result, outputs and recipe now. Raises UnknownJob."""
         return await self._session.ask("forget", Forget(job_id=job_id), ForgetReport)
 
     async def jobs(
@@ -340,7 +340,7 @@ class Client:
         return await self._session.ask("list", request, JobList)
 
     async def ack(self, up_to: int) -> int:
-        """Say that every result up to `n` has arrived; return how many were newly acked.
+        """Acknowledge every result up to `n`; return how many were newly acked.
 
         Until then the bridge keeps them to be listed again, and lets acked ones go first.
         """
@@ -350,7 +350,7 @@ class Client:
 
     @property
     def online(self) -> bool | None:
-        """Whether the bridge says that it is there; None: it has said nothing (yet)."""
+        """True if the bridge says that it is there; None: it has said nothing (yet)."""
         return self._session.online
 
     async def workflows(self) -> dict[str, Definition]:

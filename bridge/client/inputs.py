@@ -18,7 +18,7 @@ INLINE_BYTES: Final = 256 * 1024
 
 
 class Media(msgspec.Struct, frozen=True):
-    """Bytes for a media input, where their type is to be told rather than found out."""
+    """Bytes for a media input, with their type given rather than found out."""
 
     data: bytes
     content_type: str | None = None

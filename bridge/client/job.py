@@ -64,7 +64,7 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 class JobOutput(msgspec.Struct, frozen=True):
-    """An output's bytes, verified, with what the bridge tells of them."""
+    """An output's bytes, verified, with the bridge's description of them."""
 
     info: OutputInfo
     data: bytes
@@ -82,7 +82,7 @@ class _Bytes:
         self._sha256: str | None = None
 
     async def match(self, info: OutputInfo) -> bool:
-        """Whether these are the bytes that `info` tells of."""
+        """True if these are the bytes that `info` describes."""
         if len(self.data) != info.size:
             return False
         if self._sha256 is None:
@@ -180,7 +180,7 @@ class Job:
         )
 
     async def cancel(self) -> CancelReport:
-        """Ask to end the job; its result tells how it ended."""
+        """Ask to end the job; its result says how it ended."""
         return await self._session.ask("cancel", Cancel(job_id=self.id), CancelReport)
 
     async def refresh(self) -> JobView:
@@ -190,7 +190,7 @@ class Job:
         return view
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """Give what is known, then what happens, until the result, which is the last.
+        """Yield what is known, then what happens, until the result, which is the last.
 
         Progress and previews that were not taken in time make room for the newest.
         """
@@ -219,7 +219,7 @@ class Job:
         self._posted = True
 
     def refused(self, error: BridgeError) -> None:
-        """Take note that the bridge does not take the job: whoever waits for it is told."""
+        """Take note that the bridge does not take the job: whoever waits for it gets the error."""
         self._posted = False
         self._failure = error
         self._notify()
@@ -388,7 +388,7 @@ class _Stream:
 
 
 def _info(index: int, message: Incoming) -> OutputInfo:
-    """Read what an output's User Properties tell. Raises ValueError."""
+    """Read an output's User Properties. Raises ValueError."""
     facts = dict(message.user_properties)
 
     def number(name: str) -> Any:

@@ -21,7 +21,7 @@ class Outbox:
     """One client's requests in a file; several clients may share it."""
 
     def __init__(self, path: Path, owner: str) -> None:
-        """`owner` tells this client's requests from others'."""
+        """`owner` distinguishes this client's requests from others'."""
         self._path = path
         self._owner = owner
         self._db: sqlite3.Connection | None = None

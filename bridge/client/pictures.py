@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def is_picture(value: Any) -> TypeGuard[Image.Image]:
-    """Whether a value is an image of Pillow's: nobody has one who has not imported it."""
+    """True if a value is an image of Pillow's: nobody has one who has not imported it."""
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(value, module.Image)
 

@@ -54,15 +54,15 @@ _ANSWERS: Final = msgspec.json.Decoder(_Answer)
 
 
 class Connected(Protocol):
-    """What a session needs of an open `bridge.mqtt.Connection`."""
+    """The part of an open `bridge.mqtt.Connection` that a session uses."""
 
     @property
     def messages(self) -> Messages:
-        """What arrives, in order."""
+        """The messages that arrive, in order."""
 
     @property
     def packet_limit(self) -> int | None:
-        """The largest packet that the broker takes, in bytes; None: it told none."""
+        """The largest packet that the broker takes, in bytes; None: it named none."""
 
     async def subscribe(self, subscriptions: Sequence[Subscription], /) -> object:
         """Subscribe, and wait for the broker's answer."""
@@ -146,11 +146,11 @@ class Session:
 
     @property
     def online(self) -> bool | None:
-        """Whether the bridge is online, as it or its will says; None: neither has been received."""
+        """True if the bridge is online, as it or its will says; None: neither has been received."""
         return self._online
 
     def room(self, verb: str, *names: str) -> int | None:
-        """Return how many bytes a request may have; None: the broker told no limit, or is away."""
+        """Return how many bytes a request may have; None: the broker named no limit, or is away."""
         limit = None if self._connection is None else self._connection.packet_limit
         if limit is None:
             return None

@@ -130,7 +130,7 @@ class Job:
         return self._loop.run(self._job.images(), timeout_s)
 
     def cancel(self) -> CancelReport:
-        """Ask to end the job; its result tells how it ended."""
+        """Ask to end the job; its result says how it ended."""
         return self._loop.run(self._job.cancel())
 
     def refresh(self) -> JobView:

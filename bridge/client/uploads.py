@@ -33,7 +33,7 @@ async def upload(session: Session, media: Media, name: str | None = None) -> Upl
                 await _parts(session, media.data, name, report.held)
                 report = await _patient(session, b"", name, FIN)
         except (Conflict, InvalidInput):
-            # Somebody else uploads the same, or has just ended: the next beginning tells.
+            # Somebody else uploads the same, or has just ended: the next beginning shows which.
             if attempt == _ATTEMPTS - 1:
                 raise
             continue

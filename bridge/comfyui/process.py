@@ -113,7 +113,7 @@ class Process:
 
     @property
     def exit(self) -> Exit | None:
-        """How it ended, None while it runs."""
+        """Its end, None while it runs."""
         return _exit(self._subreaper.returncode)
 
     def contains(self, pid: int) -> bool:

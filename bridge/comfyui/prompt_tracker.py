@@ -46,7 +46,7 @@ class Prompt:
 
     @property
     def incomplete(self) -> bool:
-        """Whether its end is known, and outputs may still have to be fetched."""
+        """True if its end is known, and outputs may still have to be fetched."""
         return self.execution.ended and self.execution.end is not None
 
 
@@ -109,7 +109,7 @@ class PromptTracker:
         return True
 
     def follows(self, prompt: Prompt) -> bool:
-        """Whether this is the prompt that is followed under its id."""
+        """True if this is the prompt that is followed under its id."""
         return self._by_id.get(prompt.prompt_id) is prompt
 
     # -- what the socket says -------------------------------------------------------------------
@@ -248,7 +248,7 @@ class PromptTracker:
         return None if prompt is None else now - prompt.heard_at
 
     def any_silent(self, now: float) -> bool:
-        """Whether there is one of which nothing was heard for `silence_s`."""
+        """True if there is one of which nothing was heard for `silence_s`."""
         return any(self._is_silent(prompt, now) for prompt in self._by_id.values())
 
     def _is_silent(self, prompt: Prompt, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""When a ComfyUI that died is started again: decisions only, times are arguments."""
+"""Decides when a ComfyUI that died is started again. Pure: times are arguments."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class InstanceState(msgspec.Struct, frozen=True):
 
     @property
     def usable(self) -> bool:
-        """Whether prompts can be submitted."""
+        """True if prompts can be submitted."""
         return self.state in ("ready", "busy") and not self.closed
 
 

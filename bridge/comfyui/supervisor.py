@@ -86,7 +86,7 @@ class Supervisor:
         self._log = Log(folder / "comfyui.log")
         self._wanted = asyncio.Event()
         self._wanted.set()
-        self._told = asyncio.Event()
+        self._ordered = asyncio.Event()
         self._ready_at: float | None = None
         self._up = False
         self._kills_before: int | None = None
@@ -95,17 +95,17 @@ class Supervisor:
         """Run it; at once, where it waits for another try."""
         self._wanted.set()
         if not self._up:
-            self._told.set()
+            self._ordered.set()
 
     def stop(self) -> None:
         """Stop it until `start`."""
         self._wanted.clear()
-        self._told.set()
+        self._ordered.set()
 
     def restart(self) -> None:
         """Stop it, if it runs, and start it."""
         self._wanted.set()
-        self._told.set()
+        self._ordered.set()
 
     async def run(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:
         """Keep one running; `attend` runs while one is ready and is cancelled when it is gone.
@@ -119,17 +119,17 @@ class Supervisor:
         )
         while True:
             await self._wanted.wait()
-            self._told.clear()
+            self._ordered.clear()
             self._on_start()
             try:
-                await first(self._live(attend), self._told.wait())
+                await first(self._live(attend), self._ordered.wait())
             except StartFailed as failure:
                 ready_at = self._ready_at
                 up_s = 0.0 if ready_at is None else time.monotonic() - ready_at
                 restart = policy.died(up_s=up_s, hopeless=failure.failure in _HOPELESS)
                 self._on_failure(failure, restart)
-                await first(asyncio.sleep(restart.delay_s), self._told.wait())
-            if self._told.is_set():
+                await first(asyncio.sleep(restart.delay_s), self._ordered.wait())
+            if self._ordered.is_set():
                 policy.reset()
                 self._on_stop()
 

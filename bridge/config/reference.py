@@ -23,8 +23,8 @@ def schema() -> dict[str, Any]:
         for name, kind in TYPES.items()
         for default in (getattr(Config(), name),)
     ]
-    told = msgspec.defstruct("Config", fields, kw_only=True, forbid_unknown_fields=True)
-    found: dict[str, Any] = msgspec.json.schema(told, schema_hook=_path)
+    tables = msgspec.defstruct("Config", fields, kw_only=True, forbid_unknown_fields=True)
+    found: dict[str, Any] = msgspec.json.schema(tables, schema_hook=_path)
     for table in found["$defs"].values():
         if "description" in table:
             # From Python 3.13 on docstrings lose their indentation when they are compiled.

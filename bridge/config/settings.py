@@ -91,7 +91,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lease_s: Annotated[float, Meta(ge=1)] = 10.0
     log_level: Level = "info"
     log_format: Literal["text", "json"] = "text"
-    # Off unless it is told where to listen.
+    # Off unless an address to listen on is set.
     metrics_listen: Listen | None = None
     # Whether orders are taken from `bridge/request/`; the broker's ACL says from whom.
     operator_verbs: bool = True
@@ -124,7 +124,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_outputs: Bytes = 20 * 1024**3
     remember_ids_s: Seconds = 30 * 86_400.0
     stop_s: Annotated[float, Meta(ge=0)] = 10.0
-    # The browser's door: off unless it is told where to listen.
+    # The web adapter: off unless an address to listen on is set.
     websocket_listen: Listen | None = None
     websocket_mqtt_url: str | None = None
     websocket_keys: Path | None = None
@@ -139,7 +139,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     websocket_idle_s: Seconds = 3600.0
     # Whose word on where a request came from is taken: addresses and networks.
     trusted_proxies: tuple[str, ...] = ()
-    # Where clients reach that door; with it results carry links.
+    # Where clients reach the web adapter; with it results carry links.
     public_url: str | None = None
     link_key_file: Path | None = None
     link_s: Seconds = 86_400.0
@@ -160,7 +160,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The passwords and secrets that the settings hold, which nothing may tell."""
+        """The passwords and secrets that the settings hold, which nothing may show."""
         urls = (
             self.mqtt_url,
             self.websocket_mqtt_url or "",
@@ -178,17 +178,17 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def member_name(self) -> str:
-        """What this bridge is called among several: an id."""
+        """This bridge's name among several: an id."""
         host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())
         return self.member or host[:32] or "bridge"
 
     def instance_name(self, comfyui: ComfyUI) -> str:
-        """What a ComfyUI is called on the wire; among several bridges each has its own."""
+        """A ComfyUI's name on the wire; among several bridges each has its own."""
         return f"{self.member_name}-{comfyui.name}" if self.journal else comfyui.name
 
     @property
     def folder(self) -> Path:
-        """Where the journal, outputs and logs lie."""
+        """The folder of journal, outputs and logs."""
         if self.data is not None:
             return self.data
         home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
@@ -196,12 +196,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def keys_file(self) -> Path:
-        """Where the keys of the browser's door are kept."""
+        """The file of the web adapter's keys."""
         return self.websocket_keys or self.folder / "keys.json"
 
     @property
     def link_key(self) -> Path:
-        """Where the key lies that links are signed with."""
+        """The file of the key that links are signed with."""
         return self.link_key_file or self.folder / "link.key"
 
 
@@ -237,7 +237,7 @@ def load(
 
 
 def check(config: Config) -> None:
-    """Check what a bridge needs and no single setting can tell. Raises ConfigError."""
+    """Check what a bridge needs of several settings together. Raises ConfigError."""
     _check_comfyui("comfyui_", config.comfyui_url, config.comfyui_path, config.comfyui_python)
     if config.comfyui and (config.comfyui_url or config.comfyui_path):
         raise ConfigError("comfyui: give either [[comfyui]] tables, or comfyui_url or comfyui_path")
@@ -268,7 +268,7 @@ def _check_journal(config: Config) -> None:
 
 
 def check_websocket(config: Config) -> None:
-    """Check what the browser's door needs and no single setting can tell. Raises ConfigError."""
+    """Check what the web adapter needs of several settings together. Raises ConfigError."""
     if config.public_url is not None and not _is_http(config.public_url, query=False):
         raise ConfigError("public_url: expected http://host[:port] or https://host[:port]")
     for each in config.websocket_origins:

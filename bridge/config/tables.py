@@ -20,7 +20,7 @@ Priority = Annotated[int, Meta(ge=-100, le=100)]
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every table is: fixed once it is read, and without fields that mean nothing."""
+    """Base of all tables: fixed once it is read, and without fields that mean nothing."""
 
 
 class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +39,7 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one client may do, or with the name `*` everybody.
+    """The rights of one client, or with the name `*` of everybody.
 
     What is left out is as `*` says, and what that leaves out as `bridge.requests.permissions` does.
     `workflows` and `displays` are names, with `*` and `?` for any characters; `input_topics` are

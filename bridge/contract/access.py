@@ -1,7 +1,7 @@
-"""Who may publish and read which topic: what a broker has to enforce. Pure.
+"""The rights to publish and read topics that a broker has to enforce. Pure.
 
 A client is whoever the broker knows by that user name, and has the tree of that name alone. The
-others have roles: the bridge, the browser's door where it is a process of its own, Home Assistant,
+others have roles: the bridge, the web adapter where it is a process of its own, Home Assistant,
 and operators. Whoever has a role is a client besides, under its own user name.
 """
 
@@ -103,7 +103,7 @@ def acl(topics: Topics, users: Iterable[tuple[str, Role]], others: Others) -> st
 
 
 def stanza(user: str, grants: Iterable[Grant]) -> Iterator[str]:
-    """Give the lines of mosquitto's ACL file for one user."""
+    """Yield the lines of mosquitto's ACL file for one user."""
     yield f"user {user}"
     for each in grants:
         yield f"topic {each.access} {each.filter}"

@@ -38,7 +38,7 @@ def document() -> dict[str, Any]:
             "version": str(CONTRACT_VERSION),
             "description": "ComfyUI on the message bus. Seen from the bridge: it receives "
             "requests and sends the rest. Fields that do not apply are absent; ignore those that "
-            "you do not know. docs/contract.md tells it for people.",
+            "you do not know. docs/contract.md is the contract for people.",
             "license": {"name": "MIT"},
         },
         "defaultContentType": "application/json",
@@ -246,8 +246,8 @@ def _page(found: Iterable[Channel], schemas: Mapping[str, Any]) -> Iterable[str]
             yield ""
             yield "| field | type | |"
             yield "|---|---|---|"
-            for field, told in schema["properties"].items():
-                yield f"| `{field}` | {_type(told)} | {_need(field, schema)} |"
+            for field, about in schema["properties"].items():
+                yield f"| `{field}` | {_type(about)} | {_need(field, schema)} |"
 
 
 def _linked(message: type[Struct] | Bytes) -> str:

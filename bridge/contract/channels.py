@@ -278,7 +278,7 @@ def _simple_requests(topics: Topics) -> tuple[Channel, ...]:
         return Channel(name, address, "receive", summary, messages, verb=verb)
 
     return (
-        channel("run", RUN, "The simple door", ("{workflow}",), _SIMPLE),
+        channel("run", RUN, "The `run` topic", ("{workflow}",), _SIMPLE),
         channel("runAs", RUN, "The same, under an id", ("{workflow}", "{job_id}"), _SIMPLE),
         channel("upload", UPLOAD, "An upload", ("{upload}",), BeginUpload, _UPLOADED),
         channel("uploadPart", UPLOAD, "Its parts", ("{upload}", "{offset}"), _UPLOADED),

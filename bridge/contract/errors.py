@@ -38,7 +38,7 @@ class Error(msgspec.Struct, frozen=True):
 
 
 class BridgeError(Exception):
-    """The root: everything that a client is told went wrong."""
+    """The root: every failure that is reported to a client."""
 
     code: ClassVar[str] = "bridge_error"
 
@@ -149,7 +149,7 @@ class DependencyFailed(BridgeError):
 
 
 class Lost(BridgeError):
-    """What became of it cannot be known any more, and running it again is not safe."""
+    """A job's fate cannot be known any more, and running it again is not safe."""
 
     code = "lost"
 

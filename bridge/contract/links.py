@@ -1,7 +1,7 @@
 """Links: addresses that give one output to whoever has them, until they expire.
 
 A token says which output, and until when, and is signed with a key that the bridge, which puts
-links into results, and the door that serves them share. Pure: key and time are arguments.
+links into results, and the web adapter that serves them share. Pure: key and time are arguments.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def read(key: bytes, token: str, now: float) -> Link:
 
 
 def address(public_url: str, key: bytes, link: Link) -> str:
-    """Return a link's whole address, below the one that the door is reached at."""
+    """Return a link's whole address, below the web adapter's."""
     return f"{public_url.rstrip('/')}{PREFIX}{sign(key, link)}"
 
 

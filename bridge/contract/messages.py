@@ -82,13 +82,13 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The full door: run a workflow (or, where allowed, an inline `prompt`).
+    """Run a workflow (or, where allowed, an inline `prompt`), with all options.
 
     Of the client's jobs with the same word in `replace`, those that have not started are cancelled
     when a newer one comes. One that is `ordered` is passed by none that was accepted later,
     whatever model is loaded.
 
-    With `dry_run` nothing is run or kept: the answer tells what would be. `show` names a display
+    With `dry_run` nothing is run or kept: the answer says what would be. `show` names a display
     that gets the first image.
     """
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from bridge.contract.messages import JobStatus, Result, encode
 
-# The highest number that JavaScript can tell from the next one.
+# The highest number that JavaScript can distinguish from the next one.
 MAX_N = 2**53 - 1
 
 

@@ -1,7 +1,7 @@
 """The admin commands on `bridge/request/<verb>`, and their answers.
 
 The broker's ACL says who is an operator. An order is answered once it was given; what comes of it
-is told by the retained states. A verb is a Struct here, a row in `VERBS`, and a `case` in
+is in the retained states. A verb is a Struct here, a row in `VERBS`, and a `case` in
 `bridge.requests.operator`.
 """
 
@@ -32,7 +32,7 @@ class Start(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Stop(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """End its process until it is told to start; its jobs go back to the queue."""
+    """End its process until a `start`; its jobs return to the queue."""
 
 
 class Restart(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -149,7 +149,7 @@ class QueueReport(Struct, frozen=True, kw_only=True):
 
 
 class PauseReport(Struct, frozen=True, kw_only=True):
-    """Whether the queue stands still now."""
+    """The answer to `pause` and `resume`: `paused` is how the queue stands now."""
 
     paused: bool
 

@@ -1,6 +1,6 @@
 """Reading requests: from a payload's bytes to one typed request, or a clear error.
 
-`submit` and the other verbs take JSON objects. `run` is the simple door: what it takes is decided
+`submit` and the other verbs take JSON objects. `run` is the simple form: what it takes is decided
 by the payload alone, so that a button, a shell line and a camera can all use it.
 """
 
@@ -65,7 +65,7 @@ class Media(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """A request of the simple door: `submit`'s fields, and what the payload itself stands for."""
+    """A request on `run`: `submit`'s fields, and what the payload itself stands for."""
 
     submit: Submit
     main: Text | Media | None = None
@@ -152,7 +152,7 @@ def decode_begin_upload(payload: bytes, content_type: str | None = None) -> Begi
 
 
 def transaction_of(payload: bytes, correlation_data: bytes | None) -> Transaction | UnsetType:
-    """Return the transaction of a request that could not be read, as far as it can be told.
+    """Return the transaction of a request that could not be read, as far as it can be found.
 
     Also of one whose other fields are wrong, so that its error finds the way back.
     """

@@ -65,7 +65,7 @@ class Definition(Struct, frozen=True, kw_only=True):
 
     `inputs` is a JSON Schema of an object; where an input has `x-choices` instead of `enum`, the
     choices are a `Choices` of that name. `nodes` are the classes that it is made of. `runnable` is
-    absent while no ComfyUI has yet told what it has. `forbidden` are those of its nodes that the
+    absent while no ComfyUI has reported what it has. `forbidden` are those of its nodes that the
     operator does not allow: with any of them it cannot run. `version` is a hash of the file and its
     sidecar. `example` are inputs that make a request.
     """

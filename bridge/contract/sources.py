@@ -1,6 +1,6 @@
-"""Where a media input's bytes come from: in the request itself, or named by it.
+"""Sources of a media input's bytes: in the request itself, or named by it.
 
-One object a source, told apart by its key: `{"base64"}`, `{"upload"}`, `{"job"}`, `{"url"}`,
+One object a source, distinguished by its key: `{"base64"}`, `{"upload"}`, `{"job"}`, `{"url"}`,
 `{"topic"}`.
 """
 
@@ -47,7 +47,7 @@ class JobOutput(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
 
 
 class Url(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
-    """What a web server gives; the backup is asked where the first fails."""
+    """Bytes from a web server; the backup is asked where the first fails."""
 
     url: Annotated[str, Meta(min_length=8, max_length=MAX_URL)]
     backup_url: Annotated[str, Meta(min_length=8, max_length=MAX_URL)] | UnsetType = UNSET

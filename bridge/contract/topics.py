@@ -24,7 +24,7 @@ RUN = "run"
 SUBMIT = "submit"
 UPLOAD = "upload"
 FIN = "fin"
-# Verbs that make a job: the simple door, and the full one.
+# Verbs that make a job, by the simple form and the full one.
 JOB_VERBS = (RUN, SUBMIT)
 
 
@@ -56,12 +56,12 @@ class BadTopic(BadRequest):
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` may stand as one name in a topic."""
+    """True if `text` may stand as one name in a topic."""
     return ID.fullmatch(text) is not None
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """Whether a topic matches a filter (MQTT 5, 4.7); no wildcard matches a topic of the broker's.
+    """True if a topic matches a filter (MQTT 5, 4.7); no wildcard matches a topic of the broker's.
 
     A filter that is malformed matches nothing.
     """
@@ -77,7 +77,7 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 def is_filter(text: str) -> bool:
-    """Whether `text` is a filter that one may subscribe to by oneself (MQTT 5, 4.7.1)."""
+    """True if `text` is a filter that one may subscribe to by oneself (MQTT 5, 4.7.1)."""
     levels = text.split("/")
     if not text or levels[0] == "$share":
         return False
@@ -111,7 +111,7 @@ class Topics:
         return f"{self.base}/bridge/health"
 
     def member(self, name: str) -> str:
-        """Whether one bridge of a group is there; retained, its last will."""
+        """The topic of a bridge's presence in a group; retained, its last will."""
         return f"{self.base}/bridge/member/{name}"
 
     @property
@@ -181,7 +181,7 @@ class Topics:
         return (*(f"{self.base}/bridge/{each}" for each in own), f"{self.base}/workflow/+")
 
     def public_of(self, topic: str) -> tuple[str, str | None] | None:
-        """Return what a public topic tells, and of whom: `info`, or `comfyui` and an instance."""
+        """Return a public topic's kind and subject: `info`, or `comfyui` and an instance."""
         match topic.removeprefix(f"{self.base}/").split("/"):
             case ["bridge", "state" | "info" | "health" | "event" as what]:
                 return what, None
@@ -213,7 +213,7 @@ class Topics:
         )
 
     def covers(self, topic_filter: str) -> bool:
-        """Whether a filter may match something below the base."""
+        """True if a filter may match something below the base."""
         return topic_filter.split("/", maxsplit=1)[0] in ("+", "#", self.base)
 
     # A client's tree.
@@ -264,7 +264,7 @@ class Topics:
         return f"{self._clients}{client}/reply/"
 
     def is_reply(self, client: str, topic: str) -> bool:
-        """Whether a Response Topic is one that `client` may name.
+        """True if a Response Topic is one that `client` may name.
 
         The bridge must never be the hand by which one client writes into another's tree, nor feed
         its own requests: only what lies below `client/<client>/reply/`, without wildcards.

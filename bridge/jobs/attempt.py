@@ -33,12 +33,12 @@ from bridge.jobs.outputs import Collector, Output
 from bridge.jobs.progress import Meter, Snapshot
 from bridge.workflows.binding import FOLDER, isolate, upload_name
 
-# After this long a ComfyUI that was told to stop a prompt is taken to be stuck.
+# After this long a ComfyUI that was asked to stop a prompt is taken to be stuck.
 STOP_GRACE_S = 10.0
 
 
 class Times(Struct):
-    """When an attempt was sent, began and ended at ComfyUI, in seconds by a monotonic clock."""
+    """An attempt's times: sent, begun and ended at ComfyUI, in seconds by a monotonic clock."""
 
     sent: float
     started: float | None = None
@@ -307,7 +307,7 @@ class Attempt:
         return Success(outputs, reused=self._reused(plan), missing=missing)
 
     def _reused(self, plan: Plan) -> bool:
-        """Whether nothing but output nodes ran: an empty list of cached nodes means nothing."""
+        """True if nothing but output nodes ran: an empty list of cached nodes means nothing."""
         return self._cached and self._ran <= {output.node for output in plan.outputs}
 
     def _failure(self, event: events.Failed | events.Interrupted | events.Lost) -> Ending:

@@ -1,4 +1,4 @@
-"""The dispatcher: carries out what the core decides, and tells the core what has happened.
+"""The dispatcher: carries out what the core decides, and reports to the core what has happened.
 
 All decisions about jobs are in `jobs/core/`. Here are the tasks, the clock, the journal and the
 ComfyUIs. Each effect of the core has one method here, and each ends in an event.
@@ -237,7 +237,7 @@ class Dispatcher:
     # -- events in --
 
     def handle(self, event: events.Event) -> None:
-        """Tell the core what has happened, and carry out what it wants done."""
+        """Pass an event to the core, and carry out what it wants done."""
         for effect in self.core.handle(event, _now()):
             self._carry_out(effect)
         if self.core.must_schedule and not self._scheduling:
@@ -352,7 +352,7 @@ class Dispatcher:
 
     def _announce(self, effect: effects.Announce) -> None:
         job = self._job(effect.key)
-        self._publish_when(self._journal.told(job), job, effect.status)
+        self._publish_when(self._journal.status_number(job), job, effect.status)
 
     def _publish(self, effect: effects.Publish) -> None:
         self._listener.status(self._job(effect.key), effect.status)

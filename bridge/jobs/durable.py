@@ -26,5 +26,5 @@ async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether a full disk or a database that is away may be over: a missing file stays missing."""
+    """True if a full disk or a database that is away may be over: a missing file stays missing."""
     return isinstance(error, (DatabaseError, OSError)) and not isinstance(error, FileNotFoundError)

@@ -11,7 +11,7 @@ from bridge.text import clip
 
 # torch.cuda.OutOfMemoryError, torch.OutOfMemoryError, and ComfyUI's own OOM_EXCEPTION aliases.
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
-# A traceback can be long, and its end tells most.
+# A traceback can be long, and its end says most.
 _TRACEBACK_LINES = 10
 # A node may print a whole tensor or file into its error: the result has to fit into a packet.
 _LONGEST = 2000
@@ -20,7 +20,7 @@ _LONGEST = 2000
 def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
     """Translate a refused prompt; `names` maps `node.input` to the workflow's input.
 
-    The first problem at an input that has a name is told, else the first at all.
+    The first problem at an input that has a name is reported, else the first at all.
     """
     unnamed: BridgeError | None = None
     for node, found in error.node_errors.items():

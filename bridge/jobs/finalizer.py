@@ -1,4 +1,4 @@
-"""Gives a job its one outcome: outputs published and kept, the result written, then published."""
+"""A job's one outcome: outputs published and kept, the result written, then published."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bridge.media.transcode import CannotTranscode, Transcoder
 
 log = logging.getLogger(__name__)
 
-# Told of each job once: its timings, and when it ended, in seconds since the epoch.
+# Called for each job once: its timings, and when it ended, in seconds since the epoch.
 Trace = Callable[[Job, Timings, float], None]
 
 # The address of an output of a job, good until a time in seconds since the epoch.
@@ -226,7 +226,7 @@ def _timings(job: Job, times: Times | None, delivering: float) -> Timings:
     now = time.monotonic()
     started = times.sent if times.started is None else times.started
     ended = delivering if times.ended is None else times.ended
-    # The wait is told by the wall clock, which alone survives a restart.
+    # The wait is measured by the wall clock, which alone survives a restart.
     waited = time.time() - (now - times.sent) - job.accepted_at
     return Timings(
         queued_s=round(max(0.0, waited), 3),

@@ -1,7 +1,7 @@
 """This bridge in its group: its lease, the group's intake, and what of the journal concerns it.
 
 The journal in PostgreSQL is the queue of the whole group; each bridge's dispatcher works on a view
-of it in memory. Whoever changes a job tells the others (a notice, sent with the commit), and now
+of it in memory. Whoever changes a job notifies the others (a notice, sent with the commit), and now
 and then all is compared. The view may be late: what counts is the claim, in the journal.
 """
 
@@ -73,11 +73,11 @@ class Group:
 
     @property
     def has_intake(self) -> bool:
-        """Whether this bridge takes the group's requests, as far as it knows."""
+        """True if this bridge takes the group's requests, as far as it knows."""
         return self._intake.is_set()
 
     def holds(self) -> bool:
-        """Whether our lease runs: after that others may do what we would."""
+        """True if our lease runs: after that others may do what we would."""
         return time.monotonic() < self._valid_until
 
     async def granted(self) -> None:
@@ -90,7 +90,7 @@ class Group:
             await asyncio.sleep(self.lease_s / BEATS)
 
     async def confirm(self) -> bool:
-        """Whether the intake is still this bridge's. Raises DatabaseError, Fenced."""
+        """True if the intake is still this bridge's. Raises DatabaseError, Fenced."""
         has = await self._journal.holds_intake()
         if not has:
             self._intake.clear()

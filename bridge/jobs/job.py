@@ -88,7 +88,7 @@ class Plan(Struct, frozen=True, omit_defaults=True):
 
     @property
     def waits(self) -> bool:
-        """Whether some of its bytes are not here yet."""
+        """True if some of its bytes are not here yet."""
         return any(len(media.blobs) < len(media.items) for media in self.media)
 
 
@@ -123,7 +123,7 @@ class Job(Struct, kw_only=True):
 class Draft(Struct, frozen=True, kw_only=True):
     """A request that is ready to become a job: the journal gives it its `seq` and `accepted_at`.
 
-    `fingerprint` tells whether two requests under one id are the same. `delivery` names the MQTT
+    `fingerprint` shows whether two requests under one id are the same. `delivery` names the MQTT
     delivery that it came by, as "session:packet id:content", and more after another colon where
     one makes several jobs; so a redelivered request without a job id is known again.
     `media` has those of the plan's bytes that came with the request, by SHA-256; large ones are

@@ -29,7 +29,7 @@ class Listener(Protocol):
 
 
 class Listeners:
-    """Several listeners as one, told in their order."""
+    """Several listeners as one, called in their order."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners

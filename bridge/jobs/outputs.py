@@ -159,7 +159,7 @@ class Collector:
         )
 
     def _is_preview(self, found: _Found) -> bool:
-        """Whether ComfyUI only shows it: by its folder, or by what its node is for."""
+        """True if ComfyUI only shows it: by its folder, or by what its node is for."""
         definition = self._definitions.get(found.node)
         return found.preview or (definition is not None and definition.preview is True)
 

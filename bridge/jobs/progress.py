@@ -51,7 +51,7 @@ class Meter:
         return self._snapshot()
 
     def step(self, node: str, value: float, maximum: float) -> Snapshot:
-        """A node tells of its own progress."""
+        """A node reports its own progress."""
         self.node(node)
         if maximum > 0:
             self._step = (int(min(value, maximum)), int(maximum))
@@ -62,6 +62,6 @@ class Meter:
         step, steps = self._step or (None, None)
         if self._node is not None and self._node not in self._done and step and steps:
             done += self._weights.get(self._node, 0.0) * step / steps
-        # The last node's end is the job's end, which the result tells.
+        # The last node's end is the job's end, which the result reports.
         self._percent = max(self._percent, min(99.0, round(100 * done / self._total, 1)))
         return Snapshot(self._percent, self._node, step, steps)

@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
 
 class _Passing:
-    """When jobs of one client and priority were first passed by one accepted later.
+    """The times at which jobs of one client and priority were first passed by a later one.
 
     Of those who passed only the ever later ones are noted: `marks` and `times` rise together.
     """
@@ -210,7 +210,7 @@ class Queue:
         """Return the number of jobs that start before this one, if nothing more is accepted.
 
         With k jobs of its own before it, each client ahead in the round gets k + 1 turns first,
-        each one behind gets k. Of lanes nothing is asked: it is what can be told beforehand.
+        each one behind gets k. Of lanes nothing is asked: it is what can be known beforehand.
         """
         found = self._entries.get(key)
         if found is None:

@@ -78,5 +78,5 @@ def before(happening: Happening) -> frozenset[State]:
 
 
 def is_outcome(state: State) -> bool:
-    """Whether a job in this state has ended."""
+    """True if a job in this state has ended."""
     return state in OUTCOMES

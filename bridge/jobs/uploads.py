@@ -93,7 +93,7 @@ class Uploads:
             known = await self._journal.upload(client, upload)
             path = self._path(client, upload)
             if known is not None and not path.exists():
-                return _complete(upload, known)  # told once more
+                return _complete(upload, known)  # reported once more
             begun = await asyncio.to_thread(self._begun, client, upload)
             sha256, held = await asyncio.to_thread(_hash, path)
             if held < begun.size:

@@ -72,7 +72,7 @@ async def download(url: str, rules: DownloadRules) -> bytes:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether another attempt may find it mended: not what a server says about the request."""
+    """True if another attempt may succeed: not what a server says about the request."""
     if isinstance(error, aiohttp.ClientResponseError):
         return error.status in _PASSING or error.status >= 500  # noqa: PLR2004 - HTTP's
     return isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, ValueError)
@@ -150,7 +150,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def allowed(host: str, address: str, hosts: Sequence[str]) -> bool:
-    """Whether a host may be connected to at an address: a public one, or named by the operator."""
+    """True if a host may be connected to at an address: a public one, or named by the operator."""
     if host.lower().rstrip(".") in {each.lower() for each in hosts}:
         return True
     try:
@@ -170,7 +170,7 @@ def _inside(found: _IP) -> _IP:
 
 
 def is_public(address: _IP) -> bool:
-    """Whether an address lies in the public internet, and is one machine's."""
+    """True if an address lies in the public internet, and is one machine's."""
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -213,7 +213,7 @@ def _forbidden(host: str, rules: DownloadRules) -> BridgeError:
 
 
 def _shown(url: str) -> str:
-    """Return a URL as it may be told: without user, password and query."""
+    """Return a URL as it may be shown: without user, password and query."""
     try:
         parts = urlsplit(url)
     except ValueError:

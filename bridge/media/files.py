@@ -19,7 +19,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Files(Protocol):
-    """Where large blobs are kept. The calls block: use them in a thread."""
+    """The store of large blobs. The calls block: use them in a thread."""
 
     def open(self) -> None:
         """Make what is needed, and clear what a crash left half written."""

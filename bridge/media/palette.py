@@ -1,6 +1,6 @@
 """The colours of e-ink panels, by the names that a request's `dither` takes.
 
-They are the pure colours by which panel drivers tell pigments apart, not what the pigments look
+They are the pure colours by which panel drivers distinguish pigments, not what the pigments look
 like: a driver that takes the nearest colour finds each one exactly. The index in the palette is
 the place in the list.
 """

@@ -1,6 +1,6 @@
 """Decoding, changing and encoding images, with Pillow. Runs in the worker, never in the bridge.
 
-What is told by an image's header is checked before any pixel is decoded.
+What is in an image's header is checked before any pixel is decoded.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Still(Struct):
 
 
 class _Metadata(Struct):
-    """What an image carries besides its pixels; `loop` is None where it plays once."""
+    """An image's data besides its pixels; `loop` is None where it plays once."""
 
     icc: bytes | None = None
     exif: bytes | None = None
@@ -202,7 +202,7 @@ def _in_srgb(image: Image.Image, icc: bytes, plain: str) -> Image.Image:
 
 
 def _keeps(target: Target) -> bool:
-    """Whether the new image carries what the old one did besides pixels."""
+    """True if the new image carries what the old one did besides pixels."""
     profile = target.profile
     return not profile.strip and profile.dither is None and target.format in _WITH_METADATA
 

@@ -1,4 +1,4 @@
-"""What the bridge and its worker say to each other: frames over pipes.
+"""The protocol of the bridge and its worker: frames over pipes.
 
 A frame is two lengths (unsigned, 32 bits, big endian), a header in JSON and a body of raw bytes.
 The bridge sends an `Order` with the image as it came; the worker answers `Made` with the new one,

@@ -1,4 +1,4 @@
-"""What a request asks of its image outputs, and what that means for one image. Pure.
+"""A request's wishes for its image outputs, and what they mean for one image. Pure.
 
     format        png, jpeg, webp, gif or bmp; the image's own where it is not given
     quality       1 to 100, the most that is spent; for jpeg and webp only
@@ -39,7 +39,7 @@ _EXTENSIONS: dict[Format, str] = {"jpeg": "jpg"}
 
 
 class Profile(Struct, frozen=True, omit_defaults=True):
-    """What a request asks, checked; None where it asks nothing."""
+    """A request's wishes, checked; None where it has none."""
 
     format: Format | None = None
     quality: int | None = None
@@ -51,7 +51,7 @@ class Profile(Struct, frozen=True, omit_defaults=True):
 
 
 class Source(Struct, frozen=True):
-    """An image as it came; sizes in pixels, as far as its header tells, and bytes."""
+    """An image as it came; sizes in pixels, as far as its header has them, and bytes."""
 
     content_type: str
     width: int | None
@@ -60,7 +60,7 @@ class Source(Struct, frozen=True):
 
 
 class Target(Struct, frozen=True):
-    """What is to be made of one image; `quality` is the most, for formats that have one."""
+    """The image to be made of one image; `quality` is the most, for formats that have one."""
 
     format: Format
     quality: int | None

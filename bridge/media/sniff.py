@@ -1,4 +1,4 @@
-"""What bytes are, told by the bytes.
+"""The type of bytes, found from the bytes.
 
 File names and keys mislead: ComfyUI's SaveVideo reports its file under `images`. So the kind of an
 output, and whether an input is an image at all, is decided by its first bytes.
@@ -23,7 +23,7 @@ class Kind(Struct, frozen=True):
 
 
 class Sniffed(Struct, frozen=True):
-    """What some bytes are; width and height in pixels, of images whose header tells."""
+    """The type of some bytes; width and height in pixels, of images whose header has them."""
 
     kind: str
     content_type: str
@@ -34,7 +34,7 @@ class Sniffed(Struct, frozen=True):
 
 # RIFF files say at byte 8 what they hold.
 _IN_RIFF = 8
-# The bytes at an offset that tell a format.
+# The bytes at an offset that identify a format.
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", Kind("image", "image/png", "png")),
     (0, b"\xff\xd8\xff", Kind("image", "image/jpeg", "jpg")),
@@ -67,7 +67,7 @@ _HEAD = 4096
 
 
 def sniff(data: bytes | memoryview) -> Sniffed:
-    """Tell what bytes are; only the first few kilobytes are looked at."""
+    """Return what bytes are; only the first few kilobytes are looked at."""
     head = bytes(data[:_HEAD])
     for offset, signature, kind in _SIGNATURES:
         if head.startswith(signature, offset) and (offset != _IN_RIFF or head.startswith(b"RIFF")):

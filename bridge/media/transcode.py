@@ -205,7 +205,7 @@ class _Worker:
         return self._process.poll() is None
 
     async def ask(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
-        """Have an order carried out. Unless that succeeds, the process is gone afterwards.
+        """Carry out an order in the process. Unless that succeeds, it is gone afterwards.
 
         Raises Broken.
         """

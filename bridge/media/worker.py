@@ -40,7 +40,7 @@ def main() -> None:
     # What some library prints must not come between the frames.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    with suppress(ImportError):  # told with the first order
+    with suppress(ImportError):  # reported with the first order
         importlib.import_module("bridge.media.picture")
     _give_up_rights()
     with answers, suppress(BrokenPipeError):
@@ -54,7 +54,7 @@ def _carry_out(order: Order, data: bytes) -> tuple[Answer, memoryview]:
     nothing = memoryview(b"")
     _limit_time(order.seconds)
     try:
-        # Here, so that a Pillow that is missing or broken is told as a reason.
+        # Here, so that a Pillow that is missing or broken is reported as a reason.
         from bridge.media import picture  # noqa: PLC0415
 
         made = picture.make(data, order.target)
@@ -68,7 +68,7 @@ def _carry_out(order: Order, data: bytes) -> tuple[Answer, memoryview]:
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong, in one line; bytes of the image may be part of the text."""
+    """Describe what is wrong, in one line; bytes of the image may be part of the text."""
     return clip(printable(str(error)), _MAX_REASON) or type(error).__name__
 
 
@@ -87,7 +87,7 @@ def _give_up_rights() -> None:
 
 
 def _limit_time(seconds: int) -> None:
-    """Have the kernel end this process if it goes on and on, even without a bridge to end it."""
+    """Let the kernel end this process if it runs on and on, even without a bridge to end it."""
     if resource is None:
         return
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,4 +1,4 @@
-"""Where a broker is, and who we are to it."""
+"""A broker's address, and our credentials there."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ _OVERHEAD = 1024
 
 
 class Messages:
-    """What arrives on a connection, in order; take it with `async for`.
+    """Messages that arrive on a connection, in order; take them with `async for`.
 
     Ends when we disconnect; raises ConnectionLost when the connection is lost, after all that came
     before that. Nothing is discarded: where nobody takes it, no more is read from the network.
@@ -133,7 +133,7 @@ class Connection:
         self.client_id = client_id
         """Ours, or the broker's choice once connected."""
         self.messages = Messages(self._read)
-        """What arrives."""
+        """The messages that arrive."""
         self._clean_start = clean_start
         self._session_expiry = session_expiry
         self._will = will
@@ -196,7 +196,7 @@ class Connection:
 
     @property
     def alive(self) -> bool:
-        """Whether the connection is there, as far as is known."""
+        """True if the connection is there, as far as is known."""
         return self._connack is not None and self._end is None
 
     @property
@@ -293,7 +293,7 @@ class Connection:
         return True
 
     async def disconnect(self, *, with_will: bool = False) -> None:
-        """Say goodbye after what is already on its way out, and close.
+        """Send DISCONNECT after what is already on its way out, and close.
 
         With `with_will` the broker publishes the will as if the connection had been lost. Messages
         still waiting for their turn or for an acknowledgement fail with ConnectionLost.

@@ -1,4 +1,4 @@
-"""What can go wrong between us and a broker.
+"""Errors between us and a broker.
 
     MqttError
     ├── BadAddress           the address, or a file it names, cannot be used (also a ValueError)
@@ -105,7 +105,7 @@ class ConnectionRefused(MqttError):
 
     @property
     def bad_credentials(self) -> bool:
-        """Whether user name or password are at fault, so that trying again is pointless.
+        """True if user name or password are at fault, so that trying again is pointless.
 
         Brokers that do not distinguish a wrong password from a missing right answer NOT_AUTHORISED.
         """

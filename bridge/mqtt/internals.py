@@ -21,7 +21,7 @@ def paho_of(client: aiomqtt.Client) -> paho.Client:
 
 
 def use_stream(client: paho.Client, stream: Stream) -> None:
-    """Have `connect` use a stream in place of the socket that it would open.
+    """Make `connect` use a stream in place of the socket that it would open.
 
     paho opens sockets with calls that block, knows no non-blocking TLS handshake, and reads packets
     byte by byte.

@@ -62,7 +62,7 @@ _NOT_MQTT: Final = "the broker hung up, or sent what is not MQTT 5"
 
 
 class Will(msgspec.Struct, frozen=True, kw_only=True):
-    """What the broker publishes for us when the connection ends without our word (3.1.3.2)."""
+    """The will: the broker publishes it when the connection ends without our word (3.1.3.2)."""
 
     topic: str
     payload: bytes = b""
@@ -320,7 +320,7 @@ class Link:
             self._tick_timer = self._loop.call_later(_TICK_S, self._turn, self._tick)
 
     def _keep_alive(self) -> None:
-        """Have paho ping when it is time, and give up when no answer comes."""
+        """Let paho ping when it is time, and give up when no answer comes."""
         # paho would give up when a ping is not answered within the keep-alive, though on a slow
         # line it may still wait behind a large packet here, or its answer behind one at the broker:
         # as long as such a packet moves, the other side is alive. So paho's pings are answered

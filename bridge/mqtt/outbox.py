@@ -27,12 +27,12 @@ class PubAck(msgspec.Struct, frozen=True):
 
     @property
     def no_subscribers(self) -> bool:
-        """Whether the broker says that nobody subscribes to the topic. A `#` monitor hides it."""
+        """True if the broker says that nobody subscribes to the topic. A `#` monitor hides it."""
         return self.code == _NO_SUBSCRIBERS
 
 
 class Wire(Protocol):
-    """Where packets go; `queued` and `written` count bytes since the connection began."""
+    """The way out for packets; `queued` and `written` count bytes since the connection began."""
 
     @property
     def queued(self) -> int: ...  # noqa: D102 - the class says it
@@ -79,7 +79,7 @@ class Outbox:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing is sent any more."""
+        """True if nothing is sent any more."""
         return self._closed
 
     def add(self, publish: Publish) -> asyncio.Future[PubAck]:
@@ -152,7 +152,7 @@ class Outbox:
         yield from (room for _, room in self._room)
 
     def _send_next(self) -> None:
-        """Give the wire what the socket and the broker have room for."""
+        """Write what the socket and the broker have room for."""
         while self._waiting and not self._closed:
             qos = self._waiting[0].publish.qos
             if self._wire.queued - self._wire.written >= _AHEAD:

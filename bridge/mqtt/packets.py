@@ -68,7 +68,7 @@ class Malformed(ValueError):
 
 
 class PublishProperties(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes with a message besides its payload (3.3.2.3)."""
+    """A message's properties besides its payload (3.3.2.3)."""
 
     content_type: str | None = None
     response_topic: str | None = None

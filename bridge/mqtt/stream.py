@@ -41,7 +41,7 @@ class Stream:
         self.written = 0
         """Bytes ever written to the network."""
         self.pinging = False
-        """Whether paho wrote a PINGREQ; who sees the answer sets it back."""
+        """True if paho wrote a PINGREQ; who sees the answer sets it back."""
         self._ping_end = 0
         self._closing = False
 
@@ -85,17 +85,17 @@ class Stream:
 
     @property
     def given(self) -> bool:
-        """Whether there are bytes that paho has not read."""
+        """True if there are bytes that paho has not read."""
         return bool(self._given)
 
     @property
     def waiting(self) -> bool:
-        """Whether there are bytes to be written."""
+        """True if there are bytes to be written."""
         return bool(self._queue)
 
     @property
     def ping_waits(self) -> bool:
-        """Whether a PINGREQ was not written yet."""
+        """True if a PINGREQ was not written yet."""
         return self.written < self._ping_end
 
     def read(self, size: int) -> bytes | None:
@@ -106,7 +106,7 @@ class Stream:
             return None
 
     def give(self, packet: bytes) -> None:
-        """Have paho read a packet."""
+        """Hand a packet to paho to read."""
         self._given += packet
 
     def put(self, head: bytes, payload: bytes | memoryview = b"") -> None:

@@ -56,7 +56,7 @@ class AdmissionConfig(Struct, frozen=True):
 
 
 class _Work(Struct, frozen=True):
-    """What a submission would run, its media among it; `media` are bytes that came with it."""
+    """The prompt of a submission, its media among it; `media` are bytes that came with it."""
 
     workflow: Workflow
     bound: Bound

@@ -1,4 +1,4 @@
-"""What adapters hand in, what becomes of it on its way, and what they get back. Pure."""
+"""Requests as adapters hand them in, on their way, and the answers. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.contract.requests import Media, Text
 
 
 class Room(Protocol):
-    """How many bytes fit into the packets of an answer, now; None: any number.
+    """Returns how many bytes fit into the packets of an answer, now; None: any number.
 
     `transaction` is the answer's. `max_packet` bounds a packet as the broker's limit does, in
     bytes.
@@ -43,7 +43,7 @@ class RequestContext(Struct, frozen=True, kw_only=True):
     `submit` is work that the adapter has composed itself, in place of a payload to be decoded.
     `response_topic` was checked by the adapter. `expiry_s` is how long the job may wait for its
     start, `delivery` names the MQTT delivery, and `redelivered` says that it may have come before.
-    `room` tells what fits into the packets of its answer.
+    `room` says what fits into the packets of its answer.
     """
 
     client: str
@@ -66,7 +66,7 @@ class RequestContext(Struct, frozen=True, kw_only=True):
 
 
 class Submission(Struct, frozen=True):
-    """A request for work, decoded. `main` is the main input of the simple door's payload."""
+    """A request for work, decoded. `main` is the main input that a payload on `run` stands for."""
 
     context: RequestContext
     submit: Submit
@@ -87,7 +87,7 @@ class PartBytes(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What a request is answered with: data, or an error; bytes too where they were asked for."""
+    """The answer to a request: data, or an error; bytes too where they were asked for."""
 
     data: Any = None
     error: BridgeError | None = None

@@ -27,7 +27,7 @@ _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class QueueRoom(Struct, frozen=True):
-    """How full the queue is, in jobs of all clients and of one, and how full it may be."""
+    """The queue's fill, in jobs of all clients and of one, and its limits."""
 
     waiting: int
     max_waiting: int
@@ -52,7 +52,7 @@ def check_room(client: str, room: QueueRoom) -> None:
 
 
 def check_runnable(bound: Bound, lacking: Missing | None) -> None:
-    """Refuse what no ComfyUI at hand can run; with None, while none has told what it has, wait.
+    """Refuse what no ComfyUI at hand can run; with None, while none has reported what it has, wait.
 
     Raises InvalidInput for a value that the request itself gave, else ComfyUIUnavailable.
     """
@@ -75,7 +75,7 @@ def check_runnable(bound: Bound, lacking: Missing | None) -> None:
 
 
 def may_be_stale(error: ComfyUIUnavailable | InvalidInput) -> bool:
-    """Whether a refusal may be due to what a ComfyUI had, and has no more: ask it again."""
+    """True if a refusal may be due to what a ComfyUI had, and has no more: ask it again."""
     return isinstance(error, ComfyUIUnavailable) or "allowed" in error.details
 
 

@@ -1,4 +1,4 @@
-"""What a request is answered with when it ends with an error."""
+"""The error that answers a request."""
 
 from __future__ import annotations
 

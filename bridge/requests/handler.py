@@ -107,7 +107,7 @@ class RequestHandler:
             respond(refusal(error, transaction, f"{context.verb} of {context.client}"))
 
     def is_flood(self, client: str) -> bool:
-        """Whether a request of this client, whatever it is, would get no answer."""
+        """True if a request of this client, whatever it is, would get no answer."""
         return self._rate_limiter.floods(client)
 
     def refuse(self, context: RequestContext, error: BridgeError, respond: Respond) -> None:
@@ -255,7 +255,7 @@ def _not_kept(request: Fetch, record: Record, why: str) -> UnknownJob:
 
 
 def _decode(context: RequestContext) -> tuple[Request, _Main]:
-    """Decode a request, and the main input of the simple door's. Raises BadRequest."""
+    """Decode a request, on `run` with its main input. Raises BadRequest."""
     if context.submit is not None:
         return context.submit, None
     if context.verb != RUN:

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 def comfyui_state(state: InstanceState) -> ComfyUIState:
-    """Return a ComfyUI's state as it is told."""
+    """Return a ComfyUI's state as it is published."""
     return ComfyUIState(
         state=state.state,
         since=round(state.since, 3),
@@ -67,7 +67,7 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
 
 
 class Operator:
-    """Carries out orders. `reload` reads the workflows anew, `health` tells how it all fares."""
+    """Carries out orders. `reload` reads the workflows anew, `health` returns the state of all."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Permissions: what each client may do, as the operator's table `clients` says. Pure.
 
 What a client's own table leaves out is as the one of `*` says; what that leaves out, too, is what
-`Granted` has: safe for somebody whom nobody thought of. Every door's requests are held to it.
+`Granted` has: safe for somebody whom nobody thought of. Every adapter's requests are held to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVERYBODY = "*"
 
 
 class Granted(Struct, frozen=True, kw_only=True):
-    """What one client may do; the fields are those of `bridge.config.Client`."""
+    """The rights of one client; the fields are those of `bridge.config.Client`."""
 
     workflows: tuple[str, ...] = ("*",)
     inline: bool = False
@@ -114,5 +114,5 @@ def _named(globs: Sequence[str], name: str) -> bool:
 
 def _with(before: Granted, client: Client | None) -> Granted:
     fields = {} if client is None else msgspec.structs.asdict(client)
-    told = {name: value for name, value in fields.items() if value is not None}
-    return msgspec.structs.replace(before, **told)
+    given = {name: value for name, value in fields.items() if value is not None}
+    return msgspec.structs.replace(before, **given)

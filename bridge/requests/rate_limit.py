@@ -1,4 +1,4 @@
-"""How many requests each client may send in a time. Pure."""
+"""The limit of requests that each client may send in a time. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Flood(QuotaExceeded):
 
 
 class _Allowance(Struct, frozen=True):
-    """What a client may still send, and how many refusals it is still answered."""
+    """A client's remaining requests, and remaining answers to refused ones."""
 
     requests: TokenBucket
     refusals: TokenBucket
@@ -37,7 +37,7 @@ class RateLimiter:
         self._clients: dict[str, _Allowance] = {}
 
     def floods(self, client: str) -> bool:
-        """Whether a request of this client would be a Flood; it is not counted."""
+        """True if a request of this client would be a Flood; it is not counted."""
         allowance = self._clients.get(client)
         if allowance is None:
             return False

@@ -1,4 +1,4 @@
-"""What is shown of a job and its outputs, within what a packet holds. Pure."""
+"""Views of a job and its outputs, within what a packet holds. Pure."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def bytes_to_read(
 
 
 def part(fetch: Fetch, stored: Stored, data: bytes) -> Part:
-    """Return what a `fetch` is told of `data`, which begins at its offset."""
+    """Return the answer to a `fetch` of `data`, which begins at its offset."""
     end = fetch.offset + len(data)
     return _part(fetch, stored, len(data), None if end >= stored.size else end, data)
 

@@ -75,7 +75,7 @@ log = logging.getLogger(__name__)
 
 
 def _browsers(config: Config) -> WebAdapter | None:
-    """Make the browser's door, where there is to be one; where not, it costs no start."""
+    """Make the web adapter, where there is to be one; where not, it costs no start."""
     if config.websocket_listen is None:
         return None
     from bridge.adapters.web.adapter import WebAdapter  # noqa: PLC0415
@@ -417,7 +417,7 @@ class Bridge:
         await asyncio.wait((subscribing,))
 
     def _introduce(self, connection: Connection) -> None:
-        """Say who we are on a new connection, and what nobody heard who was not there."""
+        """Publish our state on a new connection, and what was missed without one."""
         self._info.publish_info(connection)
         self._probe.connected()
         self._descriptions.publish_faults()
@@ -440,7 +440,7 @@ class Bridge:
 
 
 def _files(config: Config) -> Files:
-    """Where large outputs and media are kept: where the journal is."""
+    """The store of large outputs and media: where the journal is."""
     if not config.journal:
         return Folder(config.folder / "blobs")
     # An extra: who has no PostgreSQL needs no psycopg.

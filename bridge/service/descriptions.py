@@ -232,7 +232,7 @@ class Descriptions:
             event = BridgeEvent(type="workflow_broken", message=broken.message, data=broken.details)
             self._publisher.publish(self._topics.event, event)
         for file in waiting:
-            message = f"{file}: waits until a ComfyUI has told what its nodes are"
+            message = f"{file}: waits until a ComfyUI has reported its nodes"
             event = BridgeEvent(type="workflow_waiting", message=message, data={"file": file})
             self._publisher.publish(self._topics.event, event)
 

@@ -34,7 +34,7 @@ class Retention:
         uploads: Uploads,
         ours: Callable[[], bool],
     ) -> None:
-        """`ours` tells whether the journal is this bridge's to sweep: of several, one does."""
+        """`ours` returns whether the journal is this bridge's to sweep: of several, one does."""
         self._config = config
         self._permissions = permissions
         self._journal = journal

@@ -1,1 +1,1 @@
-"""What can be run: graphs, their inputs and outputs, and the folder that they come from."""
+"""Workflows: graphs, their inputs and outputs, and the folder that they come from."""

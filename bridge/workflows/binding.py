@@ -62,7 +62,7 @@ def bind(
 ) -> Bound:
     """Set a workflow's inputs to what a request gives, and draw the seeds that it leaves out.
 
-    `simple`: it came by the simple door, where a payload may stand for a bare press. Raises
+    `simple`: it came on `run`, where a payload may stand for a bare press. Raises
     InvalidInput, the details naming the input and what is allowed.
     """
     given, main, pressed = workflow.press.resolve(given, main, simple=simple)
@@ -105,7 +105,7 @@ def place(
 
 
 def takes(kind: str, found: str) -> bool:
-    """Whether an input of this kind takes media that was found to be of that kind."""
+    """True if an input of this kind takes media that was found to be of that kind."""
     return kind == "file" or found == ("image" if kind == "mask" else kind)
 
 

@@ -21,7 +21,7 @@ _WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".o
 
 
 class Needs(Struct, frozen=True, array_like=True):
-    """What a prompt needs: node classes, and choices `(class, input, value)`, both sorted."""
+    """A prompt's needs: node classes, and choices `(class, input, value)`, both sorted."""
 
     classes: tuple[str, ...] = ()
     choices: tuple[tuple[str, str, str], ...] = ()
@@ -33,7 +33,7 @@ class Needs(Struct, frozen=True, array_like=True):
 
 
 class NodeCatalogue:
-    """What each ComfyUI said of its nodes, by its name. Immutable: `with_infos` returns another."""
+    """The nodes of each ComfyUI, by its name. Immutable: `with_infos` returns another."""
 
     def __init__(self, infos: Mapping[str, ObjectInfo] | None = None) -> None:
         self._infos = dict(infos or {})
@@ -42,11 +42,11 @@ class NodeCatalogue:
 
     @property
     def merged(self) -> ObjectInfo | None:
-        """What all of them have together; None while nothing is known of any."""
+        """The nodes of all of them together; None while nothing is known of any."""
         return self._merged
 
     def with_infos(self, news: Mapping[str, ObjectInfo]) -> NodeCatalogue:
-        """Return what is known once some of them have told what they have."""
+        """Return what is known once some of them have reported what they have."""
         return NodeCatalogue({**self._infos, **news})
 
     def lacking(self, nodes: Iterable[Node]) -> Missing | None:
@@ -72,7 +72,7 @@ class NodeCatalogue:
         )
 
     def can_run(self, name: str, needs: Needs) -> bool:
-        """Whether this ComfyUI has all that is needed; False while its classes are not known."""
+        """True if this ComfyUI has all that is needed; False while its classes are not known."""
         known = self._able.get((name, needs))
         if known is None:
             info = self._infos.get(name)
@@ -214,7 +214,7 @@ def made_choices(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MadeCh
 
 
 def is_choice(spec: InputSpec) -> bool:
-    """Whether an input takes one of the words that its declaration lists, and nothing else."""
+    """True if an input takes one of the words that its declaration lists, and nothing else."""
     return spec.choices is not None and not (spec.upload or spec.remote or spec.multi_select)
 
 

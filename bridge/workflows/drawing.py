@@ -26,7 +26,7 @@ _MAX_DIGITS = 10
 
 
 def reads_workflow(graph: Graph, info: ObjectInfo) -> bool:
-    """Whether a node of a pack asks for the workflow; ComfyUI's own nodes only store it."""
+    """True if a node of a pack asks for the workflow; ComfyUI's own nodes only store it."""
     for node in graph.nodes.values():
         declared = _declared(node, info)
         raw = info.raw.get(node.class_type)

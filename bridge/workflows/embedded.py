@@ -28,7 +28,7 @@ _INLINE = 4  # a value of up to so many bytes stands in the entry itself
 
 
 def is_picture(data: bytes) -> bool:
-    """Whether the bytes are of a file that this module reads."""
+    """True if the bytes are of a file that this module reads."""
     return data.startswith(PNG) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
 
 

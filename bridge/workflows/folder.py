@@ -42,7 +42,7 @@ class BrokenFile(Struct, frozen=True):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What is known, for a message on the wire."""
+        """The details that are known, for a message on the wire."""
         found = {"file": self.file, "reason": self.reason, "node": self.node, "line": self.line}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -57,7 +57,7 @@ class _Stamp(Struct, frozen=True):
 
 
 class _Read(Struct, frozen=True):
-    """What became of a file when it was read."""
+    """The outcome of reading a file."""
 
     stamps: tuple[_Stamp | None, ...]
     found: WorkflowSource | BrokenFile
@@ -102,7 +102,7 @@ class WorkflowFolder:
 
 
 def is_workflow(path: Path) -> bool:
-    """Whether a file is one that the library looks at; hidden ones are editors' and copiers'."""
+    """True if a file is one that the library looks at; hidden ones are editors' and copiers'."""
     return path.suffix.lower() in (*SUFFIXES, SIDECAR) and not path.name.startswith(".")
 
 
@@ -120,7 +120,7 @@ def _load(path: Path, beside: Path | None) -> WorkflowSource | BrokenFile:
 
 
 def broken(file: str, workflow: str, error: WorkflowError) -> BrokenFile:
-    """Return what is told of a file with that error."""
+    """Return what is reported of a file with that error."""
     return BrokenFile(file, workflow, error.reason, error.node, error.line)
 
 

@@ -173,7 +173,7 @@ def link(value: Any) -> NodeOutput | None:
 
 
 def resembles_link(value: Any) -> bool:
-    """Whether ComfyUI takes a value for a link; its own `is_link` accepts any number as index."""
+    """True if ComfyUI takes a value for a link; its own `is_link` accepts any number as index."""
     match value:
         case [str(), int() | float()]:
             return True

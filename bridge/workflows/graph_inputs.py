@@ -68,7 +68,7 @@ def _declared_default(node: Node, kind: InputKind) -> Any | UnsetType:
         # Without bytes of its own the node falls back on its example, where it has one.
         return "" if "example" in node.inputs else UNSET
     default = node.inputs.get(kind.place, UNSET)
-    # A value that comes through a link is not the bridge's to tell.
+    # A value that comes through a link is not the bridge's to decide.
     return UNSET if isinstance(default, list) else default
 
 

@@ -45,7 +45,7 @@ class Input(Struct, frozen=True, kw_only=True):
 
     @property
     def required(self) -> bool:
-        """Whether a request must give it."""
+        """True if a request must give it."""
         return self.default is UNSET
 
 
@@ -54,7 +54,7 @@ SEED_MAX = 2**64 - 1
 SEED_UNKNOWN = 2**32 - 1
 # A long list of choices would make an error longer than a small device can take.
 CHOICES_SHOWN = 50
-# A text that is longer is not told where an input is described in brief.
+# A text that is longer is left out where an input is described in brief.
 _LONG = 100
 
 
@@ -164,7 +164,7 @@ def _boolean(spec: Input, value: Any) -> bool:
 
 
 def _choice(spec: Input, value: Any) -> Any:
-    if spec.choices is None:  # no ComfyUI has told yet what there is
+    if spec.choices is None:  # no ComfyUI has reported yet what there is
         return _text(spec, value)
     choices = spec.choices
     for choice in choices:
@@ -302,7 +302,7 @@ def schema(spec: Input) -> dict[str, Any]:
 
 
 def brief(spec: Input) -> dict[str, Any]:
-    """Return what is told of an input that has no name but its place: enough to find it."""
+    """Describe an input that has no name but its place: enough to find it."""
     is_long = isinstance(spec.default, str) and len(spec.default) > _LONG
     default = {} if is_long else _default(spec)
     return {"x-kind": spec.kind, "x-place": spec.title or "", **default}

@@ -1,6 +1,6 @@
 """The library: the folder of workflows, read at the start and whenever something in it changes.
 
-A broken file is told of and harms no other; what it was before it broke stays in use. A workflow's
+A broken file is reported and harms no other; what it was before it broke stays in use. A workflow's
 name is its file's, with every character that cannot stand in a topic replaced by `_`. Its last few
 versions are kept, so that a request can pin the one that it was written for.
 """
@@ -56,7 +56,7 @@ class Changes(Struct, frozen=True):
     """The difference between two states of the library.
 
     Workflows to describe anew, names that are gone, broken files, and files that wait until a
-    ComfyUI has told what its nodes are.
+    ComfyUI has reported its nodes.
     """
 
     updated: list[Workflow]
@@ -90,7 +90,7 @@ class Library:
         self._folder = WorkflowFolder(folder)
         self._cache = cache
         self._comfyuis = comfyuis
-        self._told: dict[str, bytes] = {}
+        self._reported: dict[str, bytes] = {}
         self._state = _State(NodeCatalogue())
         # Versions by name, oldest first.
         self._versions: dict[str, dict[str, WorkflowSource]] = {}
@@ -118,7 +118,7 @@ class Library:
         return self._state.catalogue
 
     def can_run(self, comfyui: str, needs: Needs) -> bool:
-        """Whether the ComfyUI of that name has what is needed, as it last reported."""
+        """True if the ComfyUI of that name has what is needed, as it last reported."""
         return self.catalogue.can_run(comfyui, needs)
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
@@ -181,7 +181,7 @@ class Library:
             )
         except NeedsObjectInfo:
             raise ComfyUIUnavailable(
-                "a workflow in the page's format is converted once a ComfyUI has told what it has"
+                "a workflow in the page's format is converted once a ComfyUI has reported its nodes"
             ) from None
         except WorkflowError as error:
             raise InvalidInput(
@@ -194,7 +194,7 @@ class Library:
         return await self._change(await asyncio.to_thread(self._read_cache))
 
     async def reload(self) -> Changes:
-        """Read the folder anew, and tell what became different."""
+        """Read the folder anew, and return what became different."""
         return await self._change({})
 
     async def update(self, comfyui: str, info: bytes) -> Changes | None:
@@ -202,13 +202,13 @@ class Library:
 
         Raises ObjectInfoError for what is none.
         """
-        if info == self._told.get(comfyui):
+        if info == self._reported.get(comfyui):
             return None
         found = await asyncio.to_thread(ObjectInfo.decode, info)
         await asyncio.to_thread(self._write_cache, comfyui, info)
         changes = await self._change({comfyui: found})
         # Last: what was cut short before is not known yet.
-        self._told[comfyui] = info
+        self._reported[comfyui] = info
         return changes
 
     async def changes(self) -> AsyncIterator[Changes]:
@@ -261,7 +261,7 @@ class Library:
     def _unknown(self, name: str) -> UnknownWorkflow | ComfyUIUnavailable:
         if name in self._state.waiting:
             return ComfyUIUnavailable(
-                f"{name!r} can be read when a ComfyUI has told what its nodes are", workflow=name
+                f"{name!r} can be read when a ComfyUI has reported its nodes", workflow=name
             )
         fault = next((each for each in self.broken if each.workflow == name), None)
         why = f"its file is broken: {fault.reason}" if fault else "there is no such workflow"
@@ -275,7 +275,7 @@ class Library:
             try:
                 data = file.read_bytes()
                 found[comfyui] = ObjectInfo.decode(data)
-                self._told[comfyui] = data
+                self._reported[comfyui] = data
             except FileNotFoundError:
                 continue
             except (OSError, ObjectInfoError) as error:

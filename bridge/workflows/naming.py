@@ -1,6 +1,6 @@
 """Plain names for the inputs of a graph that has no input nodes of ours.
 
-What most requests set is told apart by its meaning: a text is the prompt or the negative prompt by
+What most requests set is named by its meaning: a text is the prompt or the negative prompt by
 what it feeds, through all conditioning in between; a width is the picture's where a latent is made
 of it. The first of a kind gets the plain name, further ones are numbered, in the order of the
 nodes' ids: new nodes get higher ids, so that a name does not change when a graph grows or is saved
@@ -73,7 +73,7 @@ _PASSED = frozenset(("value", "string", "string_a", "string_b"))
 _VAGUE = frozenset(("choice", "text", *_PASSED))
 # A negative made of nothing is no text, though the text of the positive goes into it.
 _EMPTYING = frozenset(("ConditioningZeroOut",))
-# What files are loaded by, for a ComfyUI that has not told yet, or tells it otherwise.
+# What files are loaded by, for a ComfyUI that has not reported yet, or does it otherwise.
 _LOADED = {
     ("LoadImage", "image"): "image",
     ("LoadImageMask", "image"): "mask",
@@ -88,7 +88,7 @@ _MAX_SLUG = 40
 
 
 class PlainName(Struct, frozen=True):
-    """What a place means: its plain name, and how good its claim to it is (0: the best)."""
+    """A place's meaning: its plain name, and how good its claim to it is (0: the best)."""
 
     name: str
     rank: int = 0
@@ -106,7 +106,7 @@ def media_kind(node: Node, name: str, spec: InputSpec | None) -> str | None:
 
 
 def is_primitive(node: Node) -> bool:
-    """Whether a node is nothing but a value."""
+    """True if a node is nothing but a value."""
     return node.class_type.startswith("Primitive") and _value_of(node) is not None
 
 
@@ -217,7 +217,7 @@ def _size_rank(node: Node, declared: Declarations) -> int | None:
         return 0 if "Latent" in node.class_type else 1
     if "LATENT" in types:
         return 0
-    # CLIPTextEncodeSDXL is told a size, too, and makes nothing of it.
+    # CLIPTextEncodeSDXL is given a size, too, and makes nothing of it.
     return None if types == {"CONDITIONING"} else 1
 
 
@@ -273,7 +273,7 @@ class _Texts:
         yield from self._walk(starts, role)
 
     def by_their_inputs(self) -> Iterator[tuple[NodeInput, PlainName]]:
-        """Yield the texts whose input's name tells what they are, as those of API nodes."""
+        """Yield the texts whose input's name says what they are, as those of API nodes."""
         for node in self._graph.nodes.values():
             for name, value in node.inputs.items():
                 role = _TEXTS.get(last(name))
@@ -336,7 +336,7 @@ class _Texts:
         return {name: value for name, value in node.inputs.items() if name == side}
 
     def _leads_on(self, name: str, value: Any) -> bool:
-        """Whether an input brings conditioning or text."""
+        """True if an input brings conditioning or text."""
         taken = link(value)
         if taken is None:
             return False
@@ -351,7 +351,7 @@ class _Texts:
         return spec is None or spec.type == "STRING"
 
     def _is_prompt(self, node: Node, name: str, here: NodeOutput) -> bool:
-        """Whether a literal on the way is a text that people write."""
+        """True if a literal on the way is a text that people write."""
         if not self._is_text(node, name):
             return False
         if last(name) in _TEXTS or last(name) in _PASSED or is_primitive(node):

@@ -1,4 +1,4 @@
-"""Which classes of nodes graphs may be made of: the operator's lists. Pure.
+"""The node classes that graphs may be made of: the operator's lists. Pure.
 
 A class is held to its name alone. What a node does when it runs, also which nodes it puts in its
 own place, is ComfyUI's.

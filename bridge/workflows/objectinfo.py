@@ -1,4 +1,4 @@
-"""What a ComfyUI says about its node classes: a typed, read-only view over `/object_info`.
+"""A ComfyUI's node classes: a typed, read-only view over `/object_info`.
 
 The answer is large (541 KB on a plain 0.3.75, 1.6 MB on 0.33.0) and most of it is never looked at,
 so a class is read when it is first asked for. Three dialects are understood: combos as a plain
@@ -66,7 +66,7 @@ class GrowingInputs(msgspec.Struct, frozen=True):
 
 
 class Branch(msgspec.Struct, frozen=True):
-    """What one choice of a dynamic combo brings: the further inputs, without the combo's prefix."""
+    """The further inputs of one choice of a dynamic combo, without the combo's prefix."""
 
     key: str
     inputs: tuple[InputSpec, ...]
@@ -87,7 +87,7 @@ class InputSpec(msgspec.Struct, frozen=True):
 
     @property
     def required(self) -> bool:
-        """Whether a prompt without it is refused."""
+        """True if a prompt without it is refused."""
         return self.section == "required"
 
     @property
@@ -98,12 +98,12 @@ class InputSpec(msgspec.Struct, frozen=True):
 
     @property
     def force_input(self) -> bool:
-        """Whether it takes a link only, although its type could be typed in."""
+        """True if it takes a link only, although its type could be typed in."""
         return bool(self.options.get("forceInput"))
 
     @property
     def is_widget(self) -> bool:
-        """Whether a literal can be given, by the types that every front end knows."""
+        """True if a literal can be given, by the types that every front end knows."""
         known = self.widget_type in VALUE_TYPES or self.type == DYNAMIC_COMBO
         return known and not self.force_input
 
@@ -134,34 +134,34 @@ class InputSpec(msgspec.Struct, frozen=True):
 
     @property
     def multiline(self) -> bool:
-        """Whether a text has several lines."""
+        """True if a text has several lines."""
         return bool(self.options.get("multiline"))
 
     @property
     def dynamic_prompts(self) -> bool:
-        """Whether the front end strips comments and picks one of `{a|b}` before it sends."""
+        """True if the front end strips comments and picks one of `{a|b}` before it sends."""
         return self.options.get("dynamicPrompts") is True
 
     @property
     def multi_select(self) -> bool:
-        """Whether several choices can be taken at once."""
+        """True if several choices can be taken at once."""
         return bool(self.options.get("multi_select"))
 
     @property
     def control_after_generate(self) -> bool | str | None:
-        """Whether the value changes from run to run, as a seed does; None: nothing is said."""
+        """The way the value changes from run to run, as a seed does; None: not declared."""
         found = self.options.get("control_after_generate")
         return found if isinstance(found, bool | str) else None
 
     @property
     def remote(self) -> Mapping[str, Any] | None:
-        """Where the front end fetches the choices, where they are not part of the declaration."""
+        """The source of choices that are not part of the declaration, for the front end."""
         found = self.options.get("remote")
         return found if isinstance(found, Mapping) else None
 
     @property
     def upload(self) -> Literal["image", "video", "audio", "file"] | None:
-        """What kind of file the choice names, where the front end offers to upload one."""
+        """The kind of file that the choice names, where the front end offers an upload."""
         if self.options.get("image_upload") or self.options.get("animated_image_upload"):
             return "image"
         if self.options.get("video_upload"):
@@ -252,7 +252,7 @@ class NodeClass(msgspec.Struct, frozen=True):
         return next((spec for spec in self.inputs if spec.name == name), None)
 
     def declares(self, name: str) -> bool:
-        """Whether the server knows the input; `format.codec` belongs to `format`."""
+        """True if the server knows the input; `format.codec` belongs to `format`."""
         return self.input(name) is not None or self.input(name.partition(".")[0]) is not None
 
 
@@ -302,7 +302,7 @@ class ObjectInfo:
         return found
 
     def order_known(self) -> bool:
-        """Whether the declarations' keys come in the order in which the server wrote them.
+        """True if the declarations' keys come in the order in which the server wrote them.
 
         A saved `/object_info` often had its keys sorted. The inputs of a class have `input_order`
         to go by; the order of what a dynamic combo's choice brings is then lost.
@@ -313,12 +313,12 @@ class ObjectInfo:
             for section, specs in inputs.items():
                 named = order.get(section)
                 if isinstance(named, list) and named != sorted(named) and isinstance(specs, dict):
-                    # One section that is not in alphabetical order by nature tells for all.
+                    # One section that is not in alphabetical order by nature speaks for all.
                     return list(specs) != sorted(specs)
         return True
 
     def declares_key(self, key: str) -> bool:
-        """Whether any class carries `key`: servers tell their age by what they say of a class."""
+        """True if any class carries `key`: it shows a server's age."""
         return any(isinstance(each, Mapping) and key in each for each in self._raw.values())
 
 

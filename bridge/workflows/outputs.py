@@ -1,6 +1,6 @@
 """The table of output kinds: which nodes leave something, and what.
 
-What an output really is, its bytes tell when it is there; this is what can be told before. To add
+What an output really is, its bytes show when it is there; this is what is known before. To add
 a kind: a row here, and an output node of ours. Nodes that are not in the table leave files, as far
 as a ComfyUI says that they are output nodes.
 """
@@ -19,7 +19,7 @@ from bridge.workflows.graph_inputs import text
 
 
 class OutputKind(Struct, frozen=True):
-    """What a node class leaves; the Content Type may be decided by its input `format`."""
+    """A node class's outputs; the Content Type may be decided by its input `format`."""
 
     kind: str
     content_type: str | None = None
@@ -41,7 +41,7 @@ OURS: dict[str, OutputKind] = {
     "Comfy2MQTTTextOutput": OutputKind("text", "text/plain"),
     "Comfy2MQTTLatentOutput": OutputKind("latent", "application/octet-stream"),
 }
-# ComfyUI's own, known without being told: for one that has not answered yet.
+# ComfyUI's own, known beforehand: for one that has not answered yet.
 _THEIRS: dict[str, OutputKind] = {
     "SaveImage": OutputKind("image", "image/png"),
     "PreviewImage": OutputKind("image", "image/png"),
@@ -90,7 +90,7 @@ def outputs(graph: Graph, declared: Declarations) -> tuple[OutputDefinition, ...
 
 
 def names_to_set(graph: Graph, found: Iterable[OutputDefinition]) -> dict[NodeInput, str]:
-    """Return what our nodes' own names have to become, so that results name outputs as told."""
+    """Return what our nodes' own names have to become, so that results match descriptions."""
     return {
         NodeInput(output.node, "name"): output.name
         for output in found
@@ -132,7 +132,7 @@ def _kind(node: Node, declared: Declarations) -> OutputKind | None:
 
 
 def _unused(name: str, node: str, names: set[str]) -> str:
-    """Return the name, told apart by the node's id where it is taken."""
+    """Return the name, with the node's id where it is taken."""
     if name in names:
         name = f"{name} {node}"
     while name in names:

@@ -44,7 +44,7 @@ class _Overlay:
         self._literals: dict[NodeInput, Any] = {}
         # Inputs and outputs of nodes that ComfyUI does not have are not known.
         self._lacks_nodes = workflow.missing is not None and bool(workflow.missing.nodes)
-        self._told: dict[NodeInput, str] = {}
+        self._names: dict[NodeInput, str] = {}
 
     def result(self) -> Workflow:
         """Return the workflow with the sidecar applied."""
@@ -99,7 +99,7 @@ class _Overlay:
             return None
         if found is None:
             raise self._error(path, "the workflow has no such input", *self._inputs)
-        other = self._told.setdefault(found.target, name)
+        other = self._names.setdefault(found.target, name)
         if other != name:
             raise self._error(path, f"this is the input {other!r}, which has a table of its own")
         return found
@@ -155,7 +155,7 @@ class _Overlay:
 
     def _coerced(self, path: tuple[str, ...], spec: Input, value: Any, rules: InputRules) -> Any:
         if spec.kind == "choice" and rules.choices is None and isinstance(value, str):
-            # A model that is not there now may come back; the definition tells what is missing.
+            # A model that is not there now may come back; the definition names what is missing.
             return value
         try:
             return KINDS[spec.kind].coerce(spec, value)

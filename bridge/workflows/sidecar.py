@@ -1,7 +1,7 @@
-"""The sidecar of a workflow, `NAME.toml`: what is told and allowed, without touching the graph.
+"""The sidecar of a workflow, `NAME.toml`: titles and limits, without touching the graph.
 
 It is read strictly: a word that means nothing is an error that names the key and what is allowed
-there, and the line where it can be told. `bridge.workflows.overrides` applies it to a workflow.
+there, and the line where it is known. `bridge.workflows.overrides` applies it to a workflow.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SidecarError(WorkflowError):
 
 
 class InputRules(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sidecar says of one input."""
+    """A sidecar's table of one input."""
 
     rename: Name | None = None
     hide: bool = False
@@ -57,7 +57,7 @@ class InputRules(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputRules(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sidecar says of one output."""
+    """A sidecar's table of one output."""
 
     rename: Name | None = None
     hide: bool = False
@@ -66,7 +66,7 @@ class OutputRules(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PressRules(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request without a payload stands for: inputs by the workflow's names for them."""
+    """The inputs of a request without a payload, by the workflow's names for them."""
 
     inputs: dict[str, Any] = {}
     ignore_payload: bool = False
@@ -165,7 +165,7 @@ def _convert(raw: Any, kind: type[T], path: tuple[str, ...], text: str) -> T:
 
 
 def _keys(where: str) -> tuple[str, ...]:
-    """Return the keys of msgspec's `$.inputs[...].title`, as far as it tells them."""
+    """Return the keys of msgspec's `$.inputs[...].title`, as far as it has them."""
     plain = where.strip("`").removeprefix("$").partition("[")[0]
     return tuple(part for part in plain.split(".") if part)
 
@@ -180,9 +180,9 @@ def _error(
 def _line_of(text: str, path: tuple[str, ...]) -> int | None:
     """Return the line where the longest part of a path of keys is set.
 
-    TOML's reader does not tell lines. So each line is read for itself: a header or a key is valid
+    TOML's reader gives no line numbers. So each line is read for itself: a header or a key is valid
     TOML alone, once its value is replaced. A line within a text of several lines can be mistaken
-    for one; then the line is wrong, and the key is still told.
+    for one; then the line is wrong, and the key is still given.
     """
     best, depth = None, 0
     header: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ class WorkflowSource(Struct, frozen=True):
     def build(self, name: str, info: ObjectInfo | None) -> Workflow:
         """Build the workflow.
 
-        Raises WorkflowError, and NeedsObjectInfo where without `info` it cannot be told.
+        Raises WorkflowError, and NeedsObjectInfo where without `info` it cannot be known.
         """
         prompt = prompt_of(self.document, info)
         try:

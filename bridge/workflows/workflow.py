@@ -67,7 +67,7 @@ class Workflow(Struct, frozen=True):
 
     @property
     def runnable(self) -> bool | None:
-        """Whether a ComfyUI at hand can run it, and may; None while no node classes are known."""
+        """True if a ComfyUI at hand can run it, and may; None while no node classes are known."""
         if self.forbidden:
             return False
         if self.missing is None:
@@ -87,9 +87,9 @@ class Workflow(Struct, frozen=True):
     def definition(self) -> Definition:
         """Return the message that describes it.
 
-        Inputs with names are told in full and come first. The other places are listed in brief,
+        Inputs with names come first, in full. The other places are listed in brief,
         so that one can find the one that is wanted without looking into the graph; their limits
-        and choices are told by the error that a wrong value gets.
+        and choices are named by the error that a wrong value gets.
         """
         named = {spec.name: schema(spec) for spec in self.inputs}
         others = {

@@ -27,7 +27,7 @@ REMEMBERED_EVICTIONS = 4096
 
 @dataclass(frozen=True, slots=True)
 class OutputHeader:
-    """What is told of an output before, or instead of, its bytes. `size` in bytes."""
+    """The description of an output, sent before, or instead of, its bytes. `size` in bytes."""
 
     prompt_id: str
     node: str

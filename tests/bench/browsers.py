@@ -40,7 +40,7 @@ class Door(Struct, frozen=True):
 
 @asynccontextmanager
 async def door(stand: Stand, broker: Mosquitto, **settings: object) -> AsyncIterator[Door]:
-    """Run the browser's door alone."""
+    """Run the web adapter alone."""
     folder = stand.new_folder("door")
     key = await _output("-m", "bridge", "keys", "add", "bench", "--data", str(folder))
     port = _free_port()

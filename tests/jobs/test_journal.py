@@ -184,7 +184,7 @@ async def test_a_start_and_a_requeue_are_remembered(journal: Journal, where: Pat
 async def test_a_status_that_changes_nothing_has_a_number_in_its_turn(journal: Journal) -> None:
     key = await accept(journal)
     (job,) = await journal.unfinished()
-    first, second = await asyncio.gather(journal.told(job), journal.told(job))
+    first, second = await asyncio.gather(journal.status_number(job), journal.status_number(job))
     assert (await journal.get(key)).n < first < second
     assert (await journal.unfinished())[0].state == "queued"
 
@@ -308,13 +308,13 @@ async def test_clients_without_a_job_are_forgotten_and_their_numbers_are_not_use
         seen[key.client] = await finish(journal, key)
     job = (await journal.accept(draft("stays", "c0"), 1000.0)).record.job
     for _ in range(30):
-        seen["c0"] = await journal.told(job)
+        seen["c0"] = await journal.status_number(job)
     await journal.sweep(now=9e9, results_before=9e9, forget_before=9e9)
     rows = await journal._rows("SELECT client FROM clients ORDER BY client")
     assert rows == [("",), ("c0",)]
     if journal._numbers is not None:
         assert [*journal._numbers._blocks] == ["c0"]
-    assert await journal.told(job) == seen["c0"] + 1
+    assert await journal.status_number(job) == seen["c0"] + 1
     again = (await journal.accept(draft(client="c1"), 1000.0)).record.n
     assert again > seen["c1"]
     await journal.sweep(now=9e9, results_before=9e9, forget_before=9e9)

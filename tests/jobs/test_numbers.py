@@ -67,11 +67,11 @@ async def test_a_status_whose_reservation_fails_is_not_published(tmp_path: Path)
     journal = Journal(tmp_path / "journal.db")
     await journal.open()
     job = (await journal.accept(draft("j1"), 1.0)).record.job
-    published = [await journal.told(job) for _ in range(NUMBER_BLOCK)]
+    published = [await journal.status_number(job) for _ in range(NUMBER_BLOCK)]
     with full_disk(journal):
         while True:
             try:
-                published.append(await journal.told(job))
+                published.append(await journal.status_number(job))
             except DatabaseError:
                 break
         assert len(published) <= 2 * NUMBER_BLOCK
@@ -88,7 +88,7 @@ async def test_a_start_whose_reservation_fails_is_not_published(tmp_path: Path) 
     await journal.open()
     job = (await journal.accept(draft("j1"), 1.0)).record.job
     for _ in range(NUMBER_BLOCK):
-        await journal.told(job)
+        await journal.status_number(job)
     job.state = "running"
     with full_disk(journal), pytest.raises(DatabaseError):
         await journal.started(job)
@@ -102,7 +102,7 @@ async def test_a_row_never_has_a_number_above_what_is_reserved(tmp_path: Path) -
     await journal.open()
     job = (await journal.accept(draft("j1"), 1.0)).record.job
     for _ in range(NUMBER_BLOCK):
-        await journal.told(job)
+        await journal.status_number(job)
     with full_disk(journal), pytest.raises(DatabaseError):
         await journal.accept(draft("j2"), 1.0)
     # The same id again: no number is used, so that nothing is reserved either.
@@ -126,7 +126,7 @@ async def test_numbers_leave_in_their_order_whatever_they_are_for(tmp_path: Path
         left.append((await journal.accept(draft(f"j{index}"), 1.0)).record.n)
 
     async def tell() -> None:
-        left.append(await journal.told(job))
+        left.append(await journal.status_number(job))
 
     async def finish(index: int) -> None:
         key = draft(f"j{index}").key
@@ -135,7 +135,7 @@ async def test_numbers_leave_in_their_order_whatever_they_are_for(tmp_path: Path
 
     def called(done: asyncio.Future[int]) -> None:
         left.append(done.result())
-        journal.told(job).add_done_callback(lambda done: left.append(done.result()))
+        journal.status_number(job).add_done_callback(lambda done: left.append(done.result()))
 
     for busy in (False, True):
         gate = threading.Event()
@@ -148,11 +148,11 @@ async def test_numbers_leave_in_their_order_whatever_they_are_for(tmp_path: Path
         for index in range(first, first + 50):
             works += [asyncio.ensure_future(each) for each in (tell(), accept(index), tell())]
             await asyncio.sleep(0)  # each draws its number in its turn
-            journal.told(job).add_done_callback(called)
+            journal.status_number(job).add_done_callback(called)
             works.append(asyncio.ensure_future(finish(index)))
         gate.set()
         await asyncio.gather(held, *works)
-    await journal.told(job)
+    await journal.status_number(job)
     assert left == sorted(set(left))
     assert len(left) == 2 * 50 * 6
     await journal.close()

@@ -500,7 +500,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="log-topic-floods",
         file="bridge/adapters/mqtt/logtopic.py",
-        old="if self._told >= LINES:",
+        old="if self._published >= LINES:",
         new="if False:",
         guarantee="a fault that repeats does not fill the broker",
         tests=("tests/adapters/mqtt/test_logtopic.py",),

@@ -1,4 +1,4 @@
-"""A visitor at the browser's door: a WebSocket client that is not ours, and plain HTTP."""
+"""A visitor of the web adapter: a WebSocket client that is not ours, and plain HTTP."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Visitor:
         reachable: bool = True,
         **options: Any,
     ) -> None:
-        """`reachable`: having registered, wait until the door has its broker."""
+        """`reachable`: having registered, wait until the adapter has its broker."""
         self.frames: list[Frame] = []
         self.registered: Frame | None = None
         self.code: int | None = None

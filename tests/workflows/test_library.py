@@ -130,7 +130,7 @@ async def test_a_drawing_waits_for_a_comfyui_and_is_then_converted(shelf: Shelf)
     shelf.put("drawn.json", DRAWING)
     changes = await shelf.library.open()
     assert (changes.updated, changes.broken, changes.waiting) == ([], [], ["drawn.json"])
-    with pytest.raises(ComfyUIUnavailable, match="when a ComfyUI has told"):
+    with pytest.raises(ComfyUIUnavailable, match="when a ComfyUI has reported"):
         shelf.library.get("drawn")
     learnt = await shelf.library.update("one", INFO_BYTES)
     assert learnt is not None

@@ -126,13 +126,13 @@ def without(device: Device, gone: Mapping[str, str]) -> Device:
 
 
 class Announced(Struct, frozen=True):
-    """What is of use of an announcement that the broker retains."""
+    """The useful part of an announcement that the broker retains."""
 
     components: dict[str, dict[str, Any]]
     availability: list[dict[str, str]] = []
 
     def is_of(self, topics: Topics) -> bool:
-        """Whether a bridge of this base announced it: all is available by its state."""
+        """True if a bridge of this base announced it: all is available by its state."""
         wanted = {"topic": topics.state}
         return wanted in self.availability or any(
             component.get("availability") == [wanted] for component in self.components.values()
@@ -170,7 +170,7 @@ def announced(payload: bytes) -> Announced | None:
 
 
 def _shown(name: str, tree: HomeAssistantTopics) -> list[tuple[str, Component]]:
-    """What every workflow has."""
+    """The parts that every workflow has."""
 
     def of(what: str) -> str:
         return tree.state(name, what)
@@ -400,7 +400,7 @@ def _origin(bridge: Bridge) -> Component:
 def _components(
     name: str, device: str, found: Iterable[tuple[str, Component]]
 ) -> dict[str, Component]:
-    """Give components their ids, and a place in the right order."""
+    """Assign components their ids, and a place in the right order."""
     components = {}
     for key, component in found:
         platform = component["platform"]

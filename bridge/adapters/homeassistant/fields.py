@@ -1,4 +1,4 @@
-"""What a workflow's inputs are in Home Assistant, and how values go back and forth. Pure.
+"""A workflow's inputs in Home Assistant, and the translation of values both ways. Pure.
 
     a text                  text, and notify for more than 255 characters
     a number                number
@@ -60,7 +60,7 @@ class Field(Struct, frozen=True, kw_only=True):
 
     @property
     def is_media(self) -> bool:
-        """Whether its text says where bytes come from."""
+        """True if its text says where bytes come from."""
         return self.kind in _MEDIA
 
     def read(self, text: str) -> Value | None:
@@ -77,7 +77,7 @@ class Field(Struct, frozen=True, kw_only=True):
                 return None if too_long else text
 
     def takes(self, value: Any) -> bool:
-        """Whether a value that was set once can still be: limits and choices may have changed."""
+        """True if a value that was set once can still be: limits and choices may have changed."""
         match self.platform:
             case "switch":
                 return isinstance(value, bool)

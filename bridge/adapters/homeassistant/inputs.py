@@ -1,4 +1,4 @@
-"""What was set in Home Assistant, kept on disk until it is set again."""
+"""Values set in Home Assistant, kept on disk until they are set again."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ async def isolation(bridge: Address, client: Address | None, topics: Topics) -> 
 
 
 class _Trial:
-    """What one client reaches of its own tree, and of a stranger's."""
+    """The topics that one client reaches of its own tree, and of a stranger's."""
 
     def __init__(
         self, bridge: Connection, client: Connection, topics: Topics, name: str | None

@@ -18,7 +18,7 @@ from bridge.requests.operator import Operator
 
 
 class Responder(Enum):
-    """What one of several bridges has to do with a command that all of them hear."""
+    """The part of one of several bridges in a command that all of them hear."""
 
     ANSWER = "carry out, and answer"
     SILENT = "carry out"

@@ -47,7 +47,7 @@ _Body = tuple[bytes | memoryview, PublishProperties]
 
 
 class Packet(Struct, frozen=True, kw_only=True):
-    """What is published on one topic: `publish`, or the `problem` that leaves nothing to publish.
+    """A message on one topic: `publish`, or the `problem` that leaves nothing to publish.
 
     `shortened`: the whole message was larger than the limit, and this one has less in it.
     `drop_above`: it is not sent while more than so many bytes wait for the network.
@@ -443,6 +443,6 @@ class _ResultOutputs(Struct):
 
 
 def _has_published(result: bytes) -> bool:
-    """Whether a result's first output was published, rather than left to be fetched."""
+    """True if a result's first output was published, rather than left to be fetched."""
     outputs = msgspec.json.decode(result, type=_ResultOutputs).outputs
     return bool(outputs) and outputs[0].topic is not None

@@ -1,4 +1,4 @@
-"""What else uses the bridge's connections: displays, triggers, Home Assistant, admin commands."""
+"""Other users of the bridge's connections: displays, triggers, Home Assistant, admin commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Extension:
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
-        """What it subscribes to at each connection."""
+        """The topics that it subscribes to at each connection."""
         return ()
 
     async def start(self) -> None:
@@ -48,7 +48,7 @@ async def give_to(
     delivery: str | None,
     handler: RequestHandler,
 ) -> None:
-    """Give a message to each extension. One that fails costs this message, not the bridge."""
+    """Pass a message to each extension. One that fails costs this message, not the bridge."""
     for extension in extensions:
         try:
             await extension.received(incoming, delivery, handler)

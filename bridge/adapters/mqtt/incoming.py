@@ -82,7 +82,7 @@ def _context(
 
 
 def is_flood(topics: Topics, incoming: Incoming, floods: Callable[[str], bool]) -> bool:
-    """Whether a message is of a client above its rate, and not worth a look.
+    """True if a message is of a client above its rate, and not worth a look.
 
     At QoS 1 it is always looked at: the broker holds such a client back by its window.
     """
@@ -107,7 +107,7 @@ def kind_of_other(
 
 
 def needs_delivery(topics: Topics, incoming: Incoming) -> bool:
-    """Whether it matters that the same delivery is known when it comes again.
+    """True if it matters that the same delivery is known when it comes again.
 
     Only what makes a job is kept with its delivery. A message at QoS 0 never comes again.
     """

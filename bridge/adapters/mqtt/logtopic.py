@@ -35,7 +35,7 @@ class LogTopic(logging.Handler):
         self._secrets = [secret for secret in secrets if secret]
         self._loop = loop
         self._since = 0.0
-        self._told = 0
+        self._published = 0
         self._dropped = 0
         self._publishing = False
 
@@ -48,11 +48,11 @@ class LogTopic(logging.Handler):
 
     def _take(self, record: logging.LogRecord) -> None:
         if record.created - self._since > PER_S:
-            self._since, self._told = record.created, 0
-        if self._told >= LINES:
+            self._since, self._published = record.created, 0
+        if self._published >= LINES:
             self._dropped += 1
             return
-        self._told += 1
+        self._published += 1
         dropped, self._dropped = self._dropped, 0
         line = BridgeLog(
             at=round(record.created, 3),

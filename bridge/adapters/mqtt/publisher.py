@@ -75,7 +75,7 @@ class Publisher:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection to the broker."""
+        """True if there is a connection to the broker."""
         return self._connection is not None
 
     @property

@@ -57,7 +57,7 @@ class Reconnect:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """True if `close` was called."""
         return self._closing.is_set()
 
     async def closing(self) -> None:

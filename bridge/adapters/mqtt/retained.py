@@ -115,7 +115,7 @@ class Retained:
                 self._publish(topic, None)
 
     def is_published_elsewhere(self, instance: str) -> bool:
-        """Whether another bridge publishes a ComfyUI of that name."""
+        """True if another bridge publishes a ComfyUI of that name."""
         return self._topics.comfyui(instance) in self._seen
 
     def _publish(self, topic: str, message: Any) -> None:

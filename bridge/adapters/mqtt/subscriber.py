@@ -57,7 +57,7 @@ _HASHED_AT_ONCE = 256 * 1024
 
 
 class BrokerSettings(Struct, frozen=True):
-    """How to reach the broker. `session_s`: it keeps our session for so long without us."""
+    """The way to the broker. `session_s`: it keeps our session for so long without us."""
 
     address: Address
     client_id: str

@@ -95,7 +95,7 @@ class Triggers(Extension):
         return not self._identified or self._identifiers[table.topic] in incoming.subscription_ids
 
     def _is_due(self, rule: Rule, message: Message) -> bool:
-        """Whether the trigger's `debounce_s` on this topic is over; if so it begins anew."""
+        """True if the trigger's `debounce_s` on this topic is over; if so it begins anew."""
         table, now = rule.table, self._clock()
         if not table.debounce_s:
             return True

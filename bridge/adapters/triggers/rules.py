@@ -69,7 +69,7 @@ class Rule:
         }
 
     def fires(self, message: Message) -> bool:
-        """Whether a message is meant for this trigger."""
+        """True if a message is meant for this trigger."""
         if not matches(self.table.topic, message.topic):
             return False
         try:
@@ -172,5 +172,5 @@ def _read(payload: bytes) -> Any:
 
 
 def _is_true(value: Any) -> bool:
-    """Whether a value is true by JMESPath's rule: also 0 is."""
+    """True if a value is true by JMESPath's rule: also 0 is."""
     return value not in (None, "", [], {}) and value is not False

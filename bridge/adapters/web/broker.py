@@ -68,7 +68,7 @@ class Listener(Protocol):
 
 
 class _Interest(Struct, eq=False):
-    """How many listen to a client; `subscribing` is done on `connection`."""
+    """The number that listen to a client; `subscribing` is done on `connection`."""
 
     count: int = 0
     connection: Connection | None = None

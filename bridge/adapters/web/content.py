@@ -1,4 +1,4 @@
-"""What lies in memory to be served: the page's files, and the last picture of each display."""
+"""Content served from memory: the page's files, and the last picture of each display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why the web adapter cannot serve. Each text is one line for the operator.
+"""Reasons why the web adapter cannot serve. Each text is one line for the operator.
 
 CannotServe
 ├── CannotListen     the address is not to be had

@@ -30,7 +30,7 @@ Retained = tuple[str, str | None]
 
 
 class Importance(enum.Enum):
-    """What a slow reader loses first: the bytes that may wait before a frame is left out."""
+    """The order in which a slow reader loses frames: bytes that may wait before one is left out."""
 
     PREVIEW = PREVIEW_ROOM
     PROGRESS = PROGRESS_ROOM

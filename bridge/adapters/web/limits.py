@@ -59,7 +59,7 @@ class Places(Generic[T]):
         return len(self._networks.get(network, ())) >= self._most_of_one
 
     def enter(self, who: T, network: str, *, shared: bool = False) -> T | None:
-        """Give a place, and return who has to leave for it, if anybody.
+        """Assign a place, and return who has to leave for it, if anybody.
 
         `shared`: the network is a proxy's, behind which there are many: only `most` bounds it.
         """

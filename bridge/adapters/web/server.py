@@ -68,7 +68,7 @@ class Connection(web.RequestHandler):
         self._budget = ByteBudget(_HEAD)
         self._exceeded: Callable[[], None] = self.force_close
         self.heard_at = 0.0
-        """When bytes last arrived, by the loop's clock."""
+        """The time at which bytes last arrived, by the loop's clock."""
 
     @classmethod
     def of(cls, request: web.BaseRequest) -> Connection:
@@ -87,7 +87,7 @@ class Connection(web.RequestHandler):
         self.wait_for_request()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Give back the place and all bytes."""
+        """Release the place and all bytes."""
         self._places.leave(self, self._network)
         self.take(self._unread)
         super().connection_lost(exc)
@@ -107,7 +107,7 @@ class Connection(web.RequestHandler):
             super().data_received(data)
 
     def take(self, size: int) -> None:
-        """Give back the bytes of what was read."""
+        """Release the bytes of what was read."""
         size = min(size, self._unread)
         self._unread -= size
         self._budget.used -= size

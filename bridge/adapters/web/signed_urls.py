@@ -38,7 +38,7 @@ _PASSING: Final = ("busy", "quota_exceeded")
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """What a request says besides the token, unchecked; `head`: without the bytes."""
+    """A request's parts besides the token, unchecked; `head`: without the bytes."""
 
     width: str | None = None
     range: str | None = None
@@ -120,7 +120,7 @@ class SignedUrls:
     async def _body(
         self, client: str, wanted: Fetch, span: tuple[int, int], first: bytes
     ) -> AsyncGenerator[bytes, None]:
-        """Give the bytes, of which the first are here; each part is asked for when it is due."""
+        """Yield the bytes, of which the first are here; each part is asked for when it is due."""
         at, end = span
         if first:
             yield first[: end - at]

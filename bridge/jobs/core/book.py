@@ -95,7 +95,7 @@ class Book:
 
     @property
     def is_busy(self) -> bool:
-        """Whether ComfyUI has begun a job whose outcome is not written yet."""
+        """True if ComfyUI has begun a job whose outcome is not written yet."""
         return any(entry.job.state == "running" for entry in self.active.values())
 
     def unended(self) -> Iterator[Job]:

@@ -1,7 +1,7 @@
 """The book of all jobs that have not ended, and every decision about them. Pure.
 
-What is told to clients follows two rules. A job gets one outcome: it leaves the book once, when
-the journal has the outcome that one `Finish` asked for. And a job runs once at a time: it is in the
+What clients see follows two rules. A job gets one outcome: it leaves the book once, when the
+journal has the outcome that one `Finish` asked for. And a job runs once at a time: it is in the
 queue, or in one place that a `Start` gave it, never in both.
 """
 
@@ -36,7 +36,7 @@ from bridge.jobs.state import Happening, after
 RETRY_PAUSE_S = 0.5
 # A ComfyUI that is away for less is not worth a message, in seconds.
 REASON_SETTLES_S = 5.0
-# So many clients are told why their jobs wait, the next jobs first: with thousands of messages at
+# So many clients learn why their jobs wait, the next jobs first: with thousands of messages at
 # once a broker would drop those of others.
 REASONS_AT_ONCE = 100
 
@@ -85,7 +85,7 @@ class Core:
         self._of_job = self._job_events()
 
     def wakes_at(self) -> Moment:
-        """When a Tick is due, by either clock: infinity where none is."""
+        """Return when a Tick is due, by either clock: infinity where none is."""
         wall = self._deadlines[0][0] if self._deadlines else float("inf")
         steady = float("inf") if self._reasons_due is None else self._reasons_due
         return Moment(wall, steady)

@@ -52,7 +52,7 @@ class Start(JobEffect, frozen=True):
 
 
 class Stop(JobEffect, frozen=True):
-    """Stop a job that is at a ComfyUI; how it ended is told as for Start."""
+    """Stop a job that is at a ComfyUI; how it ended is reported as for Start."""
 
 
 class MarkStarted(JobEffect, frozen=True):

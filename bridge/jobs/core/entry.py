@@ -34,7 +34,7 @@ class Phase(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why an attempt is being stopped."""
+    """The reason for which an attempt is being stopped."""
 
     CANCEL = "cancel"
     EXPIRE = "expire"
@@ -72,7 +72,7 @@ class Entry(Struct):
 
     @property
     def not_started(self) -> bool:
-        """Whether no ComfyUI has begun it, as far as is known."""
+        """True if no ComfyUI has begun it, as far as is known."""
         return self.job.state in ("waiting", "queued")
 
     @property

@@ -17,7 +17,7 @@ def events_for(
     has_intake: bool,
     known: bool,
 ) -> list[events.Event]:
-    """Return what the core is to be told of a job as the journal has it.
+    """Return the core's event for a job as the journal has it.
 
     `owner` is the life of the bridge that claimed it, None if none did, and `life` is this
     bridge's. `cancelling`: its client asked for a cancel, by way of whichever bridge. What waits

@@ -1,4 +1,4 @@
-"""Which ComfyUI takes which job. Pure.
+"""The choice of a ComfyUI for each job. Pure.
 
 Each ComfyUI takes jobs one ahead, so that it never idles between two. It takes what it can run; a
 job is left to one that is idle rather than put behind another job, and to one that has its model
@@ -59,11 +59,11 @@ class Member:
 
     @property
     def has_room(self) -> bool:
-        """Whether it can be given a job now."""
+        """True if it can be given a job now."""
         return self.availability.usable and not self.asking and self._jobs < JOBS_AT_COMFYUI
 
     def is_free(self, now: float) -> bool:
-        """Whether it would start a job at once: what others run on a ComfyUI of theirs counts."""
+        """True if it would start a job at once: what others run on a ComfyUI of theirs counts."""
         if self._jobs:
             return False
         lately = now - self._left_at < _SETTLES_S
@@ -89,7 +89,7 @@ class Member:
         self._loaded_in = self.availability.memory
 
     def fits(self, lane: Lane) -> bool:
-        """Whether a job of this lane would run with what is loaded."""
+        """True if a job of this lane would run with what is loaded."""
         return isinstance(lane, Needs) and lane.models in ((), self.models)
 
 

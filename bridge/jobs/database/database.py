@@ -2,7 +2,7 @@
 
 The event loop hands over functions; the thread runs all that wait in one transaction, each in a
 savepoint of its own, and answers them after the commit is on disk. So a commit's cost is shared
-by those who come at the same time, and nobody is told of success before it is durable.
+by those who come at the same time, and no success is reported before it is durable.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Database:
             self._thread = None
 
     def guard(self, query: str) -> None:
-        """Have each transaction begin with a query; Fenced is raised where it finds nothing."""
+        """Begin each transaction with a query; Fenced is raised where it finds nothing."""
         if self._engine is not None:
             self._engine.guard(query)
 
@@ -87,7 +87,7 @@ class Database:
         return future
 
     def in_turn(self, value: T) -> asyncio.Future[T]:
-        """Give a value back once all that was handed over before is answered, well or not.
+        """Return a value once all that was handed over before is answered, well or not.
 
         Who awaits such a future, or adds a callback to it, goes on in the order of the calls of
         this and of `run`. Nothing is written, and no error comes by it.
@@ -154,7 +154,7 @@ class Database:
         for future, answer in zip(futures, answers, strict=True):
             _settle(future, answer)
         if self._loop is not None:
-            # After those who waited have gone on: what they tell comes first.
+            # After those who waited have gone on: what they publish comes first.
             self._loop.call_soon(self._answered, len(futures))
 
     def _answered(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What the journal needs of a database, whichever it is."""
+"""The interface of a database to the journal, and its types."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Fenced(Exception):
 
 
 class Cursor(Protocol):
-    """What a statement gave: iterate over its rows."""
+    """A statement's result: iterate over its rows."""
 
     @property
     def rowcount(self) -> int:
-        """How many rows were changed."""
+        """The number of rows that were changed."""
         ...
 
     def fetchone(self) -> Any:
@@ -35,7 +35,7 @@ class Cursor(Protocol):
 
 
 class Transaction(Protocol):
-    """Where statements run; each `?` stands for a parameter."""
+    """A transaction to run statements in; each `?` stands for a parameter."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
         """Run one statement."""
@@ -47,7 +47,7 @@ Work = Callable[[Transaction], T]
 
 
 class Answer(NamedTuple):
-    """What a work returned, or what it raised."""
+    """The value that a work returned, or the error that it raised."""
 
     value: Any = None
     error: BaseException | None = None
@@ -67,7 +67,7 @@ class Engine(Protocol):
         ...
 
     def guard(self, query: str) -> None:
-        """Have each transaction begin with a query; Fenced is raised where it finds nothing."""
+        """Begin each transaction with a query; Fenced is raised where it finds nothing."""
 
     def interrupt(self) -> None:
         """End a wait for the database, from another thread: nobody needs the answer any more."""
@@ -77,7 +77,7 @@ class Engine(Protocol):
 
 
 def nothing_to_keep(answers: Sequence[Answer]) -> bool:
-    """Whether a transaction is to be undone rather than committed."""
+    """True if a transaction is to be undone rather than committed."""
     return all(answer.error is not None for answer in answers)
 
 

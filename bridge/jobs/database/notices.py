@@ -1,4 +1,4 @@
-"""What bridges on one PostgreSQL tell each other: notices, sent with a transaction's commit."""
+"""Notices between bridges on one PostgreSQL, sent with a transaction's commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 5.0
 
 
 async def notices(address: str, channel: str) -> AsyncIterator[str | None]:
-    """Give each notice's text, for ever; None whenever some may have been missed."""
+    """Yield each notice's text, for ever; None whenever some may have been missed."""
     backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
     while True:
         try:

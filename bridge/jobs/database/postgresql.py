@@ -89,7 +89,7 @@ class PostgreSQL:
         return self._attempt(works)
 
     def guard(self, query: str) -> None:
-        """Have each transaction begin with a query."""
+        """Begin each transaction with a query from now on."""
         self._guard = query
 
     def interrupt(self) -> None:
@@ -149,7 +149,7 @@ class PostgreSQL:
         return self._explain(error)
 
     def _was_committed(self, transaction: str) -> bool:
-        """Ask for the fate of a transaction, as soon as somebody can tell."""
+        """Ask for the fate of a transaction, until a server answers."""
         while True:
             fate = self._fate(transaction)
             if fate is not None:
@@ -158,7 +158,7 @@ class PostgreSQL:
                 raise DatabaseError(f"{self._name} is away: what it has done is not known")
 
     def _fate(self, transaction: str) -> bool | None:
-        """Whether it was committed; None if nobody can tell yet."""
+        """True if it was committed; None if that is not known yet."""
         try:
             row = (
                 self._connected()

@@ -34,7 +34,7 @@ class BackupError(Exception):
 
 
 class Report(Struct, frozen=True):
-    """What a backup holds: jobs, blobs in files, and the bytes of those."""
+    """A backup's contents: jobs, blobs in files, and the bytes of those."""
 
     jobs: int
     blobs: int

@@ -48,7 +48,7 @@ from bridge.media.files import INLINE_LIMIT
 
 log = logging.getLogger(__name__)
 
-# Where bridges of a group tell each other what has changed.
+# Where bridges of a group notify each other of what has changed.
 CHANNEL = "comfy2mqtt"
 
 # How long what the broker has acknowledged is gathered before it is written down.
@@ -72,7 +72,7 @@ class AlreadyEnded(RuntimeError):
 
 
 class Notice(StrEnum):
-    """What bridges tell each other of a job."""
+    """A notice between bridges about a job."""
 
     LOOK = "?"
     TAKEN = "-"
@@ -106,7 +106,7 @@ class Journal:
 
     @property
     def commits(self) -> int:
-        """How many transactions reached the disk."""
+        """The number of transactions that reached the disk."""
         return self._database.commits
 
     # Notes.
@@ -133,12 +133,12 @@ class Journal:
 
         def work(db: Transaction) -> None:
             _note(db, "paused", str(int(paused)))
-            self._tell(db)
+            self._notify(db)
 
         await self._database.run(work)
 
     async def paused(self) -> bool:
-        """Whether nothing is to be started."""
+        """True if nothing is to be started."""
         return await self._database.run(lambda db: _noted(db, "paused")) == "1"
 
     async def mark_restored(self) -> None:
@@ -154,11 +154,11 @@ class Journal:
         await self._database.run(work)
 
     async def restored(self) -> bool:
-        """Whether this is a backup that was put in place and not used yet."""
+        """True if this is a backup that was put in place and not used yet."""
         return await self._database.run(lambda db: _noted(db, "restored")) == "1"
 
     async def taken_up(self) -> None:
-        """Note that what a backup lost was told."""
+        """Note that what a backup lost was reported."""
         await self._database.run(lambda db: _note(db, "restored", "0"))
 
     # A job's life.
@@ -200,7 +200,7 @@ class Journal:
             )
             (seq,) = db.execute(queries.INSERT_JOB, values).fetchone()
             _keep_media(db, job.key, draft.plan, draft.media)
-            self._tell_of(db, job.key)
+            self._notify_of(db, job.key)
             return Acceptance(Record(replace(job, seq=seq), draft.fingerprint, n), new=True)
 
         acceptance = await self._database.run(work)
@@ -222,7 +222,7 @@ class Journal:
             if db.execute(queries.RELEASE_JOB, values).rowcount != 1:
                 raise AlreadyEnded(f"job {job.key.job_id} of {job.key.client} waits no longer")
             _keep_media(db, job.key, plan, media)
-            self._tell_of(db, job.key)
+            self._notify_of(db, job.key)
             return n
 
         n = await self._database.run(work)
@@ -260,7 +260,7 @@ class Journal:
 
         return self._drawn(draw, work)
 
-    def told(self, job: Job) -> asyncio.Future[int]:
+    def status_number(self, job: Job) -> asyncio.Future[int]:
         """Draw a number for a status that changes nothing; see `started` for the future."""
         draw = self._draw(job.key.client)
         if draw.n is None or draw.reserve is not None:
@@ -275,7 +275,7 @@ class Journal:
         def work(db: Transaction) -> int:
             n = number(db, draw)
             db.execute(queries.REQUEUE_JOB, (*values, n, *job.key))
-            self._tell_of(db, job.key)
+            self._notify_of(db, job.key)
             return n
 
         n = await self._database.run(work)
@@ -310,7 +310,7 @@ class Journal:
             values = (state, n, encoded, now, self._life, *key, self._life)
             if db.execute(queries.FINISH_JOB, values).rowcount != 1:
                 raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
-            self._tell_of(db, key, Notice.ENDED)
+            self._notify_of(db, key, Notice.ENDED)
             for output in outputs:
                 db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
                 db.execute(
@@ -327,7 +327,7 @@ class Journal:
         return encoded
 
     async def estimates(self) -> dict[str, float]:
-        """How many seconds a run of each workflow is expected to take."""
+        """The seconds that a run of each workflow is expected to take."""
         return dict(await self._rows(queries.ESTIMATES))
 
     # Results.
@@ -335,7 +335,7 @@ class Journal:
     def published(self, key: Key) -> None:
         """Note that the broker has a job's result.
 
-        Not at once: to forget it would only mean that the same result is told once more.
+        Not at once: to forget it would only mean that the same result is published once more.
         """
         self._published.append(key)
         if len(self._published) == 1:
@@ -396,7 +396,7 @@ class Journal:
         return [record.job for record in await self._records(queries.UNFINISHED, (self._owner,))]
 
     async def plan(self, key: Key) -> Plan:
-        """What is needed to run a job; kept as long as its result. Raises UnknownJob."""
+        """Return what is needed to run a job; kept as long as its result. Raises UnknownJob."""
         row = await self._row(queries.PLAN, key)
         if row is None or row[0] is None:
             raise UnknownJob(f"the plan of job {key.job_id!r} is not kept", job_id=key.job_id)
@@ -429,7 +429,7 @@ class Journal:
         return await self._change(queries.KEEP_OUTPUTS, (keep_until, *key))
 
     async def output(self, key: Key, index: int) -> Stored | None:
-        """Where the bytes of a job's output are, if they are kept."""
+        """Return where the bytes of a job's output are, if they are kept."""
         row = await self._row(queries.OUTPUT, (*key, index))
         return None if row is None else Stored(*row)
 
@@ -451,7 +451,7 @@ class Journal:
         return None if row is None else KeptUpload(*row)
 
     async def uploaded(self, client: str) -> int:
-        """How many bytes of complete uploads are kept for a client; a row takes some too."""
+        """Return the bytes of complete uploads that are kept for a client, rows included."""
         (size,) = await self._row(queries.UPLOADED, (client,))
         return int(size)
 
@@ -526,13 +526,13 @@ class Journal:
         def work(db: Transaction) -> Beat:
             beat = membership.beat(db, life, lease_s, staying=staying)
             for record in beat.requeued:
-                self._tell_of(db, record.job.key)
+                self._notify_of(db, record.job.key)
             return beat
 
         return await self._database.run(work)
 
     async def holds_intake(self) -> bool:
-        """Whether this member takes the group's requests."""
+        """True if this member takes the group's requests."""
         life = self._owner
         return await self._database.run(lambda db: membership.holds_intake(db, life))
 
@@ -542,7 +542,7 @@ class Journal:
 
         def work(db: Transaction) -> bool:
             others = membership.hand_over(db, life)
-            self._tell(db)
+            self._notify(db)
             return others
 
         return await self._database.run(work)
@@ -553,7 +553,7 @@ class Journal:
 
         def work(db: Transaction) -> None:
             membership.leave(db, life)
-            self._tell(db)
+            self._notify(db)
 
         await self._database.run(work)
 
@@ -568,7 +568,7 @@ class Journal:
         def work(db: Transaction) -> Any:
             row = db.execute(queries.CLAIM, (self._life, *job.key, self._life)).fetchone()
             if row is not None:
-                self._tell_of(db, job.key, Notice.TAKEN)
+                self._notify_of(db, job.key, Notice.TAKEN)
             return row
 
         row = await self._database.run(work)
@@ -578,7 +578,7 @@ class Journal:
         return True
 
     async def seize(self, key: Key) -> Job | State | None:
-        """Get hold of a job to cancel it: it is ours now, or whoever has it is told to stop it.
+        """Get hold of a job to cancel it: it is ours now, or whoever has it is notified to stop it.
 
         Returns the job in the one case, its state in the other, None if it is not there or ended.
         """
@@ -591,16 +591,16 @@ class Journal:
                 return None
             if found.owner is None:
                 db.execute(queries.SEIZE, (self._life, *key))
-                self._tell_of(db, key, Notice.TAKEN)
+                self._notify_of(db, key, Notice.TAKEN)
                 return found.job
             db.execute(queries.ASK_TO_CANCEL, key)
-            self._tell_of(db, key)
+            self._notify_of(db, key)
             return found.job.state
 
         return await self._database.run(work)
 
     async def standings(self, keys: Sequence[Key]) -> list[Record]:
-        """Where jobs stand, those that are there."""
+        """Return the jobs' standing, of those that are there."""
 
         def work(db: Transaction) -> list[Record]:
             found = (_find(db, queries.JOB, key) for key in keys)
@@ -617,18 +617,18 @@ class Journal:
 
     # What the methods above are made of.
 
-    def _tell(self, db: Transaction, word: str = "") -> None:
-        """Tell the other bridges something once this is committed."""
+    def _notify(self, db: Transaction, word: str = "") -> None:
+        """Notify the other bridges of something once this is committed."""
         if self.shared:
             db.execute(queries.NOTIFY, (CHANNEL, f"{self._life}:{word}"))
 
-    def _tell_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
-        """Tell the other bridges what happened to a job once this is committed."""
-        self._tell(db, f"{what}{key.client}/{key.job_id}")
+    def _notify_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
+        """Notify the other bridges of what happened to a job once this is committed."""
+        self._notify(db, f"{what}{key.client}/{key.job_id}")
 
     @property
     def _owner(self) -> str:
-        """Who has this bridge's jobs, as queries compare it; of a bridge alone nobody has any."""
+        """The owner of this bridge's jobs, as queries compare it; empty for a bridge alone."""
         return self._life or ""
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> asyncio.Future[list[Any]]:
@@ -675,7 +675,7 @@ def _find_delivered(db: Transaction, delivery: str) -> Record | None:
     other. So what comes again is the last message that came under its packet id: what came under
     it before that was acknowledged.
 
-    Two messages alike cannot be told apart if they were given the same packet id, nothing that
+    Two messages alike cannot be distinguished if they were given the same packet id, nothing that
     became a job came under it in between, and the second was lost with the connection on its first
     way: it is taken for the first. To run no request twice goes before that.
     """

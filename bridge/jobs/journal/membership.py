@@ -1,4 +1,4 @@
-"""Who is in a group of bridges, as the database knows it: works for PostgreSQL alone.
+"""The members of a group of bridges in the database: works for PostgreSQL alone.
 
 A member has a lease for itself, and renews it by heartbeats; time is the database's. Whoever finds
 that a lease has run out takes the member for dead: it deletes the member's row, and from then on
@@ -22,7 +22,7 @@ from bridge.jobs.state import Happening
 
 
 class Beat(Struct, frozen=True):
-    """What a heartbeat found.
+    """A heartbeat's findings.
 
     `others` are the names of the other members that live, `requeued` the jobs that a dead member
     had and that are back in the queue.
@@ -82,12 +82,12 @@ def leave(db: Transaction, life: str) -> None:
 
 
 def holds_intake(db: Transaction, life: str) -> bool:
-    """Whether a member takes the group's requests."""
+    """True if a member takes the group's requests."""
     return db.execute(queries.HAS_INTAKE, (life,)).fetchone() is not None
 
 
 def _take_intake(db: Transaction, life: str, lease_s: float) -> bool:
-    """Whether the intake is ours now."""
+    """True if the intake is ours now."""
     if holds_intake(db, life):
         return True
     if db.execute(queries.INTAKE_IS_HELD, (lease_s,)).fetchone() is not None:

@@ -2,7 +2,7 @@
 
 It is SQLite's and PostgreSQL's alike; what is marked so is PostgreSQL's alone. Each `?` stands for
 a parameter, in the order in which the text names them. States come in as parameters: which there
-are, and what follows what, is told by `bridge.jobs.state` alone.
+are, and what follows what, is defined by `bridge.jobs.state` alone.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Record(Struct, frozen=True):
 
     `result` is the message as it was published, byte for byte; None while there is none, or once
     it is no longer kept. Among several bridges `owner` is the life of the one that has the job, or
-    gave it its outcome, and `cancelling` tells that it is to stop the job.
+    gave it its outcome, and `cancelling` that it is to stop the job.
     """
 
     job: Job
@@ -35,19 +35,19 @@ class Record(Struct, frozen=True):
 
     @property
     def ended(self) -> bool:
-        """Whether the job has its outcome."""
+        """True if the job has its outcome."""
         return self.finished_at is not None
 
 
 class Acceptance(Struct, frozen=True):
-    """What became of a draft: a new job, or the one that has its id already."""
+    """A draft's outcome: a new job, or the one that has its id already."""
 
     record: Record
     new: bool
 
 
 class Stored(Struct, frozen=True):
-    """Where an output's bytes are; `data` is None when they are a file named by the hash."""
+    """An output's bytes; `data` is None when they are a file named by the hash."""
 
     content_type: str
     sha256: str

@@ -104,7 +104,7 @@ def next_number(db: Transaction, client: str) -> int:
 
 
 def go_on_above(db: Transaction) -> None:
-    """Have all numbers go on far above those that there are: clients may have seen higher ones."""
+    """Raise all numbers far above those that there are: clients may have seen higher ones."""
     (highest,) = db.execute(queries.HIGHEST_RESERVED).fetchone()
     db.execute(queries.RESERVE, (_FLOOR, highest))
     db.execute(queries.RESERVE_FOR_ALL, (highest + RESTORED_ABOVE,))

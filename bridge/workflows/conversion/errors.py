@@ -41,7 +41,7 @@ class ConversionError(WorkflowError):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What is known, for a message on the wire."""
+        """The details that are known, for a message on the wire."""
         found = {
             "reason": self.code,
             "node": self.node,

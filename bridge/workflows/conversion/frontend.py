@@ -1,7 +1,7 @@
 """Differences between the generations of the official front end.
 
 A server names the front end that it is used with (it pins the package), so its `/object_info`
-tells which one to follow. Read and tried: 1.32.9, of server 0.3.75, and 1.49.6, of server 0.33.0.
+says which one to follow. Read and tried: 1.32.9, of server 0.3.75, and 1.49.6, of server 0.33.0.
 Servers in between are treated as the later one as soon as they have dynamic inputs.
 """
 

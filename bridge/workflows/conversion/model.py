@@ -27,7 +27,7 @@ MISSING: Final = _Missing.MISSING
 
 
 class Mode(enum.IntEnum):
-    """What a node takes part in. Other numbers count as active."""
+    """A node's mode, as numbered in files. Other numbers count as active."""
 
     ACTIVE = 0
     MUTED = 2
@@ -35,7 +35,7 @@ class Mode(enum.IntEnum):
 
 
 class WidgetKind(enum.Enum):
-    """What a widget is, as far as it decides about its value."""
+    """A widget's kind, as far as it decides about its value."""
 
     INTEGER = enum.auto()
     FLOAT = enum.auto()
@@ -120,7 +120,7 @@ class LiveNode:
 
     @property
     def inactive(self) -> bool:
-        """Whether it is muted or bypassed."""
+        """True if it is muted or bypassed."""
         return self.mode in (Mode.MUTED, Mode.BYPASSED)
 
     def widget(self, name: str | None) -> Widget | None:

@@ -4,7 +4,7 @@ A server writes its declarations in the order of the widgets. Tools that save th
 keys. For the inputs of a class `input_order` makes up for it, for those that a choice of a dynamic
 combo brings nothing does, and a file lists their values by position only. They are then put into
 the order that fits the node's own values best: the values must be of the right type and among what
-is allowed; values that are the default, and what the file tells by name, speak for an order; where
+is allowed; values that are the default, and what the file gives by name, speak for an order; where
 nothing else does, habits of naming decide (width before height).
 
 On a live server's `/object_info` none of this happens.
@@ -27,7 +27,7 @@ _MAX_INPUTS = 12
 # What speaks for an order, in steps that cannot be made up for by many of the next smaller one.
 _WRONG = -1000.0  # the value cannot be meant for this input
 _UNLISTED = -20.0  # it is outside what is allowed
-_TOLD = 50.0  # the file names the inputs in this order
+_NAMED = 50.0  # the file names the inputs in this order
 _FITS = 4.0
 _DEFAULT = 2.0
 _NEAR = 1.0
@@ -69,7 +69,7 @@ class Ordering:
         typed = [spec for spec in specs if self._layout.has_widget(spec)]
         if self._known or not 1 < len(typed) <= _MAX_INPUTS:
             return list(specs)
-        search = _Search(self._layout, typed, following, _told(node, prefix), self._budget)
+        search = _Search(self._layout, typed, following, _named(node, prefix), self._budget)
         links_only = [spec for spec in specs if spec not in typed]
         return [*search.order(), *links_only]
 
@@ -85,14 +85,14 @@ class _Search:
         layout: Layout,
         specs: Sequence[InputSpec],
         values: Sequence[Any],
-        told: Mapping[str, int],
+        named: Mapping[str, int],
         budget: Budget,
     ) -> None:
         self._layout = layout
         self._specs = specs
         self._values = values
         self._budget = budget
-        self._before = [[_before(one, two, told) for two in specs] for one in specs]
+        self._before = [[_before(one, two, named) for two in specs] for one in specs]
         self._needed = sum(1 << place for place, spec in enumerate(specs) if spec.required)
         self._places: dict[tuple[int, int], tuple[float, int]] = {}
         self._best: dict[tuple[int, int], tuple[float, int, tuple[int, ...]]] = {}
@@ -164,17 +164,17 @@ def _bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
-def _before(one: InputSpec, two: InputSpec, told: Mapping[str, int]) -> float:
+def _before(one: InputSpec, two: InputSpec, named: Mapping[str, int]) -> float:
     """Return what speaks for one input before another."""
     if one is two:
         return 0.0
     score = _habit(one.name, two.name)
-    if one.name in told and two.name in told:
-        score += _TOLD if told[one.name] < told[two.name] else -_TOLD
+    if one.name in named and two.name in named:
+        score += _NAMED if named[one.name] < named[two.name] else -_NAMED
     return score
 
 
-def _told(node: FileNode, prefix: str) -> dict[str, int]:
+def _named(node: FileNode, prefix: str) -> dict[str, int]:
     """Return the order in which the file names the inputs, as far as it does."""
     named = [name for name in node.named if name.startswith(prefix)]
     if not named:

@@ -32,7 +32,7 @@ from bridge.workflows.conversion.widgets import enter
 
 PRIMITIVE = "PrimitiveNode"
 
-# Inner node, widget name and, in the newest form, a third word that tells twins apart.
+# Inner node, widget name and, in the newest form, a third word that distinguishes twins.
 _Entry: TypeAlias = tuple[str, str, str | None]
 
 # The subgraph's own side in an entry: the widget of one of its inputs.

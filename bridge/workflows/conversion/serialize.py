@@ -17,12 +17,12 @@ from bridge.workflows.objectinfo import NodeClass
 # A graph that nests deeper than this is none that anybody drew.
 MAX_DEPTH = 50
 
-# The input of 3D previews that tells how the page shows them.
+# The input of 3D previews that says how the page shows them.
 _VIEWPORT = "viewport_state"
 
 
 class NodeMeta(TypedDict):
-    """What ComfyUI ignores and people read."""
+    """The parts that ComfyUI ignores and people read."""
 
     title: str
 
@@ -102,7 +102,7 @@ def _is_sent(place: Place) -> bool:
 
 
 def _is_meant(place: Place) -> bool:
-    """Whether the server knows the node's class, or something is linked to it."""
+    """True if the server knows the node's class, or something is linked to it."""
     node, links = place.node, place.graph.links
     return (
         node.declared is not None
@@ -112,7 +112,7 @@ def _is_meant(place: Place) -> bool:
 
 
 def _unknown_entry(place: Place, sources: LinkResolver) -> ApiNode:
-    """Return what the file tells of a node whose class is not known."""
+    """Return what the file has of a node whose class is not known."""
     node = place.node
     values = node.source.values
     named = values if isinstance(values, Mapping) else node.source.named

@@ -17,7 +17,7 @@ _OPTION = "option"
 
 
 class Restorer:
-    """Gives values to widgets, as one generation of the front end does when it loads a file."""
+    """Assigns values to widgets, as one generation of the front end does when it loads a file."""
 
     def __init__(self, front_end: FrontEnd, layout: Layout, ordering: Ordering) -> None:
         self._front_end = front_end

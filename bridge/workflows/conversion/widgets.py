@@ -26,7 +26,7 @@ from bridge.workflows.objectinfo import (
 # Integers of these names get a seed control although nothing in the declaration asks for one.
 _SEEDS = frozenset({"seed", "noise_seed"})
 # Output and input nodes on which the front end puts an audio player, by class: no declaration
-# tells them apart.
+# distinguishes them.
 _AUDIO_PLAYERS = frozenset(
     {
         "LoadAudio",
@@ -119,7 +119,7 @@ class Layout:
             self._add_widget(node, spec)
 
     def has_widget(self, spec: InputSpec) -> bool:
-        """Whether the front end has a widget for the input."""
+        """True if the front end has a widget for the input."""
         return spec.widget_type in self._front_end.widget_types and not spec.force_input
 
     def choose(

@@ -1,4 +1,4 @@
-"""How an output reaches the bridge: held, sent, and told of in the node's own event."""
+"""The way of an output to the bridge: held, sent, and named in the node's own event."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Output:
-    """What ComfyUI is told of each output node of ours."""
+    """The result that each output node of ours returns to ComfyUI."""
 
     CATEGORY = CATEGORY
     FUNCTION = "deliver"

@@ -47,7 +47,7 @@ def _encode_latent(samples: Any) -> Encoded:
         raise LatentNotEncodable("it is no plain tensor")
     tensors = {
         "latent_tensor": samples.detach().cpu().contiguous(),
-        # LoadLatent tells by it that the values need no factor, as those of old files do.
+        # LoadLatent sees by it that the values need no factor, as those of old files do.
         "latent_format_version_0": torch.tensor([]),
     }
     return Encoded(safetensors.torch.save(tensors), _LATENT_TYPE)

@@ -1,4 +1,4 @@
-"""The browser's door: what a connection occupies, how many hear how fast, and what it adds."""
+"""The web adapter: what a connection occupies, how many hear how fast, and what it adds."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def _idle(stand: Stand) -> Row:
             async with Readers(one, MANY):
                 each.append((memory(one.pid).resident - before) / MANY / _KB)
         stand.tell(f"{MANY} idle connections: {each[-1]:.1f} KB each")
-    what = f"browser's door: an idle connection, of {MANY}"
+    what = f"web adapter: an idle connection, of {MANY}"
     return Row(what=what, unit="KB", value=Spread.of(each), aim=CONNECTION)
 
 
@@ -82,7 +82,7 @@ async def _fan_out(stand: Stand) -> list[Row]:
                 f"round {number + 1} of {stand.rounds}: {ours.by_clock[-1][0]:.0f} messages a "
                 f"second, broadcast {alone.by_clock[-1][0]:.0f}"
             )
-    what = f"browser's door: {SIZE} B to {MANY} connections, over websockets.broadcast"
+    what = f"web adapter: {SIZE} B to {MANY} connections, over websockets.broadcast"
     by_clock = compare(ours.by_clock, alone.by_clock, p50)
     by_processor = compare(ours.by_processor, alone.by_processor, p50)
     return [
@@ -134,7 +134,7 @@ async def _stalled(stand: Stand) -> Row:
                     took = await _told(bridge, undisturbed, payload, FEW, "calm")
                     without[-1].append(took * 1000)
                 stand.tell(f"round {number + 1} of {stand.rounds}: {p50(with_one[-1]):.0f} ms")
-    what = f"browser's door: {FEW} messages to {SOME}, one of them stalled, over none stalled"
+    what = f"web adapter: {FEW} messages to {SOME}, one of them stalled, over none stalled"
     return Row.compared(what, "ms", compare(with_one, without, p50), UNDISTURBED)
 
 
@@ -156,7 +156,7 @@ async def _latency(stand: Stand) -> Row:
             ours.append([await _asked(browser) for _ in range(REQUESTS)])
             plain.append([await _asked_plainly(mqtt) for _ in range(REQUESTS)])
             stand.tell(f"round {number + 1} of {stand.rounds}: {p50(ours[-1]):.2f} ms")
-    what = "browser's door: a request and its answer, p50, over plain MQTT"
+    what = "web adapter: a request and its answer, p50, over plain MQTT"
     return Row.compared(what, "ms", compare(ours, plain, p50))
 
 
@@ -211,4 +211,4 @@ def _status(size: int) -> bytes:
     return json.dumps({**body, "meta": "x" * (size - short)}).encode()
 
 
-MEASUREMENT = Measurement("browsers", "the browser's door", measure, comfyui=False)
+MEASUREMENT = Measurement("browsers", "the web adapter", measure, comfyui=False)
