@@ -23,7 +23,7 @@ REMEDIES: Mapping[str, str] = {
     "port_taken": "nothing: the next start takes another port",
     "nodes_missing": f"see why our nodes could not be imported; {_LOG}",
     "start_timeout": f"see what it waits for: a download, a custom node; {_LOG}",
-    "exited": f"a package or a model is missing, most often; {_LOG}",
+    "exited": f"a package is missing, most often, or a graphics card (comfyui_args: --cpu); {_LOG}",
     "crashed": f"a driver or a custom node is broken, most often; {_LOG}",
     "killed": "find out who kills it",
     "host_out_of_memory": "smaller models, more memory, or --cache-none among its arguments",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from bridge.aio import first
@@ -13,6 +14,13 @@ from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.config import ComfyUI, Config
 
 log = logging.getLogger(__name__)
+
+# ComfyUI takes at most one of these.
+_CHOOSES_DEVICE = frozenset(
+    ("--cpu", "--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram")
+)
+_NO_CARD = 3
+_ASK_TORCH = f"import sys, torch; sys.exit(0 if torch.cuda.is_available() else {_NO_CARD})"
 
 
 async def configs(
@@ -40,7 +48,39 @@ async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | Superv
     managed = await first(install.ensure(log.info), stopping.wait())
     if isinstance(managed, bool):
         return None
-    return SuperviseConfig(managed.path, managed.python, table.args, table.environment)
+    device = await first(device_arguments(managed.python, table.args), stopping.wait())
+    if isinstance(device, bool):
+        return None
+    args = (*table.args, *device)
+    return SuperviseConfig(managed.path, managed.python, args, table.environment)
+
+
+async def device_arguments(python: Path, args: Sequence[str]) -> tuple[str, ...]:
+    """Return what the managed ComfyUI's arguments lack: --cpu without a card.
+
+    Where torch finds no graphics card, ComfyUI ends at its start unless it has that argument.
+    `args` that choose a device are left alone, and so is a torch that cannot answer: ComfyUI then
+    says what is wrong with it. Importing torch takes seconds; cancelling this ends the process
+    that does.
+    """
+    if not _CHOOSES_DEVICE.isdisjoint(args):
+        return ()
+    asked = await asyncio.create_subprocess_exec(
+        *(str(python), "-I", "-c", _ASK_TORCH),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        status = await asked.wait()
+    finally:
+        if asked.returncode is None:
+            asked.kill()
+            await asked.wait()
+    if status != _NO_CARD:
+        return ()
+    log.warning("no graphics card that torch can use: ComfyUI runs on the CPU (--cpu)")
+    return ("--cpu",)
 
 
 def interpreter(folder: Path, program: str | None) -> Path:

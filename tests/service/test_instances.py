@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from bridge import config
-from bridge.service.instances import interpreter
+from bridge.service.instances import device_arguments, interpreter
 
 FILE = "comfyui_path = 'ComfyUI'\ncomfyui_python = '{}'\n"
 
@@ -51,3 +52,29 @@ def test_without_a_setting_the_environment_in_or_beside_the_folder_is_used(
     assert interpreter(Path(), None) == beside
     within = program(place / "venv" / "bin" / "python")
     assert interpreter(Path(), None).absolute() == within
+
+
+def with_torch(folder: Path, answer: str) -> Path:
+    """Return a Python whose torch says so about its graphics card: cards are not to be had here."""
+    python = program(folder / "python")
+    # With -I a Python does not look in the folder, so that this one does it by hand.
+    look = f"import sys; sys.path.insert(0, '{folder}')"
+    python.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c \"{look}; $3\"\n")
+    (folder / "torch.py").write_text(f"class cuda:\n    is_available = lambda: {answer}\n")
+    return python
+
+
+@pytest.mark.parametrize(
+    ("answer", "args", "added"),
+    [
+        ("False", ("--preview-size", "256"), ("--cpu",)),
+        ("True", (), ()),
+        ("1 / 0", (), ()),
+        ("False", ("--cpu",), ()),
+        ("False", ("--lowvram",), ()),
+    ],
+)
+async def test_the_managed_comfyui_runs_on_the_cpu_where_torch_finds_no_card(
+    tmp_path: Path, answer: str, args: tuple[str, ...], added: tuple[str, ...]
+) -> None:
+    assert await device_arguments(with_torch(tmp_path, answer), args) == added
