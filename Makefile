@@ -39,7 +39,7 @@ help:
 	@echo "make bench       the bridge beside a direct client, as a table, in under ten minutes"
 	@echo "                 (WRITE=1: into docs/performance.md as well)"
 	@echo "make soak        20,000 small jobs: does anything grow? (JOBS=number)"
-	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 500 jobs, twice"
+	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 600 jobs, twice"
 	@echo "make lives       a hundred thousand steps of jobs' lives, with simulated faults"
 	@echo "make mutants     breaks each guarantee once, and looks whether a test notices (NAMES=...)"
 	@echo "make fuzz        the decoders under a fuzzer, a million cases (CASES=number)"
