@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bridge import config
-from bridge.adapters.metrics import BridgeCollector, Sources
+from bridge.adapters.metrics import BridgeCollector, MetricsSources
 from bridge.jobs.counters import Counters
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def test_the_add_on_gives_the_bridge_what_home_assistant_knows() -> None:
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     counters = Counters()
     counters.ended("succeeded", client="c", workflow="w", instance="i", run_s=1.0)
-    sources = Sources(
+    sources = MetricsSources(
         version="1",
         counters=counters,
         instances=(),

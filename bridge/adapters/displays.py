@@ -82,7 +82,7 @@ class Displays(Extension):
         if client not in table.clients and EVERYBODY not in table.clients:
             self._rights.check_display(client, name)
 
-    async def show(self, job: Job, name: str, found: Sequence[outputs.Output]) -> Shown:
+    async def show(self, job: Job, name: str, found: Sequence[outputs.CollectedOutput]) -> Shown:
         """Publish the first image of a job's outputs to a display; returns what became of it."""
         try:
             self.check(job.key.client, name)
@@ -106,7 +106,7 @@ class Displays(Extension):
                 self._publish_url(name)
 
     async def _image_for(
-        self, name: str, job: Job, found: Sequence[outputs.Output]
+        self, name: str, job: Job, found: Sequence[outputs.CollectedOutput]
     ) -> RetainedImage:
         """Return the first image, transcoded for a display. Raises ExecutionError."""
         image = next((each for each in found if each.info.kind == "image"), None)
@@ -124,7 +124,7 @@ class Displays(Extension):
         return RetainedImage(data, info.content_type, [*about(job), *facts(info), made])
 
     async def _in_form(
-        self, form: Profile | None, image: outputs.Output
+        self, form: Profile | None, image: outputs.CollectedOutput
     ) -> tuple[OutputInfo, bytes]:
         if form is None:
             return image.info, bytes(image.data)

@@ -27,7 +27,7 @@ class CannotServeMetrics(ConfigError):
     """Nothing can listen at `metrics_listen`; the text is one line."""
 
 
-class Sources(Struct, frozen=True):
+class MetricsSources(Struct, frozen=True):
     """The sources of the figures; the callables return the current ones."""
 
     version: str
@@ -42,7 +42,7 @@ class Sources(Struct, frozen=True):
 class BridgeCollector(Collector):
     """Reads the figures at each scrape."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: MetricsSources) -> None:
         self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
@@ -112,7 +112,7 @@ def _summary(name: str, about: str, label: str, shares: Mapping[str, Share]) -> 
 class MetricsAdapter:
     """Serves the metrics; use `run` as a task."""
 
-    def __init__(self, host: str, port: int, sources: Sources) -> None:
+    def __init__(self, host: str, port: int, sources: MetricsSources) -> None:
         self._host = host
         self._port = port
         self._registry = CollectorRegistry(auto_describe=False)

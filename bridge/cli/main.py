@@ -413,9 +413,9 @@ def mosquitto_setup(
     settings: Config,
 ) -> None:
     """Write the broker's settings, ACL and users; what is there already is left as it is."""
-    from bridge.cli.mosquitto import Listeners, set_up
+    from bridge.cli.mosquitto import BrokerListeners, set_up
 
-    listeners = Listeners(port, tls_port, certificate, key)
+    listeners = BrokerListeners(port, tls_port, certificate, key)
     run_async(set_up(settings, folder, listeners))
 
 

@@ -49,7 +49,7 @@ _PASSWORD_BYTES = 24
 _PRIVATE = 0o600
 
 
-class Listeners(Struct, frozen=True):
+class BrokerListeners(Struct, frozen=True):
     """The broker's listeners: on loopback, and with a certificate on the network, by TLS."""
 
     port: int = 1883
@@ -66,7 +66,7 @@ class _Hashed(Struct, frozen=True):
     line: str
 
 
-async def set_up(settings: Config, folder: Path, listeners: Listeners) -> int:
+async def set_up(settings: Config, folder: Path, listeners: BrokerListeners) -> int:
     """Write all files, and show the passwords of the users that are made."""
     if (listeners.certificate is None) != (listeners.key is None):
         stop("--certificate and --key: give both or none", WRONG_USAGE)
@@ -106,7 +106,7 @@ def _failing(folder: Path) -> Iterator[None]:
         stop(f"{error.filename or folder}: {error.strerror}", FAILED)
 
 
-def _write_settings(settings: Config, folder: Path, listeners: Listeners) -> None:
+def _write_settings(settings: Config, folder: Path, listeners: BrokerListeners) -> None:
     files = {
         _SETTINGS: (_settings(), 0o644),
         _ACCESS: (access_file(folder.resolve(), listeners), 0o644),
@@ -120,7 +120,7 @@ def _write_settings(settings: Config, folder: Path, listeners: Listeners) -> Non
             _write(folder / name, text, mode)
 
 
-def access_file(folder: Path, listeners: Listeners) -> str:
+def access_file(folder: Path, listeners: BrokerListeners) -> str:
     """Return the broker's settings of who comes in, and where."""
     tls = [
         f"listener {listeners.tls_port}",

@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from bridge.client.inputs import Media, for_wire, media_of
 from bridge.client.job import Job
-from bridge.client.outbox import Outbox
+from bridge.client.outbox import RequestOutbox
 from bridge.client.session import Connect, Session, connect_to
 from bridge.client.uploads import upload
 from bridge.contract.errors import (
@@ -98,7 +98,7 @@ class Client:
         self.name = client
         self.topics = Topics(base)
         address = url if isinstance(url, Address) else Address.parse(url, ca=ca, cert=cert, key=key)
-        self._outbox = None if outbox is None else Outbox(outbox, f"{base}/{client}")
+        self._outbox = None if outbox is None else RequestOutbox(outbox, f"{base}/{client}")
         self._posting: dict[str, asyncio.Task[Accepted]] = {}
         self._uploading = asyncio.Lock()
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
@@ -260,7 +260,7 @@ class Client:
         await self._outbox_of().remove(job_id)
         return accepted
 
-    def _outbox_of(self) -> Outbox:
+    def _outbox_of(self) -> RequestOutbox:
         if self._outbox is None:
             raise RuntimeError("there is no outbox")
         return self._outbox

@@ -17,7 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Outbox:
+class RequestOutbox:
     """One client's requests in a file; several clients may share it."""
 
     def __init__(self, path: Path, owner: str) -> None:

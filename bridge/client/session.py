@@ -53,7 +53,7 @@ class _Answer(msgspec.Struct):
 _ANSWERS: Final = msgspec.json.Decoder(_Answer)
 
 
-class Connected(Protocol):
+class SessionConnection(Protocol):
     """The part of an open `bridge.mqtt.Connection` that a session uses."""
 
     @property
@@ -74,7 +74,7 @@ class Connected(Protocol):
 
 
 # Opens a connection under a client identifier; with an empty one the broker chooses it.
-Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Connected]]
+Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[SessionConnection]]
 
 
 def connect_to(address: Address) -> Connect:
@@ -109,7 +109,7 @@ class Session:
         self._on_message = on_message
         self._on_gap = on_gap
         self._backoff = backoff or Backoff()
-        self._connection: Connected | None = None
+        self._connection: SessionConnection | None = None
         self._pending: dict[str, asyncio.Future[_Answer]] = {}
         self._task: asyncio.Task[None] | None = None
         # Done once the first connection stands, or has failed.

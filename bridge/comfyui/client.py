@@ -21,14 +21,14 @@ from yarl import URL
 
 from bridge.comfyui.errors import (
     ComfyUIError,
-    Forbidden,
+    ComfyUIForbidden,
+    ComfyUIUnreachable,
     Gone,
     NodeProblems,
     NotFound,
     PromptRejected,
     ReplyTooLarge,
     UnexpectedAnswer,
-    Unreachable,
     ValidationProblem,
 )
 from bridge.comfyui.frames import OutputHeader
@@ -138,7 +138,7 @@ class ComfyClient:
 
         `prompt` is the graph in the API format, `prompt_id` a canonical lower-case UUID. Raises
         PromptRejected, also where ComfyUI would run a part of the graph; that part is taken out of
-        the queue. Raises Unreachable, with `sent` if ComfyUI may have the prompt.
+        the queue. Raises ComfyUIUnreachable, with `sent` if ComfyUI may have the prompt.
         """
         request = {
             "prompt": prompt,
@@ -380,7 +380,7 @@ class ComfyClient:
         within_s: float = _PATIENCE_S,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
-            raise Unreachable("the client is closed", sent=False)
+            raise ComfyUIUnreachable("the client is closed", sent=False)
         if json is not None:
             data, headers = msgspec.json.encode(json), {"Content-Type": "application/json"}
         # `encoded`: the segments are quoted already, and yarl would turn %2F back into a slash.
@@ -398,9 +398,9 @@ class ComfyClient:
             ) as response:
                 yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unreachable(_plain(error), sent=False) from error
+            raise ComfyUIUnreachable(_plain(error), sent=False) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(f"{method} {path}: {_plain(error)}", sent=True) from error
+            raise ComfyUIUnreachable(f"{method} {path}: {_plain(error)}", sent=True) from error
 
     async def _ok(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         if response.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -434,8 +434,8 @@ class ComfyClient:
 
 
 _BY_STATUS: Mapping[int, type[UnexpectedAnswer]] = {
-    HTTPStatus.UNAUTHORIZED: Forbidden,
-    HTTPStatus.FORBIDDEN: Forbidden,
+    HTTPStatus.UNAUTHORIZED: ComfyUIForbidden,
+    HTTPStatus.FORBIDDEN: ComfyUIForbidden,
     HTTPStatus.NOT_FOUND: NotFound,
     HTTPStatus.GONE: Gone,
 }

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from yarl import URL
 
-from bridge.comfyui.errors import Unreachable
+from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.frames import FEATURE_FLAGS, Frame, decode
 
 DEFAULT_MAX_FRAME = 2**30
@@ -28,7 +28,7 @@ _PING_INTERVAL_S = 20.0
 _PING_TIMEOUT_S = 60.0
 
 
-class Connection:
+class ComfyUISocket:
     """An open socket; `client_id` is what prompts are submitted under."""
 
     def __init__(self, socket: ClientConnection, client_id: str) -> None:
@@ -36,7 +36,7 @@ class Connection:
         self._socket = socket
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
-        """Yield what arrives until the connection is gone; then raises Unreachable.
+        """Yield what arrives until the connection is gone; then raises ComfyUIUnreachable.
 
         Cancelling or closing it leaves the connection open.
         """
@@ -46,21 +46,21 @@ class Connection:
                 if frame is not None:
                     yield frame
         except ConnectionClosed as error:
-            raise Unreachable(f"the connection was cut: {error}", sent=True) from error
+            raise ComfyUIUnreachable(f"the connection was cut: {error}", sent=True) from error
 
 
 @asynccontextmanager
 async def connected(
     base_url: URL, *, max_frame: int = DEFAULT_MAX_FRAME
-) -> AsyncIterator[Connection]:
-    """Connect under a fresh client id, ready for previews; raises Unreachable.
+) -> AsyncIterator[ComfyUISocket]:
+    """Connect under a fresh client id, ready for previews; raises ComfyUIUnreachable.
 
     `max_frame` is the largest message taken, in bytes; a larger one ends the connection.
     """
     client_id = uuid.uuid4().hex
     socket = await _opened(base_url, client_id, max_frame)
     try:
-        yield Connection(socket, client_id)
+        yield ComfyUISocket(socket, client_id)
     finally:
         await socket.close()
 
@@ -93,4 +93,4 @@ async def _opened(base_url: URL, client_id: str, max_frame: int) -> ClientConnec
                 raise
             return socket
     except (OSError, TimeoutError, WebSocketException) as error:
-        raise Unreachable(str(error) or type(error).__name__, sent=False) from error
+        raise ComfyUIUnreachable(str(error) or type(error).__name__, sent=False) from error

@@ -1,15 +1,15 @@
 """The errors between the bridge and a ComfyUI.
 
     ComfyUIError
-    ├── Unreachable         no connection, or none in time
-    ├── UnexpectedAnswer    an HTTP status or a body that ComfyUI does not send
-    │   ├── NotFound        404
-    │   ├── Forbidden       401 or 403: the secret or the proxy's password is wrong
-    │   └── Gone            410: our nodes held it once and had to let it go
-    ├── ReplyTooLarge       more bytes than the caller allows
-    ├── PromptRejected      ComfyUI's validation refused all of it or a part
-    ├── AlreadyFollowed     two callers follow the same prompt
-    └── StartFailed         a supervised ComfyUI did not get ready, or did not stay
+    ├── ComfyUIUnreachable   no connection, or none in time
+    ├── UnexpectedAnswer     an HTTP status or a body that ComfyUI does not send
+    │   ├── NotFound         404
+    │   ├── ComfyUIForbidden 401 or 403: the secret or the proxy's password is wrong
+    │   └── Gone             410: our nodes held it once and had to let it go
+    ├── ReplyTooLarge        more bytes than the caller allows
+    ├── PromptRejected       ComfyUI's validation refused all of it or a part
+    ├── AlreadyFollowed      two callers follow the same prompt
+    └── StartFailed          a supervised ComfyUI did not get ready, or did not stay
 
 Each has a stable `code`. No message carries a secret or a URL's password.
 """
@@ -48,7 +48,7 @@ class ComfyUIError(Exception):
     code: ClassVar[str] = "comfyui_error"
 
 
-class Unreachable(ComfyUIError):
+class ComfyUIUnreachable(ComfyUIError):
     """No answer. `sent`: the request may have reached ComfyUI all the same."""
 
     code = "unreachable"
@@ -78,7 +78,7 @@ class NotFound(UnexpectedAnswer):
     code = "not_found"
 
 
-class Forbidden(UnexpectedAnswer):
+class ComfyUIForbidden(UnexpectedAnswer):
     """401 or 403: the secret, or a proxy's password, is wrong or missing."""
 
     code = "forbidden"

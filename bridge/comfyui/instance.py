@@ -20,10 +20,10 @@ from bridge.comfyui import state as lifecycle
 from bridge.comfyui.cleanup import Cleanup
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.connection import DEFAULT_MAX_FRAME
-from bridge.comfyui.errors import ComfyUIError, StartFailed, StartFailure, Unreachable
+from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, StartFailed, StartFailure
 from bridge.comfyui.events import Event
 from bridge.comfyui.health_policy import Health, HealthPolicy
-from bridge.comfyui.restart_policy import Restart
+from bridge.comfyui.restart_policy import PlannedRestart
 from bridge.comfyui.session import ComfySession, QueueSnapshot, SessionEvent, WorkerDied
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.comfyui.state import InstanceState, Lifecycle, LifecycleEvent
@@ -130,7 +130,7 @@ class Instance:
 
     @property
     def client(self) -> ComfyClient:
-        """Its HTTP client; another one after each restart. Raises Unreachable if there is none."""
+        """Its HTTP client, another after each restart. Raises ComfyUIUnreachable without one."""
         return self._open_session().client
 
     @property
@@ -152,12 +152,12 @@ class Instance:
 
         `prompt_id` is a canonical lower-case UUID of the caller's, new for each attempt; `prompt`
         is the graph in ComfyUI's API format, nodes by their ids; `preview` asks for previews.
-        Raises PromptRejected, AlreadyFollowed, and Unreachable where ComfyUI surely does not have
-        it; after the first event nothing is raised. Cancelling or closing it leaves the prompt at
-        ComfyUI: `cancel` stops that. Close it explicitly, as with contextlib.aclosing.
+        Raises PromptRejected, AlreadyFollowed, and ComfyUIUnreachable where ComfyUI surely does not
+        have it; after the first event nothing is raised. Cancelling or closing it leaves the prompt
+        at ComfyUI: `cancel` stops that. Close it explicitly, as with contextlib.aclosing.
         """
         if self.state.closed:
-            raise Unreachable("it takes no prompts at the moment", sent=False)
+            raise ComfyUIUnreachable("it takes no prompts at the moment", sent=False)
         extra = _with_previews(extra_data, wanted=preview)
         return self._open_session().execute(prompt_id, prompt, preview=preview, extra_data=extra)
 
@@ -166,7 +166,7 @@ class Instance:
 
         Ends as `execute` does, with Lost if it is unknown; cancelling and closing do the same.
         There are no steps and previews: those went to whoever submitted it. Outputs that our nodes
-        hold come all the same. Raises AlreadyFollowed, and Unreachable without a session.
+        hold come all the same. Raises AlreadyFollowed, and ComfyUIUnreachable without a session.
         """
         return self._open_session().adopt(prompt_id)
 
@@ -404,7 +404,7 @@ class Instance:
             log.warning("ComfyUI %s: %s; it gets no more jobs until that is over", self.name, text)
             self._handle(lifecycle.Condemned(text, failure))
 
-    def _failed(self, failure: StartFailed, restart: Restart) -> None:
+    def _failed(self, failure: StartFailed, restart: PlannedRestart) -> None:
         """Take the end of a supervised process, or a start that failed."""
         what = "given up" if restart.crash_loop else "started again"
         log.warning(
@@ -428,7 +428,7 @@ class Instance:
 
     def _open_session(self) -> ComfySession:
         if self._session is None:
-            raise Unreachable(self.state.last_error or "it is not running", sent=False)
+            raise ComfyUIUnreachable(self.state.last_error or "it is not running", sent=False)
         return self._session
 
 

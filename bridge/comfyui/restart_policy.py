@@ -7,7 +7,7 @@ import msgspec
 from bridge.retry import Backoff
 
 
-class Restart(msgspec.Struct, frozen=True):
+class PlannedRestart(msgspec.Struct, frozen=True):
     """Start it again after so many seconds. `crash_loop`: it died too often, or always will."""
 
     delay_s: float
@@ -29,7 +29,7 @@ class RestartPolicy:
         self._early = 0
         self._backoff = backoff or Backoff(1.0, 30.0)
 
-    def died(self, *, up_s: float, hopeless: bool = False) -> Restart:
+    def died(self, *, up_s: float, hopeless: bool = False) -> PlannedRestart:
         """Return what to do after a death `up_s` seconds after it got ready, 0 if it never did.
 
         `hopeless` says that another try would fail the same way, as with a missing file.
@@ -39,8 +39,8 @@ class RestartPolicy:
         self._early += 1
         if hopeless or self._early >= self._limit:
             self.reset()
-            return Restart(delay_s=self._pause_s, crash_loop=True)
-        return Restart(delay_s=self._backoff.next(), crash_loop=False)
+            return PlannedRestart(delay_s=self._pause_s, crash_loop=True)
+        return PlannedRestart(delay_s=self._backoff.next(), crash_loop=False)
 
     def reset(self) -> None:
         """Count from the beginning: it was up for long, or the operator gave an order."""

@@ -18,14 +18,14 @@ import msgspec
 from bridge.aio import wait_set
 from bridge.comfyui import frames
 from bridge.comfyui.client import ComfyClient
-from bridge.comfyui.connection import DEFAULT_MAX_FRAME, Connection, connected
+from bridge.comfyui.connection import DEFAULT_MAX_FRAME, ComfyUISocket, connected
 from bridge.comfyui.errors import (
     ComfyUIError,
+    ComfyUIUnreachable,
     Gone,
     NotFound,
     ReplyTooLarge,
     UnexpectedAnswer,
-    Unreachable,
 )
 from bridge.comfyui.event_queue import EventQueue
 from bridge.comfyui.events import Event, Terminal
@@ -91,7 +91,7 @@ class ComfySession:
         # Set while no prompt is followed.
         self._unused = asyncio.Event()
         self._unused.set()
-        self._connection: Connection | None = None
+        self._connection: ComfyUISocket | None = None
         # Set while it is known whether there is a connection; not so just after a cut.
         self._attempted = asyncio.Event()
         self._queue_changed = asyncio.Event()
@@ -109,8 +109,8 @@ class ComfySession:
     ) -> AsyncGenerator[Event, None]:
         """Submit a prompt and yield its events, the last being a Terminal.
 
-        Raises PromptRejected, AlreadyFollowed, and Unreachable where ComfyUI surely does not have
-        it. Cancelling or closing it leaves the prompt at ComfyUI.
+        Raises PromptRejected, AlreadyFollowed, and ComfyUIUnreachable where ComfyUI surely does not
+        have it. Cancelling or closing it leaves the prompt at ComfyUI.
         """
         connection = await self._connected()
         execution = Execution(socket_nodes=socket_nodes(prompt), preview=preview)
@@ -118,7 +118,7 @@ class ComfySession:
         try:
             try:
                 await self.client.submit(prompt, prompt_id, connection.client_id, extra_data)
-            except Unreachable as error:
+            except ComfyUIUnreachable as error:
                 if not error.sent:
                     raise
                 # It may have arrived: the queue will show it.
@@ -277,10 +277,10 @@ class ComfySession:
         named = None if hello is None else hello.process or str(hello.pid)
         return Connected(version if isinstance(version, str) else None, self._epoch or named)
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> ComfyUISocket:
         await wait_set(self._attempted, _CONNECTION_WAIT_S)
         if self._connection is None:
-            raise Unreachable("no connection", sent=False)
+            raise ComfyUIUnreachable("no connection", sent=False)
         return self._connection
 
     def _received(self, frame: frames.Frame) -> None:

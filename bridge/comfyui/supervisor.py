@@ -27,9 +27,9 @@ import msgspec
 
 from bridge.aio import first
 from bridge.comfyui.client import ComfyClient
-from bridge.comfyui.errors import StartFailed, UnexpectedAnswer, Unreachable
+from bridge.comfyui.errors import ComfyUIUnreachable, StartFailed, UnexpectedAnswer
 from bridge.comfyui.process import Exit, Log, Process, launched
-from bridge.comfyui.restart_policy import Restart, RestartPolicy
+from bridge.comfyui.restart_policy import PlannedRestart, RestartPolicy
 from bridge.comfyui.settings import SuperviseConfig
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Supervisor:
         folder: Path,
         *,
         on_start: Callable[[], None],
-        on_failure: Callable[[StartFailed, Restart], None],
+        on_failure: Callable[[StartFailed, PlannedRestart], None],
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
@@ -192,7 +192,7 @@ class Supervisor:
         while True:
             try:
                 hello = await client.hello()
-            except (Unreachable, UnexpectedAnswer):
+            except (ComfyUIUnreachable, UnexpectedAnswer):
                 # Not listening yet, or another program has the port: then our child ends.
                 hello = None
                 no_nodes_since = None

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from bridge.aio import first
 from bridge.comfyui import events
-from bridge.comfyui.errors import ComfyUIError, Gone, PromptRejected, Unreachable
+from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, Gone, PromptRejected
 from bridge.comfyui.instance import Instance
 from bridge.contract.errors import (
     BridgeError,
@@ -29,7 +29,7 @@ from bridge.contract.errors import (
 from bridge.contract.messages import MissingOutput
 from bridge.jobs import failures
 from bridge.jobs.job import Blob, Job, MediaInput, Plan
-from bridge.jobs.outputs import Collector, Output
+from bridge.jobs.outputs import CollectedOutput, Collector
 from bridge.jobs.progress import Meter, Snapshot
 from bridge.workflows.binding import FOLDER, isolate, upload_name
 
@@ -48,7 +48,7 @@ class Times(Struct):
 class Success(Struct, frozen=True):
     """All outputs are here but those that are `missing`. `reused`: nothing was computed anew."""
 
-    outputs: list[Output]
+    outputs: list[CollectedOutput]
     reused: bool
     missing: list[MissingOutput] = []
 
@@ -84,7 +84,7 @@ class Observer(Protocol):
     def began(self) -> None:
         """ComfyUI began to run the prompt; called once, unless it ended unseen."""
 
-    def output(self, output: Output) -> Output:
+    def output(self, output: CollectedOutput) -> CollectedOutput:
         """An output is complete and its index certain; returns it as published, if it was."""
         ...
 
@@ -157,7 +157,7 @@ class Attempt:
             return Failure(error)
         except ComfyUIError as error:
             kind = Lost if isinstance(error, Gone) else ComfyUIUnavailable
-            away = isinstance(error, Unreachable)
+            away = isinstance(error, ComfyUIUnreachable)
             return Retry(kind(str(error), instance=self._instance.name), counts=not away)
 
     def cancel(self) -> None:
@@ -215,7 +215,7 @@ class Attempt:
         await asyncio.sleep(self._timeout_s)
         text = f"it ran longer than {self._timeout_s:g} s"
         if not await self._cut_short(Timeout(text, timeout_s=self._timeout_s)):
-            raise Unreachable(self._instance.state.last_error or "no answer", sent=True)
+            raise ComfyUIUnreachable(self._instance.state.last_error or "no answer", sent=True)
 
     async def _limit_silence(self) -> None:
         """Stop a prompt of which nothing is heard any more.
@@ -299,7 +299,7 @@ class Attempt:
                 pass
 
     def _success(
-        self, plan: Plan, outputs: list[Output], missing: list[MissingOutput]
+        self, plan: Plan, outputs: list[CollectedOutput], missing: list[MissingOutput]
     ) -> Success | Failure:
         if missing and not outputs:
             error = missing[0].error

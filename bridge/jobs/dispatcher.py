@@ -35,7 +35,7 @@ from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import AlreadyEnded, Journal
 from bridge.jobs.listener import Listener
-from bridge.jobs.outputs import Output
+from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.state import Happening
@@ -480,7 +480,7 @@ class Dispatcher:
         self.handle(event)
 
     async def _formed(
-        self, job: Job, outputs: Sequence[Output], ended: Completion
+        self, job: Job, outputs: Sequence[CollectedOutput], ended: Completion
     ) -> tuple[events.Event, Completion]:
         """Bring the images into the form that was asked for; without it the job has failed."""
         try:

@@ -20,7 +20,7 @@ from bridge.jobs.durable import until_on_disk
 from bridge.jobs.job import Envelope, Job, KeptOutput, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
-from bridge.jobs.outputs import Output
+from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.profile import Profile
@@ -35,14 +35,14 @@ Trace = Callable[[Job, Timings, float], None]
 Link = Callable[[Key, int, float], str]
 
 # Puts the first image of a job's outputs on a display; what went wrong is in what it returns.
-Show = Callable[[Job, str, Sequence[Output]], Awaitable[Shown]]
+Show = Callable[[Job, str, Sequence[CollectedOutput]], Awaitable[Shown]]
 
 
 class Completion(Struct, frozen=True, kw_only=True):
     """The end of a job, besides its state."""
 
     plan: Plan | None = None
-    outputs: Sequence[Output] = ()
+    outputs: Sequence[CollectedOutput] = ()
     error: BridgeError | None = None
     shown: Shown | UnsetType = UNSET
     missing: Sequence[MissingOutput] = ()
@@ -154,19 +154,21 @@ class Finalizer:
         room = self._result_room(job.key, job.envelope)
         return result if room is None else fit_result(result, room)
 
-    async def in_form(self, job: Job, outputs: Sequence[Output]) -> Sequence[Output]:
+    async def in_form(
+        self, job: Job, outputs: Sequence[CollectedOutput]
+    ) -> Sequence[CollectedOutput]:
         """Bring the images into the form that was asked for. Raises ExecutionError."""
         asked = job.envelope.profile
         if asked is None or job.envelope.deliver == "none":
             return outputs
         return [await self._transcoded(output, asked) for output in outputs]
 
-    async def show(self, job: Job, outputs: Sequence[Output]) -> Shown | UnsetType:
+    async def show(self, job: Job, outputs: Sequence[CollectedOutput]) -> Shown | UnsetType:
         """Show the first image where the request asked for that, as ComfyUI made it."""
         display = job.envelope.show
         return UNSET if display is None else await self._show(job, display, outputs)
 
-    async def _transcoded(self, output: Output, asked: Profile) -> Output:
+    async def _transcoded(self, output: CollectedOutput, asked: Profile) -> CollectedOutput:
         info = output.info
         try:
             changed, data = await self._transcoder.in_form(asked, info, output.data)
@@ -177,16 +179,16 @@ class Finalizer:
                 name=info.name,
                 reason=str(error),
             ) from None
-        return output if changed is info else Output(changed, data)
+        return output if changed is info else CollectedOutput(changed, data)
 
-    def offer(self, job: Job, output: Output) -> Output:
+    def offer(self, job: Job, output: CollectedOutput) -> CollectedOutput:
         """Publish an output before its job has ended, unless it has yet to change its form."""
         envelope = job.envelope
         if output.offered or envelope.profile is not None:
             return output
         return self._publish(job, output)
 
-    def _publish(self, job: Job, output: Output) -> Output:
+    def _publish(self, job: Job, output: CollectedOutput) -> CollectedOutput:
         if output.offered or job.envelope.deliver in ("fetch", "none"):
             return output
         topic = self._listener.output(job, output.info, output.data)
@@ -200,12 +202,12 @@ class Finalizer:
             return infos
         return [replace(info, url=link(job.key, info.index, until)) for info in infos]
 
-    async def _keep(self, job: Job, outputs: Sequence[Output]) -> list[KeptOutput]:
+    async def _keep(self, job: Job, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
         if job.envelope.deliver == "none":
             return []
         return [await self._keep_one(output) for output in outputs]
 
-    async def _keep_one(self, output: Output) -> KeptOutput:
+    async def _keep_one(self, output: CollectedOutput) -> KeptOutput:
         small = output.info.size <= INLINE_LIMIT
         if not small:
             await asyncio.to_thread(self._files.put, output.info.sha256, output.data)

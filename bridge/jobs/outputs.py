@@ -23,7 +23,7 @@ from bridge.media.sniff import Sniffed, sniff
 View = Callable[[str, str, str], Coroutine[Any, Any, bytes]]
 
 
-class Output(Struct, frozen=True):
+class CollectedOutput(Struct, frozen=True):
     """One output with its bytes. `offered`: whether to publish it was decided already."""
 
     info: OutputInfo
@@ -32,7 +32,7 @@ class Output(Struct, frozen=True):
 
 
 # Decides whether to publish an output, as soon as its index among all is certain.
-Offer = Callable[[Output], Output]
+Offer = Callable[[CollectedOutput], CollectedOutput]
 
 
 class _Content(Struct, frozen=True):
@@ -72,7 +72,7 @@ class Collector:
         self._view = view
         self._definitions = {definition.node: definition for definition in definitions}
         self._offer = offer
-        self._offered: list[Output] = []  # the first ones, in their order
+        self._offered: list[CollectedOutput] = []  # the first ones, in their order
         self._getting: list[asyncio.Task[None]] = []
         self._found: list[_Found] = []
         self.saved_files = False
@@ -130,7 +130,7 @@ class Collector:
                 return
             self._offered.append(self._offer(self._output(index, found, content)))
 
-    async def all(self) -> list[Output]:
+    async def all(self) -> list[CollectedOutput]:
         """Wait for the files, and return all outputs: saved ones first, in the order of the nodes.
 
         What ComfyUI does not give is in `missing` then. Raises what else fetching a file raised.
@@ -167,7 +167,7 @@ class Collector:
         definition = self._definitions.get(found.node)
         return definition.name if definition else found.node
 
-    def _output(self, index: int, found: _Found, content: _Content) -> Output:
+    def _output(self, index: int, found: _Found, content: _Content) -> CollectedOutput:
         data = content.data
         definition = self._definitions.get(found.node)
         name = self._name(found)
@@ -199,7 +199,7 @@ class Collector:
             filename=or_unset(found.filename),
             preview=True if self._is_preview(found) else UNSET,
         )
-        return Output(info, data)
+        return CollectedOutput(info, data)
 
 
 _NOTHING = _Content(b"", "")

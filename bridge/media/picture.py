@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from bridge.contract.messages import Dither, Format
 from bridge.media.palette import PALETTES
-from bridge.media.profile import Attempt, CannotFit, Target, fit, search
+from bridge.media.profile import CannotFit, Encoding, Target, fit, search
 from bridge.media.sniff import sniff
 
 # The most pixels of an image, and of all frames of an animated one together, in the new size:
@@ -85,14 +85,14 @@ def make(data: bytes, target: Target) -> Picture:
     limit = target.profile.max_bytes
     fitting = memoryview(b"")
 
-    def measure(attempt: Attempt) -> int:
+    def measure(attempt: Encoding) -> int:
         nonlocal fitting
         encoded = _encode(stills, attempt, target, metadata)
         if limit is None or len(encoded) <= limit:
             fitting = encoded
         return len(encoded)
 
-    attempt = Attempt(width, height, target.quality)
+    attempt = Encoding(width, height, target.quality)
     if limit is None:
         measure(attempt)
         return Picture(fitting, width, height)
@@ -226,7 +226,7 @@ def _metadata(image: Image.Image, target: Target) -> _Metadata:
 
 
 def _encode(
-    stills: list[_Still], attempt: Attempt, target: Target, metadata: _Metadata
+    stills: list[_Still], attempt: Encoding, target: Target, metadata: _Metadata
 ) -> memoryview:
     size = (attempt.width, attempt.height)
     images = [_sized(still.image, size, target) for still in stills]
@@ -260,7 +260,7 @@ def _dithered(image: Image.Image, dither: Dither, form: Format) -> Image.Image:
     return dithered
 
 
-def _options(attempt: Attempt, metadata: _Metadata) -> _Options:
+def _options(attempt: Encoding, metadata: _Metadata) -> _Options:
     carried: _Options = {"exif": metadata.exif, "icc_profile": metadata.icc}
     options: _Options = {name: value for name, value in carried.items() if value}
     if attempt.quality is not None:

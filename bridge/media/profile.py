@@ -67,7 +67,7 @@ class Target(Struct, frozen=True):
     profile: Profile
 
 
-class Attempt(Struct, frozen=True):
+class Encoding(Struct, frozen=True):
     """One way to encode an image: its size in pixels, and its quality where there is one."""
 
     width: int
@@ -160,14 +160,14 @@ def search(
     height: int,
     quality: int | None,
     max_bytes: int,
-    measure: Callable[[Attempt], int],
-) -> Attempt:
+    measure: Callable[[Encoding], int],
+) -> Encoding:
     """Find the best form within `max_bytes`: quality is given up first, then pixels.
 
     `measure` encodes and returns the bytes taken. The attempt that is returned is the last of
     those measured that fit. Raises CannotFit.
     """
-    full = Attempt(width, height, quality)
+    full = Encoding(width, height, quality)
     lowest = None if quality is None else min(quality, LOWEST_QUALITY)
     if lowest != quality and measure(full) <= max_bytes:
         return full
@@ -183,13 +183,13 @@ def search(
     return _sharpest(_scaled(full, scale, quality), lowest, max_bytes, measure)
 
 
-def _scaled(full: Attempt, scale: float, quality: int | None) -> Attempt:
-    return Attempt(max(1, int(full.width * scale)), max(1, int(full.height * scale)), quality)
+def _scaled(full: Encoding, scale: float, quality: int | None) -> Encoding:
+    return Encoding(max(1, int(full.width * scale)), max(1, int(full.height * scale)), quality)
 
 
 def _sharpest(
-    attempt: Attempt, lowest: int, max_bytes: int, measure: Callable[[Attempt], int]
-) -> Attempt:
+    attempt: Encoding, lowest: int, max_bytes: int, measure: Callable[[Encoding], int]
+) -> Encoding:
     """Return the attempt of the highest quality that fits; that of the lowest does."""
     fits, too_much = lowest, (attempt.quality or lowest) + 1
     while too_much - fits > 1:
@@ -202,8 +202,8 @@ def _sharpest(
 
 
 def _largest(
-    full: Attempt, scale: float, larger: float, max_bytes: int, measure: Callable[[Attempt], int]
-) -> Attempt:
+    full: Encoding, scale: float, larger: float, max_bytes: int, measure: Callable[[Encoding], int]
+) -> Encoding:
     """Return a larger attempt that fits, if there is one: the last step down may have been long."""
     for _ in range(_REFINEMENTS if scale < larger else 0):
         middle = math.sqrt(scale * larger)

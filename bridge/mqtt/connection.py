@@ -18,7 +18,7 @@ from bridge.mqtt.errors import (
     SubscribeRefused,
     Unreachable,
 )
-from bridge.mqtt.link import Connack, Events, Link, Will
+from bridge.mqtt.link import BrokerLink, Connack, Events, Will
 from bridge.mqtt.outbox import Outbox, PubAck
 from bridge.mqtt.packets import NO_PROPERTIES, Incoming, Puback, Publish, PublishProperties
 from bridge.mqtt.stream import open_socket
@@ -144,7 +144,7 @@ class Connection:
         self._timeout_s = timeout_s
 
         self._entered = False
-        self._link: Link | None = None
+        self._link: BrokerLink | None = None
         self._outbox: Outbox | None = None
         self._connack: Connack | None = None
         self._refusal: ConnectionRefused | None = None
@@ -160,7 +160,7 @@ class Connection:
         self._entered = True
         sock = await open_socket(self.address, self._timeout_s)
         try:
-            self._link = Link(
+            self._link = BrokerLink(
                 self._events(),
                 sock,
                 self.address,
@@ -328,7 +328,7 @@ class Connection:
         if self._connack is None and self._end is not None:
             raise Unreachable(f"{self.address}: {self._end.reason}")
 
-    def _live(self) -> tuple[Link, Outbox]:
+    def _live(self) -> tuple[BrokerLink, Outbox]:
         if self._link is None or self._outbox is None:
             raise RuntimeError("not connected yet")
         if self._end is not None or self._outbox.closed:

@@ -90,7 +90,7 @@ class Connack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Events(NamedTuple):
-    """Callbacks of a Link; all run on the event loop's thread, and must not block."""
+    """Callbacks of a BrokerLink; all run on the event loop's thread, and must not block."""
 
     accepted: Callable[[Connack], None]
     refused: Callable[[ConnectionRefused], None]
@@ -103,7 +103,7 @@ class Events(NamedTuple):
     """Exactly once; None: we asked for it."""
 
 
-class Link:
+class BrokerLink:
     """A connection being made, in use, or over. Never used twice."""
 
     def __init__(

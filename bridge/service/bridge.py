@@ -18,7 +18,7 @@ from msgspec import UNSET
 from bridge import __version__, tracing
 from bridge.adapters.displays import Displays
 from bridge.adapters.homeassistant.adapter import HomeAssistant
-from bridge.adapters.homeassistant.discovery import Bridge as AnnouncedBridge
+from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.mqtt import logtopic
 from bridge.adapters.mqtt.acl_probe import AclProbe
@@ -273,10 +273,10 @@ class Bridge:
         if self._config.metrics_listen is None:
             return None
         # Prometheus' library and an HTTP server: 3 MB, and a sixth of the start, for who asks.
-        from bridge.adapters.metrics import MetricsAdapter, Sources  # noqa: PLC0415
+        from bridge.adapters.metrics import MetricsAdapter, MetricsSources  # noqa: PLC0415
 
         host, port = host_and_port(self._config.metrics_listen)
-        sources = Sources(
+        sources = MetricsSources(
             version=__version__,
             counters=self._dispatcher.counters,
             instances=self._instances,

@@ -15,7 +15,7 @@ from bridge.config.tables import Display
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import OutputInfo
 from bridge.contract.topics import Topics
-from bridge.jobs.outputs import Output
+from bridge.jobs.outputs import CollectedOutput
 from bridge.media.transcode import CannotTranscode
 from bridge.mqtt import PacketTooLarge
 from bridge.requests.permissions import Permissions
@@ -72,21 +72,21 @@ class Setup:
             alone=alone,
         )
 
-    async def show(self, *found: Output, client: str = "alice", name: str = "hall") -> Any:
+    async def show(self, *found: CollectedOutput, client: str = "alice", name: str = "hall") -> Any:
         job = events.job(transaction="t")
         job.key = job.key._replace(client=client)
         return await self.displays.show(job, name, found or (picture(),))
 
 
-def picture(size: int = 3) -> Output:
-    return Output(events.output(size), bytes(size))
+def picture(size: int = 3) -> CollectedOutput:
+    return CollectedOutput(events.output(size), bytes(size))
 
 
 async def test_the_first_image_is_shown_as_it_is_where_the_display_says_nothing(
     tmp_path: Path,
 ) -> None:
     setup = Setup(tmp_path)
-    text = Output(msgspec.structs.replace(events.output(4), kind="text"), b"text")
+    text = CollectedOutput(msgspec.structs.replace(events.output(4), kind="text"), b"text")
     shown = await setup.show(text, picture(3), picture(5))
     assert (shown.display, shown.topic, shown.url) == ("hall", IMAGE, "https://bridge/hall.png")
     assert setup.publisher.held[IMAGE] == (bytes(3), "image/png")
@@ -119,7 +119,7 @@ async def test_what_goes_wrong_is_in_the_result_and_an_event(
     setup.transcoder.fails = trouble == "not transcoded"
     if trouble == "too large":
         setup.publisher.limit = 1
-    text = Output(msgspec.structs.replace(events.output(4), kind="text"), b"text")
+    text = CollectedOutput(msgspec.structs.replace(events.output(4), kind="text"), b"text")
     shown = await setup.show(
         text if trouble == "no image" else picture(),
         client="bob" if trouble == "another's" else "alice",

@@ -6,11 +6,11 @@ from typing import get_args
 import pytest
 
 from bridge.cli.diagnostics import REMEDIES, explain
-from bridge.comfyui.errors import Forbidden, StartFailure, Unreachable
+from bridge.comfyui.errors import ComfyUIForbidden, ComfyUIUnreachable, StartFailure
 from bridge.comfyui.state import StateName
 from bridge.contract.retained import ComfyUIState
 
-REASONS = [*get_args(StartFailure), Unreachable.code, Forbidden.code]
+REASONS = [*get_args(StartFailure), ComfyUIUnreachable.code, ComfyUIForbidden.code]
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bridge.cli.main import main
-from bridge.cli.mosquitto import USERS, Listeners, access_file
+from bridge.cli.mosquitto import USERS, BrokerListeners, access_file
 from bridge.contract import access
 from bridge.contract.access import Others
 from bridge.contract.topics import Topics
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_files_in_the_repository_are_what_setup_writes() -> None:
-    access_text = access_file(Path("/etc/mosquitto/conf.d"), Listeners())
+    access_text = access_file(Path("/etc/mosquitto/conf.d"), BrokerListeners())
     assert (FILES / "comfy2mqtt-access.conf").read_text() == access_text
     assert (FILES / "comfy2mqtt.acl").read_text() == access.acl(Topics(), USERS, Others())
 

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.client import Client
 from bridge.client import client as module
-from bridge.client.outbox import Outbox
+from bridge.client.outbox import RequestOutbox
 from bridge.contract.errors import InvalidInput
 from tests.client.fakebridge import Broker, FakeBridge
 
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def left(path: Path, owner: str = "comfy2mqtt/alice") -> list[str]:
-    outbox = Outbox(path, owner)
+    outbox = RequestOutbox(path, owner)
     found = await outbox.open()
     await outbox.close()
     return list(found)

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.comfyui import cleanup
 from bridge.comfyui.cleanup import AT_ONCE, MOST, Cleanup
-from bridge.comfyui.errors import Unreachable
+from bridge.comfyui.errors import ComfyUIUnreachable
 from tests.support.patience import PATIENCE_S
 
 
@@ -22,7 +22,7 @@ class ComfyUI:
     async def forget(self, prompt_ids: Collection[str]) -> None:
         if self.failures:
             self.failures -= 1
-            raise Unreachable("no connection", sent=False)
+            raise ComfyUIUnreachable("no connection", sent=False)
         self.requests.put_nowait(list(prompt_ids))
 
 

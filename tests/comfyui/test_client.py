@@ -13,13 +13,13 @@ from aiohttp import web
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import (
     ComfyUIError,
-    Forbidden,
+    ComfyUIForbidden,
+    ComfyUIUnreachable,
     Gone,
     NotFound,
     PromptRejected,
     ReplyTooLarge,
     UnexpectedAnswer,
-    Unreachable,
 )
 from tests.support.answering import answering, saying
 from tests.support.comfyui import Server, image, new_id, our_output, saved
@@ -71,7 +71,7 @@ async def test_our_nodes_greet(client: ComfyClient, comfyui: Server) -> None:
 async def test_our_nodes_turn_away_who_does_not_know_the_secret(comfyui: Server) -> None:
     for secret in (None, "wrong"):
         async with ComfyClient(comfyui.url, secret=secret) as stranger:
-            with pytest.raises(Forbidden):
+            with pytest.raises(ComfyUIForbidden):
                 await stranger.hello()
             assert await stranger.system_stats()
 
@@ -171,8 +171,8 @@ async def test_a_graph_that_is_none_is_refused(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (401, Forbidden),
-        (403, Forbidden),
+        (401, ComfyUIForbidden),
+        (403, ComfyUIForbidden),
         (404, NotFound),
         (410, Gone),
         (302, UnexpectedAnswer),
@@ -254,7 +254,7 @@ async def test_a_server_that_hangs_up_may_have_the_request() -> None:
         return web.Response()
 
     async with answering(hang_up) as client:
-        with pytest.raises(Unreachable) as caught:
+        with pytest.raises(ComfyUIUnreachable) as caught:
             await client.submit({}, "p", "c")
     assert caught.value.sent
 
@@ -268,7 +268,7 @@ async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
 
     async with answering(wait) as client:
         monkeypatch.setattr("bridge.comfyui.client._PATIENCE_S", 0.05)
-        with pytest.raises(Unreachable) as caught:
+        with pytest.raises(ComfyUIUnreachable) as caught:
             await client._get("/queue", limit=1, within_s=0.05)
         release.set()
     assert caught.value.sent
@@ -278,13 +278,13 @@ async def test_nobody_at_the_port_means_it_was_not_sent() -> None:
     async with answering(saying("")) as client:
         url = str(client.base_url)
     async with ComfyClient(url) as client:
-        with pytest.raises(Unreachable) as caught:
+        with pytest.raises(ComfyUIUnreachable) as caught:
             await client.queue()
     assert not caught.value.sent
 
 
 async def test_a_closed_client_says_so() -> None:
-    with pytest.raises(Unreachable):
+    with pytest.raises(ComfyUIUnreachable):
         await ComfyClient("http://127.0.0.1:1").queue()
 
 

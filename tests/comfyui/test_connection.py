@@ -10,7 +10,7 @@ from yarl import URL
 
 from bridge.comfyui import connection
 from bridge.comfyui.connection import connected
-from bridge.comfyui.errors import Unreachable
+from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.frames import Status
 from tests.support.patience import PATIENCE_S
 
@@ -46,7 +46,7 @@ async def test_a_connection_that_is_given_up_is_closed(monkeypatch: pytest.Monke
 
     async with serve(stand_still, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(Unreachable):
+        with pytest.raises(ComfyUIUnreachable):
             async with connected(URL(f"http://127.0.0.1:{port}")):
                 pass
         given_up.set()

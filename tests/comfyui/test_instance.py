@@ -8,7 +8,7 @@ import pytest
 
 from bridge.comfyui import events
 from bridge.comfyui.client import ComfyClient
-from bridge.comfyui.errors import AlreadyFollowed, PromptRejected, Unreachable
+from bridge.comfyui.errors import AlreadyFollowed, ComfyUIUnreachable, PromptRejected
 from bridge.comfyui.events import Event
 from bridge.comfyui.instance import Instance
 from tests.comfyui.conftest import attached
@@ -390,7 +390,7 @@ async def test_a_submission_to_nobody_raises_and_is_not_known(
     far_instance: Instance, proxy: TcpProxy
 ) -> None:
     await away(far_instance, proxy)
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(ComfyUIUnreachable) as caught:
         await anext(far_instance.execute(new_id(), saved(image())))
     assert not caught.value.sent
 
@@ -546,7 +546,7 @@ async def test_an_attached_one_that_runs_nothing_gets_nothing_until_it_is_anothe
             told = await ran(instance, our_output(then(image(), "TestExit")))
             assert isinstance(told[-1], events.Lost)
             assert (instance.state.reason, instance.state.usable) == ("worker_dead", False)
-            with pytest.raises(Unreachable):
+            with pytest.raises(ComfyUIUnreachable):
                 await ran(instance, our_output(image()))
         finally:
             comfyui.kill()  # as its owner would: nobody else may

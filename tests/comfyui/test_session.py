@@ -11,7 +11,7 @@ import pytest
 
 from bridge.comfyui import events
 from bridge.comfyui.client import ComfyClient
-from bridge.comfyui.errors import PromptRejected, StartFailed, UnexpectedAnswer, Unreachable
+from bridge.comfyui.errors import ComfyUIUnreachable, PromptRejected, StartFailed, UnexpectedAnswer
 from bridge.comfyui.events import Event
 from bridge.comfyui.health_policy import HealthPolicy
 from bridge.comfyui.instance import Instance
@@ -201,7 +201,7 @@ async def test_one_whose_prompt_does_not_stop_gets_no_more_until_it_is_over(
     comfyui.faults["POST /interrupt"] = [200] * 1000
     assert await instance.end("ours", within_s=0.1) == "hung"
     assert (instance.state.reason, instance.state.usable) == ("hung", False)
-    with pytest.raises(Unreachable, match="takes no prompts"):
+    with pytest.raises(ComfyUIUnreachable, match="takes no prompts"):
         instance.execute(new_id(), {})
     comfyui.running = []
     await comfyui.send_queue_length()
@@ -396,7 +396,7 @@ async def test_one_that_is_gone_is_unreachable_and_takes_nothing(
     comfyui.faults["GET /system_stats"] = [None] * 1000
     await comfyui.cut()
     await become(instance, "unreachable")
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(ComfyUIUnreachable) as caught:
         await anext(instance.execute(new_id(), {}))
     assert not caught.value.sent
 
@@ -405,7 +405,7 @@ async def test_before_it_runs_it_has_no_session(tmp_path: Path) -> None:
     instance = Instance("main", AttachConfig("http://127.0.0.1:1"), folder=tmp_path)
     assert instance.output_folder is None
     assert instance.silence("ours") is None
-    with pytest.raises(Unreachable):
+    with pytest.raises(ComfyUIUnreachable):
         await instance.known()
     for order in (instance.start, instance.stop, instance.restart):
         order()  # an attached one is not ours to start and stop

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from bridge.comfyui import events, frames
-from bridge.comfyui.errors import ComfyUIError, NotFound, UnexpectedAnswer, Unreachable
+from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, NotFound, UnexpectedAnswer
 from bridge.comfyui.events import Event, Terminal
 from bridge.comfyui.execution import Execution
 from bridge.comfyui.history import HistoryEntry, QueueState
@@ -38,7 +38,7 @@ FAILED = events.Failed("RuntimeError", "on purpose", "9", "TestRaise", ())
 
 Fault = ComfyUIError | None
 Meanwhile = Literal["nothing", "work", "receive"]
-cuts = st.just(Unreachable("cut", sent=True))
+cuts = st.just(ComfyUIUnreachable("cut", sent=True))
 useless = st.just(UnexpectedAnswer("it", status=502))
 
 

@@ -17,10 +17,10 @@ import msgspec
 import pytest
 
 from bridge.comfyui import events
-from bridge.comfyui.errors import StartFailed, Unreachable
+from bridge.comfyui.errors import ComfyUIUnreachable, StartFailed
 from bridge.comfyui.health_policy import HealthPolicy
 from bridge.comfyui.instance import Instance
-from bridge.comfyui.restart_policy import Restart
+from bridge.comfyui.restart_policy import PlannedRestart
 from bridge.comfyui.settings import SuperviseConfig
 from bridge.comfyui.state import InstanceState, StateName
 from bridge.comfyui.supervisor import Running, Supervisor
@@ -68,7 +68,7 @@ class Watch:
     def __init__(self, config: SuperviseConfig, folder: Path) -> None:
         self.starts = 0
         self.ready: asyncio.Queue[Running] = asyncio.Queue()
-        self.failures: asyncio.Queue[tuple[StartFailed, Restart]] = asyncio.Queue()
+        self.failures: asyncio.Queue[tuple[StartFailed, PlannedRestart]] = asyncio.Queue()
         self.stops: asyncio.Queue[None] = asyncio.Queue()
         self.useless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.supervisor = Supervisor(
@@ -82,7 +82,7 @@ class Watch:
     def _started(self) -> None:
         self.starts += 1
 
-    def _failed(self, failure: StartFailed, restart: Restart) -> None:
+    def _failed(self, failure: StartFailed, restart: PlannedRestart) -> None:
         self.failures.put_nowait((failure, restart))
 
     async def _attend(self, running: Running) -> None:
@@ -105,7 +105,9 @@ async def watched(config: SuperviseConfig, folder: Path) -> AsyncIterator[Watch]
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def first_failure(config: SuperviseConfig, folder: Path) -> tuple[StartFailed, Restart]:
+async def first_failure(
+    config: SuperviseConfig, folder: Path
+) -> tuple[StartFailed, PlannedRestart]:
     async with watched(config, folder) as watch:
         return await watch.failures.get()
 
@@ -431,7 +433,7 @@ async def test_an_instance_is_stopped_and_started_by_the_operator(tmp_path: Path
         instance.stop()
         assert instance.state.closed
         await become(instance, "stopped")
-        with pytest.raises(Unreachable):
+        with pytest.raises(ComfyUIUnreachable):
             await instance.known()
         instance.start()
         await become(instance, "unreachable")

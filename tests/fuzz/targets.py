@@ -168,9 +168,9 @@ def _media(data: bytes) -> None:
 
 def _socket(data: bytes) -> None:
     for frame in (data, data.decode(errors="replace")):
-        with suppress(socket_frames.Malformed):
+        with suppress(socket_frames.MalformedFrame):
             socket_frames.read_register(frame)
-        with suppress(socket_frames.Malformed):
+        with suppress(socket_frames.MalformedFrame):
             said = socket_frames.read(frame)
             if isinstance(said, socket_frames.BridgeRequest):
                 assert Topics().parse_request(Topics().request("a", *said.levels)) is not None

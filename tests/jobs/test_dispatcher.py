@@ -27,7 +27,7 @@ from bridge.jobs.durable import until_on_disk
 from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.job import Blob, Envelope, Job, KeptOutput, MediaInput, Plan
 from bridge.jobs.journal import Journal
-from bridge.jobs.outputs import Output
+from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
@@ -125,7 +125,7 @@ async def test_a_large_output_is_there_however_long_its_result_could_not_be_writ
         raise DatabaseError("the disk is full")
 
     journal.finish = fails_once  # type: ignore[method-assign]
-    await finalizer.write(job, "succeeded", Completion(outputs=[Output(info, data)]))
+    await finalizer.write(job, "succeeded", Completion(outputs=[CollectedOutput(info, data)]))
     stored = await journal.output(job.key, 0)
     assert stored is not None
     assert files.read(stored.sha256) == data

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from bridge.comfyui.errors import NotFound, UnexpectedAnswer, Unreachable
+from bridge.comfyui.errors import ComfyUIUnreachable, NotFound, UnexpectedAnswer
 from bridge.comfyui.events import Executed
 from bridge.contract.retained import OutputDefinition
-from bridge.jobs.outputs import Collector, Output
+from bridge.jobs.outputs import CollectedOutput, Collector
 from bridge.jobs.ui_output import FileItem, TextItem, items
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
@@ -59,7 +59,7 @@ class Rig:
 
     def __init__(self, **files: bytes | Exception) -> None:
         self.files = files
-        self.offered: list[Output] = []
+        self.offered: list[CollectedOutput] = []
         self.collector: Collector | None = None
 
     async def view(self, filename: str, _subfolder: str, _type: str) -> bytes:
@@ -69,13 +69,13 @@ class Rig:
             raise found
         return found
 
-    def offer(self, output: Output) -> Output:
+    def offer(self, output: CollectedOutput) -> CollectedOutput:
         self.offered.append(output)
         return output
 
     async def collect(
         self, definitions: str, *executed: tuple[str, dict[str, Any]]
-    ) -> list[Output]:
+    ) -> list[CollectedOutput]:
         async with asyncio.TaskGroup() as tasks:
             collector = self.collector = Collector(
                 tasks,
@@ -118,7 +118,7 @@ async def test_a_file_that_is_not_there_costs_that_output_alone(status: int) -> 
 
 
 @pytest.mark.parametrize(
-    "error", [Unreachable("reset", sent=True), UnexpectedAnswer("x", status=502)]
+    "error", [ComfyUIUnreachable("reset", sent=True), UnexpectedAnswer("x", status=502)]
 )
 async def test_a_comfyui_that_fails_costs_the_attempt(error: Exception) -> None:
     with pytest.raises(ExceptionGroup) as raised:

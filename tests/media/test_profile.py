@@ -12,7 +12,7 @@ from bridge.contract.errors import BadRequest
 from bridge.contract.messages import Output
 from bridge.media import profile
 from bridge.media.palette import PALETTES
-from bridge.media.profile import Attempt, CannotFit, Profile, Source
+from bridge.media.profile import CannotFit, Encoding, Profile, Source
 
 SIDES = st.integers(1, 20_000)
 PNG = Source("image/png", 640, 480, 300_000)
@@ -150,15 +150,15 @@ class Measured:
     """Measures by a rule, and remembers what it was asked."""
 
     def __init__(self, per_pixel: float, overhead: int) -> None:
-        self.attempts: list[Attempt] = []
+        self.attempts: list[Encoding] = []
         self._per_pixel = per_pixel
         self._overhead = overhead
 
-    def __call__(self, attempt: Attempt) -> int:
+    def __call__(self, attempt: Encoding) -> int:
         self.attempts.append(attempt)
         return self.size(attempt)
 
-    def size(self, attempt: Attempt) -> int:
+    def size(self, attempt: Encoding) -> int:
         quality = (attempt.quality or 100) / 100
         area = attempt.width * attempt.height
         return int(self._overhead + area * self._per_pixel * quality**2)
@@ -173,7 +173,7 @@ limits = st.integers(1024, 10**7)
 def test_the_search_returns_the_last_attempt_that_fits(
     width: int, height: int, quality: int | None, limit: int, measure: Measured
 ) -> None:
-    full = Attempt(width, height, quality)
+    full = Encoding(width, height, quality)
     try:
         found = profile.search(width, height, quality, limit, measure)
     except CannotFit:
@@ -197,9 +197,9 @@ def test_quality_goes_down_before_pixels_and_no_further_than_needed(
     assert found.quality is not None
     assert lowest <= found.quality <= quality
     if found.width < side:
-        assert measure.size(Attempt(side, side, lowest)) > limit
+        assert measure.size(Encoding(side, side, lowest)) > limit
     if found.quality < quality:
-        assert measure.size(Attempt(found.width, found.height, found.quality + 1)) > limit
+        assert measure.size(Encoding(found.width, found.height, found.quality + 1)) > limit
 
 
 @given(st.integers(200, 9000), st.integers(10_000, 10**7), measures)
@@ -219,10 +219,10 @@ def test_an_image_without_quality_uses_most_of_what_it_may(
 def test_the_search_ends_with_an_encoder_that_follows_no_rule(
     side: int, quality: int | None, limit: int, random: Any
 ) -> None:
-    fitting: list[Attempt] = []
+    fitting: list[Encoding] = []
     calls = 0
 
-    def measure(attempt: Attempt) -> int:
+    def measure(attempt: Encoding) -> int:
         nonlocal calls
         calls += 1
         size = random.choice((limit - 1, limit + 1, limit * 3))

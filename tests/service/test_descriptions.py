@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.comfyui.errors import Unreachable
+from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.instance import StateBoard
 from bridge.comfyui.state import InstanceState, StateName
 from bridge.contract.topics import Topics
@@ -28,7 +28,7 @@ Answer = Callable[[], Awaitable[bytes]]
 
 
 async def failing() -> bytes:
-    raise Unreachable("timed out", sent=True)
+    raise ComfyUIUnreachable("timed out", sent=True)
 
 
 async def garbage() -> bytes:

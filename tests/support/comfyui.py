@@ -24,7 +24,7 @@ import msgspec
 
 from bridge.comfyui.errors import StartFailed
 from bridge.comfyui.install import ensure, find
-from bridge.comfyui.restart_policy import Restart
+from bridge.comfyui.restart_policy import PlannedRestart
 from bridge.comfyui.settings import OUR_NODES, SuperviseConfig
 from bridge.comfyui.supervisor import Running, Supervisor
 
@@ -139,7 +139,7 @@ class Server:
         self._news.put(running)
         await asyncio.Event().wait()
 
-    def _failed(self, failure: StartFailed, _: Restart) -> None:
+    def _failed(self, failure: StartFailed, _: PlannedRestart) -> None:
         if failure.failure != "killed":
             self._news.put(failure)
 

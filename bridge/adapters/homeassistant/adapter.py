@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from bridge.adapters.homeassistant import discovery
 from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, Done
-from bridge.adapters.homeassistant.discovery import Bridge
+from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.mqtt.extension import Extension
@@ -74,7 +74,7 @@ class HomeAssistant(Extension):
 
     def __init__(
         self,
-        bridge: Bridge,
+        bridge: AnnouncedBridge,
         *,
         topics: Topics,
         tree: HomeAssistantTopics,

@@ -31,7 +31,7 @@ Component = dict[str, Any]
 Device = dict[str, Any]
 
 
-class Bridge(Struct, frozen=True):
+class AnnouncedBridge(Struct, frozen=True):
     """The bridge, for its own device.
 
     `instances`: its ComfyUIs; `url`: its page; `orders`: it takes an operator's commands.
@@ -57,7 +57,7 @@ def bridge_id(topics: Topics) -> str:
 def workflow(
     definition: Definition,
     fields: Sequence[Field],
-    bridge: Bridge,
+    bridge: AnnouncedBridge,
     topics: Topics,
     tree: HomeAssistantTopics,
 ) -> Device:
@@ -80,7 +80,7 @@ def workflow(
     }
 
 
-def the_bridge(bridge: Bridge, topics: Topics) -> Device:
+def the_bridge(bridge: AnnouncedBridge, topics: Topics) -> Device:
     """Return the bridge's device."""
     found = [
         # Not available itself it could not say that the bridge is not.
@@ -312,7 +312,7 @@ def _details(field: Field) -> Component:
             }
 
 
-def _of_bridge(bridge: Bridge, topics: Topics) -> list[tuple[str, Component]]:
+def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Component]]:
     found: list[tuple[str, Component]] = [
         (
             "version",
@@ -393,7 +393,7 @@ def _orders(topics: Topics) -> list[tuple[str, Component]]:
     ]
 
 
-def _origin(bridge: Bridge) -> Component:
+def _origin(bridge: AnnouncedBridge) -> Component:
     return {"name": MAKER, "sw_version": bridge.version}
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from bridge.adapters.web import handlers, responses
 from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
-from bridge.adapters.web.content import Displays, read_page
+from bridge.adapters.web.content import DisplayPictures, read_page
 from bridge.adapters.web.errors import CannotListen, KeyringError
 from bridge.adapters.web.handlers import Handlers
 from bridge.adapters.web.hub import Hub
@@ -53,7 +53,7 @@ class WebAdapter:
         """`link_key` signs URLs of outputs, which hold for `link_s` seconds."""
         self._settings = settings
         self._keyring = keyring
-        hub, displays, auth = Hub(), Displays(), Auth(settings, keyring)
+        hub, displays, auth = Hub(), DisplayPictures(), Auth(settings, keyring)
         self._broker = Broker(address, topics, hub, displays.show)
         signed_urls = SignedUrls(self._broker, link_key, link_s)
         self._handlers = Handlers(

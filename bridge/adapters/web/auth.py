@@ -13,7 +13,7 @@ from aiohttp import web
 from bridge.adapters.web import responses
 from bridge.adapters.web.errors import KeyringError
 from bridge.adapters.web.http_headers import ClientAddress, client_address, origin_allowed
-from bridge.adapters.web.keyring import Key, Keyring
+from bridge.adapters.web.keyring import AccessKey, Keyring
 from bridge.adapters.web.limits import Failures
 from bridge.adapters.web.settings import Settings
 
@@ -53,7 +53,7 @@ class Auth:
         again = {"Retry-After": str(int(wait_s) + 1)}
         return responses.text(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong keys", again)
 
-    async def find(self, text: str, address: str) -> Key | None:
+    async def find(self, text: str, address: str) -> AccessKey | None:
         """Authenticate a key. None if it is wrong, or if `address` is backing off; counts failures.
 
         Only for a key that is not known yet the file is read again, in a thread.

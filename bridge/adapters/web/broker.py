@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from bridge.adapters.web.requests import PartOf, Reply, Request, Requests, UnreadableReply
+from bridge.adapters.web.requests import PartOf, PendingRequest, Reply, Requests, UnreadableReply
 from bridge.contract.errors import BadRequest, BridgeError, Busy, Forbidden, TooLarge
 from bridge.contract.topics import Topics
 from bridge.mqtt import (
@@ -41,7 +41,7 @@ _CROWDED: Final = 4 * 1024 * 1024
 _GOOD_CONNECTION_S: Final = 10.0
 
 
-class Listener(Protocol):
+class BrokerCallbacks(Protocol):
     """Callbacks of a Broker; all run on the event loop and must not block."""
 
     def on_connecting(self) -> None:
@@ -82,7 +82,7 @@ class Broker:
         self,
         address: Address,
         topics: Topics,
-        listener: Listener,
+        listener: BrokerCallbacks,
         shown: Callable[[str, bytes, str | None], None],
     ) -> None:
         """`shown` takes a display's name, its picture, and the picture's Content Type."""
@@ -246,7 +246,7 @@ class Broker:
             answered(Reply.refusal(_refusal(error)))
             return
         deadline = asyncio.get_running_loop().time() + ANSWER_S
-        self._requests.add(correlation, Request(client, deadline, answered, part))
+        self._requests.add(correlation, PendingRequest(client, deadline, answered, part))
         self._set_timer()
         sent.add_done_callback(lambda done: self._on_sent(correlation, done))
 

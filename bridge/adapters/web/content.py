@@ -38,7 +38,7 @@ def read_page(folder: Path = PAGE) -> Mapping[str, Content]:
     return files
 
 
-class Displays:
+class DisplayPictures:
     """The last picture of each display, as it is retained at the broker."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ _HEADER: Final = struct.Struct("!I")
 _LONGEST_HEADER: Final = 16 * 1024
 
 
-class Malformed(ValueError):
+class MalformedFrame(ValueError):
     """A frame that cannot be read: its sender does not speak this protocol."""
 
 
@@ -67,7 +67,7 @@ class PingRequest(Struct, frozen=True, kw_only=True):
     transaction: Transaction | UnsetType = UNSET
 
 
-class Refused(Struct, frozen=True, kw_only=True):
+class RefusedRequest(Struct, frozen=True, kw_only=True):
     """A request that is refused here, and the error to answer."""
 
     verb: str
@@ -75,7 +75,7 @@ class Refused(Struct, frozen=True, kw_only=True):
     transaction: Transaction | UnsetType = UNSET
 
 
-ClientFrame = BridgeRequest | LinkRequest | PingRequest | Refused
+ClientFrame = BridgeRequest | LinkRequest | PingRequest | RefusedRequest
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
@@ -85,17 +85,17 @@ _TRANSACTION: Final[msgspec.json.Decoder[Transaction]] = msgspec.json.Decoder(Tr
 
 
 def read_register(frame: str | bytes) -> Register:
-    """Read a connection's first frame. Raises Malformed."""
+    """Read a connection's first frame. Raises MalformedFrame."""
     if isinstance(frame, bytes):
-        raise Malformed("the first message must be a text frame")
+        raise MalformedFrame("the first message must be a text frame")
     try:
         return _REGISTER.decode(frame)
     except (msgspec.MsgspecError, RecursionError):
-        raise Malformed('the first message must be {"type": "register", "key": ...}') from None
+        raise MalformedFrame('the first message must be {"type": "register", "key": ...}') from None
 
 
 def read(frame: str | bytes) -> ClientFrame:
-    """Read a frame of a registered client. Raises Malformed."""
+    """Read a frame of a registered client. Raises MalformedFrame."""
     if isinstance(frame, str):
         fields, data = _object(frame), None
     else:
@@ -107,7 +107,7 @@ def read(frame: str | bytes) -> ClientFrame:
             transaction = _transaction(fields["transaction"])
         return _request(verb, fields, data, transaction)
     except BridgeError as error:
-        return Refused(verb=verb, error=error.wire(), transaction=transaction)
+        return RefusedRequest(verb=verb, error=error.wire(), transaction=transaction)
 
 
 def _request(
@@ -173,21 +173,21 @@ def _object(text: str | bytes) -> dict[str, Raw]:
     try:
         return _OBJECT.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise Malformed("expected a JSON object") from None
+        raise MalformedFrame("expected a JSON object") from None
 
 
 def _split(frame: bytes) -> tuple[dict[str, Raw], bytes]:
     """Split a binary frame into header and bytes."""
     if len(frame) < _HEADER.size:
-        raise Malformed("a binary frame begins with the length of its header")
+        raise MalformedFrame("a binary frame begins with the length of its header")
     (length,) = _HEADER.unpack_from(frame)
     end = _HEADER.size + length
     if length > _LONGEST_HEADER or end > len(frame):
-        raise Malformed(f"a binary frame of {len(frame)} bytes with a header of {length}")
+        raise MalformedFrame(f"a binary frame of {len(frame)} bytes with a header of {length}")
     try:
         header = frame[_HEADER.size : end].decode()
     except UnicodeDecodeError:
-        raise Malformed("the header is not UTF-8") from None
+        raise MalformedFrame("the header is not UTF-8") from None
     return _object(header), frame[end:]
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bridge.adapters.web import responses
 from bridge.adapters.web.auth import Auth
-from bridge.adapters.web.content import Displays
+from bridge.adapters.web.content import DisplayPictures
 from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.limits import network_of
 from bridge.adapters.web.responses import Content, Streamed
@@ -44,7 +44,7 @@ class Handlers:
         hub: Hub,
         auth: Auth,
         signed_urls: SignedUrls,
-        displays: Displays,
+        displays: DisplayPictures,
         page: Mapping[str, Content],
         stall_s: float,
     ) -> None:

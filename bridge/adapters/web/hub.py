@@ -68,7 +68,7 @@ class FrameWriter(Protocol):
         """Cut the connection at once."""
 
 
-class Session:
+class BrowserSession:
     """One registered connection. `n` is the highest that it was sent, None before any.
 
     `buffer`: bytes that may wait for its reader. `key`: the key's id.
@@ -142,7 +142,7 @@ class _Client:
     """One client's connections, and the newest of its jobs that run."""
 
     def __init__(self) -> None:
-        self.sessions: set[Session] = set()
+        self.sessions: set[BrowserSession] = set()
         self.jobs: dict[str, dict[Importance, bytes]] = {}
 
 
@@ -169,14 +169,14 @@ class Hub:
         self.bridge = "unreachable"
         self._send_bridge()
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[BrowserSession]:
         for found in self._clients.values():
             yield from found.sessions
 
     def __len__(self) -> int:
         return sum(len(found.sessions) for found in self._clients.values())
 
-    def sessions_of(self, client: str) -> list[Session]:
+    def sessions_of(self, client: str) -> list[BrowserSession]:
         """Return a client's connections."""
         found = self._clients.get(client)
         return [] if found is None else list(found.sessions)
@@ -186,26 +186,26 @@ class Hub:
         """Clients with a session."""
         return list(self._clients)
 
-    def is_waiting(self, session: Session) -> bool:
+    def is_waiting(self, session: BrowserSession) -> bool:
         """Return whether a session waits for an answer, or for a job of its client."""
         found = self._clients.get(session.client)
         return bool(session.pending or (found is not None and found.jobs))
 
-    def add(self, session: Session) -> None:
+    def add(self, session: BrowserSession) -> None:
         """Add a session; first it is sent what is retained."""
         self._clients.setdefault(session.client, _Client()).sessions.add(session)
         for key in sorted(self._retained, key=_rank):
             session.send(self._retained[key])
         session.send(frames.text("ready"))
 
-    def send_progress(self, session: Session) -> None:
+    def send_progress(self, session: BrowserSession) -> None:
         """Send a session the newest progress of its client's jobs."""
         found = self._clients.get(session.client)
         for newest in found.jobs.values() if found is not None else ():
             for importance, frame in newest.items():
                 session.send(frame, importance)
 
-    def remove(self, session: Session) -> None:
+    def remove(self, session: BrowserSession) -> None:
         """Remove a session, and with a client's last one what was kept for it."""
         found = self._clients.get(session.client)
         if found is not None:

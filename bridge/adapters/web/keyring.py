@@ -34,7 +34,7 @@ _NOTHING: Final = "0" * 64
 KeyId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
 
 
-class Key(Struct, frozen=True, kw_only=True):
+class AccessKey(Struct, frozen=True, kw_only=True):
     """One key as it stands in the file; `made_at` in seconds since the epoch."""
 
     id: KeyId
@@ -44,7 +44,7 @@ class Key(Struct, frozen=True, kw_only=True):
     name: str = ""
 
 
-_FILE: Final = msgspec.json.Decoder(list[Key])
+_FILE: Final = msgspec.json.Decoder(list[AccessKey])
 # Changes when a file is replaced: device, inode, time in nanoseconds, size.
 _Mark = tuple[int, int, int, int]
 
@@ -60,10 +60,10 @@ class Keyring:
         self._path = path
         self._reading = threading.Lock()
         self._mark: _Mark | None = None
-        self._keys: dict[str, Key] = {}
+        self._keys: dict[str, AccessKey] = {}
 
     @property
-    def keys(self) -> list[Key]:
+    def keys(self) -> list[AccessKey]:
         """All keys, as they were last read."""
         return list(self._keys.values())
 
@@ -77,7 +77,7 @@ class Keyring:
             self._mark = mark
             return True
 
-    def find(self, text: str) -> Key | None:
+    def find(self, text: str) -> AccessKey | None:
         """Return the key that a text is, None for one that is no key of ours.
 
         Takes as long for an id that there is as for one that there is not.
@@ -93,18 +93,20 @@ class Keyring:
         """Return whether a key is still valid."""
         return key_id in self._keys
 
-    def add(self, client: str, name: str, now: float) -> tuple[Key, str]:
+    def add(self, client: str, name: str, now: float) -> tuple[AccessKey, str]:
         """Make a key for a client; return it with its text, which is stored nowhere.
 
         Raises KeyringError.
         """
         key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
-        key = Key(id=key_id, client=client, sha256=_sha256(secret), made_at=int(now), name=name)
+        key = AccessKey(
+            id=key_id, client=client, sha256=_sha256(secret), made_at=int(now), name=name
+        )
         with self._changing():
             self._write([*self.keys, key])
         return key, f"{PREFIX}_{key_id}_{secret}"
 
-    def revoke(self, key_id: str) -> Key | None:
+    def revoke(self, key_id: str) -> AccessKey | None:
         """Take a key away; None if there is none of that id. Raises KeyringError."""
         with self._changing():
             found = self._keys.get(key_id)
@@ -132,7 +134,7 @@ class Keyring:
             raise KeyringError(f"{self._path}: {error.strerror}") from None
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
-    def _read(self) -> list[Key]:
+    def _read(self) -> list[AccessKey]:
         try:
             return _FILE.decode(self._path.read_bytes())
         except OSError as error:
@@ -140,7 +142,7 @@ class Keyring:
         except msgspec.MsgspecError as error:
             raise KeyringError(f"{self._path}: {error}") from None
 
-    def _write(self, keys: list[Key]) -> None:
+    def _write(self, keys: list[AccessKey]) -> None:
         """Replace the file, whole or not at all. Raises OSError."""
         encoded = msgspec.json.format(msgspec.json.encode(keys), indent=1)
         write_file(self._path, encoded + b"\n", mode=PRIVATE)

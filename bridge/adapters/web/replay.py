@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, Struct
 
 from bridge.adapters.web import frames
 from bridge.adapters.web.broker import Broker
-from bridge.adapters.web.hub import Hub, Session
+from bridge.adapters.web.hub import BrowserSession, Hub
 from bridge.adapters.web.requests import Reply
 from bridge.contract.messages import JobList, JobStatus, JobView, List, encode
 
@@ -33,7 +33,7 @@ class Replay:
         self._broker = broker
         self._hub = hub
 
-    async def resume(self, session: Session, after: int) -> None:
+    async def resume(self, session: BrowserSession, after: int) -> None:
         """Send a session what it missed after `after`; the client has all up to there.
 
         The session must hold back numbered frames since before it joined the hub.
@@ -61,7 +61,7 @@ class Replay:
         after = min(session.n or 0 for session in sessions)
         await self._replay(client, sessions, List(after=after, peek=True, limit=_PAGE))
 
-    async def _replay(self, client: str, sessions: Sequence[Session], wanted: List) -> None:
+    async def _replay(self, client: str, sessions: Sequence[BrowserSession], wanted: List) -> None:
         """List a client's jobs, send each session what it has not been sent, and release it."""
         more = True
         while more and not all(session.ended for session in sessions):

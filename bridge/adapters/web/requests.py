@@ -47,7 +47,7 @@ class PartOf(Struct, frozen=True):
     data: bytes
 
 
-class Request(Struct, frozen=True):
+class PendingRequest(Struct, frozen=True):
     """One that waits. `answered` is called once, `part` for each part before that."""
 
     client: str
@@ -65,7 +65,7 @@ class Requests:
     def __init__(self, mark: bytes) -> None:
         self._mark = _NO_TEXT + mark
         self._numbers = itertools.count()
-        self._waiting: dict[bytes, Request] = {}
+        self._waiting: dict[bytes, PendingRequest] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -74,15 +74,15 @@ class Requests:
         """Return Correlation Data that no other request has."""
         return self._mark + next(self._numbers).to_bytes(8, "big")
 
-    def add(self, correlation: bytes, request: Request) -> None:
+    def add(self, correlation: bytes, request: PendingRequest) -> None:
         """Add a request; its deadline must not be before that of the last one."""
         self._waiting[correlation] = request
 
-    def remove(self, correlation: bytes) -> Request | None:
+    def remove(self, correlation: bytes) -> PendingRequest | None:
         """Remove a request, None if it waits no more."""
         return self._waiting.pop(correlation, None)
 
-    def remove_all(self) -> list[Request]:
+    def remove_all(self) -> list[PendingRequest]:
         """Remove all requests."""
         found = list(self._waiting.values())
         self._waiting.clear()
@@ -93,14 +93,14 @@ class Requests:
         """The earliest deadline, None if no request waits."""
         return next((each.deadline for each in self._waiting.values()), None)
 
-    def remove_expired(self, now: float) -> list[Request]:
+    def remove_expired(self, now: float) -> list[PendingRequest]:
         """Remove the requests whose deadline has come."""
         found = [key for key, each in self._waiting.items() if each.deadline <= now]
         return [self._waiting.pop(key) for key in found]
 
     def match_reply(
         self, client: str, correlation: bytes | None, payload: bytes
-    ) -> tuple[Request, Reply] | None:
+    ) -> tuple[PendingRequest, Reply] | None:
         """Remove the request that this is the answer to; None if it is nobody's here.
 
         Raises UnreadableReply: the request still waits.
@@ -135,6 +135,6 @@ class Requests:
         except ValueError:
             return None  # not the bridge's
 
-    def _of(self, client: str, correlation: bytes | None) -> Request | None:
+    def _of(self, client: str, correlation: bytes | None) -> PendingRequest | None:
         request = self._waiting.get(correlation or b"")
         return None if request is None or request.client != client else request

@@ -29,7 +29,7 @@ _HEAD: Final = 64 * 1024
 _STOP_S: Final = 2.0
 
 
-class Connection(web.RequestHandler):
+class TcpConnection(web.RequestHandler):
     """One TCP connection; it counts the bytes that have arrived and that nobody has taken."""
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Connection(web.RequestHandler):
     def __init__(
         self,
         manager: web.Server,
-        places: Places[Connection],
+        places: Places[TcpConnection],
         trusted: Sequence[Network],
         head_s: float,
     ) -> None:
@@ -71,7 +71,7 @@ class Connection(web.RequestHandler):
         """The time at which bytes last arrived, by the loop's clock."""
 
     @classmethod
-    def of(cls, request: web.BaseRequest) -> Connection:
+    def of(cls, request: web.BaseRequest) -> TcpConnection:
         """Return the connection that a request came by."""
         connection = request.protocol
         if not isinstance(connection, cls):
@@ -149,7 +149,7 @@ class Connection(web.RequestHandler):
 @web.middleware
 async def _bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Free a connection's place while its request is handled."""
-    connection = Connection.of(request)
+    connection = TcpConnection.of(request)
     connection.request_received()
     try:
         if request.version < HttpVersion10:  # aiohttp also reads what calls itself HTTP/0.9
@@ -180,10 +180,10 @@ async def serving(
     manager = runner.server
     if manager is None:
         raise RuntimeError("a runner that was set up has a server")
-    places: Places[Connection] = Places(WAITING, WAITING_OF_ONE)
+    places: Places[TcpConnection] = Places(WAITING, WAITING_OF_ONE)
     try:
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(manager, places, trusted, head_s),
+            lambda: TcpConnection(manager, places, trusted, head_s),
             host or None,
             port,
             ssl=tls,

@@ -22,17 +22,17 @@ from bridge.adapters.web.broker import Broker
 from bridge.adapters.web.frames import (
     BridgeRequest,
     LinkRequest,
-    Malformed,
+    MalformedFrame,
     PingRequest,
-    Refused,
+    RefusedRequest,
     Register,
 )
-from bridge.adapters.web.hub import Hub, Session
-from bridge.adapters.web.keyring import Key
+from bridge.adapters.web.hub import BrowserSession, Hub
+from bridge.adapters.web.keyring import AccessKey
 from bridge.adapters.web.limits import BURST_S, ByteBudget, Places, network_of
 from bridge.adapters.web.replay import Replay
 from bridge.adapters.web.requests import PartOf, Reply
-from bridge.adapters.web.server import Connection
+from bridge.adapters.web.server import TcpConnection
 from bridge.adapters.web.settings import Settings
 from bridge.adapters.web.signed_urls import SignedUrls
 from bridge.adapters.web.writer import Writer, Writers
@@ -66,7 +66,7 @@ class _Peer(Struct, eq=False):
     """One open socket, and what it is made of."""
 
     socket: web.WebSocketResponse
-    connection: Connection
+    connection: TcpConnection
     transport: asyncio.Transport
     writer: Writer
     pinged: bool = False
@@ -133,7 +133,7 @@ class Sockets:
         self._replay = Replay(broker, hub)
         self._writers = Writers()
         self._unregistered: Places[_Peer] = Places(UNREGISTERED, UNREGISTERED_OF_ONE)
-        self._peers: dict[Session, _Peer] = {}
+        self._peers: dict[BrowserSession, _Peer] = {}
         self._unfinished: defaultdict[str, ByteBudget] = defaultdict(
             lambda: ByteBudget(_UNFINISHED * settings.max_message)
         )
@@ -159,7 +159,7 @@ class Sockets:
         if request.body_exists or not socket.can_prepare(request):
             upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
             return responses.text(HTTPStatus.UPGRADE_REQUIRED, headers=upgrade)
-        connection, transport = Connection.of(request), request.transport
+        connection, transport = TcpConnection.of(request), request.transport
         if transport is None:
             raise ConnectionResetError("the connection was lost")
         await socket.prepare(request)
@@ -177,7 +177,7 @@ class Sockets:
 
     async def _registers(
         self, peer: _Peer, address: str, network: str
-    ) -> tuple[Key, Register] | None:
+    ) -> tuple[AccessKey, Register] | None:
         """Return a socket's key and first message; None if it is closed instead."""
         peer.connection.spend(
             ByteBudget(_size(_FIRST_MESSAGE)),
@@ -211,18 +211,18 @@ class Sockets:
             return None if message is None else frames.read_register(message)
         except TimeoutError:
             await peer.closed(TOO_LATE, "no register in time")
-        except Malformed as error:
+        except MalformedFrame as error:
             await peer.closed(BAD_FRAME, str(error))
         return None
 
-    async def _serve(self, peer: _Peer, key: Key, register: Register) -> None:
+    async def _serve(self, peer: _Peer, key: AccessKey, register: Register) -> None:
         peer.connection.spend(
             self._unfinished[key.id],
             lambda: peer.close(
                 WSCloseCode.TRY_AGAIN_LATER, "too many unfinished messages with this key"
             ),
         )
-        session = Session(
+        session = BrowserSession(
             peer.writer,
             name=secrets.token_urlsafe(9),
             client=key.client,
@@ -252,7 +252,7 @@ class Sockets:
                 resuming.cancel()
                 await asyncio.wait((resuming,))
 
-    def _registered(self, session: Session) -> bytes:
+    def _registered(self, session: BrowserSession) -> bytes:
         settings = self._settings
         return frames.text(
             "registered",
@@ -274,7 +274,7 @@ class Sockets:
             },
         )
 
-    async def _read(self, peer: _Peer, session: Session) -> None:
+    async def _read(self, peer: _Peer, session: BrowserSession) -> None:
         pace = TokenBucket.full(self._settings.rate, BURST_S, time.monotonic())
         while (message := await peer.receive()) is not None:
             session.last_message_at = time.monotonic()
@@ -283,7 +283,7 @@ class Sockets:
                 await asyncio.sleep(wait_s)
             try:
                 said = frames.read(message)
-            except Malformed as error:
+            except MalformedFrame as error:
                 await peer.closed(BAD_FRAME, str(error))
                 return
             match said:
@@ -295,11 +295,11 @@ class Sockets:
                     _respond(session, frames.LINK, ok(link), said.transaction)
                 case PingRequest():
                     _respond(session, frames.PING, ok({}), said.transaction)
-                case Refused():
+                case RefusedRequest():
                     reply = Reply("error", error=Raw(encode(said.error)))
                     _respond(session, said.verb, reply, said.transaction)
 
-    def _ask(self, session: Session, asked: BridgeRequest) -> None:
+    def _ask(self, session: BrowserSession, asked: BridgeRequest) -> None:
         if session.pending >= PENDING:
             busy = Busy(f"{PENDING} requests are not answered yet", retry=True)
             _respond(session, asked.verb, Reply.refusal(busy), asked.transaction)
@@ -349,7 +349,9 @@ class Sockets:
                     peer.close(*why)
             await asyncio.sleep(min(1.0, settings.ping_s / 4, settings.idle_s / 4))
 
-    def _why_closed(self, session: Session, peer: _Peer, now: float) -> tuple[int, str] | None:
+    def _why_closed(
+        self, session: BrowserSession, peer: _Peer, now: float
+    ) -> tuple[int, str] | None:
         settings = self._settings
         if not self._auth.holds(session.key):
             return BAD_KEY, "the key was revoked"
@@ -373,7 +375,7 @@ class Sockets:
 
 
 def _respond(
-    session: Session, verb: str, answer: Any, transaction: Transaction | UnsetType
+    session: BrowserSession, verb: str, answer: Any, transaction: Transaction | UnsetType
 ) -> None:
     """Answer a request, with the transaction that its sender gave it."""
     fields = {**msgspec.structs.asdict(answer), "transaction": transaction}

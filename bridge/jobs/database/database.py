@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from bridge.jobs.database.engine import Answer, DatabaseError, Engine, Schema, Work
+from bridge.jobs.database.engine import DatabaseError, Engine, Schema, Work, WorkResult
 from bridge.jobs.database.sqlite import Sqlite
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What was handed over: work, or an answer that is only to come in its turn.
-_Asked: TypeAlias = tuple[Work[Any] | Answer, asyncio.Future[Any]]
+_Asked: TypeAlias = tuple[Work[Any] | WorkResult, asyncio.Future[Any]]
 
 # A group is bounded so that one commit, and thus one answer, does not take ever longer.
 MAX_GROUP = 256
@@ -96,10 +96,10 @@ class Database:
             raise RuntimeError("the database is not open")
         future: asyncio.Future[T] = self._loop.create_future()
         if self._unanswered:
-            self._inbox.put((Answer(value), future))
+            self._inbox.put((WorkResult(value), future))
             self._unanswered += 1
         else:
-            self._loop.call_soon(_settle, future, Answer(value))
+            self._loop.call_soon(_settle, future, WorkResult(value))
         return future
 
     def _serve(self, engine: Engine, opened: asyncio.Future[None]) -> None:
@@ -107,25 +107,25 @@ class Database:
             try:
                 engine.open()
             except Exception as error:  # noqa: BLE001 - it is the answer
-                self._answer([opened], [Answer(error=error)])
+                self._answer([opened], [WorkResult(error=error)])
                 return
-            self._answer([opened], [Answer()])
+            self._answer([opened], [WorkResult()])
             while group := self._next_group():
                 self._answer([future for _, future in group], self._run_group(engine, group))
 
-    def _run_group(self, engine: Engine, group: Sequence[_Asked]) -> list[Answer]:
-        works = [work for work, _ in group if not isinstance(work, Answer)]
+    def _run_group(self, engine: Engine, group: Sequence[_Asked]) -> list[WorkResult]:
+        works = [work for work, _ in group if not isinstance(work, WorkResult)]
         if not works:
             answers = []
         else:
             try:
                 answers = engine.run(works)
             except Exception as error:  # noqa: BLE001 - it is everybody's answer
-                answers = [Answer(error=error)] * len(works)
+                answers = [WorkResult(error=error)] * len(works)
             else:
                 self.commits += 1
         answered = iter(answers)
-        return [work if isinstance(work, Answer) else next(answered) for work, _ in group]
+        return [work if isinstance(work, WorkResult) else next(answered) for work, _ in group]
 
     def _next_group(self) -> list[_Asked]:
         """Wait for work; an empty list means: close."""
@@ -144,13 +144,17 @@ class Database:
             group.append(item)
         return group
 
-    def _answer(self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[Answer]) -> None:
+    def _answer(
+        self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[WorkResult]
+    ) -> None:
         """Wake the event loop once for the whole group."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
                 self._loop.call_soon_threadsafe(self._settle, futures, answers)
 
-    def _settle(self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[Answer]) -> None:
+    def _settle(
+        self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[WorkResult]
+    ) -> None:
         for future, answer in zip(futures, answers, strict=True):
             _settle(future, answer)
         if self._loop is not None:
@@ -161,7 +165,7 @@ class Database:
         self._unanswered -= count
 
 
-def _settle(future: asyncio.Future[Any], answer: Answer) -> None:
+def _settle(future: asyncio.Future[Any], answer: WorkResult) -> None:
     if future.done():  # whoever waited was cancelled; the work is done all the same
         return
     if answer.error is None:

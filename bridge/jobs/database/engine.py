@@ -46,7 +46,7 @@ class Transaction(Protocol):
 Work = Callable[[Transaction], T]
 
 
-class Answer(NamedTuple):
+class WorkResult(NamedTuple):
     """The value that a work returned, or the error that it raised."""
 
     value: Any = None
@@ -59,7 +59,7 @@ class Engine(Protocol):
     def open(self) -> None:
         """Connect, and bring the tables up to date. Raises DatabaseError."""
 
-    def run(self, works: Sequence[Work[Any]]) -> list[Answer]:
+    def run(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
         """Run works in one transaction that is durable when this returns.
 
         What one of them raises undoes only that one. Raises DatabaseError where none was done.
@@ -76,14 +76,14 @@ class Engine(Protocol):
         """Disconnect."""
 
 
-def nothing_to_keep(answers: Sequence[Answer]) -> bool:
+def nothing_to_keep(answers: Sequence[WorkResult]) -> bool:
     """True if a transaction is to be undone rather than committed."""
     return all(answer.error is not None for answer in answers)
 
 
 def run_each(
     db: Transaction, works: Sequence[Work[Any]], fatal: tuple[type[Exception], ...]
-) -> list[Answer]:
+) -> list[WorkResult]:
     """Run works within a transaction, each in a savepoint; raises those errors that end all.
 
     One alone needs none: where it failed, the whole transaction is to be undone.
@@ -91,19 +91,19 @@ def run_each(
     answers = []
     if len(works) == 1:
         try:
-            return [Answer(works[0](db))]
+            return [WorkResult(works[0](db))]
         except fatal:
             raise
         except Exception as error:  # noqa: BLE001 - it is the answer
-            return [Answer(error=error)]
+            return [WorkResult(error=error)]
     for work in works:
         db.execute("SAVEPOINT work")
         try:
-            answers.append(Answer(work(db)))
+            answers.append(WorkResult(work(db)))
         except fatal:
             raise
         except Exception as error:  # noqa: BLE001 - it is the answer
             db.execute("ROLLBACK TO SAVEPOINT work")
-            answers.append(Answer(error=error))
+            answers.append(WorkResult(error=error))
         db.execute("RELEASE SAVEPOINT work")
     return answers

@@ -23,12 +23,12 @@ from urllib.parse import urlsplit
 import psycopg
 
 from bridge.jobs.database.engine import (
-    Answer,
     Cursor,
     DatabaseError,
     Fenced,
     Schema,
     Work,
+    WorkResult,
     nothing_to_keep,
     run_each,
 )
@@ -80,7 +80,7 @@ class PostgreSQL:
         self._connected()
         return self._name
 
-    def run(self, works: Sequence[Work[Any]]) -> list[Answer]:
+    def run(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
         """Run works in one transaction; once more where the connection was lost before its end."""
         try:
             return self._attempt(works)
@@ -102,7 +102,7 @@ class PostgreSQL:
             self._connection.close()
             self._connection = None
 
-    def _attempt(self, works: Sequence[Work[Any]]) -> list[Answer]:
+    def _attempt(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
         connection = self._connected()
         try:
             self._begin(connection)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge.jobs.database.engine import (
-    Answer,
     DatabaseError,
     Schema,
     Work,
+    WorkResult,
     nothing_to_keep,
     run_each,
 )
@@ -36,7 +36,7 @@ class Sqlite:
         except (sqlite3.Error, OSError) as error:
             raise self._explain(error) from error
 
-    def run(self, works: Sequence[Work[Any]]) -> list[Answer]:
+    def run(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
         """Run works in one transaction."""
         connection = self._connection
         if connection is None:

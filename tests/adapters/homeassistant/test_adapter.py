@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bridge.adapters.homeassistant import adapter
 from bridge.adapters.homeassistant.adapter import HomeAssistant
-from bridge.adapters.homeassistant.discovery import Bridge
+from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.mqtt.retained_images import RetainedImages
 from bridge.contract.errors import Error, Forbidden
@@ -99,7 +99,7 @@ class Setup:
         self.broker, self.journal, self.handler = Broker(), Journal(), Handler()
         self.transcoder = Transcoder()
         self.made = HomeAssistant(
-            Bridge("comfy2mqtt", "1.0", ("main",)),
+            AnnouncedBridge("comfy2mqtt", "1.0", ("main",)),
             topics=topics,
             tree=tree,
             inputs=Inputs(folder / "inputs.json"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.adapters.homeassistant import discovery
-from bridge.adapters.homeassistant.discovery import Bridge
+from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import fields
 from bridge.contract.messages import encode
 from bridge.contract.topics import HomeAssistantTopics, Topics
@@ -11,7 +11,9 @@ from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, SEED, STEP
 
 TOPICS = Topics("base")
 TREE = HomeAssistantTopics(TOPICS, "homeassistant")
-BRIDGE = Bridge("Studio", "1.0", ("gpu0", "gpu1"), orders=True, url="https://studio.example")
+BRIDGE = AnnouncedBridge(
+    "Studio", "1.0", ("gpu0", "gpu1"), orders=True, url="https://studio.example"
+)
 
 
 def drawn(name: str = "demo", **inputs: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def test_whether_the_bridge_is_there_can_be_seen_when_it_is_not() -> None:
     components = discovery.the_bridge(BRIDGE, TOPICS)["components"]
     assert [key for key in components if "availability" not in components[key]] == ["connectivity"]
     assert {"comfyui-gpu0", "comfyui-gpu1", "restart", "pause", "yield"} <= set(components)
-    plain = discovery.the_bridge(Bridge("Studio", "1.0", ("default",)), TOPICS)
+    plain = discovery.the_bridge(AnnouncedBridge("Studio", "1.0", ("default",)), TOPICS)
     assert "restart" not in plain["components"]
     assert "configuration_url" not in plain["device"]
 

@@ -14,9 +14,9 @@ from bridge.adapters.web import frames
 from bridge.adapters.web.frames import (
     BridgeRequest,
     LinkRequest,
-    Malformed,
+    MalformedFrame,
     PingRequest,
-    Refused,
+    RefusedRequest,
     Register,
 )
 from bridge.contract.requests import VERBS
@@ -65,14 +65,14 @@ def test_whatever_is_said_is_read_or_refused_and_never_leaves_its_clients_tree(
 ) -> None:
     try:
         said = frames.read(frame)
-    except Malformed:
+    except MalformedFrame:
         return
     if isinstance(said, BridgeRequest):
         assert said.verb in (*VERBS, "run", "upload")
         assert all(is_id(level) for level in said.levels)
-    elif isinstance(said, Refused):
+    elif isinstance(said, RefusedRequest):
         assert said.error.code == "bad_request"
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedFrame):
         frames.read_register(frame)
 
 
@@ -94,7 +94,7 @@ def test_a_register_names_a_key_and_what_was_seen() -> None:
     ],
 )
 def test_another_first_message_is_malformed(frame: str | bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedFrame):
         frames.read_register(frame)
 
 
@@ -129,13 +129,13 @@ def test_a_run_gives_inputs_by_name() -> None:
 )
 def test_what_does_not_fit_is_answered_with_the_field(body: dict[str, Any], field: str) -> None:
     said = frames.read(json.dumps(body))
-    assert isinstance(said, Refused)
+    assert isinstance(said, RefusedRequest)
     assert said.error.details["field"] == field
 
 
 def test_a_refusal_finds_its_way_back() -> None:
     said = frames.read('{"type": "nonsense", "transaction": 4}')
-    assert isinstance(said, Refused)
+    assert isinstance(said, RefusedRequest)
     assert said.transaction == 4
 
 
@@ -157,25 +157,25 @@ def test_uploads_begin_go_on_and_end() -> None:
 @pytest.mark.parametrize("offset", [-1, 10**15, "1", 1.5])
 def test_an_offset_is_a_number_of_bytes(offset: object) -> None:
     said = frames.read(packed({"type": "upload", "upload": "u", "offset": offset}, b"x"))
-    assert isinstance(said, Refused)
+    assert isinstance(said, RefusedRequest)
 
 
 def test_other_binary_frames_are_refused() -> None:
-    assert isinstance(frames.read(packed({"type": "run", "workflow": "demo"})), Refused)
+    assert isinstance(frames.read(packed({"type": "run", "workflow": "demo"})), RefusedRequest)
 
 
 @pytest.mark.parametrize(
     "frame", [b"", b"\0\0\0", struct.pack("!I", 3) + b"{}", struct.pack("!I", 2**32 - 1) + b"{}"]
 )
 def test_a_binary_frame_without_its_header_is_malformed(frame: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedFrame):
         frames.read(frame)
 
 
 def test_links_and_pings_are_the_doors_own() -> None:
     said = frames.read('{"type": "link", "job_id": "j", "output": 2, "transaction": 1}')
     assert said == LinkRequest(job_id="j", output=2, transaction=1)
-    assert isinstance(frames.read('{"type": "link"}'), Refused)
+    assert isinstance(frames.read('{"type": "link"}'), RefusedRequest)
     assert frames.read('{"type": "ping"}') == PingRequest()
 
 
@@ -197,10 +197,10 @@ def test_a_type_is_put_before_what_was_encoded(body: bytes) -> None:
     "header", [b'{"type": "\xd9"}', b'{"\xff": 1}', b'{"type": "\xed\xa0\x80"}']
 )
 def test_a_header_that_is_not_utf_8_is_malformed(header: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedFrame):
         frames.read(struct.pack("!I", len(header)) + header)
 
 
 @pytest.mark.parametrize("job_id", ["5", "[]", '"a/b"'])
 def test_a_link_to_what_is_no_job_is_refused(job_id: str) -> None:
-    assert isinstance(frames.read(f'{{"type": "link", "job_id": {job_id}}}'), Refused)
+    assert isinstance(frames.read(f'{{"type": "link", "job_id": {job_id}}}'), RefusedRequest)

@@ -11,9 +11,9 @@ from bridge.adapters.web import frames
 from bridge.adapters.web.hub import (
     PREVIEW_ROOM,
     PROGRESS_ROOM,
+    BrowserSession,
     Hub,
     Importance,
-    Session,
     Verdict,
     verdict,
 )
@@ -45,11 +45,11 @@ class Wire:
         return [each["type"] for each in self.said]
 
 
-def session(wire: Wire, client: str = "alice", key: str = "k") -> Session:
-    return Session(wire, name="s", client=client, key=key, buffer=BUFFER)
+def session(wire: Wire, client: str = "alice", key: str = "k") -> BrowserSession:
+    return BrowserSession(wire, name="s", client=client, key=key, buffer=BUFFER)
 
 
-def joined(hub: Hub, client: str = "alice") -> tuple[Session, Wire]:
+def joined(hub: Hub, client: str = "alice") -> tuple[BrowserSession, Wire]:
     wire = Wire()
     new = session(wire, client)
     hub.add(new)

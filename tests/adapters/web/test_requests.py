@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.web.requests import PartOf, Reply, Request, Requests, UnreadableReply
+from bridge.adapters.web.requests import PartOf, PendingRequest, Reply, Requests, UnreadableReply
 from bridge.contract.errors import Busy
 
 
@@ -19,7 +19,7 @@ class Asker:
         self.correlation = requests.correlation()
         requests.add(
             self.correlation,
-            Request(client, deadline, self.replies.append, self.parts.append),
+            PendingRequest(client, deadline, self.replies.append, self.parts.append),
         )
 
 
@@ -89,7 +89,7 @@ def test_parts_go_to_the_request_that_asked_for_them_and_it_still_waits(
 
 def test_a_request_that_takes_no_parts_gets_none(requests: Requests) -> None:
     correlation = requests.correlation()
-    requests.add(correlation, Request("alice", 1.0, lambda _: None))
+    requests.add(correlation, PendingRequest("alice", 1.0, lambda _: None))
     assert requests.match_part("alice", correlation, ("j", "0", "0"), (None, b"x")) is None
 
 
