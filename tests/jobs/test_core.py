@@ -452,3 +452,15 @@ def test_what_other_bridges_do_is_understood(found: dict[str, Any], expected: li
         "known": False,
     }
     assert [type(each) for each in events_for(job, **{**standing, **found})] == expected
+
+
+def test_a_cancel_reaches_the_prompt_at_the_comfyui_that_was_seen_to_have_it() -> None:
+    core = Rig("main")
+    job = core.make("j1")  # it had not begun: no row says where it is
+    core.tell(events.Paused(paused=True))
+    core.tell(events.Recovered([job]))
+    core.ready("main")
+    core.tell(events.PromptsKnown("main", frozenset({job.prompt_id})))
+    core.tell(events.CancelAsked(job.key))
+    assert core.wanted(effects.CancelPrompt) == [effects.CancelPrompt("main", job.prompt_id)]
+    assert core.wanted(effects.Finish)[-1].outcome == "cancelled"

@@ -259,7 +259,7 @@ class Core:
             case Phase.QUEUED:
                 entry.withdrawn = how
                 self.book.dequeue(entry)
-                member = self.book.pool.get(entry.job.instance)
+                member = self.book.pool.get(entry.pinned or entry.job.instance)
                 if entry.adopt and member is not None:
                     self._do(effects.CancelPrompt(member.name, entry.job.prompt_id))
                 self._claim(entry)
