@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bridge.contract.errors import (
+    BridgeError,
     DependencyFailed,
     Expired,
     InvalidInput,
@@ -100,7 +101,11 @@ class Dependencies:
         key = Key(client, wanted.job)
         while True:
             ending = self._endings.setdefault(key, asyncio.Event())
-            blob = await self.output(client, media.name, media.kind, wanted)
+            try:
+                blob = await self.output(client, media.name, media.kind, wanted)
+            except BridgeError:
+                self.ended(key)
+                raise
             if blob is not None:
                 self.ended(key)  # known here first: others may wait for it
                 return blob

@@ -476,3 +476,16 @@ async def test_the_log_of_a_full_disk_says_why(caplog: pytest.LogCaptureFixture)
         await until_on_disk(write)
     assert "disk is full" in caplog.text
     assert "Future" not in caplog.text
+
+
+async def test_nothing_is_kept_of_a_job_that_was_waited_for_in_vain(tmp_path: Path) -> None:
+    async with house(tmp_path) as dispatcher:
+        await dispatcher.pause()
+        source = await dispatcher.take("source")
+        await dispatcher.take("waiter", plan=waits_for(JobOutput("source")))
+        while not dispatcher._dependencies.awaited():  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
+        await dispatcher.cancel(source.key)
+        result = await dispatcher.told.outcome("waiter")
+        assert result["error"]["code"] == "dependency_failed"
+        assert dispatcher._dependencies.awaited() == set()
