@@ -10,8 +10,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from msgspec import Struct
@@ -40,6 +40,7 @@ from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.state import Happening
 from bridge.media.files import Files
+from bridge.retry import retry
 from bridge.workflows.binding import FOLDER
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ _PLANS_AT_HAND = 64
 _FINISHED_AT_ONCE = 100
 # The wall clock may be set meanwhile: a deadline is looked at again at least this often.
 _LOOK_AGAIN_S = 10.0
+# So often a ComfyUI is asked for its queue before it is given jobs all the same.
+_QUEUE_READ_ATTEMPTS = 3
 
 
 class _Concluded(Struct, frozen=True):
@@ -546,8 +549,9 @@ class Dispatcher:
 
     async def _asked_prompts(self, instance: Instance) -> None:
         prompt_ids: frozenset[str] | None = None
-        with suppress(ComfyUIError):
-            known = await instance.known()
+        with _nothing_lost():
+            # What it has already would be run elsewhere once more.
+            known = await retry(instance.known, ComfyUIError, attempts=_QUEUE_READ_ATTEMPTS)
             prompt_ids = frozenset([*known.running, *known.pending])
         self.handle(events.PromptsKnown(instance.name, prompt_ids))
 
@@ -555,8 +559,19 @@ class Dispatcher:
         self._task(self._cancelled_prompt(self._instances[effect.instance], effect.prompt_id))
 
     async def _cancelled_prompt(self, instance: Instance, prompt_id: str) -> None:
-        with suppress(ComfyUIError):
+        with _nothing_lost():
             await instance.cancel(prompt_id)
+
+
+@contextmanager
+def _nothing_lost() -> Iterator[None]:
+    """Go on where a ComfyUI does not answer, or over a defect of ours: no job hangs on it."""
+    try:
+        yield
+    except ComfyUIError:
+        pass
+    except Exception:
+        log.exception("a defect")
 
 
 def _now() -> Moment:

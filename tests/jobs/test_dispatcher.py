@@ -15,11 +15,14 @@ from typing import Any, cast
 import pytest
 
 from bridge.comfyui import events
+from bridge.comfyui.errors import ComfyUIUnreachable
+from bridge.comfyui.session import QueueSnapshot
 from bridge.comfyui.state import InstanceState
 from bridge.contract.messages import OutputInfo
 from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.core import Limits
+from bridge.jobs.core.events import Recovered
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
@@ -476,6 +479,74 @@ async def test_the_log_of_a_full_disk_says_why(caplog: pytest.LogCaptureFixture)
         await until_on_disk(write)
     assert "disk is full" in caplog.text
     assert "Future" not in caplog.text
+
+
+class Asked(Scripted):
+    """It has no prompt from before; its queue cannot be read `failures` times, by `error`."""
+
+    def __init__(self, error: Exception, failures: int) -> None:
+        super().__init__()
+        self.error, self.failures, self.asked = error, failures, 0
+
+    async def known(self) -> QueueSnapshot:
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise self.error
+        return QueueSnapshot((), (), ())
+
+    async def adopt(self, _prompt_id: str) -> AsyncGenerator[events.Event, None]:
+        yield events.Lost("it is unknown")
+
+
+async def recovered(folder: Path) -> Job:
+    """Return a job that a bridge accepted before it was killed."""
+    journal = Journal(folder / "journal.db")
+    await journal.open()
+    job = (await journal.accept(draft("j1"), 1.0)).record.job
+    await journal.close()
+    return job
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "asked"),
+    [(ComfyUIUnreachable("no answer", sent=True), 1, 2), (KeyError("a defect"), 1, 1)],
+)
+async def test_a_queue_that_cannot_be_read_costs_no_more_than_time(
+    tmp_path: Path, error: Exception, failures: int, asked: int
+) -> None:
+    job = await recovered(tmp_path)
+    comfyui = Asked(error, failures)
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        dispatcher.handle(Recovered([job]))
+        async with asyncio.timeout(PATIENCE_S):
+            comfyui.finish(await comfyui.began.get())
+        assert comfyui.asked == asked
+        assert (await dispatcher.told.outcome("j1"))["state"] == "succeeded"
+
+
+async def test_a_cancelled_prompt_that_makes_trouble_does_not_end_the_bridge(
+    tmp_path: Path,
+) -> None:
+    class Troubled(Asked):
+        async def cancel(self, prompt_id: str, **_: Any) -> bool:
+            await super().cancel(prompt_id)
+            raise KeyError(prompt_id)
+
+    job = await recovered(tmp_path)
+    job.instance = "main"
+    comfyui = Troubled(KeyError(), 0)
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        dispatcher.hold(paused=True)
+        dispatcher.handle(Recovered([job]))
+        assert await dispatcher.cancel(job.key) == "cancelled"
+        async with asyncio.timeout(PATIENCE_S):
+            while not comfyui.cancelled:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0)
+        await dispatcher.resume()
+        await dispatcher.take("j2")
+        async with asyncio.timeout(PATIENCE_S):
+            comfyui.finish(await comfyui.began.get())
+        assert (await dispatcher.told.outcome("j2"))["state"] == "succeeded"
 
 
 async def test_nothing_is_kept_of_a_job_that_was_waited_for_in_vain(tmp_path: Path) -> None:
