@@ -149,11 +149,19 @@ class Dispatcher:
                     return found
                 self.add(found)
                 continue
-            if entry.withdrawn is None or entry.phase is Phase.RELEASING:
+            if entry.phase is Phase.RELEASING:
+                self._spawn(key, self._cancel_once_released(key, self._left(key)))
+                return entry.job.state
+            if entry.withdrawn is None:
                 return entry.outcome or entry.job.state
             outcome = await self._left(key)
             if outcome is not None:
                 return outcome
+
+    async def _cancel_once_released(self, key: Key, left: asyncio.Future[State | None]) -> None:
+        """Cancel a job also where another bridge takes it as soon as it is in the queue."""
+        if await left is None:
+            await until_on_disk(lambda: self.cancel(key))
 
     async def clear(self, client: str | None = None) -> int:
         """Cancel all jobs that have not started, of one client or of all; returns how many."""

@@ -18,7 +18,7 @@ from bridge.comfyui import events
 from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.session import QueueSnapshot
 from bridge.comfyui.state import InstanceState
-from bridge.contract.messages import OutputInfo
+from bridge.contract.messages import OutputInfo, State
 from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.core import Limits
@@ -560,3 +560,36 @@ async def test_nothing_is_kept_of_a_job_that_was_waited_for_in_vain(tmp_path: Pa
         result = await dispatcher.told.outcome("waiter")
         assert result["error"]["code"] == "dependency_failed"
         assert dispatcher._dependencies.awaited() == set()
+
+
+async def test_a_cancel_follows_a_job_that_another_bridge_took_as_soon_as_it_was_released(
+    tmp_path: Path,
+) -> None:
+    async def fetch(_client: str, _url: Url) -> bytes:
+        return PICTURE
+
+    async with house(tmp_path, fetch=fetch) as dispatcher:
+        dispatcher.core._alone = False
+        journal, writing, written = dispatcher.journal, asyncio.Event(), asyncio.Event()
+        released, asked = journal.released, asyncio.Event()
+
+        async def slowly(*arguments: Any) -> int:
+            n = await released(*arguments)
+            writing.set()
+            await written.wait()
+            return n
+
+        async def lost(_job: Job) -> bool:
+            return False
+
+        async def ask(_key: Key) -> State:
+            asked.set()
+            return "queued"
+
+        journal.released, journal.claim, journal.seize = slowly, lost, ask  # type: ignore[method-assign, assignment]
+        await dispatcher.take("j1", plan=waits_for(Url("http://x/y.png")))
+        await writing.wait()
+        assert await dispatcher.cancel(Key("alice", "j1")) == "waiting"
+        written.set()
+        async with asyncio.timeout(PATIENCE_S):
+            await asked.wait()
