@@ -29,7 +29,8 @@ from bridge.mqtt import Address
 from bridge.service import Bridge
 
 WORKFLOW = "demo"
-CLIENT = "demo"
+# The client of the lines to paste too: what they make is in the gallery of the page.
+CLIENT = "me"
 PROMPT = "sunset over a calm sea, a sailing boat"
 # On a busy machine with a cold disk, importing torch alone takes its time.
 START_TIMEOUT_S = 300.0
@@ -133,8 +134,8 @@ async def _use(url: str, folder: Path, page: str, stopping: asyncio.Event, *, on
     port = Address.parse(url).port
     click.echo(
         f"\nAll of it stays up until Ctrl-C. {page}\nFrom another terminal:\n"
-        f"  mosquitto_sub -p {port} -t 'comfy2mqtt/client/me/+/#' -F '%t %l bytes' &\n"
-        f"  mosquitto_pub -p {port} -q 1 -t comfy2mqtt/client/me/request/run/{WORKFLOW} "
+        f"  mosquitto_sub -p {port} -t 'comfy2mqtt/client/{CLIENT}/+/#' -F '%t %l bytes' &\n"
+        f"  mosquitto_pub -p {port} -q 1 -t comfy2mqtt/client/{CLIENT}/request/run/{WORKFLOW} "
         "-m 'a lighthouse in a storm'"
     )
     await stopping.wait()
