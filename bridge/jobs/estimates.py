@@ -44,10 +44,11 @@ class Estimates:
         """Return the seconds that a run takes; None for a workflow that has not run yet."""
         return self._run_s.get(workflow)
 
-    def until_end(self, workflow: str, position: int, places: int) -> float | None:
-        """Seconds until a job that waits has ended, with `position` jobs before it.
+    def until_end(self, workflow: str, position: int, active: int, places: int) -> float | None:
+        """Seconds until a job that waits has ended, with `position` jobs before it in the queue.
 
-        `places` is how many ComfyUIs work. What runs at the moment counts as half done.
+        `places` is how many ComfyUIs work, `active` how many jobs are at them; one at each runs, and
+        counts as half done.
         """
         own = self._run_s.get(workflow)
         if own is None or not places:
@@ -55,7 +56,8 @@ class Estimates:
         total = sum(self._queued.values())
         known = sum(count * self._run_s.get(each, own) for each, count in self._queued.items())
         average = known / total if total else own
-        return own + (position + 0.5 * places) * average / places
+        before = position + active - 0.5 * min(active, places)
+        return own + before * average / places
 
     def left_of(self, workflow: str, percent: float, elapsed: float) -> float | None:
         """Seconds that are left of a run that is so far after so many seconds."""

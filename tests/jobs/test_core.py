@@ -84,6 +84,16 @@ def test_two_jobs_at_most_are_at_a_comfyui() -> None:
     assert core.started() == [("j2", "main")]
 
 
+def test_the_time_until_a_job_has_ended_counts_those_at_the_comfyui() -> None:
+    core = Rig("main")
+    core.ready("main")
+    jobs = [core.book.job(core.add(f"j{number}")) for number in range(3)]
+    waiting = jobs[-1]
+    assert waiting is not None
+    core.book.estimates.ran(waiting.workflow, 2.0)
+    assert core.book.outlook(waiting) == (0, 1.0 + 2.0 + 2.0)
+
+
 def test_a_job_has_one_outcome_whatever_is_heard_of_it_afterwards() -> None:
     core = Rig("main")
     core.ready("main")

@@ -148,7 +148,9 @@ class Book:
         """Return the seconds until a job has ended that is accepted now, with so many before it."""
         if self.paused:
             return None
-        return self.estimates.until_end(workflow, position, self.pool.usable)
+        return self.estimates.until_end(
+            workflow, position, active=self.running, places=self.pool.usable
+        )
 
     def status(self, job: Job, n: int = 0) -> JobStatus:
         """The status message of a job that is not at a ComfyUI."""
