@@ -47,8 +47,8 @@ class Estimates:
     def until_end(self, workflow: str, position: int, active: int, places: int) -> float | None:
         """Seconds until a job that waits has ended, with `position` jobs before it in the queue.
 
-        `places` is how many ComfyUIs work, `active` how many jobs are at them; one at each runs, and
-        counts as half done.
+        `places` is how many ComfyUIs work, `active` how many jobs are at them: one at each runs,
+        and counts as half done.
         """
         own = self._run_s.get(workflow)
         if own is None or not places:

@@ -67,6 +67,7 @@ class WebAdapter:
         self._sockets = Sockets(
             settings,
             base=topics.base,
+            mqtt_port=None if address.tls else address.port,
             broker=self._broker,
             hub=hub,
             auth=auth,

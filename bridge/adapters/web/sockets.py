@@ -118,6 +118,7 @@ class Sockets:
         settings: Settings,
         *,
         base: str,
+        mqtt_port: int | None,
         broker: Broker,
         hub: Hub,
         auth: Auth,
@@ -126,6 +127,7 @@ class Sockets:
         """`base` is the base topic, which clients get to know."""
         self._settings = settings
         self._base = base
+        self._mqtt_port = mqtt_port
         self._broker = broker
         self._hub = hub
         self._auth = auth
@@ -260,6 +262,7 @@ class Sockets:
                 "connection": session.name,
                 "client": session.client,
                 "base": self._base,
+                **({} if self._mqtt_port is None else {"mqtt_port": self._mqtt_port}),
                 "contract": CONTRACT_VERSION,
                 "version": __version__,
                 "bridge": self._hub.bridge,

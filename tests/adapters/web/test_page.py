@@ -533,16 +533,14 @@ async def test_the_code_samples_make_the_same_request(
     for name, value in {"prompt": 'it\'s a "barn"', **SMALL}.items():
         await window.field(name).fill(str(value))
     words = shlex.split((await _code_sample(window)).replace("\\\n", " "))
-    assert words[:3] == ["mosquitto_pub", "-h", "127.0.0.1"]
     port = str(stack.broker.port)
-    publish = await asyncio.create_subprocess_exec(
-        await find_program("mosquitto_pub"), "-p", port, *words[1:]
-    )
+    assert words[:5] == ["mosquitto_pub", "-h", "127.0.0.1", "-p", port]
+    publish = await asyncio.create_subprocess_exec(await find_program("mosquitto_pub"), *words[1:])
     assert await publish.wait() == 0
     await window.at('.tile[data-state="succeeded"]').wait_for()
     assert await window.at("#job-detail .caption").inner_text() == 'it\'s a "barn"'
 
-    script = (await _code_sample(window, "Python")).replace("//127.0.0.1", f"//127.0.0.1:{port}")
+    script = await _code_sample(window, "Python")
     flow = json.loads(await _code_sample(window, "Node-RED"))
     folder = stack.bridge.folder / client
     folder.mkdir()
@@ -552,6 +550,8 @@ async def test_the_code_samples_make_the_same_request(
     assert await run.wait() == 0
     (made,) = folder.iterdir()
     assert opened(made.read_bytes()).size == (256, 256)
+    (broker,) = (node for node in flow if node["type"] == "mqtt-broker")
+    assert (broker["broker"], broker["port"]) == ("127.0.0.1", port)
     (press,) = (node for node in flow if node["type"] == "inject")
     assert json.loads(press["payload"]) == {"prompt": 'it\'s a "barn"', **SMALL}
     (out,) = (node for node in flow if node["type"] == "mqtt out")

@@ -2,6 +2,7 @@
 
 import { Client, newId } from "./client.js";
 import { CodeSamples } from "./code_samples.js";
+import { DEFAULT_PORT } from "./code_writers.js";
 import { announce, byId, make, show } from "./dom.js";
 import { Form, mainText } from "./form.js";
 import { Gallery } from "./gallery.js";
@@ -258,6 +259,7 @@ class Page {
       base: client.registered.base ?? "comfy2mqtt",
       client: client.registered.client,
       host: location.hostname,
+      port: client.registered.mqtt_port ?? DEFAULT_PORT,
       socket: new URL("/ws", location.href.replace(/^http/, "ws")).href,
       workflow: form.definition.name,
       main: mainText(form.definition),

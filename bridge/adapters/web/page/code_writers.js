@@ -1,10 +1,13 @@
 /**
  * Writes a request as code for other programs. Pure.
  *
- * A request is `{ base, client, host, socket, workflow, values, media, main }`: `base` is the base
- * topic, `socket` the URL of the WebSocket, `media` maps names to `{ filename, source? }`, and `main`
- * is the name of the main text input.
+ * A request is `{ base, client, host, port, socket, workflow, values, media, main }`: `base` is the
+ * base topic, `host` and `port` the broker, `socket` the URL of the WebSocket, `media` maps names to
+ * `{ filename, source? }`, and `main` is the name of the main text input.
  */
+
+/** MQTT's own port without TLS: programs take it where none is named. */
+export const DEFAULT_PORT = 1883;
 
 /** Quotes a word for a POSIX shell. */
 function quoted(word) {
@@ -13,9 +16,10 @@ function quoted(word) {
 
 /** Commands of mosquitto_pub, for the `run` topic; files are uploaded first. */
 export function mosquitto(request) {
-  const { base, client, host, workflow, values, media, main } = request;
+  const { base, client, host, port, workflow, values, media, main } = request;
   const topic = (...names) => `${base}/client/${client}/request/${names.join("/")}`;
-  const publish = (to, payload) => `mosquitto_pub -h ${host} -q 1 -t ${to} \\\n    ${payload}`;
+  const broker = port === DEFAULT_PORT ? `-h ${host}` : `-h ${host} -p ${port}`;
+  const publish = (to, payload) => `mosquitto_pub ${broker} -q 1 -t ${to} \\\n    ${payload}`;
   const names = Object.keys(values);
   const files = Object.entries(media).filter(([, each]) => !each.source);
   const run = topic("run", workflow);
@@ -44,7 +48,8 @@ function id(name) {
 
 /** A Python script that uses bridge.client. */
 export function python(request) {
-  const { client, host, workflow, values, media } = request;
+  const { client, host, port, workflow, values, media } = request;
+  const url = port === DEFAULT_PORT ? `mqtt://${host}` : `mqtt://${host}:${port}`;
   const inputs = [
     ...Object.entries(values).map(([name, value]) => [name, literal(value)]),
     ...Object.entries(media).map(([name, each]) => [
@@ -67,7 +72,7 @@ from bridge.client import Client
 
 
 async def main():
-    async with Client(${literal(`mqtt://${host}`)}, client=${literal(client)}) as bridge:
+    async with Client(${literal(url)}, client=${literal(client)}) as bridge:
         job = await bridge.submit(
 ${given.map((each) => `            ${each},`).join("\n")}
         )
@@ -103,7 +108,7 @@ function literal(value) {
 
 /** A flow for Node-RED: a button that sends the request, and nodes that show all replies. */
 export function nodeRed(request) {
-  const { base, client, host, workflow, values, media } = request;
+  const { base, client, host, port, workflow, values, media } = request;
   const inputs = { ...values };
   for (const [name, each] of Object.entries(media)) {
     inputs[name] = each.source ?? { upload: id(name) };
@@ -126,7 +131,7 @@ export function nodeRed(request) {
   ];
   const flow = [
     { id: tab, type: "tab", label: `comfy2mqtt: ${workflow}` },
-    { id: broker, type: "mqtt-broker", name: "", broker: host, port: "1883", autoConnect: true },
+    { id: broker, type: "mqtt-broker", name: "", broker: host, port: `${port}`, autoConnect: true },
     {
       ...{ id: "c2m-press", type: "inject", name: workflow },
       props: [{ p: "payload" }],
