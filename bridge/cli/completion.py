@@ -21,7 +21,6 @@ from bridge.mqtt import MqttError
 
 T = TypeVar("T")
 
-SHELLS = ("bash", "zsh", "fish")
 _PATIENCE_S = 3.0
 _PROGRAM = "comfy2mqtt"
 _VARIABLE = "_COMFY2MQTT_COMPLETE"

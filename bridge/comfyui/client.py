@@ -285,10 +285,6 @@ class ComfyClient:
         """
         return await self._get("/object_info", limit=_MIB * 256, within_s=_LONG_PATIENCE_S)
 
-    async def object_info_of(self, class_type: str) -> bytes:
-        """Return the same for one class: an object with that one key, or an empty one."""
-        return await self._get(f"/object_info/{_segment(class_type)}", limit=_MIB * 64)
-
     async def system_stats(self) -> dict[str, Any]:
         """Return ComfyUI's report on versions, memory and devices."""
         return await self._get_object("/system_stats")

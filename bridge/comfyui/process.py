@@ -93,13 +93,11 @@ class Log:
             full = file.tell() >= self._max_bytes
         if full:
             files = [self._path]
-            files += [self._numbered(number) for number in range(1, self._kept_files)]
+            name, numbers = self._path.name, range(1, self._kept_files)
+            files += [self._path.with_name(f"{name}.{number}") for number in numbers]
             for newer, older in reversed(list(pairwise(files))):
                 with suppress(FileNotFoundError):
                     newer.replace(older)
-
-    def _numbered(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
 
 
 class Process:

@@ -168,12 +168,6 @@ class Topics:
         """The topic of the URL of that picture, as plain text; retained."""
         return f"{self.base}/display/{name}/url"
 
-    def workflow_of(self, topic: str) -> str | None:
-        """Return the workflow whose definition lies at `topic`."""
-        prefix = f"{self.base}/workflow/"
-        name = topic.removeprefix(prefix)
-        return name if topic.startswith(prefix) and is_id(name) else None
-
     @property
     def public(self) -> tuple[str, ...]:
         """Filters for what every client may read: the bridge's own topics, and definitions."""

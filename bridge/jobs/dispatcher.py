@@ -273,8 +273,9 @@ class Dispatcher:
             if delay <= 0:
                 self.handle(events.Tick())
                 continue
+            limit_s = None if delay == float("inf") else min(delay, _LOOK_AGAIN_S)
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if delay == float("inf") else _capped(delay)):
+                async with asyncio.timeout(limit_s):
                     await self._wakes_earlier.wait()
 
     async def _follow(self, instance: Instance) -> None:
@@ -588,10 +589,6 @@ def _now() -> Moment:
 
 def _new_prompt_id() -> str:
     return str(uuid.uuid4())
-
-
-def _capped(delay: float) -> float:
-    return min(delay, _LOOK_AGAIN_S)
 
 
 def _availability(now: InstanceState) -> Availability:

@@ -116,7 +116,7 @@ def read(output: Output) -> Profile | None:
 
 def target(profile: Profile, source: Source) -> Target | None:
     """Return what is to be made of an image, None where it is as asked already."""
-    own = _format(source.content_type)
+    own = next((form for form in FORMATS if content_type(form) == source.content_type), None)
     wanted = profile.format or ("png" if profile.dither else own or "png")
     if (
         wanted == own
@@ -212,10 +212,6 @@ def _largest(
         else:
             larger = middle
     return _scaled(full, scale, None)
-
-
-def _format(media_type: str) -> Format | None:
-    return next((form for form in FORMATS if content_type(form) == media_type), None)
 
 
 def _within(size: int | None, limit: int | None) -> bool:

@@ -80,8 +80,6 @@ class Connack(msgspec.Struct, frozen=True, kw_only=True):
     receive_maximum: int = 65_535
     retain_available: bool = True
     maximum_qos: int = 2
-    wildcard_available: bool = True
-    shared_available: bool = True
     subscription_ids_available: bool = True
     assigned_client_id: str | None = None
     server_keep_alive: int | None = None
@@ -429,8 +427,6 @@ def _connack(flags: paho.ConnectFlags, properties: Properties | None) -> Connack
         receive_maximum=value("ReceiveMaximum", 65_535),
         retain_available=bool(value("RetainAvailable", 1)),
         maximum_qos=value("MaximumQoS", 2),
-        wildcard_available=bool(value("WildcardSubscriptionAvailable", 1)),
-        shared_available=bool(value("SharedSubscriptionAvailable", 1)),
         subscription_ids_available=bool(value("SubscriptionIdentifierAvailable", 1)),
         assigned_client_id=value("AssignedClientIdentifier"),
         server_keep_alive=value("ServerKeepAlive"),

@@ -228,7 +228,6 @@ class OutputSpec(msgspec.Struct, frozen=True):
 
     name: str
     type: str
-    is_list: bool = False
     match_group: str | None = None
 
 
@@ -241,11 +240,7 @@ class NodeClass(msgspec.Struct, frozen=True):
     hidden: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     output_node: bool = False
-    category: str = ""
     description: str = ""
-    api_node: bool = False
-    deprecated: bool = False
-    experimental: bool = False
 
     def input(self, name: str) -> InputSpec | None:
         """Return the declared input of that name (not those that a choice brings)."""
@@ -341,11 +336,7 @@ def _read_class(name: str, raw: Any) -> NodeClass:
         hidden=tuple(_specs(_mapping(declared.get("hidden")), "hidden")),
         outputs=_outputs(raw),
         output_node=raw.get("output_node") is True,
-        category=str(raw.get("category") or ""),
         description=str(raw.get("description") or ""),
-        api_node=raw.get("api_node") is True,
-        deprecated=raw.get("deprecated") is True,
-        experimental=raw.get("experimental") is True,
     )
 
 
@@ -398,7 +389,6 @@ def _ordered(inputs: tuple[InputSpec, ...], order: Mapping[str, Any]) -> tuple[I
 
 def _outputs(raw: Mapping[str, Any]) -> tuple[OutputSpec, ...]:
     names = _list(raw.get("output_name"))
-    lists = _list(raw.get("output_is_list"))
     groups = _list(raw.get("output_matchtypes"))
     found = []
     for index, kind in enumerate(_list(raw.get("output"))):
@@ -408,7 +398,6 @@ def _outputs(raw: Mapping[str, Any]) -> tuple[OutputSpec, ...]:
             OutputSpec(
                 name=str(names[index]) if index < len(names) and names[index] else text,
                 type=text,
-                is_list=index < len(lists) and lists[index] is True,
                 match_group=groups[index] if index < len(groups) else None,
             )
         )

@@ -53,10 +53,7 @@ async def test_the_server_tells_of_itself(client: ComfyClient) -> None:
     system = (await client.system_stats())["system"]
     assert system["comfyui_version"]
     assert isinstance(await client.features(), dict)
-    everything = json.loads(await client.object_info())
-    one = json.loads(await client.object_info_of("SaveImage"))
-    assert one == {"SaveImage": everything["SaveImage"]}
-    assert json.loads(await client.object_info_of("no/such class")) == {}
+    assert "SaveImage" in json.loads(await client.object_info())
 
 
 @pytest.mark.comfyui
@@ -316,9 +313,12 @@ async def test_a_name_cannot_leave_its_place_in_the_path() -> None:
         return web.Response(body=b"{}")
 
     async with answering(note) as client:
-        await client.object_info_of("../queue?a=b#c")
+        await client.held_output("../queue?a=b#c", "../7", 0)
         await client.history("a/b%2Fc")
-    assert seen == ["/object_info/..%2Fqueue%3Fa%3Db%23c", "/history/a%2Fb%252Fc"]
+    assert seen == [
+        "/comfy2mqtt/outputs/..%2Fqueue%3Fa%3Db%23c/..%2F7/0",
+        "/history/a%2Fb%252Fc",
+    ]
 
 
 async def test_a_refusal_in_a_sentence_is_understood() -> None:

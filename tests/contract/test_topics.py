@@ -133,12 +133,6 @@ def test_a_jobs_topic_gives_its_job_and_what_it_tells() -> None:
     assert TOPICS.job_of(TOPICS.response("me", "run")) is None
 
 
-def test_a_workflows_topic_gives_its_name() -> None:
-    assert TOPICS.workflow_of(TOPICS.workflow("demo")) == "demo"
-    assert TOPICS.workflow_of("base/workflow/a/b") is None
-    assert TOPICS.workflow_of("other/workflow/demo") is None
-
-
 @pytest.mark.parametrize("text", ["a", "a/b", "+", "#", "a/+/b", "a/#", "/", "a//b", "$SYS/#"])
 def test_filters_are_known(text: str) -> None:
     assert is_filter(text)

@@ -17,7 +17,6 @@ FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
 _FORGET_AFTER_S: Final = 600.0
 _MOST_ADDRESSES: Final = 10_000
-_IPV4: Final = 4
 
 T = TypeVar("T")
 

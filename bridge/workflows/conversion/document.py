@@ -27,9 +27,8 @@ MAX_PER_NODE = 1_000
 MAX_ID = 2**53
 MAX_ID_LENGTH = 128
 
-# A subgraph's own inputs and outputs are the ends of links from and to these ids.
+# A subgraph's own inputs are the ends of links from this id.
 INPUT_NODE = "-10"
-OUTPUT_NODE = "-20"
 
 
 class FileInput(msgspec.Struct, frozen=True):
