@@ -132,7 +132,8 @@ async def test_who_comes_back_gets_what_it_missed_in_order_and_the_rest_live(
             told = [each for each in alice.frames if "n" in each.header and each is not resumed]
             assert [each["n"] for each in told] == sorted(each["n"] for each in told)
             results = [each["job_id"] for each in told if each.type == "result"]
-            assert results == ["missed-0", "missed-1", "missed-2"]
+            # Jobs start in their order; two that are at ComfyUI at once may end in either.
+            assert sorted(results) == ["missed-0", "missed-1", "missed-2"]
             states = {each["state"] for each in told if each["job_id"] == "running"}
             assert states == {"running"}
             await alice.next("progress", lambda each: each["job_id"] == "running")
