@@ -250,10 +250,11 @@ class Group:
             self._dispatcher.ended_elsewhere(gone)
 
     async def _differences(self) -> set[Key]:
-        """Find the jobs whose place in the journal is not that in our view."""
+        """Find the jobs whose place in the journal is not that in our view, or that are to end."""
         self._dispatcher.hold(paused=await self._journal.paused())
         there = await self._journal.unowned(waiting=self.has_intake)
-        return there ^ self._dispatcher.book.unclaimed()
+        differences = there ^ self._dispatcher.book.unclaimed()
+        return differences | await self._journal.to_cancel()
 
     def _see(self, standing: Record) -> None:
         key = standing.job.key

@@ -26,7 +26,7 @@ from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from tests.jobs.drafts import draft
-from tests.jobs.test_dispatcher import PICTURE, Told, waits_for
+from tests.jobs.test_dispatcher import PICTURE, Scripted, Told, waits_for
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.postgresql
 
 
 class Member(NamedTuple):
-    """A bridge of a group, without ComfyUIs."""
+    """A bridge of a group."""
 
     journal: Journal
     dispatcher: Dispatcher
@@ -42,14 +42,16 @@ class Member(NamedTuple):
 
 
 @asynccontextmanager
-async def member(address: str, folder: Path, name: str = "one") -> AsyncIterator[Member]:
+async def member(
+    address: str, folder: Path, name: str = "one", comfyui: Scripted | None = None
+) -> AsyncIterator[Member]:
     journal, files, told = Journal(address), Folder(folder / "blobs"), Told()
     await journal.open()
     files.open()
     dispatcher = Dispatcher(
         journal=journal,
         files=files,
-        instances=[],
+        instances=[] if comfyui is None else [cast("Any", comfyui)],
         listener=told,
         dependencies=Dependencies(journal, files, Sources(cast("Any", None), cast("Any", None))),
         can_run=lambda _name, _needs: True,
@@ -156,3 +158,26 @@ async def test_a_waiting_job_that_the_last_life_had_claimed_is_released(
             )
             one.dispatcher.ended_elsewhere(source)
             await state_is(one.journal, job.key, "queued")
+
+
+async def test_a_cancel_reaches_the_bridge_that_has_the_job_though_the_notice_was_missed(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "COMPARE_S", 0.5)
+    comfyui = Scripted()
+    with postgresql.database() as address:
+        async with member(address, tmp_path, comfyui=comfyui) as one:
+            wanted = draft("j1")
+            job = (await one.journal.accept(wanted, 1.0)).record.job
+            one.dispatcher.accept(job, wanted.plan)
+            async with asyncio.timeout(PATIENCE_S):
+                prompt_id = await comfyui.began.get()
+            other = Journal(address)
+            await other.open()
+            await other.join("two", uuid.uuid4().hex, 100.0)
+            # As another bridge asks for it, but for the notice.
+            monkeypatch.setattr(other, "_notify_of", lambda *_: None)
+            assert await other.seize(job.key) == "running"
+            await other.close()
+            await state_is(one.journal, job.key, "cancelled")
+            assert comfyui.cancelled == [prompt_id]

@@ -615,6 +615,10 @@ class Journal:
             wanted |= transitions.before(Happening.RELEASE)
         return {Key(*row) for row in await self._rows(queries.UNOWNED, _any_of(wanted))}
 
+    async def to_cancel(self) -> set[Key]:
+        """Every job that this bridge has and that another one was asked to cancel."""
+        return {Key(*row) for row in await self._rows(queries.TO_CANCEL, (self._owner,))}
+
     # What the methods above are made of.
 
     def _notify(self, db: Transaction, word: str = "") -> None:

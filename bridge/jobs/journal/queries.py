@@ -193,6 +193,8 @@ ASK_TO_CANCEL = "UPDATE jobs SET cancelling = 1 WHERE client = ? AND job_id = ?"
 UNOWNED = _sql("""
     SELECT client, job_id FROM jobs
     WHERE finished_at IS NULL AND owner IS NULL AND state IN ([any_states])""")
+TO_CANCEL = """
+    SELECT client, job_id FROM jobs WHERE finished_at IS NULL AND owner = ? AND cancelling = 1"""
 
 # Several bridges: who they are (PostgreSQL).
 
