@@ -474,3 +474,22 @@ def test_a_cancel_reaches_the_prompt_at_the_comfyui_that_was_seen_to_have_it() -
     core.tell(events.CancelAsked(job.key))
     assert core.wanted(effects.CancelPrompt) == [effects.CancelPrompt("main", job.prompt_id)]
     assert core.wanted(effects.Finish)[-1].outcome == "cancelled"
+
+
+def test_deadlines_of_jobs_that_have_ended_or_come_back_take_no_memory() -> None:
+    core = Rig("main")
+    core.ready("main")
+    again = core.add("again", start_before=1e9)
+    for number in range(2000):
+        key = core.add(f"j{number}", start_before=1e9)
+        core.tell(events.AttemptSucceeded(key, 1.0))
+        core.tell(events.Finished(key))
+        core.tell(events.AttemptBroke(again, ComfyUIUnavailable("refused"), "p"))
+        core.tell(events.Requeued(again, number))
+    assert len(core._deadlines) < 300
+    core.tell(events.AttemptBroke(again, ComfyUIUnavailable("refused"), "p"))
+    core.clock = 1e9
+    core.tell(events.Tick())
+    core.tell(events.Requeued(again, 3000))
+    core.tell(events.Tick())
+    assert core.wanted(effects.Finish)[-1].outcome == "expired"

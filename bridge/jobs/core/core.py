@@ -39,6 +39,8 @@ REASON_SETTLES_S = 5.0
 # So many clients learn why their jobs wait, the next jobs first: with thousands of messages at
 # once a broker would drop those of others.
 REASONS_AT_ONCE = 100
+# So many deadlines that count no longer may be held: to sort them out for each job costs more.
+_SPARE_DEADLINES = 100
 
 
 class Limits(Struct, frozen=True):
@@ -206,8 +208,13 @@ class Core:
         self.must_schedule = True
 
     def _add_deadline(self, job: Job) -> None:
-        if job.start_before is not None and job.state in ("waiting", "queued"):
-            heapq.heappush(self._deadlines, (job.start_before, job.key))
+        if job.start_before is None or job.state not in ("waiting", "queued"):
+            return
+        if len(self._deadlines) > 2 * len(self.book.entries) + _SPARE_DEADLINES:
+            # Most are of jobs that have ended, or stand here twice.
+            there = {each for each in self._deadlines if each[1] in self.book.entries}
+            self._deadlines = sorted(there)  # a sorted list is a heap
+        heapq.heappush(self._deadlines, (job.start_before, job.key))
 
     def _leave(self, entry: Entry, outcome: State | None) -> None:
         job = entry.job
