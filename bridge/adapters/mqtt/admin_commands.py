@@ -71,7 +71,9 @@ class AdminCommands(Extension):
 
 def _refusal(incoming: Incoming) -> BridgeError | None:
     if incoming.retain:
-        return BadRequest("a retained order would be carried out again and again")
+        return BadRequest(
+            "a retained order would be given at each connection: send it without retain"
+        )
     if incoming.response_topic is not None:
         return Forbidden("an order is answered below bridge/response/ alone")
     return None

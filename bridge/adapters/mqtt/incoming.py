@@ -41,7 +41,7 @@ def read_request(
 
 def _refusal(topics: Topics, incoming: Incoming, context: RequestContext) -> BridgeError | None:
     if incoming.retain:
-        return BadRequest("a retained request would run again and again")
+        return BadRequest("a retained request would run at each connection: send it without retain")
     if incoming.response_topic != context.response_topic:
         return Forbidden(
             f"the Response Topic {incoming.response_topic!r} is not allowed",
