@@ -38,7 +38,7 @@ class VirtualenvError(RuntimeError):
 
 
 class _StepError(Exception):
-    """One command of one way failed: its last lines."""
+    """A command failed: its last lines."""
 
 
 def interpreter(folder: Path) -> Path:

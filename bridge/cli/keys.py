@@ -20,7 +20,7 @@ _LONGEST_NAME = 100
 
 
 def add(settings: Config, client: str, name: str) -> None:
-    """Make a key and print it; all that is said about it goes to standard error."""
+    """Make a key and print it; messages are on standard error."""
     if not is_id(client):
         stop(f"keys add: {client!r}: expected {ID_RULE}", WRONG_USAGE)
     if len(name) > _LONGEST_NAME or not name.isprintable():

@@ -1,7 +1,7 @@
 """The command line: `comfy2mqtt COMMAND`.
 
 Exit status: 0 done; 1 it failed, or was refused; 2 wrong usage or settings; 3 no broker;
-130 interrupted. What a command found goes to standard output, how it gets on to standard error. A
+130 interrupted. What a command found is on standard output, its progress on standard error. A
 command imports what it needs when it runs, so that each starts fast.
 """
 

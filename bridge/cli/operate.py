@@ -95,7 +95,7 @@ def _show(report: Report) -> None:
         case QueueReport():
             _show_queue(report)
         case PauseReport(paused=paused):
-            click.echo("the queue is paused" if paused else "the queue goes on")
+            click.echo("the queue is paused" if paused else "the queue runs")
         case ClearReport(cancelled=cancelled):
             click.echo(f"{cancelled} jobs cancelled")
         case _:

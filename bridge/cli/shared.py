@@ -81,7 +81,7 @@ def as_json(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def client_name(name: str | None, settings: Config) -> str:
-    """Return by whose name a command goes."""
+    """Return the client's name that a command uses."""
     try:
         chosen = name or bridge_address(settings).username or "cli"
     except MqttError as error:

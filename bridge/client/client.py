@@ -297,11 +297,11 @@ class Client:
         return job
 
     async def cancel(self, job_id: str) -> CancelReport:
-        """Ask to end a job. Raises UnknownJob."""
+        """Request the end of a job. Raises UnknownJob."""
         return await self._session.ask("cancel", Cancel(job_id=job_id), CancelReport)
 
     async def status(self, job_id: str) -> JobView:
-        """Ask where a job stands. Raises UnknownJob."""
+        """Return where a job stands. Raises UnknownJob."""
         return await self._session.ask("status", Status(job_id=job_id), JobView)
 
     async def recipe(self, job_id: str) -> RecipeReport:

@@ -214,18 +214,18 @@ class Job:
     # Called by the client.
 
     def posted(self, workflow: str | None) -> None:
-        """Take note that the job is on its way to the bridge."""
+        """Note that the job is on its way to the bridge."""
         self.workflow = self.workflow or workflow
         self._posted = True
 
     def refused(self, error: BridgeError) -> None:
-        """Take note that the bridge does not take the job: whoever waits for it gets the error."""
+        """Note that the bridge does not take the job: whoever waits for it gets the error."""
         self._posted = False
         self._failure = error
         self._notify()
 
     def accepted(self, accepted: Accepted) -> None:
-        """Take note that the bridge has the job, or had it before."""
+        """Note that the bridge has the job, or had it before."""
         self._posted = False
         self.workflow = accepted.workflow
         self.state = self.state or accepted.state
@@ -241,7 +241,7 @@ class Job:
         self._notify()
 
     def on_message(self, levels: tuple[str, ...], message: Incoming) -> None:
-        """Take note of a message on one of the job's topics; `levels` come after the job's id."""
+        """Note a message on one of the job's topics; `levels` come after the job's id."""
         try:
             self._receive(levels, message)
         except (msgspec.MsgspecError, ValueError) as error:

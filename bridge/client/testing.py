@@ -133,7 +133,7 @@ class InMemoryBridge:
             self._connections.remove(connection)
 
     def finish(self, client: str, job_id: str) -> None:
-        """Let a job that is held run now."""
+        """Run a held job now."""
         self._run(self._job(client, job_id))
 
     # What connections call.

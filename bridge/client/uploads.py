@@ -51,7 +51,7 @@ async def _parts(session: Session, data: bytes, name: str, held: int) -> None:
 
 
 async def _patient(session: Session, payload: bytes, *names: str) -> UploadReport:
-    """Ask; where this client is faster than it may be, come again when the bridge says."""
+    """Send; where this client is faster than it may be, retry when the bridge says."""
     while True:
         try:
             return await session.ask_bytes(UPLOAD, payload, UploadReport, *names)

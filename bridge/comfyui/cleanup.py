@@ -23,7 +23,7 @@ MOST = 1000
 
 
 class Cleanup:
-    """One ComfyUI's. Use `run` as a task, and `finish` before the end."""
+    """The cleaning up of one ComfyUI. Use `run` as a task, and `finish` before the end."""
 
     def __init__(self, forget: Callable[[Collection[str]], Awaitable[None]]) -> None:
         """`forget` deletes what ComfyUI keeps of some prompts; it may raise ComfyUIError."""

@@ -186,7 +186,7 @@ class ComfyClient:
         await self._post("/queue", {"delete": list(prompt_ids)})
 
     async def interrupt(self, prompt_id: str) -> None:
-        """Ask the running prompt of that id to stop at its next step or node.
+        """Stop the running prompt of that id at its next step or node.
 
         A ComfyUI before 0.3.57 or so ignores the id and stops whoever runs: look at `queue` first.
         """
@@ -338,7 +338,7 @@ class ComfyClient:
         return await self._get(path, limit=limit, within_s=_LONG_PATIENCE_S)
 
     async def confirm_outputs(self, *prompt_ids: str) -> None:
-        """Let our nodes free these prompts' outputs; no error if they hold none."""
+        """Free these prompts' outputs in our nodes; no error if they hold none."""
         path = f"/comfy2mqtt/outputs/{','.join(map(_segment, prompt_ids))}"
         async with self._request("DELETE", path) as response:
             await self._ok(response, _MIB)

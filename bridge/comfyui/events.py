@@ -103,7 +103,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Interrupted(msgspec.Struct, frozen=True, tag=True):
-    """It was stopped, or taken out of the queue, by the bridge or at ComfyUI."""
+    """The prompt was stopped, or taken out of the queue, by the bridge or at ComfyUI."""
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):

@@ -1,6 +1,6 @@
 """The prompts of ours at one ComfyUI, and what is known of each. Pure.
 
-Goes in: frames, ComfyUI's queue, history entries, and whether there is a connection. Comes out: the
+Input: frames, ComfyUI's queue, history entries, and whether there is a connection. Output: the
 events of each prompt, in ComfyUI's order, the last one a `Terminal`. Times are seconds of one
 monotonic clock.
 

@@ -64,7 +64,7 @@ class Connected(msgspec.Struct, frozen=True):
 
 
 class Disconnected(msgspec.Struct, frozen=True):
-    """There is no connection; `text` and `reason` become `last_error` and `reason`."""
+    """The connection is gone; `text` and `reason` become `last_error` and `reason`."""
 
     text: str
     reason: str

@@ -107,7 +107,7 @@ class Conflict(BridgeError):
 
 
 class Expired(BridgeError):
-    """It did not start in time, or it is kept no longer."""
+    """The job did not start in time, or is kept no longer."""
 
     code = "expired"
 
@@ -131,7 +131,7 @@ class OutOfMemory(BridgeError):
 
 
 class Timeout(BridgeError):
-    """It ran longer than `timeout_s` allows."""
+    """The job ran longer than `timeout_s` allows."""
 
     code = "timeout"
 

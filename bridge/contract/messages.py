@@ -142,7 +142,7 @@ class Ack(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Fetch(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Ask for bytes of an output, from `offset` on, at most `count`.
+    """Fetch bytes of an output, from `offset` on, at most `count`.
 
     They come on `job/<job_id>/part/<output>/<offset>`, or with `inline` in the response, in base64.
     With `width` they are those of a WebP of the image, at most so many pixels wide; what is no
@@ -165,7 +165,7 @@ class Keep(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Forget(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Let go of a job's result, outputs and recipe now. Its id stays taken."""
+    """Delete a job's result, outputs and recipe now. Its id stays taken."""
 
     job_id: Id
 

@@ -53,7 +53,7 @@ class Yield(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Resume(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Let it take jobs again."""
+    """Resume a ComfyUI: it takes jobs again."""
 
 
 class Reload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):

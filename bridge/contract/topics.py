@@ -157,7 +157,7 @@ class Topics:
         return f"{self.base}/bridge/choices/{name}"
 
     def workflow(self, name: str) -> str:
-        """One workflow's definition; retained, cleared when the file goes."""
+        """One workflow's definition; retained, cleared when the file is removed."""
         return f"{self.base}/workflow/{name}"
 
     def display_image(self, name: str) -> str:

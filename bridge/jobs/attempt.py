@@ -54,13 +54,13 @@ class Success(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """It failed, and would again."""
+    """The job failed, and would again."""
 
     error: BridgeError
 
 
 class Retry(Struct, frozen=True):
-    """It failed for a reason that may be gone at the next attempt.
+    """The attempt failed for a reason that may be gone at the next.
 
     An attempt counts from its start at ComfyUI on; `counts` says that this one does without.
     `free_memory`: ComfyUI is to free its memory first.
@@ -72,7 +72,7 @@ class Retry(Struct, frozen=True):
 
 
 class Stopped(Struct, frozen=True):
-    """It was interrupted, by us or at ComfyUI."""
+    """The attempt was interrupted, by us or at ComfyUI."""
 
 
 Ending: TypeAlias = Success | Failure | Retry | Stopped

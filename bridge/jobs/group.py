@@ -121,7 +121,7 @@ class Group:
         self._valid_until = began + self.lease_s
 
     async def hand_over(self) -> bool:
-        """Let go of the intake for good; returns whether another member takes it."""
+        """Release the intake for good; returns whether another member takes it."""
         self._staying = False
         self._intake.clear()
         try:

@@ -62,7 +62,7 @@ class MediaInput(Struct, frozen=True):
 
     @property
     def blobs(self) -> list[Blob]:
-        """Those that are here."""
+        """The blobs that are here."""
         return [item for item in self.items if isinstance(item, Blob)]
 
 

@@ -198,13 +198,13 @@ class Queue:
         """Yield all keys in the order of their turns, as if nothing more were accepted."""
         lines = [heapq.merge(*line.lanes.values()) for line in self._lines.values()]
         while lines:
-            going = []
+            left = []
             for line in lines:
                 entry = next(line, None)
                 if entry is not None:
                     yield entry.key
-                    going.append(line)
-            lines = going
+                    left.append(line)
+            lines = left
 
     def position(self, key: Key) -> int | None:
         """Return the number of jobs that start before this one, if nothing more is accepted.

@@ -38,7 +38,7 @@ class Files(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of what is held open."""
+        """Close what is held open."""
 
 
 class Folder:

@@ -42,7 +42,7 @@ _DEFAULT_FRAME_MS = 100
 
 
 class Refusal(Exception):
-    """It cannot be made; the text says why, for the client."""
+    """The image cannot be made; the text says why, for the client."""
 
 
 class Picture(Struct, frozen=True):

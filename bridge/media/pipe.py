@@ -28,14 +28,14 @@ class Order(Struct, frozen=True):
 
 
 class Made(Struct, frozen=True, tag=True):
-    """It is made; width and height in pixels."""
+    """The image is made; width and height in pixels."""
 
     width: int
     height: int
 
 
 class Refused(Struct, frozen=True, tag=True):
-    """It cannot be made, and why."""
+    """The image cannot be made, and why."""
 
     reason: str
 

@@ -58,7 +58,7 @@ class Messages:
     """
 
     def __init__(self, read: Callable[[bool], None] = lambda _: None) -> None:
-        """`read(True)` goes on reading from the network, `read(False)` stops it."""
+        """`read(True)` continues reading from the network, `read(False)` stops it."""
         self._read = read
         self._held = False
         self._queue: asyncio.Queue[tuple[Incoming, int] | None] = asyncio.Queue()

@@ -75,7 +75,7 @@ class MqttError(Exception):
 
 
 class BadAddress(MqttError, ValueError):
-    """A broker's address, or a file that goes with it, cannot be used. Never shows a password."""
+    """A broker's address, or a file that belongs to it, cannot be used. Never shows a password."""
 
 
 class InvalidMessage(MqttError, ValueError):
@@ -92,7 +92,7 @@ class PacketTooLarge(MqttError):
 
 
 class Unreachable(MqttError):
-    """There is no way to the broker at present: trying again may help."""
+    """The broker cannot be reached at present: trying again may help."""
 
 
 class ConnectionRefused(MqttError):

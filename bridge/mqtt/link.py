@@ -3,7 +3,7 @@
 paho connects, pings, subscribes, disconnects and knows the other packets of a session; aiomqtt
 matches SUBACKs to who waits for them. PUBLISH and PUBACK are ours (`bridge.mqtt.packets`): paho
 never sees one. It reads and writes a `Stream` in place of the socket, so that a turn of the event
-loop moves a bounded number of bytes. All that happens goes to one `Events`.
+loop moves a bounded number of bytes. All that happens is reported to one `Events`.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class BrokerLink:
         self._put(puback_packet(mid))
 
     def read(self, *, go_on: bool) -> None:
-        """Go on reading from the network, or stop it: then the broker has to wait."""
+        """Continue reading from the network, or stop it: then the broker has to wait."""
         if self._over.is_set():
             return
         if go_on:

@@ -127,7 +127,7 @@ class Outbox:
         self._room = still
 
     def close(self) -> None:
-        """Send nothing more of what waits here: a DISCONNECT goes next."""
+        """Send nothing more of what waits here: a DISCONNECT is next."""
         self._closed = True
 
     def fail(self, reason: str, code: int | None) -> None:

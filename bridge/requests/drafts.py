@@ -1,4 +1,4 @@
-"""From a request for work to the draft of a job. Pure: times and ids are arguments."""
+"""Makes the draft of a job from a request. Pure: times and ids are arguments."""
 
 from __future__ import annotations
 

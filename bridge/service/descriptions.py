@@ -180,7 +180,7 @@ class Descriptions:
             self._publish(changes)
 
     async def refresh(self) -> bool:
-        """Ask the ComfyUIs again for their nodes, for a request that needs something unknown.
+        """Fetch the ComfyUIs' nodes again, for a request that needs something unknown.
 
         True if one of them answered: in `REFRESH_WITHIN_S`, and not more often than once in
         `REFRESH_INTERVAL_S`.

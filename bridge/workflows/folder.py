@@ -35,7 +35,7 @@ class BrokenFile(Struct, frozen=True):
 
     @property
     def message(self) -> str:
-        """One sentence for people."""
+        """A sentence for people."""
         at = f", line {self.line}" if self.line is not None else ""
         at = f", node {self.node}" if self.node is not None else at
         return f"{self.file}{at}: {self.reason}"
@@ -48,7 +48,7 @@ class BrokenFile(Struct, frozen=True):
 
 
 class _Stamp(Struct, frozen=True):
-    """By what a file is known not to have changed."""
+    """A file's identity, size and times: the same as long as it has not changed."""
 
     inode: int
     size: int

@@ -326,7 +326,7 @@ class _Build:
             self._faults[source.file] = broken(source.file, name, error)
 
     def keep_what_broke(self) -> None:
-        """Go on with the last good version of a file that is broken now."""
+        """Keep the last good version of a file that is broken now."""
         for fault in self._faults.values():
             known = self._before.workflows.get(fault.workflow or "")
             if known is not None and known.name not in self.workflows:

@@ -200,10 +200,10 @@ class _Overlay:
         return tuple(outputs.values())
 
     def _check_unused(self, name: str, node: str) -> None:
-        """A hidden output is not made at all; that cannot be if another node goes on with it."""
+        """A hidden output is not made at all; that cannot be if another node uses it."""
         used = self._workflow.graph.consumers().get(node)
         if used:
-            problem = f"node {used[0][0].id} goes on with it"
+            problem = f"node {used[0][0].id} uses it"
             raise self._error(("outputs", name, "hide"), problem)
 
     def _press(self, overlaid: Workflow) -> PressRules:

@@ -34,7 +34,7 @@ _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class NeedsObjectInfo(Exception):
-    """It cannot be built before the node classes of a ComfyUI are known."""
+    """The workflow cannot be built before the node classes of a ComfyUI are known."""
 
 
 class WorkflowSource(Struct, frozen=True):

@@ -153,7 +153,7 @@ def test_hidden_outputs_are_not_made() -> None:
         "10": {"class_type": "SaveAndPass", "inputs": {"images": ["2", 0]}},
         "11": {"class_type": "OtherSave", "inputs": {"any": ["10", 0]}},
     }
-    with pytest.raises(SidecarError, match="node 11 goes on with it"):
+    with pytest.raises(SidecarError, match="node 11 uses it"):
         dressed("[outputs.SaveAndPass]\nhide = true", document)
 
 

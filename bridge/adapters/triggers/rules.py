@@ -48,7 +48,7 @@ _Template = Callable[[Message, Any], Any]
 
 
 class Rule:
-    """One trigger, compiled."""
+    """A compiled trigger."""
 
     def __init__(self, table: Trigger, topics: Topics) -> None:
         """Raise ConfigError for what could never work, or would trigger itself."""

@@ -51,7 +51,7 @@ class BrokerCallbacks(Protocol):
         """All that is retained has come."""
 
     def on_disconnected(self) -> None:
-        """There is no broker."""
+        """The broker is away."""
 
     def on_public(self, what: str, name: str | None, payload: bytes) -> None:
         """Take a message of the bridge to everybody."""

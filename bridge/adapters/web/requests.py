@@ -48,7 +48,7 @@ class PartOf(Struct, frozen=True):
 
 
 class PendingRequest(Struct, frozen=True):
-    """One that waits. `answered` is called once, `part` for each part before that."""
+    """A request that waits. `answered` is called once, `part` for each part before that."""
 
     client: str
     deadline: float

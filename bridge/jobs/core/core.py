@@ -546,7 +546,7 @@ class Core:
         self.must_schedule = True
 
     def _prompts_known(self, event: events.PromptsKnown) -> None:
-        """Let a ComfyUI have first what it has already from before this process.
+        """Put first at a ComfyUI the prompts that it has from before this process.
 
         What another one adopted meanwhile, because this one was away, is cancelled here.
         """

@@ -29,7 +29,7 @@ class Phase(StrEnum):
     QUEUED = "queued"  # it waits for its turn
     CLAIMING = "claiming"  # the journal is asked whether it is ours
     ACTIVE = "active"  # an attempt runs
-    REQUEUING = "requeuing"  # that it goes back to the queue is being written
+    REQUEUING = "requeuing"  # its return to the queue is being written
     FINISHING = "finishing"  # its outcome is being written
 
 
@@ -54,7 +54,7 @@ class Entry(Struct):
     `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
     may have it. `withdrawn` is how it ends without an attempt's say; `ending` leads to the
     outcome that is being written, and `run_s` is how long it ran. `gave_up`: a defect of ours
-    costs it its life. `reason` is why it goes back to the queue.
+    costs it its life. `reason` is why it returns to the queue.
     """
 
     job: Job

@@ -155,7 +155,7 @@ class Draining(Struct, frozen=True):
     """The bridge is about to stop: nothing more is started."""
 
 
-# What goes on around.
+# The surroundings.
 
 
 class Recovered(Struct, frozen=True):

@@ -149,7 +149,7 @@ class PostgreSQL:
         return self._explain(error)
 
     def _was_committed(self, transaction: str) -> bool:
-        """Ask for the fate of a transaction, until a server answers."""
+        """Query the fate of a transaction until a server answers."""
         while True:
             fate = self._fate(transaction)
             if fate is not None:

@@ -144,7 +144,7 @@ class Journal:
     async def mark_restored(self) -> None:
         """Note that this is a backup: what has not ended in it is lost.
 
-        Numbers go on far above those of the backup: clients have seen some that came after it.
+        Numbers continue far above those of the backup: clients have seen some that came after it.
         """
 
         def work(db: Transaction) -> None:
@@ -268,7 +268,7 @@ class Journal:
         return self._database.in_turn(draw.n)
 
     async def requeued(self, job: Job) -> int:
-        """Note that a job goes back to the queue, under a new prompt id; returns the number."""
+        """Note that a job returns to the queue, under a new prompt id; returns the number."""
         draw = self._draw(job.key.client)
         values = (_REQUEUED, job.attempt, job.prompt_id)
 
@@ -380,7 +380,7 @@ class Journal:
         return await self._change(queries.ACK, (client, up_to, self._owner))
 
     async def forget(self, key: Key) -> bool:
-        """Let go of an ended job's result, outputs and plan; False if they are gone already."""
+        """Delete an ended job's result, outputs and plan; False if they are gone already."""
 
         def work(db: Transaction) -> bool:
             found = db.execute(queries.FORGET_RESULT, key).rowcount == 1
@@ -473,7 +473,7 @@ class Journal:
         max_outputs: int | None = None,
         max_outputs_of: Callable[[str], int] | None = None,
     ) -> None:
-        """Let go of what is kept no longer.
+        """Delete what is kept no longer.
 
         Outputs go at their own time, results that ended before `results_before` then, and ids
         that ended before `forget_before` are forgotten; so are clients that have no job any more.
@@ -537,7 +537,7 @@ class Journal:
         return await self._database.run(lambda db: membership.holds_intake(db, life))
 
     async def hand_over(self) -> bool:
-        """Let go of the intake; returns whether another member is there to take it."""
+        """Release the intake; returns whether another member is there to take it."""
         life = self._owner
 
         def work(db: Transaction) -> bool:
@@ -578,7 +578,7 @@ class Journal:
         return True
 
     async def seize(self, key: Key) -> Job | State | None:
-        """Get hold of a job to cancel it: it is ours now, or whoever has it is notified to stop it.
+        """Seize a job to cancel it: it is ours now, or whoever has it is notified to stop it.
 
         Returns the job in the one case, its state in the other, None if it is not there or ended.
         """
@@ -681,7 +681,7 @@ def _find_delivered(db: Transaction, delivery: str) -> Record | None:
 
     Two messages alike cannot be distinguished if they were given the same packet id, nothing that
     became a job came under it in between, and the second was lost with the connection on its first
-    way: it is taken for the first. To run no request twice goes before that.
+    way: it is taken for the first. To run no request twice comes before that.
     """
     last = db.execute(queries.LAST_OF_PACKET, (_packet(delivery),)).fetchone()
     if last is not None and _message(last[0]) != _message(delivery):

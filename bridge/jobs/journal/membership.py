@@ -70,7 +70,7 @@ def beat(db: Transaction, life: str, lease_s: float, *, staying: bool) -> Beat:
 
 
 def hand_over(db: Transaction, life: str) -> bool:
-    """Let go of the intake; returns whether another member is there to take it."""
+    """Release the intake; returns whether another member is there to take it."""
     db.execute(queries.LET_GO_OF_INTAKE, (life,))
     return db.execute(queries.OTHER_MEMBERS, (life,)).fetchone() is not None
 

@@ -31,7 +31,7 @@ _NEWER = frozenset(
 
 
 class FrontEnd(msgspec.Struct, frozen=True):
-    r"""One generation.
+    r"""One generation of the front end.
 
     `widget_types`: the types for which it has a widget; every other input takes links only.
     `dynamic_inputs`: it knows inputs that grow, share a type or come with a choice.
