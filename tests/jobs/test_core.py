@@ -493,3 +493,19 @@ def test_deadlines_of_jobs_that_have_ended_or_come_back_take_no_memory() -> None
     core.tell(events.Requeued(again, 3000))
     core.tell(events.Tick())
     assert core.wanted(effects.Finish)[-1].outcome == "expired"
+
+
+def test_a_recovered_job_is_told_why_it_waits_and_when_that_is_something_else() -> None:
+    core = Rig("main")
+    core.tell(events.Recovered([core.make("j1")]))
+    core.ready("main", availability=Availability(usable=False, state="starting"))
+    core.clock += REASON_SETTLES_S
+    assert core.wakes_at().steady <= core.clock
+    core.tell(events.Tick())
+    core.ready("main", availability=Availability(usable=False, state="crash_loop"))
+    core.clock += REASON_SETTLES_S
+    core.tell(events.Tick())
+    assert [each.status.reason for each in core.wanted(effects.Announce)] == [
+        "ComfyUI main is starting",
+        "ComfyUI main does not start",
+    ]

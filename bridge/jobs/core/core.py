@@ -535,7 +535,8 @@ class Core:
     def _instance_changed(self, event: events.InstanceChanged) -> None:
         member, availability = self.book.pool[event.name], event.availability
         before, member.availability = member.availability, availability
-        if before.usable != availability.usable:
+        if not (before.usable and availability.usable):
+            # Also at the start, and where it is away for another reason than before.
             self._reasons_soon()
         if availability.usable and not (before.usable or member.asked or member.asking):
             if self.book.adopting or self._adopted_by:
