@@ -11,6 +11,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def folder(name: str) -> Path:
-    """Return where `custom_nodes`, `workflows` or `mosquitto` is."""
+    """Return the path of `custom_nodes`, `workflows` or `mosquitto`."""
     within = _PACKAGE / "_shipped" / name
     return within if within.is_dir() else _PACKAGE.parent / name

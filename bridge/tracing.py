@@ -19,7 +19,7 @@ _NS = 1_000_000_000
 
 
 def traces() -> Trace | None:
-    """Return what makes spans; None where OpenTelemetry is not installed."""
+    """Return the maker of spans; None where OpenTelemetry is not installed."""
     try:
         from opentelemetry import trace  # noqa: PLC0415 - an extra
     except ImportError:
@@ -28,7 +28,7 @@ def traces() -> Trace | None:
 
 
 def with_tracer(tracer: Tracer) -> Trace:
-    """Return what makes spans with a tracer."""
+    """Return a maker of spans by a tracer."""
     from opentelemetry import trace  # noqa: PLC0415 - an extra
     from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415
         TraceContextTextMapPropagator,

@@ -42,7 +42,7 @@ class _StepError(Exception):
 
 
 def interpreter(folder: Path) -> Path:
-    """Return where the environment in `folder` has its Python."""
+    """Return the path of the Python of the environment in `folder`."""
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 

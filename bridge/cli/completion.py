@@ -27,7 +27,7 @@ _VARIABLE = "_COMFY2MQTT_COMPLETE"
 
 
 def script(command: click.Command, shell: str) -> str:
-    """Return what a shell has to read for completion."""
+    """Return a shell's script for completion."""
     kind = get_completion_class(shell)
     if kind is None:
         stop(f"{shell}: there is no completion for it", FAILED)

@@ -36,7 +36,7 @@ from bridge.contract.messages import State
 def complete(
     what: str,
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Return what completes a word by asking the broker, a function of `bridge.cli.completion`."""
+    """Return a completer that asks the broker, a function of `bridge.cli.completion`."""
 
     def offer(
         context: click.Context, parameter: click.Parameter, begun: str

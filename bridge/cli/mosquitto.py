@@ -156,7 +156,7 @@ def _others(settings: Config) -> Others:
 
 
 def _settings() -> str:
-    """Return what the bridge asks of every mosquitto."""
+    """Return the settings that every mosquitto needs."""
     return (FILES / _SETTINGS).read_text()
 
 

@@ -118,7 +118,7 @@ async def _see_through(job: Job, wanted: Wanted) -> int:
 
 
 def _shown_how(wanted: Wanted) -> terminal.Protocol | None:
-    """Return how to show pictures here, if at all."""
+    """Return the protocol to show pictures here, if any."""
     if wanted.show is False or not (wanted.show or sys.stdout.isatty()):
         return None
     return terminal.protocol(os.environ) or ("kitty" if wanted.show else None)

@@ -25,7 +25,7 @@ _PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol(environment: Mapping[str, str]) -> Protocol | None:
-    """Return how a terminal shows pictures; None: it does not, as far as it reports.
+    """Return a terminal's protocol for pictures; None: it has none, as far as it reports.
 
     Within tmux and screen it is not tried: they pass nothing on by default.
     """
@@ -37,7 +37,7 @@ def protocol(environment: Mapping[str, str]) -> Protocol | None:
 
 
 def picture(data: bytes, content_type: str, how: Protocol) -> str | None:
-    """Return what has a terminal show a picture, None for one that it cannot show."""
+    """Return the escape sequence that shows a picture, None for one that cannot be shown."""
     if len(data) > _MAX_BYTES or not content_type.startswith("image/"):
         return None
     encoded = base64.b64encode(data).decode("ascii")

@@ -374,7 +374,7 @@ class Client:
         return found[-1].payload.decode() if found else None
 
     async def info(self) -> BridgeInfo | None:
-        """Return who the bridge is, with its limits; None: there was none."""
+        """Return the bridge's description, with its limits; None: there was none."""
         found = await self._session.retained([self.topics.info])
         return msgspec.json.decode(found[-1].payload, type=BridgeInfo) if found else None
 

@@ -190,7 +190,7 @@ class Job:
         return view
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield what is known, then what happens, until the result, which is the last.
+        """Yield the state that is known, then events until the result, which is the last.
 
         Progress and previews that were not taken in time make room for the newest.
         """

@@ -78,7 +78,7 @@ Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[SessionConnecti
 
 
 def connect_to(address: Address) -> Connect:
-    """Return what opens connections to a broker."""
+    """Return a function that opens connections to a broker."""
     # What is received is kept at once; what is not received is asked for: no manual PUBACKs.
     return lambda client_id: Connection(address, client_id=client_id, manual_ack=False)
 
@@ -193,7 +193,7 @@ class Session:
             raise BridgeError(f"the bridge's answer to {verb} cannot be read: {error}") from error
 
     async def retained(self, topics: Sequence[str]) -> list[Incoming]:
-        """Return what is retained at these filters, by a connection of its own.
+        """Return the retained messages at these filters, by a connection of its own.
 
         Brokers send retained messages before they look at our next packet: once that is answered,
         all are here.

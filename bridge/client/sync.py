@@ -105,7 +105,7 @@ class Job:
         return self._job.state
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield what is known, then what happens, until the result, which is the last."""
+        """Yield the state that is known, then events until the result, which is the last."""
         events = aiter(self._job)
         while True:
             event = self._loop.run(_next(events))

@@ -139,7 +139,7 @@ class InMemoryBridge:
     # What connections call.
 
     def retained(self, pattern: str) -> list[tuple[str, bytes]]:
-        """Return what is retained at topics that match a filter."""
+        """Return the retained messages at topics that match a filter."""
         found = {self.topics.workflow(name): encode(each) for name, each in self.workflows.items()}
         found[self.topics.state] = b"online"
         return [(topic, data) for topic, data in found.items() if matches(pattern, topic)]

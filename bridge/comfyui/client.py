@@ -299,7 +299,7 @@ class ComfyClient:
     # -- our nodes ------------------------------------------------------------------------------
 
     async def hello(self) -> Hello | None:
-        """Return what our nodes report of themselves; None if this ComfyUI does not have them."""
+        """Return our nodes' greeting; None if this ComfyUI does not have them."""
         try:
             body = await self._get("/comfy2mqtt/hello", limit=_MIB)
         except NotFound:

@@ -36,7 +36,7 @@ class ComfyUISocket:
         self._socket = socket
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
-        """Yield what arrives until the connection is gone; then raises ComfyUIUnreachable.
+        """Yield frames until the connection is gone; then raises ComfyUIUnreachable.
 
         Cancelling or closing it leaves the connection open.
         """

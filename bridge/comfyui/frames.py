@@ -267,7 +267,7 @@ def _prefixed(message: bytes) -> tuple[memoryview, memoryview]:
 
 
 def output_headers(output: Mapping[str, Any]) -> tuple[OutputHeader, ...]:
-    """Return what our output nodes list in a `ui` output; empty for any other node's."""
+    """Return the headers in a `ui` output of our nodes; empty for any other node's."""
     listed = output.get("comfy2mqtt", ())
     try:
         return msgspec.convert(listed, tuple[OutputHeader, ...])

@@ -59,7 +59,7 @@ class Health:
         self._idle_at = None if succeeded else now + UNLOAD_RETRY_S
 
     def due(self, now: float) -> Finding | None:
-        """Return what it is, if it is not well."""
+        """Return its trouble, if it is not well."""
         if self._frozen_at is not None and now >= self._frozen_at:
             return "frozen"
         if self._idle_at is not None and now >= self._idle_at:

@@ -30,7 +30,7 @@ class RestartPolicy:
         self._backoff = backoff or Backoff(1.0, 30.0)
 
     def died(self, *, up_s: float, hopeless: bool = False) -> PlannedRestart:
-        """Return what to do after a death `up_s` seconds after it got ready, 0 if it never did.
+        """Return the next start after a death `up_s` seconds after it got ready, 0 if it never did.
 
         `hopeless` says that another try would fail the same way, as with a missing file.
         """

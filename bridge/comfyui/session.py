@@ -164,7 +164,7 @@ class ComfySession:
                 self._apply(())
 
     async def known(self) -> QueueSnapshot:
-        """Return what is in ComfyUI's queue now. Raises ComfyUIError."""
+        """Return the prompts in ComfyUI's queue now. Raises ComfyUIError."""
         queue = await self.client.queue()
         foreign = (one for one in (*queue.running, *queue.pending) if one not in self._tracker)
         return QueueSnapshot(queue.running, queue.pending, tuple(foreign))

@@ -65,7 +65,7 @@ def _page() -> Iterator[str]:
 
 
 def _kind(field: Mapping[str, Any]) -> str:
-    """Return what a field takes, in words."""
+    """Return a field's values, in words."""
     if "anyOf" in field:
         others = [each for each in field["anyOf"] if each != {"type": "null"}]
         return " or ".join(_kind(each) for each in others)

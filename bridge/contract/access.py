@@ -38,7 +38,7 @@ class Grant(Struct, frozen=True):
 
 
 def client(topics: Topics) -> tuple[Grant, ...]:
-    """Return what every user may do: ask in its own name, have the answers, and see what is shown.
+    """Return every user's rights: to ask in its own name, have the answers, and see what is shown.
 
     Nobody reads requests, not even one's own, and nobody but the bridge answers.
     """
@@ -52,7 +52,7 @@ def client(topics: Topics) -> tuple[Grant, ...]:
 
 
 def role(name: Role, topics: Topics, others: Others) -> tuple[Grant, ...]:
-    """Return what a role may do besides."""
+    """Return a role's further rights."""
     base, home = topics.base, HomeAssistantTopics(topics, others.discovery)
     match name:
         case "bridge":

@@ -12,7 +12,7 @@ _SHORT = 200
 
 
 def fit_result(result: Result, room: int) -> Result:
-    """Return what of a result can be encoded in `room` bytes, as far as that can be.
+    """Return a result that can be encoded in `room` bytes, as far as that can be.
 
     What goes first is what the device sent itself, then an error's details and the end of its
     sentence, then outputs from the last: they can be fetched all the same.

@@ -44,7 +44,7 @@ def sign(key: bytes, link: Link) -> str:
 
 
 def read(key: bytes, token: str, now: float) -> Link:
-    """Return what a token says.
+    """Return a token's contents.
 
     Raises Forbidden for one that was not signed with this key, Expired for one that is too old.
     """

@@ -21,7 +21,7 @@ def text_of(payload: bytes) -> str:
 
 
 def decoded(decoder: msgspec.json.Decoder[Any], payload: bytes, kind: type[Struct]) -> Any:
-    """Return what a payload says, as a `kind`. Raises BadRequest."""
+    """Decode a payload as a `kind`. Raises BadRequest."""
     try:
         return decoder.decode(as_utf8(payload))
     except msgspec.ValidationError as error:
@@ -58,7 +58,7 @@ def _choices(kind: type[Struct], field: str) -> list[Any] | None:
 
 
 def _without_unset(found: inspect.Type) -> inspect.Type:
-    """Return what a field holds: of a choice with UNSET the other, of a list its members."""
+    """Return a field's type: of a choice with UNSET the other, of a list its members'."""
     if isinstance(found, inspect.UnionType):
         found = found.types[0]
     return found.item_type if isinstance(found, inspect.ListType) else found

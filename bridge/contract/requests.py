@@ -194,7 +194,7 @@ def _main_type(content_type: str) -> str:
 
 
 def _main(payload: bytes, plain: bytes, content_type: str | None) -> Text | Media | None:
-    """Return what a payload is for; None for inputs by name. `plain` is it as UTF-8, if a text."""
+    """Return a payload's main input; None for inputs by name. `plain` is it as UTF-8, if a text."""
     if payload and content_type and _main_type(content_type).startswith(_MEDIA_TYPES):
         return Media(payload, content_type)
     try:

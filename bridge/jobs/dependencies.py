@@ -143,7 +143,7 @@ class Dependencies:
         return Blob(stored.sha256, stored.size, stored.content_type, found.extension)
 
     async def _head(self, stored: Stored) -> bytes | None:
-        """Return what an output begins with; None if somebody deleted its file."""
+        """Return the first bytes of an output; None if its file was deleted."""
         if stored.data is not None:
             return stored.data
         try:

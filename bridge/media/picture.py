@@ -161,7 +161,7 @@ def _frames(image: Image.Image, target: Target) -> list[_Still]:
 
 
 def _still(image: Image.Image, target: Target) -> Image.Image:
-    """Return what an image shows, upright, in RGB, RGBA or grey, within the size asked for."""
+    """Return an image upright, in RGB, RGBA or grey, within the size asked for."""
     shown = image
     if image.getexif().get(_ORIENTATION, 1) != 1:
         shown = ImageOps.exif_transpose(image)

@@ -84,7 +84,7 @@ class CannotFit(Exception):
 
 
 def read(output: Output) -> Profile | None:
-    """Return what a request asks of its images, None if nothing.
+    """Return a request's wishes for its images, None if it has none.
 
     Raises BadRequest for what cannot go together.
     """
@@ -115,7 +115,7 @@ def read(output: Output) -> Profile | None:
 
 
 def target(profile: Profile, source: Source) -> Target | None:
-    """Return what is to be made of an image, None where it is as asked already."""
+    """Return the image to be made of one, None where it is as asked already."""
     own = next((form for form in FORMATS if content_type(form) == source.content_type), None)
     wanted = profile.format or ("png" if profile.dither else own or "png")
     if (

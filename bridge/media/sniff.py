@@ -67,7 +67,7 @@ _HEAD = 4096
 
 
 def sniff(data: bytes | memoryview) -> Sniffed:
-    """Return what bytes are; only the first few kilobytes are looked at."""
+    """Return the type of bytes; only the first few kilobytes are looked at."""
     head = bytes(data[:_HEAD])
     for offset, signature, kind in _SIGNATURES:
         if head.startswith(signature, offset) and (offset != _IN_RIFF or head.startswith(b"RIFF")):

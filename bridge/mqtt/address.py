@@ -96,7 +96,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"Address({str(self)!r})"
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return what verifies the broker, or None without TLS. Reads files: call it in a thread.
+        """Return the TLS context, None without TLS. Reads files: call it in a thread.
 
         Raises BadAddress when a certificate or key cannot be read.
         """

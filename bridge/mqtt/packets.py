@@ -250,7 +250,7 @@ class LargePublish:
         return read_publish(self._first_byte, self._head, payload)
 
     def _head_size(self) -> int | None:
-        """Return where the payload begins; None if that is not known yet, or never."""
+        """Return the payload's offset; None if it is not known yet, or never."""
         view = _Reader(self._head)
         try:
             view.binary()

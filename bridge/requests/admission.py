@@ -202,7 +202,7 @@ class Admission:
         return _Work(workflow, bound, plan, new)
 
     def _workflow(self, submission: Submission) -> Workflow:
-        """Return what a client wants to run, if it may."""
+        """Return the workflow that a client wants to run, if it may."""
         client, submit = submission.client, submission.submit
         permissions = self._config.permissions
         permissions.check_priority(client, submit.priority)
@@ -224,7 +224,7 @@ class Admission:
         return workflow
 
     async def _dry_run(self, submission: Submission) -> DryRun:
-        """Return what a request would run, without running or keeping anything."""
+        """Answer with what a request would run, without running or keeping anything."""
         work = await self._work(submission, *self._bind(submission))
         workflow, prompt = work.workflow, work.bound.prompt
         lacking = self._library.catalogue.lacking(nodes_of(prompt).values())

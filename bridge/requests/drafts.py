@@ -126,7 +126,7 @@ def start_before(submission: Submission, now: float) -> float | None:
 
 
 def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
-    """Return what makes two requests under one id the same: workflow, inputs as given, output."""
+    """Return a hash that is the same for equal requests: workflow, inputs as given, output."""
     given = [(each.name, each.items) for each in media]
     work = submit.prompt if submit.workflow is UNSET else submit.workflow
     same: list[Any] = [work, bound.given, given, submit.output]
@@ -136,7 +136,7 @@ def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
 
 
 def envelope(submission: Submission) -> Envelope:
-    """Return what the sender said besides the work. Raises InvalidInput for its `output`."""
+    """Return the sender's options besides the work. Raises InvalidInput for its `output`."""
     submit, context = submission.submit, submission.context
     traceparent = dict(context.user_properties).get("traceparent", "")
     return Envelope(

@@ -138,7 +138,7 @@ class Operator:
         return InstancesReport(instances={each.name: comfyui_state(each.state) for each in chosen})
 
     def _chosen(self, order: Named) -> list[Instance]:
-        """Return whom an order is for. An attached ComfyUI is not ours to start, stop or free."""
+        """Return the order's ComfyUIs. An attached one is not ours to start, stop or free."""
         if order.instance is UNSET:
             found = list(self._instances.values())
         elif order.instance in self._instances:

@@ -318,7 +318,7 @@ class Bridge:
         return self._group is None or self._group.has_intake
 
     def _responder(self, verb: str, payload: bytes) -> Responder:
-        """Return what an operator's command is to this bridge."""
+        """Return this bridge's part in an operator's command."""
         if self._group is None:
             return Responder.ANSWER
         return responder_of(verb, payload, leader=self._group.has_intake, owns=self._owns)

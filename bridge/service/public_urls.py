@@ -28,5 +28,5 @@ class PublicUrls:
         return links.address(self._public_url, self._key, link)
 
     def display(self, name: str) -> str:
-        """Return where a display's picture is; whoever asks adds a key."""
+        """Return the URL of a display's picture; whoever asks adds a key."""
         return f"{self._public_url}/d/{name}.png"

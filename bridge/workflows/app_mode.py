@@ -27,7 +27,7 @@ class AppMode(Struct, frozen=True):
 
 
 def read(document: Mapping[str, Any], graph: Graph) -> AppMode:
-    """Return what a file of ComfyUI's page declares, as far as the converted graph has it."""
+    """Return the declarations of a page's file, as far as the converted graph has them."""
     declared = _mapping(_mapping(document.get("extra")).get("linearData"))
     inputs: dict[NodeInput, None] = {}
     for entry in _list(declared.get("inputs")):

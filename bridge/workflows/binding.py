@@ -141,7 +141,7 @@ def _used(workflow: Workflow, values: Mapping[str, Any]) -> dict[str, Input]:
 def _by_input(
     workflow: Workflow, given: Mapping[str, Any], main: Text | Media | None
 ) -> dict[str, Any]:
-    """Return what a request gives by the inputs' own names."""
+    """Return a request's values by the inputs' own names."""
     declared = {spec.name: spec for spec in workflow.inputs}
     values: dict[str, Any] = {}
     for name, value in given.items():

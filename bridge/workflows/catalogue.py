@@ -46,11 +46,11 @@ class NodeCatalogue:
         return self._merged
 
     def with_infos(self, news: Mapping[str, ObjectInfo]) -> NodeCatalogue:
-        """Return what is known once some of them have reported what they have."""
+        """Return another catalogue, with new reports of some of them."""
         return NodeCatalogue({**self._infos, **news})
 
     def lacking(self, nodes: Iterable[Node]) -> Missing | None:
-        """Return what the one that lacks least has not; None while nothing is known of any."""
+        """Return the lacks of the one that lacks least; None while nothing is known of any."""
         nodes = list(nodes)
         found = [missing(nodes, info) for info in self._infos.values()]
         return min(
@@ -60,7 +60,7 @@ class NodeCatalogue:
         )
 
     def needs(self, prompt: Mapping[str, Mapping[str, Any]]) -> Needs:
-        """Return what a prompt needs, as far as is known what is a choice."""
+        """Return a prompt's needs, as far as is known what is a choice."""
         nodes = nodes_of(prompt)
         info = self._merged
         made = () if info is None else made_choices(nodes, info)
@@ -162,7 +162,7 @@ class MadeChoice(NamedTuple):
 
 
 def missing(nodes: Iterable[Node], info: ObjectInfo) -> Missing:
-    """Return what a ComfyUI has not: node types, and values that are no choice there."""
+    """Return a ComfyUI's lacks: node types, and values that are no choice there."""
     by_id = {node.id: node for node in nodes}
     absent = {node.class_type: None for node in by_id.values() if class_of(info, node) is None}
     choices = [
@@ -227,7 +227,7 @@ def class_of(info: ObjectInfo, node: Node) -> NodeClass | None:
 
 
 def _set_at(target: NodeInput, nodes: Mapping[str, Node]) -> NodeInput | None:
-    """Return where a choice is made: at the input itself, or at our node that it is wired to."""
+    """Return the place of a choice: the input itself, or our node that it is wired to."""
     taken = link(nodes[target.node].inputs[target.input])
     if taken is None:
         return target

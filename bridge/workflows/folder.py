@@ -120,7 +120,7 @@ def _load(path: Path, beside: Path | None) -> WorkflowSource | BrokenFile:
 
 
 def broken(file: str, workflow: str, error: WorkflowError) -> BrokenFile:
-    """Return what is reported of a file with that error."""
+    """Return the report on a file with that error."""
     return BrokenFile(file, workflow, error.reason, error.node, error.line)
 
 

@@ -73,7 +73,7 @@ def _declared_default(node: Node, kind: InputKind) -> Any | UnsetType:
 
 
 def _choices(node: Node, consumers: Consumers, declared: Declarations) -> ChoiceList | None:
-    """Return what the node lists, one a line; else what the combo takes that it is wired to."""
+    """Return the node's choices, one a line; else those of the combo that it is wired to."""
     listed = node.inputs.get("choices")
     lines = listed.splitlines() if isinstance(listed, str) else ()
     values = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))

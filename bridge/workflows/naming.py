@@ -100,7 +100,7 @@ def last(name: str) -> str:
 
 
 def media_kind(node: Node, name: str, spec: InputSpec | None) -> str | None:
-    """Return what kind of file an input names, None for one that names no file."""
+    """Return the kind of file that an input names, None for one that names no file."""
     known = _LOADED.get((node.class_type, name))
     return known or (spec.upload if spec is not None else None)
 

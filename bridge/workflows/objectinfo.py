@@ -191,17 +191,17 @@ class InputSpec(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, options=options)
 
     def branches(self) -> tuple[Branch, ...]:
-        """Return what each choice of a dynamic combo brings; nothing for every other input."""
+        """Return the inputs of each choice of a dynamic combo; none for every other input."""
         if self.type != DYNAMIC_COMBO:
             return ()
         return tuple(_branch(each) for each in _list(self.options.get("options")))
 
     def branch(self, key: Any) -> Branch | None:
-        """Return what the choice `key` of a dynamic combo brings."""
+        """Return the inputs of the choice `key` of a dynamic combo."""
         return next((each for each in self.branches() if each.key == key), None)
 
     def growing(self) -> GrowingInputs | None:
-        """Return how a growing list is made; None for every other input."""
+        """Return the template of a growing list; None for every other input."""
         if self.type != AUTOGROW:
             return None
         template = _mapping(self.options.get("template"))

@@ -90,7 +90,7 @@ def outputs(graph: Graph, declared: Declarations) -> tuple[OutputDefinition, ...
 
 
 def names_to_set(graph: Graph, found: Iterable[OutputDefinition]) -> dict[NodeInput, str]:
-    """Return what our nodes' own names have to become, so that results match descriptions."""
+    """Return new names for our nodes, so that results match descriptions."""
     return {
         NodeInput(output.node, "name"): output.name
         for output in found

@@ -143,12 +143,12 @@ def title_of(file: str) -> str:
 
 
 def stem_of(file: str) -> str:
-    """Return what a workflow's file and its sidecar have in common."""
+    """Return the stem that a workflow's file and its sidecar share."""
     return file.rpartition(".")[0] or file
 
 
 def _from_picture(data: bytes) -> Any:
-    """Return what ran, rather than the drawing of it: it needs no conversion."""
+    """Return the prompt that ran, rather than its drawing: it needs no conversion."""
     found = embedded.texts(data)
     for key in ("prompt", "workflow"):
         if key in found:

@@ -148,7 +148,7 @@ class Announced(Struct, frozen=True):
         }
 
     def topics(self, keys: Iterable[str]) -> list[str]:
-        """Return where components have their states; of all, also whether they are available."""
+        """Return the topics of components' states; of all, also of their availability."""
         found = [
             topic
             for key in keys

@@ -101,7 +101,7 @@ class Field(Struct, frozen=True, kw_only=True):
                 return {"value": clip(text, LONGEST_STATE, "…")}
 
     def given(self, value: Value) -> Any | UnsetType:
-        """Return what a job is given for a value; UNSET to leave it out."""
+        """Return a job's input for a value; UNSET to leave it out."""
         if self.kind == "seed" and value == DRAWN_ANEW:
             return UNSET
         if not self.is_media:

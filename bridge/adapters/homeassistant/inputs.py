@@ -33,7 +33,7 @@ class Inputs:
             log.warning("%s: %s", self._path, error)
 
     def get(self, workflow: str, key: str) -> Value | None:
-        """Return what an input was set to; None if it never was."""
+        """Return an input's value; None if it was never set."""
         return self._values.get(workflow, {}).get(key)
 
     async def set(self, workflow: str, key: str, value: Value) -> None:

@@ -82,7 +82,7 @@ def _refusal(incoming: Incoming) -> BridgeError | None:
 def responder_of(
     verb: str, payload: bytes, *, leader: bool, owns: Callable[[str], bool | None]
 ) -> Responder:
-    """Return what a command is to one bridge of a cluster.
+    """Return one bridge's part in a command to a cluster.
 
     It answers for its own ComfyUIs; the leader, which takes the requests, for all else, by what it
     knows itself. `owns` says whether a ComfyUI is this bridge's, None if no bridge is known to

@@ -7,7 +7,7 @@ from bridge.mqtt import Address
 
 
 def bridge_address(config: Config) -> Address:
-    """Return where the broker is, and who the bridge is to it. Raises BadAddress."""
+    """Return the broker's address, with the bridge's credentials. Raises BadAddress."""
     return Address.parse(
         config.mqtt_url,
         ca=config.mqtt_ca,

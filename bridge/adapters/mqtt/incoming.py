@@ -95,7 +95,7 @@ def is_flood(topics: Topics, incoming: Incoming, floods: Callable[[str], bool]) 
 def kind_of_other(
     topics: Topics, incoming: Incoming, input_topics: Sequence[str], *, clustered: bool
 ) -> Literal["leftover", "input"] | None:
-    """Return what a message is that is no request.
+    """Return the kind of a message that is no request.
 
     `leftover`: the broker retains it on a topic of ours, and perhaps nothing stands for it any
     more; in a cluster also what another bridge publishes there now. `input`: jobs may name its

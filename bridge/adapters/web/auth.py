@@ -29,7 +29,7 @@ class Auth:
         self._failures = Failures()
 
     def client(self, request: web.BaseRequest) -> ClientAddress:
-        """Return where a request came from."""
+        """Return a request's client address."""
         headers = request.headers
         return client_address(
             peer=request.remote or "",

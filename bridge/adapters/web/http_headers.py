@@ -32,7 +32,7 @@ def client_address(
     forwarded: Sequence[str | None],
     trusted: Sequence[Network],
 ) -> ClientAddress:
-    """Return where a request came from; `forwarded` are X-Forwarded-For, -Proto and -Host.
+    """Return a request's client address; `forwarded` are X-Forwarded-For, -Proto and -Host.
 
     They count only if the peer is a trusted proxy. Of the addresses the last one that is no trusted
     proxy is the client's: anybody can have written those before it.

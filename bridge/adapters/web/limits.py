@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def network_of(address: str) -> str:
-    """Return what one party is sure to have: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return a network that is one party: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

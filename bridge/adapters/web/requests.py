@@ -122,7 +122,7 @@ class Requests:
         place: tuple[str, str, str],
         content: tuple[str | None, bytes],
     ) -> tuple[Callable[[PartOf], None], PartOf] | None:
-        """Return whom a part is for, and the part; None if it is nobody's here.
+        """Return the receiver of a part, and the part; None if it has none here.
 
         `place`: job id, output and offset, as they stand in the topic. `content`: type and bytes.
         """

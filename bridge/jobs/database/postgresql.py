@@ -253,7 +253,7 @@ def connect(address: str) -> psycopg.Connection[Any]:
 
 
 def name_of(address: str) -> str:
-    """Return how to call a database: without user and password."""
+    """Return a database's name for messages: without user and password."""
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     return f"postgresql://{host}{parts.path}"

@@ -396,7 +396,7 @@ class Journal:
         return [record.job for record in await self._records(queries.UNFINISHED, (self._owner,))]
 
     async def plan(self, key: Key) -> Plan:
-        """Return what is needed to run a job; kept as long as its result. Raises UnknownJob."""
+        """Return the plan to run a job by; kept as long as its result. Raises UnknownJob."""
         row = await self._row(queries.PLAN, key)
         if row is None or row[0] is None:
             raise UnknownJob(f"the plan of job {key.job_id!r} is not kept", job_id=key.job_id)
@@ -429,7 +429,7 @@ class Journal:
         return await self._change(queries.KEEP_OUTPUTS, (keep_until, *key))
 
     async def output(self, key: Key, index: int) -> Stored | None:
-        """Return where the bytes of a job's output are, if they are kept."""
+        """Return the place of the bytes of a job's output, if they are kept."""
         row = await self._row(queries.OUTPUT, (*key, index))
         return None if row is None else Stored(*row)
 
@@ -690,12 +690,12 @@ def _find_delivered(db: Transaction, delivery: str) -> Record | None:
 
 
 def _packet(delivery: str) -> str:
-    """Return what names the packet id of a delivery (see `Draft`), in its session."""
+    """Return the key of a delivery's packet id (see `Draft`) in its session."""
     return ":".join(delivery.split(":")[:2])
 
 
 def _message(delivery: str) -> str:
-    """Return what names the message of a delivery: one may have made several jobs."""
+    """Return the key of a delivery's message: one may have made several jobs."""
     return ":".join(delivery.split(":")[:3])
 
 

@@ -97,7 +97,7 @@ class LinkResolver:
         self._known: dict[_Step, Resolved] = {}
 
     def find(self, place: Place, slot: int) -> Resolved:
-        """Return where the input comes from; None where nothing is linked to it.
+        """Return the input's origin; None where nothing is linked to it.
 
         Raises ConversionError: `broken_link` or `cyclic_link`.
         """

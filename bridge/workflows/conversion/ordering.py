@@ -165,7 +165,7 @@ def _bits(mask: int) -> Iterator[int]:
 
 
 def _before(one: InputSpec, two: InputSpec, named: Mapping[str, int]) -> float:
-    """Return what speaks for one input before another."""
+    """Return the score of one input before another."""
     if one is two:
         return 0.0
     score = _habit(one.name, two.name)
@@ -225,7 +225,7 @@ def _default(spec: InputSpec, value: Any) -> float:
 
 
 def _habit(one: str, two: str) -> float:
-    """Return what habits of naming say about one name before another."""
+    """Return the score of one name before another, by habits of naming."""
     first, second = _ORDINAL.search(one), _ORDINAL.search(two)
     if first is not None and second is not None and int(first[0]) != int(second[0]):
         return _NEAR if int(first[0]) < int(second[0]) else -_NEAR

@@ -110,7 +110,7 @@ def _targets(graph: LiveGraph, links: Iterable[int]) -> Iterator[Widget]:
 
 
 def _typed(value: Any, kind: WidgetKind, spec: InputSpec | None) -> Any:
-    """Return what a widget makes of a value that is typed into it: numbers are rounded."""
+    """Return a value as a widget changes it when it is typed in: numbers are rounded."""
     if isinstance(value, bool) or not isinstance(value, int | float) or spec is None:
         return value
     if not math.isfinite(value) or abs(value) > _LARGEST:

@@ -112,7 +112,7 @@ def _is_meant(place: Place) -> bool:
 
 
 def _unknown_entry(place: Place, sources: LinkResolver) -> ApiNode:
-    """Return what the file has of a node whose class is not known."""
+    """Return a node whose class is not known, with the inputs that the file has."""
     node = place.node
     values = node.source.values
     named = values if isinstance(values, Mapping) else node.source.named
@@ -143,7 +143,7 @@ def _entry(
 
 
 def _linked(place: Place, sources: LinkResolver) -> Iterator[tuple[str, Any]]:
-    """Yield what comes over links, or from subgraph nodes' outsides, by input name."""
+    """Yield values from links, or from subgraph nodes' outsides, by input name."""
     for index, slot in enumerate(place.node.inputs):
         match sources.find(place, index):
             case Origin(origin, output):

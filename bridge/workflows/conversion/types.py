@@ -43,13 +43,13 @@ class Types:
         self._depth = 0
 
     def input(self, graph: LiveGraph, node: LiveNode, slot: InputSlot) -> str:
-        """Return what an input takes."""
+        """Return an input's type."""
         if slot.group is None:
             return slot.type
         return common(self._of_group(graph, node, slot.group), slot.type) or slot.type
 
     def output(self, graph: LiveGraph, node: LiveNode, index: int) -> str:
-        """Return what an output gives."""
+        """Return an output's type."""
         output = node.outputs[index]
         if output.group is None:
             return output.type
