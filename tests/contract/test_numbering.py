@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
@@ -39,6 +39,7 @@ def result(**changes: object) -> Result:
     return replace(plain, **changes)
 
 
+@settings(max_examples=40)
 @given(meta=JSON, inputs=st.dictionaries(st.text() | st.just("n"), JSON), n=st.integers(0, MAX_N))
 def test_a_number_put_in_later_gives_the_same_bytes(
     meta: object, inputs: dict[str, object], n: int

@@ -48,6 +48,7 @@ def test_a_copy_has_what_git_does_not_ignore(copy: Copy) -> None:
     assert names == {".gitignore", "counting.py", "test_counting.py"}
 
 
+@pytest.mark.slow
 def test_a_mutant_is_killed_by_a_test_that_fails_and_the_source_is_put_right(
     copy: Copy, checkout: Path
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_mutant_is_killed_by_a_test_that_fails_and_the_source_is_put_right(
     assert (copy.folder / "counting.py").read_text() == source
 
 
+@pytest.mark.slow
 def test_a_mutant_survives_tests_that_pass_and_may_if_it_is_argued_to_be_equivalent(
     copy: Copy,
 ) -> None:
@@ -64,11 +66,13 @@ def test_a_mutant_survives_tests_that_pass_and_may_if_it_is_argued_to_be_equival
     assert copy.try_out(replace(blind, equivalent="nobody counts")).verdict == "equivalent"
 
 
+@pytest.mark.slow
 def test_tests_that_hang_have_noticed(copy: Copy) -> None:
     endless = replace(MUTANT, new="while True: pass")
     assert copy.try_out(endless, limit_s=5).verdict == "killed"
 
 
+@pytest.mark.slow
 def test_a_run_without_tests_is_an_error_and_no_success(copy: Copy) -> None:
     assert copy.try_out(replace(MUTANT, tests=("test_gone.py",))).verdict == "error"
     assert copy.try_out(replace(MUTANT, new="no Python at all")).verdict == "error"

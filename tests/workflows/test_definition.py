@@ -344,6 +344,7 @@ def test_a_link_to_an_output_that_a_node_has_not_is_refused(output: int) -> None
         workflow(document, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", comparison.VERSIONS)
 def test_every_template_of_the_packages_can_be_drawn_and_described(version: str) -> None:
     info = comparison.object_info(version)

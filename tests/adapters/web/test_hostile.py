@@ -144,6 +144,7 @@ async def test_an_address_cannot_take_all_places_of_those_who_do_not_register(
             assert (await alice.ask("ping"))["status"] == "ok"
 
 
+@pytest.mark.slow
 async def test_a_slow_handshake_is_cut_off_and_hinders_nobody(
     serve_alone: Serve,
 ) -> None:
@@ -312,6 +313,7 @@ async def bare(port: int, source: str) -> tuple[asyncio.StreamReader, asyncio.St
     return await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
 
 
+@pytest.mark.slow
 async def test_bare_connections_of_one_address_shut_nobody_out(
     serve_alone: Serve,
 ) -> None:
