@@ -342,7 +342,10 @@ class Dispatcher:
         return self._tasks.create_task(work)
 
     def _spawn(self, key: Key, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._task(self._guarded(key, work))
+        task = self._task(self._guarded(key, work))
+        # One that is cancelled before its first step never comes to await it.
+        task.add_done_callback(lambda _: work.close())
+        return task
 
     async def _guarded(self, key: Key, work: Coroutine[Any, Any, None]) -> None:
         """Do work for one job, so that whatever goes wrong in it costs that job alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import json
 import logging
@@ -593,3 +594,20 @@ async def test_a_cancel_follows_a_job_that_another_bridge_took_as_soon_as_it_was
         written.set()
         async with asyncio.timeout(PATIENCE_S):
             await asked.wait()
+
+
+async def test_a_job_that_is_replaced_before_its_input_is_asked_for_leaves_no_trace(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path) as dispatcher:
+        await dispatcher.pause()
+        await dispatcher.take("source")
+        wanted = [
+            draft(each, plan=waits_for(JobOutput("source")), replace="sensor")
+            for each in ("older", "newer")
+        ]
+        accepted = [(await dispatcher.journal.accept(each, 1.0)).record.job for each in wanted]
+        for job, each in zip(accepted, wanted, strict=True):  # as two that share a commit
+            dispatcher.accept(job, each.plan)
+        assert (await dispatcher.told.outcome("older"))["error"]["code"] == "replaced"
+        gc.collect()  # what was made and never awaited is an error
