@@ -9,7 +9,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import click
 import msgspec
@@ -239,7 +238,7 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
         return  # reported above
     names = [each.name for each in settings.comfyuis]
     nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
-    library = Library(settings.workflows, _cache(settings), names, nodes)
+    library = Library(settings.workflows, settings.folder / "object_info", names, nodes)
     try:
         await library.open()
     except ObjectInfoError as error:
@@ -268,7 +267,3 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
                 what=f"workflow {name} lacks {wanted}",
                 advice="install the nodes or models in ComfyUI, then restart it",
             )
-
-
-def _cache(settings: Config) -> Path:
-    return settings.folder / "object_info"

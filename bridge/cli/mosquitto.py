@@ -108,7 +108,7 @@ def _failing(folder: Path) -> Iterator[None]:
 
 def _write_settings(settings: Config, folder: Path, listeners: BrokerListeners) -> None:
     files = {
-        _SETTINGS: (_settings(), 0o644),
+        _SETTINGS: ((FILES / _SETTINGS).read_text(), 0o644),
         _ACCESS: (access_file(folder.resolve(), listeners), 0o644),
         _ACL: (access.acl(Topics(settings.base_topic), USERS, _others(settings)), _PRIVATE),
     }
@@ -153,11 +153,6 @@ def _others(settings: Config) -> Others:
     triggers = (each.topic for each in settings.trigger)
     inputs = dict.fromkeys((*Permissions(settings.clients).input_topics, *triggers))
     return Others(tuple(inputs), settings.homeassistant_prefix)
-
-
-def _settings() -> str:
-    """Return the settings that every mosquitto needs."""
-    return (FILES / _SETTINGS).read_text()
 
 
 def _lines(folder: Path) -> list[str]:

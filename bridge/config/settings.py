@@ -222,7 +222,8 @@ def load(
     values: dict[str, Any] = {}
     for key, value in _from_file(file).items():
         if key not in TYPES:
-            raise ConfigError(f"{file or FILE}: {key}: no such setting; allowed: {_names()}")
+            names = ", ".join(sorted(TYPES))
+            raise ConfigError(f"{file or FILE}: {key}: no such setting; allowed: {names}")
         values[key] = _read(key, value, f"{file or FILE}: {key}")
     for variable, text in environment.items():
         key = variable.removeprefix(PREFIX).lower()
@@ -407,7 +408,3 @@ def _allowed(problem: str) -> str:
     if "Invalid enum value" in problem:
         return "expected one of debug, info, warning, error"
     return problem[:1].lower() + problem[1:]
-
-
-def _names() -> str:
-    return ", ".join(sorted(TYPES))

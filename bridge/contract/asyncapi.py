@@ -151,7 +151,7 @@ def _message(name: str, message: type[Struct] | Bytes, *, answer: bool) -> dict[
         payload = {"allOf": [envelope, {"type": "object", "properties": {"data": payload}}]}
     return {
         "name": name,
-        "summary": _about(message).partition("\n")[0],
+        "summary": inspect.cleandoc(message.__doc__ or "").partition("\n")[0],
         "contentType": "application/json",
         "payload": payload,
     }
@@ -290,7 +290,3 @@ def _bounds(schema: Mapping[str, Any]) -> Iterable[str]:
     for key, text in words.items():
         if key in schema:
             yield text.format(schema[key])
-
-
-def _about(kind: type[Struct]) -> str:
-    return inspect.cleandoc(kind.__doc__ or "")

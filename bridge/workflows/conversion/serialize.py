@@ -53,7 +53,7 @@ def serialize(
         primitives.hand_out(graph, replacements)
     sources = LinkResolver(places, front_end, budget)
     prompt = {}
-    sent = [place for place in places if _is_sent(place)]
+    sent = [place for place in places if not (place.node.virtual or place.node.inactive)]
     # What the server does not know and nothing is linked to is a label, a switch, a note: unless
     # there is nothing else.
     for place in [place for place in sent if _is_meant(place)] or sent:
@@ -95,10 +95,6 @@ def _places(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> Iterator[Pl
         left_out = front_end.skips_inactive and host is None and node.inactive
         if node.inner is not None and not left_out:
             stack.append((iter(node.inner.nodes.values()), node.inner, place, depth + 1))
-
-
-def _is_sent(place: Place) -> bool:
-    return not (place.node.virtual or place.node.inactive)
 
 
 def _is_meant(place: Place) -> bool:
