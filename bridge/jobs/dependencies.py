@@ -14,7 +14,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bridge.contract.errors import (
-    BridgeError,
     DependencyFailed,
     Expired,
     InvalidInput,
@@ -99,17 +98,15 @@ class Dependencies:
 
     async def _output(self, client: str, media: MediaInput, wanted: JobOutput) -> Blob:
         key = Key(client, wanted.job)
-        while True:
-            ending = self._endings.setdefault(key, asyncio.Event())
-            try:
+        try:
+            while True:
+                ending = self._endings.setdefault(key, asyncio.Event())
                 blob = await self.output(client, media.name, media.kind, wanted)
-            except BridgeError:
-                self.ended(key)
-                raise
-            if blob is not None:
-                self.ended(key)  # known here first: others may wait for it
-                return blob
-            await ending.wait()
+                if blob is not None:
+                    return blob
+                await ending.wait()
+        finally:
+            self.ended(key)  # others may wait for it: they look again
 
     async def output(self, client: str, name: str, kind: str, wanted: JobOutput) -> Blob | None:
         """Return another job's output; None while that job has not ended.

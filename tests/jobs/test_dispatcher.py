@@ -550,16 +550,19 @@ async def test_a_cancelled_prompt_that_makes_trouble_does_not_end_the_bridge(
         assert (await dispatcher.told.outcome("j2"))["state"] == "succeeded"
 
 
-async def test_nothing_is_kept_of_a_job_that_was_waited_for_in_vain(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_nothing_is_kept_of_a_job_that_was_waited_for_in_vain(
+    tmp_path: Path, *, cancelled: bool
+) -> None:
     async with house(tmp_path) as dispatcher:
         await dispatcher.pause()
         source = await dispatcher.take("source")
         await dispatcher.take("waiter", plan=waits_for(JobOutput("source")))
         while not dispatcher._dependencies.awaited():  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0)
-        await dispatcher.cancel(source.key)
+        await dispatcher.cancel(Key("alice", "waiter") if cancelled else source.key)
         result = await dispatcher.told.outcome("waiter")
-        assert result["error"]["code"] == "dependency_failed"
+        assert result["state"] == ("cancelled" if cancelled else "failed")
         assert dispatcher._dependencies.awaited() == set()
 
 
