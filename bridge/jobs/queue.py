@@ -33,8 +33,8 @@ class Key(NamedTuple):
     job_id: str
 
 
-class QueueEntry(NamedTuple):
-    """One waiting job. Tuples of this form sort in the order of their turns."""
+class Turn(NamedTuple):
+    """A waiting job's place. Tuples of this form sort in the order in which jobs start."""
 
     rank: int  # the priority, negated: a higher one sorts first
     seq: int  # the order of acceptance
@@ -65,18 +65,18 @@ class _Line:
     """One client's waiting jobs."""
 
     def __init__(self) -> None:
-        self.lanes: dict[Lane, list[QueueEntry]] = {}
+        self.lanes: dict[Lane, list[Turn]] = {}
         self.size = 0
-        self._ordered: list[QueueEntry] = []
+        self._ordered: list[Turn] = []
         self._passing: dict[int, _Passing] = {}
 
-    def add(self, entry: QueueEntry, lane: Lane, *, ordered: bool) -> None:
+    def add(self, entry: Turn, lane: Lane, *, ordered: bool) -> None:
         bisect.insort(self.lanes.setdefault(lane, []), entry)
         self.size += 1
         if ordered:
             bisect.insort(self._ordered, entry)
 
-    def remove(self, entry: QueueEntry, lane: Lane) -> None:
+    def remove(self, entry: Turn, lane: Lane) -> None:
         entries = self.lanes[lane]
         del entries[bisect.bisect_left(entries, entry)]
         self.size -= 1
@@ -86,13 +86,13 @@ class _Line:
         if place < len(self._ordered) and self._ordered[place] == entry:
             del self._ordered[place]
 
-    def before(self, entry: QueueEntry) -> int:
+    def before(self, entry: Turn) -> int:
         """Return the number of this client's jobs before one."""
         return sum(bisect.bisect_left(entries, entry) for entries in self.lanes.values())
 
     def first(
         self, able: Test | None, prefer: Test | None, reorder_s: float, now: float
-    ) -> QueueEntry | None:
+    ) -> Turn | None:
         heads = {
             entries[0]: lane for lane, entries in self.lanes.items() if able is None or able(lane)
         }
@@ -116,7 +116,7 @@ class _Line:
         self._passing.setdefault(first.rank, _Passing()).note(chosen.seq, now)
         return chosen
 
-    def _passes_ordered(self, first: QueueEntry, head: QueueEntry) -> bool:
+    def _passes_ordered(self, first: Turn, head: Turn) -> bool:
         place = bisect.bisect_left(self._ordered, first)
         return place < len(self._ordered) and self._ordered[place] <= head
 
@@ -126,7 +126,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}  # by client, in the order of turns
-        self._entries: dict[Key, tuple[QueueEntry, Lane]] = {}
+        self._entries: dict[Key, tuple[Turn, Lane]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -152,7 +152,7 @@ class Queue:
         """
         if key in self._entries:
             return
-        entry = QueueEntry(-priority, seq, key)
+        entry = Turn(-priority, seq, key)
         line = self._lines.get(key.client)
         if line is None:
             line = self._lines[key.client] = _Line()
@@ -220,7 +220,7 @@ class Queue:
     def position_of_next(self, client: str, priority: int) -> int:
         """Return the number of jobs that start before one that would be added now."""
         line = self._lines.get(client)
-        last = QueueEntry(-priority, _LAST, Key(client, ""))
+        last = Turn(-priority, _LAST, Key(client, ""))
         return self._before(client, 0 if line is None else line.before(last))
 
     def _before(self, client: str, own: int) -> int:

@@ -297,8 +297,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="later-first",
         file="bridge/jobs/queue.py",
-        old="entry = QueueEntry(-priority, seq, key)",
-        new="entry = QueueEntry(-priority, -seq, key)",
+        old="entry = Turn(-priority, seq, key)",
+        new="entry = Turn(-priority, -seq, key)",
         guarantee="jobs of a client and priority start in the order of acceptance",
         tests=("tests/jobs/test_queue.py",),
     ),
