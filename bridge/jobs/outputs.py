@@ -104,7 +104,10 @@ class Collector:
 
     def _get(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
         self._found.append(found)
-        self._getting.append(self._tasks.create_task(self._got(found, getting)))
+        task = self._tasks.create_task(self._got(found, getting))
+        # One that is cancelled before its first step never comes to await it.
+        task.add_done_callback(lambda _: getting.close())
+        self._getting.append(task)
 
     async def _got(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
         try:

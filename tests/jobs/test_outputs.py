@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -142,3 +143,18 @@ async def test_a_text_is_a_text_whatever_it_begins_with() -> None:
     assert (output.info.kind, output.info.content_type) == ("text", "text/plain; charset=utf-8")
     (output,) = await Rig().collect("1", ("1", {"value": [{"a": 1}]}))
     assert (output.info.kind, output.info.content_type) == ("text", "application/json")
+
+
+async def test_files_that_nobody_wants_any_more_leave_no_trace() -> None:
+    async def view(*_: str) -> bytes:
+        raise AssertionError
+
+    async def ends_at_once() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            collector = Collector(tasks, view, [], lambda output: output)
+            collector.executed(Executed("1", "1", {"images": [{"filename": "a.png"}]}))
+            raise KeyError  # before anything was asked for
+
+    with pytest.raises(ExceptionGroup):
+        await ends_at_once()
+    gc.collect()  # what was made and never awaited is an error
