@@ -140,7 +140,8 @@ class Server:
         await asyncio.Event().wait()
 
     def _failed(self, failure: StartFailed, _: PlannedRestart) -> None:
-        if failure.failure != "killed":
+        # Which of the two a kill is taken for depends on what else the kernel killed on this host.
+        if failure.failure not in ("killed", "host_out_of_memory"):
             self._news.put(failure)
 
 
