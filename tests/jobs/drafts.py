@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from msgspec.structs import replace
 
 from bridge.contract.retained import OutputDefinition
 from bridge.contract.sources import JobOutput
-from bridge.jobs.job import Draft, Envelope, Job, MediaInput, Plan
+from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, MediaInput, Plan
 from bridge.jobs.queue import Key
 from bridge.jobs.state import first
 
+PICTURE = b"\x89PNG\r\n\x1a\n" + b"x" * 100
+KEPT_PICTURE = KeptOutput(
+    index=0,
+    content_type="image/png",
+    sha256=hashlib.sha256(PICTURE).hexdigest(),
+    size=len(PICTURE),
+    data=PICTURE,
+)
 PLAN = Plan(
     prompt={"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}},
     inputs={"prompt": "a barn"},

@@ -35,10 +35,8 @@ from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
-from tests.jobs.drafts import PLAN, draft
+from tests.jobs.drafts import KEPT_PICTURE, PICTURE, PLAN, draft
 from tests.support.patience import PATIENCE_S
-
-PICTURE = b"\x89PNG\r\n\x1a\n" + b"x" * 100
 
 
 class Told:
@@ -259,19 +257,12 @@ async def test_all_who_wait_for_a_job_learn_that_it_has_ended(tmp_path: Path) ->
     first = asyncio.create_task(waiting.gather(key, waits_for(JobOutput("source"))))
     while not waiting._endings:  # noqa: ASYNC110 - nobody is told
         await asyncio.sleep(0)
-    output = KeptOutput(
-        index=0,
-        content_type="image/png",
-        sha256=hashlib.sha256(PICTURE).hexdigest(),
-        size=len(PICTURE),
-        data=PICTURE,
-    )
     await journal.finish(
         key,
         state="succeeded",
         result=Numbered(b"{", b"}"),
         now=1.0,
-        outputs=[output],
+        outputs=[KEPT_PICTURE],
         keep_until=2.0,
     )
     # Another bridge saw it end: before that is told here, somebody else looks.

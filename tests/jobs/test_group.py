@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,12 +20,11 @@ from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.group import Group
-from bridge.jobs.job import KeptOutput
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
-from tests.jobs.drafts import draft
-from tests.jobs.test_dispatcher import PICTURE, Scripted, Told, waits_for
+from tests.jobs.drafts import KEPT_PICTURE, draft
+from tests.jobs.test_dispatcher import Scripted, Told, waits_for
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
@@ -100,19 +98,12 @@ async def test_a_job_learns_the_end_of_what_it_waits_for_though_the_notice_was_m
                 await asyncio.sleep(0.01)
             if cut:
                 cut_notices(address)
-            output = KeptOutput(
-                index=0,
-                content_type="image/png",
-                sha256=hashlib.sha256(PICTURE).hexdigest(),
-                size=len(PICTURE),
-                data=PICTURE,
-            )
             await other.finish(
                 source.key,
                 state="succeeded",
                 result=Numbered(b"{}", b""),
                 now=1.0,
-                outputs=[output],
+                outputs=[KEPT_PICTURE],
                 keep_until=9e12,
             )
             await state_is(one.journal, job.key, "queued")
@@ -141,19 +132,12 @@ async def test_a_waiting_job_that_the_last_life_had_claimed_is_released(
         await before.close()
         async with member(address, tmp_path) as one:
             source = Key("alice", "source")
-            output = KeptOutput(
-                index=0,
-                content_type="image/png",
-                sha256=hashlib.sha256(PICTURE).hexdigest(),
-                size=len(PICTURE),
-                data=PICTURE,
-            )
             await one.journal.finish(
                 source,
                 state="succeeded",
                 result=Numbered(b"{}", b""),
                 now=1.0,
-                outputs=[output],
+                outputs=[KEPT_PICTURE],
                 keep_until=9e12,
             )
             one.dispatcher.ended_elsewhere(source)
