@@ -35,6 +35,9 @@ REFRESH_INTERVAL_S = 5.0
 # A request waits at most this long for a refresh. Those that come meanwhile wait for the same one,
 # until the same moment: PUBACKs leave in order, so whoever waits holds up all that came later.
 REFRESH_WITHIN_S = 5.0
+# After a refresh that took t seconds none is begun for so many times t: a ComfyUI that takes
+# seconds each time holds up requests for a tenth of the time at most.
+REFRESH_REST = 9.0
 # Pauses after a fetch that failed.
 RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 30.0
@@ -68,7 +71,8 @@ class NodeInfo:
         self._fetch = fetch
         self._clock = clock
         self._fetching: asyncio.Task[bool] | None = None
-        self._began_at = self._refreshed_at = -REFRESH_INTERVAL_S
+        self._began_at = self._rested_at = clock()
+        self._waited_for = False
         # Set once the present process was asked, also if that failed.
         self.asked = asyncio.Event()
 
@@ -92,16 +96,17 @@ class NodeInfo:
     async def refresh(self) -> bool:
         """Fetch again, or share a fetch that is under way; returns whether it succeeded in time.
 
-        At most one is begun in `REFRESH_INTERVAL_S`; False at once where that is not over. Waits
-        until `REFRESH_WITHIN_S` after the fetch began; it goes on after that. Cancelling it leaves
-        the fetch to the others.
+        One is begun `REFRESH_INTERVAL_S` after the one before began, and `REFRESH_REST` times what
+        that took after it ended; False at once before that. Waits until `REFRESH_WITHIN_S` after
+        the fetch began; it goes on after that. Cancelling it leaves the fetch to the others.
         """
         now = self._clock()
         if self._fetching is None:
-            if now - self._refreshed_at < REFRESH_INTERVAL_S:
+            if now < self._rested_at:
                 return False
-            self._refreshed_at = now
+            self._rested_at = now + REFRESH_INTERVAL_S
         fetching = self._present_fetch()
+        self._waited_for = True
         await asyncio.wait((fetching,), timeout=self._began_at + REFRESH_WITHIN_S - now)
         return fetching.done() and not fetching.cancelled() and fetching.result()
 
@@ -115,6 +120,11 @@ class NodeInfo:
     def _ended(self, fetch: asyncio.Task[bool]) -> None:
         if self._fetching is fetch:
             self._fetching = None
+            if self._waited_for:
+                self._waited_for = False
+                now = self._clock()
+                held_up_s = min(now - self._began_at, REFRESH_WITHIN_S)
+                self._rested_at = max(self._rested_at, now + REFRESH_REST * held_up_s)
 
 
 class Descriptions:

@@ -5,9 +5,11 @@ A mutant survives if its tests pass nevertheless: then write the test that is mi
 
 from __future__ import annotations
 
+from tests.mutants.floods import FLOODS
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
+    *FLOODS,
     # The contract: topics and links.
     Mutant(
         name="foreign-reply-topic",

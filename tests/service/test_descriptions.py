@@ -16,7 +16,7 @@ from bridge.comfyui.instance import StateBoard
 from bridge.comfyui.state import InstanceState, StateName
 from bridge.contract.topics import Topics
 from bridge.service import descriptions
-from bridge.service.descriptions import Descriptions
+from bridge.service.descriptions import Descriptions, NodeInfo
 from bridge.workflows.catalogue import Needs
 from bridge.workflows.library import Library
 from tests.support.patience import PATIENCE_S
@@ -237,3 +237,35 @@ async def test_one_comfyui_that_hangs_does_not_keep_back_what_another_reports(
             await published.until("ready")
         async with asyncio.timeout(PATIENCE_S):
             assert await subject.refresh()
+
+
+async def test_a_comfyui_that_answers_slowly_holds_up_requests_a_tenth_of_the_time() -> None:
+    now, held_up_s, last = 0.0, 0.0, 0.0
+
+    async def slow() -> bool:
+        nonlocal now
+        now += 4.9
+        return True
+
+    info = NodeInfo(slow, clock=lambda: now)
+    while now < 1_000.0:
+        began = now
+        if await info.refresh():
+            held_up_s += now - began
+            last = now
+        now += 0.5
+    assert last > 900.0  # it is asked again and again
+    assert 80.0 < held_up_s <= 110.0
+
+
+async def test_the_first_report_of_a_process_keeps_no_request_from_asking_again() -> None:
+    now = 0.0
+
+    async def slow() -> bool:
+        nonlocal now
+        now += 4.9
+        return True
+
+    info = NodeInfo(slow, clock=lambda: now)
+    await info.keep_trying()
+    assert await info.refresh()
