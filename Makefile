@@ -58,7 +58,7 @@ test: setup postgresql browser check
 FAST := not comfyui and not broker and not postgresql and not peers and not slow
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest --quiet -m "$(FAST)"
+	@$(BIN)/python -m pytest --quiet --numprocesses auto -m "$(FAST)"
 
 # Raise the bound with the figure, never lower it. Branches count as lines do.
 COVERED_PERCENT := 83
