@@ -6,8 +6,9 @@ its user. It does not reconnect: who uses it makes the next one after a `bridge.
 
 From the bytes up: `packets` (pure: PUBLISH, PUBACK, and splitting a stream into packets), `stream`
 (the socket), `internals` (every private name of aiomqtt and paho that is used), `link` (one
-connection on both), `outbox` (order and receive window), `connection`; beside them `address` and
-`errors`. Nothing here knows the rest of bridge but `bridge.aio`.
+connection on both), `outbox` (order, receive window), `pacing` (pure: how fast), `connection`;
+beside them `address` and `errors`. Nothing here knows the rest of bridge but `bridge.aio` and
+`bridge.tokenbucket`.
 """
 
 from bridge.mqtt.address import Address
@@ -27,6 +28,7 @@ from bridge.mqtt.errors import (
 )
 from bridge.mqtt.link import Connack, Will
 from bridge.mqtt.outbox import PubAck
+from bridge.mqtt.pacing import Pacer
 from bridge.mqtt.packets import Incoming, Publish, PublishProperties, check_topic
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "InvalidMessage",
     "Messages",
     "MqttError",
+    "Pacer",
     "PacketTooLarge",
     "PubAck",
     "Publish",

@@ -20,6 +20,7 @@ from bridge.mqtt.errors import (
 )
 from bridge.mqtt.link import BrokerLink, Connack, Events, Will
 from bridge.mqtt.outbox import Outbox, PubAck
+from bridge.mqtt.pacing import Pacer
 from bridge.mqtt.packets import NO_PROPERTIES, Incoming, Puback, Publish, PublishProperties
 from bridge.mqtt.stream import open_socket
 
@@ -119,13 +120,16 @@ class Connection:
         keepalive: int = 60,
         packet_limit: int | None = None,
         receive_maximum: int | None = None,
+        pacer: Pacer | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         """Describe the connection.
 
         `session_expiry` and `keepalive` are seconds; `packet_limit` bounds what we send, in bytes,
         below what the broker announces; `receive_maximum` bounds how many messages the broker may
-        have unacknowledged at us; `timeout_s` bounds connecting, subscribing and disconnecting.
+        have unacknowledged at us; `pacer` bounds how fast messages leave, and is kept by its owner
+        from one connection to the next; `timeout_s` bounds connecting, subscribing and
+        disconnecting.
         An empty `client_id` lets the broker choose one. Without `manual_ack` a message is
         acknowledged as it arrives.
         """
@@ -141,6 +145,7 @@ class Connection:
         self._keepalive = keepalive
         self._own_limit = packet_limit
         self._receive_maximum = receive_maximum
+        self._pacer = pacer
         self._timeout_s = timeout_s
 
         self._entered = False
@@ -217,7 +222,8 @@ class Connection:
         """Send a message after all earlier ones; does not wait. The payload must not change.
 
         The future is done when the broker has the message (QoS 1) or its last byte has gone out
-        (QoS 0); it fails with PublishRefused or ConnectionLost. Raises at once, before anything is
+        (QoS 0); it fails with PublishRefused or ConnectionLost. A message that is refused for a
+        quota (0x97) is sent again, later and more slowly. Raises at once, before anything is
         sent: InvalidMessage, PacketTooLarge, ConnectionLost.
         """
         return self.send(Publish.of(topic, payload, qos=qos, retain=retain, properties=properties))
@@ -357,7 +363,7 @@ class Connection:
         self._connack = connack
         self.client_id = connack.assigned_client_id or self.client_id
         if self._link is not None:
-            self._outbox = Outbox(self._link, connack.receive_maximum)
+            self._outbox = Outbox(self._link, connack.receive_maximum, pacer=self._pacer)
         self._greeted.set()
 
     def _on_refused(self, error: ConnectionRefused) -> None:

@@ -21,6 +21,7 @@ UNSPECIFIED: Final = 0x80
 BAD_USER_NAME_OR_PASSWORD: Final = 0x86
 NOT_AUTHORISED: Final = 0x87
 SESSION_TAKEN_OVER: Final = 0x8E
+QUOTA_EXCEEDED: Final = 0x97
 
 _REASONS: Final = {
     0x00: "success",

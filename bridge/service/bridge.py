@@ -227,6 +227,7 @@ class Bridge:
             config.remember_ids_s,
             config.max_packet,
             self._permissions.input_topics,
+            config.max_publishes_per_s,
         )
         self._subscriber = Subscriber(
             settings,

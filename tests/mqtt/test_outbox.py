@@ -4,7 +4,9 @@ import pytest
 
 from bridge.mqtt import ConnectionLost, PubAck, PublishRefused
 from bridge.mqtt.outbox import Outbox
+from bridge.mqtt.pacing import Pacer
 from bridge.mqtt.packets import Puback, Publish
+from tests.support.patience import PATIENCE_S
 
 KILO = 1024
 
@@ -134,3 +136,72 @@ async def test_a_closed_outbox_sends_nothing_more() -> None:
     outbox.close()
     outbox.acknowledged(Puback(1))
     assert wire.sent == [("a", 1)]
+
+
+class Unpaced(Pacer):
+    """Holds nothing back."""
+
+    def wait_s(self, now: float) -> float:
+        return 0.0 * now
+
+
+async def test_what_is_refused_for_a_quota_is_sent_again_before_what_waits() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=2, pacer=Unpaced())
+    sent = [outbox.add(message(topic, 1)) for topic in "abc"]
+    for mid, code in ((1, 0x97), (2, 0x97), (3, 0), (4, 0), (5, 0)):
+        outbox.acknowledged(Puback(mid, code))
+    assert wire.sent == [("a", 1), ("b", 2), ("a", 3), ("b", 4), ("c", 5)]
+    assert [await each for each in sent] == [PubAck()] * 3
+
+
+async def test_a_quota_holds_all_messages_back_for_a_while() -> None:
+    sent_again = asyncio.Event()
+
+    class Wire(FakeWire):
+        def send(self, publish: Publish, mid: int) -> None:
+            super().send(publish, mid)
+            if len(self.sent) == 3:
+                sent_again.set()
+
+    wire = Wire()
+    outbox = Outbox(wire, receive_maximum=10)
+    outbox.add(message("a", 1))
+    outbox.acknowledged(Puback(1, 0x97))
+    outbox.add(message("b", 1))
+    assert wire.sent == [("a", 1)]
+    assert outbox.buffered
+    async with asyncio.timeout(PATIENCE_S):
+        await sent_again.wait()
+    assert wire.sent == [("a", 1), ("a", 2), ("b", 3)]
+
+
+async def test_other_refusals_are_final() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=2)
+    refused = outbox.add(message("a", 1))
+    outbox.acknowledged(Puback(1, 0x87))
+    with pytest.raises(PublishRefused):
+        await refused
+    outbox.add(message("b", 1))
+    assert wire.sent == [("a", 1), ("b", 2)]
+
+
+async def test_what_waits_for_a_quota_fails_with_the_connection() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=2)
+    sent = outbox.add(message("a", 1))
+    outbox.acknowledged(Puback(1, 0x97))
+    outbox.fail("the end", None)
+    with pytest.raises(ConnectionLost):
+        await sent
+    wire.write_all()
+    assert outbox.buffered == 0
+
+
+async def test_no_more_is_in_flight_than_a_quota_may_refuse_at_once() -> None:
+    wire = FakeWire()
+    outbox = Outbox(wire, receive_maximum=65535)
+    for _ in range(100):
+        outbox.add(message("a", 1))
+    assert len(wire.sent) == 32

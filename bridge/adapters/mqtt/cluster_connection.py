@@ -21,7 +21,7 @@ from bridge.jobs.database import DatabaseError
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.membership import Beat
-from bridge.mqtt import Connection, ConnectionLost, Will
+from bridge.mqtt import Connection, ConnectionLost, Pacer, Will
 from bridge.requests.handler import RequestHandler
 
 
@@ -54,6 +54,7 @@ class ClusterConnection:
         self._orphans = asyncio.Event()
         self._unpublished = asyncio.Event()
         self._others: frozenset[str] = frozenset()
+        self._pacer = Pacer(settings.max_publishes_per_s)
         self._reconnect = Reconnect(self._use, self._lost)
 
     async def run(self) -> None:
@@ -104,6 +105,7 @@ class ClusterConnection:
             client_id=f"{self._settings.client_id}-{self._group.name}",
             will=Will(topic=self._topic, payload=OFFLINE, qos=1, retain=True),
             packet_limit=self._settings.max_packet,
+            pacer=self._pacer,
         )
 
     def _beat(self, beat: Beat) -> None:

@@ -228,7 +228,7 @@ class Publisher:
         except ConnectionLost:
             return None
         self._largest = max(self._largest, len(packet.publish.payload))
-        sent.add_done_callback(_log_refusal)
+        sent.add_done_callback(self._log_refusal)
         return sent
 
     def _log_problems(self, packets: Sequence[Packet], *, optional: bool) -> None:
@@ -239,6 +239,12 @@ class Publisher:
                 self._warn(packet.topic, str(packet.problem))
             elif packet.shortened:
                 self._warn(packet.topic, "the whole message would be too large: it was shortened")
+
+    def _log_refusal(self, sent: asyncio.Future[PubAck]) -> None:
+        """Log a refusal, once for each kind of topic: it would look like success otherwise."""
+        error = None if sent.cancelled() else sent.exception()
+        if isinstance(error, PublishRefused):
+            self._warn(error.topic, str(error))
 
     def _warn(self, topic: str, text: str) -> None:
         """Log a warning about a topic once."""
@@ -253,12 +259,3 @@ class Publisher:
     def _note_delivered(self, key: Key, sent: asyncio.Future[PubAck]) -> None:
         if not sent.cancelled() and sent.exception() is None:
             self._delivered(key)
-
-
-def _log_refusal(sent: asyncio.Future[PubAck]) -> None:
-    """Log a refusal: it would look like success otherwise."""
-    if sent.cancelled():
-        return
-    error = sent.exception()
-    if isinstance(error, PublishRefused):
-        log.error("%s", error)

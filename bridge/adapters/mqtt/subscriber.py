@@ -35,6 +35,7 @@ from bridge.mqtt import (
     Connection,
     ConnectionLost,
     Incoming,
+    Pacer,
     Subscription,
     Will,
 )
@@ -64,6 +65,7 @@ class BrokerSettings(Struct, frozen=True):
     session_s: float
     max_packet: int | None
     input_topics: tuple[str, ...]
+    max_publishes_per_s: float | None = None
 
 
 class Subscriber:
@@ -101,6 +103,7 @@ class Subscriber:
         self._lost_at = time.time()
         self._group = group
         self._draining = False
+        self._pacer = Pacer(settings.max_publishes_per_s)
         self._reconnect = Reconnect(self._use, self._lost)
 
     def drain(self) -> None:
@@ -155,6 +158,7 @@ class Subscriber:
             will=will,
             packet_limit=self._settings.max_packet,
             receive_maximum=RECEIVE_WINDOW,
+            pacer=self._pacer,
         )
 
     async def _begin(self, connection: Connection) -> None:
