@@ -1,6 +1,7 @@
 """Fetching what a request names by URL, without becoming the hand that reaches into a network.
 
-Only http and https; only public addresses, unless the operator allows a host by name. The address
+Only http and https; only public addresses that are not of this machine's own networks, unless the
+operator allows a host by name (`bridge.media.addresses`). The address
 that was checked is the one that is connected to, at every redirect too, so that a name which says
 something else the second time gains nothing. Time and bytes are bounded, and so are the attempts
 at a server that is out of sorts.
@@ -9,7 +10,6 @@ at a server that is out of sorts.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from msgspec import Struct
 from yarl import URL
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden, TooLarge
+from bridge.media.addresses import is_outside, own_networks, parsed
 from bridge.retry import Backoff, retry
 
 MAX_REDIRECTS = 5
@@ -28,10 +29,6 @@ MAX_ATTEMPTS = 3
 # Answers below 500 by which a server asks to be asked again.
 _PASSING = (408, 425, 429)
 _STEP = 64 * 1024
-
-_IP = ipaddress.IPv4Address | ipaddress.IPv6Address
-# RFC 6052: where a network has IPv6 alone, names of IPv4 hosts resolve to these.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class DownloadRules(Struct, frozen=True):
@@ -126,14 +123,12 @@ def _host(url: URL, rules: DownloadRules) -> str:
     host = url.raw_host
     if url.scheme not in ("http", "https") or not host:
         raise Forbidden(f"{_shown(str(url))}: only http and https", url=_shown(str(url)))
-    try:
-        address = str(ipaddress.ip_address(host))
-    except ValueError:
+    if parsed(host) is None:
         if ":" in host or host.replace(".", "").isdigit():
-            raise _forbidden(host, rules) from None
+            raise _forbidden(host, rules)
         return host
     # An address in the URL never meets the resolver.
-    if not allowed(host, address, rules.hosts):
+    if not allowed(host, host, rules.hosts):
         raise _forbidden(host, rules)
     return host
 
@@ -150,28 +145,11 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def allowed(host: str, address: str, hosts: Sequence[str]) -> bool:
-    """True if a host may be connected to at an address: a public one, or named by the operator."""
+    """True if a host may be connected to at an address: one outside, or named by the operator."""
     if host.lower().rstrip(".") in {each.lower() for each in hosts}:
         return True
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    return is_public(_inside(found))
-
-
-def _inside(found: _IP) -> _IP:
-    """Return the IPv4 address that an IPv6 address stands for, where it does."""
-    if isinstance(found, ipaddress.IPv4Address):
-        return found
-    if found in _NAT64:
-        return ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-    return found.ipv4_mapped or found.sixtofour or found
-
-
-def is_public(address: _IP) -> bool:
-    """True if an address lies in the public internet, and is one machine's."""
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    found = parsed(address)
+    return found is not None and is_outside(found, own_networks())
 
 
 class _Resolver(AbstractResolver):
@@ -208,7 +186,10 @@ class _Resolver(AbstractResolver):
 
 def _forbidden(host: str, rules: DownloadRules) -> BridgeError:
     return Forbidden(
-        f"{host} is not a public address", host=host, setting=rules.setting, allowed="public hosts"
+        f"{host} is not a public address, or one of this machine's networks",
+        host=host,
+        setting=rules.setting,
+        allowed="public hosts",
     )
 
 

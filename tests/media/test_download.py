@@ -30,6 +30,14 @@ from bridge.media.download import MAX_REDIRECTS, DownloadRules, allowed, downloa
         "::1",
         "::",
         "fe80::1%eth0",
+        "fec0::1",  # site-local, as once was
+        "4000::1",  # of no kind that is known
+        "3fff::1",
+        "5f00::1",
+        "2001:db8::1",
+        "2001:1ff::1",
+        "2002:c0a8:101::1",
+        "::ffff:169.254.169.254",
         "fc00::1",
         "ff02::1",
         "::ffff:127.0.0.1",
