@@ -45,3 +45,25 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 def printable(text: str) -> str:
     """Return a text that cannot steer a terminal: what is not printable is a space."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def without_folders(text: str) -> str:
+    """Return a text in which files of a machine are named without the folders that they lie in.
+
+    Absolute paths, of POSIX and of Windows, of two parts and more; also with spaces, in quotes.
+    """
+    return _PATH.sub(_last_part, _QUOTED_PATH.sub(_last_part, text))
+
+
+_FEWEST = 2
+_ROOT = r"(?:/|[A-Za-z]:[\\/]|\\\\)"
+_QUOTED_PATH = re.compile(rf"(?<=[\"'`]){_ROOT}[^\"'`\n]+(?=[\"'`])")
+# A URL is left as it is, and what is within a word or a longer path.
+_PATH = re.compile(
+    rf"(?<!\w)\w{{1,20}}://\S+|(?<![\w:/\\.~-]){_ROOT}[^\s\"'`/\\]+(?:[/\\][^\s\"'`/\\]*)+"
+)
+
+
+def _last_part(found: re.Match[str]) -> str:
+    parts = [part for part in re.split(r"[/\\]", found[0]) if part]
+    return found[0] if "://" in found[0] or len(parts) < _FEWEST else f".../{parts[-1]}"

@@ -19,6 +19,8 @@
     ├── DependencyFailed      the job whose output it needs did not succeed
     └── Lost                  what became of it cannot be known any more
 
+A BridgeError that is none of these has the code `bridge_error`: a defect of ours, see `internal`.
+
 `details` is plain JSON: the input or field concerned, what was wrong, what is allowed.
 """
 
@@ -27,6 +29,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import msgspec
+
+from bridge.text import without_folders
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -48,8 +52,8 @@ class BridgeError(Exception):
         self.details = {key: value for key, value in details.items() if value is not None}
 
     def wire(self) -> Error:
-        """Return the error as a message carries it."""
-        return Error(code=self.code, message=self.message, details=self.details)
+        """Return the error as a message carries it: without the folders of any machine."""
+        return Error(code=self.code, message=without_folders(self.message), details=self.details)
 
 
 class BadRequest(BridgeError):
@@ -152,6 +156,11 @@ class Lost(BridgeError):
     """A job's fate cannot be known any more, and running it again is not safe."""
 
     code = "lost"
+
+
+def internal(error: Exception) -> BridgeError:
+    """Return what a client learns of a defect, whose text is for the log alone."""
+    return BridgeError(f"internal error ({type(error).__name__}); the bridge's log says where")
 
 
 BY_CODE: dict[str, type[BridgeError]] = {

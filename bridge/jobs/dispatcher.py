@@ -21,7 +21,7 @@ from bridge import logs
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
-from bridge.contract.errors import BridgeError, ExecutionError, Expired, Lost, UnknownJob
+from bridge.contract.errors import BridgeError, ExecutionError, Expired, Lost, UnknownJob, internal
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import attempt, state
 from bridge.jobs.attempt import Attempt
@@ -304,7 +304,7 @@ class Dispatcher:
             # A defect of ours costs this job, never the bridge and all others with it.
             log.exception("a defect")
             if isinstance(effect, effects.JobEffect):
-                self.handle(events.Defect(effect.key, _internal(error)))
+                self.handle(events.Defect(effect.key, internal(error)))
 
     def _by_tasks(self) -> Mapping[type, Callable[[Any], Coroutine[Any, Any, None]]]:
         """The effects that take time: each is a task of its job."""
@@ -359,7 +359,7 @@ class Dispatcher:
                 raise
             except Exception as error:
                 log.exception("a defect")
-                self.handle(events.Defect(key, _internal(error)))
+                self.handle(events.Defect(key, internal(error)))
 
     def _mark_started(self, effect: effects.MarkStarted) -> None:
         job = self._job(effect.key)
@@ -596,7 +596,3 @@ def _new_prompt_id() -> str:
 
 def _availability(now: InstanceState) -> Availability:
     return Availability(usable=now.usable, state=now.state, memory=(now.epoch, now.unloads))
-
-
-def _internal(error: Exception) -> BridgeError:
-    return BridgeError(f"internal error: {type(error).__name__}: {error}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bridge.comfyui.errors import PromptRejected
 from bridge.comfyui.events import Failed
 from bridge.contract.errors import BridgeError, ExecutionError, InvalidInput, OutOfMemory
-from bridge.text import clip
+from bridge.text import clip, without_folders
 
 # torch.cuda.OutOfMemoryError, torch.OutOfMemoryError, and ComfyUI's own OOM_EXCEPTION aliases.
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
@@ -58,4 +58,5 @@ def failed(event: Failed) -> BridgeError:
 
 
 def _short(text: str) -> str:
-    return clip(text, _LONGEST)
+    # Where files lie at ComfyUI is no client's business.
+    return without_folders(clip(text, _LONGEST))

@@ -205,7 +205,11 @@ class BrokerLink:
     async def subscribed(
         self, filters: list[tuple[str, SubscribeOptions]], identifier: int | None = None
     ) -> list[int]:
-        """Subscribe and return the broker's reason codes. Raises ValueError, ConnectionLost."""
+        """Subscribe and return the broker's reason codes, one for each filter.
+
+        Raises ValueError, and ConnectionLost; an answer with too few codes or too many ends the
+        connection, since nobody knows which filter stands.
+        """
         properties = None
         if identifier is not None:
             properties = _properties(PacketTypes.SUBSCRIBE)
@@ -219,6 +223,12 @@ class BrokerLink:
         if codes is True:
             end = self._end or ConnectionLost("it was closed here")
             raise ConnectionLost(end.reason, end.code)
+        if len(codes) != len(filters):
+            text = (
+                f"the broker answered {len(filters)} subscriptions with {len(codes)} reason codes"
+            )
+            self.cut(ConnectionLost(text))
+            raise ConnectionLost(text)
         return [code if isinstance(code, int) else code.value for code in codes]
 
     def unsubscribe_soon(self, filters: list[str]) -> None:

@@ -6,8 +6,10 @@ that it raises is a fault.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import socket
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.adapters.web import frames as socket_frames
 from bridge.comfyui import frames as comfyui_frames
@@ -24,7 +27,9 @@ from bridge.contract import operator, requests, topics
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import Topics
 from bridge.media.sniff import sniff
+from bridge.mqtt import Address, ConnectionLost
 from bridge.mqtt.errors import InvalidMessage
+from bridge.mqtt.link import BrokerLink, Events
 from bridge.mqtt.packets import (
     LargePublish,
     Malformed,
@@ -43,6 +48,7 @@ from tests.workflows import graphs, test_embedded
 
 _VERBS = [*requests.VERBS, "run", "nonsense"]
 _CONTENT_TYPES = [None, "image/png", "application/json", "text/plain"]
+CONNACK = 0x20
 _ORDERS = [*operator.VERBS, "nonsense"]
 
 
@@ -126,6 +132,79 @@ def _packet(data: bytes) -> None:
         read_puback(body)
     # As a stream, whole and in pieces: the same packets, or malformed both times.
     assert _split(data, len(data) or 1) == _split(data, 3)
+
+
+# What every case of the broker's answers shares: a loop is made once.
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()
+
+
+def _answers(data: bytes) -> None:
+    """The first byte chooses: a CONNACK, or one that is right and then a SUBACK."""
+    _loop().run_until_complete(_answered(0x20 + 0x70 * (data[:1] > b"\x7f"), data[1:]))
+
+
+async def _answered(first_byte: int, body: bytes) -> None:
+    ended: list[object] = []
+    ignored: Any = lambda *_: None  # noqa: E731 - of callbacks that this is not about
+    events = Events(
+        accepted=ignored,
+        refused=ignored,
+        received=ignored,
+        acknowledged=ignored,
+        wrote=ignored,
+        ended=ended.append,
+    )
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)  # noqa: FBT003 - of the socket interface
+    link = BrokerLink(
+        events,
+        ours,
+        Address(host="broker.example"),
+        client_id="fuzz",
+        clean_start=True,
+        session_expiry=0,
+        receive_maximum=None,
+        keepalive=60,
+        will=None,
+    )
+    filters = [("a", SubscribeOptions(qos=1)), ("b", SubscribeOptions(qos=0))]
+    subscribing = None
+    try:
+        link.start()
+        if first_byte != CONNACK:
+            theirs.sendall(b"\x20\x03\x00\x00\x00")
+            link._turn(link._read)
+            subscribing = asyncio.ensure_future(link.subscribed(filters))
+            await asyncio.sleep(0)
+        theirs.sendall(bytes([first_byte]) + _varint(len(body)) + body)
+        link._turn(link._read)
+        if subscribing is not None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            if subscribing.done():
+                with suppress(ConnectionLost):
+                    codes = subscribing.result()
+                    assert len(codes) == len(filters)
+                    assert all(0 <= code <= 0xFF for code in codes)
+    finally:
+        if subscribing is not None and not subscribing.done():
+            subscribing.cancel()
+            await asyncio.wait((subscribing,))
+        link.cut(None)
+        theirs.close()
+        ours.close()
+    assert len(ended) == 1
+
+
+def _varint(number: int) -> bytes:
+    digits = bytearray()
+    while True:
+        number, digit = divmod(number, 128)
+        digits.append(digit | 0x80 * (number > 0))
+        if not number:
+            return bytes(digits)
 
 
 def _split(data: bytes, size: int) -> list[Any]:
@@ -332,6 +411,23 @@ TARGETS: dict[str, Target] = {
                 *("_Reader.properties", "_Reader._property", "Splitter.feed", "_length_after"),
             )
         },
+    ),
+    "answers": Target(
+        _answers,
+        (
+            b"\x00\x00\x00\x00",
+            b"\x00\x01\x00\x00",
+            b"\x00\x00\x87\x00",
+            b"\x00\x00\x00\x06\x21\x00\x10\x13\x00\x3c",
+            b"\x00\x00\x00\x05\x27\x00\x00\x10\x00",
+            b"\x00\x00\x00\x0d\x12\x00\x02id\x1f\x00\x03why\x24\x00",
+            b"\xff\x00\x01\x00\x01\x00",
+            b"\xff\x00\x01\x00\x01",
+            b"\xff\x00\x01\x00\x01\x00\x80",
+            b"\xff\x00\x02\x00\x01\x00",
+            b"\xff\x00\x01\x05\x1f\x00\x02no\x87\x87",
+        ),
+        {"bridge.mqtt.link": ("BrokerLink.subscribed", "BrokerLink._on_connect", "_connack")},
     ),
     "comfyui": Target(
         _comfyui,

@@ -233,3 +233,20 @@ async def test_a_tls_handshake_without_an_answer_ends(scripted: Scripted) -> Non
         with pytest.raises(Unreachable, match="did not answer"):
             await Connection(silent, timeout_s=0.2).__aenter__()
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    "properties", [b"\x21\x00\x00", b"\x27\x00\x00\x00\x00"], ids=["messages", "bytes"]
+)
+async def test_a_broker_that_announces_to_take_nothing_is_no_broker(
+    properties: bytes, scripted: Scripted
+) -> None:
+    async def script(peer: Peer) -> None:
+        size = len(properties)
+        await peer.accept(bytes([0x20, 3 + size, 0, 0, size]) + properties)
+        await peer.reader.read()
+
+    async with scripted(script) as address:
+        with pytest.raises(Unreachable):
+            async with Connection(address):
+                pass

@@ -282,3 +282,24 @@ async def test_a_slow_upload_is_not_cut_off_and_a_stuck_one_is(
         assert not connection.alive
         with pytest.raises(ConnectionLost, match="nothing was heard"):
             await next_of(connection)
+
+
+@pytest.mark.parametrize(
+    "codes", [b"", b"\x00", b"\x00\x01\x00", b"\x80" * 300], ids=["none", "few", "many", "a-flood"]
+)
+async def test_a_suback_with_too_few_or_too_many_codes_ends_the_connection(
+    codes: bytes, scripted: Scripted
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        _, body = await peer.packet()
+        suback = body[:2] + b"\x00" + codes
+        size = len(suback)
+        length = bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])
+        peer.send(b"\x90" + length + suback)
+        await peer.reader.read()
+
+    async with scripted(script) as address, Connection(address) as connection:
+        with pytest.raises(ConnectionLost):
+            await connection.subscribe([Subscription(filter="a"), Subscription(filter="b")])
+        assert not connection.alive

@@ -140,6 +140,39 @@ MUTANTS: tuple[Mutant, ...] = (
         guarantee="a flood that uses a new name each time takes bounded memory",
         tests=("tests/requests/test_rate_limit.py",),
     ),
+    # Brokers, and what errors tell.
+    Mutant(
+        name="suback-of-any-length",
+        file="bridge/mqtt/link.py",
+        old="if len(codes) != len(filters):",
+        new="if False:",
+        guarantee="a broker's answer with too few or too many codes ends the connection alone",
+        tests=("tests/mqtt/test_ending.py",),
+    ),
+    Mutant(
+        name="fenced-request-is-answered",
+        file="bridge/requests/errors.py",
+        old="if isinstance(error, Fenced):",
+        new="if False:",
+        guarantee="a request to a bridge that was taken for dead is not answered, and no defect",
+        tests=("tests/requests/test_handler.py", "tests/requests/test_operator.py"),
+    ),
+    Mutant(
+        name="errors-with-folders",
+        file="bridge/contract/errors.py",
+        old="message=without_folders(self.message)",
+        new="message=self.message",
+        guarantee="no error names a folder of a machine",
+        tests=("tests/contract/test_errors.py",),
+    ),
+    Mutant(
+        name="tracebacks-with-folders",
+        file="bridge/jobs/failures.py",
+        old="return without_folders(clip(text, _LONGEST))",
+        new="return clip(text, _LONGEST)",
+        guarantee="no traceback of ComfyUI's names a folder of its machine",
+        tests=("tests/jobs/test_failures.py",),
+    ),
     # Media: downloads and pictures.
     Mutant(
         name="socket-unguarded",
@@ -817,9 +850,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="path-in-an-error",
-        file="bridge/requests/errors.py",
-        old="kind = type(error).__name__",
-        new="kind = repr(error)",
+        file="bridge/contract/errors.py",
+        old="internal error ({type(error).__name__})",
+        new="internal error ({error!r})",
         guarantee="what a defect says of this machine is for its log alone",
         tests=("tests/requests/test_handler.py",),
     ),

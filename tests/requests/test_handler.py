@@ -13,7 +13,7 @@ import pytest
 
 from bridge.config import Client
 from bridge.contract.errors import BadRequest, DependencyFailed
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.job import KeptOutput
 from bridge.requests.context import Answer, RequestContext
 from tests.media.images import encoded, opened, photo
@@ -68,6 +68,18 @@ async def test_a_disk_or_database_that_is_away_is_busy(
     error = await stand.error("ack", up_to=1)
     assert error.code == "busy"
     assert "/x" not in error.message
+
+
+async def test_a_request_to_a_bridge_that_was_taken_for_dead_is_left_to_the_others(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fenced(*_: object) -> int:
+        raise Fenced("this bridge was taken for dead")
+
+    monkeypatch.setattr(stand.journal, "ack", fenced)
+    with pytest.raises(Fenced):
+        await stand.ask("ack", up_to=1)
+    assert caplog.text == ""
 
 
 async def test_what_cannot_be_decoded_is_answered_with_its_transaction(stand: Stand) -> None:

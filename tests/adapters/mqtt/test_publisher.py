@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from bridge.adapters.mqtt import logtopic
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.messages import AckReport, Progress
 from bridge.contract.topics import Topics
@@ -241,3 +242,16 @@ async def test_an_operators_command_is_answered_on_its_topic() -> None:
     (publish,) = broker.sent
     assert publish.topic == "comfy2mqtt/bridge/response/queue/pause"
     assert publish.properties.correlation_data == b"c"
+
+
+async def test_a_broker_that_refuses_the_log_is_not_asked_again_for_its_refusals() -> None:
+    broker = Broker()
+    made, _ = publisher(broker)
+    with logtopic.publishing(lambda line: made.publish("comfy2mqtt/bridge/log", line), []):
+        logging.getLogger("bridge").warning("something")
+        for turn in range(20):
+            await asyncio.sleep(0)
+            for sent in broker.acks[turn : turn + 1]:
+                sent.set_exception(PublishRefused("comfy2mqtt/bridge/log", 0x87))
+    # The warning, and once that it was refused.
+    assert len(broker.sent) == 2
