@@ -39,6 +39,10 @@ _BY_STATE: Mapping[str, str] = {
     "stopped": "comfy2mqtt comfyui start {name}",
     "crash_loop": "; then: comfy2mqtt comfyui start {name}",
 }
+_UNGUARDED = (
+    "our nodes could not guard it: its version may be too new for this one; until then let nobody "
+    f"browse on that machine; {_LOG}"
+)
 _WELL = ("ready", "busy", "starting")
 _MEANT = ("yielded", "stopped")
 
@@ -51,12 +55,26 @@ class Finding(Struct, frozen=True):
     advice: str = ""
 
 
+def openness(address: str, *, is_open: bool) -> Finding:
+    """Say whether an attached ComfyUI answers everybody, which is its owner's to decide."""
+    if not is_open:
+        return Finding(good=True, what=f"{address} asks everybody for the secret")
+    return Finding(
+        good=True,
+        what=f"{address} answers whoever reaches it, web pages in a browser there too",
+        advice="where only the bridge uses it, start it with COMFY2MQTT_GUARD=1 and a secret",
+    )
+
+
 def explain(name: str, comfyui: ComfyUIState) -> Finding:
     """Describe the state of a running bridge's ComfyUI, and what helps where it is not well."""
     why = "" if comfyui.reason is UNSET else f"{comfyui.reason}: {comfyui.last_error}"
     again = f", started again {comfyui.restarts} times" if comfyui.restarts else ""
     what = f"its ComfyUI {name!r} is {comfyui.state}{again}"
     advice = _BY_STATE.get(comfyui.state, "").format(name=name)
+    if comfyui.unguarded is True:
+        exposed = "answers any program and any web page on its machine"
+        return Finding(good=False, what=f"{what}, and {exposed}", advice=_UNGUARDED)
     if comfyui.state in _MEANT:
         return Finding(good=True, what=f"{what}, by the operator", advice=advice)
     remedy = "" if comfyui.reason is UNSET else REMEDIES.get(comfyui.reason, "see its log")

@@ -195,6 +195,7 @@ async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
         try:
             stats = await client.system_stats()
             hello = await client.hello()
+            is_open = await client.answers_strangers()
         except ComfyUIError as error:
             advice = diagnostics.REMEDIES.get(error.code, "is that a ComfyUI?")
             what = f"ComfyUI {comfyui.name!r} at {shown}: {error}"
@@ -214,6 +215,7 @@ async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
         yield Finding(good=False, what=what, advice="restart it")
     else:
         yield Finding(good=True, what=f"our nodes are there, version {hello.version}")
+        yield diagnostics.openness(str(shown), is_open=is_open)
 
 
 def _supervised(comfyui: ComfyUI) -> Finding:

@@ -225,8 +225,11 @@ def completion(shell: str) -> None:
     click.echo(script(main, shell))
 
 
+_COMFYUI_VERBS = ["start", "stop", "restart", "free", "yield", "resume", "open"]
+
+
 @main.command()
-@click.argument("verb", type=click.Choice(["start", "stop", "restart", "free", "yield", "resume"]))
+@click.argument("verb", type=click.Choice(_COMFYUI_VERBS))
 @click.argument("instance", required=False)
 @click.option("--now", is_flag=True, help="yield: put running jobs back into the queue.")
 @as_json
@@ -234,7 +237,8 @@ def completion(shell: str) -> None:
 def comfyui(*, verb: str, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
     """Start, stop or restart a ComfyUI of a running bridge, or have it free or yield its GPU.
 
-    Without an INSTANCE it is for all of them.
+    Without an INSTANCE it is for all of them. `open` prints a link to the page of one that the
+    bridge runs: for one browser on the bridge's machine, within a minute.
     """
     from bridge.cli.operate import give
 

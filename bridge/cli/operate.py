@@ -23,6 +23,7 @@ from bridge.contract.operator import (
     VERBS,
     ClearReport,
     InstancesReport,
+    LinkReport,
     PauseReport,
     QueueReport,
     Report,
@@ -92,6 +93,11 @@ def _show(report: Report) -> None:
     match report:
         case InstancesReport(instances=instances):
             _table(("comfyui", "state", "for", "restarts", "why"), map(_row, instances.items()))
+        case LinkReport(url=url, lasts_s=lasts_s):
+            click.echo(url)
+            if lasts_s is not UNSET:
+                here = "in one browser on the bridge's machine"
+                click.echo(f"(good once, {here}, for {lasts_s:g} s)", err=True)
         case QueueReport():
             _show_queue(report)
         case PauseReport(paused=paused):

@@ -94,8 +94,16 @@ class _PromptRefusal(msgspec.Struct, frozen=True):
     node_errors: dict[str, NodeProblems] | list[Any] = {}
 
 
+class PageLink(msgspec.Struct, frozen=True):
+    """A way to the page of a ComfyUI: its path, good once and for `lasts_s`; None: for ever."""
+
+    path: str
+    lasts_s: float | None = None
+
+
 _hello = msgspec.json.Decoder(Hello)
 _headers = msgspec.json.Decoder(tuple[OutputHeader, ...])
+_link = msgspec.json.Decoder(PageLink)
 _object = LenientDecoder(dict[str, Any])
 _reply = LenientDecoder(_PromptReply)
 _refusal = LenientDecoder(_PromptRefusal)
@@ -112,10 +120,15 @@ class ComfyClient:
         self._secret = secret
         self._session: aiohttp.ClientSession | None = None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What each request carries, and the WebSocket's too."""
+        return {} if self._secret is None else {SECRET_HEADER: self._secret}
+
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
-            headers={SECRET_HEADER: self._secret} if self._secret is not None else None,
+            headers=self.headers,
             auto_decompress=True,
         )
         return self
@@ -342,6 +355,25 @@ class ComfyClient:
         path = f"/comfy2mqtt/outputs/{','.join(map(_segment, prompt_ids))}"
         async with self._request("DELETE", path) as response:
             await self._ok(response, _MIB)
+
+    # -- the guard of one that is the bridge's own ----------------------------------------------
+
+    async def answers_strangers(self) -> bool:
+        """Return whether it lets somebody without the secret read its queue."""
+        async with ComfyClient(str(self.base_url)) as stranger:
+            try:
+                await stranger.queue()
+            except ComfyUIForbidden:
+                return False
+            except UnexpectedAnswer:
+                return True
+        return True
+
+    async def page_link(self) -> PageLink:
+        """Return a link that opens the page of one that is guarded, in one browser."""
+        async with self._request("POST", "/comfy2mqtt/links") as response:
+            body = await self._ok(response, _MIB)
+        return self._decoded(_link, body, "POST /comfy2mqtt/links")
 
     # -- plumbing -------------------------------------------------------------------------------
 

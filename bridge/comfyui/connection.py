@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -51,27 +51,34 @@ class ComfyUISocket:
 
 @asynccontextmanager
 async def connected(
-    base_url: URL, *, max_frame: int = DEFAULT_MAX_FRAME
+    base_url: URL,
+    *,
+    headers: Mapping[str, str] | None = None,
+    max_frame: int = DEFAULT_MAX_FRAME,
 ) -> AsyncIterator[ComfyUISocket]:
     """Connect under a fresh client id, ready for previews; raises ComfyUIUnreachable.
 
-    `max_frame` is the largest message taken, in bytes; a larger one ends the connection.
+    `headers` go with the request that opens it; `max_frame` is the largest message taken, in
+    bytes; a larger one ends the connection.
     """
     client_id = uuid.uuid4().hex
-    socket = await _opened(base_url, client_id, max_frame)
+    socket = await _opened(base_url, client_id, headers or {}, max_frame)
     try:
         yield ComfyUISocket(socket, client_id)
     finally:
         await socket.close()
 
 
-async def _opened(base_url: URL, client_id: str, max_frame: int) -> ClientConnection:
+async def _opened(
+    base_url: URL, client_id: str, headers: Mapping[str, str], max_frame: int
+) -> ClientConnection:
     scheme = {"http": "ws", "https": "wss"}.get(base_url.scheme, base_url.scheme)
     url = URL(f"{base_url}/ws", encoded=True).with_scheme(scheme).with_query(clientId=client_id)
     try:
         async with asyncio.timeout(_OPEN_TIMEOUT_S):
             socket = await connect(
                 str(url),
+                additional_headers=headers,
                 # Images do not compress, and ComfyUI's one thread would do the work.
                 compression=None,
                 max_size=max_frame,

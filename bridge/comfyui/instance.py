@@ -15,10 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from bridge.aio import first
 from bridge.comfyui import state as lifecycle
 from bridge.comfyui.cleanup import Cleanup
-from bridge.comfyui.client import ComfyClient
+from bridge.comfyui.client import ComfyClient, PageLink
 from bridge.comfyui.connection import DEFAULT_MAX_FRAME
 from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, StartFailed, StartFailure
 from bridge.comfyui.events import Event
@@ -258,6 +260,14 @@ class Instance:
             await self.client.free(unload_models=True, free_memory=True)
             self._handle(lifecycle.Unloaded())
 
+    async def page_link(self) -> PageLink:
+        """Return the full address of a supervised one's page: for one browser, on this machine.
+
+        Raises ComfyUIError. One that is not guarded needs no link.
+        """
+        link = PageLink("/") if self.state.unguarded else await self.client.page_link()
+        return msgspec.structs.replace(link, path=f"{self.client.base_url}{link.path}")
+
     def yield_(self) -> None:
         """Take no more prompts, and free memory once those that are there have ended."""
         self._handle(lifecycle.Yielding())
@@ -298,6 +308,13 @@ class Instance:
     async def _attend_child(self, running: Running) -> None:
         """Use a supervised process that is ready. Raises StartFailed when it is of no use."""
         self._useless = asyncio.get_running_loop().create_future()
+        if running.unguarded:
+            log.warning(
+                "ComfyUI %s answers without its secret: any program here may use it, and any page"
+                " in a browser here; its log says why our nodes do not guard it",
+                self.name,
+            )
+            self._handle(lifecycle.Unguarded())
         client = ComfyClient(running.base_url, secret=running.secret)
         cap_s = _SUPERVISED_RECONNECT_CAP_S
         await first(

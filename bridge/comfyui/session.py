@@ -244,7 +244,9 @@ class ComfySession:
     async def _connect_once(self) -> bool:
         """Connect, and read until the connection is gone; returns whether there was one."""
         try:
-            async with connected(self.client.base_url, max_frame=self._max_frame) as connection:
+            async with connected(
+                self.client.base_url, headers=self.client.headers, max_frame=self._max_frame
+            ) as connection:
                 server = await self._identify()
                 self._connection = connection
                 self._report(server)

@@ -29,7 +29,8 @@ class InstanceState(msgspec.Struct, frozen=True):
     `reason` the stable word for it. `version` is ComfyUI's. `epoch` names its process: what only
     that process remembered is gone when it changes, and what it had loaded when `unloads` does.
     One that is `closed` gets no prompts though it may be connected: it is being stopped, is
-    `yielding` (the operator leaves it to others), or has a prompt that does not get on.
+    `yielding` (the operator leaves it to others), or has a prompt that does not get on. One that
+    is `unguarded` is supervised, and answers whoever does not know its secret all the same.
     """
 
     state: StateName
@@ -42,6 +43,7 @@ class InstanceState(msgspec.Struct, frozen=True):
     unloads: int = 0
     closed: bool = False
     yielding: bool = False
+    unguarded: bool = False
 
     @property
     def usable(self) -> bool:
@@ -54,6 +56,10 @@ class InstanceState(msgspec.Struct, frozen=True):
 
 class Starting(msgspec.Struct, frozen=True):
     """Its process is being started, or we begin to connect to it."""
+
+
+class Unguarded(msgspec.Struct, frozen=True):
+    """A supervised one was found to answer whoever does not know its secret."""
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -117,6 +123,7 @@ class Stopped(msgspec.Struct, frozen=True):
 
 LifecycleEvent: TypeAlias = (
     Starting
+    | Unguarded
     | Connected
     | Disconnected
     | QueueLength
@@ -163,7 +170,7 @@ TABLE: Mapping[StateName, Row] = {
     "restarting": {Starting: "starting", Stopped: "stopped"},
     "crash_loop": {Starting: "starting", Stopped: "stopped"},
 }
-_ANYWHERE = (Condemned, Closing, Yielding, Vacated, Resumed, Unloaded)
+_ANYWHERE = (Unguarded, Condemned, Closing, Yielding, Vacated, Resumed, Unloaded)
 
 
 class Lifecycle:
@@ -233,6 +240,8 @@ class Lifecycle:
     def _fields(self, event: LifecycleEvent) -> dict[str, object]:
         """Return the fields of the state that an event changes by itself."""
         match event:
+            case Starting() | Unguarded():
+                return {"unguarded": isinstance(event, Unguarded)}
             case Connected(version, epoch):
                 return {"version": version, "epoch": epoch}
             case Disconnected(text, reason) | Condemned(text, reason):

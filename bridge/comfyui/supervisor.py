@@ -46,6 +46,7 @@ _VMSTAT = Path("/proc/vmstat")
 _ADDRESS_IN_USE = "[Errno 98]"
 
 _SECRET = "COMFY2MQTT_SECRET"  # noqa: S105 - the name of a variable, not a secret
+_GUARD = "COMFY2MQTT_GUARD"
 
 # The bridge's own settings hold passwords; these two are meant for the nodes.
 _OUR_PREFIX = "COMFY2MQTT_"
@@ -53,12 +54,16 @@ _FOR_THE_NODES = frozenset({"COMFY2MQTT_MEDIA_BYTES", "COMFY2MQTT_OUTPUT_BYTES"}
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A ComfyUI that is ready; `epoch` is this process's own name, never used twice."""
+    """A ComfyUI that is ready; `epoch` is this process's own name, never used twice.
+
+    `unguarded` is whether it answers whoever does not know the secret: a page of any website too.
+    """
 
     base_url: str
     secret: str
     pid: int
     epoch: str
+    unguarded: bool = False
 
 
 class Supervisor:
@@ -167,11 +172,15 @@ class Supervisor:
             grace_s=self._config.stop_grace_s,
         ) as process:
             base_url = f"http://127.0.0.1:{port}"
-            pid = await self._ready(process, base_url, secret)
-            yield process, Running(base_url, secret, pid, uuid.uuid4().hex)
+            pid, unguarded = await self._ready(process, base_url, secret)
+            yield process, Running(base_url, secret, pid, uuid.uuid4().hex, unguarded)
 
-    async def _ready(self, process: Process, base_url: str, secret: str) -> int:
-        """Wait until our nodes answer from our child; returns the answering process's id."""
+    async def _ready(self, process: Process, base_url: str, secret: str) -> tuple[int, bool]:
+        """Wait until our nodes answer from our child.
+
+        Returns the answering process's id, and whether strangers are answered there too: that is
+        tried, since ComfyUI has no interface for a guard, and its next version may pass it by.
+        """
         try:
             async with (
                 asyncio.timeout(self._config.start_timeout_s),
@@ -187,18 +196,18 @@ class Supervisor:
             raise await self._ended(answer)
         return answer
 
-    async def _probed(self, process: Process, client: ComfyClient) -> int:
+    async def _probed(self, process: Process, client: ComfyClient) -> tuple[int, bool]:
         no_nodes_since: float | None = None
         while True:
             try:
                 hello = await client.hello()
+                if hello is not None and process.contains(hello.pid):
+                    return hello.pid, await client.answers_strangers()
             except (ComfyUIUnreachable, UnexpectedAnswer):
                 # Not listening yet, or another program has the port: then our child ends.
                 hello = None
                 no_nodes_since = None
             else:
-                if hello is not None and process.contains(hello.pid):
-                    return hello.pid
                 now = time.monotonic()
                 no_nodes_since = no_nodes_since or now
                 if hello is None and now - no_nodes_since > _NO_NODES_AFTER_S:
@@ -278,6 +287,7 @@ class Supervisor:
         return {
             **inherited,
             "PYTHONUNBUFFERED": "1",
+            _GUARD: "1",
             **self._config.environment,
             _SECRET: secret,
         }

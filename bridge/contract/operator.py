@@ -56,6 +56,10 @@ class Resume(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Resume a ComfyUI: it takes jobs again."""
 
 
+class OpenPage(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Make a link to the page of a ComfyUI of the bridge's own; without `instance`, to the one."""
+
+
 class Reload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Read the folder of workflows anew."""
 
@@ -98,6 +102,7 @@ Order: TypeAlias = (
     | Free
     | Yield
     | Resume
+    | OpenPage
     | Reload
     | ListQueue
     | PauseQueue
@@ -114,6 +119,17 @@ class InstancesReport(Struct, frozen=True, kw_only=True):
     """The ComfyUIs that an order was given to, as they were just after it."""
 
     instances: dict[str, ComfyUIState]
+
+
+class LinkReport(Struct, frozen=True, kw_only=True):
+    """A link for a browser on the bridge's machine, good once and for `lasts_s` seconds.
+
+    Without `lasts_s` it is not guarded: the link is good for everybody there.
+    """
+
+    instance: str
+    url: str
+    lasts_s: float | UnsetType = UNSET
 
 
 class ReloadReport(Struct, frozen=True, kw_only=True):
@@ -192,6 +208,7 @@ class BridgeLog(Struct, frozen=True, kw_only=True):
 
 Report: TypeAlias = (
     InstancesReport
+    | LinkReport
     | ReloadReport
     | QueueReport
     | PauseReport
@@ -215,6 +232,7 @@ VERBS: dict[str, Verb] = {
     "comfyui/free": Verb(Free, InstancesReport),
     "comfyui/yield": Verb(Yield, InstancesReport),
     "comfyui/resume": Verb(Resume, InstancesReport),
+    "comfyui/open": Verb(OpenPage, LinkReport),
     "workflows/reload": Verb(Reload, ReloadReport),
     "queue/list": Verb(ListQueue, QueueReport),
     "queue/pause": Verb(PauseQueue, PauseReport),

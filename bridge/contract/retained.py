@@ -145,7 +145,8 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
 class ComfyUIState(Struct, frozen=True, kw_only=True):
     """One ComfyUI's state, since when, and what went wrong last.
 
-    `reason` is the stable word for `last_error`; docs/operations.md explains each.
+    `reason` is the stable word for `last_error`; docs/operations.md explains each. With `unguarded`
+    the bridge's own one answers anybody on its machine, a page in a browser there too.
     """
 
     state: InstanceState
@@ -154,6 +155,7 @@ class ComfyUIState(Struct, frozen=True, kw_only=True):
     last_error: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     version: str | UnsetType = UNSET
+    unguarded: bool | UnsetType = UNSET
 
 
 class BridgeEvent(Struct, frozen=True, kw_only=True):

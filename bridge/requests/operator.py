@@ -27,8 +27,10 @@ from bridge.contract.operator import (
     HealthReport,
     InstancesReport,
     LevelReport,
+    LinkReport,
     ListQueue,
     Named,
+    OpenPage,
     Order,
     PauseQueue,
     PauseReport,
@@ -50,6 +52,7 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Job
 from bridge.requests.context import Answer
 from bridge.requests.errors import refusal
+from bridge.text import without_folders
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +63,10 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
         state=state.state,
         since=round(state.since, 3),
         restarts=state.restarts,
-        last_error=or_unset(state.last_error),
+        last_error=UNSET if state.last_error is None else without_folders(state.last_error),
         reason=or_unset(state.reason),
         version=or_unset(state.version),
+        unguarded=True if state.unguarded else UNSET,
     )
 
 
@@ -97,6 +101,8 @@ class Operator:
         match order:
             case Start() | Stop() | Restart() | Free() | Yield() | Resume():
                 return await self._order_comfyui(order)
+            case OpenPage():
+                return await self._open_page(order)
             case ListQueue() | PauseQueue() | ResumeQueue() | ClearQueue():
                 return await self._order_queue(order)
             case Reload():
@@ -136,6 +142,21 @@ class Operator:
                 case _:
                     assert_never(order)
         return InstancesReport(instances={each.name: comfyui_state(each.state) for each in chosen})
+
+    async def _open_page(self, order: OpenPage) -> LinkReport:
+        chosen = self._chosen(order)
+        if len(chosen) > 1:
+            raise BadRequest(
+                "there are several ComfyUIs: say which one",
+                field="instance",
+                allowed=sorted(each.name for each in chosen),
+            )
+        instance = chosen[0]
+        try:
+            link = await instance.page_link()
+        except ComfyUIError as error:
+            raise ComfyUIUnavailable(str(error), instance=instance.name) from None
+        return LinkReport(instance=instance.name, url=link.path, lasts_s=or_unset(link.lasts_s))
 
     def _chosen(self, order: Named) -> list[Instance]:
         """Return the order's ComfyUIs. An attached one is not ours to start, stop or free."""

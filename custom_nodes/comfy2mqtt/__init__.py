@@ -4,15 +4,24 @@ ComfyUI imports this package from its custom_nodes path, in its own interpreter:
 bridge is imported here, and nothing that ComfyUI does not bring along.
 
 `table` lists the nodes; `inputs` and `outputs` hold them, `formats` turns bytes into tensors and
-back. `media` keeps what came in and `held` what goes out; `routes` is how the bridge reaches both.
+back. `media` keeps what came in and `held` what goes out; `routes` is how the bridge reaches both,
+and `guard` keeps everybody else out of a ComfyUI that is the bridge's own.
 """
 
 from server import PromptServer
 
+from .guard import Guard
 from .routes import Routes
 from .settings import held_media, held_outputs, process_name, settings
 from .table import load
 from .worker import Worker
+
+# ComfyUI has no hook for routes and middlewares: a node package adds them while it is imported. The
+# guard comes first: it stands also where our nodes cannot be loaded.
+_server = PromptServer.instance
+_guarded = settings().guard and Guard(settings().secret or "", process_name()).install(
+    _server.app, _server.routes
+)
 
 _nodes = load()
 
@@ -21,7 +30,6 @@ NODE_DISPLAY_NAME_MAPPINGS = _nodes.titles
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
-# ComfyUI has no hook for routes: a node package adds them while it is imported.
 Routes(
     outputs=held_outputs(),
     media=held_media(),
@@ -30,4 +38,5 @@ Routes(
     process=process_name(),
     nodes=tuple(NODE_CLASS_MAPPINGS),
     missing=_nodes.missing,
-).register(PromptServer.instance.routes)
+    guarded=_guarded,
+).register(_server.routes)

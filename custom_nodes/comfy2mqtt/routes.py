@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from .errors import MediaTooLarge
+from .guard import SECRET_HEADER
 from .held import HeldOutputs, OutputsEvicted
 from .media import HeldMedia, Media, is_sha256
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 VERSION = "0.1.0"
 
-SECRET_HEADER = "X-Comfy2MQTT-Secret"  # noqa: S105 - the header's name
-
 _INDEX = re.compile(r"[0-9]{1,9}")
 _OUTPUTS = "/comfy2mqtt/outputs/{prompt_id}"
 _MEDIA = "/comfy2mqtt/media/{sha256}"
@@ -48,7 +47,7 @@ class Routes:
 
     The rest is for the greeting: `worker` is the thread that runs prompts, `process` a name that
     no other process has, `nodes` are the class names here, `missing` those that could not be
-    loaded, each with the reason.
+    loaded, each with the reason, `guarded` whether every route of this ComfyUI is.
     """
 
     outputs: HeldOutputs
@@ -58,6 +57,7 @@ class Routes:
     process: str
     nodes: Sequence[str]
     missing: Mapping[str, str]
+    guarded: bool
 
     def register(self, table: web.RouteTableDef) -> None:
         """Add every route, guarded, to ComfyUI's table. ComfyUI serves them below /api as well."""
@@ -79,6 +79,7 @@ class Routes:
                 "worker": self.worker.alive(),
                 "nodes": list(self.nodes),
                 "missing": dict(self.missing),
+                "guarded": self.guarded,
                 "outputs": asdict(self.outputs.totals()),
             }
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SECRET = "COMFY2MQTT_SECRET"  # noqa: S105 - the variable's name
+GUARD = "COMFY2MQTT_GUARD"
 MEDIA_BYTES = "COMFY2MQTT_MEDIA_BYTES"
 OUTPUT_BYTES = "COMFY2MQTT_OUTPUT_BYTES"
 
@@ -29,20 +30,35 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`secret` is None where the routes are open to whoever reaches ComfyUI; budgets in bytes."""
+    """`secret` is None where the routes are open to whoever reaches ComfyUI; budgets in bytes.
+
+    `guard` is whether every route of ComfyUI asks for the secret, not ours alone.
+    """
 
     secret: str | None
+    guard: bool
     media_bytes: int
     output_bytes: int
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings in `environ`. Raises SettingInvalid."""
+    secret = environ.get(SECRET) or None
     return Settings(
-        secret=environ.get(SECRET) or None,
+        secret=secret,
+        guard=_read_guard(environ, secret),
         media_bytes=_read_bytes(environ, MEDIA_BYTES, GIB),
         output_bytes=_read_bytes(environ, OUTPUT_BYTES, 2 * GIB),
     )
+
+
+def _read_guard(environ: Mapping[str, str], secret: str | None) -> bool:
+    text = environ.get(GUARD) or "0"
+    if text not in ("0", "1"):
+        raise SettingInvalid(GUARD, text, "1 or 0")
+    if text == "1" and secret is None:
+        raise SettingInvalid(GUARD, text, f"0, or a {SECRET} beside it")
+    return text == "1"
 
 
 def _read_bytes(environ: Mapping[str, str], key: str, default: int) -> int:

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from bridge.cli.diagnostics import REMEDIES, explain
+from bridge.cli.diagnostics import REMEDIES, explain, openness
 from bridge.comfyui.errors import ComfyUIForbidden, ComfyUIUnreachable, StartFailure
 from bridge.comfyui.state import StateName
 from bridge.contract.retained import ComfyUIState
@@ -55,3 +55,16 @@ def test_one_that_is_well_again_is_told_of_its_last_trouble() -> None:
     assert finding.good
     assert "started again 2 times" in finding.what
     assert "silence_s" in finding.advice
+
+
+def test_one_that_answers_anybody_is_a_fault_if_it_is_the_bridges_own() -> None:
+    finding = explain("gpu0", told("ready", unguarded=True))
+    assert not finding.good
+    assert "any web page" in finding.what
+
+
+def test_an_attached_one_that_answers_anybody_is_its_owners_to_guard() -> None:
+    finding = openness("http://studio:8188", is_open=True)
+    assert finding.good
+    assert "COMFY2MQTT_GUARD=1" in finding.advice
+    assert not openness("http://studio:8188", is_open=False).advice

@@ -21,6 +21,7 @@ from bridge.comfyui.state import (
     Resumed,
     Starting,
     Stopped,
+    Unguarded,
     Unloaded,
     Vacated,
     Yielding,
@@ -202,3 +203,8 @@ async def test_no_difference_wakes_nobody(board: StateBoard) -> None:
         await asyncio.sleep(0)
     assert not waiting.done()
     waiting.cancel()
+
+
+def test_that_it_is_not_guarded_lasts_until_it_is_started_again() -> None:
+    assert after(Starting(), Unguarded(), UP, DEAD).unguarded
+    assert not after(Starting(), Unguarded(), UP, DEAD, Starting()).unguarded

@@ -40,6 +40,7 @@ port = int(sys.argv[sys.argv.index("--port") + 1])
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         right = self.headers["X-Comfy2MQTT-Secret"] == os.environ["COMFY2MQTT_SECRET"]
+        right = right or self.path == "/queue" and os.environ.get("COMFY2MQTT_GUARD") != "1"
         hello = {"protocol": 1, "version": "0", "pid": PID}
         self.send_response(STATUS if right else 403)
         self.end_headers()
@@ -119,7 +120,15 @@ async def test_it_is_ready_when_our_nodes_answer_from_our_child(tmp_path: Path) 
     async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
         running = await watch.ready.get()
         assert running.base_url.startswith("http://127.0.0.1:")
+        assert not running.unguarded
     assert wait_for_end(running.pid)
+
+
+async def test_one_that_answers_without_the_secret_is_found_out(tmp_path: Path) -> None:
+    """Ours is told to guard itself, and tried: its version may not let itself be guarded."""
+    config = stand_in(tmp_path, greeter(), environment={"COMFY2MQTT_GUARD": "0"})
+    async with watched(config, tmp_path) as watch:
+        assert (await watch.ready.get()).unguarded
 
 
 @pytest.mark.slow
@@ -332,7 +341,8 @@ async def test_the_bridges_own_secrets_stay_out_of_its_environment(
     monkeypatch.setenv("COMFY2MQTT_MEDIA_BYTES", "1000")
     code = "import os; print(sorted(k for k in os.environ if k.startswith('COMFY2MQTT')))"
     failure, _ = await first_failure(stand_in(tmp_path, code), tmp_path)
-    assert failure.log == ("['COMFY2MQTT_MEDIA_BYTES', 'COMFY2MQTT_SECRET']",)
+    ours = ["COMFY2MQTT_GUARD", "COMFY2MQTT_MEDIA_BYTES", "COMFY2MQTT_SECRET"]
+    assert failure.log == (str(ours),)
 
 
 async def test_relative_paths_mean_the_bridges_folder_not_comfyuis(

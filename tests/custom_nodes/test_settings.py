@@ -12,7 +12,7 @@ errors: Any = load("errors")
 
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert settings.read_settings({}) == settings.Settings(
-        secret=None, media_bytes=1 << 30, output_bytes=2 << 30
+        secret=None, guard=False, media_bytes=1 << 30, output_bytes=2 << 30
     )
 
 
@@ -23,10 +23,20 @@ def test_an_empty_secret_is_none() -> None:
 def test_the_environment_decides() -> None:
     environ = {
         "COMFY2MQTT_SECRET": "s",
+        "COMFY2MQTT_GUARD": "1",
         "COMFY2MQTT_MEDIA_BYTES": "5",
         "COMFY2MQTT_OUTPUT_BYTES": "7",
     }
-    assert settings.read_settings(environ) == settings.Settings("s", 5, 7)
+    assert settings.read_settings(environ) == settings.Settings(
+        secret=environ["COMFY2MQTT_SECRET"], guard=True, media_bytes=5, output_bytes=7
+    )
+
+
+@pytest.mark.parametrize("text", ["yes", "2", "1"])
+def test_a_guard_is_on_or_off_and_needs_a_secret(text: str) -> None:
+    with pytest.raises(errors.SettingInvalid) as caught:
+        settings.read_settings({"COMFY2MQTT_GUARD": text})
+    assert caught.value.key == "COMFY2MQTT_GUARD"
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1_000", " 7", "2G", "٣"])

@@ -15,7 +15,7 @@ from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.contract.messages import encode
 from bridge.contract.operator import HealthReport, ReloadReport
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.database import DatabaseError, Fenced
 from bridge.requests.context import Answer
 from bridge.requests.operator import Operator
 from tests.jobs.test_dispatcher import House, house
@@ -83,6 +83,18 @@ async def test_an_order_that_cannot_be_written_is_busy(
     assert (await stand.error("queue/pause"))[0] == "busy"
 
 
+async def test_an_order_to_a_bridge_that_was_taken_for_dead_is_left_to_the_others(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fenced() -> None:
+        raise Fenced("this bridge was taken for dead")
+
+    monkeypatch.setattr(stand.dispatcher, "pause", fenced)
+    with pytest.raises(Fenced):
+        await stand.answer("queue/pause")
+    assert caplog.text == ""
+
+
 async def test_an_order_that_cannot_be_decoded_is_refused(stand: Stand) -> None:
     assert (await stand.error("dance"))[0] == "bad_request"
     assert (await stand.error("queue/list", limit=0))[0] == "bad_request"
@@ -95,6 +107,12 @@ async def test_orders_to_start_and_stop_are_for_the_comfyuis_that_are_ours(stand
     assert (code, details["instance"]) == ("forbidden", "theirs")
     code, details = await stand.error("comfyui/stop", instance="none")
     assert (code, details["allowed"]) == ("bad_request", ["ours", "theirs"])
+
+
+async def test_a_link_is_to_one_comfyui_that_runs_and_is_ours(stand: Stand) -> None:
+    code, details = await stand.error("comfyui/open", instance="theirs")
+    assert (code, details["instance"]) == ("forbidden", "theirs")
+    assert (await stand.error("comfyui/open"))[0] == "comfyui_unavailable"
 
 
 async def test_any_comfyui_can_be_told_to_yield_and_resume(stand: Stand) -> None:

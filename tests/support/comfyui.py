@@ -74,9 +74,10 @@ class Server:
 
     def __init__(self, config: SuperviseConfig, folder: Path) -> None:
         self.folder = folder
-        # Somebody else's ComfyUI would keep its secret over a restart.
+        # Somebody else's ComfyUI would keep its secret over a restart, and serve others as well.
         self._config = msgspec.structs.replace(
-            config, environment={"COMFY2MQTT_SECRET": uuid.uuid4().hex}
+            config,
+            environment={"COMFY2MQTT_SECRET": uuid.uuid4().hex, "COMFY2MQTT_GUARD": "0"},
         )
         self._news: queue.Queue[Running | Exception] = queue.Queue()
         self._running: Running | None = None
