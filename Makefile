@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo test test-fast test-peers test-pythons check format bench soak chaos lives fuzz audit lock coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-python test test-fast test-peers test-pythons check format bench soak chaos lives fuzz audit lock coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -45,6 +45,9 @@ help:
 	@echo "make fuzz        the decoders under a fuzzer, a million cases (CASES=number)"
 	@echo "make audit       known faults in what requirements.lock pins; needs a database on the net"
 	@echo "make lock        pins anew what $(VENV) is made of"
+	@echo "make integration the integration for Home Assistant as the archive that HACS takes, in dist"
+	@echo "make homeassistant-python  a Python 3.14 for its tests, in a Debian of its own in the cache"
+	@echo "                 folder, where there is none; needs root and debootstrap, takes minutes"
 	@echo "make clean       removes $(VENV) and caches in this folder"
 
 setup: $(READY) broker comfyui
@@ -119,6 +122,15 @@ lives: $(READY)
 
 mutants: $(READY) broker
 	@$(BIN)/python -m tests.mutants $(NAMES)
+
+# What is committed, as it stands at the top of the archive.
+integration:
+	@mkdir -p dist
+	@git archive --format=zip --output dist/comfy2mqtt-homeassistant.zip HEAD:custom_components/comfy2mqtt
+	@echo "dist/comfy2mqtt-homeassistant.zip"
+
+homeassistant-python: $(READY)
+	@$(BIN)/python -m tests.peers.homeassistant_integration.environment
 
 # In an environment of its own: the fuzzer has wheels for few Pythons, and nothing else needs it.
 fuzz:

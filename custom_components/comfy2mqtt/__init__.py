@@ -1,0 +1,91 @@
+"""comfy2mqtt: ComfyUI's workflows as AI tasks, actions and pictures of Home Assistant.
+
+`protocol` is the bridge's contract and pure; `hub` is one bridge at Home Assistant's own MQTT
+connection; the rest are Home Assistant's platforms on top of it.
+"""
+
+from __future__ import annotations
+
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.typing import ConfigType
+
+from . import actions, issues
+from .const import CONF_BASE, CONF_CLIENT, DOMAIN
+from .devices import device, remove_stale
+from .hub import WORKFLOWS, Comfy2MQTTConfigEntry, Hub
+from .media_source import ResultView
+from .protocol.messages import RefusedError
+from .protocol.topics import Topics
+from .requests import mqtt_is_there
+
+PLATFORMS = [Platform.AI_TASK, Platform.EVENT, Platform.IMAGE]
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+
+async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
+    """Register the actions, and what serves results."""
+    actions.set_up(hass)
+    hass.http.register_view(ResultView())
+    return True
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> bool:
+    """Set up one bridge."""
+    if not await mqtt_is_there(hass):
+        raise ConfigEntryNotReady(translation_domain=DOMAIN, translation_key="no_mqtt")
+    topics = Topics(entry.data[CONF_BASE], entry.data[CONF_CLIENT])
+    hub = Hub(hass, topics, entry.entry_id)
+    try:
+        await hub.start()
+    except (TimeoutError, RefusedError, HomeAssistantError) as error:
+        await hub.stop()
+        raise ConfigEntryNotReady(
+            translation_domain=DOMAIN,
+            translation_key="not_available" if isinstance(error, TimeoutError) else "no_answer",
+            translation_placeholders={"base": topics.base, "client": topics.client},
+        ) from error
+    entry.runtime_data = hub
+    device(hass, entry, None)
+    remove_stale(hass, entry)
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    entry.async_on_unload(hub.listen(WORKFLOWS, lambda: remove_stale(hass, entry)))
+    entry.async_on_unload(actions.follow(hass, entry))
+    entry.async_on_unload(issues.follow(hass, entry))
+    entry.async_on_unload(entry.add_update_listener(_updated))
+    return True
+
+
+async def _updated(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
+    """Reload: an AI task was added, changed or removed."""
+    await hass.config_entries.async_reload(entry.entry_id)
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> bool:
+    """Unload one bridge."""
+    if not await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
+        return False
+    await entry.runtime_data.stop()
+    return True
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
+    """Remove what was kept of a bridge: nothing of it stays."""
+    hub = Hub(hass, Topics(entry.data[CONF_BASE], entry.data[CONF_CLIENT]), entry.entry_id)
+    await hub.remove()
+    issues.remove_all(hass, entry)
+
+
+async def async_remove_config_entry_device(
+    _hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, removed: dr.DeviceEntry
+) -> bool:
+    """Let a device be removed by hand whose workflow is gone."""
+    there = {
+        f"{entry.data[CONF_BASE]}-workflow-{name}" for name in entry.runtime_data.workflows
+    } | {f"{entry.data[CONF_BASE]}-bridge"}
+    return not any(
+        domain == DOMAIN and identifier in there for domain, identifier in removed.identifiers
+    )

@@ -1,0 +1,258 @@
+"""Actions: run a workflow, cancel a job, list jobs; and one action for each workflow.
+
+`run` takes any workflow's inputs as an object. An action `run_<workflow>` is there for each
+workflow of a bridge, with a field for each input, drawn from its definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import probatio as vol
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import (
+    HomeAssistant,
+    ServiceCall,
+    ServiceResponse,
+    SupportsResponse,
+    callback,
+)
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.service import async_set_service_schema
+from homeassistant.util import slugify
+
+from .const import DOMAIN
+from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
+from .media import with_media
+from .protocol import selectors
+from .protocol.messages import OUTCOMES, RefusedError, Result
+from .requests import failure
+
+ATTR_ENTRY = "config_entry_id"
+ATTR_WORKFLOW = "workflow"
+ATTR_INPUTS = "inputs"
+ATTR_TIMEOUT = "timeout"
+ATTR_PRIORITY = "priority"
+ATTR_JOB = "job_id"
+ATTR_STATES = "states"
+ATTR_LIMIT = "limit"
+
+STATES = ("waiting", "queued", "running", *OUTCOMES)
+_MOST = 100
+
+_OF_ENTRY: dict[Any, Any] = {vol.Optional(ATTR_ENTRY): cv.string}
+RUN_SCHEMA = vol.Schema(
+    {
+        **_OF_ENTRY,
+        vol.Required(ATTR_WORKFLOW): cv.string,
+        vol.Optional(ATTR_INPUTS, default=dict): dict,
+        vol.Optional(ATTR_TIMEOUT): vol.All(vol.Coerce(float), vol.Range(min=1, max=86_400)),
+        vol.Optional(ATTR_PRIORITY): vol.All(vol.Coerce(int), vol.Range(min=-100, max=100)),
+    }
+)
+CANCEL_SCHEMA = vol.Schema({**_OF_ENTRY, vol.Required(ATTR_JOB): cv.string})
+LIST_SCHEMA = vol.Schema(
+    {
+        **_OF_ENTRY,
+        vol.Optional(ATTR_WORKFLOW): cv.string,
+        vol.Optional(ATTR_STATES): vol.All(cv.ensure_list, [vol.In(STATES)]),
+        vol.Optional(ATTR_LIMIT, default=20): vol.All(vol.Coerce(int), vol.Range(min=1, max=_MOST)),
+    }
+)
+
+
+@callback
+def set_up(hass: HomeAssistant) -> None:
+    """Register the actions that are there whatever bridges are."""
+
+    async def run(call: ServiceCall) -> ServiceResponse:
+        entry = entry_of(hass, call.data.get(ATTR_ENTRY))
+        return await _run(
+            hass,
+            entry,
+            call,
+            call.data[ATTR_WORKFLOW],
+            call.data[ATTR_INPUTS],
+            timeout_s=call.data.get(ATTR_TIMEOUT),
+            priority=call.data.get(ATTR_PRIORITY),
+        )
+
+    async def cancel(call: ServiceCall) -> ServiceResponse:
+        hub = entry_of(hass, call.data.get(ATTR_ENTRY)).runtime_data
+        try:
+            return dict(await hub.cancel(call.data[ATTR_JOB]))
+        except RefusedError as error:
+            raise refused(error) from error
+
+    async def list_jobs(call: ServiceCall) -> ServiceResponse:
+        entry = entry_of(hass, call.data.get(ATTR_ENTRY))
+        fields = {
+            name: call.data[name] for name in (ATTR_WORKFLOW, ATTR_STATES) if name in call.data
+        }
+        try:
+            jobs = await entry.runtime_data.jobs(**fields)
+        except RefusedError as error:
+            raise refused(error) from error
+        newest = jobs[: -call.data[ATTR_LIMIT] - 1 : -1]
+        return {"jobs": [_listed(each) for each in newest]}
+
+    either, only = SupportsResponse.OPTIONAL, SupportsResponse.ONLY
+    hass.services.async_register(DOMAIN, "run", run, RUN_SCHEMA, supports_response=either)
+    hass.services.async_register(DOMAIN, "cancel", cancel, CANCEL_SCHEMA, supports_response=either)
+    hass.services.async_register(DOMAIN, "list", list_jobs, LIST_SCHEMA, supports_response=only)
+
+
+@callback
+def entry_of(hass: HomeAssistant, entry_id: str | None) -> Comfy2MQTTConfigEntry:
+    """Return the bridge that is meant: the only one, where none is named."""
+    entries: list[Comfy2MQTTConfigEntry] = hass.config_entries.async_entries(DOMAIN)
+    if entry_id is not None:
+        entries = [each for each in entries if each.entry_id == entry_id]
+    if len(entries) != 1:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="no_entry" if not entries else "which_entry"
+        )
+    if entries[0].state is not ConfigEntryState.LOADED:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="not_loaded",
+            translation_placeholders={"title": entries[0].title},
+        )
+    return entries[0]
+
+
+def refused(error: RefusedError) -> ServiceValidationError:
+    """Return what the bridge refused as Home Assistant shows it to whoever asked."""
+    return ServiceValidationError(
+        translation_domain=DOMAIN,
+        translation_key="request_refused",
+        translation_placeholders={"error": error.message, "code": error.code},
+    )
+
+
+async def _run(
+    hass: HomeAssistant,
+    entry: Comfy2MQTTConfigEntry,
+    call: ServiceCall,
+    name: str,
+    values: Mapping[str, Any],
+    *,
+    timeout_s: float | None = None,
+    priority: int | None = None,
+) -> ServiceResponse:
+    """Run a workflow; with a response to its end, else until it is accepted."""
+    hub = entry.runtime_data
+    workflow = hub.workflows.get(name)
+    given = dict(values) if workflow is None else selectors.given(workflow, values)
+    inputs = await with_media(hass, workflow, given)
+    try:
+        if not call.return_response:
+            await hub.submit(name, inputs, timeout_s=timeout_s, priority=priority, follow=False)
+            return None
+        result = await hub.run(name, inputs, timeout_s=timeout_s, priority=priority)
+    except RefusedError as error:
+        raise refused(error) from error
+    if result.state in ("failed", "expired"):
+        reason = result.state if result.error is None else result.error.message
+        raise failure("not_succeeded", workflow=name, error=reason)
+    return response_of(entry.entry_id, result)
+
+
+def response_of(entry_id: str, result: Result) -> dict[str, Any]:
+    """Return a result as actions and events show it; each output with its place in the media."""
+    found: dict[str, Any] = {
+        "job_id": result.job_id,
+        "workflow": result.workflow,
+        "state": result.state,
+        "inputs": dict(result.inputs),
+        "outputs": [
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "content_type": each.content_type,
+                "size": each.size,
+                "width": each.width,
+                "height": each.height,
+                "media_content_id": (
+                    f"media-source://{DOMAIN}/{entry_id}/{result.workflow}"
+                    f"/{result.job_id}/{each.index}"
+                ),
+            }
+            for each in result.outputs
+        ],
+    }
+    if result.error is not None:
+        found |= {"code": result.error.code, "message": result.error.message}
+    return found
+
+
+def _listed(job: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("job_id", "workflow", "state", "accepted_at", "attempt", "position", "reason", "eta_s")
+    return {name: job[name] for name in names if name in job}
+
+
+# One action for each workflow.
+
+
+@callback
+def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], None]:
+    """Keep an action for each workflow of a bridge; return what removes them."""
+    hub = entry.runtime_data
+    drawn: dict[str, tuple[str, Any]] = {}
+
+    @callback
+    def update() -> None:
+        for name in [name for name in drawn if name not in hub.workflows]:
+            hass.services.async_remove(DOMAIN, drawn.pop(name)[0])
+        for name, workflow in sorted(hub.workflows.items()):
+            drawing = _drawing(hub, name)
+            action, before = drawn.get(name, ("", None))
+            if before == drawing:
+                continue
+            if not action:
+                action = _register(hass, entry, name)
+            drawn[name] = (action, drawing)
+            async_set_service_schema(
+                hass, DOMAIN, action, {"name": f"Run {workflow.title}", **drawing}
+            )
+
+    @callback
+    def stop() -> None:
+        ends[0]()
+        ends[1]()
+        for action, _ in drawn.values():
+            hass.services.async_remove(DOMAIN, action)
+
+    update()
+    ends = [hub.listen(WORKFLOWS, update), hub.listen(AVAILABILITY, update)]
+    return stop
+
+
+def _drawing(hub: Hub, name: str) -> dict[str, Any]:
+    workflow = hub.workflows[name]
+    return {
+        "description": workflow.description or f"Runs the workflow {workflow.title} of ComfyUI.",
+        "fields": {each.name: selectors.field(each, hub.choices) for each in workflow.inputs},
+    }
+
+
+@callback
+def _register(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, name: str) -> str:
+    async def run(call: ServiceCall) -> ServiceResponse:
+        return await _run(hass, entry, call, name, call.data)
+
+    action = wanted = f"run_{slugify(name)}"
+    number = 1
+    while hass.services.has_service(DOMAIN, action):
+        number += 1
+        action = f"{wanted}_{number}"
+    hass.services.async_register(
+        DOMAIN,
+        action,
+        run,
+        vol.Schema({}, extra=vol.ALLOW_EXTRA),
+        supports_response=SupportsResponse.OPTIONAL,
+    )
+    return action

@@ -1,0 +1,132 @@
+"""Devices: those that the bridge's discovery has made where there are such, else our own.
+
+A device of Home Assistant belongs to one config entry. Where the bridge announces its workflows by
+MQTT discovery (`homeassistant = true`), our entities are added to those devices, so that a workflow
+is one device and not two; `base-workflow-name` names it in either case.
+"""
+
+from __future__ import annotations
+
+from homeassistant.components import mqtt
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.entity import Entity
+
+from .const import DOMAIN
+from .hub import AVAILABILITY, Comfy2MQTTConfigEntry
+from .protocol.topics import Topics
+
+MAKER = "comfy2mqtt"
+# The entities that each workflow has, by the last part of their ids.
+OF_WORKFLOW = ("picture", "job-ended")
+
+
+def workflow_identifier(topics: Topics, name: str) -> str:
+    """Return the identifier of a workflow's device."""
+    return f"{topics.base}-workflow-{name}"
+
+
+def _identifier(topics: Topics, workflow: str | None) -> str:
+    """Return the identifier of a workflow's device, or with None of the bridge's."""
+    return f"{topics.base}-bridge" if workflow is None else workflow_identifier(topics, workflow)
+
+
+@callback
+def discovered(hass: HomeAssistant, identifier: str) -> dr.DeviceEntry | None:
+    """Return the device that discovery has made for an identifier."""
+    registry = dr.async_get(hass)
+    for entry in hass.config_entries.async_entries(mqtt.DOMAIN):
+        found = registry.async_get_device_by_identifier((mqtt.DOMAIN, identifier), entry.entry_id)
+        if found is not None:
+            return found
+    return None
+
+
+@callback
+def device(
+    hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, workflow: str | None
+) -> dr.DeviceEntry:
+    """Return the device of a workflow, or with None of the bridge; ours is made where need be."""
+    hub, registry = entry.runtime_data, dr.async_get(hass)
+    name, model, version = entry.title, "Bridge", None if hub.info is None else hub.info.version
+    if workflow is not None:
+        definition = hub.workflows.get(workflow)
+        name = workflow if definition is None else definition.title
+        model, version = "Workflow", None
+    identifier = _identifier(hub.topics, workflow)
+    found = discovered(hass, identifier)
+    if found is not None:
+        return found
+    made = registry.async_get_or_create(
+        config_entry_id=entry.entry_id,
+        identifiers={(DOMAIN, identifier)},
+        name=name,
+        manufacturer=MAKER,
+        model=model,
+        sw_version=version,
+        entry_type=dr.DeviceEntryType.SERVICE,
+    )
+    if workflow is not None:
+        bridge = device(hass, entry, None)
+        registry.async_update_device(made.id, via_device_id=bridge.id)
+    return made
+
+
+@callback
+def remove_stale(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
+    """Remove our devices and entities of workflows that the bridge has no more."""
+    hub, registry = entry.runtime_data, dr.async_get(hass)
+    prefix = workflow_identifier(hub.topics, "")
+    # Entities at devices of discovery stay when those are removed.
+    entities = er.async_get(hass)
+    there = {
+        f"{workflow_identifier(hub.topics, name)}-{key}"
+        for name in hub.workflows
+        for key in OF_WORKFLOW
+    }
+    for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
+        unique_id = entity.unique_id
+        if (
+            unique_id.startswith(prefix)
+            and unique_id.endswith(tuple(f"-{key}" for key in OF_WORKFLOW))
+            and unique_id not in there
+        ):
+            entities.async_remove(entity.entity_id)
+    for device in dr.async_entries_for_config_entry(registry, entry.entry_id):
+        names = [
+            identifier.removeprefix(prefix)
+            for domain, identifier in device.identifiers
+            if domain == DOMAIN and identifier.startswith(prefix)
+        ]
+        if names and not any(name in hub.workflows for name in names):
+            registry.async_remove_device(device.id)
+
+
+class HubEntity(Entity):
+    """An entity of one bridge: of a workflow where it has a `workflow`, else of the bridge."""
+
+    _attr_has_entity_name = True
+    _attr_should_poll = False
+
+    def __init__(
+        self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, key: str, workflow: str | None
+    ) -> None:
+        self.hub = entry.runtime_data
+        self.workflow = workflow
+        self._attr_unique_id = f"{_identifier(self.hub.topics, workflow)}-{key}"
+        # A device belongs to one subentry, or to none: those of AI tasks are not made with them.
+        self.device_entry = device(hass, entry, workflow)
+        self.is_beside_discovery = self.device_entry.config_entry_id != entry.entry_id
+
+    async def async_added_to_hass(self) -> None:
+        """Follow whether the bridge is there."""
+        await super().async_added_to_hass()
+        self.async_on_remove(self.hub.listen(AVAILABILITY, self.async_write_ha_state))
+
+    @property
+    def available(self) -> bool:
+        """Return True while the bridge is there, and has the workflow."""
+        return self.hub.is_available and (
+            self.workflow is None or self.workflow in self.hub.workflows
+        )

@@ -1,0 +1,43 @@
+"""Diagnostics: how a bridge stands. No prompt, picture or password is in them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.core import HomeAssistant
+
+from .const import CONF_CLIENT, CONF_INPUTS
+from .hub import Comfy2MQTTConfigEntry
+
+# Inputs that were preset hold prompts; errors and paths may name people and folders.
+_SECRET = {CONF_CLIENT, CONF_INPUTS, "last_error"}
+
+
+async def async_get_config_entry_diagnostics(
+    _hass: HomeAssistant, entry: Comfy2MQTTConfigEntry
+) -> dict[str, Any]:
+    """Return what helps to find out what is wrong."""
+    hub = entry.runtime_data
+    return {
+        "entry": async_redact_data(dict(entry.data), _SECRET),
+        "ai_tasks": [
+            async_redact_data(dict(each.data), _SECRET) for each in entry.subentries.values()
+        ],
+        "available": hub.is_available,
+        "info": None if hub.info is None else asdict(hub.info),
+        "comfyui": {name: async_redact_data(state, _SECRET) for name, state in hub.comfyui.items()},
+        "workflows": {
+            name: {
+                "version": each.version,
+                "runnable": each.runnable,
+                "lacks": list(each.lacks),
+                "inputs": {field.name: field.kind for field in each.inputs},
+                "outputs": list(each.output_kinds),
+            }
+            for name, each in hub.workflows.items()
+        },
+        "displays": {name: len(shown.data) for name, shown in hub.displays.items()},
+        "running": len(hub.running),
+    }

@@ -1,0 +1,491 @@
+"""One bridge, as Home Assistant has it: by Home Assistant's own MQTT connection.
+
+Each job has an id of ours, so that its request may be sent again until it is answered. What was
+missed while either side was away is listed and then acknowledged.
+
+All methods and callbacks run in Home Assistant's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from homeassistant.components import mqtt
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
+from homeassistant.util import dt as dt_util
+
+from .const import DOMAIN, LOGGER
+from .protocol.definitions import MalformedError, Workflow, read_choices, read_object, read_workflow
+from .protocol.ledger import Ledger
+from .protocol.messages import (
+    OUTCOMES,
+    Info,
+    Output,
+    RefusedError,
+    Result,
+    read_info,
+    read_result,
+)
+from .protocol.topics import Topics
+from .requests import Media, Requests, end, failure
+
+# How long the first messages of a bridge may take: the broker has them retained.
+READY_S = 10.0
+# How much longer than its own limits a job is waited for.
+MARGIN_S = 30.0
+_PAGE = 100
+_STORE_VERSION = 1
+_SAVE_DELAY_S = 10.0
+
+# What listeners can be told of.
+AVAILABILITY, WORKFLOWS, COMFYUI, DISPLAYS, RESULTS = (
+    "availability",
+    "workflows",
+    "comfyui",
+    "displays",
+    "results",
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The last picture of a workflow, and when it came (ISO 8601)."""
+
+    n: int
+    job_id: str
+    index: int
+    content_type: str
+    size: int
+    sha256: str
+    at: str
+
+    def output(self) -> Output:
+        """Return the output that it is."""
+        return Output(self.index, "", "image", self.content_type, self.size, self.sha256)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is on a display, and since when it is known here (ISO 8601)."""
+
+    data: bytes
+    at: str
+
+
+class Hub:
+    """A bridge: its workflows, ComfyUIs, displays and results, and what can be asked of it."""
+
+    def __init__(self, hass: HomeAssistant, topics: Topics, store_id: str) -> None:
+        self._hass = hass
+        self.topics = topics
+        self.info: Info | None = None
+        self.is_online = False
+        # Everything that was retained is known.
+        self.is_settled = False
+        self.workflows: dict[str, Workflow] = {}
+        self.choices: dict[str, list[str]] = {}
+        self.comfyui: dict[str, dict[str, Any]] = {}
+        self.displays: dict[str, Shown] = {}
+        self.pictures: dict[str, Picture] = {}
+        self.running: set[str] = set()
+        self._ledger = Ledger()
+        self._is_new = True
+        self._store: Store[dict[str, Any]] = Store(hass, _STORE_VERSION, f"{DOMAIN}.{store_id}")
+        self._ready = asyncio.Event()
+        self._requests = Requests(hass, topics, lambda: self.is_available)
+        self._results: dict[str, asyncio.Future[Result]] = {}
+        self._catching_up = asyncio.Lock()
+        self._listeners: dict[str, list[Callable[..., None]]] = {}
+        self._stops: list[CALLBACK_TYPE] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Life.
+
+    async def start(self) -> None:
+        """Subscribe, wait for what the broker has retained, and list what was missed.
+
+        Raises TimeoutError without a bridge, RefusedError and HomeAssistantError where it does not
+        answer in our name.
+        """
+        kept = await self._store.async_load()
+        if kept is not None:
+            self._is_new = False
+            self._ledger = Ledger(int(kept.get("after", 0)))
+            self.pictures = {
+                name: Picture(**picture) for name, picture in kept.get("pictures", {}).items()
+            }
+        await self._subscribe()
+        # What is retained has come before an answer does.
+        await self._catch_up()
+        self.is_settled = True
+
+    async def attempt(self) -> None:
+        """Find out whether the bridge is there and answers; nothing is kept. Raises as `start`."""
+        await self._subscribe()
+        await self.ask("list", peek=True, limit=1)
+
+    async def _subscribe(self) -> None:
+        topics = self.topics
+        for topic, take in (
+            (topics.responses, self._requests.take),
+            (topics.results, self._take_result),
+            (topics.choices, self._take_choices),
+            (topics.workflows, self._take_workflow),
+            (topics.comfyui, self._take_comfyui),
+            (topics.displays, self._take_display),
+            (topics.info, self._take_info),
+            (topics.state, self._take_state),
+        ):
+            self._stops.append(
+                await mqtt.async_subscribe(self._hass, topic, take, qos=1, encoding=None)
+            )
+        self._stops.append(
+            mqtt.async_subscribe_connection_status(self._hass, self._take_connection)
+        )
+        async with asyncio.timeout(READY_S):
+            await self._ready.wait()
+
+    async def stop(self) -> None:
+        """Leave, and keep what has to be known at the next start."""
+        self.leave()
+        if self.is_settled:
+            await self._store.async_save(self._kept())
+
+    @callback
+    def leave(self) -> None:
+        """Unsubscribe; who waits for an answer or a job is told that there will be none."""
+        for stop in self._stops:
+            stop()
+        self._stops.clear()
+        for task in self._tasks:
+            task.cancel()
+        self._requests.stop()
+        for result in self._results.values():
+            end(result)
+
+    async def remove(self) -> None:
+        """Remove what was kept on disk."""
+        await self._store.async_remove()
+
+    @property
+    def is_available(self) -> bool:
+        """True if the broker is connected and the bridge is online."""
+        return self.is_online and mqtt.is_connected(self._hass)
+
+    @callback
+    def listen(self, what: str, listener: Callable[..., None]) -> CALLBACK_TYPE:
+        """Call `listener` at each change of `what`; return what ends that."""
+        listeners = self._listeners.setdefault(what, [])
+        listeners.append(listener)
+
+        @callback
+        def stop() -> None:
+            listeners.remove(listener)
+
+        return stop
+
+    # Requests.
+
+    async def ask(self, verb: str, *names: str, **fields: Any) -> Mapping[str, Any]:
+        """Send a request until it is answered; return the data of its answer.
+
+        Raises RefusedError for what the bridge refuses, HomeAssistantError without an answer.
+        """
+        return await self._requests.ask(verb, *names, **fields)
+
+    async def output(self, job_id: str, output: Output, width: int | None = None) -> Media:
+        """Fetch the bytes of an output; see `Requests.output`."""
+        return await self._requests.output(job_id, output, width)
+
+    async def run(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        priority: int | None = None,
+    ) -> Result:
+        """Run a workflow to its end; `Media` among the inputs is sent with it.
+
+        With `timeout_s` it may wait so long, and then run so long. Raises RefusedError for what is
+        refused, HomeAssistantError where there is no result. Whoever cancels this cancels the job.
+        """
+        job_id = await self.submit(workflow, inputs, timeout_s=timeout_s, priority=priority)
+        result = self._results.setdefault(job_id, self._hass.loop.create_future())
+        limit = None if timeout_s is None else 2 * timeout_s + MARGIN_S
+        try:
+            async with asyncio.timeout(limit):
+                return await asyncio.shield(result)
+        except TimeoutError:
+            self._spawn(self._cancel_quietly(job_id))
+            raise failure("timed_out", workflow=workflow, job_id=job_id) from None
+        except asyncio.CancelledError:
+            self._spawn(self._cancel_quietly(job_id))
+            raise
+        finally:
+            self._results.pop(job_id, None)
+            self.running.discard(job_id)
+
+    async def submit(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        priority: int | None = None,
+        follow: bool = True,
+    ) -> str:
+        """Have a job accepted, and return its id; its result comes to the listeners of `RESULTS`.
+
+        Raises as `run`.
+        """
+        job_id = f"ha-{uuid4().hex}"
+        values = {name: await self._requests.sendable(value) for name, value in inputs.items()}
+        if follow:
+            self._results[job_id] = self._hass.loop.create_future()
+            self.running.add(job_id)
+        try:
+            await self.ask(
+                "submit",
+                workflow=workflow,
+                job_id=job_id,
+                inputs=values,
+                # The bytes are fetched when somebody wants them.
+                output={"deliver": "fetch"},
+                start_within_s=timeout_s,
+                timeout_s=timeout_s,
+                priority=priority,
+            )
+        except BaseException as error:
+            self._results.pop(job_id, None)
+            self.running.discard(job_id)
+            if not isinstance(error, RefusedError):
+                # The broker may have the request, and nobody waits for the job any more.
+                self._spawn(self._cancel_quietly(job_id))
+            raise
+        return job_id
+
+    async def cancel(self, job_id: str) -> Mapping[str, Any]:
+        """Cancel a job. Raises as `ask`."""
+        return await self.ask("cancel", job_id=job_id)
+
+    async def _cancel_quietly(self, job_id: str) -> None:
+        try:
+            await self.cancel(job_id)
+        except (RefusedError, HomeAssistantError) as error:
+            LOGGER.debug("job %s cannot be cancelled: %s", job_id, error)
+
+    async def jobs(self, **fields: Any) -> list[Mapping[str, Any]]:
+        """Return all jobs that fit, by rising `n`, without acknowledging any. Raises as `ask`."""
+        found: list[Mapping[str, Any]] = []
+        after, more = 0, True
+        while more:
+            page = await self.ask("list", after=after, peek=True, limit=_PAGE, **fields)
+            jobs = page.get("jobs", [])
+            found += jobs
+            more = bool(page.get("more")) and bool(jobs)
+            after = int(jobs[-1]["n"]) if jobs else after
+        return found
+
+    async def result_of(self, job_id: str) -> Result | None:
+        """Return a job's result; None if it has not ended. Raises as `ask`."""
+        found = (await self.ask("status", job_id=job_id)).get("result")
+        return None if found is None else read_result(found)
+
+    # What comes.
+
+    @callback
+    def _take_result(self, message: mqtt.ReceiveMessage) -> None:
+        result = self._read(message, read_result)
+        if result is not None:
+            self._ended(result)
+            self._acknowledge_later()
+
+    @callback
+    def _ended(self, result: Result, *, is_history: bool = False) -> None:
+        """Take a result: each once, however often it comes."""
+        follower = self._results.get(result.job_id)
+        if follower is not None and not follower.done():
+            follower.set_result(result)
+        if not self._ledger.take(result.n):
+            return
+        picture, before = result.first("image"), self.pictures.get(result.workflow)
+        # One that was missed may be listed after a newer one has come.
+        is_newer = before is None or result.n > before.n
+        if picture is not None and is_newer:
+            self.pictures[result.workflow] = Picture(
+                result.n,
+                result.job_id,
+                picture.index,
+                picture.content_type,
+                picture.size,
+                picture.sha256,
+                dt_util.utcnow().isoformat(),
+            )
+        self._tell(RESULTS, result, is_history)
+
+    @callback
+    def _take_workflow(self, message: mqtt.ReceiveMessage) -> None:
+        name = self.topics.name_of(message.topic)
+        if not message.payload:
+            if self.workflows.pop(name, None) is not None:
+                self._tell(WORKFLOWS)
+            return
+        workflow = self._read(message, read_workflow)
+        if workflow is not None and workflow != self.workflows.get(name):
+            self.workflows[name] = workflow
+            self._tell(WORKFLOWS)
+
+    @callback
+    def _take_choices(self, message: mqtt.ReceiveMessage) -> None:
+        choices = self._read(message, read_choices) if message.payload else []
+        if choices is not None:
+            self.choices[self.topics.name_of(message.topic)] = choices
+
+    @callback
+    def _take_comfyui(self, message: mqtt.ReceiveMessage) -> None:
+        name = self.topics.name_of(message.topic)
+        state = self._read(message, read_object) if message.payload else {}
+        if state:
+            self.comfyui[name] = state
+        elif state is not None:
+            self.comfyui.pop(name, None)
+        self._tell(COMFYUI)
+
+    @callback
+    def _take_display(self, message: mqtt.ReceiveMessage) -> None:
+        name, data = self.topics.name_of(message.topic), _bytes(message.payload)
+        if data:
+            self.displays[name] = Shown(data, dt_util.utcnow().isoformat())
+        else:
+            self.displays.pop(name, None)
+        self._tell(DISPLAYS)
+
+    @callback
+    def _take_info(self, message: mqtt.ReceiveMessage) -> None:
+        info = self._read(message, read_info) if message.payload else None
+        if info is not None:
+            self.info = info
+            self._requests.limits = info.limits
+            self._see_whether_ready()
+            self._tell(AVAILABILITY)
+
+    @callback
+    def _take_state(self, message: mqtt.ReceiveMessage) -> None:
+        is_online = _bytes(message.payload) == b"online"
+        if is_online != self.is_online:
+            LOGGER.info(
+                "the bridge %s is %s", self.topics.base, "online" if is_online else "offline"
+            )
+        self.is_online = is_online
+        self._see_whether_ready()
+        self._interrupted()
+
+    @callback
+    def _take_connection(self, _is_connected: bool) -> None:  # noqa: FBT001 - Home Assistant's
+        self._interrupted()
+
+    @callback
+    def _interrupted(self) -> None:
+        self._ledger.interrupted()
+        self._tell(AVAILABILITY)
+        if self.is_settled and self.is_available:
+            self._spawn(self._catch_up_quietly())
+
+    @callback
+    def _see_whether_ready(self) -> None:
+        if self.is_online and self.info is not None:
+            self._ready.set()
+
+    def _read(self, message: mqtt.ReceiveMessage, read: Callable[[bytes], Any]) -> Any:
+        try:
+            return read(_bytes(message.payload))
+        except MalformedError as error:
+            LOGGER.warning("%s: %s", message.topic, error)
+            return None
+
+    # What was missed.
+
+    async def _catch_up(self) -> None:
+        """List the results since the last acknowledged one, take them, and acknowledge them."""
+        async with self._catching_up:
+            await self._list_missed()
+            self._is_new = False
+            await self._acknowledge()
+
+    async def _catch_up_quietly(self) -> None:
+        try:
+            await self._catch_up()
+        except (RefusedError, HomeAssistantError) as error:
+            LOGGER.warning("what was missed of %s cannot be listed: %s", self.topics.base, error)
+
+    async def _list_missed(self) -> None:
+        after, more = self._ledger.after, True
+        while more:
+            page = await self.ask(
+                "list", after=after, peek=True, states=list(OUTCOMES), limit=_PAGE
+            )
+            jobs = page.get("jobs", [])
+            for job in jobs:
+                found = job.get("result")
+                if found is None:
+                    continue
+                try:
+                    result = read_result(found)
+                except MalformedError as error:
+                    LOGGER.warning("job %s: %s", job.get("job_id"), error)
+                    continue
+                self._ended(result, is_history=self._is_new or bool(job.get("acked")))
+            more = bool(page.get("more")) and bool(jobs)
+            after = int(jobs[-1]["n"]) if jobs else after
+        self._ledger.listed()
+
+    def _acknowledge_later(self) -> None:
+        if self._ledger.is_whole:
+            self._spawn(self._acknowledge_quietly())
+
+    async def _acknowledge_quietly(self) -> None:
+        try:
+            await self._acknowledge()
+        except (RefusedError, HomeAssistantError) as error:
+            # It is listed again after the next interruption.
+            LOGGER.debug("results of %s are not acknowledged: %s", self.topics.base, error)
+
+    async def _acknowledge(self) -> None:
+        up_to = self._ledger.to_acknowledge()
+        if up_to is not None:
+            await self.ask("ack", up_to=up_to)
+            self._ledger.acknowledged(up_to)
+        self._store.async_delay_save(self._kept, _SAVE_DELAY_S)
+
+    def _kept(self) -> dict[str, Any]:
+        return {
+            "after": self._ledger.after,
+            "pictures": {name: vars(picture) for name, picture in self.pictures.items()},
+        }
+
+    # Helpers.
+
+    @callback
+    def _tell(self, what: str, *about: Any) -> None:
+        for listener in list(self._listeners.get(what, ())):
+            listener(*about)
+
+    def _spawn(self, work: Any) -> None:
+        task = self._hass.async_create_background_task(work, f"{DOMAIN} {self.topics.base}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _bytes(payload: str | bytes | bytearray) -> bytes:
+    return payload.encode() if isinstance(payload, str) else bytes(payload)
+
+
+Comfy2MQTTConfigEntry: TypeAlias = ConfigEntry[Hub]

@@ -1,0 +1,237 @@
+"""Media: what workflows have made, to browse, to show, and to attach to a task.
+
+A result is `<entry>/<workflow>/<job>/<index>`. Its bytes are fetched over MQTT when they are
+wanted, and kept in Home Assistant's cache folder, so that it can be an attachment.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from homeassistant.components.media_player.const import MediaClass
+from homeassistant.components.media_player.errors import BrowseError
+from homeassistant.components.media_source import (
+    BrowseMediaSource,
+    MediaSource,
+    MediaSourceItem,
+    PlayMedia,
+    Unresolvable,
+)
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
+from homeassistant.util import dt as dt_util
+
+from .const import DOMAIN
+from .hub import Comfy2MQTTConfigEntry
+from .protocol.definitions import MalformedError
+from .protocol.messages import Output, RefusedError, Result, read_result
+from .protocol.topics import is_id
+from .requests import Media
+
+_SHOWN = 200
+_KEPT = 50
+_THUMBNAIL = 256
+_LARGEST_WIDTH = 4096
+_CLASSES = {
+    "image": MediaClass.IMAGE,
+    "video": MediaClass.VIDEO,
+    "audio": MediaClass.MUSIC,
+}
+
+
+async def async_get_media_source(hass: HomeAssistant) -> ResultsSource:
+    """Set up the source."""
+    return ResultsSource(hass)
+
+
+def loaded_entry(hass: HomeAssistant, entry_id: str) -> Comfy2MQTTConfigEntry | None:
+    """Return a bridge that is set up."""
+    entry = hass.config_entries.async_get_entry(entry_id)
+    if entry is None or entry.domain != DOMAIN:
+        return None
+    return entry if entry.state is ConfigEntryState.LOADED else None
+
+
+class ResultsSource(MediaSource):
+    """What workflows have made, by bridge and workflow."""
+
+    name = "ComfyUI"
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        super().__init__(DOMAIN)
+        self.hass = hass
+
+    async def async_resolve_media(self, item: MediaSourceItem) -> PlayMedia:
+        """Fetch a result. Raises Unresolvable."""
+        entry_id, _, rest = item.identifier.partition("/")
+        _, _, place = rest.partition("/")
+        job_id, _, index = place.partition("/")
+        try:
+            kept = await fetched(self.hass, entry_id, job_id, index)
+        except (HomeAssistantError, RefusedError) as error:
+            raise _unresolvable(item.identifier, str(error)) from error
+        url = f"/api/{DOMAIN}/{entry_id}/{job_id}/{index}"
+        return PlayMedia(url, kept.content_type, path=kept.path)
+
+    async def async_browse_media(self, item: MediaSourceItem) -> BrowseMediaSource:
+        """Show bridges, the workflows of one, or the results of one, the newest first."""
+        entry_id, _, workflow = (item.identifier or "").partition("/")
+        if not entry_id:
+            entries = self.hass.config_entries.async_loaded_entries(DOMAIN)
+            return _folder(None, self.name, [_folder(e.entry_id, e.title) for e in entries])
+        entry = loaded_entry(self.hass, entry_id)
+        if entry is None:
+            raise BrowseError(translation_domain=DOMAIN, translation_key="no_entry")
+        if not workflow:
+            found = [
+                _folder(f"{entry_id}/{each.name}", each.title)
+                for each in sorted(entry.runtime_data.workflows.values(), key=lambda w: w.title)
+            ]
+            return _folder(entry_id, entry.title, found)
+        try:
+            jobs = await entry.runtime_data.jobs(workflow=workflow, states=["succeeded"])
+        except (HomeAssistantError, RefusedError) as error:
+            raise BrowseError(str(error)) from error
+        definition = entry.runtime_data.workflows.get(workflow)
+        return _folder(
+            item.identifier,
+            workflow if definition is None else definition.title,
+            [each for job in jobs[: -_SHOWN - 1 : -1] for each in _results(entry_id, job)],
+        )
+
+
+def _folder(
+    identifier: str | None, title: str, children: list[BrowseMediaSource] | None = None
+) -> BrowseMediaSource:
+    return BrowseMediaSource(
+        domain=DOMAIN,
+        identifier=identifier,
+        media_class=MediaClass.DIRECTORY,
+        media_content_type="",
+        title=title,
+        can_play=False,
+        can_expand=True,
+        children=children,
+        children_media_class=MediaClass.DIRECTORY if identifier is None else MediaClass.IMAGE,
+    )
+
+
+def _results(entry_id: str, job: Mapping[str, Any]) -> Iterator[BrowseMediaSource]:
+    """Yield what a job made that can be shown or played."""
+    try:
+        result = read_result(job["result"])
+    except (KeyError, MalformedError):
+        return
+    accepted = dt_util.as_local(dt_util.utc_from_timestamp(float(job.get("accepted_at", 0))))
+    for each in result.outputs:
+        media_class = _CLASSES.get(each.content_type.partition("/")[0])
+        if media_class is None:
+            continue
+        url = f"/api/{DOMAIN}/{entry_id}/{result.job_id}/{each.index}"
+        is_image = media_class is MediaClass.IMAGE
+        yield BrowseMediaSource(
+            domain=DOMAIN,
+            identifier=f"{entry_id}/{result.workflow}/{result.job_id}/{each.index}",
+            media_class=media_class,
+            media_content_type=each.content_type,
+            title=f"{accepted:%Y-%m-%d %H:%M:%S} {_prompt(result) or each.name}",
+            can_play=not is_image,
+            can_expand=False,
+            thumbnail=f"{url}?width={_THUMBNAIL}" if is_image else None,
+        )
+
+
+def _prompt(result: Result) -> str:
+    """Return the first of a job's texts, for its title."""
+    texts = (value for value in result.inputs.values() if isinstance(value, str) and value.strip())
+    return next(texts, "")[:60]
+
+
+def _unresolvable(identifier: str, error: str) -> Unresolvable:
+    return Unresolvable(
+        translation_domain=DOMAIN,
+        translation_key="not_resolved",
+        translation_placeholders={"media": identifier, "error": error},
+    )
+
+
+class Kept:
+    """Bytes in the cache folder."""
+
+    def __init__(self, path: Path, content_type: str) -> None:
+        self.path = path
+        self.content_type = content_type
+
+
+async def _output_of(
+    hass: HomeAssistant, entry_id: str, job_id: str, index: str
+) -> tuple[Comfy2MQTTConfigEntry, Output]:
+    entry = loaded_entry(hass, entry_id)
+    if entry is None or not is_id(job_id) or not index.isdecimal():
+        raise RefusedError("unknown_job", "no such result")
+    result = await entry.runtime_data.result_of(job_id)
+    outputs = () if result is None else result.outputs
+    output = next((each for each in outputs if each.index == int(index)), None)
+    if output is None:
+        raise RefusedError("unknown_job", "no such result")
+    return entry, output
+
+
+async def fetched(hass: HomeAssistant, entry_id: str, job_id: str, index: str) -> Kept:
+    """Return a result's bytes as a file: of one seen lately at once.
+
+    Raises RefusedError and HomeAssistantError.
+    """
+    entry, output = await _output_of(hass, entry_id, job_id, index)
+    suffix = mimetypes.guess_extension(output.content_type, strict=False) or ".bin"
+    folder = Path(hass.config.cache_path(DOMAIN))
+    path = folder / f"{output.sha256}{suffix}"
+    if not await hass.async_add_executor_job(path.exists):
+        media = await entry.runtime_data.output(job_id, output)
+        await hass.async_add_executor_job(_keep, path, media)
+    return Kept(path, output.content_type)
+
+
+def _keep(path: Path, media: Media) -> None:
+    """Write bytes into the cache folder, of which the newest files stay."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_bytes(media.data)
+    unfinished.replace(path)
+    files = sorted(path.parent.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
+    for old in files[_KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+class ResultView(HomeAssistantView):
+    """Serves results to who is signed in, or has a signed path; `width` asks for a thumbnail."""
+
+    url = f"/api/{DOMAIN}/{{entry_id}}/{{job_id}}/{{index}}"
+    name = f"api:{DOMAIN}:result"
+
+    async def get(
+        self, request: web.Request, entry_id: str, job_id: str, index: str
+    ) -> web.StreamResponse:
+        """Return a result's bytes."""
+        hass = request.app[KEY_HASS]
+        width = request.query.get("width")
+        if width is not None and not (width.isdecimal() and 0 < int(width) <= _LARGEST_WIDTH):
+            return web.Response(status=HTTPStatus.BAD_REQUEST, text="width: a number of pixels")
+        try:
+            if width is not None:
+                entry, output = await _output_of(hass, entry_id, job_id, index)
+                media = await entry.runtime_data.output(job_id, output, int(width))
+                return web.Response(body=media.data, content_type=media.content_type)
+            kept = await fetched(hass, entry_id, job_id, index)
+        except RefusedError as error:
+            return web.Response(status=HTTPStatus.NOT_FOUND, text=error.message)
+        except HomeAssistantError as error:
+            return web.Response(status=HTTPStatus.BAD_GATEWAY, text=str(error))
+        return web.FileResponse(kept.path, headers={"Content-Type": kept.content_type})

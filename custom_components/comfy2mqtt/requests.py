@@ -1,0 +1,217 @@
+"""Requests to a bridge by Home Assistant's MQTT connection, and what goes and comes in parts.
+
+Home Assistant hands on no MQTT 5 properties. So each request carries a `transaction`, by which its
+answer is known; a part of an upload is bytes alone, and known by the upload's name.
+
+All methods run in Home Assistant's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from homeassistant.components import mqtt
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+
+from .const import DOMAIN, LOGGER
+from .protocol.definitions import MalformedError
+from .protocol.messages import (
+    PART,
+    Limits,
+    Output,
+    Response,
+    inline,
+    read_part,
+    read_response,
+    request,
+)
+from .protocol.topics import Topics
+
+# An answer takes milliseconds; a request that is not answered is sent again.
+ANSWER_S = 5.0
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Media:
+    """Bytes for an input of a workflow."""
+
+    data: bytes
+    content_type: str
+
+
+def failure(key: str, **placeholders: Any) -> HomeAssistantError:
+    """Return an error that Home Assistant can say in the user's language."""
+    return HomeAssistantError(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders={name: str(value) for name, value in placeholders.items()},
+    )
+
+
+async def mqtt_is_there(hass: HomeAssistant) -> bool:
+    """Wait for Home Assistant's MQTT integration; False if there is none, or it does not start."""
+    # Without any entry the integration's own function fails.
+    return bool(
+        hass.config_entries.async_entries(mqtt.DOMAIN)
+    ) and await mqtt.async_wait_for_mqtt_client(hass)
+
+
+def end(future: asyncio.Future[Any]) -> None:
+    """Tell whoever waits for a future that nothing comes; nobody may be there."""
+    if not future.done():
+        future.set_exception(failure("stopped"))
+        future.exception()
+
+
+class Requests:
+    """Requests in one client's name. `is_available`: whether they can be answered now."""
+
+    def __init__(
+        self, hass: HomeAssistant, topics: Topics, is_available: Callable[[], bool]
+    ) -> None:
+        self._hass = hass
+        self._topics = topics
+        self._is_available = is_available
+        self.limits = Limits()
+        self._answers: dict[str, asyncio.Future[Response]] = {}
+        self._upload_turn = asyncio.Lock()
+        self._upload: tuple[str, asyncio.Future[Response]] | None = None
+
+    def stop(self) -> None:
+        """Tell whoever waits for an answer that there will be none."""
+        for answer in self._answers.values():
+            end(answer)
+
+    async def ask(self, verb: str, *names: str, **fields: Any) -> Mapping[str, Any]:
+        """Send a request until it is answered; return the data of its answer.
+
+        Raises RefusedError for what the bridge refuses, HomeAssistantError without an answer.
+        """
+        transaction = uuid4().hex
+        payload = request(transaction, fields)
+        topic = self._topics.request(verb, *names)
+        answer: asyncio.Future[Response] = self._hass.loop.create_future()
+        self._answers[transaction] = answer
+        try:
+            response = await self._answered(topic, payload, answer)
+        finally:
+            del self._answers[transaction]
+        if response.error is not None:
+            raise response.error
+        return response.data
+
+    async def _answered(
+        self, topic: str, payload: str | bytes, answer: asyncio.Future[Response]
+    ) -> Response:
+        for _ in range(TRIES):
+            if not self._is_available():
+                raise failure("not_available", base=self._topics.base)
+            await mqtt.async_publish(self._hass, topic, payload, qos=1)
+            done, _ = await asyncio.wait((answer,), timeout=ANSWER_S)
+            if done:
+                return answer.result()
+        raise failure("no_answer", base=self._topics.base, client=self._topics.client)
+
+    async def output(self, job_id: str, output: Output, width: int | None = None) -> Media:
+        """Fetch the bytes of an output, or with `width` a WebP of a picture, so wide at most.
+
+        Raises as `ask`, and HomeAssistantError for bytes that are not those of the result.
+        """
+        parts: list[bytes] = []
+        following: int | None = 0
+        content_type = output.content_type
+        while following is not None:
+            data = await self.ask(
+                "fetch",
+                job_id=job_id,
+                output=output.index,
+                offset=following,
+                count=PART,
+                width=width,
+                inline=True,
+            )
+            try:
+                part = read_part(data)
+            except MalformedError as error:
+                raise failure("malformed", error=error) from None
+            content_type = str(data.get("content_type", content_type))
+            parts.append(part.data)
+            following = part.next
+        whole = b"".join(parts)
+        if width is None and output.sha256:
+            digest = await self._hass.async_add_executor_job(_sha256, whole)
+            if digest != output.sha256:
+                raise failure("damaged", job_id=job_id)
+        return Media(whole, content_type)
+
+    # Media that goes with a job.
+
+    async def sendable(self, value: Any) -> Any:
+        """Return an input's value with its `Media` sent, in it or before it. Raises as `ask`."""
+        if isinstance(value, Media):
+            return await self._sent(value)
+        if isinstance(value, list) and any(isinstance(each, Media) for each in value):
+            return [await self.sendable(each) for each in value]
+        return value
+
+    async def _sent(self, media: Media) -> dict[str, str]:
+        limits = self.limits
+        if limits.fits_inline(len(media.data)):
+            return inline(media.data, media.content_type)
+        if len(media.data) > limits.max_upload:
+            raise failure("too_large", size=len(media.data), limit=limits.max_upload)
+        upload = f"ha-{uuid4().hex}"
+        digest = await self._hass.async_add_executor_job(_sha256, media.data)
+        async with self._upload_turn:
+            await self.ask(
+                "upload",
+                upload,
+                size=len(media.data),
+                sha256=digest,
+                content_type=media.content_type,
+            )
+            for offset in range(0, len(media.data), limits.part):
+                await self._part(upload, offset, media.data[offset : offset + limits.part])
+            await self.ask("upload", upload, "fin")
+        return {"upload": upload}
+
+    async def _part(self, upload: str, offset: int, data: bytes) -> None:
+        """Send a part. It carries no transaction: one upload after the other is on its way."""
+        answer: asyncio.Future[Response] = self._hass.loop.create_future()
+        self._upload = (upload, answer)
+        try:
+            response = await self._answered(
+                self._topics.request("upload", upload, str(offset)), data, answer
+            )
+        finally:
+            self._upload = None
+        if response.error is not None:
+            raise response.error
+
+    @callback
+    def take(self, message: mqtt.ReceiveMessage) -> None:
+        """Take an answer."""
+        try:
+            response = read_response(message.payload)
+        except MalformedError as error:
+            LOGGER.warning("%s: %s", message.topic, error)
+            return
+        answer = self._answers.get(response.transaction or "")
+        if answer is None and self._upload is not None and response.transaction is None:
+            upload, part = self._upload
+            is_upload = self._topics.verb_of(message.topic) == "upload"
+            if is_upload and (response.error or response.data.get("upload") == upload):
+                answer = part
+        if answer is not None and not answer.done():
+            answer.set_result(response)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

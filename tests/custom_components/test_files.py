@@ -1,0 +1,66 @@
+"""The integration's files agree with each other, and with the bridge."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bridge
+
+ROOT = Path(__file__).parents[2]
+INTEGRATION = ROOT / "custom_components" / "comfy2mqtt"
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def read(name: str) -> Any:
+    return json.loads((INTEGRATION / name).read_text())
+
+
+def texts(found: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text of a translation with its place."""
+    for key, value in found.items():
+        if isinstance(value, dict):
+            yield from texts(value, f"{place}.{key}")
+        else:
+            yield f"{place}.{key}", value
+
+
+def test_english_and_german_say_the_same_with_the_same_placeholders() -> None:
+    english, german = (dict(texts(read(f"translations/{each}.json"))) for each in ("en", "de"))
+    assert english.keys() == german.keys()
+    for place, text in english.items():
+        assert set(PLACEHOLDER.findall(text)) == set(PLACEHOLDER.findall(german[place])), place
+
+
+def test_every_error_and_repair_has_its_text_and_no_text_is_of_no_use() -> None:
+    code = "\n".join(each.read_text() for each in INTEGRATION.glob("*.py"))
+    english = read("translations/en.json")
+    raised = set(re.findall(r'failure\(\s*"(\w+)"', code))
+    assert raised
+    assert raised <= set(english["exceptions"])
+    quoted = set(re.findall(r'"(\w+)"', code))
+    assert set(english["exceptions"]) <= quoted
+    assert set(english["config"]["error"]) | set(english["config"]["abort"]) <= quoted | {
+        "already_configured",  # Home Assistant's own
+        "reconfigure_successful",
+    }
+    assert set(english["issues"]) == set(re.findall(r'Issue\(\s*"(\w+)"', code))
+
+
+def test_every_action_and_field_is_described_and_has_an_icon() -> None:
+    actions = re.findall(r"^(\w+):$", (INTEGRATION / "services.yaml").read_text(), re.MULTILINE)
+    english, icons = read("translations/en.json")["services"], read("icons.json")["services"]
+    assert set(actions) == set(english) == set(icons)
+    blocks = re.split(r"^\w+:\n", (INTEGRATION / "services.yaml").read_text(), flags=re.MULTILINE)
+    for action, block in zip(actions, blocks[1:], strict=True):
+        fields = re.findall(r"^    (\w+):$", block, re.MULTILINE)
+        assert set(fields) == set(english[action]["fields"])
+
+
+def test_its_version_is_the_bridges_and_hacs_finds_the_archive() -> None:
+    assert read("manifest.json")["version"] == bridge.__version__
+    hacs = json.loads((ROOT / "hacs.json").read_text())
+    assert f"dist/{hacs['filename']}" in (ROOT / "Makefile").read_text()

@@ -1,0 +1,337 @@
+"""The integration for Home Assistant speaks the contract as the bridge does."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from bridge.contract import topics as theirs
+from bridge.contract.errors import Error, InvalidInput
+from bridge.contract.messages import (
+    CONTRACT_VERSION,
+    JobList,
+    JobView,
+    OutputInfo,
+    Part,
+    Result,
+    Timings,
+    encode,
+    ok,
+    refused,
+)
+from bridge.contract.requests import VERBS
+from bridge.contract.retained import (
+    BridgeInfo,
+    Choices,
+    Definition,
+    Limits,
+    Missing,
+    MissingChoice,
+    OutputDefinition,
+)
+
+definitions: Any = importlib.import_module("comfy2mqtt_protocol.definitions")
+ledger: Any = importlib.import_module("comfy2mqtt_protocol.ledger")
+messages: Any = importlib.import_module("comfy2mqtt_protocol.messages")
+selectors: Any = importlib.import_module("comfy2mqtt_protocol.selectors")
+ours: Any = importlib.import_module("comfy2mqtt_protocol.topics")
+
+PROTOCOL = Path(__file__).parents[2] / "custom_components" / "comfy2mqtt" / "protocol"
+
+
+def definition(**changes: Any) -> Definition:
+    properties = {
+        "prompt": {"x-kind": "text", "type": "string", "title": "Prompt", "x-multiline": True},
+        "steps": {"x-kind": "integer", "minimum": 1, "maximum": 50, "x-step": 2, "default": 20},
+        "cfg": {"x-kind": "float", "minimum": 0.5},
+        "seed": {"x-kind": "seed", "minimum": 0, "maximum": 2**32},
+        "style": {"x-kind": "choice", "enum": ["oil", "ink", 7]},
+        "model": {"x-kind": "choice", "x-choices": "checkpoints", "description": "Which."},
+        "fast": {"x-kind": "boolean"},
+        "more": {"x-kind": "json", "type": "object"},
+        "image": {"x-kind": "image", "contentMediaType": "image/*"},
+        "4.denoise": {"x-kind": "float", "x-place": "KSampler"},
+    }
+    fields: dict[str, Any] = {
+        "name": "demo",
+        "title": "Demo",
+        "version": "abc",
+        "inputs": {"type": "object", "properties": properties, "required": ["image"]},
+        "outputs": [OutputDefinition(name="picture", kind="image", node="9")],
+    }
+    return Definition(**{**fields, **changes})
+
+
+def test_its_topics_are_the_bridges() -> None:
+    there, here = theirs.Topics("studio"), ours.Topics("studio", "ha")
+    assert (here.state, here.info) == (there.state, there.info)
+    assert here.responses == there.responses("ha")
+    assert here.results == there.job("ha", "+", "result")
+    assert here.comfyui == there.comfyui("+")
+    assert here.choices == there.choices("+")
+    assert here.workflows == there.workflow("+")
+    assert here.displays == there.display_images
+    assert here.request("submit") == there.request("ha", "submit")
+    assert here.request("upload", "u", "fin") == there.request("ha", "upload", "u", "fin")
+    assert here.verb_of(there.response("ha", "list")) == "list"
+    assert here.name_of(there.workflow("demo")) == "demo"
+    assert here.name_of(there.display_image("hall")) == "hall"
+
+
+def test_the_manifest_listens_where_a_bridge_with_the_default_base_is_found() -> None:
+    manifest = json.loads((PROTOCOL.parent / "manifest.json").read_text())
+    assert manifest["mqtt"] == [theirs.Topics().info]
+    assert ours.base_of_info(theirs.Topics("studio").info) == "studio"
+    for topic in ("comfy2mqtt/bridge/state", "a/b/bridge/info", "+/bridge/info", "/bridge/info"):
+        assert ours.base_of_info(topic) is None
+
+
+@pytest.mark.parametrize("text", ["homeassistant", "a" * 64, "a" * 65, "", "a b", "ä", "a/b"])
+def test_it_takes_the_names_that_the_bridge_takes(text: str) -> None:
+    assert ours.is_id(text) is theirs.is_id(text)
+
+
+def test_its_requests_are_read_by_the_bridge() -> None:
+    for verb, fields in {
+        "submit": {
+            "workflow": "demo",
+            "job_id": "ha-1",
+            "inputs": {"prompt": "ein Häuschen"},
+            "output": {"deliver": "fetch"},
+            "timeout_s": 5,
+            "start_within_s": None,
+        },
+        "list": {"after": 3, "peek": True, "limit": 100, "states": list(messages.OUTCOMES)},
+        "ack": {"up_to": 3},
+        "fetch": {"job_id": "ha-1", "output": 0, "offset": 0, "count": 9, "inline": True},
+        "cancel": {"job_id": "ha-1"},
+    }.items():
+        read = VERBS[verb]
+        found: Any = msgspec.json.decode(messages.request("t1", fields), type=read)
+        assert found.transaction == "t1", verb
+
+
+def test_it_reads_answers_and_errors() -> None:
+    found = messages.read_response(encode(ok({"acked": 2}, "t1")))
+    assert (found.data, found.error, found.transaction) == ({"acked": 2}, None, "t1")
+    error = InvalidInput("too many", input="steps").wire()
+    found = messages.read_response(encode(refused(error, 7)))
+    assert (found.error.code, found.error.message) == ("invalid_input", "too many")
+    assert (found.error.details, found.transaction) == ({"input": "steps"}, "7")
+    assert messages.read_response(encode(ok([]))).data == {}
+
+
+def result(**changes: Any) -> Result:
+    output = OutputInfo(
+        index=0,
+        name="picture",
+        kind="image",
+        content_type="image/png",
+        size=3,
+        sha256="ab",
+        width=8,
+    )
+    fields: dict[str, Any] = {
+        "job_id": "ha-1",
+        "workflow": "demo",
+        "n": 5,
+        "state": "succeeded",
+        "outputs": [output],
+        "inputs": {"prompt": "x"},
+        "workflow_version": "abc",
+        "timings": Timings(queued_s=0, load_s=0, run_s=1, deliver_s=0),
+        "attempts": 1,
+    }
+    return Result(**{**fields, **changes})
+
+
+def test_it_reads_results_published_or_listed() -> None:
+    found = messages.read_result(encode(result()))
+    assert (found.job_id, found.n, found.state) == ("ha-1", 5, "succeeded")
+    assert found.first("image").width == 8
+    assert found.first("text") is None
+    failed = result(state="failed", outputs=[], error=Error("timeout", "too long"))
+    assert messages.read_result(encode(failed)).error.code == "timeout"
+    view = JobView(
+        job_id="ha-1",
+        workflow="demo",
+        n=5,
+        state="succeeded",
+        attempt=1,
+        accepted_at=1.0,
+        result=Raw(encode(result())),
+    )
+    page = messages.read_response(encode(ok(JobList(jobs=[view], more=False)))).data
+    assert messages.read_result(page["jobs"][0]["result"]) == found
+
+
+def test_it_reads_parts_of_outputs() -> None:
+    data = base64.b64encode(b"abc").decode()
+    part = Part(
+        job_id="j",
+        output=0,
+        offset=0,
+        count=3,
+        size=9,
+        sha256="ab",
+        content_type="image/png",
+        next=3,
+        base64=data,
+    )
+    found = messages.read_part(json.loads(encode(part)))
+    assert (found.data, found.next) == (b"abc", 3)
+
+
+def test_it_reads_what_the_bridge_says_of_itself() -> None:
+    limits = Limits(
+        max_packet=2_000_000,
+        max_inline_input=500_000,
+        max_upload=9,
+        max_queue=1,
+        max_queue_per_client=1,
+        keep_results_s=1,
+        keep_outputs_s=1,
+        remember_ids_s=1,
+    )
+    info = BridgeInfo(
+        name="pc",
+        version="1.0",
+        contract=CONTRACT_VERSION,
+        limits=limits,
+        features=[],
+        isolation="enforced",
+    )
+    found = messages.read_info(encode(info))
+    assert (found.name, found.version, found.isolation) == ("pc", "1.0", "enforced")
+    assert found.limits == messages.Limits(2_000_000, 500_000, 9)
+    const = (PROTOCOL.parent / "const.py").read_text()
+    assert f"CONTRACT: Final = {CONTRACT_VERSION}\n" in const
+
+
+@pytest.mark.parametrize(
+    ("limits", "size", "fits"),
+    [
+        (messages.Limits(), 256 * 1024, True),
+        (messages.Limits(), 256 * 1024 + 1, False),
+        (messages.Limits(max_inline_input=100), 101, False),
+        # Base64 takes a third more than the bytes.
+        (messages.Limits(max_packet=104_096), 75_000, True),
+        (messages.Limits(max_packet=104_096), 75_001, False),
+    ],
+)
+def test_bytes_go_with_the_request_where_it_still_fits_a_packet(
+    limits: Any, size: int, *, fits: bool
+) -> None:
+    assert limits.fits_inline(size) is fits
+
+
+def test_parts_of_an_upload_fit_a_packet() -> None:
+    assert messages.Limits().part == messages.PART
+    assert messages.Limits(max_packet=10_000).part == 10_000 - messages.HEADROOM
+    assert messages.Limits(max_packet=100).part == 1
+
+
+def test_it_reads_definitions() -> None:
+    found = definitions.read_workflow(encode(definition(description="Paints.")))
+    assert (found.name, found.title, found.description) == ("demo", "Demo", "Paints.")
+    assert [each.name for each in found.inputs][-1] == "image"  # no place without a name
+    assert found.find("image").required
+    assert found.find("image").accepts == "image/*"
+    assert not found.find("prompt").is_media
+    assert found.find("nothing") is None
+    assert [each.name for each in found.of_kind("text", "seed")] == ["prompt", "seed"]
+    assert (found.gives("image"), found.gives("text"), found.runnable) == (True, False, None)
+    choice = MissingChoice(node="4", input="ckpt", value="sd15", allowed=[])
+    missing = Missing(nodes=["KSampler"], choices=[choice])
+    found = definitions.read_workflow(
+        encode(definition(runnable=False, missing=missing, forbidden=["Shell"]))
+    )
+    assert (found.runnable, found.lacks) == (False, ("KSampler", "sd15", "Shell"))
+    lists = Choices(name="checkpoints", choices=["sd15", 7])
+    assert definitions.read_choices(encode(lists)) == ["sd15", "7"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["", "{", "[]", "7", "{}", '{"a": ' * 5000, b"\xff\xfe", '{"name": 1, "inputs": 2}'],
+    ids=repr,
+)
+@pytest.mark.parametrize(
+    "read",
+    [definitions.read_workflow, definitions.read_choices, messages.read_result, messages.read_info],
+)
+def test_what_cannot_be_read_is_one_kind_of_error(read: Any, payload: str | bytes) -> None:
+    with pytest.raises(definitions.MalformedError):
+        read(payload)
+
+
+@pytest.mark.parametrize("data", [{}, {"base64": 7}, {"base64": "?"}, {"base64": "", "next": "x"}])
+def test_a_part_that_cannot_be_read_is_malformed(data: dict[str, Any]) -> None:
+    with pytest.raises(definitions.MalformedError):
+        messages.read_part(data)
+
+
+def test_inputs_are_selectors_with_their_limits() -> None:
+    workflow = definitions.read_workflow(encode(definition()))
+    lists = {"checkpoints": ["sd15", "sdxl"]}
+    found = {each.name: selectors.selector(each, lists) for each in workflow.inputs}
+    assert found == {
+        "prompt": {"text": {"multiline": True}},
+        "steps": {"number": {"mode": "box", "step": 2, "min": 1, "max": 50}},
+        "cfg": {"number": {"mode": "box", "step": "any", "min": 0.5}},
+        "seed": {"number": {"mode": "box", "step": 1, "min": 0, "max": 2**32}},
+        "style": select("oil", "ink", "7"),
+        "model": select("sd15", "sdxl"),
+        "fast": {"boolean": {}},
+        "more": {"object": {}},
+        "image": {"media": {"accept": ["image/*"]}},
+    }
+    # A list that has not come yet is any text.
+    assert selectors.selector(workflow.find("model")) == {"text": {"multiline": False}}
+    field = selectors.field(workflow.find("steps"))
+    assert (field["name"], field["required"], field["example"]) == ("steps", False, 20)
+    assert selectors.field(workflow.find("model"))["description"] == "Which."
+
+
+def select(*options: str) -> dict[str, Any]:
+    return {"select": {"options": list(options), "mode": "dropdown", "custom_value": False}}
+
+
+def test_whole_numbers_are_given_as_such() -> None:
+    workflow = definitions.read_workflow(encode(definition()))
+    given = selectors.given(workflow, {"steps": 8.0, "cfg": 8.0, "seed": 1.5, "other": 8.0})
+    assert [type(each) for each in given.values()] == [int, float, float, float]
+
+
+def test_a_result_is_taken_once() -> None:
+    kept = ledger.Ledger(after=4)
+    assert not kept.take(4)
+    assert kept.take(6)
+    assert not kept.take(6)
+
+
+def test_nothing_is_acknowledged_before_what_was_missed_is_listed() -> None:
+    kept = ledger.Ledger()
+    assert not kept.is_whole
+    kept.take(9)
+    assert kept.to_acknowledge() is None
+    kept.take(7)
+    kept.listed()
+    assert kept.to_acknowledge() == 9
+    kept.acknowledged(9)
+    assert (kept.after, kept.to_acknowledge()) == (9, None)
+    kept.interrupted()
+    kept.take(12)
+    assert kept.to_acknowledge() is None
+    # One that came while the acknowledgement was on its way is still to be acknowledged.
+    kept.listed()
+    kept.take(14)
+    kept.acknowledged(12)
+    assert kept.to_acknowledge() == 14

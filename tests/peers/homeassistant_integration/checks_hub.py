@@ -1,0 +1,369 @@
+"""A bridge's life here: set up, away, back, removed; its devices, pictures, events and repairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import DOMAIN, entry_with, set_up
+from fake_bridge import DEMO, INFO, PHOTO, PNG, FakeBridge
+from homeassistant.components import mqtt
+from homeassistant.components.image import async_get_image
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry, entity_registry, issue_registry
+from homeassistant.helpers.dispatcher import async_dispatcher_send
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.comfy2mqtt import async_remove_config_entry_device
+from custom_components.comfy2mqtt.diagnostics import async_get_config_entry_diagnostics
+
+PICTURE, ENDED = "image.demo_last_picture", "event.demo_job_ended"
+
+
+def state(home: HomeAssistant, entity: str) -> Any:
+    found = home.states.get(entity)
+    assert found is not None, [each.entity_id for each in home.states.async_all()]
+    return found
+
+
+async def settled(home: HomeAssistant) -> None:
+    await home.async_block_till_done(wait_background_tasks=True)
+
+
+def issues(home: HomeAssistant) -> set[str | None]:
+    found = issue_registry.async_get(home).issues.values()
+    return {each.translation_key for each in found if each.domain == DOMAIN}
+
+
+async def test_without_mqtt_or_a_bridge_it_is_tried_again(
+    home: HomeAssistant, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custom_components.comfy2mqtt.hub.READY_S", 1.0)
+    monkeypatch.setattr("custom_components.comfy2mqtt.requests.ANSWER_S", 0.01)
+    entry = entry_with()
+    entry.add_to_hass(home)
+    await home.config_entries.async_setup(entry.entry_id)
+    assert (entry.state, entry.error_reason_translation_key) == (
+        ConfigEntryState.SETUP_RETRY,
+        "not_available",
+    )
+    bridge.client = "other"
+    bridge.come()
+    await home.config_entries.async_reload(entry.entry_id)
+    assert entry.error_reason_translation_key == "no_answer"
+    (broker,) = home.config_entries.async_entries(mqtt.DOMAIN)
+    await home.config_entries.async_remove(broker.entry_id)
+    await home.config_entries.async_reload(entry.entry_id)
+    assert entry.error_reason_translation_key == "no_mqtt"
+
+
+async def test_a_job_that_ends_is_an_event_a_picture_and_acknowledged(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    assert state(home, ENDED).state == "unknown"
+    bridge.end("j1")
+    await settled(home)
+    event = state(home, ENDED).attributes
+    assert (event["event_type"], event["job_id"]) == ("succeeded", "j1")
+    place = f"media-source://comfy2mqtt/{loaded.entry_id}/demo/j1/0"
+    assert event["outputs"][0]["media_content_id"] == place
+    assert (await async_get_image(home, PICTURE)).content == PNG
+    assert bridge.asked("ack") == [
+        {"up_to": 1, "transaction": bridge.asked("ack")[0]["transaction"]}
+    ]
+    # It is fetched once, however often it is looked at.
+    fetches = len(bridge.asked("fetch"))
+    await async_get_image(home, PICTURE)
+    assert len(bridge.asked("fetch")) == fetches
+    # A result that comes again is the same one; a failed job leaves the picture as it is.
+    before = state(home, ENDED).state
+    bridge.fire("client/homeassistant/job/j1/result", bridge.jobs[0]["result"])
+    assert state(home, ENDED).state == before
+    error = {"code": "timeout", "message": "too long"}
+    bridge.end("j2", state="failed", error=error)
+    await settled(home)
+    assert state(home, ENDED).attributes["code"] == "timeout"
+    assert (await async_get_image(home, PICTURE)).content == PNG
+
+
+async def test_of_two_pictures_in_a_row_the_later_one_stays(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    bridge.end("j1")
+    asked = home.async_create_task(async_get_image(home, PICTURE))
+    while not bridge.asked("fetch"):
+        await home.async_add_executor_job(int)
+    bridge.outputs = [("image", "image/jpeg", b"\xff\xd8later")]
+    bridge.end("j2")
+    await settled(home)
+    # The first one's bytes, which come now, are not taken for the second's.
+    with pytest.raises(HomeAssistantError):
+        await asked
+    found = await async_get_image(home, PICTURE)
+    assert (found.content, found.content_type) == (b"\xff\xd8later", "image/jpeg")
+
+
+async def test_what_ended_while_home_assistant_was_away_comes_when_it_is_back(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    bridge.end("j0")
+    await settled(home)
+    assert await home.config_entries.async_unload(loaded.entry_id)
+    for number in range(1, 6):
+        bridge.result(f"j{number}")
+    del bridge.jobs[1]["result"]  # too large for a packet: left out of the list
+    bridge.jobs[2]["result"] = {"no": "result"}
+    await set_up(home, bridge, loaded)
+    assert bridge.asked("list")[-1]["after"] > 1
+    assert all(each["peek"] for each in bridge.asked("list"))
+    assert bridge.asked("ack")[-1]["up_to"] == 11
+    assert loaded.runtime_data.pictures["demo"].job_id == "j5"
+    (picture,) = [each for each in bridge.jobs if each["job_id"] == "j5"]
+    assert picture["acked"]
+
+
+async def test_what_is_missed_while_the_connection_is_away_is_listed_before_it_is_acknowledged(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    client = home.data["mqtt"].client
+    client.connected = False
+    async_dispatcher_send(home, mqtt.MQTT_CONNECTION_STATE, False)
+    assert state(home, PICTURE).state == "unavailable"
+    bridge.result("missed")
+    client.connected = True
+    # One that comes before the missed ones are listed must not acknowledge them unseen.
+    bridge.silent = {"list": 1}
+    async_dispatcher_send(home, mqtt.MQTT_CONNECTION_STATE, True)
+    bridge.end("later")
+    await home.async_block_till_done()
+    assert not bridge.asked("ack")
+    loaded.runtime_data._spawn(loaded.runtime_data._catch_up_quietly())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("custom_components.comfy2mqtt.requests.ANSWER_S", 0.01)
+        await settled(home)
+    assert [each["up_to"] for each in bridge.asked("ack")] == [3]
+    assert loaded.runtime_data.pictures["demo"].job_id == "later"
+
+
+async def test_a_bridge_that_does_not_list_is_asked_again_after_the_next_interruption(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bridge.errors["list"] = {"code": "busy", "message": "the journal is full"}
+    bridge.errors["ack"] = {"code": "busy", "message": "the journal is full"}
+    bridge.leave()
+    bridge.come()
+    await settled(home)
+    assert "cannot be listed: the journal is full" in caplog.text
+    bridge.end("j1")
+    await settled(home)
+    assert not bridge.jobs[0]["acked"]
+    bridge.errors.clear()
+    bridge.leave()
+    bridge.come()
+    await settled(home)
+    assert bridge.jobs[0]["acked"]
+    bridge.errors["ack"] = {"code": "busy", "message": "the journal is full"}
+    bridge.end("j2")
+    await settled(home)
+    assert "Traceback" not in caplog.text
+
+
+async def test_at_the_first_setup_old_jobs_are_no_events(
+    home: HomeAssistant, bridge: FakeBridge
+) -> None:
+    bridge.result("old")
+    await set_up(home, bridge, entry_with())
+    assert state(home, ENDED).state == "unknown"
+    assert (await async_get_image(home, PICTURE)).content == PNG
+
+
+async def test_a_picture_that_is_kept_no_longer_is_none(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    with pytest.raises(HomeAssistantError):
+        await async_get_image(home, PICTURE)
+    bridge.end("j1")
+    bridge.errors["fetch"] = {"code": "expired", "message": "kept no longer"}
+    with pytest.raises(HomeAssistantError):
+        await async_get_image(home, PICTURE)
+
+
+async def test_what_a_display_shows_is_a_picture(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    bridge.fire("display/hall/image", PNG, retain=True)
+    await home.async_block_till_done()
+    entity = "image.the_bridge_display_hall"
+    assert (await async_get_image(home, entity)).content_type == "image/png"
+    bridge.fire("display/hall/image", b"BMxx", retain=True)
+    assert (await async_get_image(home, entity)).content_type == "image/bmp"
+    bridge.fire("display/hall/image", b"", retain=True)
+    assert state(home, entity).state == "unavailable"
+    with pytest.raises(HomeAssistantError):
+        await async_get_image(home, entity)
+
+
+async def test_workflows_come_and_go_with_all_that_is_theirs(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    devices, entities = device_registry.async_get(home), entity_registry.async_get(home)
+    bridge.fire("workflow/second", {**DEMO, "name": "second", "title": "Second"}, retain=True)
+    await home.async_block_till_done()
+    assert state(home, "event.second_job_ended")
+    place = (DOMAIN, "comfy2mqtt-workflow-second")
+    device = devices.async_get_device_by_identifier(place, loaded.entry_id)
+    assert device is not None
+    bridge_device = devices.async_get_device_by_identifier(
+        (DOMAIN, "comfy2mqtt-bridge"), loaded.entry_id
+    )
+    assert bridge_device is not None
+    assert device.via_device_id == bridge_device.id
+    assert not await async_remove_config_entry_device(home, loaded, device)
+    bridge.fire("workflow/second", "", retain=True)
+    await home.async_block_till_done()
+    assert devices.async_get_device_by_identifier(place, loaded.entry_id) is None
+    assert entities.async_get("image.second_last_picture") is None
+    # And once more, under the same name.
+    bridge.fire("workflow/second", {**DEMO, "name": "second", "title": "Second"}, retain=True)
+    await home.async_block_till_done()
+    assert state(home, "image.second_last_picture")
+    # One that went while Home Assistant was away is removed at its start.
+    assert await home.config_entries.async_unload(loaded.entry_id)
+    bridge.fire("workflow/second", "", retain=True)
+    del bridge.workflows["caption"]
+    bridge.fire("workflow/caption", "", retain=True)
+    await set_up(home, bridge, loaded)
+    assert entities.async_get("event.second_job_ended") is None
+
+
+async def test_discoverys_devices_are_taken_and_not_made_twice(
+    home: HomeAssistant, bridge: FakeBridge
+) -> None:
+    devices, entities = device_registry.async_get(home), entity_registry.async_get(home)
+    (broker,) = home.config_entries.async_entries(mqtt.DOMAIN)
+    found = devices.async_get_or_create(
+        config_entry_id=broker.entry_id,
+        identifiers={(mqtt.DOMAIN, "comfy2mqtt-workflow-demo")},
+        name="Demo",
+    )
+    entry = await set_up(home, bridge, entry_with({"workflow": "demo"}))
+    task = entities.async_get("ai_task.demo_task_demo")
+    assert task is not None
+    assert task.device_id == found.id
+    # What discovery shows as well is there for who enables it.
+    for entity in (PICTURE, ENDED):
+        known = entities.async_get(entity)
+        assert known is not None
+        assert known.disabled_by is entity_registry.RegistryEntryDisabler.INTEGRATION
+    ours = device_registry.async_entries_for_config_entry(devices, entry.entry_id)
+    assert {each.name for each in ours} == {"The bridge", "Photo", "Caption"}
+    # The device goes with discovery's; what was ours there is removed, too.
+    bridge.fire("workflow/demo", "", retain=True)
+    devices.async_remove_device(found.id)
+    await home.async_block_till_done()
+    assert entities.async_get(PICTURE) is None
+
+
+async def test_what_is_a_persons_to_put_right_is_a_repair_while_it_lasts(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    assert issues(home) == set()
+    crashed = {"state": "crash_loop", "last_error": "no CUDA", "since": 1, "restarts": 9}
+    bridge.fire("bridge/comfyui/default", crashed, retain=True)
+    lacks = {"nodes": ["KSampler"], "choices": [{"node": "4", "input": "ckpt", "value": "sd15"}]}
+    lacks["inputs"] = [{"node": "5", "input": "image", "type": "IMAGE"}]
+    bridge.fire("workflow/photo", {**PHOTO, "runnable": False, "missing": lacks}, retain=True)
+    bridge.fire("workflow/demo", "", retain=True)
+    bridge.fire("bridge/info", {**INFO, "contract": 2}, retain=True)
+    assert issues(home) == {"comfyui_crashes", "not_runnable", "workflow_gone", "contract"}
+    (found,) = [
+        each
+        for each in issue_registry.async_get(home).issues.values()
+        if each.translation_key == "not_runnable"
+    ]
+    assert found.translation_placeholders == {
+        "workflow": "Photo",
+        "lacks": "KSampler, sd15, 5.image",
+    }
+    bridge.fire("bridge/comfyui/default", "", retain=True)
+    bridge.come()
+    assert issues(home) == set()
+    bridge.fire("workflow/demo", "", retain=True)
+    assert await home.config_entries.async_unload(loaded.entry_id)
+    assert issues(home) == set()
+
+
+async def test_what_cannot_be_read_is_passed_over(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for topic in (
+        "workflow/demo",
+        "bridge/info",
+        "bridge/comfyui/default",
+        "bridge/choices/styles",
+        "client/homeassistant/response/list",
+        "client/homeassistant/job/j1/result",
+    ):
+        for payload in ("{", "[]", "7"):
+            bridge.fire(topic, payload)
+    for topic, payload in {
+        "workflow/demo": {"name": "demo", "inputs": [], "outputs": []},
+        "bridge/info": {"name": "x", "version": "1", "contract": "no number"},
+        "bridge/choices/styles": {"choices": 7},
+        "client/homeassistant/response/list": {"status": "error", "error": "a text"},
+        "client/homeassistant/job/j1/result": {"job_id": "j1"},
+    }.items():
+        bridge.fire(topic, payload)
+    await home.async_block_till_done()
+    assert loaded.runtime_data.workflows["demo"].title == "Demo"
+    assert caplog.text.count("comfy2mqtt/workflow/demo: ") == 4
+    assert "Traceback" not in caplog.text
+
+
+async def test_removed_it_leaves_no_trace(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry, hass_storage: dict[str, Any]
+) -> None:
+    bridge.end("j1")
+    await settled(home)
+    assert await home.config_entries.async_unload(loaded.entry_id)
+    assert f"{DOMAIN}.{loaded.entry_id}" in hass_storage
+    issue_registry.async_create_issue(
+        home,
+        DOMAIN,
+        f"{loaded.entry_id}-contract-",
+        is_fixable=False,
+        severity=issue_registry.IssueSeverity.ERROR,
+        translation_key="contract",
+    )
+    await home.config_entries.async_remove(loaded.entry_id)
+    await home.async_block_till_done()
+    assert f"{DOMAIN}.{loaded.entry_id}" not in hass_storage
+    assert issues(home) == set()
+    assert not [each for each in home.services.async_services().get(DOMAIN, {}) if "run_" in each]
+    assert not [
+        each
+        for each in entity_registry.async_get(home).entities.values()
+        if each.platform == DOMAIN
+    ]
+
+
+async def test_diagnostics_hold_no_prompt_and_no_name(
+    home: HomeAssistant, bridge: FakeBridge
+) -> None:
+    task = {"workflow": "demo", "inputs": {"prompt": "a secret"}}
+    entry = await set_up(home, bridge, entry_with(task))
+    bridge.fire("bridge/comfyui/default", {"state": "ready", "last_error": "/home/anna/x"})
+    bridge.end("j1", inputs={"prompt": "a secret"})
+    found = await async_get_config_entry_diagnostics(home, entry)
+    for secret in ("secret", "homeassistant", "anna"):
+        assert secret not in str(found)
+    assert found["workflows"]["demo"]["inputs"]["prompt"] == "text"
+    assert found["info"]["contract"] == 1

@@ -1,0 +1,177 @@
+"""The environment of the newest Home Assistant: a Python 3.14 of its own, in the cache folder.
+
+Where there is no such Python, a Debian of its own has one: `python -m` of this module makes it by
+debootstrap, as root, in some minutes; nothing else does. There the sources are copied into it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+# Home Assistant 2026.10.4 with its own test harness; it pins what it needs.
+HARNESS = "pytest-homeassistant-custom-component==0.13.375"
+WANTED = "3.14"
+# What Home Assistant would install itself when it sets these up.
+COMPONENTS = ("ai_task", "camera", "image", "media_source", "mqtt", "repairs", "stream")
+MYPY = "mypy==2.4.1"
+ROOT = Path(__file__).parents[3]
+# What a chroot needs of ours to reach a package index.
+REACH = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
+SOURCES = ("custom_components", "docs", "tests/peers/homeassistant_integration")
+
+REQUIREMENTS = """
+import json, pathlib, sys
+import homeassistant
+folder = pathlib.Path(homeassistant.__file__).parent / "components"
+known, found, names = set(), set(), sys.argv[1:]
+while names:
+    name = names.pop()
+    if name not in known:
+        known.add(name)
+        manifest = json.loads((folder / name / "manifest.json").read_text())
+        names += manifest.get("dependencies", [])
+        found |= set(manifest.get("requirements", []))
+print(*sorted(found))
+"""
+
+
+class Place:
+    """Where Home Assistant runs: here, or in a Debian of its own below `root`."""
+
+    def __init__(self, folder: Path, root: Path | None = None) -> None:
+        self._folder = folder
+        self._root = root
+
+    @property
+    def python(self) -> str:
+        """The environment's interpreter, as it is called in there."""
+        return str(self._folder / "bin" / "python")
+
+    def command(self, folder: Path, *args: str) -> Sequence[str]:
+        """Return the command that runs something in a folder of `sources`."""
+        if self._root is None:
+            return ("env", f"--chdir={folder}", *args)
+        inside = f"/{folder.relative_to(self._root)}"
+        # /proc is there for as long as the command runs.
+        script = 'mount -t proc proc "$0/proc" && exec chroot "$0" env --chdir="$1" "${@:2}"'
+        return ("unshare", "--mount", "bash", "-c", script, str(self._root), inside, *args)
+
+    @contextmanager
+    def sources(self) -> Iterator[Path]:
+        """Yield a folder with our sources: a copy, which is removed afterwards."""
+        within = None if self._root is None else self._root / "tmp"
+        with tempfile.TemporaryDirectory(prefix="comfy2mqtt-", dir=within) as folder:
+            for name in SOURCES:
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / name, Path(folder) / name, ignore=ignored)
+            yield Path(folder)
+
+
+def cache() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    return folder / "comfy2mqtt"
+
+
+def debian() -> Path:
+    """Return the folder of the Debian that has the Python."""
+    return cache() / f"debian-python{WANTED}"
+
+
+def base() -> tuple[Path, Path | None] | None:
+    """Return a Python 3.14 that runs, and the Debian that it is in; None if there is none."""
+    found = shutil.which(f"python{WANTED}")
+    candidates = [Path(found)] if found else []
+    candidates += sorted(Path("~/.pyenv/versions").expanduser().glob(f"{WANTED}.*/bin/python"))
+    for each in candidates:
+        if _runs([str(each)]):
+            return each, None
+    if os.geteuid() == 0 and _runs(["chroot", str(debian()), f"python{WANTED}"]):
+        return Path(f"/usr/bin/python{WANTED}"), debian()
+    return None
+
+
+def _runs(command: list[str]) -> bool:
+    # pyenv has a shim on the PATH for each version that any of its environments has.
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        found = subprocess.run(
+            (*command, "-c", code), capture_output=True, text=True, check=False, timeout=60
+        )
+    except OSError:
+        return False
+    return found.stdout.strip() == WANTED
+
+
+def ensure(python: Path, root: Path | None) -> Place:
+    """Return the environment; made first, which takes a minute or two, if need be."""
+    name = HARNESS.replace("==", "-")
+    folder = cache() / name if root is None else Path("/opt") / name
+    outside = folder if root is None else root / folder.relative_to("/")
+    outside.parent.mkdir(parents=True, exist_ok=True)
+    place = Place(folder, root)
+    with outside.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (outside / ".ready").exists():
+            shutil.rmtree(outside, ignore_errors=True)
+            _run(place, str(python), "-m", "venv", str(folder))
+            pip = (place.python, "-m", "pip", "install", "--quiet")
+            _run(place, *pip, HARNESS, MYPY)
+            wanted = _run(place, place.python, "-c", REQUIREMENTS, *COMPONENTS)
+            _run(place, *pip, *wanted.split())
+            (outside / ".ready").touch()
+    return place
+
+
+def _run(place: Place, *args: str) -> str:
+    folder = (place._root or Path("/")) / "tmp"
+    found = subprocess.run(
+        place.command(folder, *args),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return found.stdout
+
+
+def environment(**more: str) -> Mapping[str, str]:
+    """Return what another program needs of our environment, with how to reach a package index."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("HOME", "PATH") or name.startswith("PIP_") or name.lower().endswith("_proxy")
+    }
+    return {**kept, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def make_debian() -> None:
+    """Make a Debian of its own with Python 3.14. Raises CalledProcessError."""
+    root = debian()
+    if base() is not None:
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    packages = f"python{WANTED},python{WANTED}-venv,ca-certificates"
+    command = ("debootstrap", "--variant=minbase", f"--include={packages}", "sid", str(root))
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    for name in REACH:
+        if Path(name).exists():
+            shutil.copy(name, root / name.lstrip("/"))
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        sys.exit(f"root and debootstrap are needed, or a python{WANTED} on the PATH")
+    make_debian()
+    there = base()
+    if there is None:
+        sys.exit(f"the Debian in {debian()} has no Python {WANTED}")
+    ensure(*there)

@@ -1,0 +1,101 @@
+"""The integration in the newest Home Assistant: `make test-peers` runs it, where there is a Python.
+
+By its own checks with a bridge that does what is wanted of it, by Home Assistant's types, and once
+with everything real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.mosquitto import Mosquitto
+from tests.conftest import StartBridge
+from tests.end_to_end import graphs
+from tests.peers.homeassistant_integration import environment
+from tests.peers.homeassistant_integration.environment import Place
+from tests.peers.test_homeassistant import Control, home, photo
+
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
+
+MISSING = (
+    "THE INTEGRATION FOR HOME ASSISTANT IS NOT TESTED: no Python 3.14; make homeassistant-python"
+)
+# The bound rises with the figure.
+COVERED_PERCENT = "98"
+HERE = Path("tests") / "peers" / "homeassistant_integration"
+
+
+@pytest.fixture(scope="module")
+def place() -> Place:
+    """Home Assistant's environment."""
+    found = environment.base()
+    if found is None:
+        pytest.skip(MISSING)
+    return environment.ensure(*found)
+
+
+@pytest.fixture
+def sources(place: Place) -> Iterator[Path]:
+    with place.sources() as folder:
+        yield folder
+
+
+async def run(place: Place, folder: Path, log: Path, *args: str, **variables: str) -> None:
+    with log.open("wb") as written:
+        process = await asyncio.create_subprocess_exec(
+            *place.command(folder, *args),
+            env=environment.environment(**variables),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=written,
+            stderr=written,
+        )
+        status = await process.wait()
+    assert status == 0, (await asyncio.to_thread(log.read_text, errors="replace"))[-8000:]
+
+
+async def test_it_does_what_it_should_whatever_the_bridge_does(
+    place: Place, sources: Path, tmp_path: Path
+) -> None:
+    coverage = ("--cov", "custom_components.comfy2mqtt", "--cov-branch", "--cov-fail-under")
+    await run(
+        place,
+        sources / HERE,
+        tmp_path / "checks.log",
+        *(place.python, "-m", "pytest", "-c", "pytest.ini", "-n", "2", "--quiet"),
+        *(*coverage, COVERED_PERCENT),
+    )
+
+
+async def test_it_is_typed_by_home_assistants_own_types(
+    place: Place, sources: Path, tmp_path: Path
+) -> None:
+    await run(
+        place,
+        sources,
+        tmp_path / "types.log",
+        *(place.python, "-m", "mypy", "--strict", "--python-version", environment.WANTED),
+        *("--follow-imports", "silent", "--package", "custom_components.comfy2mqtt"),
+    )
+
+
+@pytest.mark.comfyui
+async def test_a_real_home_assistant_finds_a_real_bridge_and_gets_pictures(
+    place: Place, sources: Path, attached: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    demo = json.loads((Path("workflows") / "demo.json").read_text())
+    workflows = {"home": home(), "photo": photo(), "slow": graphs.slow(2.0), "demo": demo}
+    bridge = await attached(workflows, homeassistant="true")
+    async with Control(bridge).serve() as port:
+        await run(
+            place,
+            sources / HERE,
+            tmp_path / "real.log",
+            *(place.python, "-m", "pytest", "-c", "pytest.ini", "-x", "real_run.py"),
+            COMFY2MQTT_TEST_BROKER=str(broker.port),
+            COMFY2MQTT_TEST_CONTROL=str(port),
+        )
