@@ -49,7 +49,7 @@ async def house(home: HomeAssistant, socket_enabled: None) -> AsyncIterator[Home
 
 
 async def until(home: HomeAssistant, wanted: Callable[[], Any]) -> Any:
-    """Wait until something is there. A card that is shown is no event: a tenth of a second later."""
+    """Wait until something is there. That a card is shown is no event: it is looked for."""
     changed = asyncio.Event()
     stop = home.bus.async_listen(MATCH_ALL, lambda _: changed.set())
     try:
