@@ -48,9 +48,11 @@ _ADDRESS_IN_USE = "[Errno 98]"
 _SECRET = "COMFY2MQTT_SECRET"  # noqa: S105 - the name of a variable, not a secret
 _GUARD = "COMFY2MQTT_GUARD"
 
-# The bridge's own settings hold passwords; these two are meant for the nodes.
+# The bridge's own settings hold passwords; these are meant for the nodes.
 _OUR_PREFIX = "COMFY2MQTT_"
-_FOR_THE_NODES = frozenset({"COMFY2MQTT_MEDIA_BYTES", "COMFY2MQTT_OUTPUT_BYTES"})
+_FOR_THE_NODES = frozenset(
+    {"COMFY2MQTT_MEDIA_BYTES", "COMFY2MQTT_OUTPUT_BYTES", "COMFY2MQTT_UNPACKED_BYTES"}
+)
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -100,6 +100,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_publishes_per_s: Annotated[float, Meta(gt=0)] | None = None
     max_inline_input: Bytes = 16 * 1024 * 1024
     max_upload: Bytes = 256 * 1024 * 1024
+    # Media inputs once unpacked: pixels of a picture, pictures of an animation or film, the length
+    # of a film or sound; and bytes as ComfyUI holds them, of a request's inputs together.
+    max_input_pixels: Number = 8192 * 8192
+    max_input_frames: Number = 10_000
+    max_input_seconds: Seconds = 3600.0
+    max_input_unpacked: Bytes = 4 * 1024**3
     keep_uploads_s: Seconds = 86_400.0
     # Who may do what, by the client's name; `*` is everybody who is not listed.
     clients: dict[Who, Client] = {}

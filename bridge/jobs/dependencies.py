@@ -20,11 +20,13 @@ from bridge.contract.errors import (
     UnknownJob,
 )
 from bridge.contract.sources import JobOutput, Topic, Url
+from bridge.jobs.input_bounds import InputBounds
 from bridge.jobs.job import Blob, MediaInput, Plan
 from bridge.jobs.journal import Journal, Stored
 from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
 from bridge.media.digest import sha256_of
+from bridge.media.extents import MediaLimits
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 from bridge.workflows.binding import place, takes
@@ -41,10 +43,19 @@ class Sources(Struct, frozen=True):
 class Dependencies:
     """Gathers what jobs depend on."""
 
-    def __init__(self, journal: Journal, files: Files, sources: Sources) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        files: Files,
+        sources: Sources,
+        limits: MediaLimits = MediaLimits(),  # noqa: B008 - it never changes
+    ) -> None:
+        """`limits` bound what an input unpacks to."""
         self._journal = journal
         self._files = files
         self._sources = sources
+        self.bounds = InputBounds(journal, files, limits)
+        """The bounds of what inputs unpack to."""
         self._endings: dict[Key, asyncio.Event] = {}
 
     def ended(self, key: Key) -> None:
@@ -60,10 +71,12 @@ class Dependencies:
     async def gather(self, key: Key, plan: Plan) -> tuple[Plan, dict[str, bytes]]:
         """Wait for all of a plan's bytes; returns the complete plan, and the new bytes by SHA-256.
 
-        Raises DependencyFailed, and what the sources raise. Cancelling it leaves nothing behind.
+        Raises DependencyFailed, InvalidInput for what unpacks to more than it may, and what the
+        sources raise. Cancelling it leaves nothing behind.
         """
         new: dict[str, bytes] = {}
         media = [await self._complete(key.client, each, new) for each in plan.media]
+        self.bounds.check_sum(item for each in media for item in each.items)
         prompt = {
             node: {**spec, "inputs": dict(spec["inputs"])} for node, spec in plan.prompt.items()
         }
@@ -92,7 +105,7 @@ class Dependencies:
         return replace(media, items=items)
 
     async def _taken(self, media: MediaInput, data: bytes, new: dict[str, bytes]) -> Blob:
-        blob = await blob_of(media.name, media.kind, data)
+        blob = await self.taken(media.name, media.kind, data)
         new[blob.sha256] = data
         return blob
 
@@ -137,7 +150,18 @@ class Dependencies:
             )
         found = sniff(head)
         check_kind(name, kind, found.kind, found.content_type)
-        return Blob(stored.sha256, stored.size, stored.content_type, found.extension)
+        blob = Blob(stored.sha256, stored.size, stored.content_type, found.extension)
+        await self.bounds.check(name, kind, blob, stored.data)
+        return blob
+
+    async def taken(self, name: str, kind: str, data: bytes) -> Blob:
+        """Return the name of some bytes that are the input `name`.
+
+        Raises InvalidInput where they are not of its kind, or unpack to more than they may.
+        """
+        blob = await _blob_of(name, kind, data)
+        await self.bounds.check(name, kind, blob, data)
+        return blob
 
     async def _head(self, stored: Stored) -> bytes | None:
         """Return the first bytes of an output; None if its file was deleted."""
@@ -149,8 +173,7 @@ class Dependencies:
             return None
 
 
-async def blob_of(name: str, kind: str, data: bytes) -> Blob:
-    """Return the name of some bytes. Raises InvalidInput where they are not of the input's kind."""
+async def _blob_of(name: str, kind: str, data: bytes) -> Blob:
     found = sniff(data)
     check_kind(name, kind, found.kind, found.content_type)
     sha256 = await sha256_of(data)

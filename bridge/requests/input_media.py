@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bridge.contract.errors import TooLarge
+from bridge.contract.errors import Expired, TooLarge
 from bridge.contract.sources import Inline, JobOutput, Later, Source, Topic, Upload, Url
-from bridge.jobs.dependencies import Dependencies, blob_of, check_kind
+from bridge.jobs.dependencies import Dependencies, check_kind
 from bridge.jobs.job import Blob, MediaInput
 from bridge.jobs.uploads import Uploads
 from bridge.requests.permissions import Permissions
@@ -42,6 +42,7 @@ class InputMedia:
                     spec.name, spec.kind, spec.target.node, spec.target.input, spec.via, items
                 )
             )
+        self._dependencies.bounds.check_sum(item for each in media for item in each.items)
         return media, new
 
     async def _item(
@@ -51,13 +52,15 @@ class InputMedia:
         match source:
             case Inline(data=data):
                 self._check_size(name, len(data))
-                blob = await blob_of(name, kind, data)
+                blob = await self._dependencies.taken(name, kind, data)
                 new[blob.sha256] = data
                 return blob
             case Upload(upload=upload):
                 found = await self._uploads.get(client, upload)
                 check_kind(name, kind, found.kind, found.content_type)
-                return Blob(found.sha256, found.size, found.content_type, found.extension)
+                blob = Blob(found.sha256, found.size, found.content_type, found.extension)
+                await self._check_upload(name, kind, blob, found.data)
+                return blob
             case JobOutput():
                 return await self._dependencies.output(client, name, kind, source) or source
             case Topic(topic=topic):
@@ -65,6 +68,12 @@ class InputMedia:
                 return source
             case Url():
                 return source
+
+    async def _check_upload(self, name: str, kind: str, blob: Blob, data: bytes | None) -> None:
+        try:
+            await self._dependencies.bounds.check(name, kind, blob, data)
+        except FileNotFoundError:
+            raise Expired(f"input {name!r}: the bytes of its upload are gone", input=name) from None
 
     def _check_size(self, name: str, size: int) -> None:
         limit = self._max_inline_input

@@ -49,6 +49,7 @@ from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.download import DownloadRules, download
+from bridge.media.extents import MediaLimits
 from bridge.media.files import Files, Folder
 from bridge.media.transcode import Transcoder
 from bridge.mqtt import Address, Connection
@@ -121,7 +122,15 @@ class Bridge:
         )
         last_values = LastValues()
         dependencies = Dependencies(
-            self._journal, self._files, Sources(self._download, last_values.get)
+            self._journal,
+            self._files,
+            Sources(self._download, last_values.get),
+            MediaLimits(
+                config.max_input_pixels,
+                config.max_input_frames,
+                config.max_input_seconds,
+                config.max_input_unpacked,
+            ),
         )
         self._uploads = Uploads(
             folder / "uploads",

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec import structs
+
 from bridge.aio import first
 from bridge.comfyui import install
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 _CHOOSES_DEVICE = frozenset(
     ("--cpu", "--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram")
 )
+# Our nodes' bound of what an input unpacks to.
+_UNPACKED_BYTES = "COMFY2MQTT_UNPACKED_BYTES"
 _NO_CARD = 3
 _ASK_TORCH = f"import sys, torch; sys.exit(0 if torch.cuda.is_available() else {_NO_CARD})"
 
@@ -32,7 +36,8 @@ async def configs(
     """
     found: dict[str, AttachConfig | SuperviseConfig] = {}
     for table in config.comfyuis:
-        comfyui = await _one(table, stopping)
+        environment = {_UNPACKED_BYTES: str(config.max_input_unpacked), **table.environment}
+        comfyui = await _one(structs.replace(table, environment=environment), stopping)
         if comfyui is None:
             return None
         found[config.instance_name(table)] = comfyui

@@ -24,6 +24,7 @@ SECRET = "COMFY2MQTT_SECRET"  # noqa: S105 - the variable's name
 GUARD = "COMFY2MQTT_GUARD"
 MEDIA_BYTES = "COMFY2MQTT_MEDIA_BYTES"
 OUTPUT_BYTES = "COMFY2MQTT_OUTPUT_BYTES"
+UNPACKED_BYTES = "COMFY2MQTT_UNPACKED_BYTES"
 
 GIB = 1 << 30
 
@@ -33,12 +34,14 @@ class Settings:
     """`secret` is None where the routes are open to whoever reaches ComfyUI; budgets in bytes.
 
     `guard` is whether every route of ComfyUI asks for the secret, not ours alone.
+    `unpacked_bytes` bounds one film once its pictures and its sound are floats.
     """
 
     secret: str | None
     guard: bool
     media_bytes: int
     output_bytes: int
+    unpacked_bytes: int = 4 * GIB
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -49,6 +52,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         guard=_read_guard(environ, secret),
         media_bytes=_read_bytes(environ, MEDIA_BYTES, GIB),
         output_bytes=_read_bytes(environ, OUTPUT_BYTES, 2 * GIB),
+        unpacked_bytes=_read_bytes(environ, UNPACKED_BYTES, 4 * GIB),
     )
 
 

@@ -12,7 +12,11 @@ errors: Any = load("errors")
 
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert settings.read_settings({}) == settings.Settings(
-        secret=None, guard=False, media_bytes=1 << 30, output_bytes=2 << 30
+        secret=None,
+        guard=False,
+        media_bytes=1 << 30,
+        output_bytes=2 << 30,
+        unpacked_bytes=4 << 30,
     )
 
 
@@ -26,9 +30,14 @@ def test_the_environment_decides() -> None:
         "COMFY2MQTT_GUARD": "1",
         "COMFY2MQTT_MEDIA_BYTES": "5",
         "COMFY2MQTT_OUTPUT_BYTES": "7",
+        "COMFY2MQTT_UNPACKED_BYTES": "9",
     }
     assert settings.read_settings(environ) == settings.Settings(
-        secret=environ["COMFY2MQTT_SECRET"], guard=True, media_bytes=5, output_bytes=7
+        secret=environ["COMFY2MQTT_SECRET"],
+        guard=True,
+        media_bytes=5,
+        output_bytes=7,
+        unpacked_bytes=9,
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.comfyui
 
+VECTORS = Path(__file__).parents[1] / "vectors" / "media"
 COLOURS = [(220, 40, 30), (30, 200, 60), (40, 60, 210)]
 
 
@@ -204,6 +206,16 @@ async def test_other_bytes_are_refused(comfyui: ComfyUI, data: bytes, message: s
     run = await comfyui.run(passed_on(await comfyui.put_media(data)))
     assert run.error["exception_type"].endswith(".MediaUnreadable")
     assert message in run.error["exception_message"]
+
+
+async def test_a_small_film_that_unpacks_to_gigabytes_is_refused(comfyui: ComfyUI) -> None:
+    """Nine gigabytes in 29 KB; nothing of it is decoded."""
+    bomb = (VECTORS / "bomb.mp4").read_bytes()
+    run = await comfyui.run(passed_on(await comfyui.put_media(bomb)))
+    assert run.error["exception_type"].endswith(".MediaUnreadable")
+    assert "more than the 4294967296 bytes allowed" in run.error["exception_message"]
+    small = (VECTORS / "small.mp4").read_bytes()
+    assert len(frames(await watch(comfyui, small))) == 10
 
 
 async def test_a_film_can_be_interrupted(comfyui: ComfyUI) -> None:

@@ -186,6 +186,33 @@ def waits_for(*items: JobOutput | Url) -> Plan:
     return Plan(PLAN.prompt, {}, {}, PLAN.outputs, [media])
 
 
+async def test_a_url_that_gives_what_unpacks_to_gigabytes_costs_that_job(tmp_path: Path) -> None:
+    async def fetch(_client: str, _url: Url) -> bytes:
+        return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (13_000).to_bytes(4, "big") * 2 + bytes(9)
+
+    async with house(tmp_path, fetch=fetch) as dispatcher:
+        await dispatcher.take("j1", plan=waits_for(Url("http://x/y.png")))
+        result = await dispatcher.told.outcome("j1")
+        assert (result["state"], result["error"]["code"]) == ("failed", "invalid_input")
+        assert result["error"]["details"]["limit"] == 8192 * 8192
+
+
+async def test_pictures_that_are_too_much_together_cost_their_job(tmp_path: Path) -> None:
+    async def fetch(_client: str, url: Url) -> bytes:
+        png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (8_000).to_bytes(4, "big") * 2
+        return png + url.url.encode()
+
+    async with house(tmp_path, fetch=fetch) as dispatcher:
+        urls = [Url(f"http://x/{index}.png") for index in range(6)]
+        await dispatcher.take("j1", plan=waits_for(*urls))
+        result = await dispatcher.told.outcome("j1")
+        assert result["error"]["details"] == {
+            "found": 6 * 8_000 * 8_000 * 12,
+            "limit": 4 * 1024**3,
+            "setting": "max_input_unpacked",
+        }
+
+
 async def test_a_defect_while_a_job_waits_costs_that_job(tmp_path: Path) -> None:
     async def fetch(_client: str, url: Url) -> bytes:
         raise KeyError(url.url)

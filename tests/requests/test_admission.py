@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bridge.requests.context import Answer, RequestContext
 from bridge.requests.permissions import EVERYBODY
 from tests.media.images import encoded, photo
 from tests.requests.stand import MAX_QUEUE, SIMPLE, Stand, standing
+from tests.requests.test_handler import inline
 from tests.workflows.graphs import INFO
 
 PICTURE = {"base64": base64.b64encode(encoded(photo(8, 8))).decode()}
@@ -169,6 +171,32 @@ async def test_a_picture_within_a_request_is_kept_and_bounded(stand: Stand) -> N
     text = {"base64": base64.b64encode(b"no picture").decode()}
     error = await stand.error("submit", workflow="picture", inputs={"picture": text})
     assert (error.code, error.details["type"]) == ("invalid_input", "image")
+
+
+async def test_a_picture_that_unpacks_to_gigabytes_is_refused_wherever_it_comes_from(
+    stand: Stand,
+) -> None:
+    bomb = bytearray(encoded(photo(8, 8)))
+    bomb[16:24] = struct.pack(">II", 13_000, 13_000)
+    await stand.data("upload", bytes(bomb), upload="small")
+    await stand.data("upload", bytes(bomb) + bytes(80_000), upload="large")
+    await stand.finished("drawn", inline(bytes(bomb)))
+    sources: list[dict[str, Any]] = [
+        {"base64": base64.b64encode(bomb).decode()},
+        {"upload": "small"},
+        {"upload": "large"},
+        {"job": "drawn", "output": 0},
+    ]
+    for source in sources:
+        error = await stand.error("submit", workflow="picture", inputs={"picture": source})
+        assert error.code == "invalid_input", source
+        assert error.details == {
+            "input": "picture",
+            "found": 13_000 * 13_000,
+            "limit": 8192 * 8192,
+            "setting": "max_input_pixels",
+        }
+    assert await jobs(stand) == ["drawn"]
 
 
 async def test_a_large_picture_is_a_file_before_the_job_is_accepted(stand: Stand) -> None:

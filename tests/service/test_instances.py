@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from bridge import config
+from bridge.comfyui.settings import SuperviseConfig
+from bridge.service import instances
 from bridge.service.instances import device_arguments, interpreter
 
 FILE = "comfyui_path = 'ComfyUI'\ncomfyui_python = '{}'\n"
@@ -78,3 +81,16 @@ async def test_the_managed_comfyui_runs_on_the_cpu_where_torch_finds_no_card(
     tmp_path: Path, answer: str, args: tuple[str, ...], added: tuple[str, ...]
 ) -> None:
     assert await device_arguments(with_torch(tmp_path, answer), args) == added
+
+
+async def test_our_nodes_hold_to_the_bridges_bound_of_what_an_input_unpacks_to(
+    tmp_path: Path,
+) -> None:
+    settings = config.Config(
+        comfyui_path=tmp_path, comfyui_python="python3", max_input_unpacked=5_000
+    )
+    found = await instances.configs(settings, asyncio.Event())
+    assert found is not None
+    supervised = found["default"]
+    assert isinstance(supervised, SuperviseConfig)
+    assert supervised.environment == {"COMFY2MQTT_UNPACKED_BYTES": "5000"}

@@ -34,6 +34,12 @@ _LIMITED_RANGE = 1
 
 _AUDIO_BIT_RATE = 192_000
 
+# Three floats a pixel; one a sample.
+_BYTES_OF_A_PIXEL = 12
+_BYTES_OF_A_SAMPLE = 4
+# Samples of a packet where the codec does not say: what most codecs have.
+_LONGEST_FRAME = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class _Format:
@@ -163,15 +169,31 @@ def _frame(picture: Image.Image, index: int, frame_rate: Fraction) -> av.VideoFr
     return frame
 
 
-def check(data: bytes) -> None:
-    """Raise MediaUnreadable unless `data` is a film with pictures of a size that can be held."""
+def check(data: bytes, max_bytes: int) -> None:
+    """Raise MediaUnreadable unless `data` is a film that can be held.
+
+    Its pictures have to be of a size that can be, and no more than `max_bytes` bytes once they and
+    the sound are floats. For that packets are counted, and nothing is decoded: the headers of a
+    film may say less than decoders find.
+    """
     with reading(data, "video") as container:
         if not container.streams.video:
             raise MediaUnreadable("video", "it holds no pictures")
-        context = container.streams.video[0].codec_context
+        video = container.streams.video[0]
+        context = video.codec_context
         if not 0 < context.width * context.height <= MAX_PIXELS:
             size = f"{context.width} x {context.height}"
             raise MediaUnreadable("video", f"its pictures are of {size} pixels")
+        costs = {video.index: context.width * context.height * _BYTES_OF_A_PIXEL}
+        for sound in container.streams.audio[:1]:
+            samples = sound.codec_context.frame_size or _LONGEST_FRAME
+            costs[sound.index] = samples * sound.codec_context.channels * _BYTES_OF_A_SAMPLE
+        unpacked = 0
+        for packet in container.demux([each for each in container.streams if each.index in costs]):
+            unpacked += costs[packet.stream.index] if packet.size else 0
+            if unpacked > max_bytes:
+                reason = f"it has more than the {max_bytes} bytes allowed once it is unpacked"
+                raise MediaUnreadable("video", reason)
 
 
 def repack(data: bytes, name: str) -> Encoded | None:

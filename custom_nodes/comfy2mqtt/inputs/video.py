@@ -8,6 +8,7 @@ from typing import Any
 from ..comfy_video import VideoFromFile
 from ..declarations import CATEGORY, InputTypes
 from ..formats.video import check
+from ..settings import settings
 from .by_hash import hash_inputs, held_bytes, nothing_given, refusal_of_one, wants_example
 
 
@@ -37,7 +38,7 @@ class VideoInput:
         """Give the film on. Raises MediaNotHeld, MediaUnreadable."""
         if video:
             data = held_bytes(video)
-            check(data)
+            check(data, settings().unpacked_bytes)
             return (VideoFromFile(BytesIO(data)),)
         if example is None:
             raise nothing_given(name, "video")

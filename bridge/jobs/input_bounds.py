@@ -1,0 +1,81 @@
+"""Bounds of what media inputs unpack to at ComfyUI, wherever their bytes come from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from bridge.contract.errors import InvalidInput
+from bridge.jobs.job import Blob
+from bridge.jobs.journal import Journal
+from bridge.media.extents import (
+    Extent,
+    MediaLimits,
+    Reader,
+    TooManyParts,
+    check,
+    check_sum,
+    measure,
+)
+from bridge.media.files import INLINE_LIMIT, Files
+
+# Of so many files the extent is remembered: an upload is often used again and again.
+MAX_KNOWN = 10_000
+# A larger file is measured in a thread: its parts may be many.
+_IN_PLACE = 4 * 1024
+# Inputs of these kinds are decoded.
+_DECODED = frozenset(("image", "mask", "video", "audio"))
+
+
+class InputBounds:
+    """Checks media inputs. Bytes that are not given are read from the journal or `files`."""
+
+    def __init__(self, journal: Journal, files: Files, limits: MediaLimits) -> None:
+        self._journal = journal
+        self._files = files
+        self._limits = limits
+        self._known: OrderedDict[str, Extent] = OrderedDict()
+
+    async def check(
+        self, name: str, kind: str, blob: Blob, data: bytes | memoryview | None
+    ) -> None:
+        """Check one file that is the input `name`; `data` are its bytes where they are at hand.
+
+        Raises InvalidInput where it is too large once it is unpacked, FileNotFoundError.
+        """
+        if kind not in _DECODED:
+            return
+        extent = self._known.pop(blob.sha256, None)
+        if extent is None:
+            try:
+                extent = await self._measure(blob, data)
+            except TooManyParts:
+                raise InvalidInput(
+                    f"input {name!r}: its file has more parts than are looked at: write it anew, "
+                    "with fewer and larger ones",
+                    input=name,
+                ) from None
+        self._known[blob.sha256] = extent
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        check(name, extent, self._limits)
+
+    def check_sum(self, items: Iterable[object]) -> None:
+        """Check all files of one request together. Raises InvalidInput."""
+        blobs = (self._known.get(each.sha256) for each in items if isinstance(each, Blob))
+        check_sum(sum(each.unpacked for each in blobs if each is not None), self._limits)
+
+    async def _measure(self, blob: Blob, data: bytes | memoryview | None) -> Extent:
+        if data is None and blob.size <= INLINE_LIMIT:
+            data = await self._journal.blob(blob.sha256)
+        if data is None:
+
+            def read(offset: int, count: int) -> bytes:
+                return self._files.read(blob.sha256, offset, count)
+
+            return await asyncio.to_thread(measure, Reader(blob.size, read))
+        reader = Reader.of(data)
+        if len(data) <= _IN_PLACE:
+            return measure(reader)
+        return await asyncio.to_thread(measure, reader)
