@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 
 
@@ -67,3 +69,54 @@ _PATH = re.compile(
 def _last_part(found: re.Match[str]) -> str:
     parts = [part for part in re.split(r"[/\\]", found[0]) if part]
     return found[0] if "://" in found[0] or len(parts) < _FEWEST else f".../{parts[-1]}"
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a misspelt one was most likely meant to be, if any is like it."""
+    by_folded = {each.casefold(): each for each in known}
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for a misspelt word, nothing where no known one is like it."""
+    found = closest(word, known)
+    return "" if found is None else f"; did you mean {found!r}?"
+
+
+def plain_problem(problem: str) -> str:
+    """Return msgspec's sentence about a wrong value in words that name no type of Python's.
+
+    The place within the value, where it names one, comes first: `[0].path: expected text`.
+    """
+    problem, _, where = problem.partition(" - at `$")
+    problem = _UNKNOWN.sub(r"unknown field '\1'", _MISSING.sub(r"'\1' is missing", problem))
+    problem = _EXPECTED.sub(lambda found: _expected(found["kinds"]), problem)
+    problem = re.sub(r" of length >= 1$", " of at least 1 character", problem)
+    problem = re.sub(r" of length <= (\d+)$", r" of at most \1 characters", problem)
+    for sign, words in _BOUNDS.items():
+        problem = re.sub(rf" {sign} (-?[0-9]+)(?:\.0\b)?", rf" {words} \1", problem)
+    place = where.rstrip("`").replace("[...]", "").removeprefix(".")
+    return f"{place}: " * bool(place) + problem[:1].lower() + problem[1:]
+
+
+def _expected(kinds: str) -> str:
+    words = [_KINDS.get(kind.strip(), kind.strip()) for kind in kinds.split("|")]
+    return "Expected " + " or ".join(each for each in words if each)
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
+_MISSING = re.compile(r"Object missing required field `([^`]*)`")
+# What was found is beside it, as the user wrote it: its type in the decoder says nothing more.
+_EXPECTED = re.compile(r"Expected `(?P<kinds>[A-Za-z| ]+)`(?:, got `[a-z]+`)?")
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "Path": "a path",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "",
+}
+_BOUNDS = {">=": "of at least", "<=": "of at most", ">": "above", "<": "below"}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge import config
-from bridge.config import Client, Config, ConfigError
+from bridge.config import Client, Config, ConfigError, about
 from bridge.requests.permissions import Granted
 
 DOCUMENT = Path("docs/settings.md")
@@ -25,6 +25,11 @@ def load(
 
 def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
     assert load(tmp_path) == Config()
+
+
+def test_each_setting_has_a_meaning_for_the_help() -> None:
+    said = [name for group in about.GROUPS.values() for name in group]
+    assert sorted(said) == sorted(config.TYPES)
 
 
 def test_without_a_folder_of_workflows_those_of_the_package_are_used(
@@ -83,13 +88,18 @@ def test_the_home_folder_of_nobody_is_told(tmp_path: Path) -> None:
     [
         ("mqtt_utl = 1", {}, {}, ("mqtt_utl", "no such setting", "mqtt_url")),
         ("max_queue = ", {}, {}, ("comfy2mqtt.toml", "not valid TOML")),
-        ("max_queue = 0", {}, {}, ("max_queue", "0", ">= 1")),
-        ("max_queue = true", {}, {}, ("max_queue", "True", "int")),
-        ("", {"COMFY2MQTT_MAX_QUEUE": "many"}, {}, ("COMFY2MQTT_MAX_QUEUE", "'many'", "int")),
+        ("max_queue = 0", {}, {}, ("max_queue", "0", "at least 1")),
+        ("max_queue = true", {}, {}, ("max_queue", "True", "whole number")),
+        (
+            "",
+            {"COMFY2MQTT_MAX_QUEUE": "many"},
+            {},
+            ("COMFY2MQTT_MAX_QUEUE", "'many'", "whole number"),
+        ),
         ("", {"COMFY2MQTT_BASE_TOPIC": "a/b"}, {}, ("BASE_TOPIC", "'a/b'", "1 to 64")),
         ("", {"COMFY2MQTT_COMFYUI_ARGS": "'"}, {}, ("COMFYUI_ARGS", "No closing quotation")),
         ("", {}, {"log_level": "loud"}, ("--log-level", "'loud'", "debug, info, warning, error")),
-        ("", {}, {"timeout_s": "-1"}, ("--timeout-s", "'-1'", "> 0")),
+        ("", {}, {"timeout_s": "-1"}, ("--timeout-s", "'-1'", "above 0", "seconds")),
         *(
             (f'{name}_listen = "127.0.0.1:{port}"', {}, {}, (f"{name}_listen", told))
             for name in ("metrics", "websocket")
@@ -155,8 +165,8 @@ def test_what_clients_may_do_is_a_table_for_each(tmp_path: Path) -> None:
         ('{"a b": {}}', "1 to 64"),
         ('{"**": {}}', "1 to 64"),
         ('{"a": {"inlin": true}}', "inlin"),
-        ('{"a": {"max_priority": 101}}', "<= 100"),
-        ('{"a": {"workflows": "one"}}', "array"),
+        ('{"a": {"max_priority": 101}}', "at most 100"),
+        ('{"a": {"workflows": "one"}}', "a list"),
     ],
 )
 def test_a_wrong_table_of_a_client_says_what_is_wrong(tmp_path: Path, text: str, told: str) -> None:

@@ -62,7 +62,7 @@ def _check(command: click.Command, words: list[str], line: str) -> None:
         command, words = found, words[1:]
     options = {option for each in command.params for option in each.opts} | {"--help", "-h"}
     for word in words:
-        if word.startswith("-"):
+        if word.startswith("-") and word != "-":
             assert word.partition("=")[0] in options, f"{line}: no option {word!r}"
 
 

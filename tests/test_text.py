@@ -1,6 +1,13 @@
 import pytest
 
-from bridge.text import clip, one_line, printable, without_folders
+from bridge.text import (
+    clip,
+    did_you_mean,
+    one_line,
+    plain_problem,
+    printable,
+    without_folders,
+)
 
 
 def test_a_text_that_fits_stays_and_a_longer_one_says_that_it_was_cut() -> None:
@@ -34,3 +41,27 @@ def test_what_steers_a_terminal_is_left_out() -> None:
 )
 def test_files_are_named_without_their_folders(text: str, shown: str | None) -> None:
     assert without_folders(text) == (text if shown is None else shown)
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("Expected `int`, got `str`", "expected a whole number"),
+        ("Expected `int` >= 1", "expected a whole number of at least 1"),
+        ("Expected `float` > 0.0", "expected a number above 0"),
+        ("Expected `str | null`, got `array`", "expected text"),
+        ("Expected `str` of length >= 1", "expected text of at least 1 character"),
+        ("Expected `bool`, got `str` - at `$.a`", "a: expected true or false"),
+        ("Expected `array`, got `str` - at `$[...].workflows`", "workflows: expected a list"),
+        ("Object contains unknown field `x` - at `$[0]`", "[0]: unknown field 'x'"),
+        ("Object missing required field `x`", "'x' is missing"),
+    ],
+)
+def test_a_wrong_value_is_told_without_names_of_types(problem: str, told: str) -> None:
+    assert plain_problem(problem) == told
+
+
+def test_the_word_that_was_most_likely_meant_is_offered() -> None:
+    assert did_you_mean("promt", ["prompt", "steps"]) == "; did you mean 'prompt'?"
+    assert did_you_mean("MQTT_ULR", ["mqtt_url", "mqtt_ca"]) == "; did you mean 'mqtt_url'?"
+    assert did_you_mean("xyz", ["prompt", "steps"]) == ""

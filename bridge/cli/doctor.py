@@ -68,7 +68,9 @@ async def _settings(settings: Config) -> AsyncIterator[Finding]:
     else:
         yield Finding(good=True, what="the settings fit together")
     for variable in config.unknown(os.environ):
-        yield Finding(good=False, what=f"{variable} is no setting", advice="is it misspelt?")
+        meant = config.meant(variable).removeprefix("; ")
+        advice = meant or "docs/settings.md lists the settings"
+        yield Finding(good=False, what=f"{variable} is no setting", advice=advice)
 
 
 async def _broker(settings: Config) -> AsyncIterator[Finding]:

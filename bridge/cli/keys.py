@@ -6,12 +6,10 @@ import time
 from datetime import datetime
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from bridge.adapters.web.errors import KeyringError
 from bridge.adapters.web.keyring import Keyring
+from bridge.cli import tables
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract.topics import ID_RULE, is_id
@@ -35,17 +33,21 @@ def add(settings: Config, client: str, name: str) -> None:
 
 def show(settings: Config) -> None:
     """Print a table of the keys."""
-    table = Table("id", "client", "name", "made", box=box.SIMPLE_HEAD)
+    rows = []
     for key in sorted(_keyring(settings).keys, key=lambda each: (each.client, each.made_at)):
         made = datetime.fromtimestamp(key.made_at).astimezone()
-        table.add_row(key.id, key.client, key.name, f"{made:%Y-%m-%d %H:%M}")
-    Console().print(table)
+        rows.append((key.id, key.client, key.name, f"{made:%Y-%m-%d %H:%M}"))
+    tables.show(("id", "client", "name", "made"), rows)
 
 
 def revoke(settings: Config, key_id: str) -> None:
     """Take a key out of the file."""
+    keyring = _keyring(settings)
+    begun = [each.id for each in keyring.keys if each.id.startswith(key_id)]
+    if len(begun) > 1:
+        stop(f"keys revoke: several keys begin with {key_id!r}: {', '.join(begun)}", FAILED)
     try:
-        found = _keyring(settings).revoke(key_id)
+        found = keyring.revoke(begun[0] if begun else key_id)
     except KeyringError as error:
         stop(str(error), FAILED)
     if found is None:

@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bridge import __version__, config, logs
+from bridge.cli.options import Commands
 from bridge.cli.shared import (
     CLIENT_SETTINGS,
     FAILED,
@@ -31,6 +32,9 @@ from bridge.cli.shared import (
 from bridge.config import Config
 from bridge.contract.access import ROLES, Role
 from bridge.contract.messages import State
+
+# So many jobs fit on a screen.
+_JOBS_SHOWN = 20
 
 
 def complete(
@@ -49,7 +53,7 @@ def complete(
     return offer
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="comfy2mqtt")
 def main() -> None:
     """ComfyUI on the message bus: MQTT requests in, images and progress out."""
@@ -72,23 +76,42 @@ def serve(settings: Config) -> None:
         stop(reason, FAILED)
 
 
+_OUTPUT = click.option(
+    *("-o", "--output", "output"),
+    default=".",
+    metavar="FOLDER|FILE|-",
+    help="Where what it gives is saved: a folder, a file, or - for standard output."
+    "  [default: the working folder]",
+)
+_SHOW = click.option(
+    "--show/--no-show", default=None, help="Show pictures; by itself where a terminal can."
+)
+
+
 def _job_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add what a command takes that runs a job and saves what it gives."""
     options = (
         click.option(
             *("-i", "--input", "inputs"),
             multiple=True,
+            metavar="NAME=VALUE",
             shell_complete=complete("inputs"),
-            help="NAME=VALUE, or NAME=@FILE for media.",
+            help="An input; NAME=@FILE for media. May be given several times.",
         ),
-        click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path)),
+        _OUTPUT,
         click.option(
-            "--job-id", help="Run it under this id; again with the same id: not a second time."
+            "--job-id",
+            metavar="ID",
+            help="Run it under this id; again with the same id: not a second time.",
         ),
-        click.option("--timeout", "timeout_s", type=float, help="Seconds that it may run."),
         click.option(
-            "--show/--no-show", default=None, help="Show pictures; by itself where a terminal can."
+            "--timeout", "timeout_s", type=float, metavar="SECONDS", help="How long it may run."
         ),
+        click.option(
+            "-d", "--detach", is_flag=True, help="Print the job's id and leave; `get` saves it."
+        ),
+        click.option("--wait", is_flag=True, help="Wait for a bridge that is not there yet."),
+        _SHOW,
         as_json,
         settings(*CLIENT_SETTINGS),
         as_client,
@@ -102,7 +125,10 @@ def _job_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("workflow", shell_complete=complete("workflows"))
 @_job_options
 def run(*, workflow: str, settings: Config, client: str | None, **wanted: Any) -> None:
-    """Run WORKFLOW, show how it gets on, and save what it gives."""
+    """Run WORKFLOW, show how it gets on, and save what it gives.
+
+    comfy2mqtt run demo -i prompt='a red barn' -o barn.png
+    """
     from bridge.cli.run import Wanted, run_job
 
     run_async(run_job(settings, client_name(client, settings), workflow, Wanted(**wanted)))
@@ -117,6 +143,40 @@ def replay(*, job: str, settings: Config, client: str | None, **wanted: Any) -> 
 
     work = run.replay(settings, client_name(client, settings), job, run.Wanted(**wanted))
     run_async(work)
+
+
+@main.command()
+@click.argument("job", shell_complete=complete("jobs"))
+@_OUTPUT
+@click.option("--wait", is_flag=True, help="Wait for its end, and for a bridge that is away.")
+@_SHOW
+@as_json
+@settings(*CLIENT_SETTINGS)
+@as_client
+def get(*, job: str, settings: Config, client: str | None, **wanted: Any) -> None:
+    """Save what a JOB gave that has ended.
+
+    Its id may be shortened to what is unique.
+    """
+    from bridge.cli.run import Wanted
+    from bridge.cli.run import get as command
+
+    run_async(command(settings, client_name(client, settings), job, Wanted(**wanted)))
+
+
+@main.command("show")
+@click.argument("job", shell_complete=complete("jobs"))
+@as_json
+@settings(*CLIENT_SETTINGS)
+@as_client
+def show_one(*, job: str, as_json: bool, settings: Config, client: str | None) -> None:
+    """Show all about a JOB: how it stands, its inputs, what it gave.
+
+    Its id may be shortened to what is unique.
+    """
+    from bridge.cli.show import show_job
+
+    run_async(show_job(settings, client_name(client, settings), job, as_json=as_json))
 
 
 @main.command()
@@ -163,16 +223,40 @@ def convert(path: Path, saved: Path | None, settings: Config) -> None:
 
 
 @main.command()
-@click.option("--state", "states", multiple=True, type=click.Choice(get_args(State)))
+@click.option(
+    *("--state", "states"),
+    multiple=True,
+    type=click.Choice(get_args(State)),
+    help="Only jobs in this state; may be given several times.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help=f"Show so many.  [default: {_JOBS_SHOWN}; with --json all]",
+)
+@click.option("--all", "every", is_flag=True, help="Show all.")
 @as_json
 @settings(*CLIENT_SETTINGS)
 @as_client
-def jobs(*, states: tuple[State, ...], as_json: bool, settings: Config, client: str | None) -> None:
-    """List this client's jobs, those of the latest news last."""
+def jobs(
+    *,
+    states: tuple[State, ...],
+    limit: int | None,
+    every: bool,
+    as_json: bool,
+    settings: Config,
+    client: str | None,
+) -> None:
+    """List this client's jobs, the newest first."""
     from bridge.cli.show import show_jobs
 
+    if every and limit is not None:
+        stop("--all and --limit: give one of them", WRONG_USAGE)
+    if limit is None and not (every or as_json):
+        limit = _JOBS_SHOWN
     name = client_name(client, settings)
-    run_async(show_jobs(settings, name, list(states), as_json=as_json))
+    run_async(show_jobs(settings, name, list(states), limit=limit, as_json=as_json))
 
 
 @main.command()
@@ -181,7 +265,10 @@ def jobs(*, states: tuple[State, ...], as_json: bool, settings: Config, client: 
 @settings(*CLIENT_SETTINGS)
 @as_client
 def cancel(*, job: str, as_json: bool, settings: Config, client: str | None) -> None:
-    """Cancel a JOB of this client."""
+    """Cancel a JOB of this client.
+
+    Its id may be shortened to what is unique.
+    """
     from bridge.cli.show import cancel_job
 
     run_async(cancel_job(settings, client_name(client, settings), job, as_json=as_json))
@@ -305,7 +392,7 @@ def websocket(settings: Config) -> None:
         stop(reason, FAILED)
 
 
-@main.group()
+@main.group(cls=Commands)
 def keys() -> None:
     """The keys of the web adapter: each says which client its holder is."""
 
@@ -383,7 +470,7 @@ def demo(*, once: bool, folder: Path, settings: Config) -> None:
     run_async(run_demo(settings.workflows, folder, once=once))
 
 
-@main.group()
+@main.group(cls=Commands)
 def mosquitto() -> None:
     """Write files for a mosquitto that knows its users, and confines each to its own topics."""
 
@@ -436,3 +523,13 @@ def mosquitto_add_user(
     from bridge.cli.mosquitto import add_user
 
     run_async(add_user(settings, folder, name, role, given=password_stdin))
+
+
+main.sections = {
+    "Run jobs": ("run", "get", "show", "jobs", "cancel", "replay", "workflows"),
+    "Look after a bridge": (
+        *("serve", "doctor", "queue", "comfyui", "watch", "logs", "keys", "backup", "restore"),
+        "websocket",
+    ),
+    "Set up": ("demo", "mosquitto", "completion", "convert", "asyncapi"),
+}

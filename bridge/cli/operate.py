@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable
 from typing import Any
 
 import click
 import msgspec
 from msgspec import UNSET, Raw, Struct
-from rich.console import Console
-from rich.table import Table
 
 from bridge.adapters.mqtt.broker_address import bridge_address
+from bridge.cli import tables
+from bridge.cli.find import away
 from bridge.cli.shared import FAILED, stop
+from bridge.cli.words import duration
 from bridge.config import Config
 from bridge.contract.errors import Error, from_wire
 from bridge.contract.messages import encode
@@ -57,7 +57,15 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
     topics = Topics(settings.base_topic)
     transaction = uuid.uuid4().hex
     async with Connection(bridge_address(settings)) as connection:
+        await connection.subscribe([Subscription(filter=topics.state)])
         await connection.subscribe([Subscription(filter=topics.order_response(verb))])
+        # What is retained comes before the answer to the second subscription.
+        state = None
+        while connection.messages.backlog:
+            state = (await anext(connection.messages)).payload
+        if state != b"online":
+            told = away(settings, None if state is None else state.decode(errors="replace"))
+            stop(f"{told}: nothing was sent. Start it (`comfy2mqtt serve`)", FAILED)
         await connection.publish(
             topics.order(verb),
             encode({**fields, "transaction": transaction}),
@@ -69,13 +77,15 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
             async with asyncio.timeout(ANSWER_S):
                 response = await _response(connection, transaction)
         except TimeoutError:
-            why = "does the bridge run, and may you give orders?"
+            why = "may this user give orders (docs/operations.md)? `comfy2mqtt doctor`"
             stop(f"no answer within {ANSWER_S:g} s: {why}", FAILED)
     return _read(verb, response)
 
 
 async def _response(connection: Connection, transaction: str) -> _Response:
     async for message in connection.messages:
+        if not message.payload.startswith(b"{"):
+            continue  # the bridge's state
         response = msgspec.json.decode(message.payload, type=_Response)
         if response.transaction == transaction:
             return response
@@ -92,7 +102,9 @@ def _read(verb: str, response: _Response) -> Report:
 def _show(report: Report) -> None:
     match report:
         case InstancesReport(instances=instances):
-            _table(("comfyui", "state", "for", "restarts", "why"), map(_row, instances.items()))
+            tables.show(
+                ("comfyui", "state", "for", "restarts", "why"), map(_row, instances.items())
+            )
         case LinkReport(url=url, lasts_s=lasts_s):
             click.echo(url)
             if lasts_s is not UNSET:
@@ -111,7 +123,7 @@ def _show(report: Report) -> None:
 def _row(named: tuple[str, ComfyUIState]) -> tuple[str, ...]:
     name, comfyui = named
     why = "" if comfyui.reason is UNSET else f"{comfyui.reason}: {comfyui.last_error}"
-    return (name, comfyui.state, f"{time.time() - comfyui.since:.0f} s", str(comfyui.restarts), why)
+    return (name, comfyui.state, duration(time.time() - comfyui.since), str(comfyui.restarts), why)
 
 
 def _show_queue(report: QueueReport) -> None:
@@ -129,13 +141,6 @@ def _show_queue(report: QueueReport) -> None:
         for each in report.jobs
     )
     if report.jobs:
-        _table(("client", "job", "workflow", "state", "before it", "comfyui"), rows)
+        tables.show(("client", "job", "workflow", "state", "before it", "comfyui"), rows)
     if report.more:
         click.echo("...")
-
-
-def _table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

@@ -9,7 +9,9 @@ import click
 from msgspec import UNSET
 from rich import progress
 from rich.console import Console
+from rich.markup import escape
 
+from bridge.cli.words import duration, waiting
 from bridge.client import Job
 from bridge.contract import messages
 from bridge.contract.messages import Result
@@ -24,11 +26,10 @@ async def follow(job: Job, *, quiet: bool) -> Result:
     with telling.shown():
         async for event in job:
             match event:
-                case messages.JobStatus(state=state, position=position):
-                    place = f", {position} before it" if position not in (UNSET, 0) else ""
-                    telling.state(f"{state}{place}")
-                case messages.Progress(percent=percent):
-                    telling.percent(percent)
+                case messages.JobStatus(state=state, position=position, reason=reason, eta_s=eta):
+                    telling.state(waiting(state, position, reason, eta))
+                case messages.Progress(percent=percent, eta_s=eta):
+                    telling.percent(percent, None if eta is UNSET else eta)
                 case Result(state=state):
                     telling.end(state)
     return await job.outcome()
@@ -44,22 +45,25 @@ class _Bar:
             progress.BarColumn(),
             progress.TaskProgressColumn(),
             progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.fields[left]}"),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task(f"{job.workflow} queued", total=100)
+        self._task = self._bar.add_task(f"{job.workflow} queued", total=100, left="")
 
     def shown(self) -> AbstractContextManager[object]:
         return self._bar
 
     def state(self, state: str) -> None:
-        self._bar.update(self._task, description=f"{self._job.workflow} {state}")
+        self._bar.update(self._task, description=escape(f"{self._job.workflow} {state}"))
 
-    def percent(self, percent: float) -> None:
-        self._bar.update(self._task, completed=percent)
+    def percent(self, percent: float, eta_s: float | None) -> None:
+        left = "" if eta_s is None else f"{duration(eta_s)} left"
+        self._bar.update(self._task, completed=percent, left=left)
 
     def end(self, state: str) -> None:
         done = 100 if state == "succeeded" else None
-        self._bar.update(self._task, description=f"{self._job.workflow} {state}", completed=done)
+        description = f"{self._job.workflow} {state}"
+        self._bar.update(self._task, description=description, completed=done, left="")
 
 
 class _Lines:
@@ -76,7 +80,7 @@ class _Lines:
     def state(self, state: str) -> None:
         self._say(state)
 
-    def percent(self, percent: float) -> None:
+    def percent(self, percent: float, _eta_s: float | None) -> None:
         if percent >= self._next:
             self._next = percent - percent % _STEP + _STEP
             self._say(f"{percent:.0f} %")

@@ -1,81 +1,154 @@
-"""`comfy2mqtt run` and `replay`: one job, with a progress bar, and what it gives as files."""
+"""`comfy2mqtt run`, `replay` and `get`: one job, and what it gives as files."""
 
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import os
-import re
 import signal
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from msgspec import UNSET, Struct
 
-from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.cli import terminal
+from bridge.cli.find import answering, client_of, job_id_of, need_bridge
 from bridge.cli.progress import follow
 from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
+from bridge.cli.target import STANDARD_OUTPUT, format_of, target_of
+from bridge.cli.words import waiting
 from bridge.client import Client, Job, JobOutput
 from bridge.config import Config
-from bridge.contract.errors import from_wire
-from bridge.contract.messages import RecipeReport, Result, encode
+from bridge.contract.errors import BridgeError, UnknownWorkflow, from_wire
+from bridge.contract.messages import Output, RecipeReport, Result, encode, or_unset
 from bridge.contract.retained import Definition
+from bridge.mqtt import MqttError
+from bridge.text import did_you_mean
 
-# How long the first answer may take: the bridge may be about to start.
+# How long the first answer may take; after it the broker drops the request as well.
 ANSWER_S = 30.0
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+# How long a request that was given up is followed by its cancel, should it be heard after all.
+_TAKE_BACK_S = 1.0
 
 
-class Wanted(Struct, frozen=True):
+class Wanted(Struct, frozen=True, kw_only=True):
     """The command line's wishes. `show`: None is where the terminal can."""
 
-    inputs: tuple[str, ...]
-    folder: Path
+    inputs: tuple[str, ...] = ()
+    output: str = "."
     job_id: str | None = None
     timeout_s: float | None = None
     as_json: bool = False
     show: bool | None = None
+    wait: bool = False
+    detach: bool = False
 
 
 async def run_job(settings: Config, name: str, workflow: str, wanted: Wanted) -> int:
     """Run it; returns the exit status. Ctrl-C cancels the job."""
-    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                definition = await client.workflow(workflow)
-                given = read_inputs(wanted.inputs, definition)
-                job = await client.submit(
-                    workflow, given, job_id=wanted.job_id, timeout_s=wanted.timeout_s
-                )
-        except TimeoutError:
-            stop(f"no answer within {ANSWER_S:g} s: does the bridge run?", FAILED)
-        return await _see_through(job, wanted)
+    _check(wanted)
+    async with client_of(settings, name) as client:
+        await need_bridge(client, settings, wait=wanted.wait)
+        definition = await definition_of(client, workflow)
+        given = read_inputs(wanted.inputs, definition)
+        return await _run(client, workflow, given, wanted)
 
 
-async def replay(settings: Config, name: str, job_id: str, wanted: Wanted) -> int:
+async def replay(settings: Config, name: str, begun: str, wanted: Wanted) -> int:
     """Run a job again, as it ran: the same version, the same inputs, the same seeds."""
-    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                recipe = await client.recipe(job_id)
-                definition = await client.workflow(recipe.workflow)
-                given = _again(recipe, definition) | read_inputs(wanted.inputs, definition)
-                _check_media(given)
-                job = await client.submit(
-                    recipe.workflow,
-                    given,
-                    job_id=wanted.job_id,
-                    timeout_s=wanted.timeout_s,
-                    workflow_version=recipe.workflow_version,
-                )
-        except TimeoutError:
-            stop(f"no answer within {ANSWER_S:g} s: does the bridge run?", FAILED)
-        return await _see_through(job, wanted)
+    _check(wanted)
+    async with client_of(settings, name) as client:
+        await need_bridge(client, settings, wait=wanted.wait)
+        async with answering(ANSWER_S):
+            recipe = await client.recipe(await job_id_of(client, begun))
+        definition = await client.workflow(recipe.workflow)
+        given = _again(recipe, definition) | read_inputs(wanted.inputs, definition)
+        _check_media(given)
+        version = recipe.workflow_version
+        return await _run(client, recipe.workflow, given, wanted, version)
+
+
+async def get(settings: Config, name: str, begun: str, wanted: Wanted) -> int:
+    """Save what a job gave; with `wait`, once it has ended."""
+    _check(wanted)
+    async with client_of(settings, name) as client:
+        await need_bridge(client, settings, wait=wanted.wait)
+        async with answering():
+            job = client.job(await job_id_of(client, begun))
+            view = await job.refresh()
+        if view.result is UNSET and not wanted.wait:
+            how = waiting(view.state, view.position, view.reason, view.eta_s)
+            stop(f"job {job.id} has not ended: {how}; --wait waits for it", FAILED)
+        result = await follow(job, quiet=wanted.as_json) if wanted.wait else await job.outcome()
+        return await _conclude(job, result, wanted)
+
+
+async def definition_of(client: Client, workflow: str) -> Definition:
+    """Return a workflow's definition. Raises UnknownWorkflow, with the one that may be meant."""
+    try:
+        return await client.workflow(workflow)
+    except UnknownWorkflow as error:
+        names = list(await client.workflows())
+        meant = did_you_mean(workflow, names)
+        raise UnknownWorkflow(f"{error.message}{meant}", workflow=workflow, allowed=names) from None
+
+
+def _check(wanted: Wanted) -> None:
+    """End the command where its wishes cannot be met, before anything is sent."""
+    if wanted.detach:
+        return
+    if wanted.as_json and wanted.output == STANDARD_OUTPUT:
+        stop("-o - and --json would both write to standard output: give one of them", WRONG_USAGE)
+    target_of(wanted.output).check()
+
+
+async def _run(
+    client: Client,
+    workflow: str,
+    given: Mapping[str, Any],
+    wanted: Wanted,
+    version: str | None = None,
+) -> int:
+    job_id = wanted.job_id or uuid.uuid4().hex
+    try:
+        job = await client.submit(
+            workflow,
+            given,
+            job_id=job_id,
+            timeout_s=wanted.timeout_s,
+            workflow_version=version,
+            output=Output(format=or_unset(None if wanted.detach else format_of(wanted.output))),
+            within_s=ANSWER_S,
+        )
+    except TimeoutError:
+        await _take_back(client, job_id)
+    if wanted.detach:
+        click.echo(encode({"job_id": job.id}) if wanted.as_json else job.id)
+        return 0
+    interrupted = _cancel_on_interrupt(job)
+    result = await follow(job, quiet=wanted.as_json)
+    status = await _conclude(job, result, wanted)
+    return INTERRUPTED if status and interrupted.is_set() else status
+
+
+async def _take_back(client: Client, job_id: str) -> NoReturn:
+    """End the command, and see that what was sent does not run later, unasked for.
+
+    The broker drops the request by its expiry. To one that knows none, or a bridge that had it
+    already and could not answer, the cancel comes after it.
+    """
+    with suppress(TimeoutError, BridgeError, MqttError):
+        async with asyncio.timeout(_TAKE_BACK_S):
+            await client.cancel(job_id)
+    stop(
+        f"no answer within {ANSWER_S:g} s: the job was taken back. `comfy2mqtt doctor` says what "
+        "is wrong",
+        FAILED,
+    )
 
 
 def _again(recipe: RecipeReport, definition: Definition) -> dict[str, Any]:
@@ -94,27 +167,36 @@ def _check_media(inputs: Mapping[str, Any]) -> None:
             stop(f"input {name!r} was media, which is not kept: give it, -i {name}=@FILE", FAILED)
 
 
-async def _see_through(job: Job, wanted: Wanted) -> int:
-    """Follow a job to its end, and save what it gives."""
-    interrupted = _cancel_on_interrupt(job)
-    result = await follow(job, quiet=wanted.as_json)
+async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
+    """Save what an ended job gave, and say where; or say why it gave nothing."""
     if result.state != "succeeded":
         _tell_failure(result, as_json=wanted.as_json)
-        return INTERRUPTED if interrupted.is_set() else FAILED
-    wanted.folder.mkdir(parents=True, exist_ok=True)
+        return FAILED
     outputs = await job.outputs()
-    paths = [await asyncio.to_thread(_save, wanted.folder, job, each) for each in outputs]
+    target = target_of(wanted.output)
+    try:
+        paths = await asyncio.to_thread(target.save, job, outputs)
+    except OSError as error:
+        stop(
+            f"the job has succeeded, and its outputs cannot be written: {error}; they are kept: "
+            f"comfy2mqtt get {job.id} -o FOLDER",
+            FAILED,
+        )
     if wanted.as_json:
         files = [str(path.resolve()) for path in paths]
         click.echo(encode({"files": files, "result": result}))
-        return 0
+    else:
+        _show_files(paths, outputs, wanted)
+    return 0
+
+
+def _show_files(paths: Sequence[Path], outputs: Sequence[JobOutput], wanted: Wanted) -> None:
     how = _shown_how(wanted)
-    for path, output in zip(paths, outputs, strict=True):
+    for path, output in zip(paths, outputs, strict=False):
         shown = how and terminal.picture(output.data, output.info.content_type, how)
         if shown:
             click.echo(shown)
         click.echo(str(path.resolve()))
-    return 0
 
 
 def _shown_how(wanted: Wanted) -> terminal.Protocol | None:
@@ -164,13 +246,3 @@ def _tell_failure(result: Result, *, as_json: bool) -> None:
         click.echo(encode({"files": [], "result": result}))
     why = "" if result.error is UNSET else f": {explain(from_wire(result.error))}"
     click.echo(f"job {result.job_id} {result.state}{why}", err=True)
-
-
-def _save(folder: Path, job: Job, output: JobOutput) -> Path:
-    """Write an output under a name that says whose it is; no path in it is believed."""
-    info = output.info
-    extension = mimetypes.guess_extension(info.content_type.partition(";")[0]) or ".bin"
-    stem = _UNSAFE.sub("_", f"{job.workflow}-{job.id[:12]}-{info.index}")
-    path = folder / f"{stem}{extension}"
-    path.write_bytes(output.data)
-    return path

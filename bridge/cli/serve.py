@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def warn_of_unknown(environment: Mapping[str, str]) -> None:
     """Log a warning for each variable that looks like a setting and is none."""
     for variable in config.unknown(environment):
-        log.warning("%s is no setting: is it misspelt?", variable)
+        log.warning("%s is no setting%s", variable, config.meant(variable))
 
 
 def serve(settings: Config) -> str | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import msgspec
 
 from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
+from bridge.cli.broker_flags import FLAG_NAMES, BrokerFlags, broker_url
+from bridge.cli.options import broker_options, setting_option
 from bridge.config import Config, ConfigError
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import ID_RULE, is_id
@@ -41,6 +44,20 @@ def stop(message: str, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
+def load_settings(flags: Mapping[str, Any], broker: BrokerFlags, file: Path | None) -> Config:
+    """Read the settings, with the broker that its own flags name. Raises ConfigError."""
+    found = config.load(flags, file=file)
+    if not broker.given:
+        return found
+    if broker.host is not None and flags.get("mqtt_url") is not None:
+        raise ConfigError("--mqtt-url and --host name two brokers: give one of them")
+    try:
+        url = broker_url(found.mqtt_url, broker)
+    except ValueError:
+        url = found.mqtt_url  # what is wrong with it is said where it is used
+    return msgspec.structs.replace(found, mqtt_url=url)
+
+
 def settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add `--config` and a flag for each of these settings; the command gets `settings`."""
 
@@ -48,18 +65,26 @@ def settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]
         @functools.wraps(function)
         def wrapped(**options: Any) -> None:
             flags = {name: options.pop(name) for name in names}
+            named = FLAG_NAMES if "mqtt_url" in names else ()
+            broker = BrokerFlags(**{name: options.pop(name) for name in named})
             try:
-                found = config.load(flags, file=options.pop("file"))
+                found = load_settings(flags, broker, options.pop("file"))
             except ConfigError as error:
                 stop(str(error), WRONG_USAGE)
             function(settings=found, **options)
 
+        command: Callable[..., None] = wrapped
         for name in reversed(names):
-            wrapped = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE")(wrapped)
+            command = setting_option(name)(command)
+        if "mqtt_url" in names:
+            command = broker_options(command)
         file = click.option(
-            "--config", "file", type=click.Path(path_type=Path), help="The settings file."
+            "--config",
+            "file",
+            type=click.Path(path_type=Path),
+            help="The settings file; without it comfy2mqtt.toml, where there is one.",
         )
-        return file(wrapped)
+        return file(command)
 
     return decorate
 

@@ -1,36 +1,33 @@
-"""`comfy2mqtt workflows`, `jobs` and `cancel`: short questions, short answers."""
+"""`comfy2mqtt workflows`, `jobs`, `show` and `cancel`: short questions, short answers."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
+import msgspec
 from msgspec import UNSET
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from bridge.adapters.mqtt.broker_address import bridge_address
-from bridge.cli.shared import FAILED, stop
-from bridge.client import Client
+from bridge.cli import tables
+from bridge.cli.find import all_jobs, answering, client_of, job_id_of, need_bridge
+from bridge.cli.run import definition_of
+from bridge.cli.shared import FAILED, explain, stop
+from bridge.cli.words import duration, size, waiting
 from bridge.config import Config
-from bridge.contract.messages import JobView, State, encode
+from bridge.contract.errors import from_wire
+from bridge.contract.messages import JobView, Result, State, encode
 from bridge.contract.retained import Definition
-
-ANSWER_S = 10.0
-_WIDE = 200
 
 
 async def show_workflows(
     settings: Config, name: str, workflow: str | None, *, as_json: bool
 ) -> int:
     """Print all workflows, or one with its inputs and outputs."""
-    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
+    async with client_of(settings, name) as client:
         if workflow is not None:
-            definition = await client.workflow(workflow)
+            definition = await definition_of(client, workflow)
             if as_json:
                 click.echo(encode(definition))
             else:
@@ -41,78 +38,111 @@ async def show_workflows(
         click.echo(encode(list(found.values())))
     elif not found:
         stop("there are no workflows: has the bridge run here?", FAILED)
-    elif sys.stdout.isatty():
-        Console().print(_overview(found))
     else:
-        for each in found.values():
-            click.echo(f"{each.name}\t{_runnable(each, plain=True)}\t{each.title}")
+        _overview(found)
     return 0
 
 
 def _show_workflow(definition: Definition) -> None:
-    # In a pipe there is no width to keep to.
-    console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    console.print(_inputs(definition))
+    click.echo(definition.title)
+    tables.show(("input", "kind", "default", "allowed", "description"), _inputs(definition))
     for output in definition.outputs:
-        console.print(f"output [bold]{escape(output.name)}[/]: {output.kind}")
+        click.echo(f"output {output.name}: {output.kind}")
     if definition.runnable is False:
-        console.print(f"[red]cannot run[/]: {escape(_missing(definition))}")
+        click.echo(f"cannot run: {_missing(definition)}")
 
 
-async def show_jobs(settings: Config, name: str, states: list[State], *, as_json: bool) -> int:
-    """Print the client's jobs, a line each, without acking any."""
-    found: list[JobView] = []
-    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                page = await client.jobs(states=states or None, limit=100, peek=True)
-                found += page.jobs
-                while page.more:
-                    after = page.jobs[-1].n
-                    page = await client.jobs(after, states=states or None, limit=100, peek=True)
-                    found += page.jobs
-        except TimeoutError:
-            stop(f"no answer within {ANSWER_S:g} s: does the bridge run?", FAILED)
+async def show_jobs(
+    settings: Config, name: str, states: list[State], *, limit: int | None, as_json: bool
+) -> int:
+    """Print the client's jobs, the newest first, without acking any; `limit`: no more than that."""
+    async with client_of(settings, name) as client, answering():
+        await need_bridge(client, settings)
+        found = await all_jobs(client, states)
+    found.sort(key=lambda each: each.accepted_at, reverse=True)
+    shown = found[:limit]
     if as_json:
-        click.echo(encode(found))
+        click.echo(encode(shown))
         return 0
-    for each in found:
-        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.accepted_at))
-        click.echo(f"{each.job_id}\t{each.workflow}\t{each.state}\t{began}")
+    rows = (
+        (
+            each.job_id,
+            each.workflow,
+            waiting(each.state, each.position, each.reason, each.eta_s),
+            _clock(each.accepted_at),
+        )
+        for each in shown
+    )
+    tables.show(("job", "workflow", "state", "accepted"), rows)
+    if len(found) > len(shown):
+        click.echo(f"and {len(found) - len(shown)} older ones: --all shows them", err=True)
     return 0
 
 
-async def cancel_job(settings: Config, name: str, job_id: str, *, as_json: bool) -> int:
+async def show_job(settings: Config, name: str, begun: str, *, as_json: bool) -> int:
+    """Print all about one job."""
+    async with client_of(settings, name) as client, answering():
+        await need_bridge(client, settings)
+        view = await client.status(await job_id_of(client, begun))
+    if as_json:
+        click.echo(encode(view))
+    else:
+        tables.show(("job", view.job_id), _facts(view))
+    return 0
+
+
+def _facts(view: JobView) -> Iterator[tuple[str, str]]:
+    yield "workflow", view.workflow
+    yield "state", waiting(view.state, view.position, view.reason, view.eta_s)
+    yield "accepted", _clock(view.accepted_at)
+    if view.result is UNSET:
+        return
+    result = msgspec.json.decode(view.result, type=Result)
+    if result.error is not UNSET:
+        yield "error", f"{result.error.code}: {explain(from_wire(result.error))}"
+    times = result.timings
+    took = times.load_s + times.run_s + times.deliver_s
+    yield "took", f"{duration(took)}, after {duration(times.queued_s)} in the queue"
+    yield "attempts", str(result.attempts)
+    if result.instance is not UNSET:
+        yield "ComfyUI", result.instance
+    for input_name, value in result.inputs.items():
+        yield f"input {input_name}", value if isinstance(value, str) else encode(value).decode()
+    for output in result.outputs:
+        pixels = "" if output.width is UNSET else f", {output.width} x {output.height}"
+        yield f"output {output.index}", f"{output.content_type}, {size(output.size)}{pixels}"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+async def cancel_job(settings: Config, name: str, begun: str, *, as_json: bool) -> int:
     """Cancel a job and print what became of it."""
-    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                report = await client.cancel(job_id)
-        except TimeoutError:
-            stop(f"no answer within {ANSWER_S:g} s: does the bridge run?", FAILED)
+    async with client_of(settings, name) as client, answering():
+        await need_bridge(client, settings)
+        report = await client.cancel(await job_id_of(client, begun))
     if as_json:
         click.echo(encode(report))
     else:
-        click.echo(f"{job_id}: {'cancelling' if report.cancelling else report.state}")
+        click.echo(f"{report.job_id}: {'cancelling' if report.cancelling else report.state}")
     return 0
 
 
-def _overview(found: dict[str, Definition]) -> Table:
-    table = Table("workflow", "inputs", "outputs", "runnable")
+def _overview(found: dict[str, Definition]) -> None:
+    rows = []
     for name, definition in found.items():
         inputs = list(definition.inputs["properties"])
         shown = ", ".join(inputs[:8]) + (f" and {len(inputs) - 8} more" if inputs[8:] else "")
         outputs = ", ".join(output.name for output in definition.outputs)
-        table.add_row(name, shown, outputs, _runnable(definition))
-    return table
+        rows.append((name, _runnable(definition), shown, outputs))
+    tables.show(("workflow", "runnable", "inputs", "outputs"), rows)
 
 
-def _runnable(definition: Definition, *, plain: bool = False) -> str:
+def _runnable(definition: Definition) -> str:
     if definition.runnable is UNSET:
         return "unknown yet"
-    if definition.runnable:
-        return "yes"
-    return f"no: {_missing(definition)}" if plain else f"[red]no[/]: {escape(_missing(definition))}"
+    return "yes" if definition.runnable else f"no: {_missing(definition)}"
 
 
 def _missing(definition: Definition) -> str:
@@ -125,14 +155,12 @@ def _missing(definition: Definition) -> str:
     return "missing " + ", ".join((*definition.missing.nodes, *choices, *links))
 
 
-def _inputs(definition: Definition) -> Table:
-    table = Table("input", "kind", "default", "allowed", "description", title=definition.title)
+def _inputs(definition: Definition) -> Iterator[tuple[str, ...]]:
     required = definition.inputs.get("required", [])
     for name, schema in definition.inputs["properties"].items():
         default = "(required)" if name in required else str(schema.get("default", ""))
         about = schema.get("description") or schema.get("title") or schema.get("x-place", "")
-        table.add_row(name, schema["x-kind"], default, _allowed(schema), about)
-    return table
+        yield (name, schema["x-kind"], default, _allowed(schema), about)
 
 
 def _allowed(schema: dict[str, Any]) -> str:

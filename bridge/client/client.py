@@ -160,6 +160,7 @@ class Client:
         ordered: bool = False,
         show: str | None = None,
         wait: bool = True,
+        within_s: float | None = None,
         **more_inputs: Any,
     ) -> Job:
         """Submit a job, again and again until the bridge has it; return it once it is accepted.
@@ -171,13 +172,17 @@ class Client:
         where the job is waited for. With the `job_id` of an earlier call the same request
         is not run twice: its job is given back. `meta` is any JSON value, echoed with everything
         about the job. A call that is cancelled may have been heard all the same: who bounds it with
-        `asyncio.timeout` gives a `job_id`, to cancel the job or to submit it again.
+        `asyncio.timeout` gives a `job_id`, to cancel the job or to submit it again. `within_s`
+        raises TimeoutError where the bridge has not answered by then, and has a broker with MQTT 5
+        drop the request, so that a bridge that comes back later does not run it.
 
         Raises what the bridge refuses it for: UnknownWorkflow, InvalidInput, TooLarge, Busy,
         QuotaExceeded, Conflict, ...
         """
         if not (wait or self._outbox):
             raise ValueError("wait=False needs an outbox")
+        if self._outbox and within_s is not None:
+            raise ValueError("within_s is for a client without an outbox, which sends it anyway")
         given = await for_wire({**(inputs or {}), **more_inputs}, self._upload)
         request = Submit(
             workflow=workflow,
@@ -197,7 +202,8 @@ class Client:
         )
         job = self.job(str(request.job_id))
         if self._outbox is None:
-            job.accepted(await self._session.ask("submit", request, Accepted))
+            accepted = await self._session.ask("submit", request, Accepted, within_s=within_s)
+            job.accepted(accepted)
             return job
         await self._outbox.add(job.id, encode(request))
         if not wait:
@@ -352,6 +358,10 @@ class Client:
     def online(self) -> bool | None:
         """True if the bridge says that it is there; None: it has said nothing (yet)."""
         return self._session.online
+
+    async def until_online(self) -> None:
+        """Wait until the bridge says that it is there."""
+        await self._session.until_online()
 
     async def workflows(self) -> dict[str, Definition]:
         """Return the definitions of all workflows by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -115,6 +116,7 @@ class Session:
         # Done once the first connection stands, or has failed.
         self._opened: asyncio.Future[None] | None = None
         self._online: bool | None = None
+        self._is_online = asyncio.Event()
         # Done, and replaced, whenever it is worth sending again what was not answered.
         self._again: asyncio.Future[None] | None = None
         self._closed: BaseException | None = None
@@ -149,6 +151,10 @@ class Session:
         """True if the bridge is online, as it or its will says; None: neither has been received."""
         return self._online
 
+    async def until_online(self) -> None:
+        """Wait until the bridge says that it is online."""
+        await self._is_online.wait()
+
     def room(self, verb: str, *names: str) -> int | None:
         """Return how many bytes a request may have; None: the broker named no limit, or is away."""
         limit = None if self._connection is None else self._connection.packet_limit
@@ -158,39 +164,42 @@ class Session:
         properties = PublishProperties(correlation_data=_transaction().encode())
         return Publish.of(topic, b"", qos=1, retain=False, properties=properties).room(limit)
 
-    async def ask(self, verb: str, request: Ask, kind: type[T], *names: str) -> T:
+    async def ask(
+        self, verb: str, request: Ask, kind: type[T], *names: str, within_s: float | None = None
+    ) -> T:
         """Send a request until it is answered; return the answer's data as `kind`.
 
         `names` are levels of the topic after the verb. Waits for as long as it takes: bound it with
-        `asyncio.timeout`. Raises the bridge's error, TooLarge for what the broker does not take,
-        PublishRefused for what it forbids.
+        `asyncio.timeout`, or with `within_s`, after which a broker with MQTT 5 drops the request as
+        well. Raises the bridge's error, TooLarge for what the broker does not take, PublishRefused
+        for what it forbids, TimeoutError.
         """
         transaction = _transaction()
         payload = encode(msgspec.structs.replace(request, transaction=transaction))
-        return await self._ask(verb, names, payload, kind, transaction)
+        async with asyncio.timeout(within_s) as bound:
+            answer = await self._ask(verb, names, payload, transaction, bound.when())
+        return _read(verb, answer, kind)
 
     async def ask_bytes(self, verb: str, payload: bytes, kind: type[T], *names: str) -> T:
         """Send a request that is no JSON; as `ask` otherwise."""
-        return await self._ask(verb, names, payload, kind, _transaction())
+        return _read(verb, await self._ask(verb, names, payload, _transaction()), kind)
 
     async def _ask(
-        self, verb: str, names: Sequence[str], payload: bytes, kind: type[T], transaction: str
-    ) -> T:
+        self,
+        verb: str,
+        names: Sequence[str],
+        payload: bytes,
+        transaction: str,
+        until: float | None = None,
+    ) -> _Answer:
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._pending[transaction] = answer
         topic = self._topics.request(self._client, verb, *names)
-        properties = PublishProperties(correlation_data=transaction.encode())
         try:
-            await self._send_until(answer, topic, payload, properties)
+            await self._send_until(answer, topic, payload, transaction, until)
         finally:
             del self._pending[transaction]
-        found = answer.result()
-        if found.status != "ok":
-            raise from_wire(found.error or Error("bridge_error", "the bridge gives no reason"))
-        try:
-            return msgspec.json.decode(found.data, type=kind)
-        except msgspec.MsgspecError as error:
-            raise BridgeError(f"the bridge's answer to {verb} cannot be read: {error}") from error
+        return answer.result()
 
     async def retained(self, topics: Sequence[str]) -> list[Incoming]:
         """Return the retained messages at these filters, by a connection of its own.
@@ -214,13 +223,18 @@ class Session:
         answer: asyncio.Future[_Answer],
         topic: str,
         payload: bytes,
-        properties: PublishProperties,
+        transaction: str,
+        until: float | None,
     ) -> None:
+        """Send until there is an answer; the request expires at `until`, a time of the loop."""
         pause = Backoff(_FIRST_AGAIN_S, _LAST_AGAIN_S)
         while not answer.done():
             if self._closed is not None or self._again is None:
                 raise RuntimeError("the client is closed") from self._closed
             again = self._again
+            properties = PublishProperties(
+                correlation_data=transaction.encode(), message_expiry=_expiry(until)
+            )
             sent = self._send(topic, payload, properties)
             waiting: set[asyncio.Future[_Answer] | asyncio.Future[None] | asyncio.Future[PubAck]]
             waiting = {answer, again}
@@ -289,6 +303,10 @@ class Session:
     def _receive_state(self, *, online: bool) -> None:
         returned = online and self._online is False
         self._online = online
+        if online:
+            self._is_online.set()
+        else:
+            self._is_online.clear()
         if returned:
             self._on_gap()
             self._wake()
@@ -323,6 +341,22 @@ class Session:
             return
         self._task.cancel()
         await asyncio.wait((self._task,))
+
+
+def _read(verb: str, answer: _Answer, kind: type[T]) -> T:
+    if answer.status != "ok":
+        raise from_wire(answer.error or Error("bridge_error", "the bridge gives no reason"))
+    try:
+        return msgspec.json.decode(answer.data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise BridgeError(f"the bridge's answer to {verb} cannot be read: {error}") from error
+
+
+def _expiry(until: float | None) -> int | None:
+    """Return in how many seconds a message expires: one at least, as 0 would be at once."""
+    if until is None:
+        return None
+    return max(1, math.ceil(until - asyncio.get_running_loop().time()))
 
 
 def _transaction() -> str:

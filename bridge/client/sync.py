@@ -201,6 +201,7 @@ class Client:
     workflow = _of_client(asynchronous.Client.workflow)
     state = _of_client(asynchronous.Client.state)
     info = _of_client(asynchronous.Client.info)
+    until_online = _of_client(asynchronous.Client.until_online)
     _submit = _of_client(asynchronous.Client.submit)
 
     def submit(

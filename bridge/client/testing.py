@@ -100,7 +100,8 @@ class InMemoryBridge:
     `outputs` are a workflow's outputs, as pairs of content type and bytes; `failures` how its jobs
     fail. The jobs of a workflow in `held` wait until `finish`. With `workflows`, definitions by
     name, others are unknown. `refusals` are what the next submissions are refused with, in turn.
-    `submitted` is every job that was accepted.
+    `submitted` is every job that was accepted. After `go_offline` what is asked waits until
+    `go_online`, but for what expires.
     """
 
     def __init__(self, *, base: str = "comfy2mqtt") -> None:
@@ -116,6 +117,8 @@ class InMemoryBridge:
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._numbers: dict[str, int] = {}
         self._connections: list[_Connection] = []
+        self._online = True
+        self._waiting: list[tuple[str, bytes, PublishProperties]] = []
 
     def client(self, name: str, **options: Any) -> Client:
         """Return a client of this bridge, to be opened; options are those of `Client`."""
@@ -136,18 +139,35 @@ class InMemoryBridge:
         """Run a held job now."""
         self._run(self._job(client, job_id))
 
+    def go_offline(self) -> None:
+        """Answer nothing, and say so, as a bridge that has stopped, by its will."""
+        self._online = False
+        self._publish(self.topics.state, b"offline")
+
+    def go_online(self) -> None:
+        """Answer again, first what was asked meanwhile and has not expired."""
+        self._online = True
+        self._publish(self.topics.state, b"online")
+        waiting, self._waiting = self._waiting, []
+        for topic, payload, properties in waiting:
+            self.receive(topic, payload, properties)
+
     # What connections call.
 
     def retained(self, pattern: str) -> list[tuple[str, bytes]]:
         """Return the retained messages at topics that match a filter."""
         found = {self.topics.workflow(name): encode(each) for name, each in self.workflows.items()}
-        found[self.topics.state] = b"online"
+        found[self.topics.state] = b"online" if self._online else b"offline"
         return [(topic, data) for topic, data in found.items() if matches(pattern, topic)]
 
     def receive(self, topic: str, payload: bytes, properties: PublishProperties) -> None:
         """Carry out a request and answer it."""
         request = self.topics.parse_request(topic)
         if request is None:
+            return
+        if not self._online:
+            if properties.message_expiry is None:
+                self._waiting.append((topic, payload, properties))
             return
         correlation = properties.correlation_data
         transaction: Transaction | UnsetType = requests.correlated(correlation)

@@ -9,7 +9,9 @@ from bridge.config.settings import (
     check_websocket,
     host_and_port,
     load,
+    meant,
     unknown,
+    variable,
 )
 from bridge.config.tables import Client, ComfyUI, Display, Trigger
 
@@ -25,6 +27,8 @@ __all__ = [
     "check_websocket",
     "host_and_port",
     "load",
+    "meant",
     "shared_key",
     "unknown",
+    "variable",
 ]

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -24,7 +24,7 @@ from msgspec import Meta, Struct
 
 from bridge import resources
 from bridge.config.tables import Client, ComfyUI, Display, Name, Number, Program, Trigger, Who
-from bridge.text import as_utf8
+from bridge.text import as_utf8, did_you_mean, plain_problem
 
 PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
@@ -230,8 +230,10 @@ def load(
     values: dict[str, Any] = {}
     for key, value in _from_file(file).items():
         if key not in TYPES:
-            names = ", ".join(sorted(TYPES))
-            raise ConfigError(f"{file or FILE}: {key}: no such setting; allowed: {names}")
+            raise ConfigError(
+                f"{file or FILE}: {key}: no such setting{did_you_mean(key, TYPES)}; "
+                "docs/settings.md and `comfy2mqtt serve --help` list them"
+            )
         values[key] = _read(key, value, f"{file or FILE}: {key}")
     for variable, text in environment.items():
         key = variable.removeprefix(PREFIX).lower()
@@ -361,6 +363,16 @@ def unknown(environment: Mapping[str, str]) -> list[str]:
     )
 
 
+def variable(setting: str) -> str:
+    """Return the name of a setting's environment variable."""
+    return f"{PREFIX}{setting.upper()}"
+
+
+def meant(misspelt: str) -> str:
+    """Return `; did you mean 'COMFY2MQTT_X'?` for a misspelt variable, if a setting is like it."""
+    return did_you_mean(misspelt, map(variable, TYPES))
+
+
 def _from_file(file: Path | None) -> dict[str, Any]:
     path = file or Path(FILE)
     try:
@@ -393,7 +405,7 @@ def _read(key: str, value: Any, where: str) -> Any:
         found = msgspec.convert(value, TYPES[key], strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         shown = "(not shown)" if key in _SECRETS else repr(value)
-        raise ConfigError(f"{where}: {shown}: {_allowed(str(error))}") from None
+        raise ConfigError(f"{where}: {shown}: {_allowed(key, str(error))}") from None
     if key in _LISTENS and host_and_port(found)[1] > _HIGHEST_PORT:
         raise ConfigError(f"{where}: {value!r}: expected a port up to {_HIGHEST_PORT}")
     return found
@@ -408,11 +420,17 @@ def _path(kind: type, value: Any) -> Any:
     raise msgspec.ValidationError("Expected a path")
 
 
-def _allowed(problem: str) -> str:
+def _allowed(key: str, problem: str) -> str:
+    """Return what was wrong with a value, and what is allowed, from msgspec's sentence."""
     if ":[0-9]" in problem:
         return "expected host:port, such as 127.0.0.1:8090"
     if "matching regex" in problem:
         return "expected 1 to 64 of the characters A-Z a-z 0-9 _ -"
-    if "Invalid enum value" in problem:
-        return "expected one of debug, info, warning, error"
-    return problem[:1].lower() + problem[1:]
+    choices = get_args(TYPES[key])
+    if "Invalid enum value" in problem and choices:
+        return f"expected one of {', '.join(map(str, choices))}"
+    told = plain_problem(problem)
+    unit = (
+        "bytes" if TYPES[key] in (Bytes, Bytes | None) else "seconds" if key.endswith("_s") else ""
+    )
+    return f"{told} ({unit})" if unit and "number" in told else told

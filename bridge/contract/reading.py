@@ -9,7 +9,7 @@ from msgspec import Struct, inspect
 
 from bridge.contract.errors import BadRequest
 from bridge.contract.topics import ID_RULE
-from bridge.text import as_utf8
+from bridge.text import as_utf8, plain_problem
 
 
 def text_of(payload: bytes) -> str:
@@ -43,6 +43,7 @@ def unfit(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
         field = problem.split("`")[1]
         problem = "required" if "missing" in problem else "unknown field"
         allowed = sorted(kind.__struct_fields__)
+    problem = plain_problem(problem)
     message = f"{field}: {problem}" if field else problem
     return BadRequest(message, field=field or None, allowed=allowed)
 

@@ -12,6 +12,16 @@ import msgspec
 from bridge.mqtt.errors import BadAddress
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+# The names that other programs give to the same two.
+_SCHEMES: Final = {
+    "mqtt": "mqtt",
+    "tcp": "mqtt",
+    "mqtts": "mqtts",
+    "ssl": "mqtts",
+    "tls": "mqtts",
+    "mqtt+ssl": "mqtts",
+}
+_WEBSOCKET: Final = ("ws", "wss")
 _HIGHEST_PORT: Final = 65535
 _SHAPE: Final = "mqtt://user:password@host:port, or mqtts:// for TLS"
 
@@ -46,15 +56,16 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Self:
         """Read `mqtt://user:password@host:port` or `mqtts://...`, user and password %-encoded.
 
-        With `password_file` the password is its first line, and the URL has none. Reads that file.
-        Raises BadAddress naming what is wrong, without repeating what may be part of a password.
+        `tcp://`, `ssl://` and `tls://` are other names of the two schemes, and `host:port` alone is
+        `mqtt://`. With `password_file` the password is its first line, and the URL has none. Reads
+        that file. Raises BadAddress naming what is wrong, without repeating what may be part of a
+        password.
         """
         try:
-            parts = urlsplit(url)
+            parts = urlsplit(url if "://" in url else f"mqtt://{url}")
         except ValueError:
             raise BadAddress(f"the host is not valid; write {_SHAPE}") from None
-        if parts.scheme not in _PORTS:
-            raise BadAddress(f"the scheme must be mqtt or mqtts; write {_SHAPE}")
+        scheme = _scheme(parts.scheme)
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise BadAddress(
                 "nothing may follow the port; "
@@ -62,7 +73,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not parts.hostname:
             raise BadAddress(f"the host is missing; write {_SHAPE}")
-        tls = parts.scheme == "mqtts"
+        tls = scheme == "mqtts"
         if not tls and (ca or cert or key):
             raise BadAddress("certificates need TLS: write mqtts:// in place of mqtt://")
         if key and not cert:
@@ -77,7 +88,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
             raise BadAddress("a password needs a user name before it")
         return cls(
             host=parts.hostname,
-            port=_port(parts.netloc, _PORTS[parts.scheme]),
+            port=_port(parts.netloc, _PORTS[scheme]),
             username=username,
             password=password,
             tls=tls,
@@ -105,14 +116,32 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:
-            raise BadAddress(f"the CA file {self.ca} cannot be used: {error}") from error
+            raise BadAddress(f"the CA file {self.ca} cannot be used: {_why(error)}") from error
         if self.cert is not None:
             try:
                 context.load_cert_chain(self.cert, self.key)
             except OSError as error:
                 names = " and ".join(str(name) for name in (self.cert, self.key) if name)
-                raise BadAddress(f"the certificate {names} cannot be used: {error}") from error
+                why = _why(error)
+                raise BadAddress(f"the certificate {names} cannot be used: {why}") from error
         return context
+
+
+def _scheme(found: str) -> str:
+    if found in _WEBSOCKET:
+        raise BadAddress(
+            "MQTT over WebSocket is not supported: name the broker's own port for MQTT, "
+            f"{'mqtts://host:8883' if found == 'wss' else 'mqtt://host:1883'}"
+        )
+    scheme = _SCHEMES.get(found)
+    if scheme is None:
+        raise BadAddress(f"the scheme must be mqtt or mqtts; write {_SHAPE}")
+    return scheme
+
+
+def _why(error: OSError) -> str:
+    # An error of TLS has its reason in its own form, and no words for it.
+    return str(error) if isinstance(error, ssl.SSLError) else error.strerror or str(error)
 
 
 def _first_line(file: Path) -> str:

@@ -41,6 +41,7 @@ from bridge.contract.operator import BridgeLog
 from bridge.contract.sources import Url
 from bridge.contract.topics import HomeAssistantTopics, Topics
 from bridge.jobs.core import Limits as JobLimits
+from bridge.jobs.database import need_driver
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
@@ -454,6 +455,7 @@ def _files(config: Config) -> Files:
     if not config.journal:
         return Folder(config.folder / "blobs")
     # An extra: who has no PostgreSQL needs no psycopg.
+    need_driver()
     from bridge.jobs.database.blobs import Blobs  # noqa: PLC0415
 
     return Blobs(config.journal)

@@ -17,6 +17,7 @@ from bridge.contract import sources
 from bridge.contract.errors import BadRequest, InvalidInput
 from bridge.contract.requests import Media, Text
 from bridge.contract.sources import Inline, Source
+from bridge.text import did_you_mean
 from bridge.workflows.graph import NodeInput
 from bridge.workflows.inputs import KINDS, SEED_UNKNOWN, Input, Via, refuse
 from bridge.workflows.workflow import Workflow
@@ -147,7 +148,8 @@ def _by_input(
     for name, value in given.items():
         spec = declared.get(name) or workflow.find_input(name)
         if spec is None:
-            raise InvalidInput(f"unknown input {name!r}", input=name, allowed=sorted(declared))
+            told = f"unknown input {name!r}{did_you_mean(name, declared)}"
+            raise InvalidInput(told, input=name, allowed=sorted(declared))
         if spec.name in values:
             raise InvalidInput(f"input {spec.name!r} is given twice", input=name)
         values[spec.name] = value

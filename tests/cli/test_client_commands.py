@@ -5,60 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from msgspec import UNSET
 
 from bridge.cli.main import main
-from bridge.client import client as client_module
 from bridge.client.testing import InMemoryBridge
 from bridge.contract.errors import Busy, ExecutionError, InvalidInput
-from bridge.contract.retained import Definition, Missing, MissingChoice, OutputDefinition
-from tests.media.images import encoded, photo
+from bridge.contract.retained import Missing, MissingChoice
+from tests.support.definitions import PNG, definition
 
-PNG = encoded(photo(8, 8))
 Cli = Callable[..., Result]
-PROPERTIES: dict[str, Any] = {
-    "prompt": {"x-kind": "text", "type": "string", "maxLength": 20, "description": "What to draw"},
-    "steps": {"x-kind": "integer", "type": "integer", "minimum": 1, "default": 20},
-    "sampler": {"x-kind": "choice", "enum": ["euler", "ddim"]},
-    "model": {"x-kind": "choice", "x-choices": "checkpoints"},
-    "picture": {"x-kind": "image", "type": "object", "contentMediaType": "image/*"},
-}
-
-
-def definition(name: str, **changes: Any) -> Definition:
-    values: dict[str, Any] = {
-        "title": f"The {name}",
-        "version": "1",
-        "inputs": {"type": "object", "properties": PROPERTIES, "required": ["prompt"]},
-        "outputs": [OutputDefinition(name="image", kind="image", node="9")],
-        "runnable": True,
-    }
-    return Definition(name=name, **{**values, **changes})
-
-
-@pytest.fixture
-def bridge(monkeypatch: pytest.MonkeyPatch) -> InMemoryBridge:
-    bridge = InMemoryBridge()
-    bridge.workflows["demo"] = definition("demo")
-    bridge.outputs["demo"] = [("image/png", PNG)]
-    monkeypatch.setattr(client_module, "connect_to", lambda _address: bridge.connect)
-    return bridge
-
-
-@pytest.fixture
-def cli(bridge: InMemoryBridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    del bridge
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COMFY2MQTT_MQTT_URL", "mqtt://nowhere")
-
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(main, arguments)
-
-    return call
 
 
 def test_a_job_is_run_and_its_outputs_are_files(cli: Cli, bridge: InMemoryBridge) -> None:
@@ -119,8 +77,10 @@ def test_workflows_are_shown_in_brief_and_in_full(cli: Cli, bridge: InMemoryBrid
     bridge.workflows["broken"] = definition("broken", runnable=False, missing=lacking)
     bridge.workflows["denied"] = definition("denied", runnable=False, forbidden=["Shell"])
     bridge.workflows["new"] = definition("new", runnable=UNSET)
-    listed = dict(line.split("\t", 1) for line in cli("workflows").stdout.splitlines())
-    assert listed["demo"] == "yes\tThe demo"
+    header, *lines = cli("workflows").stdout.splitlines()
+    assert header.split() == ["workflow", "runnable", "inputs", "outputs"]
+    listed = dict(line.split(maxsplit=1) for line in lines)
+    assert listed["demo"].split()[:2] == ["yes", "prompt,"]
     assert "missing Rare, ckpt 'old'" in listed["broken"]
     assert "not allowed: Shell" in listed["denied"]
     assert "unknown yet" in listed["new"]
@@ -141,8 +101,9 @@ def test_no_workflows_is_an_error(cli: Cli, bridge: InMemoryBridge) -> None:
 
 def test_jobs_are_listed_and_cancelled(cli: Cli, bridge: InMemoryBridge) -> None:
     assert cli("run", "demo", "--job-id", "done").exit_code == 0
-    (line,) = cli("jobs").stdout.splitlines()
-    assert line.startswith("done\tdemo\tsucceeded\t")
+    header, line = cli("jobs").stdout.splitlines()
+    assert header.split() == ["job", "workflow", "state", "accepted"]
+    assert line.split()[:3] == ["done", "demo", "succeeded"]
     assert json.loads(cli("jobs", "--json").stdout)[0]["job_id"] == "done"
     assert cli("cancel", "done").stdout == "done: succeeded\n"
     assert json.loads(cli("cancel", "done", "--json").stdout)["state"] == "succeeded"

@@ -128,7 +128,7 @@ async def test_names_that_are_no_ids_are_refused(client: Client, broker: Broker)
     with pytest.raises(UnknownWorkflow):
         await client.workflow("#")
     with pytest.raises(BadAddress):
-        Client("localhost", client="alice")
+        Client("ftp://localhost", client="alice")
 
 
 # What is listed and retained.

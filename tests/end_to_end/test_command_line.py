@@ -113,9 +113,9 @@ async def test_in_a_pipe_lines_are_plain(shell: Shell) -> None:
     assert ran.err.splitlines()[-1] == "noise j1 succeeded"
     assert "\x1b" not in ran.out + ran.err
     listed = await shell("workflows")
-    assert "noise\tyes\tnoise" in listed.out.splitlines()
+    assert ["noise", "yes"] in [line.split()[:2] for line in listed.out.splitlines()]
     jobs = await shell("jobs")
-    assert jobs.out.startswith("j1\tnoise\tsucceeded\t")
+    assert jobs.out.splitlines()[1].split()[:3] == ["j1", "noise", "succeeded"]
 
 
 async def test_in_a_pipe_each_change_of_a_job_is_a_plain_line(shell: Shell) -> None:
@@ -125,7 +125,7 @@ async def test_in_a_pipe_each_change_of_a_job_is_a_plain_line(shell: Shell) -> N
     assert process.stderr is not None
     try:
         lines = [await process.stderr.readline()]
-        assert lines == [b"slow j1 queued\n"]
+        assert lines[0].startswith(b"slow j1 queued")
         await shell("queue", "resume")
         while b"slow j1 running\n" not in lines or not any(b" %\n" in line for line in lines):
             lines.append(await process.stderr.readline())

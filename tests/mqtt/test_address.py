@@ -25,6 +25,12 @@ def test_a_url_gives_host_port_and_credentials() -> None:
         ("mqtt://host:", 1883, False),
         ("mqtt://host/", 1883, False),
         ("MQTT://host:65535", 65535, False),
+        ("host", 1883, False),
+        ("host:1884", 1884, False),
+        ("user:secret@host", 1883, False),
+        ("tcp://host", 1883, False),
+        ("ssl://host", 8883, True),
+        ("tls://host:8884", 8884, True),
     ],
 )
 def test_the_port_follows_from_the_scheme_unless_given(url: str, port: int, tls: bool) -> None:  # noqa: FBT001 - a column of the table
@@ -54,8 +60,9 @@ def test_neither_repr_nor_str_shows_the_password() -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("", "scheme"),
-        ("host:1883", "scheme"),
+        ("", "host is missing"),
+        ("ws://host", "mqtt://host:1883"),
+        ("wss://host/mqtt", "mqtts://host:8883"),
         ("http://host", "scheme"),
         ("mqtt://", "host is missing"),
         ("mqtt://:1883", "host is missing"),

@@ -4,7 +4,16 @@ One implementation of the journal's logic serves both: functions that are given 
 What differs lies in `sqlite.py` and `postgresql.py`, the dialect of the schema included.
 """
 
-from bridge.jobs.database.database import Database, probe
+from bridge.jobs.database.database import Database, need_driver, probe
 from bridge.jobs.database.engine import Cursor, DatabaseError, Fenced, Transaction, Work
 
-__all__ = ["Cursor", "Database", "DatabaseError", "Fenced", "Transaction", "Work", "probe"]
+__all__ = [
+    "Cursor",
+    "Database",
+    "DatabaseError",
+    "Fenced",
+    "Transaction",
+    "Work",
+    "need_driver",
+    "probe",
+]

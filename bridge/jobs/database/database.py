@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import queue
 import threading
 from collections.abc import Sequence
@@ -190,11 +191,18 @@ def _engine(where: Path | str, schema: Schema) -> Engine:
     return _postgresql(where, schema)
 
 
-def _postgresql(address: str, schema: Schema) -> PostgreSQL:
+def need_driver() -> None:
+    """See that PostgreSQL's driver is installed, which is an extra. Raises DatabaseError."""
     try:
-        from bridge.jobs.database.postgresql import PostgreSQL  # noqa: PLC0415 - an extra
+        importlib.import_module("psycopg")
     except ImportError:
         raise DatabaseError(
             "a journal in PostgreSQL needs psycopg: pip install 'comfy2mqtt[postgresql]'"
         ) from None
+
+
+def _postgresql(address: str, schema: Schema) -> PostgreSQL:
+    need_driver()
+    from bridge.jobs.database.postgresql import PostgreSQL  # noqa: PLC0415 - an extra
+
     return PostgreSQL(address, schema)

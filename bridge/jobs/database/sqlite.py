@@ -66,7 +66,13 @@ class Sqlite:
         self._connection = self._lock = None
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(
+                f"{self._path.parent} cannot be used as the bridge's folder (data): "
+                f"{error.strerror}"
+            ) from error
         # A second bridge on the same folder would run every job twice. The lock is of a file of
         # its own, so that a backup can read the journal meanwhile.
         self._lock = sqlite3.connect(

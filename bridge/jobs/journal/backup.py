@@ -84,6 +84,8 @@ def unpack(file: Path, folder: Path) -> Report:
                 blob.replace(folder / BLOBS / blob.name)
             # Last: with it the folder counts.
             (found / JOURNAL).replace(folder / JOURNAL)
+    except tarfile.ReadError as error:
+        raise BackupError(f"{file}: it is no backup of ours: no tar archive") from error
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
         raise BackupError(f"{file}: {error}") from error
     return report

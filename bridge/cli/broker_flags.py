@@ -1,0 +1,75 @@
+"""The flags of `mosquitto_pub` that name a broker: -H, -p, -u and -P, in place of a URL.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import click
+from msgspec import Struct
+
+_TLS_PORT = 8883
+_HIGHEST_PORT = 65_535
+
+# Name of the parameter, its flags, and its attributes.
+BROKER_FLAGS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
+    ("host", ("-H", "--host"), {"help": "The broker's host, in place of --mqtt-url."}),
+    (
+        "port",
+        ("-p", "--port"),
+        {
+            "help": "The broker's port; 8883 is TLS.",
+            "type": click.IntRange(1, _HIGHEST_PORT),
+            "metavar": "NUMBER",
+        },
+    ),
+    ("username", ("-u", "--username"), {"help": "The user at the broker."}),
+    (
+        "password",
+        ("-P", "--pw"),
+        {"help": "The password there; other users of this machine can see it."},
+    ),
+)
+
+FLAG_NAMES = tuple(name for name, _, _ in BROKER_FLAGS)
+
+
+class BrokerFlags(Struct, frozen=True):
+    """What the flags say; None is not given."""
+
+    host: str | None = None
+    port: int | None = None
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """True if any of them is given."""
+        return self != BrokerFlags()
+
+
+def broker_url(url: str, flags: BrokerFlags) -> str:
+    """Return the URL of the broker that the flags name, the rest being as in `url`.
+
+    Another host gets neither the user nor the password nor the port of `url`. Raises ValueError
+    where `url` is none.
+    """
+    if not flags.given:
+        return url
+    parts = urlsplit(url if "://" in url else f"mqtt://{url}")
+    if flags.host is None:
+        host, port, user, secret = parts.hostname or "", parts.port, parts.username, parts.password
+    else:
+        host, port, user, secret = flags.host.strip("[]"), None, None, None
+    if flags.username is not None:
+        user, secret = quote(flags.username, safe=""), None
+    if flags.password is not None:
+        secret = quote(flags.password, safe="")
+    scheme = "mqtts" if flags.port == _TLS_PORT and parts.scheme == "mqtt" else parts.scheme
+    port = flags.port or port
+    account = (user or "") + ("" if secret is None else f":{secret}")
+    where = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
+    return f"{scheme}://{account}@{where}" if account else f"{scheme}://{where}"

@@ -1,0 +1,140 @@
+"""Options of commands as `--help` shows them: in groups, each with its default and variable."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+
+from bridge import config
+from bridge.cli.broker_flags import BROKER_FLAGS
+from bridge.config import Config
+from bridge.config.about import BROKER, GROUPS, group_of, meaning
+
+_DEFAULTS = Config()
+_WORDS: dict[Any, str] = {bool: "true|false", int: "NUMBER", float: "NUMBER", Path: "PATH"}
+_NAMED = {
+    **dict.fromkeys(("comfyui", "display", "trigger", "clients"), "JSON"),
+    "comfyui_args": "ARGUMENTS",
+    "journal": "URL",
+}
+# A number with so many digits is not shown by its powers of ten.
+_LARGE = 1e6
+# A command's first sentence is shown whole.
+_SHORT = 200
+
+
+class SettingOption(click.Option):
+    """A flag that is a setting, with the group that it is shown in."""
+
+    def __init__(self, declarations: Iterable[str], *, group: str, **attributes: Any) -> None:
+        super().__init__(tuple(declarations), **attributes)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose settings are shown by group, below its own options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then each group of settings."""
+        own: list[tuple[str, str]] = []
+        grouped: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None or isinstance(parameter, click.Argument):
+                continue
+            group = parameter.group if isinstance(parameter, SettingOption) else None
+            (own if group is None else grouped[group]).append(record)
+        for title, records in (("Options", own), *grouped.items()):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records, col_max=26)
+
+
+class Commands(click.Group):
+    """A group of commands, shown in sections where it has a list of them."""
+
+    command_class = GroupedCommand
+    sections: Mapping[str, tuple[str, ...]] = {}
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the machine refuses it is a line, not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click's own affair: who read has gone
+        except OSError as error:
+            raise click.ClickException(_refused(error)) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with the first sentence of each, not cut."""
+        left = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]
+        sections = dict(self.sections) or {"Commands": tuple(left)}
+        for title, names in sections.items():
+            rows = [(name, self.commands[name].get_short_help_str(_SHORT)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _refused(error: OSError) -> str:
+    """Return what the machine refused, and where."""
+    names = [str(each) for each in (error.filename, error.filename2) if each is not None]
+    return f"{' -> '.join(names)}: {error.strerror}" if names else str(error)
+
+
+def setting_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the decorator that adds the flag of a setting."""
+    facts = [config.variable(name)]
+    default = getattr(_DEFAULTS, name)
+    if default not in (None, "", (), {}):
+        shown = str(default).lower() if isinstance(default, bool) else _number(default)
+        facts.append(f"default {shown}")
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        cls=SettingOption,
+        group=group_of(name),
+        metavar=_metavar(name),
+        help=f"{meaning(name)}  [{'; '.join(facts)}]",
+    )
+
+
+def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that name a broker as mosquitto_pub takes them."""
+    for name, flags, attributes in reversed(BROKER_FLAGS):
+        function = click.option(*flags, name, cls=SettingOption, group=BROKER, **attributes)(
+            function
+        )
+    return function
+
+
+def _number(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) and default < _LARGE else _whole(default)
+
+
+def _whole(default: object) -> str:
+    return f"{default:.0f}" if isinstance(default, float) else str(default)
+
+
+def _metavar(name: str) -> str:
+    """Return what stands for a setting's value in its help."""
+    kind = _plain(config.TYPES[name])
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    if name in _NAMED:
+        return _NAMED[name]
+    by_name = (("_s", "SECONDS"), ("_url", "URL"), ("_listen", "HOST:PORT"))
+    found = next((word for ending, word in by_name if name.endswith(ending)), None)
+    return found or _WORDS.get(kind, "A,B,..." if get_origin(kind) is tuple else "TEXT")
+
+
+def _plain(kind: Any) -> Any:
+    """Return a setting's type without its bounds, and without the None that it may be."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return _plain(next(each for each in get_args(kind) if each is not types.NoneType))
+    return kind

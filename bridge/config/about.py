@@ -1,0 +1,110 @@
+"""What each setting means, in a line, and the group that it belongs to: for `--help`.
+
+docs/settings.md says more. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+BROKER = "The broker"
+COMFYUI = "ComfyUI"
+SERVICE = "Folders and the bridge itself"
+RIGHTS = "What clients may do"
+DEVICES = "Home Assistant, displays and triggers"
+WEB = "The web adapter"
+KEEPING = "How long what is kept"
+
+# In the order of `serve --help`.
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    BROKER: {
+        "mqtt_url": "mqtt://user:password@host:port, mqtts:// for TLS; a bare host will do.",
+        "mqtt_ca": "Certificates to trust, PEM, in place of the system's.",
+        "mqtt_cert": "Our own certificate, PEM, for a broker that asks for one.",
+        "mqtt_key": "The certificate's key, PEM, if that is another file.",
+        "mqtt_password_file": "A file whose first line is the password.",
+        "isolation_probe_url": "The broker with a client's password: tries whether it keeps"
+        " clients apart.",
+        "mqtt_client_id": "The broker keeps requests under it while the bridge is away.",
+        "base_topic": "The first level of all topics.",
+        "max_publishes_per_s": "Send no more messages a second, for a broker that refuses more.",
+        "max_packet": "Publish nothing larger, in bytes; without it: what the broker announces.",
+    },
+    COMFYUI: {
+        "comfyui_url": "Use one that runs: http://host:8188.",
+        "comfyui_path": "Start the one in this folder; with neither, one is installed.",
+        "comfyui_python": "Its interpreter; without it: of the environment in its folder.",
+        "comfyui_args": "More arguments for it, such as --lowvram.",
+        "comfyui_secret": "The COMFY2MQTT_SECRET of one that runs, if it has one.",
+        "comfyui": "Several ComfyUIs, as tables.",
+        "silence_s": "A running job of which nothing is heard for so long hangs.",
+        "idle_unload_s": "Unload the models of an idle one after so long; 0: never.",
+    },
+    SERVICE: {
+        "workflows": "The folder of workflows.",
+        "data": "The folder of journal, outputs and logs; without it: in ~/.local/share.",
+        "journal": "postgresql://... for a group of bridges; without it: SQLite, in data.",
+        "member": "This bridge's name in a group; without it: the host's.",
+        "lease_s": "A bridge of a group that is silent for so long counts as dead.",
+        "name": "What the bridge calls itself.",
+        "log_level": "How much is logged.",
+        "log_format": "How it is logged.",
+        "metrics_listen": "host:port for Prometheus; without it: none.",
+        "operator_verbs": "Take an operator's orders from the broker.",
+        "stop_s": "How long running jobs may take to end when the bridge is stopped.",
+    },
+    RIGHTS: {
+        "clients": "The rights of clients, as tables by name.",
+        "allow_nodes": "Classes of nodes that workflows may be made of; without any: all.",
+        "deny_nodes": "Classes of nodes that they may not be made of.",
+        "url_timeout_s": "For all of one URL that is an input.",
+        "max_inline_input": "Bytes of a media input within a request.",
+        "max_upload": "Bytes of an upload, or of what a URL gives.",
+        "max_queue": "Jobs that wait, of all clients.",
+        "max_attempts": "Starts of a job whose ComfyUI died under it.",
+        "timeout_s": "How long a job may run, unless it says itself.",
+        "reorder_s": "How long jobs whose model is loaded may pass earlier ones; 0: never.",
+    },
+    DEVICES: {
+        "homeassistant": "Announce the bridge and its workflows to Home Assistant.",
+        "homeassistant_prefix": "Home Assistant's discovery prefix.",
+        "display": "Displays, as tables.",
+        "trigger": "Triggers, as tables.",
+    },
+    WEB: {
+        "websocket_listen": "host:port of the page; without it there is none.",
+        "websocket_mqtt_url": "The adapter's own account at the broker; without it: mqtt_url.",
+        "websocket_keys": "The file of keys; without it: keys.json in the data folder.",
+        "websocket_origins": "Pages from elsewhere that may open the socket; *: all.",
+        "websocket_cert": "Its certificate, PEM, for https.",
+        "websocket_cert_key": "The certificate's key, PEM, if that is another file.",
+        "websocket_max_message": "Bytes of a message from a client.",
+        "websocket_max_connections": "Connections of all clients.",
+        "websocket_max_per_key": "Connections with one key.",
+        "websocket_rate": "Messages a second of a connection; more are read more slowly.",
+        "websocket_buffer": "Bytes that may wait for a client that does not read.",
+        "websocket_idle_s": "Close a connection that says nothing and has no job.",
+        "trusted_proxies": "Addresses of proxies whose X-Forwarded headers are believed.",
+        "public_url": "Where clients reach the page; with it results carry links.",
+        "link_key_file": "The key that links are signed with; without it: link.key in the data"
+        " folder.",
+        "link_s": "How long a link holds.",
+    },
+    KEEPING: {
+        "keep_results_s": "Results, and the recipes of their jobs.",
+        "keep_outputs_s": "Outputs, unless a job says itself.",
+        "keep_uploads_s": "Uploads that nobody goes on with.",
+        "max_outputs": "Bytes of all outputs together.",
+        "remember_ids_s": "The ids of jobs that ended.",
+    },
+}
+
+
+def group_of(setting: str) -> str:
+    """Return the group that a setting belongs to."""
+    return next(group for group, settings in GROUPS.items() if setting in settings)
+
+
+def meaning(setting: str) -> str:
+    """Return what a setting means, in a sentence."""
+    return GROUPS[group_of(setting)][setting]

@@ -1,0 +1,131 @@
+"""What a user is told who makes a mistake: one line that says what is wrong, and what to do.
+
+Read each aloud. None names what is inside, and none is a traceback.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bridge.cli.main import main
+from bridge.client.testing import InMemoryBridge
+from bridge.contract.errors import Busy, InvalidInput, QuotaExceeded
+
+Cli = Callable[..., Result]
+NOWHERE = "mqtt://127.0.0.1:9"
+
+# What was typed, the exit status, and what the last line says.
+TYPED = [
+    ("runn demo", 2, "Error: No such command 'runn'. Did you mean 'run'?"),
+    ("run", 2, "Error: Missing argument 'WORKFLOW'."),
+    ("run demo --otuput x", 2, "Did you mean"),
+    ("run demo --timeout soon", 2, "Invalid value for '--timeout': 'soon' is not a valid float."),
+    ("run demo -p 0", 2, "0 is not in the range 1<=x<=65535."),
+    ("run demo -p 1 -H a --mqtt-url b", 2, "name two brokers: give one of them"),
+    ("run demo -o nofolder.txt/x.png", 2, "nothing can be written to"),
+    ("run demo --json -o -", 2, "-o - and --json would both write to standard output"),
+    ("jobs --state done", 2, "'done' is not one of 'waiting', 'queued'"),
+    ("jobs --all --limit 3", 2, "--all and --limit: give one of them"),
+    ("jobs --client 'a b'", 2, "--client: 'a b': expected 1 to 64 of the characters"),
+    ("serve --max-queue many", 2, "--max-queue: 'many': expected a whole number"),
+    ("serve --max-outputs 1GB", 2, "'1GB': expected a whole number (bytes)"),
+    ("serve --timeout-s -1", 2, "--timeout-s: '-1': expected a number above 0 (seconds)"),
+    ("serve --homeassistant maybe", 2, "'maybe': expected true or false"),
+    ("serve --log-format xml", 2, "'xml': expected one of text, json"),
+    ("serve --websocket-listen 8090", 2, "expected host:port, such as 127.0.0.1:8090"),
+    ("serve --comfyui-url localhost:8188", 2, "comfyui_url: expected http://host:port"),
+    ("serve --comfyui-path none", 2, "expected a folder with ComfyUI's main.py"),
+    ("serve --workflows none", 2, "workflows: 'none': expected an existing folder"),
+    ("serve --journal mysql://x", 2, "journal: expected postgresql://user:password@host:port"),
+    ("serve --config none.toml", 2, "none.toml: no such file"),
+    ("serve --config misspelt.toml", 2, "mqtt_ulr: no such setting; did you mean 'mqtt_url'?"),
+    ("serve --config broken.toml", 2, "broken.toml: not valid TOML"),
+    ("jobs --mqtt-url ws://h", 2, "MQTT over WebSocket is not supported"),
+    ("jobs --mqtt-url http://h", 2, "the scheme must be mqtt or mqtts"),
+    ("jobs", 3, "mqtt://127.0.0.1:9: Connection refused"),
+    ("convert none.json", 1, "none.json: No such file or directory"),
+    ("backup x.tar --data none", 1, "none/journal.db: there is no journal"),
+    ("restore nofolder.txt --data other", 1, "it is no backup of ours"),
+    ("restore", 2, "restore: which FILE?"),
+    ("keys revoke none", 1, "no such key; see `comfy2mqtt keys list`"),
+    ("keys add me --websocket-keys nofolder.txt/keys.json", 1, "nofolder.txt"),
+    ("asyncapi --write nofolder.txt/x", 1, "Not a directory"),
+    ("workflows a b", 2, "workflows: expected nothing, NAME or describe NAME"),
+    ("comfyui stop --now", 2, "--now: only with yield"),
+]
+INTERNALS = re.compile(
+    r"Traceback|`(int|str|float|bool|array|object)`|msgspec|\[Errno|<[a-z]+ object"
+)
+
+
+@pytest.mark.parametrize(("line", "status", "told"), TYPED, ids=[each[0] for each in TYPED])
+def test_a_mistake_is_told_in_a_line(
+    line: str, status: int, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMFY2MQTT_MQTT_URL", NOWHERE)
+    monkeypatch.setenv("COMFY2MQTT_DATA", str(tmp_path / "data"))
+    Path("nofolder.txt").write_text("")
+    Path("misspelt.toml").write_text('mqtt_ulr = "x"\n')
+    Path("broken.toml").write_text("max_queue = \n")
+    _check(
+        CliRunner().invoke(main, [each.strip("'") for each in re.findall(r"'[^']*'|\S+", line)]),
+        status,
+        told,
+    )
+
+
+def _check(ran: Result, status: int, told: str) -> None:
+    assert ran.exit_code == status, (ran.output, ran.exception)
+    assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exception
+    last = ran.stderr.strip().splitlines()[-1]
+    assert told in last, ran.stderr
+    assert INTERNALS.search(ran.stderr) is None, ran.stderr
+
+
+ASKED = [
+    ("run dmeo", 1, "there is no workflow 'dmeo'; did you mean 'demo'? (allowed: demo)"),
+    ("run demo -i prompt", 2, "-i prompt: expected NAME=VALUE"),
+    ("run demo -i picture=@none.png", 2, "-i picture: 'none.png' is no file"),
+    ("get none", 1, "client 'cli' has no job 'none'; `comfy2mqtt jobs` lists them"),
+    ("show 'no id'", 1, "'no id' is no job's id"),
+    ("cancel demp", 1, "has no job 'demp'; did you mean 'demo1'?"),
+    ("workflows dmeo", 1, "did you mean 'demo'?"),
+]
+
+
+@pytest.mark.parametrize(("line", "status", "told"), ASKED, ids=[each[0] for each in ASKED])
+def test_a_mistake_that_the_bridge_has_to_know_of_is_told_in_a_line(
+    cli: Cli, line: str, status: int, told: str
+) -> None:
+    assert cli("run", "demo", "--job-id", "demo1").exit_code == 0
+    _check(cli(*(each.strip("'") for each in re.findall(r"'[^']*'|\S+", line))), status, told)
+
+
+def test_what_the_bridge_refuses_is_told_with_what_is_allowed(
+    cli: Cli, bridge: InMemoryBridge
+) -> None:
+    told = "unknown input 'promt'; did you mean 'prompt'?"
+    bridge.refusals = [
+        InvalidInput(told, input="promt", allowed=["prompt"]),
+        Busy("the queue is full"),
+        QuotaExceeded("50 of your jobs wait already"),
+    ]
+    _check(cli("run", "demo", "-i", "promt=x"), 1, f"{told} (allowed: prompt)")
+    _check(cli("run", "demo"), 1, "the queue is full")
+    _check(cli("run", "demo"), 1, "50 of your jobs wait already")
+
+
+@pytest.mark.parametrize("words", ["run demo", "replay a", "get a", "show a", "jobs", "cancel a"])
+def test_a_bridge_that_is_away_is_told_at_once(
+    cli: Cli, bridge: InMemoryBridge, words: str
+) -> None:
+    bridge.go_offline()
+    ran = cli(*words.split())
+    assert ran.exit_code == 1
+    assert "is offline: nothing was sent. Start it (`comfy2mqtt serve`)" in ran.stderr
