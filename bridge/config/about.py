@@ -59,6 +59,10 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "deny_nodes": "Classes of nodes that they may not be made of.",
         "url_timeout_s": "For all of one URL that is an input.",
         "max_inline_input": "Bytes of a media input within a request.",
+        "max_input_pixels": "Pixels of a picture, or of one of a film.",
+        "max_input_frames": "Pictures of an animation or a film.",
+        "max_input_seconds": "Seconds of a film or a sound.",
+        "max_input_unpacked": "Bytes that a media input may have unpacked.",
         "max_upload": "Bytes of an upload, or of what a URL gives.",
         "max_queue": "Jobs that wait, of all clients.",
         "max_attempts": "Starts of a job whose ComfyUI died under it.",
@@ -102,9 +106,9 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
 
 def group_of(setting: str) -> str:
     """Return the group that a setting belongs to."""
-    return next(group for group, settings in GROUPS.items() if setting in settings)
+    return next((group for group, settings in GROUPS.items() if setting in settings), SERVICE)
 
 
 def meaning(setting: str) -> str:
-    """Return what a setting means, in a sentence."""
-    return GROUPS[group_of(setting)][setting]
+    """Return what a setting means, in a sentence; tests see that each has one."""
+    return GROUPS[group_of(setting)].get(setting, "")
