@@ -32,6 +32,9 @@ from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError
 
+_NO_BROKER = (
+    "is it running, and is that its address (mqtt_url)? Debian, Ubuntu: apt install mosquitto"
+)
 # A retained message comes at once or not at all.
 _RETAINED_S = 1.0
 _LOW_DISK = 1024**3
@@ -87,7 +90,7 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
     except ConnectionRefused as error:
         yield Finding(good=False, what=str(error), advice="check user and password in mqtt_url")
     except MqttError as error:
-        yield Finding(good=False, what=f"broker: {error}", advice="is it running? see mqtt_url")
+        yield Finding(good=False, what=f"broker: {error}", advice=_NO_BROKER)
 
 
 async def _isolation(settings: Config) -> Finding:

@@ -29,7 +29,7 @@ from bridge.cli.shared import (
     settings,
     stop,
 )
-from bridge.config import Config
+from bridge.config import FILE, Config
 from bridge.contract.access import ROLES, Role
 from bridge.contract.messages import State
 
@@ -460,6 +460,23 @@ def asyncapi(*, folder: Path | None, check: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--file",
+    default=FILE,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The settings file to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace one that is there.")
+def init(*, file: Path, overwrite: bool) -> None:
+    """Ask five questions, write a settings file, and try it."""
+    from bridge.cli.init import try_settings, write_settings
+
+    write_settings(file, overwrite=overwrite)
+    run_async(try_settings(file))
+
+
+@main.command()
 @click.option("--once", is_flag=True, help="End after one picture.")
 @click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path))
 @settings("workflows")
@@ -531,5 +548,5 @@ main.sections = {
         *("serve", "doctor", "queue", "comfyui", "watch", "logs", "keys", "backup", "restore"),
         "websocket",
     ),
-    "Set up": ("demo", "mosquitto", "completion", "convert", "asyncapi"),
+    "Set up": ("init", "demo", "mosquitto", "completion", "convert", "asyncapi"),
 }

@@ -11,15 +11,13 @@ import msgspec
 from msgspec import Struct
 
 from bridge.adapters.mqtt.broker_address import bridge_address
+from bridge.cli.bus_lines import phrase
 from bridge.config import Config
 from bridge.contract.operator import BridgeLog
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.mqtt import Connection, Incoming, Subscription
-from bridge.text import clip, printable
-
-# What a line shows of a message.
-_SHOWN = 120
+from bridge.text import printable
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
@@ -65,15 +63,12 @@ def _line(message: Incoming, base: str) -> Line:
 
 
 def _text(line: Line) -> str:
-    what = "(nothing)" if line.size == 0 else f"{line.size} bytes"
-    if line.message is not None and line.size:
-        text = line.message
-        if not isinstance(text, str):
-            text = msgspec.json.encode(text).decode()
-        # What others wrote must not steer the terminal.
-        what = printable(clip(text, _SHOWN))
     clock = time.strftime("%H:%M:%S", time.localtime(line.at))
-    return f"{clock} {line.topic}{' (retained)' * line.retained} {what}"
+    # What others wrote must not steer the terminal.
+    topic = printable(line.topic)
+    kept = " (retained)" * line.retained
+    said = phrase(line.topic, line.message, line.size)
+    return f"{click.style(clock, dim=True)} {click.style(topic, fg='cyan')}{kept} {said}"
 
 
 async def logs(settings: Config, *, as_json: bool, count: int) -> int:

@@ -2,6 +2,8 @@
 
 from bridge.config.keyfile import shared_key
 from bridge.config.settings import (
+    FILE,
+    PREFIX,
     TYPES,
     Config,
     ConfigError,
@@ -16,6 +18,8 @@ from bridge.config.settings import (
 from bridge.config.tables import Client, ComfyUI, Display, Trigger
 
 __all__ = [
+    "FILE",
+    "PREFIX",
     "TYPES",
     "Client",
     "ComfyUI",

@@ -117,7 +117,7 @@ def test_the_doctor_tells_what_is_away_and_what_to_do(
     for line in (
         "BAD  COMFY2MQTT_MQTT_ULR is no setting",
         "BAD  broker: ",
-        "     -> is it running? see mqtt_url",
+        "     -> is it running, and is that its address (mqtt_url)?",
         "BAD  ComfyUI 'default' at http://127.0.0.1:9",
         "ok   data can be written",
     ):

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.cli.bus_lines import phrase
+
+JOB = {"job_id": "j1", "workflow": "demo"}
+TIMINGS = {"queued_s": 1.0, "load_s": 0.5, "run_s": 4.0, "deliver_s": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("topic", "message", "told"),
+    [
+        ("client/me/request/run/demo", "a barn", "a barn"),
+        ("client/me/request/submit", {"workflow": "demo", "transaction": 1}, "workflow=demo"),
+        (
+            "client/me/response/run",
+            {"status": "ok", "data": {"job_id": "j1", "state": "queued", "duplicate": True}},
+            "ok j1 queued, known already",
+        ),
+        ("client/me/response/ack", {"status": "ok", "data": {"acked": 1}}, "ok"),
+        (
+            "client/me/response/run",
+            {"status": "error", "error": {"code": "busy", "message": "full"}},
+            "refused, busy: full",
+        ),
+        (
+            "client/me/job/j1/status",
+            {**JOB, "state": "queued", "position": 2, "eta_s": 30},
+            "demo queued, 2 before it, done in about 30 s",
+        ),
+        ("client/me/job/j1/progress", {**JOB, "percent": 40.4, "eta_s": 3}, "40 %, 3 s left"),
+        (
+            "client/me/job/j1/result",
+            {**JOB, "state": "succeeded", "outputs": [{"size": 2500}], "timings": TIMINGS},
+            "demo succeeded: 1 outputs, 2.5 kB, in 6 s",
+        ),
+        (
+            "client/me/job/j1/result",
+            {**JOB, "state": "failed", "error": {"code": "timeout", "message": "too long"}},
+            "demo failed, timeout: too long",
+        ),
+        (
+            "workflow/demo",
+            {"inputs": {"properties": {"prompt": {}, "seed": {}}}, "runnable": True},
+            "can run; takes prompt, seed",
+        ),
+        ("bridge/comfyui/default", {"state": "ready"}, "ready"),
+        ("bridge/health", {"running": 1, "queued": 4}, "1 running, 4 queued"),
+        ("bridge/log", {"level": "warning", "logger": "a", "message": "b"}, "warning a: b"),
+        ("bridge/state", "online", "online"),
+        # What is not of the form that its topic has, or of none that is known.
+        ("bridge/health", {"odd": 1}, '{"odd":1}'),
+        ("client/me/job/j1/result", {"timings": 3, "workflow": 1}, '{"timings":3,"workflow":1}'),
+        ("display/a/url", {"x": [1]}, '{"x":[1]}'),
+        ("odd", "a\x1b[2Jb", "a [2Jb"),
+        ("bridge/log", {"level": "\x1b", "logger": "a", "message": "b"}, "  a: b"),
+    ],
+)
+def test_a_message_is_told_in_a_phrase(topic: str, message: Any, told: str) -> None:
+    assert phrase(topic, message, 10) == told
+
+
+def test_bytes_are_counted_and_nothing_is_said_to_be_nothing() -> None:
+    assert phrase("client/me/job/j1/output/0", None, 2500) == "2.5 kB"
+    assert phrase("odd", None, 2) == "2 bytes"
+    assert phrase("workflow/x", "", 0) == "(nothing)"

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bridge import config
+from bridge.cli.main import main
+from bridge.config import TYPES, Config
+from bridge.config.draft import draft
+
+Answer = Callable[..., Result]
+FILE = Path("comfy2mqtt.toml")
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Answer:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMFY2MQTT_DATA", "data")
+
+    def call(*answers: str, words: tuple[str, ...] = ()) -> Result:
+        given = "".join(f"{each}\n" for each in answers)
+        return CliRunner().invoke(main, ["init", *words], input=given)
+
+    return call
+
+
+def test_five_answers_are_a_settings_file_that_the_doctor_tries(answer: Answer) -> None:
+    told = answer("127.0.0.1:9", "alice", "s3cret", "http://127.0.0.1:9", "127.0.0.1:8099", "y")
+    found = config.load({}, {}, FILE)
+    assert found.mqtt_url == "mqtt://alice@127.0.0.1:9"
+    assert (found.comfyui_url, found.websocket_listen) == ("http://127.0.0.1:9", "127.0.0.1:8099")
+    assert found.homeassistant
+    assert found.mqtt_password_file is not None
+    assert found.mqtt_password_file.read_text() == "s3cret\n"
+    assert {each.stat().st_mode & 0o077 for each in (FILE, found.mqtt_password_file)} == {0}
+    assert "s3cret" not in told.output + FILE.read_text()
+    assert told.exit_code == 1  # the doctor found neither
+    assert "BAD  broker: mqtt://alice" in told.stdout
+    assert "BAD  ComfyUI 'default' at http://127.0.0.1:9" in told.stdout
+    assert told.stdout.endswith("Start the bridge with: comfy2mqtt serve\n")
+
+
+def test_the_defaults_set_nothing_but_the_page(answer: Answer) -> None:
+    answer("", "", "", "", "")
+    assert config.load({}, {}, FILE) == config.load(
+        {"websocket_listen": "127.0.0.1:8090", "mqtt_url": "mqtt://127.0.0.1:1883"}, {}
+    )
+
+
+def test_a_file_that_is_there_is_left_and_a_broker_that_cannot_be_is_told(answer: Answer) -> None:
+    FILE.write_text("max_queue = 5\n")
+    told = answer("", "", "", "", "")
+    assert (told.exit_code, "--overwrite" in told.stderr) == (2, True)
+    assert FILE.read_text() == "max_queue = 5\n"
+    told = answer("ws://h", "", words=("--overwrite",))
+    assert (told.exit_code, "MQTT over WebSocket" in told.stderr) == (2, True)
+
+
+def test_every_setting_is_in_the_draft_with_what_it_means() -> None:
+    text = draft({"name": 'a "b"'})
+    assert tomllib.loads(text) == {"name": 'a "b"'}
+    for name in TYPES:
+        assert name in text
+    # What is a comment may be taken as it stands, where it is no empty text.
+    lines = (line.removeprefix("# ") for line in text.splitlines() if " = " in line)
+    values = tomllib.loads("\n".join(line for line in lines if not line.endswith('""')))
+    for name, value in values.items():
+        if name != "name":
+            assert getattr(config.load({name: value}, {}), name) == getattr(Config(), name)
