@@ -19,10 +19,10 @@ class TokenBucket(Struct):
         burst = max(1.0, rate * burst_s)
         return cls(rate, burst, burst, now)
 
-    def wait_s(self, now: float) -> float:
-        """Return the seconds until there is a token; 0 if there is one."""
+    def wait_s(self, now: float, tokens: float = 1.0) -> float:
+        """Return the seconds until there are `tokens`; 0 if there are."""
         self._fill(now)
-        return max(0.0, (1.0 - self.tokens) / self.rate)
+        return max(0.0, (tokens - self.tokens) / self.rate)
 
     def try_take(self, now: float) -> bool:
         """Take a token if there is one; return whether there was."""
@@ -32,10 +32,10 @@ class TokenBucket(Struct):
         self.tokens -= 1.0
         return True
 
-    def take(self, now: float) -> float:
-        """Take a token, on credit if there is none; return the seconds until that is paid back."""
+    def take(self, now: float, tokens: float = 1.0) -> float:
+        """Take tokens, on credit if there are none; return the seconds until that is paid back."""
         self._fill(now)
-        self.tokens -= 1.0
+        self.tokens -= tokens
         return max(0.0, -self.tokens / self.rate)
 
     def _fill(self, now: float) -> None:

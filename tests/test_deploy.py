@@ -18,7 +18,7 @@ from bridge.jobs.counters import Counters
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "docs" / "deploy"
 # Variables that are no settings: the client's name, the nodes' own.
-OTHERS = {"CLIENT", "SECRET", "CONFIG", "MEDIA_BYTES", "OUTPUT_BYTES", "UNPACKED_BYTES"}
+OTHERS = {"CLIENT", "SECRET", "CONFIG", "GUARD", "MEDIA_BYTES", "OUTPUT_BYTES", "UNPACKED_BYTES"}
 
 
 def test_every_setting_that_a_page_names_is_one() -> None:

@@ -44,7 +44,7 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     What is left out is as `*` says, and what that leaves out as `bridge.requests.permissions` does.
     `workflows` and `displays` are names, with `*` and `?` for any characters; `input_topics` are
     MQTT filters, `url_hosts` private hosts. `max_queue` counts jobs that wait; `max_uploads` and
-    `max_outputs` are bytes.
+    `max_outputs` are bytes; `processor_per_s` is the share of a processor that its requests take.
     """
 
     workflows: tuple[str, ...] | None = None
@@ -57,6 +57,7 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_uploads: Number | None = None
     max_outputs: Number | None = None
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None
+    processor_per_s: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Display(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -98,14 +98,16 @@ class Dependencies:
                     items.append(await self._output(client, media, item))
                 case Url():
                     data = await self._sources.url(client, item)
-                    items.append(await self._taken(media, data, new))
+                    items.append(await self._taken(client, media, data, new))
                 case Topic():
                     data = await self._sources.topic(client, item)
-                    items.append(await self._taken(media, data, new))
+                    items.append(await self._taken(client, media, data, new))
         return replace(media, items=items)
 
-    async def _taken(self, media: MediaInput, data: bytes, new: dict[str, bytes]) -> Blob:
-        blob = await self.taken(media.name, media.kind, data)
+    async def _taken(
+        self, client: str, media: MediaInput, data: bytes, new: dict[str, bytes]
+    ) -> Blob:
+        blob = await self.taken(client, media.name, media.kind, data)
         new[blob.sha256] = data
         return blob
 
@@ -151,16 +153,16 @@ class Dependencies:
         found = sniff(head)
         check_kind(name, kind, found.kind, found.content_type)
         blob = Blob(stored.sha256, stored.size, stored.content_type, found.extension)
-        await self.bounds.check(name, kind, blob, stored.data)
+        await self.bounds.check(client, name, kind, blob, stored.data)
         return blob
 
-    async def taken(self, name: str, kind: str, data: bytes) -> Blob:
-        """Return the name of some bytes that are the input `name`.
+    async def taken(self, client: str, name: str, kind: str, data: bytes) -> Blob:
+        """Return the name of some bytes that are a client's input `name`.
 
         Raises InvalidInput where they are not of its kind, or unpack to more than they may.
         """
         blob = await _blob_of(name, kind, data)
-        await self.bounds.check(name, kind, blob, data)
+        await self.bounds.check(client, name, kind, blob, data)
         return blob
 
     async def _head(self, stored: Stored) -> bytes | None:

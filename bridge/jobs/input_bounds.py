@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from bridge.contract.errors import InvalidInput
 from bridge.jobs.job import Blob
@@ -35,10 +36,12 @@ class InputBounds:
         self._journal = journal
         self._files = files
         self._limits = limits
+        self.spend: Callable[[str, float], None] = lambda _client, _seconds: None
+        """Takes note of the processor's seconds that a client's files took."""
         self._known: OrderedDict[str, Extent] = OrderedDict()
 
     async def check(
-        self, name: str, kind: str, blob: Blob, data: bytes | memoryview | None
+        self, client: str, name: str, kind: str, blob: Blob, data: bytes | memoryview | None
     ) -> None:
         """Check one file that is the input `name`; `data` are its bytes where they are at hand.
 
@@ -49,7 +52,7 @@ class InputBounds:
         extent = self._known.pop(blob.sha256, None)
         if extent is None:
             try:
-                extent = await self._measure(blob, data)
+                extent = await self._measure(client, blob, data)
             except TooManyParts:
                 raise InvalidInput(
                     f"input {name!r}: its file has more parts than are looked at: write it anew, "
@@ -66,7 +69,7 @@ class InputBounds:
         blobs = (self._known.get(each.sha256) for each in items if isinstance(each, Blob))
         check_sum(sum(each.unpacked for each in blobs if each is not None), self._limits)
 
-    async def _measure(self, blob: Blob, data: bytes | memoryview | None) -> Extent:
+    async def _measure(self, client: str, blob: Blob, data: bytes | memoryview | None) -> Extent:
         if data is None and blob.size <= INLINE_LIMIT:
             data = await self._journal.blob(blob.sha256)
         if data is None:
@@ -74,8 +77,22 @@ class InputBounds:
             def read(offset: int, count: int) -> bytes:
                 return self._files.read(blob.sha256, offset, count)
 
-            return await asyncio.to_thread(measure, Reader(blob.size, read))
-        reader = Reader.of(data)
-        if len(data) <= _IN_PLACE:
-            return measure(reader)
-        return await asyncio.to_thread(measure, reader)
+            reader = Reader(blob.size, read)
+        else:
+            reader = Reader.of(data)
+            if len(data) <= _IN_PLACE:
+                return measure(reader)
+        spent: list[float] = []
+        try:
+            return await asyncio.to_thread(_timed, reader, spent)
+        finally:
+            self.spend(client, sum(spent))
+
+
+def _timed(reader: Reader, spent: list[float]) -> Extent:
+    """Measure a file, and note the processor's seconds that this took."""
+    began = time.thread_time()
+    try:
+        return measure(reader)
+    finally:
+        spent.append(time.thread_time() - began)

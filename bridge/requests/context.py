@@ -37,13 +37,18 @@ class Room(Protocol):
         """Return the bytes of an output beside the answer to a `fetch`."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class RequestContext(Struct, frozen=True, kw_only=True):
     """A request as an adapter received it.
 
     `submit` is work that the adapter has composed itself, in place of a payload to be decoded.
     `response_topic` was checked by the adapter. `expiry_s` is how long the job may wait for its
     start, `delivery` names the MQTT delivery, and `redelivered` says that it may have come before.
-    `room` says what fits into the packets of its answer.
+    `room` says what fits into the packets of its answer. `let_pass` lets later requests be
+    acknowledged before this one: for what takes long and changes nothing, so that it may be lost.
     """
 
     client: str
@@ -63,6 +68,7 @@ class RequestContext(Struct, frozen=True, kw_only=True):
     delivery: str | None = None
     redelivered: bool = False
     room: Room | None = None
+    let_pass: Callable[[], None] = _nothing
 
 
 class Submission(Struct, frozen=True):

@@ -48,6 +48,7 @@ from bridge.requests import views
 from bridge.requests.admission import Admission
 from bridge.requests.context import Answer, PartBytes, RequestContext, Respond, Submission
 from bridge.requests.errors import refusal
+from bridge.requests.processor_time import LISTED, ProcessorTime
 from bridge.requests.rate_limit import Flood, RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 
@@ -68,6 +69,7 @@ class RequestHandler:
         thumbnails: Thumbnails,
         dispatcher: Dispatcher,
         rate_limiter: RateLimiter,
+        processor: ProcessorTime,
     ) -> None:
         self._admission = admission
         self._uploads = uploads
@@ -76,12 +78,14 @@ class RequestHandler:
         self._thumbnails = thumbnails
         self._dispatcher = dispatcher
         self._rate_limiter = rate_limiter
+        self._processor = processor
 
     async def handle(self, context: RequestContext, respond: Respond) -> None:
         """Carry out a request, and answer it exactly once, whatever it is; a flood not at all."""
         transaction: Transaction | UnsetType = requests.correlated(context.correlation)
         try:
             self._rate_limiter.count(context.client)
+            self._processor.request(context.client, context.verb)
             if context.verb == UPLOAD:
                 if context.offset is None:
                     transaction = requests.transaction_of(context.payload, context.correlation)
@@ -210,6 +214,7 @@ class RequestHandler:
             states=or_none(request.states),
             workflow=or_none(request.workflow),
         )
+        self._processor.spend(client, LISTED * len(records))
         found = map(self._view, records)
         return views.page(found, request.limit, context, transaction)
 
@@ -229,7 +234,9 @@ class RequestHandler:
             raise _not_kept(request, record, "is kept")
         try:
             if request.width is not UNSET:
-                stored = await self._thumbnails.get(stored, request.width)
+                stored = await self._thumbnails.get(
+                    context.client, stored, request.width, context.let_pass
+                )
             limit = record.job.envelope.max_packet
             count = views.bytes_to_read(request, stored, context, transaction, limit)
             data = await self._read(stored, request.offset, count)

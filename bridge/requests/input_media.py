@@ -52,14 +52,14 @@ class InputMedia:
         match source:
             case Inline(data=data):
                 self._check_size(name, len(data))
-                blob = await self._dependencies.taken(name, kind, data)
+                blob = await self._dependencies.taken(client, name, kind, data)
                 new[blob.sha256] = data
                 return blob
             case Upload(upload=upload):
                 found = await self._uploads.get(client, upload)
                 check_kind(name, kind, found.kind, found.content_type)
                 blob = Blob(found.sha256, found.size, found.content_type, found.extension)
-                await self._check_upload(name, kind, blob, found.data)
+                await self._check_upload(client, name, kind, blob)
                 return blob
             case JobOutput():
                 return await self._dependencies.output(client, name, kind, source) or source
@@ -69,9 +69,9 @@ class InputMedia:
             case Url():
                 return source
 
-    async def _check_upload(self, name: str, kind: str, blob: Blob, data: bytes | None) -> None:
+    async def _check_upload(self, client: str, name: str, kind: str, blob: Blob) -> None:
         try:
-            await self._dependencies.bounds.check(name, kind, blob, data)
+            await self._dependencies.bounds.check(client, name, kind, blob, None)
         except FileNotFoundError:
             raise Expired(f"input {name!r}: the bytes of its upload are gone", input=name) from None
 

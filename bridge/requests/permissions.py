@@ -17,6 +17,9 @@ from bridge.contract.errors import Forbidden
 from bridge.contract.topics import matches
 
 EVERYBODY = "*"
+# Unless the setting says: this share of a processor, or what so many requests take.
+_LEAST_SHARE = 0.25
+_SHARE_OF_A_REQUEST = 0.0025
 
 
 class Granted(Struct, frozen=True, kw_only=True):
@@ -32,6 +35,14 @@ class Granted(Struct, frozen=True, kw_only=True):
     max_uploads: int = 1024 * 1024 * 1024
     max_outputs: int = 5 * 1024 * 1024 * 1024
     requests_per_s: float = 100.0
+    processor_per_s: float | None = None
+
+    @property
+    def processor_share(self) -> float:
+        """Seconds of a processor in each second: enough for all requests that it may send."""
+        if self.processor_per_s is not None:
+            return self.processor_per_s
+        return max(_LEAST_SHARE, self.requests_per_s * _SHARE_OF_A_REQUEST)
 
 
 class Permissions:

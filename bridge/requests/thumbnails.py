@@ -1,19 +1,23 @@
 """Images made smaller for those who fetch them so: the gallery of a page, most often.
 
 They are made in the worker process, and remembered for a while: a thumbnail is fetched again and
-again, and a larger one in several parts.
+again, and a larger one in several parts. What making one takes is spent from its client's budget of
+processor time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from bridge.contract.errors import ExecutionError
 from bridge.jobs.journal import Stored
 from bridge.media.files import Files
 from bridge.media.profile import Profile, Source, target
 from bridge.media.transcode import CannotTranscode, Transcoder
+from bridge.requests.processor_time import ProcessorTime
 
 QUALITY = 85
 MAX_BYTES = 32 * 1024 * 1024
@@ -26,20 +30,30 @@ _Key = tuple[str, int]
 class Thumbnails:
     """Makes each once, however many ask for it at the same time."""
 
-    def __init__(self, files: Files, transcoder: Transcoder, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        files: Files,
+        transcoder: Transcoder,
+        processor: ProcessorTime,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
         self._files = files
+        self._processor = processor
         self._transcoder = transcoder
         self._max_bytes = max_bytes
         # One at a time: a gallery must not take all workers from the jobs' outputs.
-        self._turn = asyncio.Semaphore(1)
+        self._turns = _Turns()
         self._made: OrderedDict[_Key, Stored] = OrderedDict()
         self._bytes = 0
         self._making: dict[_Key, asyncio.Task[Stored]] = {}
 
-    async def get(self, stored: Stored, width: int) -> Stored:
+    async def get(
+        self, client: str, stored: Stored, width: int, waits: Callable[[], None] = lambda: None
+    ) -> Stored:
         """Return an image at most `width` pixels wide, as WebP, and what is none as it is.
 
-        Raises ExecutionError where it cannot be decoded.
+        `waits` is called before this waits for one to be made. Raises ExecutionError where it
+        cannot be decoded, QuotaExceeded and Busy where the client asks for too much.
         """
         if not stored.content_type.startswith("image/"):
             return stored
@@ -49,10 +63,25 @@ class Thumbnails:
             return self._made[key]
         making = self._making.get(key)
         if making is None:
-            making = self._making[key] = asyncio.create_task(self._make(stored, width))
+            self._processor.begin(client)
+            making = self._making[key] = asyncio.create_task(self._make_for(client, stored, width))
             making.add_done_callback(lambda done: self._keep(key, done))
+        waits()
         # Others may wait for the same one.
         return await asyncio.shield(making)
+
+    async def _make_for(self, client: str, stored: Stored, width: int) -> Stored:
+        took_s = 0.0
+        try:
+            await self._turns.take(client)
+            began = time.monotonic()
+            try:
+                return await self._make(stored, width)
+            finally:
+                took_s = time.monotonic() - began
+                self._turns.give()
+        finally:
+            self._processor.end(client, took_s)
 
     async def _make(self, stored: Stored, width: int) -> Stored:
         asked = Profile(format="webp", quality=QUALITY, max_width=width, strip=True)
@@ -63,8 +92,7 @@ class Thumbnails:
         if data is None:
             data = await asyncio.to_thread(self._files.read, stored.sha256)
         try:
-            async with self._turn:
-                image = await self._transcoder.transcode(data, form)
+            image = await self._transcoder.transcode(data, form)
         except CannotTranscode as error:
             raise ExecutionError(f"it cannot be made smaller: {error}", reason=str(error)) from None
         return Stored(image.content_type, image.sha256, len(image.data), image.data)
@@ -78,6 +106,40 @@ class Thumbnails:
         while self._bytes > self._max_bytes:
             _, oldest = self._made.popitem(last=False)
             self._bytes -= _cost(oldest)
+
+
+class _Turns:
+    """One turn at a time; each client that waits has its turn, however many it waits for."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    async def take(self, client: str) -> None:
+        """Wait for a turn. Call `give` after it."""
+        if not self._taken:
+            self._taken = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(client, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give()
+            raise
+
+    def give(self) -> None:
+        """Give the turn to the next client that waits."""
+        while self._waiting:
+            client, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[client] = turns
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken = False
 
 
 def _cost(made: Stored) -> int:

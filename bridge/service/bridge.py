@@ -59,6 +59,7 @@ from bridge.requests.handler import RequestHandler
 from bridge.requests.input_media import InputMedia
 from bridge.requests.operator import Operator
 from bridge.requests.permissions import Permissions, setting
+from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 from bridge.service.public_urls import PublicUrls
@@ -210,16 +211,21 @@ class Bridge:
             refresh=self._descriptions.refresh,
             check_display=displays.check,
         )
+        processor = ProcessorTime(
+            lambda client: self._permissions.of(client).processor_share, time.monotonic
+        )
+        dependencies.bounds.spend = processor.spend
         handler = RequestHandler(
             admission=admission,
             uploads=self._uploads,
             journal=self._journal,
             files=self._files,
-            thumbnails=Thumbnails(self._files, transcoder),
+            thumbnails=Thumbnails(self._files, transcoder, processor),
             dispatcher=self._dispatcher,
             rate_limiter=RateLimiter(
                 lambda client: self._permissions.of(client).requests_per_s, time.monotonic
             ),
+            processor=processor,
         )
         triggers = Triggers(
             config.trigger,

@@ -820,8 +820,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="puback-before-answer",
         file="bridge/adapters/mqtt/subscriber.py",
-        old="await self._handle(incoming, delivery)\n            order.handled(incoming)\n",
-        new="order.handled(incoming)\n            await self._handle(incoming, delivery)\n",
+        old="await self._handle(incoming, delivery, let_pass)\n            let_pass()\n",
+        new="let_pass()\n            await self._handle(incoming, delivery, let_pass)\n",
         guarantee="a request that was not answered comes again after a kill",
         tests=("tests/adapters/mqtt/test_subscriber.py",),
     ),

@@ -28,6 +28,7 @@ from bridge.requests.context import Answer, RequestContext
 from bridge.requests.handler import RequestHandler
 from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions
+from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 from bridge.workflows.library import Library
@@ -120,14 +121,17 @@ class Stand:
             refresh=self._refresh,
             check_display=_no_display,
         )
+        processor = ProcessorTime(lambda c: permissions.of(c).processor_share, lambda: self.now)
+        waiting.bounds.spend = processor.spend
         self.handler = RequestHandler(
             admission=admission,
             uploads=uploads,
             journal=self.journal,
             files=self.files,
-            thumbnails=Thumbnails(self.files, self.transcoder),
+            thumbnails=Thumbnails(self.files, self.transcoder, processor),
             dispatcher=dispatcher,
             rate_limiter=RateLimiter(lambda c: permissions.of(c).requests_per_s, lambda: self.now),
+            processor=processor,
         )
 
     async def ask(self, verb: str, payload: bytes | None = None, **given: Any) -> Answer:

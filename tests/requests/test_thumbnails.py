@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from bridge.contract.errors import ExecutionError
+from bridge.contract.errors import Busy, ExecutionError, QuotaExceeded
 from bridge.jobs.journal import Stored
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
+from bridge.requests.processor_time import MAX_WORKS_OF_ONE, ProcessorTime
 from bridge.requests.thumbnails import ENTRY_BYTES, Thumbnails
 from tests.media.images import encoded, opened, photo
 
@@ -39,6 +41,10 @@ async def transcoder() -> AsyncIterator[Transcoder]:
     await transcoder.close()
 
 
+def plenty() -> ProcessorTime:
+    return ProcessorTime(lambda _: 1_000.0, time.monotonic)
+
+
 def stored(data: bytes, content_type: str = "image/png", *, inline: bool = True) -> Stored:
     sha256 = hashlib.sha256(data).hexdigest()
     return Stored(content_type, sha256, len(data), data if inline else None)
@@ -49,10 +55,10 @@ async def test_an_image_is_made_smaller_once_for_all_who_ask(
 ) -> None:
     picture = encoded(photo(400, 200))
     blobs = Blobs(picture)
-    thumbnails = Thumbnails(blobs, transcoder)
+    thumbnails = Thumbnails(blobs, transcoder, plenty())
     large = stored(picture, inline=False)
-    found = await asyncio.gather(*(thumbnails.get(large, 100) for _ in range(5)))
-    found.append(await thumbnails.get(large, 100))
+    found = await asyncio.gather(*(thumbnails.get("alice", large, 100) for _ in range(5)))
+    found.append(await thumbnails.get("alice", large, 100))
     assert blobs.reads == 1
     assert len(set(map(id, found))) == 1
     made = found[0]
@@ -62,41 +68,95 @@ async def test_an_image_is_made_smaller_once_for_all_who_ask(
 
 
 async def test_one_is_never_made_larger(transcoder: Transcoder) -> None:
-    made = await Thumbnails(Blobs(), transcoder).get(stored(encoded(photo(40, 20))), 1000)
+    made = await Thumbnails(Blobs(), transcoder, plenty()).get(
+        "alice", stored(encoded(photo(40, 20))), 1000
+    )
     assert made.data is not None
     assert opened(made.data).size == (40, 20)
 
 
 async def test_what_is_no_image_comes_as_it_is(transcoder: Transcoder) -> None:
     film = stored(b"film", "video/mp4")
-    assert await Thumbnails(Blobs(), transcoder).get(film, 100) is film
+    assert await Thumbnails(Blobs(), transcoder, plenty()).get("alice", film, 100) is film
 
 
 async def test_what_cannot_be_decoded_is_told_each_time(transcoder: Transcoder) -> None:
-    thumbnails = Thumbnails(Blobs(), transcoder)
+    thumbnails = Thumbnails(Blobs(), transcoder, plenty())
     for _ in range(2):
         with pytest.raises(ExecutionError, match="smaller"):
-            await thumbnails.get(stored(b"no image"), 100)
+            await thumbnails.get("alice", stored(b"no image"), 100)
 
 
 async def test_those_longest_unasked_for_are_forgotten(transcoder: Transcoder) -> None:
     pictures = [encoded(photo(64 + each, 64)) for each in range(3)]
     blobs = [Blobs(picture) for picture in pictures]
     sizes = [
-        (await Thumbnails(Blobs(), transcoder).get(stored(each), 32)).size for each in pictures
+        (await Thumbnails(Blobs(), transcoder, plenty()).get("alice", stored(each), 32)).size
+        for each in pictures
     ]
-    thumbnails = Thumbnails(blobs[0], transcoder, max_bytes=sizes[0] + sizes[1] + 2 * ENTRY_BYTES)
+    thumbnails = Thumbnails(
+        blobs[0], transcoder, plenty(), max_bytes=sizes[0] + sizes[1] + 2 * ENTRY_BYTES
+    )
     first = stored(pictures[0], inline=False)
-    await thumbnails.get(first, 32)
-    await thumbnails.get(stored(pictures[1]), 32)
-    await thumbnails.get(first, 32)
-    await thumbnails.get(stored(pictures[2]), 32)
-    await thumbnails.get(first, 32)
+    await thumbnails.get("alice", first, 32)
+    await thumbnails.get("alice", stored(pictures[1]), 32)
+    await thumbnails.get("alice", first, 32)
+    await thumbnails.get("alice", stored(pictures[2]), 32)
+    await thumbnails.get("alice", first, 32)
     assert blobs[0].reads == (1 if sizes[2] <= sizes[1] else 2)
 
 
 async def test_a_gallery_leaves_a_worker_to_the_jobs_outputs(transcoder: Transcoder) -> None:
-    thumbnails = Thumbnails(Blobs(), transcoder)
+    thumbnails = Thumbnails(Blobs(), transcoder, plenty())
     pictures = [stored(encoded(photo(64 + each, 64))) for each in range(4)]
-    await asyncio.gather(*(thumbnails.get(each, 32) for each in pictures))
+    await asyncio.gather(*(thumbnails.get("alice", each, 32) for each in pictures))
     assert len(transcoder.pids) == 1
+
+
+async def test_a_client_that_asks_for_much_has_a_budget_and_others_wait_for_one_of_its_pictures(
+    transcoder: Transcoder,
+) -> None:
+    """Ten widths of one picture: nine wait while one is made, and another client's is next."""
+    thumbnails = Thumbnails(Blobs(), transcoder, plenty())
+    picture = stored(encoded(photo(600, 600)))
+    made: list[str] = []
+
+    async def get(client: str, width: int) -> None:
+        await thumbnails.get(client, picture, width)
+        made.append(client)
+
+    await asyncio.gather(*(get("mallory", 100 + each) for each in range(10)), get("alice", 50))
+    assert made.index("alice") <= 2
+
+
+async def test_who_waits_for_a_picture_lets_others_pass_and_who_asks_for_too_many_is_refused(
+    transcoder: Transcoder,
+) -> None:
+    now = 0.0
+    thumbnails = Thumbnails(Blobs(), transcoder, ProcessorTime(lambda _: 0.25, lambda: now))
+    picture = stored(encoded(photo(64, 64)))
+    passed: list[int] = []
+
+    async def get(width: int) -> Stored:
+        return await thumbnails.get("mallory", picture, width, lambda: passed.append(width))
+
+    found = await asyncio.gather(*(get(each) for each in range(1, 31)), return_exceptions=True)
+    refused = [each for each in found if isinstance(each, Busy)]
+    assert len(refused) == 30 - MAX_WORKS_OF_ONE
+    assert all(each.details["retry"] for each in refused)
+    assert len(passed) == MAX_WORKS_OF_ONE
+    await get(1)  # it is kept: nobody has to wait
+    assert len(passed) == MAX_WORKS_OF_ONE
+
+
+async def test_making_pictures_smaller_is_paid_for(transcoder: Transcoder) -> None:
+    now = 0.0
+    thumbnails = Thumbnails(Blobs(), transcoder, ProcessorTime(lambda _: 0.000_001, lambda: now))
+    picture = stored(encoded(photo(64, 64)))
+    await thumbnails.get("mallory", picture, 1)
+    with pytest.raises(QuotaExceeded) as refused:
+        await thumbnails.get("mallory", picture, 2)
+    assert refused.value.details["setting"] == "clients.mallory.processor_per_s"
+    await thumbnails.get("alice", picture, 2)
+    now += refused.value.details["retry_after_s"]
+    await thumbnails.get("mallory", picture, 3)

@@ -1,7 +1,8 @@
 """Keeps the connection that takes requests, and has what arrives on it handled.
 
 A request is acknowledged to the broker once it is answered, in the order of arrival. What was not
-acknowledged when the connection or the process ended comes again.
+acknowledged when the connection or the process ended comes again. One that changes nothing and
+takes long, such as making a picture smaller, is acknowledged before: others would wait for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bridge.adapters.mqtt.extension import Extension, give_to
 from bridge.adapters.mqtt.incoming import (
@@ -202,9 +204,17 @@ class Subscriber:
         free = asyncio.Semaphore(MAX_HANDLED)
 
         async def handle(incoming: Incoming, delivery: str | None) -> None:
-            await self._handle(incoming, delivery)
-            order.handled(incoming)
-            free.release()
+            passed = False
+
+            def let_pass() -> None:
+                nonlocal passed
+                if not passed:
+                    passed = True
+                    order.handled(incoming)
+                    free.release()
+
+            await self._handle(incoming, delivery, let_pass)
+            let_pass()
 
         async for incoming in connection.messages:
             if self._draining or is_flood(self._topics, incoming, self._handler.is_flood):
@@ -222,7 +232,9 @@ class Subscriber:
             return delivery_of(self._session, incoming)
         return await asyncio.to_thread(delivery_of, self._session, incoming)
 
-    async def _handle(self, incoming: Incoming, delivery: str | None) -> None:
+    async def _handle(
+        self, incoming: Incoming, delivery: str | None, let_pass: Callable[[], None]
+    ) -> None:
         log.debug("%s, %d bytes%s", incoming.topic, len(incoming.payload), ", again" * incoming.dup)
         found = read_request(self._topics, incoming, delivery=delivery, room=self._publisher)
         if found is None:
@@ -236,7 +248,7 @@ class Subscriber:
         if found.refusal is not None:
             self._handler.refuse(found.context, found.refusal, respond)
         else:
-            await self._handler.handle(found.context, respond)
+            await self._handler.handle(replace(found.context, let_pass=let_pass), respond)
 
     def _take_other(self, incoming: Incoming) -> None:
         clustered = self._group is not None

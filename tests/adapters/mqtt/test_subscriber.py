@@ -48,6 +48,8 @@ class Handler:
         self.asked.append(asked)
         if self.error is not None:
             raise self.error
+        if asked.payload == b"lets pass":
+            asked.let_pass()
         if asked.payload.decode() in self.gates:
             await self.gates[asked.payload.decode()].wait()
         respond(Answer(data={}))
@@ -190,6 +192,21 @@ async def test_a_request_is_acknowledged_after_its_answer_and_in_the_order_of_ar
         assert setup.acked() == [1, 2]
         answers = [index for index, each in enumerate(setup.log) if each == ("answered", "list")]
         assert max(answers) < setup.log.index(("ack", 1))
+
+
+async def test_a_request_that_lets_others_pass_is_acknowledged_once_before_its_answer() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        setup.handler.gates["lets pass"] = asyncio.Event()
+        connection.deliver(LIST, 1, payload=b"lets pass")
+        connection.deliver(LIST, 2)
+        await until(lambda: len(setup.acked()) == 2)
+        assert setup.acked() == [1, 2]
+        setup.handler.gates["lets pass"].set()
+        connection.deliver(LIST, 3)
+        await until(lambda: setup.log.count(("answered", "list")) == 3)
+        await until(lambda: len(setup.acked()) == 3)
+        assert setup.acked() == [1, 2, 3]
 
 
 async def test_a_large_payload_is_hashed_in_a_thread_and_nothing_overtakes_it(

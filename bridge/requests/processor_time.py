@@ -1,0 +1,110 @@
+"""What each verb costs in processor time, and each client's budget of it. Pure.
+
+A request costs about as much as another of its verb (`COSTS`), and what takes longer is measured:
+making a picture smaller, reading what media unpack to. Whoever has spent more than its share is
+refused what costs much, and goes on with what costs little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from bridge.contract.errors import Busy, QuotaExceeded
+from bridge.contract.requests import VERBS
+from bridge.contract.topics import RUN, UPLOAD
+from bridge.requests.permissions import setting
+from bridge.tokenbucket import TokenBucket
+
+# A client that was silent for so long may spend so many seconds' share at once: a gallery's worth.
+BURST_S = 40.0
+# As in the limit of requests: of too many names the one longest silent is forgotten.
+MAX_CLIENTS = 10_000
+# What may be made at a time, of one client and of all: the others are to ask again.
+MAX_WORKS_OF_ONE = 16
+MAX_WORKS = 64
+# Seconds of the processor for one request, in the bridge, journal and broker connection included.
+COSTS: Mapping[str, float] = {
+    **dict.fromkeys(VERBS, 0.000_5),
+    "submit": 0.001_5,
+    RUN: 0.001_5,
+    "list": 0.001,
+    UPLOAD: 0.001,
+}
+# ... and for each job that a list has.
+LISTED = 0.000_02
+# The verbs that may take much more than their cost; `fetch` does where a picture is made smaller.
+_DEAR = frozenset(("submit", RUN, "list"))
+
+
+class _Spent(Struct):
+    """A client's budget; `works` is how many works for it are under way."""
+
+    seconds: TokenBucket
+    works: int = 0
+
+
+class ProcessorTime:
+    """Each client's budget of processor time, by a clock in seconds."""
+
+    def __init__(self, per_s: Callable[[str], float], clock: Callable[[], float]) -> None:
+        """`per_s` returns a client's share: seconds of one processor in each second."""
+        self._per_s = per_s
+        self._clock = clock
+        self._clients: dict[str, _Spent] = {}
+        self._works = 0
+
+    def spend(self, client: str, seconds: float) -> None:
+        """Take note of processor time that was spent for a client."""
+        self._of(client).seconds.take(self._clock(), seconds)
+
+    def request(self, client: str, verb: str) -> None:
+        """Spend what a verb costs. Raises QuotaExceeded where it is a dear one."""
+        if verb in _DEAR:
+            self.check(client)
+        self.spend(client, COSTS.get(verb, 0.0))
+
+    def check(self, client: str) -> None:
+        """Raise QuotaExceeded, with `retry_after_s`, for a client that has spent its share."""
+        wait_s = self._of(client).seconds.wait_s(self._clock(), 0.0)
+        if wait_s > 0:
+            share = self._per_s(client)
+            raise QuotaExceeded(
+                f"what this client asks for takes more than {share:g} s of processor time a second",
+                limit=share,
+                setting=setting(client, "processor_per_s"),
+                retry_after_s=round(wait_s + 0.001, 3),
+            )
+
+    def begin(self, client: str) -> None:
+        """Begin a work of some length for a client; call `end` after it.
+
+        Raises QuotaExceeded, and Busy where too many are under way.
+        """
+        self.check(client)
+        spent = self._of(client)
+        if spent.works >= MAX_WORKS_OF_ONE or self._works >= MAX_WORKS:
+            limit = MAX_WORKS_OF_ONE if spent.works >= MAX_WORKS_OF_ONE else MAX_WORKS
+            raise Busy(
+                f"{limit} pictures are being made smaller: ask again", retry=True, limit=limit
+            )
+        spent.works += 1
+        self._works += 1
+
+    def end(self, client: str, seconds: float) -> None:
+        """End a work that took so long."""
+        spent = self._of(client)
+        spent.works = max(0, spent.works - 1)
+        self._works -= 1
+        self.spend(client, seconds)
+
+    def _of(self, client: str) -> _Spent:
+        found = self._clients.pop(client, None)
+        if found is None:
+            found = _Spent(TokenBucket.full(self._per_s(client), BURST_S, self._clock()))
+            found.seconds.burst = found.seconds.tokens = self._per_s(client) * BURST_S
+        self._clients[client] = found
+        if len(self._clients) > MAX_CLIENTS:
+            del self._clients[next(iter(self._clients))]
+        return found
