@@ -43,7 +43,7 @@ FLOODS: tuple[Mutant, ...] = (
         old="self._processor.end(client, took_s)",
         new="self._processor.end(client, 0.0)",
         guarantee="making pictures smaller is paid for from a client's budget of processor time",
-        tests=("tests/requests/test_thumbnails.py",),
+        tests=("tests/requests/test_thumbnail_turns.py",),
     ),
     Mutant(
         name="thumbnails-hold-the-window",
@@ -51,7 +51,7 @@ FLOODS: tuple[Mutant, ...] = (
         old="        waits()\n",
         new="",
         guarantee="nobody's PUBACK waits for a picture that is made smaller",
-        tests=("tests/requests/test_thumbnails.py",),
+        tests=("tests/requests/test_thumbnail_turns.py",),
     ),
     Mutant(
         name="thumbnails-first-come",
@@ -59,7 +59,7 @@ FLOODS: tuple[Mutant, ...] = (
         old="                self._waiting[client] = turns\n",
         new="                self._waiting = OrderedDict({client: turns, **self._waiting})\n",
         guarantee="each client's pictures are made in its turn",
-        tests=("tests/requests/test_thumbnails.py",),
+        tests=("tests/requests/test_thumbnail_turns.py",),
     ),
     Mutant(
         name="dear-verbs-unchecked",
