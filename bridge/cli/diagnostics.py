@@ -5,13 +5,14 @@ Pure. docs/operations.md has more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from msgspec import UNSET, Struct
 
 from bridge.contract.retained import ComfyUIState
 
-_LOG = "its last lines are in the bridge's log, all in comfyui.log in its folder under data"
+_LOG = "all that it printed is in comfyui.log in its folder under data"
 
 # By the `reason` of the retained state.
 REMEDIES: Mapping[str, str] = {
@@ -34,6 +35,32 @@ REMEDIES: Mapping[str, str] = {
     "forbidden": "check its secret (COMFY2MQTT_SECRET there), and the password of its proxy",
 }
 
+# By what ComfyUI said when it ended: the first that fits is the cause.
+_CAUSES: tuple[tuple[str, str], ...] = (
+    (
+        r"No module named '?([\w.]+)",
+        "ComfyUI's environment lacks {0}: install its requirements.txt with comfyui_python",
+    ),
+    (
+        r"not compiled with CUDA|no NVIDIA driver|Found no NVIDIA|No CUDA GPUs|HIP error: no ",
+        'torch finds no graphics card: comfyui_args = ["--cpu"], or a torch for this card',
+    ),
+    (
+        r"driver .*(?:too old|insufficient)|no kernel image is available",
+        "torch does not fit the graphics card's driver: update the driver, or take another torch",
+    ),
+    (r"unrecognized arguments?: (.+)", "correct comfyui_args: this ComfyUI does not know {0}"),
+    (r"expected one argument|invalid .*value: ", "correct comfyui_args"),
+    (r"OutOfMemory|out of memory|MemoryError", "smaller models, or --lowvram among its arguments"),
+    (r"No space left on device", "make room on the disk of ComfyUI's and the bridge's folders"),
+    (r"Permission denied: '?([^']+)", "let the bridge's user read and write {0}"),
+    (r"shared librar(?:y|ies): ([\w.+-]+)", "install the system's library {0}"),
+    (r"database is locked", "another ComfyUI uses the same folder: stop it"),
+    (
+        r"SyntaxError|requires? (?:a )?(?:different )?Python",
+        "comfyui_python is too old for this ComfyUI",
+    ),
+)
 _BY_STATE: Mapping[str, str] = {
     "yielded": "comfy2mqtt comfyui resume {name}",
     "stopped": "comfy2mqtt comfyui start {name}",
@@ -77,8 +104,23 @@ def explain(name: str, comfyui: ComfyUIState) -> Finding:
         return Finding(good=False, what=f"{what}, and {exposed}", advice=_UNGUARDED)
     if comfyui.state in _MEANT:
         return Finding(good=True, what=f"{what}, by the operator", advice=advice)
-    remedy = "" if comfyui.reason is UNSET else REMEDIES.get(comfyui.reason, "see its log")
+    remedy = _remedy(comfyui)
+    if comfyui.state == "starting" and comfyui.restarts and why:
+        # It has not been well since it ended, and may be on its way to the next end.
+        return Finding(good=False, what=f"{what}: {why}", advice=remedy)
     if comfyui.state in _WELL:
         last = f" (the last trouble: {why})" if why else ""
         return Finding(good=True, what=f"{what}{last}", advice=remedy if again else "")
     return Finding(good=False, what=f"{what}: {why}", advice=f"{remedy}{advice}")
+
+
+def _remedy(comfyui: ComfyUIState) -> str:
+    """Return what helps: against the cause that ComfyUI named, else against what happened."""
+    if comfyui.reason is UNSET:
+        return ""
+    said = "" if comfyui.last_error is UNSET else comfyui.last_error
+    for pattern, advice in _CAUSES:
+        found = re.search(pattern, said)
+        if found is not None:
+            return advice.format(*found.groups())
+    return REMEDIES.get(comfyui.reason, "see its log")

@@ -425,10 +425,12 @@ class Instance:
         """Take the end of a supervised process, or a start that failed."""
         what = "given up" if restart.crash_loop else "started again"
         log.warning(
-            "ComfyUI %s: %s; %s, next try in %.0f s", self.name, failure, what, restart.delay_s
+            "ComfyUI %s: %s; %s, next try in %.0f s (all it printed: %s)",
+            *(self.name, failure, what, restart.delay_s, self._folder / "comfyui.log"),
         )
+        # The failure has the line that tells why; a page of them at each try would bury it.
         for line in failure.log[-_LAST_LINES:]:
-            last_lines.warning("ComfyUI %s | %s", self.name, line)
+            last_lines.debug("ComfyUI %s | %s", self.name, line)
         self._detach(
             lifecycle.Died(str(failure), failure.failure, restart.crash_loop), str(failure)
         )

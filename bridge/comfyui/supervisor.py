@@ -31,6 +31,7 @@ from bridge.comfyui.errors import ComfyUIUnreachable, StartFailed, UnexpectedAns
 from bridge.comfyui.process import Exit, Log, Process, launched
 from bridge.comfyui.restart_policy import PlannedRestart, RestartPolicy
 from bridge.comfyui.settings import SuperviseConfig
+from bridge.comfyui.telling_line import telling_line
 
 T = TypeVar("T")
 
@@ -227,7 +228,8 @@ class Supervisor:
         if any(_ADDRESS_IN_USE in line for line in log):
             return StartFailed("port_taken", "somebody else has ComfyUI's port", log=log)
         if how.signal is None:
-            last = f": {log[-1]}" if log else ""
+            told = telling_line(log)
+            last = f": {told}" if told else ""
             return StartFailed("exited", f"ComfyUI {how}{last}", log=log)
         if how.signal != signal.SIGKILL:
             return StartFailed("crashed", f"ComfyUI {how}", log=log)

@@ -11,20 +11,14 @@ from pathlib import Path
 from msgspec import structs
 
 from bridge.aio import first
-from bridge.comfyui import install
+from bridge.comfyui import device, install
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.config import ComfyUI, Config
 
 log = logging.getLogger(__name__)
 
-# ComfyUI takes at most one of these.
-_CHOOSES_DEVICE = frozenset(
-    ("--cpu", "--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram")
-)
 # Our nodes' bound of what an input unpacks to.
 _UNPACKED_BYTES = "COMFY2MQTT_UNPACKED_BYTES"
-_NO_CARD = 3
-_ASK_TORCH = f"import sys, torch; sys.exit(0 if torch.cuda.is_available() else {_NO_CARD})"
 
 
 async def configs(
@@ -48,44 +42,33 @@ async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | Superv
     if table.url is not None:
         return AttachConfig(table.url, table.secret)
     if table.path is not None:
+        place = table.path
         python = interpreter(table.path, table.python)
-        return SuperviseConfig(table.path, python, table.args, table.environment)
-    managed = await first(install.ensure(log.info), stopping.wait())
-    if isinstance(managed, bool):
+    else:
+        managed = await first(install.ensure(log.info), stopping.wait())
+        if isinstance(managed, bool):
+            return None
+        place, python = managed.path, managed.python
+    more = await first(device_arguments(table.name, python, table.args), stopping.wait())
+    if isinstance(more, bool):
         return None
-    device = await first(device_arguments(managed.python, table.args), stopping.wait())
-    if isinstance(device, bool):
-        return None
-    args = (*table.args, *device)
-    return SuperviseConfig(managed.path, managed.python, args, table.environment)
+    return SuperviseConfig(place, python, (*table.args, *more), table.environment)
 
 
-async def device_arguments(python: Path, args: Sequence[str]) -> tuple[str, ...]:
-    """Return what the managed ComfyUI's arguments lack: --cpu without a card.
+async def device_arguments(name: str, python: Path, args: Sequence[str]) -> tuple[str, ...]:
+    """Return what a ComfyUI's arguments lack for this machine: --cpu without a card.
 
-    Where torch finds no graphics card, ComfyUI ends at its start unless it has that argument.
-    `args` that choose a device are left alone, and so is a torch that cannot answer: ComfyUI then
-    says what is wrong with it. Importing torch takes seconds; cancelling this ends the process
-    that does.
+    Says in a line what it runs on. `args` that choose a device are left alone, and so is a torch
+    that cannot answer: ComfyUI then says what is wrong with it.
     """
-    if not _CHOOSES_DEVICE.isdisjoint(args):
+    if device.chosen(args):
         return ()
-    asked = await asyncio.create_subprocess_exec(
-        *(str(python), "-I", "-c", _ASK_TORCH),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        status = await asked.wait()
-    finally:
-        if asked.returncode is None:
-            asked.kill()
-            await asked.wait()
-    if status != _NO_CARD:
+    found = await device.find_device(python)
+    if found is None:
         return ()
-    log.warning("no graphics card that torch can use: ComfyUI runs on the CPU (--cpu)")
-    return ("--cpu",)
+    level = logging.WARNING if found.kind == "cpu" else logging.INFO
+    log.log(level, "ComfyUI %s runs on %s%s", name, found, device.hint(found))
+    return device.arguments(found, args)
 
 
 def interpreter(folder: Path, program: str | None) -> Path:

@@ -68,3 +68,31 @@ def test_an_attached_one_that_answers_anybody_is_its_owners_to_guard() -> None:
     assert finding.good
     assert "COMFY2MQTT_GUARD=1" in finding.advice
     assert not openness("http://studio:8188", is_open=False).advice
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("ModuleNotFoundError: No module named 'yaml'", "lacks yaml: install"),
+        ("AssertionError: Torch not compiled with CUDA enabled", "--cpu"),
+        ("RuntimeError: Found no NVIDIA driver on your system.", "--cpu"),
+        ("RuntimeError: CUDA driver version is insufficient", "update the driver"),
+        ("main.py: error: unrecognized arguments: --fsat", "does not know --fsat"),
+        ("torch.OutOfMemoryError: Allocation failed", "--lowvram"),
+        ("OSError: [Errno 28] No space left on device", "make room"),
+        ("PermissionError: [Errno 13] Permission denied: '/opt/x'", "write /opt/x"),
+        ("x: error while loading shared libraries: libGL.so.1: cannot", "library libGL.so.1"),
+        ("something nobody has seen", "a package is missing, most often"),
+    ],
+)
+def test_each_known_cause_has_its_own_advice(said: str, advice: str) -> None:
+    last = f"ComfyUI exited with code 1: {said}"
+    finding = explain("default", told("crash_loop", reason="exited", last_error=last, restarts=5))
+    assert advice in finding.advice
+    assert "comfy2mqtt comfyui start default" in finding.advice
+
+
+def test_one_that_starts_again_after_it_ended_is_not_well() -> None:
+    state = told("starting", reason="exited", last_error="x", restarts=2)
+    assert not explain("default", state).good
+    assert explain("default", told("starting")).good

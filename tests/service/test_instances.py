@@ -75,12 +75,27 @@ def with_torch(folder: Path, answer: str) -> Path:
         ("1 / 0", (), ()),
         ("False", ("--cpu",), ()),
         ("False", ("--lowvram",), ()),
+        ("False", ("--directml=0",), ()),
     ],
 )
-async def test_the_managed_comfyui_runs_on_the_cpu_where_torch_finds_no_card(
+async def test_a_comfyui_runs_on_the_cpu_where_torch_finds_no_card(
     tmp_path: Path, answer: str, args: tuple[str, ...], added: tuple[str, ...]
 ) -> None:
-    assert await device_arguments(with_torch(tmp_path, answer), args) == added
+    assert await device_arguments("default", with_torch(tmp_path, answer), args) == added
+
+
+async def test_what_it_runs_on_is_told_in_a_line_for_one_of_the_users_own_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    python = with_torch(tmp_path, "False")
+    settings = config.Config(comfyui_path=tmp_path, comfyui_python=str(python))
+    found = await instances.configs(settings, asyncio.Event())
+    assert found is not None
+    supervised = found["default"]
+    assert isinstance(supervised, SuperviseConfig)
+    assert supervised.args == ("--cpu",)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("ComfyUI default runs on the processor (--cpu)")
 
 
 async def test_our_nodes_hold_to_the_bridges_bound_of_what_an_input_unpacks_to(
