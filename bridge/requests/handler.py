@@ -206,7 +206,7 @@ class RequestHandler:
         client = context.client
         if request.after and not request.peek:
             # Whoever asks for what comes after n has all up to n.
-            await self._journal.ack(client, request.after)
+            await self._journal.resume(client, request.after, request.limit + 1)
         records = await self._journal.page(
             client,
             after=request.after,

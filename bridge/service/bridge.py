@@ -115,6 +115,7 @@ class Bridge:
         self._publisher = Publisher(
             self._topics,
             delivered=self._journal.published,
+            passed_over=self._journal.passed_over,
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
             may_publish=self._holds_lease,

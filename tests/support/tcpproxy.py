@@ -43,6 +43,9 @@ class TcpProxy:
         self._unsent: list[bytes] = []
         self._cut = asyncio.Event()
         self._answered = asyncio.Event()
+        self._held: bytes | None = None
+        self._holds = asyncio.Event()
+        self._released = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -98,6 +101,20 @@ class TcpProxy:
         self._unsent = [request] * times
         self._cut.clear()
 
+    def hold_answers(self, first: bytes) -> None:
+        """From the next answer that begins so on, pass on none until `release`."""
+        self._held = first
+        self._released.clear()
+
+    async def holds(self) -> None:
+        """Wait until an answer is held."""
+        await self._holds.wait()
+
+    def release(self) -> None:
+        """Pass on the answers that are held, and those that follow."""
+        self._held = None
+        self._released.set()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve(Line(reader, writer)))
         self._tasks.add(task)
@@ -136,6 +153,9 @@ class TcpProxy:
                     self.close()
                     self._cut.set()
                     break
+                if self._held is not None and data.startswith(self._held):
+                    self._holds.set()
+                    await self._released.wait()
                 line.writer.write(data)
                 await line.writer.drain()
                 self._answered.set()

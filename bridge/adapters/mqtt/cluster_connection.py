@@ -92,8 +92,9 @@ class ClusterConnection:
                 await connection.subscribe(wanted)
             self._publisher.publish(self._topic, ONLINE, retain=True)
             self._retained.publish_all()
-            for each in await self._journal.unpublished(self._lost_at - REPEAT_S):
-                self._publisher.result(*each)
+            self._publisher.catch_up(await self._journal.unpublished(self._lost_at - REPEAT_S))
+            if self._group.has_intake:
+                self._orphans.set()  # those that were due without a connection
             async with self._reconnect.closable(connection):
                 async for incoming in connection.messages:
                     await give_to(self._extensions, incoming, None, self._handler)
@@ -116,6 +117,7 @@ class ClusterConnection:
             self._orphans.set()
         if self._group.was_silent:
             self._retained.publish_all()
+        if self._group.was_silent or (self._publisher.connected and self._publisher.behind):
             self._unpublished.set()
 
     async def _publish_results(self, wanted: asyncio.Event, *, orphans: bool) -> None:
@@ -124,11 +126,16 @@ class ClusterConnection:
             await wanted.wait()
             wanted.clear()
             try:
-                for each in await self._journal.unpublished(time.time(), orphans=orphans):
-                    self._publisher.result(*each)
+                found = await self._journal.unpublished(time.time(), orphans=orphans)
             except DatabaseError:
                 wanted.set()
                 await asyncio.sleep(1)
+                continue
+            if orphans:
+                for each in found:
+                    self._publisher.orphaned_result(*each)
+            else:
+                self._publisher.catch_up(found)
 
     def _lost(self, loss: ConnectionLost | None) -> None:
         self._publisher.detach(loss)

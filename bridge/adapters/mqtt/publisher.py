@@ -2,6 +2,10 @@
 
 All calls return at once. What can be asked for again (progress, previews, a status) is dropped
 while there is no broker; a result stays in the journal until the broker has it.
+
+What has an `n` leaves in the order of the numbers. So once a result could not be sent, nothing with
+an `n` is until `catch_up`, which sends first what the broker lacks: a client that heard of a higher
+number would ack it unseen.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import UnsetType
@@ -38,8 +42,8 @@ _ONE_JOB = re.compile(r"/job/[^/]+/([^/]+).*")
 # So many kinds are remembered.
 _MAX_WARNED = 1000
 
-# Notes that the broker has a job's result.
-Delivered = Callable[[Key], None]
+# Notes that the broker has a job's result, or does not take it.
+Note = Callable[[Key], None]
 
 
 class Publisher:
@@ -52,13 +56,15 @@ class Publisher:
         self,
         topics: Topics,
         *,
-        delivered: Delivered,
+        delivered: Note,
+        passed_over: Note = lambda _: None,
         keep_results_s: float,
         keep_outputs_s: float,
         may_publish: Callable[[], bool] = lambda: True,
     ) -> None:
         """`delivered` is called once the broker has a job's result.
 
+        `passed_over` is called where the broker does not take a result, and the next ones go on.
         `may_publish`: False while another bridge of the cluster may publish in this one's place,
         as this one was frozen for longer than its lease.
         """
@@ -66,8 +72,11 @@ class Publisher:
             topics, {"keep_results_s": keep_results_s, "keep_outputs_s": keep_outputs_s}
         )
         self._delivered = delivered
+        self._passed_over = passed_over
         self._may_publish = may_publish
         self._connection: Connection | None = None
+        # True once the broker was sent every result that has a lower number than what comes next.
+        self._caught_up = False
         # Learnt when a broker that does not announce its limit ends the connection.
         self._learnt_limit: int | None = None
         self._largest = 0
@@ -84,10 +93,26 @@ class Publisher:
         announced = None if self._connection is None else self._connection.packet_limit
         return least(announced, self._learnt_limit)
 
+    @property
+    def behind(self) -> bool:
+        """True if nothing with an `n` is published until `catch_up`."""
+        return not self._caught_up
+
     def attach(self, connection: Connection) -> None:
-        """Publish on this connection from now on."""
+        """Publish on this connection from now on; what has an `n` only after `catch_up`."""
         self._connection = connection
         self._largest = 0
+        self._caught_up = False
+
+    def catch_up(self, results: Iterable[tuple[Key, Envelope, bytes]]) -> None:
+        """Publish the results that the broker may lack, then what has an `n` as it comes.
+
+        They are all that there are, by rising `n`, and were read just now: nothing was awaited
+        since the journal gave them.
+        """
+        self._caught_up = self._connection is not None and self._may_publish()
+        for each in results:
+            self.result(*each)
 
     def detach(self, loss: ConnectionLost | None) -> None:
         """Stop publishing. `loss`: why the connection ended, None if we ended it."""
@@ -131,7 +156,8 @@ class Publisher:
 
     def status(self, job: Job, status: JobStatus) -> None:
         """Publish a status."""
-        self._send(self._encoder.status(job, status, self.packet_limit))
+        if self._caught_up:
+            self._send(self._encoder.status(job, status, self.packet_limit))
 
     def progress(self, job: Job, progress: Progress) -> None:
         """Publish how far a job is."""
@@ -153,10 +179,19 @@ class Publisher:
         return packets[-1].topic if sent and None not in sent else None
 
     def result(self, key: Key, envelope: Envelope, result: bytes) -> None:
-        """Publish a result; `delivered` is called once the broker has it."""
+        """Publish a result in its turn; `delivered` is called once the broker has it."""
+        if self._caught_up:
+            self.orphaned_result(key, envelope, result)
+
+    def orphaned_result(self, key: Key, envelope: Envelope, result: bytes) -> None:
+        """Publish a dead bridge's result at once: its turn is over. Otherwise as `result`."""
         sent = self._send(self._encoder.result(key, envelope, result, self.packet_limit))
-        if sent and sent[0] is not None:
+        if not sent:
+            self._caught_up = False
+        elif sent[0] is not None:
             sent[0].add_done_callback(lambda done: self._note_delivered(key, done))
+        elif self._caught_up:
+            self._passed_over(key)
 
     def result_room(self, key: Key, envelope: Envelope) -> int | None:
         """Return how many bytes the result of a job may have now; None: any number.
@@ -226,6 +261,7 @@ class Publisher:
             self._warn(packet.topic, str(error))
             return None
         except ConnectionLost:
+            self._caught_up = False
             return None
         self._largest = max(self._largest, len(packet.publish.payload))
         sent.add_done_callback(self._log_refusal)
@@ -257,5 +293,10 @@ class Publisher:
         log.warning("%s: %s", topic, text)
 
     def _note_delivered(self, key: Key, sent: asyncio.Future[PubAck]) -> None:
-        if not sent.cancelled() and sent.exception() is None:
+        if sent.cancelled():
+            return
+        error = sent.exception()
+        if error is None:
             self._delivered(key)
+        elif isinstance(error, PublishRefused):
+            self._passed_over(key)

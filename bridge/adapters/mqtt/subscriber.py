@@ -186,17 +186,15 @@ class Subscriber:
             # What this bridge holds of displays may be older than what another one has shown.
             for extension in self._extensions:
                 await extension.connected(connection)
-            await self._repeat_results(self._lost_at - REPEAT_S)
+            missing = await self._journal.unpublished(self._lost_at - REPEAT_S)
+            self._publisher.catch_up(missing)
         else:
-            await self._repeat_results(time.time() - REPEAT_S, orphans=True)
+            since = time.time() - REPEAT_S
+            for each in await self._journal.unpublished(since, orphans=True):
+                self._publisher.orphaned_result(*each)
         if not self._draining:
             self._retained.online()
         log.info("connected to %s", self._settings.address)
-
-    async def _repeat_results(self, since: float, *, orphans: bool = False) -> None:
-        """Publish results again that may be lost; with `orphans` those of bridges that died."""
-        for each in await self._journal.unpublished(since, orphans=orphans):
-            self._publisher.result(*each)
 
     async def _take_messages(self, connection: Connection) -> None:
         """Handle what arrives until the connection ends, up to MAX_HANDLED messages at a time."""

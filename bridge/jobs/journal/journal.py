@@ -31,7 +31,7 @@ from bridge.contract.numbering import Numbered
 from bridge.jobs import state as transitions
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
-from bridge.jobs.journal import membership, queries, rows
+from bridge.jobs.journal import membership, publication, queries, rows
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
 from bridge.jobs.journal.schema import SCHEMA
@@ -345,14 +345,34 @@ class Journal:
 
     def _note_published(self) -> None:
         keys, self._published = self._published, []
-
-        def work(db: Transaction) -> None:
-            for key in keys:
-                db.execute(queries.PUBLISHED, key)
-
         if keys:
-            noted = self._database.run(work)
-            noted.add_done_callback(lambda done: done.cancelled() or done.exception())
+            noted = self._database.run(lambda db: publication.note_published(db, keys, self._owner))
+            noted.add_done_callback(self._raise_overtaken)
+
+    def _raise_overtaken(self, noted: asyncio.Future[list[Key]]) -> None:
+        if noted.cancelled() or noted.exception() is not None:
+            return  # they count as not published
+        overtaken = noted.result()
+        if overtaken:
+            raised = self._renumber(overtaken, published=True)
+            raised.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def passed_over(self, key: Key) -> None:
+        """Note that the broker did not take a job's result, while it takes others'."""
+        noted = self._database.run(lambda db: publication.pass_over(db, key))
+        noted.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _renumber(self, keys: Sequence[Key], *, published: bool) -> asyncio.Future[None]:
+        draws = [(key, self._draw(key.client)) for key in keys]
+        raised = self._database.run(lambda db: publication.renumber(db, draws, published=published))
+
+        def written(done: asyncio.Future[None]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                for _, draw in draws:
+                    self._written(draw)
+
+        raised.add_done_callback(written)
+        return raised
 
     async def unpublished(
         self, since: float, *, orphans: bool = False
@@ -375,9 +395,25 @@ class Journal:
     async def ack(self, client: str, up_to: int) -> int:
         """Note that a client has every result up to a number; how many were new.
 
-        Bridges publish side by side: what another has yet to publish is not meant.
+        What it cannot have been sent yet is not meant (`publication`).
         """
-        return await self._change(queries.ACK, (client, up_to, self._owner))
+        self._note_published()
+        return await self._database.run(lambda db: publication.ack(db, client, up_to, self._owner))
+
+    async def resume(self, client: str, after: int, limit: int) -> None:
+        """Ack what a client has, which asks for what comes after a number.
+
+        Up to `limit` results that the broker did not take get numbers above that.
+        """
+        self._note_published()
+
+        def work(db: Transaction) -> list[Key]:
+            publication.ack(db, client, after, self._owner)
+            return publication.passed_over(db, client, after, limit)
+
+        missed = await self._database.run(work)
+        if missed:
+            await self._renumber(missed, published=False)
 
     async def forget(self, key: Key) -> bool:
         """Delete an ended job's result, outputs and plan; False if they are gone already."""
@@ -649,7 +685,9 @@ class Journal:
 
     def _draw(self, client: str) -> Draw:
         """Draw a client's next number."""
-        return Draw(client) if self._numbers is None else self._numbers.draw(client)
+        if self._numbers is None:
+            return Draw(client, drawer=self._life)
+        return self._numbers.draw(client)
 
     def _written(self, draw: Draw) -> None:
         """Note that the transaction that used a number is on disk."""

@@ -64,7 +64,7 @@ def beat(db: Transaction, life: str, lease_s: float, *, staying: bool) -> Beat:
     requeued = []
     if intake:
         db.execute(queries.BURY_THE_DEAD, (lease_s, life))
-        requeued = _requeue_orphans(db)
+        requeued = _requeue_orphans(db, life)
     others = db.execute(queries.OTHER_MEMBERS, (life,))
     return Beat(intake, frozenset(name for (name,) in others), requeued)
 
@@ -96,7 +96,7 @@ def _take_intake(db: Transaction, life: str, lease_s: float) -> bool:
     return True
 
 
-def _requeue_orphans(db: Transaction) -> list[Record]:
+def _requeue_orphans(db: Transaction, life: str) -> list[Record]:
     """Put back into the queue what nobody has any more, under new prompt ids.
 
     The old ones may still be at a ComfyUI that nobody of us can reach.
@@ -107,7 +107,7 @@ def _requeue_orphans(db: Transaction) -> list[Record]:
         if job.state in state.before(Happening.REQUEUE):
             job.state = state.after(job.state, Happening.REQUEUE)
         job.prompt_id, job.instance = str(uuid.uuid4()), None
-        n = next_number(db, job.key.client)
+        n = next_number(db, job.key.client, life)
         db.execute(queries.REQUEUE_ORPHAN, (job.state, job.prompt_id, n, *job.key))
         requeued.append(replace(record, n=n, owner=None))
     return requeued

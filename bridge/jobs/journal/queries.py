@@ -47,14 +47,17 @@ NOTED = "SELECT value FROM meta WHERE name = ?"
 
 ALL_RESERVED = "SELECT client, reserved FROM clients"
 RESERVE = """
-    INSERT INTO clients VALUES (?, ?)
+    INSERT INTO clients (client, reserved) VALUES (?, ?)
     ON CONFLICT (client) DO UPDATE SET reserved = excluded.reserved
     WHERE excluded.reserved > clients.reserved"""
-# Client, floor.
+# Client, floor, who draws it.
 NEXT_NUMBER = """
-    INSERT INTO clients
-    VALUES (?, 1 + COALESCE((SELECT reserved FROM clients WHERE client = ?), 0))
-    ON CONFLICT (client) DO UPDATE SET reserved = clients.reserved + 1
+    INSERT INTO clients (client, reserved, drawer)
+    VALUES (?, 1 + COALESCE((SELECT reserved FROM clients WHERE client = ?), 0), ?)
+    ON CONFLICT (client) DO UPDATE SET reserved = clients.reserved + 1,
+        run_from = CASE WHEN clients.drawer = excluded.drawer THEN COALESCE(clients.run_from, 0)
+            ELSE clients.reserved + 1 END,
+        drawer = excluded.drawer
     RETURNING reserved"""
 HIGHEST_RESERVED = "SELECT COALESCE(MAX(reserved), 0) FROM clients"
 RESERVE_FOR_ALL = "UPDATE clients SET reserved = ?"
@@ -103,22 +106,41 @@ PAGE = _sql("""
     AND workflow = COALESCE(?, workflow)
     ORDER BY n LIMIT ?""")
 
-# Results.
+# Results. `published` is 1 once the broker has it, 2 if the broker did not take it and what has a
+# higher number was published all the same, 0 otherwise. See `publication` for what follows.
 
-PUBLISHED = "UPDATE jobs SET published = 1 WHERE client = ? AND job_id = ?"
+# Client, job, and twice the bridge; nothing where it was overtaken.
+PUBLISHED = """
+    UPDATE jobs SET published = 1 WHERE client = ? AND job_id = ?
+    AND (published = 1 OR acked = 1 OR published = 0 AND (? = '' OR EXISTS (
+        SELECT 1 FROM clients WHERE clients.client = jobs.client
+        AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= jobs.n)))"""
+NOT_TAKEN = """
+    UPDATE jobs SET published = 2 WHERE client = ? AND job_id = ? AND published = 0"""
+ALL_NOT_TAKEN = """
+    SELECT client, job_id FROM jobs
+    WHERE client = ? AND n <= ? AND published = 2 AND acked = 0 AND result IS NOT NULL
+    ORDER BY n LIMIT ?"""
+# The number, what `published` is then, client, job.
+RENUMBER = """
+    UPDATE jobs SET first_n = COALESCE(first_n, n), n = ?, published = ?
+    WHERE client = ? AND job_id = ? AND acked = 0 AND result IS NOT NULL"""
 UNPUBLISHED = """
     SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL AND acked = 0
-    AND (published = 0 OR finished_at >= ?) AND COALESCE(owner, '') = ?
-    ORDER BY client, n"""
+    AND (published <> 1 OR finished_at >= ?) AND COALESCE(owner, '') = ?
+    ORDER BY client, COALESCE(first_n, n)"""
 UNPUBLISHED_OF_THE_DEAD = """
     SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL AND acked = 0
-    AND (published = 0 OR finished_at >= ?)
+    AND (published <> 1 OR finished_at >= ?)
     AND NOT EXISTS (SELECT 1 FROM members WHERE life = jobs.owner)
-    ORDER BY client, n"""
+    ORDER BY client, COALESCE(first_n, n)"""
+# Client, twice the number, the bridge.
 ACK = """
     UPDATE jobs SET acked = 1
     WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL
-    AND (published = 1 OR COALESCE(owner, '') = ?)"""
+    AND (published = 1 OR n = ? OR published = 0 AND ? = '')"""
+ACK_BY_FIRST_NUMBER = """
+    UPDATE jobs SET acked = 1 WHERE client = ? AND first_n = ? AND acked = 0"""
 FORGET_RESULT = """
     UPDATE jobs SET result = NULL, plan = NULL, acked = 1
     WHERE client = ? AND job_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
@@ -203,7 +225,7 @@ GUARD = "SELECT 1 FROM members WHERE life = '[life]'"
 MEMBER_OF_NAME = _sql("SELECT life, expires, expires < [now] FROM members WHERE name = ?")
 # What has ended and was published stays the dead one's.
 INHERIT_JOBS = """
-    UPDATE jobs SET owner = ? WHERE owner = ? AND (finished_at IS NULL OR published = 0)"""
+    UPDATE jobs SET owner = ? WHERE owner = ? AND (finished_at IS NULL OR published <> 1)"""
 DROP_MEMBER = "DELETE FROM members WHERE life = ?"
 INSERT_MEMBER = _sql("INSERT INTO members VALUES (?, ?, [now] + ?)")
 RENEW_LEASE = _sql("UPDATE members SET expires = [now] + ? WHERE life = ?")

@@ -103,4 +103,15 @@ VERSION_4 = (
     "CREATE INDEX jobs_by_packet ON jobs (packet, seq) WHERE packet IS NOT NULL",
 )
 
-SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
+VERSION_5 = (
+    # Of several bridges: who drew a client's latest number, and from which number on nobody else
+    # drew one.
+    "ALTER TABLE clients ADD COLUMN drawer TEXT",
+    "ALTER TABLE clients ADD COLUMN run_from INTEGER",
+    # The number in the result, where the job was given a higher one since (`publication`).
+    "ALTER TABLE jobs ADD COLUMN first_n INTEGER",
+    "CREATE INDEX jobs_by_first_number ON jobs (client, first_n) WHERE first_n IS NOT NULL",
+    "CREATE INDEX jobs_passed_over ON jobs (client, n) WHERE published = 2",
+)
+
+SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)

@@ -1,9 +1,10 @@
 """The numbers `n` of the statuses and results of each client.
 
-Within a client nothing with a higher number may be published before one with a lower: a client
-that asks for what comes after n says that it has all up to n. That holds if a number is drawn when
-its transaction is handed to the database, and published as soon as that is answered, with nothing
-awaited between: the database answers in the order in which it was asked.
+Within a client a bridge publishes nothing with a higher number before what has a lower one: a
+client that asks for what comes after n says that it has all up to n. That holds if a number is
+drawn when its transaction is handed to the database, and published as soon as that is answered,
+with nothing awaited between: the database answers in the order in which it was asked. Several
+bridges publish side by side; what an ack counts then, `publication` says.
 
 No number is used twice. Of several bridges each transaction counts in the table itself. One bridge
 alone counts in memory, and the table says up to which number it may have counted: `reserved`. A
@@ -33,13 +34,14 @@ _FLOOR = ""
 class Draw(Struct, frozen=True):
     """A client's next number, for the transaction that is handed over next.
 
-    `n` is None where the transaction itself counts. `reserve` is the reservation to write with it;
-    None if what is on disk suffices.
+    `n` is None where the transaction itself counts, for the bridge `drawer`. `reserve` is the
+    reservation to write with it; None if what is on disk suffices.
     """
 
     client: str
     n: int | None = None
     reserve: int | None = None
+    drawer: str | None = None
 
 
 class _Block(Struct):
@@ -88,18 +90,18 @@ class ClientNumbers:
 def number(db: Transaction, draw: Draw) -> int:
     """Return the number that was drawn, or draw it now; called once, in its transaction."""
     if draw.n is None:
-        return next_number(db, draw.client)
+        return next_number(db, draw.client, draw.drawer)
     if draw.reserve is not None:
         db.execute(queries.RESERVE, (draw.client, draw.reserve))
     return draw.n
 
 
-def next_number(db: Transaction, client: str) -> int:
-    """Count in the table.
+def next_number(db: Transaction, client: str, drawer: str | None) -> int:
+    """Count in the table, for the bridge `drawer`.
 
     One transaction writes at a time, so that a higher number is never on disk before a lower one.
     """
-    (n,) = db.execute(queries.NEXT_NUMBER, (client, _FLOOR)).fetchone()
+    (n,) = db.execute(queries.NEXT_NUMBER, (client, _FLOOR, drawer)).fetchone()
     return int(n)
 
 

@@ -25,6 +25,9 @@ STATE = "comfy2mqtt/bridge/member/one"
 
 
 class Publisher:
+    connected = True
+    behind = False
+
     def __init__(self, log: list[Any]) -> None:
         self.log = log
 
@@ -38,7 +41,10 @@ class Publisher:
         assert retain
         self.log.append((topic, message))
 
-    def result(self, key: Key, _envelope: Envelope, _result: bytes) -> None:
+    def catch_up(self, results: list[tuple[Key, Envelope, bytes]]) -> None:
+        self.log += [("result", key.job_id) for key, _, _ in results]
+
+    def orphaned_result(self, key: Key, _envelope: Envelope, _result: bytes) -> None:
         self.log.append(("result", key.job_id))
 
 
@@ -108,6 +114,7 @@ class Setup:
         self.log: list[Any] = []
         self.group, self.journal, self.commands = Group(), Journal(), Commands()
         self.retained = Retained(self.log)
+        self.publisher = Publisher(self.log)
         self.connection = FakeConnection(self.log)
         setup = self
 
@@ -122,7 +129,7 @@ class Setup:
             topics=Topics(),
             handler=cast("Any", None),
             journal=cast("Any", self.journal),
-            publisher=cast("Any", Publisher(self.log)),
+            publisher=cast("Any", self.publisher),
             retained=cast("Any", self.retained),
             extensions=[self.commands],
         )
@@ -156,6 +163,7 @@ async def test_it_says_online_publishes_what_is_retained_and_repeats_results() -
 
 async def test_results_are_published_for_a_bridge_that_died_and_after_being_silent() -> None:
     setup = Setup()
+    setup.group.has_intake = False
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         tasks.create_task(setup.made.run())
         await until(lambda: setup.group.started and setup.journal.calls == [False])
@@ -169,6 +177,27 @@ async def test_results_are_published_for_a_bridge_that_died_and_after_being_sile
         setup.group.beat(beat())
         await until(lambda: setup.journal.calls == [False, True, False])
         assert setup.log.count("publish_all") == 2
+        setup.made.close()
+
+
+async def test_what_was_due_without_a_connection_is_published_with_the_next_one() -> None:
+    setup = Setup()
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+        tasks.create_task(setup.made.run())
+        await until(lambda: setup.group.started and setup.journal.calls == [False, True])
+        setup.made.close()
+
+
+async def test_a_publisher_that_is_behind_catches_up_at_the_next_heartbeat() -> None:
+    setup = Setup()
+    setup.group.has_intake = False
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+        tasks.create_task(setup.made.run())
+        await until(lambda: setup.group.started and setup.journal.calls == [False])
+        setup.publisher.behind = True
+        setup.group.beat(beat(intake=False))
+        await until(lambda: setup.journal.calls == [False, False])
+        assert setup.log[-1] == ("result", "j2")
         setup.made.close()
 
 

@@ -52,12 +52,14 @@ class Broker:
 
 
 def publisher(broker: Broker | None = None, **changes: Any) -> tuple[Publisher, list[Key]]:
+    """Return a publisher that has caught up with the broker, and what was delivered."""
     delivered: list[Key] = []
     made = Publisher(
         Topics(), delivered=delivered.append, keep_results_s=9, keep_outputs_s=9, **changes
     )
     if broker is not None:
         made.attach(cast("Connection", broker))
+        made.catch_up([])
     return made, delivered
 
 
@@ -113,8 +115,67 @@ async def test_a_bridge_that_was_frozen_does_not_publish() -> None:
     assert made.output(job(), output(1), b"x") is None
     assert broker.sent == []
     holds = True
+    made.publish("comfy2mqtt/bridge/event", {"a": 1})
+    assert broker.topics == ["comfy2mqtt/bridge/event"]
+
+
+async def test_after_a_connection_nothing_with_a_number_passes_what_is_missing() -> None:
+    broker = Broker()
+    made, _ = publisher()
+    made.attach(cast("Connection", broker))
+    made.result(Key("alice", "j2"), job().envelope, result())
     made.status(job(), status())
-    assert broker.topics == [f"{TREE}/job/j1/status"]
+    made.publish("comfy2mqtt/bridge/event", {"a": 1})
+    assert broker.topics == ["comfy2mqtt/bridge/event"]
+    missing = [(Key("alice", name), job().envelope, result()) for name in ("j1", "j2")]
+    made.catch_up(missing)
+    made.status(job(), status())
+    tree = "comfy2mqtt/client/alice/job"
+    assert broker.topics[1:] == [f"{tree}/j1/result", f"{tree}/j2/result", f"{TREE}/job/j1/status"]
+
+
+async def test_once_a_result_could_not_be_sent_nothing_with_a_number_is_until_it_was() -> None:
+    broker = Broker()
+    holds = False
+    made, _ = publisher(broker, may_publish=lambda: holds)
+    holds = True
+    made.catch_up([])
+    holds = False
+    made.result(KEY, job().envelope, result())
+    holds = True
+    assert made.behind
+    made.status(job(), status())
+    assert broker.sent == []
+    made.catch_up([(KEY, job().envelope, result())])
+    made.status(job(), status())
+    assert broker.topics == [f"{TREE}/job/j1/result", f"{TREE}/job/j1/status"]
+    broker.lost = True
+    made.result(KEY, job().envelope, result())
+    assert made.behind
+
+
+async def test_a_dead_bridges_result_waits_for_no_turn() -> None:
+    broker = Broker()
+    made, delivered = publisher()
+    made.attach(cast("Connection", broker))
+    made.orphaned_result(KEY, job().envelope, result())
+    broker.acks[0].set_result(PubAck())
+    await asyncio.sleep(0)
+    assert delivered == [KEY]
+
+
+async def test_a_result_that_the_broker_does_not_take_is_noted_and_the_next_ones_go_on() -> None:
+    broker = Broker(limit=60)
+    passed: list[Key] = []
+    made, _ = publisher(broker, passed_over=passed.append)
+    made.result(KEY, job().envelope, result())
+    assert passed == [KEY]
+    broker.packet_limit = None
+    made.result(Key("alice", "j2"), job().envelope, result())
+    broker.acks[0].set_exception(PublishRefused("t", 0x87))
+    await asyncio.sleep(0)
+    assert passed == [KEY, Key("alice", "j2")]
+    assert not made.behind
 
 
 async def test_an_outputs_topic_is_named_only_if_its_bytes_went_everywhere() -> None:

@@ -68,7 +68,10 @@ class Publisher:
     def answer(self, asked: RequestContext, _answer: Answer) -> None:
         self.log.append(("answered", asked.verb))
 
-    def result(self, key: Key, _envelope: Envelope, _result: bytes) -> None:
+    def catch_up(self, results: list[tuple[Key, Envelope, bytes]]) -> None:
+        self.log += [("result", key.job_id) for key, _, _ in results]
+
+    def orphaned_result(self, key: Key, _envelope: Envelope, _result: bytes) -> None:
         self.log.append(("result", key.job_id))
 
 
@@ -88,7 +91,7 @@ class Journal:
         return f"session-{present}"
 
     async def unpublished(
-        self, since: float, *, orphans: bool
+        self, since: float, *, orphans: bool = False
     ) -> list[tuple[Key, Envelope, bytes]]:
         self.since.append((since, orphans))
         return [(Key("alice", "j1"), Envelope(), b"{}")]
