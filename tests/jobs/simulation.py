@@ -3,7 +3,7 @@
 The core is the real one. What is simulated is what it stands on, with everything that can go wrong
 there: a disk that refuses, a bridge that is killed between any two steps, or frozen until others
 took it for dead, a notice that is missed, a ComfyUI that dies with all its prompts or is away for a
-while.
+while, and the links to the broker (`links`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from enum import Enum
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable
 from bridge.contract.messages import State
 from bridge.jobs.core import Core, Limits, Moment, Phase, effects, events
 from bridge.jobs.core.ownership import events_for
 from bridge.jobs.core.pool import JOBS_AT_COMFYUI, Availability
-from bridge.jobs.job import Job, Plan
+from bridge.jobs.job import Envelope, Job, Plan
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Happening, after, is_outcome
+from tests.jobs import links
 
 LIMITS = Limits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=5.0)
 
@@ -81,26 +83,18 @@ class Row(Struct):
 
 
 class Journal:
-    """What is on disk, and what clients were told, in the order in which they were."""
+    """What is on disk."""
 
     def __init__(self) -> None:
         self.rows: dict[Key, Row] = {}
         self.members: set[str] = set()
-        self.published: dict[str, list[int]] = defaultdict(list)
         self.results: dict[Key, State] = {}
-        self._n: dict[str, int] = defaultdict(int)
+        self.ledger = links.Ledger()
         self._seq = 0
-
-    def draw(self, client: str) -> int:
-        self._n[client] += 1
-        return self._n[client]
 
     def next_seq(self) -> int:
         self._seq += 1
         return self._seq
-
-    def publish(self, client: str, n: int) -> None:
-        self.published[client].append(n)
 
     def read(self, key: Key) -> Row:
         return copy.deepcopy(self.rows[key])
@@ -150,6 +144,14 @@ class Bridge:
         self.notices: deque[tuple[str, Key]] = deque()
         self.has_intake = False
         self.dead = False
+        # Whose numbers and results these are; a bridge alone has no name.
+        self.owner = "" if alone else life
+        self.link: links.Link | None = None
+        self.publisher = links.publisher(
+            self._delivered,
+            passed_over=self._passed_over,
+            may_publish=lambda: alone or life in world.journal.members,
+        )
 
     # -- events in, effects out --
 
@@ -188,7 +190,7 @@ class Bridge:
         match effect:
             case effects.Publish(_, status):
                 assert key is not None
-                self.world.journal.publish(key.client, status.n)
+                self.publisher.status(self._job(key), status)
             case effects.Left():
                 assert key is not None
                 assert key not in self.core.book
@@ -214,10 +216,24 @@ class Bridge:
                 self.errands.append(
                     Operation("cancel", None, lambda: comfyui.prompts.pop(prompt_id, None))  # type: ignore[arg-type]
                 )
+            case effects.MarkStarted() | effects.Announce():
+                job = copy.deepcopy(self._job(effect.key))
+                self.writes.append(
+                    Operation(type(effect).__name__, key, lambda: self._write_status(effect, job))
+                )
             case _:
                 self.writes.append(
                     Operation(type(effect).__name__, key, lambda: self._write(effect))
                 )
+
+    def _job(self, key: Key) -> Job:
+        job = self.core.book.job(key)
+        assert job is not None
+        return job
+
+    def announce(self, job: Job, n: int) -> None:
+        """Publish the status of a job that was just accepted, or that comes back."""
+        self.publisher.status(job, self.core.announced(job, n))
 
     # -- what it has yet to do --
 
@@ -238,19 +254,32 @@ class Bridge:
 
     def _write(self, effect: effects.JobEffect) -> None:
         """Do what the journal does for an effect, and hand its answer to the core."""
-        if not self.alone and self.life not in self.world.journal.members:
-            raise Fenced
+        self._check_fence()
         writes: dict[type, Callable[[Any, Row], events.Event | None]] = {
             effects.Claim: self._claim,
             effects.Release: self._release,
-            effects.MarkStarted: self._mark,
-            effects.Announce: self._announce,
             effects.Requeue: self._requeue,
             effects.Finish: self._finish,
         }
         answer = writes[type(effect)](effect, self.world.journal.rows[effect.key])
         if answer is not None:
             self.handle(answer)
+
+    def _check_fence(self) -> None:
+        if not self.alone and self.life not in self.world.journal.members:
+            raise Fenced
+
+    def _draw(self, client: str) -> int:
+        return self.world.journal.ledger.draw(client, self.owner)
+
+    def _write_status(self, effect: effects.MarkStarted | effects.Announce, job: Job) -> None:
+        """Draw a number for a status, and publish it."""
+        self._check_fence()
+        n = self._draw(effect.key.client)
+        if isinstance(effect, effects.MarkStarted):
+            self._mark(effect.key, self.world.journal.rows[effect.key], n)
+        if not self.dead:
+            self.publisher.status(job, replace(effect.status, n=n))
 
     def _is_ours(self, row: Row) -> bool:
         return row.outcome is None and (self.alone or row.owner in (None, self.life))
@@ -269,22 +298,15 @@ class Bridge:
             return events.Vanished(key)
         row.owner = None
         row.job.state = after(row.job.state, Happening.RELEASE)
-        row.n = self.world.journal.draw(key.client)
+        row.n = self._draw(key.client)
         self.world.notify(self, "look", key)
         return events.Released(key, row.n)
 
-    def _mark(self, effect: effects.MarkStarted, row: Row) -> None:
-        key = effect.key
+    def _mark(self, key: Key, row: Row, n: int) -> None:
         job = self.core.book.job(key)
-        n = self.world.journal.draw(key.client)
-        self.world.journal.publish(key.client, n)
         if job is not None and row.outcome is None and job.state == "running":
             row.job.state, row.job.attempt = job.state, job.attempt
             row.job.instance, row.job.prompt_id, row.n = job.instance, job.prompt_id, n
-
-    def _announce(self, effect: effects.Announce, _row: Row) -> None:
-        client = effect.key.client
-        self.world.journal.publish(client, self.world.journal.draw(client))
 
     def _requeue(self, effect: effects.Requeue, row: Row) -> events.Event:
         key = effect.key
@@ -294,7 +316,7 @@ class Bridge:
         row.job.state = "queued"
         row.job.attempt, row.job.prompt_id, row.job.instance = job.attempt, job.prompt_id, None
         row.owner = None
-        row.n = self.world.journal.draw(key.client)
+        row.n = self._draw(key.client)
         self.world.notify(self, "look", key)
         return events.Requeued(key, row.n)
 
@@ -306,10 +328,67 @@ class Bridge:
         assert key not in journal.results, "a second outcome"
         row.outcome = journal.results[key] = effect.outcome
         row.owner = self.life
-        row.n = journal.draw(key.client)
-        journal.publish(key.client, row.n)
+        row.n = self._draw(key.client)
+        result = journal.ledger.finish(key, row.n, self.world.now, self.owner or None)
+        if not self.dead:
+            self.publisher.result(key, Envelope(), result)
         self.world.notify(self, "ended", key)
         return events.Finished(key)
+
+    # -- its link to the broker --
+
+    def connect(self) -> None:
+        """Make a connection: its SUBACK is yet to come, and then what is missing is read."""
+        if self.link is None:
+            link = self.link = links.Link(self.world.broker.note)
+            self.publisher.attach(link)  # type: ignore[arg-type]
+
+    def subscribed(self) -> None:
+        """Take the SUBACK."""
+        link = self.link
+        if link is not None:
+            self.writes.append(Operation("CatchUp", None, lambda: self._catch_up(link)))
+
+    def _catch_up(self, link: links.Link) -> None:
+        self._check_fence()
+        if self.link is link and not self.dead:
+            since = self.world.now - links.REPEAT_S
+            self.publisher.catch_up(self.world.journal.ledger.unpublished(self.owner, since))
+
+    def publish_orphans(self) -> None:
+        """Publish what dead bridges had yet to publish."""
+        journal = self.world.journal
+        for found in journal.ledger.orphans(journal.members, self.world.now):
+            self.publisher.orphaned_result(*found)
+
+    def disconnect(self) -> None:
+        """Lose the connection, and what the broker has not acknowledged."""
+        link, self.link = self.link, None
+        if link is not None:
+            self.publisher.detach(None)
+            link.lose()
+
+    def _delivered(self, key: Key) -> None:
+        if not self.dead:
+            self.writes.append(Operation("Note", key, lambda: self._note(key)))
+
+    def _note(self, key: Key) -> None:
+        self._check_fence()
+        ledger = self.world.journal.ledger
+        overtaken = ledger.note_published(key, self.owner)
+        if overtaken:
+            self.writes.append(Operation("Renumber", key, lambda: self._renumber(overtaken)))
+
+    def _renumber(self, keys: list[Key]) -> None:
+        self._check_fence()
+        self.world.journal.ledger.renumber(keys, self.owner, published=True)
+
+    def _passed_over(self, key: Key) -> None:
+        self.writes.append(Operation("PassOver", key, lambda: self._pass_over(key)))
+
+    def _pass_over(self, key: Key) -> None:
+        self._check_fence()
+        self.world.journal.ledger.pass_over(key)
 
     # -- attempts --
 
@@ -442,6 +521,7 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self.now = 1_000.0
         self.journal = Journal()
+        self.broker = links.Broker()
         self.comfyuis: dict[str, ComfyUI] = {}
         self.bridges: dict[str, Bridge] = {}
         self.frozen: dict[str, Bridge] = {}

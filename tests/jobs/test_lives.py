@@ -21,12 +21,19 @@ from bridge.jobs.queue import Key
 from bridge.jobs.state import Happening, after
 from bridge.workflows.catalogue import Needs
 from tests.jobs.drafts import PLAN, draft
+from tests.jobs.links import PAGE
 from tests.jobs.simulation import Bridge, ComfyUI, Fenced, Row, World
 
 STEPS = 50
 CLIENTS = st.sampled_from("abc")
 ENDINGS = st.sampled_from(["succeeded", "succeeded", "succeeded", "failed", "memory", "defect"])
 PICK = st.integers(0, 1_000)
+HEARD = st.sampled_from([True, True, False])
+LINK = st.sampled_from(
+    ["receive", "receive", "puback", "puback", "lose", "connect", "subscribed", "refuse", "ghost"]
+)
+# What the journal is not asked for again where its disk refused: nobody needs it.
+_NOT_AGAIN = ("MarkStarted", "Announce", "Note", "Renumber", "PassOver")
 # What of the world's work is done in one round, once all faults are over.
 _ROUNDS = 3_000
 
@@ -70,9 +77,12 @@ class Lives(RuleBasedStateMachine):
                     row.owner = life
             for member in list(self.world.journal.members):
                 if member.startswith(f"{number}-"):
+                    self.world.journal.ledger.inherit(life, member)
                     self.world.journal.members.discard(member)
             self.world.journal.members.add(life)
         self.world.bridges[life] = bridge
+        bridge.connect()
+        bridge.subscribed()
         self.world.new_process()
         self.give_intake()
         if self.paused:
@@ -145,10 +155,10 @@ class Lives(RuleBasedStateMachine):
             needs=Needs(choices=(("Loader", "name", model),)) if model else Needs(),
             envelope=wanted.job.envelope,
         )
-        journal.rows[key] = Row(job, None, journal.draw(client))
+        journal.rows[key] = Row(job, None, journal.ledger.draw(client, intake.owner))
         self.world.notify(intake, "look", key)
         intake.handle(events.Accepted(copy.deepcopy(job)))
-        journal.publish(client, journal.rows[key].n)
+        intake.announce(job, journal.rows[key].n)
 
     @precondition(lambda self: self.world.bridges and self.world.journal.rows)
     @rule(by=PICK, which=PICK)
@@ -209,7 +219,7 @@ class Lives(RuleBasedStateMachine):
         operation = bridge.writes.popleft()
         if not fails:
             self.do(bridge, operation.do)
-        elif operation.name not in ("MarkStarted", "Announce"):  # nobody needs those again
+        elif operation.name not in _NOT_AGAIN:
             bridge.writes.append(operation)
 
     def do(self, bridge: Bridge, work: object) -> None:
@@ -219,7 +229,14 @@ class Lives(RuleBasedStateMachine):
         except Fenced:
             self.world.bridges.pop(bridge.life, None)
             self.world.frozen.pop(bridge.life, None)
+            self.bury_link(bridge)
             self.give_intake()
+
+    def bury_link(self, bridge: Bridge) -> None:
+        """Leave to the broker what a bridge that is no more had given to its connection."""
+        bridge.dead = True
+        if bridge.link is not None:
+            self.world.broker.ghosts.append(bridge.link)
 
     @precondition(lambda self: any(each.errands for each in self.world.bridges.values()))
     @rule(by=PICK, which=PICK, good=st.booleans())
@@ -264,24 +281,99 @@ class Lives(RuleBasedStateMachine):
     @rule(by=PICK, mid_write=st.booleans())
     def kill(self, by: int, *, mid_write: bool) -> None:
         """A bridge is killed, perhaps just after a write that it never hears of."""
-        bridge = self.pick(by)
+        self.die(self.pick(by), mid_write=mid_write)
+
+    def die(self, bridge: Bridge, *, mid_write: bool = False) -> None:
         del self.world.bridges[bridge.life]
         if mid_write and bridge.writes and bridge.writes[0].name not in ("MarkStarted", "Announce"):
             died = bridge.writes[0]
             bridge.dead = True
             self.do(bridge, died.do)
+        self.bury_link(bridge)
         if self.alone:
             self.start(0)
         self.give_intake()
+
+    # -- the broker, and clients that ack --
+
+    @rule(by=PICK, how=LINK, steps=st.integers(1, 4))
+    def link(self, by: int, how: str, steps: int) -> None:
+        """A link stalls but for some messages, breaks, is made anew, or gets its late SUBACK."""
+        if how == "ghost":
+            links = self.world.broker.ghosts
+        else:
+            links = [each.link for each in self.world.everybody() if each.link is not None]
+        if links and how in ("receive", "ghost"):
+            for _ in range(steps):
+                self.world.broker.receive(links[by % len(links)])
+        elif self.world.bridges:
+            self.change_link(self.pick(by), how, steps)
+
+    def change_link(self, bridge: Bridge, how: str, steps: int) -> None:
+        if how == "lose":
+            bridge.disconnect()
+        elif how == "connect":
+            bridge.connect()
+        elif how == "subscribed":
+            bridge.subscribed()
+        elif bridge.link is not None:
+            for _ in range(steps):
+                bridge.link.puback(refused=how == "refuse")
+
+    @precondition(lambda self: self.world.bridges)
+    @rule(by=PICK, rounds=st.integers(1, 8))
+    def work(self, by: int, rounds: int) -> None:
+        """A bridge has time for all that it can do now."""
+        bridge = self.pick(by)
+        for _ in range(rounds):
+            self.settle(bridge)
+
+    @rule(
+        client=CLIENTS, how=st.sampled_from(["leave", "list", "list", "ack", "peek"]), heard=HEARD
+    )
+    def claim(self, client: str, how: str, *, heard: bool) -> None:
+        """A client goes away, or comes back and asks for what it missed, or acks what it has."""
+        there, intake = self.world.broker.client(client), self.intake
+        if how == "leave":
+            there.leave()
+            return
+        if intake is None or not (self.alone or intake.life in self.world.journal.members):
+            return
+        there.come_back()
+        ledger = self.world.journal.ledger
+        if how == "ack":
+            ledger.ack(client, there.n, intake.owner)
+            return
+        if how == "peek":
+            found = ledger.page(client, there.n)
+        else:
+            found = ledger.resume(client, there.n, intake.owner)
+        if heard:
+            there.take_list(self.with_unfinished(client, there.n, found))
+
+    def with_unfinished(
+        self, client: str, after: int, found: list[tuple[Key | None, int]]
+    ) -> list[tuple[Key | None, int]]:
+        """Add to a page those jobs that have not ended, and cut it."""
+        there: list[tuple[Key | None, int]] = [
+            (None, row.n)
+            for key, row in self.world.journal.rows.items()
+            if key.client == client and row.outcome is None and row.n > after
+        ]
+        return sorted([*found, *there], key=lambda each: each[1])[:PAGE]
 
     # -- what holds, always --
 
     @invariant()
     def numbers_rise(self) -> None:
-        for numbers in self.world.journal.published.values():
-            assert len(set(numbers)) == len(numbers), "a number was published twice"
+        for numbers in self.world.broker.numbers.values():
             if self.alone:
                 assert numbers == sorted(numbers), "numbers were published out of order"
+
+    @invariant()
+    def nothing_is_acked_unheard(self) -> None:
+        for key in self.world.journal.ledger.acked():
+            assert key in self.world.broker.client(key.client).has, f"{key} was acked unheard"
 
     @invariant()
     def books_are_in_order(self) -> None:
@@ -323,6 +415,33 @@ class Lives(RuleBasedStateMachine):
         assert not waiting, f"{waiting} wait for ever"
         for bridge in self.world.bridges.values():
             bridge.check()
+        self.hear_all()
+
+    def hear_all(self) -> None:
+        """All links are good, and each client asks for what it missed: it gets every result."""
+        intake = self.intake
+        assert intake is not None
+        for bridge in list(self.world.bridges.values()):
+            bridge.disconnect()
+            bridge.connect()
+            bridge.subscribed()
+            self.settle(bridge)
+        if not self.alone:
+            intake.publish_orphans()
+        for bridge in list(self.world.bridges.values()):
+            while bridge.link is not None and (bridge.link.going or bridge.link.unacked):
+                self.world.broker.receive(bridge.link)
+                bridge.link.puback()
+            self.settle(bridge)
+        ledger = self.world.journal.ledger
+        for name, client in self.world.broker.clients.items():
+            client.come_back()
+            while found := ledger.resume(name, client.n, intake.owner):
+                client.take_list(found)
+        acked = ledger.acked()
+        for key in self.world.journal.results:
+            assert key in self.world.broker.client(key.client).has, f"{key} was never heard"
+            assert key in acked, f"{key} is never acked"
 
     def wake_all(self) -> None:
         """Start what is down, and let nothing be paused."""
@@ -348,6 +467,42 @@ class Lives(RuleBasedStateMachine):
         for key in list(bridge.attempts):
             if key in bridge.attempts:
                 bridge.advance(key)
+
+
+class Claims(Lives):
+    """Lives in which less befalls jobs, and more their results."""
+
+    cancel = clear = pause = send_back = errand = advance = comfyui = None  # type: ignore[assignment]
+
+    @precondition(lambda self: self.intake is not None)
+    @rule(client=st.sampled_from("ab"), by=PICK)
+    def run_one(self, client: str, by: int) -> None:
+        """A job is accepted, and one bridge has time to run it."""
+        self.ask(
+            client=client,
+            number=len(self.world.journal.rows),
+            priority=0,
+            waits=False,
+            word=None,
+            start_within=None,
+            ordered=False,
+            model="",
+        )
+        bridge = self.pick(by)
+        if not self.alone:
+            bridge.compare()
+        for _ in range(6):
+            self.settle(bridge)
+
+    @rule(by=PICK, both=st.booleans())
+    def flow(self, by: int, *, both: bool) -> None:
+        """All that a bridge has published reaches the broker, and perhaps its PUBACKs us."""
+        bridge = self.pick(by) if self.world.bridges else None
+        link = bridge.link if bridge is not None else None
+        while link is not None and link.going:
+            self.world.broker.receive(link)
+        while link is not None and both and link.unacked:
+            link.puback()
 
 
 class GroupLives(Lives):
@@ -389,6 +544,7 @@ class GroupLives(Lives):
             self.world.bridges[life] = bridge
             self.give_intake()
         elif bridge.writes:
+            self.bury_link(bridge)
             try:
                 bridge.writes.popleft().do()
             except Fenced:
@@ -407,29 +563,45 @@ class GroupLives(Lives):
     @rule(by=PICK)
     def bury(self, by: int) -> None:
         """The bridge with the intake finds that others are dead, and frees what they had."""
-        bridge = self.intake
         del by
+        self.free_the_dead()
+
+    def free_the_dead(self) -> None:
+        bridge = self.intake
         if bridge is None or bridge.life not in self.world.journal.members:
             return
         journal = self.world.journal
         journal.members &= set(self.world.bridges)
+        bridge.publish_orphans()
         for key, row in journal.rows.items():
             if row.outcome is None and row.owner is not None and row.owner not in journal.members:
                 if row.job.state == "running":
                     row.job.state = after(row.job.state, Happening.REQUEUE)
                 row.owner, row.job.instance = None, None
                 row.job.prompt_id = self.world.new_id()
-                row.n = journal.draw(key.client)
+                row.n = journal.ledger.draw(key.client, bridge.owner)
                 self.world.notify(bridge, "look", key)
                 bridge.handle(events.Accepted(copy.deepcopy(row.job)))
-                journal.publish(key.client, row.n)
+                bridge.announce(copy.deepcopy(row.job), row.n)
                 if row.cancelling:
                     bridge.see(key)
 
     def wake_all(self) -> None:
         self.world.frozen.clear()
         super().wake_all()
-        self.bury(0)
+        self.free_the_dead()
+
+
+class GroupClaims(GroupLives, Claims):
+    """The same with several bridges: one that dies is followed by the next at once."""
+
+    notice = compare = kill = freeze = thaw = restart = bury = write = None  # type: ignore[assignment]
+
+    @rule(by=PICK)
+    def take_over(self, by: int) -> None:
+        """A bridge dies, the others free what it had, and it is started again."""
+        self.die(self.pick(by))
+        self.wake_all()
 
 
 def _settings(share: float) -> settings:
@@ -442,7 +614,9 @@ def _settings(share: float) -> settings:
     )
 
 
-Lives.TestCase.settings = _settings(0.5)
-GroupLives.TestCase.settings = _settings(0.5)
+for machine in (Lives, GroupLives, Claims, GroupClaims):
+    machine.TestCase.settings = _settings(0.25)
 TestLives = Lives.TestCase
 TestGroupLives = GroupLives.TestCase
+TestClaims = Claims.TestCase
+TestGroupClaims = GroupClaims.TestCase

@@ -12,6 +12,7 @@ from bridge.contract.numbering import Numbered
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
+from tests.jobs.links import Ledger
 from tests.support.postgresql import PostgreSQL
 
 RESULT = Numbered(b"", b"")
@@ -138,6 +139,25 @@ async def test_an_older_journal_knows_who_was_sent_what(tmp_path: Path) -> None:
 
 
 # Several bridges.
+
+
+def test_a_result_is_overtaken_if_another_bridge_drew_a_number_since() -> None:
+    ledger = Ledger()
+    x, y = "x" * 32, "y" * 32
+    a, b, c = (Key("alice", name) for name in "abc")
+    ledger.finish(a, ledger.draw("alice", y), 1.0, y)
+    ledger.finish(b, ledger.draw("alice", x), 1.0, x)
+    assert ledger.note_published(b, x) == []
+    assert ledger.note_published(a, y) == [a]
+    ledger.renumber([a], y, published=True)
+    assert ledger.page("alice", 2) == [(a, 3)]
+    # What x draws next is told after a: a has left.
+    ledger.finish(c, ledger.draw("alice", x), 1.0, x)
+    assert ledger.note_published(c, x) == []
+    ledger.ack("alice", 2, x)
+    assert ledger.acked() == {b}
+    ledger.ack("alice", 4, x)
+    assert ledger.acked() == {a, b, c}
 
 
 @pytest.fixture

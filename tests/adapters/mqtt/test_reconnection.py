@@ -45,8 +45,13 @@ class Connected:
         )
         self.online = asyncio.Event()
         retained = Retained(TOPICS, self.publisher, None)
-        said = retained.online
-        cast("Any", retained).online = lambda: (said(), self.online.set())
+        say_online = retained.online
+
+        def online() -> None:
+            say_online()
+            self.online.set()
+
+        cast("Any", retained).online = online
         address = Address(host="127.0.0.1", port=urlsplit(proxy.url).port or 0)
         self.subscriber = Subscriber(
             BrokerSettings(address, "bridge", 60.0, None, ()),
