@@ -14,9 +14,9 @@ ROWS = [
     [cell.strip() for cell in line.split("|")[1:-1]]
     for line in DOCUMENT.read_text()
     .partition("## What is stopped")[2]
-    .partition("\n## ")[0]
+    .partition("\n## Floods")[0]
     .splitlines()
-    if line.startswith("| ") and not line.startswith(("| threat", "|---"))
+    if line.startswith("| ") and not line.startswith(("| threat", "| what could be lost", "|---"))
 ]
 
 
