@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -73,9 +73,26 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(fields).decode()
 
 
-def set_up(level: str, form: Format = "text") -> None:
-    """Log to standard error: ours from `level` on, of others what matters."""
+class WithoutSecrets(logging.Formatter):
+    """Formats as another does, without secrets that others' words may repeat."""
+
+    def __init__(self, formatter: logging.Formatter, secrets: Collection[str]) -> None:
+        super().__init__()
+        self._formatter = formatter
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record."""
+        line = self._formatter.format(record)
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
+        return line
+
+
+def set_up(level: str, form: Format = "text", secrets: Collection[str] = ()) -> None:
+    """Log to standard error: ours from `level` on, of others what matters; no `secrets`."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    formatter = JsonFormatter() if form == "json" else TextFormatter()
+    handler.setFormatter(WithoutSecrets(formatter, secrets))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("bridge").setLevel(level.upper())

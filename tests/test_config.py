@@ -274,3 +274,44 @@ def test_every_setting_is_documented_with_its_default() -> None:
         default = getattr(Config(), name)
         if isinstance(default, int | float) and not isinstance(default, bool):
             assert float(told.replace(",", "")) == default, name
+
+
+def test_the_key_for_partner_nodes_is_in_a_file_or_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("comfyui-abc\nnot the key\n")
+    found = load(tmp_path, f'comfyui_api_key_file = "{file}"')
+    config.check(found)
+    assert found.comfyuis[0].read_api_key() == "comfyui-abc"
+    assert "comfyui-abc" in found.secrets
+    found = load(tmp_path, "", {"COMFY2MQTT_COMFYUI_API_KEY": "comfyui-abc"})
+    config.check(found)
+    assert (found.comfyuis[0].read_api_key(), found.secrets) == ("comfyui-abc", ("comfyui-abc",))
+    tables = f'[{{"name": "a", "api_key_file": "{file}"}}, {{"name": "b"}}]'
+    found = load(tmp_path, "", {"COMFY2MQTT_COMFYUI": tables})
+    config.check(found)
+    assert [each.read_api_key() for each in found.comfyuis] == ["comfyui-abc", None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"comfyui_api_key_file": "gone"}, "comfyui_api_key_file.*gone.*No such file"),
+        ({"comfyui_api_key_file": "."}, "comfyui_api_key_file.*directory"),
+        ({"comfyui_api_key_file": "empty"}, "comfyui_api_key_file.*expected a key"),
+        ({"comfyui_api_key_file": "bytes"}, "comfyui_api_key_file.*file of text"),
+        ({"comfyui_api_key": "sécret"}, "comfyui_api_key.*expected a key"),
+        ({"comfyui_api_key": "a", "comfyui_api_key_file": "empty"}, "give one"),
+        ({"comfyui": '[{"name": "a", "api_key": " "}]'}, "'a': api_key.*expected a key"),
+    ],
+)
+def test_a_key_that_cannot_be_one_stops_the_start_and_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\xfd")
+    variables = {f"COMFY2MQTT_{name.upper()}": value for name, value in settings.items()}
+    found = load(tmp_path, "", {**variables, "COMFY2MQTT_WORKFLOWS": str(tmp_path)})
+    with pytest.raises(ConfigError, match=told) as caught:
+        config.check(found)
+    assert "sécret" not in str(caught.value)

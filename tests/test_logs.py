@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bridge.logs import JsonFormatter, TextFormatter, about
+from bridge.logs import JsonFormatter, TextFormatter, WithoutSecrets, about
 
 
 def record(message: str, *, fault: bool = False) -> logging.LogRecord:
@@ -60,3 +60,12 @@ def test_nothing_in_a_message_ends_a_line_or_speaks_to_a_terminal(mark: str) -> 
     ):
         assert len(line.splitlines()) == 1
         assert mark[0] not in line
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_a_secret_that_others_repeat_is_in_no_line(formatter: logging.Formatter) -> None:
+    line = WithoutSecrets(formatter, ["hunter2", "a\nfault"]).format(
+        record("x hunter2", fault=True)
+    )
+    assert "hunter2" not in line
+    assert "x ***" in line

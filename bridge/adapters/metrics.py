@@ -55,6 +55,10 @@ class BridgeCollector(Collector):
         yield _count("jobs_accepted", "Jobs accepted.", counters.accepted)
         yield _count("attempts_retried", "Runs again.", counters.retried)
         yield _count("journal_commits", "Transactions of the journal on disk.", sources.commits())
+        paid: _Figures = {(client,): count for client, count in counters.paid.items()}
+        yield _counter(
+            "partner_prompts", "Prompts sent with an API key: they cost money.", paid, ["client"]
+        )
         outcomes: _Figures = {(outcome,): count for outcome, count in counters.outcomes.items()}
         yield _counter("jobs_ended", "Jobs that have their outcome.", outcomes, ["outcome"])
         for name, shares in (

@@ -245,7 +245,12 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
         return  # reported above
     names = [each.name for each in settings.comfyuis]
     nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
-    library = Library(settings.workflows, settings.folder / "object_info", names, nodes)
+    keyed = [
+        each.name for each in settings.comfyuis if (each.api_key or each.api_key_file) is not None
+    ]
+    library = Library(
+        settings.workflows, settings.folder / "object_info", names, nodes, keyed=keyed
+    )
     try:
         await library.open()
     except ObjectInfoError as error:
@@ -268,9 +273,12 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
         else:
             choices = (f"{choice.input} {choice.value!r}" for choice in lacking.choices)
             links = (f"a link to {each.input} of node {each.node}" for each in lacking.inputs)
-            wanted = ", ".join((*lacking.nodes, *choices, *links))
+            keys = (f"an API key for {each}" for each in lacking.api_key)
+            wanted = ", ".join((*lacking.nodes, *choices, *links, *keys))
             yield Finding(
                 good=False,
                 what=f"workflow {name} lacks {wanted}",
-                advice="install the nodes or models in ComfyUI, then restart it",
+                advice="install the nodes or models in ComfyUI, then restart it"
+                if lacking.nodes or lacking.choices or lacking.inputs
+                else "set comfyui_api_key_file to a file with a key of Comfy.org",
             )

@@ -69,7 +69,7 @@ def serve(settings: Config) -> None:
         config.check(settings)
     except config.ConfigError as error:
         stop(str(error), WRONG_USAGE)
-    logs.set_up(settings.log_level, settings.log_format)
+    logs.set_up(settings.log_level, settings.log_format, settings.secrets)
     command.warn_of_unknown(os.environ)
     reason = command.serve(settings)
     if reason is not None:
@@ -385,7 +385,7 @@ def websocket(settings: Config) -> None:
         config.check_websocket(settings)
     except config.ConfigError as error:
         stop(str(error), WRONG_USAGE)
-    logs.set_up(settings.log_level, settings.log_format)
+    logs.set_up(settings.log_level, settings.log_format, settings.secrets)
     command.warn_of_unknown(os.environ)
     reason = command.serve_web(settings)
     if reason is not None:

@@ -152,7 +152,8 @@ def _missing(definition: Definition) -> str:
         return ""
     choices = (f"{choice.input} {choice.value!r}" for choice in definition.missing.choices)
     links = (f"a link to {each.input} of node {each.node}" for each in definition.missing.inputs)
-    return "missing " + ", ".join((*definition.missing.nodes, *choices, *links))
+    keys = (f"an API key for {each}" for each in definition.missing.api_key)
+    return "missing " + ", ".join((*definition.missing.nodes, *choices, *links, *keys))
 
 
 def _inputs(definition: Definition) -> Iterator[tuple[str, ...]]:

@@ -99,6 +99,7 @@ class Instance:
     ) -> None:
         self.name = name
         self.supervised = isinstance(config, SuperviseConfig)
+        self.api_key = config.api_key
         self._config = config
         self._health = health or HealthPolicy()
         self._folder = folder

@@ -16,11 +16,13 @@ class AttachConfig(msgspec.Struct, frozen=True):
     """A ComfyUI that others run, and also use.
 
     `url` is http or https, with user, password and path where a proxy wants them; `secret` is what
-    its process has as COMFY2MQTT_SECRET.
+    its process has as COMFY2MQTT_SECRET. `api_key` is that of an account at Comfy.org, sent with
+    prompts that have partner nodes.
     """
 
     url: str
     secret: str | None = None
+    api_key: str | None = None
 
 
 class SuperviseConfig(msgspec.Struct, frozen=True):
@@ -30,7 +32,7 @@ class SuperviseConfig(msgspec.Struct, frozen=True):
     (never searched for by name), `args` more arguments for it (where they contradict the bridge's
     own, the bridge's win), `environment` more variables (a COMFY2MQTT_SECRET among them is used;
     else it is drawn anew at each start), and `custom_nodes` folders of custom nodes put on its path
-    besides its own.
+    besides its own. `api_key` is as that of `AttachConfig`.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class SuperviseConfig(msgspec.Struct, frozen=True):
     args: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
     custom_nodes: tuple[Path, ...] = (OUR_NODES,)
+    api_key: str | None = None
     start_timeout_s: float = 300.0
     # Between the request to stop and the kill.
     stop_grace_s: float = 10.0

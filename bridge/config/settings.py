@@ -33,7 +33,7 @@ _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMF
 _SECRETS = frozenset(
     {
         *("journal", "mqtt_url", "websocket_mqtt_url", "isolation_probe_url"),
-        *("comfyui_secret", "comfyui_url", "comfyui"),
+        *("comfyui_secret", "comfyui_url", "comfyui_api_key", "comfyui"),
     }
 )
 # Settings that hold tables; beside the file, as JSON.
@@ -80,6 +80,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     comfyui_python: Program | None = None
     comfyui_args: tuple[str, ...] = ()
     comfyui_secret: str | None = None
+    # Of an account at Comfy.org, which pays for what partner nodes do; or a file with it.
+    comfyui_api_key: str | None = None
+    comfyui_api_key_file: Path | None = None
     # Several of them, in place of the settings above.
     comfyui: tuple[ComfyUI, ...] = ()
     workflows: Path = Path("workflows")
@@ -163,6 +166,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 path=self.comfyui_path,
                 python=self.comfyui_python,
                 args=self.comfyui_args,
+                api_key=self.comfyui_api_key,
+                api_key_file=self.comfyui_api_key_file,
             ),
         )
 
@@ -179,6 +184,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found = [urlsplit(url).password for url in urls]
         found += [unquote(each) for each in found if each]
         found += [each.secret for each in self.comfyuis]
+        for each in self.comfyuis:
+            with suppress(OSError, UnicodeError):
+                found.append(each.read_api_key())
         if self.mqtt_password_file is not None:
             with suppress(OSError, UnicodeError):
                 found.append(self.mqtt_password_file.read_text().partition("\n")[0].strip())
@@ -250,6 +258,8 @@ def load(
 def check(config: Config) -> None:
     """Check what a bridge needs of several settings together. Raises ConfigError."""
     _check_comfyui("comfyui_", config.comfyui_url, config.comfyui_path, config.comfyui_python)
+    for each in config.comfyuis:
+        _check_api_key(f"comfyui {each.name!r}: " if config.comfyui else "comfyui_", each)
     if config.comfyui and (config.comfyui_url or config.comfyui_path):
         raise ConfigError("comfyui: give either [[comfyui]] tables, or comfyui_url or comfyui_path")
     _check_names(config)
@@ -329,6 +339,21 @@ def _check_comfyui(where: str, url: str | None, path: Path | None, python: str |
         raise ConfigError(f"{where}url: expected http://host:port or https://host:port")
     if path is not None and not (path / "main.py").is_file():
         raise ConfigError(f"{where}path: {str(path)!r}: expected a folder with ComfyUI's main.py")
+
+
+def _check_api_key(where: str, comfyui: ComfyUI) -> None:
+    if comfyui.api_key is not None and comfyui.api_key_file is not None:
+        raise ConfigError(f"{where}api_key and {where}api_key_file: give one")
+    name = "api_key" if comfyui.api_key_file is None else "api_key_file"
+    try:
+        key = comfyui.read_api_key()
+    except OSError as error:
+        file = comfyui.api_key_file
+        raise ConfigError(f"{where}{name}: {str(file)!r}: {error.strerror}") from None
+    except UnicodeError:
+        raise ConfigError(f"{where}{name}: expected a file of text") from None
+    if key is not None and not (key.isascii() and key.isprintable() and key.strip()):
+        raise ConfigError(f"{where}{name}: (not shown): expected a key of Comfy.org, in one line")
 
 
 def _is_http(url: str, *, query: bool = True) -> bool:

@@ -27,6 +27,8 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One ComfyUI of several: with `url` one that runs already, with `path` one to start.
 
     `environment` are more variables for one that is started, such as CUDA_VISIBLE_DEVICES.
+    `api_key` is that of an account at Comfy.org, for partner nodes; `api_key_file` is a file whose
+    first line it is.
     """
 
     name: Name
@@ -36,6 +38,14 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     python: Program | None = None
     args: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+    api_key: str | None = None
+    api_key_file: Path | None = None
+
+    def read_api_key(self) -> str | None:
+        """Return the key, None where none is set. Raises OSError and UnicodeError for the file."""
+        if self.api_key_file is not None:
+            return self.api_key_file.read_text().partition("\n")[0].strip()
+        return self.api_key
 
 
 class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,12 +53,14 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     What is left out is as `*` says, and what that leaves out as `bridge.requests.permissions` does.
     `workflows` and `displays` are names, with `*` and `?` for any characters; `input_topics` are
-    MQTT filters, `url_hosts` private hosts. `max_queue` counts jobs that wait; `max_uploads` and
-    `max_outputs` are bytes; `processor_per_s` is the share of a processor that its requests take.
+    MQTT filters, `url_hosts` private hosts. `partner_nodes` allows nodes that cost money.
+    `max_queue` counts jobs that wait; `max_uploads` and `max_outputs` are bytes; `processor_per_s`
+    is the share of a processor that its requests take.
     """
 
     workflows: tuple[str, ...] | None = None
     inline: bool | None = None
+    partner_nodes: bool | None = None
     url_hosts: tuple[str, ...] | None = None
     input_topics: tuple[str, ...] | None = None
     displays: tuple[str, ...] | None = None

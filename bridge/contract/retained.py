@@ -53,11 +53,15 @@ class MissingInput(Struct, frozen=True, kw_only=True):
 
 
 class Missing(Struct, frozen=True, kw_only=True):
-    """The node types, and the values of choices, that no ComfyUI at hand has; and missing links."""
+    """The node types, and the values of choices, that no ComfyUI at hand has; and missing links.
+
+    `api_key` are classes of partner nodes, where no API key of Comfy.org is set for the ComfyUI.
+    """
 
     nodes: list[str] = []
     choices: list[MissingChoice] = []
     inputs: list[MissingInput] = []
+    api_key: list[str] = []
 
 
 class Definition(Struct, frozen=True, kw_only=True):
@@ -67,7 +71,8 @@ class Definition(Struct, frozen=True, kw_only=True):
     choices are a `Choices` of that name. `nodes` are the classes that it is made of. `runnable` is
     absent while no ComfyUI has reported what it has. `forbidden` are those of its nodes that the
     operator does not allow: with any of them it cannot run. `version` is a hash of the file and its
-    sidecar. `example` are inputs that make a request.
+    sidecar. `example` are inputs that make a request. `partner` are those of its nodes that a
+    partner of Comfy.org runs for money: not every client may.
     """
 
     name: str
@@ -80,6 +85,7 @@ class Definition(Struct, frozen=True, kw_only=True):
     runnable: bool | UnsetType = UNSET
     missing: Missing | UnsetType = UNSET
     forbidden: list[str] | UnsetType = UNSET
+    partner: list[str] | UnsetType = UNSET
     example: dict[str, Any] = {}
 
 

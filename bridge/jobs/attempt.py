@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -117,6 +117,7 @@ class Attempt:
         """
         self.times = Times(time.monotonic())
         self.saved_files = False
+        self.used_key = False
         self.prompt_id = job.prompt_id
         self._job = job
         self._instance = instance
@@ -147,18 +148,34 @@ class Attempt:
                 self.prompt_id,
                 isolate(plan.prompt, self.prompt_id),
                 preview=self._job.envelope.preview,
-                # As ComfyUI's page sends it, for nodes that read the workflow or save it.
-                extra_data={"extra_pnginfo": {"workflow": plan.drawing}} if plan.drawing else None,
+                extra_data=self._extra_data(plan),
             )
             return await self._follow(plan, prompt)
         except PromptRejected as error:
-            return Failure(failures.rejected(error, plan.names))
+            return Failure(self._without_key(failures.rejected(error, plan.names)))
         except BridgeError as error:
             return Failure(error)
         except ComfyUIError as error:
             kind = Lost if isinstance(error, Gone) else ComfyUIUnavailable
             away = isinstance(error, ComfyUIUnreachable)
-            return Retry(kind(str(error), instance=self._instance.name), counts=not away)
+            lost = self._without_key(kind(str(error), instance=self._instance.name))
+            return Retry(lost, counts=not away)
+
+    def _extra_data(self, plan: Plan) -> dict[str, Any]:
+        """Return what ComfyUI's page sends beside the graph: the drawing, and an account's key."""
+        extra: dict[str, Any] = {}
+        if plan.drawing:
+            # For nodes that read the workflow or save it.
+            extra["extra_pnginfo"] = {"workflow": plan.drawing}
+        if plan.partner and self._instance.api_key is not None:
+            self.used_key = True
+            extra["api_key_comfy_org"] = self._instance.api_key
+        return extra
+
+    def _without_key(self, error: BridgeError) -> BridgeError:
+        """Return the error; others' words in it might repeat the key."""
+        key = self._instance.api_key
+        return error if key is None else failures.without(error, key)
 
     def cancel(self) -> None:
         """Stop it; whether that came in time is in what `run` returns."""
@@ -313,7 +330,7 @@ class Attempt:
     def _failure(self, event: events.Failed | events.Interrupted | events.Lost) -> Ending:
         match event:
             case events.Failed():
-                error = failures.failed(event)
+                error = self._without_key(failures.failed(event))
                 if isinstance(error, OutOfMemory):
                     return Retry(error, free_memory=True)
                 return Failure(error)

@@ -31,10 +31,16 @@ class Counters:
     def __init__(self) -> None:
         self.accepted = 0
         self.retried = 0
+        self.paid: Counter[str] = Counter()
         self.outcomes: Counter[State] = Counter()
         self.workflows: dict[str, Share] = {}
         self.clients: dict[str, Share] = {}
         self.instances: dict[str, Share] = {}
+
+    def used_key(self, client: str) -> None:
+        """Count a prompt of a client that was sent with an API key, which costs money."""
+        known = client in self.paid or len(self.paid) < MAX_CLIENTS
+        self.paid[client if known else OTHERS] += 1
 
     def ended(
         self, outcome: State, *, client: str, workflow: str, instance: str | None, run_s: float

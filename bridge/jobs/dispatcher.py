@@ -475,6 +475,8 @@ class Dispatcher:
         if plan is None:
             plan = await until_on_disk(lambda: self._journal.plan(key))
         ending = await made.run(plan)
+        if made.used_key:
+            self.counters.used_key(key.client)
         # Before the outputs are brought into form, and all is written: ComfyUI is not to idle.
         self.handle(events.LeftComfyUI(key))
         ended = Completion(plan=plan, times=made.times, comfyui_version=instance.state.version)

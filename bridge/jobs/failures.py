@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from bridge.comfyui.errors import PromptRejected
 from bridge.comfyui.events import Failed
@@ -55,6 +56,22 @@ def failed(event: Failed) -> BridgeError:
         exception_type=event.exception_type,
         traceback=[_short(line) for line in event.traceback[-_TRACEBACK_LINES:]] or None,
     )
+
+
+def without(error: BridgeError, secret: str) -> BridgeError:
+    """Return the error without a secret that others may have written into it."""
+
+    def cleaned(value: Any) -> Any:
+        match value:
+            case str():
+                return value.replace(secret, "***")
+            case list():
+                return [cleaned(each) for each in value]
+            case dict():
+                return {key: cleaned(each) for key, each in value.items()}
+        return value
+
+    return type(error)(cleaned(error.message), **cleaned(error.details))
 
 
 def _short(text: str) -> str:

@@ -71,7 +71,7 @@ class Plan(Struct, frozen=True, omit_defaults=True):
 
     `names` maps `node.input` of the prompt to the workflow's name of that input; `inputs` are the
     values as resolved, for the result. `drawing` is the workflow as ComfyUI's page saves it, as
-    JSON, for nodes that read it.
+    JSON, for nodes that read it. `partner`: the ComfyUI's API key is sent with it.
     """
 
     prompt: dict[str, dict[str, Any]]
@@ -80,6 +80,7 @@ class Plan(Struct, frozen=True, omit_defaults=True):
     outputs: list[OutputDefinition]
     media: list[MediaInput] = []
     drawing: Raw | None = None
+    partner: bool = False
 
     @property
     def blobs(self) -> list[Blob]:

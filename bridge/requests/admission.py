@@ -190,7 +190,12 @@ class Admission:
             randint=_draw,
             simple=submission.context.verb == RUN,
         )
+        self._config.permissions.check_partner(submission.client, self._partner_nodes(bound))
         return workflow, bound
+
+    def _partner_nodes(self, bound: Bound) -> list[str]:
+        classes = (node["class_type"] for node in bound.prompt.values())
+        return self._library.catalogue.partner_nodes(classes)
 
     async def _work(self, submission: Submission, workflow: Workflow, bound: Bound) -> _Work:
         media, new = await self._media.take(submission.client, bound)
@@ -198,7 +203,18 @@ class Admission:
         for each in media:
             put(bound.prompt, inputs, each)
         drawing = None if workflow.drawing is None else Raw(workflow.drawing)
-        plan = Plan(bound.prompt, inputs, bound.names, list(workflow.outputs), media, drawing)
+        # While no ComfyUI has reported, nobody knows which nodes need the key: who may, may.
+        unknown = self._library.catalogue.merged is None
+        paid = self._config.permissions.of(submission.client).partner_nodes
+        plan = Plan(
+            bound.prompt,
+            inputs,
+            bound.names,
+            list(workflow.outputs),
+            media,
+            drawing,
+            partner=paid and (unknown or bool(self._partner_nodes(bound))),
+        )
         return _Work(workflow, bound, plan, new)
 
     def _workflow(self, submission: Submission) -> Workflow:

@@ -72,6 +72,13 @@ def check_runnable(bound: Bound, lacking: Missing | None) -> None:
             f"no ComfyUI at hand has {', '.join(wanted)}: install it there",
             missing=msgspec.to_builtins(lacking),
         )
+    if lacking.api_key:
+        raise ComfyUIUnavailable(
+            f"no ComfyUI at hand has an API key of Comfy.org, which {', '.join(lacking.api_key)} "
+            "needs: its operator can set one",
+            setting="comfyui_api_key_file",
+            missing=msgspec.to_builtins(lacking),
+        )
 
 
 def may_be_stale(error: ComfyUIUnavailable | InvalidInput) -> bool:

@@ -27,6 +27,7 @@ class Granted(Struct, frozen=True, kw_only=True):
 
     workflows: tuple[str, ...] = ("*",)
     inline: bool = False
+    partner_nodes: bool = False
     url_hosts: tuple[str, ...] = ()
     input_topics: tuple[str, ...] = ()
     displays: tuple[str, ...] = ()
@@ -80,6 +81,15 @@ class Permissions:
         if not self.of(client).inline:
             raise Forbidden(
                 f"{client!r} may not send workflows of its own", setting=setting(client, "inline")
+            )
+
+    def check_partner(self, client: str, nodes: Sequence[str]) -> None:
+        """Check that a client may run nodes that cost money; `nodes` are their classes."""
+        if nodes and not self.of(client).partner_nodes:
+            raise Forbidden(
+                f"{client!r} may not run nodes that cost money: {', '.join(nodes)}",
+                setting=setting(client, "partner_nodes"),
+                nodes=list(nodes),
             )
 
     def check_priority(self, client: str, priority: int) -> None:

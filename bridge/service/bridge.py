@@ -102,7 +102,13 @@ class Bridge:
         self._files = _files(config)
         self._permissions = Permissions(config.clients)
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
-        self._library = Library(config.workflows, folder / "object_info", list(comfyuis), nodes)
+        self._library = Library(
+            config.workflows,
+            folder / "object_info",
+            list(comfyuis),
+            nodes,
+            keyed=[name for name, comfyui in comfyuis.items() if comfyui.api_key is not None],
+        )
         self._instances = [
             Instance(
                 name,

@@ -39,8 +39,9 @@ async def configs(
 
 
 async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | SuperviseConfig | None:
+    key = table.read_api_key()
     if table.url is not None:
-        return AttachConfig(table.url, table.secret)
+        return AttachConfig(table.url, table.secret, key)
     if table.path is not None:
         place = table.path
         python = interpreter(table.path, table.python)
@@ -52,7 +53,8 @@ async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | Superv
     more = await first(device_arguments(table.name, python, table.args), stopping.wait())
     if isinstance(more, bool):
         return None
-    return SuperviseConfig(place, python, (*table.args, *more), table.environment)
+    args = (*table.args, *more)
+    return SuperviseConfig(place, python, args, table.environment, api_key=key)
 
 
 async def device_arguments(name: str, python: Path, args: Sequence[str]) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ that one offers is a choice. Whether a prompt can run is asked of each by itself
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from bridge.contract.retained import Missing, MissingChoice, MissingInput
@@ -33,10 +34,16 @@ class Needs(Struct, frozen=True, array_like=True):
 
 
 class NodeCatalogue:
-    """The nodes of each ComfyUI, by its name. Immutable: `with_infos` returns another."""
+    """The nodes of each ComfyUI, by its name. Immutable: `with_infos` returns another.
 
-    def __init__(self, infos: Mapping[str, ObjectInfo] | None = None) -> None:
+    `keyed` are the names of those for which an API key of Comfy.org is set.
+    """
+
+    def __init__(
+        self, infos: Mapping[str, ObjectInfo] | None = None, keyed: Collection[str] = ()
+    ) -> None:
         self._infos = dict(infos or {})
+        self._keyed = frozenset(keyed)
         self._merged = _merged(list(self._infos.values()))
         self._able: dict[tuple[str, Needs], bool] = {}
 
@@ -47,17 +54,24 @@ class NodeCatalogue:
 
     def with_infos(self, news: Mapping[str, ObjectInfo]) -> NodeCatalogue:
         """Return another catalogue, with new reports of some of them."""
-        return NodeCatalogue({**self._infos, **news})
+        return NodeCatalogue({**self._infos, **news}, self._keyed)
 
     def lacking(self, nodes: Iterable[Node]) -> Missing | None:
         """Return the lacks of the one that lacks least; None while nothing is known of any."""
         nodes = list(nodes)
-        found = [missing(nodes, info) for info in self._infos.values()]
+        found = [
+            missing(nodes, info, keyed=name in self._keyed) for name, info in self._infos.items()
+        ]
         return min(
             found,
-            key=lambda each: len(each.nodes) + len(each.choices) + len(each.inputs),
+            key=lambda each: sum(map(len, msgspec.structs.astuple(each))),
             default=None,
         )
+
+    def partner_nodes(self, classes: Iterable[str]) -> list[str]:
+        """Return those of the classes that some ComfyUI declares as a partner's, sorted."""
+        infos = self._infos.values()
+        return sorted({each for each in classes if any(_is_partner(info, each) for info in infos)})
 
     def needs(self, prompt: Mapping[str, Mapping[str, Any]]) -> Needs:
         """Return a prompt's needs, as far as is known what is a choice."""
@@ -76,7 +90,7 @@ class NodeCatalogue:
         known = self._able.get((name, needs))
         if known is None:
             info = self._infos.get(name)
-            known = info is not None and _has(info, needs)
+            known = info is not None and _has(info, needs, keyed=name in self._keyed)
             self._able[name, needs] = known
         return known
 
@@ -86,8 +100,10 @@ def nodes_of(prompt: Mapping[str, Mapping[str, Any]]) -> dict[str, Node]:
     return {node: Node(node, spec["class_type"], spec["inputs"]) for node, spec in prompt.items()}
 
 
-def _has(info: ObjectInfo, needs: Needs) -> bool:
+def _has(info: ObjectInfo, needs: Needs, *, keyed: bool) -> bool:
     if not all(each in info for each in needs.classes):
+        return False
+    if not keyed and any(_is_partner(info, each) for each in needs.classes):
         return False
     for class_type, name, value in needs.choices:
         try:
@@ -161,8 +177,19 @@ class MadeChoice(NamedTuple):
     value: object
 
 
-def missing(nodes: Iterable[Node], info: ObjectInfo) -> Missing:
-    """Return a ComfyUI's lacks: node types, and values that are no choice there."""
+def _is_partner(info: ObjectInfo, class_type: str) -> bool:
+    try:
+        found = info.get(class_type)
+    except ObjectInfoError:
+        return False
+    return found is not None and found.is_partner
+
+
+def missing(nodes: Iterable[Node], info: ObjectInfo, *, keyed: bool = True) -> Missing:
+    """Return a ComfyUI's lacks: node types, values that are no choice there, links, and a key.
+
+    `keyed`: it has an API key of Comfy.org.
+    """
     by_id = {node.id: node for node in nodes}
     absent = {node.class_type: None for node in by_id.values() if class_of(info, node) is None}
     choices = [
@@ -175,7 +202,13 @@ def missing(nodes: Iterable[Node], info: ObjectInfo) -> Missing:
         for made in made_choices(by_id, info)
         if made.value not in (made.spec.choices or ())
     ]
-    return Missing(nodes=list(absent), choices=choices, inputs=list(_missing_inputs(by_id, info)))
+    classes = {} if keyed else dict.fromkeys(node.class_type for node in by_id.values())
+    return Missing(
+        nodes=list(absent),
+        choices=choices,
+        inputs=list(_missing_inputs(by_id, info)),
+        api_key=[each for each in classes if _is_partner(info, each)],
+    )
 
 
 def _missing_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MissingInput]:

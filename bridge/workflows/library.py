@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,9 +79,15 @@ class Library:
     """All workflows by name."""
 
     def __init__(
-        self, folder: Path, cache: Path, comfyuis: Sequence[str], nodes: NodeRules | None = None
+        self,
+        folder: Path,
+        cache: Path,
+        comfyuis: Sequence[str],
+        nodes: NodeRules | None = None,
+        *,
+        keyed: Collection[str] = (),
     ) -> None:
-        """`comfyuis` are the names of those at hand.
+        """`comfyuis` are the names of those at hand, `keyed` of those with a key of Comfy.org.
 
         `cache` is the folder in which their `/object_info` is kept for times without them. What
         `nodes` does not allow is described, and cannot be run.
@@ -91,7 +97,7 @@ class Library:
         self._cache = cache
         self._comfyuis = comfyuis
         self._reported: dict[str, bytes] = {}
-        self._state = _State(NodeCatalogue())
+        self._state = _State(NodeCatalogue(keyed=keyed))
         # Versions by name, oldest first.
         self._versions: dict[str, dict[str, WorkflowSource]] = {}
         # Reading and drawing happen in a thread, one after the other.
@@ -342,6 +348,9 @@ def _checked(workflow: Workflow, catalogue: NodeCatalogue, nodes: NodeRules) -> 
         workflow,
         missing=catalogue.lacking(workflow.graph.nodes.values()),
         forbidden=nodes.forbidden(workflow.graph),
+        partner=tuple(
+            catalogue.partner_nodes(node.class_type for node in workflow.graph.nodes.values())
+        ),
     )
 
 

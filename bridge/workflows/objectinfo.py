@@ -29,6 +29,9 @@ MAX_MEMBERS = 1_000
 # The types whose value is typed in, in ComfyUI's own page without any extension.
 VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
+# Hidden inputs by which a node is given an account at Comfy.org.
+_CREDENTIALS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
+
 _NO_OPTIONS: Mapping[str, Any] = {}
 
 
@@ -241,6 +244,12 @@ class NodeClass(msgspec.Struct, frozen=True):
     outputs: tuple[OutputSpec, ...]
     output_node: bool = False
     description: str = ""
+    api_node: bool = False
+
+    @property
+    def is_partner(self) -> bool:
+        """True if it is run by a partner of Comfy.org, for money, or is given the key for that."""
+        return self.api_node or any(spec.type in _CREDENTIALS for spec in self.hidden)
 
     def input(self, name: str) -> InputSpec | None:
         """Return the declared input of that name (not those that a choice brings)."""
@@ -335,8 +344,10 @@ def _read_class(name: str, raw: Any) -> NodeClass:
         inputs=_ordered(inputs, _mapping(raw.get("input_order"))),
         hidden=tuple(_specs(_mapping(declared.get("hidden")), "hidden")),
         outputs=_outputs(raw),
-        output_node=raw.get("output_node") is True,
+        # Python's `OUTPUT_NODE = 1` is as true as True to ComfyUI.
+        output_node=bool(raw.get("output_node")),
         description=str(raw.get("description") or ""),
+        api_node=bool(raw.get("api_node")),
     )
 
 

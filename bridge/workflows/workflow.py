@@ -36,7 +36,8 @@ _EXAMPLES: dict[str, Any] = {
 class Workflow(Struct, frozen=True):
     """A named graph with its inputs and outputs. `version` is a hash of its file and sidecar.
 
-    `forbidden` are the classes of its nodes that the operator does not allow.
+    `forbidden` are the classes of its nodes that the operator does not allow, `partner` those that
+    a partner of Comfy.org runs for money.
 
     `inputs` have names. `places` has the input at every place that may be given,
     `<node>.<input>`, those with names too; `aliases` are other words for places. Both are empty
@@ -59,6 +60,7 @@ class Workflow(Struct, frozen=True):
     hidden: tuple[Input, ...] = ()
     press: PressRules = PressRules()
     forbidden: tuple[str, ...] = ()
+    partner: tuple[str, ...] = ()
     drawing: bytes | None = None
 
     def find_input(self, name: str) -> Input | None:
@@ -114,6 +116,7 @@ class Workflow(Struct, frozen=True):
             runnable=or_unset(self.runnable),
             missing=UNSET if self.missing is None or self.runnable else self.missing,
             forbidden=list(self.forbidden) or UNSET,
+            partner=list(self.partner) or UNSET,
             example=self._example(),
         )
 

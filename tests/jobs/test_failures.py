@@ -20,3 +20,16 @@ def test_a_failure_names_files_without_their_folders() -> None:
     error = failures.failed(Failed("OSError", "no /home/ada/a.ckpt", "9", "Loader", trace))
     assert "ada" not in str(error.wire())
     assert error.details["traceback"] == ['  File ".../nodes.py", line 3, in load']
+
+
+def test_a_secret_in_others_words_is_in_no_error() -> None:
+    event = Failed("Exception", "401: comfyui-abc is no key", "9", "Gemini", ("got comfyui-abc",))
+    error = failures.without(failures.failed(event), "comfyui-abc")
+    assert b"comfyui-abc" not in encode(error.wire())
+    assert (error.code, error.message) == (
+        "execution_error",
+        "node 9 (Gemini): 401: *** is no key",
+    )
+    assert error.details["traceback"] == ["got ***"]
+    nested = failures.without(type(error)("m", received={"a": ["comfyui-abc", 3]}), "comfyui-abc")
+    assert nested.details == {"received": {"a": ["***", 3]}}

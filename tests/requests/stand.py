@@ -109,7 +109,9 @@ class Stand:
         )
         waiting = Dependencies(self.journal, self.files, Sources(_nothing, _nothing))
         nodes = NodeRules(deny=("LoadImage",))
-        self.library = Library(folder / "workflows", folder / "cache", ["main"], nodes)
+        self.library = Library(
+            folder / "workflows", folder / "cache", ["main"], nodes, keyed=["main"]
+        )
         self.transcoder = Transcoder()
         admission = Admission(
             AdmissionConfig(MAX_QUEUE, permissions, nodes),

@@ -18,6 +18,7 @@ from bridge.contract.messages import encode
 from bridge.jobs.queue import Key
 from bridge.requests.context import Answer, RequestContext
 from bridge.requests.permissions import EVERYBODY
+from bridge.workflows.catalogue import NodeCatalogue
 from tests.media.images import encoded, photo
 from tests.requests.stand import MAX_QUEUE, SIMPLE, Stand, standing
 from tests.requests.test_handler import inline
@@ -127,6 +128,51 @@ async def test_a_client_may_send_a_workflow_of_its_own_where_that_is_allowed(
         await stand.data("submit", prompt=SIMPLE, job_id="j1")
         recipe = await stand.data("recipe", job_id="j1")
         assert recipe["prompt"]["3"]["class_type"] == "Loader"
+
+
+def with_partner_node() -> bytes:
+    paid = {"input": {"required": {}}, "output": ["IMAGE"], "api_node": True}
+    return msgspec.json.encode({**INFO.raw, "Paid": paid})
+
+
+COSTLY = {
+    "1": {"class_type": "Paid", "inputs": {}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+}
+
+
+async def test_a_node_that_costs_money_is_for_those_who_may_spend_it(tmp_path: Path) -> None:
+    rights = {"alice": Client(inline=True, partner_nodes=True), "bob": Client(inline=True)}
+    async with standing(tmp_path, **rights) as stand:
+        await stand.library.update("main", with_partner_node())
+        await stand.data("submit", prompt=COSTLY, job_id="j1")
+        await stand.data("submit", prompt=SIMPLE, job_id="j2")
+        for dry_run in (False, True):
+            error = await stand.error("submit", client="bob", prompt=COSTLY, dry_run=dry_run)
+            assert (error.code, error.details) == (
+                "forbidden",
+                {"setting": "clients.bob.partner_nodes", "nodes": ["Paid"]},
+            )
+        assert (await stand.data("submit", client="bob", prompt=SIMPLE))["state"] == "queued"
+
+        plans = [await stand.journal.plan(Key("alice", job)) for job in ("j1", "j2")]
+        assert [plan.partner for plan in plans] == [True, False]
+
+
+async def test_who_may_spend_may_do_so_before_it_is_known_what_costs(tmp_path: Path) -> None:
+    rights = {"alice": Client(inline=True, partner_nodes=True), "bob": Client(inline=True)}
+    async with standing(tmp_path, **rights) as stand:
+        stand.library._state = msgspec.structs.replace(
+            stand.library._state, catalogue=NodeCatalogue()
+        )
+        plans = {}
+        for client in rights:
+            await stand.data("submit", client=client, prompt=COSTLY, job_id="j1")
+            plans[client] = await stand.journal.plan(Key(client, "j1"))
+        assert {client: plan.partner for client, plan in plans.items()} == {
+            "alice": True,
+            "bob": False,
+        }
 
 
 async def test_an_unknown_workflow_or_input_is_refused_with_what_there_is(stand: Stand) -> None:

@@ -30,3 +30,10 @@ def test_a_choice_that_the_workflow_made_is_missing() -> None:
 def test_while_no_comfyui_has_told_what_it_has_a_job_waits() -> None:
     check_runnable(bound(), None)
     check_runnable(bound(), Missing(nodes=[], choices=[]))
+
+
+def test_what_lacks_a_key_is_refused_with_the_setting() -> None:
+    with pytest.raises(ComfyUIUnavailable) as caught:
+        check_runnable(bound(), Missing(api_key=["GeminiNode"]))
+    assert caught.value.details["setting"] == "comfyui_api_key_file"
+    assert "GeminiNode" in caught.value.message

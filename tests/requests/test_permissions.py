@@ -26,6 +26,9 @@ def test_whom_nobody_listed_may_do_what_harms_nobody() -> None:
     rights.check_priority("anybody", 100)
     with refused("clients.anybody.inline"):
         rights.check_inline("anybody")
+    with refused("clients.anybody.partner_nodes"):
+        rights.check_partner("anybody", ["GeminiNode"])
+    rights.check_partner("anybody", [])
     with refused("clients.anybody.input_topics"):
         rights.check_topic("anybody", "picture", "cameras/door")
     with refused("clients.anybody.displays"):
@@ -81,3 +84,14 @@ def test_every_field_of_the_table_is_granted() -> None:
     given = Client(**dict.fromkeys(Client.__struct_fields__))
     assert Permissions({"a": given}).of("a") == Granted()
     assert msgspec.structs.asdict(Granted())["inline"] is False
+
+
+def test_who_may_spend_money_is_listed() -> None:
+    rights = Permissions({"kitchen": Client(partner_nodes=True), "garden": Client()})
+    rights.check_partner("kitchen", ["GeminiNode"])
+    with refused("clients.garden.partner_nodes"):
+        rights.check_partner("garden", ["GeminiNode"])
+    all_but_one = Permissions({"*": Client(partner_nodes=True), "x": Client(partner_nodes=False)})
+    all_but_one.check_partner("anybody", ["GeminiNode"])
+    with refused("clients.x.partner_nodes"):
+        all_but_one.check_partner("x", ["GeminiNode"])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bridge.contract.retained import Missing
 from bridge.workflows.catalogue import Needs, NodeCatalogue, nodes_of
 from bridge.workflows.objectinfo import ObjectInfo
 
@@ -80,3 +81,32 @@ def test_what_jobs_need_is_the_same_whatever_their_texts_and_numbers() -> None:
         ("Loader", "Sampler"), (("Loader", "ckpt_name", "a.ckpt"), ("Sampler", "sampler", "euler"))
     )
     assert catalogue.needs(first).models == ("a.ckpt",)
+
+
+PAID = {"input": {"required": {}}, "output": ["STRING"], "api_node": True}
+GIVEN_THE_KEY = {
+    "input": {"required": {}, "hidden": {"key": ["API_KEY_COMFY_ORG"]}},
+    "output": ["STRING"],
+}
+
+
+@pytest.mark.parametrize("declared", [PAID, GIVEN_THE_KEY])
+def test_what_costs_money_runs_where_a_key_is(declared: dict[str, Any]) -> None:
+    infos = {name: info("a.ckpt", Paid=declared) for name in ("one", "two")}
+    some, none = NodeCatalogue(infos, keyed=["two"]), NodeCatalogue(infos)
+    wanted = prompt("a.ckpt", "Paid")
+    nodes = nodes_of(wanted).values()
+
+    assert [name for name in infos if some.can_run(name, some.needs(wanted))] == ["two"]
+    assert [name for name in infos if none.can_run(name, none.needs(wanted))] == []
+    assert some.lacking(nodes) == Missing()
+    assert none.lacking(nodes) == Missing(api_key=["Paid"])
+    assert some.with_infos({"three": info()}).can_run("two", some.needs(wanted))
+    free = prompt("a.ckpt")
+    assert all(none.can_run(name, none.needs(free)) for name in infos)
+
+
+def test_partner_nodes_are_those_that_any_comfyui_declares_so() -> None:
+    both = NodeCatalogue({"one": info(Paid=GIVEN_THE_KEY), "two": info(Other=PAID, Free={})})
+    assert both.partner_nodes(["Other", "Free", "Paid", "Unheard"]) == ["Other", "Paid"]
+    assert NodeCatalogue().partner_nodes(["Paid"]) == []

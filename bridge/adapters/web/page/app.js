@@ -105,10 +105,13 @@ class Page {
     const links = (missing.inputs ?? []).map(({ node, input, type }) =>
       make("li", {}, `a link to ${input} (${type}) of node ${node}`),
     );
+    const keys = (missing.api_key ?? []).map((node) =>
+      make("li", {}, `an API key of Comfy.org, for the node ${node}`),
+    );
     show(byId("missing"), runnable === false);
     byId("missing").replaceChildren(
       make("p", {}, "This workflow cannot run. ComfyUI lacks:"),
-      make("ul", {}, ...nodes, ...values, ...links),
+      make("ul", {}, ...nodes, ...values, ...links, ...keys),
     );
   }
 
