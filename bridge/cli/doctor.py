@@ -272,7 +272,7 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
             yield Finding(good=True, what=f"workflow {name}{known}")
         else:
             choices = (f"{choice.input} {choice.value!r}" for choice in lacking.choices)
-            links = (f"a link to {each.input} of node {each.node}" for each in lacking.inputs)
+            links = (f"input {each.input} of node {each.node}" for each in lacking.inputs)
             keys = (f"an API key for {each}" for each in lacking.api_key)
             wanted = ", ".join((*lacking.nodes, *choices, *links, *keys))
             yield Finding(

@@ -151,7 +151,7 @@ def _missing(definition: Definition) -> str:
     if definition.missing is UNSET:
         return ""
     choices = (f"{choice.input} {choice.value!r}" for choice in definition.missing.choices)
-    links = (f"a link to {each.input} of node {each.node}" for each in definition.missing.inputs)
+    links = (f"input {each.input} of node {each.node}" for each in definition.missing.inputs)
     keys = (f"an API key for {each}" for each in definition.missing.api_key)
     return "missing " + ", ".join((*definition.missing.nodes, *choices, *links, *keys))
 

@@ -45,7 +45,7 @@ class MissingChoice(Struct, frozen=True, kw_only=True):
 
 
 class MissingInput(Struct, frozen=True, kw_only=True):
-    """An input of a node that must be linked to another node, and is not."""
+    """An input of a node that needs a link or a value, and has neither."""
 
     node: str
     input: str

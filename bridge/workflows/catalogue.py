@@ -212,7 +212,7 @@ def missing(nodes: Iterable[Node], info: ObjectInfo, *, keyed: bool = True) -> M
 
 
 def _missing_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MissingInput]:
-    """Yield the inputs without a link, of nodes that an output needs, for which there is no value.
+    """Yield the inputs, of nodes that an output needs, for which there is no link and no value.
 
     ComfyUI refuses a prompt without them. Inputs of newer servers that grow or depend on others
     are passed over: what they need is not known here.
@@ -222,7 +222,7 @@ def _missing_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[Mis
     for node in nodes.values():
         found = class_of(info, node) if node.id in needed else None
         for spec in () if found is None else found.inputs:
-            known = spec.name in node.inputs or spec.is_widget or spec.type.startswith("COMFY_")
+            known = spec.name in node.inputs or spec.type.startswith("COMFY_")
             if spec.required and not known:
                 yield MissingInput(node=node.id, input=spec.name, type=spec.type)
 

@@ -344,8 +344,8 @@ def _read_class(name: str, raw: Any) -> NodeClass:
         inputs=_ordered(inputs, _mapping(raw.get("input_order"))),
         hidden=tuple(_specs(_mapping(declared.get("hidden")), "hidden")),
         outputs=_outputs(raw),
-        # Python's `OUTPUT_NODE = 1` is as true as True to ComfyUI.
-        output_node=bool(raw.get("output_node")),
+        # Of a node that says 1 ComfyUI runs nothing: it looks for True itself.
+        output_node=raw.get("output_node") is True,
         description=str(raw.get("description") or ""),
         api_node=bool(raw.get("api_node")),
     )

@@ -29,7 +29,14 @@ class OutputKind(Struct, frozen=True):
 _IMAGES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 _ANIMATIONS = {"WebP": "image/webp", "GIF": "image/gif", "APNG": "image/apng"}
 _SOUNDS = {"FLAC": "audio/flac", "MP3": "audio/mpeg", "Opus": "audio/ogg", "WAV": "audio/wav"}
-_FILMS = {"MP4": "video/mp4", "WebM": "video/webm", "mp4": "video/mp4", "webm": "video/webm"}
+_FILMS = {
+    "MP4": "video/mp4",
+    "WebM": "video/webm",
+    "auto": "video/mp4",
+    "mp4": "video/mp4",
+    "mkv": "video/x-matroska",
+    "webm": "video/webm",
+}
 
 # Ours: they give their outputs a name.
 OURS: dict[str, OutputKind] = {
@@ -42,7 +49,7 @@ OURS: dict[str, OutputKind] = {
     "Comfy2MQTTLatentOutput": OutputKind("latent", "application/octet-stream"),
 }
 # ComfyUI's own, known beforehand: for one that has not answered yet.
-_THEIRS: dict[str, OutputKind] = {
+THEIRS: dict[str, OutputKind] = {
     "SaveImage": OutputKind("image", "image/png"),
     "PreviewImage": OutputKind("image", "image/png"),
     "SaveImageWebsocket": OutputKind("image", "image/png"),
@@ -52,6 +59,9 @@ _THEIRS: dict[str, OutputKind] = {
     "SaveImageAdvanced": OutputKind("image", None, {"png": "image/png", "exr": "image/x-exr"}),
     "ImageCompare": OutputKind("image", "image/png"),
     "SaveSVGNode": OutputKind("file", "image/svg+xml"),
+    "ImageCompositor": OutputKind("image", "image/png"),
+    "LossGraphNode": OutputKind("image", "image/png"),
+    "SAM3_TrackPreview": OutputKind("video", "video/mp4"),
     "SaveAudio": OutputKind("audio", "audio/flac"),
     "SaveAudioAdvanced": OutputKind(
         "audio", None, {"flac": "audio/flac", "mp3": "audio/mpeg", "opus": "audio/ogg"}
@@ -74,8 +84,36 @@ _THEIRS: dict[str, OutputKind] = {
         },
     ),
 }
+_WEIGHTS = (
+    "CLIPSave",
+    "CheckpointSave",
+    "ImageOnlyCheckpointSave",
+    "LoraSave",
+    "ModelSave",
+    "SaveLoRA",
+    "VAESave",
+)
+# Files whose format depends on what is saved, in three dimensions.
+_MODELS_3D = (
+    "Preview3D",
+    "Preview3DAdvanced",
+    "PreviewGaussianSplat",
+    "PreviewPointCloud",
+    "Save3DAdvanced",
+    "SaveGaussianSplat",
+    "SavePointCloud",
+)
+THEIRS |= {
+    **dict.fromkeys(_WEIGHTS, OutputKind("file", "application/octet-stream")),
+    **dict.fromkeys(_MODELS_3D, OutputKind("file")),
+    "SaveGLB": OutputKind("file", "model/gltf-binary"),
+    # Data sets lie in a folder of ComfyUI's: nothing of them is reported.
+    "SaveImageDataSetToFolder": OutputKind("file"),
+    "SaveImageTextDataSetToFolder": OutputKind("file"),
+    "SaveTrainingDataset": OutputKind("file"),
+}
 # Classes that show something and save nothing, besides those that are called so.
-_PREVIEWS = frozenset(("ImageCompare",))
+_PREVIEWS = frozenset(("CreateBoundingBoxes", "ImageCompare", "ImageCompositor", "LossGraphNode"))
 _PREVIEW = "Preview"
 _FILE = OutputKind("file")
 
@@ -124,7 +162,7 @@ def _is_preview(node: Node) -> bool:
 
 
 def _kind(node: Node, declared: Declarations) -> OutputKind | None:
-    known = OURS.get(node.class_type) or _THEIRS.get(node.class_type)
+    known = OURS.get(node.class_type) or THEIRS.get(node.class_type)
     if known is not None:
         return known
     found = declared.node_class(node.class_type)

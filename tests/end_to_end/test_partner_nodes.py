@@ -109,7 +109,9 @@ async def test_who_may_spend_does_and_nothing_shows_the_key(
         assert stub.keys == []
 
         poem = await ended(alice, "paid/a1", {"prompt": "the roof"})
-        assert poem["outputs"][0]["text"] == "snow on the roof"
+        assert poem["state"] == "succeeded"
+        output = await alice.next("comfy2mqtt/client/alice/job/a1/output/0")
+        assert output.payload == b"snow on the roof"
         assert (stub.keys, stub.prompts) == ([KEY], ["the roof"])
 
         failed = await ended(alice, "paid/a2", {"prompt": "refuse"})

@@ -465,6 +465,37 @@ def test_a_link_that_is_missing_before_an_output_is_named() -> None:
     assert definition.missing == Missing(
         inputs=[MissingInput(node="2", input="model", type="MODEL")]
     )
+    del document["2"]["inputs"]["steps"]
+    definition = workflow(document).definition()
+    assert definition.missing is not UNSET
+    assert [each.input for each in definition.missing.inputs] == ["steps", "model"]
     # ComfyUI looks only at what an output needs.
     document["58:4"]["inputs"]["images"] = ["3", 0]
     assert workflow(document).definition().runnable is True
+
+
+@pytest.mark.parametrize("version", comparison.VERSIONS)
+def test_every_class_of_comfyuis_own_that_saves_or_shows_something_is_declared(
+    version: str,
+) -> None:
+    info = comparison.object_info(version)
+    own = {
+        name
+        for name in info
+        if (found := info.get(name)) is not None and found.output_node and not found.is_partner
+    }
+    # A canvas of the page: which file it leaves, if any, is not its to say.
+    assert {name for name in own if name not in outputs.THEIRS} == (
+        {"CreateBoundingBoxes"} & set(info)
+    )
+
+
+@pytest.mark.parametrize("said", [1, "yes", 0, None])
+def test_a_node_that_comfyui_does_not_take_for_an_output_is_none(said: Any) -> None:
+    # ComfyUI refuses a prompt whose only output node says `OUTPUT_NODE = 1`.
+    odd = {"input": {"required": {}}, "output": [], "output_node": said}
+    parsed = graph.parse({"1": {"class_type": "Odd", "inputs": {}}})
+    with pytest.raises(WorkflowError, match="no output node"):
+        definition.build("any", "v1", parsed, ObjectInfo({"Odd": odd}))
+    found = definition.build("any", "v1", parsed, ObjectInfo({"Odd": {**odd, "output_node": True}}))
+    assert [(each.name, each.kind) for each in found.outputs] == [("Odd", "file")]

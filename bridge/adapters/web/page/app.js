@@ -103,7 +103,7 @@ class Page {
       make("li", {}, `${value} (${input})`, allowed.length ? `; available: ${allowed.join(", ")}` : ""),
     );
     const links = (missing.inputs ?? []).map(({ node, input, type }) =>
-      make("li", {}, `a link to ${input} (${type}) of node ${node}`),
+      make("li", {}, `the input ${input} (${type}) of node ${node}`),
     );
     const keys = (missing.api_key ?? []).map((node) =>
       make("li", {}, `an API key of Comfy.org, for the node ${node}`),
