@@ -28,9 +28,7 @@ async def convert_file(settings: Config, file: Path, saved: Path | None) -> int:
         try:
             prompt = source.prompt_of(document, None)
         except NeedsObjectInfo:
-            prompt = source.prompt_of(
-                document, await _object_info(settings, saved), keep_unknown=False
-            )
+            prompt = source.prompt_of(document, await _object_info(settings, saved))
         graph.parse(prompt)
     except OSError as error:
         stop(f"{file}: {error.strerror}", FAILED)

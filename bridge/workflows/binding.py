@@ -18,6 +18,7 @@ from bridge.contract.errors import BadRequest, InvalidInput
 from bridge.contract.requests import Media, Text
 from bridge.contract.sources import Inline, Source
 from bridge.text import did_you_mean
+from bridge.workflows.dynamic_prompts import draw
 from bridge.workflows.graph import NodeInput
 from bridge.workflows.inputs import KINDS, SEED_UNKNOWN, Input, Via, refuse
 from bridge.workflows.workflow import Workflow
@@ -61,7 +62,7 @@ def bind(
     simple: bool = True,
     randint: RandomInt,
 ) -> Bound:
-    """Set a workflow's inputs to what a request gives, and draw the seeds that it leaves out.
+    """Set a workflow's inputs to what a request gives; draw seeds that it leaves out, and prompts.
 
     `simple`: it came on `run`, where a payload may stand for a bare press. Raises
     InvalidInput, the details naming the input and what is allowed.
@@ -70,18 +71,21 @@ def bind(
     values = _by_input(workflow, given or pressed, main)
     prompt = workflow.graph.prompt()
     resolved: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     media: list[BoundMedia] = []
     for spec in _used(workflow, values).values():
         value = values.get(spec.name, UNSET)
         if not KINDS[spec.kind].media:
-            value = resolved[spec.name] = _value(spec, value, randint)
-            prompt[spec.target.node]["inputs"][spec.target.input] = value
+            taken = _value(spec, value)
+            if spec.name in values and not pressed:
+                found[spec.name] = None if taken is UNSET else taken
+            drawn = resolved[spec.name] = _drawn(spec, taken, randint)
+            prompt[spec.target.node]["inputs"][spec.target.input] = drawn
         elif value is not UNSET:
             media.append(BoundMedia(spec, _sources(spec, value)))
         elif spec.required:
             refuse(spec, "required", type=spec.kind)
     names = {str(spec.target): spec.name for spec in _used(workflow, values).values()}
-    found = {} if pressed else {name: resolved[name] for name in resolved if name in values}
     return Bound(prompt, resolved, found, names, media)
 
 
@@ -174,16 +178,27 @@ def _main(workflow: Workflow, main: Text | Media) -> Input:
     )
 
 
-def _value(spec: Input, value: Any, randint: RandomInt) -> Any:
-    if spec.kind == "seed" and (value is UNSET or value is None):
+def _value(spec: Input, value: Any) -> Any:
+    """Return a value as ComfyUI takes it, UNSET where the request leaves it to us."""
+    if spec.kind == "seed" and value is None:
+        return UNSET
+    return UNSET if value is UNSET else KINDS[spec.kind].coerce(spec, value)
+
+
+def _drawn(spec: Input, value: Any, randint: RandomInt) -> Any:
+    """Return the value for one job."""
+    if spec.kind == "seed" and value is UNSET:
         lowest = max(0, int(spec.minimum or 0))
         highest = SEED_UNKNOWN if spec.maximum is None else int(spec.maximum)
         return randint(lowest, highest)
-    if value is UNSET:
-        if spec.required:
-            refuse(spec, "required", type=spec.kind)
-        return spec.default
-    return KINDS[spec.kind].coerce(spec, value)
+    if value is UNSET and spec.required:
+        refuse(spec, "required", type=spec.kind)
+    text = spec.default if value is UNSET else value
+    # A form that repeats the default means the default.
+    mine = spec.drawn == "default" and text == spec.default
+    if isinstance(text, str) and spec.kind == "text" and (mine or spec.drawn == "always"):
+        return draw(text, lambda count: randint(0, count - 1))
+    return text
 
 
 def _sources(spec: Input, value: Any) -> tuple[Source, ...]:

@@ -9,7 +9,7 @@ which inputs and outputs are meant, and in which order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from bridge.workflows.app_mode import AppMode
 from bridge.workflows.catalogue import missing
 from bridge.workflows.constraints import Declarations
 from bridge.workflows.drawing import draw, reads_workflow
-from bridge.workflows.graph import Graph, WorkflowError
+from bridge.workflows.graph import Graph, NodeInput, WorkflowError
 from bridge.workflows.inputs import Input
 from bridge.workflows.objectinfo import ObjectInfo
 from bridge.workflows.overrides import apply_overrides
@@ -52,10 +52,12 @@ def build(
     *,
     title: str | None = None,
     drawing: Mapping[str, Any] | None = None,
+    dynamic: Container[NodeInput] = (),
 ) -> Workflow:
     """Build a workflow from its graph, `info` (None: not known yet) and sidecar.
 
-    `drawing` is the graph as ComfyUI's page saves it, where the file has it.
+    `drawing` is the graph as ComfyUI's page saves it, where the file has it; at the places
+    `dynamic` are prompts with choices, which are drawn for each job.
 
     Raises WorkflowError for two inputs of one name, and for links that ComfyUI cannot follow;
     NoOutput for a graph without an output, and SidecarError for a sidecar that does not fit.
@@ -82,12 +84,15 @@ def build(
     declared.check_links(ends)
     named = graph_inputs.declared_inputs(graph, declared)
     names = {} if named else naming.plain_names(graph, declared, chosen.inputs)
-    found = graph_inputs.addressable_inputs(graph, declared, names)
+    found = graph_inputs.addressable_inputs(graph, declared, names, dynamic)
     workflow = msgspec.structs.replace(
         workflow,
         inputs=named or tuple(found[str(target)] for target in names if str(target) in found),
         places={**found, **{str(spec.target): spec for spec in named}},
         aliases=graph_inputs.aliases(graph, found),
+        hidden=tuple(
+            spec for spec in found.values() if spec.drawn != "never" and spec.target not in names
+        ),
     )
     if chosen.inputs and not named:
         # Names that the author has not chosen are still understood.

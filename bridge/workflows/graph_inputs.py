@@ -6,7 +6,7 @@ A place is `<node>.<input>`; `<title>.<input>` is another name for it where the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from bridge.workflows import constraints, naming
 from bridge.workflows.constraints import ChoiceList, Consumers, Declarations
 from bridge.workflows.graph import Graph, Node, NodeInput, WorkflowError
-from bridge.workflows.inputs import BY_NODE, KINDS, SEED_MAX, Input, InputKind
+from bridge.workflows.inputs import BY_NODE, KINDS, SEED_MAX, Drawn, Input, InputKind
 from bridge.workflows.objectinfo import InputSpec
 
 _BY_TYPE = {"INT": "integer", "FLOAT": "float", "BOOLEAN": "boolean", "STRING": "text"}
@@ -111,9 +111,15 @@ def _whole(value: Any) -> int | None:
 
 
 def addressable_inputs(
-    graph: Graph, declared: Declarations, names: Mapping[NodeInput, str]
+    graph: Graph,
+    declared: Declarations,
+    names: Mapping[NodeInput, str],
+    dynamic: Container[NodeInput] = (),
 ) -> dict[str, Input]:
-    """Return the input at each place; it is called by its plain name, where it has one."""
+    """Return the input at each place; it is called by its plain name, where it has one.
+
+    At the places `dynamic` are prompts with choices.
+    """
     consumers = graph.consumers()
     found: dict[str, Input] = {}
     for node in graph.nodes.values():
@@ -128,7 +134,8 @@ def addressable_inputs(
                     node, target, spec, numbers, is_seed=bool(feeds & naming.SEEDS)
                 )
                 called = names.get(target, str(target))
-                found[str(target)] = msgspec.structs.replace(place, name=called)
+                drawn: Drawn = "default" if target in dynamic else "never"
+                found[str(target)] = msgspec.structs.replace(place, name=called, drawn=drawn)
     return found
 
 

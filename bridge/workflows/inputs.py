@@ -17,6 +17,8 @@ from bridge.contract.errors import InvalidInput
 from bridge.workflows.graph import VALUE, NodeInput, misreading
 
 Via: TypeAlias = Literal["media", "upload"]
+# No text, the workflow's own, or those of requests too.
+Drawn: TypeAlias = Literal["never", "default", "always"]
 
 
 class Input(Struct, frozen=True, kw_only=True):
@@ -40,6 +42,8 @@ class Input(Struct, frozen=True, kw_only=True):
     choices: tuple[Any, ...] | None = None
     # By which name the choices are published where they are many.
     choices_name: str | None = None
+    # Which texts have choices and comments, drawn anew for each job: dynamic_prompts.py.
+    drawn: Drawn = "never"
     # How media reaches ComfyUI: by our nodes' route, or by ComfyUI's upload.
     via: Via = "media"
 
@@ -229,6 +233,8 @@ def _text_schema(spec: Input) -> dict[str, Any]:
         described["maxLength"] = spec.max_length
     if spec.multiline:
         described["x-multiline"] = True
+    if spec.drawn != "never":
+        described["x-dynamic"] = spec.drawn
     return described
 
 
@@ -270,7 +276,11 @@ KINDS: dict[str, InputKind] = {
     kind.name: kind
     for kind in (
         InputKind(
-            "text", "Comfy2MQTTTextInput", _text_schema, _text, (*_VALUE, "max_length", "choices")
+            "text",
+            "Comfy2MQTTTextInput",
+            _text_schema,
+            _text,
+            (*_VALUE, "max_length", "choices", "dynamic"),
         ),
         InputKind("integer", "Comfy2MQTTIntegerInput", _whole_schema, _integer, _NUMBER),
         InputKind("float", "Comfy2MQTTFloatInput", _number_schema("number"), _float, _NUMBER),

@@ -19,7 +19,7 @@ from watchfiles import Change, awatch
 
 from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
-from bridge.workflows import definition, graph
+from bridge.workflows import definition
 from bridge.workflows.catalogue import Needs, NodeCatalogue
 from bridge.workflows.folder import BrokenFile, WorkflowFolder, broken, is_workflow
 from bridge.workflows.graph import WorkflowError
@@ -31,8 +31,8 @@ from bridge.workflows.source import (
     WorkflowSource,
     ascii_name_of,
     drawing_of,
+    graph_of,
     name_of,
-    prompt_of,
     stem_of,
 )
 from bridge.workflows.workflow import Workflow
@@ -177,13 +177,14 @@ class Library:
         """Draw a workflow that a request brings, in either format. Raises InvalidInput."""
         version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
         try:
-            parsed = graph.parse(prompt_of(document, self.catalogue.merged))
+            parsed, dynamic = graph_of(document, self.catalogue.merged)
             built = definition.build(
                 INLINE,
                 version,
                 parsed,
                 self.catalogue.merged,
                 drawing=drawing_of(document),
+                dynamic=dynamic,
             )
         except NeedsObjectInfo:
             raise ComfyUIUnavailable(

@@ -22,7 +22,7 @@ from bridge.workflows.workflow import Workflow
 
 # What a sidecar may say of every input; the rest depends on its kind.
 _ALWAYS = ("rename", "hide", "title", "description")
-_BY_KIND = ("fix", "default", "minimum", "maximum", "step", "choices", "max_length")
+_BY_KIND = ("fix", "default", "minimum", "maximum", "step", "choices", "max_length", "dynamic")
 _LIMITS = ("choices", "minimum", "maximum", "max_length")
 
 
@@ -40,7 +40,7 @@ class _Overlay:
         # By the names that they have without the sidecar; the values change.
         self._inputs = {spec.name: spec for spec in workflow.inputs}
         self._places = dict(workflow.places)
-        self._hidden: list[Input] = []
+        self._hidden = {spec.target: spec for spec in workflow.hidden}
         self._literals: dict[NodeInput, Any] = {}
         # Inputs and outputs of nodes that ComfyUI does not have are not known.
         self._lacks_nodes = workflow.missing is not None and bool(workflow.missing.nodes)
@@ -67,7 +67,7 @@ class _Overlay:
             graph=graph,
             inputs=inputs,
             places=self._places,
-            hidden=tuple(self._hidden),
+            hidden=tuple(spec for spec in self._hidden.values() if spec.target.node not in unseen),
             outputs=outputs,
         )
         return msgspec.structs.replace(overlaid, press=self._press(overlaid))
@@ -81,6 +81,7 @@ class _Overlay:
             return
         self._check_rules(path, before, rules)
         spec = self._set(path, self._limited(path, before, rules), rules)
+        self._hidden.pop(spec.target, None)
         if rules.hide or rules.fix is not UNSET:
             self._hide(path, before, spec, fixed=rules.fix is not UNSET)
             return
@@ -131,6 +132,8 @@ class _Overlay:
             step=rules.step or spec.step,
             max_length=rules.max_length or spec.max_length,
         )
+        if rules.dynamic is not None:
+            spec = msgspec.structs.replace(spec, drawn="always" if rules.dynamic else "never")
         if rules.choices is None:
             return spec
         known = spec.choices if spec.kind == "choice" else None
@@ -170,8 +173,10 @@ class _Overlay:
             raise self._error((*path, "hide"), "it has no value of its own and must be given")
         self._inputs.pop(before.name, None)
         self._places.pop(str(spec.target), None)
-        if spec.kind == "seed" and not fixed:
-            self._hidden.append(spec)
+        # A text that is fixed is one text, unless the sidecar says otherwise.
+        drawn = spec.drawn == "always" if fixed else spec.drawn != "never"
+        if drawn or (spec.kind == "seed" and not fixed):
+            self._hidden[spec.target] = spec
 
     # Outputs, and presses.
 

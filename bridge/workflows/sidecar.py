@@ -54,6 +54,7 @@ class InputRules(Struct, frozen=True, forbid_unknown_fields=True):
     step: Annotated[float, Meta(gt=0)] | None = None
     choices: Annotated[list[Scalar], Meta(min_length=1)] | None = None
     max_length: Annotated[int, Meta(ge=1)] | None = None
+    dynamic: bool | None = None
 
 
 class OutputRules(Struct, frozen=True, forbid_unknown_fields=True):

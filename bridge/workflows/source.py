@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Callable, Collection
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -18,12 +19,14 @@ from msgspec import Struct
 from bridge.text import as_utf8
 from bridge.workflows import embedded, graph, sidecar
 from bridge.workflows.binding import FOLDER, PREFIX
-from bridge.workflows.conversion import convert, is_ui_format
+from bridge.workflows.conversion import convert, convert_undrawn, is_ui_format
 from bridge.workflows.definition import NoOutput, build, version_of
-from bridge.workflows.graph import WorkflowError
+from bridge.workflows.graph import Graph, NodeInput, WorkflowError
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.sidecar import Sidecar, SidecarError
 from bridge.workflows.workflow import Workflow
+
+T = TypeVar("T")
 
 SUFFIXES = (".json", ".png", ".webp")
 
@@ -50,16 +53,17 @@ class WorkflowSource(Struct, frozen=True):
 
         Raises WorkflowError, and NeedsObjectInfo where without `info` it cannot be known.
         """
-        prompt = prompt_of(self.document, info)
+        parsed, dynamic = graph_of(self.document, info)
         try:
             return build(
                 name,
                 self.version,
-                graph.parse(prompt),
+                parsed,
                 info,
                 self.sidecar,
                 title=title_of(self.file),
                 drawing=drawing_of(self.document),
+                dynamic=dynamic,
             )
         except (NoOutput, SidecarError):
             # Which inputs and outputs there are, and of which kind, is not known for sure yet.
@@ -99,18 +103,36 @@ def drawing_of(document: Any) -> Any:
     return document if is_ui_format(document) else None
 
 
-def prompt_of(document: Any, info: ObjectInfo | None, *, keep_unknown: bool = True) -> Any:
-    """Return the graph in API format, converted where it has to be.
+def graph_of(document: Any, info: ObjectInfo | None) -> tuple[Graph, Collection[NodeInput]]:
+    """Return the graph, converted where it has to be, and the places of its dynamic prompts.
 
-    `keep_unknown`: nodes of classes that ComfyUI does not have are part of it, else refused.
+    Nodes of classes that ComfyUI does not have are part of it. What an API file has is sent as it
+    is: ComfyUI's page has drawn its prompts before it exported them.
+    Raises WorkflowError where that fails, NeedsObjectInfo where it cannot be tried yet.
+    """
+    if not is_ui_format(document):
+        return graph.parse(document), ()
+    found = _converted(document, info, convert_undrawn, keep_unknown=True)
+    return graph.parse(found.prompt), found.dynamic
+
+
+def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
+    """Return the graph in API format, converted where it has to be, prompts drawn.
+
     Raises WorkflowError where that fails, NeedsObjectInfo where it cannot be tried yet.
     """
     if not is_ui_format(document):
         return document
+    return _converted(document, info, convert)
+
+
+def _converted(
+    document: Any, info: ObjectInfo | None, function: Callable[..., T], **options: bool
+) -> T:
     if info is None:
         raise NeedsObjectInfo
     try:
-        return convert(document, info, keep_unknown=keep_unknown)
+        return function(document, info, **options)
     except ObjectInfoError as error:
         raise WorkflowError(f"ComfyUI's declaration cannot be read: {error}") from None
 

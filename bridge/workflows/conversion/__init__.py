@@ -19,7 +19,7 @@ the same server:
     primitives  values that one node hands to others' widgets
     types       which slot types fit together
     links       resolves links: through subgraphs, reroutes, bypassed nodes
-    texts       processing of texts before they are sent
+    texts       names of values in texts
     serialize   the flat graph
     budget      a bound on the work that one file may cause
     errors      what is refused, and why
@@ -35,11 +35,19 @@ from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import is_ui_format, read
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.loading import Loader
-from bridge.workflows.conversion.serialize import ApiNode, serialize
+from bridge.workflows.conversion.serialize import ApiNode, Converted, serialize
 from bridge.workflows.conversion.unique_ids import with_unique_ids
+from bridge.workflows.dynamic_prompts import draw_first
 from bridge.workflows.objectinfo import ObjectInfo
 
-__all__ = ["ApiNode", "ConversionError", "convert", "is_ui_format"]
+__all__ = [
+    "ApiNode",
+    "ConversionError",
+    "Converted",
+    "convert",
+    "convert_undrawn",
+    "is_ui_format",
+]
 
 
 def convert(
@@ -50,12 +58,23 @@ def convert(
     The same file and object_info always give the same prompt; neither is changed. Raises
     ConversionError, with the node at fault and a stable code, rather than return a prompt that does
     something else than the drawing says. Raises ObjectInfoError where a class that the file uses
-    is declared in a way that cannot be read.
+    is declared in a way that cannot be read. Of each choice in a dynamic prompt it has the first.
 
     A node of a class that the server does not have is left out where nothing is linked to it. Else
     it is refused, or with `keep_unknown` part of the prompt, with those inputs whose names the file
     has: such a prompt says what is missing, and cannot be run.
     """
+    converted = convert_undrawn(ui, object_info, keep_unknown=keep_unknown)
+    for place in converted.dynamic:
+        inputs = converted.prompt[place.node]["inputs"]
+        inputs[place.input] = draw_first(inputs[place.input])
+    return converted.prompt
+
+
+def convert_undrawn(
+    ui: Mapping[str, Any], object_info: ObjectInfo, *, keep_unknown: bool = False
+) -> Converted:
+    """Return the prompt as `convert` does, but with dynamic prompts as the file has them."""
     document = read(ui)
     front_end = frontend.of(object_info)
     if front_end.unique_ids:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
+from msgspec import Struct
+
 from bridge.workflows.conversion import primitives, texts
 from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.links import HostValue, LinkResolver, Origin, Place
 from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widget, WidgetKind
-from bridge.workflows.graph import MAX_NODES
+from bridge.workflows.dynamic_prompts import is_dynamic
+from bridge.workflows.graph import MAX_NODES, NodeInput
 from bridge.workflows.objectinfo import NodeClass
 
 # A graph that nests deeper than this is none that anybody drew.
@@ -38,9 +41,16 @@ class ApiNode(TypedDict):
     _meta: NodeMeta
 
 
+class Converted(Struct, frozen=True):
+    """A prompt; the texts at the places `dynamic` are to be drawn before it is sent."""
+
+    prompt: dict[str, ApiNode]
+    dynamic: frozenset[NodeInput]
+
+
 def serialize(
     root: LiveGraph, front_end: FrontEnd, budget: Budget, *, keep_unknown: bool = False
-) -> dict[str, ApiNode]:
+) -> Converted:
     """Return the prompt for loaded graphs.
 
     Raises ConversionError where a node cannot be sent.
@@ -52,13 +62,20 @@ def serialize(
     for graph in {id(place.graph): place.graph for place in places}.values():
         primitives.hand_out(graph, replacements)
     sources = LinkResolver(places, front_end, budget)
-    prompt = {}
+    prompt: dict[str, ApiNode] = {}
+    dynamic: set[NodeInput] = set()
     sent = [place for place in places if not (place.node.virtual or place.node.inactive)]
     # What the server does not know and nothing is linked to is a label, a switch, a note: unless
     # there is nothing else.
     for place in [place for place in sent if _is_meant(place)] or sent:
         if place.node.declared is not None:
-            prompt[place.id] = _entry(place, place.node.declared, sources, replacements)
+            linked = dict(_linked(place, sources))
+            prompt[place.id] = _entry(place, place.node.declared, linked, replacements)
+            dynamic.update(
+                NodeInput(place.id, widget.name)
+                for widget in place.node.widgets
+                if widget.name not in linked and _is_drawn(widget)
+            )
         elif keep_unknown:
             prompt[place.id] = _unknown_entry(place, sources)
         else:
@@ -68,7 +85,7 @@ def serialize(
         inputs = entry["inputs"]
         for name in [name for name, value in inputs.items() if _dangles(value, prompt)]:
             del inputs[name]
-    return prompt
+    return Converted(prompt, frozenset(dynamic))
 
 
 def _places(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> Iterator[Place]:
@@ -121,10 +138,12 @@ def _unknown_entry(place: Place, sources: LinkResolver) -> ApiNode:
 
 
 def _entry(
-    place: Place, declared: NodeClass, sources: LinkResolver, replacements: texts.Replacements
+    place: Place,
+    declared: NodeClass,
+    linked: Mapping[str, Any],
+    replacements: texts.Replacements,
 ) -> ApiNode:
     node = place.node
-    linked = dict(_linked(place, sources))
     inputs = {
         widget.name: _sent(place, widget, replacements)
         for widget in node.widgets
@@ -136,6 +155,11 @@ def _entry(
         "inputs": {name: value for name, value in inputs.items() if value is not MISSING},
         "_meta": {"title": node.title or declared.display_name},
     }
+
+
+def _is_drawn(widget: Widget) -> bool:
+    """True if the page draws the widget's text each time, and has anything to draw."""
+    return widget.dynamic_prompt and isinstance(widget.value, str) and is_dynamic(widget.value)
 
 
 def _linked(place: Place, sources: LinkResolver) -> Iterator[tuple[str, Any]]:
@@ -156,11 +180,8 @@ def _sent(place: Place, widget: Widget, replacements: texts.Replacements) -> Any
         return options.index(chosen) if chosen in options else -1
     if widget.kind is WidgetKind.SCENE:
         return _scene(place, widget)
-    if isinstance(value, str):
-        if widget.dynamic_prompt:
-            return texts.dynamic_prompt(value)
-        if widget.name == "filename_prefix" and node.type in texts.NAMES_FILES:
-            return replacements.apply(value)
+    if isinstance(value, str) and widget.name == "filename_prefix":
+        return replacements.apply(value) if node.type in texts.NAMES_FILES else value
     if widget.kind is WidgetKind.INTEGER and isinstance(value, float) and value.is_integer():
         # To JavaScript 20.0 is 20.
         return int(value)

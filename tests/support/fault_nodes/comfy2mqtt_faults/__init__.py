@@ -10,6 +10,7 @@ one on the path for custom nodes.
     TestProgress       progress (and previews) at a rate
     TestKill           SIGKILL to the ComfyUI process
     TestSpawn          leaves a child process behind, its pid in a file
+    TestPrompt         tells its text; ComfyUI's page draws the choices in it
     TestTally          appends a line to a file: what ran to completion, and how often
 
 Each passes on the image it is given, so it stands between a source and an output.
@@ -250,6 +251,22 @@ class TestTally(Fault):
         return (image,)
 
 
+class TestPrompt:
+    """Tells its text, whose choices ComfyUI's page draws."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "tell"
+    CATEGORY = "test"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        return {"required": {"text": ("STRING", {"multiline": True, "dynamicPrompts": True})}}
+
+    def tell(self, text: str) -> dict[str, Any]:
+        return {"ui": {"text": [text]}}
+
+
 def _count_waits() -> None:
     """Note how long the worker's thread is in its queue's `get`, and tell who asks."""
     server: Any = import_module("server").PromptServer.instance
@@ -288,5 +305,6 @@ NODE_CLASS_MAPPINGS = {
         TestKill,
         TestSpawn,
         TestTally,
+        TestPrompt,
     )
 }

@@ -1,0 +1,46 @@
+"""Files that ComfyUI's page saved do here what they do there: on the real ComfyUI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.mosquitto import Mosquitto
+from tests.conftest import StartBridge
+from tests.support.peer import Peer
+from tests.vectors.drawing import Drawing
+
+pytestmark = pytest.mark.comfyui
+
+
+async def text(peer: Peer, job: str, inputs: dict[str, Any] | None = None) -> tuple[str, Any]:
+    """Run a job, and return its text and its inputs."""
+    answer = await peer.ask(f"run/{job}", inputs or {})
+    assert answer["status"] == "ok", answer
+    topic = f"comfy2mqtt/client/{peer.client}/job/{job.rpartition('/')[2]}"
+    result = (await peer.next(f"{topic}/result")).json
+    assert result["state"] == "succeeded", result
+    return (await peer.next(f"{topic}/output/0")).payload.decode(), result["inputs"]
+
+
+async def test_a_prompt_with_choices_is_drawn_for_each_job_and_told(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    drawing = Drawing()
+    drawing.node(1, "TestPrompt", values=["a {cat|dog|mouse} on a sofa"])
+    await attached({"choices": drawing.document()})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        drawn = [await text(peer, f"choices/j{number}") for number in range(12)]
+        assert all(inputs["prompt"] == said for said, inputs in drawn)
+        animals = {said.removeprefix("a ").removesuffix(" on a sofa") for said, _ in drawn}
+        # That twelve are all the same would happen once in 170,000 times.
+        assert len(animals) > 1
+        assert animals <= {"cat", "dog", "mouse"}
+
+        recipe = (await peer.ask("recipe", {"job_id": "j3"}))["data"]
+        assert (await text(peer, "choices/again", recipe["inputs"]))[0] == drawn[3][0]
+
+        literal, _ = await text(peer, "choices/literal", {"prompt": "{as|it|is} // here"})
+        assert literal == "{as|it|is} // here"
