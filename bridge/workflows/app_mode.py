@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from bridge.workflows.conversion.document import MAX_PER_NODE, node_id
+from bridge.workflows.conversion.promotion import PRIMITIVE
 from bridge.workflows.graph import Graph, NodeInput
 
 # Of `<graph>:<node>:<widget>`.
@@ -20,26 +21,31 @@ _COLONS = 2
 
 
 class AppMode(Struct, frozen=True):
-    """The places of the inputs and the ids of the output nodes in the converted graph, in order."""
+    """The places of the inputs and the ids of the output nodes in the converted graph, in order.
+
+    `also` are more places of an input, by the first: what a widget or a primitive node feeds.
+    """
 
     inputs: tuple[NodeInput, ...] = ()
     outputs: tuple[str, ...] = ()
+    also: Mapping[NodeInput, tuple[NodeInput, ...]] = {}
 
 
 def read(document: Mapping[str, Any], graph: Graph) -> AppMode:
     """Return the declarations of a page's file, as far as the converted graph has them."""
     declared = _mapping(_mapping(document.get("extra")).get("linearData"))
-    inputs: dict[NodeInput, None] = {}
+    inputs: dict[NodeInput, tuple[NodeInput, ...]] = {}
     for entry in _list(declared.get("inputs")):
         match entry:
             case [node, str(widget), *_]:
-                found = next(_places(document, graph, _node(node), widget), None)
-                if found is not None:
-                    inputs.setdefault(found)
+                found = list(dict.fromkeys(_places(document, graph, _node(node), widget)))
+                if found:
+                    inputs.setdefault(found[0], tuple(found[1:]))
     outputs: dict[str, None] = {}
     for node in _list(declared.get("outputs")):
         outputs.update(dict.fromkeys(_ids(graph, _node(node))))
-    return AppMode(tuple(inputs), tuple(outputs))
+    also = {place: others for place, others in inputs.items() if others}
+    return AppMode(tuple(inputs), tuple(outputs), also)
 
 
 def _node(raw: Any) -> str:
@@ -63,6 +69,9 @@ def _places(
     candidates = [NodeInput(each, widget) for each in _ids(graph, node)]
     candidates += [
         NodeInput(f"{node}:{inner}", name) for inner, name in _shown(document, node, widget)
+    ]
+    candidates += [
+        NodeInput(each, name) for inner, name in _fed(document, node) for each in _ids(graph, inner)
     ]
     for place in candidates:
         found = graph.nodes.get(place.node)
@@ -97,6 +106,31 @@ def _shown(document: Mapping[str, Any], host: str, widget: str) -> Iterator[tupl
             inputs = _list(_mapping(inner_nodes.get(target)).get("inputs"))
             if target is not None and isinstance(index, int) and 0 <= index < len(inputs):
                 yield target, str(_mapping(inputs[index]).get("name"))
+
+
+def _fed(document: Mapping[str, Any], primitive: str) -> Iterator[tuple[str, str]]:
+    """Yield node and input of what a primitive node feeds: it is not in the converted graph."""
+    definitions = _list(_mapping(document.get("definitions")).get("subgraphs"))
+    for holder in map(_mapping, (document, *definitions)):
+        nodes = {
+            node_id(each.get("id")): each
+            for each in _list(holder.get("nodes"))
+            if isinstance(each, dict)
+        }
+        source = nodes.get(primitive, {})
+        if source.get("type") != PRIMITIVE:
+            continue
+        leaving = {
+            each
+            for output in _list(source.get("outputs"))
+            for each in _list(_mapping(output).get("links"))
+            if isinstance(each, int)
+        }
+        for target in nodes.values():
+            for slot in map(_mapping, _list(target.get("inputs"))):
+                link, found = slot.get("link"), node_id(target.get("id"))
+                if isinstance(link, int) and link in leaving and found is not None:
+                    yield found, str(slot.get("name"))
 
 
 def _is_named(definition: Any, host: Mapping[str, Any]) -> bool:

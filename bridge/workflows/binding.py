@@ -81,11 +81,21 @@ def bind(
                 found[spec.name] = None if taken is UNSET else taken
             drawn = resolved[spec.name] = _drawn(spec, taken, randint)
             prompt[spec.target.node]["inputs"][spec.target.input] = drawn
+            if spec.position is not None and drawn in (spec.choices or ()):
+                index = (spec.choices or ()).index(drawn)
+                prompt[spec.position.node]["inputs"][spec.position.input] = index
+            for place in spec.also:
+                if place.node in prompt:  # what is not wanted of a graph is not there
+                    prompt[place.node]["inputs"][place.input] = drawn
         elif value is not UNSET:
             media.append(BoundMedia(spec, _sources(spec, value)))
         elif spec.required:
             refuse(spec, "required", type=spec.kind)
-    names = {str(spec.target): spec.name for spec in _used(workflow, values).values()}
+    names = {
+        str(place): spec.name
+        for spec in _used(workflow, values).values()
+        for place in (spec.target, *spec.also)
+    }
     return Bound(prompt, resolved, found, names, media)
 
 

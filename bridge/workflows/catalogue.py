@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from bridge.contract.retained import Missing, MissingChoice, MissingInput
+from bridge.workflows.constraints import brings_choices
 from bridge.workflows.graph import Graph, Node, NodeInput, link
 from bridge.workflows.inputs import BY_NODE, CHOICES_SHOWN
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
@@ -239,7 +240,7 @@ def made_choices(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MadeCh
             continue
         for name in node.inputs:
             spec = found.input(name)
-            if spec is None or not is_choice(spec):
+            if spec is None or not is_choice(spec) or brings_choices(node, name):
                 continue
             place = _set_at(NodeInput(node.id, name), nodes)
             if place is not None:

@@ -21,6 +21,8 @@ from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, Object
 
 Consumers = Iterable[tuple[Node, str]]
 
+# A node of ComfyUI's whose choices people type in, on the page.
+_CUSTOM_COMBO = "CustomCombo"
 _MAX_ID = 64
 _HASH = 8
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9_-]")
@@ -153,8 +155,17 @@ def choices_taken(consumers: Consumers, declared: Declarations) -> ChoiceList | 
     return None
 
 
+def brings_choices(node: Node, name: str) -> bool:
+    """True if the choices of an input are not declared, but stand in the node's other inputs."""
+    return node.class_type == _CUSTOM_COMBO and name == "choice"
+
+
 def choices_of(node: Node, spec: InputSpec | None) -> ChoiceList | None:
     """Return the choices of a declared input, where it has some and takes one at a time."""
+    if spec is not None and brings_choices(node, spec.name):
+        options = (value for name, value in node.literals() if name.startswith("option"))
+        values = tuple(dict.fromkeys(each for each in options if isinstance(each, str) and each))
+        return ChoiceList(values, "") if values else None
     if spec is None or not spec.choices or spec.multi_select:
         return None
     return ChoiceList(spec.choices, list_name(node.class_type, spec.name))

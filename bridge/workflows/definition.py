@@ -94,6 +94,12 @@ def build(
             spec for spec in found.values() if spec.drawn != "never" and spec.target not in names
         ),
     )
+    if chosen.also and not named:
+        workflow = msgspec.structs.replace(workflow, inputs=_with_others(workflow.inputs, chosen))
+        workflow = msgspec.structs.replace(
+            workflow,
+            places={**workflow.places, **{str(each.target): each for each in workflow.inputs}},
+        )
     if chosen.inputs and not named:
         # Names that the author has not chosen are still understood.
         others = {each: str(target) for target, each in naming.plain_names(graph, declared).items()}
@@ -120,6 +126,13 @@ def _with_outputs(graph: Graph, found: Iterable[OutputDefinition], chosen: AppMo
     if nodes.isdisjoint(chosen.outputs):
         return graph
     return graph.without(nodes.difference(chosen.outputs, graph.consumers()))
+
+
+def _with_others(inputs: tuple[Input, ...], chosen: AppMode) -> tuple[Input, ...]:
+    """Return the inputs with more places of theirs, as the author's widgets feed them."""
+    return tuple(
+        msgspec.structs.replace(spec, also=chosen.also.get(spec.target, ())) for spec in inputs
+    )
 
 
 def _ordered(found: tuple[OutputDefinition, ...], chosen: AppMode) -> tuple[OutputDefinition, ...]:

@@ -160,7 +160,9 @@ def _addressable_input(
     specs = [*taken, *(() if spec is None else (spec,))]
     media = naming.media_kind(node, target.input, spec)
     kind = media if media in KINDS else _kind(value, spec, is_seed=is_seed)
-    choices = constraints.choices_of(node, spec) if kind == "choice" else None
+    brings = constraints.brings_choices(node, target.input)
+    choices = constraints.choices_of(node, spec) if kind == "choice" or brings else None
+    kind = kind if choices is None else "choice"
     return Input(
         name=str(target),
         kind=kind,
@@ -173,7 +175,8 @@ def _addressable_input(
         step=next((each.step for each in specs if each.step is not None), None),
         multiline=spec is not None and spec.multiline,
         choices=None if choices is None else choices.values,
-        choices_name=None if choices is None else choices.name,
+        choices_name=None if choices is None else choices.name or None,
+        position=NodeInput(node.id, "index") if brings and "index" in node.inputs else None,
         via="upload",
     )
 

@@ -31,6 +31,8 @@ class Input(Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     target: NodeInput
+    # More places that get the same value.
+    also: tuple[NodeInput, ...] = ()
     title: str | None = None
     description: str | None = None
     default: Any | UnsetType = UNSET
@@ -40,6 +42,8 @@ class Input(Struct, frozen=True, kw_only=True):
     max_length: int | None = None
     multiline: bool = False
     choices: tuple[Any, ...] | None = None
+    # Where the position of the choice goes besides.
+    position: NodeInput | None = None
     # By which name the choices are published where they are many.
     choices_name: str | None = None
     # Which texts have choices and comments, drawn anew for each job: dynamic_prompts.py.

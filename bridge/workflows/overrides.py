@@ -147,7 +147,9 @@ class _Overlay:
         for key, value in (("fix", rules.fix), ("default", rules.default)):
             if value is not UNSET:
                 taken = self._coerced((*path, key), spec, value, rules)
-                self._literals[spec.target] = taken
+                places = (spec.target, *spec.also)
+                there = self._workflow.graph.nodes
+                self._literals |= {each: taken for each in places if each.node in there}
                 return msgspec.structs.replace(spec, default=taken)
         narrowed = next((key for key in _LIMITS if getattr(rules, key) is not None), None)
         if narrowed is not None and spec.default is not UNSET and spec.kind != "seed":

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.workflows import source
+from bridge.contract.errors import InvalidInput
+from bridge.workflows import binding, source
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.workflow import Workflow
 from tests.vectors import comparison
@@ -128,3 +129,51 @@ def test_any_choice_is_taken_or_refused(inputs: Any, outputs: Any) -> None:
         assert found.outputs
         names = [spec.name for spec in found.inputs]
         assert len(set(names)) == len(names)
+
+
+def fed(kind: str = "PrimitiveNode") -> dict[str, Any]:
+    """One value that a primitive node hands to two sources."""
+    drawing = Drawing()
+    drawing.node(1, kind, values=[40, "fixed"], outputs={"INT": "INT"}, title="Side")
+    for node in (2, 3):
+        drawing.node(
+            node,
+            "EmptyImage",
+            values=[32, 16, 1, 0],
+            widgets={"width": "INT"},
+            outputs={"IMAGE": "IMAGE"},
+        )
+        drawing.link(1, 0, node, "width")
+        drawing.node(node + 5, "SaveImage", values=["f"], inputs={"images": "IMAGE"})
+        drawing.link(node, 0, node + 5, "images")
+    return {**drawing.document(), "extra": {"linearData": {"inputs": [[1, "value"]]}}}
+
+
+def test_a_primitive_that_is_chosen_is_what_it_feeds() -> None:
+    found = built(fed())
+    assert [(spec.name, spec.default) for spec in found.inputs] == [("width", 40)]
+    bound = binding.bind(found, {"width": 48}, randint=lambda low, _: low)
+    assert [bound.prompt[node]["inputs"]["width"] for node in ("2", "3")] == [48, 48]
+    assert bound.inputs == {"width": 48}
+    assert [bound.names[f"{node}.width"] for node in ("2", "3")] == ["width", "width"]
+
+
+def test_a_sidecar_sets_all_places_that_a_primitive_feeds() -> None:
+    found = built(fed(), "[inputs.width]\nfix = 24")
+    assert [found.graph.nodes[node].inputs["width"] for node in ("2", "3")] == [24, 24]
+    found = built(fed(), '[outputs."Save Image 8"]\nhide = true\n[inputs.width]\ndefault = 24')
+    assert found.graph.nodes["2"].inputs["width"] == 24
+
+
+def test_the_choices_of_a_combo_that_people_type_in_are_those_of_its_input() -> None:
+    drawing = Drawing()
+    drawing.node(1, "CustomCombo", values=["b", 1, "a", "b", "c", ""], outputs={"STRING": "STRING"})
+    drawing.node(2, "PreviewAny", inputs={"source": "*"})
+    drawing.link(1, 0, 2, "source")
+    found = built({**drawing.document(), "extra": {"linearData": {"inputs": [[1, "choice"]]}}})
+    (spec,) = found.inputs
+    assert (spec.kind, spec.choices, found.runnable) == ("choice", ("a", "b", "c"), True)
+    bound = binding.bind(found, {spec.name: "c"}, randint=lambda low, _: low)
+    assert (bound.prompt["1"]["inputs"]["choice"], bound.prompt["1"]["inputs"]["index"]) == ("c", 2)
+    with pytest.raises(InvalidInput, match="not one of the choices"):
+        binding.bind(found, {spec.name: "d"}, randint=lambda low, _: low)
