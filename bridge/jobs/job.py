@@ -79,7 +79,7 @@ class Plan(Struct, frozen=True, omit_defaults=True):
     names: dict[str, str]
     outputs: list[OutputDefinition]
     media: list[MediaInput] = []
-    drawing: Raw | None = None
+    drawing: Raw | UnsetType = UNSET
     partner: bool = False
 
     @property

@@ -202,7 +202,7 @@ class Admission:
         inputs = dict(bound.inputs)
         for each in media:
             put(bound.prompt, inputs, each)
-        drawing = None if workflow.drawing is None else Raw(workflow.drawing)
+        drawing = UNSET if workflow.drawing is None else Raw(workflow.drawing)
         # While no ComfyUI has reported, nobody knows which nodes need the key: who may, may.
         unknown = self._library.catalogue.merged is None
         paid = self._config.permissions.of(submission.client).partner_nodes

@@ -39,8 +39,9 @@ async def test_a_prompt_with_choices_is_drawn_for_each_job_and_told(
         assert len(animals) > 1
         assert animals <= {"cat", "dog", "mouse"}
 
-        recipe = (await peer.ask("recipe", {"job_id": "j3"}))["data"]
-        assert (await text(peer, "choices/again", recipe["inputs"]))[0] == drawn[3][0]
+        recipe = await peer.ask("recipe", {"job_id": "j3"})
+        assert recipe["status"] == "ok", recipe
+        assert (await text(peer, "choices/again", recipe["data"]["inputs"]))[0] == drawn[3][0]
 
         literal, _ = await text(peer, "choices/literal", {"prompt": "{as|it|is} // here"})
         assert literal == "{as|it|is} // here"

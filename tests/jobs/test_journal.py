@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from bridge.contract.errors import Expired, UnknownJob
@@ -91,6 +91,15 @@ async def test_what_was_accepted_is_there_after_a_restart(
     assert job.envelope == envelope
     assert await journal.plan(KEY) == PLAN
     await journal.close()
+
+
+async def test_a_plan_is_read_again_with_its_drawing(journal: Journal) -> None:
+    drawing = Raw(b'{"nodes":[],"links":[]}')
+    await accept(journal, plan=replace(PLAN, drawing=drawing, partner=True))
+    plan = await journal.plan(KEY)
+    assert plan.drawing is not UNSET
+    assert bytes(plan.drawing) == bytes(drawing)
+    assert plan.partner
 
 
 async def test_the_same_id_is_the_same_job(journal: Journal) -> None:
