@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import bisect
 import heapq
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from typing import NamedTuple, TypeAlias
 
 # A place in the order of acceptance after every job that there is.
 _LAST = 2**63
+
+# With more clients than this a position is an upper bound: to find it, nobody walks over all.
+MAX_EXACT = 256
 
 # What jobs have in common that can run at the same places.
 Lane: TypeAlias = Hashable
@@ -127,6 +131,9 @@ class Queue:
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}  # by client, in the order of turns
         self._entries: dict[Key, tuple[Turn, Lane]] = {}
+        # How many clients have at least so many jobs, by that number; and all lanes that there are.
+        self._having: list[int] = [0]
+        self._lanes: Counter[Lane] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -158,6 +165,10 @@ class Queue:
             line = self._lines[key.client] = _Line()
         line.add(entry, lane, ordered=ordered)
         self._entries[key] = entry, lane
+        self._lanes[lane] += 1
+        if line.size == len(self._having):
+            self._having.append(0)
+        self._having[line.size] += 1
 
     def remove(self, key: Key) -> bool:
         """Take a job out, wherever it stands; False if it does not wait."""
@@ -165,7 +176,13 @@ class Queue:
         if found is None:
             return False
         line = self._lines[key.client]
+        self._having[line.size] -= 1
+        if not self._having[-1] and len(self._having) > 1:
+            self._having.pop()
         line.remove(*found)
+        self._lanes[found[1]] -= 1
+        if not self._lanes[found[1]]:
+            del self._lanes[found[1]]
         if not line.size:
             del self._lines[key.client]
         return True
@@ -184,6 +201,8 @@ class Queue:
         its turn. `prefer` says of a lane that its model is loaded: such a job may pass earlier ones
         of its client and priority, each for `reorder_s` seconds by the clock that gives `now`.
         """
+        if able is not None and not any(map(able, self._lanes)):
+            return None
         for client, line in self._lines.items():
             entry = line.first(able, prefer, reorder_s, now)
             if entry is None:
@@ -210,7 +229,8 @@ class Queue:
         """Return the number of jobs that start before this one, if nothing more is accepted.
 
         With k jobs of its own before it, each client ahead in the round gets k + 1 turns first,
-        each one behind gets k. Of lanes nothing is asked: it is what can be known beforehand.
+        each one behind gets k. Of lanes nothing is asked: it is what can be known beforehand. With
+        more than `MAX_EXACT` clients it counts as if all others were ahead.
         """
         found = self._entries.get(key)
         if found is None:
@@ -224,6 +244,10 @@ class Queue:
         return self._before(client, 0 if line is None else line.before(last))
 
     def _before(self, client: str, own: int) -> int:
+        if len(self._lines) > MAX_EXACT:
+            line = self._lines.get(client)
+            mine = 0 if line is None else min(line.size, own + 1)
+            return own + sum(self._having[1 : own + 2]) - mine
         before = own
         turns = own + 1
         for other, line in self._lines.items():

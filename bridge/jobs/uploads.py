@@ -18,16 +18,21 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import UNSET, Struct
 
-from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded, TooLarge
+from bridge.contract.errors import Busy, Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload, UploadReport, or_none
+from bridge.jobs.begun import BegunUploads
 from bridge.jobs.journal import Journal, KeptUpload
 from bridge.media.digest import sha256_of
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 
 _HASH_STEP = 1024 * 1024
+# How the names of files end that say what was announced.
+_BEGUN = ".begun"
 # Those that a client may have begun and not finished: each is two files.
 MAX_BEGUN = 100
+# ... and of all clients: where names are free, there may be any number of them.
+MAX_BEGUN_OF_ALL = 10_000
 
 
 class UploadRules(Struct, frozen=True):
@@ -46,6 +51,8 @@ class Uploads:
         self._journal = journal
         self._files = files
         self._rules = rules
+        self._begun_uploads: BegunUploads | None = None
+        self._reading = asyncio.Lock()
         # Parts of one upload are written one after the other, in the order in which they came.
         # A lock that nobody holds or waits for is gone: there may be any number of names.
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -63,8 +70,13 @@ class Uploads:
             known = await self._journal.upload(client, upload)
             if known is not None and known.sha256 == begin.sha256:
                 return _complete(upload, known)
-            await self._check(client, begin.size, but=upload)
-            held = await asyncio.to_thread(self._open, client, upload, begin)
+            begun = await self._check(client, begin.size, but=upload)
+            begun.add(client, upload, begin.size)
+            try:
+                held = await asyncio.to_thread(self._open, client, upload, begin)
+            except OSError:
+                begun.remove(client, upload)
+                raise
             return UploadReport(upload=upload, held=held, size=begin.size)
 
     async def part(self, client: str, upload: str, offset: int, data: bytes) -> UploadReport:
@@ -133,9 +145,22 @@ class Uploads:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < now - self._rules.keep_s:
                     path.unlink()
+                    if self._begun_uploads is not None and path.suffix == _BEGUN:
+                        client, upload, _ = path.name.split(".")
+                        self._begun_uploads.remove(client, upload)
 
-    async def _check(self, client: str, size: int, but: str | None = None) -> None:
-        """Check a new upload's size; `but` names the one that it takes the place of."""
+    async def _known(self) -> BegunUploads:
+        """Return what is begun; the folder is read once."""
+        async with self._reading:
+            if self._begun_uploads is None:
+                self._begun_uploads = BegunUploads(await asyncio.to_thread(self._read_begun))
+            return self._begun_uploads
+
+    async def _check(self, client: str, size: int, but: str | None = None) -> BegunUploads:
+        """Check a new upload's size; `but` names the one that it takes the place of.
+
+        Nothing is awaited between the count and the return.
+        """
         rules = self._rules
         if size > rules.max_upload:
             raise TooLarge(
@@ -144,8 +169,14 @@ class Uploads:
                 limit=rules.max_upload,
                 setting="max_upload",
             )
+        known = await self._known()
         there = await self._journal.uploaded(client)
-        count, begun = await asyncio.to_thread(self._begun_besides, client, but)
+        count, begun = known.besides(client, but)
+        if but is not None and len(known) >= MAX_BEGUN_OF_ALL:
+            raise Busy(
+                f"{MAX_BEGUN_OF_ALL} uploads of all clients are begun: ask again later",
+                limit=MAX_BEGUN_OF_ALL,
+            )
         if count >= MAX_BEGUN:
             raise QuotaExceeded(
                 f"{count} uploads of this client are begun: finish one of them", limit=MAX_BEGUN
@@ -158,6 +189,7 @@ class Uploads:
                 limit=limit,
                 setting=f"clients.{client}.max_uploads",
             )
+        return known
 
     async def _keep(self, client: str, upload: str, sha256: str, data: bytes) -> UploadReport:
         found = sniff(data)
@@ -210,21 +242,23 @@ class Uploads:
             return max(held, file.tell())
 
     def _discard(self, client: str, upload: str) -> None:
+        if self._begun_uploads is not None:
+            self._begun_uploads.remove(client, upload)
         self._path(client, upload).unlink(missing_ok=True)
         self._words(client, upload).unlink(missing_ok=True)
 
     def _words(self, client: str, upload: str) -> Path:
-        return self._folder / f"{client}.{upload}.begun"
+        return self._folder / f"{client}.{upload}{_BEGUN}"
 
-    def _begun_besides(self, client: str, but: str | None) -> tuple[int, int]:
-        """Count what was begun, and sum what was announced: it may all come yet."""
-        count = size = 0
-        for path in self._folder.glob(f"{client}.*.begun"):
-            if but is None or path != self._words(client, but):
-                with suppress(FileNotFoundError, msgspec.DecodeError):
-                    size += msgspec.json.decode(path.read_bytes(), type=_Begun).size
-                    count += 1
-        return count, size
+    def _read_begun(self) -> list[tuple[str, str, int]]:
+        """Return what lies in the folder: client, upload, and size as announced."""
+        found = []
+        for path in self._folder.glob(f"*{_BEGUN}"):
+            with suppress(OSError, msgspec.DecodeError, ValueError):
+                client, upload, _ = path.name.split(".")
+                size = msgspec.json.decode(path.read_bytes(), type=_Begun).size
+                found.append((client, upload, size))
+        return found
 
 
 class _Begun(Struct, frozen=True):

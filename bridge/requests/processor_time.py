@@ -7,6 +7,7 @@ refused what costs much, and goes on with what costs little.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
@@ -52,7 +53,7 @@ class ProcessorTime:
         """`per_s` returns a client's share: seconds of one processor in each second."""
         self._per_s = per_s
         self._clock = clock
-        self._clients: dict[str, _Spent] = {}
+        self._clients: OrderedDict[str, _Spent] = OrderedDict()
         self._works = 0
 
     def spend(self, client: str, seconds: float) -> None:
@@ -106,5 +107,5 @@ class ProcessorTime:
             found.seconds.burst = found.seconds.tokens = self._per_s(client) * BURST_S
         self._clients[client] = found
         if len(self._clients) > MAX_CLIENTS:
-            del self._clients[next(iter(self._clients))]
+            self._clients.popitem(last=False)
         return found

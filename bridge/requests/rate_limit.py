@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -34,7 +35,7 @@ class RateLimiter:
         """`per_s` returns a client's rate."""
         self._per_s = per_s
         self._clock = clock
-        self._clients: dict[str, _Allowance] = {}
+        self._clients: OrderedDict[str, _Allowance] = OrderedDict()
 
     def floods(self, client: str) -> bool:
         """True if a request of this client would be a Flood; it is not counted."""
@@ -56,7 +57,7 @@ class RateLimiter:
         )
         self._clients[client] = allowance
         if len(self._clients) > MAX_CLIENTS:
-            del self._clients[next(iter(self._clients))]
+            self._clients.popitem(last=False)
         if allowance.requests.try_take(now):
             return
         kind = QuotaExceeded if allowance.refusals.try_take(now) else Flood

@@ -22,6 +22,10 @@ from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, Object
 _WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
 
 
+# Of so many prompts with needs of their own it is remembered whether they can run.
+MAX_KNOWN = 10_000
+
+
 class Needs(Struct, frozen=True, array_like=True):
     """A prompt's needs: node classes, and choices `(class, input, value)`, both sorted."""
 
@@ -92,6 +96,8 @@ class NodeCatalogue:
         if known is None:
             info = self._infos.get(name)
             known = info is not None and _has(info, needs, keyed=name in self._keyed)
+            if len(self._able) >= MAX_KNOWN:
+                self._able.clear()  # it is found anew where it is asked for again
             self._able[name, needs] = known
         return known
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from bridge.contract.errors import InvalidInput, QuotaExceeded, TooLarge
+from bridge.contract.errors import Busy, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import MAX_BEGUN, UploadRules, Uploads
@@ -106,3 +107,47 @@ async def test_a_large_upload_is_hashed_beside_the_event_loop(
     assert threads
     assert threading.main_thread() not in threads
     await journal.close()
+
+
+async def test_the_folder_of_begun_uploads_is_read_once_and_what_lies_there_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
+    await journal.open()
+    files.open()
+    rules = UploadRules(1000, lambda _: 1500, 60.0)
+    reads = 0
+    glob = Path.glob
+
+    def counted(path: Path, pattern: str) -> Iterator[Path]:
+        nonlocal reads
+        reads += path.name == "uploads"
+        return iter(list(glob(path, pattern)))
+
+    monkeypatch.setattr(Path, "glob", counted)
+    before = Uploads(tmp_path / "uploads", journal, files, rules)
+    for number in range(50):
+        await before.begin(f"c{number}", "first", announced(b"x", size=900))
+    assert reads == 1
+    uploads = Uploads(tmp_path / "uploads", journal, files, rules)  # after a restart
+    with pytest.raises(QuotaExceeded):
+        await uploads.begin("c7", "second", announced(b"y", size=900))
+    await uploads.part("c7", "first", 0, b"x")
+    uploads.sweep(time.time() + 120.0)
+    await uploads.begin("c7", "second", announced(b"y", size=900))
+    assert reads == 2
+    await journal.close()
+
+
+async def test_so_many_uploads_of_all_clients_may_be_begun(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.jobs.uploads.MAX_BEGUN_OF_ALL", 3)
+    for number in range(3):
+        await uploads.begin(f"c{number}", "u", announced(b"x"))
+    with pytest.raises(Busy):
+        await uploads.begin("c4", "u", announced(b"x"))
+    await uploads.whole("c4", "whole", b"x")
+    await uploads.part("c0", "u", 0, b"x")
+    await uploads.finish("c0", "u")
+    await uploads.begin("c4", "u", announced(b"x"))

@@ -69,4 +69,28 @@ FLOODS: tuple[Mutant, ...] = (
         guarantee="a client that spent its processor time is refused what costs much",
         tests=("tests/requests/test_processor_time.py",),
     ),
+    Mutant(
+        name="queue-walks-over-all-clients",
+        file="bridge/jobs/queue.py",
+        old="        if len(self._lines) > MAX_EXACT:\n",
+        new="        if False:\n",
+        guarantee="a request's work does not grow with the clients that wait",
+        tests=("tests/test_growth.py",),
+    ),
+    Mutant(
+        name="debounced-topics-unbounded",
+        file="bridge/adapters/triggers/debounce.py",
+        old="        if len(self._until) > MAX_TOPICS:\n",
+        new="        if False:\n",
+        guarantee="the topics on which a trigger fired a short while ago are bounded",
+        tests=("tests/test_growth.py",),
+    ),
+    Mutant(
+        name="begun-uploads-read-each-time",
+        file="bridge/jobs/uploads.py",
+        old="            if self._begun_uploads is None:\n                self._b",
+        new="            if True:\n                self._b",
+        guarantee="the folder of begun uploads is read once",
+        tests=("tests/jobs/test_uploads.py",),
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakValueDictionary
@@ -31,7 +32,7 @@ class LastValues:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._last: dict[str, _Value] = {}
+        self._last: OrderedDict[str, _Value] = OrderedDict()
         self._bytes = 0
         # Of those topics alone that a job waits for.
         self._came: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
@@ -42,8 +43,8 @@ class LastValues:
         self._bytes += _cost(topic, payload) - (_cost(topic, before.payload) if before else 0)
         self._last[topic] = _Value(payload, None if stored else self._clock())
         while self._bytes > MAX_BYTES and len(self._last) > 1:
-            oldest = next(iter(self._last))
-            self._bytes -= _cost(oldest, self._last.pop(oldest).payload)
+            oldest, value = self._last.popitem(last=False)
+            self._bytes -= _cost(oldest, value.payload)
         event = self._came.pop(topic, None)
         if event is not None:
             event.set()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ class Publisher:
         # Learnt when a broker that does not announce its limit ends the connection.
         self._learnt_limit: int | None = None
         self._largest = 0
-        self._warned: dict[str, None] = {}
+        self._warned: OrderedDict[str, None] = OrderedDict()
 
     @property
     def connected(self) -> bool:
@@ -289,7 +290,7 @@ class Publisher:
             return
         self._warned[kind] = None
         if len(self._warned) > _MAX_WARNED:
-            del self._warned[next(iter(self._warned))]
+            self._warned.popitem(last=False)
         log.warning("%s: %s", topic, text)
 
     def _note_delivered(self, key: Key, sent: asyncio.Future[PubAck]) -> None:

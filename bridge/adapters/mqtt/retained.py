@@ -19,6 +19,8 @@ OFFLINE = b"offline"
 HEALTH_EXPIRY_S = 120.0
 # A bridge that joins a cluster may be heard before the journal has it as a member.
 _UNKNOWN_BEATS = 2
+# In a cluster so many topics of others are watched; what more there is waits until some are gone.
+MAX_SEEN = 10_000
 
 
 class Retained:
@@ -100,7 +102,8 @@ class Retained:
         if topic in self._present:
             return
         if self._clustered:
-            self._seen[topic] = 0
+            if topic in self._seen or len(self._seen) < MAX_SEEN:
+                self._seen[topic] = 0
         else:
             self._publish(topic, None)
 

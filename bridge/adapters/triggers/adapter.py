@@ -14,6 +14,7 @@ from typing import Any
 from bridge.adapters.displays import Displays
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.triggers.debounce import Debounce
 from bridge.adapters.triggers.rules import Message, Rule
 from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import BridgeError, Forbidden
@@ -56,7 +57,7 @@ class Triggers(Extension):
         filters = dict.fromkeys(table.topic for table in tables)
         self._identifiers = {each: number for number, each in enumerate(filters, 1)}
         self._identified = True
-        self._fired: dict[tuple[str, str], float] = {}
+        self._debounced = {table.name: Debounce(table.debounce_s) for table in tables}
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -96,16 +97,10 @@ class Triggers(Extension):
 
     def _is_due(self, rule: Rule, message: Message) -> bool:
         """True if the trigger's `debounce_s` on this topic is over; if so it begins anew."""
-        table, now = rule.table, self._clock()
-        if not table.debounce_s:
+        if self._debounced[rule.table.name].is_due(message.topic, self._clock()):
             return True
-        key = (table.name, message.topic)
-        if now < self._fired.get(key, now):
-            log.debug("trigger %s: again too soon", table.name)
-            return False
-        self._fired = {key: until for key, until in self._fired.items() if until > now}
-        self._fired[key] = now + table.debounce_s
-        return True
+        log.debug("trigger %s: again too soon", rule.table.name)
+        return False
 
     async def _fire(
         self,

@@ -1,0 +1,55 @@
+"""The uploads that were begun and not finished: how many each client has, and how large. Pure.
+
+The files of a folder are the truth. This is what they say, so that nobody has to look through all
+of them for each request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+
+class BegunUploads:
+    """Sizes in bytes by client and upload. Safe to use from several threads."""
+
+    def __init__(self, found: Iterable[tuple[str, str, int]] = ()) -> None:
+        """`found` are those that lie there: client, upload and size as announced."""
+        self._lock = threading.Lock()
+        self._sizes: dict[str, dict[str, int]] = {}
+        self._sums: dict[str, int] = {}
+        self._count = 0
+        for client, upload, size in found:
+            self.add(client, upload, size)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, client: str, upload: str, size: int) -> None:
+        """Note an upload that begins; one of that name is begun anew."""
+        self.remove(client, upload)
+        with self._lock:
+            self._sizes.setdefault(client, {})[upload] = size
+            self._sums[client] = self._sums.get(client, 0) + size
+            self._count += 1
+
+    def remove(self, client: str, upload: str) -> None:
+        """Note that one is finished or gone; nothing happens if it is not there."""
+        with self._lock:
+            uploads = self._sizes.get(client)
+            size = None if uploads is None else uploads.pop(upload, None)
+            if uploads is None or size is None:
+                return
+            self._sums[client] -= size
+            self._count -= 1
+            if not uploads:
+                del self._sizes[client], self._sums[client]
+
+    def besides(self, client: str, but: str | None) -> tuple[int, int]:
+        """Return how many a client has, without the one named `but`, and their bytes together."""
+        with self._lock:
+            uploads = self._sizes.get(client)
+            if uploads is None:
+                return 0, 0
+            own = None if but is None else uploads.get(but)
+            return len(uploads) - (own is not None), self._sums[client] - (own or 0)
