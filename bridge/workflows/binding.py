@@ -20,7 +20,16 @@ from bridge.contract.sources import Inline, Source
 from bridge.text import did_you_mean
 from bridge.workflows.dynamic_prompts import draw
 from bridge.workflows.graph import NodeInput
-from bridge.workflows.inputs import KINDS, SEED_UNKNOWN, Input, Via, refuse
+from bridge.workflows.inputs import (
+    KINDS,
+    NO_CONTROLS,
+    SEED_UNKNOWN,
+    Input,
+    Via,
+    has_controls,
+    names_file,
+    refuse,
+)
 from bridge.workflows.workflow import Workflow
 
 # Everything that a job leaves in ComfyUI's folders lies below this one.
@@ -91,12 +100,22 @@ def bind(
             media.append(BoundMedia(spec, _sources(spec, value)))
         elif spec.required:
             refuse(spec, "required", type=spec.kind)
+    _check_file_names(prompt)
     names = {
         str(place): spec.name
         for spec in _used(workflow, values).values()
         for place in (spec.target, *spec.also)
     }
     return Bound(prompt, resolved, found, names, media)
+
+
+def _check_file_names(prompt: Mapping[str, dict[str, Any]]) -> None:
+    """Raise InvalidInput for a file's name with control characters, also one of the graph's own."""
+    for node_id, node in prompt.items():
+        for name, value in node["inputs"].items():
+            if isinstance(value, str) and has_controls(value) and names_file(name):
+                at = f"{node_id}.{name}"
+                raise InvalidInput(f"{at}: {NO_CONTROLS}", input=at, type="string")
 
 
 def place(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,19 +127,36 @@ def broken(file: str, workflow: str, error: WorkflowError) -> BrokenFile:
 
 
 def _bytes(path: Path) -> bytes:
+    """Return a file's bytes. Raises WorkflowError for what is no file, too large, or changing.
+
+    A link is followed, as folders of Kubernetes are full of them, but to a file alone: opening a
+    pipe would wait for its writer, and a device has no end.
+    """
     limit = MAX_FILE if path.suffix.lower() in (".json", SIDECAR) else MAX_PICTURE
-    with path.open("rb") as file:
+    with os.fdopen(os.open(path, _READ), "rb") as file:
+        before = os.fstat(file.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise WorkflowError("no regular file")
+        if before.st_size > limit:
+            raise WorkflowError(f"larger than {limit} bytes")
         data = file.read(limit + 1)
-    if len(data) > limit:
-        raise WorkflowError(f"larger than {limit} bytes")
+        if len(data) > limit or _stamp_of(before) != _stamp_of(os.fstat(file.fileno())):
+            raise WorkflowError("it changed while it was read: it is read again when it is whole")
     return data
+
+
+# Of a pipe, without waiting for a writer.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _stamp(path: Path) -> _Stamp | None:
     try:
-        found = path.stat()
+        return _stamp_of(path.stat())
     except OSError:
         return None
+
+
+def _stamp_of(found: os.stat_result) -> _Stamp:
     return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

@@ -15,7 +15,15 @@ from msgspec import UNSET, UnsetType
 from bridge.workflows import constraints, naming
 from bridge.workflows.constraints import ChoiceList, Consumers, Declarations
 from bridge.workflows.graph import Graph, Node, NodeInput, WorkflowError
-from bridge.workflows.inputs import BY_NODE, KINDS, SEED_MAX, Drawn, Input, InputKind
+from bridge.workflows.inputs import (
+    BY_NODE,
+    KINDS,
+    SEED_MAX,
+    Drawn,
+    Input,
+    InputKind,
+    names_file,
+)
 from bridge.workflows.objectinfo import InputSpec
 
 _BY_TYPE = {"INT": "integer", "FLOAT": "float", "BOOLEAN": "boolean", "STRING": "text"}
@@ -60,6 +68,7 @@ def _declared_input(
         multiline=kind.name == "text",
         choices=None if choices is None else choices.values,
         choices_name=None if choices is None else choices.name or None,
+        names_file=any(names_file(place) for _, place in consumers),
     )
 
 
@@ -135,7 +144,9 @@ def addressable_inputs(
                 )
                 called = names.get(target, str(target))
                 drawn: Drawn = "default" if target in dynamic else "never"
-                found[str(target)] = msgspec.structs.replace(place, name=called, drawn=drawn)
+                found[str(target)] = msgspec.structs.replace(
+                    place, name=called, drawn=drawn, names_file=any(map(names_file, feeds))
+                )
     return found
 
 

@@ -8,6 +8,7 @@ value into what ComfyUI takes, by the declared type and never by ComfyUI's own c
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, TypeAlias
 
@@ -48,6 +49,8 @@ class Input(Struct, frozen=True, kw_only=True):
     choices_name: str | None = None
     # Which texts have choices and comments, drawn anew for each job: dynamic_prompts.py.
     drawn: Drawn = "never"
+    # Whether its text becomes a file's name or a part of it.
+    names_file: bool = False
     # How media reaches ComfyUI: by our nodes' route, or by ComfyUI's upload.
     via: Via = "media"
 
@@ -89,6 +92,24 @@ def refuse(spec: Input, problem: str, **allowed: Any) -> NoReturn:
     raise InvalidInput(f"input {spec.name!r}: {problem}", input=spec.name, **allowed)
 
 
+# No file's name has these: one ends a line of a log, another the name itself.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+NO_CONTROLS = "a file's name has no control characters, such as a line's end"
+_FILE_WORDS = frozenset(
+    ("file", "filename", "filepath", "path", "folder", "subfolder", "dir", "directory")
+)
+
+
+def names_file(place: str) -> bool:
+    """True if an input of that name at a node names a file or folder, as `filename_prefix` does."""
+    return not _FILE_WORDS.isdisjoint(place.lower().rpartition(".")[2].split("_"))
+
+
+def has_controls(text: str) -> bool:
+    """True if a text has characters that no file's name has."""
+    return _CONTROLS.search(text) is not None
+
+
 def limits(spec: Input) -> dict[str, Any]:
     """Return the limits of a number's input, for an error's details."""
     return {"minimum": spec.minimum, "maximum": spec.maximum}
@@ -104,6 +125,8 @@ def _text(spec: Input, value: Any) -> str:
             f"{len(text)} characters are too many",
             max_length=spec.max_length,
         )
+    if spec.names_file and has_controls(text):
+        refuse(spec, NO_CONTROLS, type="string")
     try:
         text.encode()
     except UnicodeEncodeError:

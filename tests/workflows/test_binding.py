@@ -14,6 +14,7 @@ from bridge.contract.requests import Media, Text
 from bridge.contract.sources import Inline, JobOutput, Upload, Url
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
+from bridge.workflows.inputs import names_file
 from tests.workflows.graphs import NAMED, PLAIN, workflow
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
@@ -45,6 +46,64 @@ def test_a_seed_left_out_is_drawn_and_told() -> None:
     fixed = bind(NAMED, {"picture": PICTURE, "seed": 2**64 - 1})
     assert fixed.inputs["seed"] == 2**64 - 1
     assert bind(PLAIN, {}).inputs["seed"] == 42
+
+
+SAVED: dict[str, Any] = {
+    "class_type": "SaveImage",
+    "inputs": {"images": ["2", 0], "filename_prefix": "x"},
+}
+BY_PLACE = {**PLAIN, "92": SAVED}
+# Given by a text node of ours.
+BY_NAME = {
+    **NAMED,
+    "90": {"class_type": "Comfy2MQTTTextInput", "inputs": {"name": "called", "value": "x"}},
+    "92": {**SAVED, "inputs": {**SAVED["inputs"], "filename_prefix": ["90", 0]}},
+}
+
+
+@pytest.mark.parametrize("control", ["\0", "\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028"])
+@pytest.mark.parametrize(
+    ("graph", "name"),
+    [(BY_NAME, "called"), (BY_PLACE, "92.filename_prefix")],
+    ids=["name", "place"],
+)
+def test_a_files_name_has_no_control_characters(
+    graph: dict[str, Any], name: str, control: str
+) -> None:
+    picture = {"picture": PICTURE} if graph is BY_NAME else {}
+    with pytest.raises(InvalidInput, match="control characters") as caught:
+        bind(graph, {name: f"a{control}b", **picture})
+    assert caught.value.details["input"] == name
+    assert bind(graph, {name: "a b/ü-%date%", **picture}).prompt
+
+
+def test_a_files_name_in_a_graph_of_somebodys_has_none_either() -> None:
+    graph = copy.deepcopy(BY_PLACE)
+    graph["92"]["inputs"]["filename_prefix"] = "a\nb"
+    with pytest.raises(InvalidInput, match="control characters"):
+        bind(graph, {})
+
+
+@pytest.mark.parametrize(
+    ("place", "is_one"),
+    [
+        ("filename_prefix", True),
+        ("filename", True),
+        ("output_path", True),
+        ("subfolder", True),
+        ("save_dir", True),
+        ("directory", True),
+        ("text", False),
+        ("profile", False),
+        ("prefix", False),
+    ],
+)
+def test_the_names_of_inputs_that_name_files(place: str, *, is_one: bool) -> None:
+    assert names_file(place) is is_one
+
+
+def test_a_text_for_a_model_may_have_several_lines() -> None:
+    assert bind(NAMED, {"picture": PICTURE, "prompt": "a\n\tb"}).inputs["prompt"] == "a\n\tb"
 
 
 def test_a_batch_of_media_is_bounded() -> None:
