@@ -27,7 +27,7 @@ from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
 from bridge.media.digest import sha256_of
 from bridge.media.extents import MediaLimits
-from bridge.media.files import INLINE_LIMIT, Files
+from bridge.media.files import INLINE_LIMIT, Files, whole
 from bridge.media.sniff import sniff
 from bridge.workflows.binding import place, takes
 from bridge.workflows.graph import NodeInput
@@ -166,10 +166,10 @@ class Dependencies:
         return blob
 
     async def _head(self, stored: Stored) -> bytes | None:
-        """Return the first bytes of an output; None if its file was deleted."""
-        if stored.data is not None:
-            return stored.data
+        """Return the first bytes of an output; None if they are lost."""
         try:
+            if stored.data is not None:
+                return whole(stored.sha256, stored.data)
             return await asyncio.to_thread(self._files.read, stored.sha256, 0, INLINE_LIMIT)
         except FileNotFoundError:
             return None

@@ -39,7 +39,7 @@ from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.state import Happening
-from bridge.media.files import Files
+from bridge.media.files import Damaged, Files, whole
 from bridge.retry import retry
 from bridge.workflows.binding import FOLDER
 
@@ -514,12 +514,15 @@ class Dispatcher:
     async def _load_media(self, sha256: str) -> bytes:
         async def load() -> bytes:
             data = await self._journal.blob(sha256)
-            return await asyncio.to_thread(self._files.read, sha256) if data is None else data
+            if data is not None:
+                return whole(sha256, data)
+            return await asyncio.to_thread(self._files.read, sha256)
 
         try:
             return await until_on_disk(load)
-        except FileNotFoundError:
-            raise Expired("the bytes of an input are no longer kept", sha256=sha256) from None
+        except FileNotFoundError as gone:
+            why = "damaged" if isinstance(gone, Damaged) else "no longer kept"
+            raise Expired(f"the bytes of an input are {why}", sha256=sha256) from None
 
     async def _requeue(self, effect: effects.Requeue) -> None:
         job = self._job(effect.key)

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Collection
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from bridge.atomicfile import write_file
+
+log = logging.getLogger(__name__)
 
 # Up to this many bytes a blob lies in the journal itself: one commit instead of a file's.
 INLINE_LIMIT = 64 * 1024
 
+# So many files are known to be whole at a time.
+_MAX_COMPARED = 4096
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Damaged(FileNotFoundError):
+    """A blob's bytes are no longer what its name says: as good as gone."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"the blob {sha256} is damaged")
 
 
 class Files(Protocol):
@@ -25,10 +40,16 @@ class Files(Protocol):
         """Make what is needed, and clear what a crash left half written."""
 
     def put(self, sha256: str, data: bytes | memoryview) -> None:
-        """Write a blob, durable when this returns. One that is there already is only renewed."""
+        """Write a blob, durable when this returns.
+
+        One that is there already is only renewed, one that is damaged is repaired.
+        """
 
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
-        """Return `count` bytes from `offset` on (all, if negative). Raises FileNotFoundError."""
+        """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
+
+        Raises FileNotFoundError; Damaged where the bytes are not those of the name.
+        """
         ...
 
     def sweep(self, keep: Collection[str], before: float) -> None:
@@ -42,12 +63,18 @@ class Files(Protocol):
 
 
 class Folder:
-    """`Files` in a folder, one each."""
+    """`Files` in a folder, one each.
+
+    All that is read is compared with its name: when a blob is read whole, and before the first of
+    its parts. A file that has not changed since is not compared again for another part.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         # Nothing is deleted between being found and being renewed.
         self._renewing = threading.Lock()
+        # What a file was like when it was compared with its name.
+        self._compared: OrderedDict[str, _Stamp] = OrderedDict()
 
     def open(self) -> None:
         """Make the folder, and clear what a crash left half written."""
@@ -56,19 +83,63 @@ class Folder:
             half.unlink(missing_ok=True)
 
     def put(self, sha256: str, data: bytes | memoryview) -> None:
-        """Write a blob, durable when this returns. One that is there already is only renewed."""
+        """Write a blob, durable when this returns.
+
+        One that is there already is only renewed, one that is damaged is repaired.
+        """
         path = self._path(sha256)
+        try:
+            with path.open("rb") as file:
+                self._compare(sha256, file)
+        except FileNotFoundError:
+            write_file(path, data)
+            return
         with self._renewing:
             if path.exists():
                 os.utime(path)
+                self._note(sha256, path.stat())
                 return
         write_file(path, data)
 
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
-        """Return `count` bytes from `offset` on (all, if negative). Raises FileNotFoundError."""
+        """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
+
+        Raises FileNotFoundError; Damaged where the bytes are not those of the name.
+        """
         with self._path(sha256).open("rb") as file:
+            found = os.fstat(file.fileno())
+            if offset == 0 and not 0 <= count < found.st_size:
+                data = file.read()
+                if hashlib.sha256(data).hexdigest() != sha256:
+                    self._remove(sha256, found)
+                return data
+            self._compare(sha256, file)
             file.seek(offset)
             return file.read(count)
+
+    def _compare(self, sha256: str, file: BufferedReader) -> None:
+        """Compare an open file with its name, unless that was done. Raises Damaged."""
+        found = os.fstat(file.fileno())
+        if self._compared.get(sha256) == _stamp(found):
+            return
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            self._remove(sha256, found)
+        self._note(sha256, found)
+
+    def _note(self, sha256: str, found: os.stat_result) -> None:
+        self._compared[sha256] = _stamp(found)
+        self._compared.move_to_end(sha256)
+        if len(self._compared) > _MAX_COMPARED:
+            self._compared.popitem(last=False)
+
+    def _remove(self, sha256: str, found: os.stat_result) -> NoReturn:
+        """Move a damaged file aside, where the sweep finds it: the same bytes may come again."""
+        path = self._path(sha256)
+        log.error("the blob %s is damaged: no longer used; the disk may be failing", sha256)
+        with self._renewing, suppress(FileNotFoundError):
+            if path.stat().st_ino == found.st_ino:  # else it was repaired meanwhile
+                path.replace(path.with_name(f"{sha256}.damaged"))
+        raise Damaged(sha256)
 
     def sweep(self, keep: Collection[str], before: float) -> None:
         """Delete blobs that are not to be kept and were put before a time."""
@@ -85,6 +156,26 @@ class Folder:
     def _path(self, sha256: str) -> Path:
         check_name(sha256)
         return self._folder / sha256
+
+
+class _Stamp(NamedTuple):
+    """A file's identity, size and time: the same as long as nobody has written to it."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def _stamp(found: os.stat_result) -> _Stamp:
+    return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def whole(sha256: str, data: bytes) -> bytes:
+    """Return small bytes that were kept in the journal. Raises Damaged if they are others now."""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        log.error("the blob %s is damaged: not used; the journal's disk may be failing", sha256)
+        raise Damaged(sha256)
+    return data
 
 
 def check_name(sha256: str) -> None:

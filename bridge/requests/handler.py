@@ -43,7 +43,7 @@ from bridge.jobs.journal import Journal, Record, Stored
 from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
 from bridge.jobs.uploads import Uploads
-from bridge.media.files import Files
+from bridge.media.files import Damaged, Files, whole
 from bridge.requests import views
 from bridge.requests.admission import Admission
 from bridge.requests.context import Answer, PartBytes, RequestContext, Respond, Submission
@@ -240,15 +240,16 @@ class RequestHandler:
             limit = record.job.envelope.max_packet
             count = views.bytes_to_read(request, stored, context, transaction, limit)
             data = await self._read(stored, request.offset, count)
-        except FileNotFoundError:
-            # Somebody deleted it. No other attempt will find it.
-            raise _not_kept(request, record, "has its bytes any more") from None
+        except FileNotFoundError as gone:
+            # Somebody deleted it, or the disk lost it. No other attempt will find it.
+            why = "is whole any more" if isinstance(gone, Damaged) else "has its bytes any more"
+            raise _not_kept(request, record, why) from None
         part = views.part(request, stored, data)
         return part, None if request.inline else PartBytes(part, data)
 
     async def _read(self, stored: Stored, offset: int, count: int) -> bytes:
         if stored.data is not None:
-            return stored.data[offset : offset + count]
+            return whole(stored.sha256, stored.data)[offset : offset + count]
         return await asyncio.to_thread(self._files.read, stored.sha256, offset, count)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.database.blobs import CHUNK, Blobs
+from bridge.media.files import Damaged
 from tests.support.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.postgresql
@@ -93,3 +94,38 @@ def test_a_database_that_is_away_is_told_without_the_password() -> None:
 def test_only_a_hash_is_a_name(blobs: Blobs, name: str) -> None:
     with pytest.raises(ValueError, match="no SHA-256"):
         blobs.read(name)
+
+
+DAMAGE = "UPDATE chunks SET data = set_byte(data, 7, 1) WHERE idx = 1"
+
+
+@pytest.mark.parametrize("part", [(0, -1), (5, 7), (CHUNK, 9), (3 * CHUNK, 1)])
+def test_a_damaged_blob_is_never_given_and_is_repaired_when_its_bytes_come_again(
+    address: str, part: tuple[int, int]
+) -> None:
+    blobs = Blobs(address)
+    blobs.open()
+    blobs.put(SHA, DATA)
+    blobs.close()
+    with psycopg.connect(address) as connection:
+        connection.execute(DAMAGE)
+    reader = Blobs(address)
+    reader.open()
+    with pytest.raises(Damaged):
+        reader.read(SHA, *part)
+    with pytest.raises(FileNotFoundError):
+        reader.read(SHA, *part)
+    reader.put(SHA, DATA)
+    assert reader.read(SHA) == DATA
+    reader.close()
+
+
+def test_damage_that_nobody_has_read_is_repaired_too(blobs: Blobs, address: str) -> None:
+    blobs.put(SHA, DATA)
+    with psycopg.connect(address) as connection:
+        connection.execute(DAMAGE)
+    other = Blobs(address)
+    other.open()
+    other.put(SHA, DATA)
+    assert other.read(SHA) == DATA
+    other.close()

@@ -458,6 +458,21 @@ async def test_media_that_are_gone_cost_the_job_and_name_no_path(tmp_path: Path)
         assert str(tmp_path) not in json.dumps(result)
 
 
+async def test_a_job_whose_input_the_disk_has_damaged_fails_and_says_so(tmp_path: Path) -> None:
+    """It never runs with other bytes than were given."""
+    comfyui = Uploads()
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await dispatcher.pause()
+        await with_media(dispatcher, "j1", b"y" * 100_000)
+        for path in (tmp_path / "blobs").iterdir():
+            path.write_bytes(b"z" * 100_000)
+        await dispatcher.resume()
+        result = await dispatcher.told.outcome("j1")
+    assert (result["state"], result["error"]["code"]) == ("failed", "expired")
+    assert "damaged" in result["error"]["message"]
+    assert not comfyui.uploading.is_set()
+
+
 async def test_a_cancel_does_not_wait_for_an_upload_to_comfyui(tmp_path: Path) -> None:
     comfyui = Uploads()
     async with house(tmp_path, comfyui=comfyui) as dispatcher:

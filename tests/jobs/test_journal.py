@@ -285,6 +285,14 @@ async def test_media_lives_as_long_as_its_job(journal: Journal) -> None:
     assert await journal.blob("small") is None
 
 
+async def test_damaged_bytes_are_repaired_when_the_same_come_again(journal: Journal) -> None:
+    items: list[Any] = [Blob("small", 1, "image/png", "png")]
+    plan = replace(PLAN, media=[MediaInput("picture", "image", "1", "image", "media", items)])
+    await accept(journal, plan=plan, media={"small": b"damaged"})
+    await accept(journal, "j2", plan=plan, media={"small": b"tiny"})
+    assert await journal.blob("small") == b"tiny"
+
+
 async def test_bytes_that_are_kept_no_longer_cannot_become_an_input(journal: Journal) -> None:
     """An upload may be swept between its being named and the job's being written down."""
     kept = KeptUpload("image", "image/png", "png", "a" * 64, 5, b"bytes")

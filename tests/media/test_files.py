@@ -3,11 +3,12 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from bridge.media.files import Folder
+from bridge.media.files import Damaged, Folder
 
 DATA = b"some bytes" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -76,3 +77,69 @@ def test_what_a_crash_left_half_written_is_cleared(files: Folder, tmp_path: Path
 def test_only_a_hash_is_a_name(files: Folder, name: str) -> None:
     with pytest.raises(ValueError, match="no SHA-256"):
         files.read(name)
+
+
+LARGE = bytes(range(256)) * 1024
+LARGE_SHA = hashlib.sha256(LARGE).hexdigest()
+
+
+def damage(path: Path, how: str) -> None:
+    """Change a file as a failing disk does: its size and its time stay, or its end is lost."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        if how == "cut":
+            file.truncate(100_000)
+        else:
+            file.seek(150_000)
+            file.write(b"\xff\x00" * 5)
+    if how == "silent":
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "silent"])
+@pytest.mark.parametrize("part", [(0, -1), (0, 10), (200_000, 10), (100_000, 10)])
+def test_a_damaged_blob_is_never_given_and_is_told(
+    files: Folder,
+    tmp_path: Path,
+    how: str,
+    part: tuple[int, int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    files.put(LARGE_SHA, LARGE)
+    damage(tmp_path / "blobs" / LARGE_SHA, how)
+    with pytest.raises(Damaged):
+        files.read(LARGE_SHA, *part)
+    assert f"{LARGE_SHA} is damaged" in caplog.text
+    with pytest.raises(FileNotFoundError):
+        files.read(LARGE_SHA, *part)
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_damaged_blob_is_repaired_when_its_bytes_come_again(
+    files: Folder, tmp_path: Path, *, noticed: bool
+) -> None:
+    files.put(LARGE_SHA, LARGE)
+    damage(tmp_path / "blobs" / LARGE_SHA, "changed")
+    if noticed:
+        with pytest.raises(Damaged):
+            files.read(LARGE_SHA)
+    files.put(LARGE_SHA, LARGE)
+    assert files.read(LARGE_SHA) == LARGE
+    assert files.read(LARGE_SHA, 150_000, 5) == LARGE[150_000:150_005]
+    files.sweep({LARGE_SHA}, before=time.time() + 60)
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == [LARGE_SHA]
+
+
+def test_a_blob_is_compared_once_for_all_of_its_parts(
+    files: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.put(LARGE_SHA, LARGE)
+    files.read(LARGE_SHA, 5, 5)
+
+    def unasked(*_: object) -> object:
+        raise AssertionError("it is read once more")
+
+    monkeypatch.setattr(hashlib, "file_digest", unasked)
+    files.put(LARGE_SHA, LARGE)
+    for start in range(0, len(LARGE), 100_000):
+        assert files.read(LARGE_SHA, start, 100_000) == LARGE[start : start + 100_000]

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bridge.config import Client
 from bridge.contract.errors import BadRequest, DependencyFailed
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.job import KeptOutput
+from bridge.media.files import INLINE_LIMIT
 from bridge.requests.context import Answer, RequestContext
 from tests.media.images import encoded, opened, photo
 from tests.requests.stand import Packets, Stand, standing
@@ -234,6 +236,23 @@ async def test_a_large_output_is_read_from_its_file(stand: Stand) -> None:
     answer = await stand.ask("fetch", job_id="done", offset=10, count=20)
     assert answer.bytes is not None
     assert answer.bytes.data == data[10:30]
+
+
+@pytest.mark.parametrize("asked", [{}, {"inline": True}, {"width": 32}, {"offset": 2}])
+@pytest.mark.parametrize("size", [2000, 500_000], ids=["row", "file"])
+async def test_an_output_that_the_disk_has_damaged_is_refused_and_said_to_be_so(
+    stand: Stand, tmp_path: Path, asked: dict[str, Any], size: int
+) -> None:
+    data = bytes(size)
+    there = inline(data) if size < INLINE_LIMIT else in_a_file(stand, data)
+    # Its name is of other bytes: as if these had changed.
+    damaged = msgspec.structs.replace(there, sha256="a" * 64)
+    if damaged.data is None:
+        (tmp_path / "blobs" / damaged.sha256).write_bytes(data)
+    await stand.finished("done", damaged)
+    error = await stand.error("fetch", job_id="done", **asked)
+    assert (error.code, error.details["output"]) == ("unknown_job", 0)
+    assert "whole" in error.message
 
 
 @pytest.mark.parametrize("asked", [{}, {"inline": True}, {"width": 32}])

@@ -7,21 +7,27 @@ together, and there would be one more thing to mount on every machine.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import psycopg
 
 from bridge.jobs.database.engine import DatabaseError
 from bridge.jobs.database.postgresql import connect, name_of
-from bridge.media.files import check_name
+from bridge.media.files import Damaged, check_name
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 # A blob is rows of this many bytes: a part of it is read without the rest.
 CHUNK = 1024 * 1024
+# So many are known to be whole at a time.
+_MAX_COMPARED = 4096
 
 _SCHEMA = (
     b"""CREATE TABLE files (
@@ -49,20 +55,57 @@ class Blobs:
         self._address = address
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
+        # Those that were compared with their names; what a database has it does not change.
+        self._compared: dict[str, None] = {}
+        self._noting = threading.Lock()
 
     def open(self) -> None:
         """Make the tables. Raises DatabaseError."""
         self._run(_make_tables)
 
     def put(self, sha256: str, data: bytes | memoryview) -> None:
-        """Write a blob, durable when this returns. One that is there already is only renewed."""
+        """Write a blob, durable when this returns.
+
+        One that is there already is only renewed, one that is damaged is repaired.
+        """
         check_name(sha256)
-        self._run(lambda connection: _put(connection, sha256, memoryview(data)))
+        self._run(
+            lambda connection: _put(
+                connection, sha256, memoryview(data), compared=sha256 in self._compared
+            )
+        )
+        self._note(sha256)
 
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
-        """Return `count` bytes from `offset` on (all, if negative). Raises FileNotFoundError."""
+        """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
+
+        Raises FileNotFoundError; Damaged where the bytes are not those of the name.
+        """
         check_name(sha256)
+        if offset == 0 and count < 0:
+            data = self._run(lambda connection: _read(connection, sha256, 0, -1))
+            if hashlib.sha256(data).hexdigest() != sha256:
+                self._delete(sha256)
+            return data
+        if sha256 not in self._compared:
+            if not self._run(lambda connection: _is_whole(connection, sha256)):
+                self._delete(sha256)
+            self._note(sha256)
         return self._run(lambda connection: _read(connection, sha256, offset, count))
+
+    def _note(self, sha256: str) -> None:
+        with self._noting:
+            self._compared[sha256] = None
+            if len(self._compared) > _MAX_COMPARED:
+                del self._compared[next(iter(self._compared))]
+
+    def _delete(self, sha256: str) -> NoReturn:
+        """Delete a damaged blob: the same bytes may come again."""
+        log.error("the blob %s is damaged: no longer used; the database may be failing", sha256)
+        self._run(
+            lambda connection: connection.execute(b"DELETE FROM files WHERE sha256 = %s", (sha256,))
+        )
+        raise Damaged(sha256)
 
     def sweep(self, keep: Collection[str], before: float) -> None:
         """Delete blobs that are not to be kept and were put before a time (Unix seconds)."""
@@ -112,19 +155,34 @@ def _make_tables(connection: _Connection) -> None:
             connection.execute(statement)
 
 
-def _put(connection: _Connection, sha256: str, data: memoryview) -> None:
+def _put(connection: _Connection, sha256: str, data: memoryview, *, compared: bool) -> None:
     new = connection.execute(
         b"INSERT INTO files VALUES (%s, %s, now()) "
         b"ON CONFLICT (sha256) DO UPDATE SET put_at = now() RETURNING xmax = 0",
         (sha256, len(data)),
     ).fetchone()
     if new != (True,):
-        return
+        if compared or _is_whole(connection, sha256):
+            return
+        log.error("the blob %s was damaged, and is repaired", sha256)
+        connection.execute(b"DELETE FROM chunks WHERE sha256 = %s", (sha256,))
+        connection.execute(b"UPDATE files SET size = %s WHERE sha256 = %s", (len(data), sha256))
     for start in range(0, len(data), CHUNK):
         connection.execute(
             b"INSERT INTO chunks VALUES (%s, %s, %b)",
             (sha256, start // CHUNK, bytes(data[start : start + CHUNK])),
         )
+
+
+def _is_whole(connection: _Connection, sha256: str) -> bool:
+    """Compare a blob with its name, chunk by chunk. Raises FileNotFoundError."""
+    row = connection.execute(b"SELECT size FROM files WHERE sha256 = %s", (sha256,)).fetchone()
+    if row is None:
+        raise FileNotFoundError(sha256)
+    digest = hashlib.sha256()
+    for start in range(0, row[0], CHUNK):
+        digest.update(_read(connection, sha256, start, CHUNK))
+    return digest.hexdigest() == sha256
 
 
 def _read(connection: _Connection, sha256: str, offset: int, count: int) -> bytes:

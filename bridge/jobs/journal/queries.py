@@ -151,7 +151,10 @@ SET_ESTIMATE = """
 
 # Bytes: of outputs, of media, of uploads.
 
-KEEP_BLOB = "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING"
+# One that is damaged is repaired by the same bytes.
+KEEP_BLOB = """
+    INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET data = excluded.data
+    WHERE blobs.data <> excluded.data"""
 BLOB = "SELECT data FROM blobs WHERE sha256 = ?"
 FILES = "SELECT sha256 FROM blobs WHERE data IS NULL ORDER BY sha256"
 # Nothing where the bytes are not there.
