@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem
 
 from bridge import __version__, config, logs
@@ -312,6 +313,8 @@ def completion(shell: str) -> None:
     click.echo(script(main, shell))
 
 
+# `doctor --journal` without the setting's value; no address is like it.
+_KEPT = "(what is kept)"
 _COMFYUI_VERBS = ["start", "stop", "restart", "free", "yield", "resume", "open"]
 
 
@@ -428,12 +431,25 @@ def revoke_key(key_id: str, settings: Config) -> None:
 
 
 @main.command()
+@click.option(
+    "--journal",
+    metavar="[VALUE]",
+    is_flag=False,
+    flag_value=_KEPT,
+    help="Without a VALUE: check what is kept instead, and repair it.",
+)
 @as_json
-@settings(*config.TYPES)
-def doctor(*, as_json: bool, settings: Config) -> None:
+@settings(*(name for name in config.TYPES if name != "journal"))
+def doctor(*, journal: str | None, as_json: bool, settings: Config) -> None:
     """Check the broker, ComfyUI, its nodes and the workflows, and say what to do."""
+    if journal == _KEPT:
+        from bridge.cli.journal import examine_journal
+
+        run_async(examine_journal(settings, as_json=as_json))
     from bridge.cli.doctor import examine
 
+    if journal is not None:
+        settings = msgspec.structs.replace(settings, journal=journal)
     run_async(examine(settings, as_json=as_json))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-from bridge import config
+from bridge import config, private
 from bridge.adapters.web.errors import CannotServe
 from bridge.aio import first
 from bridge.config import Config, ConfigError
@@ -36,12 +36,15 @@ def serve(settings: Config) -> str | None:
     from bridge.comfyui.install import InstallFailed
     from bridge.jobs.database import DatabaseError
 
+    private.from_now_on()
+    private.claim(settings.folder, leave=[settings.workflows])
     reasons = (CannotServe, ConfigError, DatabaseError, InstallFailed, MqttError)
     return _run(service.serve(settings), *reasons)
 
 
 def serve_web(settings: Config) -> str | None:
     """Run the web adapter alone until SIGINT or SIGTERM; return why it could not."""
+    private.from_now_on()
     return _run(_serve_web(settings), CannotServe, ConfigError, MqttError)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,35 @@ def test_the_doctor_tells_what_is_away_and_what_to_do(
         "ok   data can be written",
     ):
         assert line in told.stdout, told.stdout
+
+
+def test_the_doctor_checks_what_is_kept_and_repairs_it(cli: Cli) -> None:
+    assert "no journal" in cli("doctor", "--journal").stdout
+    asyncio.run(_journal_with_a_job())
+    sound = cli("doctor", "--journal")
+    assert (sound.exit_code, "is sound" in sound.stdout) == (0, True)
+    path = Path("data/journal.db")
+    with closing(sqlite3.connect(path)) as journal:
+        (page,) = journal.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'jobs_by_number'"
+        ).fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+    repaired = cli("doctor", "--journal")
+    assert (repaired.exit_code, "1 jobs" in repaired.stdout) == (1, True)
+    assert "journal.db.damaged-" in repaired.stdout
+    assert cli("doctor", "--journal").exit_code == 0
+    path.write_bytes(b"no journal " * 1000)
+    hopeless = cli("doctor", "--journal", "--json")
+    assert hopeless.exit_code == 1
+    assert "comfy2mqtt restore" in hopeless.stdout
+
+
+def test_the_doctor_takes_the_address_of_a_journal_as_before(cli: Cli) -> None:
+    told = cli("doctor", "--journal", "postgresql://127.0.0.1:9/nobody").stdout
+    assert "the journal:" in told
+    assert "the settings fit together" in told
 
 
 def test_the_doctor_looks_at_the_workflows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,47 @@ MUTANTS: tuple[Mutant, ...] = (
         guarantee="one that is not guarded is noticed",
         tests=("tests/comfyui/test_supervisor.py",),
     ),
+    # What is kept: for whom, and on which disk.
+    Mutant(
+        name="files-for-everybody",
+        file="bridge/private.py",
+        old="    os.umask(_OTHERS)",
+        new="    os.umask(0o022)",
+        guarantee="what the bridge writes is for its user alone",
+        tests=("tests/test_private.py",),
+    ),
+    Mutant(
+        name="open-folder-stays-open",
+        file="bridge/private.py",
+        old="        folder.chmod(mode & ~_OTHERS)",
+        new="        pass",
+        guarantee="a data folder that others could read is closed to them",
+        tests=("tests/test_private.py",),
+    ),
+    Mutant(
+        name="damage-is-any-fault",
+        file="bridge/jobs/database/sqlite.py",
+        old="    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)",
+        new="    return False",
+        guarantee="a damaged journal is said to be so, with what to do",
+        tests=("tests/jobs/test_repair.py",),
+    ),
+    Mutant(
+        name="repair-begins-numbers-anew",
+        file="bridge/jobs/journal/repair.py",
+        old="    sequence.go_on_above(target)\n",
+        new="",
+        guarantee="after a repair no number is used twice",
+        tests=("tests/jobs/test_repair.py",),
+    ),
+    Mutant(
+        name="repair-below-a-bridge",
+        file="bridge/jobs/journal/repair.py",
+        old='            lock.execute("BEGIN EXCLUSIVE")',
+        new="            pass",
+        guarantee="nothing is repaired below a bridge that runs",
+        tests=("tests/jobs/test_repair.py",),
+    ),
     # Files: what is kept, and what lies in workflows/.
     Mutant(
         name="blobs-unchecked-whole",

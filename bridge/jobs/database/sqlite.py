@@ -44,7 +44,7 @@ class Sqlite:
         try:
             connection.execute("BEGIN IMMEDIATE")
             # Disk full and the like: SQLite may have rolled back already.
-            answers = run_each(connection, works, (sqlite3.OperationalError,))
+            answers = self._explained(run_each(connection, works, (sqlite3.OperationalError,)))
             connection.execute("ROLLBACK" if nothing_to_keep(answers) else "COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
@@ -98,7 +98,28 @@ class Sqlite:
         connection.execute(f"PRAGMA user_version = {len(self._schema)}")
         connection.execute("COMMIT")
 
-    def _explain(self, error: Exception) -> DatabaseError:
+    def _explained(self, answers: list[WorkResult]) -> list[WorkResult]:
+        """Return the answers, those of a damaged file with what to do."""
+        return [
+            WorkResult(error=self._explain(each.error))
+            if each.error is not None and _is_damage(each.error)
+            else each
+            for each in answers
+        ]
+
+    def _explain(self, error: BaseException) -> DatabaseError:
+        if _is_damage(error):
+            return DatabaseError(
+                f"{self._path} is damaged ({error}): with the bridge stopped, "
+                "`comfy2mqtt doctor --journal` saves what can be read, and "
+                "`comfy2mqtt restore` puts a backup in its place"
+            )
         if "locked" in str(error):
             return DatabaseError(f"another process uses {self._path}")
         return DatabaseError(f"{self._path}: {error}")
+
+
+def _is_damage(error: BaseException) -> bool:
+    """True if the file is not what SQLite wrote; extended codes have the plain one in a byte."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -1,0 +1,85 @@
+"""`comfy2mqtt doctor --journal`: checks all that is kept, and repairs what can be repaired."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+import msgspec
+
+from bridge.cli.diagnostics import Finding
+from bridge.cli.shared import FAILED
+from bridge.config import Config
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.journal import repair
+from bridge.jobs.journal.backup import BLOBS, JOURNAL
+from bridge.jobs.journal.repair import Condition, Unrepairable
+
+_SHOWN = 5
+_AGAIN = "they are refused, and repaired when the same bytes come again; look at the disk's health"
+
+
+async def examine_journal(settings: Config, *, as_json: bool) -> int:
+    """Print what is found and done; the exit status is 1 if something was wrong."""
+    healthy = True
+    for finding in await asyncio.to_thread(_findings, settings):
+        healthy = healthy and finding.good
+        if as_json:
+            click.echo(msgspec.json.encode(finding))
+            continue
+        click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
+        if finding.advice:
+            click.echo(f"     -> {finding.advice}")
+    return 0 if healthy else FAILED
+
+
+def _findings(settings: Config) -> list[Finding]:
+    if settings.journal:
+        what = "the journal is in PostgreSQL, which checks itself"
+        return [Finding(good=True, what=what, advice="pg_amcheck, and a cluster with checksums")]
+    journal, blobs = settings.folder / JOURNAL, settings.folder / BLOBS
+    if not journal.exists():
+        return [Finding(good=True, what=f"there is no journal in {settings.folder} yet")]
+    try:
+        found = repair.check(journal, blobs)
+        if found.faults:
+            return [*_faults(found), *_repaired(settings)]
+    except (Unrepairable, DatabaseError, OSError) as error:
+        return [Finding(good=False, what=str(error))]
+    return [Finding(good=True, what=f"{journal} is sound"), *_bytes(found, settings)]
+
+
+def _faults(found: Condition) -> list[Finding]:
+    return [Finding(good=False, what=f"the journal: {fault}") for fault in found.faults]
+
+
+def _repaired(settings: Config) -> list[Finding]:
+    journal = settings.folder / JOURNAL
+    try:
+        saved = repair.repair(journal)
+    except (Unrepairable, DatabaseError, OSError) as error:
+        return [Finding(good=False, what=f"not repaired: {error}")]
+    what = ", ".join(f"{count} {table}" for table, count in saved.rows.items() if count)
+    done = Finding(
+        good=True,
+        what=f"repaired: a new journal has all that could be read ({what or 'nothing'})",
+        advice=f"the damaged one is {saved.aside}; jobs that are not in the new one are forgotten,"
+        " and run once more if their clients send them again",
+    )
+    return [done, *_bytes(repair.check(journal, settings.folder / BLOBS), settings)]
+
+
+def _bytes(found: Condition, settings: Config) -> list[Finding]:
+    if found.damaged:
+        repair.set_aside(settings.folder / BLOBS, found.damaged)
+    lists = (("are damaged", found.damaged), ("are gone", found.missing))
+    findings = [
+        Finding(
+            good=False,
+            what=f"{len(names)} stored inputs or outputs {how}: {', '.join(names[:_SHOWN])}",
+            advice=_AGAIN,
+        )
+        for how, names in lists
+        if names
+    ]
+    return findings or [Finding(good=True, what="all stored inputs and outputs are whole")]

@@ -1,0 +1,51 @@
+"""What a bridge keeps is for its own user alone: prompts, pictures, passwords. All of it blocks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Collection
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_OTHERS = 0o077
+_FOLDER = 0o700
+
+
+def from_now_on() -> None:
+    """Have this process, and what it starts, make files and folders for its user alone."""
+    os.umask(_OTHERS)
+
+
+def claim(folder: Path, leave: Collection[Path] = ()) -> None:
+    """Take from others what they may do in a folder, which is made if it is not there.
+
+    What earlier versions wrote for everybody to read is changed too, once: where the folder itself
+    was open. Not what is in `leave`, what is linked to, or what is another user's; of the folder
+    itself the log says so then.
+    """
+    try:
+        folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if os.name != "posix" or not mode & _OTHERS:
+            return
+        folder.chmod(mode & ~_OTHERS)
+    except OSError as error:
+        log.warning("%s stays open to other users: %s", folder, error.strerror)
+        return
+    left = {path.absolute() for path in leave}
+    for parent, folders, files in os.walk(folder.absolute()):
+        folders[:] = [each for each in folders if Path(parent, each) not in left]
+        for each in (*folders, *files):
+            _close(Path(parent, each))
+
+
+def _close(path: Path) -> None:
+    try:
+        found = path.lstat()
+        if not stat.S_ISLNK(found.st_mode) and found.st_mode & _OTHERS:
+            path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
+    except OSError:
+        pass  # another user's, or gone

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from bridge import private
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def filled(folder: Path) -> Path:
+    """A data folder as earlier versions left it."""
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "workflows").mkdir()
+    for name in ("journal.db", "blobs/a", "workflows/a.json"):
+        (folder / name).write_bytes(b"x")
+        (folder / name).chmod(0o644)
+    for each in (folder, folder / "blobs", folder / "workflows"):
+        each.chmod(0o755)
+    return folder
+
+
+def test_a_folder_that_is_not_there_is_made_for_its_user_alone(tmp_path: Path) -> None:
+    private.claim(tmp_path / "data")
+    assert mode(tmp_path / "data") == 0o700
+
+
+def test_what_was_open_to_others_is_so_no_more(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "data")
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"x")
+    outside.chmod(0o644)
+    (folder / "link").symlink_to(outside)
+    private.claim(folder, [folder / "workflows"])
+    assert mode(folder) == mode(folder / "blobs") == 0o700
+    assert mode(folder / "journal.db") == mode(folder / "blobs" / "a") == 0o600
+    # Somebody may edit these, or they are elsewhere.
+    assert mode(folder / "workflows" / "a.json") == mode(outside) == 0o644
+
+
+def test_what_an_operator_opens_within_it_later_stays(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "data")
+    folder.chmod(0o700)
+    private.claim(folder)
+    assert mode(folder / "journal.db") == 0o644
+
+
+def test_a_folder_that_cannot_be_claimed_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    folder = filled(tmp_path / "data")
+    monkeypatch.setattr(Path, "chmod", refused)
+    private.claim(folder)
+    assert "stays open to other users: Operation not permitted" in caplog.text
+
+
+def test_new_files_are_for_their_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        private.from_now_on()
+        (tmp_path / "file").write_bytes(b"x")
+        (tmp_path / "folder").mkdir()
+    finally:
+        os.umask(before)
+    assert (mode(tmp_path / "file"), mode(tmp_path / "folder")) == (0o600, 0o700)
