@@ -1014,8 +1014,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="gone-bytes-are-busy",
         file="bridge/requests/handler.py",
-        old="except FileNotFoundError:",
-        new="except ZeroDivisionError:",
+        old="except FileNotFoundError as gone:",
+        new="except ZeroDivisionError as gone:",
         guarantee="a fetch of bytes that are gone is not tried again for ever",
         tests=("tests/requests/test_handler.py",),
     ),
