@@ -40,7 +40,7 @@ from bridge.contract.topics import RUN, HomeAssistantTopics, Topics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
-from bridge.media.files import Files
+from bridge.media.files import Files, whole
 from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.mqtt import Connection, Incoming, PacketTooLarge, Subscription
@@ -314,9 +314,14 @@ class HomeAssistant(Extension):
 
     async def _bytes(self, key: Key, index: int) -> bytes | None:
         stored = await self._journal.output(key, index)
-        if stored is None or stored.data is not None:
-            return None if stored is None else stored.data
-        return await asyncio.to_thread(self._files.read, stored.sha256)
+        if stored is None:
+            return None
+        try:
+            if stored.data is not None:
+                return whole(stored.sha256, stored.data)
+            return await asyncio.to_thread(self._files.read, stored.sha256)
+        except FileNotFoundError:
+            return None  # deleted, or damaged: the log says so
 
     async def _as_jpeg(self, info: OutputInfo, data: bytes, room: int | None) -> bytes:
         """Bring an image into the one form that was announced, in at most `room` bytes.

@@ -33,7 +33,7 @@ _ORPHANS = tuple(
 )
 # The rows of `clients` may be lost, or old.
 _RESERVE_ALL_OF_JOBS = """
-    INSERT INTO clients SELECT client, MAX(n) FROM jobs GROUP BY client
+    INSERT INTO clients (client, reserved) SELECT client, MAX(n) FROM jobs GROUP BY client
     ON CONFLICT (client) DO UPDATE SET reserved = MAX(reserved, excluded.reserved)"""
 
 
