@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 _PLANS_AT_HAND = 64
 # So many jobs that never ran are concluded side by side: their outcomes share the disk's time.
 _FINISHED_AT_ONCE = 100
-# The wall clock may be set meanwhile: a deadline is looked at again at least this often.
+# A machine that sleeps stops the timers: a deadline is looked at again at least this often.
 _LOOK_AGAIN_S = 10.0
 # So often a ComfyUI is asked for its queue before it is given jobs all the same.
 _QUEUE_READ_ATTEMPTS = 3
@@ -113,6 +113,10 @@ class Dispatcher:
     def counters(self) -> Counters:
         """Counts of what has happened since the start."""
         return self.core.counters
+
+    def shown(self, at: float) -> float:
+        """Return the wall clock's time of one of the journal's."""
+        return self._journal.clock.shown(at)
 
     @property
     def book(self) -> Book:
@@ -247,16 +251,20 @@ class Dispatcher:
 
     # -- events in --
 
+    def _now(self) -> Moment:
+        clock = self._journal.clock
+        return Moment(clock.now(), time.monotonic(), clock.ahead)
+
     def handle(self, event: events.Event) -> None:
         """Pass an event to the core, and carry out what it wants done."""
-        for effect in self.core.handle(event, _now()):
+        for effect in self.core.handle(event, self._now()):
             self._carry_out(effect)
         if self.core.must_schedule and not self._scheduling:
             # Once for all that happens in this turn of the loop.
             self._scheduling = True
             asyncio.get_running_loop().call_soon(self._schedule)
         due = self.core.wakes_at()
-        if due.wall < self._wakes_at.wall or due.steady < self._wakes_at.steady:
+        if due.journal < self._wakes_at.journal or due.steady < self._wakes_at.steady:
             self._wakes_at = due
             self._wakes_earlier.set()
 
@@ -268,8 +276,8 @@ class Dispatcher:
         while True:
             self._wakes_earlier.clear()
             self._wakes_at = due = self.core.wakes_at()
-            now = _now()
-            delay = min(due.wall - now.wall, due.steady - now.steady)
+            now = self._now()
+            delay = min(due.journal - now.journal, due.steady - now.steady)
             if delay <= 0:
                 self.handle(events.Tick())
                 continue
@@ -589,10 +597,6 @@ def _nothing_lost() -> Iterator[None]:
         pass
     except Exception:
         log.exception("a defect")
-
-
-def _now() -> Moment:
-    return Moment(time.time(), time.monotonic())
 
 
 def _new_prompt_id() -> str:

@@ -104,9 +104,10 @@ class Finalizer:
         async def finish() -> tuple[bytes, Timings]:
             # With each attempt: what was put long ago is swept unless a row names it.
             kept = await self._keep(job, completion.outputs)
-            timings = _timings(job, completion.times, delivering)
-            now = time.time()
-            linked = self._linked(job, infos, now + keep_s)
+            waited = self._journal.clock.now() - job.accepted_at
+            timings = _timings(waited, completion.times, delivering)
+            now = self._journal.clock.now()
+            linked = self._linked(job, infos, self._journal.clock.shown(now + keep_s))
             result = self._result(job, outcome, completion, linked, timings)
             encoded = await self._journal.finish(
                 job.key,
@@ -124,7 +125,9 @@ class Finalizer:
         result, timings = await until_on_disk(finish)
         self._listener.result(job.key, job.envelope, result)
         if self._trace is not None:
-            self._trace(job, timings, time.time())
+            clock = self._journal.clock
+            at = replace(job, accepted_at=clock.shown(job.accepted_at))
+            self._trace(at, timings, clock.shown(clock.now()))
 
     def _result(
         self,
@@ -220,16 +223,14 @@ class Finalizer:
         )
 
 
-def _timings(job: Job, times: Times | None, delivering: float) -> Timings:
-    """Seconds in each part; zero in those that the job did not reach."""
+def _timings(since_s: float, times: Times | None, delivering: float) -> Timings:
+    """Seconds in each part, of a job that was accepted so long ago; zero where it did not get."""
     if times is None:
-        waited = max(0.0, time.time() - job.accepted_at)
-        return Timings(queued_s=round(waited, 3), load_s=0.0, run_s=0.0, deliver_s=0.0)
+        return Timings(queued_s=round(max(0.0, since_s), 3), load_s=0.0, run_s=0.0, deliver_s=0.0)
     now = time.monotonic()
     started = times.sent if times.started is None else times.started
     ended = delivering if times.ended is None else times.ended
-    # The wait is measured by the wall clock, which alone survives a restart.
-    waited = time.time() - (now - times.sent) - job.accepted_at
+    waited = since_s - (now - times.sent)
     return Timings(
         queued_s=round(max(0.0, waited), 3),
         load_s=round(started - times.sent, 3),

@@ -99,7 +99,7 @@ class Job(Struct, kw_only=True):
     No job that was accepted later may pass one that is `ordered`. Of those of a client with the
     same word in `replace`, only the newest is wanted.
 
-    Times are seconds since the epoch; `start_before` is when it may no longer start.
+    Times are seconds by the journal's clock; `start_before` is when it may no longer start.
     """
 
     key: Key

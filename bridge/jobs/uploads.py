@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -204,7 +203,8 @@ class Uploads:
             len(data),
             data if small else None,
         )
-        await self._journal.keep_upload(client, upload, kept, time.time() + self._rules.keep_s)
+        keep_until = self._journal.clock.now() + self._rules.keep_s
+        await self._journal.keep_upload(client, upload, kept, keep_until)
         return _complete(upload, kept)
 
     # Files; all of these block. Client and upload are ids, so their names are safe.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
@@ -132,7 +131,7 @@ class Admission:
         for sha256, data in draft.media.items():
             if len(data) > INLINE_LIMIT:
                 await asyncio.to_thread(self._files.put, sha256, data)
-        acceptance = await self._journal.accept(draft, time.time())
+        acceptance = await self._journal.accept(draft, self._journal.clock.now())
         # From here to the last line nothing is awaited: numbers leave in their order.
         record = acceptance.record
         if acceptance.new:
@@ -171,7 +170,7 @@ class Admission:
             plan=work.plan,
             needs=self._library.catalogue.needs(work.bound.prompt),
             media=work.media,
-            now=time.time(),
+            now=self._journal.clock.now(),
         )
 
     async def _runnable(self, submission: Submission) -> _Work:

@@ -7,7 +7,6 @@ is refused is answered with an error and changes nothing.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, TypeAlias, assert_never
 
 from msgspec import UNSET, UnsetType
@@ -175,9 +174,11 @@ class RequestHandler:
     async def _keep(self, key: Key, keep_s: float) -> KeepReport:
         why = "outputs of a job that has not ended cannot be kept yet: $keep_s"
         await self._check_ended(key, why)
-        keep_until = time.time() + keep_s
+        clock = self._journal.clock
+        keep_until = clock.now() + keep_s
         outputs = await self._journal.keep(key, keep_until)
-        return KeepReport(job_id=key.job_id, outputs=outputs, keep_until=round(keep_until, 3))
+        shown = round(clock.shown(keep_until), 3)
+        return KeepReport(job_id=key.job_id, outputs=outputs, keep_until=shown)
 
     async def _forget(self, key: Key) -> ForgetReport:
         await self._check_ended(key, "a job that has not ended cannot be forgotten: cancel it")
@@ -222,7 +223,14 @@ class RequestHandler:
         job = self._dispatcher.book.job(record.job.key) or record.job
         position, eta_s = self._dispatcher.book.outlook(job)
         reason = self._dispatcher.book.why_waiting(job)
-        return views.view(record, job, position=position, eta_s=eta_s, reason=reason)
+        return views.view(
+            record,
+            job,
+            accepted_at=self._journal.clock.shown(job.accepted_at),
+            position=position,
+            eta_s=eta_s,
+            reason=reason,
+        )
 
     async def _fetch(
         self, context: RequestContext, request: Fetch, transaction: Transaction | UnsetType

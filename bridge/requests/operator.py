@@ -220,7 +220,7 @@ class Operator:
             state=job.state,
             priority=job.priority,
             attempt=job.attempt,
-            accepted_at=round(job.accepted_at, 3),
+            accepted_at=round(self._dispatcher.shown(job.accepted_at), 3),
             position=or_unset(self._dispatcher.book.position(job.key)),
             instance=or_unset(job.instance if job.state == "running" else None),
         )

@@ -31,9 +31,18 @@ PART_BYTES = 256 * 1024
 
 
 def view(
-    record: Record, job: Job, *, position: int | None, eta_s: float | None, reason: str | None
+    record: Record,
+    job: Job,
+    *,
+    accepted_at: float,
+    position: int | None,
+    eta_s: float | None,
+    reason: str | None,
 ) -> JobView:
-    """Return a job as it is shown; `job` is the one at work where it has not ended."""
+    """Return a job as it is shown; `job` is the one at work where it has not ended.
+
+    `accepted_at` is the wall clock's time.
+    """
     return JobView(
         job_id=job.key.job_id,
         workflow=job.workflow,
@@ -42,7 +51,7 @@ def view(
         n=record.n,
         state=record.job.state if record.finished_at is not None else job.state,
         attempt=job.attempt,
-        accepted_at=job.accepted_at,
+        accepted_at=accepted_at,
         acked=record.acked,
         position=or_unset(position),
         reason=or_unset(reason),

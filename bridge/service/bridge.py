@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from bridge.adapters.web.adapter import WebAdapter
 
 from bridge.service.bridge_info import BridgeInfoPublisher
+from bridge.service.clock_report import ClockReport
 from bridge.service.descriptions import Descriptions
 from bridge.service.retention import Retention
 
@@ -281,6 +282,7 @@ class Bridge:
                 extensions=commands,
             )
         self._metrics = self._metrics_adapter()
+        self._clock_report = ClockReport(self._topics, self._publisher)
         self._retention = Retention(
             config,
             permissions=self._permissions,
@@ -288,6 +290,7 @@ class Bridge:
             files=self._files,
             uploads=self._uploads,
             ours=self._speaks_for_all,
+            jumped=self._clock_report.jumped,
         )
         self._probe = AclProbe(
             address, probe_address(config), self._topics, self._info.set_isolation
@@ -445,6 +448,7 @@ class Bridge:
         self._info.publish_info(connection)
         self._probe.connected()
         self._descriptions.publish_faults()
+        self._clock_report.publish()
 
     async def _download(self, client: str, wanted: Url) -> bytes:
         """Fetch a URL, or its backup where that fails."""

@@ -1,4 +1,8 @@
-"""Retention: deletes results, outputs and uploads whose time is over, and the bytes behind them."""
+"""Retention: deletes results, outputs and uploads whose time is over, and the bytes behind them.
+
+Ages are measured by the journal's clock, which does not follow the wall clock where that is set.
+Files have the wall clock's times: after a jump none is deleted until it is old enough by any clock.
+"""
 
 from __future__ import annotations
 
@@ -33,27 +37,41 @@ class Retention:
         files: Files,
         uploads: Uploads,
         ours: Callable[[], bool],
+        jumped: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """`ours` returns whether the journal is this bridge's to sweep: of several, one does."""
+        """`ours` returns whether the journal is this bridge's to sweep: of several, one does.
+
+        `jumped` is called when the wall clock was set, with by how many seconds.
+        """
         self._config = config
         self._permissions = permissions
         self._journal = journal
         self._files = files
         self._uploads = uploads
         self._ours = ours
+        self._jumped = jumped
+        # When the wall clock jumped last, by the journal's.
+        self._jumped_at = float("-inf")
 
     async def run(self) -> None:
         """Delete every `INTERVAL_S`, until cancelled; wait while disk or database is away."""
+        self._note_jump(self._journal.jumped_s)
         while True:
-            now = time.time()
             try:
-                if self._ours():
-                    await self._sweep(now)
-                await asyncio.to_thread(self._uploads.sweep, now)
+                await self.sweep()
             except (DatabaseError, OSError) as error:
                 # A disk that deletes nothing is no reason to serve nobody.
                 log.warning("nothing is deleted now: %s", error)
             await asyncio.sleep(INTERVAL_S)
+
+    async def sweep(self) -> None:
+        """Delete once what is kept no longer. Raises DatabaseError, OSError."""
+        self._note_jump(self._journal.clock.look())
+        if self._ours():
+            await self._journal.note_time()
+            await self._sweep(self._journal.clock.now())
+        if self._since_jump_s() > self._config.keep_uploads_s:
+            await asyncio.to_thread(self._uploads.sweep, time.time())
 
     async def _sweep(self, now: float) -> None:
         config = self._config
@@ -64,5 +82,16 @@ class Retention:
             max_outputs=config.max_outputs,
             max_outputs_of=lambda client: self._permissions.of(client).max_outputs,
         )
-        kept = await self._journal.files()
-        await asyncio.to_thread(self._files.sweep, kept, now - _AGE_S)
+        if self._since_jump_s() > _AGE_S:
+            kept = await self._journal.files()
+            await asyncio.to_thread(self._files.sweep, kept, time.time() - _AGE_S)
+
+    def _since_jump_s(self) -> float:
+        return self._journal.clock.now() - self._jumped_at
+
+    def _note_jump(self, by_s: float) -> None:
+        if by_s:
+            # It was set; or the machine slept, or was off for days.
+            log.warning("the wall clock jumped by %+.0f s: ages are those of before", by_s)
+            self._jumped_at = self._journal.clock.now()
+            self._jumped(by_s)

@@ -182,7 +182,7 @@ class Bridge:
 
     def tick(self) -> None:
         due = self.core.wakes_at()
-        if min(due.wall, due.steady) <= self.world.now:
+        if min(due.journal, due.steady) <= self.world.now:
             self.handle(events.Tick())
 
     def _carry_out(self, effect: effects.Effect) -> None:

@@ -195,15 +195,24 @@ def test_a_job_that_expires_at_comfyui_is_expired_unless_it_had_begun(*, began: 
         assert core.wanted(effects.Finish)[-1].outcome == "expired"
 
 
+def test_when_it_should_have_started_is_told_by_the_wall_clock() -> None:
+    core = Rig()
+    core.add("j1", start_before=150.0)
+    done = core.handle(events.Tick(), Moment(200.0, 200.0, ahead=1_000.0))
+    (finish,) = (each for each in done if isinstance(each, effects.Finish))
+    assert finish.error is not None
+    assert finish.error.details["start_before"] == 1_150.0
+
+
 def test_wakes_are_asked_for_at_the_first_deadline() -> None:
     core = Rig("main")
     core.add("j1", start_before=500.0)
     core.add("j2", start_before=300.0)
-    assert core.wakes_at().wall == 300.0
+    assert core.wakes_at().journal == 300.0
     core.clock = 300.0
     core.tell(events.Tick())
     assert core.wanted(effects.Finish)[-1].key.job_id == "j2"
-    assert core.wakes_at().wall == 500.0
+    assert core.wakes_at().journal == 500.0
 
 
 def test_a_client_is_told_why_its_job_waits_and_when_that_is_over() -> None:

@@ -10,11 +10,15 @@ from typing import Any, cast
 import pytest
 from msgspec import Struct
 
+from bridge.contract.messages import BeginUpload
+from bridge.contract.numbering import Numbered
+from bridge.jobs.clock import Clock
 from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.files import Folder
 from bridge.requests.permissions import Permissions
 from bridge.service.retention import Retention
+from tests.jobs.drafts import draft
 from tests.support.patience import PATIENCE_S
 
 
@@ -24,6 +28,7 @@ class Keep(Struct):
     keep_results_s: float = 1.0
     remember_ids_s: float = 1.0
     max_outputs: int = 1
+    keep_uploads_s: float = 1.0
 
 
 @pytest.mark.parametrize("folder", ["blobs", "uploads"])
@@ -77,4 +82,43 @@ async def test_a_file_that_was_just_written_is_not_swept_though_no_row_needs_it_
     )
     await sweeping._sweep(time.time())
     assert {each.name for each in (tmp_path / "blobs").rglob("*") if each.is_file()} == {fresh}
+    await journal.close()
+
+
+@pytest.mark.parametrize("by", [8 * 86_400.0, 30 * 86_400.0, 1.8e9])
+async def test_a_wall_clock_that_is_set_deletes_nothing_forgets_no_id_and_is_told(
+    tmp_path: Path, by: float
+) -> None:
+    wall = 100.0 if by > 1e9 else 1.8e9
+    clock = Clock(lambda: wall, time.monotonic, "boot")
+    journal, files = Journal(tmp_path / "journal.db", clock), Folder(tmp_path / "blobs")
+    await journal.open()
+    files.open()
+    files.put("a" * 64, b"a row will need it")
+    uploads = Uploads(tmp_path / "uploads", journal, files, UploadRules(1000, lambda _: 1000, 60.0))
+    await uploads.begin("alice", "photo", BeginUpload(size=10, sha256="c" * 64))
+    draft_of = draft("j1")
+    await journal.accept(draft_of, clock.now())
+    result = Numbered(b"", b"")
+    await journal.finish(draft_of.key, state="succeeded", result=result, now=clock.now())
+    jumps: list[float] = []
+    sweeping = Retention(
+        cast("Any", Keep(keep_results_s=7 * 86_400.0, remember_ids_s=30 * 86_400.0)),
+        permissions=Permissions({}),
+        journal=journal,
+        files=files,
+        uploads=uploads,
+        ours=lambda: True,
+        jumped=jumps.append,
+    )
+    wall += by
+    old = time.time() - by
+    for path in (*(tmp_path / "blobs").iterdir(), *(tmp_path / "uploads").iterdir()):
+        os.utime(path, (old, old))  # as they look once the clock was set
+    await sweeping.sweep()
+    assert jumps == [pytest.approx(by)]
+    assert (await journal.get(draft_of.key)).result is not None
+    assert not (await journal.accept(draft_of, clock.now())).new
+    assert list((tmp_path / "blobs").iterdir())
+    assert list((tmp_path / "uploads").iterdir())
     await journal.close()

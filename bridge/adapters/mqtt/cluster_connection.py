@@ -8,7 +8,6 @@ bridge; this one stays, and its last will says that this bridge is gone.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from bridge.adapters.mqtt.extension import Extension, give_to
@@ -49,7 +48,7 @@ class ClusterConnection:
         self._publisher = publisher
         self._retained = retained
         self._extensions = extensions
-        self._lost_at = time.time()
+        self._lost_at = journal.clock.now()
         # Set when results are to be published: of bridges that died, and our own.
         self._orphans = asyncio.Event()
         self._unpublished = asyncio.Event()
@@ -126,7 +125,7 @@ class ClusterConnection:
             await wanted.wait()
             wanted.clear()
             try:
-                found = await self._journal.unpublished(time.time(), orphans=orphans)
+                found = await self._journal.unpublished(self._journal.clock.now(), orphans=orphans)
             except DatabaseError:
                 wanted.set()
                 await asyncio.sleep(1)
@@ -139,4 +138,4 @@ class ClusterConnection:
 
     def _lost(self, loss: ConnectionLost | None) -> None:
         self._publisher.detach(loss)
-        self._lost_at = time.time()
+        self._lost_at = self._journal.clock.now()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -102,7 +101,7 @@ class Subscriber:
         self._connected = connected
         self._extensions = extensions
         self._session = ""
-        self._lost_at = time.time()
+        self._lost_at = journal.clock.now()
         self._group = group
         self._draining = False
         self._pacer = Pacer(settings.max_publishes_per_s)
@@ -142,7 +141,7 @@ class Subscriber:
                     await self._take_messages(connection)
 
     def _lost(self, loss: ConnectionLost | None) -> None:
-        self._lost_at = time.time()
+        self._lost_at = self._journal.clock.now()
         self._retained.lost()
         if self._group is None:
             self._publisher.detach(loss)
@@ -189,7 +188,7 @@ class Subscriber:
             missing = await self._journal.unpublished(self._lost_at - REPEAT_S)
             self._publisher.catch_up(missing)
         else:
-            since = time.time() - REPEAT_S
+            since = self._journal.clock.now() - REPEAT_S
             for each in await self._journal.unpublished(since, orphans=True):
                 self._publisher.orphaned_result(*each)
         if not self._draining:

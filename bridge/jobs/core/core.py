@@ -53,10 +53,14 @@ class Limits(Struct, frozen=True):
 
 
 class Moment(Struct, frozen=True):
-    """Now: `wall` in seconds since the epoch, `steady` in seconds by a clock that is never set."""
+    """Now: `journal` in seconds by the journal's clock, `steady` by one that begins anew.
 
-    wall: float
+    `ahead`: by how much the wall clock is before the journal's.
+    """
+
+    journal: float
     steady: float
+    ahead: float = 0.0
 
 
 class Core:
@@ -88,9 +92,9 @@ class Core:
 
     def wakes_at(self) -> Moment:
         """Return when a Tick is due, by either clock: infinity where none is."""
-        wall = self._deadlines[0][0] if self._deadlines else float("inf")
+        journal = self._deadlines[0][0] if self._deadlines else float("inf")
         steady = float("inf") if self._reasons_due is None else self._reasons_due
-        return Moment(wall, steady)
+        return Moment(journal, steady)
 
     # -- events --
 
@@ -281,7 +285,7 @@ class Core:
     def _expire(self, key: Key) -> None:
         entry = self.book.entries.get(key)
         if entry is not None and entry.not_started:
-            self._withdraw(key, Withdrawal(Happening.EXPIRE, _expired(entry.job)))
+            self._withdraw(key, Withdrawal(Happening.EXPIRE, _expired(entry.job, self._now.ahead)))
 
     def _resolved(self, entry: Entry, event: events.Resolved) -> None:
         entry.phase = Phase.RELEASING
@@ -445,7 +449,7 @@ class Core:
             case StopReason.CANCEL:
                 self._finish(entry, Happening.CANCEL)
             case StopReason.EXPIRE if job.state == "queued":
-                self._finish(entry, Happening.EXPIRE, _expired(job))
+                self._finish(entry, Happening.EXPIRE, _expired(job, self._now.ahead))
             case StopReason.SEND_BACK:
                 why = ComfyUIUnavailable(f"the operator took it from {entry.instance}")
                 self._requeue(entry, why, prompt_id)
@@ -572,7 +576,7 @@ class Core:
     # -- time --
 
     def _tick(self, _event: events.Tick) -> None:
-        while self._deadlines and self._deadlines[0][0] <= self._now.wall:
+        while self._deadlines and self._deadlines[0][0] <= self._now.journal:
             _, key = heapq.heappop(self._deadlines)
             self._expire(key)
         if self._reasons_due is not None and self._reasons_due <= self._now.steady:
@@ -605,5 +609,6 @@ class Core:
                 self._do(effects.Announce(key, self.book.status(job)))
 
 
-def _expired(job: Job) -> Expired:
-    return Expired("it could not start in time", start_before=job.start_before)
+def _expired(job: Job, ahead: float) -> Expired:
+    at = None if job.start_before is None else round(job.start_before + ahead, 3)
+    return Expired("it could not start in time", start_before=at)

@@ -2,7 +2,7 @@
 
 A job is accepted when its row is on disk, and has ended when its result is in that row; both
 happen once, whatever dies in between. The journal knows nothing of MQTT or ComfyUI. Times are
-arguments, in seconds since the epoch.
+arguments, in seconds by its `clock`.
 
 Each method hands one function of a transaction to the database, whose thread runs them in the order
 of the calls. To cancel an await does not undo what was handed over: it is written all the same.
@@ -29,6 +29,7 @@ from bridge.contract.errors import Expired, UnknownJob
 from bridge.contract.messages import State
 from bridge.contract.numbering import Numbered
 from bridge.jobs import state as transitions
+from bridge.jobs.clock import Clock, Reading
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
 from bridge.jobs.journal import membership, publication, queries, rows
@@ -65,6 +66,7 @@ _REQUEUED = transitions.after(_RUNNING, Happening.REQUEUE)
 
 _encode = msgspec.json.Encoder().encode
 _decode_plan = msgspec.json.Decoder(Plan).decode
+_decode_reading = msgspec.json.Decoder(Reading).decode
 
 
 class AlreadyEnded(RuntimeError):
@@ -82,9 +84,12 @@ class Notice(StrEnum):
 class Journal:
     """All jobs, on disk. For one bridge alone every job is its own."""
 
-    def __init__(self, where: Path | str) -> None:
+    def __init__(self, where: Path | str, clock: Clock | None = None) -> None:
         """`where` is a file of SQLite's, or the address of a PostgreSQL database."""
         self._database = Database(where, SCHEMA)
+        self.clock = clock or Clock()
+        self.jumped_s = 0.0
+        """By how much the wall clock was set while nobody had the journal open."""
         # Where there is PostgreSQL there may be other bridges.
         self.shared = isinstance(where, str)
         # Of several bridges, what names this one since its start.
@@ -96,12 +101,20 @@ class Journal:
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
         await self._database.open()
+        reading, latest = await self._database.run(
+            lambda db: (_noted(db, "clock"), db.execute(queries.LATEST_TIME).fetchone()[0])
+        )
+        before = None if reading is None else _decode_reading(reading)
+        self.jumped_s = self.clock.resume(before, latest)
         if not self.shared:
             self._numbers = ClientNumbers(await self._rows(queries.ALL_RESERVED))
 
     async def close(self) -> None:
         """Write what was handed over, and close."""
         self._note_published()
+        if self._numbers is not None:  # several bridges have noted it within a minute
+            noted = self._note_time()
+            noted.add_done_callback(lambda done: done.cancelled() or done.exception())
         await self._database.close()
 
     @property
@@ -110,6 +123,20 @@ class Journal:
         return self._database.commits
 
     # Notes.
+
+    async def note_time(self) -> None:
+        """Note how far the journal's time is: it goes on from there when it is opened again."""
+        await self._note_time()
+
+    def _note_time(self) -> asyncio.Future[None]:
+        reading = self.clock.read()
+
+        def work(db: Transaction) -> None:
+            before = _noted(db, "clock")
+            if before is None or _decode_reading(before).at < reading.at:
+                _note(db, "clock", _encode(reading).decode())
+
+        return self._database.run(work)
 
     async def session(self, *, present: bool) -> str:
         """Return the name of the MQTT session that the broker keeps for us.

@@ -42,6 +42,9 @@ def _sql(text: str) -> str:
 NOTE = """
     INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 NOTED = "SELECT value FROM meta WHERE name = ?"
+LATEST_TIME = """
+    SELECT MAX(at) FROM (SELECT MAX(finished_at) AS at FROM jobs WHERE finished_at IS NOT NULL
+        UNION ALL SELECT MAX(accepted_at) FROM jobs WHERE finished_at IS NULL) AS times"""
 
 # Numbers. The floor is a row of its own, see `sequence`.
 

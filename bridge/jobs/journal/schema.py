@@ -1,7 +1,7 @@
 """The journal's tables. Append a version; never change one that was released.
 
-Times are seconds since the epoch. `seq` is the order of acceptance. A job's row outlives its
-result (which is set to NULL when it expires), so that its id is remembered.
+Times are seconds by the journal's clock (`jobs.clock`). `seq` is the order of acceptance. A job's
+row outlives its result (which is set to NULL when it expires), so that its id is remembered.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from bridge.adapters.mqtt.cluster_connection import ClusterConnection
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.subscriber import BrokerSettings
 from bridge.contract.topics import Topics
+from bridge.jobs.clock import Clock
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.job import Envelope
 from bridge.jobs.journal.membership import Beat
@@ -84,6 +85,7 @@ class Group:
 
 class Journal:
     def __init__(self) -> None:
+        self.clock = Clock()
         self.calls: list[bool] = []
         self.failures = 0
 

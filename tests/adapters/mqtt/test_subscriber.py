@@ -15,6 +15,7 @@ from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.subscriber import REPEAT_S, BrokerSettings, Subscriber
 from bridge.contract.sources import Topic
 from bridge.contract.topics import Topics
+from bridge.jobs.clock import Clock
 from bridge.jobs.database import Fenced
 from bridge.jobs.job import Envelope
 from bridge.jobs.queue import Key
@@ -85,6 +86,7 @@ class Retained:
 
 class Journal:
     def __init__(self) -> None:
+        self.clock = Clock()
         self.since: list[tuple[float, bool]] = []
 
     async def session(self, *, present: bool) -> str:

@@ -1,0 +1,116 @@
+"""The journal's clock, by which the age of results, outputs and ids is measured: it only goes on.
+
+A machine's wall clock is set right now and then, by days or by decades where the machine has no
+clock of its own. Were ages differences of the wall clock's times, all that is kept would be too old
+at that moment. So the journal's times are those of a clock that begins with the wall's, goes on by
+the machine's steady clock, and is noted in the journal; it never follows a jump.
+
+While the bridge does not run, the steady clock says how long that was, as long as the machine was
+not started anew. If it was, the wall clock says so, up to `MOST_AWAY_S` a time: what is kept too
+long costs some room, what is deleted too early is lost.
+
+What is shown to people and clients is the wall's time (`shown`), also of what is older than a jump.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+# A wall clock that is off by less was set a little, or the two clocks do not go alike.
+JUMP_S = 60.0
+# What is shown is brought in line with the wall clock at differences beyond this.
+_SETTLE_S = 1.0
+# How much time may have gone by while the machine was off.
+MOST_AWAY_S = 86_400.0
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Reading(Struct, frozen=True):
+    """A clock's reading: the journal's time, and the other clocks' at that moment.
+
+    `boot` names the machine's last start: only within one do readings of `steady` compare.
+    """
+
+    at: float
+    wall: float
+    steady: float
+    boot: str
+
+
+class Clock:
+    """The journal's time, in seconds. For the event loop's thread."""
+
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+        boot: str | None = None,
+    ) -> None:
+        """`wall` and `steady` return seconds since the epoch, and since whenever."""
+        self._wall = wall
+        self._steady = steady
+        self._boot = _boot() if boot is None else boot
+        self._base = wall() - steady()
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """The journal's time: about that of the wall clock, unless that was set."""
+        return self._base + self._steady()
+
+    @property
+    def ahead(self) -> float:
+        """By how many seconds the wall clock is before the journal's."""
+        return self._ahead
+
+    def shown(self, at: float) -> float:
+        """Return the wall clock's time, as it goes now, of one of the journal's."""
+        return at + self._ahead
+
+    def resume(self, before: Reading | None, latest: float | None) -> float:
+        """Go on from an earlier reading; returns by how much the wall clock jumped since.
+
+        Zero for what is no jump. Without a reading `latest` is the newest time that the journal
+        has, if any: whether the clock jumped since is not known.
+        """
+        wall, steady = self._wall(), self._steady()
+        if before is None and latest is None:
+            return 0.0
+        known = before is not None
+        if before is None:
+            before = Reading(latest or 0.0, latest or 0.0, 0.0, "")
+        went = wall - before.wall
+        if self._boot and before.boot == self._boot and steady >= before.steady:
+            away = steady - before.steady
+        else:
+            away = min(max(went, 0.0), MOST_AWAY_S)
+        self._base = before.at + away - steady
+        self._ahead = wall - self.now()
+        return _jump(went - away) if known else 0.0
+
+    def look(self) -> float:
+        """Compare with the wall clock; returns by how much that jumped since the last look."""
+        off = self._wall() - self.now() - self._ahead
+        if abs(off) > _SETTLE_S:
+            self._ahead += off
+        return _jump(off)
+
+    def read(self) -> Reading:
+        """Return what `resume` goes on from."""
+        return Reading(self.now(), self._wall(), self._steady(), self._boot)
+
+
+def _jump(off: float) -> float:
+    return off if abs(off) > JUMP_S else 0.0
+
+
+def _boot() -> str:
+    """Name the machine's last start; empty where nothing says so."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
