@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -31,10 +33,26 @@ from bridge.service import Bridge
 WORKFLOW = "demo"
 # The client of the lines to paste too: what they make is in the gallery of the page.
 CLIENT = "me"
+NO_MODEL = "(The demo's painter is a procedure, no AI model; it knows some hundred words.)"
 PROMPT = "sunset over a calm sea, a sailing boat"
 # On a busy machine with a cold disk, importing torch alone takes its time.
 START_TIMEOUT_S = 300.0
 _ASK_EVERY_S = 0.5
+
+
+def command_name() -> str:
+    """Return how this program is called as it can be typed here."""
+    program = Path(sys.executable).with_name("comfy2mqtt")
+    found = shutil.which("comfy2mqtt")
+    if found is not None and Path(found).samefile(program):
+        return "comfy2mqtt"
+    if not program.exists():
+        return f"{shlex.quote(sys.executable)} -m bridge"
+    try:
+        here = program.relative_to(Path.cwd())
+        return shlex.quote(str(here) if len(here.parts) > 1 else f"./{here}")
+    except ValueError:
+        return shlex.quote(str(program))
 
 
 async def demo(workflows: Path, folder: Path, *, once: bool) -> int:
@@ -117,11 +135,15 @@ async def _with(serving: asyncio.Task[None], use: Coroutine[Any, Any, int]) -> i
 async def _use(url: str, folder: Path, page: str, stopping: asyncio.Event, *, once: bool) -> int:
     click.echo("Starting ComfyUI (some ten seconds) ...")
     await _runnable(url)
-    line = (*(sys.executable, "-m", "bridge", "run", WORKFLOW), "-i", f"prompt={PROMPT}")
-    click.echo(f"$ comfy2mqtt run {WORKFLOW} -i 'prompt={PROMPT}' -o {folder}")
-    # The project's own command line, as a user would use it.
+    port = Address.parse(url).port
+    words = (
+        *("run", WORKFLOW, "-i", f"prompt={PROMPT}", "-o", str(folder)),
+        *("-p", str(port), "--client", CLIENT),
+    )
+    click.echo(f"{NO_MODEL}\n$ {command_name()} {shlex.join(words)}")
+    # The project's own command line, as a user would use it, also from another folder.
     command = await asyncio.create_subprocess_exec(
-        *(*line, "-o", str(folder), "--mqtt-url", url, "--client", CLIENT)
+        *(sys.executable, "-m", "bridge", *words, "--host", "127.0.0.1")
     )
     try:
         status = await command.wait()
@@ -131,12 +153,12 @@ async def _use(url: str, folder: Path, page: str, stopping: asyncio.Event, *, on
             await command.wait()
     if status or once:
         return status
-    port = Address.parse(url).port
     click.echo(
         f"\nAll of it stays up until Ctrl-C. {page}\nFrom another terminal:\n"
         f"  mosquitto_sub -p {port} -t 'comfy2mqtt/client/{CLIENT}/+/#' -F '%t %l bytes' &\n"
         f"  mosquitto_pub -p {port} -q 1 -t comfy2mqtt/client/{CLIENT}/request/run/{WORKFLOW} "
-        "-m 'a lighthouse in a storm'"
+        "-m 'a lighthouse in a storm'\n"
+        f"  {command_name()} run {WORKFLOW} -p {port} --client {CLIENT} -i 'prompt=a red barn'"
     )
     await stopping.wait()
     return 0

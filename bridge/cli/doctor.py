@@ -23,6 +23,7 @@ from bridge.comfyui import install
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
 from bridge.config import ComfyUI, Config, ConfigError
+from bridge.contract import lacks
 from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError, probe
@@ -271,14 +272,8 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
             known = "" if lacking is not None else " (not yet checked against a ComfyUI)"
             yield Finding(good=True, what=f"workflow {name}{known}")
         else:
-            choices = (f"{choice.input} {choice.value!r}" for choice in lacking.choices)
-            links = (f"input {each.input} of node {each.node}" for each in lacking.inputs)
-            keys = (f"an API key for {each}" for each in lacking.api_key)
-            wanted = ", ".join((*lacking.nodes, *choices, *links, *keys))
             yield Finding(
-                good=False,
-                what=f"workflow {name} lacks {wanted}",
-                advice="install the nodes or models in ComfyUI, then restart it"
-                if lacking.nodes or lacking.choices or lacking.inputs
-                else "set comfyui_api_key_file to a file with a key of Comfy.org",
+                good=name in lacks.OPTIONAL and bool(lacks.models(lacking)),
+                what=f"workflow {name} cannot run: {lacks.why_not(name, lacking)}",
+                advice=lacks.advice(lacking),
             )

@@ -17,6 +17,7 @@ from bridge.cli.shared import FAILED, explain, stop
 from bridge.cli.words import duration, size, waiting
 from bridge.config import Config
 from bridge.contract.errors import from_wire
+from bridge.contract.lacks import why_not
 from bridge.contract.messages import JobView, Result, State, encode
 from bridge.contract.retained import Definition
 
@@ -148,12 +149,7 @@ def _runnable(definition: Definition) -> str:
 def _missing(definition: Definition) -> str:
     if definition.forbidden is not UNSET:
         return "not allowed: " + ", ".join(definition.forbidden)
-    if definition.missing is UNSET:
-        return ""
-    choices = (f"{choice.input} {choice.value!r}" for choice in definition.missing.choices)
-    links = (f"input {each.input} of node {each.node}" for each in definition.missing.inputs)
-    keys = (f"an API key for {each}" for each in definition.missing.api_key)
-    return "missing " + ", ".join((*definition.missing.nodes, *choices, *links, *keys))
+    return "" if definition.missing is UNSET else why_not(definition.name, definition.missing)
 
 
 def _inputs(definition: Definition) -> Iterator[tuple[str, ...]]:

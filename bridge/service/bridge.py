@@ -62,7 +62,7 @@ from bridge.requests.permissions import Permissions, setting
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
-from bridge.service.public_urls import PublicUrls
+from bridge.service.public_urls import PublicUrls, page_address
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 from bridge.service.bridge_info import BridgeInfoPublisher
 from bridge.service.clock_report import ClockReport
 from bridge.service.descriptions import Descriptions
+from bridge.service.greeting import Parts, greet
 from bridge.service.retention import Retention
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Bridge:
     ) -> None:
         folder = config.folder
         self._config = config
+        self._address = address
         self._topics = Topics(config.base_topic)
         self._journal = Journal(config.journal or folder / "journal.db")
         self._files = _files(config)
@@ -379,6 +381,18 @@ class Bridge:
         with logtopic.publishing(self._publish_log, self._config.secrets):
             await self._run(stopping)
 
+    def _parts(self) -> Parts:
+        """Return what the greeting speaks of."""
+        library = self._library
+        return Parts(
+            broker=str(self._address),
+            connected=self._publisher.connected,
+            comfyuis={each.name: each.state for each in self._instances},
+            workflows=list(library.workflows.values()),
+            broken=len(library.broken),
+            page=page_address(self._config),
+        )
+
     def _publish_log(self, line: BridgeLog) -> None:
         self._publisher.publish(self._topics.log, line)
 
@@ -404,6 +418,7 @@ class Bridge:
                     tasks.create_task(self._info.run()),
                     tasks.create_task(self._retention.run()),
                     tasks.create_task(self._probe.run()),
+                    tasks.create_task(greet(self._parts)),
                     *(tasks.create_task(each.run()) for each in self._extensions),
                 ]
                 if self._metrics is not None:

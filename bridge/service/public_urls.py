@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.config import Config, shared_key
+from bridge.config import Config, host_and_port, shared_key
 from bridge.contract import links
 from bridge.contract.links import Link
 from bridge.jobs.queue import Key
@@ -30,3 +30,16 @@ class PublicUrls:
     def display(self, name: str) -> str:
         """Return the URL of a display's picture; whoever asks adds a key."""
         return f"{self._public_url}/d/{name}.png"
+
+
+def page_address(config: Config) -> str | None:
+    """Return where a browser finds the page; None where there is none."""
+    if config.websocket_listen is None:
+        return None
+    if config.public_url is not None:
+        return f"{config.public_url.rstrip('/')}/"
+    host, port = host_and_port(config.websocket_listen)
+    scheme = "http" if config.websocket_cert is None else "https"
+    here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - all interfaces
+    shown = here.get(host, f"[{host}]" if ":" in host else host)
+    return f"{scheme}://{shown}:{port}/"

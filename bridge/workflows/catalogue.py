@@ -12,15 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from bridge.contract.lacks import WEIGHTS
 from bridge.contract.retained import Missing, MissingChoice, MissingInput
 from bridge.workflows.constraints import brings_choices
 from bridge.workflows.graph import Graph, Node, NodeInput, link
 from bridge.workflows.inputs import BY_NODE, CHOICES_SHOWN
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
-
-# What names a file of weights: with the same ones loaded a ComfyUI starts a job at once.
-_WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
-
 
 # Of so many prompts with needs of their own it is remembered whether they can run.
 MAX_KNOWN = 10_000
@@ -34,8 +31,8 @@ class Needs(Struct, frozen=True, array_like=True):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The files of weights that it loads."""
-        return tuple(value for _, _, value in self.choices if value.endswith(_WEIGHTS))
+        """The files of weights that it loads: with the same ones loaded it starts at once."""
+        return tuple(value for _, _, value in self.choices if value.endswith(WEIGHTS))
 
 
 class NodeCatalogue:

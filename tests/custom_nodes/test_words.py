@@ -26,6 +26,22 @@ def test_the_words_decide_place_and_light(prompt: str, places: set[str], light: 
     assert commission.light == light
 
 
+@pytest.mark.parametrize(
+    ("prompt", "detail", "place"),
+    [
+        ("a lighthouse in a storm", "lighthouse", "sea"),
+        ("a red barn", "barn", "hills"),
+        ("a sailing boat", "boat", "sea"),
+        ("two cats", "cat", "hills"),
+        ("a cat in a forest", "cat", "forest"),
+    ],
+)
+def test_what_the_examples_ask_for_is_painted(prompt: str, detail: str, place: str) -> None:
+    commission = words.read_prompt(prompt)
+    assert detail in commission.details
+    assert commission.places == {place}
+
+
 def test_colours_keep_their_order() -> None:
     commission = words.read_prompt("teal and gold waves")
     assert commission.colours == (words.COLOURS["teal"], words.COLOURS["gold"])

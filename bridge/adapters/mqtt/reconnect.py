@@ -12,6 +12,7 @@ from typing import TypeVar
 from bridge.aio import wait_set
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import (
+    SESSION_TAKEN_OVER,
     Connection,
     ConnectionLost,
     ConnectionRefused,
@@ -23,6 +24,11 @@ from bridge.retry import Backoff
 log = logging.getLogger(__name__)
 
 _GOOD_CONNECTION_S = 10.0
+_ANOTHER = (
+    "another program has connected under this bridge's client id, most likely a second bridge: "
+    "stop one of them, give each its own mqtt_client_id and base_topic, or let them share a "
+    "journal (docs/several-bridges.md)"
+)
 
 E = TypeVar("E", bound=Exception)
 
@@ -100,6 +106,8 @@ class Reconnect:
         except* ConnectionLost as group:
             loss = _first(group)
             log.warning("%s", loss)
+            if loss.code == SESSION_TAKEN_OVER:
+                log.error("%s", _ANOTHER)  # noqa: TRY400 - it is no defect of ours
         except* ConnectionRefused as group:
             error = _first(group)
             if error.bad_credentials and not self._was_connected:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .arrays import Floats, floats
+from .figures import paint_barn, paint_cat, paint_lighthouse
 from .landscape import paint_dunes, paint_flowers, paint_forest, paint_hills, paint_mountains
 from .noise import field
 from .palette import enliven
@@ -33,6 +34,7 @@ def compose(scene: Scene) -> Motif:
     if not scene.has("space"):
         ground = scene.horizon if scene.water is None else scene.water
         picture = _paint_water(scene, _paint_land(scene, picture, ground))
+        picture = _paint_figures(scene, picture, ground)
         picture = _glow(scene, picture)
     picture = enliven(picture, contrast=1.1, chroma=1.16)
     return Motif(picture, _flow(scene, picture))
@@ -64,6 +66,15 @@ def _paint_water(scene: Scene, picture: Floats) -> Floats:
     if not scene.has("sea", "city"):
         picture = paint_bank(scene, picture)
     return paint_boat(scene, picture, scene.water) if scene.has("boat") else picture
+
+
+def _paint_figures(scene: Scene, picture: Floats, ground: float) -> Floats:
+    """What stands before the land and the water."""
+    if scene.has("lighthouse"):
+        picture = paint_lighthouse(scene, picture, ground)
+    if scene.has("barn"):
+        picture = paint_barn(scene, picture, ground)
+    return paint_cat(scene, picture) if scene.has("cat") else picture
 
 
 def _glow(scene: Scene, picture: Floats) -> Floats:

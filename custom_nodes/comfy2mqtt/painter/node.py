@@ -22,7 +22,10 @@ class Painter:
     """Paints what a prompt says, on the CPU, in a few seconds."""
 
     CATEGORY = "comfy2mqtt"
-    DESCRIPTION = "Paints a picture from words without a model: for demos and tests."
+    DESCRIPTION = (
+        "A procedural painter, no model: knows some hundred words for places, light, weather, "
+        "colours, and a boat, lighthouse, barn or cat. For demos and tests."
+    )
     FUNCTION = "paint"
     RETURN_TYPES = ("IMAGE",)
 

@@ -14,7 +14,7 @@ _PLACES = {
     "sea": "sea ocean wave coast beach bay island harbour harbor sail boat ship lighthouse",
     "lake": "lake water river pond fjord reflection mirror",
     "mountains": "mountain alp peak summit cliff rock volcano highland valley",
-    "hills": "hill meadow field grass countryside farm vineyard tuscany prairie garden flower",
+    "hills": "hill meadow field grass countryside farm barn vineyard tuscany prairie garden flower",
     "forest": "forest black-forest wood tree pine fir jungle grove woodland spruce",
     "city": "city town skyline tower street metropolis urban building skyscraper cyberpunk",
     "desert": "desert dune sand sahara canyon mesa mars",
@@ -43,6 +43,9 @@ _DETAILS = {
     "flowers": "flower meadow garden poppy tulip lavender spring blossom bloom rose",
     "fog": "fog mist misty haze foggy dream",
     "boat": "boat sail ship sailing",
+    "lighthouse": "lighthouse beacon",
+    "barn": "barn house cottage cabin hut",
+    "cat": "cat kitten kitty",
 }
 
 COLOURS = {
@@ -87,12 +90,15 @@ def read_prompt(prompt: str) -> Commission:
         text = text.replace(compound, compound.replace(" ", "-"))
     digest = hashlib.sha256(text.encode()).digest()
     words = _words(text)
+    details = frozenset(_named(_DETAILS, words))
     places = frozenset(_named(_PLACES, words))
+    if not places and "cat" in details:
+        places = frozenset(("hills",))  # it does not sit on water
     lights = _named(_LIGHTS, words)
     return Commission(
         places=places or frozenset(_HASHED_PLACES[digest[0] % len(_HASHED_PLACES)]),
         light=lights[0] if lights else _HASHED_LIGHTS[digest[1] % len(_HASHED_LIGHTS)],
-        details=frozenset(_named(_DETAILS, words)),
+        details=details,
         colours=tuple(COLOURS[word] for word in words if word in COLOURS),
         fingerprint=int.from_bytes(digest[:8], "big"),
     )

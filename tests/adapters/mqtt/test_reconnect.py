@@ -10,7 +10,13 @@ import pytest
 
 from bridge.adapters.mqtt.reconnect import Reconnect
 from bridge.jobs.database import DatabaseError
-from bridge.mqtt import ConnectionLost, ConnectionRefused, SubscribeRefused, Unreachable
+from bridge.mqtt import (
+    SESSION_TAKEN_OVER,
+    ConnectionLost,
+    ConnectionRefused,
+    SubscribeRefused,
+    Unreachable,
+)
 from bridge.retry import Backoff
 from tests.adapters.mqtt.links import FakeConnection, until
 from tests.support.patience import PATIENCE_S
@@ -110,3 +116,12 @@ async def test_a_loss_within_the_block_is_a_loss() -> None:
         await reconnect.run()
     assert isinstance(log[-1], ConnectionLost)
     assert "disconnected" not in log
+
+
+async def test_a_second_bridge_under_the_same_client_id_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    attempts = Attempts(ConnectionLost("session taken over", SESSION_TAKEN_OVER), None)
+    await attempts.reconnect.run()
+    assert "most likely a second bridge" in caplog.messages[-1]
+    assert "mqtt_client_id" in caplog.messages[-1]

@@ -1,0 +1,44 @@
+"""What a workflow lacks to be run, in words. Pure."""
+
+from __future__ import annotations
+
+from bridge.contract.retained import Missing
+
+# The workflows that come with the bridge and need a model that does not.
+OPTIONAL = frozenset({"txt2img", "img2img"})
+# Files of weights.
+WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
+
+
+def lacking(missing: Missing) -> str:
+    """Return what is missing, each with where it is used."""
+    choices = (f"{choice.input} {choice.value!r}" for choice in missing.choices)
+    links = (f"input {each.input} of node {each.node}" for each in missing.inputs)
+    keys = (f"an API key for {each}" for each in missing.api_key)
+    return ", ".join((*missing.nodes, *choices, *links, *keys))
+
+
+def models(missing: Missing) -> list[str]:
+    """Return the models that a workflow lacks; none where it lacks anything else as well."""
+    if missing.nodes or missing.inputs or missing.api_key:
+        return []
+    found = [str(choice.value) for choice in missing.choices]
+    return found if all(each.endswith(WEIGHTS) for each in found) else []
+
+
+def why_not(workflow: str, missing: Missing) -> str:
+    """Return why a workflow cannot run."""
+    needed = models(missing)
+    if not needed:
+        return f"missing {lacking(missing)}"
+    model = f"needs {'a model' if len(needed) == 1 else 'models'}, {', '.join(needed)}"
+    return f"optional: {model}" if workflow in OPTIONAL else model
+
+
+def advice(missing: Missing) -> str:
+    """Return what helps."""
+    if models(missing):
+        return "docs/models.md says where to get it, and where it goes"
+    if missing.nodes or missing.choices or missing.inputs:
+        return "install the nodes or models in ComfyUI, then restart it"
+    return "set comfyui_api_key_file to a file with a key of Comfy.org"

@@ -1,0 +1,72 @@
+"""What a bridge says once it is ready: its parts, and what can be done with it now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from bridge.comfyui.state import InstanceState
+from bridge.contract.lacks import why_not
+from bridge.workflows.workflow import Workflow
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.25
+
+
+class Parts(Struct, frozen=True):
+    """What is known of a bridge at one moment.
+
+    `comfyuis` are the states by name, `workflows` those that were read, `broken` the files that
+    could not be; `page` is the address of the page, if there is one.
+    """
+
+    broker: str
+    connected: bool
+    comfyuis: Mapping[str, InstanceState]
+    workflows: Sequence[Workflow]
+    broken: int = 0
+    page: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """True if a job could run now, and it is known which."""
+        usable = any(each.usable for each in self.comfyuis.values())
+        return (
+            self.connected and usable and all(each.runnable is not None for each in self.workflows)
+        )
+
+
+async def greet(look: Callable[[], Parts]) -> None:
+    """Log a greeting once the bridge is ready for the first time."""
+    began = time.monotonic()
+    parts = look()
+    while not parts.ready:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        parts = look()
+    for line in lines(parts, time.monotonic() - began):
+        log.info("%s", line)
+
+
+def lines(parts: Parts, seconds: float) -> Iterator[str]:
+    """Return the greeting, line by line. Pure."""
+    yield f"broker: {parts.broker}"
+    for name, state in parts.comfyuis.items():
+        version = f" {state.version}" if state.version else ""
+        yield f"ComfyUI {name}{version}: {state.state}"
+    able = [each.name for each in parts.workflows if each.runnable and not each.forbidden]
+    yield f"workflows that can run: {', '.join(able) or 'none'}"
+    for each in parts.workflows:
+        if each.forbidden:
+            yield f"workflow {each.name} is not allowed: {', '.join(each.forbidden)}"
+        elif each.runnable is False and each.missing is not None:
+            yield f"workflow {each.name} cannot run: {why_not(each.name, each.missing)}"
+    if parts.broken:
+        yield f"files that are no workflows: {parts.broken}; `comfy2mqtt doctor` says which"
+    if parts.page is not None:
+        yield f"page: {parts.page}"
+    yield f"ready in {seconds:.0f} s"

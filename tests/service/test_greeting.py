@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bridge.comfyui.state import InstanceState
+from bridge.config import Config
+from bridge.contract.retained import Missing, MissingChoice
+from bridge.service.greeting import Parts, greet, lines
+from bridge.service.public_urls import page_address
+from bridge.workflows.library import Library
+from bridge.workflows.nodes import NodeRules
+from bridge.workflows.workflow import Workflow
+from tests.workflows.graphs import INFO, NAMED
+
+READY = InstanceState("ready", 0.0, version="0.33.0")
+
+
+@pytest.fixture
+async def workflow(tmp_path: Path) -> Workflow:
+    (tmp_path / "named.json").write_bytes(msgspec.json.encode(NAMED))
+    (tmp_path / "info").mkdir()
+    (tmp_path / "info" / "main.json").write_bytes(msgspec.json.encode(INFO.raw))
+    library = Library(tmp_path, tmp_path / "info", ["main"], NodeRules())
+    await library.open()
+    return library.workflows["named"]
+
+
+def test_a_bridge_says_what_it_has_and_what_can_run(workflow: Workflow) -> None:
+    model = Missing(
+        choices=[MissingChoice(node="1", input="ckpt_name", value="sd.safetensors", allowed=[])]
+    )
+    lacks = msgspec.structs.replace(workflow, name="txt2img", missing=model)
+    odd = msgspec.structs.replace(workflow, name="odd", missing=Missing(nodes=["Rare"]))
+    denied = msgspec.structs.replace(workflow, name="denied", forbidden=("Shell",))
+    parts = Parts(
+        "mqtt://h:1883",
+        connected=True,
+        comfyuis={"main": READY},
+        workflows=[workflow, lacks, odd, denied],
+        broken=1,
+        page="http://127.0.0.1:8090/",
+    )
+    assert parts.ready
+    assert list(lines(parts, 9.2)) == [
+        "broker: mqtt://h:1883",
+        "ComfyUI main 0.33.0: ready",
+        "workflows that can run: named",
+        "workflow txt2img cannot run: optional: needs a model, sd.safetensors",
+        "workflow odd cannot run: missing Rare",
+        "workflow denied is not allowed: Shell",
+        "files that are no workflows: 1; `comfy2mqtt doctor` says which",
+        "page: http://127.0.0.1:8090/",
+        "ready in 9 s",
+    ]
+
+
+async def test_it_waits_until_a_job_could_run(
+    workflow: Workflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    unknown = msgspec.structs.replace(workflow, missing=None)
+    stages = [
+        Parts("b", connected=False, comfyuis={"main": READY}, workflows=[workflow]),
+        Parts("b", connected=True, comfyuis={"main": InstanceState("starting", 0.0)}, workflows=[]),
+        Parts("b", connected=True, comfyuis={"main": READY}, workflows=[unknown]),
+        Parts("b", connected=True, comfyuis={"main": READY}, workflows=[workflow]),
+    ]
+    assert [each.ready for each in stages] == [False, False, False, True]
+    async with asyncio.timeout(10):
+        await greet(lambda: stages.pop(0))
+    assert caplog.messages[-1].startswith("ready in ")
+
+
+@pytest.mark.parametrize(
+    ("listen", "more", "address"),
+    [
+        (None, {}, None),
+        ("127.0.0.1:8090", {}, "http://127.0.0.1:8090/"),
+        (":8090", {}, "http://127.0.0.1:8090/"),
+        ("[::]:8090", {}, "http://[::1]:8090/"),
+        ("[::1]:8090", {"websocket_cert": Path("c.pem")}, "https://[::1]:8090/"),
+        (":8090", {"public_url": "https://home.example"}, "https://home.example/"),
+    ],
+)
+def test_the_address_of_the_page_can_be_opened_as_it_stands(
+    listen: str | None, more: dict[str, object], address: str | None
+) -> None:
+    settings = msgspec.structs.replace(Config(), websocket_listen=listen, **more)
+    assert page_address(settings) == address
