@@ -46,10 +46,12 @@ class Free(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Yield(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Leave the GPU to somebody else: give it no jobs, and free its memory.
 
-    With `finish` the jobs that are there end first; without, they go back to the queue.
+    With `finish` the jobs that are there end first; without, they go back to the queue. With
+    `yielded` false it is taken back, as by `resume`: for a switch, which has one topic.
     """
 
     finish: bool = True
+    yielded: bool = True
 
 
 class Resume(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,7 +74,12 @@ class ListQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class PauseQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Start no more jobs, also after a restart of the bridge."""
+    """Start no more jobs, also after a restart of the bridge.
+
+    With `paused` false jobs start again, as by `resume`: for a switch, which has one topic.
+    """
+
+    paused: bool = True
 
 
 class ResumeQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -71,7 +71,10 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
 
 
 class Operator:
-    """Carries out orders. `reload` reads the workflows anew, `health` returns the state of all."""
+    """Carries out orders. `reload` reads the workflows anew, `health` returns the state of all.
+
+    `pause_changed` is called once the queue was paused or resumed.
+    """
 
     def __init__(
         self,
@@ -80,11 +83,13 @@ class Operator:
         dispatcher: Dispatcher,
         reload: Callable[[], Awaitable[ReloadReport]],
         health: Callable[[], HealthReport],
+        pause_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._instances = {instance.name: instance for instance in instances}
         self._dispatcher = dispatcher
         self._reload = reload
         self._health = health
+        self._pause_changed = pause_changed
 
     async def handle(self, verb: str, payload: bytes, correlation: bytes | None) -> Answer:
         """Carry out an order; returns its one answer, whatever it is."""
@@ -133,6 +138,8 @@ class Operator:
                     self._dispatcher.send_back(instance.name)
                 case Free():
                     await _free(instance, alone=len(chosen) == 1)
+                case Yield(yielded=False):
+                    instance.resume()
                 case Yield(finish=finish):
                     instance.yield_()
                     if not finish:
@@ -190,11 +197,13 @@ class Operator:
         match order:
             case ListQueue():
                 return self._queue(order)
-            case PauseQueue():
+            case PauseQueue(paused=True):
                 await dispatcher.pause()
+                self._pause_changed()
                 return PauseReport(paused=True)
-            case ResumeQueue():
+            case PauseQueue() | ResumeQueue():
                 await dispatcher.resume()
+                self._pause_changed()
                 return PauseReport(paused=False)
             case ClearQueue(client=client):
                 return ClearReport(cancelled=await dispatcher.clear(or_none(client)))

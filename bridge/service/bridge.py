@@ -324,6 +324,7 @@ class Bridge:
             dispatcher=self._dispatcher,
             reload=self._descriptions.reload,
             health=self._info.health_report,
+            pause_changed=self._info.publish_health,
         )
         return [AdminCommands(self._topics, operator, self._publisher, self._responder)]
 
@@ -374,6 +375,7 @@ class Bridge:
             files=self._files,
             publisher=self._publisher,
             transcoder=transcoder,
+            choices=self._library.choices,
         )
 
     async def run(self, stopping: asyncio.Event) -> None:

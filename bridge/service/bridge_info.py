@@ -80,8 +80,12 @@ class BridgeInfoPublisher:
     async def run(self) -> None:
         """Publish `bridge/health` every `HEALTH_INTERVAL_S`, until cancelled."""
         while True:
-            self._retained.health(self._health())
+            self.publish_health()
             await asyncio.sleep(HEALTH_INTERVAL_S)
+
+    def publish_health(self) -> None:
+        """Publish `bridge/health` now: something has changed that is waited for."""
+        self._retained.health(self._health())
 
     def _health(self) -> BridgeHealth:
         dispatcher, counters = self._dispatcher, self._dispatcher.counters

@@ -25,6 +25,7 @@ class Stand(NamedTuple):
     operator: Operator
     dispatcher: House
     instances: list[Instance]
+    pauses: list[bool]
 
     async def answer(self, verb: str, **fields: Any) -> Answer:
         return await self.operator.handle(verb, json.dumps(fields).encode(), None)
@@ -57,10 +58,15 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
         Instance("theirs", theirs, folder=tmp_path / "theirs"),
     ]
     async with house(tmp_path) as dispatcher:
+        pauses: list[bool] = []
         operator = Operator(
-            instances=instances, dispatcher=dispatcher, reload=reload, health=health
+            instances=instances,
+            dispatcher=dispatcher,
+            reload=reload,
+            health=health,
+            pause_changed=lambda: pauses.append(dispatcher.book.paused),
         )
-        yield Stand(operator, dispatcher, instances)
+        yield Stand(operator, dispatcher, instances, pauses)
 
 
 async def test_an_order_that_meets_a_defect_is_answered(
@@ -139,6 +145,11 @@ async def test_the_queue_is_listed_paused_resumed_and_cleared(stand: Stand) -> N
     assert (await stand.data("queue/pause"))["paused"]
     assert (await stand.data("queue/list"))["paused"]
     assert not (await stand.data("queue/resume"))["paused"]
+    # A switch has one topic for both.
+    assert (await stand.data("queue/pause", paused=True))["paused"]
+    assert not (await stand.data("queue/pause", paused=False))["paused"]
+    assert not (await stand.data("queue/list"))["paused"]
+    assert stand.pauses == [True, False, True, False]
     assert await stand.data("queue/clear", client="bob") == {"cancelled": 0}
     assert await stand.data("queue/clear") == {"cancelled": 3}
     assert (await stand.dispatcher.told.outcome("j0"))["state"] == "cancelled"

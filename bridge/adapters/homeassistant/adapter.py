@@ -18,7 +18,7 @@ from msgspec import UNSET
 from bridge.adapters.homeassistant import discovery
 from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, Done
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
-from bridge.adapters.homeassistant.fields import Field, fields
+from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
@@ -64,9 +64,12 @@ _Work = Callable[[], Awaitable[None]]
 class _Device:
     """A workflow as a device of Home Assistant."""
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, choices: Choices) -> None:
         self.definition = definition
-        self.fields = {field.key: field for field in fields(definition)}
+        self.fields = {field.key: field for field in fields(definition, choices)}
+        # Results are shown in the order in which they came: a small picture does not overtake a
+        # large one.
+        self.showing = asyncio.Lock()
 
 
 class HomeAssistant(Extension):
@@ -84,8 +87,11 @@ class HomeAssistant(Extension):
         files: Files,
         publisher: Publisher,
         transcoder: Transcoder,
+        choices: Callable[[], Choices] = dict,
     ) -> None:
+        """`choices` returns the lists that definitions only name."""
         self._bridge = bridge
+        self._choices = choices
         self._topics = topics
         self._tree = tree
         self._inputs = inputs
@@ -121,7 +127,9 @@ class HomeAssistant(Extension):
         """Announce a workflow, or the difference to its last announcement."""
         name, tree = definition.name, self._tree
         before = self._devices.get(name)
-        device = self._devices[name] = _Device(definition)
+        device = self._devices[name] = _Device(definition, self._choices())
+        if before is not None:
+            device.showing = before.showing
         announcement = discovery.workflow(
             definition, list(device.fields.values()), self._bridge, self._topics, tree
         )
@@ -210,7 +218,10 @@ class HomeAssistant(Extension):
         """Show how a job ended, and its image."""
         if key.client == CLIENT:
             ended = msgspec.json.decode(result, type=Result)
-            self._device_state(ended.workflow).ended(ended.job_id, ended.state)
+            error = or_none(ended.error)
+            self._device_state(ended.workflow).ended(
+                ended.job_id, ended.state, None if error is None else error.message
+            )
             self._later(lambda: self._show_result(ended))
 
     # Commands.
@@ -240,6 +251,7 @@ class HomeAssistant(Extension):
         for answer in answers:
             if answer.error is not None:
                 log.warning("Home Assistant: %s: %s", name, answer.error.message)
+                self._refused(name, answer.error.message)
                 self._publish_done(name, _done(REFUSED, answer.error.wire()))
             elif isinstance(answer.data, Accepted):
                 log.info("Home Assistant: %s: job %s", name, answer.data.job_id)
@@ -252,6 +264,9 @@ class HomeAssistant(Extension):
         value = field.read(payload.decode(errors="replace"))
         if value is None:
             log.warning("Home Assistant: %s: %s cannot be %.100r", name, key, payload)
+            self._refused(
+                name, f"{field.title} cannot be {payload.decode(errors='replace')!r:.100}"
+            )
         else:
             # The next command may come before this one is on disk.
             await self._inputs.set(name, key, value)
@@ -267,6 +282,10 @@ class HomeAssistant(Extension):
         return {input_name: value for input_name, value in given.items() if value is not UNSET}
 
     # States.
+
+    def _refused(self, name: str, message: str) -> None:
+        self._device_state(name).refused(message)
+        self._show(name)
 
     def _device_state(self, name: str) -> DeviceState:
         return self._device_states.setdefault(name, DeviceState())
@@ -288,11 +307,13 @@ class HomeAssistant(Extension):
     async def _show_result(self, result: Result) -> None:
         """Publish the first image, then the states, then the event that the job is done."""
         name = result.workflow
-        try:
-            await self._show_image(result)
-        finally:
-            self._show(name)
-            self._publish_done(name, _done(result.state, or_none(result.error), result.job_id))
+        device = self._devices.get(name)
+        async with asyncio.Lock() if device is None else device.showing:
+            try:
+                await self._show_image(result)
+            finally:
+                self._show(name)
+                self._publish_done(name, _done(result.state, or_none(result.error), result.job_id))
 
     async def _show_image(self, result: Result) -> None:
         info = next((each for each in result.outputs if each.kind == "image"), None)

@@ -6,8 +6,9 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
-from bridge.adapters.homeassistant.fields import NONE, OFF, ON
+from bridge.adapters.homeassistant.fields import LONGEST_STATE, NONE, OFF, ON
 from bridge.contract.messages import JobStatus, Progress, State
+from bridge.text import clip
 
 IDLE = "idle"
 # Of several jobs the state of the one that is furthest is shown.
@@ -22,6 +23,7 @@ class DeviceState:
         self._last: str = IDLE
         self._progress = 0.0
         self._eta: float | None = None
+        self._message: str | None = None
 
     def add(self, job_id: str, state: State) -> None:
         """Add a job from before this process."""
@@ -33,19 +35,26 @@ class DeviceState:
         if status.state == "running":
             self._progress = 0.0
         self._eta = None if status.eta_s is UNSET else status.eta_s
+        # Why it waits, or has to start again; what was wrong with the last job is past.
+        self._message = None if status.reason is UNSET else status.reason
 
     def progress(self, progress: Progress) -> None:
         """Take a job's progress."""
         self._progress = progress.percent
         self._eta = None if progress.eta_s is UNSET else progress.eta_s
 
-    def ended(self, job_id: str, state: State) -> None:
-        """Take a job's outcome."""
+    def ended(self, job_id: str, state: State, message: str | None = None) -> None:
+        """Take a job's outcome, with the reason of one that did not succeed."""
         self._jobs.pop(job_id, None)
+        self._message = message
         self._last = state
         self._eta = None
         if state == "succeeded":
             self._progress = 100.0
+
+    def refused(self, message: str) -> None:
+        """Take the reason why a job, or a value of an input, was not taken."""
+        self._message = message
 
     def shown(self) -> dict[str, str]:
         """Return the payloads to publish, by the last level of their topics."""
@@ -58,6 +67,7 @@ class DeviceState:
             "queue": str(waiting),
             "eta": NONE if self._eta is None else f"{self._eta:.0f}",
             "busy": ON if self._jobs else OFF,
+            "message": NONE if not self._message else clip(self._message, LONGEST_STATE, "…"),
         }
 
 

@@ -70,8 +70,8 @@ def workflow(
             "name": definition.title,
             "manufacturer": MAKER,
             "model": "Workflow",
-            "sw_version": definition.version,
             "via_device": bridge_id(topics),
+            **_page(bridge),
         },
         "origin": _origin(bridge),
         "availability": [{"topic": topics.state}, {"topic": tree.state(name, "available")}],
@@ -108,11 +108,16 @@ def the_bridge(bridge: AnnouncedBridge, topics: Topics) -> Device:
             "manufacturer": MAKER,
             "model": "Bridge",
             "sw_version": bridge.version,
-            **({} if bridge.url is None else {"configuration_url": bridge.url}),
+            **_page(bridge),
         },
         "origin": _origin(bridge),
         "components": _components(topics.base, bridge_id(topics), found),
     }
+
+
+def _page(bridge: AnnouncedBridge) -> Component:
+    """Return the link to the bridge's page, where it has one."""
+    return {} if bridge.url is None else {"configuration_url": bridge.url}
 
 
 def without(device: Device, gone: Mapping[str, str]) -> Device:
@@ -255,6 +260,16 @@ def _shown(name: str, tree: HomeAssistantTopics) -> list[tuple[str, Component]]:
             },
         ),
         (
+            "message",
+            {
+                "platform": "sensor",
+                "name": "Message",
+                "icon": "mdi:message-alert",
+                "entity_category": "diagnostic",
+                "state_topic": of("message"),
+            },
+        ),
+        (
             "done",
             {
                 "platform": "event",
@@ -283,7 +298,7 @@ def _inputs(
         if field.kind == "text" and field.platform == "text":
             notify = {
                 "platform": "notify",
-                "name": field.title,
+                "name": f"{field.title} (any length)",
                 "command_topic": component["command_topic"],
             }
             found.append((f"notify-{field.key}", notify))
@@ -332,9 +347,12 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
                 "entity_category": "diagnostic",
                 "device_class": "data_size",
                 "state_class": "measurement",
-                "unit_of_measurement": "B",
+                "unit_of_measurement": "MB",
                 "state_topic": topics.health,
-                "value_template": "{{ value_json.memory }}",
+                "value_template": (
+                    "{{ (value_json.memory / 1000000) | round(1)"
+                    " if value_json.memory is defined else None }}"
+                ),
                 "expire_after": _HEALTH_EXPIRES_S,
             },
         ),
@@ -366,11 +384,52 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
                 },
             )
         )
-    return [*found, *(_orders(topics) if bridge.orders else ())]
+    return [*found, *(_orders(bridge, topics) if bridge.orders else ())]
 
 
-def _orders(topics: Topics) -> list[tuple[str, Component]]:
-    """Draw an operator's orders, to all ComfyUIs: buttons, as each has a topic of its own."""
+def _orders(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Component]]:
+    """Draw an operator's orders: switches for what lasts, a button for what does not.
+
+    The buttons that were there before the switches are announced still, as automations press them;
+    who has not had them finds them disabled.
+    """
+    found: list[tuple[str, Component]] = [
+        (
+            "paused",
+            {
+                "platform": "switch",
+                "name": "Queue paused",
+                "icon": "mdi:pause-octagon",
+                "state_topic": topics.health,
+                "value_template": "{{ 'ON' if value_json.paused else 'OFF' }}",
+                "state_on": ON,
+                "state_off": OFF,
+                "command_topic": topics.order("queue/pause"),
+                "payload_on": '{"paused":true}',
+                "payload_off": '{"paused":false}',
+            },
+        )
+    ]
+    for instance in bridge.instances:
+        named = f" of {instance}" if len(bridge.instances) > 1 else ""
+        order = f'{{"instance":"{instance}","yielded":'
+        found.append(
+            (
+                f"yielded-{instance}",
+                {
+                    "platform": "switch",
+                    "name": f"GPU{named} yielded",
+                    "icon": "mdi:gamepad-variant",
+                    "state_topic": topics.comfyui(instance),
+                    "value_template": "{{ 'ON' if value_json.state == 'yielded' else 'OFF' }}",
+                    "state_on": ON,
+                    "state_off": OFF,
+                    "command_topic": topics.order("comfyui/yield"),
+                    "payload_on": f"{order}true}}",
+                    "payload_off": f"{order}false}}",
+                },
+            )
+        )
     orders = (
         ("restart", "comfyui/restart", "Restart ComfyUI", "mdi:restart"),
         ("pause", "queue/pause", "Pause the queue", "mdi:pause"),
@@ -378,19 +437,16 @@ def _orders(topics: Topics) -> list[tuple[str, Component]]:
         ("yield", "comfyui/yield", "Yield the GPU", "mdi:gamepad-variant"),
         ("take-back", "comfyui/resume", "Take the GPU back", "mdi:gamepad-variant-outline"),
     )
-    return [
-        (
-            key,
-            {
-                "platform": "button",
-                "name": name,
-                "icon": icon,
-                "command_topic": topics.order(verb),
-                "payload_press": "{}",
-            },
-        )
-        for key, verb, name, icon in orders
-    ]
+    for key, verb, name, icon in orders:
+        button: Component = {
+            "platform": "button",
+            "name": name,
+            "icon": icon,
+            "command_topic": topics.order(verb),
+            "payload_press": "{}",
+        }
+        found.append((key, button if key == "restart" else {**button, "enabled_by_default": False}))
+    return found
 
 
 def _origin(bridge: AnnouncedBridge) -> Component:

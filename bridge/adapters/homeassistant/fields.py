@@ -3,7 +3,7 @@
     a text                  text, and notify for more than 255 characters
     a number                number
     a seed                  number; -1 is one that is drawn anew each time
-    a choice, up to 50      select; of more, text
+    a choice, up to 500     select; of more, text that takes these alone
     a boolean               switch
     a picture and the like  text: a URL, or a topic that the client may name
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
@@ -27,7 +27,7 @@ Platform: TypeAlias = Literal["text", "number", "select", "switch"]
 
 # What a state, and so a text, can have there at most.
 LONGEST_STATE = 255
-MOST_OPTIONS = 50
+MOST_OPTIONS = 500
 # A number is a float there: beyond, whole numbers get lost.
 _LARGEST = 2**53
 LARGEST_SEED = 2**32 - 1
@@ -41,6 +41,7 @@ _NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_ID = 64
 
 Value: TypeAlias = str | int | float | bool
+Choices: TypeAlias = Mapping[str, Sequence[Any]]
 
 
 class Field(Struct, frozen=True, kw_only=True):
@@ -74,7 +75,8 @@ class Field(Struct, frozen=True, kw_only=True):
                 return self._number(text)
             case "text":
                 too_long = self.max_length is not None and len(text) > self.max_length
-                return None if too_long else text
+                is_none_of_them = bool(self.options) and text not in self.options
+                return None if too_long or is_none_of_them else text
 
     def takes(self, value: Any) -> bool:
         """True if a value that was set once can still be: limits and choices may have changed."""
@@ -123,18 +125,23 @@ class Field(Struct, frozen=True, kw_only=True):
         return int(number) if number.is_integer() else None
 
 
-def fields(definition: Definition) -> list[Field]:
-    """Return the inputs of a workflow that can be set from Home Assistant."""
+def fields(definition: Definition, choices: Choices | None = None) -> list[Field]:
+    """Return the inputs of a workflow that can be set from Home Assistant.
+
+    `choices` are the lists that definitions only name.
+    """
     found: dict[str, Field] = {}
     for name, schema in definition.inputs["properties"].items():
         if "x-place" not in schema and schema["x-kind"] != "json":
             key = _key(name, found)
-            found[key] = _field(key, name, schema)
+            found[key] = _field(key, name, schema, choices or {})
     return list(found.values())
 
 
-def _field(key: str, name: str, schema: Mapping[str, Any]) -> Field:
-    kind, options = schema["x-kind"], schema.get("enum", ())
+def _field(key: str, name: str, schema: Mapping[str, Any], choices: Choices) -> Field:
+    kind = schema["x-kind"]
+    allowed = schema.get("enum") or choices.get(schema.get("x-choices", ""), ())
+    options = tuple(dict.fromkeys(map(str, allowed)))
     field = Field(
         key=key,
         name=name,
@@ -143,9 +150,10 @@ def _field(key: str, name: str, schema: Mapping[str, Any]) -> Field:
         title=schema.get("title", name),
         default=schema.get("default"),
         max_length=schema.get("maxLength"),
+        options=options,
     )
-    if 0 < len(options) <= MOST_OPTIONS:
-        return replace(field, platform="select", options=tuple(dict.fromkeys(map(str, options))))
+    if options:
+        return replace(field, platform="select" if len(options) <= MOST_OPTIONS else "text")
     match kind:
         case "boolean":
             return replace(field, platform="switch")

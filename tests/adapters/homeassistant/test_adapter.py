@@ -244,6 +244,39 @@ async def test_a_refused_run_is_an_event(setup: Setup) -> None:
     await setup.receive(f"{TREE}/run", b"PRESS")
     (done,) = setup.done()
     assert (done["event_type"], done["code"]) == ("refused", "forbidden")
+    # It is seen where the workflow is, too.
+    assert setup.state("message") == b"not for you"
+    setup.made.workflow(definition(steps=STEPS))
+    await setup.receive(f"{TREE}/input/steps/set", b"many")
+    assert setup.state("message") == b"steps cannot be 'many'"
+
+
+async def test_a_small_picture_does_not_overtake_a_large_one(setup: Setup) -> None:
+    setup.made.workflow(definition())
+    first_may = asyncio.Event()
+    seen: list[bytes] = []
+
+    async def in_form(_: Any, info: OutputInfo, data: bytes) -> tuple[OutputInfo, bytes]:
+        if not seen:
+            seen.append(data)
+            await first_may.wait()
+            return info, b"first"
+        return info, b"second"
+
+    setup.transcoder.in_form = in_form  # type: ignore[method-assign]
+    for name in ("j1", "j2"):
+        key = Key(adapter.CLIENT, name)
+        setup.made.result(key, job().envelope, result(job_id=name))
+    await setup.until(lambda: seen)
+    # Its definition may change meanwhile.
+    setup.made.workflow(definition(steps=STEPS))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert setup.done() == []
+    first_may.set()
+    await setup.until(lambda: len(setup.done()) == 2)
+    assert [each["job_id"] for each in setup.done()] == ["j1", "j2"]
+    assert setup.state("image") == b"second"
 
 
 async def test_a_jobs_states_are_shown_as_they_change(setup: Setup) -> None:

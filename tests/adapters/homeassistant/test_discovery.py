@@ -5,6 +5,7 @@ from typing import Any
 from bridge.adapters.homeassistant import discovery
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import fields
+from bridge.contract import operator
 from bridge.contract.messages import encode
 from bridge.contract.topics import HomeAssistantTopics, Topics
 from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, SEED, STEPS, STYLE, definition
@@ -64,9 +65,32 @@ def test_whether_the_bridge_is_there_can_be_seen_when_it_is_not() -> None:
     components = discovery.the_bridge(BRIDGE, TOPICS)["components"]
     assert [key for key in components if "availability" not in components[key]] == ["connectivity"]
     assert {"comfyui-gpu0", "comfyui-gpu1", "restart", "pause", "yield"} <= set(components)
+    assert components["yielded-gpu0"]["payload_off"] == '{"instance":"gpu0","yielded":false}'
     plain = discovery.the_bridge(AnnouncedBridge("Studio", "1.0", ("default",)), TOPICS)
     assert "restart" not in plain["components"]
     assert "configuration_url" not in plain["device"]
+
+
+def test_what_lasts_is_a_switch_whose_payloads_are_orders() -> None:
+    components = discovery.the_bridge(BRIDGE, TOPICS)["components"]
+    for key, verb in (("paused", "queue/pause"), ("yielded-gpu1", "comfyui/yield")):
+        switch = components[key]
+        assert switch["command_topic"] == TOPICS.order(verb)
+        on, off = (
+            operator.decode(verb, switch[f"payload_{each}"].encode()) for each in ("on", "off")
+        )
+        assert on != off
+    # The buttons of before are there for who presses them.
+    assert not components["pause"]["enabled_by_default"]
+    assert "enabled_by_default" not in components["restart"]
+
+
+def test_every_device_leads_to_the_page() -> None:
+    paged = AnnouncedBridge("Studio", "1.0", ("default",), url="https://pc/c2m")
+    demo = discovery.workflow(definition(), [], paged, TOPICS, TREE)
+    for device in (demo["device"], discovery.the_bridge(paged, TOPICS)["device"]):
+        assert device["configuration_url"] == "https://pc/c2m"
+    assert "sw_version" not in demo["device"]  # a hash says nothing to a person
 
 
 def test_an_announcement_tells_what_is_gone_since_and_where_its_states_were() -> None:

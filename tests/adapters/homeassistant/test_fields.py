@@ -33,8 +33,8 @@ def field(schema: dict[str, Any], name: str = "wanted") -> Field:
         (STYLE, "select"),
         (UPSCALE, "switch"),
         (PICTURE, "text"),
-        ({"x-kind": "choice", "enum": [str(n) for n in range(50)]}, "select"),
-        ({"x-kind": "choice", "enum": [str(n) for n in range(51)]}, "text"),
+        ({"x-kind": "choice", "enum": [str(n) for n in range(500)]}, "select"),
+        ({"x-kind": "choice", "enum": [str(n) for n in range(501)]}, "text"),
         ({"x-kind": "choice", "x-choices": "checkpoints"}, "text"),
         ({"x-kind": "choice", "enum": []}, "text"),
         ({"x-kind": "integer", "enum": [512, 768]}, "select"),
@@ -42,6 +42,16 @@ def field(schema: dict[str, Any], name: str = "wanted") -> Field:
 )
 def test_each_kind_of_input_has_its_platform(schema: dict[str, Any], platform: str) -> None:
     assert field(schema).platform == platform
+
+
+def test_a_list_that_a_definition_only_names_is_a_select_and_a_longer_one_is_checked() -> None:
+    schema = {"x-kind": "choice", "x-choices": "checkpoints"}
+    few = [f"model{number}" for number in range(500)]
+    (found,) = fields(definition(model=schema), {"checkpoints": few})
+    assert (found.platform, found.options) == ("select", tuple(few))
+    (found,) = fields(definition(model=schema), {"checkpoints": [*few, "one more"]})
+    assert found.platform == "text"
+    assert (found.read("model7"), found.read("nothing")) == ("model7", None)
 
 
 def test_what_has_no_name_or_is_json_is_not_shown() -> None:

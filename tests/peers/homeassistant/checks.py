@@ -258,6 +258,7 @@ async def test_a_refused_job_says_why(home: HomeAssistant) -> None:
     assert done["event_type"] == "refused"
     assert done["code"] == "invalid_input"
     assert "image" in done["message"]
+    await is_now(home, "sensor.comfy2mqtt_photo_message", done["message"])
     # Its text says where the picture comes from.
     await call(home, "text.set_value", "text.comfy2mqtt_photo_image", value="cameras/door")
     done = await pressed(home, "comfy2mqtt_photo")
@@ -303,7 +304,7 @@ async def test_all_is_unavailable_while_the_bridge_is_away_and_then_as_it_was(
     await is_now(home, f"number.{HOME}_colour", str(0x0000FF))
     await is_now(home, "sensor.comfy2mqtt_comfyui_default", "ready")
     assert picture(home, f"image.{HOME}_image")[1][2] > 250
-    assert float((await until(home, "sensor.comfy2mqtt_memory")).state) > 1_000_000
+    assert float((await until(home, "sensor.comfy2mqtt_memory")).state) > 1.0
 
 
 async def test_a_workflow_that_cannot_run_is_unavailable_alone(home: HomeAssistant) -> None:
@@ -317,15 +318,21 @@ async def test_a_workflow_that_cannot_run_is_unavailable_alone(home: HomeAssista
 async def test_the_bridges_own_device_gives_an_operators_orders(home: HomeAssistant) -> None:
     state = "sensor.comfy2mqtt_comfyui_default"
     await is_now(home, state, "ready")
-    await call(home, "button.press", "button.comfy2mqtt_yield")
+    yielded, paused = "switch.comfy2mqtt_yielded_default", "switch.comfy2mqtt_paused"
+    await is_now(home, yielded, "off")
+    await call(home, "switch.turn_on", yielded)
     await is_now(home, state, "yielded")
-    await call(home, "button.press", "button.comfy2mqtt_take_back")
+    await is_now(home, yielded, "on")
+    await call(home, "switch.turn_off", yielded)
     await is_now(home, state, "ready")
-    await call(home, "button.press", "button.comfy2mqtt_pause")
+    await call(home, "switch.turn_on", paused)
+    await is_now(home, paused, "on")
     await call(home, "button.press", f"button.{HOME}_run")
     await is_now(home, f"sensor.{HOME}_queue", "1")
     await is_now(home, f"sensor.{HOME}_state", "queued")
-    await call(home, "button.press", "button.comfy2mqtt_resume")
+    await until(home, f"sensor.{HOME}_message", lambda found: "paused" in found.state)
+    await call(home, "switch.turn_off", paused)
+    await is_now(home, paused, "off")
     await is_now(home, f"sensor.{HOME}_state", "succeeded")
 
 
