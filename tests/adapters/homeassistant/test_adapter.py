@@ -263,7 +263,7 @@ async def test_a_small_picture_does_not_overtake_a_large_one(setup: Setup) -> No
             return info, b"first"
         return info, b"second"
 
-    setup.transcoder.in_form = in_form  # type: ignore[method-assign]
+    setup.transcoder.in_form = in_form  # type: ignore[assignment,method-assign]
     for name in ("j1", "j2"):
         key = Key(adapter.CLIENT, name)
         setup.made.result(key, job().envelope, result(job_id=name))
