@@ -124,11 +124,26 @@ def _job_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @click.argument("workflow", shell_complete=complete("workflows"))
+@click.option(
+    "--each",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A job for each line: a CSV with the inputs' names first, or JSON Lines.",
+)
+@click.option(
+    "--grid",
+    multiple=True,
+    metavar="NAME=VALUES",
+    help="A job for every combination: A,B,C or 1..9:2 or seeds:4; may be given several times.",
+)
+@click.option("--repeat", type=click.IntRange(1), help="So many jobs, each with its own seed.")
 @_job_options
 def run(*, workflow: str, settings: Config, client: str | None, **wanted: Any) -> None:
     """Run WORKFLOW, show how it gets on, and save what it gives.
 
     comfy2mqtt run demo -i prompt='a red barn' -o barn.png
+
+    With --each, --grid or --repeat it is a set of jobs, with one bar; --job-id names the set.
     """
     from bridge.cli.run import Wanted, run_job
 
@@ -262,17 +277,19 @@ def jobs(
 
 @main.command()
 @click.argument("job", shell_complete=complete("jobs"))
+@click.option("--set", "of_set", is_flag=True, help="JOB is the id of a set: cancel all of it.")
 @as_json
 @settings(*CLIENT_SETTINGS)
 @as_client
-def cancel(*, job: str, as_json: bool, settings: Config, client: str | None) -> None:
-    """Cancel a JOB of this client.
+def cancel(*, job: str, of_set: bool, as_json: bool, settings: Config, client: str | None) -> None:
+    """Cancel a JOB of this client, or a whole set.
 
-    Its id may be shortened to what is unique.
+    A job's id may be shortened to what is unique.
     """
     from bridge.cli.show import cancel_job
 
-    run_async(cancel_job(settings, client_name(client, settings), job, as_json=as_json))
+    name = client_name(client, settings)
+    run_async(cancel_job(settings, name, job, of_set=of_set, as_json=as_json))
 
 
 @main.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from typing import Self
 
 import click
 from msgspec import UNSET
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bridge.cli.words import duration, waiting
-from bridge.client import Job
+from bridge.client import Job, Set
 from bridge.contract import messages
 from bridge.contract.messages import Result
 
@@ -91,3 +92,51 @@ class _Lines:
     def _say(self, what: str) -> None:
         if not self._quiet:
             click.echo(f"{self._job.workflow} {self._job.id[:12]} {what}", err=True)
+
+
+class SetProgress:
+    """One bar for all jobs of a set, or a line for each; use as `with`."""
+
+    def __init__(self, jobs: Set, *, quiet: bool) -> None:
+        self._jobs = jobs
+        self._quiet = quiet
+        self._done = 0
+        self._failed = 0
+        self._bar: progress.Progress | None = None
+        if sys.stderr.isatty() and not quiet:
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(str(jobs.workflow), total=jobs.total)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def done(self, job: Job) -> None:
+        """Show that a job has succeeded."""
+        self._show(f"{job.id} succeeded")
+
+    def failed(self, job: Job, why: str) -> None:
+        """Show that a job has not, and why."""
+        self._failed += 1
+        self._show(f"{job.id} {job.state}: {why}")
+
+    def _show(self, line: str) -> None:
+        self._done += 1
+        if self._bar is not None:
+            failed = f", {self._failed} not" if self._failed else ""
+            self._bar.update(
+                self._task, completed=self._done, description=f"{self._jobs.workflow}{failed}"
+            )
+        elif not self._quiet:
+            click.echo(f"{self._done}/{self._jobs.total} {line}", err=True)

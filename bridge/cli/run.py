@@ -15,13 +15,13 @@ from typing import Any, NoReturn
 import click
 from msgspec import UNSET, Struct
 
-from bridge.cli import terminal
+from bridge.cli import run_set, terminal
 from bridge.cli.find import answering, client_of, job_id_of, need_bridge
 from bridge.cli.progress import follow
 from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
 from bridge.cli.target import STANDARD_OUTPUT, format_of, target_of
 from bridge.cli.words import waiting
-from bridge.client import Client, Job, JobOutput
+from bridge.client import Client, Job, JobOutput, Set
 from bridge.config import Config
 from bridge.contract.errors import BridgeError, UnknownWorkflow, from_wire
 from bridge.contract.messages import Output, RecipeReport, Result, encode, or_unset
@@ -46,6 +46,14 @@ class Wanted(Struct, frozen=True, kw_only=True):
     show: bool | None = None
     wait: bool = False
     detach: bool = False
+    each: Path | None = None
+    grid: tuple[str, ...] = ()
+    repeat: int | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """True if it is a set of jobs."""
+        return bool(self.each or self.grid or self.repeat)
 
 
 async def run_job(settings: Config, name: str, workflow: str, wanted: Wanted) -> int:
@@ -55,7 +63,39 @@ async def run_job(settings: Config, name: str, workflow: str, wanted: Wanted) ->
         await need_bridge(client, settings, wait=wanted.wait)
         definition = await definition_of(client, workflow)
         given = read_inputs(wanted.inputs, definition)
+        if wanted.is_set:
+            return await _run_set(client, definition, given, wanted)
         return await _run(client, workflow, given, wanted)
+
+
+async def _run_set(
+    client: Client, definition: Definition, given: dict[str, Any], wanted: Wanted
+) -> int:
+    if sum(map(bool, (wanted.each, wanted.grid, wanted.repeat))) > 1:
+        stop("one of --each, --grid and --repeat", WRONG_USAGE)
+    folder = run_set.folder_of(wanted.output)
+    each, grid = None, None
+    if wanted.each is not None:
+        each = await asyncio.to_thread(run_set.each_of, wanted.each, definition)
+    elif wanted.grid:
+        grid = run_set.grid_of(wanted.grid, definition)
+    set_id = wanted.job_id or uuid.uuid4().hex
+    async with answering(ANSWER_S):
+        jobs = await client.submit_set(
+            definition.name,
+            given,
+            each=each,
+            grid=grid,
+            repeat=wanted.repeat,
+            set_id=set_id,
+            timeout_s=wanted.timeout_s,
+        )
+    if wanted.detach:
+        click.echo(encode({"set_id": jobs.id}) if wanted.as_json else jobs.id)
+        return 0
+    return await run_set.see_through(
+        jobs, folder, as_json=wanted.as_json, interrupted=_cancel_on_interrupt(jobs)
+    )
 
 
 async def replay(settings: Config, name: str, begun: str, wanted: Wanted) -> int:
@@ -224,8 +264,8 @@ def read_inputs(inputs: tuple[str, ...], definition: Definition) -> dict[str, An
     return found
 
 
-def _cancel_on_interrupt(job: Job) -> asyncio.Event:
-    """Let Ctrl-C cancel the job, and a second one end at once."""
+def _cancel_on_interrupt(job: Job | Set) -> asyncio.Event:
+    """Let Ctrl-C cancel the job or set, and a second one end at once."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[Any]] = set()

@@ -18,8 +18,9 @@ from bridge.cli.words import duration, size, waiting
 from bridge.config import Config
 from bridge.contract.errors import from_wire
 from bridge.contract.lacks import why_not
-from bridge.contract.messages import JobView, Result, State, encode
+from bridge.contract.messages import CancelReport, JobView, Result, State, encode
 from bridge.contract.retained import Definition
+from bridge.contract.sets import SetView
 
 
 async def show_workflows(
@@ -118,15 +119,23 @@ def _clock(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
-async def cancel_job(settings: Config, name: str, begun: str, *, as_json: bool) -> int:
-    """Cancel a job and print what became of it."""
+async def cancel_job(
+    settings: Config, name: str, begun: str, *, of_set: bool, as_json: bool
+) -> int:
+    """Cancel a job, or a set of that id, and print what became of it."""
+    report: CancelReport | SetView
     async with client_of(settings, name) as client, answering():
         await need_bridge(client, settings)
-        report = await client.cancel(await job_id_of(client, begun))
+        if of_set:
+            report = await client.job_set(begun).cancel()
+        else:
+            report = await client.cancel(await job_id_of(client, begun))
     if as_json:
         click.echo(encode(report))
     else:
-        click.echo(f"{report.job_id}: {'cancelling' if report.cancelling else report.state}")
+        cancelling = isinstance(report, CancelReport) and report.cancelling
+        named = report.job_id if isinstance(report, CancelReport) else report.set_id
+        click.echo(f"{named}: {'cancelling' if cancelling else report.state}")
     return 0
 
 

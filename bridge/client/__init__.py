@@ -18,6 +18,7 @@ asked for afterwards. What the bridge refuses, and how a job fails, comes as the
 from bridge.client.client import Client
 from bridge.client.inputs import Media
 from bridge.client.job import Damaged, Event, Job, JobCancelled, JobOutput, Preview
+from bridge.client.jobset import Set
 
 __all__ = [
     "Client",
@@ -28,4 +29,5 @@ __all__ = [
     "JobOutput",
     "Media",
     "Preview",
+    "Set",
 ]

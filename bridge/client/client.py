@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from bridge.client.inputs import Media, for_wire, media_of
 from bridge.client.job import Job
+from bridge.client.jobset import Set
 from bridge.client.outbox import RequestOutbox
 from bridge.client.session import Connect, Session, connect_to
 from bridge.client.uploads import upload
@@ -27,10 +28,12 @@ from bridge.contract.errors import (
     QuotaExceeded,
     UnknownWorkflow,
 )
+from bridge.contract.expansion import of_job_id
 from bridge.contract.messages import (
     Accepted,
     Ack,
     AckReport,
+    Axis,
     Cancel,
     CancelReport,
     Forget,
@@ -52,6 +55,7 @@ from bridge.contract.messages import (
     or_unset,
 )
 from bridge.contract.retained import BridgeInfo, Definition
+from bridge.contract.sets import SetAccepted
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.mqtt import Address, Incoming
 from bridge.retry import Backoff
@@ -102,6 +106,7 @@ class Client:
         self._posting: dict[str, asyncio.Task[Accepted]] = {}
         self._uploading = asyncio.Lock()
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
+        self._sets: WeakValueDictionary[str, Set] = WeakValueDictionary()
         self._session = Session(
             connect or connect_to(address),
             self.topics,
@@ -211,6 +216,87 @@ class Client:
             return job
         job.accepted(await self._settled(request, job.id))
         return job
+
+    async def submit_set(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        each: Sequence[Mapping[str, Any]] | None = None,
+        grid: Mapping[str, Any] | None = None,
+        repeat: int | None = None,
+        set_id: str | None = None,
+        workflow_version: str | None = None,
+        output: Output | None = None,
+        priority: int = 0,
+        start_within_s: float | None = None,
+        timeout_s: float | None = None,
+        keep_s: float | None = None,
+        meta: Any = None,
+        preview: bool = False,
+        ordered: bool = False,
+        show: str | None = None,
+        **more_inputs: Any,
+    ) -> Set:
+        """Submit a set of jobs by one request; return it once it is accepted, as a whole.
+
+        One of `each`, a list of inputs for one job each; `grid`, values by input, for a job of
+        every combination; `repeat`, so many jobs that differ in their seed. A value of `grid` is a
+        list, or a dictionary: `{"from", "to", "step"}`, `{"seeds": n}`, or `{"set": id}` for the
+        outputs of another set. The rest is as in `submit`; `set_id` is for a set what `job_id` is
+        for a job. Raises what the bridge refuses it for: InvalidInput names the first input of any
+        job that cannot be, TooLarge and QuotaExceeded the number of jobs that may be.
+        """
+        request = Submit(
+            workflow=workflow,
+            workflow_version=or_unset(workflow_version),
+            inputs=await for_wire({**(inputs or {}), **more_inputs}, self._upload),
+            each=or_unset(
+                None if each is None else [await for_wire(entry, self._upload) for entry in each]
+            ),
+            grid=or_unset(None if grid is None else await self._grid(grid)),
+            repeat=or_unset(repeat),
+            set_id=set_id or uuid.uuid4().hex,
+            meta=or_unset(None if meta is None else Raw(encode(meta))),
+            priority=priority,
+            start_within_s=or_unset(start_within_s),
+            timeout_s=or_unset(timeout_s),
+            keep_s=or_unset(keep_s),
+            preview=preview,
+            ordered=ordered,
+            show=or_unset(show),
+            output=output or Output(),
+        )
+        if not request.is_set:
+            raise ValueError("a set takes one of each, grid and repeat")
+        found = self.job_set(str(request.set_id))
+        await self._session.listen(self.topics.sets(self.name))
+        found.accepted(await self._session.ask("submit", request, SetAccepted))
+        return found
+
+    async def _grid(self, grid: Mapping[str, Any]) -> dict[str, list[Any] | Axis]:
+        found: dict[str, list[Any] | Axis] = {}
+        for name, values in grid.items():
+            if isinstance(values, Mapping):
+                found[name] = msgspec.convert(dict(values), Axis)
+            else:
+                entries = [await for_wire({name: value}, self._upload) for value in values]
+                found[name] = [entry[name] for entry in entries]
+        return found
+
+    def job_set(self, set_id: str) -> Set:
+        """Return a set of this client by its id, to follow it or to collect what it gave.
+
+        Nothing is asked yet: awaiting it raises UnknownJob if there is none. It is told what
+        happens once something of it was awaited, or submitted, by this client.
+        """
+        if not is_id(set_id):
+            raise BadRequest(f"a set's id is {ID_RULE}", field="set_id")
+        found = self._sets.get(set_id)
+        if found is None:
+            found = self._sets[set_id] = Set(self._session, set_id, self.topics.sets(self.name))
+        return found
 
     async def upload(self, source: Any, name: str | None = None) -> dict[str, str]:
         """Upload bytes, once for many jobs; returns what to give as a media input.
@@ -328,19 +414,21 @@ class Client:
         *,
         states: list[State] | None = None,
         workflow: str | None = None,
+        set_id: str | None = None,
         limit: int = 50,
         peek: bool = False,
     ) -> JobList:
         """Return a page of this client's jobs whose `n` is above `after`, in that order.
 
-        Asking for what comes after n acks every result up to n, unless it only is to `peek`. With
-        `more`, ask again after the last one's `n`.
+        Asking for what comes after n acks every result up to n, unless it only is to `peek`; that
+        of the jobs of a set acks nothing. With `more`, ask again after the last one's `n`.
         """
         request = List(
             after=after,
             peek=peek,
             states=or_unset(states),
             workflow=or_unset(workflow),
+            set_id=or_unset(set_id),
             limit=limit,
         )
         return await self._session.ask("list", request, JobList)
@@ -392,13 +480,28 @@ class Client:
         about = self.topics.job_of(message.topic)
         if about is not None:
             job_id, levels = about
+            of_set = self._set_of(job_id)
             job = self._jobs.get(job_id)
+            if job is None and of_set is not None:
+                job = of_set.job(job_id)
             if job is not None:
                 job.on_message(levels, message)
+            if of_set is not None and levels == ("result",):
+                of_set.job_ended(job_id)
+            return
+        named = self.topics.set_of(message.topic)
+        if named is not None and named[0] in self._sets:
+            self._sets[named[0]].on_message(named[1], message)
+
+    def _set_of(self, job_id: str) -> Set | None:
+        named = of_job_id(job_id)
+        return None if named is None else self._sets.get(named[0])
 
     def _on_gap(self) -> None:
         for job in list(self._jobs.values()):
             job.on_gap()
+        for each in list(self._sets.values()):
+            each.on_gap()
 
 
 def _definition(message: Incoming) -> Definition:

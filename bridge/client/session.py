@@ -111,6 +111,8 @@ class Session:
         self._on_gap = on_gap
         self._backoff = backoff or Backoff()
         self._connection: SessionConnection | None = None
+        # What is heard besides, once somebody asked for it: a broker may not let everybody.
+        self._more: dict[str, None] = {}
         self._pending: dict[str, asyncio.Future[_Answer]] = {}
         self._task: asyncio.Task[None] | None = None
         # Done once the first connection stands, or has failed.
@@ -179,6 +181,23 @@ class Session:
         async with asyncio.timeout(within_s) as bound:
             answer = await self._ask(verb, names, payload, transaction, bound.when())
         return _read(verb, answer, kind)
+
+    async def listen(self, topic_filter: str) -> None:
+        """Hear messages at a filter too, for as long as the session is open.
+
+        Raises SubscribeRefused where the broker does not allow that.
+        """
+        if topic_filter in self._more:
+            return
+        self._more[topic_filter] = None
+        if self._connection is not None:
+            try:
+                await self._connection.subscribe([Subscription(filter=topic_filter)])
+            except ConnectionLost:
+                pass  # the next connection subscribes to it
+            except MqttError:
+                del self._more[topic_filter]
+                raise
 
     async def ask_bytes(self, verb: str, payload: bytes, kind: type[T], *names: str) -> T:
         """Send a request that is no JSON; as `ask` otherwise."""
@@ -281,7 +300,9 @@ class Session:
         async with self._connect(f"{self._client}-{secrets.token_hex(4)}") as connection:
             topics = self._topics
             filters = (topics.responses(self._client), topics.jobs(self._client), topics.state)
-            await connection.subscribe([Subscription(filter=each) for each in filters])
+            await connection.subscribe(
+                [Subscription(filter=each) for each in (*filters, *self._more)]
+            )
             self._connection = connection
             self._backoff.reset()
             if opened.done():
@@ -295,7 +316,7 @@ class Session:
     def _receive(self, message: Incoming) -> None:
         if message.topic == self._topics.state:
             self._receive_state(online=message.payload == b"online")
-        elif self._topics.job_of(message.topic) is not None:
+        elif self._topics.job_of(message.topic) or self._topics.set_of(message.topic):
             self._on_message(message)
         else:
             self._receive_answer(message)

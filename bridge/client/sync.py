@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from bridge.client import client as asynchronous
 from bridge.client.job import Event, JobOutput
 from bridge.client.job import Job as AsyncJob
+from bridge.client.jobset import Set as AsyncSet
 from bridge.client.session import Connect
 from bridge.contract.messages import CancelReport, JobView, Result, State
+from bridge.contract.sets import SetResult, SetView
 from bridge.mqtt import Address
 
 if TYPE_CHECKING:
@@ -138,9 +140,59 @@ class Job:
         return self._loop.run(self._job.refresh())
 
 
-async def _next(events: Any) -> Event | None:
-    event: Event | None = await anext(events, None)
-    return event
+class Set:
+    """A set of this client's jobs: iterate for its jobs, each as it ends, or wait for its end."""
+
+    def __init__(self, loop: _Loop, jobs: AsyncSet) -> None:
+        self._loop = loop
+        self._set = jobs
+
+    def __repr__(self) -> str:
+        return repr(self._set)
+
+    @property
+    def id(self) -> str:
+        """The set's id."""
+        return self._set.id
+
+    @property
+    def total(self) -> int | None:
+        """How many jobs it has, once that is known."""
+        return self._set.total
+
+    def __iter__(self) -> Iterator[Job]:
+        """Yield each job once it has ended, in that order."""
+        jobs = aiter(self._set)
+        while (job := self._loop.run(_next(jobs))) is not None:
+            yield Job(self._loop, job)
+
+    def outcome(self, timeout_s: float | None = None) -> SetResult:
+        """Wait for the set's end and return its result, however it ended."""
+        return self._loop.run(self._set.outcome(), timeout_s)
+
+    def result(self, timeout_s: float | None = None) -> SetResult:
+        """Wait for the set's end and return its result. Raises unless all jobs succeeded."""
+        return self._loop.run(self._set.result(), timeout_s)
+
+    def cancel(self) -> SetView:
+        """Ask to end the set and all of its jobs."""
+        return self._loop.run(self._set.cancel())
+
+    def pause(self) -> SetView:
+        """Put no more of its jobs into the queue."""
+        return self._loop.run(self._set.pause())
+
+    def resume(self) -> SetView:
+        """Go on with a set that is paused."""
+        return self._loop.run(self._set.resume())
+
+    def refresh(self) -> SetView:
+        """Ask how far the set is. Raises UnknownJob."""
+        return self._loop.run(self._set.refresh())
+
+
+async def _next(items: AsyncIterator[T]) -> T | None:
+    return await anext(items, None)
 
 
 class Client:
@@ -203,12 +255,23 @@ class Client:
     info = _of_client(asynchronous.Client.info)
     until_online = _of_client(asynchronous.Client.until_online)
     _submit = _of_client(asynchronous.Client.submit)
+    _submit_set = _of_client(asynchronous.Client.submit_set)
 
     def submit(
         self, workflow: str, inputs: Mapping[str, Any] | None = None, /, **options: Any
     ) -> Job:
         """Submit a job; return it once it is accepted. As `bridge.client.Client.submit`."""
         return Job(self._running, self._submit(workflow, inputs, **options))
+
+    def submit_set(
+        self, workflow: str, inputs: Mapping[str, Any] | None = None, /, **options: Any
+    ) -> Set:
+        """Submit a set of jobs. As `bridge.client.Client.submit_set`."""
+        return Set(self._running, self._submit_set(workflow, inputs, **options))
+
+    def job_set(self, set_id: str) -> Set:
+        """Return a set of this client by its id, to follow it or to collect what it gave."""
+        return Set(self._running, self._client.job_set(set_id))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until the bridge has said yes or no to all that lies in the outbox."""

@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from bridge.client.client import Client
+from bridge.client.testing_sets import InMemorySets
 from bridge.contract import requests
 from bridge.contract.errors import (
     BridgeError,
@@ -66,6 +67,7 @@ from bridge.contract.messages import (
     refused,
 )
 from bridge.contract.retained import Definition
+from bridge.contract.sets import SetAccepted, SetRequest
 from bridge.contract.topics import UPLOAD, Request, Topics, matches
 from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscription
 from bridge.mqtt.outbox import PubAck
@@ -119,6 +121,7 @@ class InMemoryBridge:
         self._connections: list[_Connection] = []
         self._online = True
         self._waiting: list[tuple[str, bytes, PublishProperties]] = []
+        self._sets = InMemorySets(self.topics, self, number=self._number, publish=self._publish)
 
     def client(self, name: str, **options: Any) -> Client:
         """Return a client of this bridge, to be opened; options are those of `Client`."""
@@ -178,10 +181,10 @@ class InMemoryBridge:
         except BridgeError as error:
             answer = refused(error.wire(), transaction)
         self._publish(self.topics.response(request.client, request.verb), encode(answer))
-        job_id = answer.data.job_id if isinstance(answer.data, Accepted) else ""
-        job = self._jobs.get((request.client, job_id))
-        if job is not None and job.result is None and job.workflow not in self.held:
-            self._run(job)
+        if isinstance(answer.data, Accepted):
+            self.run_job(request.client, answer.data.job_id)
+        elif isinstance(answer.data, SetAccepted):
+            self._sets.run(request.client, answer.data.set_id)
 
     def _answer(self, request: Request, payload: bytes) -> Any:
         if request.verb == UPLOAD:
@@ -190,11 +193,14 @@ class InMemoryBridge:
         body = requests.decode(request.verb, payload)
         match body:
             case Submit():
-                return self._submit(client, body)
+                submit = self._submit_set if body.is_set else self._submit
+                return submit(client, body)
             case List():
                 return self._list(client, body)
             case Ack(up_to=up_to):
                 return AckReport(acked=self._ack(client, up_to))
+        if isinstance(body, SetRequest):
+            return self._sets.answer(client, body)
         return self._about(self._job(client, body.job_id), body)
 
     def _about(self, job: _Job, body: _AboutOne) -> Any:
@@ -223,7 +229,33 @@ class InMemoryBridge:
                 )
         return report
 
+    # What sets call.
+
+    def submit_job(self, client: str, submit: Submit) -> None:
+        """Take a job of a set."""
+        job = _Job(client, submit, n=self._number(client))
+        self._jobs[client, job.id] = job
+        self.submitted.append(submit)
+
+    def run_job(self, client: str, job_id: str) -> None:
+        """Run a job that has not ended, unless its workflow is held."""
+        job = self._jobs.get((client, job_id))
+        if job is not None and job.result is None and job.workflow not in self.held:
+            self._run(job)
+
+    def cancel_job(self, client: str, job_id: str) -> None:
+        """Cancel a job that has not ended."""
+        self._cancel(self._job(client, job_id))
+
+    def state_of_job(self, client: str, job_id: str) -> State:
+        """Return a job's state."""
+        return self._job(client, job_id).state
+
     # Jobs.
+
+    def _submit_set(self, client: str, submit: Submit) -> SetAccepted:
+        self._check(submit)
+        return self._sets.submit(client, submit)
 
     def _submit(self, client: str, submit: Submit) -> Accepted:
         known = self._jobs.get((client, str(submit.job_id)))
@@ -231,15 +263,16 @@ class InMemoryBridge:
             if known.submit.inputs != submit.inputs or known.submit.workflow != submit.workflow:
                 raise Conflict(f"job {known.id!r} exists", job_id=known.id, state=known.state)
             return _accepted(known, duplicate=True)
+        self._check(submit)
+        self.submit_job(client, submit)
+        return _accepted(self._jobs[client, str(submit.job_id)], duplicate=False)
+
+    def _check(self, submit: Submit) -> None:
         if self.refusals:
             raise self.refusals.pop(0)
         if self.workflows and submit.workflow not in self.workflows:
             name = str(submit.workflow)
             raise UnknownWorkflow(f"there is no workflow {name!r}", workflow=name)
-        job = _Job(client, submit, n=self._number(client))
-        self._jobs[client, job.id] = job
-        self.submitted.append(submit)
-        return _accepted(job, duplicate=False)
 
     def _run(self, job: _Job) -> None:
         self._status(job, "running")
@@ -277,6 +310,7 @@ class InMemoryBridge:
             attempts=1,
         )
         self._publish(self.topics.job(job.client, job.id, "result"), encode(job.result))
+        self._sets.job_ended(job.client, job.id)
 
     def _cancel(self, job: _Job) -> CancelReport:
         if job.result is None:

@@ -54,8 +54,9 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     What is left out is as `*` says, and what that leaves out as `bridge.requests.permissions` does.
     `workflows` and `displays` are names, with `*` and `?` for any characters; `input_topics` are
     MQTT filters, `url_hosts` private hosts. `partner_nodes` allows nodes that cost money.
-    `max_queue` counts jobs that wait; `max_uploads` and `max_outputs` are bytes; `processor_per_s`
-    is the share of a processor that its requests take.
+    `max_queue` counts jobs that wait, `max_set` those of sets that are yet to be made;
+    `max_uploads` and `max_outputs` are bytes; `processor_per_s` is the share of a processor that
+    its requests take.
     """
 
     workflows: tuple[str, ...] | None = None
@@ -66,6 +67,7 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     displays: tuple[str, ...] | None = None
     max_priority: Priority | None = None
     max_queue: Number | None = None
+    max_set: Number | None = None
     max_uploads: Number | None = None
     max_outputs: Number | None = None
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None

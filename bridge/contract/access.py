@@ -46,6 +46,7 @@ def client(topics: Topics) -> tuple[Grant, ...]:
         Grant("write", topics.request(USER, "#")),
         Grant("read", topics.response(USER, "#")),
         Grant("read", topics.job(USER, "#")),
+        Grant("read", topics.sets(USER)),
         Grant("read", f"{topics.reply(USER)}#"),
         *(Grant("read", each) for each in (*topics.public, f"{topics.base}/display/#")),
     )
@@ -60,6 +61,7 @@ def role(name: Role, topics: Topics, others: Others) -> tuple[Grant, ...]:
                 Grant("read", topics.request("+", "#")),
                 Grant("write", topics.response("+", "#")),
                 Grant("write", topics.job("+", "#")),
+                Grant("write", topics.sets("+")),
                 Grant("write", f"{topics.reply('+')}#"),
                 Grant("readwrite", f"{base}/bridge/#"),
                 Grant("readwrite", topics.workflow("#")),

@@ -32,7 +32,7 @@ from bridge.contract.messages import (
     UploadReport,
 )
 from bridge.contract.operator import BridgeLog
-from bridge.contract.requests import VERBS
+from bridge.contract.requests import SET_VERBS, VERBS
 from bridge.contract.retained import (
     BridgeEvent,
     BridgeHealth,
@@ -41,20 +41,29 @@ from bridge.contract.retained import (
     ComfyUIState,
     Definition,
 )
+from bridge.contract.sets import (
+    ForgetSetReport,
+    SetAccepted,
+    SetResult,
+    SetStatus,
+    SetView,
+)
 from bridge.contract.topics import FIN, RUN, UPLOAD, Topics
 
 # What a verb's answer carries as `data`.
 ANSWERS: dict[str, tuple[type[Struct], ...]] = {
-    RUN: (Accepted, DryRun),
-    "submit": (Accepted, DryRun),
-    "cancel": (CancelReport,),
-    "status": (JobView,),
+    RUN: (Accepted, SetAccepted, DryRun),
+    "submit": (Accepted, SetAccepted, DryRun),
+    "cancel": (CancelReport, SetView),
+    "status": (JobView, SetView),
     "list": (JobList,),
     "ack": (AckReport,),
     "fetch": (Part,),
     "keep": (KeepReport,),
-    "forget": (ForgetReport,),
+    "forget": (ForgetReport, ForgetSetReport),
     "recipe": (RecipeReport,),
+    "pause": (SetView,),
+    "resume": (SetView,),
     UPLOAD: (UploadReport,),
 }
 
@@ -116,6 +125,7 @@ PARAMETERS: dict[str, str] = {
     "client": "The client's name.",
     "workflow": "A workflow's name.",
     "job_id": "A job's id: the client's choice, else the bridge's.",
+    "set_id": "A set's id: the client's choice, else the bridge's.",
     "instance": "A ComfyUI's name.",
     "member": "A bridge's name among several.",
     "name": "The name of a list of choices, or of a display.",
@@ -125,7 +135,7 @@ PARAMETERS: dict[str, str] = {
     "reply": "Any levels: what a client names as its Response Topic.",
 }
 
-_ABOUT_JOB = ("job_id", "workflow", "transaction", "meta", "traceparent")
+_ABOUT_JOB = ("job_id", "workflow", "set_id", "transaction", "meta", "traceparent")
 _FACTS = ("name", "index", "sha256", "size", "width", "height", "filename")
 
 _STATE = Bytes("State", "`online` or `offline`, plain text", "text/plain")
@@ -161,7 +171,7 @@ def channels(topics: Topics | None = None) -> tuple[Channel, ...]:
                 topics.request(client, verb),
                 "receive",
                 _first_line(kind),
-                (kind,),
+                (kind, *([SET_VERBS[verb]] if verb in SET_VERBS else [])),
                 verb=verb,
             )
             for verb, kind in VERBS.items()
@@ -180,12 +190,13 @@ def channels(topics: Topics | None = None) -> tuple[Channel, ...]:
         ),
         *_orders(topics),
         *_jobs(topics),
+        *_sets(topics),
         Channel(
             "reply",
             topics.reply(client) + "{reply}",
             "send",
             "A Response Topic gets the result, or the first output's bytes; else the answer",
-            (Result, Response, _OUTPUT),
+            (Result, SetResult, Response, _OUTPUT),
         ),
     )
 
@@ -242,6 +253,24 @@ def _jobs(topics: Topics) -> Iterator[Channel]:
         "send",
         "Its end",
         (Result,),
+        expiry="keep_results_s",
+        limited=True,
+    )
+
+
+def _sets(topics: Topics) -> Iterator[Channel]:
+    def topic(level: str) -> str:
+        return topics.job_set("{client}", "{set_id}", level)
+
+    yield Channel(
+        "setStatus", topic("status"), "send", "How far a set is", (SetStatus,), limited=True
+    )
+    yield Channel(
+        "setResult",
+        topic("result"),
+        "send",
+        "A set's end",
+        (SetResult,),
         expiry="keep_results_s",
         limited=True,
     )

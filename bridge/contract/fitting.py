@@ -6,6 +6,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from bridge.contract.messages import JobView, Result, encode
+from bridge.contract.sets import SetJob, SetResult
 
 # Of an error's message in a result that was cut.
 _SHORT = 200
@@ -42,3 +43,25 @@ def fit_view(view: JobView, room: int) -> JobView:
         return view
     view = replace(view, result=UNSET)
     return view if len(encode(view)) <= room else replace(view, meta=UNSET)
+
+
+def fit_set_result(result: SetResult, room: int) -> SetResult:
+    """Return a set's result that can be encoded in `room` bytes, as far as that can be.
+
+    What goes first are the inputs of its jobs, then `meta`, then jobs from the last: `list` has
+    them all the same.
+    """
+    if len(encode(result)) <= room:
+        return result
+    result = replace(result, jobs=[replace(each, inputs={}) for each in result.jobs])
+    if len(encode(result)) <= room:
+        return result
+    result = replace(result, meta=UNSET)
+    left = room - len(encode(replace(result, jobs=[], more=True)))
+    jobs: list[SetJob] = []
+    for each in result.jobs:
+        left -= len(encode(each)) + len(b",")
+        if left < 0:
+            return replace(result, jobs=jobs, more=True)
+        jobs.append(each)
+    return result

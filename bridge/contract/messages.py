@@ -25,6 +25,8 @@ MAX_META = 4096
 MAX_TRANSACTION = 256
 
 Id: TypeAlias = Annotated[str, Meta(pattern=rf"\A{ID.pattern}\Z")]
+# Shorter than a job's: the ids of its jobs are made of it.
+SetId: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,48}\Z")]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Transaction: TypeAlias = Annotated[str, Meta(max_length=MAX_TRANSACTION)] | int
 # Up to what the journal's numbers hold.
@@ -81,8 +83,27 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     metadata: Metadata | UnsetType = UNSET
 
 
+class Axis(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"start": "from"}):
+    """The values of one input in a `grid`, other than a list of them; one of three.
+
+    `from`, `to` and `step`: numbers, `to` included. `seeds`: so many seeds, drawn once. `set`: the
+    outputs of that index of each job of another set, as media.
+    """
+
+    start: float | int | UnsetType = UNSET
+    to: float | int | UnsetType = UNSET
+    step: float | int = 1
+    seeds: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    set: SetId | UnsetType = UNSET
+    output: Count = 0
+
+
 class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Run a workflow (or, where allowed, an inline `prompt`), with all options.
+
+    With `each`, `grid` or `repeat` it makes a set: many jobs, which differ in what these say, and
+    one outcome. `each` lists inputs of one job each; `grid` has the values of some inputs, for a
+    job of every combination; `repeat` counts jobs that differ in their seed alone.
 
     Of the client's jobs with the same word in `replace`, those that have not started are cancelled
     when a newer one comes. One that is `ordered` is passed by none that was accepted later,
@@ -96,7 +117,11 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     prompt: dict[str, Any] | UnsetType = UNSET
     workflow_version: str | UnsetType = UNSET
     inputs: dict[str, Any] = {}
+    each: Annotated[list[dict[str, Any]], Meta(min_length=1)] | UnsetType = UNSET
+    grid: Annotated[dict[str, list[Any] | Axis], Meta(min_length=1)] | UnsetType = UNSET
+    repeat: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     job_id: Id | UnsetType = UNSET
+    set_id: SetId | UnsetType = UNSET
     meta: Raw | UnsetType = UNSET
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     start_within_s: Seconds | UnsetType = UNSET
@@ -108,6 +133,11 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     dry_run: bool = False
     output: Output = Output()
     show: Id | UnsetType = UNSET
+
+    @property
+    def is_set(self) -> bool:
+        """True if it asks for a set of jobs rather than for one."""
+        return not (self.each is UNSET and self.grid is UNSET and self.repeat is UNSET)
 
 
 class Cancel(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,13 +155,15 @@ class Status(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class List(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Return the client's jobs whose latest `n` is above `after`, in that order.
 
-    Asking for what comes after n acks what came up to n, unless it only is to `peek`.
+    Asking for what comes after n acks what came up to n, unless it only is to `peek`. With
+    `set_id`, those of one set; that acks nothing.
     """
 
     after: Count = 0
     peek: bool = False
     states: list[State] | UnsetType = UNSET
     workflow: Name | UnsetType = UNSET
+    set_id: SetId | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
 
 
@@ -191,10 +223,14 @@ class Response(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobMessage(Struct, frozen=True, kw_only=True):
-    """The fields of every message about a job; `meta` is the sender's own, as it came."""
+    """The fields of every message about a job; `meta` is the sender's own, as it came.
+
+    `set_id` names the set that the job is one of.
+    """
 
     job_id: str
     workflow: str
+    set_id: str | UnsetType = UNSET
     transaction: Transaction | UnsetType = UNSET
     meta: Raw | UnsetType = UNSET
 

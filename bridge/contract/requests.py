@@ -29,11 +29,19 @@ from bridge.contract.messages import (
     Transaction,
 )
 from bridge.contract.reading import decoded, text_of, unfit
+from bridge.contract.sets import (
+    CancelSet,
+    ForgetSet,
+    PauseSet,
+    ResumeSet,
+    SetRequest,
+    StatusSet,
+)
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.text import as_utf8
 
 # A verb is a Struct and a row here.
-VERBS: dict[str, type[Request]] = {
+VERBS: dict[str, type[Request | SetRequest]] = {
     "submit": Submit,
     "cancel": Cancel,
     "status": Status,
@@ -43,11 +51,27 @@ VERBS: dict[str, type[Request]] = {
     "keep": Keep,
     "forget": Forget,
     "recipe": Recipe,
+    "pause": PauseSet,
+    "resume": ResumeSet,
+}
+# What a verb takes that names a set instead of a job.
+SET_VERBS: dict[str, type[SetRequest]] = {
+    "cancel": CancelSet,
+    "status": StatusSet,
+    "forget": ForgetSet,
 }
 _DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in VERBS.items()}
+_SET_DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in SET_VERBS.items()}
 # Verbs that need only a job id take it as plain text too: `mosquitto_pub -m my-job`.
 _BY_JOB_ID = ("cancel", "status", "forget", "recipe")
 
+# The fields that make a set, of which a request has one.
+SET_WAYS = ("each", "grid", "repeat")
+_NOT_IN_SETS = {
+    "job_id": "a set is named by `set_id`, and its jobs after it",
+    "replace": "the jobs of a set would replace each other",
+    "dry_run": "it shows one job",
+}
 _SUBMIT_FIELDS = frozenset(Submit.__struct_fields__) - {"inputs"}
 
 
@@ -75,7 +99,11 @@ class _Transaction(Struct):
     transaction: Transaction | UnsetType = UNSET
 
 
-def decode(verb: str, payload: bytes) -> Request:
+class _Named(Struct):
+    set_id: Raw | UnsetType = UNSET
+
+
+def decode(verb: str, payload: bytes) -> Request | SetRequest:
     """Read the body of a request other than `run`.
 
     Raises BadRequest, its details naming the field and what is allowed there.
@@ -86,7 +114,10 @@ def decode(verb: str, payload: bytes) -> Request:
     payload = as_utf8(payload)
     if verb in _BY_JOB_ID and payload[:1] not in (b"", b"{"):
         payload = msgspec.json.encode({"job_id": text_of(payload).strip()})
-    request: Request = decoded(decoder, payload or b"{}", VERBS[verb])
+    if verb in SET_VERBS and _names_set(payload):
+        about_set: SetRequest = decoded(_SET_DECODERS[verb], payload, SET_VERBS[verb])
+        return about_set
+    request: Request | SetRequest = decoded(decoder, payload or b"{}", VERBS[verb])
     if isinstance(request, Submit):
         _check_submit(request)
     return request
@@ -179,9 +210,17 @@ def correlated(correlation_data: bytes | None) -> str | UnsetType:
 
 
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+_NAMED = msgspec.json.Decoder(_Named)
 _BEGIN_UPLOAD = msgspec.json.Decoder(BeginUpload)
 _SCALAR: msgspec.json.Decoder[str | int | float] = msgspec.json.Decoder(str | int | float)
 _MEDIA_TYPES = ("image/", "audio/", "video/", "application/octet-stream")
+
+
+def _names_set(payload: bytes) -> bool:
+    try:
+        return _NAMED.decode(payload).set_id is not UNSET
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _may_be_json(content_type: str | None) -> bool:
@@ -239,6 +278,7 @@ def _set_field(fields: dict[str, Any], name: str, value: Any) -> None:
 def _check_submit(submit: Submit) -> None:
     if (submit.workflow is UNSET) == (submit.prompt is UNSET):
         raise BadRequest("a request names either `workflow` or `prompt`", field="workflow")
+    _check_set(submit)
     if submit.meta is not UNSET and len(submit.meta) > MAX_META:
         raise TooLarge(
             f"meta is larger than {MAX_META} bytes",
@@ -249,3 +289,25 @@ def _check_submit(submit: Submit) -> None:
     if submit.meta is not UNSET:
         # msgspec skips it unread; echoed as it is, it would spoil every message of the job.
         text_of(bytes(submit.meta))
+
+
+def _check_set(submit: Submit) -> None:
+    """Raise BadRequest for fields that do not go together, in a set or without one."""
+    ways = [name for name in SET_WAYS if getattr(submit, name) is not UNSET]
+    if not ways:
+        if submit.set_id is not UNSET:
+            raise BadRequest(
+                f"`set_id` names a set: give one of {', '.join(SET_WAYS)} too",
+                field="set_id",
+                allowed=list(SET_WAYS),
+            )
+        return
+    if len(ways) > 1:
+        raise BadRequest(
+            f"a set takes one of {', '.join(SET_WAYS)}, not {' and '.join(ways)}",
+            field=ways[1],
+            allowed=list(SET_WAYS),
+        )
+    for name, instead in _NOT_IN_SETS.items():
+        if getattr(submit, name) not in (UNSET, False):
+            raise BadRequest(f"`{name}` does not go with `{ways[0]}`: {instead}", field=name)

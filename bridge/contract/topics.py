@@ -246,6 +246,23 @@ class Topics:
                 return job_id, tuple(rest)
         return None
 
+    def job_set(self, client: str, set_id: str, *names: str) -> str:
+        """A topic of one set of jobs: `status`, `result`."""
+        return "/".join((f"{self._clients}{client}/set/{set_id}", *names))
+
+    def sets(self, client: str) -> str:
+        """The filter for everything about the sets of `client`."""
+        return f"{self._clients}{client}/set/#"
+
+    def set_of(self, topic: str) -> tuple[str, str] | None:
+        """Return the set's id and the level after it, for a topic of a client's set."""
+        if not topic.startswith(self._clients):
+            return None
+        match topic.removeprefix(self._clients).split("/"):
+            case [_, "set", set_id, level]:
+                return set_id, level
+        return None
+
     def client_of(self, topic: str) -> tuple[str, tuple[str, ...]] | None:
         """Return the client whose tree a topic lies in, and the levels after it."""
         if not topic.startswith(self._clients):

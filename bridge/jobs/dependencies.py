@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from bridge.contract.errors import (
     InvalidInput,
     UnknownJob,
 )
+from bridge.contract.expansion import of_job_id
 from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.input_bounds import InputBounds
 from bridge.jobs.job import Blob, MediaInput, Plan
@@ -133,6 +135,8 @@ class Dependencies:
         try:
             record = await self._journal.get(Key(client, wanted.job))
         except UnknownJob as error:
+            if await self._is_to_come(Key(client, wanted.job), details):
+                return None
             raise InvalidInput(f"input {name!r}: {error.message}", **details) from None
         if not is_outcome(record.job.state):
             return None
@@ -164,6 +168,28 @@ class Dependencies:
         blob = await _blob_of(name, kind, data)
         await self.bounds.check(client, name, kind, blob, data)
         return blob
+
+    async def _is_to_come(self, key: Key, details: dict[str, Any]) -> bool:
+        """True if it is a job of a set that is yet to be made.
+
+        Raises DependencyFailed where the set was cancelled before that.
+        """
+        found = of_job_id(key.job_id)
+        if found is None:
+            return False
+        set_id, index = found
+        with suppress(UnknownJob):
+            record = await self._journal.sets.get(Key(key.client, set_id))
+            if index >= record.total:
+                return False
+            if record.ended:
+                raise DependencyFailed(
+                    f"input {details['input']!r}: job {key.job_id!r} was cancelled with its set",
+                    **details,
+                    state="cancelled",
+                )
+            return True
+        return False
 
     async def _head(self, stored: Stored) -> bytes | None:
         """Return the first bytes of an output; None if they are lost."""

@@ -33,7 +33,7 @@ from bridge.jobs.dependencies import Dependencies
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.job import Job, Plan
-from bridge.jobs.journal import AlreadyEnded, Journal
+from bridge.jobs.journal import MARK_AFTER_S, AlreadyEnded, Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
@@ -92,6 +92,8 @@ class Dispatcher:
         self._limits = limits
         self._finalizer = finalizer
         self._dependencies = dependencies
+        # Called with each job that has ended, here or elsewhere.
+        self.on_ended: Callable[[Key], None] = lambda _: None
         self._tasks: asyncio.TaskGroup | None = None
         self._postponed: list[effects.Effect] = []  # until `run`
         self._plans: dict[Key, Plan] = {}
@@ -204,6 +206,7 @@ class Dispatcher:
         """Note that another bridge saw a job to its end: others may have waited for it."""
         self.handle(events.EndedElsewhere(key))
         self._dependencies.ended(key)
+        self.on_ended(key)
 
     def awaited(self) -> set[Key]:
         """Return the jobs of other bridges whose end jobs here wait for."""
@@ -371,7 +374,19 @@ class Dispatcher:
 
     def _mark_started(self, effect: effects.MarkStarted) -> None:
         job = self._job(effect.key)
-        self._publish_when(self._journal.started(job), job, effect.status)
+        if job.envelope.set_id is None or self._journal.shared:
+            self._publish_when(self._journal.started(job), job, effect.status)
+            return
+        # Of thousands that are over in an instant it is not worth a message.
+        begun = self._attempts.get(effect.key)
+
+        def mark() -> None:
+            entry = self.book.entry(effect.key)
+            same = begun is not None and begun is self._attempts.get(effect.key)
+            if same and entry is not None and entry.phase is Phase.ACTIVE:
+                self._publish_when(self._journal.started(job), job, effect.status)
+
+        asyncio.get_running_loop().call_later(MARK_AFTER_S, mark)
 
     def _announce(self, effect: effects.Announce) -> None:
         job = self._job(effect.key)
@@ -408,6 +423,8 @@ class Dispatcher:
         if leaving is not None:
             leaving.set_result(effect.outcome)
         self._dependencies.ended(key)
+        if effect.outcome is not None:
+            self.on_ended(key)
         self._settled.set()
 
     # -- what a job depends on --

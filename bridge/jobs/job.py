@@ -21,7 +21,8 @@ from bridge.workflows.catalogue import Needs
 class Envelope(Struct, frozen=True, omit_defaults=True):
     """The part of a request that is echoed, or that says how to answer.
 
-    `correlation` is MQTT's Correlation Data, bytes as they came.
+    `correlation` is MQTT's Correlation Data, bytes as they came. A job of a set has that one's id,
+    and its place in it, from 0.
     """
 
     transaction: Transaction | UnsetType = UNSET
@@ -35,6 +36,8 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     preview: bool = False
     profile: Profile | None = None
     show: str | None = None
+    set_id: str | None = None
+    set_index: int | None = None
 
 
 class Blob(Struct, frozen=True, tag=True):

@@ -38,6 +38,7 @@ def status(
     return JobStatus(
         job_id=job.key.job_id,
         workflow=job.workflow,
+        set_id=or_unset(job.envelope.set_id),
         transaction=job.envelope.transaction,
         meta=job.envelope.meta,
         n=n,
@@ -73,6 +74,7 @@ def result(
     return Result(
         job_id=job.key.job_id,
         workflow=job.workflow,
+        set_id=or_unset(job.envelope.set_id),
         transaction=job.envelope.transaction,
         meta=job.envelope.meta,
         n=n,

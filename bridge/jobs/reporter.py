@@ -51,6 +51,7 @@ class Reporter:
         progress = Progress(
             job_id=job.key.job_id,
             workflow=job.workflow,
+            set_id=or_unset(job.envelope.set_id),
             transaction=job.envelope.transaction,
             meta=job.envelope.meta,
             percent=snapshot.percent,

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from msgspec import UNSET, Raw, Struct
@@ -29,7 +30,7 @@ from bridge.contract.topics import RUN
 from bridge.jobs import job_messages
 from bridge.jobs.dependencies import put
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.job import Draft, Plan
+from bridge.jobs.job import Draft, MediaInput, Plan
 from bridge.jobs.journal import Journal, Record
 from bridge.jobs.queue import Key
 from bridge.media.files import INLINE_LIMIT, Files
@@ -44,6 +45,8 @@ from bridge.workflows.catalogue import nodes_of
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.workflow import Workflow
+
+T = TypeVar("T")
 
 
 class AdmissionConfig(Struct, frozen=True):
@@ -120,7 +123,7 @@ class Admission:
 
         try:
             draft = await self._draft(submission, key)
-            self._check_room(submission.client)
+            self.check_room(submission.client)
         except (UnknownWorkflow, ComfyUIUnavailable, Forbidden, Busy, QuotaExceeded):
             # Not the request's fault: if it was accepted before, that still stands.
             known = None if submission.submit.job_id is UNSET else await self._known(key)
@@ -154,13 +157,7 @@ class Admission:
             return None
 
     async def _draft(self, submission: Submission, key: Key) -> Draft:
-        """Return the job; if ComfyUI seems to lack something, ask it once more whether it does."""
-        try:
-            work = await self._runnable(submission)
-        except (ComfyUIUnavailable, InvalidInput) as error:
-            if not (drafts.may_be_stale(error) and await self._refresh()):
-                raise
-            work = await self._runnable(submission)
+        work = await self.with_fresh(lambda: self._runnable(submission))
         return drafts.draft(
             submission,
             key=key,
@@ -173,6 +170,15 @@ class Admission:
             now=self._journal.clock.now(),
         )
 
+    async def with_fresh(self, bind: Callable[[], Awaitable[T]]) -> T:
+        """Bind; if ComfyUI seems to lack something, ask it what it has, and bind once more."""
+        try:
+            return await bind()
+        except (ComfyUIUnavailable, InvalidInput) as error:
+            if not (drafts.may_be_stale(error) and await self._refresh()):
+                raise
+            return await bind()
+
     async def _runnable(self, submission: Submission) -> _Work:
         workflow, bound = self._bind(submission)
         drafts.check_runnable(
@@ -181,7 +187,7 @@ class Admission:
         return await self._work(submission, workflow, bound)
 
     def _bind(self, submission: Submission) -> tuple[Workflow, Bound]:
-        workflow = self._workflow(submission)
+        workflow = self.workflow(submission)
         bound = binding.bind(
             workflow,
             submission.submit.inputs,
@@ -189,8 +195,12 @@ class Admission:
             randint=_draw,
             simple=submission.context.verb == RUN,
         )
-        self._config.permissions.check_partner(submission.client, self._partner_nodes(bound))
+        self.check_partner(submission.client, bound)
         return workflow, bound
+
+    def check_partner(self, client: str, bound: Bound) -> None:
+        """Raise Forbidden where a prompt has nodes that cost, and the client may not have them."""
+        self._config.permissions.check_partner(client, self._partner_nodes(bound))
 
     def _partner_nodes(self, bound: Bound) -> list[str]:
         classes = (node["class_type"] for node in bound.prompt.values())
@@ -201,22 +211,32 @@ class Admission:
         inputs = dict(bound.inputs)
         for each in media:
             put(bound.prompt, inputs, each)
-        drawing = UNSET if workflow.drawing is None else Raw(workflow.drawing)
+        plan = self.plan(submission.client, workflow, bound, inputs, media)
+        return _Work(workflow, bound, plan, new)
+
+    def plan(
+        self,
+        client: str,
+        workflow: Workflow,
+        bound: Bound,
+        inputs: dict[str, Any],
+        media: list[MediaInput],
+    ) -> Plan:
+        """Return the plan of a job; `inputs` are those of `bound`, with its media among them."""
         # While no ComfyUI has reported, nobody knows which nodes need the key: who may, may.
         unknown = self._library.catalogue.merged is None
-        paid = self._config.permissions.of(submission.client).partner_nodes
-        plan = Plan(
+        paid = self._config.permissions.of(client).partner_nodes
+        return Plan(
             bound.prompt,
             inputs,
             bound.names,
             list(workflow.outputs),
             media,
-            drawing,
+            UNSET if workflow.drawing is None else Raw(workflow.drawing),
             partner=paid and (unknown or bool(self._partner_nodes(bound))),
         )
-        return _Work(workflow, bound, plan, new)
 
-    def _workflow(self, submission: Submission) -> Workflow:
+    def workflow(self, submission: Submission) -> Workflow:
         """Return the workflow that a client wants to run, if it may."""
         client, submit = submission.client, submission.submit
         permissions = self._config.permissions
@@ -258,7 +278,8 @@ class Admission:
             eta_s=job_messages.seconds(book.eta_of_next(workflow.name, position)),
         )
 
-    def _check_room(self, client: str) -> None:
+    def check_room(self, client: str) -> None:
+        """Raise Busy or QuotaExceeded where the queue takes no more of a client."""
         book, config = self._dispatcher.book, self._config
         share = config.permissions.of(client).max_queue
         room = QueueRoom(book.queued, config.max_queue, book.count(client), share)
@@ -270,6 +291,7 @@ class Admission:
         return Accepted(
             job_id=job.key.job_id,
             workflow=job.workflow,
+            set_id=or_unset(job.envelope.set_id),
             transaction=job.envelope.transaction,
             meta=job.envelope.meta,
             state=job.state,

@@ -36,6 +36,7 @@ from bridge.contract.messages import (
     UploadReport,
     or_none,
 )
+from bridge.contract.sets import SetRequest
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal, Record, Stored
@@ -49,6 +50,7 @@ from bridge.requests.context import Answer, PartBytes, RequestContext, Respond, 
 from bridge.requests.errors import refusal
 from bridge.requests.processor_time import LISTED, ProcessorTime
 from bridge.requests.rate_limit import Flood, RateLimiter
+from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
 
 _Main: TypeAlias = requests.Text | requests.Media | None
@@ -62,6 +64,7 @@ class RequestHandler:
         self,
         *,
         admission: Admission,
+        sets: SetRequests,
         uploads: Uploads,
         journal: Journal,
         files: Files,
@@ -71,6 +74,7 @@ class RequestHandler:
         processor: ProcessorTime,
     ) -> None:
         self._admission = admission
+        self._sets = sets
         self._uploads = uploads
         self._journal = journal
         self._files = files
@@ -93,21 +97,36 @@ class RequestHandler:
             request, main = _decode(context)
             if request.transaction is not UNSET:
                 transaction = request.transaction
-            if isinstance(request, Submit):
-                submission = Submission(context, request, main, transaction)
-                await self._admission.admit(submission, respond)
-            elif isinstance(request, Fetch):
-                data, beside = await self._fetch(context, request, transaction)
-                respond(Answer(data=data, transaction=transaction, bytes=beside))
-            else:
-                data = await self._report(context, request, transaction)
-                respond(Answer(data=data, transaction=transaction))
+            await self._carry_out(context, request, main, transaction, respond)
         except Flood:
             pass
         except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
             if transaction is UNSET:
                 transaction = requests.transaction_of(context.payload, context.correlation)
             respond(refusal(error, transaction, f"{context.verb} of {context.client}"))
+
+    async def _carry_out(
+        self,
+        context: RequestContext,
+        request: Request | SetRequest,
+        main: _Main,
+        transaction: Transaction | UnsetType,
+        respond: Respond,
+    ) -> None:
+        """Carry out a request that was read, and answer it. Raises BridgeError."""
+        if isinstance(request, Submit):
+            submission = Submission(context, request, main, transaction)
+            admit = self._sets.admit if request.is_set else self._admission.admit
+            await admit(submission, respond)
+        elif isinstance(request, SetRequest):
+            about_set = await self._sets.report(context, request, transaction)
+            respond(Answer(data=about_set, transaction=transaction))
+        elif isinstance(request, Fetch):
+            data, beside = await self._fetch(context, request, transaction)
+            respond(Answer(data=data, transaction=transaction, bytes=beside))
+        else:
+            report = await self._report(context, request, transaction)
+            respond(Answer(data=report, transaction=transaction))
 
     def is_flood(self, client: str) -> bool:
         """True if a request of this client, whatever it is, would get no answer."""
@@ -205,7 +224,7 @@ class RequestHandler:
         self, context: RequestContext, request: List, transaction: Transaction | UnsetType
     ) -> JobList:
         client = context.client
-        if request.after and not request.peek:
+        if request.after and not request.peek and request.set_id is UNSET:
             # Whoever asks for what comes after n has all up to n.
             await self._journal.resume(client, request.after, request.limit + 1)
         records = await self._journal.page(
@@ -214,6 +233,7 @@ class RequestHandler:
             limit=request.limit + 1,
             states=or_none(request.states),
             workflow=or_none(request.workflow),
+            set_id=or_none(request.set_id),
         )
         self._processor.spend(client, LISTED * len(records))
         found = map(self._view, records)
@@ -270,7 +290,7 @@ def _not_kept(request: Fetch, record: Record, why: str) -> UnknownJob:
     )
 
 
-def _decode(context: RequestContext) -> tuple[Request, _Main]:
+def _decode(context: RequestContext) -> tuple[Request | SetRequest, _Main]:
     """Decode a request, on `run` with its main input. Raises BadRequest."""
     if context.submit is not None:
         return context.submit, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bridge.contract.errors import Expired, TooLarge
 from bridge.contract.sources import Inline, JobOutput, Later, Source, Topic, Upload, Url
 from bridge.jobs.dependencies import Dependencies, check_kind
@@ -33,17 +35,21 @@ class InputMedia:
         Raises InvalidInput, TooLarge, Forbidden, DependencyFailed, Expired.
         """
         new: dict[str, bytes] = {}
-        media = []
-        for each in bound.media:
-            spec = each.spec
-            items = [await self._item(client, each, source, new) for source in each.sources]
-            media.append(
-                MediaInput(
-                    spec.name, spec.kind, spec.target.node, spec.target.input, spec.via, items
-                )
-            )
-        self._dependencies.bounds.check_sum(item for each in media for item in each.items)
+        media = [await self.take_one(client, each, new) for each in bound.media]
+        self.check_sum(media)
         return media, new
+
+    def check_sum(self, media: Iterable[MediaInput]) -> None:
+        """Raise TooLarge where the media of one job unpack to too much together."""
+        self._dependencies.bounds.check_sum(item for each in media for item in each.items)
+
+    async def take_one(self, client: str, each: BoundMedia, new: dict[str, bytes]) -> MediaInput:
+        """Return one media input; bytes that came with it are put into `new`. Raises as `take`."""
+        spec = each.spec
+        items = [await self._item(client, each, source, new) for source in each.sources]
+        return MediaInput(
+            spec.name, spec.kind, spec.target.node, spec.target.input, spec.via, items
+        )
 
     async def _item(
         self, client: str, media: BoundMedia, source: Source, new: dict[str, bytes]

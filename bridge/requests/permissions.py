@@ -33,6 +33,7 @@ class Granted(Struct, frozen=True, kw_only=True):
     displays: tuple[str, ...] = ()
     max_priority: int = 100
     max_queue: int = 1_000
+    max_set: int = 5_000
     max_uploads: int = 1024 * 1024 * 1024
     max_outputs: int = 5 * 1024 * 1024 * 1024
     requests_per_s: float = 100.0

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import replace
 
 from bridge.contract.errors import InvalidInput
 from bridge.contract.fitting import fit_view
@@ -20,6 +21,7 @@ from bridge.contract.messages import (
     ok,
     or_unset,
 )
+from bridge.contract.sets import SetView
 from bridge.jobs import job_messages
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Record, Stored
@@ -46,6 +48,7 @@ def view(
     return JobView(
         job_id=job.key.job_id,
         workflow=job.workflow,
+        set_id=or_unset(job.envelope.set_id),
         transaction=job.envelope.transaction,
         meta=job.envelope.meta,
         n=record.n,
@@ -66,6 +69,19 @@ def fitting(
     """Return a job without what does not fit the packet of its answer."""
     around = len(encode(ok(UNSET, transaction))) + len(b'"data":,')
     return fit_view(found, _answer_room(context, transaction) - around)
+
+
+def fitting_set(
+    found: SetView, context: RequestContext, transaction: Transaction | UnsetType
+) -> SetView:
+    """Return a set without what does not fit the packet of its answer: its result, then `meta`."""
+    around = len(encode(ok(UNSET, transaction))) + len(b'"data":,')
+    room = _answer_room(context, transaction) - around
+    for less in ({}, {"result": UNSET}, {"meta": UNSET}):
+        found = replace(found, **less)
+        if len(encode(found)) <= room:
+            break
+    return found
 
 
 def page(

@@ -30,6 +30,7 @@ from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.adapters.mqtt.retained_images import RetainedImages
+from bridge.adapters.mqtt.sets import SetEncoder, SetExtension, SetPublisher
 from bridge.adapters.mqtt.subscriber import BrokerSettings, Subscriber
 from bridge.adapters.triggers.adapter import Triggers
 from bridge.comfyui.health_policy import HealthPolicy
@@ -48,6 +49,7 @@ from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
+from bridge.jobs.sets.driver import Bounds, SetDriver
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.download import DownloadRules, download
 from bridge.media.extents import MediaLimits
@@ -61,6 +63,7 @@ from bridge.requests.operator import Operator
 from bridge.requests.permissions import Permissions, setting
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
+from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
 from bridge.service.public_urls import PublicUrls, page_address
 from bridge.workflows.library import Library
@@ -209,15 +212,14 @@ class Bridge:
             dispatcher=self._dispatcher,
             instances=self._instances,
         )
+        media = InputMedia(dependencies, self._uploads, self._permissions, config.max_inline_input)
         admission = Admission(
             AdmissionConfig(config.max_queue, self._permissions, nodes),
             library=self._library,
             journal=self._journal,
             files=self._files,
             dispatcher=self._dispatcher,
-            media=InputMedia(
-                dependencies, self._uploads, self._permissions, config.max_inline_input
-            ),
+            media=media,
             refresh=self._descriptions.refresh,
             check_display=displays.check,
         )
@@ -225,8 +227,30 @@ class Bridge:
             lambda client: self._permissions.of(client).processor_share, time.monotonic
         )
         dependencies.bounds.spend = processor.spend
+        set_publisher = SetPublisher(
+            SetEncoder(self._topics, config.keep_results_s), self._publisher, self._journal
+        )
+        set_driver = SetDriver(
+            self._journal,
+            self._dispatcher,
+            set_publisher,
+            catalogue=lambda: self._library.catalogue,
+            bounds=Bounds(config.max_queue, lambda client: self._permissions.of(client).max_queue),
+            ours=self._speaks_for_all,
+        )
+        sets = SetExtension(set_driver, set_publisher, self._publisher, self._journal)
         handler = RequestHandler(
             admission=admission,
+            sets=SetRequests(
+                admission=admission,
+                driver=set_driver,
+                journal=self._journal,
+                files=self._files,
+                media=media,
+                permissions=self._permissions,
+                catalogue=lambda: self._library.catalogue,
+                spend=processor.spend,
+            ),
             uploads=self._uploads,
             journal=self._journal,
             files=self._files,
@@ -245,7 +269,8 @@ class Bridge:
             publisher=self._publisher,
         )
         commands = self._admin_commands()
-        self._extensions: list[Extension] = [displays, triggers, *commands, *homeassistant]
+        everywhere = [*commands, sets]
+        self._extensions: list[Extension] = [displays, triggers, *everywhere, *homeassistant]
         self._group = self._grouped()
         settings = BrokerSettings(
             address,
@@ -264,9 +289,9 @@ class Bridge:
             retained=self._retained,
             last_values=last_values,
             connected=self._introduce,
-            # In a cluster every bridge hears commands, by its own connection.
+            # In a cluster every bridge hears commands, by its own connection; so it publishes.
             extensions=[
-                each for each in self._extensions if self._group is None or each not in commands
+                each for each in self._extensions if self._group is None or each not in everywhere
             ],
             group=self._group,
         )
@@ -281,7 +306,7 @@ class Bridge:
                 journal=self._journal,
                 publisher=self._publisher,
                 retained=self._retained,
-                extensions=commands,
+                extensions=everywhere,
             )
         self._metrics = self._metrics_adapter()
         self._clock_report = ClockReport(self._topics, self._publisher)

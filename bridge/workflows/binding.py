@@ -118,6 +118,39 @@ def _check_file_names(prompt: Mapping[str, dict[str, Any]]) -> None:
                 raise InvalidInput(f"{at}: {NO_CONTROLS}", input=at, type="string")
 
 
+# A media input's value, to bind one whose bytes are taken apart from it.
+STAND_IN: Mapping[str, Any] = {"job": "-"}
+
+
+def find(workflow: Workflow, name: str) -> Input | None:
+    """Return the input that a request means by a name: an input's own, or a place's."""
+    declared = next((spec for spec in workflow.inputs if spec.name == name), None)
+    return declared or workflow.find_input(name)
+
+
+def is_media(workflow: Workflow, name: str) -> bool:
+    """True if an input of this name takes media."""
+    spec = find(workflow, name)
+    return spec is not None and KINDS[spec.kind].media
+
+
+def bound_media(workflow: Workflow, name: str, value: Any) -> BoundMedia:
+    """Return a media input that a request gives `value`. Raises InvalidInput."""
+    spec = find(workflow, name)
+    if spec is None or not KINDS[spec.kind].media:
+        raise InvalidInput(f"input {name!r} is no media", input=name)
+    return BoundMedia(spec, _sources(spec, value))
+
+
+def seeds(workflow: Workflow, name: str, number: int, randint: RandomInt) -> list[int]:
+    """Draw seeds for an input. Raises InvalidInput where it is no seed."""
+    spec = find(workflow, name)
+    if spec is None or spec.kind != "seed":
+        known = [each.name for each in workflow.inputs if each.kind == "seed"]
+        raise InvalidInput(f"input {name!r} is no seed", input=name, allowed=known)
+    return [_seed(spec, randint) for _ in range(number)]
+
+
 def place(
     prompt: Mapping[str, dict[str, Any]],
     target: NodeInput,
@@ -217,9 +250,7 @@ def _value(spec: Input, value: Any) -> Any:
 def _drawn(spec: Input, value: Any, randint: RandomInt) -> Any:
     """Return the value for one job."""
     if spec.kind == "seed" and value is UNSET:
-        lowest = max(0, int(spec.minimum or 0))
-        highest = SEED_UNKNOWN if spec.maximum is None else int(spec.maximum)
-        return randint(lowest, highest)
+        return _seed(spec, randint)
     if value is UNSET and spec.required:
         refuse(spec, "required", type=spec.kind)
     text = spec.default if value is UNSET else value
@@ -228,6 +259,12 @@ def _drawn(spec: Input, value: Any, randint: RandomInt) -> Any:
     if isinstance(text, str) and spec.kind == "text" and (mine or spec.drawn == "always"):
         return draw(text, lambda count: randint(0, count - 1))
     return text
+
+
+def _seed(spec: Input, randint: RandomInt) -> int:
+    lowest = max(0, int(spec.minimum or 0))
+    highest = SEED_UNKNOWN if spec.maximum is None else int(spec.maximum)
+    return randint(lowest, highest)
 
 
 def _sources(spec: Input, value: Any) -> tuple[Source, ...]:

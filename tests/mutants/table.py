@@ -722,9 +722,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="redelivery-runs-twice",
-        file="bridge/jobs/journal/journal.py",
-        old="known = _find_delivered(db, draft.delivery)",
-        new="known = None",
+        file="bridge/jobs/journal/acceptance.py",
+        old="found = _find_delivered(db, draft.delivery)",
+        new="found = None",
         guarantee="a request without an id that the broker delivers again does not run twice",
         tests=("tests/jobs/test_journal.py",),
     ),
@@ -906,7 +906,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="packet-id-of-another",
-        file="bridge/jobs/journal/journal.py",
+        file="bridge/jobs/journal/acceptance.py",
         old="if last is not None and _message(last[0]) != _message(delivery):",
         new="if False:",
         guarantee="what comes again is the last message under its packet id",
@@ -1094,8 +1094,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="device-limit-ignored",
         file="bridge/adapters/mqtt/encoder.py",
-        old="return [_packet(channel, topic, bodies, least(limit, job.envelope.max_packet))]",
-        new="return [_packet(channel, topic, bodies, limit)]",
+        old="return [packet_of(channel, topic, bodies, least(limit, job.envelope.max_packet))]",
+        new="return [packet_of(channel, topic, bodies, limit)]",
         guarantee="nothing larger than the request's max_packet is published",
         tests=("tests/adapters/mqtt/test_encoder.py",),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,10 +17,12 @@ from bridge.config import Client
 from bridge.contract.errors import BridgeError, Forbidden
 from bridge.contract.messages import Part, Transaction, encode
 from bridge.contract.numbering import Numbered
+from bridge.contract.sets import SetResult, SetStatus
 from bridge.contract.topics import Topics
 from bridge.jobs.dependencies import Dependencies, Sources
-from bridge.jobs.job import KeptOutput
+from bridge.jobs.job import Envelope, KeptOutput
 from bridge.jobs.queue import Key
+from bridge.jobs.sets.driver import Bounds, SetDriver
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
@@ -30,6 +33,7 @@ from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
+from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
@@ -93,6 +97,30 @@ class Packets:
         assert [packet.problem for packet in packets] == [None] * len(packets)
 
 
+class SetNotes:
+    """Hears what happens to sets."""
+
+    def __init__(self) -> None:
+        self.statuses: list[SetStatus] = []
+        self.results: list[SetResult] = []
+        self.room: int | None = None
+        self.came = asyncio.Event()
+
+    def set_status(self, key: Key, envelope: Envelope, status: SetStatus) -> None:
+        del key, envelope
+        self.statuses.append(status)
+        self.came.set()
+
+    def set_result(self, key: Key, envelope: Envelope, result: bytes) -> None:
+        del key, envelope
+        self.results.append(msgspec.json.decode(result, type=SetResult))
+        self.came.set()
+
+    def set_result_room(self, key: Key, envelope: Envelope) -> int | None:
+        del key, envelope
+        return self.room
+
+
 class Stand:
     """A handler, and what its tests look at."""
 
@@ -113,20 +141,40 @@ class Stand:
             folder / "workflows", folder / "cache", ["main"], nodes, keyed=["main"]
         )
         self.transcoder = Transcoder()
+        media = InputMedia(waiting, uploads, permissions, 100_000)
         admission = Admission(
             AdmissionConfig(MAX_QUEUE, permissions, nodes),
             library=self.library,
             journal=self.journal,
             files=self.files,
             dispatcher=dispatcher,
-            media=InputMedia(waiting, uploads, permissions, 100_000),
+            media=media,
             refresh=self._refresh,
             check_display=_no_display,
         )
         processor = ProcessorTime(lambda c: permissions.of(c).processor_share, lambda: self.now)
         waiting.bounds.spend = processor.spend
+        self.media = media
+        self.told = SetNotes()
+        self.driver = SetDriver(
+            self.journal,
+            dispatcher,
+            self.told,
+            catalogue=lambda: self.library.catalogue,
+            bounds=Bounds(MAX_QUEUE, lambda client: permissions.of(client).max_queue),
+        )
         self.handler = RequestHandler(
             admission=admission,
+            sets=SetRequests(
+                admission=admission,
+                driver=self.driver,
+                journal=self.journal,
+                files=self.files,
+                media=media,
+                permissions=permissions,
+                catalogue=lambda: self.library.catalogue,
+                spend=processor.spend,
+            ),
             uploads=uploads,
             journal=self.journal,
             files=self.files,

@@ -115,7 +115,9 @@ class Peer:
     async def listen(self) -> None:
         """Subscribe to everything that concerns this peer's client."""
         tree = f"{self.base}/client/{self.client}"
-        await self.subscribe(f"{tree}/response/#", f"{tree}/job/#", f"{tree}/reply/#")
+        await self.subscribe(
+            f"{tree}/response/#", f"{tree}/job/#", f"{tree}/set/#", f"{tree}/reply/#"
+        )
 
     def publish(
         self, topic: str, payload: Any = b"", *, qos: int = 1, retain: bool = False, **fields: Any

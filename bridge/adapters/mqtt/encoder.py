@@ -31,6 +31,7 @@ from bridge.contract.messages import (
     ok,
     refused,
 )
+from bridge.contract.sets import SetAccepted
 from bridge.contract.topics import JOB_VERBS, SUBMIT, Topics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.queue import Key
@@ -84,17 +85,17 @@ class Encoder:
             part, data = answer.bytes.part, answer.bytes.data
             beside = replace(properties, content_type=part.content_type)
             where = self._part_topic(asked.client, part)
-            packets.append(_packet(self._channels["jobPart"], where, [(data, beside)], limit))
+            packets.append(packet_of(self._channels["jobPart"], where, [(data, beside)], limit))
         packets.append(
-            _packet(channel, topic, _answers(answer, properties, limit, _response), limit)
+            packet_of(channel, topic, _answers(answer, properties, limit, _response), limit)
         )
         reply = asked.response_topic
-        if reply is not None and not isinstance(answer.data, Accepted):
+        if reply is not None and not isinstance(answer.data, Accepted | SetAccepted):
             bodies = _answers(answer, properties, limit, lambda each: _reply(asked.verb, each))
-            packets.append(_packet(channel, reply, bodies, limit))
+            packets.append(packet_of(channel, reply, bodies, limit))
         elif reply is not None and answer.data.result is not UNSET:
             bodies = _results(reply, bytes(answer.data.result), properties, limit)
-            packets.append(_packet(channel, reply, bodies, limit))
+            packets.append(packet_of(channel, reply, bodies, limit))
         return packets
 
     def answer_room(
@@ -103,7 +104,7 @@ class Encoder:
         """Return how many bytes of JSON the answer to a request may have, wherever it goes."""
         properties = _answering(asked.correlation, transaction)
         topics = (self._response(asked)[1], asked.response_topic)
-        return min(_room(each, properties, limit) for each in topics if each is not None)
+        return min(room_of(each, properties, limit) for each in topics if each is not None)
 
     def part_room(
         self, asked: RequestContext, transaction: Transaction | UnsetType, part: Part, limit: int
@@ -111,7 +112,7 @@ class Encoder:
         """Return how many bytes of an output fit into the packet beside the answer to a `fetch`."""
         properties = _answering(asked.correlation, transaction)
         topic = self._part_topic(asked.client, part)
-        return _room(topic, replace(properties, content_type=part.content_type), limit)
+        return room_of(topic, replace(properties, content_type=part.content_type), limit)
 
     def admin_answer(
         self, verb: str, answer: Answer, correlation: bytes | None, limit: int | None
@@ -120,7 +121,7 @@ class Encoder:
         properties = _answering(correlation, answer.transaction)
         bodies = _answers(answer, properties, limit, _response)
         topic = self._topics.order_response(verb)
-        return [_packet(self._channels["orderHealthCheckResponse"], topic, bodies, limit)]
+        return [packet_of(self._channels["orderHealthCheckResponse"], topic, bodies, limit)]
 
     # What happens to jobs.
 
@@ -160,7 +161,7 @@ class Encoder:
         if envelope.reply_output and info.index == 0 and envelope.response_topic is not None:
             topics.insert(0, envelope.response_topic)
         limit = least(limit, envelope.max_packet)
-        return [_packet(channel, topic, [(data, properties)], limit) for topic in topics]
+        return [packet_of(channel, topic, [(data, properties)], limit) for topic in topics]
 
     def result(
         self, key: Key, envelope: Envelope, result: bytes, limit: int | None
@@ -176,7 +177,7 @@ class Encoder:
         if envelope.reply_output and _has_published(result):
             replies = []
         return [
-            _packet(channel, topic, _results(topic, result, properties, limit), limit)
+            packet_of(channel, topic, _results(topic, result, properties, limit), limit)
             for topic in (first, *replies)
         ]
 
@@ -211,7 +212,7 @@ class Encoder:
             message_expiry=None if expiry_s is None else int(expiry_s),
         )
         channel = self._channels["info" if retain else "event"]
-        return _packet(channel, topic, [(payload, properties)], limit)
+        return packet_of(channel, topic, [(payload, properties)], limit)
 
     def image(
         self,
@@ -223,19 +224,19 @@ class Encoder:
     ) -> Packet:
         """Publish an image, retained."""
         properties = PublishProperties(content_type=content_type, user_properties=about)
-        return _packet(self._channels["displayImage"], topic, [(data, properties)], limit)
+        return packet_of(self._channels["displayImage"], topic, [(data, properties)], limit)
 
     def image_room(
         self, topic: str, content_type: str, about: Sequence[tuple[str, str]], limit: int
     ) -> int:
         """Return how many bytes an image may have."""
         properties = PublishProperties(content_type=content_type, user_properties=about)
-        return _room(topic, properties, limit)
+        return room_of(topic, properties, limit)
 
     def transient(self, topic: str, data: bytes, content_type: str, limit: int | None) -> Packet:
         """Publish what is only worth seeing now, as a preview."""
         properties = PublishProperties(content_type=content_type)
-        return _packet(self._channels["jobPreview"], topic, [(data, properties)], limit)
+        return packet_of(self._channels["jobPreview"], topic, [(data, properties)], limit)
 
     def _response(self, asked: RequestContext) -> tuple[Channel, str]:
         # A verb that nobody knows is answered as well.
@@ -267,14 +268,14 @@ class Encoder:
     def _job(self, name: str, job: Job, bodies: Iterable[_Body], limit: int | None) -> list[Packet]:
         channel = self._channels[name]
         topic = channel.topic(client=job.key.client, job_id=job.key.job_id)
-        return [_packet(channel, topic, bodies, least(limit, job.envelope.max_packet))]
+        return [packet_of(channel, topic, bodies, least(limit, job.envelope.max_packet))]
 
     def _result_properties(self, envelope: Envelope) -> PublishProperties:
         return PublishProperties(
             content_type=JSON,
             correlation_data=envelope.correlation,
             message_expiry=self._expires(self._channels["jobResult"]),
-            user_properties=_trace(envelope),
+            user_properties=trace_of(envelope),
         )
 
     def _result_topics(self, key: Key, envelope: Envelope) -> list[str]:
@@ -289,7 +290,7 @@ class Encoder:
 # Which packet.
 
 
-def _packet(channel: Channel, topic: str, bodies: Iterable[_Body], limit: int | None) -> Packet:
+def packet_of(channel: Channel, topic: str, bodies: Iterable[_Body], limit: int | None) -> Packet:
     """Return the packet with the first body that fits; they are made as far as they are needed."""
     found: Packet | None = None
     for payload, properties in bodies:
@@ -358,14 +359,14 @@ def _result_room(
     topic: str, properties: PublishProperties, limit: int
 ) -> tuple[int, PublishProperties]:
     """Return how many bytes a result may have, and the properties that leave it that room."""
-    room = _room(topic, properties, limit)
+    room = room_of(topic, properties, limit)
     if room < LEAST_RESULT:
         properties = replace(properties, correlation_data=None)
-        room = _room(topic, properties, limit)
+        room = room_of(topic, properties, limit)
     return room, properties
 
 
-def _room(topic: str, properties: PublishProperties, limit: int) -> int:
+def room_of(topic: str, properties: PublishProperties, limit: int) -> int:
     """Return how many bytes of payload a packet at QoS 1 may have."""
     return Publish.of(topic, b"", qos=1, retain=False, properties=properties).room(limit)
 
@@ -410,11 +411,13 @@ def about(job: Job) -> list[tuple[str, str]]:
     """Return the User Properties that a message of bytes carries in place of JSON's fields."""
     envelope = job.envelope
     fields = [("job_id", job.key.job_id), ("workflow", job.workflow)]
+    if envelope.set_id is not None:
+        fields.append(("set_id", envelope.set_id))
     if envelope.transaction is not UNSET:
         fields.append(("transaction", _clean(str(envelope.transaction))))
     if envelope.meta is not UNSET:
         fields.append(("meta", _clean(bytes(envelope.meta).decode())))
-    return [*fields, *_trace(envelope)]
+    return [*fields, *trace_of(envelope)]
 
 
 def facts(info: OutputInfo) -> list[tuple[str, str]]:
@@ -424,7 +427,7 @@ def facts(info: OutputInfo) -> list[tuple[str, str]]:
     return [(name, _clean(str(value))) for name, value in values if value is not UNSET]
 
 
-def _trace(envelope: Envelope) -> list[tuple[str, str]]:
+def trace_of(envelope: Envelope) -> list[tuple[str, str]]:
     """Return the sender's trace (W3C Trace Context), for those who go on with the result."""
     return [] if envelope.traceparent is None else [("traceparent", envelope.traceparent)]
 

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 # MQTT 5's reason code for a packet above the broker's limit.
 _PACKET_TOO_LARGE = 0x95
 # One warning for a client's messages of one kind, rather than one for each of its jobs.
-_ONE_JOB = re.compile(r"/job/[^/]+/([^/]+).*")
+_ONE_JOB = re.compile(r"/(job|set)/[^/]+/([^/]+).*")
 # So many kinds are remembered.
 _MAX_WARNED = 1000
 
@@ -78,6 +78,9 @@ class Publisher:
         self._connection: Connection | None = None
         # True once the broker was sent every result that has a lower number than what comes next.
         self._caught_up = False
+        # Called, each once nothing is behind any more, and when the connection has ended.
+        self.on_caught_up: Callable[[], None] = lambda: None
+        self.on_detached: Callable[[], None] = lambda: None
         # Learnt when a broker that does not announce its limit ends the connection.
         self._learnt_limit: int | None = None
         self._largest = 0
@@ -114,10 +117,13 @@ class Publisher:
         self._caught_up = self._connection is not None and self._may_publish()
         for each in results:
             self.result(*each)
+        if self._caught_up:
+            self.on_caught_up()
 
     def detach(self, loss: ConnectionLost | None) -> None:
         """Stop publishing. `loss`: why the connection ended, None if we ended it."""
         self._connection = None
+        self.on_detached()
         if loss is not None and loss.code == _PACKET_TOO_LARGE and self._largest:
             self._learnt_limit = self._largest - 1
             log.warning("the broker takes less than %d bytes at a time", self._largest)
@@ -236,6 +242,10 @@ class Publisher:
 
     # Sending.
 
+    def send(self, packets: Sequence[Packet]) -> list[asyncio.Future[PubAck] | None]:
+        """Send packets that somebody else made, in their order; None for each that was not."""
+        return self._send(packets)
+
     def _send(
         self, packets: Sequence[Packet], *, optional: bool = False
     ) -> list[asyncio.Future[PubAck] | None]:
@@ -285,7 +295,7 @@ class Publisher:
 
     def _warn(self, topic: str, text: str) -> None:
         """Log a warning about a topic once."""
-        kind = _ONE_JOB.sub(r"/job/\1", topic)
+        kind = _ONE_JOB.sub(r"/\1/\2", topic)
         if kind in self._warned:
             return
         self._warned[kind] = None

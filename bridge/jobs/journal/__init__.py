@@ -5,11 +5,12 @@ statuses and results, `membership` who is in a group of bridges, `schema` the ta
 copies a journal that is in use. The database below is `bridge.jobs.database`.
 """
 
-from bridge.jobs.journal.journal import CHANNEL, AlreadyEnded, Journal, Notice
+from bridge.jobs.journal.journal import CHANNEL, MARK_AFTER_S, AlreadyEnded, Journal, Notice
 from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
 
 __all__ = [
     "CHANNEL",
+    "MARK_AFTER_S",
     "Acceptance",
     "AlreadyEnded",
     "Journal",

@@ -23,16 +23,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
-from msgspec.structs import replace
 
-from bridge.contract.errors import Expired, UnknownJob
+from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
 from bridge.contract.numbering import Numbered
 from bridge.jobs import state as transitions
 from bridge.jobs.clock import Clock, Reading
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
-from bridge.jobs.journal import membership, publication, queries, rows
+from bridge.jobs.journal import acceptance, membership, publication, queries, rows, sets
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
 from bridge.jobs.journal.schema import SCHEMA
@@ -43,9 +42,9 @@ from bridge.jobs.journal.sequence import (
     go_on_above,
     number,
 )
+from bridge.jobs.journal.sets import Numbers, Sets
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Happening
-from bridge.media.files import INLINE_LIMIT
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +96,7 @@ class Journal:
         # Of several bridges each counts in the database.
         self._numbers: ClientNumbers | None = None
         self._published: list[Key] = []
+        self.sets = Sets(self._database, Numbers(self._draw, self._written, self._notify_of))
 
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
@@ -176,6 +176,7 @@ class Journal:
 
         def work(db: Transaction) -> None:
             go_on_above(db)
+            db.execute(queries.CANCEL_ALL_SETS)
             _note(db, "restored", "1")
 
         await self._database.run(work)
@@ -192,48 +193,21 @@ class Journal:
 
     async def accept(self, draft: Draft, now: float) -> Acceptance:
         """Write a job down, unless its id, or its MQTT delivery, is known already."""
-        job = replace(draft.job, accepted_at=now)
-        needs, envelope, plan = _encode(job.needs), _encode(job.envelope), _encode(draft.plan)
-        draw = self._draw(job.key.client)
+        new = acceptance.Encoded(draft, now)
+        draw = self._draw(draft.key.client)
 
         def work(db: Transaction) -> Acceptance:
-            known = _find(db, queries.JOB, job.key)
-            if known is None and draft.redelivered and draft.delivery is not None:
-                known = _find_delivered(db, draft.delivery)
+            known = acceptance.known(db, draft)
             if known is not None:
                 return Acceptance(known, new=False)
-            n = number(db, draw)
-            values = (
-                *job.key,
-                job.workflow,
-                job.workflow_version,
-                draft.fingerprint,
-                draft.delivery,
-                None if draft.delivery is None else _packet(draft.delivery),
-                job.state,
-                job.priority,
-                job.attempt,
-                job.prompt_id,
-                job.accepted_at,
-                job.start_before,
-                job.timeout_s,
-                job.keep_s,
-                int(job.ordered),
-                job.replace,
-                needs,
-                envelope,
-                plan,
-                n,
-            )
-            (seq,) = db.execute(queries.INSERT_JOB, values).fetchone()
-            _keep_media(db, job.key, draft.plan, draft.media)
-            self._notify_of(db, job.key)
-            return Acceptance(Record(replace(job, seq=seq), draft.fingerprint, n), new=True)
+            record = acceptance.insert(db, new, number(db, draw))
+            self._notify_of(db, draft.key)
+            return Acceptance(record, new=True)
 
-        acceptance = await self._database.run(work)
-        if acceptance.new:
+        accepted = await self._database.run(work)
+        if accepted.new:
             self._written(draw)
-        return acceptance
+        return accepted
 
     async def released(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> int:
         """Note that all that a job waited for is here: its plan, complete, and the bytes.
@@ -248,7 +222,7 @@ class Journal:
             values = (_RELEASED, encoded, n, *job.key, _WAITING, self._life)
             if db.execute(queries.RELEASE_JOB, values).rowcount != 1:
                 raise AlreadyEnded(f"job {job.key.job_id} of {job.key.client} waits no longer")
-            _keep_media(db, job.key, plan, media)
+            acceptance.keep_media(db, job.key, plan, media)
             self._notify_of(db, job.key)
             return n
 
@@ -425,7 +399,12 @@ class Journal:
         What it cannot have been sent yet is not meant (`publication`).
         """
         self._note_published()
-        return await self._database.run(lambda db: publication.ack(db, client, up_to, self._owner))
+
+        def work(db: Transaction) -> int:
+            jobs = publication.ack(db, client, up_to, self._owner)
+            return jobs + sets.ack(db, client, up_to)
+
+        return await self._database.run(work)
 
     async def resume(self, client: str, after: int, limit: int) -> None:
         """Ack what a client has, which asks for what comes after a number.
@@ -436,6 +415,7 @@ class Journal:
 
         def work(db: Transaction) -> list[Key]:
             publication.ack(db, client, after, self._owner)
+            sets.ack(db, client, after)
             return publication.passed_over(db, client, after, limit)
 
         missed = await self._database.run(work)
@@ -467,7 +447,7 @@ class Journal:
 
     async def get(self, key: Key) -> Record:
         """A client's job. Raises UnknownJob."""
-        record = await self._database.run(lambda db: _find(db, queries.JOB, key))
+        record = await self._database.run(lambda db: acceptance.find(db, queries.JOB, key))
         if record is None:
             raise UnknownJob(f"no job {key.job_id!r}", job_id=key.job_id)
         return record
@@ -480,10 +460,12 @@ class Journal:
         limit: int,
         states: Iterable[State] | None = None,
         workflow: str | None = None,
+        set_id: str | None = None,
     ) -> list[Record]:
-        """A client's jobs whose latest number is above `after`, in that order."""
+        """A client's jobs, or a set's, whose latest number is above `after`, in that order."""
         wanted = _any_of(get_args(State) if states is None else states)
-        return await self._records(queries.PAGE, (client, after, *wanted, workflow, limit))
+        values = (client, after, *wanted, workflow, set_id, limit)
+        return await self._records(queries.PAGE, values)
 
     # Bytes. Small ones lie in the journal itself, large ones are `Files` of that name.
 
@@ -556,6 +538,7 @@ class Journal:
                 db.execute(queries.DROP_OUTPUT, place)
             db.execute(queries.SWEEP_RESULTS, (results_before,))
             db.execute(queries.SWEEP_JOBS, (forget_before,))
+            sets.sweep(db, results_before, forget_before)
             db.execute(queries.SWEEP_BLOBS)
             return forget_clients(db)
 
@@ -649,7 +632,7 @@ class Journal:
             return None
 
         def work(db: Transaction) -> Job | State | None:
-            found = _find(db, queries.JOB, key)
+            found = acceptance.find(db, queries.JOB, key)
             if found is None or found.ended:
                 return None
             if found.owner is None:
@@ -666,7 +649,7 @@ class Journal:
         """Return the jobs' standing, of those that are there."""
 
         def work(db: Transaction) -> list[Record]:
-            found = (_find(db, queries.JOB, key) for key in keys)
+            found = (acceptance.find(db, queries.JOB, key) for key in keys)
             return [record for record in found if record is not None]
 
         return await self._database.run(work)
@@ -731,56 +714,9 @@ class Journal:
         return future
 
 
-def _find(db: Transaction, sql: str, values: Sequence[Any]) -> Record | None:
-    row = db.execute(sql, values).fetchone()
-    return None if row is None else rows.read(row)
-
-
-def _find_delivered(db: Transaction, delivery: str) -> Record | None:
-    """The job that an MQTT delivery made, if it can be that one which comes again.
-
-    The broker delivers a message again as long as it has not got our PUBACK, however long that
-    takes and whatever came meanwhile; and before that it gives the message's packet id to no
-    other. So what comes again is the last message that came under its packet id: what came under
-    it before that was acknowledged.
-
-    Two messages alike cannot be distinguished if they were given the same packet id, nothing that
-    became a job came under it in between, and the second was lost with the connection on its first
-    way: it is taken for the first. To run no request twice comes before that.
-    """
-    last = db.execute(queries.LAST_OF_PACKET, (_packet(delivery),)).fetchone()
-    if last is not None and _message(last[0]) != _message(delivery):
-        return None
-    return _find(db, queries.JOB_OF_DELIVERY, (delivery,))
-
-
-def _packet(delivery: str) -> str:
-    """Return the key of a delivery's packet id (see `Draft`) in its session."""
-    return ":".join(delivery.split(":")[:2])
-
-
-def _message(delivery: str) -> str:
-    """Return the key of a delivery's message: one may have made several jobs."""
-    return ":".join(delivery.split(":")[:3])
-
-
 def _any_of(wanted: Iterable[State]) -> list[str]:
     """Return parameters for `[any_states]`: as many as there are states, whichever are wanted."""
     return [*islice(chain(wanted, repeat("")), len(get_args(State)))]
-
-
-def _keep_media(db: Transaction, key: Key, plan: Plan, media: Mapping[str, bytes]) -> None:
-    """Keep a plan's bytes for as long as its job has not ended.
-
-    Raises Expired where some were kept when they were named, and are no longer.
-    """
-    for sha256 in {blob.sha256 for blob in plan.blobs}:
-        data = media.get(sha256)
-        if data is not None:
-            inline = data if len(data) <= INLINE_LIMIT else None
-            db.execute(queries.KEEP_BLOB, (sha256, len(data), inline))
-        if db.execute(queries.KEEP_MEDIA, (*key, sha256)).rowcount != 1:
-            raise Expired("the bytes of an input are kept no longer", sha256=sha256)
 
 
 def beyond_budgets(

@@ -20,6 +20,11 @@ _SHARED_PARTS = {
         "instance, accepted_at, start_before, timeout_s, keep_s, ordered, replace_word, needs, "
         "envelope, fingerprint, n, finished_at, acked, result, owner, cancelling"
     ),
+    # What `sets` reads.
+    "set": (
+        "client, set_id, workflow, fingerprint, state, total, made, waits, accepted_at, envelope, "
+        "n, result, finished_at"
+    ),
     "now": _NOW,
     # While the database was away nobody could renew a lease: all have one lease's time to do so.
     "dead": (
@@ -75,8 +80,8 @@ FORGET_CLIENTS = """
 INSERT_JOB = """
     INSERT INTO jobs (client, job_id, workflow, workflow_version, fingerprint, delivery, packet,
         state, priority, attempt, prompt_id, accepted_at, start_before, timeout_s, keep_s, ordered,
-        replace_word, needs, envelope, plan, n)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        replace_word, needs, envelope, plan, n, set_id, set_index)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     RETURNING seq"""
 # One that this bridge had claimed in its last life is anybody's again.
 RELEASE_JOB = """
@@ -103,10 +108,10 @@ PLAN = "SELECT plan FROM jobs WHERE client = ? AND job_id = ?"
 UNFINISHED = _sql("""
     SELECT [record] FROM jobs WHERE finished_at IS NULL AND COALESCE(owner, '') = ?
     ORDER BY seq""")
-# Client, the number above which, all states that count, workflow (NULL: any), how many.
+# Client, the number above which, all states that count, workflow and set (NULL: any), how many.
 PAGE = _sql("""
     SELECT [record] FROM jobs WHERE client = ? AND n > ? AND state IN ([any_states])
-    AND workflow = COALESCE(?, workflow)
+    AND workflow = COALESCE(?, workflow) AND COALESCE(set_id, '') = COALESCE(?, set_id, '')
     ORDER BY n LIMIT ?""")
 
 # Results. `published` is 1 once the broker has it, 2 if the broker did not take it and what has a
@@ -151,6 +156,57 @@ ESTIMATES = "SELECT workflow, run_s FROM estimates"
 SET_ESTIMATE = """
     INSERT INTO estimates VALUES (?, ?)
     ON CONFLICT (workflow) DO UPDATE SET run_s = excluded.run_s"""
+
+# Sets.
+
+INSERT_SET = """
+    INSERT INTO sets (client, set_id, workflow, fingerprint, state, total, made, waits,
+        accepted_at, envelope, spec, n)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+SET = _sql("SELECT [set] FROM sets WHERE client = ? AND set_id = ?")
+SET_SPEC = "SELECT spec FROM sets WHERE client = ? AND set_id = ?"
+UNFINISHED_SETS = _sql(
+    "SELECT [set] FROM sets WHERE finished_at IS NULL ORDER BY accepted_at, client, set_id"
+)
+# How many are made then, which set, how many were.
+EXPAND_SET = """
+    UPDATE sets SET made = ?
+    WHERE client = ? AND set_id = ? AND made = ? AND state = 'running' AND finished_at IS NULL"""
+ENTER_SET_STATE = """
+    UPDATE sets SET state = ?
+    WHERE client = ? AND set_id = ? AND finished_at IS NULL AND state <> 'cancelling'"""
+CANCEL_ALL_SETS = "UPDATE sets SET state = 'cancelling' WHERE finished_at IS NULL"
+# The first outcome stands.
+FINISH_SET = """
+    UPDATE sets SET state = ?, n = ?, result = ?, finished_at = ?, spec = NULL
+    WHERE client = ? AND set_id = ? AND finished_at IS NULL"""
+IS_JOB = "SELECT 1 FROM jobs WHERE client = ? AND job_id = ?"
+JOBS_OF_SET = """
+    SELECT set_index, job_id, state FROM jobs WHERE client = ? AND set_id = ? ORDER BY set_index"""
+COUNT_SET_JOBS = """
+    SELECT state, COUNT(*) FROM jobs WHERE client = ? AND set_id = ? GROUP BY state"""
+UNENDED_OF_SET = """
+    SELECT COUNT(*) FROM jobs WHERE client = ? AND set_id = ? AND finished_at IS NULL"""
+UNMADE_OF_CLIENT = """
+    SELECT COALESCE(SUM(total - made), 0) FROM sets WHERE client = ? AND finished_at IS NULL"""
+PUBLISHED_SET = "UPDATE sets SET published = 1 WHERE client = ? AND set_id = ?"
+UNPUBLISHED_SETS = """
+    SELECT client, set_id, envelope, result FROM sets WHERE result IS NOT NULL AND acked = 0
+    AND (published = 0 OR finished_at >= ?)
+    ORDER BY client, n"""
+ACK_SETS = """
+    UPDATE sets SET acked = 1
+    WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL
+    AND (published = 1 OR n = ?)"""
+FORGET_SET = """
+    UPDATE sets SET result = NULL, acked = 1
+    WHERE client = ? AND set_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
+FORGET_RESULTS_OF_SET = """
+    UPDATE jobs SET result = NULL, plan = NULL, acked = 1
+    WHERE client = ? AND set_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
+DROP_OUTPUTS_OF_SET = """
+    DELETE FROM outputs WHERE client = ?
+    AND job_id IN (SELECT job_id FROM jobs WHERE client = ? AND set_id = ?)"""
 
 # Bytes: of outputs, of media, of uploads.
 
@@ -201,7 +257,13 @@ SWEEP_OUTPUTS = "DELETE FROM outputs WHERE keep_until < ?"
 SWEEP_UPLOADS = "DELETE FROM uploads WHERE keep_until < ?"
 SWEEP_RESULTS = """
     UPDATE jobs SET result = NULL, plan = NULL WHERE result IS NOT NULL AND finished_at < ?"""
-SWEEP_JOBS = "DELETE FROM jobs WHERE finished_at < ?"
+# Not while its set goes on: what became of it belongs to the set's result.
+SWEEP_JOBS = """
+    DELETE FROM jobs WHERE finished_at < ?
+    AND (set_id IS NULL OR NOT EXISTS (SELECT 1 FROM sets WHERE sets.client = jobs.client
+        AND sets.set_id = jobs.set_id AND sets.finished_at IS NULL))"""
+SWEEP_SET_RESULTS = "UPDATE sets SET result = NULL WHERE result IS NOT NULL AND finished_at < ?"
+SWEEP_SETS = "DELETE FROM sets WHERE finished_at < ?"
 SWEEP_BLOBS = """
     DELETE FROM blobs
     WHERE NOT EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256)

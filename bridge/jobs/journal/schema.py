@@ -114,4 +114,32 @@ VERSION_5 = (
     "CREATE INDEX jobs_passed_over ON jobs (client, n) WHERE published = 2",
 )
 
-SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)
+VERSION_6 = (
+    # A set of jobs. `spec` is what they are made of, until all have ended; `made` is how many were.
+    # Some wait for their input where it `waits`.
+    """CREATE TABLE sets (
+        client TEXT NOT NULL,
+        set_id TEXT NOT NULL,
+        workflow TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,
+        state TEXT NOT NULL,
+        total INTEGER NOT NULL,
+        made INTEGER NOT NULL,
+        waits INTEGER NOT NULL,
+        accepted_at REAL NOT NULL,
+        envelope BLOB NOT NULL,
+        spec BLOB,
+        n INTEGER NOT NULL,
+        finished_at REAL,
+        result BLOB,
+        acked INTEGER NOT NULL DEFAULT 0,
+        published INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (client, set_id)
+    )""",
+    "CREATE INDEX sets_unfinished ON sets (client) WHERE finished_at IS NULL",
+    "ALTER TABLE jobs ADD COLUMN set_id TEXT",
+    "ALTER TABLE jobs ADD COLUMN set_index INTEGER",
+    "CREATE INDEX jobs_of_set ON jobs (client, set_id, state) WHERE set_id IS NOT NULL",
+)
+
+SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6)

@@ -1,0 +1,176 @@
+"""`comfy2mqtt run` with `--each`, `--grid` or `--repeat`: many jobs, one bar, and their files."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from bridge.atomicfile import write_file
+from bridge.cli.progress import SetProgress
+from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
+from bridge.cli.target import STANDARD_OUTPUT, extension_of
+from bridge.client import Job, JobOutput, Set
+from bridge.contract.errors import BridgeError
+from bridge.contract.messages import encode
+from bridge.contract.retained import Definition
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+_RANGE = re.compile(r"(?P<start>-?[0-9.]+)\.\.(?P<to>-?[0-9.]+)(:(?P<step>-?[0-9.]+))?")
+
+
+def each_of(path: Path, definition: Definition) -> list[dict[str, Any]]:
+    """Read a file of jobs: a CSV with the inputs' names first, or a JSON object a line.
+
+    Media inputs name files, beside that one.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        stop(f"--each {path}: {error}", WRONG_USAGE)
+    entries = _rows(path, text) if path.suffix.lower() == ".csv" else _objects(path, text)
+    if not entries:
+        stop(f"--each {path}: there is no job in it", WRONG_USAGE)
+    return [_with_media(entry, definition, path) for entry in entries]
+
+
+def grid_of(given: tuple[str, ...], definition: Definition) -> dict[str, Any]:
+    """Read `NAME=A,B,C`, `NAME=1..9`, `NAME=1..9:2`, `NAME=seeds:4` and `NAME=set:ID`."""
+    found: dict[str, Any] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not equals or not text or name in found:
+            stop(f"--grid {each}: expected NAME=VALUE,VALUE,..., each name once", WRONG_USAGE)
+        found[name] = _axis(each, name, text, definition)
+    return found
+
+
+async def see_through(jobs: Set, folder: Path, *, as_json: bool, interrupted: asyncio.Event) -> int:
+    """Save what the jobs of a set give, in a folder that is there; returns the exit status."""
+    paths: list[Path] = []
+    with SetProgress(jobs, quiet=as_json) as progress:
+        async for job in jobs:
+            try:
+                outputs = await job.outputs()
+            except BridgeError as error:
+                progress.failed(job, explain(error))
+                continue
+            for output in outputs:
+                path = folder / _file_name(jobs, job, output)
+                await asyncio.to_thread(write_file, path, output.data)
+                paths.append(path.resolve())
+                if not as_json:
+                    click.echo(str(path.resolve()))
+            progress.done(job)
+        result = await jobs.outcome()
+    if as_json:
+        click.echo(encode({"files": [str(path) for path in paths], "result": result}))
+    if result.state == "succeeded":
+        return 0
+    click.echo(
+        f"set {jobs.id} {result.state}: {result.counts.succeeded} of {result.total} succeeded",
+        err=True,
+    )
+    return INTERRUPTED if interrupted.is_set() else FAILED
+
+
+def folder_of(text: str) -> Path:
+    """Return the folder that `-o` names; end the command where it can be none."""
+    path = Path(text).expanduser()
+    if text == STANDARD_OUTPUT or (path.exists() and not path.is_dir()):
+        stop("-o: the files of a set need a folder", WRONG_USAGE)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"-o: {path}: {error.strerror or error}", WRONG_USAGE)
+    return path
+
+
+def _file_name(jobs: Set, job: Job, output: JobOutput) -> str:
+    """Return a file's name: the set's beginning, the job's place in it, and the output's."""
+    stem = f"{jobs.workflow}-{jobs.id[:12]}{job.id.removeprefix(jobs.id)}-{output.info.index}"
+    return f"{_UNSAFE.sub('_', stem)}{extension_of(output.info.content_type)}"
+
+
+def _rows(path: Path, text: str) -> list[dict[str, Any]]:
+    reader = csv.DictReader(text.splitlines(), strict=True)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        stop(f"--each {path}: line {reader.line_num}: {error}", WRONG_USAGE)
+    for number, row in enumerate(rows, 2):
+        if None in row:
+            stop(f"--each {path}: row {number} has more columns than the first", WRONG_USAGE)
+    # An empty cell leaves the input as it is.
+    return [{name: value for name, value in row.items() if value} for row in rows]
+
+
+def _objects(path: Path, text: str) -> list[dict[str, Any]]:
+    def bad(where: str, problem: object) -> NoReturn:
+        stop(f"--each {path}: {where}{problem}", WRONG_USAGE)
+
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            bad("", error)
+        numbered = list(enumerate(found, 1))
+    else:
+        numbered = []
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                numbered += [(number, json.loads(line))] if line.strip() else []
+            except ValueError as error:
+                bad(f"line {number}: ", error)
+    for number, entry in numbered:
+        if not isinstance(entry, dict):
+            bad(f"entry {number}: ", "expected a JSON object of inputs")
+    return [entry for _, entry in numbered]
+
+
+def _with_media(entry: Mapping[str, Any], definition: Definition, path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in entry.items():
+        if _is_media(name, definition) and isinstance(value, str):
+            found[name] = _file(f"--each {path}", name, value, path.parent)
+        else:
+            found[name] = value
+    return found
+
+
+def _axis(given: str, name: str, text: str, definition: Definition) -> Any:
+    word, colon, rest = text.partition(":")
+    if word == "set" and colon:
+        return {"set": rest}
+    if word == "seeds" and colon:
+        if not rest.isdigit():
+            stop(f"--grid {given}: expected seeds:NUMBER", WRONG_USAGE)
+        return {"seeds": int(rest)}
+    ranged = _RANGE.fullmatch(text)
+    if ranged is not None:
+        ends = {"from": ranged["start"], "to": ranged["to"], "step": ranged["step"] or "1"}
+        try:
+            return {end: json.loads(number) for end, number in ends.items()}
+        except ValueError:
+            stop(f"--grid {given}: expected FROM..TO or FROM..TO:STEP, in numbers", WRONG_USAGE)
+    values = next(csv.reader([text]))
+    if _is_media(name, definition):
+        return [_file(f"--grid {given}", name, each, Path()) for each in values]
+    return values
+
+
+def _is_media(name: str, definition: Definition) -> bool:
+    return "contentMediaType" in definition.inputs["properties"].get(name, {})
+
+
+def _file(given: str, name: str, value: str, folder: Path) -> Path:
+    path = folder / value.removeprefix("@")
+    if not path.is_file():
+        stop(f"{given}: {name}: {str(path)!r} is no file", WRONG_USAGE)
+    return path

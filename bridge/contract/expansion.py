@@ -1,0 +1,151 @@
+"""What the jobs of a set differ in: from `each`, `grid` or `repeat` to axes of inputs. Pure.
+
+A set has one axis or several. Each is a list of inputs that go together, and there is a job for
+every combination of one entry of each axis. How many that are is known, and refused where it is too
+many, before any is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from math import prod
+from typing import Any, TypeAlias
+
+from msgspec import UNSET
+
+from bridge.contract.errors import BadRequest, TooLarge
+from bridge.contract.messages import Axis, Submit
+
+# The inputs that an entry of an axis gives.
+Entry: TypeAlias = dict[str, Any]
+# Draws so many seeds for an input of this name.
+Seeds: TypeAlias = Callable[[str, int], list[int]]
+
+
+def sets_named(submit: Submit) -> list[str]:
+    """Return the ids of the sets whose outputs a set is made of."""
+    if submit.grid is UNSET:
+        return []
+    axes = [each for each in submit.grid.values() if isinstance(each, Axis)]
+    return list(dict.fromkeys(each.set for each in axes if each.set is not UNSET))
+
+
+def count(submit: Submit, totals: Mapping[str, int], limit: int, setting: str) -> int:
+    """Return how many jobs a set has.
+
+    `totals` are the numbers of jobs of the sets that it names; `setting` is what has the limit.
+    Raises TooLarge above that, and BadRequest for a range that is none.
+    """
+    if submit.each is not UNSET:
+        field, found = "each", len(submit.each)
+    elif submit.repeat is not UNSET:
+        field, found = "repeat", submit.repeat
+    else:
+        field = "grid"
+        axes = {} if submit.grid is UNSET else submit.grid
+        found = prod(_size(name, each, totals) for name, each in axes.items())
+        if not found:
+            empty = next(name for name, each in axes.items() if not _size(name, each, totals))
+            raise BadRequest(f"grid: the list of {empty!r} is empty", field=f"grid.{empty}")
+    if found > limit:
+        raise TooLarge(
+            f"the set would have {found} jobs; {limit} are taken at most",
+            field=field,
+            size=found,
+            limit=limit,
+            setting=setting,
+        )
+    return found
+
+
+def axes(submit: Submit, totals: Mapping[str, int], seeds: Seeds) -> list[list[Entry]]:
+    """Return the axes of a set whose `count` was checked; the last one varies fastest."""
+    if submit.each is not UNSET:
+        return [submit.each]
+    if submit.repeat is not UNSET:
+        return [[{} for _ in range(submit.repeat)]]
+    given = {} if submit.grid is UNSET else submit.grid
+    return [
+        [{name: value} for value in _values(name, each, totals, seeds)]
+        for name, each in given.items()
+    ]
+
+
+def place(index: int, sizes: list[int]) -> list[int]:
+    """Return the place on each axis of a job, by its index in the set."""
+    found = []
+    for size in reversed(sizes):
+        index, at = divmod(index, size)
+        found.append(at)
+    return found[::-1]
+
+
+def _size(name: str, axis: list[Any] | Axis, totals: Mapping[str, int]) -> int:
+    if isinstance(axis, list):
+        return len(axis)
+    _check(name, axis)
+    if axis.seeds is not UNSET:
+        return axis.seeds
+    if axis.set is not UNSET:
+        return totals[axis.set]
+    first, last, step = _range(name, axis)
+    return int((last - first) // step) + 1
+
+
+def _values(
+    name: str, axis: list[Any] | Axis, totals: Mapping[str, int], seeds: Seeds
+) -> list[Any]:
+    if isinstance(axis, list):
+        return axis
+    if axis.seeds is not UNSET:
+        return list(seeds(name, axis.seeds))
+    if axis.set is not UNSET:
+        source = axis.set
+        return [
+            {"job": job_id(source, index), "output": axis.output} for index in range(totals[source])
+        ]
+    first, _, step = _range(name, axis)
+    whole = all(isinstance(each, int) for each in (axis.start, axis.to, axis.step))
+    number: Callable[[Fraction], float] = int if whole else float
+    return [number(first + at * step) for at in range(_size(name, axis, totals))]
+
+
+def _check(name: str, axis: Axis) -> None:
+    ranged = axis.start is not UNSET or axis.to is not UNSET
+    ways = [ranged, axis.seeds is not UNSET, axis.set is not UNSET]
+    if sum(ways) != 1:
+        raise BadRequest(
+            f"grid: {name!r} takes a list, or an object with `from` and `to`, `seeds` or `set`",
+            field=f"grid.{name}",
+            allowed=["from", "seeds", "set"],
+        )
+
+
+def _range(name: str, axis: Axis) -> tuple[Fraction, Fraction, Fraction]:
+    """Return a range's ends and step, exactly as its decimals say. Raises BadRequest."""
+    field = f"grid.{name}"
+    if axis.start is UNSET or axis.to is UNSET:
+        raise BadRequest(f"grid: the range of {name!r} needs `from` and `to`", field=field)
+    first, last, step = (Fraction(Decimal(repr(n))) for n in (axis.start, axis.to, axis.step))
+    if not step or (last - first) / step < 0:
+        raise BadRequest(
+            f"grid: the range of {name!r} does not get from {axis.start} to {axis.to} "
+            f"in steps of {axis.step}",
+            field=field,
+        )
+    return first, last, step
+
+
+def job_id(set_id: str, index: int) -> str:
+    """Return the id of a job of a set."""
+    return f"{set_id}-{index}"
+
+
+def of_job_id(name: str) -> tuple[str, int] | None:
+    """Return the set and the index that a job's id may be made of."""
+    set_id, dash, index = name.rpartition("-")
+    if not (set_id and dash and index.isascii() and index.isdigit()):
+        return None
+    return set_id, int(index)

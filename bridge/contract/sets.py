@@ -1,0 +1,127 @@
+"""Messages about sets: many jobs that one request asked for, with one outcome.
+
+A field that does not apply is absent. Times in fields ending in `_s` are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from bridge.contract.messages import Ask, Outcome, SetId, State, Transaction
+
+SetState = Literal["running", "paused", "cancelling", "succeeded", "failed", "cancelled", "expired"]
+
+
+class CancelSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """End a set, and all of its jobs that wait or run."""
+
+    set_id: SetId
+
+
+class StatusSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Return how far a set is, with its result if it has one."""
+
+    set_id: SetId
+
+
+class ForgetSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Delete a set's result, and the results, outputs and recipes of its jobs. Ids stay taken."""
+
+    set_id: SetId
+
+
+class PauseSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Put no more jobs of a set into the queue; the few that are there already go on."""
+
+    set_id: SetId
+
+
+class ResumeSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Go on with a set that is paused."""
+
+    set_id: SetId
+
+
+SetRequest: TypeAlias = CancelSet | StatusSet | ForgetSet | PauseSet | ResumeSet
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """How many jobs of a set are in each state; those that were not made yet are `queued`."""
+
+    waiting: int = 0
+    queued: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+
+
+class SetMessage(Struct, frozen=True, kw_only=True):
+    """The fields of every message about a set; `meta` is the sender's own, as it came."""
+
+    set_id: str
+    workflow: str
+    transaction: Transaction | UnsetType = UNSET
+    meta: Raw | UnsetType = UNSET
+
+
+class SetStatus(SetMessage, frozen=True, kw_only=True):
+    """How far a set is: `total` jobs, and how many of them are in which state."""
+
+    state: SetState
+    total: int
+    counts: Counts
+    eta_s: float | UnsetType = UNSET
+
+
+class SetJob(Struct, frozen=True, kw_only=True):
+    """A job of a set, and the inputs in which it differs from the others."""
+
+    job_id: str
+    state: State
+    inputs: dict[str, Any] = {}
+
+
+class SetResult(SetMessage, frozen=True, kw_only=True):
+    """The end of a set: exactly one, after the results of its jobs.
+
+    `succeeded` if all of its jobs have, `cancelled` if it was cancelled. `more`: jobs were left
+    out, as the packet had no room for them; `list` with `set_id` has all.
+    """
+
+    n: int
+    state: Outcome
+    total: int
+    counts: Counts
+    jobs: list[SetJob] = []
+    more: bool = False
+
+
+class SetAccepted(SetMessage, frozen=True, kw_only=True):
+    """A set of `total` jobs was taken, or had been: each gets one outcome, and so does the set."""
+
+    state: SetState
+    total: int
+    duplicate: bool = False
+    result: Raw | UnsetType = UNSET
+
+
+class SetView(SetMessage, frozen=True, kw_only=True):
+    """A set as it stands; `result` is the stored one, byte for byte."""
+
+    state: SetState
+    total: int
+    counts: Counts
+    accepted_at: float
+    eta_s: float | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+
+
+class ForgetSetReport(Struct, frozen=True, kw_only=True):
+    """Whether anything of the set was still kept."""
+
+    set_id: str
+    forgotten: bool

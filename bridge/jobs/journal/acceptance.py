@@ -1,0 +1,133 @@
+"""Writing jobs down, one alone or several of a set, within a transaction of the journal."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from bridge.contract.errors import Expired
+from bridge.jobs.database import Transaction
+from bridge.jobs.job import Draft, Job, Plan
+from bridge.jobs.journal import queries, rows
+from bridge.jobs.journal.rows import Record
+from bridge.jobs.queue import Key
+from bridge.media.files import INLINE_LIMIT
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Encoded:
+    """A draft as its row has it: encoded once, outside of the transaction."""
+
+    def __init__(self, draft: Draft, now: float) -> None:
+        self.draft = draft
+        self.job: Job = replace(draft.job, accepted_at=now)
+        self.needs = _encode(draft.job.needs)
+        self.envelope = _encode(draft.job.envelope)
+        self.plan = _encode(draft.plan)
+
+    def renamed(self, key: Key) -> Encoded:
+        """Return the same under another id."""
+        if key == self.draft.key:
+            return self
+        found = copy.copy(self)
+        found.job = replace(self.job, key=key)
+        found.draft = replace(self.draft, job=found.job)
+        return found
+
+
+def known(db: Transaction, draft: Draft) -> Record | None:
+    """Return the job that has a draft's id, or that the same MQTT delivery made before."""
+    found = find(db, queries.JOB, draft.key)
+    if found is None and draft.redelivered and draft.delivery is not None:
+        found = _find_delivered(db, draft.delivery)
+    return found
+
+
+def insert(db: Transaction, new: Encoded, n: int) -> Record:
+    """Write a new job down, under its number; its id must be free. Raises Expired."""
+    job, draft, envelope = new.job, new.draft, new.draft.job.envelope
+    values = (
+        *job.key,
+        job.workflow,
+        job.workflow_version,
+        draft.fingerprint,
+        draft.delivery,
+        None if draft.delivery is None else _packet(draft.delivery),
+        job.state,
+        job.priority,
+        job.attempt,
+        job.prompt_id,
+        job.accepted_at,
+        job.start_before,
+        job.timeout_s,
+        job.keep_s,
+        int(job.ordered),
+        job.replace,
+        new.needs,
+        new.envelope,
+        new.plan,
+        n,
+        envelope.set_id,
+        envelope.set_index,
+    )
+    (seq,) = db.execute(queries.INSERT_JOB, values).fetchone()
+    keep_media(db, job.key, draft.plan, draft.media)
+    return Record(replace(job, seq=seq), draft.fingerprint, n)
+
+
+def find(db: Transaction, sql: str, values: Sequence[Any]) -> Record | None:
+    """Return the job that a query finds."""
+    row = db.execute(sql, values).fetchone()
+    return None if row is None else rows.read(row)
+
+
+def keep_media(db: Transaction, key: Key, plan: Plan, media: Mapping[str, bytes]) -> None:
+    """Keep a plan's bytes for as long as its job has not ended.
+
+    Raises Expired where some were kept when they were named, and are no longer.
+    """
+    keep_blobs(db, key, {blob.sha256 for blob in plan.blobs}, media)
+
+
+def keep_blobs(db: Transaction, key: Key, sha256s: set[str], media: Mapping[str, bytes]) -> None:
+    """Keep bytes under a key; `media` has those that are new. Raises Expired."""
+    for sha256 in sha256s:
+        data = media.get(sha256)
+        if data is not None:
+            inline = data if len(data) <= INLINE_LIMIT else None
+            db.execute(queries.KEEP_BLOB, (sha256, len(data), inline))
+        if db.execute(queries.KEEP_MEDIA, (*key, sha256)).rowcount != 1:
+            raise Expired("the bytes of an input are kept no longer", sha256=sha256)
+
+
+def _find_delivered(db: Transaction, delivery: str) -> Record | None:
+    """The job that an MQTT delivery made, if it can be that one which comes again.
+
+    The broker delivers a message again as long as it has not got our PUBACK, however long that
+    takes and whatever came meanwhile; and before that it gives the message's packet id to no
+    other. So what comes again is the last message that came under its packet id: what came under
+    it before that was acknowledged.
+
+    Two messages alike cannot be distinguished if they were given the same packet id, nothing that
+    became a job came under it in between, and the second was lost with the connection on its first
+    way: it is taken for the first. To run no request twice comes before that.
+    """
+    last = db.execute(queries.LAST_OF_PACKET, (_packet(delivery),)).fetchone()
+    if last is not None and _message(last[0]) != _message(delivery):
+        return None
+    return find(db, queries.JOB_OF_DELIVERY, (delivery,))
+
+
+def _packet(delivery: str) -> str:
+    """Return the key of a delivery's packet id (see `Draft`) in its session."""
+    return ":".join(delivery.split(":")[:2])
+
+
+def _message(delivery: str) -> str:
+    """Return the key of a delivery's message: one may have made several jobs."""
+    return ":".join(delivery.split(":")[:3])

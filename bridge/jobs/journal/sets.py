@@ -1,0 +1,333 @@
+"""The journal's table of sets: one row a set, whose jobs are rows of jobs like any other.
+
+A set is accepted when its row is on disk, together with its first job, by which a redelivered
+request is known again. The other jobs are written down as there is room for them, each once: the
+row says how many were. A set has ended when its result is in its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from bridge.contract.errors import UnknownJob
+from bridge.contract.messages import Outcome, State, encode
+from bridge.contract.sets import SetResult, SetState
+from bridge.jobs.database import Database, Transaction
+from bridge.jobs.job import Draft, Envelope
+from bridge.jobs.journal import acceptance, queries
+from bridge.jobs.journal.rows import Record, decode_envelope
+from bridge.jobs.journal.sequence import Draw, number
+from bridge.jobs.queue import Key
+
+_encode = msgspec.json.Encoder().encode
+
+
+class SetRecord(Struct, frozen=True):
+    """A set's row. `key` is its client and its id; `made` counts the jobs that were made.
+
+    Some of its jobs wait for their input where it `waits`.
+    """
+
+    key: Key
+    workflow: str
+    fingerprint: bytes
+    state: SetState
+    total: int
+    made: int
+    waits: bool
+    accepted_at: float
+    envelope: Envelope
+    n: int
+    result: bytes | None = None
+    ended: bool = False
+
+
+class JobRow(Struct, frozen=True):
+    """A job of a set, and where it stands."""
+
+    index: int
+    job_id: str
+    state: State
+
+
+class NewSet(Struct, frozen=True):
+    """A set to be written down: its row, its `spec` as it is kept, and the bytes of its media.
+
+    `blobs` are the SHA-256 of all of them; `media` has those that came with the request.
+    `delivery` and `redelivered` are those of a `Draft`.
+    """
+
+    record: SetRecord
+    spec: bytes
+    blobs: set[str]
+    media: Mapping[str, bytes]
+    delivery: str | None = None
+    redelivered: bool = False
+
+
+class Numbers(Struct, frozen=True):
+    """How numbers are drawn and reported as written, and other bridges notified: the journal's."""
+
+    draw: Callable[[str], Draw]
+    written: Callable[[Draw], None]
+    notify: Callable[[Transaction, Key], None]
+
+
+class Sets:
+    """The sets of a journal; its methods are handed to the database as the journal's are."""
+
+    def __init__(self, database: Database, numbers: Numbers) -> None:
+        self._database = database
+        self._numbers = numbers
+
+    async def accept(
+        self, new: NewSet, first: Draft, now: float
+    ) -> tuple[SetRecord, Record | None]:
+        """Write a set down with its first job, unless its id, or its delivery, is known already.
+
+        Returns the set, and that job if it is new. Raises Expired where bytes are kept no longer.
+        """
+        key = new.record.key
+        encoded = acceptance.Encoded(first, now)
+        envelope = _encode(new.record.envelope)
+        draws = [self._numbers.draw(key.client), self._numbers.draw(key.client)]
+
+        def work(db: Transaction) -> tuple[SetRecord, Record | None]:
+            known = _find(db, key)
+            if known is None:
+                job = acceptance.known(db, first)
+                known = None if job is None else _set_of(db, job)
+            if known is not None:
+                return known, None
+            n = number(db, draws[0])
+            record = msgspec.structs.replace(new.record, n=n, made=1, accepted_at=now)
+            db.execute(
+                queries.INSERT_SET,
+                (
+                    *key,
+                    record.workflow,
+                    record.fingerprint,
+                    record.state,
+                    record.total,
+                    record.made,
+                    int(record.waits),
+                    now,
+                    envelope,
+                    new.spec,
+                    record.n,
+                ),
+            )
+            acceptance.keep_blobs(db, media_key(key), new.blobs, new.media)
+            job = acceptance.insert(db, encoded, number(db, draws[1]))
+            self._numbers.notify(db, job.job.key)
+            return record, job
+
+        found = await self._database.run(work)
+        if found[1] is not None:
+            self._written(draws)
+        return found
+
+    async def expand(
+        self, key: Key, made: int, drafts: Sequence[Draft], now: float
+    ) -> list[Record] | None:
+        """Write down a set's next jobs, of which `made` were; None where it is not as it was.
+
+        It may have been cancelled or paused, or another bridge has gone on with it.
+        """
+        encoded = [acceptance.Encoded(each, now) for each in drafts]
+        draws = [self._numbers.draw(key.client) for _ in drafts]
+
+        def work(db: Transaction) -> list[Record] | None:
+            values = (made + len(drafts), *key, made)
+            if db.execute(queries.EXPAND_SET, values).rowcount != 1:
+                return None
+            records = []
+            for each, draw in zip(encoded, draws, strict=True):
+                # A job of the client's own choosing may have that name: this one gets another.
+                free = each.renamed(_free(db, each.draft.key))
+                records.append(acceptance.insert(db, free, number(db, draw)))
+                self._numbers.notify(db, free.draft.key)
+            return records
+
+        found = await self._database.run(work)
+        if found is not None:
+            self._written(draws)
+        return found
+
+    async def get(self, key: Key) -> SetRecord:
+        """A client's set. Raises UnknownJob."""
+        record = await self._database.run(lambda db: _find(db, key))
+        if record is None:
+            raise UnknownJob(f"no set {key.job_id!r}", set_id=key.job_id)
+        return record
+
+    async def spec(self, key: Key) -> bytes | None:
+        """What the jobs of a set are made of; None once it has ended."""
+        row = await self._database.run(lambda db: db.execute(queries.SET_SPEC, key).fetchone())
+        return None if row is None else row[0]
+
+    async def unfinished(self) -> list[SetRecord]:
+        """Every set without a result, in the order of acceptance."""
+        return await self._database.run(
+            lambda db: [_read(row) for row in db.execute(queries.UNFINISHED_SETS)]
+        )
+
+    async def jobs(self, key: Key) -> list[JobRow]:
+        """The jobs of a set that were made, in their order."""
+        return await self._database.run(lambda db: _jobs(db, key))
+
+    async def counts(self, key: Key) -> dict[State, int]:
+        """How many jobs of a set are in which state, of those that were made."""
+        return dict(
+            await self._database.run(lambda db: list(db.execute(queries.COUNT_SET_JOBS, key)))
+        )
+
+    async def yet_to_make(self, client: str) -> int:
+        """How many jobs of a client's sets were not made yet."""
+        (found,) = await self._database.run(
+            lambda db: db.execute(queries.UNMADE_OF_CLIENT, (client,)).fetchone()
+        )
+        return int(found)
+
+    async def enter(self, key: Key, state: SetState) -> SetRecord:
+        """Pause a set, let it go on, or note that it is to be cancelled; returns it as it is then.
+
+        What has ended stays so, and so does what is being cancelled. Raises UnknownJob.
+        """
+
+        def work(db: Transaction) -> SetRecord | None:
+            db.execute(queries.ENTER_SET_STATE, (state, *key))
+            return _find(db, key)
+
+        record = await self._database.run(work)
+        if record is None:
+            raise UnknownJob(f"no set {key.job_id!r}", set_id=key.job_id)
+        return record
+
+    async def finish(
+        self,
+        key: Key,
+        result: Callable[[SetRecord, Sequence[JobRow]], SetResult],
+        now: float,
+    ) -> bytes | None:
+        """Write a set's outcome; returns its result, None where there is none to write.
+
+        That is where it has one, where a job has not ended, or not all were made. `result` is
+        called in the database's thread, with the jobs that were made; its `n` does not matter.
+        """
+        draw = self._numbers.draw(key.client)
+
+        def work(db: Transaction) -> bytes | None:
+            record = _find(db, key)
+            if record is None or record.ended:
+                return None
+            if record.state != "cancelling" and record.made < record.total:
+                return None
+            (unended,) = db.execute(queries.UNENDED_OF_SET, key).fetchone()
+            if unended:
+                return None
+            found = result(record, _jobs(db, key))
+            n = number(db, draw)
+            encoded = encode(msgspec.structs.replace(found, n=n))
+            outcome: Outcome = found.state
+            db.execute(queries.FINISH_SET, (outcome, n, encoded, now, *key))
+            db.execute(queries.DROP_MEDIA, media_key(key))
+            return encoded
+
+        found = await self._database.run(work)
+        if found is not None:
+            self._written([draw])
+        return found
+
+    async def published(self, key: Key) -> None:
+        """Note that the broker has a set's result."""
+        await self._database.run(lambda db: db.execute(queries.PUBLISHED_SET, key).rowcount)
+
+    async def unpublished(self, since: float) -> list[tuple[Key, Envelope, bytes]]:
+        """Results to publish again: those that the broker may not have, as the journal's are."""
+        found = await self._database.run(
+            lambda db: list(db.execute(queries.UNPUBLISHED_SETS, (since,)))
+        )
+        return [
+            (Key(client, set_id), decode_envelope(envelope), result)
+            for client, set_id, envelope, result in found
+        ]
+
+    async def forget(self, key: Key) -> bool:
+        """Delete an ended set's result, and what is kept of its jobs; False if nothing was."""
+
+        def work(db: Transaction) -> bool:
+            found = db.execute(queries.FORGET_SET, key).rowcount == 1
+            of_jobs = (key.client, *key)
+            db.execute(queries.DROP_OUTPUTS_OF_SET, of_jobs)
+            return db.execute(queries.FORGET_RESULTS_OF_SET, key).rowcount > 0 or found
+
+        return await self._database.run(work)
+
+    def _written(self, draws: Iterable[Draw]) -> None:
+        for draw in draws:
+            self._numbers.written(draw)
+
+
+def media_key(key: Key) -> Key:
+    """Return the key under which a set's media is kept: no job can have it."""
+    return Key(key.client, f"set/{key.job_id}")
+
+
+def ack(db: Transaction, client: str, up_to: int) -> int:
+    """Note that a client has the results of its sets up to a number; how many were new.
+
+    Only what was published is meant, or the one that has this very number (`publication`).
+    """
+    return db.execute(queries.ACK_SETS, (client, up_to, up_to)).rowcount
+
+
+def sweep(db: Transaction, results_before: float, forget_before: float) -> None:
+    """Delete the results, and then the ids, of sets that ended before these times."""
+    db.execute(queries.SWEEP_SET_RESULTS, (results_before,))
+    db.execute(queries.SWEEP_SETS, (forget_before,))
+
+
+def _find(db: Transaction, key: Key) -> SetRecord | None:
+    row = db.execute(queries.SET, key).fetchone()
+    return None if row is None else _read(row)
+
+
+def _set_of(db: Transaction, job: Record) -> SetRecord | None:
+    set_id = job.job.envelope.set_id
+    return None if set_id is None else _find(db, Key(job.job.key.client, set_id))
+
+
+def _jobs(db: Transaction, key: Key) -> list[JobRow]:
+    return [JobRow(*row) for row in db.execute(queries.JOBS_OF_SET, key)]
+
+
+def _free(db: Transaction, key: Key) -> Key:
+    free, more = key, 0
+    while db.execute(queries.IS_JOB, free).fetchone() is not None:
+        more += 1
+        free = Key(key.client, f"{key.job_id}-{more}")
+    return free
+
+
+def _read(row: Sequence[Any]) -> SetRecord:
+    client, set_id, workflow, fingerprint, state, total, made, *row = row
+    waits, at, envelope, n, result, end = row
+    return SetRecord(
+        Key(client, set_id),
+        workflow,
+        fingerprint,
+        state,
+        total,
+        made,
+        bool(waits),
+        at,
+        decode_envelope(envelope),
+        n,
+        result,
+        ended=end is not None,
+    )

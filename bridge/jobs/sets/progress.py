@@ -1,0 +1,85 @@
+"""How far sets are, and how many of their jobs may wait at a time. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Mapping
+from typing import TypeVar, get_args
+
+from bridge.contract.messages import Outcome, State
+from bridge.contract.sets import Counts
+
+K = TypeVar("K", bound=Hashable)
+
+# So many jobs of a client's sets are in the queue for each ComfyUI, and a few more: it never idles,
+# and a job that comes later waits for few of them.
+_PER_COMFYUI = 2
+_MORE = 2
+# Where they are over in no time, as many as end in this many seconds, up to so many.
+_AHEAD_S = 0.5
+MOST = 64
+# So many jobs of a set may wait for their input; they hold up no others.
+MOST_WAITING = 16
+
+
+class Pace:
+    """How many jobs ended a second lately."""
+
+    def __init__(self, over_s: float = 1.0) -> None:
+        self._over_s = over_s
+        self._ends: deque[float] = deque(maxlen=4 * MOST)
+
+    def ended(self, now: float) -> None:
+        """Note that a job ended, by a clock that is never set."""
+        self._ends.append(now)
+
+    def per_s(self, now: float) -> float:
+        """Return how many ended a second, over the last one."""
+        while self._ends and self._ends[0] < now - self._over_s:
+            self._ends.popleft()
+        return len(self._ends) / self._over_s
+
+
+def window(places: int, per_s: float) -> int:
+    """Return how many jobs of one client's sets may be in the queue or run.
+
+    `places` is how many ComfyUIs take jobs, `per_s` how many of these jobs end in a second.
+    """
+    return max(_PER_COMFYUI * places + _MORE, min(MOST, int(per_s * _AHEAD_S)))
+
+
+def share(free: int, wanted: Mapping[K, int]) -> dict[K, int]:
+    """Deal places out to sets, one each in turn; who comes first in `wanted` gets one first."""
+    given = dict.fromkeys(wanted, 0)
+    while free > 0:
+        open_ones = [name for name in wanted if given[name] < wanted[name]]
+        if not open_ones:
+            break
+        for name in open_ones[:free]:
+            given[name] += 1
+        free -= len(open_ones)
+    return {name: number for name, number in given.items() if number}
+
+
+def tally(states: Mapping[State, int], total: int, *, cancelled: bool = False) -> Counts:
+    """Return the counts of a set; jobs that were not made are queued, or cancelled with it."""
+    counts: dict[State, int] = {state: states.get(state, 0) for state in get_args(State)}
+    unmade: State = "cancelled" if cancelled else "queued"
+    counts[unmade] += total - sum(counts.values())
+    return Counts(**counts)
+
+
+def unended(counts: Counts) -> int:
+    """Return how many jobs have no outcome yet."""
+    return counts.waiting + counts.queued + counts.running
+
+
+def outcome(counts: Counts, total: int, *, cancelled: bool) -> Outcome:
+    """Return what became of a set whose jobs have all ended."""
+    if counts.succeeded == total:
+        return "succeeded"
+    if cancelled:
+        return "cancelled"
+    if counts.failed:
+        return "failed"
+    return "expired" if counts.expired else "cancelled"
