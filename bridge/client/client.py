@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Raw
 
-from bridge.client.inputs import Media, for_wire, media_of
+from bridge.client.inputs import Media, each_for_wire, for_wire, grid_for_wire, media_of
 from bridge.client.job import Job
 from bridge.client.jobset import Set
 from bridge.client.outbox import RequestOutbox
@@ -33,7 +33,6 @@ from bridge.contract.messages import (
     Accepted,
     Ack,
     AckReport,
-    Axis,
     Cancel,
     CancelReport,
     Forget,
@@ -252,10 +251,8 @@ class Client:
             workflow=workflow,
             workflow_version=or_unset(workflow_version),
             inputs=await for_wire({**(inputs or {}), **more_inputs}, self._upload),
-            each=or_unset(
-                None if each is None else [await for_wire(entry, self._upload) for entry in each]
-            ),
-            grid=or_unset(None if grid is None else await self._grid(grid)),
+            each=or_unset(None if each is None else await each_for_wire(each, self._upload)),
+            grid=or_unset(None if grid is None else await grid_for_wire(grid, self._upload)),
             repeat=or_unset(repeat),
             set_id=set_id or uuid.uuid4().hex,
             meta=or_unset(None if meta is None else Raw(encode(meta))),
@@ -273,16 +270,6 @@ class Client:
         found = self.job_set(str(request.set_id))
         await self._session.listen(self.topics.sets(self.name))
         found.accepted(await self._session.ask("submit", request, SetAccepted))
-        return found
-
-    async def _grid(self, grid: Mapping[str, Any]) -> dict[str, list[Any] | Axis]:
-        found: dict[str, list[Any] | Axis] = {}
-        for name, values in grid.items():
-            if isinstance(values, Mapping):
-                found[name] = msgspec.convert(dict(values), Axis)
-            else:
-                entries = [await for_wire({name: value}, self._upload) for value in values]
-                found[name] = [entry[name] for entry in entries]
         return found
 
     def job_set(self, set_id: str) -> Set:

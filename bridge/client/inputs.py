@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import mimetypes
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
 from bridge.client import pictures
+from bridge.contract.messages import Axis
 
 # What is larger goes by upload, in parts: base64 in a request would have to fit one packet.
 INLINE_BYTES: Final = 256 * 1024
@@ -43,6 +44,22 @@ async def for_wire(inputs: Mapping[str, Any], upload: Upload) -> dict[str, Any]:
     other values go as they are. Large ones are uploaded. Raises OSError, and what `upload` does.
     """
     return {name: await _value(value, upload) for name, value in inputs.items()}
+
+
+async def each_for_wire(each: Sequence[Mapping[str, Any]], upload: Upload) -> list[dict[str, Any]]:
+    """Return the inputs of each job of a set as `for_wire` does."""
+    return [await for_wire(inputs, upload) for inputs in each]
+
+
+async def grid_for_wire(grid: Mapping[str, Any], upload: Upload) -> dict[str, list[Any] | Axis]:
+    """Return the values of a grid as `for_wire` does, but for those that are no list."""
+    found: dict[str, list[Any] | Axis] = {}
+    for name, values in grid.items():
+        if isinstance(values, Mapping):
+            found[name] = msgspec.convert(dict(values), Axis)
+        else:
+            found[name] = [await _value(value, upload) for value in values]
+    return found
 
 
 async def _value(value: Any, upload: Upload) -> Any:

@@ -30,7 +30,6 @@ from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.adapters.mqtt.retained_images import RetainedImages
-from bridge.adapters.mqtt.sets import SetEncoder, SetExtension, SetPublisher
 from bridge.adapters.mqtt.subscriber import BrokerSettings, Subscriber
 from bridge.adapters.triggers.adapter import Triggers
 from bridge.comfyui.health_policy import HealthPolicy
@@ -49,7 +48,6 @@ from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
-from bridge.jobs.sets.driver import Bounds, SetDriver
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.download import DownloadRules, download
 from bridge.media.extents import MediaLimits
@@ -63,7 +61,6 @@ from bridge.requests.operator import Operator
 from bridge.requests.permissions import Permissions, setting
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
-from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
 from bridge.service.public_urls import PublicUrls, page_address
 from bridge.workflows.library import Library
@@ -78,6 +75,7 @@ from bridge.service.clock_report import ClockReport
 from bridge.service.descriptions import Descriptions
 from bridge.service.greeting import Parts, greet
 from bridge.service.retention import Retention
+from bridge.service.sets import set_parts
 
 log = logging.getLogger(__name__)
 
@@ -227,30 +225,23 @@ class Bridge:
             lambda client: self._permissions.of(client).processor_share, time.monotonic
         )
         dependencies.bounds.spend = processor.spend
-        set_publisher = SetPublisher(
-            SetEncoder(self._topics, config.keep_results_s), self._publisher, self._journal
-        )
-        set_driver = SetDriver(
-            self._journal,
-            self._dispatcher,
-            set_publisher,
-            catalogue=lambda: self._library.catalogue,
-            bounds=Bounds(config.max_queue, lambda client: self._permissions.of(client).max_queue),
+        sets = set_parts(
+            config,
+            self._topics,
+            admission=admission,
+            dispatcher=self._dispatcher,
+            journal=self._journal,
+            files=self._files,
+            library=self._library,
+            media=media,
+            permissions=self._permissions,
+            publisher=self._publisher,
+            spend=processor.spend,
             ours=self._speaks_for_all,
         )
-        sets = SetExtension(set_driver, set_publisher, self._publisher, self._journal)
         handler = RequestHandler(
             admission=admission,
-            sets=SetRequests(
-                admission=admission,
-                driver=set_driver,
-                journal=self._journal,
-                files=self._files,
-                media=media,
-                permissions=self._permissions,
-                catalogue=lambda: self._library.catalogue,
-                spend=processor.spend,
-            ),
+            sets=sets.requests,
             uploads=self._uploads,
             journal=self._journal,
             files=self._files,
@@ -269,7 +260,7 @@ class Bridge:
             publisher=self._publisher,
         )
         commands = self._admin_commands()
-        everywhere = [*commands, sets]
+        everywhere = [*commands, sets.extension]
         self._extensions: list[Extension] = [displays, triggers, *everywhere, *homeassistant]
         self._group = self._grouped()
         settings = BrokerSettings(

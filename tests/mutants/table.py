@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from tests.mutants.floods import FLOODS
 from tests.mutants.mutant import Mutant
+from tests.mutants.sets import SETS
 
 MUTANTS: tuple[Mutant, ...] = (
     *FLOODS,
+    *SETS,
     # The contract: topics and links.
     Mutant(
         name="foreign-reply-topic",

@@ -355,6 +355,7 @@ async def sweep(stand: Stand) -> None:
     await stand.journal.sweep(now=0.0, results_before=0.0, forget_before=0.0)
 
 
+@pytest.mark.timeout(20)  # it fails by waiting
 async def test_a_set_maps_over_the_jobs_of_another_that_were_not_made_yet(stand: Stand) -> None:
     await asked(stand, repeat=5, set_id="s1")
     answer = await asked(stand, workflow="picture", grid={"picture": {"set": "s1"}}, set_id="s2")

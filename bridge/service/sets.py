@@ -1,0 +1,69 @@
+"""The parts of sets, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.sets import SetEncoder, SetExtension, SetPublisher
+from bridge.config import Config
+from bridge.contract.topics import Topics
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.journal import Journal
+from bridge.jobs.sets.driver import Bounds, SetDriver
+from bridge.media.files import Files
+from bridge.requests.admission import Admission
+from bridge.requests.input_media import InputMedia
+from bridge.requests.permissions import Permissions
+from bridge.requests.sets import SetRequests
+from bridge.workflows.library import Library
+
+
+class SetParts(Struct, frozen=True):
+    """What answers requests for sets, and what drives them."""
+
+    requests: SetRequests
+    extension: SetExtension
+
+
+def set_parts(
+    config: Config,
+    topics: Topics,
+    *,
+    admission: Admission,
+    dispatcher: Dispatcher,
+    journal: Journal,
+    files: Files,
+    library: Library,
+    media: InputMedia,
+    permissions: Permissions,
+    publisher: Publisher,
+    spend: Callable[[str, float], None],
+    ours: Callable[[], bool],
+) -> SetParts:
+    """Put them together. `spend` notes a client's processor time, in seconds.
+
+    `ours`: True while this bridge is the one to drive the sets.
+    """
+    listener = SetPublisher(SetEncoder(topics, config.keep_results_s), publisher, journal)
+    driver = SetDriver(
+        journal,
+        dispatcher,
+        listener,
+        catalogue=lambda: library.catalogue,
+        bounds=Bounds(config.max_queue, lambda client: permissions.of(client).max_queue),
+        ours=ours,
+    )
+    requests = SetRequests(
+        admission=admission,
+        driver=driver,
+        journal=journal,
+        files=files,
+        media=media,
+        permissions=permissions,
+        catalogue=lambda: library.catalogue,
+        spend=spend,
+    )
+    return SetParts(requests, SetExtension(driver, listener, publisher, journal))
