@@ -94,6 +94,9 @@ check: $(READY)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@for platform in win32 darwin; do \
+		$(BIN)/mypy --no-error-summary --no-warn-unreachable --platform $$platform \
+			--cache-dir .mypy_cache/$$platform bridge || exit; done
 	@$(BIN)/comfy2mqtt asyncapi --write docs --check || { echo "make documents puts it right"; exit 1; }
 	@told=$$($(BIN)/lint-imports --no-logo) || { echo "$$told"; exit 1; }
 

@@ -1,8 +1,9 @@
-"""Additions to asyncio: a race whose losers are cancelled, a wait for an event with a limit."""
+"""Additions to asyncio: a race whose losers are cancelled, a bounded wait, a loop for MQTT."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, TypeVar, overload
@@ -43,3 +44,10 @@ async def wait_set(event: asyncio.Event, timeout_s: float | None) -> bool:
         async with asyncio.timeout(timeout_s):
             await event.wait()
     return event.is_set()
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop that watches sockets, as MQTT needs: on Windows not the one by default."""
+    if sys.platform == "win32":
+        return asyncio.SelectorEventLoop()
+    return asyncio.new_event_loop()

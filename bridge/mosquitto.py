@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -127,7 +128,7 @@ class Mosquitto:
             "log_type warning",
             "log_type notice",
         ]
-        if os.geteuid() == 0:
+        if sys.platform != "win32" and os.geteuid() == 0:
             # It would become the user mosquitto, who may not write into this folder.
             lines.append("user root")
         settings = FILES / "comfy2mqtt.conf"

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
+from bridge.aio import new_event_loop
 from bridge.cli.shared import CLIENT_SETTINGS, FAILED, client_name, stop
 from bridge.client import Client
 from bridge.contract.errors import BridgeError
@@ -88,9 +89,9 @@ def _asked(
     flags = {name: context.params.get(name) for name in CLIENT_SETTINGS}
     try:
         settings = config.load(flags, file=context.params.get("file"))
-        return asyncio.run(
-            _within(settings, client_name(context.params.get("client"), settings), ask)
-        )
+        name = client_name(context.params.get("client"), settings)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(_within(settings, name, ask))
     except (config.ConfigError, BridgeError, MqttError, OSError, TimeoutError, SystemExit):
         return []
 

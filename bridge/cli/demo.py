@@ -29,6 +29,7 @@ from bridge.contract.errors import UnknownWorkflow
 from bridge.mosquitto import Mosquitto, MosquittoError
 from bridge.mqtt import Address
 from bridge.service import Bridge
+from bridge.service.instances import ON_LINUX
 
 WORKFLOW = "demo"
 # The client of the lines to paste too: what they make is in the gallery of the page.
@@ -59,6 +60,8 @@ async def demo(workflows: Path, folder: Path, *, once: bool) -> int:
     """Run the demo; returns the exit status. Without `once` it stays up until Ctrl-C."""
     if not (workflows / f"{WORKFLOW}.json").is_file():
         stop(f"{workflows}: expected the folder with {WORKFLOW}.json (--workflows)", FAILED)
+    if not ON_LINUX:
+        stop(install.ELSEWHERE, FAILED)
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -227,7 +227,7 @@ async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
 def _supervised(comfyui: ComfyUI) -> Finding:
     if comfyui.path is not None:
         python = interpreter(comfyui.path, comfyui.python)
-        if shutil.which(python.absolute()) is None:
+        if shutil.which(str(python.absolute())) is None:
             what = f"{python} cannot be executed"
             return Finding(good=False, what=what, advice=diagnostics.REMEDIES["no_interpreter"])
         return Finding(good=True, what=f"the bridge starts the ComfyUI in {comfyui.path}")

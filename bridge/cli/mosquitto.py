@@ -215,7 +215,8 @@ def _write(path: Path, text: str, mode: int) -> None:
         # Who is not root runs the broker, or gives it the files.
         with suppress(LookupError, PermissionError):
             shutil.chown(file.fileno(), _OWNER, _OWNER)
-        os.fchmod(file.fileno(), mode)
+        if sys.platform != "win32":
+            os.fchmod(file.fileno(), mode)
 
 
 def _read_password() -> str:

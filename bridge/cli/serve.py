@@ -17,7 +17,7 @@ from bridge.config import Config, ConfigError
 from bridge.mqtt import MqttError
 
 if sys.platform == "win32":
-    from asyncio import new_event_loop
+    from bridge.aio import new_event_loop
 else:
     from uvloop import new_event_loop
 

@@ -13,6 +13,7 @@ import msgspec
 
 from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
+from bridge.aio import new_event_loop
 from bridge.cli.broker_flags import FLAG_NAMES, BrokerFlags, broker_url
 from bridge.cli.options import broker_options, setting_option
 from bridge.config import Config, ConfigError
@@ -119,7 +120,8 @@ def client_name(name: str | None, settings: Config) -> str:
 def run_async(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Run a command's coroutine, and end with its status, or with a line for what it raised."""
     try:
-        status = asyncio.run(work)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            status = runner.run(work)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except BridgeError as error:

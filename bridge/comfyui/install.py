@@ -25,7 +25,6 @@ import hashlib
 import os
 import platform
 import shutil
-import signal
 import stat
 import sys
 import time
@@ -36,6 +35,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from bridge import virtualenv
+from bridge.comfyui.process import kill_group
 from bridge.contract.errors import ComfyUIUnavailable
 from bridge.retry import Backoff, retry
 
@@ -83,6 +83,12 @@ CONSTRAINTS = Path(__file__).with_name("constraints.txt")
 REPORT_EVERY_S = 5.0
 LOCK_ASKED_EVERY_S = 0.5
 LAST_LINES = 12
+
+
+ELSEWHERE = (
+    "the bridge starts and installs a ComfyUI on Linux only; start yours, and name its address: "
+    "comfyui_url (COMFY2MQTT_COMFYUI_URL=http://127.0.0.1:8188)"
+)
 
 
 class InstallFailed(ComfyUIUnavailable):
@@ -154,13 +160,9 @@ async def ensure(report: Callable[[str], None]) -> Install:
 @contextlib.asynccontextmanager
 async def _alone(path: Path, report: Callable[[str], None]) -> AsyncIterator[int]:
     """Hold the lock file at `path`, after waiting for another process if need be."""
-    try:
-        import fcntl  # noqa: PLC0415 - absent on Windows, where this module is still imported
-    except ImportError:
-        raise InstallFailed(
-            "a managed ComfyUI is made on Linux and macOS only; name one of your own: "
-            "COMFY2MQTT_COMFYUI_PATH and COMFY2MQTT_COMFYUI_PYTHON, or COMFY2MQTT_COMFYUI_URL"
-        ) from None
+    if sys.platform == "win32":
+        raise InstallFailed(ELSEWHERE)
+    import fcntl  # noqa: PLC0415 - absent on Windows, where this module is still imported
 
     def waiting(_error: BaseException, attempt: int) -> None:
         if attempt == 1:
@@ -319,7 +321,7 @@ class _Building:
                 self.report(f"{self.step}: {await asyncio.to_thread(self._so_far)}")
         finally:
             if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                kill_group(process.pid)
                 await process.wait()
 
     def _so_far(self) -> str:

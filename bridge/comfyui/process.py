@@ -144,8 +144,14 @@ class Process:
             self._swept = True
             if await _line(self._subreaper) != "ended":
                 # Somebody killed the subreaper: the kernel killed the program, not what it started.
-                with suppress(ProcessLookupError):
-                    os.killpg(self.pid, signal.SIGKILL)
+                kill_group(self.pid)
+
+
+def kill_group(pid: int) -> None:
+    """Kill a group of processes, if there is any of that number; there are none on Windows."""
+    if sys.platform != "win32":
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _parent(pid: int) -> int:

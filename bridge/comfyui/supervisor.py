@@ -13,7 +13,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -36,6 +35,9 @@ from bridge.comfyui.telling_line import telling_line
 T = TypeVar("T")
 
 _PROBE_S = 0.1
+_ON_LINUX: bool = sys.platform == "linux"
+# Windows has no name for it.
+_SIGKILL = 9
 # ComfyUI adds our routes before it listens; a 404 for this long means that it has none.
 _NO_NODES_AFTER_S = 5.0
 _HOPELESS = frozenset({"not_linux", "no_interpreter", "no_comfyui", "nodes_missing"})
@@ -231,7 +233,7 @@ class Supervisor:
             told = telling_line(log)
             last = f": {told}" if told else ""
             return StartFailed("exited", f"ComfyUI {how}{last}", log=log)
-        if how.signal != signal.SIGKILL:
+        if how.signal != _SIGKILL:
             return StartFailed("crashed", f"ComfyUI {how}", log=log)
         now = _kills()
         if now is not None and self._kills_before is not None and now > self._kills_before:
@@ -242,7 +244,7 @@ class Supervisor:
 
     def _check(self) -> None:
         """Raise StartFailed for what is known without a start."""
-        if sys.platform != "linux":
+        if not _ON_LINUX:
             raise StartFailed("not_linux", "a ComfyUI can be supervised on Linux only")
         if not (self._config.path / "main.py").is_file():
             raise StartFailed("no_comfyui", f"there is no main.py in {self._config.path}")

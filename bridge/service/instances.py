@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bridge.config import ComfyUI, Config
 
 log = logging.getLogger(__name__)
 
+ON_LINUX: bool = sys.platform == "linux"
 # Our nodes' bound of what an input unpacks to.
 _UNPACKED_BYTES = "COMFY2MQTT_UNPACKED_BYTES"
 
@@ -42,6 +44,8 @@ async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | Superv
     key = table.read_api_key()
     if table.url is not None:
         return AttachConfig(table.url, table.secret, key)
+    if not ON_LINUX:
+        raise install.InstallFailed(install.ELSEWHERE)
     if table.path is not None:
         place = table.path
         python = interpreter(table.path, table.python)

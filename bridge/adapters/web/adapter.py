@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
@@ -153,10 +154,10 @@ class WebAdapter:
 
 def _allow_files(wanted: int) -> None:
     """Let this process have so many open files: each connection is one, and 1,024 the default."""
-    try:
-        import resource  # noqa: PLC0415 - Windows has none, and no such limit
-    except ImportError:
-        return
+    if sys.platform == "win32":
+        return  # it has no such limit
+    import resource  # noqa: PLC0415
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

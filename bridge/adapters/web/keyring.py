@@ -11,6 +11,7 @@ import hmac
 import logging
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,11 +157,11 @@ def _sha256(secret: str) -> str:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a lock on a folder: it needs no file of its own, and ends with the process."""
-    try:
-        import fcntl  # noqa: PLC0415 - absent on Windows, where this module is still imported
-    except ImportError:
-        yield
+    if sys.platform == "win32":
+        yield  # it has no locks of folders: change keys one at a time
         return
+    import fcntl  # noqa: PLC0415 - absent on Windows, where this module is still imported
+
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
