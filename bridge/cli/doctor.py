@@ -85,6 +85,13 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
             limit = connection.packet_limit
             size = "no limit announced" if limit is None else f"at most {limit} bytes"
             yield Finding(good=True, what=f"the broker at {address} takes us; packets: {size}")
+            if connection.version == "3.1.1":
+                yield Finding(
+                    good=True,
+                    what="the broker speaks MQTT 3.1.1 only: jobs run, but messages do not expire, "
+                    "and there is no browser's page and no group of bridges",
+                    advice="a broker with MQTT 5, such as mosquitto, has all of it",
+                )
             async for finding in _bridge(connection, Topics(settings.base_topic)):
                 yield finding
         yield await _isolation(settings)

@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from bridge.contract.errors import BridgeError, Error, TooLarge, from_wire
 from bridge.contract.messages import Ask, encode
-from bridge.contract.topics import Topics
+from bridge.contract.topics import Topics, matches
 from bridge.mqtt import (
     Address,
     Connection,
@@ -114,6 +114,8 @@ class Session:
         # What is heard besides, once somebody asked for it: a broker may not let everybody.
         self._more: dict[str, None] = {}
         self._pending: dict[str, asyncio.Future[_Answer]] = {}
+        # The transactions of requests that are no JSON, which only Correlation Data can carry.
+        self._unnamed: list[str] = []
         self._task: asyncio.Task[None] | None = None
         # Done once the first connection stands, or has failed.
         self._opened: asyncio.Future[None] | None = None
@@ -200,8 +202,16 @@ class Session:
                 raise
 
     async def ask_bytes(self, verb: str, payload: bytes, kind: type[T], *names: str) -> T:
-        """Send a request that is no JSON; as `ask` otherwise."""
-        return _read(verb, await self._ask(verb, names, payload, _transaction()), kind)
+        """Send a request that is no JSON; as `ask` otherwise.
+
+        Over MQTT 3.1.1 an answer to it does not say to which: it is taken for the earliest's.
+        """
+        transaction = _transaction()
+        self._unnamed.append(transaction)
+        try:
+            return _read(verb, await self._ask(verb, names, payload, transaction), kind)
+        finally:
+            self._unnamed.remove(transaction)
 
     async def _ask(
         self,
@@ -235,7 +245,8 @@ class Session:
             )
             while connection.messages.backlog:
                 found.append(await anext(connection.messages))
-        return found
+        # Some brokers send more than they are asked for.
+        return [each for each in found if any(matches(topic, each.topic) for topic in topics)]
 
     async def _send_until(
         self,
@@ -318,7 +329,7 @@ class Session:
             self._receive_state(online=message.payload == b"online")
         elif self._topics.job_of(message.topic) or self._topics.set_of(message.topic):
             self._on_message(message)
-        else:
+        elif matches(self._topics.responses(self._client), message.topic):
             self._receive_answer(message)
 
     def _receive_state(self, *, online: bool) -> None:
@@ -338,7 +349,10 @@ class Session:
         except msgspec.MsgspecError:
             _log.warning("%s: an answer that cannot be read", message.topic)
             return
-        pending = self._pending.get(str(answer.transaction))
+        transaction = str(answer.transaction)
+        if answer.transaction is UNSET and self._unnamed:
+            transaction = self._unnamed[0]
+        pending = self._pending.get(transaction)
         if pending is not None and not pending.done():
             pending.set_result(answer)
 

@@ -110,7 +110,11 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class BridgeInfo(Struct, frozen=True, kw_only=True):
-    """The identity of this bridge; never a secret. `features` are the verbs that it takes."""
+    """The identity of this bridge; never a secret. `features` are the verbs that it takes.
+
+    `mqtt` is the version that it speaks with the broker. Over 3.1.1 nothing comes that properties
+    alone carry: content types, Response Topics, expiry.
+    """
 
     name: str
     version: str
@@ -118,6 +122,7 @@ class BridgeInfo(Struct, frozen=True, kw_only=True):
     limits: Limits
     features: list[str]
     isolation: Isolation
+    mqtt: Literal["5", "3.1.1"] = "5"
 
 
 class Usage(Struct, frozen=True, kw_only=True):

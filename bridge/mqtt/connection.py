@@ -11,14 +11,16 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.mqtt.errors import (
     UNSPECIFIED,
+    UNSUPPORTED_PROTOCOL_VERSION,
     ConnectionLost,
     ConnectionRefused,
     InvalidMessage,
+    MqttError,
     PacketTooLarge,
     SubscribeRefused,
     Unreachable,
 )
-from bridge.mqtt.link import BrokerLink, Connack, Events, Will
+from bridge.mqtt.link import BrokerLink, Connack, Events, Version, Will
 from bridge.mqtt.outbox import Outbox, PubAck
 from bridge.mqtt.pacing import Pacer
 from bridge.mqtt.packets import NO_PROPERTIES, Incoming, Puback, Publish, PublishProperties
@@ -100,7 +102,10 @@ class Messages:
 
 
 class Connection:
-    """One MQTT 5 connection, from `async with` to its end; for the next one make a new object.
+    """One MQTT connection, from `async with` to its end; for the next one make a new object.
+
+    It speaks MQTT 5, or 3.1.1 with a broker that has no 5: properties then get lost on the way,
+    and nobody says why a message is refused.
 
     Messages leave in the order of the calls to `publish`, whatever their QoS. Leaving the block
     by an exception lets the broker publish the will; leaving it otherwise does not.
@@ -121,6 +126,7 @@ class Connection:
         packet_limit: int | None = None,
         receive_maximum: int | None = None,
         pacer: Pacer | None = None,
+        version: Version | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         """Describe the connection.
@@ -128,16 +134,16 @@ class Connection:
         `session_expiry` and `keepalive` are seconds; `packet_limit` bounds what we send, in bytes,
         below what the broker announces; `receive_maximum` bounds how many messages the broker may
         have unacknowledged at us; `pacer` bounds how fast messages leave, and is kept by its owner
-        from one connection to the next; `timeout_s` bounds connecting, subscribing and
-        disconnecting.
-        An empty `client_id` lets the broker choose one. Without `manual_ack` a message is
-        acknowledged as it arrives.
+        from one connection to the next; `version` is MQTT's, None finds out; `timeout_s` bounds
+        connecting, subscribing and disconnecting. An empty `client_id` lets the broker choose one.
+        Without `manual_ack` a message is acknowledged as it arrives.
         """
         self.address = address
         self.client_id = client_id
         """Ours, or the broker's choice once connected."""
-        self.messages = Messages(self._read)
-        """The messages that arrive."""
+        self.version: Version = version or "5"
+        """MQTT's version, final once connected."""
+        self._versions: Sequence[Version] = ("5", "3.1.1") if version is None else (version,)
         self._clean_start = clean_start
         self._session_expiry = session_expiry
         self._will = will
@@ -149,6 +155,11 @@ class Connection:
         self._timeout_s = timeout_s
 
         self._entered = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self.messages = Messages(self._read)
+        """The messages that arrive."""
         self._link: BrokerLink | None = None
         self._outbox: Outbox | None = None
         self._connack: Connack | None = None
@@ -163,12 +174,36 @@ class Connection:
         if self._entered:
             raise RuntimeError("a Connection is good for one connection: make a new one")
         self._entered = True
+        refusal: MqttError | None = None
+        for version in self._versions:
+            self._reset()
+            try:
+                await self._open(version)
+            except MqttError as error:
+                if not self._may_speak_another():
+                    raise
+                # One that speaks neither says most of it at the first attempt.
+                refusal = refusal or error
+            else:
+                return self
+        raise refusal or AssertionError("no version to try")
+
+    def _may_speak_another(self) -> bool:
+        """True if the broker's answer to CONNECT, or that it hung up, may be for its version."""
+        if self._refusal is not None:
+            return self._refusal.code == UNSUPPORTED_PROTOCOL_VERSION
+        return self._connack is None and self._end is not None
+
+    async def _open(self, version: Version) -> None:
+        """Connect. Raises what `async with` raises; nothing is left open then."""
+        self.version = version
         sock = await open_socket(self.address, self._timeout_s)
         try:
             self._link = BrokerLink(
                 self._events(),
                 sock,
                 self.address,
+                version=version,
                 client_id=self.client_id,
                 clean_start=self._clean_start,
                 session_expiry=self._session_expiry,
@@ -182,7 +217,6 @@ class Connection:
             self.abort()
             sock.close()
             raise
-        return self
 
     async def __aexit__(
         self,
@@ -239,7 +273,7 @@ class Connection:
         limit = self.packet_limit
         if limit is not None and publish.size > limit:
             raise PacketTooLarge(publish.size, limit)
-        return outbox.add(publish)
+        return outbox.add(publish if self.version == "5" else publish.without_properties())
 
     @property
     def buffered(self) -> int:
@@ -356,7 +390,7 @@ class Connection:
         )
 
     def _identifier(self, subscription: Subscription) -> int | None:
-        available = self.connack.subscription_ids_available
+        available = self.connack.subscription_ids_available and self.version == "5"
         return subscription.identifier if available else None
 
     def _on_accepted(self, connack: Connack) -> None:

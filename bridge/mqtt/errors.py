@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 UNSPECIFIED: Final = 0x80
+UNSUPPORTED_PROTOCOL_VERSION: Final = 0x84
 BAD_USER_NAME_OR_PASSWORD: Final = 0x86
 NOT_AUTHORISED: Final = 0x87
 SESSION_TAKEN_OVER: Final = 0x8E

@@ -12,9 +12,9 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import aiomqtt
 import msgspec
@@ -58,7 +58,10 @@ _READ_SIZE: Final = 64 * 1024
 _WRITE_SIZE: Final = 256 * 1024
 # How often paho looks at its clock, to ping.
 _TICK_S: Final = 1.0
-_NOT_MQTT: Final = "the broker hung up, or sent what is not MQTT 5"
+_NOT_MQTT: Final = "the broker hung up, or sent what is not MQTT"
+
+# MQTT's versions that we speak, the newest first. 3.1.1 has no properties and no reason codes.
+Version: TypeAlias = Literal["5", "3.1.1"]
 
 
 class Will(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +113,7 @@ class BrokerLink:
         sock: socket.socket,
         address: Address,
         *,
+        version: Version,
         client_id: str,
         clean_start: bool,
         session_expiry: int,
@@ -117,12 +121,15 @@ class BrokerLink:
         keepalive: int,
         will: Will | None,
     ) -> None:
-        self._connect_properties = _properties(PacketTypes.CONNECT)
-        self._connect_properties.SessionExpiryInterval = session_expiry
-        if receive_maximum is not None:
-            self._connect_properties.ReceiveMaximum = receive_maximum
+        self._v5 = v5 = version == "5"
+        self._connect_options: dict[str, Any] = {}
+        if v5:
+            properties = _properties(PacketTypes.CONNECT)
+            properties.SessionExpiryInterval = session_expiry
+            if receive_maximum is not None:
+                properties.ReceiveMaximum = receive_maximum
+            self._connect_options = {"clean_start": clean_start, "properties": properties}
         self._address = address
-        self._clean_start = clean_start
         self._keepalive = keepalive
         self._aiomqtt = aiomqtt.Client(
             address.host,
@@ -131,8 +138,10 @@ class BrokerLink:
             password=address.password,
             logger=_silent,
             identifier=client_id or None,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            will=_will(will) if will is not None else None,
+            protocol=aiomqtt.ProtocolVersion.V5 if v5 else aiomqtt.ProtocolVersion.V311,
+            # A session of 3.1.1 either ends with its connection or never.
+            clean_session=None if v5 else clean_start or not session_expiry or not client_id,
+            will=_will(will, v5=v5) if will is not None else None,
         )
         self._client = client = paho_of(self._aiomqtt)
         # In place of aiomqtt's, but for those of SUBACK and UNSUBACK.
@@ -145,7 +154,7 @@ class BrokerLink:
         client.disable_logger()
         self._stream = Stream(sock)
         use_stream(client, self._stream)
-        self._splitter = Splitter()
+        self._splitter = Splitter(properties=v5)
         self._loop = asyncio.get_running_loop()
         self._events = events
         self._accepted = False
@@ -173,8 +182,7 @@ class BrokerLink:
             self._address.host,
             self._address.port,
             self._keepalive,
-            clean_start=self._clean_start,
-            properties=self._connect_properties,
+            **self._connect_options,
         )
         self.read(go_on=True)
         self._tick()
@@ -203,7 +211,7 @@ class BrokerLink:
             self._loop.remove_reader(self._stream.fileno())
 
     async def subscribed(
-        self, filters: list[tuple[str, SubscribeOptions]], identifier: int | None = None
+        self, filters: Sequence[tuple[str, SubscribeOptions]], identifier: int | None = None
     ) -> list[int]:
         """Subscribe and return the broker's reason codes, one for each filter.
 
@@ -214,7 +222,8 @@ class BrokerLink:
         if identifier is not None:
             properties = _properties(PacketTypes.SUBSCRIBE)
             properties.SubscriptionIdentifier = identifier
-        subscribing = self._aiomqtt.subscribe(filters, properties=properties, timeout=math.inf)
+        asked: Any = [(topic, options if self._v5 else options.QoS) for topic, options in filters]
+        subscribing = self._aiomqtt.subscribe(asked, properties=properties, timeout=math.inf)
         try:
             codes = await first(subscribing, self._over.wait())
         except aiomqtt.MqttCodeError as error:
@@ -238,6 +247,9 @@ class BrokerLink:
     def stop(self, *, with_will: bool) -> None:
         """Queue a DISCONNECT; `ended` follows when it is out."""
         self._stopping = True
+        if with_will and not self._v5:
+            self.cut(None)  # a DISCONNECT of 3.1.1 always withdraws the will
+            return
         # 0x04 asks the broker to publish the will all the same (3.14.2.1).
         reason = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
         self._client.disconnect(reason if with_will else None)
@@ -411,12 +423,14 @@ class BrokerLink:
         self._flush_soon()
 
 
-def _will(will: Will) -> aiomqtt.Will:
+def _will(will: Will, *, v5: bool) -> aiomqtt.Will:
     Publish.of(will.topic, b"", qos=will.qos, retain=will.retain, properties=NO_PROPERTIES)
     if len(will.payload) > LARGEST_STRING:
         raise InvalidMessage(
             f"the will has {len(will.payload)} bytes, at most {LARGEST_STRING} fit"
         )
+    if not v5:
+        return aiomqtt.Will(will.topic, will.payload, will.qos, will.retain)
     properties = _properties(PacketTypes.WILLMESSAGE)
     if will.delay_s:
         properties.WillDelayInterval = will.delay_s

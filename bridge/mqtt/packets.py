@@ -136,6 +136,10 @@ class Publish(msgspec.Struct, frozen=True):
             raise PacketTooLarge(5 + publish.remaining, 5 + LARGEST_REMAINING)
         return publish
 
+    def without_properties(self) -> Publish:
+        """Return the same message as MQTT 3.1.1 has it."""
+        return msgspec.structs.replace(self, properties=NO_PROPERTIES, encoded_properties=b"")
+
     @property
     def remaining(self) -> int:
         """The bytes that follow the packet's length (2.1.4)."""
@@ -185,11 +189,15 @@ def check_topic(topic: str) -> None:
 
 
 def read_publish(
-    first_byte: int, body: bytes | bytearray, payload: bytes | None = None
+    first_byte: int,
+    body: bytes | bytearray,
+    payload: bytes | None = None,
+    *,
+    properties: bool = True,
 ) -> Incoming:
     """Read a PUBLISH packet: its first byte, and what follows its length. Raises Malformed.
 
-    With `payload`, the body ends before it.
+    With `payload`, the body ends before it. Without `properties` it is one of MQTT 3.1.1.
     """
     view = _Reader(body)
     qos = first_byte >> 1 & 3
@@ -198,7 +206,7 @@ def read_publish(
         raise Malformed(f"a message at QoS {qos}")
     topic = view.text()
     mid = view.integer(2) if qos else 0
-    found = view.properties()
+    found = view.properties() if properties else _Found()
     return Incoming(
         topic=topic,
         payload=view.rest() if payload is None else payload,
@@ -222,9 +230,10 @@ class LargePublish:
     of them for memory that is touched for the first time; this spreads them over the arrival.
     """
 
-    def __init__(self, first_byte: int, size: int) -> None:
+    def __init__(self, first_byte: int, size: int, *, properties: bool = True) -> None:
         self._first_byte = first_byte
         self._size = size
+        self._properties = properties
         self._head = bytearray()
         self._payload: io.BytesIO | None = None
 
@@ -247,7 +256,7 @@ class LargePublish:
     def read(self) -> Incoming:
         """Return the message, once all is here. Raises Malformed."""
         payload = None if self._payload is None else self._payload.getvalue()
-        return read_publish(self._first_byte, self._head, payload)
+        return read_publish(self._first_byte, self._head, payload, properties=self._properties)
 
     def _head_size(self) -> int | None:
         """Return the payload's offset; None if it is not known yet, or never."""
@@ -256,16 +265,20 @@ class LargePublish:
             view.binary()
             if self._first_byte >> 1 & 3:
                 view.integer(2)
-            length = view.varint()
+            length = view.varint() if self._properties else 0
         except Malformed:
             return None
         return len(self._head) - view.left + length
 
 
 class Splitter:
-    """Takes the broker's bytes apart into packets, in whatever pieces they come."""
+    """Takes the broker's bytes apart into packets, in whatever pieces they come.
 
-    def __init__(self) -> None:
+    Without `properties` they are those of MQTT 3.1.1.
+    """
+
+    def __init__(self, *, properties: bool = True) -> None:
+        self._properties = properties
         self._head = bytearray()
         self._body: bytearray | LargePublish | None = None
         self._left = 0
@@ -287,7 +300,11 @@ class Splitter:
                     continue
                 self._left = size
                 large = self._head[0] & 0xF0 == PUBLISH and size > LARGE
-                self._body = LargePublish(self._head[0], size) if large else bytearray()
+                self._body = (
+                    LargePublish(self._head[0], size, properties=self._properties)
+                    if large
+                    else bytearray()
+                )
             piece = view[at : at + self._left]
             self._body.extend(piece)
             at += len(piece)
@@ -302,7 +319,8 @@ class Splitter:
             return body.read(), len(body)
         match self._head[0] & 0xF0:
             case _PacketType.PUBLISH:
-                return read_publish(self._head[0], body), len(body)
+                incoming = read_publish(self._head[0], body, properties=self._properties)
+                return incoming, len(body)
             case _PacketType.PUBACK:
                 return read_puback(body)
         return bytes(self._head + body)

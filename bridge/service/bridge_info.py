@@ -68,6 +68,7 @@ class BridgeInfoPublisher:
             limits=limits,
             features=sorted([*VERBS, RUN, UPLOAD]),
             isolation="unknown",
+            mqtt=connection.version,
         )
         self._retained.info(self._info)
 

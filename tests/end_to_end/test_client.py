@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,19 @@ from bridge.contract.messages import Result
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
+from tests.support.strict_proxy import StrictProxy
 
 pytestmark = pytest.mark.comfyui
 
 
-@pytest.fixture
-async def url(attached: StartBridge, broker: Mosquitto) -> str:
-    await attached({"echo": graphs.echo(), "colour": graphs.colour()})
-    return broker.url
+@pytest.fixture(params=["pass", "refuse"], ids=["mqtt5", "mqtt3.1.1"])
+async def url(
+    attached: StartBridge, broker: Mosquitto, request: pytest.FixtureRequest
+) -> AsyncIterator[str]:
+    """The way to a broker that bridge and clients share, with and without MQTT 5."""
+    async with StrictProxy(broker.url, mqtt_5=request.param) as proxy:
+        await attached({"echo": graphs.echo(), "colour": graphs.colour()}, mqtt_url=proxy.url)
+        yield proxy.url
 
 
 def noise(side: int) -> Image.Image:

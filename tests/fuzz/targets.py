@@ -162,6 +162,7 @@ async def _answered(first_byte: int, body: bytes) -> None:
         events,
         ours,
         Address(host="broker.example"),
+        version="5",
         client_id="fuzz",
         clean_start=True,
         session_expiry=0,

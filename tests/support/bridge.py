@@ -90,7 +90,7 @@ class BridgeProcess:
         """Wait until it is online, and a ComfyUI of it in one of `states` (ready or busy)."""
         states = states or ("ready", "busy")
         base = self.settings.get("base_topic", "comfy2mqtt")
-        async with Peer(self._broker(), base=base) as peer:
+        async with Peer(self._broker(), version=4, base=base) as peer:  # any broker takes that
             await peer.subscribe(f"{base}/bridge/#")
             waiting = asyncio.create_task(
                 self._wait_ready(peer, f"{base}/bridge", comfyui, states), name="ready"

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from bridge.tokenbucket import TokenBucket
 
-_PUBLISH, _SUBSCRIBE = 3, 8
+_CONNECT, _PUBLISH, _SUBSCRIBE = 1, 3, 8
+_MQTT_5 = 5
+_UNACCEPTABLE_VERSION = b"\x20\x02\x00\x01"  # a CONNACK of 3.1.1
 _QUOTA_EXCEEDED = 0x97
 
 
@@ -22,7 +24,8 @@ class StrictProxy:
     """Stands before one broker, on a port of its own; an async context manager.
 
     `publishes_per_s`: what a client publishes beyond is refused (QoS 1), or dropped (QoS 0).
-    `filters_per_subscribe`: a SUBSCRIBE with more ends the connection.
+    `filters_per_subscribe`: a SUBSCRIBE with more ends the connection. `mqtt_5`: what becomes of a
+    CONNECT of version 5: it is passed on, refused as by a broker of 3.1.1, or met by hanging up.
     """
 
     def __init__(
@@ -31,11 +34,13 @@ class StrictProxy:
         *,
         publishes_per_s: float | None = None,
         filters_per_subscribe: int | None = None,
+        mqtt_5: Literal["pass", "refuse", "hang up"] = "pass",
     ) -> None:
         self.passed = self.refused = self.cut = 0
         self._target = urlsplit(url)
         self._rate = publishes_per_s
         self._filters = filters_per_subscribe
+        self._mqtt_5 = mqtt_5
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -68,7 +73,7 @@ class StrictProxy:
         down = asyncio.create_task(_pass_on(from_broker, writer))
         with suppress(OSError, asyncio.IncompleteReadError):
             await self._up(reader, writer, to_broker)
-        writer.transport.abort()
+        writer.close()  # not before what was written to it is out
         to_broker.transport.abort()
         self._writers -= {writer, to_broker}
         await asyncio.gather(down, return_exceptions=True)
@@ -83,6 +88,11 @@ class StrictProxy:
         while True:
             first, size = await _header(reader)
             body = await reader.readexactly(size)
+            if first >> 4 == _CONNECT and _level(body) == _MQTT_5 and self._mqtt_5 != "pass":
+                if self._mqtt_5 == "refuse":
+                    writer.write(_UNACCEPTABLE_VERSION)
+                    await writer.drain()
+                return
             if first >> 4 == _SUBSCRIBE and self._filters and _filters(body) > self._filters:
                 self.cut += 1
                 return
@@ -124,6 +134,11 @@ def _varint(value: int) -> bytes:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*encoded, value])
+
+
+def _level(connect: bytes) -> int:
+    """Return a CONNECT's protocol level, after the protocol's name: 4 is 3.1.1."""
+    return connect[2 + int.from_bytes(connect[:2], "big")]
 
 
 def _packet_id(publish: bytes) -> bytes:

@@ -106,6 +106,7 @@ class ClusterConnection:
             will=Will(topic=self._topic, payload=OFFLINE, qos=1, retain=True),
             packet_limit=self._settings.max_packet,
             pacer=self._pacer,
+            version="5",  # a will without a delay would say `offline` at each handover
         )
 
     def _beat(self, beat: Beat) -> None:

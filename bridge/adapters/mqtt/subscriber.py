@@ -160,6 +160,7 @@ class Subscriber:
             packet_limit=self._settings.max_packet,
             receive_maximum=RECEIVE_WINDOW,
             pacer=self._pacer,
+            version=None if self._group is None else "5",
         )
 
     async def _begin(self, connection: Connection) -> None:

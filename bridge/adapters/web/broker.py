@@ -127,6 +127,7 @@ class Broker:
             self._address,
             client_id=f"{topics.base}-websocket-{secrets.token_hex(4)}",
             manual_ack=False,
+            version="5",  # answers are found by their Correlation Data
         ) as connection:
             self._was_connected = True
             self._listener.on_connecting()
