@@ -11,23 +11,113 @@
 
 It needs the broker only, and keeps what the contract promises: a job is submitted until the bridge
 says that it has it, always under the same id, and what happened while the connection was away is
-asked for afterwards. What the bridge refuses, and how a job fails, comes as the exceptions of
-`bridge.contract.errors`; trouble with the broker as those of `bridge.mqtt`.
+asked for afterwards. What the bridge refuses, and how a job fails, comes as a BridgeError; trouble
+with the broker as an MqttError. Everything that a program needs can be imported from here.
 """
 
 from bridge.client.client import Client
 from bridge.client.inputs import Media
 from bridge.client.job import Damaged, Event, Job, JobCancelled, JobOutput, Preview
 from bridge.client.jobset import Set
+from bridge.contract.errors import (
+    BadRequest,
+    BridgeError,
+    Busy,
+    ComfyUIUnavailable,
+    Conflict,
+    DependencyFailed,
+    ExecutionError,
+    Expired,
+    Forbidden,
+    InvalidInput,
+    Lost,
+    OutOfMemory,
+    QuotaExceeded,
+    Replaced,
+    Timeout,
+    TooLarge,
+    UnknownJob,
+    UnknownWorkflow,
+)
+from bridge.contract.messages import (
+    CONTRACT_VERSION,
+    CancelReport,
+    ForgetReport,
+    JobList,
+    JobStatus,
+    JobView,
+    KeepReport,
+    Output,
+    OutputInfo,
+    Progress,
+    RecipeReport,
+    Result,
+    State,
+)
+from bridge.contract.retained import (
+    BridgeInfo,
+    Definition,
+)
+from bridge.mqtt import (
+    Address,
+    BadAddress,
+    ConnectionLost,
+    ConnectionRefused,
+    MqttError,
+    PublishRefused,
+    SubscribeRefused,
+    Unreachable,
+)
 
 __all__ = [
+    "CONTRACT_VERSION",
+    "Address",
+    "BadAddress",
+    "BadRequest",
+    "BridgeError",
+    "BridgeInfo",
+    "Busy",
+    "CancelReport",
     "Client",
+    "ComfyUIUnavailable",
+    "Conflict",
+    "ConnectionLost",
+    "ConnectionRefused",
     "Damaged",
+    "Definition",
+    "DependencyFailed",
     "Event",
+    "ExecutionError",
+    "Expired",
+    "Forbidden",
+    "ForgetReport",
+    "InvalidInput",
     "Job",
     "JobCancelled",
+    "JobList",
     "JobOutput",
+    "JobStatus",
+    "JobView",
+    "KeepReport",
+    "Lost",
     "Media",
+    "MqttError",
+    "OutOfMemory",
+    "Output",
+    "OutputInfo",
     "Preview",
+    "Progress",
+    "PublishRefused",
+    "QuotaExceeded",
+    "RecipeReport",
+    "Replaced",
+    "Result",
     "Set",
+    "State",
+    "SubscribeRefused",
+    "Timeout",
+    "TooLarge",
+    "UnknownJob",
+    "UnknownWorkflow",
+    "Unreachable",
 ]

@@ -69,10 +69,11 @@ _LAST_AGAIN_S = 300.0
 class Client:
     """A conversation with a bridge under one client name; use as `async with`.
 
-    Entering raises Unreachable or ConnectionRefused when the broker cannot be reached; afterwards
-    a lost connection is made again for as long as the client is open. Requests wait for their
-    answer as long as it takes, also for a bridge that is away: bound them with `asyncio.timeout`.
-    Any number of programs may use one client name at the same time.
+    Entering raises Unreachable or ConnectionRefused when the broker cannot be reached (with an
+    outbox one that is away is tried again, too); afterwards a lost connection is made again for as
+    long as the client is open. Requests wait for their answer as long as it takes, also for a
+    bridge that is away: bound them with `asyncio.timeout`. Any number of programs may use one
+    client name at the same time.
 
     With `outbox`, a file, what is submitted is on disk before it is sent. What the bridge had not
     accepted when the program ended is sent again when the next one opens the same file.
@@ -112,6 +113,7 @@ class Client:
             client,
             on_message=self._on_message,
             on_gap=self._on_gap,
+            patient=outbox is not None,
         )
 
     async def __aenter__(self) -> Self:
@@ -433,6 +435,14 @@ class Client:
     def online(self) -> bool | None:
         """True if the bridge says that it is there; None: it has said nothing (yet)."""
         return self._session.online
+
+    @property
+    def contract(self) -> int | None:
+        """The version of the contract that the bridge speaks; None: it has not said (yet).
+
+        Another one than ours is logged as a warning.
+        """
+        return self._session.contract
 
     async def until_online(self) -> None:
         """Wait until the bridge says that it is there."""

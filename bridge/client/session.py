@@ -7,7 +7,7 @@ import logging
 import math
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias, TypeVar
 
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from bridge.contract.errors import BridgeError, Error, TooLarge, from_wire
-from bridge.contract.messages import Ask, encode
+from bridge.contract.messages import CONTRACT_VERSION, Ask, encode
 from bridge.contract.topics import Topics, matches
 from bridge.mqtt import (
     Address,
@@ -28,7 +28,9 @@ from bridge.mqtt import (
     PubAck,
     Publish,
     PublishProperties,
+    SubscribeRefused,
     Subscription,
+    Unreachable,
 )
 from bridge.retry import Backoff
 
@@ -49,6 +51,12 @@ class _Answer(msgspec.Struct):
     data: Raw = Raw(b"null")
     error: Error | None = None
     transaction: str | int | UnsetType = UNSET
+
+
+class _Info(msgspec.Struct):
+    """The part of `bridge/info` that decides whether we understand each other."""
+
+    contract: int
 
 
 _ANSWERS: Final = msgspec.json.Decoder(_Answer)
@@ -99,10 +107,12 @@ class Session:
         on_message: Callable[[Incoming], None],
         on_gap: Callable[[], None],
         backoff: Backoff | None = None,
+        patient: bool = False,
     ) -> None:
         """`on_message` is called with each message about a job, `on_gap` when some may be lost.
 
-        Both run on the event loop's thread and must not block.
+        Both run on the event loop's thread and must not block. `patient`: a broker that cannot be
+        reached at the start is tried again, too.
         """
         self._connect = connect
         self._topics = topics
@@ -110,6 +120,8 @@ class Session:
         self._on_message = on_message
         self._on_gap = on_gap
         self._backoff = backoff or Backoff()
+        self._patient = patient
+        self._contract: int | None = None
         self._connection: SessionConnection | None = None
         # What is heard besides, once somebody asked for it: a broker may not let everybody.
         self._more: dict[str, None] = {}
@@ -154,6 +166,11 @@ class Session:
     def online(self) -> bool | None:
         """True if the bridge is online, as it or its will says; None: neither has been received."""
         return self._online
+
+    @property
+    def contract(self) -> int | None:
+        """The version of the contract that the bridge speaks; None: it has not said."""
+        return self._contract
 
     async def until_online(self) -> None:
         """Wait until the bridge says that it is online."""
@@ -301,7 +318,9 @@ class Session:
                 await self._connect_once(opened)
             except MqttError as error:
                 if not opened.done():
-                    raise
+                    if not (self._patient and isinstance(error, Unreachable | ConnectionLost)):
+                        raise
+                    opened.set_result(None)
                 _log.info("%s", error)
             finally:
                 self._connection = None
@@ -321,12 +340,16 @@ class Session:
             else:
                 opened.set_result(None)
             self._wake()
+            with suppress(SubscribeRefused):  # a broker whose ACL is stricter than ours
+                await connection.subscribe([Subscription(filter=topics.info)])
             async for message in connection.messages:
                 self._receive(message)
 
     def _receive(self, message: Incoming) -> None:
         if message.topic == self._topics.state:
             self._receive_state(online=message.payload == b"online")
+        elif message.topic == self._topics.info:
+            self._receive_info(message.payload)
         elif self._topics.job_of(message.topic) or self._topics.set_of(message.topic):
             self._on_message(message)
         elif matches(self._topics.responses(self._client), message.topic):
@@ -342,6 +365,15 @@ class Session:
         if returned:
             self._on_gap()
             self._wake()
+
+    def _receive_info(self, payload: bytes) -> None:
+        try:
+            contract = msgspec.json.decode(payload, type=_Info).contract
+        except msgspec.MsgspecError:
+            return  # there was none, or it is withdrawn
+        if contract not in (self._contract, CONTRACT_VERSION):
+            _log.warning("%s", unfit(contract))
+        self._contract = contract
 
     def _receive_answer(self, message: Incoming) -> None:
         try:
@@ -376,6 +408,15 @@ class Session:
             return
         self._task.cancel()
         await asyncio.wait((self._task,))
+
+
+def unfit(contract: int) -> str:
+    """Return what is wrong where the bridge speaks another version of the contract."""
+    older = "the bridge" if contract < CONTRACT_VERSION else "this client"
+    return (
+        f"the bridge speaks version {contract} of the contract, this client version "
+        f"{CONTRACT_VERSION}: update {older} (pip install --upgrade comfy2mqtt)"
+    )
 
 
 def _read(verb: str, answer: _Answer, kind: type[T]) -> T:

@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from bridge import __version__
 from bridge.client.client import Client
 from bridge.client.testing_sets import InMemorySets
 from bridge.contract import requests
@@ -35,6 +36,7 @@ from bridge.contract.errors import (
     UnknownWorkflow,
 )
 from bridge.contract.messages import (
+    CONTRACT_VERSION,
     Accepted,
     Ack,
     AckReport,
@@ -66,13 +68,23 @@ from bridge.contract.messages import (
     or_unset,
     refused,
 )
-from bridge.contract.retained import Definition
+from bridge.contract.retained import BridgeInfo, Definition, Limits
 from bridge.contract.sets import SetAccepted, SetRequest
-from bridge.contract.topics import UPLOAD, Request, Topics, matches
+from bridge.contract.topics import RUN, UPLOAD, Request, Topics, matches
 from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscription
 from bridge.mqtt.outbox import PubAck
 
 PART_BYTES = 64 * 1024
+
+_LIMITS = Limits(
+    max_inline_input=16 * 1024 * 1024,
+    max_upload=256 * 1024 * 1024,
+    max_queue=10_000,
+    max_queue_per_client=1_000,
+    keep_results_s=7 * 86_400.0,
+    keep_outputs_s=86_400.0,
+    remember_ids_s=30 * 86_400.0,
+)
 
 _AboutOne: TypeAlias = Fetch | Cancel | Status | Keep | Forget | Recipe
 
@@ -119,6 +131,14 @@ class InMemoryBridge:
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._numbers: dict[str, int] = {}
         self._connections: list[_Connection] = []
+        self.info = BridgeInfo(
+            name="in memory",
+            version=__version__,
+            contract=CONTRACT_VERSION,
+            limits=_LIMITS,
+            features=sorted([*requests.VERBS, RUN, UPLOAD]),
+            isolation="unknown",
+        )
         self._online = True
         self._waiting: list[tuple[str, bytes, PublishProperties]] = []
         self._sets = InMemorySets(self.topics, self, number=self._number, publish=self._publish)
@@ -160,6 +180,7 @@ class InMemoryBridge:
     def retained(self, pattern: str) -> list[tuple[str, bytes]]:
         """Return the retained messages at topics that match a filter."""
         found = {self.topics.workflow(name): encode(each) for name, each in self.workflows.items()}
+        found[self.topics.info] = encode(self.info)
         found[self.topics.state] = b"online" if self._online else b"offline"
         return [(topic, data) for topic, data in found.items() if matches(pattern, topic)]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
-from bridge.client import Client
+from bridge.client import Client, Unreachable
 from bridge.client import client as module
 from bridge.client.outbox import RequestOutbox
 from bridge.contract.errors import InvalidInput
-from tests.client.fakebridge import Broker, FakeBridge
+from tests.client.fakebridge import Broker, FakeBridge, fake_bridge
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.broker
 
@@ -104,3 +106,24 @@ async def test_a_file_that_is_no_outbox_is_an_error(broker: Broker, tmp_path: Pa
     path.write_text("not a database " * 100)
     with pytest.raises(OSError, match=r"notes\.txt"):
         await Client(broker.url, "alice", outbox=path).__aenter__()
+
+
+async def test_a_broker_that_is_away_from_the_start_gets_it_when_it_is_there(
+    tmp_path: Path, path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"mqtt://127.0.0.1:{port}"
+    with pytest.raises(Unreachable):
+        await Client(url, "alice").__aenter__()
+    async with Client(url, "alice", outbox=path) as client:
+        job = await client.submit("wf", job_id="j1", wait=False)
+        assert client.posting == ["j1"]
+        async with Broker(tmp_path, port) as late, fake_bridge(late) as fake:
+            async with asyncio.timeout(PATIENCE_S):
+                await fake.accept(await fake.asked("submit"))
+                await client.flush()
+                await fake.end("alice", fake.result("j1"))
+                assert (await job.outcome()).state == "succeeded"
+    assert await left(path) == []

@@ -189,7 +189,7 @@ async def test_what_is_retained_is_read(bridge: InMemoryBridge, client: Client) 
     assert (await client.workflow("wf")).title == "A workflow"
     assert list(await client.workflows()) == ["wf"]
     assert (await client.state(), client.online) == ("online", True)
-    assert await client.info() is None
+    assert await client.info() == bridge.info
     for name in ("other", "no id/"):
         with pytest.raises(UnknownWorkflow):
             await client.workflow(name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import random
 import re
 import sys
 from pathlib import Path
@@ -36,6 +38,9 @@ def block(page: str, language: str, number: int = 0) -> str:
     text = (ROOT / page).read_text()
     found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return found[number]
+
+
+KILLS = 6
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -74,6 +79,39 @@ async def test_the_script_without_loss(
         await peer.listen()
         (job,) = (await peer.ask("list"))["data"]["jobs"]
         assert (job["job_id"], job["acked"]) == ("left", True)
+
+
+async def test_the_script_without_loss_survives_its_own_kill_at_any_moment(
+    attached: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    await attached({"demo": demo()})
+    script = block("docs/without-loss.md", "python")
+    outbox, picture = tmp_path / "outbox.json", tmp_path / "picture.png"
+    saved: list[str] = []
+    for _ in range(3):
+        picture.unlink(missing_ok=True)
+        # Six kills at random moments of a life of about half a second; then it may end.
+        kills = 0
+        while outbox.exists() or not picture.exists():
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", script, "127.0.0.1", str(broker.port)),
+                cwd=tmp_path,
+                env={"PYTHONPATH": str(ROOT)},
+            )
+            kills += 1
+            patience = PATIENCE_S if kills > KILLS else random.uniform(0.05, 0.7)
+            try:
+                async with asyncio.timeout(patience):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        saved.append(hashlib.sha256(picture.read_bytes()).hexdigest())
+    async with Peer(broker.url, client="me") as peer:
+        await peer.listen()
+        jobs = (await peer.ask("list"))["data"]["jobs"]
+    # Each picture is its own job's, and no job ran that nobody has the picture of.
+    assert [each["result"]["outputs"][0]["sha256"] for each in jobs] == saved
 
 
 async def test_the_python_pages_scripts(
