@@ -11,6 +11,7 @@ line and do not change where it starts or ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ class FileInput(msgspec.Struct, frozen=True):
     type: str
     link: int | None = None
     widget: str | None = None
+    label: str | None = None
 
 
 class FileOutput(msgspec.Struct, frozen=True):
@@ -95,12 +97,36 @@ class FileGraph(msgspec.Struct, frozen=True):
     outputs: tuple[FileSlot, ...] = ()
 
 
+class GroupLink(msgspec.Struct, frozen=True):
+    """A link within a group of nodes, both ends by position of node and slot."""
+
+    origin: int
+    origin_slot: int
+    target: int
+    target_slot: int
+    type: str
+
+
+class FileGroup(msgspec.Struct, frozen=True):
+    """A legacy group node's definition: what subgraphs were before there were any.
+
+    The nodes have their positions as ids. `external` are outputs, by position of node and slot,
+    that are linked outside though they are inside too. `config` says how its slots are shown.
+    """
+
+    nodes: tuple[FileNode, ...]
+    links: tuple[GroupLink, ...]
+    external: frozenset[tuple[int, int]]
+    config: Mapping[str, Any]
+
+
 class Document(msgspec.Struct, frozen=True):
-    """A whole file: its root graph and its subgraph definitions in their order."""
+    """A whole file: its root graph, its subgraph definitions in their order, its groups by name."""
 
     root: FileGraph
     subgraphs: tuple[FileGraph, ...]
     last_node_id: int = 0
+    groups: Mapping[str, FileGroup] = {}
 
 
 def is_ui_format(document: Any) -> bool:
@@ -137,6 +163,7 @@ def read(document: Any) -> Document:
         root=root,
         subgraphs=tuple(unique.values()),
         last_node_id=last if _is_index(last) and last < MAX_ID else 0,
+        groups=dict(_groups(_object(_object(document.get("extra")).get("groupNodes")))),
     )
 
 
@@ -164,6 +191,34 @@ def _graph(raw: Mapping[str, Any]) -> FileGraph:
         inputs=tuple(_slot(each) for each in _items(raw.get("inputs"))),
         outputs=tuple(_slot(each) for each in _items(raw.get("outputs"))),
     )
+
+
+def _groups(raw: Mapping[str, Any]) -> Iterator[tuple[str, FileGroup]]:
+    """Yield the groups that can be read: nodes of others are of a class that nobody knows."""
+    for name, group in list(raw.items())[:MAX_SUBGRAPHS]:
+        if isinstance(group, Mapping):
+            with suppress(ConversionError):
+                yield name, _group(group)
+
+
+def _group(raw: Mapping[str, Any]) -> FileGroup:
+    nodes = tuple(
+        msgspec.structs.replace(_node(each), id=str(place))
+        for place, each in enumerate(_items(raw.get("nodes")))
+    )
+    links: list[GroupLink] = []
+    for each in _items(raw.get("links"), MAX_LINKS):
+        match each:
+            case [int(origin), int(slot), int(target), int(place), *rest]:
+                if 0 <= origin < len(nodes) and 0 <= target < len(nodes):
+                    kind = _slot_type(rest[1]) if len(rest) > 1 else "*"
+                    links.append(GroupLink(origin, slot, target, place, kind))
+    external: set[tuple[int, int]] = set()
+    for each in _items(raw.get("external")):
+        match each:
+            case [int(node), int(slot), *_]:
+                external.add((node, slot))
+    return FileGroup(nodes, tuple(links), frozenset(external), _object(raw.get("config")))
 
 
 def _node(raw: Any) -> FileNode:
@@ -206,6 +261,7 @@ def _input(raw: Any) -> FileInput:
         type=_slot_type(slot.get("type")),
         link=_link_id(slot.get("link")),
         widget=_text(widget.get("name")) if isinstance(widget, Mapping) else None,
+        label=_text(slot.get("label")),
     )
 
 

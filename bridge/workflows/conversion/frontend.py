@@ -41,6 +41,8 @@ class FrontEnd(msgspec.Struct, frozen=True):
     `skips_inactive`: what is inside a muted or bypassed subgraph node of the root is left out.
     `stops_at_muted`: nothing comes from a muted node; before, a muted reroute or subgraph node
     passed on what it was given, or what was inside.
+    `converts_groups`: legacy group nodes become subgraphs when it loads the file, whatever their
+    mode; before, their nodes took part under ids of their own, and a bypassed one was passed by.
     `plain_texts`: multi-line texts go through a text field, which turns line ends into `\n`.
     `fills_combos`: a combo saved without a value gets its first choice.
     `controls_floats`: floats can have a control widget, too.
@@ -53,6 +55,7 @@ class FrontEnd(msgspec.Struct, frozen=True):
     host_values: bool
     skips_inactive: bool
     stops_at_muted: bool
+    converts_groups: bool
     plain_texts: bool
     fills_combos: bool
     controls_floats: bool
@@ -66,6 +69,7 @@ EARLIER = FrontEnd(
     host_values=False,
     skips_inactive=False,
     stops_at_muted=False,
+    converts_groups=False,
     plain_texts=True,
     fills_combos=False,
     controls_floats=False,
@@ -79,6 +83,7 @@ LATER = FrontEnd(
     host_values=True,
     skips_inactive=True,
     stops_at_muted=True,
+    converts_groups=True,
     plain_texts=False,
     fills_combos=True,
     controls_floats=True,

@@ -13,6 +13,7 @@ from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
+from bridge.workflows.conversion.groups import Groups
 from bridge.workflows.conversion.links import GETTERS
 from bridge.workflows.conversion.model import (
     Boundary,
@@ -63,7 +64,6 @@ class Loader:
     def __init__(
         self, document: Document, object_info: ObjectInfo, front_end: FrontEnd, budget: Budget
     ) -> None:
-        self._document = document
         self._object_info = object_info
         self._front_end = front_end
         self._layout = Layout(front_end)
@@ -71,6 +71,8 @@ class Loader:
         self._budget = budget
         ordering = Ordering(object_info, self._layout, budget)
         self._restorer = Restorer(front_end, self._layout, ordering)
+        groups = Groups(document, object_info, front_end, self._layout, self._restorer, budget)
+        self._document = groups.expanded()
         self._graphs: dict[str, LiveGraph] = {}
 
     def load(self) -> LiveGraph:

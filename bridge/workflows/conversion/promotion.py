@@ -132,7 +132,7 @@ class Promotion:
             node = inner.nodes.get(link.target) if link is not None else None
             if link is None or node is None or not 0 <= link.target_slot < len(node.inputs):
                 return
-            slot = node.inputs[link.target_slot]
+            slot = node.slot_linked(identity) or node.inputs[link.target_slot]
             if slot.type != output.type and "*" not in (slot.type, output.type):
                 return
             targets.append((node, slot))
