@@ -298,6 +298,18 @@ class ComfyClient:
         """
         return await self._get("/object_info", limit=_MIB * 256, within_s=_LONG_PATIENCE_S)
 
+    async def node_replacements(self) -> bytes:
+        """Return which node classes others have replaced, as JSON.
+
+        Empty for a server, or a proxy before it, that does not tell.
+        """
+        try:
+            return await self._get("/node_replacements", limit=_MIB * 16)
+        except ComfyUIUnreachable:
+            raise
+        except ComfyUIError:
+            return b""
+
     async def system_stats(self) -> dict[str, Any]:
         """Return ComfyUI's report on versions, memory and devices."""
         return await self._get_object("/system_stats")

@@ -215,7 +215,8 @@ class Descriptions:
         """Ask a ComfyUI once which nodes and choices it has; False if the answer is of no use."""
         try:
             info = await instance.client.object_info()
-            changes = await self._library.update(instance.name, info)
+            replacements = await instance.client.node_replacements()
+            changes = await self._library.update(instance.name, info, replacements)
         except (ComfyUIError, ObjectInfoError) as error:
             log.warning("%s did not report its nodes: %s", instance.name, error)
             return False

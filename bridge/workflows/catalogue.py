@@ -18,6 +18,7 @@ from bridge.workflows.constraints import brings_choices
 from bridge.workflows.graph import Graph, Node, NodeInput, link
 from bridge.workflows.inputs import BY_NODE, CHOICES_SHOWN
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
+from bridge.workflows.replacements import Replacements
 
 # Of so many prompts with needs of their own it is remembered whether they can run.
 MAX_KNOWN = 10_000
@@ -124,11 +125,13 @@ def _merged(infos: list[ObjectInfo]) -> ObjectInfo | None:
     if len(infos) < 2:  # noqa: PLR2004 - nothing to merge
         return infos[0] if infos else None
     raw: dict[str, Any] = {}
+    replacements = Replacements()
     for info in infos:
+        replacements |= info.replacements
         for name, declared in info.raw.items():
             known = raw.get(name)
             raw[name] = declared if known is None else _union(known, declared)
-    return ObjectInfo(raw)
+    return ObjectInfo(raw, replacements)
 
 
 def _union(known: Any, other: Any) -> Any:

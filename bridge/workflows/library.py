@@ -48,6 +48,8 @@ VERSIONS_KEPT = 5
 _DEBOUNCE_MS = 300
 
 
+# The end of the name of the file with a ComfyUI's replaced classes, in the cache.
+_REPLACEMENTS = ".replacements.json"
 # The name of workflows that requests bring themselves.
 INLINE = "inline"
 
@@ -96,7 +98,8 @@ class Library:
         self._folder = WorkflowFolder(folder)
         self._cache = cache
         self._comfyuis = comfyuis
-        self._reported: dict[str, bytes] = {}
+        # By ComfyUI: its classes, and those that others have replaced.
+        self._reported: dict[str, tuple[bytes, bytes]] = {}
         self._state = _State(NodeCatalogue(keyed=keyed))
         # Versions by name, oldest first.
         self._versions: dict[str, dict[str, WorkflowSource]] = {}
@@ -204,18 +207,19 @@ class Library:
         """Read the folder anew, and return what became different."""
         return await self._change({})
 
-    async def update(self, comfyui: str, info: bytes) -> Changes | None:
+    async def update(self, comfyui: str, info: bytes, replacements: bytes = b"") -> Changes | None:
         """Take what one ComfyUI says of its nodes; None if it is what was known.
 
-        Raises ObjectInfoError for what is none.
+        `replacements` is what it says at `/node_replacements`. Raises ObjectInfoError for an `info`
+        that is none.
         """
-        if info == self._reported.get(comfyui):
+        if (info, replacements) == self._reported.get(comfyui):
             return None
-        found = await asyncio.to_thread(ObjectInfo.decode, info)
-        await asyncio.to_thread(self._write_cache, comfyui, info)
+        found = await asyncio.to_thread(ObjectInfo.decode, info, replacements)
+        await asyncio.to_thread(self._write_cache, comfyui, info, replacements)
         changes = await self._change({comfyui: found})
         # Last: what was cut short before is not known yet.
-        self._reported[comfyui] = info
+        self._reported[comfyui] = info, replacements
         return changes
 
     async def changes(self) -> AsyncIterator[Changes]:
@@ -279,20 +283,23 @@ class Library:
         found = {}
         for comfyui in self._comfyuis:
             file = self._cache / f"{comfyui}.json"
+            beside = self._cache / f"{comfyui}{_REPLACEMENTS}"
             try:
                 data = file.read_bytes()
-                found[comfyui] = ObjectInfo.decode(data)
-                self._reported[comfyui] = data
+                replacements = beside.read_bytes() if beside.is_file() else b""
+                found[comfyui] = ObjectInfo.decode(data, replacements)
+                self._reported[comfyui] = data, replacements
             except FileNotFoundError:
                 continue
             except (OSError, ObjectInfoError) as error:
                 log.warning("%s is of no use: %s", file, error)
         return found
 
-    def _write_cache(self, comfyui: str, data: bytes) -> None:
+    def _write_cache(self, comfyui: str, data: bytes, replacements: bytes) -> None:
         # Whole or not at all: a crash must not leave half of it.
         try:
             write_file(self._cache / f"{comfyui}.json", data)
+            write_file(self._cache / f"{comfyui}{_REPLACEMENTS}", replacements)
         except OSError as error:
             log.warning("cannot keep what %s has: %s", comfyui, error)
 

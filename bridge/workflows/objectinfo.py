@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from bridge.workflows.replacements import Replacements
+
 Section: TypeAlias = Literal["required", "optional", "hidden"]
 Choice: TypeAlias = str | int | float | bool
 
@@ -263,13 +265,14 @@ class NodeClass(msgspec.Struct, frozen=True):
 class ObjectInfo:
     """A read-only view over `/object_info`, reading each class when it is first asked for."""
 
-    def __init__(self, raw: Mapping[str, Any]) -> None:
+    def __init__(self, raw: Mapping[str, Any], replacements: Replacements | None = None) -> None:
+        self.replacements = replacements or Replacements()
         self._raw = raw
         self._classes: dict[str, NodeClass] = {}
 
     @classmethod
-    def decode(cls, data: bytes | str) -> ObjectInfo:
-        """Read the body of `/object_info`, or a file that holds it.
+    def decode(cls, data: bytes | str, replacements: bytes = b"") -> ObjectInfo:
+        """Read the body of `/object_info`, or a file that holds it, and of `/node_replacements`.
 
         Raises ObjectInfoError where it is no JSON object.
         """
@@ -279,7 +282,7 @@ class ObjectInfo:
             raise ObjectInfoError(f"no JSON: {error}") from error
         if not isinstance(raw, dict):
             raise ObjectInfoError("expected an object of node classes by name")
-        return cls(raw)
+        return cls(raw, Replacements.decode(replacements))
 
     def __contains__(self, name: object) -> bool:
         return name in self._raw

@@ -23,6 +23,7 @@ from bridge.workflows.conversion import convert, convert_undrawn, is_ui_format
 from bridge.workflows.definition import NoOutput, build, version_of
 from bridge.workflows.graph import Graph, NodeInput, WorkflowError
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
+from bridge.workflows.replacements import Replacements, replaced
 from bridge.workflows.sidecar import Sidecar, SidecarError
 from bridge.workflows.workflow import Workflow
 
@@ -106,12 +107,15 @@ def drawing_of(document: Any) -> Any:
 def graph_of(document: Any, info: ObjectInfo | None) -> tuple[Graph, Collection[NodeInput]]:
     """Return the graph, converted where it has to be, and the places of its dynamic prompts.
 
-    Nodes of classes that ComfyUI does not have are part of it. What an API file has is sent as it
-    is: ComfyUI's page has drawn its prompts before it exported them.
+    Classes that ComfyUI has replaced are the new ones; nodes of others that it does not have are
+    part of it. What an API file has is sent as it is: ComfyUI's page has drawn its prompts before
+    it exported them.
     Raises WorkflowError where that fails, NeedsObjectInfo where it cannot be tried yet.
     """
     if not is_ui_format(document):
-        return graph.parse(document), ()
+        parsed = graph.parse(document)
+        known = Replacements() if info is None else info.replacements
+        return replaced(parsed, known, info or ()), ()
     found = _converted(document, info, convert_undrawn, keep_unknown=True)
     return graph.parse(found.prompt), found.dynamic
 

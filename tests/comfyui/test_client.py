@@ -54,6 +54,8 @@ async def test_the_server_tells_of_itself(client: ComfyClient) -> None:
     assert system["comfyui_version"]
     assert isinstance(await client.features(), dict)
     assert "SaveImage" in json.loads(await client.object_info())
+    # An older server does not know the route.
+    assert (await client.node_replacements())[:1] in (b"", b"{")
 
 
 @pytest.mark.comfyui
@@ -201,6 +203,13 @@ async def test_a_comfyui_without_our_nodes_has_no_greeting() -> None:
     async with answering(saying("", 404)) as client:
         assert await client.hello() is None
         assert await client.features() == {}
+        assert await client.node_replacements() == b""
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_a_proxy_that_refuses_to_tell_of_replacements_is_none(status: int) -> None:
+    async with answering(saying("no", status)) as client:
+        assert await client.node_replacements() == b""
 
 
 async def test_a_prompt_is_withdrawn_without_interrupting_anothers() -> None:

@@ -10,6 +10,8 @@ the same server:
     document    the file, checked and typed
     unique_ids  node ids that are unique in the whole file
     frontend    differences between the generations of the front end
+    groups      legacy group nodes, and in group_interface what they show
+    replacing   new classes for old ones
     model       live nodes and graphs
     widgets     the widgets and slots of a declared input on a live node
     ordering    the order of a choice's inputs where a saved `/object_info` has lost it
@@ -35,6 +37,7 @@ from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import is_ui_format, read
 from bridge.workflows.conversion.errors import ConversionError
 from bridge.workflows.conversion.loading import Loader
+from bridge.workflows.conversion.replacing import with_new_classes
 from bridge.workflows.conversion.serialize import ApiNode, Converted, serialize
 from bridge.workflows.conversion.unique_ids import with_unique_ids
 from bridge.workflows.dynamic_prompts import draw_first
@@ -75,7 +78,7 @@ def convert_undrawn(
     ui: Mapping[str, Any], object_info: ObjectInfo, *, keep_unknown: bool = False
 ) -> Converted:
     """Return the prompt as `convert` does, but with dynamic prompts as the file has them."""
-    document = read(ui)
+    document = with_new_classes(read(ui), object_info)
     front_end = frontend.of(object_info)
     if front_end.unique_ids:
         document = with_unique_ids(document)

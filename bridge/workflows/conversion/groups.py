@@ -40,9 +40,10 @@ class Groups:
         document: Document,
         object_info: ObjectInfo,
         front_end: FrontEnd,
+        budget: Budget,
+        *,
         layout: Layout,
         restorer: Restorer,
-        budget: Budget,
     ) -> None:
         self._document = document
         self._object_info = object_info

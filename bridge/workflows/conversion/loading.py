@@ -71,7 +71,14 @@ class Loader:
         self._budget = budget
         ordering = Ordering(object_info, self._layout, budget)
         self._restorer = Restorer(front_end, self._layout, ordering)
-        groups = Groups(document, object_info, front_end, self._layout, self._restorer, budget)
+        groups = Groups(
+            document,
+            object_info,
+            front_end,
+            budget,
+            layout=self._layout,
+            restorer=self._restorer,
+        )
         self._document = groups.expanded()
         self._graphs: dict[str, LiveGraph] = {}
 
