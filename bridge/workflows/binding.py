@@ -30,6 +30,7 @@ from bridge.workflows.inputs import (
     names_file,
     refuse,
 )
+from bridge.workflows.page_pictures import MEANT, with_file
 from bridge.workflows.workflow import Workflow
 
 # Everything that a job leaves in ComfyUI's folders lies below this one.
@@ -99,7 +100,8 @@ def bind(
         elif value is not UNSET:
             media.append(BoundMedia(spec, _sources(spec, value)))
         elif spec.required:
-            refuse(spec, "required", type=spec.kind)
+            why = f"required: {MEANT}" if spec.of_page else "required"
+            refuse(spec, why, type=spec.kind)
     _check_file_names(prompt)
     names = {
         str(place): spec.name
@@ -162,8 +164,10 @@ def place(
 
     Several go as a JSON list of hashes, which our nodes read as a batch.
     """
+    value: Any
     if via == "upload":
-        value = f"{FOLDER}/{upload_name(sha256s[0], extension)}"
+        file = f"{FOLDER}/{upload_name(sha256s[0], extension)}"
+        value = with_file(prompt[target.node]["inputs"].get(target.input), file)
     elif len(sha256s) == 1:
         value = sha256s[0]
     else:

@@ -25,6 +25,7 @@ from bridge.workflows.inputs import (
     names_file,
 )
 from bridge.workflows.objectinfo import InputSpec
+from bridge.workflows.page_pictures import MEANT, is_page_picture, is_taken
 
 _BY_TYPE = {"INT": "integer", "FLOAT": "float", "BOOLEAN": "boolean", "STRING": "text"}
 _BY_VALUE = {int: "integer", float: "float", bool: "boolean", dict: "json"}
@@ -179,7 +180,7 @@ def _addressable_input(
         kind=kind,
         target=target,
         title=f"{node.title or node.class_type}: {target.input}",
-        description=spec.tooltip if spec is not None else None,
+        description=MEANT if is_page_picture(spec) else spec.tooltip if spec is not None else None,
         default=_default(value, spec, is_media=media is not None),
         minimum=constraints.tightest_minimum(each.minimum for each in specs),
         maximum=constraints.tightest_maximum(each.maximum for each in specs),
@@ -188,12 +189,15 @@ def _addressable_input(
         choices=None if choices is None else choices.values,
         choices_name=None if choices is None else choices.name or None,
         position=NodeInput(node.id, "index") if brings and "index" in node.inputs else None,
+        of_page=is_page_picture(spec),
         via="upload",
     )
 
 
 def _default(value: Any, spec: InputSpec | None, *, is_media: bool) -> Any | UnsetType:
     listed = None if spec is None else spec.choices
+    if is_page_picture(spec) and not is_taken(value):
+        return UNSET
     if is_media and listed is not None and value not in listed:
         return UNSET  # the file that the graph names is not there: it must be given
     return value

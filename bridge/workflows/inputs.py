@@ -51,6 +51,8 @@ class Input(Struct, frozen=True, kw_only=True):
     drawn: Drawn = "never"
     # Whether its text becomes a file's name or a part of it.
     names_file: bool = False
+    # A picture that ComfyUI's page takes: page_pictures.py.
+    of_page: bool = False
     # How media reaches ComfyUI: by our nodes' route, or by ComfyUI's upload.
     via: Via = "media"
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 from bridge.workflows.constraints import Declarations
 from bridge.workflows.graph import Graph, Node, NodeInput, NodeOutput, link
 from bridge.workflows.objectinfo import InputSpec
+from bridge.workflows.page_pictures import is_page_picture
 
 PROMPT = "prompt"
 NEGATIVE = "negative_prompt"
@@ -102,6 +103,8 @@ def last(name: str) -> str:
 def media_kind(node: Node, name: str, spec: InputSpec | None) -> str | None:
     """Return the kind of file that an input names, None for one that names no file."""
     known = _LOADED.get((node.class_type, name))
+    if is_page_picture(spec):
+        known = "image"
     return known or (spec.upload if spec is not None else None)
 
 
@@ -183,7 +186,7 @@ def _roles(graph: Graph, declared: Declarations) -> Iterator[tuple[NodeInput, Pl
 def _files(node: Node, declared: Declarations) -> Iterator[tuple[NodeInput, PlainName]]:
     for name, value in node.literals():
         kind = media_kind(node, name, declared.input(node, name))
-        if kind is not None and isinstance(value, str):
+        if kind is not None and isinstance(value, str | dict):
             yield NodeInput(node.id, name), PlainName(kind)
 
 

@@ -17,6 +17,7 @@ from bridge.contract.retained import OutputDefinition
 from bridge.workflows import constraints
 from bridge.workflows.graph import NodeInput
 from bridge.workflows.inputs import KINDS, Input
+from bridge.workflows.page_pictures import with_file
 from bridge.workflows.sidecar import InputRules, OutputRules, PressRules, Sidecar, SidecarError
 from bridge.workflows.workflow import Workflow
 
@@ -107,7 +108,8 @@ class _Overlay:
 
     def _check_rules(self, path: tuple[str, ...], spec: Input, rules: InputRules) -> None:
         """Refuse what means nothing for an input of this kind, such as a text's minimum."""
-        fitting = KINDS[spec.kind].rules
+        # A sidecar may name a file for what the page would have sent.
+        fitting = ("fix", "default") if spec.of_page else KINDS[spec.kind].rules
         for key in _BY_KIND:
             if getattr(rules, key) not in (None, UNSET) and key not in fitting:
                 problem = f"does not apply to an input of kind {spec.kind}"
@@ -158,7 +160,17 @@ class _Overlay:
                 raise self._error((*path, narrowed), "does not allow the graph's own value")
         return spec
 
+    def _file(self, path: tuple[str, ...], spec: Input, value: Any) -> Any:
+        """Return the literal for a file of ComfyUI's input folder, by its name there."""
+        parts = value.split("/") if isinstance(value, str) else ()
+        if not all(part and part != ".." for part in parts) or not parts:
+            raise self._error(path, "expected the name of a file in ComfyUI's input folder")
+        literal = self._workflow.graph.nodes[spec.target.node].inputs.get(spec.target.input)
+        return with_file(literal, value)
+
     def _coerced(self, path: tuple[str, ...], spec: Input, value: Any, rules: InputRules) -> Any:
+        if KINDS[spec.kind].media:
+            return self._file(path, spec, value)
         if spec.kind == "choice" and rules.choices is None and isinstance(value, str):
             # A model that is not there now may come back; the definition names what is missing.
             return value

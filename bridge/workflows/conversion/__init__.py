@@ -65,7 +65,8 @@ def convert(
 
     A node of a class that the server does not have is left out where nothing is linked to it. Else
     it is refused, or with `keep_unknown` part of the prompt, with those inputs whose names the file
-    has: such a prompt says what is missing, and cannot be run.
+    has: such a prompt says what is missing, and cannot be run. So is a node with a picture that
+    only the page can take: with `keep_unknown` its value is without one.
     """
     converted = convert_undrawn(ui, object_info, keep_unknown=keep_unknown)
     for place in converted.dynamic:

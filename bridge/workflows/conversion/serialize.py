@@ -16,12 +16,10 @@ from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widg
 from bridge.workflows.dynamic_prompts import is_dynamic
 from bridge.workflows.graph import MAX_NODES, NodeInput
 from bridge.workflows.objectinfo import NodeClass
+from bridge.workflows.page_pictures import SCENE, is_page_picture
 
 # A graph that nests deeper than this is none that anybody drew.
 MAX_DEPTH = 50
-
-# The input of 3D previews that says how the page shows them.
-_VIEWPORT = "viewport_state"
 
 
 class NodeMeta(TypedDict):
@@ -70,7 +68,9 @@ def serialize(
     for place in [place for place in sent if _is_meant(place)] or sent:
         if place.node.declared is not None:
             linked = dict(_linked(place, sources))
-            prompt[place.id] = _entry(place, place.node.declared, linked, replacements)
+            prompt[place.id] = _entry(
+                place, place.node.declared, linked, replacements, without_pictures=keep_unknown
+            )
             dynamic.update(
                 NodeInput(place.id, widget.name)
                 for widget in place.node.widgets
@@ -142,10 +142,12 @@ def _entry(
     declared: NodeClass,
     linked: Mapping[str, Any],
     replacements: texts.Replacements,
+    *,
+    without_pictures: bool,
 ) -> ApiNode:
     node = place.node
     inputs = {
-        widget.name: _sent(place, widget, replacements)
+        widget.name: _sent(place, widget, replacements, without_pictures=without_pictures)
         for widget in node.widgets
         if widget.sent and widget.name and widget.name not in linked
     }
@@ -172,14 +174,16 @@ def _linked(place: Place, sources: LinkResolver) -> Iterator[tuple[str, Any]]:
                 yield slot.name, _wrapped(value)
 
 
-def _sent(place: Place, widget: Widget, replacements: texts.Replacements) -> Any:
+def _sent(
+    place: Place, widget: Widget, replacements: texts.Replacements, *, without_pictures: bool
+) -> Any:
     node, value = place.node, widget.value
     if widget.name == "index" and node.type == "CustomCombo":
         chosen = node.widgets[0].value
         options = [each.value for each in node.widgets[2:]]
         return options.index(chosen) if chosen in options else -1
     if widget.kind is WidgetKind.SCENE:
-        return _scene(place, widget)
+        return _scene(place, widget, without_picture=without_pictures)
     if isinstance(value, str) and widget.name == "filename_prefix":
         return replacements.apply(value) if node.type in texts.NAMES_FILES else value
     if widget.kind is WidgetKind.INTEGER and isinstance(value, float) and value.is_integer():
@@ -201,25 +205,22 @@ def _dangles(value: Any, prompt: Mapping[str, ApiNode]) -> bool:
     return isinstance(value, list) and value[0] not in prompt
 
 
-def _scene(place: Place, widget: Widget) -> dict[str, Any]:
+def _scene(place: Place, widget: Widget, *, without_picture: bool) -> Any:
     """Return what the page's 3D view would give: where its camera stands.
 
     Some nodes take the pictures that the view has rendered, too, or a camera's picture; nobody but
-    a browser can make these.
+    a browser can make these. `without_picture`: the value is without one, else refused.
     """
-    if widget.name != _VIEWPORT:
+    wanted = is_page_picture(widget.spec)
+    if wanted and not without_picture:
         raise place.node.error(
             "needs_browser",
             f"input {widget.name!r} is a picture that only ComfyUI's page can make",
             path=place.path,
         )
+    if widget.spec is not None and widget.spec.widget_type == "WEBCAM":
+        return ""
     camera = place.node.properties.get("Camera Config")
     state = camera.get("state") if isinstance(camera, Mapping) else None
-    return {
-        "image": "",
-        "mask": "",
-        "normal": "",
-        "camera_info": state,
-        "recording": "",
-        "model_3d_info": [],
-    }
+    more: dict[str, Any] = {} if wanted else {"model_3d_info": []}
+    return {**SCENE, "camera_info": state, **more}
