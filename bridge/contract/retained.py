@@ -56,12 +56,20 @@ class Missing(Struct, frozen=True, kw_only=True):
     """The node types, and the values of choices, that no ComfyUI at hand has; and missing links.
 
     `api_key` are classes of partner nodes, where no API key of Comfy.org is set for the ComfyUI.
+    `unknown_inputs` are linked in the graph, and not inputs of their class there: the file is of a
+    newer ComfyUI, and this one runs without them.
     """
 
     nodes: list[str] = []
     choices: list[MissingChoice] = []
     inputs: list[MissingInput] = []
     api_key: list[str] = []
+    unknown_inputs: list[MissingInput] = []
+
+    @property
+    def is_enough(self) -> bool:
+        """True if it can be run all the same."""
+        return not (self.nodes or self.choices or self.inputs or self.api_key)
 
 
 class Definition(Struct, frozen=True, kw_only=True):

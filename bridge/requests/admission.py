@@ -25,7 +25,6 @@ from bridge.contract.errors import (
     UnknownWorkflow,
 )
 from bridge.contract.messages import Accepted, DryRun, or_none, or_unset
-from bridge.contract.retained import Missing
 from bridge.contract.topics import RUN
 from bridge.jobs import job_messages
 from bridge.jobs.dependencies import put
@@ -263,7 +262,7 @@ class Admission:
         work = await self._work(submission, *self._bind(submission))
         workflow, prompt = work.workflow, work.bound.prompt
         lacking = self._library.catalogue.lacking(nodes_of(prompt).values())
-        runnable = None if lacking is None else lacking == Missing()
+        runnable = None if lacking is None else lacking.is_enough
         book = self._dispatcher.book
         position = book.position_of_next(submission.client, submission.submit.priority)
         return DryRun(

@@ -215,6 +215,7 @@ def missing(nodes: Iterable[Node], info: ObjectInfo, *, keyed: bool = True) -> M
         choices=choices,
         inputs=list(_missing_inputs(by_id, info)),
         api_key=[each for each in classes if _is_partner(info, each)],
+        unknown_inputs=list(_unknown_inputs(by_id, info)),
     )
 
 
@@ -232,6 +233,20 @@ def _missing_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[Mis
             known = spec.name in node.inputs or spec.type.startswith("COMFY_")
             if spec.required and not known:
                 yield MissingInput(node=node.id, input=spec.name, type=spec.type)
+
+
+def _unknown_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MissingInput]:
+    """Yield linked inputs that their class does not declare: ComfyUI passes them over."""
+    for node in nodes.values():
+        found = class_of(info, node)
+        if found is None or not found.is_core:
+            continue
+        for name, taken in node.links():
+            if not found.declares(name):
+                source = class_of(info, nodes[taken.node]) if taken.node in nodes else None
+                outputs = () if source is None else source.outputs
+                kind = outputs[taken.output].type if 0 <= taken.output < len(outputs) else "*"
+                yield MissingInput(node=node.id, input=name, type=kind)
 
 
 def _is_output(found: NodeClass | None) -> bool:

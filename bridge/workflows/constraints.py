@@ -87,7 +87,8 @@ class Declarations:
                 if not outputs or outputs[-1][1] != "*":
                     raise WorkflowError(
                         f"input {name!r} takes output {taken.output} of node {source.id} "
-                        f"({source.class_type}), which has {len(outputs) or 'none'}",
+                        f"({source.class_type}), which has {len(outputs) or 'none'} in this "
+                        "ComfyUI: the file may be of a newer one",
                         node=node.id,
                     )
 

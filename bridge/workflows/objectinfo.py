@@ -31,6 +31,8 @@ MAX_MEMBERS = 1_000
 # The types whose value is typed in, in ComfyUI's own page without any extension.
 VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
+# Where ComfyUI's own classes come from; others come from packs of nodes.
+_CORE = ("nodes", "comfy_extras.", "comfy_api_nodes.")
 # Hidden inputs by which a node is given an account at Comfy.org.
 _CREDENTIALS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 
@@ -247,6 +249,8 @@ class NodeClass(msgspec.Struct, frozen=True):
     output_node: bool = False
     description: str = ""
     api_node: bool = False
+    # Of ComfyUI itself, whose classes take no inputs but those that they declare.
+    is_core: bool = False
 
     @property
     def is_partner(self) -> bool:
@@ -351,6 +355,7 @@ def _read_class(name: str, raw: Any) -> NodeClass:
         output_node=raw.get("output_node") is True,
         description=str(raw.get("description") or ""),
         api_node=bool(raw.get("api_node")),
+        is_core=str(raw.get("python_module", "")).startswith(_CORE),
     )
 
 

@@ -74,7 +74,7 @@ class Workflow(Struct, frozen=True):
             return False
         if self.missing is None:
             return None
-        return self.missing == Missing()
+        return self.missing.is_enough
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """Return the lists that its definition only names."""
@@ -114,7 +114,7 @@ class Workflow(Struct, frozen=True):
             outputs=list(self.outputs),
             nodes=sorted({node.class_type for node in self.graph.nodes.values()}),
             runnable=or_unset(self.runnable),
-            missing=UNSET if self.missing is None or self.runnable else self.missing,
+            missing=UNSET if self.missing in (None, Missing()) else or_unset(self.missing),
             forbidden=list(self.forbidden) or UNSET,
             partner=list(self.partner) or UNSET,
             example=self._example(),

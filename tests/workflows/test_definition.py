@@ -17,7 +17,7 @@ from bridge.contract.retained import Missing, MissingChoice, MissingInput
 from bridge.contract.topics import is_id
 from bridge.workflows import binding, constraints, definition, graph, outputs
 from bridge.workflows.conversion import ConversionError, convert
-from bridge.workflows.graph import WorkflowError
+from bridge.workflows.graph import NodeInput, WorkflowError
 from bridge.workflows.inputs import BY_NODE, KINDS, SEED_MAX, InputKind
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.vectors import comparison
@@ -499,3 +499,30 @@ def test_a_node_that_comfyui_does_not_take_for_an_output_is_none(said: Any) -> N
         definition.build("any", "v1", parsed, ObjectInfo({"Odd": odd}))
     found = definition.build("any", "v1", parsed, ObjectInfo({"Odd": {**odd, "output_node": True}}))
     assert [(each.name, each.kind) for each in found.outputs] == [("Odd", "file")]
+
+
+def test_an_input_that_the_server_is_too_old_for_is_named_and_the_rest_runs() -> None:
+    sampler = {**INFO.raw["Sampler"], "python_module": "nodes"}
+    document = copy.deepcopy(PLAIN)
+    document["2"]["inputs"]["hint"] = ["3", 1]
+    document["2"]["inputs"]["text"] = "a literal that the page leaves there"
+    definition = workflow(document, ObjectInfo({**INFO.raw, "Sampler": sampler})).definition()
+    assert definition.runnable is True
+    assert definition.missing == Missing(
+        unknown_inputs=[MissingInput(node="2", input="hint", type="MASK")]
+    )
+    # Of nodes of others it cannot be known: many take what they do not declare.
+    pack = {**sampler, "python_module": "custom_nodes.a_pack"}
+    known = ObjectInfo({**INFO.raw, "Sampler": pack})
+    assert workflow(document, known).definition().missing is UNSET
+
+
+def test_templates_of_a_newer_comfyui_name_what_they_need() -> None:
+    info = comparison.live_object_info()
+    document = comparison.load("templates-0.1.123")["image_flux3_klein_t2i"]
+    prompt = convert(document, info, keep_unknown=True)
+    found = definition.build("any", "v1", graph.parse(prompt), info)
+    assert found.missing is not None
+    assert [str(NodeInput(each.node, each.input)) for each in found.missing.unknown_inputs] == [
+        "18:11.system_prompt"
+    ]
