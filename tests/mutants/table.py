@@ -6,12 +6,14 @@ A mutant survives if its tests pass nevertheless: then write the test that is mi
 from __future__ import annotations
 
 from tests.mutants.floods import FLOODS
+from tests.mutants.homeassistant import HOMEASSISTANT
 from tests.mutants.mutant import Mutant
 from tests.mutants.sets import SETS
 
 MUTANTS: tuple[Mutant, ...] = (
     *FLOODS,
     *SETS,
+    *HOMEASSISTANT,
     # The contract: topics and links.
     Mutant(
         name="foreign-reply-topic",
