@@ -383,6 +383,24 @@ def backup(target: Path, settings: Config) -> None:
 
 
 @main.command()
+@click.option("--http", metavar="HOST:PORT", help="Serve streamable HTTP at /mcp, not stdio.")
+@click.option(
+    "--token", envvar="MCP_TOKEN", help="What agents have to send over HTTP; or MCP_TOKEN."
+)
+@settings(*CLIENT_SETTINGS)
+@as_client
+def mcp(*, http: str | None, token: str | None, settings: Config, client: str | None) -> None:
+    """Serve agents by the Model Context Protocol: each workflow is a tool.
+
+    comfy2mqtt mcp --client agent
+    """
+    from bridge.cli.mcp import serve_agents
+
+    logs.set_up("warning", "text")
+    run_async(serve_agents(settings, client_name(client, settings), http, token))
+
+
+@main.command()
 @click.argument("source", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
 @settings("data", "journal")
 def restore(source: Path | None, settings: Config) -> None:

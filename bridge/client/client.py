@@ -35,6 +35,7 @@ from bridge.contract.messages import (
     AckReport,
     Cancel,
     CancelReport,
+    DryRun,
     Forget,
     ForgetReport,
     JobList,
@@ -217,6 +218,17 @@ class Client:
             return job
         job.accepted(await self._settled(request, job.id))
         return job
+
+    async def dry_run(
+        self, workflow: str, inputs: Mapping[str, Any] | None = None, /, **more_inputs: Any
+    ) -> DryRun:
+        """Return what `submit` would run, without running or keeping anything.
+
+        Raises what it would be refused for: Forbidden, UnknownWorkflow, InvalidInput, ...
+        """
+        given = await for_wire({**(inputs or {}), **more_inputs}, self._upload)
+        request = Submit(workflow=workflow, inputs=given, dry_run=True)
+        return await self._session.ask("submit", request, DryRun)
 
     async def submit_set(
         self,

@@ -243,6 +243,7 @@ class Client:
             self._close()
 
     upload = _of_client(asynchronous.Client.upload)
+    dry_run = _of_client(asynchronous.Client.dry_run)
     cancel = _of_client(asynchronous.Client.cancel)
     status = _of_client(asynchronous.Client.status)
     recipe = _of_client(asynchronous.Client.recipe)

@@ -31,6 +31,7 @@ from bridge.contract import requests
 from bridge.contract.errors import (
     BridgeError,
     Conflict,
+    Forbidden,
     InvalidInput,
     UnknownJob,
     UnknownWorkflow,
@@ -42,6 +43,7 @@ from bridge.contract.messages import (
     AckReport,
     Cancel,
     CancelReport,
+    DryRun,
     Fetch,
     Forget,
     ForgetReport,
@@ -113,9 +115,9 @@ class InMemoryBridge:
 
     `outputs` are a workflow's outputs, as pairs of content type and bytes; `failures` how its jobs
     fail. The jobs of a workflow in `held` wait until `finish`. With `workflows`, definitions by
-    name, others are unknown. `refusals` are what the next submissions are refused with, in turn.
-    `submitted` is every job that was accepted. After `go_offline` what is asked waits until
-    `go_online`, but for what expires.
+    name, others are unknown; nobody may run those in `forbidden`. `refusals` are what the next
+    submissions are refused with, in turn. `submitted` is every job that was accepted. After
+    `go_offline` what is asked waits until `go_online`, but for what expires.
     """
 
     def __init__(self, *, base: str = "comfy2mqtt") -> None:
@@ -123,6 +125,7 @@ class InMemoryBridge:
         self.outputs: dict[str, Sequence[tuple[str, bytes]]] = {}
         self.failures: dict[str, BridgeError] = {}
         self.held: set[str] = set()
+        self.forbidden: set[str] = set()
         self.workflows: dict[str, Definition] = {}
         self.refusals: list[BridgeError] = []
         self.submitted: list[Submit] = []
@@ -214,8 +217,7 @@ class InMemoryBridge:
         body = requests.decode(request.verb, payload)
         match body:
             case Submit():
-                submit = self._submit_set if body.is_set else self._submit
-                return submit(client, body)
+                return self._asked_for(client, body)
             case List():
                 return self._list(client, body)
             case Ack(up_to=up_to):
@@ -274,6 +276,21 @@ class InMemoryBridge:
 
     # Jobs.
 
+    def _asked_for(self, client: str, submit: Submit) -> Accepted | SetAccepted | DryRun:
+        if submit.is_set:
+            return self._submit_set(client, submit)
+        if not submit.dry_run:
+            return self._submit(client, submit)
+        self._check(submit)
+        return DryRun(
+            workflow=str(submit.workflow),
+            workflow_version="1",
+            prompt={},
+            inputs=submit.inputs,
+            instances=[],
+            position=0,
+        )
+
     def _submit_set(self, client: str, submit: Submit) -> SetAccepted:
         self._check(submit)
         return self._sets.submit(client, submit)
@@ -291,6 +308,8 @@ class InMemoryBridge:
     def _check(self, submit: Submit) -> None:
         if self.refusals:
             raise self.refusals.pop(0)
+        if submit.workflow in self.forbidden:
+            raise Forbidden(f"this client may not run {submit.workflow!r}")
         if self.workflows and submit.workflow not in self.workflows:
             name = str(submit.workflow)
             raise UnknownWorkflow(f"there is no workflow {name!r}", workflow=name)
