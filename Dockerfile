@@ -6,8 +6,10 @@ COPY bridge bridge
 COPY custom_nodes custom_nodes
 COPY mosquitto mosquitto
 COPY workflows workflows
-RUN python -m venv /opt/comfy2mqtt \
-    && /opt/comfy2mqtt/bin/pip install --no-cache-dir '.[postgresql]'
+# The versions that the tests ran with; the lock's hashes are for all of it or nothing.
+RUN sed -e '/^ *--hash/d' -e 's/ *\\$//' requirements.lock > pins.txt \
+    && python -m venv /opt/comfy2mqtt \
+    && /opt/comfy2mqtt/bin/pip install --no-cache-dir --constraint pins.txt '.[postgresql]'
 
 FROM python:3.12-slim
 RUN useradd --system --uid 1000 --create-home --home-dir /data comfy2mqtt

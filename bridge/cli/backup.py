@@ -11,7 +11,7 @@ from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
-from bridge.jobs.journal.backup import JOURNAL, BackupError, Report, back_up, unpack
+from bridge.jobs.journal.backup import JOURNAL, KEYS, LINK_KEY, BackupError, Report, back_up, unpack
 
 
 async def back_up_to(settings: Config, target: Path) -> int:
@@ -19,7 +19,7 @@ async def back_up_to(settings: Config, target: Path) -> int:
     if settings.journal:
         stop("the journal is in PostgreSQL: back it up with pg_dump", WRONG_USAGE)
     try:
-        report = await asyncio.to_thread(back_up, settings.folder, target)
+        report = await asyncio.to_thread(back_up, settings.folder, target, _keys(settings))
     except BackupError as error:
         stop(str(error), FAILED)
     click.echo(f"{target}: {_summary(report)}")
@@ -38,7 +38,7 @@ async def restore_from(settings: Config, file: Path | None) -> int:
         )
     try:
         if file is not None:
-            report = await asyncio.to_thread(unpack, file, settings.folder)
+            report = await asyncio.to_thread(unpack, file, settings.folder, _keys(settings))
             click.echo(f"{settings.folder}: {_summary(report)}")
         journal = Journal(where)
         await journal.open()
@@ -52,5 +52,13 @@ async def restore_from(settings: Config, file: Path | None) -> int:
     return 0
 
 
+def _keys(settings: Config) -> dict[str, Path]:
+    """Return where the keys of the web adapter and of links lie."""
+    return {KEYS: settings.keys_file, LINK_KEY: settings.link_key}
+
+
 def _summary(report: Report) -> str:
-    return f"{report.jobs} jobs, {report.blobs} large outputs and inputs ({report.size:,} bytes)"
+    found = f"{report.jobs} jobs, {report.blobs} large outputs and inputs ({report.size:,} bytes)"
+    keys = f", {' and '.join(sorted(report.keys))}" if report.keys else ""
+    left = f"; left as they were: {', '.join(report.left)}" if report.left else ""
+    return f"{found}{keys}{left}"

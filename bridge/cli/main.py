@@ -374,7 +374,7 @@ def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> 
 
 @main.command()
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
-@settings("data", "journal")
+@settings("data", "journal", "websocket_keys", "link_key_file")
 def backup(target: Path, settings: Config) -> None:
     """Write what the bridge keeps into FILE (a tar), also while it runs."""
     from bridge.cli.backup import back_up_to
@@ -402,7 +402,7 @@ def mcp(*, http: str | None, token: str | None, settings: Config, client: str | 
 
 @main.command()
 @click.argument("source", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
-@settings("data", "journal")
+@settings("data", "journal", "websocket_keys", "link_key_file")
 def restore(source: Path | None, settings: Config) -> None:
     """Put a backup FILE in place, in a data folder without a journal.
 

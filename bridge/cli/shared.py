@@ -82,8 +82,10 @@ def settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]
         file = click.option(
             "--config",
             "file",
+            envvar="COMFY2MQTT_CONFIG",
             type=click.Path(path_type=Path),
-            help="The settings file; without it comfy2mqtt.toml, where there is one.",
+            help="The settings file; without it comfy2mqtt.toml, where there is one."
+            "  [COMFY2MQTT_CONFIG]",
         )
         return file(command)
 

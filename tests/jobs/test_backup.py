@@ -11,7 +11,7 @@ import pytest
 from bridge.contract.numbering import Numbered
 from bridge.jobs.job import KeptOutput
 from bridge.jobs.journal import Journal
-from bridge.jobs.journal.backup import BackupError, back_up, unpack
+from bridge.jobs.journal.backup import KEYS, LINK_KEY, BackupError, back_up, unpack
 from bridge.jobs.journal.sequence import RESTORED_ABOVE
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
@@ -122,3 +122,22 @@ async def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     back_up(tmp_path / "data", tmp_path / "backup.tar")
     with pytest.raises(BackupError, match="move it away"):
         unpack(tmp_path / "backup.tar", tmp_path / "data")
+
+
+async def test_the_keys_are_in_it_and_are_put_where_there_are_none(tmp_path: Path) -> None:
+    journal = await filled(tmp_path / "data")
+    await journal.close()
+    mine = {KEYS: tmp_path / "etc" / "my-keys.json", LINK_KEY: tmp_path / "data" / "link.key"}
+    for name, path in mine.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"the {name}")
+    backup = tmp_path / "backup.tar"
+    assert set(back_up(tmp_path / "data", backup, mine).keys) == {KEYS, LINK_KEY}
+    assert backup.stat().st_mode & 0o077 == 0
+    new = {KEYS: tmp_path / "new" / "keys.json", LINK_KEY: tmp_path / "there.key"}
+    new[LINK_KEY].write_text("another")
+    report = unpack(backup, tmp_path / "new", new)
+    assert (report.keys, report.left) == ((KEYS,), (LINK_KEY,))
+    assert new[KEYS].read_text() == f"the {KEYS}"
+    assert new[KEYS].stat().st_mode & 0o077 == 0
+    assert new[LINK_KEY].read_text() == "another"

@@ -1,4 +1,7 @@
-"""A backup of what a bridge keeps: its journal and the blobs that this names, in one tar file.
+"""A backup of what a bridge keeps, in one tar file.
+
+Its journal, the blobs that this names, and the keys of the web adapter and of links, so that
+browsers stay logged in and links stay good.
 
 It can be made while the bridge runs. After a restore no job runs again: what had not ended when the
 backup was made is `lost`, since what became of it afterwards is not in there.
@@ -13,17 +16,19 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from bridge.atomicfile import replacing
+from bridge.atomicfile import PRIVATE, replacing, write_file
 from bridge.jobs.journal import queries
 
 JOURNAL = "journal.db"
+KEYS = "keys.json"
+LINK_KEY = "link.key"
 BLOBS = "blobs"
 _BLOB = re.compile(rf"{BLOBS}/([0-9a-f]{{64}})")
 _CHUNK = 1024 * 1024
@@ -34,15 +39,25 @@ class BackupError(Exception):
 
 
 class Report(Struct, frozen=True):
-    """A backup's contents: jobs, blobs in files, and the bytes of those."""
+    """A backup's contents: jobs, blobs in files and the bytes of those, and the files of keys.
+
+    `left` are files of keys that a restore did not touch, because there were some already.
+    """
 
     jobs: int
     blobs: int
     size: int
+    keys: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
-def back_up(folder: Path, target: Path) -> Report:
-    """Write a backup of a bridge's data folder; whole or not at all. Raises BackupError."""
+def back_up(folder: Path, target: Path, keys: Mapping[str, Path] | None = None) -> Report:
+    """Write a backup of a bridge's data folder; whole or not at all. Raises BackupError.
+
+    `keys` are the files of KEYS and LINK_KEY, wherever they lie; one that is not there is left out.
+    The backup is for its owner's eyes: it holds what clients sent, and with LINK_KEY a secret.
+    """
+    found = {name: path for name, path in (keys or {}).items() if path.is_file()}
     if target.exists():
         raise BackupError(f"{target} is there already")
     try:
@@ -51,7 +66,7 @@ def back_up(folder: Path, target: Path) -> Report:
             jobs, blobs = _snapshot(folder / JOURNAL, snapshot)
             size = 0
             with (
-                replacing(target) as file,
+                replacing(target, mode=PRIVATE) as file,
                 tarfile.open(fileobj=file, mode="w") as tar,
             ):
                 tar.add(snapshot, JOURNAL)
@@ -59,13 +74,15 @@ def back_up(folder: Path, target: Path) -> Report:
                     path = folder / BLOBS / sha256
                     tar.add(path, f"{BLOBS}/{sha256}")
                     size += path.stat().st_size
+                for name, path in found.items():
+                    tar.add(path, name)
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
         raise BackupError(f"{target}: {error}") from error
-    return Report(jobs, len(blobs), size)
+    return Report(jobs, len(blobs), size, tuple(found))
 
 
-def unpack(file: Path, folder: Path) -> Report:
-    """Put a backup into a data folder that has no journal.
+def unpack(file: Path, folder: Path, keys: Mapping[str, Path] | None = None) -> Report:
+    """Put a backup into a data folder that has no journal, and keys to where there are none.
 
     Every blob is compared with its name. Raises BackupError.
     """
@@ -79,6 +96,7 @@ def unpack(file: Path, folder: Path) -> Report:
         ):
             found = Path(temporary)
             report = _extract(tar, found)
+            report = _place_keys(found, keys or {}, report)
             (folder / BLOBS).mkdir(exist_ok=True)
             for blob in (found / BLOBS).iterdir():
                 blob.replace(folder / BLOBS / blob.name)
@@ -116,11 +134,11 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> Report:
     there: set[str] = set()
     for member in tar:
         match = _BLOB.fullmatch(member.name)
-        if not member.isreg() or (match is None and member.name != JOURNAL):
+        if not member.isreg() or (match is None and member.name not in (JOURNAL, KEYS, LINK_KEY)):
             raise BackupError(f"{member.name!r} does not belong in a backup")
         with _opened(tar, member) as source:
             if match is None:
-                with (folder / JOURNAL).open("xb") as target:
+                with (folder / member.name).open("xb") as target:
                     shutil.copyfileobj(source, target, _CHUNK)
                 continue
             sha256 = match[1]
@@ -135,6 +153,18 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> Report:
     if missing := set(wanted) - there:
         raise BackupError(f"it lacks {len(missing)} blobs that its journal names")
     return Report(jobs, len(there), size)
+
+
+def _place_keys(found: Path, keys: Mapping[str, Path], report: Report) -> Report:
+    """Move the files of keys to their places; those that are there already stay."""
+    there = {name: path for name, path in keys.items() if (found / name).is_file()}
+    left = tuple(name for name, path in there.items() if path.exists())
+    for name, path in there.items():
+        if name not in left:
+            write_file(path, (found / name).read_bytes(), mode=PRIVATE)
+    return structs.replace(
+        report, keys=tuple(name for name in there if name not in left), left=left
+    )
 
 
 @contextmanager
