@@ -6,12 +6,15 @@ Many prompts at a time: one by one, two requests each would cost ComfyUI more th
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from bridge.comfyui.errors import ComfyUIError
 
+_PROMPT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # How long ComfyUI may keep what is here already, and how many prompts go in one request.
 PAUSE_S = 0.5
 AT_ONCE = 50
@@ -20,6 +23,23 @@ RETRY_S = 30.0
 # Of more that could not be deleted the oldest stay: ComfyUI bounds its history, our nodes what they
 # hold.
 MOST = 1000
+
+
+def sweep_attempts(root: Path, keep: Collection[str], before: float) -> int:
+    """Delete the folders of attempts that are over, below `root`; return how many. Blocks.
+
+    A bridge that was killed, or a ComfyUI that died, leaves them. `keep` are the prompts that are
+    followed, `before` (Unix seconds) spares what changed since then: it may be somebody's.
+    """
+    swept = 0
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for folder in root.iterdir():
+            with suppress(OSError):
+                stale = folder.lstat().st_mtime < before and folder.name not in keep
+                if stale and _PROMPT_ID.fullmatch(folder.name) and not folder.is_symlink():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    swept += 1
+    return swept
 
 
 class Cleanup:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import suppress
@@ -50,6 +51,8 @@ _HELLO_S = 5.0
 _FREE_RETRY_FIRST_S = 1.0
 _FREE_RETRY_CAP_S = 30.0
 _LAST_LINES = 20
+# Bytes; below it a disk counts as full.
+_LEAST_ROOM = 16 * 1024 * 1024
 
 
 class StateBoard:
@@ -140,6 +143,14 @@ class Instance:
     def output_folder(self) -> Path | None:
         """A supervised ComfyUI's output folder; None for an attached one: its disk is not ours."""
         return self._folder / "output" if isinstance(self._config, SuperviseConfig) else None
+
+    @property
+    def disk_is_full(self) -> bool:
+        """True if a supervised one has no room for outputs; False where that is not known."""
+        folder = self.output_folder
+        with suppress(OSError):
+            return folder is not None and shutil.disk_usage(folder).free < _LEAST_ROOM
+        return False
 
     # -- prompts --------------------------------------------------------------------------------
 

@@ -63,12 +63,13 @@ class Retry(Struct, frozen=True):
     """The attempt failed for a reason that may be gone at the next.
 
     An attempt counts from its start at ComfyUI on; `counts` says that this one does without.
-    `free_memory`: ComfyUI is to free its memory first.
+    `free_memory`: ComfyUI is to free its memory first. `no_room`: its disk is full.
     """
 
     error: BridgeError
     free_memory: bool = False
     counts: bool = False
+    no_room: bool = False
 
 
 class Stopped(Struct, frozen=True):
@@ -159,7 +160,8 @@ class Attempt:
             kind = Lost if isinstance(error, Gone) else ComfyUIUnavailable
             away = isinstance(error, ComfyUIUnreachable)
             lost = self._without_key(kind(str(error), instance=self._instance.name))
-            return Retry(lost, counts=not away)
+            no_room = not away and self._instance.disk_is_full
+            return Retry(lost, counts=not away and not no_room, no_room=no_room)
 
     def _extra_data(self, plan: Plan) -> dict[str, Any]:
         """Return what ComfyUI's page sends beside the graph: the drawing, and an account's key."""
@@ -327,13 +329,18 @@ class Attempt:
         """True if nothing but output nodes ran: an empty list of cached nodes means nothing."""
         return self._cached and self._ran <= {output.node for output in plan.outputs}
 
+    def _failed(self, event: events.Failed) -> Ending:
+        error = self._without_key(failures.failed(event))
+        if failures.is_full_disk(event):
+            return Retry(error, no_room=True)
+        if isinstance(error, OutOfMemory):
+            return Retry(error, free_memory=True)
+        return Failure(error)
+
     def _failure(self, event: events.Failed | events.Interrupted | events.Lost) -> Ending:
         match event:
             case events.Failed():
-                error = self._without_key(failures.failed(event))
-                if isinstance(error, OutOfMemory):
-                    return Retry(error, free_memory=True)
-                return Failure(error)
+                return self._failed(event)
             case events.Interrupted() if self._cut and not self._stop.is_set():
                 return Failure(self._cut)
             case events.Lost() if self._cut and self._hung and not self._stop.is_set():

@@ -514,10 +514,14 @@ class Dispatcher:
                 event = events.AttemptFailed(key, error)
             case attempt.Stopped():
                 event = events.AttemptStopped(key, _new_prompt_id())
-            case attempt.Retry(error, free_memory, counts):
-                event = events.AttemptBroke(key, error, _new_prompt_id(), counts, free_memory)
+            case attempt.Retry(error, free_memory, counts, no_room):
+                event = events.AttemptBroke(
+                    key, error, _new_prompt_id(), counts, free_memory, no_room
+                )
+        # What did not succeed may have saved files that nobody was told of.
+        saved_files = made.saved_files or not isinstance(ending, attempt.Success)
         self._concluded[key] = _Concluded(
-            ended, instance.name, made.prompt_id, saved_files=made.saved_files
+            ended, instance.name, made.prompt_id, saved_files=saved_files
         )
         self.handle(event)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from bridge.text import clip, without_folders
 
 # torch.cuda.OutOfMemoryError, torch.OutOfMemoryError, and ComfyUI's own OOM_EXCEPTION aliases.
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+# ENOSPC and EDQUOT, as Python and C libraries word them.
+_FULL_DISK = re.compile(r"\[Errno (28|122)\]|No space left on device|Disk quota exceeded")
 # A traceback can be long, and its end says most.
 _TRACEBACK_LINES = 10
 # A node may print a whole tensor or file into its error: the result has to fit into a packet.
@@ -72,6 +75,11 @@ def without(error: BridgeError, secret: str) -> BridgeError:
         return value
 
     return type(error)(cleaned(error.message), **cleaned(error.details))
+
+
+def is_full_disk(event: Failed) -> bool:
+    """True if a node failed because there is no room on ComfyUI's disk: not the job's fault."""
+    return _FULL_DISK.search(event.message) is not None
 
 
 def _short(text: str) -> str:

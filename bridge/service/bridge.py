@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -63,6 +64,7 @@ from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 from bridge.service.public_urls import PublicUrls, page_address
+from bridge.workflows.binding import FOLDER
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 
@@ -76,6 +78,7 @@ from bridge.service.descriptions import Descriptions
 from bridge.service.greeting import Parts, greet
 from bridge.service.retention import Retention
 from bridge.service.sets import set_parts
+from bridge.service.starting import waited_out
 
 log = logging.getLogger(__name__)
 
@@ -309,6 +312,14 @@ class Bridge:
             uploads=self._uploads,
             ours=self._speaks_for_all,
             jumped=self._clock_report.jumped,
+            attempts=[
+                each.output_folder / FOLDER
+                for each in self._instances
+                if each.output_folder is not None
+            ],
+            prompts=lambda: {
+                entry.job.prompt_id for entry in self._dispatcher.book.entries.values()
+            },
         )
         self._probe = AclProbe(
             address, probe_address(config), self._topics, self._info.set_isolation
@@ -415,15 +426,12 @@ class Bridge:
         self._publisher.publish(self._topics.log, line)
 
     async def _run(self, stopping: asyncio.Event) -> None:
-        await self._journal.open()
+        if not await waited_out(self._journal.open, stopping):
+            return
         try:
-            if self._group is not None:
-                await self._group.join()
-            await asyncio.to_thread(self._files.open)
-            for each in self._extensions:
-                await each.start()
-            await self._descriptions.open()
-            await self._dispatcher.recover()
+            for step in self._start_steps():
+                if not await waited_out(step, stopping):
+                    return
             async with asyncio.TaskGroup() as tasks:
                 serving = [
                     *(tasks.create_task(each.run()) for each in self._instances),
@@ -460,6 +468,15 @@ class Bridge:
             await self._transcoder.close()
             await self._journal.close()
             await asyncio.to_thread(self._files.close)
+
+    def _start_steps(self) -> Iterator[Callable[[], Awaitable[object]]]:
+        """Yield what is to be done once the journal is open, before anything is served."""
+        if self._group is not None:
+            yield self._group.join
+        yield partial(asyncio.to_thread, self._files.open)
+        yield from (each.start for each in self._extensions)
+        yield self._descriptions.open
+        yield self._dispatcher.recover
 
     async def _stop(self, subscribing: asyncio.Task[None]) -> None:
         """Take no more requests, wait for what runs, and disconnect; the rest is in the journal."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
+from bridge.comfyui.cleanup import sweep_attempts
 from bridge.config import Config
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 60.0
 # A file is on disk before the row that needs it, but never by as much.
 _AGE_S = 3600.0
+# What nobody has written into for so long is no attempt that runs.
+_ATTEMPT_AGE_S = 3600.0
 
 
 class Retention:
@@ -38,10 +42,14 @@ class Retention:
         uploads: Uploads,
         ours: Callable[[], bool],
         jumped: Callable[[float], None] = lambda _: None,
+        attempts: Sequence[Path] = (),
+        prompts: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         """`ours` returns whether the journal is this bridge's to sweep: of several, one does.
 
-        `jumped` is called when the wall clock was set, with by how many seconds.
+        `jumped` is called when the wall clock was set, with by how many seconds. `attempts` are
+        the folders below which ComfyUIs of ours save, each prompt into one of its name, and
+        `prompts` returns those that are followed.
         """
         self._config = config
         self._permissions = permissions
@@ -52,6 +60,8 @@ class Retention:
         self._jumped = jumped
         # When the wall clock jumped last, by the journal's.
         self._jumped_at = float("-inf")
+        self._attempts = attempts
+        self._prompts = prompts
 
     async def run(self) -> None:
         """Delete every `INTERVAL_S`, until cancelled; wait while disk or database is away."""
@@ -72,6 +82,10 @@ class Retention:
             await self._sweep(self._journal.clock.now())
         if self._since_jump_s() > self._config.keep_uploads_s:
             await asyncio.to_thread(self._uploads.sweep, time.time())
+        if self._since_jump_s() > _ATTEMPT_AGE_S:
+            before = time.time() - _ATTEMPT_AGE_S
+            for folder in self._attempts:
+                await asyncio.to_thread(sweep_attempts, folder, self._prompts(), before)
 
     async def _sweep(self, now: float) -> None:
         config = self._config

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from bridge.comfyui import cleanup
-from bridge.comfyui.cleanup import AT_ONCE, MOST, Cleanup
+from bridge.comfyui.cleanup import AT_ONCE, MOST, Cleanup, sweep_attempts
 from bridge.comfyui.errors import ComfyUIUnreachable
 from tests.support.patience import PATIENCE_S
 
@@ -70,3 +71,23 @@ async def test_of_very_many_the_oldest_are_left_to_comfyui() -> None:
     assert not await cleaning.finish()
     assert await cleaning.finish()
     assert comfyui.requests.get_nowait()[0] == "1"
+
+
+def test_folders_of_attempts_that_are_over_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    old, followed, new = (f"{digit * 8}-1111-2222-3333-{digit * 12}" for digit in "abc")
+    outside = tmp_path / "outside"
+    root = tmp_path / "root"
+    for folder in (root / old / "sub", root / followed, root / new, root / "mine", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(b"x")
+    link = root / f"{'d' * 8}-1111-2222-3333-{'d' * 12}"
+    link.symlink_to(outside)
+    for name in (old, followed, "mine"):
+        os.utime(root / name, (1, 1))
+    os.utime(link, (1, 1), follow_symlinks=False)
+    assert sweep_attempts(root, {followed}, 1_000.0) == 1
+    assert sorted(each.name for each in root.iterdir()) == sorted(
+        [followed, new, "mine", link.name]
+    )
+    assert (outside / "a.png").exists()
+    assert sweep_attempts(tmp_path / "none", set(), 1_000.0) == 0

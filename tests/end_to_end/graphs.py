@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.support.comfyui import Graph, image, our_output, then
 
 
@@ -58,3 +60,8 @@ def slow(seconds: float) -> Graph:
     graph["9"] = {"class_type": "Comfy2MQTTSeedInput", "inputs": {"name": "seed", "value": 0}}
     graph["1"]["inputs"]["seed"] = ["9", 0]
     return graph
+
+
+def tallied(file: Path) -> Graph:
+    """Writes a line into a file of ComfyUI's disk, and then gives an image."""
+    return our_output(then(image(size=64), "TestTally", file=str(file), tag="x"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,22 @@ async def test_a_full_disk_refuses_work_and_costs_no_outcome(
         await bridge.start()
         jobs = (await peer.ask("list"))["data"]["jobs"]
         assert [job["state"] for job in jobs] == ["succeeded", "succeeded"]
+
+
+async def test_a_full_disk_at_comfyui_costs_no_job_which_waits_and_says_why(
+    attached: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    tally = tmp_path / "tally"
+    tally.symlink_to("/dev/full")
+    await attached({"saved": graphs.tallied(tally)})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        await peer.ask("run/saved/j1")
+        waits = await peer.job(
+            "j1", "status", lambda message: "no room" in (message.json.get("reason") or "")
+        )
+        assert waits.json["state"] == "queued"
+        assert not peer.of_job("j1", "result")
+        tally.unlink()
+        assert (await peer.result("j1"))["state"] == "succeeded"
+    assert tally.read_text()

@@ -8,9 +8,9 @@ import pytest
 
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable
 from bridge.jobs.core import Core, Limits, Moment, Phase, effects, events
-from bridge.jobs.core.core import REASON_SETTLES_S, REASONS_AT_ONCE
+from bridge.jobs.core.core import MAX_NO_ROOM, REASON_SETTLES_S, REASONS_AT_ONCE
 from bridge.jobs.core.ownership import events_for
-from bridge.jobs.core.pool import Availability
+from bridge.jobs.core.pool import REST_FIRST_S, REST_LONGEST_S, Availability
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
@@ -319,6 +319,85 @@ def test_in_a_group_a_job_is_claimed_before_it_is_run_or_ended() -> None:
     core.tell(events.ClaimLost(other))
     assert core.wanted(effects.Left) == [effects.Left(other, None)]
     assert core.book.running == 1
+
+
+def no_room(key: Key) -> events.AttemptBroke:
+    error = BridgeError("node 9 (SaveImage): [Errno 28] No space left on device")
+    return events.AttemptBroke(key, error, "p2", no_room=True)
+
+
+def test_a_job_that_a_full_disk_ended_at_comfyui_waits_and_has_its_attempt_again() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Began(key))
+    core.tell(no_room(key))
+    assert core.wanted(effects.Finish) == []
+    core.done = []
+    core.tell(events.Requeued(key, 7))
+    job = core.book.job(key)
+    assert job is not None
+    assert (job.state, job.attempt) == ("queued", 0)
+    assert core.started() == []
+    assert core.book.why_waiting(job) == "ComfyUI main has no room left on its disk"
+    assert core.wakes_at().steady <= core.clock + REST_FIRST_S
+    core.clock += REST_FIRST_S
+    core.tell(events.Tick())
+    assert core.started() == [("j1", "main")]
+    assert core.book.why_waiting(job) is None
+
+
+def test_a_comfyui_whose_disk_is_full_rests_longer_each_time_until_it_has_saved_something() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    rests = []
+    for _ in range(9):
+        core.tell(events.Began(key))
+        core.tell(no_room(key))
+        core.tell(events.Requeued(key, 1))
+        due = core.book.pool["main"].rests_until
+        assert due is not None
+        rests.append(due - core.clock)
+        core.clock = due
+        core.tell(events.Tick())
+    assert rests[:3] == [REST_FIRST_S, 2 * REST_FIRST_S, 4 * REST_FIRST_S]
+    assert max(rests) == rests[-1] == REST_LONGEST_S
+    core.tell(events.Began(key))
+    core.tell(events.AttemptSucceeded(key, 1.0))
+    core.tell(events.Finished(key))
+    other = core.add("j2")
+    core.tell(events.Began(other))
+    core.tell(no_room(other))
+    assert core.book.pool["main"].rests_until == core.clock + REST_FIRST_S
+
+
+def test_another_comfyui_with_room_takes_the_job_at_once() -> None:
+    core = Rig("full", "other")
+    core.ready("full")
+    key = core.add("j1")
+    core.tell(events.Began(key))
+    core.tell(no_room(key))
+    core.ready("other")
+    core.done = []
+    core.tell(events.Requeued(key, 1))
+    assert core.started() == [("j1", "other")]
+
+
+def test_a_job_that_fills_the_disk_each_time_is_given_up() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    for _ in range(MAX_NO_ROOM):
+        core.tell(events.Began(key))
+        core.tell(no_room(key))
+        core.tell(events.Requeued(key, 1))
+        core.clock += REST_LONGEST_S
+        core.tell(events.Tick())
+    assert core.wanted(effects.Finish) == []
+    core.tell(events.Began(key))
+    core.tell(no_room(key))
+    assert core.wanted(effects.Finish)[-1].outcome == "failed"
 
 
 @pytest.mark.parametrize("broke", [False, True])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from bridge.comfyui.events import Failed
 from bridge.contract.messages import encode
 from bridge.jobs import failures
@@ -33,3 +35,17 @@ def test_a_secret_in_others_words_is_in_no_error() -> None:
     assert error.details["traceback"] == ["got ***"]
     nested = failures.without(type(error)("m", received={"a": ["comfyui-abc", 3]}), "comfyui-abc")
     assert nested.details == {"received": {"a": ["***", 3]}}
+
+
+@pytest.mark.parametrize(
+    ("message", "full"),
+    [
+        ("[Errno 28] No space left on device: '/out/a.png'", True),
+        ("[Errno 122] Disk quota exceeded", True),
+        ("Error while writing: No space left on device", True),
+        ("[Errno 2] No such file or directory", False),
+        ("there is no space between the words", False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_failures(message: str, *, full: bool) -> None:
+    assert failures.is_full_disk(Failed("OSError", message, "9", "SaveImage", ())) is full

@@ -93,4 +93,28 @@ FLOODS: tuple[Mutant, ...] = (
         guarantee="the folder of begun uploads is read once",
         tests=("tests/jobs/test_uploads.py",),
     ),
+    Mutant(
+        name="jobs-burnt-by-a-full-disk",
+        file="bridge/jobs/core/core.py",
+        old="        if event.no_room and entry.no_room < MAX_NO_ROOM:\n",
+        new="        if False:\n",
+        guarantee="a full disk at a ComfyUI costs no job",
+        tests=("tests/jobs/test_core.py",),
+    ),
+    Mutant(
+        name="start-ends-on-a-full-disk",
+        file="bridge/service/starting.py",
+        old="            if not may_pass(error):\n",
+        new="            if True:\n",
+        guarantee="a start on a full disk or without its database waits",
+        tests=("tests/service/test_starting.py",),
+    ),
+    Mutant(
+        name="folders-of-others-swept",
+        file="bridge/comfyui/cleanup.py",
+        old="_PROMPT_ID.fullmatch(folder.name) and not folder.is_symlink()",
+        new="not folder.is_symlink()",
+        guarantee="nothing but folders of attempts is swept",
+        tests=("tests/comfyui/test_cleanup.py",),
+    ),
 )

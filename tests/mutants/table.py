@@ -500,7 +500,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="attempts-unbounded",
         file="bridge/jobs/core/core.py",
-        old="if job.attempt >= most:",
+        old="if event.no_room or job.attempt >= most:",
         new="if False:",
         guarantee="a job that fails for passing reasons is tried so many times and no more",
         tests=("tests/jobs/test_core.py",),
@@ -620,7 +620,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="away-is-usable",
         file="bridge/jobs/core/pool.py",
-        old="return self.availability.usable and not self.asking and",
+        old="return self.usable and not self.asking and",
         new="return not self.asking and",
         guarantee="a ComfyUI that is away is given no job",
         tests=("tests/jobs/test_core.py",),

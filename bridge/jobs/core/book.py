@@ -11,7 +11,7 @@ from bridge.contract.messages import JobStatus
 from bridge.contract.retained import InstanceState as StateName
 from bridge.jobs import job_messages
 from bridge.jobs.core.entry import Entry, Phase
-from bridge.jobs.core.pool import PinnedTo, Pool
+from bridge.jobs.core.pool import Member, PinnedTo, Pool
 from bridge.jobs.estimates import Estimates
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key, Queue
@@ -164,13 +164,17 @@ class Book:
             return None
         if self.paused:
             return "the operator paused the queue"
-        if all(member.availability.usable for member in self.pool):
+        if all(member.usable for member in self.pool):
             return None
         able = set(self.pool.able(job.needs))
         members = [member for member in self.pool if member.name in able] or list(self.pool)
-        if any(member.availability.usable for member in members):
+        if any(member.usable for member in members):
             return None
-        return ", ".join(
-            f"ComfyUI {member.name} {_AWAY.get(member.availability.state, 'takes no jobs')}"
-            for member in members
-        )
+        return ", ".join(f"ComfyUI {member.name} {_away(member)}" for member in members)
+
+
+def _away(member: Member) -> str:
+    """Return why a ComfyUI takes no jobs."""
+    if member.rests_until is not None and member.availability.usable:
+        return "has no room left on its disk"
+    return _AWAY.get(member.availability.state, "takes no jobs")

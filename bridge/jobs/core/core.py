@@ -39,6 +39,8 @@ REASON_SETTLES_S = 5.0
 # So many clients learn why their jobs wait, the next jobs first: with thousands of messages at
 # once a broker would drop those of others.
 REASONS_AT_ONCE = 100
+# A job that fills the disk itself, each time, is given up after so many attempts: some hours.
+MAX_NO_ROOM = 20
 # So many deadlines that count no longer may be held: to sort them out for each job costs more.
 _SPARE_DEADLINES = 100
 
@@ -93,8 +95,10 @@ class Core:
     def wakes_at(self) -> Moment:
         """Return when a Tick is due, by either clock: infinity where none is."""
         journal = self._deadlines[0][0] if self._deadlines else float("inf")
-        steady = float("inf") if self._reasons_due is None else self._reasons_due
-        return Moment(journal, steady)
+        steady = [each.rests_until for each in self.book.pool if each.rests_until is not None]
+        if self._reasons_due is not None:
+            steady.append(self._reasons_due)
+        return Moment(journal, min(steady, default=float("inf")))
 
     # -- events --
 
@@ -413,6 +417,7 @@ class Core:
                 self._do(effects.Stop(entry.job.key))
 
     def _succeeded(self, entry: Entry, event: events.AttemptSucceeded) -> None:
+        self.book.pool[entry.instance or ""].saved()
         self._free_place(entry)
         run_s = event.run_s
         expect_s = None if run_s is None else self.book.estimates.ran(entry.job.workflow, run_s)
@@ -432,15 +437,28 @@ class Core:
         if self._end_as_asked(entry, event.prompt_id):
             return
         job = entry.job
+        if event.no_room and entry.no_room < MAX_NO_ROOM:
+            self._wait_for_room(entry, event)
+            return
         if event.counts and job.state == "queued":
             job.attempt += 1
         # A second attempt with the memory freed is enough: a third would fail like it.
         most = 2 if event.free_memory else self._limits.max_attempts
-        if job.attempt >= most:
+        if event.no_room or job.attempt >= most:
             self._finish(entry, Happening.FAIL, event.error)
             return
         self.counters.retried += 1
         self._requeue(entry, event.error, event.prompt_id, free_memory=event.free_memory)
+
+    def _wait_for_room(self, entry: Entry, event: events.AttemptBroke) -> None:
+        """Put a job back that a ComfyUI could not save; it has its attempt again."""
+        entry.no_room += 1
+        if entry.job.state == "running":
+            entry.job.attempt -= 1
+        self.book.pool[entry.instance or ""].rest(self._now.steady)
+        self._reasons_soon()
+        self.counters.retried += 1
+        self._requeue(entry, event.error, event.prompt_id)
 
     def _end_as_asked(self, entry: Entry, prompt_id: str) -> bool:
         """End an attempt that did not succeed as whoever stopped it wants; False if nobody did."""
@@ -579,6 +597,11 @@ class Core:
         while self._deadlines and self._deadlines[0][0] <= self._now.journal:
             _, key = heapq.heappop(self._deadlines)
             self._expire(key)
+        for member in self.book.pool:
+            if member.rests_until is not None and member.rests_until <= self._now.steady:
+                member.rests_until = None
+                self.must_schedule = True
+                self._reasons_soon()
         if self._reasons_due is not None and self._reasons_due <= self._now.steady:
             self._reasons_due = None
             self._announce_reasons()

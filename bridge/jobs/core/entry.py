@@ -54,7 +54,8 @@ class Entry(Struct):
     `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
     may have it. `withdrawn` is how it ends without an attempt's say; `ending` leads to the
     outcome that is being written, and `run_s` is how long it ran. `gave_up`: a defect of ours
-    costs it its life. `reason` is why it returns to the queue.
+    costs it its life. `no_room` counts the attempts that a full disk at ComfyUI ended. `reason` is
+    why it returns to the queue.
     """
 
     job: Job
@@ -68,6 +69,7 @@ class Entry(Struct):
     ending: Happening | None = None
     run_s: float = 0.0
     gave_up: bool = False
+    no_room: int = 0
     reason: str | None = None
 
     @property

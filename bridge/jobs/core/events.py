@@ -87,13 +87,15 @@ class AttemptBroke(JobEvent, frozen=True):
     """An attempt failed for a reason that may be gone the next time, for which `prompt_id` is.
 
     An attempt counts from its start at ComfyUI on; `counts` says that this one does without.
-    `free_memory`: ComfyUI is to free its memory first.
+    `free_memory`: ComfyUI is to free its memory first. `no_room`: its disk is full, which is not
+    the job's fault.
     """
 
     error: BridgeError
     prompt_id: str
     counts: bool = False
     free_memory: bool = False
+    no_room: bool = False
 
 
 class Requeued(JobEvent, frozen=True):

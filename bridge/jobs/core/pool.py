@@ -20,6 +20,10 @@ JOBS_AT_COMFYUI = 2
 # That our own last job is over is known a moment before ComfyUI says that nothing runs.
 _SETTLES_S = 1.0
 
+# A ComfyUI whose disk is full rests: a run may take minutes, and lose all of it as it saves.
+REST_FIRST_S = 5.0
+REST_LONGEST_S = 600.0
+
 # Whether the ComfyUI of a name has what is needed.
 CanRun = Callable[[str, Needs], bool]
 
@@ -52,15 +56,33 @@ class Member:
         # Whether its queue was read since this process began, or is being read.
         self.asked = False
         self.asking = False
+        # Until when it gets nothing because its disk is full, by a steady clock; None: it does not.
+        self.rests_until: float | None = None
+        self._rest_s = REST_FIRST_S
         self._jobs = 0
         self._left_at = float("-inf")
         self._models: tuple[str, ...] = ()
         self._loaded_in: tuple[str | None, int] = (None, 0)
 
     @property
+    def usable(self) -> bool:
+        """True if it takes jobs at all."""
+        return self.availability.usable and self.rests_until is None
+
+    def rest(self, now: float) -> None:
+        """Give it nothing for a while: longer each time, until it has saved something."""
+        if self.rests_until is None:
+            self.rests_until = now + self._rest_s
+            self._rest_s = min(2 * self._rest_s, REST_LONGEST_S)
+
+    def saved(self) -> None:
+        """Note that it has room on its disk."""
+        self._rest_s = REST_FIRST_S
+
+    @property
     def has_room(self) -> bool:
         """True if it can be given a job now."""
-        return self.availability.usable and not self.asking and self._jobs < JOBS_AT_COMFYUI
+        return self.usable and not self.asking and self._jobs < JOBS_AT_COMFYUI
 
     def is_free(self, now: float) -> bool:
         """True if it would start a job at once: what others run on a ComfyUI of theirs counts."""
@@ -119,7 +141,7 @@ class Pool:
     @property
     def usable(self) -> int:
         """The number of ComfyUIs that can be given jobs."""
-        return sum(member.availability.usable for member in self)
+        return sum(member.usable for member in self)
 
     def able(self, needs: Needs) -> list[str]:
         """The names of the ComfyUIs that have what is needed."""

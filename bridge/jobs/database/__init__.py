@@ -5,9 +5,10 @@ What differs lies in `sqlite.py` and `postgresql.py`, the dialect of the schema 
 """
 
 from bridge.jobs.database.database import Database, need_driver, probe
-from bridge.jobs.database.engine import Cursor, DatabaseError, Fenced, Transaction, Work
+from bridge.jobs.database.engine import Away, Cursor, DatabaseError, Fenced, Transaction, Work
 
 __all__ = [
+    "Away",
     "Cursor",
     "Database",
     "DatabaseError",

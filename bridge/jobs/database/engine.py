@@ -15,6 +15,10 @@ class DatabaseError(Exception):
     """The database could not do it: disk full, corrupt, locked, away. Nothing was changed."""
 
 
+class Away(DatabaseError):
+    """It may pass by itself: the disk is full, or the server is not there, or is just starting."""
+
+
 class Fenced(Exception):
     """The others took this bridge for dead: whatever it wants to do, it comes too late."""
 

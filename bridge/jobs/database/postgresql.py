@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from bridge.jobs.database.engine import (
+    Away,
     Cursor,
     DatabaseError,
     Fenced,
@@ -48,6 +49,9 @@ _FATE_PAUSE_S = 0.1
 # After these nothing more can be done in a transaction.
 _FATAL = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 _IN_THE_FUTURE = "22023"
+# Codes and texts of what passes: no connection, no room or memory, starting up, shutting down.
+_PASSING = ("08", "53", "57P")
+_PASSING_TEXTS = ("starting up", "shutting down", "recovery", "too many clients")
 
 
 class PostgreSQL:
@@ -181,7 +185,7 @@ class PostgreSQL:
         if self._connection is not None and not self._connection.closed:
             return self._connection
         if time.monotonic() < self._retry_at:
-            raise DatabaseError(f"{self._name} is away")
+            raise Away(f"{self._name} is away")
         try:
             self._connection = connect(self._address)
         except psycopg.Error as error:
@@ -208,7 +212,22 @@ class PostgreSQL:
         connection.execute(b"INSERT INTO schema_version VALUES (%s)", (len(self._schema),))
 
     def _explain(self, error: Exception) -> DatabaseError:
-        return DatabaseError(f"{self._name}: {error}")
+        kind = Away if may_pass(error) else DatabaseError
+        return kind(f"{self._name}: {error}")
+
+
+def may_pass(error: Exception) -> bool:
+    """True if the server is not there, is starting or stopping, or has no room.
+
+    A connection that it refuses for another reason, such as a wrong password, has a FATAL in its
+    text and no code.
+    """
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    if error.sqlstate is not None:
+        return error.sqlstate.startswith(_PASSING)
+    text = str(error)
+    return "FATAL" not in text or any(each in text for each in _PASSING_TEXTS)
 
 
 class _NothingDone(DatabaseError):

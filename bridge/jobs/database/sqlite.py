@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bridge.jobs.database.engine import (
+    Away,
     DatabaseError,
     Schema,
     Work,
@@ -15,6 +19,10 @@ from bridge.jobs.database.engine import (
     nothing_to_keep,
     run_each,
 )
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Bytes; a disk with less is full.
+_LEAST_ROOM = 1024 * 1024
 
 
 class Sqlite:
@@ -69,7 +77,8 @@ class Sqlite:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DatabaseError(
+            kind = Away if error.errno in _FULL else DatabaseError
+            raise kind(
                 f"{self._path.parent} cannot be used as the bridge's folder (data): "
                 f"{error.strerror}"
             ) from error
@@ -116,7 +125,19 @@ class Sqlite:
             )
         if "locked" in str(error):
             return DatabaseError(f"another process uses {self._path}")
-        return DatabaseError(f"{self._path}: {error}")
+        kind = Away if self._may_pass(error) else DatabaseError
+        return kind(f"{self._path}: {error}")
+
+    def _may_pass(self, error: BaseException) -> bool:
+        """True if this is a disk that is full, as far as can be seen."""
+        if isinstance(error, OSError):
+            return error.errno in _FULL
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code == sqlite3.SQLITE_CANTOPEN:
+            # Also where a file may not be made; a full disk is seen by its room.
+            with suppress(OSError):
+                return shutil.disk_usage(self._path.parent).free < _LEAST_ROOM
+        return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def _is_damage(error: BaseException) -> bool:

@@ -1,0 +1,48 @@
+"""Waits at the start for a disk that is full and a database that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Awaitable, Callable
+
+from bridge.aio import wait_set
+from bridge.jobs.database import Away
+from bridge.retry import Backoff
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+async def waited_out(
+    step: Callable[[], Awaitable[object]],
+    stopping: asyncio.Event,
+    *,
+    first_pause_s: float = _FIRST_PAUSE_S,
+) -> bool:
+    """Do a step of the start, again and again while the disk is full or the database is away.
+
+    Returns False once `stopping` is set while it waits. Raises what will not pass by itself, such
+    as a folder that may not be written, a wrong password, or another bridge on the same journal.
+    """
+    backoff = Backoff(first_pause_s, _LONGEST_PAUSE_S)
+    while True:
+        try:
+            await step()
+        except (Away, OSError) as error:
+            if not may_pass(error):
+                raise
+            log.error("the start waits until this is over: %s", error)  # noqa: TRY400
+        else:
+            return True
+        if await wait_set(stopping, backoff.next()):
+            return False
+
+
+def may_pass(error: BaseException) -> bool:
+    """True if an error is due to a full disk, or to a database that is away."""
+    return isinstance(error, Away) or (isinstance(error, OSError) and error.errno in _FULL)
