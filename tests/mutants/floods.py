@@ -117,4 +117,12 @@ FLOODS: tuple[Mutant, ...] = (
         guarantee="nothing but folders of attempts is swept",
         tests=("tests/comfyui/test_cleanup.py",),
     ),
+    Mutant(
+        name="networks-without-a-budget",
+        file="bridge/adapters/web/limits.py",
+        old='            self._one("network", network, self._of_network, 1),\n',
+        new="            ByteBudget(self._of_network),\n",
+        guarantee="all keys of one network share a budget of unfinished messages",
+        tests=("tests/adapters/web/test_limits.py",),
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -15,6 +15,10 @@ BURST_S: Final = 4.0
 FREE_FAILURES: Final = 5
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
+# Messages of full size that may be unfinished: with one key, from one network, of all.
+OF_A_KEY: Final = 4
+OF_A_NETWORK: Final = 8
+OF_ALL: Final = 32
 _FORGET_AFTER_S: Final = 600.0
 _MOST_ADDRESSES: Final = 10_000
 
@@ -87,6 +91,43 @@ class ByteBudget(Struct):
 
     limit: int
     used: int = 0
+
+
+class UnfinishedBudgets:
+    """The budgets of what sockets that have registered may have unfinished.
+
+    Each socket counts against three: its key's, its network's, and that of all.
+    """
+
+    def __init__(self, max_message: int) -> None:
+        """`max_message` is the bytes of the largest message."""
+        self._of_key = OF_A_KEY * max_message
+        self._of_network = OF_A_NETWORK * max_message
+        self._all = ByteBudget(OF_ALL * max_message)
+        # With how many sockets share each: a budget that nobody has is gone.
+        self._shared: dict[tuple[str, str], tuple[ByteBudget, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def enter(self, key: str, network: str) -> Sequence[ByteBudget]:
+        """Return the budgets of one more socket."""
+        return (
+            self._one("key", key, self._of_key, 1),
+            self._one("network", network, self._of_network, 1),
+            self._all,
+        )
+
+    def leave(self, key: str, network: str) -> None:
+        """Note that a socket has ended."""
+        self._one("key", key, self._of_key, -1)
+        self._one("network", network, self._of_network, -1)
+
+    def _one(self, kind: str, name: str, limit: int, change: int) -> ByteBudget:
+        budget, count = self._shared.pop((kind, name), (ByteBudget(limit), 0))
+        if count + change > 0:
+            self._shared[kind, name] = budget, count + change
+        return budget
 
 
 class _Failed(Struct):

@@ -33,7 +33,7 @@ class TcpConnection(web.RequestHandler):
     """One TCP connection; it counts the bytes that have arrived and that nobody has taken."""
 
     __slots__ = (
-        "_budget",
+        "_budgets",
         "_exceeded",
         "_network",
         "_over",
@@ -65,7 +65,7 @@ class TcpConnection(web.RequestHandler):
         self._shared = False
         self._unread = 0
         self._over = False
-        self._budget = ByteBudget(_HEAD)
+        self._budgets: Sequence[ByteBudget] = (ByteBudget(_HEAD),)
         self._exceeded: Callable[[], None] = self.force_close
         self.heard_at = 0.0
         """The time at which bytes last arrived, by the loop's clock."""
@@ -93,15 +93,16 @@ class TcpConnection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what arrives; nothing is kept of what is above the budget, or comes after it."""
+        """Count what arrives; nothing is kept of what is above a budget, or comes after it."""
         if self._over:
             return
         self.heard_at = self._loop.time()
         self._unread += len(data)
-        self._budget.used += len(data)
-        if self._budget.used > self._budget.limit:
+        for budget in self._budgets:
+            budget.used += len(data)
+        if any(budget.used > budget.limit for budget in self._budgets):
             self._over = True
-            self.take(self._unread)  # others with this budget need not suffer for it
+            self.take(self._unread)  # others with these budgets need not suffer for it
             self._exceeded()
         else:
             super().data_received(data)
@@ -110,13 +111,16 @@ class TcpConnection(web.RequestHandler):
         """Release the bytes of what was read."""
         size = min(size, self._unread)
         self._unread -= size
-        self._budget.used -= size
+        for budget in self._budgets:
+            budget.used -= size
 
-    def spend(self, budget: ByteBudget, exceeded: Callable[[], None]) -> None:
-        """Count against another budget from now on; `exceeded` is called once, to end this."""
-        self._budget.used -= self._unread
-        budget.used += self._unread
-        self._budget, self._exceeded = budget, exceeded
+    def spend(self, exceeded: Callable[[], None], *budgets: ByteBudget) -> None:
+        """Count against other budgets from now on; `exceeded` is called once, to end this."""
+        for budget in self._budgets:
+            budget.used -= self._unread
+        for budget in budgets:
+            budget.used += self._unread
+        self._budgets, self._exceeded = budgets, exceeded
 
     def wait_for_request(self) -> None:
         """Take a place among those who have no complete request."""

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import defaultdict
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,7 +28,13 @@ from bridge.adapters.web.frames import (
 )
 from bridge.adapters.web.hub import BrowserSession, Hub
 from bridge.adapters.web.keyring import AccessKey
-from bridge.adapters.web.limits import BURST_S, ByteBudget, Places, network_of
+from bridge.adapters.web.limits import (
+    BURST_S,
+    ByteBudget,
+    Places,
+    UnfinishedBudgets,
+    network_of,
+)
 from bridge.adapters.web.replay import Replay
 from bridge.adapters.web.requests import PartOf, Reply
 from bridge.adapters.web.server import TcpConnection
@@ -55,8 +60,6 @@ PART: Final = 256 * 1024
 UNREGISTERED: Final = 256
 UNREGISTERED_OF_ONE: Final = 64
 _FIRST_MESSAGE: Final = 4096
-# Messages of full size that all connections with one key may have unfinished.
-_UNFINISHED: Final = 4
 _CLOSE_S: Final = 2.0
 _REASON: Final = 120  # bytes that a close frame has for it, and a few to spare
 _PING: Final = b"\x89\x00"
@@ -136,9 +139,7 @@ class Sockets:
         self._writers = Writers()
         self._unregistered: Places[_Peer] = Places(UNREGISTERED, UNREGISTERED_OF_ONE)
         self._peers: dict[BrowserSession, _Peer] = {}
-        self._unfinished: defaultdict[str, ByteBudget] = defaultdict(
-            lambda: ByteBudget(_UNFINISHED * settings.max_message)
-        )
+        self._unfinished = UnfinishedBudgets(settings.max_message)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Handle a request for a socket; returns when the socket has ended."""
@@ -169,7 +170,7 @@ class Sockets:
         try:
             register = await self._registers(peer, client.address, network)
             if register is not None:
-                await self._serve(peer, *register)
+                await self._serve(peer, *register, network)
         finally:
             if peer.closing is not None:
                 await asyncio.wait((peer.closing,))
@@ -182,8 +183,8 @@ class Sockets:
     ) -> tuple[AccessKey, Register] | None:
         """Return a socket's key and first message; None if it is closed instead."""
         peer.connection.spend(
-            ByteBudget(_size(_FIRST_MESSAGE)),
             lambda: peer.close(WSCloseCode.MESSAGE_TOO_BIG, "the first message is too large"),
+            ByteBudget(_size(_FIRST_MESSAGE)),
         )
         victim = self._unregistered.enter(peer, network)
         if victim is not None:
@@ -217,12 +218,13 @@ class Sockets:
             await peer.closed(BAD_FRAME, str(error))
         return None
 
-    async def _serve(self, peer: _Peer, key: AccessKey, register: Register) -> None:
+    async def _serve(self, peer: _Peer, key: AccessKey, register: Register, network: str) -> None:
         peer.connection.spend(
-            self._unfinished[key.id],
             lambda: peer.close(
-                WSCloseCode.TRY_AGAIN_LATER, "too many unfinished messages with this key"
+                WSCloseCode.TRY_AGAIN_LATER,
+                "too many unfinished messages with this key or from this network",
             ),
+            *self._unfinished.enter(key.id, network),
         )
         session = BrowserSession(
             peer.writer,
@@ -248,8 +250,7 @@ class Sockets:
         finally:
             self._hub.remove(session)
             del self._peers[session]
-            if not any(each.key == key.id for each in self._peers):
-                self._unfinished.pop(key.id, None)
+            self._unfinished.leave(key.id, network)
             if resuming is not None:
                 resuming.cancel()
                 await asyncio.wait((resuming,))

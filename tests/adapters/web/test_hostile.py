@@ -17,6 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from bridge.adapters.web import handlers, limits
 from bridge.adapters.web.keyring import Keyring
+from bridge.adapters.web.limits import OF_A_NETWORK
 from bridge.adapters.web.server import WAITING_OF_ONE
 from bridge.adapters.web.settings import settings_of
 from bridge.adapters.web.sockets import UNREGISTERED
@@ -384,6 +385,26 @@ async def test_unfinished_messages_with_one_key_have_a_budget_and_leave_nothing(
                 for each in many:
                     each.socket.transport.abort()
                 await asyncio.wait(others)
+
+
+async def test_many_keys_of_one_network_share_its_budget_of_unfinished_messages(
+    serve_alone: Serve,
+) -> None:
+    size = 1_000_000
+    async with serve_alone(max_message=size) as server, AsyncExitStack() as stack:
+        many = []
+        for number in range(OF_A_NETWORK + 1):
+            visitor = Visitor(server.socket, server.key(f"c{number}"), reachable=False)
+            many.append(await stack.enter_async_context(visitor))
+        for each in many:
+            each.socket.transport.write(_unfinished(size, size - 20_000))
+        ends = [asyncio.create_task(each.closed()) for each in many]
+        ended, others = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert [each.result() for each in ended] == [1013]
+        assert len(others) == OF_A_NETWORK
+        for each in many:
+            each.socket.transport.abort()
+        await asyncio.wait(others)
 
 
 def _unfinished(size: int, sent: int) -> bytes:

@@ -6,8 +6,12 @@ from hypothesis import strategies as st
 from bridge.adapters.web.limits import (
     FREE_FAILURES,
     LONGEST_WAIT_S,
+    OF_A_KEY,
+    OF_A_NETWORK,
+    OF_ALL,
     Failures,
     Places,
+    UnfinishedBudgets,
     network_of,
 )
 
@@ -103,3 +107,25 @@ def test_places_are_never_more_than_there_are(moves: list[tuple[bool, int, str]]
         assert set(places) == there
         assert len(places) <= 8
         assert all(sum(each[1] == name for each in there) <= 4 for name in "abc")
+
+
+def test_unfinished_messages_count_for_a_key_a_network_and_all_and_nothing_is_kept() -> None:
+    budgets = UnfinishedBudgets(1_000)
+    key, network, everybody = budgets.enter("k1", "192.0.2.1")
+    assert (key.limit, network.limit, everybody.limit) == (
+        OF_A_KEY * 1_000,
+        OF_A_NETWORK * 1_000,
+        OF_ALL * 1_000,
+    )
+    other_key, same_network, _ = budgets.enter("k2", "192.0.2.1")
+    assert other_key is not key
+    assert same_network is network
+    budgets.leave("k1", "192.0.2.1")
+    assert budgets.enter("k2", "192.0.2.1")[0] is other_key
+    for _ in range(2):
+        budgets.leave("k2", "192.0.2.1")
+    assert len(budgets) == 0
+    for number in range(1_000):
+        budgets.enter(f"k{number}", f"n{number}")
+        budgets.leave(f"k{number}", f"n{number}")
+    assert len(budgets) == 0
