@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-python test test-fast test-peers test-pythons check format bench soak chaos lives fuzz audit lock coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-python test test-fast test-peers test-pythons check format bench siege soak chaos lives fuzz audit lock coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -38,6 +38,8 @@ help:
 	@echo "                 diagrams of docs/architecture.md anew"
 	@echo "make bench       the bridge beside a direct client, as a table, in under ten minutes"
 	@echo "                 (WRITE=1: into docs/performance.md as well)"
+	@echo "make siege       one client floods a bridge in each way, another measures (WRITE=1: into"
+	@echo "                 docs/security.md as well; FLOODS=names)"
 	@echo "make soak        20,000 small jobs: does anything grow? (JOBS=number)"
 	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 600 jobs, twice"
 	@echo "make lives       a hundred thousand steps of jobs' lives, with simulated faults"
@@ -110,6 +112,9 @@ documents: $(READY)
 
 bench: setup postgresql
 	@$(BIN)/python -m tests.bench $(if $(WRITE),--write docs/performance.md)
+
+siege: setup
+	@$(BIN)/python -m tests.siege $(if $(WRITE),--write docs/security.md) $(FLOODS)
 
 soak: setup
 	@$(BIN)/python -m tests.bench.soak $(if $(JOBS),--jobs $(JOBS))
