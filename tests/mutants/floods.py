@@ -125,4 +125,20 @@ FLOODS: tuple[Mutant, ...] = (
         guarantee="all keys of one network share a budget of unfinished messages",
         tests=("tests/adapters/web/test_limits.py",),
     ),
+    Mutant(
+        name="handled-bytes-unbounded",
+        file="bridge/adapters/mqtt/subscriber.py",
+        old="            while handled_bytes > MAX_HANDLED_BYTES:\n",
+        new="            while False:\n",
+        guarantee="the bytes of requests that are handled at a time are bounded",
+        tests=("tests/adapters/mqtt/test_subscriber.py",),
+    ),
+    Mutant(
+        name="measuring-never-pauses",
+        file="bridge/media/extents/reader.py",
+        old="            self._pause()\n",
+        new="",
+        guarantee="measuring a file of many parts leaves time to the event loop",
+        tests=("tests/media/extents/test_extents.py",),
+    ),
 )

@@ -104,6 +104,7 @@ async def _with(
 
         async def by_mqtt() -> None:
             bob.messages.clear()
+            bob._taken.clear()
             await bob.ask("submit", {"workflow": "colour", "dry_run": True})
 
         async def by_web() -> None:

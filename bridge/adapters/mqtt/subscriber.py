@@ -54,6 +54,8 @@ RECEIVE_WINDOW = 256
 MAX_HANDLED = 512
 # A lease runs out, the next heartbeat finds it, the next bridge connects.
 WILL_DELAY_LEASES = 3
+# ... and of so many bytes together, or one that is larger: they may wait for something.
+MAX_HANDLED_BYTES = 64 * 1024 * 1024
 # A larger payload is hashed in a thread: 16 MB take 10 ms and more.
 _HASHED_AT_ONCE = 256 * 1024
 
@@ -197,19 +199,23 @@ class Subscriber:
         log.info("connected to %s", self._settings.address)
 
     async def _take_messages(self, connection: Connection) -> None:
-        """Handle what arrives until the connection ends, up to MAX_HANDLED messages at a time."""
+        """Handle what arrives until the connection ends, a bounded part of it at a time."""
         order = AckOrder(connection.ack)
         free = asyncio.Semaphore(MAX_HANDLED)
+        handled_bytes = 0
+        less = asyncio.Event()
 
         async def handle(incoming: Incoming, delivery: str | None) -> None:
             passed = False
 
             def let_pass() -> None:
-                nonlocal passed
+                nonlocal passed, handled_bytes
                 if not passed:
                     passed = True
                     order.handled(incoming)
                     free.release()
+                    handled_bytes -= len(incoming.payload)
+                    less.set()
 
             await self._handle(incoming, delivery, let_pass)
             let_pass()
@@ -221,6 +227,10 @@ class Subscriber:
             delivery = await self._delivery(incoming)
             order.arrived(incoming)
             await free.acquire()
+            while handled_bytes > MAX_HANDLED_BYTES:
+                less.clear()
+                await less.wait()
+            handled_bytes += len(incoming.payload)
             self._tasks.create_task(handle(incoming, delivery))
 
     async def _delivery(self, incoming: Incoming) -> str | None:

@@ -15,6 +15,7 @@ _WEBP_ANIMATED = 0x02
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SHORT = 256, 257, 3
 _ICO_SIDE = 256
 _WINDOW = 16 * 1024
+_BLOCKS_A_STEP = 16
 _CHUNK_HEAD = 8
 
 
@@ -59,12 +60,13 @@ def gif(file: Reader, extent: Extent) -> None:
 def _after_blocks(file: Reader, at: int) -> int:
     """Return where blocks of up to 255 bytes end: by one without any. Raises Short."""
     while True:
-        file.step()
         window = file.at(at, min(_WINDOW, file.size - at))
         last = len(window)
-        place = 0
+        place = count = 0
         while place < last and (size := window[place]):
             place += 1 + size
+            count += 1
+        file.step(1 + count // _BLOCKS_A_STEP)
         at += place
         if place < last:
             return at + 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
 # Elements of a container that are looked at. Each takes some microseconds.
 MAX_STEPS = 100_000
 _BLOCK = 64 * 1024
+# So many steps take half a millisecond or so.
+_STEPS_TO_PAUSE = 250
+# What C code does with a megabyte takes as long as so many steps.
+_STEPS_A_BLOCK = 1_000
 
 
 class Short(Exception):
@@ -20,28 +24,46 @@ class TooManyParts(Exception):
 
 
 class Reader:
-    """Reads `size` bytes by `read(offset, count)`, in blocks; `of` reads bytes in memory."""
+    """Reads `size` bytes by `read(offset, count)`, in blocks; `of` reads bytes in memory.
+
+    `pause` is called now and then, between steps: for other threads, which cannot run meanwhile.
+    """
 
     def __init__(
-        self, size: int, read: Callable[[int, int], bytes], max_steps: int = MAX_STEPS
+        self,
+        size: int,
+        read: Callable[[int, int], bytes],
+        max_steps: int = MAX_STEPS,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
         self.size = size
         self._read = read
         self._steps = max_steps
+        self._pause = pause
+        self._since_pause = 0
         self._block = b""
         self._block_at = 0
 
     @classmethod
-    def of(cls, data: bytes | memoryview, max_steps: int = MAX_STEPS) -> Reader:
+    def of(
+        cls,
+        data: bytes | memoryview,
+        max_steps: int = MAX_STEPS,
+        pause: Callable[[], None] = lambda: None,
+    ) -> Reader:
         """Return one of bytes in memory."""
         view = memoryview(data)
-        return cls(len(view), lambda at, count: bytes(view[at : at + count]), max_steps)
+        return cls(len(view), lambda at, count: bytes(view[at : at + count]), max_steps, pause)
 
-    def step(self) -> None:
-        """Count a step. Raises TooManyParts."""
-        self._steps -= 1
+    def step(self, count: int = 1) -> None:
+        """Count a step, or several. Raises TooManyParts."""
+        self._steps -= count
         if self._steps < 0:
             raise TooManyParts
+        self._since_pause += count
+        if self._since_pause >= _STEPS_TO_PAUSE:
+            self._since_pause = 0
+            self._pause()
 
     def at(self, offset: int, count: int) -> bytes:
         """Return exactly `count` bytes. Raises Short."""
@@ -64,10 +86,12 @@ class Reader:
         """Return an unsigned number, the lowest byte first. Raises Short."""
         return int.from_bytes(self.at(offset, count), "little")
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """Return where all bytes are, as offsets and counts of what fits into memory."""
-        step = 1 << 20
-        return [(at, min(step, self.size - at)) for at in range(0, self.size, step)]
+    def blocks(self) -> Iterator[bytes]:
+        """Yield all bytes, in blocks of up to a megabyte."""
+        size = 1 << 20
+        for at in range(0, self.size, size):
+            self.step(_STEPS_A_BLOCK)
+            yield self.at(at, min(size, self.size - at))
 
 
 class Extent(Struct):

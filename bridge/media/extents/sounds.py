@@ -44,7 +44,7 @@ def flac(file: Reader, extent: Extent, start: int = 4) -> None:
     most = file.big(start + 6, 2) or _LARGEST_FLAC_BLOCK
     packed = file.big(start + 14, 8)
     rate, channels = packed >> 44, (packed >> 41 & 7) + 1
-    frames = sum(len(_FLAC_FRAME.findall(file.at(*block))) for block in file.blocks())
+    frames = sum(len(_FLAC_FRAME.findall(block)) for block in file.blocks())
     total = max(frames * most, packed & (1 << 36) - 1)
     _sound(extent, total, channels, rate)
 
@@ -110,7 +110,7 @@ def mp3(file: Reader, extent: Extent) -> None:
         return
     second = bytes((head[1] & 0xFE, head[1] | 1))
     frame = re.compile(b"\xff[" + re.escape(second) + b"][\x10-\xef]")
-    count = sum(len(frame.findall(file.at(*block))) for block in file.blocks())
+    count = sum(len(frame.findall(block)) for block in file.blocks())
     channels = 1 if head[3] >> 6 == _MONO else 2
     samples = _LONG_FRAME if version == 3 else _SHORT_FRAME  # noqa: PLR2004 - MPEG 1
     _sound(extent, count * samples, channels, rates[head[2] >> 2 & 3])

@@ -214,6 +214,26 @@ async def test_a_request_that_lets_others_pass_is_acknowledged_once_before_its_a
         assert setup.acked() == [1, 2, 3]
 
 
+async def test_the_bytes_of_requests_that_are_handled_at_a_time_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bridge.adapters.mqtt.subscriber.MAX_HANDLED_BYTES", 1_000)
+    setup = Setup()
+    async with setup.running() as connection:
+        slow = "s" * 600
+        gate = setup.handler.gates[slow] = asyncio.Event()
+        for number in range(1, 6):
+            connection.deliver(LIST, number, payload=slow.encode())
+        await until(lambda: len(setup.handler.asked) == 2)
+        connection.deliver(LIST, 6, payload=b"later")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(setup.handler.asked) == 2
+        gate.set()
+        await until(lambda: len(setup.acked()) == 6)
+        assert setup.acked() == [1, 2, 3, 4, 5, 6]
+
+
 async def test_a_large_payload_is_hashed_in_a_thread_and_nothing_overtakes_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
