@@ -15,7 +15,7 @@ from homeassistant.helpers.typing import ConfigType
 
 from . import actions, issues
 from .const import CONF_BASE, CONF_CLIENT, DOMAIN
-from .devices import device, remove_stale
+from .devices import device, follow_workflows
 from .hub import WORKFLOWS, Comfy2MQTTConfigEntry, Hub
 from .media_source import ResultView
 from .protocol.messages import RefusedError
@@ -50,9 +50,9 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
         ) from error
     entry.runtime_data = hub
     device(hass, entry, None)
-    remove_stale(hass, entry)
+    follow_workflows(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-    entry.async_on_unload(hub.listen(WORKFLOWS, lambda: remove_stale(hass, entry)))
+    entry.async_on_unload(hub.listen(WORKFLOWS, lambda: follow_workflows(hass, entry)))
     entry.async_on_unload(actions.follow(hass, entry))
     entry.async_on_unload(issues.follow(hass, entry))
     entry.async_on_unload(entry.add_update_listener(_updated))

@@ -74,8 +74,8 @@ def device(
 
 
 @callback
-def remove_stale(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
-    """Remove our devices and entities of workflows that the bridge has no more."""
+def follow_workflows(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
+    """Name our devices as the workflows are, and remove those of workflows that are no more."""
     hub, registry = entry.runtime_data, dr.async_get(hass)
     prefix = workflow_identifier(hub.topics, "")
     # Entities at devices of discovery stay when those are removed.
@@ -93,14 +93,17 @@ def remove_stale(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
             and unique_id not in there
         ):
             entities.async_remove(entity.entity_id)
-    for device in dr.async_entries_for_config_entry(registry, entry.entry_id):
+    for each in dr.async_entries_for_config_entry(registry, entry.entry_id):
         names = [
             identifier.removeprefix(prefix)
-            for domain, identifier in device.identifiers
+            for domain, identifier in each.identifiers
             if domain == DOMAIN and identifier.startswith(prefix)
         ]
-        if names and not any(name in hub.workflows for name in names):
-            registry.async_remove_device(device.id)
+        there_now = [hub.workflows[name] for name in names if name in hub.workflows]
+        if names and not there_now:
+            registry.async_remove_device(each.id)
+        elif there_now and each.name != there_now[0].title:
+            registry.async_update_device(each.id, name=there_now[0].title)
 
 
 class HubEntity(Entity):

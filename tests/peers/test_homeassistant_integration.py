@@ -83,6 +83,23 @@ async def test_it_is_typed_by_home_assistants_own_types(
     )
 
 
+async def test_the_newest_home_assistant_takes_all_that_discovery_announces(
+    place: Place, sources: Path, detached: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    demo = json.loads((Path("workflows") / "demo.json").read_text())
+    workflows = {"home": home(), "photo": photo(), "demo": demo}
+    bridge = await detached(workflows, homeassistant="true")
+    async with Control(bridge).serve() as port:
+        await run(
+            place,
+            sources / HERE,
+            tmp_path / "discovery.log",
+            *(place.python, "-m", "pytest", "-c", "pytest.ini", "-x", "real_discovery.py"),
+            COMFY2MQTT_TEST_BROKER=str(broker.port),
+            COMFY2MQTT_TEST_CONTROL=str(port),
+        )
+
+
 @pytest.mark.comfyui
 async def test_a_real_home_assistant_finds_a_real_bridge_and_gets_pictures(
     place: Place, sources: Path, attached: StartBridge, broker: Mosquitto, tmp_path: Path

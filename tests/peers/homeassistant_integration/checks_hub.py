@@ -224,6 +224,10 @@ async def test_workflows_come_and_go_with_all_that_is_theirs(
     assert bridge_device is not None
     assert device.via_device_id == bridge_device.id
     assert not await async_remove_config_entry_device(home, loaded, device)
+    bridge.fire("workflow/second", {**DEMO, "name": "second", "title": "Zweiter"}, retain=True)
+    renamed = devices.async_get(device.id)
+    assert renamed is not None
+    assert renamed.name == "Zweiter"
     bridge.fire("workflow/second", "", retain=True)
     await home.async_block_till_done()
     assert devices.async_get_device_by_identifier(place, loaded.entry_id) is None

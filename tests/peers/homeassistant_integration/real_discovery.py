@@ -1,0 +1,83 @@
+"""What the newest Home Assistant makes of the bridge's discovery, at a real broker."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homeassistant.components import mqtt
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import entity_registry, issue_registry
+from homeassistant.setup import async_setup_component
+from homeassistant.util.yaml import parse_yaml
+from real_run import house, until
+
+__all__ = ["house"]  # a fixture
+
+
+async def test_every_component_becomes_an_entity_and_none_of_its_keys_is_dropped(
+    house: HomeAssistant, caplog: pytest.LogCaptureFixture
+) -> None:
+    found: dict[str, dict[str, Any]] = {}
+
+    @callback  # else it would be called in a thread
+    def take(message: mqtt.ReceiveMessage) -> None:
+        found[message.topic] = json.loads(message.payload)
+
+    stop = await mqtt.async_subscribe(house, "homeassistant/device/+/config", take)
+    await until(house, lambda: len(found) == 4)
+    stop()
+    entities = entity_registry.async_get(house)
+    for config in found.values():
+        for key, component in config["components"].items():
+            platform = component["platform"]
+
+            def entity(platform: str = platform, component: Any = component) -> str | None:
+                return entities.async_get_entity_id(platform, mqtt.DOMAIN, component["unique_id"])
+
+            await until(house, entity)
+            assert entity() == component["default_entity_id"], key
+            module = importlib.import_module(f"homeassistant.components.mqtt.{platform}")
+            given = {name: value for name, value in component.items() if name != "platform"}
+            read = module.DISCOVERY_SCHEMA({**given, "device": config["device"]})
+            # For those before 2025.10.
+            assert set(given) - set(read) == {"object_id"}, key
+    assert not issue_registry.async_get(house).issues
+    said = [
+        each.getMessage()
+        for each in caplog.records
+        if each.name.startswith("homeassistant") and each.levelno >= logging.WARNING
+    ]
+    assert not [each for each in said if "comfy2mqtt" in each]
+
+
+async def test_the_queue_is_paused_by_a_switch_that_shows_it(house: HomeAssistant) -> None:
+    paused, yielded = "switch.comfy2mqtt_paused", "switch.comfy2mqtt_yielded_default"
+
+    def is_now(entity: str, wanted: str) -> bool:
+        state = house.states.get(entity)
+        return state is not None and state.state == wanted
+
+    for entity in (paused, yielded):
+        await until(house, lambda entity=entity: is_now(entity, "off"))
+    for action, wanted in (("turn_on", "on"), ("turn_off", "off")):
+        await house.services.async_call("switch", action, {"entity_id": paused}, blocking=True)
+        await until(house, lambda wanted=wanted: is_now(paused, wanted))
+    memory = house.states.get("sensor.comfy2mqtt_memory")
+    assert memory is not None
+    assert 1 < float(memory.state) < 1000
+    assert memory.attributes["unit_of_measurement"] == "MB"
+
+
+async def test_the_automations_of_the_page_are_valid(house: HomeAssistant) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    config = [found for each in blocks if "alias" in (found := parse_yaml(each))]
+    assert len(config) == 4
+    assert await async_setup_component(house, "automation", {"automation": config})
+    assert [each.state for each in house.states.async_all("automation")] == ["on"] * 4
