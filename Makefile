@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-python test test-fast test-peers test-pythons check format bench siege soak chaos lives fuzz audit lock coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-python test test-fast test-peers test-pythons check format templates bench siege soak chaos lives fuzz audit lock coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -34,6 +34,7 @@ help:
 	@echo "make test-peers  large programs of others at work with it, which it installs first"
 	@echo "make check       format, lint, types, import rules"
 	@echo "make format      puts the format right, and what the linter can"
+	@echo "make templates   draws docs/templates.md: what ComfyUI's templates take and give here"
 	@echo "make documents   draws docs/asyncapi.json, docs/schemas, docs/messages.md and the"
 	@echo "                 diagrams of docs/architecture.md anew"
 	@echo "make bench       the bridge beside a direct client, as a table, in under ten minutes"
@@ -109,6 +110,10 @@ format: $(READY)
 documents: $(READY)
 	@$(BIN)/comfy2mqtt asyncapi --write docs
 	@$(BIN)/python -m tests.support.diagrams
+
+# What the current templates of ComfyUI take, give and lack: docs/templates.md.
+templates: $(READY)
+	@$(BIN)/python -m tests.vectors.templates_page
 
 bench: setup postgresql
 	@$(BIN)/python -m tests.bench $(if $(WRITE),--write docs/performance.md)

@@ -1,8 +1,8 @@
 """Templates of all kinds, and what their definitions say: read by eye.
 
-Each row has the inputs, `name=kind@place`, and the outputs, `kind@node`, previews with a `?`. A model
-is a text, since the server of these vectors has none. App Mode's are in test_app_mode_templates.py,
-all of them in docs/templates.md.
+Each row has the inputs, `name=kind@place`, and the outputs, `kind@node`, previews with a `?`. A
+model is a text, since the server of these vectors has none. App Mode's are in
+test_app_mode_templates.py, all of them in docs/templates.md.
 """
 
 from __future__ import annotations
