@@ -339,7 +339,11 @@ class Dispatcher:
             effects.AskPrompts: self._ask_prompts,
             effects.CancelPrompt: self._cancel_prompt,
             effects.Left: self._forget,
+            effects.Report: self._report,
         }
+
+    def _report(self, effect: effects.Report) -> None:
+        log.error("a defect", exc_info=effect.error)
 
     def _job(self, key: Key) -> Job:
         job = self.book.job(key)

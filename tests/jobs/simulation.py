@@ -159,7 +159,10 @@ class Bridge:
         if self.dead:
             return
         now = Moment(self.world.now, self.world.now)
-        for effect in self.core.handle(event, now):
+        done = self.core.handle(event, now)
+        for effect in done:
+            if isinstance(effect, effects.Report):
+                raise effect.error
             self._carry_out(effect)
         if self.core.must_schedule:
             self.handle(events.Schedule())
@@ -222,6 +225,7 @@ class Bridge:
                     Operation(type(effect).__name__, key, lambda: self._write_status(effect, job))
                 )
             case _:
+                assert isinstance(effect, effects.JobEffect)
                 self.writes.append(
                     Operation(type(effect).__name__, key, lambda: self._write(effect))
                 )

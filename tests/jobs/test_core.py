@@ -9,6 +9,7 @@ import pytest
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable
 from bridge.jobs.core import Core, Limits, Moment, Phase, effects, events
 from bridge.jobs.core.core import MAX_NO_ROOM, REASON_SETTLES_S, REASONS_AT_ONCE
+from bridge.jobs.core.entry import Entry
 from bridge.jobs.core.ownership import events_for
 from bridge.jobs.core.pool import REST_FIRST_S, REST_LONGEST_S, Availability
 from bridge.jobs.job import Job
@@ -202,6 +203,63 @@ def test_when_it_should_have_started_is_told_by_the_wall_clock() -> None:
     (finish,) = (each for each in done if isinstance(each, effects.Finish))
     assert finish.error is not None
     assert finish.error.details["start_before"] == 1_150.0
+
+
+def test_a_job_that_begins_just_as_its_deadline_stops_it_is_expired() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1", start_before=150.0)
+    core.clock = 200.0
+    core.tell(events.Tick())
+    core.tell(events.Began(key))
+    core.tell(events.AttemptStopped(key, "p"))
+    (requeue,) = core.wanted(effects.Requeue)
+    assert requeue.expected
+    core.tell(events.Requeued(key, 3))
+    (finish,) = core.wanted(effects.Finish)
+    assert (finish.outcome, finish.error.code) == ("expired", "expired")
+    core.tell(events.Finished(key))
+    assert key not in core.book
+
+
+def test_a_defect_while_jobs_are_given_out_costs_one_job_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    core = Rig("main", "other")
+    first, second, third = (core.add(name) for name in ("j1", "j2", "j3"))
+    start = core._start
+    broken = ZeroDivisionError()
+
+    def fails(entry: Entry) -> None:
+        if entry.job.key == second:
+            raise broken
+        start(entry)
+
+    monkeypatch.setattr(core, "_start", fails)
+    core.ready("main", "other")
+    assert core.wanted(effects.Report) == [effects.Report(broken)]
+    assert {each.key for each in core.wanted(effects.Start)} == {first, third}
+    (finish,) = core.wanted(effects.Finish)
+    assert (finish.key, finish.outcome) == (second, "failed")
+
+
+def test_a_defect_in_what_an_event_changes_costs_its_job_and_loses_no_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    other = core.add("j2")
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(core.book.estimates, "ran", fails)
+    core.tell(events.AttemptSucceeded(key, 1.0))
+    (finish,) = core.wanted(effects.Finish)
+    assert (finish.key, finish.outcome) == (key, "failed")
+    core.tell(events.AttemptFailed(other, BridgeError("x")))
+    assert core.wanted(effects.Finish)[-1].key == other
 
 
 def test_wakes_are_asked_for_at_the_first_deadline() -> None:

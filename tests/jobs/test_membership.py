@@ -201,3 +201,21 @@ async def test_after_a_start_of_the_database_all_have_time_to_come_back(
     await a.beat(OVER_S)
     assert not (await b.beat(10**9)).intake
     assert (await b.beat(OVER_S)).intake
+
+
+async def test_a_redelivered_request_is_known_to_the_bridge_that_took_over(
+    a: Member, b: Member
+) -> None:
+    session = await a.journal.session(present=False)
+    delivery = f"{session}:1:press"
+    first = await a.journal.accept(draft("drawn-1", delivery=delivery), 1000.0)
+    for count in range(300):  # none of them under that packet id
+        await a.journal.accept(draft(f"o{count}", delivery=f"{session}:{count + 2}:x"), 1000.0)
+    await a.beat(OVER_S)
+    await b.beat(OVER_S)
+    # The broker hands the session over.
+    assert await b.journal.session(present=True) == session
+    again = draft("drawn-2", delivery=delivery, redelivered=True)
+    acceptance = await b.journal.accept(again, 1000.0)
+    assert not acceptance.new
+    assert acceptance.record.job.key == first.record.job.key

@@ -106,6 +106,8 @@ class Subscriber:
         self._lost_at = journal.clock.now()
         self._group = group
         self._draining = False
+        # What is being handled, by its delivery: also what came on a connection that is over.
+        self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._pacer = Pacer(settings.max_publishes_per_s)
         self._reconnect = Reconnect(self._use, self._lost)
 
@@ -205,7 +207,12 @@ class Subscriber:
         handled_bytes = 0
         less = asyncio.Event()
 
-        async def handle(incoming: Incoming, delivery: str | None) -> None:
+        async def handle(
+            incoming: Incoming, delivery: str | None, before: asyncio.Task[None] | None
+        ) -> None:
+            if before is not None:
+                # What it makes, it has yet to make: only then can this one be known by it.
+                await asyncio.wait((before,))
             passed = False
 
             def let_pass() -> None:
@@ -231,7 +238,18 @@ class Subscriber:
                 less.clear()
                 await less.wait()
             handled_bytes += len(incoming.payload)
-            self._tasks.create_task(handle(incoming, delivery))
+            before = self._in_hand.get(delivery or "") if incoming.dup else None
+            task = self._tasks.create_task(handle(incoming, delivery, before))
+            if delivery is not None:
+                self._hold(delivery, task)
+
+    def _hold(self, delivery: str, task: asyncio.Task[None]) -> None:
+        def let_go(done: asyncio.Task[None]) -> None:
+            if self._in_hand.get(delivery) is done:
+                del self._in_hand[delivery]
+
+        self._in_hand[delivery] = task
+        task.add_done_callback(let_go)
 
     async def _delivery(self, incoming: Incoming) -> str | None:
         if not needs_delivery(self._topics, incoming):

@@ -20,6 +20,7 @@ from bridge.contract.errors import (
     Expired,
     Lost,
     Replaced,
+    internal,
 )
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import job_messages
@@ -108,11 +109,22 @@ class Core:
         An event about a job that is not here, or that comes too late for it, changes nothing.
         Where `must_schedule` is set afterwards, a Schedule has to follow: not at once, so that all
         that happens at the same time is scheduled together.
+
+        A defect of ours costs the job that the event is about; what was decided before it is done.
         """
         self._now = now
         self._effects = []
-        self._take_in(event)
+        try:
+            self._take_in(event)
+        except Exception as error:  # noqa: BLE001 - it is reported
+            self._report(error, event.key if isinstance(event, events.JobEvent) else None)
         return self._effects
+
+    def _report(self, error: Exception, key: Key | None) -> None:
+        self._do(effects.Report(error))
+        entry = None if key is None else self.book.entries.get(key)
+        if entry is not None:
+            self._give_up(entry, events.Defect(entry.job.key, internal(error)))
 
     def _take_in(self, event: events.Event) -> None:
         if isinstance(event, events.JobEvent):
@@ -357,17 +369,25 @@ class Core:
                     given = self._give(member) or given
 
     def _give(self, member: Member) -> bool:
-        key = self.book.pool.take(member, self.book.queue, self._limits.reorder_s, self._now.steady)
-        if key is None:
-            return False
-        entry = self.book.entries[key]
+        key: Key | None = None
+        try:
+            key = self.book.pool.take(
+                member, self.book.queue, self._limits.reorder_s, self._now.steady
+            )
+            if key is not None:
+                self._give_job(member, self.book.entries[key])
+        except Exception as error:  # noqa: BLE001 - it costs one job, not those given before
+            self._report(error, key)
+        return key is not None
+
+    def _give_job(self, member: Member, entry: Entry) -> None:
+        key = entry.job.key
         self.book.estimates.left(entry.job.workflow)
         entry.instance = member.name
         entry.holds_place = True
         member.enter()
         self.book.active[key] = entry
         self._claim(entry)
-        return True
 
     def _start(self, entry: Entry) -> None:
         job = entry.job
@@ -468,6 +488,11 @@ class Core:
                 self._finish(entry, Happening.CANCEL)
             case StopReason.EXPIRE if job.state == "queued":
                 self._finish(entry, Happening.EXPIRE, _expired(job, self._now.ahead))
+            case StopReason.EXPIRE:
+                # It began while it was being stopped: it goes back, to end as it was to.
+                late = _expired(job, self._now.ahead)
+                entry.withdrawn = entry.withdrawn or Withdrawal(Happening.EXPIRE, late)
+                self._requeue(entry, late, prompt_id)
             case StopReason.SEND_BACK:
                 why = ComfyUIUnavailable(f"the operator took it from {entry.instance}")
                 self._requeue(entry, why, prompt_id)
@@ -490,7 +515,7 @@ class Core:
                 why.message,
                 delay_s=RETRY_PAUSE_S if never_there and not sent_back else 0.0,
                 free=entry.instance if free_memory else None,
-                expected=sent_back,
+                expected=sent_back or entry.withdrawn is not None,
             )
         )
 

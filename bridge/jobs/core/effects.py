@@ -116,8 +116,15 @@ class Left(JobEffect, frozen=True):
     outcome: State | None
 
 
+class Report(Struct, frozen=True):
+    """A defect of ours, to be logged with its trace. Not answered."""
+
+    error: Exception
+
+
 Effect: TypeAlias = (
-    Resolve
+    Report
+    | Resolve
     | StopResolving
     | Release
     | Claim

@@ -101,11 +101,7 @@ class Journal:
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
         await self._database.open()
-        reading, latest = await self._database.run(
-            lambda db: (_noted(db, "clock"), db.execute(queries.LATEST_TIME).fetchone()[0])
-        )
-        before = None if reading is None else _decode_reading(reading)
-        self.jumped_s = self.clock.resume(before, latest)
+        self.jumped_s = self.clock.resume(*await self._database.run(_noted_time))
         if not self.shared:
             self._numbers = ClientNumbers(await self._rows(queries.ALL_RESERVED))
 
@@ -744,6 +740,15 @@ def beyond_budgets(
 def _noted(db: Transaction, name: str) -> str | None:
     row = db.execute(queries.NOTED, (name,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def _noted_time(db: Transaction) -> tuple[Reading | None, float | None]:
+    """Return the clock's last reading; of an older journal the newest time that it has."""
+    reading = _noted(db, "clock")
+    if reading is not None:
+        return _decode_reading(reading), None
+    (latest,) = db.execute(queries.LATEST_TIME).fetchone()
+    return None, latest
 
 
 def _note(db: Transaction, name: str, value: str) -> None:

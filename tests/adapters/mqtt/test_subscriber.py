@@ -318,6 +318,26 @@ async def test_a_request_goes_on_when_the_connection_ends() -> None:
         await until(lambda: ("answered", "list") in setup.log)
 
 
+async def test_what_comes_again_while_it_is_being_handled_waits_for_that() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        setup.handler.gates["slow"] = asyncio.Event()
+        connection.deliver(RUN, 1, payload=b"slow")
+        connection.deliver(RUN, 2, payload=b"slow")  # another one like it
+        await until(lambda: len(setup.handler.asked) == 2)
+        setup.log.clear()
+        connection.lose()
+        await until(lambda: "online" in setup.log)
+        setup.connection.deliver(RUN, 1, payload=b"slow", dup=True)
+        setup.connection.deliver(RUN, 2, payload=b"slow", dup=True)
+        setup.connection.deliver(LIST, 3)
+        await until(lambda: len(setup.handler.asked) == 3)  # the list alone
+        setup.handler.gates["slow"].set()
+        await until(lambda: setup.acked()[-3:] == [1, 2, 3])
+        assert len(setup.handler.asked) == 5
+    assert setup.subscriber._in_hand == {}
+
+
 async def test_a_request_that_fails_beyond_its_answer_ends_the_bridge_unacknowledged() -> None:
     setup = Setup()
     setup.handler.error = Fenced()
