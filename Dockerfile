@@ -1,17 +1,25 @@
 # The bridge, attached to a ComfyUI of yours: docker compose up, with compose.yaml beside this.
-FROM python:3.12-slim AS build
+# Every package is installed by the hash of its file. `make pin-images` writes the digests of the
+# base images here and in compose.yaml: a tag is whatever its registry says today.
+ARG PYTHON_IMAGE=python:3.12-slim
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE requirements.lock ./
+COPY docs/deploy/build.lock ./
+RUN python -m venv /opt/build \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes --requirement build.lock
+COPY docs/deploy/home-assistant-addon/image.lock ./
+RUN python -m venv /opt/comfy2mqtt \
+    && /opt/comfy2mqtt/bin/pip install --no-cache-dir --no-deps --only-binary :all: \
+        --require-hashes --requirement image.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
 COPY custom_nodes custom_nodes
 COPY mosquitto mosquitto
 COPY workflows workflows
-# The versions that the tests ran with; the lock's hashes are for all of it or nothing.
-RUN sed -e '/^ *--hash/d' -e 's/ *\\$//' requirements.lock > pins.txt \
-    && python -m venv /opt/comfy2mqtt \
-    && /opt/comfy2mqtt/bin/pip install --no-cache-dir --constraint pins.txt '.[postgresql]'
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /tmp/wheel . \
+    && /opt/comfy2mqtt/bin/pip install --no-cache-dir --no-deps --no-index /tmp/wheel/*.whl
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 1000 --create-home --home-dir /data comfy2mqtt
 COPY --from=build /opt/comfy2mqtt /opt/comfy2mqtt
 USER comfy2mqtt

@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-python test test-fast test-peers test-pythons check format templates bench siege soak chaos lives fuzz audit lock coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-python test test-fast test-peers test-pythons check format templates bench siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -47,7 +47,9 @@ help:
 	@echo "make mutants     breaks each guarantee once, and looks whether a test notices (NAMES=...)"
 	@echo "make fuzz        the decoders under a fuzzer, a million cases (CASES=number)"
 	@echo "make audit       known faults in what requirements.lock pins; needs a database on the net"
-	@echo "make lock        pins anew what $(VENV) is made of"
+	@echo "make lock        pins anew what $(VENV), the image and the managed ComfyUI are made of"
+	@echo "make release     a wheel, an inventory (CycloneDX) and a note of provenance, in dist/"
+	@echo "make pin-images  writes the digests of the base images (needs docker)"
 	@echo "make integration the integration for Home Assistant as the archive that HACS takes, in dist"
 	@echo "make homeassistant-python  a Python 3.14 for its tests, in a Debian of its own in the cache"
 	@echo "                 folder, where there is none; needs root and debootstrap, takes minutes"
@@ -195,6 +197,25 @@ lock:
 		--generate-hashes --allow-unsafe --strip-extras --no-annotate --no-emit-options \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements.lock pyproject.toml build/dev.in
+	@build/lock/bin/python -m pip install -qq uv==0.13.9
+	@$(BIN)/python -m tests.support.image_locks build/lock/bin/uv
+	@$(BIN)/python -m tests.support.comfyui_lock build/lock/bin/uv
+
+# What a release is made of and runs with, from the locks alone: no index says what is newest.
+release: $(READY)
+	@rm -rf dist/comfy2mqtt-* build/release
+	@$(BIN)/python -m tests.support.release build
+	@$(PYTHON) bridge/virtualenv.py build/release
+	@build/release/bin/python -m pip install -qq --no-deps --require-hashes \
+		--requirement docs/deploy/home-assistant-addon/image.lock
+	@build/release/bin/python -m pip install -qq --no-deps --no-index dist/comfy2mqtt-*.whl
+	@$(PYTHON) bridge/virtualenv.py build/sbom
+	@build/sbom/bin/python -m pip install -qq cyclonedx-bom==7.5.0
+	@$(BIN)/python -m tests.support.release build/release/bin/python build/sbom/bin/cyclonedx-py
+
+# A registry is asked, which not every machine reaches.
+pin-images: $(READY)
+	@$(BIN)/python -m tests.support.pin_images
 
 # What is in the cache folder took minutes to get, and other checkouts use it too: it stays.
 clean:

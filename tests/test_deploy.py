@@ -48,25 +48,6 @@ def test_the_image_is_made_of_what_is_there() -> None:
     assert any(line.startswith("HEALTHCHECK ") for line in lines)
 
 
-def test_the_image_installs_what_the_lock_pins(tmp_path: Path) -> None:
-    """Runs the image's own line on the lock."""
-    text = (ROOT / "Dockerfile").read_text()
-    found = re.search(r"^RUN (sed .*) requirements\.lock > pins\.txt", text, re.MULTILINE)
-    assert found is not None
-    assert "--constraint pins.txt" in text
-    pins = subprocess.run(
-        ["sh", "-c", f"{found[1]} '{ROOT / 'requirements.lock'}'"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    ).stdout.splitlines()
-    pinned = [line for line in pins if line and not line.startswith("#")]
-    assert all(re.match(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==\S+( ;.*)?$", each) for each in pinned)
-    names = {each.partition("==")[0].lower() for each in pinned}
-    assert {"aiohttp", "click", "msgspec", "psycopg"} <= {each.partition("[")[0] for each in names}
-
-
 def test_a_service_keeps_all_in_its_folder_and_its_settings_name_it() -> None:
     text = (DEPLOY / "comfy2mqtt.service").read_text()
     (line,) = re.findall(r"^ExecStart=.*--config (\S+)$", text, re.MULTILINE)

