@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import assert_never
 
 from msgspec import UNSET
@@ -73,7 +73,8 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
 class Operator:
     """Carries out orders. `reload` reads the workflows anew, `health` returns the state of all.
 
-    `pause_changed` is called once the queue was paused or resumed.
+    `pause_changed` is called once the queue was paused or resumed. `elsewhere` returns the jobs
+    that other bridges of a group have, which `queue/list` shows as well.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Operator:
         reload: Callable[[], Awaitable[ReloadReport]],
         health: Callable[[], HealthReport],
         pause_changed: Callable[[], None] = lambda: None,
+        elsewhere: Callable[[], Awaitable[list[Job]]] | None = None,
     ) -> None:
         self._instances = {instance.name: instance for instance in instances}
         self._dispatcher = dispatcher
         self._reload = reload
         self._health = health
         self._pause_changed = pause_changed
+        self._elsewhere = elsewhere
 
     async def handle(self, verb: str, payload: bytes, correlation: bytes | None) -> Answer:
         """Carry out an order; returns its one answer, whatever it is."""
@@ -196,7 +199,7 @@ class Operator:
         dispatcher = self._dispatcher
         match order:
             case ListQueue():
-                return self._queue(order)
+                return await self._queue(order)
             case PauseQueue(paused=True):
                 await dispatcher.pause()
                 self._pause_changed()
@@ -208,15 +211,19 @@ class Operator:
             case ClearQueue(client=client):
                 return ClearReport(cancelled=await dispatcher.clear(or_none(client)))
 
-    def _queue(self, order: ListQueue) -> QueueReport:
+    async def _queue(self, order: ListQueue) -> QueueReport:
         dispatcher = self._dispatcher
         client = or_none(order.client)
-        wanted = (job for job in dispatcher.book.unended() if client in (None, job.key.client))
+        others = [] if self._elsewhere is None else await self._elsewhere()
+        # A job that another bridge has just taken may still be in our view: it is listed once.
+        taken = {job.key for job in others}
+        ours = (job for job in dispatcher.book.unended() if job.key not in taken)
+        wanted = (job for job in chain(others, ours) if client in (None, job.key.client))
         jobs = list(islice(wanted, order.limit + 1))
         return QueueReport(
             paused=dispatcher.book.paused,
             queued=dispatcher.book.queued,
-            running=dispatcher.book.running,
+            running=dispatcher.book.running + sum(job.state == "running" for job in others),
             jobs=[self._entry(job) for job in jobs[: order.limit]],
             more=len(jobs) > order.limit,
         )

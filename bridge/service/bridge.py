@@ -352,6 +352,7 @@ class Bridge:
             reload=self._descriptions.reload,
             health=self._info.health_report,
             pause_changed=self._info.publish_health,
+            elsewhere=self._journal.claimed_by_others if self._config.journal else None,
         )
         return [AdminCommands(self._topics, operator, self._publisher, self._responder)]
 

@@ -219,3 +219,13 @@ async def test_a_redelivered_request_is_known_to_the_bridge_that_took_over(
     acceptance = await b.journal.accept(again, 1000.0)
     assert not acceptance.new
     assert acceptance.record.job.key == first.record.job.key
+
+
+async def test_each_sees_what_the_others_have(a: Member, b: Member) -> None:
+    job = await a.accept()
+    assert await b.journal.claimed_by_others() == []  # it is nobody's yet
+    assert await a.journal.claim(job)
+    assert [each.key for each in await b.journal.claimed_by_others()] == [KEY]
+    assert await a.journal.claimed_by_others() == []
+    await a.finish()
+    assert await b.journal.claimed_by_others() == []

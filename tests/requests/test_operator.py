@@ -10,14 +10,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.contract.messages import encode
 from bridge.contract.operator import HealthReport, ReloadReport
 from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.job import Job
+from bridge.jobs.journal import Journal
 from bridge.requests.context import Answer
 from bridge.requests.operator import Operator
+from tests.jobs.drafts import draft
 from tests.jobs.test_dispatcher import House, house
 
 
@@ -164,3 +168,31 @@ async def test_workflows_are_read_anew_and_the_level_of_the_log_is_set(stand: St
         assert logger.level == logging.DEBUG
     finally:
         logger.setLevel(before)
+
+
+async def test_in_a_group_the_queue_has_what_other_bridges_run(
+    stand: Stand, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "other" / "journal.db")
+    await journal.open()
+    theirs = (await journal.accept(draft("theirs", "bob"), 1.0)).record.job
+    await journal.close()
+    theirs = replace(theirs, state="running", instance="b-default")
+
+    async def elsewhere() -> list[Job]:
+        return [theirs]
+
+    operator = Operator(
+        instances=stand.instances,
+        dispatcher=stand.dispatcher,
+        reload=reload,
+        health=health,
+        elsewhere=elsewhere,
+    )
+    group = stand._replace(operator=operator)
+    listed = await group.data("queue/list")
+    assert listed["running"] == 1
+    (job,) = listed["jobs"]
+    assert (job["client"], job["job_id"], job["instance"]) == ("bob", "theirs", "b-default")
+    assert (await group.data("queue/list", client="alice"))["jobs"] == []
+    assert (await stand.data("queue/list"))["jobs"] == []

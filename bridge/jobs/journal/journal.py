@@ -434,6 +434,11 @@ class Journal:
         """Every job without an outcome that this bridge has, in the order of acceptance."""
         return [record.job for record in await self._records(queries.UNFINISHED, (self._owner,))]
 
+    async def claimed_by_others(self) -> list[Job]:
+        """Every job without an outcome that another bridge of the group has."""
+        found = await self._records(queries.CLAIMED_BY_OTHERS, (self._owner,))
+        return [record.job for record in found]
+
     async def plan(self, key: Key) -> Plan:
         """Return the plan to run a job by; kept as long as its result. Raises UnknownJob."""
         row = await self._row(queries.PLAN, key)

@@ -108,6 +108,10 @@ PLAN = "SELECT plan FROM jobs WHERE client = ? AND job_id = ?"
 UNFINISHED = _sql("""
     SELECT [record] FROM jobs WHERE finished_at IS NULL AND COALESCE(owner, '') = ?
     ORDER BY seq""")
+# Those that other bridges of the group have.
+CLAIMED_BY_OTHERS = _sql("""
+    SELECT [record] FROM jobs WHERE finished_at IS NULL AND owner IS NOT NULL AND owner <> ?
+    ORDER BY seq""")
 # Client, the number above which, all states that count, workflow and set (NULL: any), how many.
 PAGE = _sql("""
     SELECT [record] FROM jobs WHERE client = ? AND n > ? AND state IN ([any_states])
