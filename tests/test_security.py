@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 DOCUMENT = Path("docs/security.md")
-ROWS = [
-    [cell.strip() for cell in line.split("|")[1:-1]]
-    for line in DOCUMENT.read_text()
-    .partition("## What is stopped")[2]
-    .partition("\n## Floods")[0]
-    .splitlines()
-    if line.startswith("| ") and not line.startswith(("| threat", "| what could be lost", "|---"))
-]
+TEXT = DOCUMENT.read_text()
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Return the cells of all rows of tables that name tests."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    return [row for row in cells if row[-1] != "shown by"]
+
+
+ROWS = rows_of(TEXT.partition("## What is stopped")[2].partition("\n## Floods")[0])
+GUARANTEES = rows_of(TEXT.partition("## The guarantees")[2].partition("\n## ")[0])
 
 
 @cache
@@ -28,11 +32,19 @@ def names_in(file: Path) -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row[0][:60] for row in ROWS])
-def test_each_threat_has_a_test_that_exists(row: list[str]) -> None:
+@pytest.mark.parametrize("row", ROWS + GUARANTEES, ids=lambda row: row[0][:60])
+def test_each_threat_and_guarantee_has_a_test_that_exists(row: list[str]) -> None:
     _threat, stopped_by, shown_by = row
     assert stopped_by
     named = re.findall(r"`([\w/]+): (test_\w+)`", shown_by)
     assert named
     for file, test in named:
         assert test in names_in(Path("tests") / f"{file}.py"), (file, test)
+
+
+def test_each_guarantee_of_the_contract_is_in_the_table() -> None:
+    contract = Path("docs/contract.md").read_text()
+    listed = contract.partition("## Guarantees")[2].partition("\n## ")[0]
+    numbers = re.findall(r"^(\d+)\. \*\*", listed, re.MULTILINE)
+    assert len(numbers) >= 6
+    assert {row[0].partition(":")[0] for row in GUARANTEES} == set(numbers)
