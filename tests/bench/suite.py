@@ -21,6 +21,7 @@ from tests.bench.measurements import (
     progress,
     recovery,
     scale,
+    sets,
     trivial,
 )
 from tests.bench.stand import Measurement
@@ -35,6 +36,7 @@ SUITE: Sequence[Measurement] = tuple(
         gap,
         progress,
         loop,
+        sets,
         scale,
         pool,
         models,

@@ -38,6 +38,9 @@ class Customer:
         self.refused: list[Any] = []
         self.copies: dict[str, list[bytes]] = defaultdict(list)
         self.unnamed = 0
+        # By set id: the ids of its jobs, which are wanted as well.
+        self.sets: dict[str, list[str]] = {}
+        self.set_copies: dict[str, list[bytes]] = defaultdict(list)
         self._loop = asyncio.get_running_loop()
         self._came = asyncio.Event()
         self._answers: dict[str, asyncio.Future[Any]] = {}
@@ -89,18 +92,31 @@ class Customer:
             self.unnamed += 1
             self._publish(f"run/{workflow}", body)
 
+    def ask_for_set(self, size: int) -> None:
+        """Ask for so many pictures at once, again and again until that is answered."""
+        set_id = f"s{len(self.sets)}-{uuid.uuid4().hex[:8]}"
+        self.sets[set_id] = [f"{set_id}-{index}" for index in range(size)]
+        self.wanted |= {job_id: uuid.uuid4().hex for job_id in self.sets[set_id]}
+
     async def insist(self, workflow: str) -> None:
         """Send what has a job id and no answer again and again, until cancelled."""
         while True:
+            of_sets = {job_id for jobs in self.sets.values() for job_id in jobs}
             for job_id, tag in list(self.wanted.items()):
-                if job_id not in self.accepted:
+                if job_id not in self.accepted | of_sets:
                     self._publish(f"run/{workflow}/{job_id}", {"tag": tag, "$meta": {"tag": tag}})
+            for set_id, jobs in list(self.sets.items()):
+                if not self.accepted.issuperset(jobs):
+                    each = [{"tag": self.wanted[job_id]} for job_id in jobs]
+                    body = {"workflow": workflow, "set_id": set_id, "each": each}
+                    self._publish("submit", {**body, "meta": {"tag": set_id}})
             await asyncio.sleep(RESEND_S * self._dice.uniform(0.8, 1.2))
 
     @property
     def missing(self) -> set[str]:
-        """Accepted jobs whose result has not come."""
-        return self.accepted - self.copies.keys()
+        """Accepted jobs and sets whose result has not come."""
+        sets = {name for name, jobs in self.sets.items() if self.accepted.issuperset(jobs)}
+        return (self.accepted - self.copies.keys()) | (sets - self.set_copies.keys())
 
     async def finished(self) -> None:
         """Wait until what must be accepted is, and what was accepted has its result."""
@@ -142,7 +158,9 @@ class Customer:
 
     def _on_connect(self, client: paho.Client, *_: Any) -> None:
         tree = f"{BASE}/client/{self.name}"
-        client.subscribe([(f"{tree}/response/#", 1), (f"{tree}/job/+/result", 1)])
+        client.subscribe(
+            [(f"{tree}/response/#", 1), (f"{tree}/job/+/result", 1), (f"{tree}/set/+/result", 1)]
+        )
 
     def _on_message(self, _client: paho.Client, _data: Any, got: paho.MQTTMessage) -> None:
         self._in_loop(lambda: self._take(got.topic.split("/")[3:], bytes(got.payload)))
@@ -155,6 +173,8 @@ class Customer:
         match levels:
             case ["job", job_id, "result"]:
                 self.copies[job_id].append(payload)
+            case ["set", set_id, "result"]:
+                self.set_copies[set_id].append(payload)
             case ["response", verb]:
                 answer = json.loads(payload)
                 waiting = self._answers.get(str(answer.get("transaction")))
@@ -162,5 +182,7 @@ class Customer:
                     waiting.set_result(answer)
                 elif verb == "run" and answer["status"] == "ok":
                     self.accepted.add(answer["data"]["job_id"])
-                elif verb == "run":
+                elif verb == "submit" and answer["status"] == "ok":
+                    self.accepted.update(self.sets[answer["data"]["set_id"]])
+                elif verb in ("run", "submit"):
                     self.refused.append(answer["error"])

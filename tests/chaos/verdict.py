@@ -76,17 +76,22 @@ def _judge(customer: Customer, listed: dict[str, Any], ran: Counter[str], verdic
     verdict.not_accepted += customer.unnamed - len(unnamed)
     verdict.results_more_than_once += sum(len(each) > 1 for each in customer.copies.values())
     who = f"{customer.name} (MQTT {customer.version}): "
-    for check in (_outcomes(listed, ran), _requests(customer, listed), _results(customer, listed)):
+    for check in (
+        _outcomes(customer, listed, ran),
+        _requests(customer, listed),
+        _results(customer, listed),
+        _sets(customer),
+    ):
         verdict.broken += [who + what for what in check]
 
 
-def _outcomes(listed: dict[str, Any], ran: Counter[str]) -> Iterator[str]:
+def _outcomes(customer: Customer, listed: dict[str, Any], ran: Counter[str]) -> Iterator[str]:
     for job_id, job in listed.items():
         if job["state"] not in OUTCOMES:
             yield f"{job_id} has no outcome but is {job['state']}"
         elif job["state"] != "succeeded":
             yield f"{job_id} {job['state']}: {job.get('result', {}).get('error')}"
-        elif not ran[job["meta"]["tag"]]:
+        elif not ran[customer.wanted.get(job_id, job["meta"]["tag"])]:
             yield f"{job_id} succeeded but never ran"
 
 
@@ -108,3 +113,14 @@ def _results(customer: Customer, listed: dict[str, Any]) -> Iterator[str]:
             yield f"{job_id}: the result that came is not the one that is listed"
     for job_id in customer.missing:
         yield f"{job_id}: its result never came"
+
+
+def _sets(customer: Customer) -> Iterator[str]:
+    for set_id, copies in customer.set_copies.items():
+        if len(set(copies)) > 1:
+            yield f"set {set_id} has {len(set(copies))} different results"
+        result = json.loads(copies[0])
+        if result["state"] != "succeeded":
+            yield f"set {set_id} {result['state']}: {result['counts']}"
+        if [each["job_id"] for each in result["jobs"]] != customer.sets[set_id]:
+            yield f"set {set_id} has other jobs than it was asked for"

@@ -33,6 +33,8 @@ from tests.support.postgresql import running_postgresql
 from tests.support.tcpproxy import TcpProxy
 
 WORKFLOW = "work"
+# After so many jobs somebody asks for a set of so many.
+SET_EVERY, SET_SIZE = 15, 6
 DISK = "96m"
 # Frozen for longer, a bridge of several is taken for dead.
 LEASE_S = 2
@@ -182,6 +184,8 @@ async def _happen(
     async def order() -> None:
         for number in range(plan.jobs):
             dice.choice(customers).ask_for(WORKFLOW, named=number % 2 == 0)
+            if number % SET_EVERY == 0:
+                dice.choice(customers).ask_for_set(SET_SIZE)
             if number % 10 == 0:
                 await asyncio.sleep(dice.uniform(0.0, 20.0 * plan.pause_s * len(names) / plan.jobs))
         done.set()
