@@ -36,6 +36,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "comfyui_python": "Its interpreter; without it: of the environment in its folder.",
         "comfyui_args": "More arguments for it, such as --lowvram.",
         "comfyui_secret": "The COMFY2MQTT_SECRET of one that runs, if it has one.",
+        "comfyui_warm": "A workflow to keep loaded: run at the start and after a yield.",
         "comfyui_api_key_file": "A file with the key of a Comfy.org account, for partner nodes.",
         "comfyui_api_key": "The key itself, in place of the file.",
         "comfyui": "Several ComfyUIs, as tables.",

@@ -83,6 +83,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Of an account at Comfy.org, which pays for what partner nodes do; or a file with it.
     comfyui_api_key: str | None = None
     comfyui_api_key_file: Path | None = None
+    comfyui_warm: str | None = None
     # Several of them, in place of the settings above.
     comfyui: tuple[ComfyUI, ...] = ()
     workflows: Path = Path("workflows")
@@ -168,6 +169,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 args=self.comfyui_args,
                 api_key=self.comfyui_api_key,
                 api_key_file=self.comfyui_api_key_file,
+                warm=self.comfyui_warm,
             ),
         )
 

@@ -28,7 +28,7 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `environment` are more variables for one that is started, such as CUDA_VISIBLE_DEVICES.
     `api_key` is that of an account at Comfy.org, for partner nodes; `api_key_file` is a file whose
-    first line it is.
+    first line it is. `warm` is a workflow to be kept loaded.
     """
 
     name: Name
@@ -40,6 +40,7 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environment: dict[str, str] = {}
     api_key: str | None = None
     api_key_file: Path | None = None
+    warm: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
     def read_api_key(self) -> str | None:
         """Return the key, None where none is set. Raises OSError and UnicodeError for the file."""

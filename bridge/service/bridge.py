@@ -50,6 +50,7 @@ from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
 from bridge.jobs.uploads import UploadRules, Uploads
+from bridge.jobs.warmup import Warmup
 from bridge.media.download import DownloadRules, download
 from bridge.media.extents import MediaLimits
 from bridge.media.files import Files, Folder
@@ -172,6 +173,7 @@ class Bridge:
         )
         homeassistant = [self._homeassistant(transcoder)] if config.homeassistant else []
         listeners = Listeners(self._publisher, *homeassistant)
+        warm = {config.instance_name(each): each.warm for each in config.comfyuis if each.warm}
         self._dispatcher = Dispatcher(
             journal=self._journal,
             files=self._files,
@@ -197,6 +199,11 @@ class Bridge:
                 result_room=self._publisher.result_room,
             ),
         )
+        self._warmups = [
+            Warmup(each, warm[each.name], library=self._library, dispatcher=self._dispatcher)
+            for each in self._instances
+            if each.name in warm
+        ]
         self._descriptions = Descriptions(
             self._library,
             self._instances,
@@ -441,6 +448,7 @@ class Bridge:
                         for each in self._instances
                     ),
                     tasks.create_task(self._dispatcher.run()),
+                    *(tasks.create_task(each.run()) for each in self._warmups),
                     tasks.create_task(self._descriptions.follow_folder()),
                     tasks.create_task(self._info.run()),
                     tasks.create_task(self._retention.run()),

@@ -148,6 +148,7 @@ class Core:
             events.InstanceChanged: self._instance_changed,
             events.PromptsKnown: self._prompts_known,
             events.CatalogueChanged: self._catalogue_changed,
+            events.ModelsLoaded: self._models_loaded,
             events.Schedule: self._schedule,
             events.Tick: self._tick,
         }
@@ -355,6 +356,9 @@ class Core:
 
     def _catalogue_changed(self, _event: events.CatalogueChanged) -> None:
         self.must_schedule = True
+
+    def _models_loaded(self, event: events.ModelsLoaded) -> None:
+        self.book.pool[event.instance].loaded(event.needs)
 
     def _schedule(self, _event: events.Schedule) -> None:
         """Start the next jobs at each ComfyUI that has room, one after the other in turn."""

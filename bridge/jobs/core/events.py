@@ -11,6 +11,7 @@ from bridge.contract.errors import BridgeError
 from bridge.jobs.core.pool import Availability
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.queue import Key
+from bridge.workflows.catalogue import Needs
 
 # What happens to one job.
 
@@ -184,6 +185,13 @@ class CatalogueChanged(Struct, frozen=True):
     """The ComfyUIs have reported anew what they have installed."""
 
 
+class ModelsLoaded(Struct, frozen=True):
+    """A ComfyUI has run something that needs this, though no job did: its models are loaded."""
+
+    instance: str
+    needs: Needs
+
+
 class Schedule(Struct, frozen=True):
     """All that happened at one time has been taken in: jobs can be given to ComfyUIs."""
 
@@ -220,6 +228,7 @@ Event: TypeAlias = (
     | InstanceChanged
     | PromptsKnown
     | CatalogueChanged
+    | ModelsLoaded
     | Schedule
     | Tick
 )
