@@ -128,7 +128,8 @@ class SetRequests:
         for sha256, data in media.items():
             if len(data) > INLINE_LIMIT:
                 await asyncio.to_thread(self._files.put, sha256, data)
-        record, is_new = await self._driver.accept(_new(submission, key, spec, media), spec)
+        new = await asyncio.to_thread(_new, submission, key, spec, media)
+        record, is_new = await self._driver.accept(new, spec)
         if not is_new and record.fingerprint != spec.fingerprint:
             raise Conflict(
                 f"set {key.job_id!r} exists, with another workflow, inputs or output",
@@ -298,22 +299,17 @@ class _Binder:
         base = await self._plan({**common, **firsts})
         patches = []
         for axis in entries:
-            plans = [base]
+            # Of each plan only what is different is held, not thousands of prompts.
+            found, resolved = [Patch()], [_resolved(base)]
             for at, entry in enumerate(axis[1:], start=1):
                 if at % _AT_ONCE == 0:
                     await asyncio.sleep(0)
                 (self._draws.again if same_seed else self._draws.anew)()
                 others = {name: value for name, value in firsts.items() if name not in axis[0]}
-                plans.append(await self._plan({**common, **others, **entry}))
-            shown = shown_by(axis, plans)
-            patches.append(
-                [
-                    msgspec.structs.replace(
-                        Patch() if plan is base else difference(base, plan), shown=inputs
-                    )
-                    for plan, inputs in zip(plans, shown, strict=True)
-                ]
-            )
+                plan = await self._plan({**common, **others, **entry})
+                found.append(difference(base, plan))
+                resolved.append(_resolved(plan))
+            patches.append(await asyncio.to_thread(_with_shown, found, axis, resolved))
         spec = SetSpec(
             fingerprint=await _fingerprint(self._submission),
             workflow=self._workflow.name,
@@ -377,6 +373,20 @@ class _Binder:
             lacking = self._catalogue.lacking(nodes_of(bound.prompt).values())
             drafts.check_runnable(bound, lacking)
             self._checked.add(needs)
+
+
+def _resolved(plan: Plan) -> Plan:
+    """Return the inputs of a plan, and nothing else of it."""
+    return Plan({}, plan.inputs, {}, [], plan.media)
+
+
+def _with_shown(
+    patches: list[Patch], axis: list[expansion.Entry], resolved: list[Plan]
+) -> list[Patch]:
+    return [
+        msgspec.structs.replace(patch, shown=inputs)
+        for patch, inputs in zip(patches, shown_by(axis, resolved), strict=True)
+    ]
 
 
 def _new(submission: Submission, key: Key, spec: SetSpec, media: Mapping[str, bytes]) -> NewSet:

@@ -354,10 +354,11 @@ class SetDriver:
             return
         self._drop(live)
         self._listener.set_result(key, envelope, ended)
-        for index in range(live.record.made, live.record.total):
+        for awaited in self._dispatcher.awaited():
             # Jobs of other sets may wait for those that were never made.
-            never = Key(key.client, expansion.job_id(key.job_id, index))
-            self._dispatcher.ended_elsewhere(never)
+            named = expansion.of_job_id(awaited.job_id)
+            if awaited.client == key.client and named is not None and named[0] == key.job_id:
+                self._dispatcher.ended_elsewhere(awaited)
 
     # -- how far --
 
