@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from bridge.contract import access
 from bridge.contract import topics as theirs
 from bridge.contract.errors import Error, InvalidInput
 from bridge.contract.messages import (
@@ -83,6 +84,25 @@ def test_its_topics_are_the_bridges() -> None:
     assert here.verb_of(there.response("ha", "list")) == "list"
     assert here.name_of(there.workflow("demo")) == "demo"
     assert here.name_of(there.display_image("hall")) == "hall"
+
+
+def test_a_clients_rights_are_enough_for_it() -> None:
+    here = ours.Topics("studio", "ha")
+    grants = access.client(theirs.Topics("studio"))
+
+    def may(kind: str, topic: str) -> bool:
+        return any(
+            kind in grant.access and theirs.matches(grant.filter.replace("%u", "ha"), topic)
+            for grant in grants
+        )
+
+    for read in (
+        *(here.state, here.info, here.comfyui, here.choices, here.workflows),
+        *(here.displays, here.responses, here.results),
+    ):
+        assert may("read", read.replace("+", "x")), read
+    for verb in (("submit",), ("list",), ("ack",), ("fetch",), ("cancel",), ("upload", "u", "0")):
+        assert may("write", here.request(*verb)), verb
 
 
 def test_the_manifest_listens_where_a_bridge_with_the_default_base_is_found() -> None:
