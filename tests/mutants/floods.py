@@ -141,4 +141,12 @@ FLOODS: tuple[Mutant, ...] = (
         guarantee="measuring a file of many parts leaves time to the event loop",
         tests=("tests/media/extents/test_extents.py",),
     ),
+    Mutant(
+        name="readers-of-a-key-unbounded",
+        file="bridge/adapters/web/limits.py",
+        old="            if total <= limit:\n",
+        new="            if True:\n",
+        guarantee="what waits for all readers with one key is bounded",
+        tests=("tests/adapters/web/test_limits.py",),
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -17,6 +17,8 @@ FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
 # Messages of full size that may be unfinished: with one key, from one network, of all.
 OF_A_KEY: Final = 4
+# Full buffers that may wait for the readers with one key together.
+BUFFERS_OF_A_KEY: Final = 4
 OF_A_NETWORK: Final = 8
 OF_ALL: Final = 32
 _FORGET_AFTER_S: Final = 600.0
@@ -91,6 +93,26 @@ class ByteBudget(Struct):
 
     limit: int
     used: int = 0
+
+
+def heaviest_above(waiting: Iterable[tuple[T, str, int]], limit: int) -> list[T]:
+    """Return who has to leave, so that no key has more than `limit` bytes waiting for its readers.
+
+    `waiting` are readers with their key and what waits for each; those with most go first.
+    """
+    by_key: dict[str, list[tuple[int, T]]] = {}
+    for who, key, size in waiting:
+        if size:
+            by_key.setdefault(key, []).append((size, who))
+    leaving = []
+    for readers in by_key.values():
+        total = sum(size for size, _ in readers)
+        for size, who in sorted(readers, key=lambda each: each[0], reverse=True):
+            if total <= limit:
+                break
+            total -= size
+            leaving.append(who)
+    return leaving
 
 
 class UnfinishedBudgets:

@@ -29,10 +29,12 @@ from bridge.adapters.web.frames import (
 from bridge.adapters.web.hub import BrowserSession, Hub
 from bridge.adapters.web.keyring import AccessKey
 from bridge.adapters.web.limits import (
+    BUFFERS_OF_A_KEY,
     BURST_S,
     ByteBudget,
     Places,
     UnfinishedBudgets,
+    heaviest_above,
     network_of,
 )
 from bridge.adapters.web.replay import Replay
@@ -351,6 +353,9 @@ class Sockets:
                 why = self._why_closed(session, peer, now)
                 if why is not None:
                     peer.close(*why)
+            waiting = [(peer, each.key, peer.writer.waiting) for each, peer in self._peers.items()]
+            for peer in heaviest_above(waiting, BUFFERS_OF_A_KEY * settings.buffer):
+                peer.writer.drop()
             await asyncio.sleep(min(1.0, settings.ping_s / 4, settings.idle_s / 4))
 
     def _why_closed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 import time
@@ -248,6 +249,48 @@ async def test_a_reader_that_never_reads_is_dropped_and_the_others_hear_everythi
                 while read := await loop.sock_recv(stopped, 1_000_000):
                     left += len(read)
                 assert 0 < left < 59 * len(output)
+
+
+@pytest.mark.broker
+async def test_readers_with_one_key_that_never_read_share_a_budget(
+    serve: Serve, broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each alone stays below its buffer; together they are above what a key may have."""
+    caplog.set_level(logging.INFO)
+    output, count = b"x" * 300_000, 60
+    async with (
+        serve(buffer=20_000_000, ping_s=0.4) as server,
+        Peer(broker.url) as bridge,
+        server.visitor() as alice,
+        AsyncExitStack() as stack,
+    ):
+        key, loop = server.key(), asyncio.get_running_loop()
+        sockets = [stack.enter_context(socket.socket()) for _ in range(12)]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            each.settimeout(0.0)
+            await loop.sock_connect(each, ("127.0.0.1", server.port))
+            await loop.sock_sendall(each, _handshake(key))
+            assert b" 101 " in await loop.sock_recv(each, 500)
+        for index in range(count):
+            bridge.publish(f"comfy2mqtt/client/alice/job/j/output/{index}", output)
+        await alice.next("output", lambda each: each["index"] == count - 1)
+        async with asyncio.timeout(PATIENCE_S):
+            while "does not read was dropped" not in caplog.text:  # noqa: ASYNC110 - a log line
+                await asyncio.sleep(0.01)
+        read = await asyncio.gather(*(_read(each, count * len(output)) for each in sockets))
+        assert any(left < count * len(output) for left in read)
+        assert any(left >= count * len(output) for left in read)
+        assert (await alice.ask("ping"))["status"] == "ok"
+
+
+async def _read(each: socket.socket, wanted: int) -> int:
+    """Read until so many bytes are here, or the other side has ended it."""
+    found = 0
+    with suppress(ConnectionError):
+        while found < wanted and (data := await asyncio.get_running_loop().sock_recv(each, 10**6)):
+            found += len(data)
+    return found
 
 
 def _handshake(key: str) -> bytes:

@@ -12,6 +12,7 @@ from bridge.adapters.web.limits import (
     Failures,
     Places,
     UnfinishedBudgets,
+    heaviest_above,
     network_of,
 )
 
@@ -129,3 +130,11 @@ def test_unfinished_messages_count_for_a_key_a_network_and_all_and_nothing_is_ke
         budgets.enter(f"k{number}", f"n{number}")
         budgets.leave(f"k{number}", f"n{number}")
     assert len(budgets) == 0
+
+
+def test_of_a_keys_readers_those_with_most_waiting_leave_until_the_rest_fits() -> None:
+    waiting = [("a", "k1", 50), ("b", "k1", 90), ("c", "k1", 70), ("d", "k2", 100), ("e", "k3", 0)]
+    assert heaviest_above(waiting, 120) == ["b"]
+    assert heaviest_above(waiting, 119) == ["b", "c"]
+    assert heaviest_above(waiting, 1_000) == []
+    assert heaviest_above(waiting, 0) == ["b", "c", "a", "d"]
