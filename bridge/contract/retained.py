@@ -112,6 +112,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_upload: int
     max_queue: int
     max_queue_per_client: int
+    max_set: int | UnsetType = UNSET
     keep_results_s: float
     keep_outputs_s: float
     remember_ids_s: float

@@ -57,6 +57,7 @@ class BridgeInfoPublisher:
             max_upload=config.max_upload,
             max_queue=config.max_queue,
             max_queue_per_client=self._permissions.of(EVERYBODY).max_queue,
+            max_set=self._permissions.of(EVERYBODY).max_set,
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
             remember_ids_s=config.remember_ids_s,

@@ -14,6 +14,7 @@ import pytest
 from msgspec import Raw
 
 from bridge.config import Client
+from bridge.contract.errors import Expired
 from bridge.contract.messages import State, encode
 from bridge.contract.sets import SetResult
 from bridge.jobs.journal import Record
@@ -409,3 +410,35 @@ async def test_a_job_of_the_clients_own_that_has_a_name_of_the_set_stays_what_it
     await stand.data("cancel", set_id="s1")
     assert [each.job_id for each in (await result(stand)).jobs] == ["s1-0", "s1-1-1"]
     assert await unended(stand) == ["s1-1"]
+
+
+async def test_a_defect_in_a_set_costs_that_set_alone(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stand.data("pause", set_id=(await asked(stand, repeat=3, set_id="s1"))["set_id"])
+    stand.driver._specs.clear()
+    spec = stand.journal.sets.spec
+
+    async def broken(key: Key) -> bytes | None:
+        return b"{" if key.job_id == "s1" else await spec(key)
+
+    monkeypatch.setattr(stand.journal.sets, "spec", broken)
+    await stand.data("resume", set_id="s1")
+    while "a defect" not in caplog.text:  # noqa: ASYNC110 - nobody is told
+        await asyncio.sleep(0)
+    await asked(stand, repeat=1, set_id="s2")
+    await stand.data("cancel", set_id="s2")
+    assert (await result(stand)).set_id == "s2"
+    assert (await stand.data("status", set_id="s1"))["state"] == "running"
+
+
+async def test_a_set_whose_media_is_gone_ends(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(*_: Any) -> None:
+        raise Expired("the bytes of an input are kept no longer")
+
+    monkeypatch.setattr(stand.journal.sets, "expand", gone)
+    await asked(stand, repeat=3, set_id="s1")
+    found = await result(stand)
+    assert (found.state, found.counts.cancelled) == ("cancelled", 3)

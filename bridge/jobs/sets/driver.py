@@ -12,18 +12,19 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from bridge import logs
 from bridge.aio import wait_set
 from bridge.contract import expansion
 from bridge.contract.errors import BridgeError
 from bridge.contract.sets import Counts, SetState, SetStatus
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Draft, Envelope, Plan
 from bridge.jobs.journal import Journal
@@ -120,6 +121,7 @@ class SetDriver:
         self._set_of: dict[Key, Key] = {}  # by job
         self._specs: dict[Key, SetSpec] = {}
         self._pace: dict[str, progress.Pace] = {}
+        self._broken: set[Key] = set()
         self._wake = asyncio.Event()
         self._read = False
         self._read_at = 0.0
@@ -204,17 +206,38 @@ class SetDriver:
         for client in clients:
             await self._feed(client)
         for live in list(self._live.values()):
-            if live.record.state == "cancelling" and not live.cancelled:
-                await self._cancel_jobs(live)
-            if live.may_end:
-                await self._finish(live)
-            elif live.changed and time.monotonic() >= live.told_at + STATUS_S:
-                await self._tell(live)
+            await self._guarded(live.key, self._see_to(live))
+
+    async def _guarded(self, key: Key, work: Coroutine[Any, Any, None]) -> None:
+        """Do work for one set, so that whatever goes wrong in it costs that set alone."""
+        with logs.about(key.client, key.job_id):
+            try:
+                await work
+            except (DatabaseError, Fenced):
+                raise
+            except BridgeError as error:
+                log.warning("the set is cancelled: %s", error.message)
+                await self.enter(key, "cancelling")
+            except Exception:
+                log.exception("a defect: the set waits for the next start")
+                self._broken.add(key)
+                if key in self._live:
+                    self._drop(self._live[key])
+
+    async def _see_to(self, live: _Live) -> None:
+        """Cancel, end, or tell of a set, whatever is due."""
+        if live.record.state == "cancelling" and not live.cancelled:
+            await self._cancel_jobs(live)
+        if live.may_end:
+            await self._finish(live)
+        elif live.changed and time.monotonic() >= live.told_at + STATUS_S:
+            await self._tell(live)
 
     async def _read_all(self) -> None:
         """Read which sets there are, and which of their jobs are under way."""
         self._read, self._read_at = True, time.monotonic()
-        there = {record.key: record for record in await self._journal.sets.unfinished()}
+        found = await self._journal.sets.unfinished()
+        there = {record.key: record for record in found if record.key not in self._broken}
         for key in self._live.keys() - there.keys():
             self._drop(self._live[key])
         for key, record in there.items():
@@ -249,7 +272,7 @@ class SetDriver:
             if number:
                 # Whoever got something is behind the others the next time.
                 self._live[key] = self._live.pop(key)
-                await self._make(live, number)
+                await self._guarded(key, self._make(live, number))
 
     def _room(self, client: str, taken: int) -> int:
         book, bounds = self._dispatcher.book, self._bounds
