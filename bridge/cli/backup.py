@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from bridge import private
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.jobs.database import DatabaseError
@@ -28,6 +29,7 @@ async def back_up_to(settings: Config, target: Path) -> int:
 
 async def restore_from(settings: Config, file: Path | None) -> int:
     """Put a backup in place; returns the exit status."""
+    private.from_now_on()
     where: Path | str = settings.journal or settings.folder / JOURNAL
     if not settings.journal and file is None:
         stop("restore: which FILE?", WRONG_USAGE)

@@ -7,6 +7,7 @@ import asyncio
 import click
 import msgspec
 
+from bridge import private
 from bridge.cli.diagnostics import Finding
 from bridge.cli.shared import FAILED
 from bridge.config import Config
@@ -21,6 +22,7 @@ _AGAIN = "they are refused, and repaired when the same bytes come again; look at
 
 async def examine_journal(settings: Config, *, as_json: bool) -> int:
     """Print what is found and done; the exit status is 1 if something was wrong."""
+    private.from_now_on()
     healthy = True
     for finding in await asyncio.to_thread(_findings, settings):
         healthy = healthy and finding.good

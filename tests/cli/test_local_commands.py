@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ NOWHERE = "mqtt://127.0.0.1:9"
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cli]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "workflows").mkdir()
     for name, value in {"MQTT_URL": NOWHERE, "DATA": "data", "WORKFLOWS": "workflows"}.items():
@@ -34,7 +35,9 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
     def call(*arguments: str) -> Result:
         return CliRunner().invoke(main, arguments)
 
-    return call
+    before = os.umask(0o022)
+    yield call
+    os.umask(before)
 
 
 def test_a_key_is_made_shown_and_revoked(cli: Cli) -> None:
@@ -93,6 +96,8 @@ def test_a_backup_is_made_once_and_put_back_once(cli: Cli) -> None:
     restored = cli("restore", "backup.tar", "--data", "other")
     assert restored.exit_code == 0, restored.stderr
     assert "lost" in restored.stdout
+    open_to_others = [path for path in Path("other").rglob("*") if path.stat().st_mode & 0o077]
+    assert open_to_others == []
     assert cli("restore", "workflows/none.tar", "--data", "third").exit_code == 1
 
 
