@@ -41,6 +41,14 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         tests=("tests/adapters/homeassistant/test_adapter.py",),
     ),
     Mutant(
+        name="switch-cannot-take-the-gpu-back",
+        file="bridge/requests/operator.py",
+        old="case Yield(yielded=False):",
+        new="case Yield(yielded=False) if False:",
+        guarantee="one topic yields the GPU and takes it back",
+        tests=("tests/requests/test_operator.py",),
+    ),
+    Mutant(
         name="switch-cannot-resume-the-queue",
         file="bridge/requests/operator.py",
         old="case PauseQueue(paused=True):",

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.end_to_end import graphs
 from tests.peers.homeassistant_integration import environment
 from tests.peers.homeassistant_integration.environment import Place
 from tests.peers.test_homeassistant import Control, home, photo
+from tests.support.bridge import BridgeProcess
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
@@ -43,6 +45,21 @@ def place() -> Place:
 def sources(place: Place) -> Iterator[Path]:
     with place.sources() as folder:
         yield folder
+
+
+class ControlOfBoth(Control):
+    """Stops and starts the broker, too."""
+
+    def __init__(self, bridge: BridgeProcess, broker: Mosquitto) -> None:
+        super().__init__(bridge)
+        self._broker = broker
+
+    async def _obey(self, order: str) -> Any:
+        match order.split():
+            case ["broker", "stop" | "start" as verb]:
+                await getattr(self._broker, verb)()
+                return None
+        return await super()._obey(order)
 
 
 async def run(place: Place, folder: Path, log: Path, *args: str, **variables: str) -> None:
@@ -89,7 +106,7 @@ async def test_the_newest_home_assistant_takes_all_that_discovery_announces(
     demo = json.loads((Path("workflows") / "demo.json").read_text())
     workflows = {"home": home(), "photo": photo(), "demo": demo}
     bridge = await detached(workflows, homeassistant="true")
-    async with Control(bridge).serve() as port:
+    async with ControlOfBoth(bridge, broker).serve() as port:
         await run(
             place,
             sources / HERE,

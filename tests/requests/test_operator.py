@@ -132,6 +132,18 @@ async def test_any_comfyui_can_be_told_to_yield_and_resume(stand: Stand) -> None
     assert list(resumed["instances"]) == ["theirs"]
 
 
+async def test_a_switch_yields_and_resumes_by_one_topic(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    theirs = stand.instances[1]
+    monkeypatch.setattr(theirs, "yield_", lambda: done.append("yielded"))
+    monkeypatch.setattr(theirs, "resume", lambda: done.append("resumed"))
+    for yielded in (True, False):
+        await stand.data("comfyui/yield", instance="theirs", yielded=yielded)
+    assert done == ["yielded", "resumed"]
+
+
 async def test_memory_that_cannot_be_freed_is_told_of_the_one_that_was_named(
     stand: Stand, caplog: pytest.LogCaptureFixture
 ) -> None:

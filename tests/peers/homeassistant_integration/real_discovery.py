@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import DOMAIN
 from homeassistant.components import mqtt
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry, issue_registry
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
-from real_run import house, until
+from real_run import house, tell, until
 
 __all__ = ["house"]  # a fixture
 
@@ -81,3 +83,26 @@ async def test_the_automations_of_the_page_are_valid(house: HomeAssistant) -> No
     assert len(config) == 4
     assert await async_setup_component(house, "automation", {"automation": config})
     assert [each.state for each in house.states.async_all("automation")] == ["on"] * 4
+
+
+async def test_a_broker_that_restarts_is_no_end(house: HomeAssistant) -> None:
+    flows = house.config_entries.flow
+    (card,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
+    await flows.async_configure(card["flow_id"], {})
+    await house.async_block_till_done()
+    (entry,) = house.config_entries.async_entries(DOMAIN)
+    hub = entry.runtime_data
+    await hub.submit("home", {"prompt": "before"}, follow=False)
+    await tell("broker stop")
+    await until(house, lambda: not hub.is_available)
+    with pytest.raises(HomeAssistantError, match="is not available"):
+        await hub.submit("home", {"prompt": "meanwhile"}, follow=False)
+    await tell("broker start")
+    await until(house, lambda: hub.is_available)
+    await hub.submit("home", {"prompt": "after"}, follow=False)
+    jobs = await hub.jobs(workflow="home")
+    assert [each["state"] for each in jobs] == ["queued", "queued"]
+    for each in jobs:
+        await hub.cancel(each["job_id"])
+    # What ended is acknowledged once it was seen.
+    await until(house, lambda: hub._ledger.after >= jobs[-1]["n"])
