@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from bridge.comfyui import frames as comfyui_frames
 from bridge.contract import operator, requests, topics
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import Topics
+from bridge.media.extents import Reader, TooManyParts, measure
 from bridge.media.sniff import sniff
 from bridge.mqtt import Address, ConnectionLost
 from bridge.mqtt.errors import InvalidMessage
@@ -49,6 +51,9 @@ from tests.workflows import graphs, test_embedded
 _VERBS = [*requests.VERBS, "run", "nonsense"]
 _CONTENT_TYPES = [None, "image/png", "application/json", "text/plain"]
 CONNACK = 0x20
+_VECTORS = Path(__file__).parents[1] / "vectors" / "media"
+# Longer ones make each case slow.
+_LARGEST_SEED = 6_000
 _ORDERS = [*operator.VERBS, "nonsense"]
 
 
@@ -238,6 +243,13 @@ def _sidecar(data: bytes) -> None:
     with suppress(WorkflowError, NeedsObjectInfo):
         plain = json.dumps(graphs.PLAIN).encode()
         source.read("file", plain, data).build("name", graphs.INFO)
+
+
+def _extent(data: bytes) -> None:
+    with suppress(TooManyParts):
+        found = measure(Reader.of(data, max_steps=20_000))
+        assert found.unpacked >= 0
+        assert found.seconds >= 0
 
 
 def _media(data: bytes) -> None:
@@ -484,6 +496,31 @@ TARGETS: dict[str, Target] = {
         _sidecar,
         (_SIDE, b'description = "x"\n', b"[inputs]\n", b"[inputs.steps]\nminimum = 'x'\n"),
         {"bridge.workflows.sidecar": ("read", "_convert", "_keys", "_error", "_line_of", "_path")},
+    ),
+    "extents": Target(
+        _extent,
+        (
+            _PNG,
+            test_embedded.saved_webp(),
+            b"GIF89a\x08\0\x08\0\0\0\0\x21\xf9\x01a\0\x2c\0\0\0\0\x08\0\x08\0\0\x02\x01a\0\x3b",
+            b"II*\0\x08\0\0\0\x01\0\0\x01\x03\0\x01\0\0\0\x08\0\0\0\0\0\0\0",
+            b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x40\0\0\0\x16\0\0\0" + bytes(64),
+            b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x02\0\x44\xac\0\0\x10\xb1\x02\0\x04\0\x10\0",
+            *(
+                path.read_bytes()
+                for path in sorted(_VECTORS.iterdir())
+                if path.suffix != ".py" and path.stat().st_size < _LARGEST_SEED
+            ),
+        ),
+        {
+            "bridge.media.extents.pictures": ("png", "gif", "webp", "tiff", "ico"),
+            "bridge.media.extents.films": (
+                *("iso", "_of_track", "_duration", "matroska", "_of_entry", "_block"),
+                *("_name", "_length", "_float", "avi"),
+            ),
+            "bridge.media.extents.sounds": ("wav", "flac", "ogg", "_ogg_stream", "mp3"),
+            "bridge.media.extents.opus": ("seconds",),
+        },
     ),
     "media": Target(
         _media,
