@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bridge.comfyui import events
+from bridge.comfyui import events, supervisor
 from bridge.comfyui.errors import ComfyUIUnreachable, StartFailed
 from bridge.comfyui.health_policy import HealthPolicy
 from bridge.comfyui.instance import Instance
@@ -329,7 +329,7 @@ async def test_a_start_that_hangs_is_given_up(tmp_path: Path) -> None:
 async def test_elsewhere_than_on_linux_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(supervisor, "_ON_LINUX", False)
     failure, restart = await first_failure(stand_in(tmp_path, greeter()), tmp_path)
     assert (failure.failure, restart.crash_loop) == ("not_linux", True)
 

@@ -142,11 +142,12 @@ async def test_a_file_that_is_no_journal_is_said_to_be_so_in_one_line(
 
 async def test_damage_that_is_met_later_is_said_in_one_line_too(tmp_path: Path) -> None:
     path = await kept(tmp_path)
-    spoil(path, *pages_of(path, "jobs"))
     journal = Journal(path)
     await journal.open()
+    spoil(path, *pages_of(path, "jobs"))
+    keys = [Key("alice", f"j{number}") for number in range(JOBS)]
     with pytest.raises(DatabaseError, match="doctor --journal"):
-        await journal.get(Key("alice", "j5"))
+        _ = [await journal.get(key) for key in keys]
     await journal.close()
 
 
