@@ -157,6 +157,7 @@ async def test_a_set_ends_once_and_not_before_its_jobs(journal: Journal) -> None
     await journal.sets.expand(KEY, 1, [job(1)], NOW)
     await ended(journal, 0)
     assert await journal.sets.counts(KEY) == {"queued": 1, "succeeded": 1}
+    assert await journal.sets.under_way(KEY) == [Key("alice", "s1-1")]
     assert await journal.sets.finish(KEY, result, NOW) is None  # one has not ended
     await ended(journal, 1)
     encoded = await journal.sets.finish(KEY, result, NOW)

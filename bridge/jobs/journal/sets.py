@@ -180,6 +180,11 @@ class Sets:
         """The jobs of a set that were made, in their order."""
         return await self._database.run(lambda db: _jobs(db, key))
 
+    async def under_way(self, key: Key) -> list[Key]:
+        """The jobs of a set that were made and have not ended, in their order."""
+        found = await self._database.run(lambda db: list(db.execute(queries.UNDER_WAY_OF_SET, key)))
+        return [Key(key.client, job_id) for (job_id,) in found]
+
     async def counts(self, key: Key) -> dict[State, int]:
         """How many jobs of a set are in which state, of those that were made."""
         return dict(

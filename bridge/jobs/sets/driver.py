@@ -32,7 +32,6 @@ from bridge.jobs.journal.sets import NewSet, SetRecord
 from bridge.jobs.queue import Key
 from bridge.jobs.sets import messages, progress
 from bridge.jobs.sets.plan import SetSpec
-from bridge.jobs.state import is_outcome
 from bridge.workflows.catalogue import NodeCatalogue
 
 log = logging.getLogger(__name__)
@@ -241,14 +240,13 @@ class SetDriver:
         for key in self._live.keys() - there.keys():
             self._drop(self._live[key])
         for key, record in there.items():
-            rows = await self._journal.sets.jobs(key)
+            under_way = await self._journal.sets.under_way(key)
             live = self._live.setdefault(key, _Live(record, {}))
             live.record = record
             for job_key in list(live.under_way):
                 self._leave(live, job_key)
-            for row in rows:
-                if not is_outcome(row.state):
-                    self._enter(live, Key(key.client, row.job_id))
+            for job in under_way:
+                self._enter(live, job)
             live.changed, live.cancelled = True, False
 
     # -- making jobs --
