@@ -331,7 +331,14 @@ class InMemoryBridge:
 
     def _status(self, job: _Job, state: State) -> None:
         job.state, job.n = state, self._number(job.client)
-        status = JobStatus(job_id=job.id, workflow=job.workflow, n=job.n, state=state, attempt=1)
+        status = JobStatus(
+            job_id=job.id,
+            workflow=job.workflow,
+            set_id=job.submit.set_id,
+            n=job.n,
+            state=state,
+            attempt=1,
+        )
         self._publish(self.topics.job(job.client, job.id, "status"), encode(status))
 
     def _end(self, job: _Job, state: Outcome, error: BridgeError | None = None) -> None:
@@ -339,6 +346,7 @@ class InMemoryBridge:
         job.result = Result(
             job_id=job.id,
             workflow=job.workflow,
+            set_id=job.submit.set_id,
             meta=job.submit.meta,
             n=job.n,
             state=state,
@@ -488,6 +496,7 @@ def _accepted(job: _Job, *, duplicate: bool) -> Accepted:
     return Accepted(
         job_id=job.id,
         workflow=job.workflow,
+        set_id=job.submit.set_id,
         meta=job.submit.meta,
         state=job.state,
         duplicate=duplicate,
@@ -499,6 +508,7 @@ def _view(job: _Job) -> JobView:
     return JobView(
         job_id=job.id,
         workflow=job.workflow,
+        set_id=job.submit.set_id,
         meta=job.submit.meta,
         n=job.n,
         state=job.state,

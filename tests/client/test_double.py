@@ -132,6 +132,36 @@ async def test_jobs_are_listed_by_their_numbers_and_acked_once(client: Client) -
     assert [each.acked for each in (await client.jobs(peek=True)).jobs] == [True, True, False]
 
 
+async def test_a_set_is_accepted_once_paused_resumed_and_ends_with_one_result(
+    client: Client,
+) -> None:
+    asked: dict[str, Any] = {"grid": {"prompt": ["a mill", "a barn", "a tower"]}}
+    found = await client.submit_set("wf", set_id="s1", meta={"row": 1}, **asked)
+    assert (found.id, found.total, found.workflow, found.state) == ("s1", 3, "wf", "running")
+    assert await client.submit_set("wf", set_id="s1", meta={"row": 1}, **asked) is found
+    with pytest.raises(Conflict) as caught:
+        await client.submit_set("wf", set_id="s1", repeat=3)
+    assert caught.value.details["set_id"] == "s1"
+    assert (await found.pause()).state == "paused"
+    view = await found.resume()
+    assert (view.state, view.total, view.counts.queued) == ("running", 3, 3)
+    assert (await client.status("s1-0")).set_id == "s1"
+    await found.cancel()
+    result = await found.outcome()
+    assert (result.state, result.total, result.counts.cancelled) == ("cancelled", 3, 3)
+    assert bytes(result.meta or b"") == b'{"row":1}'
+    assert [(each.job_id, each.state, each.inputs) for each in result.jobs] == [
+        (f"s1-{index}", "cancelled", {"prompt": prompt})
+        for index, prompt in enumerate(asked["grid"]["prompt"])
+    ]
+    with pytest.raises(JobCancelled):
+        await found.result()
+    assert (await client.job_set("s1").refresh()).state == "cancelled"
+    with pytest.raises(UnknownJob) as unknown:
+        await client.job_set("none").outcome()
+    assert unknown.value.details["set_id"] == "none"
+
+
 async def test_what_a_job_left_is_forgotten_and_its_id_stays_taken(client: Client) -> None:
     job = await client.submit("wf", prompt="a mill", job_id="j1")
     with pytest.raises(Conflict):
