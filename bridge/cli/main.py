@@ -599,5 +599,5 @@ main.sections = {
         *("serve", "doctor", "queue", "comfyui", "watch", "logs", "keys", "backup", "restore"),
         "websocket",
     ),
-    "Set up": ("init", "demo", "mosquitto", "completion", "convert", "asyncapi"),
+    "Set up": ("init", "demo", "mosquitto", "completion", "convert", "asyncapi", "mcp"),
 }
