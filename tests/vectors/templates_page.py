@@ -120,6 +120,11 @@ def text(found: list[Row]) -> str:
     ]
     if wrong := [row for row in compared if not row.equal]:
         lines += ["## What the page converts otherwise", ""]
+        lines += [
+            "Files that name a model which the server does not know yet: its inputs have no slots",
+            "there, and the page links to others in their place, or to none.",
+            "",
+        ]
         lines += [f"- {row.name}" for row in wrong]
         lines += [""]
     if refused := [row for row in found if row.workflow is None]:
