@@ -26,7 +26,7 @@ from bridge.comfyui import install
 from bridge.comfyui.settings import SuperviseConfig
 from bridge.config import Config
 from bridge.contract.errors import UnknownWorkflow
-from bridge.mosquitto import Mosquitto, MosquittoError
+from bridge.mosquitto import HOST, Mosquitto, MosquittoError
 from bridge.mqtt import Address
 from bridge.service import Bridge
 from bridge.service.instances import ON_LINUX
@@ -141,13 +141,11 @@ async def _use(url: str, folder: Path, page: str, stopping: asyncio.Event, *, on
     port = Address.parse(url).port
     words = (
         *("run", WORKFLOW, "-i", f"prompt={PROMPT}", "-o", str(folder)),
-        *("-p", str(port), "--client", CLIENT),
+        *("-H", HOST, "-p", str(port), "--client", CLIENT),
     )
     click.echo(f"{NO_MODEL}\n$ {command_name()} {shlex.join(words)}")
     # The project's own command line, as a user would use it, also from another folder.
-    command = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", *words, "--host", "127.0.0.1")
-    )
+    command = await asyncio.create_subprocess_exec(*(sys.executable, "-m", "bridge", *words))
     try:
         status = await command.wait()
     finally:
@@ -161,7 +159,8 @@ async def _use(url: str, folder: Path, page: str, stopping: asyncio.Event, *, on
         f"  mosquitto_sub -p {port} -t 'comfy2mqtt/client/{CLIENT}/+/#' -F '%t %l bytes' &\n"
         f"  mosquitto_pub -p {port} -q 1 -t comfy2mqtt/client/{CLIENT}/request/run/{WORKFLOW} "
         "-m 'a lighthouse in a storm'\n"
-        f"  {command_name()} run {WORKFLOW} -p {port} --client {CLIENT} -i 'prompt=a red barn'"
+        f"  {command_name()} run {WORKFLOW} -H {HOST} -p {port} --client {CLIENT} "
+        "-i 'prompt=a red barn'"
     )
     await stopping.wait()
     return 0

@@ -95,7 +95,10 @@ def openness(address: str, *, is_open: bool) -> Finding:
 
 def explain(name: str, comfyui: ComfyUIState) -> Finding:
     """Describe the state of a running bridge's ComfyUI, and what helps where it is not well."""
-    why = "" if comfyui.reason is UNSET else f"{comfyui.reason}: {comfyui.last_error}"
+    why = ""
+    if comfyui.reason is not UNSET:
+        word = "" if comfyui.reason == comfyui.state else f"{comfyui.reason}: "
+        why = f"{word}{comfyui.last_error}"
     again = f", started again {comfyui.restarts} times" if comfyui.restarts else ""
     what = f"its ComfyUI {name!r} is {comfyui.state}{again}"
     advice = _BY_STATE.get(comfyui.state, "").format(name=name)

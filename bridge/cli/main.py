@@ -594,7 +594,7 @@ def mosquitto_add_user(
 
 
 main.sections = {
-    "Run jobs": ("run", "get", "show", "jobs", "cancel", "replay", "workflows"),
+    "Run jobs": ("run", "get", "show", "jobs", "cancel", "replay", "workflows", "mcp"),
     "Look after a bridge": (
         *("serve", "doctor", "queue", "comfyui", "watch", "logs", "keys", "backup", "restore"),
         "websocket",

@@ -72,11 +72,14 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with the first sentence of each, not cut."""
         left = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]
-        sections = dict(self.sections) or {"Commands": tuple(left)}
+        listed = {name for names in self.sections.values() for name in names}
+        others = tuple(name for name in left if name not in listed)
+        sections = {**self.sections, "More" if self.sections else "Commands": others}
         for title, names in sections.items():
             rows = [(name, self.commands[name].get_short_help_str(_SHORT)) for name in names]
-            with formatter.section(title):
-                formatter.write_dl(rows)
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
 
 def _refused(error: OSError) -> str:

@@ -39,6 +39,7 @@ from bridge.comfyui.history import (
     read_history,
     read_queue,
 )
+from bridge.comfyui.reasons import reason_of
 
 T = TypeVar("T")
 
@@ -438,9 +439,9 @@ class ComfyClient:
             ) as response:
                 yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise ComfyUIUnreachable(_plain(error), sent=False) from error
+            raise ComfyUIUnreachable(reason_of(error), sent=False) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ComfyUIUnreachable(f"{method} {path}: {_plain(error)}", sent=True) from error
+            raise ComfyUIUnreachable(f"{method} {path}: {reason_of(error)}", sent=True) from error
 
     async def _ok(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         if response.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -488,11 +489,6 @@ def _segment(text: str) -> str:
 
 def _name(response: aiohttp.ClientResponse) -> str:
     return f"{response.method} {response.url.path}"
-
-
-def _plain(error: BaseException) -> str:
-    """Return an error's text; aiohttp's name host and port, never user or password."""
-    return str(error) or type(error).__name__
 
 
 def _problem(error: ValidationProblem | str) -> ValidationProblem:

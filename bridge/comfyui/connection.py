@@ -18,6 +18,7 @@ from yarl import URL
 
 from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.frames import FEATURE_FLAGS, Frame, decode
+from bridge.comfyui.reasons import reason_of
 
 DEFAULT_MAX_FRAME = 2**30
 
@@ -100,4 +101,4 @@ async def _opened(
                 raise
             return socket
     except (OSError, TimeoutError, WebSocketException) as error:
-        raise ComfyUIUnreachable(str(error) or type(error).__name__, sent=False) from error
+        raise ComfyUIUnreachable(reason_of(error), sent=False) from error

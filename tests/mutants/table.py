@@ -5,6 +5,7 @@ A mutant survives if its tests pass nevertheless: then write the test that is mi
 
 from __future__ import annotations
 
+from tests.mutants.first_use import FIRST_USE
 from tests.mutants.floods import FLOODS
 from tests.mutants.homeassistant import HOMEASSISTANT
 from tests.mutants.mutant import Mutant
@@ -12,6 +13,7 @@ from tests.mutants.sets import SETS
 
 MUTANTS: tuple[Mutant, ...] = (
     *FLOODS,
+    *FIRST_USE,
     *SETS,
     *HOMEASSISTANT,
     # The contract: topics and links.

@@ -62,7 +62,7 @@ def test_a_bridge_says_what_it_has_and_what_can_run(workflow: Workflow) -> None:
 async def test_it_waits_until_a_job_could_run(
     workflow: Workflow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="bridge.service.greeting")
     unknown = msgspec.structs.replace(workflow, missing=None)
     stages = [
         Parts("b", connected=False, comfyuis={"main": READY}, workflows=[workflow]),

@@ -24,8 +24,10 @@ from bridge.retry import Backoff
 log = logging.getLogger(__name__)
 
 _GOOD_CONNECTION_S = 10.0
+# So many connections in a row that the broker takes and soon closes: mosquitto does not say why.
+_THROWN_OUT = 3
 _ANOTHER = (
-    "another program has connected under this bridge's client id, most likely a second bridge: "
+    "another program seems to connect under this bridge's client id, most likely a second bridge: "
     "stop one of them, give each its own mqtt_client_id and base_topic, or let them share a "
     "journal (docs/several-bridges.md)"
 )
@@ -51,11 +53,13 @@ class Reconnect:
         self._lost = lost
         self._backoff = backoff or Backoff()
         self._was_connected = False
+        self._is_connected = False
+        self._thrown_out = 0
         self._closing = asyncio.Event()
 
     def connected(self) -> None:
         """Note that the broker took us: from now on a refusal is its trouble, and passes."""
-        self._was_connected = True
+        self._was_connected = self._is_connected = True
 
     def close(self) -> None:
         """Make no more connections, and end the one of `closable`."""
@@ -94,10 +98,22 @@ class Reconnect:
         """
         while not self._closing.is_set():
             since = time.monotonic()
-            self._lost(await self._once())
-            if time.monotonic() - since > _GOOD_CONNECTION_S:
+            self._is_connected = False
+            loss = await self._once()
+            self._lost(loss)
+            was_good = time.monotonic() - since > _GOOD_CONNECTION_S
+            if was_good:
                 self._backoff.reset()
+            self._note_another(loss, was_good=was_good)
             await wait_set(self._closing, self._backoff.next())
+
+    def _note_another(self, loss: ConnectionLost | None, *, was_good: bool) -> None:
+        """Say so where another program has our client id: the broker keeps the newest alone."""
+        told = loss is not None and loss.code == SESSION_TAKEN_OVER
+        short = loss is not None and self._is_connected and not was_good
+        self._thrown_out = self._thrown_out + 1 if short else 0
+        if told or self._thrown_out == _THROWN_OUT:
+            log.error("%s", _ANOTHER)
 
     async def _once(self) -> ConnectionLost | None:
         loss: ConnectionLost | None = None
@@ -106,8 +122,6 @@ class Reconnect:
         except* ConnectionLost as group:
             loss = _first(group)
             log.warning("%s", loss)
-            if loss.code == SESSION_TAKEN_OVER:
-                log.error("%s", _ANOTHER)  # noqa: TRY400 - it is no defect of ours
         except* ConnectionRefused as group:
             error = _first(group)
             if error.bad_credentials and not self._was_connected:

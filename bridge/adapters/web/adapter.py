@@ -15,6 +15,7 @@ from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
 from bridge.adapters.web.content import DisplayPictures, read_page
 from bridge.adapters.web.errors import CannotListen, KeyringError
+from bridge.adapters.web.first_login import FirstLogin
 from bridge.adapters.web.handlers import Handlers
 from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.keyring import Keyring
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _REREAD_S = 1.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_ALL = ("", "0.0.0.0", "::")  # noqa: S104 - names of what may be set, not a choice
 # Files and sockets besides the registered connections: waiting ones, the broker, a bridge in the
 # same process.
 _OTHER_FILES = 1024
@@ -54,6 +56,7 @@ class WebAdapter:
         """`link_key` signs URLs of outputs, which hold for `link_s` seconds."""
         self._settings = settings
         self._keyring = keyring
+        self._first_login = FirstLogin(keyring)
         hub, displays, auth = Hub(), DisplayPictures(), Auth(settings, keyring)
         self._broker = Broker(address, topics, hub, displays.show)
         signed_urls = SignedUrls(self._broker, link_key, link_s)
@@ -63,6 +66,7 @@ class WebAdapter:
             signed_urls=signed_urls,
             displays=displays,
             page=read_page() if page is None else page,
+            first_login=self._first_login,
             stall_s=settings.stall_s,
         )
         self._sockets = Sockets(
@@ -113,6 +117,7 @@ class WebAdapter:
                 ) from None
             log.info("browsers are served at %s:%d", settings.host or "*", port)
             self._warn()
+            self._offer_login(port)
             listening(port)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._broker.run())
@@ -127,6 +132,17 @@ class WebAdapter:
         app.router.add_get(handlers.SOCKET, self._sockets.serve, allow_head=False)
         self._handlers.add_to(app)
         return app
+
+    def _offer_login(self, port: int) -> None:
+        """Log a link that logs in, for a browser on this machine, where nobody has a key yet."""
+        settings = self._settings
+        if settings.host not in (*_LOOPBACK, *_ALL):
+            return
+        scheme = "http" if settings.tls is None else "https"
+        host = "[::1]" if settings.host == "::1" else "127.0.0.1"
+        link = self._first_login.offer(f"{scheme}://{host}:{port}/")
+        if link is not None:
+            log.info("nobody has a key yet; good once, for ten minutes, on this machine: %s", link)
 
     def _warn(self) -> None:
         """Warn an operator whose clients send their keys for all to read."""

@@ -53,6 +53,10 @@ class Auth:
         again = {"Retry-After": str(int(wait_s) + 1)}
         return responses.text(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong keys", again)
 
+    def note_failure(self, client: ClientAddress) -> None:
+        """Count a wrong try of an address."""
+        self._failures.note(client.address, time.monotonic())
+
     async def find(self, text: str, address: str) -> AccessKey | None:
         """Authenticate a key. None if it is wrong, or if `address` is backing off; counts failures.
 

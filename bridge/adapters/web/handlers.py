@@ -15,6 +15,7 @@ from aiohttp import web
 from bridge.adapters.web import responses
 from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.content import DisplayPictures
+from bridge.adapters.web.first_login import FirstLogin
 from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.limits import network_of
 from bridge.adapters.web.responses import Content, Streamed
@@ -46,6 +47,7 @@ class Handlers:
         signed_urls: SignedUrls,
         displays: DisplayPictures,
         page: Mapping[str, Content],
+        first_login: FirstLogin,
         stall_s: float,
     ) -> None:
         self._hub = hub
@@ -53,6 +55,7 @@ class Handlers:
         self._signed_urls = signed_urls
         self._displays = displays
         self._page = page
+        self._first_login = first_login
         self._stall_s = stall_s
         self._requests: Counter[str] = Counter()
 
@@ -62,7 +65,22 @@ class Handlers:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/o/{token:.*}", self._output)
         app.router.add_get("/d/{name}", self._display)
+        app.router.add_post("/first-login", self._log_in_first)
         app.router.add_get("/{name:[^/]*}", self._file)
+
+    async def _log_in_first(self, request: web.Request) -> web.Response:
+        """Give a key for the token of the first login's link, a header: no form sends those."""
+        client = self._auth.client(request)
+        if (refused := self._auth.refuse_guesser(client)) is not None:
+            return refused
+        _, _, token = request.headers.get("Authorization", "").partition(" ")
+        key = await asyncio.to_thread(self._first_login.redeem, token, client.address)
+        if key is None:
+            self._auth.note_failure(client)
+            return responses.text(
+                HTTPStatus.FORBIDDEN, "this link is used, too old or not for here"
+            )
+        return responses.text(HTTPStatus.OK, key)
 
     @web.middleware
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -125,3 +125,14 @@ async def test_a_second_bridge_under_the_same_client_id_is_told(
     await attempts.reconnect.run()
     assert "most likely a second bridge" in caplog.messages[-1]
     assert "mqtt_client_id" in caplog.messages[-1]
+
+
+async def test_it_is_told_too_where_the_broker_only_hangs_up_again_and_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost = ConnectionLost("it hung up")
+    for connects, told in ((True, 1), (False, 0)):
+        caplog.clear()
+        attempts = Attempts(lost, lost, lost, lost, None, connects=connects)
+        await attempts.reconnect.run()
+        assert sum("most likely a second bridge" in each for each in caplog.messages) == told

@@ -314,8 +314,21 @@ byId("login-form").addEventListener("submit", (event) => {
   else logIn("Enter a key");
 });
 
-const known = sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY);
-if (known) start(known, localStorage.getItem(KEY) !== null);
+/** Gets a key for the token of the link that `serve` prints; "" if it is no good any more. */
+async function firstKey(token) {
+  history.replaceState(null, "", location.pathname);
+  const headers = { Authorization: `Bearer ${token}` };
+  const response = await fetch("first-login", { method: "POST", headers });
+  const text = (await response.text()).trim();
+  if (response.ok) return text;
+  sessionStorage.setItem("refused", text);
+  return "";
+}
+
+const FIRST = "#login=";
+const first = location.hash.startsWith(FIRST) ? await firstKey(location.hash.slice(FIRST.length)) : "";
+const known = first || (sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY));
+if (known) start(known, Boolean(first) || localStorage.getItem(KEY) !== null);
 else {
   logIn(sessionStorage.getItem("refused"));
   sessionStorage.removeItem("refused");
