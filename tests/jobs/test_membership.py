@@ -7,9 +7,10 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.contract.numbering import Numbered
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import Fenced, Transaction
 from bridge.jobs.job import Job
 from bridge.jobs.journal import AlreadyEnded, Journal
 from bridge.jobs.journal.membership import Beat
@@ -229,3 +230,42 @@ async def test_each_sees_what_the_others_have(a: Member, b: Member) -> None:
     assert await a.journal.claimed_by_others() == []
     await a.finish()
     assert await b.journal.claimed_by_others() == []
+
+
+async def set_clock(member: Member, by_s: float) -> None:
+    """Do to the leases what it does to them if the database's clock is set."""
+
+    def work(db: Transaction) -> None:
+        db.execute("UPDATE members SET expires = expires - ?", (by_s,))
+
+    await member.journal._database.run(work)
+    last = member.journal._last_beat
+    if last is not None:
+        member.journal._last_beat = replace(last, database=last.database - by_s)
+
+
+async def test_a_database_clock_that_is_set_forward_takes_nobody_for_dead(
+    a: Member, b: Member
+) -> None:
+    await a.beat()
+    await set_clock(a, 8 * 86_400.0)
+    beat = await a.beat()
+    assert beat.intake
+    assert beat.others == {"b"}
+    await b.accept()  # it is still a member
+
+
+async def test_a_database_clock_that_is_set_back_lets_no_lease_run_for_ever(
+    a: Member, b: Member
+) -> None:
+    await set_clock(b, -8 * 86_400.0)
+    await a.beat(1.0)
+
+    def longest(db: Transaction) -> float:
+        (seconds,) = db.execute(
+            "SELECT MAX(expires) - EXTRACT(EPOCH FROM clock_timestamp()) FROM members"
+        ).fetchone()
+        return float(seconds)
+
+    assert await a.journal._database.run(longest) <= 70.0
+    assert (await b.beat()).others == {"a"}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -93,6 +94,7 @@ class Journal:
         self.shared = isinstance(where, str)
         # Of several bridges, what names this one since its start.
         self._life: str | None = None
+        self._last_beat: membership.Times | None = None
         # Of several bridges each counts in the database.
         self._numbers: ClientNumbers | None = None
         self._published: list[Key] = []
@@ -568,15 +570,17 @@ class Journal:
 
     async def beat(self, lease_s: float, *, staying: bool) -> Beat:
         """Renew the lease, and see how the group is; one not `staying` takes no requests."""
-        life = self._owner
+        life, last, steady = self._owner, self._last_beat, time.monotonic()
 
         def work(db: Transaction) -> Beat:
-            beat = membership.beat(db, life, lease_s, staying=staying)
+            beat = membership.beat(db, life, lease_s, staying=staying, last=last, steady=steady)
             for record in beat.requeued:
                 self._notify_of(db, record.job.key)
             return beat
 
-        return await self._database.run(work)
+        beat = await self._database.run(work)
+        self._last_beat = membership.Times(beat.at, steady)
+        return beat
 
     async def holds_intake(self) -> bool:
         """True if this member takes the group's requests."""

@@ -4,6 +4,9 @@ A member has a lease for itself, and renews it by heartbeats; time is the databa
 that a lease has run out takes the member for dead: it deletes the member's row, and from then on
 the database refuses that member everything (`guard`). So nothing that a frozen bridge does once it
 wakes can count, and one decision, taken in one transaction, frees all that it had.
+
+The database's clock may be set. A bridge sees that between two of its heartbeats, by its own steady
+clock: it lengthens all leases by what went by too much, and shortens those that would run for ever.
 """
 
 from __future__ import annotations
@@ -20,6 +23,18 @@ from bridge.jobs.journal.rows import Record
 from bridge.jobs.journal.sequence import next_number
 from bridge.jobs.state import Happening
 
+# The database's clock was set if it is off by more seconds, and by more than a lease.
+_JUMP_S = 5.0
+# No lease runs for more than so many leases, and seconds: others may have a longer one.
+_MOST_LEASES, _MOST_S = 10, 60.0
+
+
+class Times(Struct, frozen=True):
+    """The database's time and a bridge's steady clock, at a heartbeat; seconds."""
+
+    database: float
+    steady: float
+
 
 class Beat(Struct, frozen=True):
     """A heartbeat's findings.
@@ -31,6 +46,8 @@ class Beat(Struct, frozen=True):
     intake: bool
     others: frozenset[str]
     requeued: list[Record] = []
+    at: float = 0.0
+    """The database's time."""
 
 
 def guard(life: str) -> str:
@@ -43,6 +60,7 @@ def join(db: Transaction, name: str, life: str, lease_s: float) -> float | None:
 
     What a dead one of the same name had is ours again: most likely it was this bridge.
     """
+    _correct_leases(db, lease_s, None, 0.0)
     row = db.execute(queries.MEMBER_OF_NAME, (name,)).fetchone()
     if row is not None:
         before, expires, expired = row
@@ -54,11 +72,21 @@ def join(db: Transaction, name: str, life: str, lease_s: float) -> float | None:
     return None
 
 
-def beat(db: Transaction, life: str, lease_s: float, *, staying: bool) -> Beat:
+def beat(
+    db: Transaction,
+    life: str,
+    lease_s: float,
+    *,
+    staying: bool,
+    last: Times | None = None,
+    steady: float = 0.0,
+) -> Beat:
     """Renew the lease; take the intake where nobody has it; bury the dead if we have it.
 
-    One that is not `staying` has handed the intake over.
+    One that is not `staying` has handed the intake over. `last` is when this bridge's last
+    heartbeat was, `steady` its steady clock now.
     """
+    at = _correct_leases(db, lease_s, last, steady)
     db.execute(queries.RENEW_LEASE, (lease_s, life))
     intake = staying and _take_intake(db, life, lease_s)
     requeued = []
@@ -66,7 +94,19 @@ def beat(db: Transaction, life: str, lease_s: float, *, staying: bool) -> Beat:
         db.execute(queries.BURY_THE_DEAD, (lease_s, life))
         requeued = _requeue_orphans(db, life)
     others = db.execute(queries.OTHER_MEMBERS, (life,))
-    return Beat(intake, frozenset(name for (name,) in others), requeued)
+    return Beat(intake, frozenset(name for (name,) in others), requeued, at)
+
+
+def _correct_leases(db: Transaction, lease_s: float, last: Times | None, steady: float) -> float:
+    """Undo to the leases what was done to the database's clock; returns its time."""
+    (at,) = map(float, db.execute(queries.DATABASE_TIME).fetchone())
+    if last is not None:
+        jumped = (at - last.database) - (steady - last.steady)
+        if jumped > max(lease_s, _JUMP_S):
+            db.execute(queries.LENGTHEN_LEASES, (jumped,))
+    most_s = _MOST_LEASES * lease_s + _MOST_S
+    db.execute(queries.SHORTEN_LEASES, (most_s, most_s))
+    return at
 
 
 def hand_over(db: Transaction, life: str) -> bool:

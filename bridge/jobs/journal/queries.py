@@ -27,9 +27,10 @@ _SHARED_PARTS = {
     ),
     "now": _NOW,
     # While the database was away nobody could renew a lease: all have one lease's time to do so.
+    # A start that is yet to come was before the clock was set back.
     "dead": (
-        f"expires < {_NOW} AND "
-        "pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => ?)"
+        f"expires < {_NOW} AND pg_postmaster_start_time() NOT BETWEEN "
+        "clock_timestamp() - make_interval(secs => ?) AND clock_timestamp()"
     ),
     "any_states": ", ".join("?" * len(get_args(State))),
 }
@@ -303,6 +304,10 @@ INHERIT_JOBS = """
     UPDATE jobs SET owner = ? WHERE owner = ? AND (finished_at IS NULL OR published <> 1)"""
 DROP_MEMBER = "DELETE FROM members WHERE life = ?"
 INSERT_MEMBER = _sql("INSERT INTO members VALUES (?, ?, [now] + ?)")
+DATABASE_TIME = _sql("SELECT [now]")
+LENGTHEN_LEASES = "UPDATE members SET expires = expires + ?"
+# Twice the most that a lease runs, in seconds.
+SHORTEN_LEASES = _sql("UPDATE members SET expires = [now] + ? WHERE expires > [now] + ?")
 RENEW_LEASE = _sql("UPDATE members SET expires = [now] + ? WHERE life = ?")
 BURY_THE_DEAD = _sql("DELETE FROM members WHERE [dead] AND life <> ?")
 OTHER_MEMBERS = _sql("SELECT name FROM members WHERE life <> ? AND expires > [now]")
