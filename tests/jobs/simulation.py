@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable
 from bridge.contract.messages import State
+from bridge.jobs.clock import Clock, Reading
 from bridge.jobs.core import Core, Limits, Moment, Phase, effects, events
 from bridge.jobs.core.ownership import events_for
 from bridge.jobs.core.pool import JOBS_AT_COMFYUI, Availability
@@ -90,6 +91,7 @@ class Journal:
         self.members: set[str] = set()
         self.results: dict[Key, State] = {}
         self.ledger = links.Ledger()
+        self.reading: Reading | None = None
         self._seq = 0
 
     def next_seq(self) -> int:
@@ -147,6 +149,9 @@ class Bridge:
         # Whose numbers and results these are; a bridge alone has no name.
         self.owner = "" if alone else life
         self.link: links.Link | None = None
+        self.clock = Clock(lambda: world.wall, lambda: world.now, "boot")
+        self.clock.resume(world.journal.reading, None)
+        world.journal.reading = self.clock.read()
         self.publisher = links.publisher(
             self._delivered,
             passed_over=self._passed_over,
@@ -158,7 +163,7 @@ class Bridge:
     def handle(self, event: events.Event) -> None:
         if self.dead:
             return
-        now = Moment(self.world.now, self.world.now)
+        now = Moment(self.clock.now(), self.world.now, self.clock.ahead)
         done = self.core.handle(event, now)
         for effect in done:
             if isinstance(effect, effects.Report):
@@ -185,7 +190,9 @@ class Bridge:
 
     def tick(self) -> None:
         due = self.core.wakes_at()
-        if min(due.journal, due.steady) <= self.world.now:
+        self.clock.look()
+        self.world.journal.reading = self.clock.read()
+        if due.journal <= self.clock.now() or due.steady <= self.world.now:
             self.handle(events.Tick())
 
     def _carry_out(self, effect: effects.Effect) -> None:
@@ -330,10 +337,12 @@ class Bridge:
             return events.Vanished(key)
         assert is_outcome(effect.outcome)
         assert key not in journal.results, "a second outcome"
+        if effect.outcome == "expired":
+            assert self.world.now + 0.001 >= self.world.expires[key], "it expires too early"
         row.outcome = journal.results[key] = effect.outcome
         row.owner = self.life
         row.n = self._draw(key.client)
-        result = journal.ledger.finish(key, row.n, self.world.now, self.owner or None)
+        result = journal.ledger.finish(key, row.n, self.clock.now(), self.owner or None)
         if not self.dead:
             self.publisher.result(key, Envelope(), result)
         self.world.notify(self, "ended", key)
@@ -356,13 +365,13 @@ class Bridge:
     def _catch_up(self, link: links.Link) -> None:
         self._check_fence()
         if self.link is link and not self.dead:
-            since = self.world.now - links.REPEAT_S
+            since = self.clock.now() - links.REPEAT_S
             self.publisher.catch_up(self.world.journal.ledger.unpublished(self.owner, since))
 
     def publish_orphans(self) -> None:
         """Publish what dead bridges had yet to publish."""
         journal = self.world.journal
-        for found in journal.ledger.orphans(journal.members, self.world.now):
+        for found in journal.ledger.orphans(journal.members, self.clock.now()):
             self.publisher.orphaned_result(*found)
 
     def disconnect(self) -> None:
@@ -523,7 +532,10 @@ class World:
     """Everything, and chance: `draw_bool` and `draw_ending` are set by the test."""
 
     def __init__(self, plan: Plan) -> None:
+        # What really goes by, and by how much the wall clock is before that.
         self.now = 1_000.0
+        self.ahead = 0.0
+        self.expires: dict[Key, float] = {}
         self.journal = Journal()
         self.broker = links.Broker()
         self.comfyuis: dict[str, ComfyUI] = {}
@@ -534,6 +546,10 @@ class World:
         self.draw_ending: Callable[[], str] = lambda: "succeeded"
         self._turns: dict[str, set[str]] = defaultdict(set)
         self._ids = 0
+
+    @property
+    def wall(self) -> float:
+        return self.now + self.ahead
 
     def new_id(self) -> str:
         self._ids += 1

@@ -146,8 +146,8 @@ class Lives(RuleBasedStateMachine):
             attempt=0,
             prompt_id=self.world.new_id(),
             instance=None,
-            accepted_at=self.world.now,
-            start_before=None if start_within is None else self.world.now + start_within,
+            accepted_at=intake.clock.now(),
+            start_before=None if start_within is None else intake.clock.now() + start_within,
             timeout_s=None,
             keep_s=None,
             ordered=ordered,
@@ -155,6 +155,8 @@ class Lives(RuleBasedStateMachine):
             needs=Needs(choices=(("Loader", "name", model),)) if model else Needs(),
             envelope=wanted.job.envelope,
         )
+        if start_within is not None:
+            self.world.expires[key] = self.world.now + start_within
         journal.rows[key] = Row(job, None, journal.ledger.draw(client, intake.owner))
         self.world.notify(intake, "look", key)
         intake.handle(events.Accepted(copy.deepcopy(job)))
@@ -257,6 +259,13 @@ class Lives(RuleBasedStateMachine):
         for _ in range(steps):
             if key in bridge.attempts:
                 bridge.advance(key)
+
+    @rule(by=st.sampled_from([3600.0, 8 * 86_400.0, 1.8e9, -1.8e9, -30.0]))
+    def set_clock(self, by: float) -> None:
+        """The machine's wall clock is set."""
+        self.world.ahead += by
+        for bridge in self.world.bridges.values():
+            bridge.tick()
 
     @rule(seconds=st.sampled_from([0.1, 3.0, 30.0]))
     def time(self, seconds: float) -> None:
