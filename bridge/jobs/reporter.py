@@ -37,7 +37,9 @@ class Reporter:
         self._estimates = estimates
         self._started = time.monotonic()
         self._published = 0.0  # percent; that it began is in the status
-        self._next_progress = 0.0
+        # Of a set's thousands that are over in an instant it is not worth a message.
+        of_set = job.envelope.set_id is not None
+        self._next_progress = self._started + PROGRESS_INTERVAL_S if of_set else 0.0
         self._next_preview = 0.0
 
     def progress(self, snapshot: Snapshot) -> None:

@@ -276,7 +276,7 @@ class SetDriver:
         book, bounds = self._dispatcher.book, self._bounds
         per_s = self._pace[client].per_s(time.monotonic()) if client in self._pace else 0.0
         return min(
-            progress.window(book.pool.usable, per_s) - taken,
+            progress.room(book.pool.usable, per_s, taken),
             bounds.max_queue - book.queued,
             bounds.of_client(client) - book.count(client),
         )

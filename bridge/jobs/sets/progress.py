@@ -48,6 +48,16 @@ def window(places: int, per_s: float) -> int:
     return max(_PER_COMFYUI * places + _MORE, min(MOST, int(per_s * _AHEAD_S)))
 
 
+def room(places: int, per_s: float, taken: int) -> int:
+    """Return how many jobs of a client's sets to make now, with so many of them under way.
+
+    Where they are over in no time it is many at once, or none: that takes fewer writes.
+    """
+    found = window(places, per_s)
+    left = found - taken
+    return 0 if found > window(places, 0.0) and 2 * left < found else left
+
+
 def share(free: int, wanted: Mapping[K, int]) -> dict[K, int]:
     """Deal places out to sets, one each in turn; who comes first in `wanted` gets one first."""
     given = dict.fromkeys(wanted, 0)

@@ -23,6 +23,11 @@ def test_jobs_that_are_over_in_no_time_are_made_further_ahead_within_a_bound() -
     assert progress.window(1, 10_000.0) == progress.MOST
 
 
+def test_quick_jobs_are_made_many_at_once_and_slow_ones_as_there_is_room() -> None:
+    assert [progress.room(1, 0.0, taken) for taken in (0, 3, 4)] == [4, 1, 0]
+    assert [progress.room(1, 80.0, taken) for taken in (0, 20, 21, 40)] == [40, 20, 0, 0]
+
+
 def test_the_pace_is_that_of_the_last_second() -> None:
     pace = Pace()
     for now in (0.0, 0.5, 0.9, 1.2):
