@@ -15,6 +15,8 @@ from bridge.text import clip, without_folders
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 # ENOSPC and EDQUOT, as Python and C libraries word them.
 _FULL_DISK = re.compile(r"\[Errno (28|122)\]|No space left on device|Disk quota exceeded")
+# ComfyUI lists a class with `OUTPUT_NODE = 1` as an output, and then runs nothing for it.
+_NO_OUTPUTS = "prompt_no_outputs"
 # A traceback can be long, and its end says most.
 _TRACEBACK_LINES = 10
 # A node may print a whole tensor or file into its error: the result has to fit into a packet.
@@ -44,6 +46,8 @@ def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
     if unnamed is not None:
         return unnamed
     text = _short(": ".join(filter(None, (error.error.message, error.error.details))))
+    if error.error.type == _NO_OUTPUTS:
+        text += ": a class counts as an output there only if its OUTPUT_NODE is True, and not 1"
     return ExecutionError(text or str(error), problem=error.error.type)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.comfyui.errors import PromptRejected, ValidationProblem
 from bridge.comfyui.events import Failed
 from bridge.contract.messages import encode
 from bridge.jobs import failures
@@ -49,3 +50,10 @@ def test_a_secret_in_others_words_is_in_no_error() -> None:
 )
 def test_a_full_disk_is_told_from_other_failures(message: str, *, full: bool) -> None:
     assert failures.is_full_disk(Failed("OSError", message, "9", "SaveImage", ())) is full
+
+
+def test_a_class_that_only_seems_to_be_an_output_is_explained() -> None:
+    problem = ValidationProblem(type="prompt_no_outputs", message="Prompt has no outputs")
+    error = failures.rejected(PromptRejected(problem, {}), {})
+    assert error.message.startswith("Prompt has no outputs: a class counts as an output")
+    assert "OUTPUT_NODE" in error.message
