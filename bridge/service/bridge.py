@@ -505,6 +505,8 @@ class Bridge:
     def _introduce(self, connection: Connection) -> None:
         """Publish our state on a new connection, and what was missed without one."""
         self._info.publish_info(connection)
+        # What is on a dashboard is not unknown until the next interval.
+        self._info.publish_health()
         self._probe.connected()
         self._descriptions.publish_faults()
         self._clock_report.publish()

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from bridge.mosquitto import Mosquitto
+from bridge.service.bridge_info import HEALTH_INTERVAL_S
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
 from tests.support.peer import Message, Peer
@@ -149,3 +150,25 @@ async def test_an_input_that_cannot_be_kept_costs_nobody_the_bridge(
         while "FileExistsError" not in bridge.log:  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0.05)
         assert (await peer.ask("status", "none"))["error"]["code"] == "unknown_job"
+
+
+@pytest.mark.broker
+async def test_a_switch_shows_its_state_at_once_and_as_it_changes(
+    detached: StartBridge, broker: Mosquitto
+) -> None:
+    await detached({"colour": graphs.colour()}, homeassistant="true")
+    async with Peer(broker.url, client="homeassistant") as peer:
+        await peer.subscribe("homeassistant/device/comfy2mqtt-bridge/config", "comfy2mqtt/bridge/#")
+        config = await peer.next("homeassistant/device/comfy2mqtt-bridge/config")
+        switch = config.json["components"]["paused"]
+        # Sooner than it is published anyway.
+        soon = HEALTH_INTERVAL_S / 3
+        shown = await peer.next(switch["state_topic"], timeout_s=soon)
+        assert shown.json["paused"] is False
+        for payload, paused in (("payload_on", True), ("payload_off", False)):
+            peer.publish(switch["command_topic"], switch[payload])
+
+            def is_now(message: Message, wanted: bool = paused) -> bool:  # noqa: FBT001
+                return message.json["paused"] is wanted
+
+            await peer.next(switch["state_topic"], is_now, timeout_s=soon)

@@ -111,7 +111,15 @@ async def test_the_newest_home_assistant_takes_all_that_discovery_announces(
             place,
             sources / HERE,
             tmp_path / "discovery.log",
-            *(place.python, "-m", "pytest", "-c", "pytest.ini", "-x", "real_discovery.py"),
+            *(
+                place.python,
+                "-m",
+                "pytest",
+                "-c",
+                "pytest.ini",
+                "--durations=8",
+                "real_discovery.py",
+            ),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
         )

@@ -85,7 +85,10 @@ async def test_the_automations_of_the_page_are_valid(house: HomeAssistant) -> No
     assert [each.state for each in house.states.async_all("automation")] == ["on"] * 4
 
 
-async def test_a_broker_that_restarts_is_no_end(house: HomeAssistant) -> None:
+async def test_a_broker_that_restarts_is_no_end(
+    house: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeassistant.components.mqtt.client.RECONNECT_INTERVAL_SECONDS", 0.2)
     flows = house.config_entries.flow
     (card,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
     await flows.async_configure(card["flow_id"], {})
