@@ -1,4 +1,4 @@
-"""The mutants of sets: each job once, whole or not at all, and nobody waits for thousands."""
+"""Mutants of pipelines: sets (each job once, nobody waits for thousands), agents, warm-up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,38 @@ from tests.mutants.mutant import Mutant
 _JOURNAL = "bridge/jobs/journal/sets.py"
 
 SETS: tuple[Mutant, ...] = (
+    Mutant(
+        name="agents-without-token",
+        file="bridge/agents/server.py",
+        old="if not secrets.compare_digest(given, wanted):",
+        new="if given and not secrets.compare_digest(given, wanted):",
+        guarantee="over HTTP only who sends the token runs workflows",
+        tests=("tests/agents/test_server.py",),
+    ),
+    Mutant(
+        name="agents-near-by",
+        file="bridge/cli/mcp.py",
+        old="if token is None and not _is_here(host):",
+        new="if False:",
+        guarantee="without a token agents are served on this machine alone",
+        tests=("tests/cli/test_mcp.py",),
+    ),
+    Mutant(
+        name="forbidden-tools",
+        file="bridge/agents/server.py",
+        old="        except Forbidden:\n            may = False",
+        new="        except Forbidden:\n            may = True",
+        guarantee="an agent is offered what its client may use",
+        tests=("tests/agents/test_server.py",),
+    ),
+    Mutant(
+        name="warmed-after-each-job",
+        file="bridge/jobs/warmup.py",
+        old="new = state.epoch != self.epoch",
+        new="new = True",
+        guarantee="a workflow is run unasked at a start and after a yield alone",
+        tests=("tests/jobs/test_warmup.py",),
+    ),
     Mutant(
         name="set-made-twice",
         file=_JOURNAL,
