@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from bridge.text import without_colours
+
 Format = Literal["text", "json"]
 
 _about: ContextVar[dict[str, str]] = ContextVar("about", default={})  # noqa: B039 - never changed
@@ -53,6 +55,7 @@ class TextFormatter(logging.Formatter):
 
 
 def _plain(text: str) -> str:
+    text = without_colours(text)
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -65,7 +68,7 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": without_colours(record.getMessage()),
             **_about.get(),
         }
         if record.exc_info:

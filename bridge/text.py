@@ -44,6 +44,19 @@ _UTF_16 = (
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
+def without_colours(text: str) -> str:
+    """Return a text without the escape sequences by which programs colour a terminal."""
+    return _ESCAPES.sub("", text) if "\x1b" in text or "\x9b" in text else text
+
+
+# Of ECMA-48: CSI sequences, OSC strings to their end, and the short ones.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+
+
 def printable(text: str) -> str:
     """Return a text that cannot steer a terminal: what is not printable is a space."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
@@ -58,7 +71,7 @@ def without_folders(text: str) -> str:
 
 
 _FEWEST = 2
-_ROOT = r"(?:/|[A-Za-z]:[\\/]|\\\\)"
+_ROOT = r"(?:/|~[\w.-]*/|[A-Za-z]:[\\/]|\\\\)"
 _QUOTED_PATH = re.compile(rf"(?<=[\"'`]){_ROOT}[^\"'`\n]+(?=[\"'`])")
 # A URL is left as it is, and what is within a word or a longer path.
 _PATH = re.compile(
@@ -68,7 +81,8 @@ _PATH = re.compile(
 
 def _last_part(found: re.Match[str]) -> str:
     parts = [part for part in re.split(r"[/\\]", found[0]) if part]
-    return found[0] if "://" in found[0] or len(parts) < _FEWEST else f".../{parts[-1]}"
+    is_url = "://" in found[0] and not found[0].startswith("file:")
+    return found[0] if is_url or len(parts) < _FEWEST else f".../{parts[-1]}"
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

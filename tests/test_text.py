@@ -6,6 +6,7 @@ from bridge.text import (
     one_line,
     plain_problem,
     printable,
+    without_colours,
     without_folders,
 )
 
@@ -36,6 +37,11 @@ def test_what_steers_a_terminal_is_left_out() -> None:
         ("http://host/a/b?c=/d/e", None),
         ("image/png, and/or, /hello, a/b/c, 1 / 2 / 3, comfy2mqtt/client/+/#", None),
         ("models/checkpoints/a.ckpt", None),
+        ("~/models/x.png or ~me/b/x.png", ".../x.png or .../x.png"),
+        ("'~/my models/x.png'", "'.../x.png'"),
+        ("file:///home/me/a.png", ".../a.png"),
+        (r"'C:\\Users\\me\\a.png'", "'.../a.png'"),
+        ("don't / do", None),
         ("", None),
     ],
 )
@@ -65,3 +71,16 @@ def test_the_word_that_was_most_likely_meant_is_offered() -> None:
     assert did_you_mean("promt", ["prompt", "steps"]) == "; did you mean 'prompt'?"
     assert did_you_mean("MQTT_ULR", ["mqtt_url", "mqtt_ca"]) == "; did you mean 'mqtt_url'?"
     assert did_you_mean("xyz", ["prompt", "steps"]) == ""
+
+
+def test_paths_in_a_long_text_take_no_time() -> None:
+    assert without_folders("/a" * 100_000).endswith("/a")
+    assert without_folders("'/a" * 100_000).endswith("a")
+    assert without_folders("/" * 100_000)
+
+
+def test_colours_are_left_out_and_all_else_stays() -> None:
+    coloured = "\x1b[1;31mred\x1b[0m \x1b]8;;http://a\x07link\x1b]8;;\x1b\\ \x9b32mgreen\x1b(B end"
+    assert without_colours(coloured) == "red link green end"
+    assert without_colours("[31m is no colour") == "[31m is no colour"
+    assert without_colours("cut \x1b[3") == "cut 3"

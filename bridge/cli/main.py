@@ -358,12 +358,17 @@ def comfyui(*, verb: str, instance: str | None, now: bool, as_json: bool, settin
 
 
 @main.command()
-@click.argument("verb", type=click.Choice(["list", "pause", "resume", "clear"]), default="list")
+@click.argument(
+    "verb", type=click.Choice(["list", "pause", "resume", "clear", "release"]), default="list"
+)
 @click.option("--of", "client", metavar="CLIENT", help="list, clear: only this client's jobs.")
 @as_json
 @settings(*CLIENT_SETTINGS)
 def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> None:
-    """Show the queue of a running bridge, pause or resume it, or clear what has not started."""
+    """Show the queue of a running bridge, pause or resume it, or clear what has not started.
+
+    With release, prompts are taken again that were refused because they had ended a ComfyUI twice.
+    """
     from bridge.cli.operate import give
 
     if client is not None and verb not in ("list", "clear"):

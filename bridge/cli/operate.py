@@ -26,6 +26,7 @@ from bridge.contract.operator import (
     LinkReport,
     PauseReport,
     QueueReport,
+    ReleaseReport,
     Report,
 )
 from bridge.contract.retained import ComfyUIState
@@ -116,6 +117,8 @@ def _show(report: Report) -> None:
             click.echo("the queue is paused" if paused else "the queue runs")
         case ClearReport(cancelled=cancelled):
             click.echo(f"{cancelled} jobs cancelled")
+        case ReleaseReport(released=released):
+            click.echo(f"{released} prompts are taken again")
         case _:
             click.echo(encode(report))
 

@@ -107,9 +107,13 @@ class Interrupted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):
-    """ComfyUI no longer knows the prompt, or its results are gone; `reason` is a sentence."""
+    """ComfyUI no longer knows the prompt, or its results are gone; `reason` is a sentence.
+
+    `died`: its process, or the thread that runs prompts, ended by itself with the prompt there.
+    """
 
     reason: str
+    died: bool = False
 
 
 Terminal: TypeAlias = Succeeded | Failed | Interrupted | Lost

@@ -53,6 +53,8 @@ _FREE_RETRY_CAP_S = 30.0
 _LAST_LINES = 20
 # Bytes; below it a disk counts as full.
 _LEAST_ROOM = 16 * 1024 * 1024
+# Ends of a process that what it ran may have caused; a SIGKILL of somebody's is none.
+_BY_ITSELF = frozenset({"exited", "crashed", "host_out_of_memory", "worker_dead", "frozen", "hung"})
 
 
 class StateBoard:
@@ -422,7 +424,7 @@ class Instance:
         text = "ComfyUI answers, but the thread that runs prompts has ended"
         self._condemn("worker_dead", text)
         if not self.supervised and self._session is not None:
-            self._session.lose(text)
+            self._session.lose(text, died=True)
 
     def _condemn(self, failure: StartFailure, text: str) -> None:
         """Abandon a ComfyUI that is there and of no use: end its process, if it is ours to end."""
@@ -444,18 +446,20 @@ class Instance:
         for line in failure.log[-_LAST_LINES:]:
             last_lines.debug("ComfyUI %s | %s", self.name, line)
         self._detach(
-            lifecycle.Died(str(failure), failure.failure, restart.crash_loop), str(failure)
+            lifecycle.Died(str(failure), failure.failure, restart.crash_loop),
+            str(failure),
+            died=failure.failure in _BY_ITSELF,
         )
 
     def _stopped(self) -> None:
-        self._detach(lifecycle.Stopped(), "ComfyUI was stopped by the operator")
+        self._detach(lifecycle.Stopped(), "ComfyUI was stopped by the operator", died=False)
 
-    def _detach(self, event: LifecycleEvent, why: str) -> None:
+    def _detach(self, event: LifecycleEvent, why: str, *, died: bool) -> None:
         """Enter a state without a process; its prompts are lost."""
         session, self._session = self._session, None
         self._handle(event)
         if session is not None:
-            session.lose(why)
+            session.lose(why, died=died)
 
     def _open_session(self) -> ComfySession:
         if self._session is None:

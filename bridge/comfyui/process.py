@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.comfyui.errors import StartFailed
+from bridge.text import without_colours
 
 _SUBREAPER = Path(__file__).with_name("subreaper.py")
 # What the subreaper needs beyond the grace to find and kill what is left.
@@ -82,9 +83,8 @@ class Log:
     def _remember(self, chunk: bytes) -> None:
         # A progress bar ends its lines with carriage returns.
         *lines, self._partial = (self._partial + chunk).replace(b"\r", b"\n").split(b"\n")
-        self._tail.extend(
-            line.decode(errors="replace").rstrip()[:1000] for line in lines if line.strip()
-        )
+        texts = (without_colours(line.decode(errors="replace")).rstrip() for line in lines)
+        self._tail.extend(text[:1000] for text in texts if text.strip())
         self._partial = self._partial[-4096:]
 
     def _write(self, chunk: bytes) -> None:

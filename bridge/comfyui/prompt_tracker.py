@@ -230,13 +230,16 @@ class PromptTracker:
         """End a prompt of which all is known: its last events, once."""
         return _of(prompt, prompt.execution.close()) if self.drop(prompt) else []
 
-    def lose(self, reason: str) -> Deliveries:
-        """End all: their ComfyUI is gone. One of which all is known ends as it did."""
+    def lose(self, reason: str, *, died: bool) -> Deliveries:
+        """End all: their ComfyUI is gone, by itself if it `died`.
+
+        One of which all is known ends as it did.
+        """
         deliveries: Deliveries = []
         for prompt in tuple(self._by_id.values()):
             execution = prompt.execution
             if execution.end is None or execution.missing():
-                execution.stop(events.Lost(reason))
+                execution.stop(events.Lost(reason, died))
             deliveries += self.complete(prompt)
         return deliveries
 

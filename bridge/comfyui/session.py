@@ -182,9 +182,9 @@ class ComfySession:
         """Return for how many seconds nothing was heard of a prompt; None if it is not followed."""
         return self._tracker.silence(prompt_id, self._clock())
 
-    def lose(self, reason: str) -> None:
-        """End every prompt: its ComfyUI is gone."""
-        self._apply(self._tracker.lose(reason))
+    def lose(self, reason: str, *, died: bool) -> None:
+        """End every prompt: its ComfyUI is gone, by itself if it `died`."""
+        self._apply(self._tracker.lose(reason, died=died))
 
     async def unused(self) -> None:
         """Wait until no prompt is followed."""

@@ -135,6 +135,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # All outputs together; over it acked ones go first, then the oldest.
     max_outputs: Bytes = 20 * 1024**3
     remember_ids_s: Seconds = 30 * 86_400.0
+    # How long a prompt that ended its ComfyUI twice is refused.
+    quarantine_s: Seconds = 86_400.0
     stop_s: Annotated[float, Meta(ge=0)] = 10.0
     # The web adapter: off unless an address to listen on is set.
     websocket_listen: Listen | None = None

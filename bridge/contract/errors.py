@@ -16,6 +16,8 @@
     ├── OutOfMemory           a node ran out of memory
     ├── Timeout               it ran longer than allowed
     ├── Replaced              a newer job took its place before it started
+    ├── Quarantined           its prompt ended a ComfyUI twice
+    ├── Interrupted           somebody stopped it at ComfyUI itself
     ├── DependencyFailed      the job whose output it needs did not succeed
     └── Lost                  what became of it cannot be known any more
 
@@ -146,6 +148,18 @@ class Replaced(BridgeError):
     code = "replaced"
 
 
+class Quarantined(BridgeError):
+    """The prompt ended a ComfyUI twice, and is refused for a time; `details` has `reason`."""
+
+    code = "quarantined"
+
+
+class Interrupted(BridgeError):
+    """Somebody stopped the job at ComfyUI itself, such as on its page: it was cancelled."""
+
+    code = "interrupted"
+
+
 class DependencyFailed(BridgeError):
     """The job whose output it needs did not succeed."""
 
@@ -181,6 +195,8 @@ BY_CODE: dict[str, type[BridgeError]] = {
         OutOfMemory,
         Timeout,
         Replaced,
+        Quarantined,
+        Interrupted,
         DependencyFailed,
         Lost,
     )

@@ -92,6 +92,10 @@ class ClearQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     client: Id | UnsetType = UNSET
 
 
+class ReleaseQuarantine(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Take prompts again that were refused because each had ended a ComfyUI twice."""
+
+
 class CheckHealth(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Return the health of the bridge and its ComfyUIs."""
 
@@ -115,6 +119,7 @@ Order: TypeAlias = (
     | PauseQueue
     | ResumeQueue
     | ClearQueue
+    | ReleaseQuarantine
     | CheckHealth
     | SetLogLevel
 )
@@ -183,6 +188,12 @@ class ClearReport(Struct, frozen=True, kw_only=True):
     cancelled: int
 
 
+class ReleaseReport(Struct, frozen=True, kw_only=True):
+    """The number of prompts that were refused, and are no longer."""
+
+    released: int
+
+
 class HealthReport(Struct, frozen=True, kw_only=True):
     """The health of all parts; `healthy`: at least one ComfyUI takes jobs. `memory` is in bytes."""
 
@@ -220,6 +231,7 @@ Report: TypeAlias = (
     | QueueReport
     | PauseReport
     | ClearReport
+    | ReleaseReport
     | HealthReport
     | LevelReport
 )
@@ -245,6 +257,7 @@ VERBS: dict[str, Verb] = {
     "queue/pause": Verb(PauseQueue, PauseReport),
     "queue/resume": Verb(ResumeQueue, PauseReport),
     "queue/clear": Verb(ClearQueue, ClearReport),
+    "queue/release": Verb(ReleaseQuarantine, ReleaseReport),
     "health_check": Verb(CheckHealth, HealthReport),
     "log_level": Verb(SetLogLevel, LevelReport),
 }

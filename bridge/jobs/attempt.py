@@ -16,18 +16,17 @@ from msgspec import Struct
 
 from bridge.aio import first
 from bridge.comfyui import events
-from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, Gone, PromptRejected
+from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, PromptRejected
 from bridge.comfyui.instance import Instance
 from bridge.contract.errors import (
     BridgeError,
-    ComfyUIUnavailable,
     ExecutionError,
     Lost,
     OutOfMemory,
     Timeout,
 )
 from bridge.contract.messages import MissingOutput
-from bridge.jobs import failures
+from bridge.jobs import failures, reuse
 from bridge.jobs.job import Blob, Job, MediaInput, Plan
 from bridge.jobs.outputs import CollectedOutput, Collector
 from bridge.jobs.progress import Meter, Snapshot
@@ -119,6 +118,8 @@ class Attempt:
         self.times = Times(time.monotonic())
         self.saved_files = False
         self.used_key = False
+        # Why its ComfyUI ended by itself while it ran the prompt, where it did.
+        self.killed: str | None = None
         self.prompt_id = job.prompt_id
         self._job = job
         self._instance = instance
@@ -133,7 +134,7 @@ class Attempt:
         self._stop = asyncio.Event()
         self._sent = asyncio.Event()
         self._began = asyncio.Event()
-        self._cached = False
+        self._cached: set[str] = set()
         self._ran: set[str] = set()
 
     async def run(self, plan: Plan) -> Ending:
@@ -157,9 +158,8 @@ class Attempt:
         except BridgeError as error:
             return Failure(error)
         except ComfyUIError as error:
-            kind = Lost if isinstance(error, Gone) else ComfyUIUnavailable
             away = isinstance(error, ComfyUIUnreachable)
-            lost = self._without_key(kind(str(error), instance=self._instance.name))
+            lost = self._without_key(failures.unavailable(error, self._instance.name))
             no_room = not away and self._instance.disk_is_full
             return Retry(lost, counts=not away and not no_room, no_room=no_room)
 
@@ -305,7 +305,7 @@ class Attempt:
                 self._began.set()
                 self._observer.began()
             case events.Cached(nodes):
-                self._cached = True
+                self._cached.update(nodes)
                 self._observer.progress(meter.cached(nodes))
             case events.NodeStarted(_, display_node):
                 self._ran.add(display_node)
@@ -323,11 +323,10 @@ class Attempt:
         if missing and not outputs:
             error = missing[0].error
             return Failure(ExecutionError(error.message, missing=[each.name for each in missing]))
-        return Success(outputs, reused=self._reused(plan), missing=missing)
-
-    def _reused(self, plan: Plan) -> bool:
-        """True if nothing but output nodes ran: an empty list of cached nodes means nothing."""
-        return self._cached and self._ran <= {output.node for output in plan.outputs}
+        if not outputs:
+            missing = reuse.not_given(plan)
+        reused = reuse.nothing_new(plan, cached=self._cached, ran=self._ran)
+        return Success(outputs, reused=reused, missing=missing)
 
     def _failed(self, event: events.Failed) -> Ending:
         error = self._without_key(failures.failed(event))
@@ -338,6 +337,8 @@ class Attempt:
         return Failure(error)
 
     def _failure(self, event: events.Failed | events.Interrupted | events.Lost) -> Ending:
+        if isinstance(event, events.Lost) and event.died and self._began.is_set():
+            self.killed = failures.short(event.reason)
         match event:
             case events.Failed():
                 return self._failed(event)
@@ -348,7 +349,7 @@ class Attempt:
             case events.Interrupted():
                 return Stopped()
             case events.Lost(reason):
-                return Retry(Lost(f"ComfyUI lost the job: {reason}"))
+                return Retry(failures.lost(reason))
 
 
 def _is_lost(ending: Ending) -> bool:

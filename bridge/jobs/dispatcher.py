@@ -36,6 +36,7 @@ from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import MARK_AFTER_S, AlreadyEnded, Journal
 from bridge.jobs.listener import Listener
 from bridge.jobs.outputs import CollectedOutput
+from bridge.jobs.quarantine import Quarantine
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.state import Happening
@@ -90,6 +91,7 @@ class Dispatcher:
         self._instances = {each.name: each for each in instances}
         self._listener = listener
         self._limits = limits
+        self.quarantine = Quarantine(limits.quarantine_s)
         self._finalizer = finalizer
         self._dependencies = dependencies
         # Called with each job that has ended, here or elsewhere.
@@ -493,17 +495,18 @@ class Dispatcher:
             adopt=start.adopt,
             began=start.began,
         )
-        self._spawn(key, self._attempt(job, instance, made))
+        self._spawn(key, self._attempt(job, instance, made, adopt=start.adopt))
 
     def _stop(self, effect: effects.Stop) -> None:
         self._attempts[effect.key].cancel()
 
-    async def _attempt(self, job: Job, instance: Instance, made: Attempt) -> None:
+    async def _attempt(self, job: Job, instance: Instance, made: Attempt, *, adopt: bool) -> None:
         key = job.key
         plan = self._plans.pop(key, None)
         if plan is None:
             plan = await until_on_disk(lambda: self._journal.plan(key))
-        ending = await made.run(plan)
+        refused = None if adopt else self.quarantine.refusal(plan.prompt, time.monotonic())
+        ending = attempt.Failure(refused) if refused else await self._judged(plan, made)
         if made.used_key:
             self.counters.used_key(key.client)
         # Before the outputs are brought into form, and all is written: ComfyUI is not to idle.
@@ -528,6 +531,19 @@ class Dispatcher:
             ended, instance.name, made.prompt_id, saved_files=saved_files
         )
         self.handle(event)
+
+    async def _judged(self, plan: Plan, made: Attempt) -> attempt.Ending:
+        """Run an attempt; a prompt that ended its ComfyUI twice is not tried again."""
+        ending = await made.run(plan)
+        now = time.monotonic()
+        if made.killed is not None:
+            self.quarantine.ended(plan.prompt, made.killed, now)
+            refused = self.quarantine.refusal(plan.prompt, now)
+            if refused is not None and isinstance(ending, attempt.Retry):
+                return attempt.Failure(refused)
+        elif isinstance(ending, attempt.Success):
+            self.quarantine.survived(plan.prompt)
+        return ending
 
     async def _formed(
         self, job: Job, outputs: Sequence[CollectedOutput], ended: Completion

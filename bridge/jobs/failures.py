@@ -6,10 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.comfyui.errors import PromptRejected
+from bridge.comfyui.errors import ComfyUIError, Gone, PromptRejected
 from bridge.comfyui.events import Failed
-from bridge.contract.errors import BridgeError, ExecutionError, InvalidInput, OutOfMemory
-from bridge.text import clip, without_folders
+from bridge.contract.errors import (
+    BridgeError,
+    ComfyUIUnavailable,
+    ExecutionError,
+    InvalidInput,
+    Lost,
+    OutOfMemory,
+)
+from bridge.text import clip, without_colours, without_folders
 
 # torch.cuda.OutOfMemoryError, torch.OutOfMemoryError, and ComfyUI's own OOM_EXCEPTION aliases.
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
@@ -32,12 +39,12 @@ def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
     for node, found in error.node_errors.items():
         for problem in found.errors:
             place = f"{node}.{problem.extra_info.get('input_name', '')}"
-            text = _short(": ".join(filter(None, (problem.message, problem.details))))
+            text = short(": ".join(filter(None, (problem.message, problem.details))))
             details = {
                 "node": node,
                 "class_type": found.class_type,
                 "problem": problem.type,
-                "received": problem.extra_info.get("received_value"),
+                "received": _plain(problem.extra_info.get("received_value")),
             }
             if place in names:
                 name = names[place]
@@ -45,23 +52,34 @@ def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
             unnamed = unnamed or ExecutionError(f"node {node}: {text}", input=place, **details)
     if unnamed is not None:
         return unnamed
-    text = _short(": ".join(filter(None, (error.error.message, error.error.details))))
+    text = short(": ".join(filter(None, (error.error.message, error.error.details))))
     if error.error.type == _NO_OUTPUTS:
         text += ": a class counts as an output there only if its OUTPUT_NODE is True, and not 1"
-    return ExecutionError(text or str(error), problem=error.error.type)
+    return ExecutionError(text or short(str(error)), problem=error.error.type)
+
+
+def unavailable(error: ComfyUIError, instance: str) -> BridgeError:
+    """Translate a ComfyUI that could not be asked, or whose answer could not be used."""
+    kind = Lost if isinstance(error, Gone) else ComfyUIUnavailable
+    return kind(short(str(error)), instance=instance)
+
+
+def lost(reason: str) -> BridgeError:
+    """Translate a prompt that is no longer at its ComfyUI."""
+    return Lost(f"ComfyUI lost the job: {short(reason)}")
 
 
 def failed(event: Failed) -> BridgeError:
     """Translate a node's failure."""
     kind = OutOfMemory if event.exception_type.endswith(_OUT_OF_MEMORY) else ExecutionError
     where = f"node {event.node} ({event.class_type}): " if event.node else ""
-    message = _short(event.message.strip() or event.exception_type)
+    message = short(event.message.strip() or event.exception_type)
     return kind(
         f"{where}{message}",
         node=event.node or None,
         class_type=event.class_type or None,
         exception_type=event.exception_type,
-        traceback=[_short(line) for line in event.traceback[-_TRACEBACK_LINES:]] or None,
+        traceback=[short(line) for line in event.traceback[-_TRACEBACK_LINES:]] or None,
     )
 
 
@@ -86,6 +104,11 @@ def is_full_disk(event: Failed) -> bool:
     return _FULL_DISK.search(event.message) is not None
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return ComfyUI's words as clients get them: nothing of its machine, nothing endless."""
     # Where files lie at ComfyUI is no client's business.
-    return without_folders(clip(text, _LONGEST))
+    return without_folders(clip(without_colours(text), _LONGEST))
+
+
+def _plain(value: Any) -> Any:
+    return short(value) if isinstance(value, str) else value

@@ -18,6 +18,7 @@ from bridge.jobs import ui_output
 from bridge.jobs.ui_output import FileItem, TextItem
 from bridge.media.digest import sha256_of
 from bridge.media.sniff import Sniffed, sniff
+from bridge.text import without_folders
 
 # Fetches one file: (filename, subfolder, type) -> bytes.
 View = Callable[[str, str, str], Coroutine[Any, Any, bytes]]
@@ -154,10 +155,11 @@ class Collector:
         return outputs
 
     def _missing(self, found: _Found, error: ComfyUIError) -> MissingOutput:
-        text = f"ComfyUI does not give the file {found.filename!r} ({error.code})"
+        name = without_folders(found.filename or "")
+        text = f"ComfyUI does not give the file {name!r} ({error.code})"
         return MissingOutput(
             name=self._name(found),
-            filename=or_unset(found.filename),
+            filename=or_unset(name or None),
             error=ExecutionError(text, reason=error.code).wire(),
         )
 

@@ -20,6 +20,7 @@ from bridge.contract.errors import (
     Conflict,
     Forbidden,
     InvalidInput,
+    Quarantined,
     QuotaExceeded,
     UnknownJob,
     UnknownWorkflow,
@@ -46,6 +47,15 @@ from bridge.workflows.nodes import NodeRules
 from bridge.workflows.workflow import Workflow
 
 T = TypeVar("T")
+# What is said of a request for what is so at the moment, not for what it is.
+_NOT_ITS_FAULT = (
+    UnknownWorkflow,
+    ComfyUIUnavailable,
+    Forbidden,
+    Busy,
+    QuotaExceeded,
+    Quarantined,
+)
 
 
 class AdmissionConfig(Struct, frozen=True):
@@ -123,8 +133,8 @@ class Admission:
         try:
             draft = await self._draft(submission, key)
             self.check_room(submission.client)
-        except (UnknownWorkflow, ComfyUIUnavailable, Forbidden, Busy, QuotaExceeded):
-            # Not the request's fault: if it was accepted before, that still stands.
+        except _NOT_ITS_FAULT:
+            # If it was accepted before, that still stands.
             known = None if submission.submit.job_id is UNSET else await self._known(key)
             if known is None:
                 raise
@@ -210,6 +220,9 @@ class Admission:
         inputs = dict(bound.inputs)
         for each in media:
             put(bound.prompt, inputs, each)
+        refused = self._dispatcher.quarantine.refusal(bound.prompt, time.monotonic())
+        if refused is not None:
+            raise refused
         plan = self.plan(submission.client, workflow, bound, inputs, media)
         return _Work(workflow, bound, plan, new)
 

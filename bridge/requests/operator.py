@@ -36,6 +36,8 @@ from bridge.contract.operator import (
     PauseReport,
     QueueEntry,
     QueueReport,
+    ReleaseQuarantine,
+    ReleaseReport,
     Reload,
     ReloadReport,
     Report,
@@ -111,7 +113,7 @@ class Operator:
                 return await self._order_comfyui(order)
             case OpenPage():
                 return await self._open_page(order)
-            case ListQueue() | PauseQueue() | ResumeQueue() | ClearQueue():
+            case ListQueue() | PauseQueue() | ResumeQueue() | ClearQueue() | ReleaseQuarantine():
                 return await self._order_queue(order)
             case Reload():
                 return await self._reload()
@@ -194,8 +196,8 @@ class Operator:
     # The queue.
 
     async def _order_queue(
-        self, order: ListQueue | PauseQueue | ResumeQueue | ClearQueue
-    ) -> QueueReport | PauseReport | ClearReport:
+        self, order: ListQueue | PauseQueue | ResumeQueue | ClearQueue | ReleaseQuarantine
+    ) -> QueueReport | PauseReport | ClearReport | ReleaseReport:
         dispatcher = self._dispatcher
         match order:
             case ListQueue():
@@ -210,6 +212,8 @@ class Operator:
                 return PauseReport(paused=False)
             case ClearQueue(client=client):
                 return ClearReport(cancelled=await dispatcher.clear(or_none(client)))
+            case ReleaseQuarantine():
+                return ReleaseReport(released=dispatcher.quarantine.release())
 
     async def _queue(self, order: ListQueue) -> QueueReport:
         dispatcher = self._dispatcher

@@ -186,6 +186,7 @@ class Bridge:
                 config.timeout_s,
                 config.silence_s,
                 config.reorder_s,
+                config.quarantine_s,
             ),
             finalizer=Finalizer(
                 self._journal,

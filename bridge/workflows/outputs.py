@@ -112,6 +112,9 @@ THEIRS |= {
     "SaveImageTextDataSetToFolder": OutputKind("file"),
     "SaveTrainingDataset": OutputKind("file"),
 }
+# Classes that do work of their own. All others only write down, show or send what they are given.
+_MAKERS = frozenset(("CreateBoundingBoxes", "ImageCompositor", "LossGraphNode"))
+_WRITERS = (OURS.keys() | THEIRS.keys()) - _MAKERS
 # Classes that show something and save nothing, besides those that are called so.
 _PREVIEWS = frozenset(("CreateBoundingBoxes", "ImageCompare", "ImageCompositor", "LossGraphNode"))
 _PREVIEW = "Preview"
@@ -125,6 +128,11 @@ def outputs(graph: Graph, declared: Declarations) -> tuple[OutputDefinition, ...
     which a preview on the way to it is not.
     """
     return tuple(sorted(_outputs(graph, declared), key=lambda output: output.preview is True))
+
+
+def only_writes(class_type: str) -> bool:
+    """Return whether a node of this class makes nothing: it puts out what it is given, as it is."""
+    return class_type in _WRITERS
 
 
 def names_to_set(graph: Graph, found: Iterable[OutputDefinition]) -> dict[NodeInput, str]:

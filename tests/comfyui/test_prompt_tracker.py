@@ -290,7 +290,7 @@ def test_an_output_of_a_prompt_that_was_dropped_is_nobodys(tracker: PromptTracke
 def test_a_lost_comfyui_ends_all_but_what_is_known(tracker: PromptTracker) -> None:
     done, running = follow(tracker, "done"), follow(tracker, "running")
     feed(tracker, frames.ExecutionSuccess("done"))
-    happened = tracker.lose("it was killed")
+    happened = tracker.lose("it was killed", died=True)
     assert of(done, happened) == [events.Succeeded({})]
-    assert of(running, happened) == [events.Lost("it was killed")]
+    assert of(running, happened) == [events.Lost("it was killed", died=True)]
     assert len(tracker) == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.comfyui import events
 from bridge.comfyui.errors import ComfyUIUnreachable
@@ -317,7 +318,10 @@ async def test_who_waits_for_an_output_whose_file_is_gone_learns_it(tmp_path: Pa
 
 
 class Scripted(Comfy):
-    """Each prompt runs until `finish`; those of `lost` are lost then."""
+    """Each prompt runs until `finish`; those of `lost` are lost then.
+
+    With `dies` its process ended by itself under those; with `stopped` somebody interrupts all.
+    """
 
     def __init__(self, name: str = "main") -> None:
         super().__init__()
@@ -325,6 +329,8 @@ class Scripted(Comfy):
         self.running: dict[str, asyncio.Event] = {}
         self.began: asyncio.Queue[str] = asyncio.Queue()
         self.lost: set[str] = set()
+        self.dies = False
+        self.stopped = False
         self.cancelled: list[str] = []
 
     def finish(self, prompt_id: str) -> None:
@@ -340,8 +346,8 @@ class Scripted(Comfy):
         await self.began.put(prompt_id)
         await finished.wait()
         if prompt_id in self.lost:
-            yield events.Lost("it was restarted")
-        elif prompt_id in self.cancelled:
+            yield events.Lost("it was restarted", died=self.dies)
+        elif prompt_id in self.cancelled or self.stopped:
             yield events.Interrupted()
         else:
             yield events.Executed("1", "1", {"text": ["x"]})
@@ -397,6 +403,64 @@ async def test_a_retry_is_counted(tmp_path: Path) -> None:
         result = await dispatcher.told.outcome("j1")
         assert result["attempts"] == 2
         assert dispatcher.counters.retried == 1
+
+
+async def died_under(comfyui: Scripted) -> None:
+    """Let the next prompt begin, and its ComfyUI end under it."""
+    prompt = await comfyui.began.get()
+    comfyui.lost.add(prompt)
+    comfyui.finish(prompt)
+
+
+async def test_a_prompt_that_ended_its_comfyui_twice_is_not_run_a_third_time(
+    tmp_path: Path,
+) -> None:
+    """Neither of its job nor of another that waits, whoever sent it; others go on."""
+    comfyui = Scripted()
+    comfyui.dies = True
+    bad = replace(PLAN, prompt={"1": {"class_type": "Bad", "inputs": {"seed": 1}}})
+    reseeded = replace(PLAN, prompt={"1": {"class_type": "Bad", "inputs": {"seed": 2}}})
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await dispatcher.take("first", plan=bad)
+        await died_under(comfyui)
+        await dispatcher.take("second", client="bob", plan=reseeded)
+        await died_under(comfyui)
+        for job_id in ("first", "second"):
+            result = await dispatcher.told.outcome(job_id)
+            assert (result["state"], result["error"]["code"]) == ("failed", "quarantined")
+            assert "restarted" in result["error"]["details"]["reason"]
+        await dispatcher.take("other")
+        comfyui.finish(await comfyui.began.get())
+        assert (await dispatcher.told.outcome("other"))["state"] == "succeeded"
+        assert dispatcher.quarantine.release() == 1
+        await dispatcher.take("again", plan=bad)
+        comfyui.finish(await comfyui.began.get())
+        assert (await dispatcher.told.outcome("again"))["state"] == "succeeded"
+
+
+async def test_a_comfyui_that_others_stop_quarantines_nothing(tmp_path: Path) -> None:
+    comfyui = Scripted()
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await dispatcher.take("j1")
+        for _ in range(2):
+            await died_under(comfyui)
+        comfyui.finish(await comfyui.began.get())
+        assert (await dispatcher.told.outcome("j1"))["state"] == "succeeded"
+
+
+async def test_a_job_that_was_stopped_at_comfyui_itself_says_so(tmp_path: Path) -> None:
+    comfyui = Scripted()
+    comfyui.stopped = True
+    async with house(tmp_path, comfyui=comfyui) as dispatcher:
+        await dispatcher.take("theirs")
+        comfyui.finish(await comfyui.began.get())
+        result = await dispatcher.told.outcome("theirs")
+        assert (result["state"], result["error"]["code"]) == ("cancelled", "interrupted")
+        comfyui.stopped = False
+        job = await dispatcher.take("mine")
+        await comfyui.began.get()
+        await dispatcher.cancel(job.key)
+        assert "error" not in await dispatcher.told.outcome("mine")
 
 
 async def with_media(dispatcher: House, job_id: str, data: bytes) -> Job:

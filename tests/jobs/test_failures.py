@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.comfyui.errors import PromptRejected, ValidationProblem
+from bridge.comfyui.errors import (
+    ComfyUIUnreachable,
+    NodeProblems,
+    PromptRejected,
+    ValidationProblem,
+)
 from bridge.comfyui.events import Failed
 from bridge.contract.messages import encode
 from bridge.jobs import failures
@@ -57,3 +62,30 @@ def test_a_class_that_only_seems_to_be_an_output_is_explained() -> None:
     error = failures.rejected(PromptRejected(problem, {}), {})
     assert error.message.startswith("Prompt has no outputs: a class counts as an output")
     assert "OUTPUT_NODE" in error.message
+
+
+def test_errors_show_neither_paths_nor_colours() -> None:
+    home = "/home/somebody/my ComfyUI"
+    event = Failed(
+        "FileNotFoundError",
+        f"\x1b[31m[Errno 2] No such file or directory: '{home}/models/vae.safetensors'\x1b[0m",
+        "9",
+        "VAELoader",
+        (f'  File "{home}/execution.py", line 510, in execute\n',),
+    )
+    for error in (
+        failures.failed(event),
+        failures.lost(f"the process of {home.replace(' ', '_')}/main.py ended"),
+        failures.unavailable(ComfyUIUnreachable(f"'{home}/x.sock'", sent=False), "main"),
+        failures.rejected(_rejected(f"Invalid image file: {home.replace(' ', '_')}/a.png"), {}),
+    ):
+        wire = encode(error.wire()).decode()
+        assert "somebody" not in wire
+        assert "\\u001b" not in wire
+    assert failures.failed(event).message.endswith("directory: '.../vae.safetensors'")
+
+
+def _rejected(details: str) -> PromptRejected:
+    problem = ValidationProblem("custom", "refused", details, {"received_value": details})
+    nodes = {"1": NodeProblems((problem,), (), "LoadImage")}
+    return PromptRejected(ValidationProblem("custom", details), nodes)

@@ -345,7 +345,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="tracebacks-with-folders",
         file="bridge/jobs/failures.py",
-        old="return without_folders(clip(text, _LONGEST))",
+        old="return without_folders(clip(without_colours(text), _LONGEST))",
         new="return clip(text, _LONGEST)",
         guarantee="no traceback of ComfyUI's names a folder of its machine",
         tests=("tests/jobs/test_failures.py",),

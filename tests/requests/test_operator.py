@@ -171,6 +171,14 @@ async def test_the_queue_is_listed_paused_resumed_and_cleared(stand: Stand) -> N
     assert (await stand.dispatcher.told.outcome("j0"))["state"] == "cancelled"
 
 
+async def test_prompts_in_quarantine_are_released(stand: Stand) -> None:
+    prompt: dict[str, Any] = {"1": {"class_type": "Bad", "inputs": {}}}
+    for _ in range(2):
+        stand.dispatcher.quarantine.ended(prompt, "it crashed", 1.0)
+    assert await stand.data("queue/release") == {"released": 1}
+    assert await stand.data("queue/release") == {"released": 0}
+
+
 async def test_workflows_are_read_anew_and_the_level_of_the_log_is_set(stand: Stand) -> None:
     assert (await stand.data("workflows/reload"))["workflows"] == ["demo"]
     logger = logging.getLogger("bridge")

@@ -97,7 +97,12 @@ def responder_of(
         case operator.Named(instance=str(instance)):
             own = owns(instance)
             return rest if own is None else Responder.ANSWER if own else Responder.IGNORE
-        case operator.Named() | operator.Reload() | operator.SetLogLevel():
+        case (
+            operator.Named()
+            | operator.Reload()
+            | operator.SetLogLevel()
+            | operator.ReleaseQuarantine()
+        ):
             return Responder.ANSWER if leader else Responder.SILENT
         case _:
             return rest

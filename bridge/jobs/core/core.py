@@ -18,6 +18,7 @@ from bridge.contract.errors import (
     BridgeError,
     ComfyUIUnavailable,
     Expired,
+    Interrupted,
     Lost,
     Replaced,
     internal,
@@ -53,6 +54,7 @@ class Limits(Struct, frozen=True):
     timeout_s: float
     silence_s: float
     reorder_s: float
+    quarantine_s: float = 86_400.0
 
 
 class Moment(Struct, frozen=True):
@@ -454,7 +456,8 @@ class Core:
     def _stopped(self, entry: Entry, event: events.AttemptStopped) -> None:
         self._free_place(entry)
         if not self._end_as_asked(entry, event.prompt_id):
-            self._finish(entry, Happening.CANCEL)
+            text = "somebody stopped it at ComfyUI itself"
+            self._finish(entry, Happening.CANCEL, Interrupted(text, instance=entry.instance))
 
     def _broke(self, entry: Entry, event: events.AttemptBroke) -> None:
         self._free_place(entry)

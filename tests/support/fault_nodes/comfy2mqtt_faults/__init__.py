@@ -3,6 +3,8 @@ one on the path for custom nodes.
 
     TestImage          a noise image of its own for each seed; also broken ones
     TestRaise          raises RuntimeError with the text given
+    TestBlock          blocks what comes after it, with an ExecutionBlocker
+    TestMakeAndShow    an output node that makes a text, not only shows it
     TestOutOfMemory    raises torch.cuda.OutOfMemoryError; the process lives
     TestExit           raises SystemExit: ComfyUI's worker thread ends, HTTP goes on
     TestHang           sleeps in C with the GIL released: no interrupt reaches it
@@ -35,6 +37,7 @@ from typing import Any
 comfy_model_management: Any = import_module("comfy.model_management")
 comfy_utils: Any = import_module("comfy.utils")
 torch: Any = import_module("torch")
+ExecutionBlocker: Any = import_module("comfy_execution.graph").ExecutionBlocker
 
 _CHILD = "import time\nwhile True: time.sleep(60)"
 
@@ -101,6 +104,33 @@ class TestRaise(Fault):
 
     def run(self, *, message: str = "on purpose", **_inputs: object) -> tuple[Any]:
         raise RuntimeError(message)
+
+
+class TestBlock(Fault):
+    """Blocks what comes after it, silently or with a message, as a switch does."""
+
+    @classmethod
+    def own(cls) -> dict[str, Any]:
+        return {"message": ("STRING", {"default": ""})}
+
+    def run(self, *, image: object, message: str = "") -> tuple[Any]:
+        return (ExecutionBlocker(message or None) if image is not None else image,)
+
+
+class TestMakeAndShow:
+    """An output node that does work of its own, as samplers with a preview do."""
+
+    CATEGORY = Fault.CATEGORY
+    FUNCTION = "run"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        return {"required": {"image": ("IMAGE",), "text": ("STRING", {"default": ""})}}
+
+    def run(self, *, image: object, text: str) -> dict[str, Any]:
+        return {"ui": {"text": [f"{text} {image is not None}"]}}
 
 
 class TestOutOfMemory(Fault):
@@ -214,11 +244,14 @@ class TestKill(Fault):
 
     @classmethod
     def own(cls) -> dict[str, Any]:
-        return {"once_file": ("STRING", {"default": ""})}
+        by = {"default": int(signal.SIGKILL), "min": 1, "max": 64}
+        return {"once_file": ("STRING", {"default": ""}), "signal": ("INT", by)}
 
-    def run(self, *, image: object, once_file: str = "") -> tuple[Any]:
+    def run(
+        self, *, image: object, once_file: str = "", signal: int = int(signal.SIGKILL)
+    ) -> tuple[Any]:
         if _first_time(once_file):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal)
         return (image,)
 
 
@@ -297,6 +330,8 @@ NODE_CLASS_MAPPINGS = {
     for node in (
         TestImage,
         TestRaise,
+        TestBlock,
+        TestMakeAndShow,
         TestOutOfMemory,
         TestExit,
         TestHang,
