@@ -388,6 +388,19 @@ class ComfyClient:
             body = await self._ok(response, _MIB)
         return self._decoded(_link, body, "POST /comfy2mqtt/links")
 
+    async def remove_uploads(self, names: Collection[str]) -> None:
+        """Remove files that `upload_image` wrote into `comfy2mqtt/`, by their names.
+
+        Those that a prompt in the queue names stay. Raises NotFound without our nodes, or with old
+        ones.
+        """
+        await self._post("/comfy2mqtt/uploads/remove", {"names": sorted(names)})
+
+    async def sweep_uploads(self, older_than_s: float, keep: Collection[str]) -> None:
+        """Remove such files that are older, but for those of `keep`; raises as the other does."""
+        wanted = {"older_than_s": older_than_s, "keep": sorted(keep)}
+        await self._post("/comfy2mqtt/uploads/remove", wanted)
+
     # -- plumbing -------------------------------------------------------------------------------
 
     async def _get(

@@ -144,15 +144,14 @@ class Attempt:
                 ending = await self._follow(plan, self._instance.adopt(self.prompt_id))
                 if not _is_lost(ending) or self._began_before or self._began.is_set():
                     return ending
-            if not await self._send_media(plan):
-                return Stopped()
-            prompt = self._instance.execute(
-                self.prompt_id,
-                isolate(plan.prompt, self.prompt_id),
-                preview=self._job.envelope.preview,
-                extra_data=self._extra_data(plan),
-            )
-            return await self._follow(plan, prompt)
+            try:
+                return await self._execute(plan)
+            except PromptRejected as error:
+                uploaded = {media.node for media in plan.media if media.via == "upload"}
+                if not uploaded & error.node_errors.keys():
+                    raise
+                # Its file may have been removed between the two requests, for another job.
+                return await self._execute(plan)
         except PromptRejected as error:
             return Failure(self._without_key(failures.rejected(error, plan.names)))
         except BridgeError as error:
@@ -182,6 +181,17 @@ class Attempt:
     def cancel(self) -> None:
         """Stop it; whether that came in time is in what `run` returns."""
         self._stop.set()
+
+    async def _execute(self, plan: Plan) -> Ending:
+        if not await self._send_media(plan):
+            return Stopped()
+        prompt = self._instance.execute(
+            self.prompt_id,
+            isolate(plan.prompt, self.prompt_id),
+            preview=self._job.envelope.preview,
+            extra_data=self._extra_data(plan),
+        )
+        return await self._follow(plan, prompt)
 
     async def _send_media(self, plan: Plan) -> bool:
         """Upload what ComfyUI lacks of the inputs; False if it was stopped meanwhile."""

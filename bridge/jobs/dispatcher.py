@@ -32,6 +32,7 @@ from bridge.jobs.database import Fenced
 from bridge.jobs.dependencies import Dependencies
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.finalizer import Completion, Finalizer
+from bridge.jobs.input_files import InputFiles
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import MARK_AFTER_S, AlreadyEnded, Journal
 from bridge.jobs.listener import Listener
@@ -82,8 +83,12 @@ class Dispatcher:
         can_run: CanRun,
         limits: Limits,
         finalizer: Finalizer,
+        input_files: InputFiles | None = None,
     ) -> None:
-        """`can_run` says whether the ComfyUI of a name has what a job needs."""
+        """`can_run` says whether the ComfyUI of a name has what a job needs.
+
+        `input_files` is run elsewhere; without one, what is uploaded for jobs stays.
+        """
         attached = {each.name: each.output_folder is None for each in instances}
         self.core = Core(attached, can_run, limits, alone=not journal.shared)
         self._journal = journal
@@ -93,6 +98,7 @@ class Dispatcher:
         self._limits = limits
         self.quarantine = Quarantine(limits.quarantine_s)
         self._finalizer = finalizer
+        self.input_files = input_files or InputFiles((), 0.0)
         self._dependencies = dependencies
         # Called with each job that has ended, here or elsewhere.
         self.on_ended: Callable[[Key], None] = lambda _: None
@@ -253,6 +259,7 @@ class Dispatcher:
             await self._settled.wait()
         for instance in self._instances.values():
             await instance.finish_cleanup()
+        await self.input_files.finish()
 
     # -- events in --
 
@@ -431,6 +438,7 @@ class Dispatcher:
         self._dependencies.ended(key)
         if effect.outcome is not None:
             self.on_ended(key)
+        self.input_files.release(key)
         self._settled.set()
 
     # -- what a job depends on --
@@ -505,6 +513,7 @@ class Dispatcher:
         plan = self._plans.pop(key, None)
         if plan is None:
             plan = await until_on_disk(lambda: self._journal.plan(key))
+        await self.input_files.take(key, plan.uploads, instance.name)
         refused = None if adopt else self.quarantine.refusal(plan.prompt, time.monotonic())
         ending = attempt.Failure(refused) if refused else await self._judged(plan, made)
         if made.used_key:

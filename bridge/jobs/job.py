@@ -15,6 +15,7 @@ from bridge.contract.retained import OutputDefinition
 from bridge.contract.sources import JobOutput, Topic, Url
 from bridge.jobs.queue import Key
 from bridge.media.profile import Profile
+from bridge.workflows.binding import upload_name
 from bridge.workflows.catalogue import Needs
 
 
@@ -89,6 +90,16 @@ class Plan(Struct, frozen=True, omit_defaults=True):
     def blobs(self) -> list[Blob]:
         """All bytes that it refers to and that are here."""
         return [blob for media in self.media for blob in media.blobs]
+
+    @property
+    def uploads(self) -> set[str]:
+        """The names of the files that its bytes become in ComfyUI's input folder."""
+        return {
+            upload_name(blob.sha256, blob.extension)
+            for media in self.media
+            if media.via == "upload"
+            for blob in media.blobs
+        }
 
     @property
     def waits(self) -> bool:

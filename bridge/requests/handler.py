@@ -7,6 +7,7 @@ is refused is answered with an error and changes nothing.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, TypeAlias, assert_never
 
 from msgspec import UNSET, UnsetType
@@ -201,6 +202,8 @@ class RequestHandler:
 
     async def _forget(self, key: Key) -> ForgetReport:
         await self._check_ended(key, "a job that has not ended cannot be forgotten: cancel it")
+        with suppress(UnknownJob):
+            self._dispatcher.input_files.unneeded((await self._journal.plan(key)).uploads)
         return ForgetReport(job_id=key.job_id, forgotten=await self._journal.forget(key))
 
     async def _check_ended(self, key: Key, why: str) -> None:

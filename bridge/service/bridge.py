@@ -47,6 +47,7 @@ from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.group import Group
+from bridge.jobs.input_files import InputFiles
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
 from bridge.jobs.uploads import UploadRules, Uploads
@@ -188,6 +189,7 @@ class Bridge:
                 config.reorder_s,
                 config.quarantine_s,
             ),
+            input_files=InputFiles(self._instances, config.keep_uploads_s),
             finalizer=Finalizer(
                 self._journal,
                 self._files,
@@ -450,6 +452,7 @@ class Bridge:
                     ),
                     tasks.create_task(self._dispatcher.run()),
                     *(tasks.create_task(each.run()) for each in self._warmups),
+                    tasks.create_task(self._dispatcher.input_files.run()),
                     tasks.create_task(self._descriptions.follow_folder()),
                     tasks.create_task(self._info.run()),
                     tasks.create_task(self._retention.run()),

@@ -8,13 +8,15 @@ back. `media` keeps what came in and `held` what goes out; `routes` is how the b
 and `guard` keeps everybody else out of a ComfyUI that is the bridge's own.
 """
 
+from folder_paths import get_input_directory
 from server import PromptServer
 
 from .guard import Guard
 from .routes import Routes
 from .settings import held_media, held_outputs, process_name, settings
 from .table import load
-from .worker import Worker
+from .uploads import Uploads
+from .worker import Worker, queued
 
 # ComfyUI has no hook for routes and middlewares: a node package adds them while it is imported. The
 # guard comes first: it stands also where our nodes cannot be loaded.
@@ -33,6 +35,7 @@ __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 Routes(
     outputs=held_outputs(),
     media=held_media(),
+    uploads=Uploads(get_input_directory, lambda: queued(PromptServer.instance.prompt_queue)),
     secret=settings().secret,
     worker=Worker(),
     process=process_name(),

@@ -6,12 +6,16 @@
     GET    /comfy2mqtt/outputs/{prompt_id}                 [header, ...]; 410 evicted
     GET    /comfy2mqtt/outputs/{prompt_id}/{node}/{index}  the bytes; 404 unknown, 410 evicted
     DELETE /comfy2mqtt/outputs/{prompt_id}[,{prompt_id}...]  204: confirmed and freed
+    POST   /comfy2mqtt/uploads/remove                      200 {"removed": number}, 400 wrong
+
+The last takes `{"names": [...]}`, or `{"older_than_s": number, "keep": [...]}`: see uploads.py.
 
 Where the ComfyUI process has a COMFY2MQTT_SECRET, each of them demands it in a header (403).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import re
@@ -29,6 +33,7 @@ from .media import HeldMedia, Media, is_sha256
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from .uploads import Uploads
     from .worker import Worker
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -43,7 +48,7 @@ _MEDIA = "/comfy2mqtt/media/{sha256}"
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The handlers over the two stores.
+    """The handlers over the two stores, and over the files that were uploaded.
 
     The rest is for the greeting: `worker` is the thread that runs prompts, `process` a name that
     no other process has, `nodes` are the class names here, `missing` those that could not be
@@ -52,6 +57,7 @@ class Routes:
 
     outputs: HeldOutputs
     media: HeldMedia
+    uploads: Uploads
     secret: str | None
     worker: Worker
     process: str
@@ -67,6 +73,7 @@ class Routes:
         table.get(_OUTPUTS)(self._guard(self.list_outputs))
         table.get(_OUTPUTS + "/{node}/{index}")(self._guard(self.get_output))
         table.delete(_OUTPUTS)(self._guard(self.confirm_outputs))
+        table.post("/comfy2mqtt/uploads/remove")(self._guard(self.remove_uploads))
 
     async def hello(self, _request: web.Request) -> web.Response:
         """Say who is here. The pid ties the answer to the process that the bridge started."""
@@ -132,6 +139,21 @@ class Routes:
         for prompt_id in request.match_info["prompt_id"].split(","):
             self.outputs.confirm(prompt_id)
         return web.Response(status=204)
+
+    async def remove_uploads(self, request: web.Request) -> web.Response:
+        """Remove files that were uploaded: some by their names, or all that are old."""
+        uploads = self.uploads
+        try:
+            match await request.json():
+                case {"names": [*names]}:
+                    removed = await asyncio.to_thread(uploads.remove, set(map(str, names)))
+                case {"older_than_s": int() | float() as age, "keep": [*keep]}:
+                    removed = await asyncio.to_thread(uploads.sweep, age, set(map(str, keep)))
+                case _:
+                    return _refusal(400, "Expected names, or older_than_s and keep.")
+        except ValueError:
+            return _refusal(400, "The body has to be JSON.")
+        return web.json_response({"removed": removed})
 
     async def _read_body(self, request: web.Request) -> bytes:
         """The whole body. Raises MediaTooLarge as soon as that is known.

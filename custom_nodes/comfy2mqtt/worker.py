@@ -6,6 +6,7 @@ A node that raises SystemExit ends it (ComfyUI #16312): prompts are taken then, 
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 # Python names a thread by the function that it runs.
 _NAME = "prompt_worker"
@@ -23,3 +24,11 @@ class Worker:
             found = (thread for thread in threading.enumerate() if _NAME in thread.name)
             self._thread = next(found, None)
         return None if self._thread is None else self._thread.is_alive()
+
+
+def queued(queue: Any) -> list[Any]:
+    """The graphs of the prompts that run or wait, in ComfyUI's queue."""
+    # The first one copies nothing; servers before it have the second alone.
+    look = getattr(queue, "get_current_queue_volatile", None) or queue.get_current_queue
+    running, pending = look()
+    return [item[2] for item in (*running, *pending)]

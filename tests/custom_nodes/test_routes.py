@@ -25,6 +25,7 @@ EVERY_ROUTE = [
     ("GET", "/comfy2mqtt/outputs/some-prompt"),
     ("GET", "/comfy2mqtt/outputs/some-prompt/1/0"),
     ("DELETE", "/comfy2mqtt/outputs/some-prompt"),
+    ("POST", "/comfy2mqtt/uploads/remove"),
 ]
 
 

@@ -1,0 +1,148 @@
+"""The files that were uploaded to ComfyUIs for jobs: removed as soon as no job needs them.
+
+They lie in ComfyUI's input folder and are named by their content, so that jobs share them. Only
+our nodes can remove a file there; where a ComfyUI has none of them, the files stay. What a bridge
+could not remove before it ended is removed by age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from bridge.aio import wait_set
+from bridge.comfyui.client import ComfyClient
+from bridge.comfyui.errors import ComfyUIError, NotFound
+from bridge.jobs.queue import Key
+
+log = logging.getLogger(__name__)
+
+# How long ComfyUI may take to remove files: a job that needs one of them waits for that.
+ANSWER_S = 5.0
+RETRY_S = 30.0
+# Files of bridges that ended before they could remove them are looked for this often.
+SWEEP_EVERY_S = 3600.0
+# So many names wait for a ComfyUI that is away; of more, the oldest are left to the sweep.
+MOST = 10_000
+
+
+class Place(Protocol):
+    """A ComfyUI; its `client` raises ComfyUIUnreachable while there is none."""
+
+    name: str
+
+    @property
+    def client(self) -> ComfyClient:
+        """Its HTTP client."""
+        ...
+
+
+class InputFiles:
+    """Which files jobs need, at which ComfyUIs. Use `run` as a task; all on one loop's thread."""
+
+    def __init__(self, places: Sequence[Place], keep_s: float) -> None:
+        """A file that no job is known to need is removed once it is `keep_s` seconds old."""
+        self._places = {place.name: place for place in places}
+        self._keep_s = keep_s
+        self._needed_by: dict[str, set[Key]] = {}
+        self._uploaded_to: dict[str, set[str]] = {}
+        self._held: dict[Key, set[str]] = {}
+        self._due: dict[str, dict[str, None]] = {name: {} for name in self._places}
+        self._some = {name: asyncio.Event() for name in self._places}
+        self._removing: set[str] = set()
+        self._removed = asyncio.Event()
+
+    async def take(self, key: Key, names: Collection[str], place: str) -> None:
+        """Note that a job is about to upload these files to a ComfyUI, until `release`."""
+        while self._removing.intersection(names):
+            self._removed.clear()
+            await self._removed.wait()
+        if names and place in self._places:
+            self._held.setdefault(key, set()).update(names)
+        for name in self._held.get(key, ()):
+            self._needed_by.setdefault(name, set()).add(key)
+            self._uploaded_to.setdefault(name, set()).add(place)
+
+    def release(self, key: Key) -> None:
+        """Note that a job has ended: files that no other one needs are removed, soon."""
+        for name in self._held.pop(key, ()):
+            users = self._needed_by[name]
+            users.discard(key)
+            if not users:
+                del self._needed_by[name]
+                self._remove_soon(name, self._uploaded_to.pop(name))
+
+    def unneeded(self, names: Collection[str]) -> None:
+        """Remove files from every ComfyUI, unless a job needs them: a client forgets their job."""
+        for name in names:
+            if name not in self._needed_by:
+                self._remove_soon(name, self._places)
+
+    def _remove_soon(self, name: str, places: Collection[str]) -> None:
+        for place in places:
+            due = self._due[place]
+            due[name] = None
+            if len(due) > MOST:
+                del due[next(iter(due))]
+            self._some[place].set()
+
+    async def run(self) -> None:
+        """Remove files until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for name in self._places:
+                tasks.create_task(self._serve(name))
+
+    async def finish(self) -> None:
+        """Remove now what is due, as far as the ComfyUIs answer."""
+        for name in self._places:
+            await self._remove(name)
+
+    async def _serve(self, place: str) -> None:
+        loop = asyncio.get_running_loop()
+        sweep_at = loop.time()
+        while True:
+            done = await self._remove(place)
+            if done and loop.time() >= sweep_at:
+                done = await self._sweep(place)
+                sweep_at = loop.time() + SWEEP_EVERY_S if done else sweep_at
+            if done:
+                await wait_set(self._some[place], max(0.0, sweep_at - loop.time()))
+            else:
+                await asyncio.sleep(RETRY_S)
+
+    async def _remove(self, place: str) -> bool:
+        """Remove what is due at a ComfyUI; False if it does not answer."""
+        self._some[place].clear()
+        due = self._due[place]
+        for name in [each for each in due if each in self._needed_by]:
+            del due[name]  # until that job ends
+            self._uploaded_to[name].add(place)
+        names = set(due)
+        if not names:
+            return True
+        self._removing |= names
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._places[place].client.remove_uploads(names)
+        except NotFound:
+            log.debug("%s has none of our nodes: files uploaded to it stay there", place)
+        except (ComfyUIError, TimeoutError):
+            return False
+        finally:
+            self._removing -= names
+            self._removed.set()
+        for name in names:
+            due.pop(name, None)
+        return True
+
+    async def _sweep(self, place: str) -> bool:
+        """Remove old files of jobs that nobody here knows; False if it does not answer."""
+        try:
+            await self._places[place].client.sweep_uploads(self._keep_s, self._needed_by.keys())
+        except NotFound:
+            return True
+        except ComfyUIError:
+            return False
+        return True

@@ -1,0 +1,70 @@
+"""Files that a bridge uploaded into ComfyUI's input folder, and their end.
+
+They lie below `comfy2mqtt/` there, each named by the SHA-256 of its bytes, for nodes such as
+LoadImage that read files. Nothing else there, and nothing elsewhere, is ever removed. A file that a
+prompt in ComfyUI's queue names stays: it may be another bridge's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+FOLDER = "comfy2mqtt"
+_NAME = re.compile(r"[0-9a-f]{64}\.[A-Za-z0-9]{1,10}")
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """`input_folder` and `prompts` are asked each time; `prompts` are the graphs in the queue."""
+
+    input_folder: Callable[[], str]
+    prompts: Callable[[], Iterable[Any]]
+
+    def remove(self, names: Collection[str]) -> int:
+        """Remove those of these files that no prompt in the queue names; returns how many."""
+        return self._remove(name for name in names if _NAME.fullmatch(name))
+
+    def sweep(self, older_than_s: float, keep: Collection[str]) -> int:
+        """Remove files that were uploaded longer ago than that, but for those of `keep`."""
+        before = time.time() - older_than_s
+        old = []
+        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        old.append(entry.name)
+        return self._remove(name for name in old if _NAME.fullmatch(name) and name not in keep)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.input_folder(), FOLDER)
+
+    def _remove(self, names: Iterable[str]) -> int:
+        named = self._named()
+        removed = 0
+        for name in names:
+            if name not in named:
+                with suppress(OSError):
+                    (self._folder / name).unlink()
+                    removed += 1
+        return removed
+
+    def _named(self) -> set[str]:
+        """The names that prompts in the queue have among their inputs."""
+        return {
+            name
+            for prompt in self.prompts()
+            for node in prompt.values()
+            for value in node.get("inputs", {}).values()
+            if isinstance(value, str) and FOLDER in value
+            for name in _NAME.findall(value)
+        }
