@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from bridge.comfyui.errors import ComfyUIError, ReplyTooLarge, UnexpectedAnswer
+from bridge.comfyui.errors import ComfyUIError, NotFound, ReplyTooLarge, UnexpectedAnswer
 from bridge.comfyui.events import Executed, NodeOutput, SocketImage
 from bridge.contract.errors import ExecutionError
 from bridge.contract.messages import MissingOutput, OutputInfo, or_unset
@@ -17,7 +18,7 @@ from bridge.contract.retained import OutputDefinition
 from bridge.jobs import ui_output
 from bridge.jobs.ui_output import FileItem, TextItem
 from bridge.media.digest import sha256_of
-from bridge.media.sniff import Sniffed, sniff
+from bridge.media.sniff import UNKNOWN, Sniffed, sniff
 from bridge.text import without_folders
 
 # Fetches one file: (filename, subfolder, type) -> bytes.
@@ -98,7 +99,7 @@ class Collector:
                 case FileItem(filename, subfolder, type_):
                     self.saved_files = True
                     found.filename, found.preview = filename, type_ == "temp"
-                    self._get(found, self._view(filename, subfolder, type_))
+                    self._get(found, self._fetched(found, filename, subfolder, type_))
                 case TextItem(text, is_json):
                     found.known = _JSON if is_json else _TEXT
                     self._get(found, _given(text.encode("utf-8", "replace")))
@@ -109,6 +110,16 @@ class Collector:
         # One that is cancelled before its first step never comes to await it.
         task.add_done_callback(lambda _: getting.close())
         self._getting.append(task)
+
+    async def _fetched(self, found: _Found, filename: str, subfolder: str, type_: str) -> bytes:
+        """Fetch a file; where its folder is open, from the first one that has it."""
+        *others, last = [type_] if type_ else ui_output.FOLDERS
+        for folder in others:
+            with suppress(NotFound):
+                data = await self._view(filename, subfolder, folder)
+                found.preview = folder == "temp"
+                return data
+        return await self._view(filename, subfolder, last)
 
     async def _got(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
         try:
@@ -188,8 +199,8 @@ class Collector:
             )
             name = header.name or name
         else:
-            seen = found.known or sniff(data)
-            if seen.kind == "file" and definition is not None:
+            seen = found.known or sniff(data, found.filename or "")
+            if seen.content_type == UNKNOWN and definition is not None:
                 # The bytes have no known form: a latent, most often.
                 seen = replace(seen, kind=definition.kind)
         info = OutputInfo(

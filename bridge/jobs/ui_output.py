@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from msgspec import Struct
+
+from bridge.media.sniff import MODELS_3D
 
 # Our nodes' own entry: their bytes come over the socket.
 OUR_ENTRY = "comfy2mqtt"
 # Keys under which nodes of ComfyUI and of common packs give a value, not a detail of their display.
 _VALUES = frozenset({"text", "string", "value", "result", "number", "int", "float", "json"})
-_MODELS_3D = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".splat", ".spz", ".ksplat", ".usdz")
+
+
+# Under these keys a path is a text that somebody wrote.
+_TEXTS = frozenset({"text", "string"})
+# ComfyUI's folders, by their type; a bare path does not say in which one it lies.
+FOLDERS = ("output", "temp", "input")
+_ANNOTATED = re.compile(r"(?P<path>.*\S) \[(?P<type>output|temp|input)\]")
+# A path of the machine that leads into one of ComfyUI's folders.
+_ABSOLUTE = re.compile(r"(?:/|[A-Za-z]:/).*/(?P<type>output|temp|input)/(?P<path>.+)", re.DOTALL)
 
 
 class FileItem(Struct, frozen=True):
-    """A file in one of ComfyUI's folders; `type` is output, temp or input."""
+    """A file in one of ComfyUI's folders; `type` is output, temp or input, empty if it is open."""
 
     filename: str
     subfolder: str
@@ -41,17 +52,27 @@ Item: TypeAlias = FileItem | TextItem
 
 def items(output: Mapping[str, Any]) -> Iterator[Item]:
     """Yield the items of a node's `ui` output in its order, a file that stands twice only once."""
+    found = [
+        item
+        for key, values in output.items()
+        if key != OUR_ENTRY
+        for value in (values if isinstance(values, list | tuple) else [values])
+        if (item := _item(key, value)) is not None
+    ]
+    # A bare path may stand beside the file's own entry, which says more.
+    certain = {(each.filename, each.subfolder) for each in found if _is_certain(each)}
     seen: set[FileItem] = set()
-    for key, values in output.items():
-        if key == OUR_ENTRY:
-            continue
-        for value in values if isinstance(values, list | tuple) else [values]:
-            item = _item(key, value)
-            if item is None or item in seen:
+    for item in found:
+        if isinstance(item, FileItem):
+            doubled = not item.type and (item.filename, item.subfolder) in certain
+            if doubled or item in seen:
                 continue
-            if isinstance(item, FileItem):
-                seen.add(item)
-            yield item
+            seen.add(item)
+        yield item
+
+
+def _is_certain(item: Item) -> TypeGuard[FileItem]:
+    return isinstance(item, FileItem) and item.type != ""
 
 
 def _item(key: str, value: Any) -> Item | None:
@@ -59,17 +80,37 @@ def _item(key: str, value: Any) -> Item | None:
         case {"filename": str(filename), **rest}:
             subfolder, kind = rest.get("subfolder") or "", rest.get("type") or "output"
             return FileItem(filename, str(subfolder), str(kind))
-        case str() if key == "result" and value.lower().endswith(_MODELS_3D):
-            subfolder, _, filename = value.replace("\\", "/").rpartition("/")
-            return FileItem(filename, subfolder, "output")
         case str():
-            return TextItem(value)
-        case None:
-            return None
-        case _ if key in _VALUES:
-            return _value(value)
+            return _model_3d(key, value) or TextItem(value)
+        case _ if value is None or (key == "result" and value in ([], {})):
+            return None  # such as a viewer's camera that nobody has set
+        case {} if (model := _model_in(value)) is not None:
+            return model
         case _:
-            return None
+            return _value(value) if key in _VALUES else None
+
+
+def _model_in(described: Mapping[str, Any]) -> FileItem | None:
+    """Return the 3D file that a dict without a `filename` names under a key of its own."""
+    texts = (each for each in described.values() if isinstance(each, str))
+    return next((found for each in texts if (found := _model_3d("", each)) is not None), None)
+
+
+def _model_3d(key: str, text: str) -> FileItem | None:
+    """Return the file that a node names by a bare path, as viewers of 3D files do."""
+    path, folder = text.replace("\\", "/"), ""
+    if (annotated := _ANNOTATED.fullmatch(path)) is not None:
+        path, folder = annotated["path"], annotated["type"]
+    # A picture that stands behind the model: `temp/bg_1.png`.
+    behind = key == "result" and path.startswith("temp/bg_") and path.endswith(".png")
+    if key in _TEXTS or "\n" in path or not (behind or path.lower().endswith(MODELS_3D)):
+        return None
+    if (absolute := _ABSOLUTE.fullmatch(path)) is not None:
+        path, folder = absolute["path"], absolute["type"]
+    elif behind:
+        path, folder = path.removeprefix("temp/"), "temp"
+    subfolder, _, filename = path.rpartition("/")
+    return FileItem(filename, subfolder, folder)
 
 
 def _value(value: Any) -> TextItem:

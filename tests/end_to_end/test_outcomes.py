@@ -28,7 +28,7 @@ async def test_reused_is_false_where_an_output_node_makes_something_itself(
             ("again", "b", True),
         ):
             await peer.ask(
-                "submit", {"workflow": "made", "job_id": job_id, "inputs": {"text": text}}
+                "submit", {"workflow": "made", "job_id": job_id, "inputs": {"prompt": text}}
             )
             result = await peer.result(job_id)
             assert (result["state"], result["reused"]) == ("succeeded", reused), job_id
@@ -98,3 +98,46 @@ async def test_what_a_node_says_of_the_machine_reaches_no_client(
         traceback = "".join(error["details"]["traceback"])
         assert 'File ".../execution.py"' in traceback
         assert str(comfyui.output) not in str(error)
+
+
+async def test_captions_3d_files_and_cameras_come_as_they_are(
+    attached: StartBridge, broker: Mosquitto, comfyui: Server
+) -> None:
+    crate = b"glTF\x02\0\0\0\x10\0\0\0odd!"
+    folder = comfyui.output / "3d"
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+    (folder / "crate.glb").write_bytes(crate)  # noqa: ASYNC240
+    caption = {  # shared/cases/caption-bmw.json
+        "1": {"class_type": "PrimitiveString", "inputs": {"value": "BMW on a road, at dusk"}},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+        "3": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 255},
+        },
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "f"}},
+    }
+    view = {
+        "class_type": "Preview3D",
+        "inputs": {"model_file": "3d/crate.glb", "bg_image": ["3", 0]},
+    }
+    gone = {"class_type": "Preview3D", "inputs": {"model_file": "3d/gone.ply"}}
+    await attached({"caption": caption, "crate": {"1": view, "2": gone, "3": caption["3"]}})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        output = {"format": "webp"}
+        await peer.ask("submit", {"workflow": "caption", "job_id": "c", "output": output})
+        result = await peer.result("c")
+        assert [(each["kind"], each["content_type"]) for each in result["outputs"]] == [
+            ("image", "image/webp"),
+            ("text", "text/plain; charset=utf-8"),
+        ]
+        assert (await peer.job("c", "output/1")).payload == b"BMW on a road, at dusk"
+        peer.request("run/crate/m")
+        result = await peer.result("m")
+        assert result["state"] == "succeeded"
+        assert [each["content_type"] for each in result["outputs"]] == [
+            "model/gltf-binary",
+            "image/png",
+        ]
+        assert (await peer.job("m", "output/0")).payload == crate
+        assert [each["filename"] for each in result["missing"]] == ["gone.ply"]

@@ -46,8 +46,34 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
         ),
         (
             {"result": ["3D/crate_1.glb", None, {"x": 1}]},
-            [FileItem("crate_1.glb", "3D", "output"), TextItem('{"x": 1}', is_json=True)],
+            [FileItem("crate_1.glb", "3D", ""), TextItem('{"x": 1}', is_json=True)],
         ),
+        # ComfyUI's viewers: a camera and a scene may be there, and the file's own entry.
+        (
+            {
+                "result": ["3d/m_1.glb", None, []],
+                "3d": [{"filename": "m_1.glb", "subfolder": "3d", "type": "output"}],
+            },
+            [FileItem("m_1.glb", "3d", "output")],
+        ),
+        ({"result": ["splat.spz [temp]", {}, None]}, [FileItem("splat.spz", "", "temp")]),
+        (
+            {"result": ["a.obj", {"fov": 35}, "temp/bg_1.png"]},
+            [
+                FileItem("a.obj", "", ""),
+                TextItem('{"fov": 35}', is_json=True),
+                FileItem("bg_1.png", "", "temp"),
+            ],
+        ),
+        ({"mesh": ["sub\\b.STL"]}, [FileItem("b.STL", "sub", "")]),
+        ({"glb_path": ["/opt/ComfyUI/output/3d/c.glb"]}, [FileItem("c.glb", "3d", "output")]),
+        ({"ply": ["C:\\ComfyUI\\temp\\d.ply"]}, [FileItem("d.ply", "", "temp")]),
+        ({"pointcloud": [{"path": "clouds/e.ply"}]}, [FileItem("e.ply", "clouds", "")]),
+        ({"model": ["/elsewhere/f.fbx"]}, [FileItem("f.fbx", "/elsewhere", "")]),
+        ({"text": ["a picture of crate.glb"]}, [TextItem("a picture of crate.glb")]),
+        ({"text": ["crate.glb"]}, [TextItem("crate.glb")]),
+        ({"result": ["a\nb.glb"]}, [TextItem("a\nb.glb")]),
+        ({"latents": [{"filename": "x.latent"}]}, [FileItem("x.latent", "", "output")]),
         ({"result": ["a barn"]}, [TextItem("a barn")]),
     ],
 )
@@ -143,6 +169,24 @@ async def test_a_text_is_a_text_whatever_it_begins_with() -> None:
     assert (output.info.kind, output.info.content_type) == ("text", "text/plain; charset=utf-8")
     (output,) = await Rig().collect("1", ("1", {"value": [{"a": 1}]}))
     assert (output.info.kind, output.info.content_type) == ("text", "application/json")
+
+
+async def test_a_3d_file_is_fetched_from_the_folder_that_has_it() -> None:
+    class Folders(Rig):
+        async def view(self, filename: str, subfolder: str, type_: str) -> bytes:
+            return await super().view(f"{type_}/{subfolder}/{filename}", subfolder, type_)
+
+    nowhere = NotFound("GET /view", status=404)
+    files: dict[str, bytes | Exception] = {"output/3d/a.ply": nowhere}
+    rig = Folders(**files, **{"temp/3d/a.ply": b"ply\nformat ascii 1.0\n"})
+    (output,) = await rig.collect("1", ("1", {"result": ["3d/a.ply", None]}))
+    info = output.info
+    assert (info.kind, info.content_type, info.preview) == ("file", "model/ply", True)
+    gone = Folders(**{f"{folder}/3d/a.ply": nowhere for folder in ("output", "temp", "input")})
+    assert await gone.collect("1", ("1", {"result": ["3d/a.ply", None]})) == []
+    assert gone.collector is not None
+    (missing,) = gone.collector.missing
+    assert (missing.filename, missing.error.details["reason"]) == ("a.ply", "not_found")
 
 
 async def test_files_that_nobody_wants_any_more_leave_no_trace() -> None:
