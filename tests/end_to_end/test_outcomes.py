@@ -105,7 +105,7 @@ async def test_captions_3d_files_and_cameras_come_as_they_are(
 ) -> None:
     crate = b"glTF\x02\0\0\0\x10\0\0\0odd!"
     folder = comfyui.output / "3d"
-    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "crate.glb").write_bytes(crate)
     caption = {  # shared/cases/caption-bmw.json
         "1": {"class_type": "PrimitiveString", "inputs": {"value": "BMW on a road, at dusk"}},
