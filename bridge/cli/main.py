@@ -17,6 +17,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from bridge import __version__, config, logs
+from bridge.cli.comfyui import comfyui
 from bridge.cli.options import Commands
 from bridge.cli.shared import (
     CLIENT_SETTINGS,
@@ -332,29 +333,9 @@ def completion(shell: str) -> None:
 
 # `doctor --journal` without the setting's value; no address is like it.
 _KEPT = "(what is kept)"
-_COMFYUI_VERBS = ["start", "stop", "restart", "free", "yield", "resume", "open"]
 
 
-@main.command()
-@click.argument("verb", type=click.Choice(_COMFYUI_VERBS))
-@click.argument("instance", required=False)
-@click.option("--now", is_flag=True, help="yield: put running jobs back into the queue.")
-@as_json
-@settings(*CLIENT_SETTINGS)
-def comfyui(*, verb: str, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
-    """Start, stop or restart a ComfyUI of a running bridge, or have it free or yield its GPU.
-
-    Without an INSTANCE it is for all of them. `open` prints a link to the page of one that the
-    bridge runs: for one browser on the bridge's machine, within a minute.
-    """
-    from bridge.cli.operate import give
-
-    fields: dict[str, object] = {} if instance is None else {"instance": instance}
-    if now and verb != "yield":
-        stop("--now: only with yield", WRONG_USAGE)
-    if now:
-        fields["finish"] = False
-    run_async(give(settings, f"comfyui/{verb}", fields, as_json=as_json))
+main.add_command(comfyui)
 
 
 @main.command()

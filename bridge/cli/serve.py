@@ -33,7 +33,7 @@ def warn_of_unknown(environment: Mapping[str, str]) -> None:
 def serve(settings: Config) -> str | None:
     """Run the bridge until SIGINT or SIGTERM; return why it could not."""
     from bridge import service
-    from bridge.comfyui.install import InstallFailed
+    from bridge.comfyui.building import InstallFailed
     from bridge.jobs.database import DatabaseError
 
     private.from_now_on()

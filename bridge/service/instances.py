@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import structs
 
 from bridge.aio import first
-from bridge.comfyui import device, install
+from bridge.comfyui import device, install, managed
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.config import ComfyUI, Config
 
@@ -33,14 +33,18 @@ async def configs(
     found: dict[str, AttachConfig | SuperviseConfig] = {}
     for table in config.comfyuis:
         environment = {_UNPACKED_BYTES: str(config.max_input_unpacked), **table.environment}
-        comfyui = await _one(structs.replace(table, environment=environment), stopping)
+        comfyui = await _one(
+            structs.replace(table, environment=environment), config.managed, stopping
+        )
         if comfyui is None:
             return None
         found[config.instance_name(table)] = comfyui
     return found
 
 
-async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | SuperviseConfig | None:
+async def _one(
+    table: ComfyUI, root: Path, stopping: asyncio.Event
+) -> AttachConfig | SuperviseConfig | None:
     key = table.read_api_key()
     if table.url is not None:
         return AttachConfig(table.url, table.secret, key)
@@ -49,16 +53,22 @@ async def _one(table: ComfyUI, stopping: asyncio.Event) -> AttachConfig | Superv
     if table.path is not None:
         place = table.path
         python = interpreter(table.path, table.python)
+        args = table.args
     else:
-        managed = await first(install.ensure(log.info), stopping.wait())
-        if isinstance(managed, bool):
-            return None
-        place, python = managed.path, managed.python
-    more = await first(device_arguments(table.name, python, table.args), stopping.wait())
+        chosen = await asyncio.to_thread(managed.current, root)
+        args = table.args
+        if chosen is None:
+            found = await first(install.ensure(log.info), stopping.wait())
+            if isinstance(found, bool):
+                return None
+            place, python = found.path, found.python
+        else:
+            place, python = Path(chosen.used.path), Path(chosen.used.python)
+            args = ("--base-directory", str(managed.home_of(root).absolute()), *args)
+    more = await first(device_arguments(table.name, python, args), stopping.wait())
     if isinstance(more, bool):
         return None
-    args = (*table.args, *more)
-    return SuperviseConfig(place, python, args, table.environment, api_key=key)
+    return SuperviseConfig(place, python, (*args, *more), table.environment, api_key=key)
 
 
 async def device_arguments(name: str, python: Path, args: Sequence[str]) -> tuple[str, ...]:

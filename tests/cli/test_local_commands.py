@@ -212,3 +212,11 @@ def test_a_broker_that_is_away_is_told_with_its_own_status(
 def test_options_that_do_not_go_together_are_refused(cli: Cli) -> None:
     assert cli("queue", "pause", "--of", "alice").exit_code == 2
     assert cli("comfyui", "stop", "--now").exit_code == 2
+    assert cli("comfyui", "--now", "stop").exit_code == 2
+    assert cli("comfyui", "install", "--device", "abacus").exit_code == 2
+
+
+def test_a_comfyui_that_is_not_there_cannot_be_upgraded(cli: Cli, tmp_path: Path) -> None:
+    told = cli("comfyui", "upgrade", "--data", str(tmp_path / "data"))
+    assert told.exit_code == 1
+    assert "comfy2mqtt comfyui install" in told.stderr

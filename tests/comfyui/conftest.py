@@ -9,9 +9,12 @@ import pytest
 
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from tests.comfyui.worlds import whole_world, world
 from tests.support.comfyui import Server, supervised
 from tests.support.patience import PATIENCE_S
 from tests.support.tcpproxy import TcpProxy
+
+__all__ = ["whole_world", "world"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,96 @@
+"""`comfy2mqtt comfyui`: orders to a running bridge's ComfyUIs, and the managed one's versions."""
+
+from __future__ import annotations
+
+import click
+
+from bridge.cli.options import Commands
+from bridge.cli.shared import CLIENT_SETTINGS, WRONG_USAGE, as_json, run_async, settings, stop
+from bridge.config import Config
+
+_ORDERS = {
+    "start": "Start it; one that was given up is tried at once.",
+    "stop": "End its process until a start; its jobs go back to the queue.",
+    "restart": "End its process and start it.",
+    "free": "Unload its models and drop its caches, once the running job is through.",
+    "yield": "Give it no jobs, and free its memory: the GPU is for somebody else.",
+    "resume": "Give it jobs again.",
+    "open": (
+        "Print a link to the page of one that the bridge runs: for one browser on the bridge's "
+        "machine, within a minute."
+    ),
+}
+
+
+class _VerbAnywhere(Commands):
+    """A group whose options may also stand before its command, as they once could."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move the command to the front."""
+        verb = next((each for each in args if each in self.commands), None)
+        if verb is not None:
+            at = args.index(verb)
+            args = [verb, *args[:at], *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_VerbAnywhere)
+def comfyui() -> None:
+    """Start, stop, free or yield a running bridge's ComfyUI; install or upgrade its own one."""
+
+
+def _order(verb: str, text: str) -> None:
+    @comfyui.command(verb, help=f"{text} Without an INSTANCE it is for all of them.")
+    @click.argument("instance", required=False)
+    @click.option("--now", is_flag=True, help="yield: put running jobs back into the queue.")
+    @as_json
+    @settings(*CLIENT_SETTINGS)
+    def give_order(*, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
+        from bridge.cli.operate import give
+
+        fields: dict[str, object] = {} if instance is None else {"instance": instance}
+        if now and verb != "yield":
+            stop("--now: only with yield", WRONG_USAGE)
+        if now:
+            fields["finish"] = False
+        run_async(give(settings, f"comfyui/{verb}", fields, as_json=as_json))
+
+
+for _verb, _text in _ORDERS.items():
+    _order(_verb, _text)
+
+_FOR_INSTALLS = ("data", "comfyui_repository", "comfyui_torch_index")
+_device = click.option(
+    "--device",
+    type=click.Choice(["cuda", "rocm", "xpu", "mps", "cpu"]),
+    help="The kind of torch; by default what fits the graphics card.",
+)
+
+
+@comfyui.command()
+@click.argument("version", required=False)
+@_device
+@settings(*_FOR_INSTALLS)
+def install(*, version: str | None, device: str | None, settings: Config) -> None:
+    """Install a VERSION of ComfyUI for the bridge, by default the newest release.
+
+    It comes from ComfyUI's official repository by git; where that cannot be reached, from PyPI.
+    Models, inputs, outputs and custom nodes lie in a folder of their own, for all versions.
+    """
+    from bridge.cli.versions import install as command
+
+    run_async(command(settings, version, device))
+
+
+@comfyui.command()
+@click.argument("version", required=False)
+@_device
+@settings(*_FOR_INSTALLS)
+def upgrade(*, version: str | None, device: str | None, settings: Config) -> None:
+    """Install a newer VERSION beside the present one; that stays where the new one does not start.
+
+    Models, inputs, outputs and custom nodes stay as they are.
+    """
+    from bridge.cli.versions import upgrade as command
+
+    run_async(command(settings, version, device))
