@@ -109,7 +109,7 @@ class Interrupted(msgspec.Struct, frozen=True, tag=True):
 class Lost(msgspec.Struct, frozen=True, tag=True):
     """ComfyUI no longer knows the prompt, or its results are gone; `reason` is a sentence.
 
-    `died`: its process, or the thread that runs prompts, ended by itself with the prompt there.
+    `died`: its process, or the thread that runs prompts, ended by itself while it ran the prompt.
     """
 
     reason: str

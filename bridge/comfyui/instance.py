@@ -424,7 +424,7 @@ class Instance:
         text = "ComfyUI answers, but the thread that runs prompts has ended"
         self._condemn("worker_dead", text)
         if not self.supervised and self._session is not None:
-            self._session.lose(text, died=True)
+            self._session.lose(text, died=True, alone=False)
 
     def _condemn(self, failure: StartFailure, text: str) -> None:
         """Abandon a ComfyUI that is there and of no use: end its process, if it is ours to end."""

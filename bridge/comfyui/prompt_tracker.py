@@ -230,18 +230,33 @@ class PromptTracker:
         """End a prompt of which all is known: its last events, once."""
         return _of(prompt, prompt.execution.close()) if self.drop(prompt) else []
 
-    def lose(self, reason: str, *, died: bool) -> Deliveries:
+    def lose(self, reason: str, *, died: bool, alone: bool = True) -> Deliveries:
         """End all: their ComfyUI is gone, by itself if it `died`.
 
-        One of which all is known ends as it did.
+        One of which all is known ends as it did. The one that it died under is told so. `alone`:
+        no prompts of others are there.
         """
         deliveries: Deliveries = []
+        suspect = self._ran(alone=alone) if died else None
         for prompt in tuple(self._by_id.values()):
             execution = prompt.execution
             if execution.end is None or execution.missing():
-                execution.stop(events.Lost(reason, died))
+                execution.stop(events.Lost(reason, died=prompt is suspect))
             deliveries += self.complete(prompt)
         return deliveries
+
+    def _ran(self, *, alone: bool) -> Prompt | None:
+        """Return the prompt that ran when the process ended, as far as can be known.
+
+        One may end it before its first frame is sent: then it is the one that was to run first.
+        """
+        left = [
+            prompt
+            for prompt in self._by_id.values()
+            if prompt.execution.end is None and not prompt.execution.ended
+        ]
+        started = (prompt for prompt in left if prompt.execution.started)
+        return next(started, left[0] if left and alone else None)
 
     # -- silence --------------------------------------------------------------------------------
 

@@ -182,9 +182,12 @@ class ComfySession:
         """Return for how many seconds nothing was heard of a prompt; None if it is not followed."""
         return self._tracker.silence(prompt_id, self._clock())
 
-    def lose(self, reason: str, *, died: bool) -> None:
-        """End every prompt: its ComfyUI is gone, by itself if it `died`."""
-        self._apply(self._tracker.lose(reason, died=died))
+    def lose(self, reason: str, *, died: bool, alone: bool = True) -> None:
+        """End every prompt: its ComfyUI is gone, by itself if it `died`.
+
+        `alone`: no prompts of others are there.
+        """
+        self._apply(self._tracker.lose(reason, died=died, alone=alone))
 
     async def unused(self) -> None:
         """Wait until no prompt is followed."""

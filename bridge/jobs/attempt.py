@@ -347,7 +347,7 @@ class Attempt:
         return Failure(error)
 
     def _failure(self, event: events.Failed | events.Interrupted | events.Lost) -> Ending:
-        if isinstance(event, events.Lost) and event.died and self._began.is_set():
+        if isinstance(event, events.Lost) and event.died:
             self.killed = failures.short(event.reason)
         match event:
             case events.Failed():
@@ -358,8 +358,9 @@ class Attempt:
                 return Failure(self._cut)
             case events.Interrupted():
                 return Stopped()
-            case events.Lost(reason):
-                return Retry(failures.lost(reason))
+            case events.Lost(reason, died):
+                # A prompt may end its ComfyUI before its start is heard of: that counts too.
+                return Retry(failures.lost(reason), counts=died)
 
 
 def _is_lost(ending: Ending) -> bool:

@@ -294,3 +294,30 @@ def test_a_lost_comfyui_ends_all_but_what_is_known(tracker: PromptTracker) -> No
     assert of(done, happened) == [events.Succeeded({})]
     assert of(running, happened) == [events.Lost("it was killed", died=True)]
     assert len(tracker) == 0
+
+
+def test_a_process_that_died_names_the_prompt_that_it_ran(tracker: PromptTracker) -> None:
+    done, first, second = (follow(tracker, name) for name in ("done", "first", "second"))
+    feed(tracker, frames.ExecutionSuccess("done"))
+    feed(tracker, frames.Executing(node=None, prompt_id="done"))
+    happened = tracker.lose("it crashed", died=True)
+    # Neither has begun, as far as was heard: it died under the one that came first.
+    assert of(first, happened) == [events.Lost("it crashed", died=True)]
+    assert of(second, happened) == [events.Lost("it crashed", died=False)]
+    assert of(done, happened) == []
+
+
+def test_the_one_that_had_begun_is_named_before_an_earlier_one(tracker: PromptTracker) -> None:
+    first, second = follow(tracker, "first"), follow(tracker, "second")
+    feed(tracker, frames.ExecutionStart("second"))
+    happened = tracker.lose("it crashed", died=True)
+    assert of(first, happened) == [events.Lost("it crashed", died=False)]
+    assert of(second, happened) == [events.Lost("it crashed", died=True)]
+
+
+def test_where_others_have_prompts_only_one_that_had_begun_is_named(
+    tracker: PromptTracker,
+) -> None:
+    waits = follow(tracker, "waits")
+    happened = tracker.lose("its worker ended", died=True, alone=False)
+    assert of(waits, happened) == [events.Lost("its worker ended", died=False)]

@@ -32,7 +32,7 @@ FOLDER = installed()[0] / "input" / "comfy2mqtt"
 
 
 def submit(job_id: str, data: bytes, workflow: str = "photo") -> dict[str, Any]:
-    image = {"data": base64.b64encode(data).decode()}
+    image = {"base64": base64.b64encode(data).decode()}
     return {"workflow": workflow, "job_id": job_id, "inputs": {"image": image}}
 
 
