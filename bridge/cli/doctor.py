@@ -282,5 +282,5 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
             yield Finding(
                 good=name in lacks.OPTIONAL and bool(lacks.models(lacking)),
                 what=f"workflow {name} cannot run: {lacks.why_not(name, lacking)}",
-                advice=lacks.advice(lacking),
+                advice=lacks.advice(lacking, name),
             )

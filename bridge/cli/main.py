@@ -579,11 +579,34 @@ def mosquitto_add_user(
     run_async(add_user(settings, folder, name, role, given=password_stdin))
 
 
+@main.group(cls=Commands)
+def models() -> None:
+    """Fetch models that workflows need."""
+
+
+@models.command("get")
+@click.argument("workflow")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="ComfyUI's folder of models; by default that of the ComfyUI which the bridge starts.",
+)
+@settings(
+    *("data", "workflows", "comfyui_url", "comfyui_path", "comfyui_args", "comfyui"),
+    *("journal", "member", "model_hosts"),
+)
+def get_models(*, workflow: str, to: Path | None, settings: Config) -> None:
+    """Fetch what a WORKFLOW lacks, from the URLs that its file names: https, of model_hosts."""
+    from bridge.cli.models import get as command
+
+    run_async(command(settings, workflow, to))
+
+
 main.sections = {
     "Run jobs": ("run", "get", "show", "jobs", "cancel", "replay", "workflows", "mcp"),
     "Look after a bridge": (
         *("serve", "doctor", "queue", "comfyui", "watch", "logs", "keys", "backup", "restore"),
         "websocket",
     ),
-    "Set up": ("init", "demo", "mosquitto", "completion", "convert", "asyncapi", "mcp"),
+    "Set up": ("init", "demo", "models", "mosquitto", "completion", "convert", "asyncapi", "mcp"),
 }

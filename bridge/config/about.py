@@ -41,6 +41,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "comfyui_api_key": "The key itself, in place of the file.",
         "comfyui": "Several ComfyUIs, as tables.",
         "comfyui_repository": "Where comfyui install takes ComfyUI from, by git.",
+        "model_hosts": "Hosts that models get may fetch from; their subdomains too.",
         "comfyui_torch_index": "An index of torch's own builds, for ROCm or XPU.",
         "silence_s": "A running job of which nothing is heard for so long hangs.",
         "idle_unload_s": "Unload the models of an idle one after so long; 0: never.",

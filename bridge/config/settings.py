@@ -39,7 +39,9 @@ _SECRETS = frozenset(
 # Settings that hold tables; beside the file, as JSON.
 _TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
 # Lists that variables and flags may give with commas.
-_LISTS = frozenset({"allow_nodes", "deny_nodes", "trusted_proxies", "websocket_origins"})
+_LISTS = frozenset(
+    {"allow_nodes", "deny_nodes", "model_hosts", "trusted_proxies", "websocket_origins"}
+)
 
 # Settings with an address to listen at.
 _LISTENS = frozenset({"metrics_listen", "websocket_listen"})
@@ -88,6 +90,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # torch's own builds for cards that PyPI has none for.
     comfyui_repository: str | None = None
     comfyui_torch_index: str | None = None
+    # Where `comfy2mqtt models get` may fetch from, and their subdomains.
+    model_hosts: tuple[str, ...] = ("huggingface.co", "civitai.com", "github.com")
     # Several of them, in place of the settings above.
     comfyui: tuple[ComfyUI, ...] = ()
     workflows: Path = Path("workflows")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bridge.contract.retained import Missing
+from msgspec import UNSET
+
+from bridge.contract.retained import Missing, MissingChoice
 
 # The workflows that come with the bridge and need a model that does not.
 OPTIONAL = frozenset({"txt2img", "img2img"})
@@ -12,18 +14,30 @@ WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".on
 
 def lacking(missing: Missing) -> str:
     """Return what is missing, each with where it is used."""
-    choices = (f"{choice.input} {choice.value!r}" for choice in missing.choices)
+    choices = map(in_words, missing.choices)
     links = (f"input {each.input} of node {each.node}" for each in missing.inputs)
     keys = (f"an API key for {each}" for each in missing.api_key)
     return ", ".join((*missing.nodes, *choices, *links, *keys))
+
+
+def in_words(choice: MissingChoice) -> str:
+    """Return a missing choice; a model with its folder, and its URL where the workflow names it."""
+    return f"{choice.input} {choice.value!r}" if choice.folder is UNSET else _file(choice)
+
+
+def _file(choice: MissingChoice) -> str:
+    folder = "" if choice.folder is UNSET else f"models/{choice.folder}/"
+    source = "" if choice.url is UNSET else f" ({choice.url})"
+    return f"{folder}{choice.value}{source}"
 
 
 def models(missing: Missing) -> list[str]:
     """Return the models that a workflow lacks; none where it lacks anything else as well."""
     if missing.nodes or missing.inputs or missing.api_key:
         return []
-    found = [str(choice.value) for choice in missing.choices]
-    return found if all(each.endswith(WEIGHTS) for each in found) else []
+    if not all(choice.value.endswith(WEIGHTS) for choice in missing.choices):
+        return []
+    return [_file(choice) for choice in missing.choices]
 
 
 def why_not(workflow: str, missing: Missing) -> str:
@@ -35,8 +49,10 @@ def why_not(workflow: str, missing: Missing) -> str:
     return f"optional: {model}" if workflow in OPTIONAL else model
 
 
-def advice(missing: Missing) -> str:
+def advice(missing: Missing, workflow: str = "WORKFLOW") -> str:
     """Return what helps."""
+    if any(choice.url is not UNSET for choice in missing.choices):
+        return f"fetch the models: comfy2mqtt models get {workflow}"
     if models(missing):
         return "docs/models.md says where to get it, and where it goes"
     if missing.nodes or missing.choices or missing.inputs:

@@ -36,12 +36,18 @@ class OutputDefinition(Struct, frozen=True, kw_only=True):
 
 
 class MissingChoice(Struct, frozen=True, kw_only=True):
-    """A value in a graph that ComfyUI does not offer: a model that is not there, most often."""
+    """A value in a graph that ComfyUI does not offer: a model that is not there, most often.
+
+    Of a model `folder` is where its file belongs, below ComfyUI's `models`, and `url` where the
+    workflow says that it can be had.
+    """
 
     node: str
     input: str
     value: str
     allowed: list[str]
+    folder: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
 
 
 class MissingInput(Struct, frozen=True, kw_only=True):

@@ -80,7 +80,7 @@ async def _follow(url: str, rules: DownloadRules) -> bytes:
     at = URL(url)
     for _ in range(MAX_REDIRECTS + 1):
         async with (
-            _session(_host(at, rules), rules) as session,
+            guarded_session(_host(at, rules), rules) as session,
             session.get(at, allow_redirects=False) as response,
         ):
             location = response.headers.get("Location")
@@ -92,7 +92,7 @@ async def _follow(url: str, rules: DownloadRules) -> bytes:
     raise DependencyFailed(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects", url=_shown(url))
 
 
-def _session(host: str, rules: DownloadRules) -> aiohttp.ClientSession:
+def guarded_session(host: str, rules: DownloadRules) -> aiohttp.ClientSession:
     """Return a session for one host. What it connects to has the last word, whatever led there."""
 
     def guarded(info: aiohttp.AddrInfoType) -> socket.socket:

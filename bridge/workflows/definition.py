@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from bridge.contract.retained import OutputDefinition
-from bridge.workflows import app_mode, constraints, graph_inputs, naming, outputs
+from bridge.workflows import app_mode, constraints, graph_inputs, models, naming, outputs
 from bridge.workflows.app_mode import AppMode
 from bridge.workflows.catalogue import missing
 from bridge.workflows.constraints import Declarations
@@ -117,6 +117,7 @@ def build(
         aliases={} if named else workflow.aliases,
         missing=None if info is None else missing(graph.nodes.values(), info),
         drawing=None if drawing is None else _encoded(drawing),
+        models=models.declared(drawing),
     )
 
 

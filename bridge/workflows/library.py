@@ -19,7 +19,7 @@ from watchfiles import Change, awatch
 
 from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
-from bridge.workflows import definition
+from bridge.workflows import definition, models
 from bridge.workflows.catalogue import Needs, NodeCatalogue
 from bridge.workflows.folder import BrokenFile, WorkflowFolder, broken, is_workflow
 from bridge.workflows.graph import WorkflowError
@@ -352,9 +352,11 @@ def _checked(workflow: Workflow, catalogue: NodeCatalogue, nodes: NodeRules) -> 
 
     It is built with what all ComfyUIs have together; to run it, one must have all that it needs.
     """
+    nodes_by_id = workflow.graph.nodes
+    lacking = catalogue.lacking(nodes_by_id.values())
     return msgspec.structs.replace(
         workflow,
-        missing=catalogue.lacking(workflow.graph.nodes.values()),
+        missing=lacking and models.described(lacking, workflow.models, nodes_by_id),
         forbidden=nodes.forbidden(workflow.graph),
         partner=tuple(
             catalogue.partner_nodes(node.class_type for node in workflow.graph.nodes.values())

@@ -11,6 +11,7 @@ from bridge.contract.messages import or_unset
 from bridge.contract.retained import Definition, Missing, OutputDefinition
 from bridge.workflows.graph import Graph
 from bridge.workflows.inputs import CHOICES_SHOWN, KINDS, Input, brief, schema
+from bridge.workflows.models import ModelFile
 from bridge.workflows.sidecar import PressRules
 
 # A graph of thousands of literals would make a definition that no broker takes; those that are
@@ -44,7 +45,8 @@ class Workflow(Struct, frozen=True):
     where the graph names its inputs itself. `hidden` are inputs without a name that are drawn anew
     for each job all the same: seeds, and prompts with choices.
 
-    `drawing` is the file as ComfyUI's page saves it, as JSON, for nodes that read the workflow.
+    `drawing` is the file as ComfyUI's page saves it, as JSON, for nodes that read the workflow, and
+    `models` are the files of models that it names.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Workflow(Struct, frozen=True):
     forbidden: tuple[str, ...] = ()
     partner: tuple[str, ...] = ()
     drawing: bytes | None = None
+    models: tuple[ModelFile, ...] = ()
 
     def find_input(self, name: str) -> Input | None:
         """Return the input at a place, by `<node>.<input>` or `<title>.<input>`."""
