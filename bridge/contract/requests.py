@@ -224,17 +224,17 @@ def _names_set(payload: bytes) -> bool:
 
 
 def _may_be_json(content_type: str | None) -> bool:
-    return content_type is None or _main_type(content_type) == "application/json"
+    return content_type is None or main_type(content_type) == "application/json"
 
 
-def _main_type(content_type: str) -> str:
+def main_type(content_type: str) -> str:
     """Return a Content Type without its parameters, in lower case (RFC 9110, 8.3.1)."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def _main(payload: bytes, plain: bytes, content_type: str | None) -> Text | Media | None:
     """Return a payload's main input; None for inputs by name. `plain` is it as UTF-8, if a text."""
-    if payload and content_type and _main_type(content_type).startswith(_MEDIA_TYPES):
+    if payload and content_type and main_type(content_type).startswith(_MEDIA_TYPES):
         return Media(payload, content_type)
     try:
         text = plain.decode()

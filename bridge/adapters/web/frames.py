@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bridge.contract.errors import BadRequest, BridgeError, Error
 from bridge.contract.messages import Count, Id, Transaction, encode
-from bridge.contract.requests import VERBS
+from bridge.contract.requests import VERBS, main_type
 from bridge.contract.topics import FIN, RUN, UPLOAD, is_id
 
 JSON: Final = "application/json"
@@ -155,7 +155,7 @@ def _upload(
     if "offset" in fields:
         levels.append(str(_count(fields.pop("offset"))))
     content_type = _text(fields.pop("content_type", None)) or _BYTES
-    if content_type == JSON:
+    if main_type(content_type) == JSON:
         content_type = _BYTES  # it is an upload, not the announcement of one
     return BridgeRequest(
         levels=tuple(levels), payload=data, content_type=content_type, transaction=transaction

@@ -148,7 +148,13 @@ def test_uploads_begin_go_on_and_end() -> None:
     part = frames.read(packed({"type": "upload", "upload": "u", "offset": 12}, b"bytes"))
     assert isinstance(part, BridgeRequest)
     assert (part.levels, part.payload) == (("upload", "u", "12"), b"bytes")
-    header = {"type": "upload", "upload": "u", "content_type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "named", ["application/json", "Application/JSON", "APPLICATION/json; charset=utf-8"]
+)
+def test_bytes_that_are_json_are_an_upload_and_not_the_announcement_of_one(named: str) -> None:
+    header = {"type": "upload", "upload": "u", "content_type": named}
     whole = frames.read(packed(header, b'{"size": 1}'))
     assert isinstance(whole, BridgeRequest)
     assert (whole.levels, whole.content_type) == (("upload", "u"), "application/octet-stream")
