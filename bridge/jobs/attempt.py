@@ -53,9 +53,10 @@ class Success(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """The job failed, and would again."""
+    """The job failed, and would again. `counts` is as in Retry."""
 
     error: BridgeError
+    counts: bool = False
 
 
 class Retry(Struct, frozen=True):

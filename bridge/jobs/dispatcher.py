@@ -526,8 +526,8 @@ class Dispatcher:
             case attempt.Success(outputs, reused, missing):
                 ended = replace(ended, reused=reused, missing=missing)
                 event, ended = await self._formed(job, outputs, ended)
-            case attempt.Failure(error):
-                event = events.AttemptFailed(key, error)
+            case attempt.Failure(error, counts):
+                event = events.AttemptFailed(key, error, counts)
             case attempt.Stopped():
                 event = events.AttemptStopped(key, _new_prompt_id())
             case attempt.Retry(error, free_memory, counts, no_room):
@@ -549,7 +549,7 @@ class Dispatcher:
             self.quarantine.ended(plan.prompt, made.killed, now)
             refused = self.quarantine.refusal(plan.prompt, now)
             if refused is not None and isinstance(ending, attempt.Retry):
-                return attempt.Failure(refused)
+                return attempt.Failure(refused, counts=ending.counts)
         elif isinstance(ending, attempt.Success):
             self.quarantine.survived(plan.prompt)
         return ending

@@ -15,10 +15,9 @@ import pytest
 from bridge.comfyui.client import ComfyClient
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
-from tests.end_to_end import graphs
 from tests.end_to_end.test_faults import is_running
 from tests.end_to_end.test_media_inputs import png
-from tests.support.comfyui import Server, installed
+from tests.support.comfyui import Server, image, installed, our_output, then
 from tests.support.peer import Peer
 
 pytestmark = pytest.mark.comfyui
@@ -32,8 +31,8 @@ FOLDER = installed()[0] / "input" / "comfy2mqtt"
 
 
 def submit(job_id: str, data: bytes, workflow: str = "photo") -> dict[str, Any]:
-    image = {"base64": base64.b64encode(data).decode()}
-    return {"workflow": workflow, "job_id": job_id, "inputs": {"image": image}}
+    picture = {"base64": base64.b64encode(data).decode()}
+    return {"workflow": workflow, "job_id": job_id, "inputs": {"image": picture}}
 
 
 def uploaded(data: bytes) -> Path:
@@ -50,14 +49,11 @@ async def gone(path: Path) -> None:
 async def test_a_photo_goes_when_its_job_has_ended_and_not_before(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
-    slow = graphs.slow(30.0)
-    last = max(slow, key=int)
     waits = {
-        **slow,
+        **our_output(then(image(size=16), "TestSleep", seconds=60.0, step=0.05)),
         "80": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
         "81": {"class_type": "PreviewImage", "inputs": {"images": ["80", 0]}},
     }
-    assert last != "80"
     await attached({"photo": PHOTO_STAYS, "waits": waits})
     data, other = png(), png()
     async with Peer(broker.url) as peer:

@@ -451,6 +451,8 @@ class Core:
 
     def _failed(self, entry: Entry, event: events.AttemptFailed) -> None:
         self._free_place(entry)
+        if event.counts and entry.job.state == "queued":
+            entry.job.attempt += 1
         self._finish(entry, Happening.FAIL, event.error)
 
     def _stopped(self, entry: Entry, event: events.AttemptStopped) -> None:

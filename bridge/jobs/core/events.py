@@ -73,9 +73,10 @@ class AttemptSucceeded(JobEvent, frozen=True):
 
 
 class AttemptFailed(JobEvent, frozen=True):
-    """An attempt failed, and another would too."""
+    """An attempt failed, and another would too. `counts` is as in AttemptBroke."""
 
     error: BridgeError
+    counts: bool = False
 
 
 class AttemptStopped(JobEvent, frozen=True):
