@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge import aio
-from bridge.comfyui.install import InstallFailed
+from bridge.comfyui.building import InstallFailed
 from bridge.config import Config
 from bridge.service import instances
 

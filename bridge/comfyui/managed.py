@@ -183,7 +183,7 @@ class Manager:
         return await asyncio.to_thread(self._switch, made)
 
     def _switch(self, made: Version) -> Current:
-        home_of(self.root).mkdir(parents=True, exist_ok=True)
+        _make_home(home_of(self.root))
         try:
             before = current(self.root)
         except InstallFailed:
@@ -286,7 +286,7 @@ class _FromGit(Building):
         nodes.write_bytes(msgspec.json.encode({"comfy2mqtt": {"custom_nodes": str(OUR_NODES)}}))
         alone = ("--disable-all-custom-nodes", "--base-directory", str(scratch))
         together = ("--extra-model-paths-config", str(nodes), "--base-directory", str(home))
-        await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(_make_home, home)
         for what, arguments in (("trying it", alone), ("trying it with custom nodes", together)):
             self.step = what
             await self.command(
@@ -311,6 +311,12 @@ class _FromGit(Building):
 def _of_pypi(found: install.Install) -> Version:
     python = str(found.python)
     return Version(found.version, str(found.path), python, os.path.realpath(python))
+
+
+def _make_home(home: Path) -> None:
+    """Make what all versions share; ComfyUI does not start without some of these folders."""
+    for name in ("custom_nodes", "input", "models", "output", "user"):
+        (home / name).mkdir(parents=True, exist_ok=True)
 
 
 def _held(venv: Path) -> str:

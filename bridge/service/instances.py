@@ -13,6 +13,7 @@ from msgspec import structs
 
 from bridge.aio import first
 from bridge.comfyui import device, install, managed
+from bridge.comfyui.building import InstallFailed
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.config import ComfyUI, Config
 
@@ -49,7 +50,7 @@ async def _one(
     if table.url is not None:
         return AttachConfig(table.url, table.secret, key)
     if not ON_LINUX:
-        raise install.InstallFailed(install.ELSEWHERE)
+        raise InstallFailed(install.ELSEWHERE)
     if table.path is not None:
         place = table.path
         python = interpreter(table.path, table.python)

@@ -92,7 +92,7 @@ async def test_the_newest_release_is_installed_at_its_commit(
     assert made.used.version == "0.10.0"
     assert made.used.commit == repository.git("rev-parse", "v0.10.0^{commit}")
     assert text(Path(made.used.path, "version")) == "v0.10.0"
-    assert home_of(root).is_dir()
+    assert (home_of(root) / "custom_nodes").is_dir()
     # What is whole is not built again.
     world.lines.clear()
     assert await manager(world, repository, root).install("v0.10.0") == made
@@ -107,7 +107,7 @@ async def test_an_upgrade_keeps_what_is_the_users_and_the_version_before(
     await manager(world, repository, root).install("0.9.0")
     kept = [home_of(root) / name for name in ("models/a.safetensors", "custom_nodes/old_node.py")]
     for file in kept:
-        file.parent.mkdir()
+        file.parent.mkdir(exist_ok=True)
         file.write_text("mine")
     await manager(world, repository, root).upgrade(None)
     assert version(root) == ("0.10.0", "0.9.0")
@@ -137,7 +137,6 @@ async def test_a_version_that_does_not_start_is_not_used(
 ) -> None:
     root = tmp_path / "managed"
     before = await manager(world, repository, root).install(None)
-    (home_of(root) / "custom_nodes").mkdir()
     (home_of(root) / "custom_nodes" / "old_node.py").touch()
     repository.release("v0.12.0", main)
     with pytest.raises(InstallFailed, match=r"failed at: trying it") as failed:

@@ -25,6 +25,7 @@ async def test_a_prompt_that_ended_its_comfyui_twice_is_refused_from_then_on(
     workflows = {
         "abort": faulty("TestKill", signal=int(signal.SIGABRT)),
         "worker": faulty("TestExit"),
+        "renamed": faulty("TestKill", signal=int(signal.SIGABRT)),
         "fine": graphs.slow(0.1),
     }
     await bridges(workflows=workflows, **with_faults(tmp_path))
@@ -46,8 +47,8 @@ async def test_a_prompt_that_ended_its_comfyui_twice_is_refused_from_then_on(
             assert (await bob.result(f"behind-{name}", timeout_s=120))["state"] == "succeeded"
 
         # Whoever sends it, and under whatever name: it is known by its content.
-        for request in ({"workflow": "abort"}, {"prompt": workflows["abort"]}):
-            assert await refused(bob, request) == "quarantined"
+        for name in ("abort", "renamed"):
+            assert await refused(bob, {"workflow": name}) == "quarantined"
         assert (await bob.ask("submit", {"workflow": "fine"}))["status"] == "ok"
         # The job that met it keeps its outcome, asked for again.
         assert (await alice.ask("submit", {"workflow": "abort", "job_id": "abort"}))["data"][
