@@ -155,11 +155,11 @@ class Stand:
         processor = ProcessorTime(lambda c: permissions.of(c).processor_share, lambda: self.now)
         waiting.bounds.spend = processor.spend
         self.media = media
-        self.told = SetNotes()
+        self.notes = SetNotes()
         self.driver = SetDriver(
             self.journal,
             dispatcher,
-            self.told,
+            self.notes,
             catalogue=lambda: self.library.catalogue,
             bounds=Bounds(MAX_QUEUE, lambda client: permissions.of(client).max_queue),
         )

@@ -64,10 +64,10 @@ async def made(stand: Stand, set_id: str, number: int) -> list[str]:
 
 async def result(stand: Stand) -> SetResult:
     """Wait for the result of a set."""
-    while not stand.told.results:
-        stand.told.came.clear()
-        await stand.told.came.wait()
-    return stand.told.results.pop(0)
+    while not stand.notes.results:
+        stand.notes.came.clear()
+        await stand.notes.came.wait()
+    return stand.notes.results.pop(0)
 
 
 async def test_a_set_is_answered_with_its_id_and_how_many_jobs_it_has(stand: Stand) -> None:
@@ -217,11 +217,11 @@ async def test_sets_of_a_client_take_turns(tmp_path: Path) -> None:
 
 async def ended_one_by_one(stand: Stand) -> SetResult:
     """Cancel jobs as they are made, until a set has ended."""
-    while not stand.told.results:
+    while not stand.notes.results:
         for job_id in await unended(stand):
             await stand.data("cancel", job_id=job_id)
         await asyncio.sleep(0)
-    return stand.told.results.pop(0)
+    return stand.notes.results.pop(0)
 
 
 async def unended(stand: Stand) -> list[str]:
@@ -244,7 +244,7 @@ async def test_a_set_ends_with_one_result_that_lists_its_jobs(stand: Stand) -> N
     assert view["result"] == msgspec.json.decode(encode(found))
     assert (view["state"], view["counts"]["cancelled"]) == ("cancelled", 3)
     assert (await asked(stand, grid={"prompt": ["a", "b", "c"]}, set_id="s1", meta=[1]))["result"]
-    assert stand.told.results == []
+    assert stand.notes.results == []
 
 
 async def test_a_set_is_cancelled_as_one(stand: Stand) -> None:
@@ -268,7 +268,7 @@ async def test_a_set_that_is_paused_makes_no_jobs_until_it_is_resumed(stand: Sta
         await stand.data("cancel", job_id=job_id)
     assert (await stand.data("status", set_id="s1"))["counts"]["cancelled"] == AHEAD
     assert await unended(stand) == []
-    assert stand.told.results == []
+    assert stand.notes.results == []
     assert (await stand.data("resume", set_id="s1"))["state"] == "running"
     await made(stand, "s1", 4)
 
@@ -294,7 +294,7 @@ def restarted(stand: Stand) -> Iterator[None]:
     stand.driver = SetDriver(
         stand.journal,
         stand.dispatcher,
-        stand.told,
+        stand.notes,
         catalogue=lambda: stand.library.catalogue,
         bounds=old._bounds,
     )
@@ -375,7 +375,7 @@ async def test_a_set_maps_over_the_jobs_of_another_that_were_not_made_yet(stand:
 
 
 async def test_a_result_of_a_set_fits_its_packet(stand: Stand) -> None:
-    stand.told.room = 2000
+    stand.notes.room = 2000
     await asked(stand, repeat=200, set_id="s1")
     await stand.data("cancel", set_id="s1")
     found = await result(stand)
@@ -389,15 +389,15 @@ async def test_a_result_of_a_set_fits_its_packet(stand: Stand) -> None:
 
 async def test_statuses_say_how_far_a_set_is(stand: Stand) -> None:
     await asked(stand, repeat=5, set_id="s1")
-    while not stand.told.statuses:
-        stand.told.came.clear()
-        await stand.told.came.wait()
-    first = stand.told.statuses[0]
+    while not stand.notes.statuses:
+        stand.notes.came.clear()
+        await stand.notes.came.wait()
+    first = stand.notes.statuses[0]
     assert (first.state, first.total, first.counts.queued) == ("running", 5, 5)
     await stand.data("pause", set_id="s1")
-    while stand.told.statuses[-1].state != "paused":
-        stand.told.came.clear()
-        await stand.told.came.wait()
+    while stand.notes.statuses[-1].state != "paused":
+        stand.notes.came.clear()
+        await stand.notes.came.wait()
 
 
 async def test_a_job_of_the_clients_own_that_has_a_name_of_the_set_stays_what_it_is(

@@ -73,8 +73,8 @@ class _Live(Struct):
     record: SetRecord
     under_way: dict[Key, None]
     changed: bool = True
-    told: SetStatus | None = None
-    told_at: float = float("-inf")
+    last_status: SetStatus | None = None
+    status_at: float = float("-inf")
     cancelled: bool = False
 
     @property
@@ -158,7 +158,7 @@ class SetDriver:
         live = self._live.get(key)
         if live is not None:
             live.record = msgspec.structs.replace(live.record, state=record.state)
-            live.changed, live.told_at = True, float("-inf")
+            live.changed, live.status_at = True, float("-inf")
         elif not record.ended:
             self._read = False
         self._wake.set()
@@ -189,7 +189,7 @@ class SetDriver:
         if not self._read:
             return STATUS_S  # somebody else drives: until that one is gone
         now = time.monotonic()
-        due = [live.told_at + STATUS_S - now for live in self._live.values() if live.changed]
+        due = [live.status_at + STATUS_S - now for live in self._live.values() if live.changed]
         return max(0.0, min([COMPARE_S, *due]))
 
     async def _turn(self) -> None:
@@ -224,13 +224,13 @@ class SetDriver:
                     self._drop(self._live[key])
 
     async def _see_to(self, live: _Live) -> None:
-        """Cancel, end, or tell of a set, whatever is due."""
+        """Cancel or end a set, or publish its status, whatever is due."""
         if live.record.state == "cancelling" and not live.cancelled:
             await self._cancel_jobs(live)
         if live.may_end:
             await self._finish(live)
-        elif live.changed and time.monotonic() >= live.told_at + STATUS_S:
-            await self._tell(live)
+        elif live.changed and time.monotonic() >= live.status_at + STATUS_S:
+            await self._publish_status(live)
 
     async def _read_all(self) -> None:
         """Read which sets there are, and which of their jobs are under way."""
@@ -383,12 +383,12 @@ class SetDriver:
 
     # -- how far --
 
-    async def _tell(self, live: _Live) -> None:
-        live.changed, live.told_at = False, time.monotonic()
+    async def _publish_status(self, live: _Live) -> None:
+        live.changed, live.status_at = False, time.monotonic()
         counts, eta_s = await self.standing(live.record)
         status = messages.status(live.record, counts, eta_s)
-        told, live.told = live.told, status
-        if told is None or (told.state, told.counts) != (status.state, status.counts):
+        before, live.last_status = live.last_status, status
+        if before is None or (before.state, before.counts) != (status.state, status.counts):
             self._listener.set_status(live.key, live.record.envelope, status)
 
     async def _counts(self, record: SetRecord) -> Counts:
