@@ -32,7 +32,7 @@ class InputMedia:
     async def take(self, client: str, bound: Bound) -> tuple[list[MediaInput], dict[str, bytes]]:
         """Return a request's media inputs, and the bytes that came with it by their SHA-256.
 
-        Raises InvalidInput, TooLarge, Forbidden, DependencyFailed, Expired.
+        Raises Busy, InvalidInput, TooLarge, Forbidden, DependencyFailed, Expired.
         """
         new: dict[str, bytes] = {}
         media = [await self.take_one(client, each, new) for each in bound.media]
@@ -45,6 +45,7 @@ class InputMedia:
 
     async def take_one(self, client: str, each: BoundMedia, new: dict[str, bytes]) -> MediaInput:
         """Return one media input; bytes that came with it are put into `new`. Raises as `take`."""
+        self._dependencies.bounds.check_room(client)
         spec = each.spec
         items = [await self._item(client, each, source, new) for source in each.sources]
         return MediaInput(

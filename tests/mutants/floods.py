@@ -149,4 +149,12 @@ FLOODS: tuple[Mutant, ...] = (
         guarantee="what waits for all readers with one key is bounded",
         tests=("tests/adapters/web/test_limits.py",),
     ),
+    Mutant(
+        name="files-that-take-long-pile-up",
+        file="bridge/jobs/input_bounds.py",
+        old="        if self._clock() - looks.since > LOOKED_AT_S:\n",
+        new="        if False:\n",
+        guarantee="a client whose files take long to look at does not hold memory and others",
+        tests=("tests/jobs/test_input_bounds.py",),
+    ),
 )
