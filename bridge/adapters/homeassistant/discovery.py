@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from bridge.adapters.homeassistant.device_state import OUTCOMES, STATES
 from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
+from bridge.adapters.homeassistant.orders import Component, orders
 from bridge.contract.retained import Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 
@@ -27,7 +28,6 @@ _HEALTH_EXPIRES_S = 120
 _SLIDER_STEPS = 200
 _NO_OBJECT_ID = re.compile(r"[^a-z0-9_]+")
 
-Component = dict[str, Any]
 Device = dict[str, Any]
 
 
@@ -384,69 +384,7 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
                 },
             )
         )
-    return [*found, *(_orders(bridge, topics) if bridge.orders else ())]
-
-
-def _orders(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Component]]:
-    """Draw an operator's orders: switches for what lasts, a button for what does not.
-
-    The buttons that were there before the switches are announced still, as automations press them;
-    who has not had them finds them disabled.
-    """
-    found: list[tuple[str, Component]] = [
-        (
-            "paused",
-            {
-                "platform": "switch",
-                "name": "Queue paused",
-                "icon": "mdi:pause-octagon",
-                "state_topic": topics.health,
-                "value_template": "{{ 'ON' if value_json.paused else 'OFF' }}",
-                "state_on": ON,
-                "state_off": OFF,
-                "command_topic": topics.order("queue/pause"),
-                "payload_on": '{"paused":true}',
-                "payload_off": '{"paused":false}',
-            },
-        )
-    ]
-    for instance in bridge.instances:
-        named = f" of {instance}" if len(bridge.instances) > 1 else ""
-        order = f'{{"instance":"{instance}","yielded":'
-        found.append(
-            (
-                f"yielded-{instance}",
-                {
-                    "platform": "switch",
-                    "name": f"GPU{named} yielded",
-                    "icon": "mdi:gamepad-variant",
-                    "state_topic": topics.comfyui(instance),
-                    "value_template": "{{ 'ON' if value_json.state == 'yielded' else 'OFF' }}",
-                    "state_on": ON,
-                    "state_off": OFF,
-                    "command_topic": topics.order("comfyui/yield"),
-                    "payload_on": f"{order}true}}",
-                    "payload_off": f"{order}false}}",
-                },
-            )
-        )
-    orders = (
-        ("restart", "comfyui/restart", "Restart ComfyUI", "mdi:restart"),
-        ("pause", "queue/pause", "Pause the queue", "mdi:pause"),
-        ("resume", "queue/resume", "Resume the queue", "mdi:play"),
-        ("yield", "comfyui/yield", "Yield the GPU", "mdi:gamepad-variant"),
-        ("take-back", "comfyui/resume", "Take the GPU back", "mdi:gamepad-variant-outline"),
-    )
-    for key, verb, name, icon in orders:
-        button: Component = {
-            "platform": "button",
-            "name": name,
-            "icon": icon,
-            "command_topic": topics.order(verb),
-            "payload_press": "{}",
-        }
-        found.append((key, button if key == "restart" else {**button, "enabled_by_default": False}))
-    return found
+    return [*found, *(orders(bridge.instances, topics) if bridge.orders else ())]
 
 
 def _origin(bridge: AnnouncedBridge) -> Component:
