@@ -57,6 +57,8 @@ class Clock:
         self._boot = _boot() if boot is None else boot
         self._base = wall() - steady()
         self._ahead = 0.0
+        # What it was at the last look.
+        self._looked = 0.0
 
     def now(self) -> float:
         """The journal's time: about that of the wall clock, unless that was set."""
@@ -65,11 +67,14 @@ class Clock:
     @property
     def ahead(self) -> float:
         """By how many seconds the wall clock is before the journal's."""
+        off = self._wall() - self.now()
+        if abs(off - self._ahead) > _SETTLE_S:
+            self._ahead = off
         return self._ahead
 
     def shown(self, at: float) -> float:
         """Return the wall clock's time, as it goes now, of one of the journal's."""
-        return at + self._ahead
+        return at + self.ahead
 
     def resume(self, before: Reading | None, latest: float | None) -> float:
         """Go on from an earlier reading; returns by how much the wall clock jumped since.
@@ -89,15 +94,13 @@ class Clock:
         else:
             away = min(max(went, 0.0), MOST_AWAY_S)
         self._base = before.at + away - steady
-        self._ahead = wall - self.now()
+        self._ahead = self._looked = wall - self.now()
         return _jump(went - away) if known else 0.0
 
     def look(self) -> float:
         """Compare with the wall clock; returns by how much that jumped since the last look."""
-        off = self._wall() - self.now() - self._ahead
-        if abs(off) > _SETTLE_S:
-            self._ahead += off
-        return _jump(off)
+        before, self._looked = self._looked, self.ahead
+        return _jump(self._looked - before)
 
     def read(self) -> Reading:
         """Return what `resume` goes on from."""

@@ -46,6 +46,8 @@ def test_a_wall_clock_that_is_set_changes_no_age_and_is_told(by: float) -> None:
     assert clock.look() == 0.0
     machine.wall += by
     assert clock.now() - began == pytest.approx(100.0)
+    # What is shown is right at once; the next look tells.
+    assert clock.shown(began) == pytest.approx(machine.wall - 100.0)
     assert clock.look() == pytest.approx(by)
     assert clock.look() == 0.0
     # What is shown is the wall clock's time, also of what was before the jump.
