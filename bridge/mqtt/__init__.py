@@ -16,6 +16,7 @@ from bridge.mqtt.connection import Connection, Messages, Subscription
 from bridge.mqtt.errors import (
     NOT_AUTHORISED,
     SESSION_TAKEN_OVER,
+    UNSPECIFIED,
     BadAddress,
     ConnectionLost,
     ConnectionRefused,
@@ -25,6 +26,7 @@ from bridge.mqtt.errors import (
     PublishRefused,
     SubscribeRefused,
     Unreachable,
+    reason_of,
 )
 from bridge.mqtt.link import Connack, Will
 from bridge.mqtt.outbox import PubAck
@@ -34,6 +36,7 @@ from bridge.mqtt.packets import Incoming, Publish, PublishProperties, check_topi
 __all__ = [
     "NOT_AUTHORISED",
     "SESSION_TAKEN_OVER",
+    "UNSPECIFIED",
     "Address",
     "BadAddress",
     "Connack",
@@ -55,4 +58,5 @@ __all__ = [
     "Unreachable",
     "Will",
     "check_topic",
+    "reason_of",
 ]

@@ -44,11 +44,15 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """Retained messages: 0 send them now, 1 only if the subscription is new, 2 never."""
     identifier: int | None = None
     """Comes with each message of this subscription, from brokers that offer it."""
+    optional: bool = False
+    """A refusal raises nothing: it is in what `subscribe` returns."""
 
 
 # With so much taken in and not taken by anybody nothing more is read, until half of it is gone.
 # The network's own window then holds up the broker, who keeps or drops as it is set to.
 MAX_BACKLOG = 16 * 1024 * 1024
+# Filters in one SUBSCRIBE: AWS IoT takes no more, and ends the connection for a ninth.
+_FILTERS_PER_PACKET = 8
 # What a small message costs besides its bytes.
 _OVERHEAD = 1024
 
@@ -288,8 +292,8 @@ class Connection:
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[int]:
         """Subscribe and return the granted reason codes, which are the QoS.
 
-        Raises SubscribeRefused for the first filter that the broker did not take (the others may
-        stand), InvalidMessage for one that is malformed, ConnectionLost.
+        Raises SubscribeRefused for the first filter that is not `optional` and that the broker did
+        not take (the others may stand), InvalidMessage for one that is malformed, ConnectionLost.
         """
         link, _ = self._live()
         codes: list[int] = []
@@ -298,14 +302,16 @@ class Connection:
                 # One packet carries one identifier (3.8.2.1.2).
                 for identifier, group in itertools.groupby(subscriptions, self._identifier):
                     wanted = [(each.filter, _options(each)) for each in group]
-                    codes += await link.subscribed(wanted, identifier)
+                    for start in range(0, len(wanted), _FILTERS_PER_PACKET):
+                        few = wanted[start : start + _FILTERS_PER_PACKET]
+                        codes += await link.subscribed(few, identifier)
         except ValueError as error:
             raise InvalidMessage(f"a topic filter is malformed: {error}") from error
         except TimeoutError as error:
             link.cut(ConnectionLost(f"no answer to a subscription within {self._timeout_s:g} s"))
             raise self._gone() from error
         for subscription, code in zip(subscriptions, codes, strict=True):
-            if code >= UNSPECIFIED:
+            if code >= UNSPECIFIED and not subscription.optional:
                 raise SubscribeRefused(subscription.filter, code)
         return codes
 

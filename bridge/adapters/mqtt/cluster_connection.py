@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from bridge.adapters.mqtt.extension import Extension, give_to
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
+from bridge.adapters.mqtt.refused_filters import RefusedFilters
 from bridge.adapters.mqtt.retained import OFFLINE, ONLINE, Retained
 from bridge.adapters.mqtt.subscriber import REPEAT_S, BrokerSettings
 from bridge.contract.topics import Topics
@@ -54,6 +55,7 @@ class ClusterConnection:
         self._unpublished = asyncio.Event()
         self._others: frozenset[str] = frozenset()
         self._pacer = Pacer(settings.max_publishes_per_s)
+        self._refused_filters = RefusedFilters(topics, publisher)
         self._reconnect = Reconnect(self._use, self._lost)
 
     async def run(self) -> None:
@@ -87,8 +89,7 @@ class ClusterConnection:
             self._reconnect.connected()
             self._publisher.attach(connection)
             wanted = [each for extension in self._extensions for each in extension.subscriptions]
-            if wanted:
-                await connection.subscribe(wanted)
+            await self._refused_filters.subscribe(connection, [], wanted)
             self._publisher.publish(self._topic, ONLINE, retain=True)
             self._retained.publish_all()
             self._publisher.catch_up(await self._journal.unpublished(self._lost_at - REPEAT_S))

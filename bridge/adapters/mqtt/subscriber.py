@@ -26,6 +26,7 @@ from bridge.adapters.mqtt.incoming import (
 from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
+from bridge.adapters.mqtt.refused_filters import RefusedFilters
 from bridge.adapters.mqtt.retained import OFFLINE, Retained
 from bridge.aio import first
 from bridge.contract.topics import Topics
@@ -109,6 +110,7 @@ class Subscriber:
         # What is being handled, by its delivery: also what came on a connection that is over.
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._pacer = Pacer(settings.max_publishes_per_s)
+        self._refused_filters = RefusedFilters(topics, publisher)
         self._reconnect = Reconnect(self._use, self._lost)
 
     def drain(self) -> None:
@@ -174,16 +176,18 @@ class Subscriber:
         if self._group is None:
             self._publisher.attach(connection)
         self._connected(connection)
-        await connection.subscribe(
+        # Retained requests are never sent to us (2), a live one is known by its flag.
+        requests = Subscription(
+            filter=self._topics.requests, retain_as_published=True, retain_handling=2
+        )
+        await self._refused_filters.subscribe(
+            connection,
+            [requests],
             [
-                # Retained requests are never sent to us (2), a live one is known by its flag.
-                Subscription(
-                    filter=self._topics.requests, retain_as_published=True, retain_handling=2
-                ),
                 *(Subscription(filter=each, no_local=True) for each in self._topics.retained),
                 *(Subscription(filter=each, qos=0) for each in self._settings.input_topics),
                 *(each for extension in self._extensions for each in extension.subscriptions),
-            ]
+            ],
         )
         self._retained.publish_all()
         if self._group is None:
