@@ -37,6 +37,10 @@ class Customer:
         self.accepted: set[str] = set()
         self.refused: list[Any] = []
         self.copies: dict[str, list[bytes]] = defaultdict(list)
+        # What a list gave, and up to which number it has all: that is acked now and then.
+        self.listed: set[str] = set()
+        self._n = 0
+        self._resumes = False
         self.unnamed = 0
         # By set id: the ids of its jobs, which are wanted as well.
         self.sets: dict[str, list[str]] = {}
@@ -110,7 +114,20 @@ class Customer:
                     each = [{"tag": self.wanted[job_id]} for job_id in jobs]
                     body = {"workflow": workflow, "set_id": set_id, "each": each}
                     self._publish("submit", {**body, "meta": {"tag": set_id}})
+            await self._claim()
             await asyncio.sleep(RESEND_S * self._dice.uniform(0.8, 1.2))
+
+    async def _claim(self) -> None:
+        """Ack what was received; after a connection first ask for what comes after that."""
+        if self._paho is None:
+            return
+        if not self._resumes:
+            self._publish("ack", {"up_to": self._n})
+            return
+        page = await self._ask("list", {"after": self._n, "limit": 50})
+        self.listed |= {job["job_id"] for job in page["jobs"] if "result" in job}
+        self._n = max([self._n, *(job["n"] for job in page["jobs"])])
+        self._resumes &= page["more"]
 
     @property
     def missing(self) -> set[str]:
@@ -158,12 +175,16 @@ class Customer:
 
     def _on_connect(self, client: paho.Client, *_: Any) -> None:
         tree = f"{BASE}/client/{self.name}"
+        self._in_loop(self._resume)
         client.subscribe(
             [(f"{tree}/response/#", 1), (f"{tree}/job/+/result", 1), (f"{tree}/set/+/result", 1)]
         )
 
     def _on_message(self, _client: paho.Client, _data: Any, got: paho.MQTTMessage) -> None:
         self._in_loop(lambda: self._take(got.topic.split("/")[3:], bytes(got.payload)))
+
+    def _resume(self) -> None:
+        self._resumes = True
 
     def _in_loop(self, call: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(call)
@@ -173,6 +194,8 @@ class Customer:
         match levels:
             case ["job", job_id, "result"]:
                 self.copies[job_id].append(payload)
+                if not self._resumes:
+                    self._n = max(self._n, json.loads(payload)["n"])
             case ["set", set_id, "result"]:
                 self.set_copies[set_id].append(payload)
             case ["response", verb]:

@@ -19,8 +19,10 @@ from tests.support.tcpproxy import TcpProxy
 
 Fault = Callable[[], Awaitable[None]]
 
-# How far the clock of a bridge's process is off, as libfaketime takes it.
+# How far the clock of a bridge's process is off, as libfaketime takes it: at a start, and set then.
 SHIFTS = ("-2h", "+3h", "+0")
+JUMPS = ("+8d", "+30d", "-20y", "+0")
+SUBACK = b"\x90"
 
 
 class Victims:
@@ -64,6 +66,9 @@ class Victims:
             "broker killed": self._kill_broker,
             "broker frozen": self._freeze_broker,
             "connections cut": self._cut,
+            "link stalled": self._stall,
+            "suback late": self._delay_suback,
+            "clock set": self._set_clock,
         }
         if self._disk is not None:
             found["disk full"] = self._fill_disk
@@ -83,11 +88,7 @@ class Victims:
         if self._faketime is not None:
             shift = self._dice.choice(SHIFTS)
             self.counts["clock shifted"] += shift != "+0"
-            bridge.environment = {
-                "LD_PRELOAD": self._faketime,
-                "FAKETIME": shift,
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
+            fake_clock(bridge, self._faketime, shift)
         await bridge.start(ready=False)
 
     async def _kill_bridge(self) -> None:
@@ -151,6 +152,28 @@ class Victims:
         for proxy in self._proxies:
             proxy.open()
 
+    async def _stall(self) -> None:
+        """Hold up one bridge's way to the broker, while the others go on."""
+        proxy = self._dice.choice(self._proxies)
+        proxy.stall()
+        await asyncio.sleep(self._dice.uniform(0.5, 5.0))
+        proxy.flow()
+
+    async def _delay_suback(self) -> None:
+        """Let one bridge connect anew, and get its SUBACK late, or not before it is cut again."""
+        proxy = self._dice.choice(self._proxies)
+        proxy.hold_answers(SUBACK)
+        proxy.cut()
+        await asyncio.sleep(self._dice.uniform(0.5, 3.0))
+        if self._dice.random() < 0.5:
+            proxy.cut()
+        proxy.release()
+
+    async def _set_clock(self) -> None:
+        """Set the clock of a bridge that runs; it stays so until the next start."""
+        if self._faketime is not None:
+            _clock_file(self._one()).write_text(self._dice.choice(JUMPS))
+
     async def _fill_disk(self) -> None:
         assert self._disk is not None
         filler = self._disk / "filler"
@@ -160,6 +183,22 @@ class Victims:
                 file.flush()
         await asyncio.sleep(self._dice.uniform(0.5, 3.0))
         filler.unlink()
+
+
+def fake_clock(bridge: BridgeProcess, library: str, shift: str = "+0") -> None:
+    """Let a file say by how much the clock of a bridge is off, from its next start on."""
+    file = _clock_file(bridge)
+    file.write_text(shift)
+    bridge.environment = {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def _clock_file(bridge: BridgeProcess) -> Path:
+    return bridge.folder / "clock"
 
 
 def comfyuis(bridge: int) -> list[int]:

@@ -10,7 +10,16 @@ from tests.chaos.world import Plan, facts, run
 
 pytestmark = pytest.mark.comfyui
 
-FAULTS = ("broker killed", "bridge killed", "connections cut", "comfyui killed", "disk full")
+FAULTS = (
+    "broker killed",
+    "bridge killed",
+    "connections cut",
+    "comfyui killed",
+    "disk full",
+    "link stalled",
+    "suback late",
+    "clock set",
+)
 
 
 @pytest.mark.timeout(400)

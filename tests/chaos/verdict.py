@@ -81,6 +81,7 @@ def _judge(customer: Customer, listed: dict[str, Any], ran: Counter[str], verdic
         _requests(customer, listed),
         _results(customer, listed),
         _sets(customer),
+        _acks(customer, listed),
     ):
         verdict.broken += [who + what for what in check]
 
@@ -124,3 +125,10 @@ def _sets(customer: Customer) -> Iterator[str]:
             yield f"set {set_id} {result['state']}: {result['counts']}"
         if [each["job_id"] for each in result["jobs"]] != customer.sets[set_id]:
             yield f"set {set_id} has other jobs than it was asked for"
+
+
+def _acks(customer: Customer, listed: dict[str, Any]) -> Iterator[str]:
+    """Nothing is acked that it was not sent."""
+    for job_id, job in listed.items():
+        if job.get("acked") and job_id not in customer.copies.keys() | customer.listed:
+            yield f"{job_id} was acked unheard"

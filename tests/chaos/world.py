@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from bridge.mosquitto import Mosquitto
 from tests.chaos.customers import Customer
-from tests.chaos.faults import Victims
+from tests.chaos.faults import Victims, fake_clock
 from tests.chaos.leftovers import leftovers, resident
 from tests.chaos.verdict import Verdict, judge
 from tests.support.bridge import BridgeProcess
@@ -124,6 +124,9 @@ async def _victims(
             **settings,
         )
         bridge.add_workflow(WORKFLOW, _work(folder / "tally"))
+        library = _faketime()
+        if library is not None:
+            fake_clock(bridge, library)
         stack.push_async_exit(bridge.__aexit__)
         await bridge.start(ready=False)
         bridges.append(bridge)

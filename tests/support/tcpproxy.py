@@ -46,6 +46,8 @@ class TcpProxy:
         self._held: bytes | None = None
         self._holds = asyncio.Event()
         self._released = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     @property
     def url(self) -> str:
@@ -101,6 +103,14 @@ class TcpProxy:
         self._unsent = [request] * times
         self._cut.clear()
 
+    def stall(self) -> None:
+        """Pass on nothing in either direction until `flow`; no connection ends."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Pass on what was held up, and what follows."""
+        self._flowing.set()
+
     def hold_answers(self, first: bytes) -> None:
         """From the next answer that begins so on, pass on none until `release`."""
         self._held = first
@@ -139,6 +149,7 @@ class TcpProxy:
                 if self._unanswered is not None and data.startswith(self._unanswered):
                     self._unanswered = None
                     line.muted = True
+                await self._flowing.wait()
                 line.server_writer.write(data)
                 await line.server_writer.drain()
         line.cut()
@@ -156,6 +167,7 @@ class TcpProxy:
                 if self._held is not None and data.startswith(self._held):
                     self._holds.set()
                     await self._released.wait()
+                await self._flowing.wait()
                 line.writer.write(data)
                 await line.writer.drain()
                 self._answered.set()
