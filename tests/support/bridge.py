@@ -52,7 +52,12 @@ class BridgeProcess:
         return self._log.read_text(errors="replace")
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            if self._process is not None:
+                await self.kill()
+            raise
         return self
 
     async def __aexit__(
