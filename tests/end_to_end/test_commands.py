@@ -28,7 +28,7 @@ from tests.test_docs import PAGES, ROOT, commands
 pytestmark = [pytest.mark.comfyui, pytest.mark.asyncio(loop_scope="module")]
 
 # Those that go on until they are told to stop.
-LASTING = ("serve", "websocket", "watch", "logs")
+LASTING = ("serve", "websocket", "watch", "logs", "mcp")
 DONE, REFUSED = 0, 1
 
 
