@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection
 from typing import Any
@@ -33,6 +34,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._db = sqlite3.connect(":memory:")
+        # However a run ends; newer Pythons warn of one that is left to the garbage collector.
+        weakref.finalize(self, self._db.close)
         for version in SCHEMA:
             for statement in version:
                 self._db.execute(statement)
