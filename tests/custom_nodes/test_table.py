@@ -37,6 +37,7 @@ class Absent:
 sys.meta_path.insert(0, Absent)
 for name in ("server", "comfy", "comfy.model_management", "comfy.utils", "folder_paths"):
     sys.modules[name] = ModuleType(name)
+sys.modules["folder_paths"].get_input_directory = lambda: folder
 sys.modules["server"].PromptServer = SimpleNamespace(
     instance=SimpleNamespace(routes=web.RouteTableDef())
 )

@@ -84,6 +84,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, comfyui: Server) -> As
         folder = place / "here"
         shutil.copytree(bridge.workflows, folder / "workflows")
         Image.new("RGB", (64, 48), "red").save(folder / "photo.jpg")
+        (folder / "photos.csv").write_text("image\nphoto.jpg\n")
+        (folder / "photos.jsonl").write_text('{"image": "photo.jpg"}\n')
         async with bridge:
             yield Stack(broker, bridge, folder)
 

