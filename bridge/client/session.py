@@ -31,6 +31,7 @@ from bridge.mqtt import (
     SubscribeRefused,
     Subscription,
     Unreachable,
+    Version,
 )
 from bridge.retry import Backoff
 
@@ -40,6 +41,8 @@ _log = logging.getLogger(__name__)
 # then ever more rarely: a broker says success and drops what does not fit its queue.
 _FIRST_AGAIN_S: Final = 5.0
 _LAST_AGAIN_S: Final = 60.0
+# Where a broker does not keep the order of answers and retained messages.
+_LAST_RETAINED_S: Final = 0.5
 
 T = TypeVar("T")
 
@@ -68,6 +71,10 @@ class SessionConnection(Protocol):
     @property
     def messages(self) -> Messages:
         """The messages that arrive, in order."""
+
+    @property
+    def version(self) -> Version:
+        """MQTT's version."""
 
     @property
     def packet_limit(self) -> int | None:
@@ -251,7 +258,7 @@ class Session:
         """Return the retained messages at these filters, by a connection of its own.
 
         Brokers send retained messages before they look at our next packet: once that is answered,
-        all are here.
+        all are here. With some of MQTT 3.1.1 they may come later: there a pause is the end.
         """
         wanted = [Subscription(filter=each, qos=0) for each in topics]
         found: list[Incoming] = []
@@ -260,8 +267,11 @@ class Session:
             await connection.subscribe(
                 [Subscription(filter=self._topics.response(self._client, "-"))]
             )
-            while connection.messages.backlog:
-                found.append(await anext(connection.messages))
+            pause_s = 0.0 if connection.version == "5" else _LAST_RETAINED_S
+            with suppress(TimeoutError):
+                while pause_s or connection.messages.backlog:
+                    async with asyncio.timeout(pause_s or None):
+                        found.append(await anext(connection.messages))
         # Some brokers send more than they are asked for.
         return [each for each in found if any(matches(topic, each.topic) for topic in topics)]
 

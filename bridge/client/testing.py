@@ -73,7 +73,7 @@ from bridge.contract.messages import (
 from bridge.contract.retained import BridgeInfo, Definition, Limits
 from bridge.contract.sets import SetAccepted, SetRequest
 from bridge.contract.topics import RUN, UPLOAD, Request, Topics, matches
-from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscription
+from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscription, Version
 from bridge.mqtt.outbox import PubAck
 
 PART_BYTES = 64 * 1024
@@ -456,6 +456,7 @@ class _Connection:
     """A connection as a session needs one; see `bridge.client.session.Connected`."""
 
     packet_limit: int | None = None
+    version: Version = "5"
 
     def __init__(self, bridge: InMemoryBridge) -> None:
         self.messages = Messages()

@@ -28,7 +28,7 @@ from bridge.mqtt.errors import (
     Unreachable,
     reason_of,
 )
-from bridge.mqtt.link import Connack, Will
+from bridge.mqtt.link import Connack, Version, Will
 from bridge.mqtt.outbox import PubAck
 from bridge.mqtt.pacing import Pacer
 from bridge.mqtt.packets import Incoming, Publish, PublishProperties, check_topic
@@ -56,6 +56,7 @@ __all__ = [
     "SubscribeRefused",
     "Subscription",
     "Unreachable",
+    "Version",
     "Will",
     "check_topic",
     "reason_of",

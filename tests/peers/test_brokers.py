@@ -91,7 +91,9 @@ async def test_jobs_and_uploads_go_over_a_broker_of_3_1_1(broker: object, tmp_pa
                 info = await client.info()
                 assert info is not None
                 assert info.mqtt == "3.1.1"
-                assert set(await client.workflows()) == {"colour", "echo"}
+                # They come as the broker pleases: a slow machine may need another look.
+                while set(await client.workflows()) != {"colour", "echo"}:
+                    pass
                 upload = await client.upload(Image.effect_noise((700, 700), 90))
                 waiting = await client.submit("colour", colour=1, job_id="waits")
                 other = await client.submit("echo", picture=upload)
