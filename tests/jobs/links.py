@@ -33,8 +33,9 @@ class Ledger:
     """The journal's tables of numbers and results: what is on disk, and nothing else."""
 
     def __init__(self) -> None:
-        self._db = sqlite3.connect(":memory:")
-        # However a run ends; newer Pythons warn of one that is left to the garbage collector.
+        # The garbage collector closes it, on whatever thread it runs.
+        self._db = sqlite3.connect(":memory:", check_same_thread=False)
+        # However a run ends: Pythons from 3.13 on warn of one that is left open.
         weakref.finalize(self, self._db.close)
         for version in SCHEMA:
             for statement in version:
