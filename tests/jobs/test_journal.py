@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,6 @@ from bridge.jobs.queue import Key
 from tests.jobs.drafts import PLAN, draft
 
 KEY = Key("alice", "j1")
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
-    """Where the journal is: all that it promises, it promises on both databases."""
-    if request.param == "sqlite":
-        yield tmp_path / "journal.db"
-        return
-    with request.getfixturevalue("postgresql").database() as address:
-        yield address
-
-
-@pytest.fixture
-async def journal(where: Path | str) -> AsyncIterator[Journal]:
-    journal = Journal(where)
-    await journal.open()
-    yield journal
-    await journal.close()
 
 
 async def reopened(journal: Journal, where: Path | str) -> Journal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,23 +21,6 @@ from tests.jobs.drafts import draft
 
 KEY = Key("alice", "s1")
 NOW = 1000.0
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
-    if request.param == "sqlite":
-        yield tmp_path / "journal.db"
-        return
-    with request.getfixturevalue("postgresql").database() as address:
-        yield address
-
-
-@pytest.fixture
-async def journal(where: Path | str) -> AsyncIterator[Journal]:
-    journal = Journal(where)
-    await journal.open()
-    yield journal
-    await journal.close()
 
 
 def new(key: Key = KEY, total: int = 5, **changes: object) -> NewSet:

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
+from tests.support.packets import read_packet
 
 ACCEPTED = b"\x20\x03\x00\x00\x00"
 # Bytes. Said, since by default mosquitto takes 268 MB up to 2.0 and 2 MB from 2.1 on.
@@ -48,14 +49,8 @@ class Peer:
 
     async def packet(self) -> tuple[int, bytes]:
         """Return the next packet's first byte and body; raises IncompleteReadError at the end."""
-        first_byte = (await self.reader.readexactly(1))[0]
-        length = shift = 0
-        while True:
-            byte = (await self.reader.readexactly(1))[0]
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                return first_byte, await self.reader.readexactly(length)
+        head, body = await read_packet(self.reader)
+        return head[0], body
 
     async def accept(self, connack: bytes = ACCEPTED) -> None:
         """Take the CONNECT and answer it."""

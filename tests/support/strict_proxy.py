@@ -13,6 +13,7 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from bridge.tokenbucket import TokenBucket
+from tests.support.packets import read_packet
 
 _CONNECT, _PUBLISH, _SUBSCRIBE = 1, 3, 8
 _MQTT_5 = 5
@@ -86,25 +87,25 @@ class StrictProxy:
     ) -> None:
         quota = None if self._rate is None else TokenBucket.full(self._rate, 1.0, time.monotonic())
         while True:
-            first, size = await _header(reader)
-            body = await reader.readexactly(size)
-            if first >> 4 == _CONNECT and _level(body) == _MQTT_5 and self._mqtt_5 != "pass":
+            head, body = await read_packet(reader)
+            kind = head[0] >> 4
+            if kind == _CONNECT and _level(body) == _MQTT_5 and self._mqtt_5 != "pass":
                 if self._mqtt_5 == "refuse":
                     writer.write(_UNACCEPTABLE_VERSION)
                     await writer.drain()
                 return
-            if first >> 4 == _SUBSCRIBE and self._filters and _filters(body) > self._filters:
+            if kind == _SUBSCRIBE and self._filters and _filters(body) > self._filters:
                 self.cut += 1
                 return
-            if first >> 4 == _PUBLISH and quota is not None:
+            if kind == _PUBLISH and quota is not None:
                 if not quota.try_take(time.monotonic()):
                     self.refused += 1
-                    if first & 0b110:
+                    if head[0] & 0b110:
                         mid = _packet_id(body)
                         writer.write(bytes([0x40, 4]) + mid + bytes([_QUOTA_EXCEEDED, 0]))
                     continue
                 self.passed += 1
-            to_broker.write(bytes([first]) + _varint(size) + body)
+            to_broker.write(head + body)
             await to_broker.drain()
 
 
@@ -114,26 +115,6 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             writer.write(data)
             await writer.drain()
     writer.transport.abort()
-
-
-async def _header(reader: asyncio.StreamReader) -> tuple[int, int]:
-    """Read a fixed header: its first byte, and the remaining length."""
-    first = (await reader.readexactly(1))[0]
-    size = shift = 0
-    while True:
-        byte = (await reader.readexactly(1))[0]
-        size |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return first, size
-        shift += 7
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*encoded, value])
 
 
 def _level(connect: bytes) -> int:

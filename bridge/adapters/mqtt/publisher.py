@@ -132,7 +132,7 @@ class Publisher:
 
     def answer(self, asked: RequestContext, answer: Answer) -> None:
         """Answer a request on the client's response topic, and at its Response Topic."""
-        self._send(self._encoder.answer(asked, answer, self.packet_limit))
+        self.send(self._encoder.answer(asked, answer, self.packet_limit))
 
     def answer_room(
         self,
@@ -157,23 +157,23 @@ class Publisher:
 
     def answer_command(self, verb: str, answer: Answer, correlation: bytes | None) -> None:
         """Answer an operator's command."""
-        self._send(self._encoder.admin_answer(verb, answer, correlation, self.packet_limit))
+        self.send(self._encoder.admin_answer(verb, answer, correlation, self.packet_limit))
 
     # What happens to jobs.
 
     def status(self, job: Job, status: JobStatus) -> None:
         """Publish a status."""
         if self._caught_up:
-            self._send(self._encoder.status(job, status, self.packet_limit))
+            self.send(self._encoder.status(job, status, self.packet_limit))
 
     def progress(self, job: Job, progress: Progress) -> None:
         """Publish how far a job is."""
-        self._send(self._encoder.progress(job, progress, self.packet_limit))
+        self.send(self._encoder.progress(job, progress, self.packet_limit))
 
     def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
         """Publish a preview."""
         packets = self._encoder.preview(job, content_type, data, self.packet_limit)
-        self._send(packets, optional=job.envelope.max_packet is not None)
+        self.send(packets, optional=job.envelope.max_packet is not None)
 
     def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
         """Publish an output's bytes; returns the topic, or None where they must be fetched."""
@@ -182,7 +182,7 @@ class Publisher:
         if any(packet.publish is None for packet in packets):
             self._log_problems(packets, optional=job.envelope.max_packet is not None)
             return None
-        sent = self._send(packets)
+        sent = self.send(packets)
         return packets[-1].topic if sent and None not in sent else None
 
     def result(self, key: Key, envelope: Envelope, result: bytes) -> None:
@@ -192,7 +192,7 @@ class Publisher:
 
     def orphaned_result(self, key: Key, envelope: Envelope, result: bytes) -> None:
         """Publish a dead bridge's result at once: its turn is over. Otherwise as `result`."""
-        sent = self._send(self._encoder.result(key, envelope, result, self.packet_limit))
+        sent = self.send(self._encoder.result(key, envelope, result, self.packet_limit))
         if not sent:
             self._caught_up = False
         elif sent[0] is not None:
@@ -216,7 +216,7 @@ class Publisher:
         packet = self._encoder.own(
             topic, message, self.packet_limit, retain=retain, expiry_s=expiry_s
         )
-        self._send([packet])
+        self.send([packet])
 
     def image(
         self, topic: str, data: bytes, content_type: str, about: Sequence[tuple[str, str]]
@@ -225,7 +225,7 @@ class Publisher:
         packet = self._encoder.image(topic, data, content_type, about, self.packet_limit)
         if isinstance(packet.problem, PacketTooLarge):
             raise packet.problem
-        self._send([packet])
+        self.send([packet])
 
     def image_room(
         self, topic: str, content_type: str, about: Sequence[tuple[str, str]]
@@ -238,15 +238,11 @@ class Publisher:
 
     def transient(self, topic: str, data: bytes, content_type: str) -> None:
         """Publish what is only worth seeing now."""
-        self._send([self._encoder.transient(topic, data, content_type, self.packet_limit)])
+        self.send([self._encoder.transient(topic, data, content_type, self.packet_limit)])
 
     # Sending.
 
-    def send(self, packets: Sequence[Packet]) -> list[asyncio.Future[PubAck] | None]:
-        """Send packets that somebody else made, in their order; None for each that was not."""
-        return self._send(packets)
-
-    def _send(
+    def send(
         self, packets: Sequence[Packet], *, optional: bool = False
     ) -> list[asyncio.Future[PubAck] | None]:
         """Send packets in their order; None for each that was not.

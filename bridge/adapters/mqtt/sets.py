@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from bridge.adapters.mqtt.encoder import JSON, Packet, least, packet_of, room_of, trace_of
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.subscriber import REPEAT_S
 from bridge.contract.channels import channels
 from bridge.contract.fitting import fit_set_result
 from bridge.contract.messages import encode
@@ -26,9 +27,6 @@ from bridge.mqtt import PubAck
 from bridge.mqtt.packets import PublishProperties
 
 log = logging.getLogger(__name__)
-
-# Results that ended so long before the connection was lost are published again, in seconds.
-REPEAT_S = 60.0
 
 
 class SetEncoder:
