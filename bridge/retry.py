@@ -39,7 +39,7 @@ class Backoff:
         return self._draw(bound / 2, bound)
 
     def reset(self) -> None:
-        """Begin anew: call it once an attempt has proved to be good."""
+        """Start over: call it once an attempt has proved to be good."""
         self._bound = self._first
 
 

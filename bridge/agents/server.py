@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 RIGHTS_S = 60.0
 # How long the bridge has to answer that.
 ANSWER_S = 5.0
-# How long a cancelled call waits for the bridge to hear of it, in seconds.
+# How long a cancelled call waits for the bridge to take it, in seconds.
 CANCEL_S = 5.0
 # Where what a person was asked for comes back.
 _FORM = "inputs"

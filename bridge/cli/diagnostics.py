@@ -88,7 +88,7 @@ def openness(address: str, *, is_open: bool) -> Finding:
         return Finding(good=True, what=f"{address} asks everybody for the secret")
     return Finding(
         good=True,
-        what=f"{address} answers whoever reaches it, web pages in a browser there too",
+        what=f"{address} answers everybody who reaches it, including web pages in a browser there",
         advice="where only the bridge uses it, start it with COMFY2MQTT_GUARD=1 and a secret",
     )
 

@@ -21,6 +21,7 @@ from bridge.cli.comfyui import comfyui
 from bridge.cli.options import Commands
 from bridge.cli.shared import (
     CLIENT_SETTINGS,
+    DOCTOR_SETTINGS,
     FAILED,
     KEY_SETTINGS,
     WRONG_USAGE,
@@ -460,9 +461,12 @@ def revoke_key(key_id: str, settings: Config) -> None:
     help="Without a VALUE: check what is kept instead, and repair it.",
 )
 @as_json
-@settings(*(name for name in config.TYPES if name != "journal"))
+@settings(*DOCTOR_SETTINGS)
 def doctor(*, journal: str | None, as_json: bool, settings: Config) -> None:
-    """Check the broker, ComfyUI, its nodes and the workflows, and say what to do."""
+    """Check the broker, ComfyUI, its nodes and the workflows, and say what to do.
+
+    The settings file and the COMFY2MQTT_ variables are checked whole; flags name what to look at.
+    """
     if journal == _KEPT:
         from bridge.cli.journal import examine_journal
 
@@ -573,7 +577,7 @@ def mosquitto_setup(
 def mosquitto_add_user(
     *, name: str, folder: Path, role: Role | None, password_stdin: bool, settings: Config
 ) -> None:
-    """Add a user: the client NAME, and what a role may besides. Again: a new password."""
+    """Add a user: the client NAME, with the rights of a role. Run again, it sets a new password."""
     from bridge.cli.mosquitto import add_user
 
     run_async(add_user(settings, folder, name, role, given=password_stdin))

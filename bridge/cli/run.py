@@ -31,7 +31,7 @@ from bridge.text import did_you_mean
 
 # How long the first answer may take; after it the broker drops the request as well.
 ANSWER_S = 30.0
-# How long a request that was given up is followed by its cancel, should it be heard after all.
+# How long a request that was given up is followed by its cancel, should the bridge have it.
 _TAKE_BACK_S = 1.0
 
 

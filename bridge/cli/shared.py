@@ -37,6 +37,19 @@ CLIENT_SETTINGS = (
     "mqtt_password_file",
     "base_topic",
 )
+# What `doctor` looks at; its `--journal` is an option of its own.
+DOCTOR_SETTINGS = (
+    *CLIENT_SETTINGS,
+    "isolation_probe_url",
+    "comfyui_url",
+    "comfyui_path",
+    "comfyui_python",
+    "comfyui_secret",
+    "comfyui",
+    "workflows",
+    "data",
+    "member",
+)
 
 
 def stop(message: str, status: int) -> NoReturn:

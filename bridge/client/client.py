@@ -178,7 +178,7 @@ class Client:
         is on disk: a bridge that is away, or busy, gets it when it can, and a refusal is raised
         where the job is waited for. With the `job_id` of an earlier call the same request
         is not run twice: its job is given back. `meta` is any JSON value, echoed with everything
-        about the job. A call that is cancelled may have been heard all the same: who bounds it with
+        about the job. A call that is cancelled may have reached the bridge: who bounds it with
         `asyncio.timeout` gives a `job_id`, to cancel the job or to submit it again. `within_s`
         raises TimeoutError where the bridge has not answered by then, and has a broker with MQTT 5
         drop the request, so that a bridge that comes back later does not run it.
@@ -289,7 +289,7 @@ class Client:
     def job_set(self, set_id: str) -> Set:
         """Return a set of this client by its id, to follow it or to collect what it gave.
 
-        Nothing is asked yet: awaiting it raises UnknownJob if there is none. It is told what
+        Nothing is asked yet: awaiting it raises UnknownJob if there is none. It gets what
         happens once something of it was awaited, or submitted, by this client.
         """
         if not is_id(set_id):
@@ -302,7 +302,7 @@ class Client:
     async def upload(self, source: Any, name: str | None = None) -> dict[str, str]:
         """Upload bytes, once for many jobs; returns what to give as a media input.
 
-        `source` is anything that an input may be given as. An upload that was cut short goes on
+        `source` is anything that an input may be given as. An upload that was cut short continues
         where it stopped, also in another program: by default its name is its SHA-256. Raises
         InvalidInput for what is no media, TooLarge, QuotaExceeded, OSError.
         """

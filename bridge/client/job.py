@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Nothing heard for this long while somebody waits: ask. Brokers drop messages when queues are full.
+# Nothing came for this long while somebody waits: ask. Brokers drop messages when queues are full.
 _CHECK_S: Final = 30.0
 # The bytes of a part come beside the answer; not long after it, they do not come any more.
 _PART_S: Final = 5.0
@@ -51,7 +51,7 @@ class JobCancelled(BridgeError):
 
 
 class Damaged(BridgeError):
-    """An output's bytes are not those that the result lists, also after fetching them anew."""
+    """An output's bytes are not those that the result lists, also after fetching them again."""
 
     code = "damaged"
 

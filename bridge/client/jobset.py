@@ -28,7 +28,7 @@ from bridge.mqtt import Incoming
 
 _log = logging.getLogger(__name__)
 
-# Nothing heard for this long while somebody waits: ask. Brokers drop messages when queues are full.
+# Nothing came for this long while somebody waits: ask. Brokers drop messages when queues are full.
 _CHECK_S: Final = 30.0
 
 
@@ -49,7 +49,7 @@ class Set:
         self.status: SetStatus | None = None
         self._session = session
         self._topic = topic
-        self._jobs: dict[str, Job] = {}  # heard of, and not given out yet
+        self._jobs: dict[str, Job] = {}  # known, and not given out yet
         self._given: set[str] = set()
         self._ended: list[str] = []
         self._result: SetResult | None = None
@@ -107,11 +107,11 @@ class Set:
         return self._view(await self._session.ask("cancel", CancelSet(set_id=self.id), SetView))
 
     async def pause(self) -> SetView:
-        """Put no more of its jobs into the queue; the few that are there already go on."""
+        """Put no more of its jobs into the queue; the few that are there already run."""
         return self._view(await self._session.ask("pause", PauseSet(set_id=self.id), SetView))
 
     async def resume(self) -> SetView:
-        """Go on with a set that is paused."""
+        """Continue a paused set."""
         return self._view(await self._session.ask("resume", ResumeSet(set_id=self.id), SetView))
 
     async def refresh(self) -> SetView:
@@ -145,7 +145,7 @@ class Set:
         self._changed.set()
 
     def job(self, job_id: str) -> Job:
-        """Return a job of the set, of which something was heard."""
+        """Return a job of the set, of which a message came."""
         found = self._jobs.get(job_id)
         if found is None:
             found = self._jobs[job_id] = Job(self._session, job_id, self.workflow)

@@ -130,7 +130,7 @@ class Session:
         self._patient = patient
         self._contract: int | None = None
         self._connection: SessionConnection | None = None
-        # What is heard besides, once somebody asked for it: a broker may not let everybody.
+        # Further subscriptions, made once somebody asks: a broker may not allow them to everybody.
         self._more: dict[str, None] = {}
         self._pending: dict[str, asyncio.Future[_Answer]] = {}
         # The transactions of requests that are no JSON, which only Correlation Data can carry.
@@ -209,7 +209,7 @@ class Session:
         return _read(verb, answer, kind)
 
     async def listen(self, topic_filter: str) -> None:
-        """Hear messages at a filter too, for as long as the session is open.
+        """Receive messages of a filter too, for as long as the session is open.
 
         Raises SubscribeRefused where the broker does not allow that.
         """

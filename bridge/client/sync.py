@@ -184,7 +184,7 @@ class Set:
         return self._loop.run(self._set.pause())
 
     def resume(self) -> SetView:
-        """Go on with a set that is paused."""
+        """Continue a paused set."""
         return self._loop.run(self._set.resume())
 
     def refresh(self) -> SetView:

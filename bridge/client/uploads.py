@@ -1,4 +1,4 @@
-"""Uploads in parts, which go on where they stopped: after a lost connection, or in another run."""
+"""Uploads in parts: they continue where they stopped, after a lost connection or in another run."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ StartFailure: TypeAlias = Literal[
     "port_taken",
     "nodes_missing",
     "start_timeout",
-    # It ended: by itself, by a fault such as SIGSEGV, by a SIGKILL, by one for want of memory.
+    # It ended: by itself, by a fault such as SIGSEGV, by a SIGKILL, by one because memory ran out.
     "exited",
     "crashed",
     "killed",

@@ -15,9 +15,9 @@ Finding: TypeAlias = Literal["frozen", "idle"]
 
 
 class HealthPolicy(msgspec.Struct, frozen=True):
-    """The limits that every ComfyUI is held to, in seconds.
+    """The limits of every ComfyUI, in seconds.
 
-    A prompt that runs and of which nothing is heard for `silence_s` is taken to hang. One of the
+    A prompt that runs and sends nothing for `silence_s` is taken to hang. One of the
     bridge's own that was idle for `idle_unload_s` unloads its models, at 0 never; one that does
     not answer for two minutes, or `silence_s` if that is less, is frozen.
     """

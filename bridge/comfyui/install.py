@@ -190,7 +190,7 @@ class _Building(Building):
             await self._install_packages()
             await self._try_it()
         except asyncio.CancelledError:
-            self.report(f"interrupted; {self.site} is made anew the next time")
+            self.report(f"interrupted; {self.site} is made again the next time")
             raise
         await asyncio.to_thread(self._finish)
         install = find()

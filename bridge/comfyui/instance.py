@@ -242,7 +242,7 @@ class Instance:
         await self._cleanup.finish()
 
     def silence(self, prompt_id: str) -> float | None:
-        """Return for how many seconds nothing was heard of a prompt that is followed, else None."""
+        """Return for how many seconds a prompt that is followed has sent nothing, else None."""
         return None if self._session is None else self._session.silence(prompt_id)
 
     # -- the operator's orders ------------------------------------------------------------------

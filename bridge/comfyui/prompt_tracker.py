@@ -5,7 +5,7 @@ events of each prompt, in ComfyUI's order, the last one a `Terminal`. Times are 
 monotonic clock.
 
 A prompt is in doubt when frames of it may have been missed: it was submitted over a socket that is
-gone (it is blind), the queue ran empty without it, or nothing was heard of it for long. Whoever
+gone (it is blind), the queue ran empty without it, or it sent nothing for long. Whoever
 owns the tracker then asks ComfyUI about the prompts in `doubtful` and passes on the answers:
 
     outputs that did not come over the socket    output_fetched, output_failed, then complete
@@ -61,7 +61,7 @@ class PromptTracker:
     """
 
     def __init__(self, *, silence_s: float) -> None:
-        """A prompt of which nothing was heard for `silence_s` seconds is in doubt."""
+        """A prompt that sent nothing for `silence_s` seconds is in doubt."""
         self.doubt = False
         self._silence_s = silence_s
         self._by_id: dict[str, Prompt] = {}
@@ -169,7 +169,7 @@ class PromptTracker:
     ) -> tuple[Deliveries, list[Prompt]]:
         """Settle the doubt about those of `prompts` that are in the queue; returns the others too.
 
-        A blind one counts as heard of, since no frames of it come.
+        A blind one is never silent, since no frames of it come.
         """
         deliveries: Deliveries = []
         others: list[Prompt] = []
@@ -233,7 +233,7 @@ class PromptTracker:
     def lose(self, reason: str, *, died: bool, alone: bool = True) -> Deliveries:
         """End all: their ComfyUI is gone, by itself if it `died`.
 
-        One of which all is known ends as it did. The one that it died under is told so. `alone`:
+        One of which all is known ends as it did. The one that it died under says so. `alone`:
         no prompts of others are there.
         """
         deliveries: Deliveries = []
@@ -261,12 +261,12 @@ class PromptTracker:
     # -- silence --------------------------------------------------------------------------------
 
     def silence(self, prompt_id: str, now: float) -> float | None:
-        """Return for how many seconds nothing was heard of a prompt; None if it is not followed."""
+        """Return for how many seconds a prompt has sent nothing; None if it is not followed."""
         prompt = self._by_id.get(prompt_id)
         return None if prompt is None else now - prompt.heard_at
 
     def any_silent(self, now: float) -> bool:
-        """True if there is one of which nothing was heard for `silence_s`."""
+        """True if there is one that sent nothing for `silence_s`."""
         return any(self._is_silent(prompt, now) for prompt in self._by_id.values())
 
     def _is_silent(self, prompt: Prompt, now: float) -> bool:

@@ -179,7 +179,7 @@ class ComfySession:
         await self.client.forget_history(prompt_ids)
 
     def silence(self, prompt_id: str) -> float | None:
-        """Return for how many seconds nothing was heard of a prompt; None if it is not followed."""
+        """Return for how many seconds a prompt has sent nothing; None if it is not followed."""
         return self._tracker.silence(prompt_id, self._clock())
 
     def lose(self, reason: str, *, died: bool, alone: bool = True) -> None:

@@ -31,7 +31,7 @@ class SuperviseConfig(msgspec.Struct, frozen=True):
     `path` is the folder with main.py, `python` the path of the interpreter with its requirements
     (never searched for by name), `args` more arguments for it (where they contradict the bridge's
     own, the bridge's win), `environment` more variables (a COMFY2MQTT_SECRET among them is used;
-    else it is drawn anew at each start), and `custom_nodes` folders of custom nodes put on its path
+    else each start draws a new one), and `custom_nodes` folders of custom nodes put on its path
     besides its own. `api_key` is as that of `AttachConfig`.
     """
 

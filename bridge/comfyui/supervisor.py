@@ -42,7 +42,7 @@ _SIGKILL = 9
 _NO_NODES_AFTER_S = 5.0
 _HOPELESS = frozenset({"not_linux", "no_interpreter", "no_comfyui", "nodes_missing"})
 
-# Since Linux 4.13 this counts the processes that the kernel killed for want of memory.
+# Since Linux 4.13 this counts the processes that the kernel killed because memory ran out.
 _VMSTAT = Path("/proc/vmstat")
 
 # What asyncio says where the port is taken (EADDRINUSE), whatever ComfyUI's log format.
@@ -300,7 +300,7 @@ class Supervisor:
 
 
 def _kills() -> int | None:
-    """Return how many processes the kernel has killed for want of memory, where it says."""
+    """Return how many processes the kernel has killed because memory ran out, where it says."""
     try:
         lines = _VMSTAT.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -43,7 +43,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "comfyui_repository": "Where comfyui install takes ComfyUI from, by git.",
         "model_hosts": "Hosts that models get may fetch from; their subdomains too.",
         "comfyui_torch_index": "An index of torch's own builds, for ROCm or XPU.",
-        "silence_s": "A running job of which nothing is heard for so long hangs.",
+        "silence_s": "How long a running job may send nothing before it counts as hanging.",
         "idle_unload_s": "Unload the models of an idle one after so long; 0: never.",
     },
     SERVICE: {
@@ -104,7 +104,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     KEEPING: {
         "keep_results_s": "Results, and the recipes of their jobs.",
         "keep_outputs_s": "Outputs, unless a job says itself.",
-        "keep_uploads_s": "Uploads that nobody goes on with.",
+        "keep_uploads_s": "Uploads that nobody continues.",
         "max_outputs": "Bytes of all outputs together.",
         "remember_ids_s": "The ids of jobs that ended.",
     },

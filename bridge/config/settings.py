@@ -132,7 +132,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_queue: Number = 10_000
     max_attempts: Number = 3
     timeout_s: Seconds = 3600.0
-    # A job of which nothing is heard for so long hangs. Models on slow disks take minutes.
+    # A job that sends nothing for so long hangs. Models on slow disks take minutes.
     silence_s: Seconds = 600.0
     # Of supervised ComfyUIs; 0 is never. As long as Ollama keeps a model, which shares many a GPU.
     idle_unload_s: Annotated[float, Meta(ge=0)] = 300.0

@@ -2,7 +2,7 @@
 
 A client is whoever the broker knows by that user name, and has the tree of that name alone. The
 others have roles: the bridge, the web adapter where it is a process of its own, Home Assistant,
-and operators. Whoever has a role is a client besides, under its own user name.
+and operators. A user with a role is also a client, under its own user name.
 """
 
 from __future__ import annotations

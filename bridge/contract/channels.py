@@ -292,7 +292,7 @@ def _retained(topics: Topics) -> tuple[Channel, ...]:
             "member", topics.member("{member}"), "One of several bridges; the last will", _STATE
         ),
         channel("info", topics.info, "Who the bridge is", BridgeInfo),
-        channel("health", topics.health, "How it fares", BridgeHealth),
+        channel("health", topics.health, "The bridge's health", BridgeHealth),
         channel("comfyui", topics.comfyui("{instance}"), "A ComfyUI", ComfyUIState),
         channel("choices", topics.choices("{name}"), "A long list", Choices),
         channel("workflow", topics.workflow("{workflow}"), "A definition", Definition),

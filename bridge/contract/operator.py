@@ -63,7 +63,7 @@ class OpenPage(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Reload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Read the folder of workflows anew."""
+    """Read the folder of workflows again."""
 
 
 class ListQueue(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -33,13 +33,13 @@ class ForgetSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class PauseSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Put no more jobs of a set into the queue; the few that are there already go on."""
+    """Put no more jobs of a set into the queue; the few that are there already run."""
 
     set_id: SetId
 
 
 class ResumeSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Go on with a set that is paused."""
+    """Continue a paused set."""
 
     set_id: SetId
 

@@ -45,7 +45,7 @@ class Times(Struct):
 
 
 class Success(Struct, frozen=True):
-    """All outputs are here but those that are `missing`. `reused`: nothing was computed anew."""
+    """All outputs are here but those that are `missing`. `reused`: nothing was computed again."""
 
     outputs: list[CollectedOutput]
     reused: bool
@@ -80,7 +80,7 @@ Ending: TypeAlias = Success | Failure | Retry | Stopped
 
 
 class Observer(Protocol):
-    """Hears how an attempt gets on. All calls come from the event loop, and must not block."""
+    """Receives an attempt's progress. All calls come from the event loop, and must not block."""
 
     def began(self) -> None:
         """ComfyUI began to run the prompt; called once, unless it ended unseen."""
@@ -248,12 +248,12 @@ class Attempt:
             raise ComfyUIUnreachable(self._instance.state.last_error or "no answer", sent=True)
 
     async def _limit_silence(self) -> None:
-        """Stop a prompt of which nothing is heard any more.
+        """Stop a prompt that sends nothing any more.
 
         While an attached ComfyUI is away, silence means nothing: the prompt may be done there.
         """
         await self._began.wait()
-        text = f"nothing was heard of it for {self._silence_s:g} s"
+        text = f"it sent nothing for {self._silence_s:g} s"
         while True:
             left = self._silence_s - (self._instance.silence(self.prompt_id) or 0.0)
             if left > 0:
@@ -360,7 +360,7 @@ class Attempt:
             case events.Interrupted():
                 return Stopped()
             case events.Lost(reason, died):
-                # A prompt may end its ComfyUI before its start is heard of: that counts too.
+                # A prompt may end its ComfyUI before its start was reported: that counts too.
                 return Retry(failures.lost(reason), counts=died)
 
 

@@ -26,7 +26,7 @@ class BegunUploads:
         return self._count
 
     def add(self, client: str, upload: str, size: int) -> None:
-        """Note an upload that begins; one of that name is begun anew."""
+        """Note an upload that begins; one of that name is begun again."""
         self.remove(client, upload)
         with self._lock:
             self._sizes.setdefault(client, {})[upload] = size

@@ -1,12 +1,12 @@
-"""The journal's clock, by which the age of results, outputs and ids is measured: it only goes on.
+"""The journal's clock, which measures the age of results, outputs and ids: it never goes back.
 
 A machine's wall clock is set right now and then, by days or by decades where the machine has no
 clock of its own. Were ages differences of the wall clock's times, all that is kept would be too old
-at that moment. So the journal's times are those of a clock that begins with the wall's, goes on by
-the machine's steady clock, and is noted in the journal; it never follows a jump.
+at that moment. So the journal's times are those of a clock that begins with the wall's time,
+advances with the machine's steady clock, and is noted in the journal; it never follows a jump.
 
 While the bridge does not run, the steady clock says how long that was, as long as the machine was
-not started anew. If it was, the wall clock says so, up to `MOST_AWAY_S` a time: what is kept too
+not started again. If it was, the wall clock says so, up to `MOST_AWAY_S` a time: what is kept too
 long costs some room, what is deleted too early is lost.
 
 What is shown to people and clients is the wall's time (`shown`), also of what is older than a jump.
@@ -77,7 +77,7 @@ class Clock:
         return at + self.ahead
 
     def resume(self, before: Reading | None, latest: float | None) -> float:
-        """Go on from an earlier reading; returns by how much the wall clock jumped since.
+        """Continue from an earlier reading; returns by how much the wall clock jumped since.
 
         Zero for what is no jump. Without a reading `latest` is the newest time that the journal
         has, if any: whether the clock jumped since is not known.
@@ -103,7 +103,7 @@ class Clock:
         return _jump(self._looked - before)
 
     def read(self) -> Reading:
-        """Return what `resume` goes on from."""
+        """Return what `resume` continues from."""
         return Reading(self.now(), self._wall(), self._steady(), self._boot)
 
 

@@ -190,7 +190,7 @@ class Dispatcher:
         self.handle(events.SendBackAsked(instance))
 
     async def pause(self) -> None:
-        """Start nothing more, also after a restart; what runs goes on."""
+        """Start nothing more, also after a restart; what runs may end."""
         self.hold(paused=True)
         await self._journal.pause(paused=True)
 
@@ -534,7 +534,7 @@ class Dispatcher:
                 event = events.AttemptBroke(
                     key, error, _new_prompt_id(), counts, free_memory, no_room
                 )
-        # What did not succeed may have saved files that nobody was told of.
+        # What did not succeed may have saved files that no message named.
         saved_files = made.saved_files or not isinstance(ending, attempt.Success)
         self._concluded[key] = _Concluded(
             ended, instance.name, made.prompt_id, saved_files=saved_files
@@ -640,7 +640,7 @@ class Dispatcher:
 
 @contextmanager
 def _nothing_lost() -> Iterator[None]:
-    """Go on where a ComfyUI does not answer, or over a defect of ours: no job hangs on it."""
+    """Continue where a ComfyUI does not answer, or after a defect of ours: no job hangs on it."""
     try:
         yield
     except ComfyUIError:

@@ -91,7 +91,7 @@ class InputBounds:
                 extent = await self._measure(client, blob, data)
             except TooManyParts:
                 raise InvalidInput(
-                    f"input {name!r}: its file has more parts than are looked at: write it anew, "
+                    f"input {name!r}: its file has more parts than are looked at: write it again, "
                     "with fewer and larger ones",
                     input=name,
                 ) from None

@@ -1,4 +1,4 @@
-"""The interface by which adapters hear what happens to jobs."""
+"""The interface by which adapters receive what happens to jobs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Uploads: bytes for a later input, whole in one message, or in parts that can be resumed.
 
 Parts are appended to a file in their order. A part that was there already changes nothing, one
-that comes too early is refused with where to go on, so that a client may simply send again. What
-is complete is checked against the size and SHA-256 that were announced, and kept like an output.
+that comes too early is refused with the offset to continue at, so that a client may send again.
+What is complete is checked against the size and SHA-256 that were announced, and kept like an output.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Uploads:
             return await self._keep(client, upload, sha256, data)
 
     async def begin(self, client: str, upload: str, begin: BeginUpload) -> UploadReport:
-        """Begin an upload in parts, or go on with the one that was begun with the same words."""
+        """Begin an upload in parts, or continue the one that was begun with the same words."""
         async with self._turn(client, upload):
             known = await self._journal.upload(client, upload)
             if known is not None and known.sha256 == begin.sha256:
@@ -92,7 +92,7 @@ class Uploads:
             held = await asyncio.to_thread(self._append, client, upload, offset, data)
             if held < offset:
                 raise Conflict(
-                    f"upload {upload!r} has {held} bytes: go on there",
+                    f"upload {upload!r} has {held} bytes: continue there",
                     held=held,
                     size=begun.size,
                 )
@@ -109,14 +109,14 @@ class Uploads:
             sha256, held = await asyncio.to_thread(_hash, path)
             if held < begun.size:
                 raise Conflict(
-                    f"upload {upload!r} has {held} of {begun.size} bytes: go on there",
+                    f"upload {upload!r} has {held} of {begun.size} bytes: continue there",
                     held=held,
                     size=begun.size,
                 )
             if sha256 != begun.sha256:
                 await asyncio.to_thread(self._discard, client, upload)
                 raise InvalidInput(
-                    f"upload {upload!r} has another SHA-256 than announced: begin anew",
+                    f"upload {upload!r} has another SHA-256 than announced: begin again",
                     sha256=sha256,
                     expected=begun.sha256,
                 )
@@ -137,7 +137,7 @@ class Uploads:
         return found
 
     def sweep(self, now: float) -> None:
-        """Delete what was begun and not gone on with; blocks."""
+        """Delete what was begun and not continued; blocks."""
         if not self._folder.is_dir():
             return
         for path in self._folder.iterdir():
@@ -213,7 +213,7 @@ class Uploads:
         return self._folder / f"{client}.{upload}"
 
     def _open(self, client: str, upload: str, begin: BeginUpload) -> int:
-        """Return how many bytes are here; an upload that was begun otherwise is begun anew."""
+        """Return how many bytes are here; an upload that was begun otherwise is begun again."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path, words = self._path(client, upload), self._words(client, upload)
         wanted = _Begun(begin.size, begin.sha256, or_none(begin.content_type))
@@ -238,7 +238,7 @@ class Uploads:
             held = file.tell()
             if offset <= held < offset + len(data):
                 file.write(memoryview(data)[held - offset :])
-                self._words(client, upload).touch()  # it is gone on with: not to be swept
+                self._words(client, upload).touch()  # it is being continued: not to be swept
             return max(held, file.tell())
 
     def _discard(self, client: str, upload: str) -> None:

@@ -164,7 +164,7 @@ class Warmup:
 
 
 class _Silent:
-    """Hears how a warm-up gets on, and publishes nothing."""
+    """Receives the progress of a warm-up, and publishes nothing."""
 
     def began(self) -> None:
         """ComfyUI began to run it."""

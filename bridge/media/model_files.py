@@ -2,7 +2,7 @@
 
 For a command of the operator's alone. Only https, only hosts of a list, and at redirects besides
 those only public addresses. What is there of an earlier try is kept beside the file's place as
-`<name>.part`, with the server's ETag in `<name>.part.etag`: it is gone on with only if the server
+`<name>.part`, with the server's ETag in `<name>.part.etag`: it is continued only if the server
 still has the same.
 """
 
@@ -40,7 +40,7 @@ _SHA256 = re.compile('(?:W/)?"?(?P<digest>[0-9a-f]{64})"?')
 _REDIRECTS = (301, 302, 303, 307, 308)
 _RESUMED, _NOTHING_LEFT = 206, 416
 
-# Hears how it gets on: bytes that are here, and how many there will be, None if that is not known.
+# Called with the progress: bytes that are here, and how many there will be, or None.
 Progress = Callable[[int, int | None], None]
 
 
@@ -60,7 +60,7 @@ class Fetched(Struct, frozen=True):
 
 
 class _Interrupted(Exception):
-    """The connection broke; another may go on from there."""
+    """The connection broke; another may continue there."""
 
 
 async def fetch(
@@ -92,7 +92,7 @@ async def _received(
     progress: Progress,
     context: ssl.SSLContext | None,
 ) -> _Expected:
-    """Fetch all of it; a connection that breaks is made again, and goes on where it was."""
+    """Fetch all of it; a connection that breaks is made again, and continues where it was."""
     attempts = 1
     while True:
         try:
@@ -101,7 +101,7 @@ async def _received(
             if attempts == _ATTEMPTS:
                 raise DependencyFailed(
                     f"{_host(source.url)} broke off {_ATTEMPTS} times: {error}; what is here is "
-                    "kept, and gone on with the next time"
+                    "kept, and continued the next time"
                 ) from None
             attempts += 1
 
@@ -164,7 +164,7 @@ async def _receive(
             raise _refused(response)
         here = 0
     elif not (response.headers.get("Content-Range") or "").startswith(f"bytes {here}-"):
-        raise DependencyFailed(f"{response.url.host} goes on at another byte than was asked for")
+        raise DependencyFailed(f"{response.url.host} continues at another byte than was asked for")
     length = response.content_length
     total = None if length is None else here + length
     free = shutil.disk_usage(part.parent).free

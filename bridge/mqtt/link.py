@@ -349,7 +349,7 @@ class BrokerLink:
         if not self._stream.pinging:
             self._answered_at = now
         elif now - max(self._answered_at, self._moved_at) >= self._keepalive:
-            self.cut(ConnectionLost("nothing was heard from the broker"))
+            self.cut(ConnectionLost("the broker sent nothing"))
             return
         if self._accepted:
             self._give(PINGRESP)

@@ -207,7 +207,7 @@ class Outbox:
                 self._leaving.append((self._wire.queued, sending))
 
     def _paced(self) -> bool:
-        """True if a message may leave now; else sending goes on by itself when one may."""
+        """True if a message may leave now; else sending continues by itself when one may."""
         if self._resumes is not None:
             return False
         wait_s = self._pacer.wait_s(self._clock())

@@ -91,7 +91,7 @@ class Admission:
         refresh: Callable[[], Awaitable[bool]],
         check_display: Callable[[str, str], None],
     ) -> None:
-        """`refresh` has ComfyUI asked anew what it has; False if there is nothing new.
+        """`refresh` has ComfyUI asked again what it has; False if there is nothing new.
 
         `check_display` raises BadRequest or Forbidden unless a client may show on a display.
         """

@@ -73,7 +73,7 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
 
 
 class Operator:
-    """Carries out orders. `reload` reads the workflows anew, `health` returns the state of all.
+    """Carries out orders. `reload` reads the workflows again, `health` returns the state of all.
 
     `pause_changed` is called once the queue was paused or resumed. `elsewhere` returns the jobs
     that other bridges of a group have, which `queue/list` shows as well.

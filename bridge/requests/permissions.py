@@ -1,7 +1,7 @@
 """Permissions: what each client may do, as the operator's table `clients` says. Pure.
 
 What a client's own table leaves out is as the one of `*` says; what that leaves out, too, is what
-`Granted` has: safe for somebody whom nobody thought of. Every adapter's requests are held to it.
+`Granted` has: safe for somebody whom nobody thought of. It applies to every adapter's requests.
 """
 
 from __future__ import annotations

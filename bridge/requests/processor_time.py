@@ -2,7 +2,7 @@
 
 A request costs about as much as another of its verb (`COSTS`), and what takes longer is measured:
 making a picture smaller, reading what media unpack to. Whoever has spent more than its share is
-refused what costs much, and goes on with what costs little.
+refused what costs much, but not what costs little.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ class Bridge:
             retained=self._retained,
             last_values=last_values,
             connected=self._introduce,
-            # In a cluster every bridge hears commands, by its own connection; so it publishes.
+            # In a cluster every bridge receives commands, by its own connection; so it publishes.
             extensions=[
                 each for each in self._extensions if self._group is None or each not in everywhere
             ],

@@ -1,4 +1,4 @@
-"""The bridge's own messages: what it is and its limits (info), and how it fares (health)."""
+"""The bridge's own messages: what it is and its limits (info), and its health (health)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class ClockReport:
             self.publish()
 
     def publish(self) -> None:
-        """Publish what was not for want of a connection."""
+        """Publish what could not be while there was no connection."""
         by_s, self._unpublished_s = self._unpublished_s, 0.0
         if by_s:
             message = f"the wall clock jumped by {by_s:+.0f} s: ages are those of before"

@@ -98,7 +98,7 @@ class NodeInfo:
 
         One is begun `REFRESH_INTERVAL_S` after the one before began, and `REFRESH_REST` times what
         that took after it ended; False at once before that. Waits until `REFRESH_WITHIN_S` after
-        the fetch began; it goes on after that. Cancelling it leaves the fetch to the others.
+        the fetch began; it continues after that. Cancelling it leaves the fetch to the others.
         """
         now = self._clock()
         if self._fetching is None:
@@ -199,7 +199,7 @@ class Descriptions:
         return any(await asyncio.gather(*(each.refresh() for each in usable)))
 
     async def reload(self) -> ReloadReport:
-        """Read the folder anew, for the operator."""
+        """Read the folder again, for the operator."""
         self._publish(await self._library.reload())
         return ReloadReport(
             workflows=sorted(self._library.workflows),

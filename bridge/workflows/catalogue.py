@@ -95,7 +95,7 @@ class NodeCatalogue:
             info = self._infos.get(name)
             known = info is not None and _has(info, needs, keyed=name in self._keyed)
             if len(self._able) >= MAX_KNOWN:
-                self._able.clear()  # it is found anew where it is asked for again
+                self._able.clear()  # it is found again where it is asked for again
             self._able[name, needs] = known
         return known
 

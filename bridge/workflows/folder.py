@@ -66,7 +66,7 @@ class _Read(Struct, frozen=True):
 
 
 class WorkflowFolder:
-    """Reads a folder, anew only what has changed."""
+    """Reads a folder, again only what has changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

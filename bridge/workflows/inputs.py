@@ -47,7 +47,7 @@ class Input(Struct, frozen=True, kw_only=True):
     position: NodeInput | None = None
     # By which name the choices are published where they are many.
     choices_name: str | None = None
-    # Which texts have choices and comments, drawn anew for each job: dynamic_prompts.py.
+    # Which texts have choices and comments, drawn again for each job: dynamic_prompts.py.
     drawn: Drawn = "never"
     # Whether its text becomes a file's name or a part of it.
     names_file: bool = False
@@ -287,7 +287,7 @@ def _media_schema(spec: Input) -> dict[str, Any]:
 _MEDIA_TYPES = {"mask": "image/*", "file": "*/*"}
 _VALUE = ("fix", "default")
 _NUMBER = (*_VALUE, "minimum", "maximum", "step", "choices")
-# A seed left out is drawn anew: a default would never be used.
+# A seed left out is drawn again: a default would never be used.
 _SEED = ("fix", "minimum", "maximum")
 
 _whole_schema = _number_schema("integer")
@@ -348,7 +348,7 @@ def brief(spec: Input) -> dict[str, Any]:
 
 
 def _default(spec: Input) -> dict[str, Any]:
-    # A seed left out is drawn anew: the one in the graph is no default.
+    # A seed left out is drawn again: the one in the graph is no default.
     if spec.default is UNSET or spec.kind == "seed" or KINDS[spec.kind].media:
         return {}
     return {"default": spec.default[VALUE] if _is_list(spec) else spec.default}

@@ -57,7 +57,7 @@ INLINE = "inline"
 class Changes(Struct, frozen=True):
     """The difference between two states of the library.
 
-    Workflows to describe anew, names that are gone, broken files, and files that wait until a
+    Workflows to describe again, names that are gone, broken files, and files that wait until a
     ComfyUI has reported its nodes.
     """
 
@@ -204,7 +204,7 @@ class Library:
         return await self._change(await asyncio.to_thread(self._read_cache))
 
     async def reload(self) -> Changes:
-        """Read the folder anew, and return what became different."""
+        """Read the folder again, and return what became different."""
         return await self._change({})
 
     async def update(self, comfyui: str, info: bytes, replacements: bytes = b"") -> Changes | None:

@@ -4,7 +4,7 @@ What most requests set is named by its meaning: a text is the prompt or the nega
 what it feeds, through all conditioning in between; a width is the picture's where a latent is made
 of it. The first of a kind gets the plain name, further ones are numbered, in the order of the
 nodes' ids: new nodes get higher ids, so that a name does not change when a graph grows or is saved
-anew. Titles decide names only for primitive nodes, which have no other meaning than their title.
+again. Titles decide names only for primitive nodes, which have no other meaning than their title.
 
 Pure, and without recursion: graphs come from anywhere.
 """

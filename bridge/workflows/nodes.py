@@ -1,6 +1,6 @@
 """The node classes that graphs may be made of: the operator's lists. Pure.
 
-A class is held to its name alone. What a node does when it runs, also which nodes it puts in its
+A class is judged by its name alone. What a node does when it runs, also which nodes it puts in its
 own place, is ComfyUI's.
 """
 

@@ -167,7 +167,7 @@ class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
             return None
         data = {CONF_BASE: base, CONF_CLIENT: client}
         if self.source == SOURCE_RECONFIGURE:
-            # The entry is loaded anew by its listener, or at its next try.
+            # The entry is loaded again by its listener, or at its next try.
             entry = self._get_reconfigure_entry()
             return self.async_update_and_abort(
                 entry, unique_id=base, title=_title(info, base), data=data

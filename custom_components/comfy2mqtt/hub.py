@@ -44,7 +44,7 @@ _PAGE = 100
 _STORE_VERSION = 1
 _SAVE_DELAY_S = 10.0
 
-# What listeners can be told of.
+# What listeners can listen to.
 AVAILABILITY, WORKFLOWS, COMFYUI, DISPLAYS, RESULTS = (
     "availability",
     "workflows",
@@ -160,7 +160,7 @@ class Hub:
 
     @callback
     def leave(self) -> None:
-        """Unsubscribe; who waits for an answer or a job is told that there will be none."""
+        """Unsubscribe; who waits for an answer or a job gets an error."""
         for stop in self._stops:
             stop()
         self._stops.clear()

@@ -1,4 +1,4 @@
-"""ComfyUI's worker, the one thread that runs prompts: when it ends, HTTP goes on as if nothing was.
+"""ComfyUI's worker, the one thread that runs prompts: when it ends, HTTP still answers.
 
 A node that raises SystemExit ends it (ComfyUI #16312): prompts are taken then, and never run.
 """

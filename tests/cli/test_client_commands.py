@@ -137,3 +137,13 @@ def test_help_names_every_command(cli: Cli) -> None:
     for command in main.commands:
         assert command in names
         assert cli(command, "--help").exit_code == 0
+
+
+def test_the_doctor_has_flags_for_what_it_looks_at_alone(cli: Cli) -> None:
+    shown = cli("doctor", "--help").stdout
+    for flag in ("--mqtt-url", "--host", "--comfyui-url", "--workflows", "--data", "--journal"):
+        assert flag in shown, flag
+    for flag in ("--max-queue", "--websocket-listen", "--keep-results-s", "--comfyui-warm"):
+        assert flag not in shown, flag
+    assert "The broker:" in shown
+    assert "ComfyUI:" in shown

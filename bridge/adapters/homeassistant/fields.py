@@ -2,7 +2,7 @@
 
     a text                  text, and notify for more than 255 characters
     a number                number
-    a seed                  number; -1 is one that is drawn anew each time
+    a seed                  number; -1 is one that is drawn again each time
     a choice, up to 500     select; of more, text that takes these alone
     a boolean               switch
     a picture and the like  text: a URL, or a topic that the client may name

@@ -18,7 +18,7 @@ from bridge.requests.operator import Operator
 
 
 class Responder(Enum):
-    """The part of one of several bridges in a command that all of them hear."""
+    """The part of one of several bridges in a command that all of them receive."""
 
     ANSWER = "carry out, and answer"
     SILENT = "carry out"

@@ -40,7 +40,7 @@ class ClusterConnection:
         retained: Retained,
         extensions: Sequence[Extension],
     ) -> None:
-        """`extensions`: what every bridge of the cluster hears, as admin commands are."""
+        """`extensions`: what every bridge of the cluster subscribes to, such as admin commands."""
         self._settings = settings
         self._group = group
         self._topic = topics.member(group.name)

@@ -428,7 +428,7 @@ def facts(info: OutputInfo) -> list[tuple[str, str]]:
 
 
 def trace_of(envelope: Envelope) -> list[tuple[str, str]]:
-    """Return the sender's trace (W3C Trace Context), for those who go on with the result."""
+    """Return the sender's trace (W3C Trace Context), for those who use the result."""
     return [] if envelope.traceparent is None else [("traceparent", envelope.traceparent)]
 
 

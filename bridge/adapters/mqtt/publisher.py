@@ -4,7 +4,7 @@ All calls return at once. What can be asked for again (progress, previews, a sta
 while there is no broker; a result stays in the journal until the broker has it.
 
 What has an `n` leaves in the order of the numbers. So once a result could not be sent, nothing with
-an `n` is until `catch_up`, which sends first what the broker lacks: a client that heard of a higher
+an `n` is until `catch_up`, which sends first what the broker lacks: a client that saw a higher
 number would ack it unseen.
 """
 
@@ -65,7 +65,7 @@ class Publisher:
     ) -> None:
         """`delivered` is called once the broker has a job's result.
 
-        `passed_over` is called where the broker does not take a result, and the next ones go on.
+        `passed_over` is called where the broker does not take a result, and the next ones are sent.
         `may_publish`: False while another bridge of the cluster may publish in this one's place,
         as this one was frozen for longer than its lease.
         """

@@ -96,7 +96,7 @@ class Triggers(Extension):
         return not self._identified or self._identifiers[table.topic] in incoming.subscription_ids
 
     def _is_due(self, rule: Rule, message: Message) -> bool:
-        """True if the trigger's `debounce_s` on this topic is over; if so it begins anew."""
+        """True if the trigger's `debounce_s` on this topic is over; if so it begins again."""
         if self._debounced[rule.table.name].is_due(message.topic, self._clock()):
             return True
         log.debug("trigger %s: again too soon", rule.table.name)

@@ -21,7 +21,7 @@ class Debounce:
         return len(self._until)
 
     def is_due(self, topic: str, now: float) -> bool:
-        """Return whether the trigger may fire on a topic; if so the time begins anew."""
+        """Return whether the trigger may fire on a topic; if so the time begins again."""
         if not self._seconds:
             return True
         key = hashlib.blake2b(topic.encode(), digest_size=16).digest()

@@ -73,7 +73,7 @@ class Writer:
         frames, self._frames, self._size = self._frames, [], 0
         if not frames or self._socket.closed or self._transport.is_closing():
             return
-        # Past aiohttp's own writer, which makes each frame anew for each connection.
+        # Past aiohttp's own writer, which makes each frame again for each connection.
         if len(frames) == 1:
             self._transport.write(frames[0])
         else:

@@ -58,7 +58,7 @@ class Limits(Struct, frozen=True):
 
 
 class Moment(Struct, frozen=True):
-    """Now: `journal` in seconds by the journal's clock, `steady` by one that begins anew.
+    """Now: `journal` in seconds by the journal's clock, `steady` by one that begins again.
 
     `ahead`: by how much the wall clock is before the journal's.
     """

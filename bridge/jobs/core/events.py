@@ -67,7 +67,7 @@ class LeftComfyUI(JobEvent, frozen=True):
 
 
 class AttemptSucceeded(JobEvent, frozen=True):
-    """An attempt has all outputs. `run_s` is None where nothing was computed anew."""
+    """An attempt has all outputs. `run_s` is None where nothing was computed again."""
 
     run_s: float | None
 
@@ -183,7 +183,7 @@ class PromptsKnown(Struct, frozen=True):
 
 
 class CatalogueChanged(Struct, frozen=True):
-    """The ComfyUIs have reported anew what they have installed."""
+    """The ComfyUIs have reported again what they have installed."""
 
 
 class ModelsLoaded(Struct, frozen=True):

@@ -90,7 +90,7 @@ class Database:
     def in_turn(self, value: T) -> asyncio.Future[T]:
         """Return a value once all that was handed over before is answered, well or not.
 
-        Who awaits such a future, or adds a callback to it, goes on in the order of the calls of
+        Who awaits such a future, or adds a callback to it, continues in the order of the calls of
         this and of `run`. Nothing is written, and no error comes by it.
         """
         if self._loop is None:

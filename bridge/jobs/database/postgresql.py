@@ -4,7 +4,7 @@ One transaction writes at a time, whichever bridge it is of, as with SQLite: a l
 database's own is held from its begin to its commit. So what the journal's logic may rely on is the
 same on both, nothing can deadlock, and numbers drawn in a transaction are committed in their order.
 
-A connection that is lost is made anew. If that happens during a commit, nobody knows at first
+A connection that is lost is made again. If that happens during a commit, nobody knows at first
 whether it reached the disk; the database is asked for the fate of the transaction before anybody
 is answered.
 """
@@ -180,7 +180,7 @@ class PostgreSQL:
     def _connected(self) -> psycopg.Connection[Any]:
         """Return a connection that works as far as is known.
 
-        Raises DatabaseError if there is none; not everybody who asks waits for that anew.
+        Raises DatabaseError if there is none; not everybody who asks waits for that again.
         """
         if self._connection is not None and not self._connection.closed:
             return self._connection

@@ -123,7 +123,7 @@ class Journal:
     # Notes.
 
     async def note_time(self) -> None:
-        """Note how far the journal's time is: it goes on from there when it is opened again."""
+        """Note how far the journal's time is: it continues there when it is opened again."""
         await self._note_time()
 
     def _note_time(self) -> asyncio.Future[None]:
@@ -231,7 +231,7 @@ class Journal:
     def started(self, job: Job) -> asyncio.Future[int]:
         """Note that a job was given to a ComfyUI; the future gives the number, in its turn.
 
-        Who awaits it, or adds a callback to it, at once goes on in the order of the numbers. It
+        Who awaits it, or adds a callback to it, at once continues in the order of the numbers. It
         raises DatabaseError where the number could not be had: then nothing is to be published.
 
         Whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts of a job that

@@ -122,7 +122,7 @@ def repair(journal: Path) -> Saved:
 
 
 def set_aside(blobs: Path, damaged: list[str]) -> None:
-    """Move damaged files aside, so that their bytes are written anew when they come again."""
+    """Move damaged files aside, so that their bytes are written again when they come again."""
     folder = Folder(blobs)
     for sha256 in damaged:
         try:

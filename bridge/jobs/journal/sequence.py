@@ -9,7 +9,7 @@ bridges publish side by side; what an ack counts then, `publication` says.
 No number is used twice. Of several bridges each transaction counts in the table itself. One bridge
 alone counts in memory, and the table says up to which number it may have counted: `reserved`. A
 number above what is known to be on disk carries a reservation in its own transaction; so a number
-is never published whose reservation is not on disk, and a restart goes on above. That costs no
+is never published whose reservation is not on disk, and a restart continues above. That costs no
 write of its own, but for one in so many messages that change no row.
 """
 
@@ -25,7 +25,7 @@ from bridge.jobs.journal import queries
 # How many numbers a client is given ahead at a time.
 NUMBER_BLOCK = 1000
 
-# How far above those of a backup the numbers go on: more than any client had messages since.
+# How far above those of a backup the numbers continue: more than any client had messages since.
 RESTORED_ABOVE = 1_000_000
 # No client has this name. Its row is what the numbers of clients without a row begin above.
 _FLOOR = ""

@@ -136,7 +136,7 @@ class Sets:
     ) -> list[Record] | None:
         """Write down a set's next jobs, of which `made` were; None where it is not as it was.
 
-        It may have been cancelled or paused, or another bridge has gone on with it.
+        It may have been cancelled or paused, or another bridge has continued it.
         """
         encoded = [acceptance.Encoded(each, now) for each in drafts]
         draws = [self._numbers.draw(key.client) for _ in drafts]
@@ -199,7 +199,7 @@ class Sets:
         return int(found)
 
     async def enter(self, key: Key, state: SetState) -> SetRecord:
-        """Pause a set, let it go on, or note that it is to be cancelled; returns it as it is then.
+        """Pause a set, resume it, or note that it is to be cancelled; returns it as it is then.
 
         What has ended stays so, and so does what is being cancelled. Raises UnknownJob.
         """

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 # A status a set in so many seconds, at most.
 STATUS_S = 1.0
-# Between bridges notices may be missed: then all is read anew, after this.
+# Between bridges notices may be missed: then all is read again, after this.
 COMPARE_S = 10.0
 # A disk that is full, or a database that is away, is tried again after this.
 RETRY_S = 1.0
@@ -48,7 +48,7 @@ _WAITING = "waiting"
 
 
 class SetListener(Protocol):
-    """Hears what happens to sets; all calls return at once."""
+    """Receives what happens to sets; all calls return at once."""
 
     def set_status(self, key: Key, envelope: Envelope, status: SetStatus) -> None:
         """A set has got on."""
@@ -153,7 +153,7 @@ class SetDriver:
         return record, True
 
     async def enter(self, key: Key, state: SetState) -> SetRecord:
-        """Pause a set, let it go on, or cancel it. Raises UnknownJob."""
+        """Pause a set, resume it, or cancel it. Raises UnknownJob."""
         record = await self._journal.sets.enter(key, state)
         live = self._live.get(key)
         if live is not None:

@@ -30,7 +30,7 @@ from bridge.workflows.conversion.values import Restorer, fill_empty_combo
 from bridge.workflows.conversion.widgets import Layout
 from bridge.workflows.objectinfo import MATCH_TYPE, NodeClass, ObjectInfo
 
-# Nodes that the page draws and the server never hears of.
+# Nodes that the page draws and the server never gets.
 PAGE_ONLY = frozenset({"Note", "MarkdownNote", "Reroute", PRIMITIVE})
 # The same of widely used extensions of the page, where the server has no class of that name. What
 # has outputs passes on what its inputs are linked to.
@@ -250,7 +250,7 @@ def _correct_links(graph: LiveGraph, node: LiveNode, start: int) -> None:
 
 
 def _first_moved(node: LiveNode) -> int:
-    """Return the place from which on the front end laid slots out anew while it loaded the node.
+    """Return the place from which on the front end laid slots out again while it loaded the node.
 
     It does so behind a choice's inputs and behind a linked member of a growing list.
     """

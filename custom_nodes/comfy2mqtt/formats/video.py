@@ -197,7 +197,7 @@ def check(data: bytes, max_bytes: int) -> None:
 
 
 def repack(data: bytes, name: str) -> Encoded | None:
-    """The film in `data` in a file of the format `name`, as it is: nothing is encoded anew.
+    """The film in `data` in a file of the format `name`, as it is: nothing is encoded again.
 
     None where that format doesn't carry what it is made of. Only pictures and sound are taken:
     ComfyUI writes the graph into the rest. Raises MediaUnreadable.

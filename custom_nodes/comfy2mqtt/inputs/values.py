@@ -211,7 +211,7 @@ class ChoiceInput:
 
 
 class SeedInput:
-    """A seed: an unsigned number of 64 bits, drawn anew by the bridge where a request has none."""
+    """A seed: an unsigned number of 64 bits, drawn again by the bridge where a request has none."""
 
     CATEGORY = CATEGORY
     DESCRIPTION = "A seed that a request may set; the bridge draws one for requests without."

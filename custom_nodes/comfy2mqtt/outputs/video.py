@@ -51,7 +51,7 @@ class VideoOutput(Output):
         inputs["optional"] = {
             "video": (
                 "VIDEO",
-                {"tooltip": "A film; what is in the format already is not encoded anew."},
+                {"tooltip": "A film; what is in the format already is not encoded again."},
             ),
             "images": ("IMAGE", {"tooltip": "Or its pictures: one output for each batch."}),
             "audio": ("AUDIO", {"tooltip": "The sound to the pictures."}),

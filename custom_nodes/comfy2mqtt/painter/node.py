@@ -50,7 +50,7 @@ class Painter:
                         "min": 0,
                         "max": 2**64 - 1,
                         "control_after_generate": True,
-                        "tooltip": "Another seed arranges the picture anew.",
+                        "tooltip": "Another seed arranges the picture differently.",
                     },
                 ),
                 "width": ("INT", {**pixels, "tooltip": "In pixels."}),

@@ -1,7 +1,7 @@
 """What a prompt asks for, as far as the painter understands it.
 
 A table of words; whatever a prompt leaves open, a hash of it decides. So the same words always
-give the same kind of picture, other words another, and the seed arranges it anew.
+give the same kind of picture, other words another, and the seed arranges it differently.
 """
 
 from __future__ import annotations
