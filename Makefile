@@ -32,7 +32,7 @@ help:
 	@echo "make test-pythons  checks and fast tests on each other supported Python that is here"
 	@echo "make coverage    how much of each folder the tests of test-fast run"
 	@echo "make test-peers  large programs of others at work with it, which it installs first"
-	@echo "make check       format, lint, types, import rules"
+	@echo "make check       format, lint, types, import rules, words"
 	@echo "make format      puts the format right, and what the linter can"
 	@echo "make templates   draws docs/templates.md: what ComfyUI's templates take and give here"
 	@echo "make documents   draws docs/asyncapi.json, docs/schemas, docs/messages.md and the"
@@ -102,6 +102,7 @@ check: $(READY)
 	@for platform in win32 darwin; do \
 		$(BIN)/mypy --no-error-summary --no-warn-unreachable --platform $$platform \
 			--cache-dir .mypy_cache/$$platform bridge || exit; done
+	@$(BIN)/python -m tests.support.words
 	@$(BIN)/comfy2mqtt asyncapi --write docs --check || { echo "make documents puts it right"; exit 1; }
 	@told=$$($(BIN)/lint-imports --no-logo) || { echo "$$told"; exit 1; }
 

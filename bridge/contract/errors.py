@@ -11,7 +11,7 @@
     ├── QuotaExceeded         this client's share is used up
     ├── Conflict              the job id is taken by a different request
     ├── Expired               it could not start in time, or is kept no longer
-    ├── ComfyUIUnavailable    no ComfyUI at hand can run it
+    ├── ComfyUIUnavailable    no connected ComfyUI can run it
     ├── ExecutionError        a node failed
     ├── OutOfMemory           a node ran out of memory
     ├── Timeout               it ran longer than allowed
@@ -119,7 +119,7 @@ class Expired(BridgeError):
 
 
 class ComfyUIUnavailable(BridgeError):
-    """No ComfyUI at hand can run it."""
+    """No connected ComfyUI can run it."""
 
     code = "comfyui_unavailable"
 

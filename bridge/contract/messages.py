@@ -349,8 +349,8 @@ class DryRun(Struct, frozen=True, kw_only=True):
     """The job that a request would be; `position` counts the jobs that would start before it.
 
     `instances` are the ComfyUIs that could take it, `eta_s` in how many seconds it would have
-    ended. Media that is not here yet stays out of the prompt. `missing` is what no ComfyUI at hand
-    has.
+    ended. Media that is not here yet stays out of the prompt. `missing` is what no connected
+    ComfyUI has.
     """
 
     workflow: str

@@ -59,7 +59,7 @@ class MissingInput(Struct, frozen=True, kw_only=True):
 
 
 class Missing(Struct, frozen=True, kw_only=True):
-    """The node types, and the values of choices, that no ComfyUI at hand has; and missing links.
+    """The node types, and the values of choices, that no connected ComfyUI has; and missing links.
 
     `api_key` are classes of partner nodes, where no API key of Comfy.org is set for the ComfyUI.
     `unknown_inputs` are linked in the graph, and not inputs of their class there: the file is of a

@@ -113,8 +113,8 @@ class Attempt:
     ) -> None:
         """`adopt`: ComfyUI may have the prompt already, from before this process.
 
-        `began`: it was seen to run there. It may run for `timeout_s` seconds; that nothing is
-        heard of it is tolerated for `silence_s` seconds.
+        `began`: it was seen to run there. It may run for `timeout_s` seconds, and send
+        nothing for `silence_s` seconds.
         """
         self.times = Times(time.monotonic())
         self.saved_files = False

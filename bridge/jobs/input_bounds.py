@@ -79,7 +79,7 @@ class InputBounds:
     async def check(
         self, client: str, name: str, kind: str, blob: Blob, data: bytes | memoryview | None
     ) -> None:
-        """Check one file that is the input `name`; `data` are its bytes where they are at hand.
+        """Check one file that is the input `name`; `data` are its bytes where they are in memory.
 
         Raises InvalidInput where it is too large once it is unpacked, FileNotFoundError.
         """

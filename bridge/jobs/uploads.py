@@ -2,7 +2,7 @@
 
 Parts are appended to a file in their order. A part that was there already changes nothing, one
 that comes too early is refused with the offset to continue at, so that a client may send again.
-What is complete is checked against the size and SHA-256 that were announced, and kept like an output.
+A complete upload is compared with the announced size and SHA-256, and kept like an output.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def check_room(client: str, room: QueueRoom) -> None:
 
 
 def check_runnable(bound: Bound, lacking: Missing | None) -> None:
-    """Refuse what no ComfyUI at hand can run; with None, while none has reported what it has, wait.
+    """Refuse what no connected ComfyUI can run; wait with None, while none has reported its nodes.
 
     Raises InvalidInput for a value that the request itself gave, else ComfyUIUnavailable.
     """
@@ -69,12 +69,12 @@ def check_runnable(bound: Bound, lacking: Missing | None) -> None:
     if lacking.nodes or lacking.choices:
         wanted = [*lacking.nodes, *(choice.value for choice in lacking.choices)]
         raise ComfyUIUnavailable(
-            f"no ComfyUI at hand has {', '.join(wanted)}: install it there",
+            f"no connected ComfyUI has {', '.join(wanted)}: install it there",
             missing=msgspec.to_builtins(lacking),
         )
     if lacking.api_key:
         raise ComfyUIUnavailable(
-            f"no ComfyUI at hand has an API key of Comfy.org, which {', '.join(lacking.api_key)} "
+            f"no connected ComfyUI has an API key of Comfy.org, which {', '.join(lacking.api_key)} "
             "needs: its operator can set one",
             setting="comfyui_api_key_file",
             missing=msgspec.to_builtins(lacking),

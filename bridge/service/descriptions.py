@@ -1,6 +1,6 @@
 """Keeps the published descriptions of workflows and ComfyUIs up to date.
 
-A workflow's description depends on its file and on what the nodes of the ComfyUIs at hand take and
+A workflow's description depends on its file and on what nodes of the connected ComfyUIs take and
 give, which each ComfyUI reports as `/object_info`.
 """
 

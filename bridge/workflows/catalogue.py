@@ -1,4 +1,4 @@
-"""The node classes and choices that the ComfyUIs at hand have, and which of them can run a prompt.
+"""The node classes and choices of the connected ComfyUIs, and which of them can run a prompt.
 
 Workflows are built with the union of all of them: a class that one declares is there, and a choice
 that one offers is a choice. Whether a prompt can run is asked of each by itself.

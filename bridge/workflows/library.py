@@ -89,7 +89,7 @@ class Library:
         *,
         keyed: Collection[str] = (),
     ) -> None:
-        """`comfyuis` are the names of those at hand, `keyed` of those with a key of Comfy.org.
+        """`comfyuis` are the names of the connected ones, `keyed` of those with a key of Comfy.org.
 
         `cache` is the folder in which their `/object_info` is kept for times without them. What
         `nodes` does not allow is described, and cannot be run.

@@ -72,7 +72,7 @@ class Workflow(Struct, frozen=True):
 
     @property
     def runnable(self) -> bool | None:
-        """True if a ComfyUI at hand can run it, and may; None while no node classes are known."""
+        """True if a connected ComfyUI can run it, and may; None while no node classes are known."""
         if self.forbidden:
             return False
         if self.missing is None:

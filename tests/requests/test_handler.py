@@ -76,7 +76,7 @@ async def test_a_request_to_a_bridge_that_was_taken_for_dead_is_left_to_the_othe
     stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fenced(*_: object) -> int:
-        raise Fenced("this bridge was taken for dead")
+        raise Fenced("this bridge was counted as dead")
 
     monkeypatch.setattr(stand.journal, "ack", fenced)
     with pytest.raises(Fenced):

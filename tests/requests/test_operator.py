@@ -97,7 +97,7 @@ async def test_an_order_to_a_bridge_that_was_taken_for_dead_is_left_to_the_other
     stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fenced() -> None:
-        raise Fenced("this bridge was taken for dead")
+        raise Fenced("this bridge was counted as dead")
 
     monkeypatch.setattr(stand.dispatcher, "pause", fenced)
     with pytest.raises(Fenced):

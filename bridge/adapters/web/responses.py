@@ -1,4 +1,4 @@
-"""HTTP responses: text, bytes at hand, bytes that come in pieces, and the headers of all."""
+"""HTTP responses: text, whole bytes, bytes in pieces, and the headers of all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALWAYS: Final = {
 
 
 class Content(Struct, frozen=True):
-    """Bytes at hand; `tag` is a quoted entity tag, `modified_at` in seconds since the epoch."""
+    """Whole bytes; `tag` is a quoted entity tag, `modified_at` in seconds since the epoch."""
 
     data: bytes
     content_type: str

@@ -139,7 +139,7 @@ class PostgreSQL:
             connection, f"BEGIN; SELECT pg_advisory_xact_lock({_WRITER}); {self._guard}"
         )
         if self._guard and cursor.fetchone() is None:
-            raise Fenced(f"{self._name}: this bridge was taken for dead")
+            raise Fenced(f"{self._name}: this bridge was counted as dead")
 
     def _nothing_done(self, connection: psycopg.Connection[Any], error: Exception) -> DatabaseError:
         """Undo what was begun; says whether another attempt has a chance."""

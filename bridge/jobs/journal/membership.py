@@ -51,7 +51,7 @@ class Beat(Struct, frozen=True):
 
 
 def guard(life: str) -> str:
-    """Return the query that finds something as long as a member is not taken for dead."""
+    """Return the query that finds something as long as a member does not count as dead."""
     return queries.GUARD.replace("[life]", uuid.UUID(life).hex)
 
 

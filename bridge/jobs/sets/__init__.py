@@ -2,5 +2,5 @@
 
 `bridge.contract.expansion` reads what a set is made of. Here `plan` is how that is kept, and what
 each job is; `progress` decides how far a set is, and how many of its jobs may wait at a time;
-`messages` is what is said of it. These are pure. `driver` makes the jobs, and ends the set.
+`messages` are its status and result. These are pure. `driver` makes the jobs, and ends the set.
 """

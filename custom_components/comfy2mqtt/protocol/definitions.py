@@ -52,7 +52,7 @@ class Input:
 class Workflow:
     """A workflow. `runnable` is None while no ComfyUI has reported what it has.
 
-    `lacks` names node types and models that no ComfyUI at hand has, and nodes that are not allowed.
+    `lacks` names node types and models that no connected ComfyUI has, and forbidden nodes.
     """
 
     name: str

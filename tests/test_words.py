@@ -1,0 +1,40 @@
+"""Our texts do without the words that readers stumbled over."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.words import ROOT, findings, prose, strings, texts
+
+
+def test_no_text_has_a_word_of_the_list() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}:{each.line}: {each.word!r}, write {each.instead!r}"
+        for file, text in texts()
+        for each in findings(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The error is told.\nIt Goes on", ["told", "Goes on"]),
+        ("doors open; a stolen word, an untold one", []),
+        ("Somebody rings at the front door", []),
+        ("The adapter is a door", ["door"]),
+    ],
+)
+def test_words_are_found_whole_and_in_any_case(text: str, words: list[str]) -> None:
+    assert [each.word for each in findings(text)] == words
+
+
+def test_code_in_a_page_is_no_text_and_lines_stay_where_they_are() -> None:
+    page = "A `told` one\n\n    told\n\n```sh\ntold\n```\n[a](told.md)\nIt is told.\n"
+    (found,) = findings(prose(page))
+    assert (found.word, found.line) == ("told", 9)
+
+
+def test_docstrings_and_messages_are_text_and_names_are_not() -> None:
+    source = 'told = "told"\n\ndef f():\n    """One\n\n    told.\n    """\n    raise E("is told")\n'
+    assert [each.line for each in findings(strings(source))] == [6, 8]
