@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
+from tests.bench import sweeping_bridge
 from tests.bench.graphs import COLOUR, to_bridge, to_disk, trivial
 from tests.bench.processes import handles, memory, threads
 from tests.bench.stand import Stand
@@ -29,15 +30,6 @@ JOBS = 20_000
 CLIENTS = 16
 PARTS = 10
 KEPT = {"keep_results_s": 5, "keep_outputs_s": 5, "remember_ids_s": 10}
-# Once a minute would be once in the whole run.
-SWEEP_S = 3.0
-SERVE = f"""
-from bridge.cli.main import main
-from bridge.service import sweeping
-assert sweeping.INTERVAL_S
-sweeping.INTERVAL_S = {SWEEP_S}
-main()
-"""
 _MB = 1e6
 
 
@@ -70,12 +62,12 @@ BOUNDS = (
 
 
 class SweepingBridge(BridgeProcess):
-    """A bridge that lets go often of what it keeps no longer."""
+    """A bridge that deletes often what it keeps no longer."""
 
     @property
     def command(self) -> Sequence[str]:
         """What to start."""
-        return (sys.executable, "-W", "error", "-c", SERVE, "serve")
+        return (sys.executable, "-W", "error", "-m", sweeping_bridge.__name__, "serve")
 
 
 @click.command()
