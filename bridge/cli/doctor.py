@@ -17,6 +17,7 @@ from bridge import __version__, config
 from bridge.adapters.mqtt.acl_probe import isolation
 from bridge.adapters.mqtt.broker_address import bridge_address, probe_address
 from bridge.cli import diagnostics
+from bridge.cli.broker_trial import try_broker
 from bridge.cli.diagnostics import Finding
 from bridge.cli.shared import FAILED
 from bridge.comfyui import install
@@ -24,10 +25,12 @@ from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
 from bridge.config import ComfyUI, Config, ConfigError
 from bridge.contract import lacks
+from bridge.contract.messages import encode
+from bridge.contract.operator import HealthReport
 from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError, probe
-from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
+from bridge.mqtt import Connection, ConnectionRefused, MqttError, PubAck, Subscription
 from bridge.service.instances import interpreter
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
@@ -39,6 +42,12 @@ _NO_BROKER = (
 # A retained message comes at once or not at all.
 _RETAINED_S = 1.0
 _LOW_DISK = 1024**3
+
+
+class _HealthAnswer(msgspec.Struct):
+    """The answer to an operator's `health_check`."""
+
+    data: HealthReport
 
 
 async def examine(settings: Config, *, as_json: bool) -> int:
@@ -82,18 +91,11 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
         address = bridge_address(settings)
         # An id of our own: the bridge's would throw the bridge out.
         async with Connection(address) as connection:
-            limit = connection.packet_limit
-            size = "no limit announced" if limit is None else f"at most {limit} bytes"
-            yield Finding(good=True, what=f"the broker at {address} takes us; packets: {size}")
-            if connection.version == "3.1.1":
-                yield Finding(
-                    good=True,
-                    what="the broker speaks MQTT 3.1.1 only: jobs run, but messages do not expire, "
-                    "and there is no browser's page and no group of bridges",
-                    advice="a broker with MQTT 5, such as mosquitto, has all of it",
-                )
+            yield Finding(good=True, what=f"the broker at {address} takes us")
             async for finding in _bridge(connection, Topics(settings.base_topic)):
                 yield finding
+        async for finding in try_broker(settings, address):
+            yield finding
         yield await _isolation(settings)
     except ConnectionRefused as error:
         yield Finding(good=False, what=str(error), advice="check user and password in mqtt_url")
@@ -139,9 +141,33 @@ async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Findi
     if health is not None and msgspec.json.decode(health, type=BridgeHealth).paused:
         advice = "comfy2mqtt queue resume"
         yield Finding(good=True, what="its queue is paused, by the operator", advice=advice)
+    if not found:
+        found = await _asked(connection, topics)
     for topic, payload in found.items():
         comfyui = msgspec.json.decode(payload, type=ComfyUIState)
         yield diagnostics.explain(topic.rpartition("/")[2], comfyui)
+
+
+async def _asked(connection: Connection, topics: Topics) -> dict[str, bytes]:
+    """Ask the bridge for its ComfyUIs' states, where the broker sends nothing retained of them."""
+    answer_topic = topics.order_response("health_check")
+    await connection.subscribe([Subscription(filter=answer_topic)])
+    connection.publish(topics.order("health_check"), b"").add_done_callback(_seen)
+    try:
+        async with asyncio.timeout(_RETAINED_S):
+            async for message in connection.messages:
+                if message.topic == answer_topic:
+                    answer = msgspec.json.decode(message.payload, type=_HealthAnswer)
+                    return {name: encode(each) for name, each in answer.data.comfyui.items()}
+    except (TimeoutError, msgspec.MsgspecError):
+        pass  # operators' commands are switched off, or it is another program's
+    return {}
+
+
+def _seen(sent: asyncio.Future[PubAck]) -> None:
+    """Take note of how a publish ended, so that nobody logs it."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 async def _retained(connection: Connection, filters: list[str]) -> dict[str, bytes]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from bridge.client.inputs import Media, each_for_wire, for_wire, grid_for_wire, media_of
 from bridge.client.job import Job
@@ -20,6 +20,7 @@ from bridge.client.jobset import Set
 from bridge.client.outbox import RequestOutbox
 from bridge.client.session import Connect, Session, connect_to
 from bridge.client.uploads import upload
+from bridge.contract.described import WorkflowsReport
 from bridge.contract.errors import (
     BadRequest,
     BridgeError,
@@ -50,6 +51,7 @@ from bridge.contract.messages import (
     Status,
     Submit,
     UploadReport,
+    Workflows,
     encode,
     or_none,
     or_unset,
@@ -65,6 +67,8 @@ _log = logging.getLogger(__name__)
 # How soon a request that found no room is sent again, in seconds, and how seldom at last.
 _FIRST_AGAIN_S = 5.0
 _LAST_AGAIN_S = 300.0
+# A bridge that is there has answered by then.
+_DESCRIBED_S = 5.0
 
 
 class Client:
@@ -464,6 +468,8 @@ class Client:
         """Return the definitions of all workflows by name."""
         found = await self._session.retained([self.topics.workflow("+")])
         definitions = [_definition(message) for message in found if message.payload]
+        if not definitions:
+            definitions = [each async for page in self._pages() for each in page.workflows]
         return {each.name: each for each in sorted(definitions, key=lambda each: each.name)}
 
     async def workflow(self, name: str) -> Definition:
@@ -471,19 +477,49 @@ class Client:
         if not is_id(name):
             raise UnknownWorkflow(f"a workflow's name is {ID_RULE}", workflow=name)
         found = await self._session.retained([self.topics.workflow(name)])
-        if not found or not found[-1].payload:
-            raise UnknownWorkflow(f"there is no workflow {name!r}", workflow=name)
-        return _definition(found[-1])
+        if found and found[-1].payload:
+            return _definition(found[-1])
+        if not self._session.retains:
+            async for page in self._pages(name):
+                for definition in page.workflows:
+                    return definition
+        raise UnknownWorkflow(f"there is no workflow {name!r}", workflow=name)
 
     async def state(self) -> str | None:
         """Return `online` or `offline` as the bridge, or its will, says; None: there was none."""
         found = await self._session.retained([self.topics.state])
-        return found[-1].payload.decode() if found else None
+        if found:
+            return found[-1].payload.decode()
+        return "online" if await self.info() is not None else None
 
     async def info(self) -> BridgeInfo | None:
         """Return the bridge's description, with its limits; None: there was none."""
         found = await self._session.retained([self.topics.info])
-        return msgspec.json.decode(found[-1].payload, type=BridgeInfo) if found else None
+        if found:
+            return msgspec.json.decode(found[-1].payload, type=BridgeInfo)
+        async for page in self._pages():
+            return or_none(page.info)
+        return None
+
+    async def _pages(self, name: str | None = None) -> AsyncIterator[WorkflowsReport]:
+        """Ask the bridge for what it retains: this broker does not retain it, or does not say.
+
+        Yields nothing where no bridge answers, or one that does not know the verb. Raises
+        UnknownWorkflow for the name of a workflow that there is not.
+        """
+        after: str | UnsetType = UNSET
+        while self._session.may_be_online:
+            request = Workflows(name=or_unset(name), after=after)
+            try:
+                page = await self._session.ask(
+                    "workflows", request, WorkflowsReport, within_s=_DESCRIBED_S
+                )
+            except (TimeoutError, BadRequest):
+                return
+            yield page
+            if page.next is UNSET:
+                return
+            after = page.next
 
     def _on_message(self, message: Incoming) -> None:
         about = self.topics.job_of(message.topic)

@@ -18,6 +18,7 @@ from bridge.contract.errors import BridgeError, Error, TooLarge, from_wire
 from bridge.contract.messages import CONTRACT_VERSION, Ask, encode
 from bridge.contract.topics import Topics, matches
 from bridge.mqtt import (
+    PACKET_TOO_LARGE,
     Address,
     Connection,
     ConnectionLost,
@@ -32,6 +33,7 @@ from bridge.mqtt import (
     Subscription,
     Unreachable,
     Version,
+    lower_limit,
 )
 from bridge.retry import Backoff
 
@@ -79,6 +81,10 @@ class SessionConnection(Protocol):
     @property
     def packet_limit(self) -> int | None:
         """The largest packet that the broker takes, in bytes; None: it named none."""
+
+    @property
+    def retains(self) -> bool:
+        """False if the broker says that it retains nothing."""
 
     async def subscribe(self, subscriptions: Sequence[Subscription], /) -> object:
         """Subscribe, and wait for the broker's answer."""
@@ -143,6 +149,9 @@ class Session:
         # Done, and replaced, whenever it is worth sending again what was not answered.
         self._again: asyncio.Future[None] | None = None
         self._closed: BaseException | None = None
+        # The largest payload on this connection, and what a broker that ended it for one takes.
+        self._largest = 0
+        self._learnt: int | None = None
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -175,6 +184,16 @@ class Session:
         return self._online
 
     @property
+    def retains(self) -> bool:
+        """False if the broker says that it retains nothing."""
+        return self._connection is None or self._connection.retains
+
+    @property
+    def may_be_online(self) -> bool:
+        """False if the bridge is offline, or would have said by now that it is online."""
+        return not self.retains if self._online is None else self._online
+
+    @property
     def contract(self) -> int | None:
         """The version of the contract that the bridge speaks; None: it has not said."""
         return self._contract
@@ -185,12 +204,13 @@ class Session:
 
     def room(self, verb: str, *names: str) -> int | None:
         """Return how many bytes a request may have; None: the broker named no limit, or is away."""
-        limit = None if self._connection is None else self._connection.packet_limit
-        if limit is None:
+        announced = None if self._connection is None else self._connection.packet_limit
+        limits = [each for each in (announced, self._learnt) if each is not None]
+        if not limits:
             return None
         topic = self._topics.request(self._client, verb, *names)
         properties = PublishProperties(correlation_data=_transaction().encode())
-        return Publish.of(topic, b"", qos=1, retain=False, properties=properties).room(limit)
+        return Publish.of(topic, b"", qos=1, retain=False, properties=properties).room(min(limits))
 
     async def ask(
         self, verb: str, request: Ask, kind: type[T], *names: str, within_s: float | None = None
@@ -310,7 +330,14 @@ class Session:
     ) -> asyncio.Future[PubAck] | None:
         if self._connection is None:
             return None
+        if self._learnt is not None and len(payload) > self._learnt:
+            raise TooLarge(
+                f"the request has {len(payload)} bytes, the broker takes {self._learnt}",
+                size=len(payload),
+                limit=self._learnt,
+            )
         try:
+            self._largest = max(self._largest, len(payload))
             return self._connection.publish(topic, payload, properties=properties)
         except ConnectionLost:
             return None
@@ -331,6 +358,8 @@ class Session:
                     if not (self._patient and isinstance(error, Unreachable | ConnectionLost)):
                         raise
                     opened.set_result(None)
+                if isinstance(error, ConnectionLost) and error.code == PACKET_TOO_LARGE:
+                    self._learnt = lower_limit(self._largest)
                 _log.info("%s", error)
             finally:
                 self._connection = None
@@ -344,6 +373,7 @@ class Session:
                 [Subscription(filter=each) for each in (*filters, *self._more)]
             )
             self._connection = connection
+            self._largest = 0
             self._backoff.reset()
             if opened.done():
                 self._on_gap()

@@ -28,6 +28,7 @@ from bridge import __version__
 from bridge.client.client import Client
 from bridge.client.testing_sets import InMemorySets
 from bridge.contract import requests
+from bridge.contract.described import Retained, page
 from bridge.contract.errors import (
     BridgeError,
     Conflict,
@@ -65,6 +66,7 @@ from bridge.contract.messages import (
     Timings,
     Transaction,
     UploadReport,
+    Workflows,
     encode,
     ok,
     or_unset,
@@ -77,6 +79,7 @@ from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscrip
 from bridge.mqtt.outbox import PubAck
 
 PART_BYTES = 64 * 1024
+PAGE_BYTES = 256 * 1024
 
 _LIMITS = Limits(
     max_inline_input=16 * 1024 * 1024,
@@ -116,7 +119,8 @@ class InMemoryBridge:
     `outputs` are a workflow's outputs, as pairs of content type and bytes; `failures` how its jobs
     fail. The jobs of a workflow in `held` wait until `finish`. With `workflows`, definitions by
     name, others are unknown; nobody may run those in `forbidden`. `refusals` are what the next
-    submissions are refused with, in turn. `submitted` is every job that was accepted. After
+    submissions are refused with, in turn. Without `retains` it is as on a broker that retains
+    nothing. `submitted` is every job that was accepted. After
     `go_offline` what is asked waits until `go_online`, but for what expires.
     """
 
@@ -128,6 +132,7 @@ class InMemoryBridge:
         self.forbidden: set[str] = set()
         self.workflows: dict[str, Definition] = {}
         self.refusals: list[BridgeError] = []
+        self.retains = True
         self.submitted: list[Submit] = []
         self.uploads: dict[tuple[str, str], bytes] = {}
         self._begun: dict[tuple[str, str], tuple[int, bytearray]] = {}
@@ -182,10 +187,18 @@ class InMemoryBridge:
 
     def retained(self, pattern: str) -> list[tuple[str, bytes]]:
         """Return the retained messages at topics that match a filter."""
+        if not self.retains:
+            return []
         found = {self.topics.workflow(name): encode(each) for name, each in self.workflows.items()}
         found[self.topics.info] = encode(self.info)
         found[self.topics.state] = b"online" if self._online else b"offline"
         return [(topic, data) for topic, data in found.items() if matches(pattern, topic)]
+
+    def _described(self) -> dict[str, Retained]:
+        found: dict[str, Retained] = {"bridge/info": self.info}
+        for name, definition in self.workflows.items():
+            found[f"workflow/{name}"] = definition
+        return found
 
     def receive(self, topic: str, payload: bytes, properties: PublishProperties) -> None:
         """Carry out a request and answer it."""
@@ -218,13 +231,21 @@ class InMemoryBridge:
         match body:
             case Submit():
                 return self._asked_for(client, body)
+            case List() | Ack() | Workflows():
+                return self._report(client, body)
+        if isinstance(body, SetRequest):
+            return self._sets.answer(client, body)
+        return self._about(self._job(client, body.job_id), body)
+
+    def _report(self, client: str, body: List | Ack | Workflows) -> Any:
+        """Answer a request about no job in particular."""
+        match body:
             case List():
                 return self._list(client, body)
             case Ack(up_to=up_to):
                 return AckReport(acked=self._ack(client, up_to))
-        if isinstance(body, SetRequest):
-            return self._sets.answer(client, body)
-        return self._about(self._job(client, body.job_id), body)
+            case Workflows():
+                return page(self._described(), body, PAGE_BYTES)
 
     def _about(self, job: _Job, body: _AboutOne) -> Any:
         """Answer a request about one job."""
@@ -461,6 +482,7 @@ class _Connection:
     def __init__(self, bridge: InMemoryBridge) -> None:
         self.messages = Messages()
         self._bridge = bridge
+        self.retains = bridge.retains
         self._filters: list[str] = []
 
     async def subscribe(self, subscriptions: Sequence[Subscription], /) -> None:

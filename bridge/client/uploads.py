@@ -8,7 +8,7 @@ from typing import Final
 
 from bridge.client.inputs import Media
 from bridge.client.session import Session
-from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded
+from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload, UploadReport, or_unset
 from bridge.contract.topics import FIN, UPLOAD
 
@@ -46,8 +46,15 @@ async def _parts(session: Session, data: bytes, name: str, held: int) -> None:
         room = session.room(UPLOAD, name, str(held))
         size = PART_BYTES if room is None else max(1, min(PART_BYTES, room))
         part = data[held : held + size]
-        report = await _patient(session, part, name, str(held))
-        held = report.held
+        try:
+            report = await _patient(session, part, name, str(held))
+        except TooLarge:
+            # A broker that announced more than it takes: what it takes is known by now.
+            room = session.room(UPLOAD, name, str(held))
+            if room is None or room >= len(part):
+                raise
+        else:
+            held = report.held
 
 
 async def _patient(session: Session, payload: bytes, *names: str) -> UploadReport:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from bridge.contract import operator
+from bridge.contract.described import WorkflowsReport
 from bridge.contract.messages import (
     Accepted,
     AckReport,
@@ -64,6 +65,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "recipe": (RecipeReport,),
     "pause": (SetView,),
     "resume": (SetView,),
+    "workflows": (WorkflowsReport,),
     UPLOAD: (UploadReport,),
 }
 
@@ -128,7 +130,8 @@ PARAMETERS: dict[str, str] = {
     "set_id": "A set's id: the client's choice, else the bridge's.",
     "instance": "A ComfyUI's name.",
     "member": "A bridge's name among several.",
-    "name": "The name of a list of choices, or of a display.",
+    "name": "The name of a list of choices, of a display, or of a trial.",
+    "what": "A word for what is tried.",
     "upload": "An upload's id: the client's choice.",
     "offset": "Where in the whole a part begins, in bytes.",
     "index": "An output's place among all of its job.",
@@ -145,6 +148,7 @@ _SIMPLE = Bytes(
     "input",
 )
 _UPLOADED = Bytes("UploadBytes", "The bytes of an upload, or of its next part")
+_PROBE = Bytes("Probe", "Zeros")
 _NOTHING = Bytes("Empty", "Nothing")
 _PREVIEW = Bytes("Preview", "An image of the work so far", "image/jpeg", _ABOUT_JOB)
 _OUTPUT = Bytes("OutputBytes", "An output's bytes", properties=(*_ABOUT_JOB, *_FACTS))
@@ -163,6 +167,14 @@ def channels(topics: Topics | None = None) -> tuple[Channel, ...]:
     return (
         *_retained(topics),
         Channel("event", topics.event, "send", "Notable events", (BridgeEvent,)),
+        Channel(
+            "probe",
+            topics.probe("{name}", "{what}"),
+            "send",
+            "What the bridge sends itself, to see what the broker does with it",
+            (_PROBE,),
+            qos=0,
+        ),
         Channel("log", topics.log, "send", "Warnings and worse", (BridgeLog,)),
         *_simple_requests(topics),
         *(

@@ -208,7 +208,19 @@ class Recipe(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     job_id: Id
 
 
-Request: TypeAlias = Submit | Cancel | Status | List | Ack | Fetch | Keep | Forget | Recipe
+class Workflows(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Return what is retained, page by page: `after` is the `next` of the page before.
+
+    For brokers that retain nothing, or send it to no filter with a wildcard. With `name`, the
+    definition of that workflow alone.
+    """
+
+    name: Name | UnsetType = UNSET
+    after: Name | UnsetType = UNSET
+
+
+_AboutJobs: TypeAlias = Cancel | Status | List | Ack | Fetch | Keep | Forget | Recipe
+Request: TypeAlias = Submit | _AboutJobs | Workflows
 
 # Answers.
 

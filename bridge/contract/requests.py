@@ -27,6 +27,7 @@ from bridge.contract.messages import (
     Status,
     Submit,
     Transaction,
+    Workflows,
 )
 from bridge.contract.reading import decoded, text_of, unfit
 from bridge.contract.sets import (
@@ -53,6 +54,7 @@ VERBS: dict[str, type[Request | SetRequest]] = {
     "recipe": Recipe,
     "pause": PauseSet,
     "resume": ResumeSet,
+    "workflows": Workflows,
 }
 # What a verb takes that names a set instead of a job.
 SET_VERBS: dict[str, type[SetRequest]] = {

@@ -128,7 +128,8 @@ class BridgeInfo(Struct, frozen=True, kw_only=True):
     """The identity of this bridge; never a secret. `features` are the verbs that it takes.
 
     `mqtt` is the version that it speaks with the broker. Over 3.1.1 nothing comes that properties
-    alone carry: content types, Response Topics, expiry.
+    alone carry: content types, Response Topics, expiry. `restrictions` are what the broker does not
+    offer: a sentence by a stable word, such as `retain`, `qos`, `session`; docs/brokers.md has all.
     """
 
     name: str
@@ -138,6 +139,7 @@ class BridgeInfo(Struct, frozen=True, kw_only=True):
     features: list[str]
     isolation: Isolation
     mqtt: Literal["5", "3.1.1"] = "5"
+    restrictions: dict[str, str] | UnsetType = UNSET
 
 
 class Usage(Struct, frozen=True, kw_only=True):

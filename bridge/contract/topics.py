@@ -148,6 +148,10 @@ class Topics:
         valid = len(levels) <= _VERB_LEVELS and all(map(is_id, levels))
         return verb if topic.startswith(prefix) and valid else None
 
+    def probe(self, name: str, what: str) -> str:
+        """A topic on which a bridge sends itself what the broker is tried with."""
+        return f"{self.base}/bridge/probe/{name}/{what}"
+
     def comfyui(self, instance: str) -> str:
         """One ComfyUI's state; retained."""
         return f"{self.base}/bridge/comfyui/{instance}"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
@@ -61,6 +62,16 @@ class Completion(Struct, frozen=True, kw_only=True):
         return times.ended - times.started
 
 
+class SizeTrial(Protocol):
+    """Finds out whether an output of some size, in bytes, can be published."""
+
+    def is_known(self, size: int) -> bool:
+        """True if nothing is to be found out."""
+
+    async def find_out(self, size: int) -> None:
+        """Find it out; never raises."""
+
+
 class Finalizer:
     """Brings outputs into form, publishes them, and writes and publishes results."""
 
@@ -76,11 +87,12 @@ class Finalizer:
         link: Link | None = None,
         trace: Trace | None = None,
         result_room: Callable[[Key, Envelope], int | None] = lambda *_: None,
+        trial: SizeTrial | None = None,
     ) -> None:
         """`link` gives the address of an output, where outputs have one; `trace` traces jobs.
 
         `result_room` returns how many bytes a job's result may have for the broker and the device,
-        None where any number fits.
+        None where any number fits. An output waits for its `trial` before it is published.
         """
         self._journal = journal
         self._files = files
@@ -91,6 +103,7 @@ class Finalizer:
         self._trace = trace
         self._result_room = result_room
         self._transcoder = transcoder
+        self._trial = trial
 
     async def write(self, job: Job, outcome: State, completion: Completion) -> None:
         """Publish a job's outputs, write its outcome, and publish its result.
@@ -98,7 +111,7 @@ class Finalizer:
         Raises AlreadyEnded where the journal has another outcome.
         """
         delivering = time.monotonic()
-        infos = [self._publish(job, output).info for output in completion.outputs]
+        infos = [(await self._tried(job, output)).info for output in completion.outputs]
         keep_s = self._keep_outputs_s if job.keep_s is None else job.keep_s
 
         async def finish() -> tuple[bytes, Timings]:
@@ -187,9 +200,24 @@ class Finalizer:
     def offer(self, job: Job, output: CollectedOutput) -> CollectedOutput:
         """Publish an output before its job has ended, unless it has yet to change its form."""
         envelope = job.envelope
-        if output.offered or envelope.profile is not None:
+        if output.offered or envelope.profile is not None or self._needs_trial(job, output):
             return output
         return self._publish(job, output)
+
+    async def _tried(self, job: Job, output: CollectedOutput) -> CollectedOutput:
+        """Publish an output, once it is known whether one of its size can be."""
+        if self._trial is not None and self._needs_trial(job, output):
+            await self._trial.find_out(output.info.size)
+        return self._publish(job, output)
+
+    def _needs_trial(self, job: Job, output: CollectedOutput) -> bool:
+        # At QoS 1 the broker answers.
+        return (
+            self._trial is not None
+            and not output.offered
+            and job.envelope.deliver == "push"
+            and not self._trial.is_known(output.info.size)
+        )
 
     def _publish(self, job: Job, output: CollectedOutput) -> CollectedOutput:
         if output.offered or job.envelope.deliver in ("fetch", "none"):

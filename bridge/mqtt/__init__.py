@@ -15,6 +15,7 @@ from bridge.mqtt.address import Address
 from bridge.mqtt.connection import Connection, Messages, Subscription
 from bridge.mqtt.errors import (
     NOT_AUTHORISED,
+    PACKET_TOO_LARGE,
     SESSION_TAKEN_OVER,
     UNSPECIFIED,
     BadAddress,
@@ -26,6 +27,7 @@ from bridge.mqtt.errors import (
     PublishRefused,
     SubscribeRefused,
     Unreachable,
+    lower_limit,
     reason_of,
 )
 from bridge.mqtt.link import Connack, Version, Will
@@ -35,6 +37,7 @@ from bridge.mqtt.packets import Incoming, Publish, PublishProperties, check_topi
 
 __all__ = [
     "NOT_AUTHORISED",
+    "PACKET_TOO_LARGE",
     "SESSION_TAKEN_OVER",
     "UNSPECIFIED",
     "Address",
@@ -59,5 +62,6 @@ __all__ = [
     "Version",
     "Will",
     "check_topic",
+    "lower_limit",
     "reason_of",
 ]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.mqtt.errors import (
+    CLIENT_ID_NOT_VALID,
+    QOS_NOT_SUPPORTED,
+    RETAIN_NOT_SUPPORTED,
     UNSPECIFIED,
     UNSUPPORTED_PROTOCOL_VERSION,
+    WILDCARDS_NOT_SUPPORTED,
     ConnectionLost,
     ConnectionRefused,
     InvalidMessage,
@@ -109,7 +114,8 @@ class Connection:
     """One MQTT connection, from `async with` to its end; for the next one make a new object.
 
     It speaks MQTT 5, or 3.1.1 with a broker that has no 5: properties then get lost on the way,
-    and nobody says why a message is refused.
+    and nobody says why a message is refused. What the CONNACK rules out is not used: messages go
+    at a lower QoS, or are not retained, and filters with wildcards are refused here.
 
     Messages leave in the order of the calls to `publish`, whatever their QoS. Leaving the block
     by an exception lets the broker publish the will; leaving it otherwise does not.
@@ -130,7 +136,7 @@ class Connection:
         packet_limit: int | None = None,
         receive_maximum: int | None = None,
         pacer: Pacer | None = None,
-        version: Version | None = None,
+        needs_5: str | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         """Describe the connection.
@@ -138,16 +144,17 @@ class Connection:
         `session_expiry` and `keepalive` are seconds; `packet_limit` bounds what we send, in bytes,
         below what the broker announces; `receive_maximum` bounds how many messages the broker may
         have unacknowledged at us; `pacer` bounds how fast messages leave, and is kept by its owner
-        from one connection to the next; `version` is MQTT's, None finds out; `timeout_s` bounds
-        connecting, subscribing and disconnecting. An empty `client_id` lets the broker choose one.
-        Without `manual_ack` a message is acknowledged as it arrives.
+        from one connection to the next; `needs_5` names what cannot do with a broker of 3.1.1,
+        which is then refused; `timeout_s` bounds connecting, subscribing and disconnecting. An
+        empty `client_id` lets the broker choose one. Without `manual_ack` a message is acknowledged
+        as it arrives.
         """
         self.address = address
         self.client_id = client_id
         """Ours, or the broker's choice once connected."""
-        self.version: Version = version or "5"
+        self.version: Version = "5"
         """MQTT's version, final once connected."""
-        self._versions: Sequence[Version] = ("5", "3.1.1") if version is None else (version,)
+        self._needs_5 = needs_5
         self._clean_start = clean_start
         self._session_expiry = session_expiry
         self._will = will
@@ -179,18 +186,45 @@ class Connection:
             raise RuntimeError("a Connection is good for one connection: make a new one")
         self._entered = True
         refusal: MqttError | None = None
-        for version in self._versions:
+        versions: list[Version] = ["5", "3.1.1"]
+        while versions:
+            version = versions.pop(0)
             self._reset()
             try:
                 await self._open(version)
             except MqttError as error:
-                if not self._may_speak_another():
+                if self._asks_for_less():
+                    versions.insert(0, version)
+                elif not self._may_speak_another():
                     raise
-                # One that speaks neither says most of it at the first attempt.
-                refusal = refusal or error
+                else:
+                    # One that speaks neither says most of it at the first attempt.
+                    refusal = refusal or error
             else:
+                self._check_version()
                 return self
         raise refusal or AssertionError("no version to try")
+
+    def _check_version(self) -> None:
+        if self._needs_5 is not None and self.version != "5":
+            self.abort()
+            raise ConnectionRefused(
+                UNSUPPORTED_PROTOCOL_VERSION,
+                f"it speaks MQTT 3.1.1 only, and {self._needs_5} needs MQTT 5",
+            )
+
+    def _asks_for_less(self) -> bool:
+        """True if the broker refused what can be left out of CONNECT, and that is left out now."""
+        code, will = None if self._refusal is None else self._refusal.code, self._will
+        if code == RETAIN_NOT_SUPPORTED and will is not None and will.retain:
+            self._will = msgspec.structs.replace(will, retain=False)
+        elif code == QOS_NOT_SUPPORTED and will is not None and will.qos:
+            self._will = msgspec.structs.replace(will, qos=0)
+        elif code == CLIENT_ID_NOT_VALID and not self.client_id:
+            self.client_id = f"comfy2mqtt{secrets.token_hex(6)}"
+        else:
+            return False
+        return True
 
     def _may_speak_another(self) -> bool:
         """True if the broker's answer to CONNECT, or that it hung up, may be for its version."""
@@ -243,6 +277,11 @@ class Connection:
         return self._connack is not None and self._end is None
 
     @property
+    def retains(self) -> bool:
+        """False if the broker says that it retains nothing."""
+        return self.connack.retain_available
+
+    @property
     def packet_limit(self) -> int | None:
         """The largest packet that may be published, in bytes; None: no limit is known."""
         limits = (self.connack.maximum_packet_size, self._own_limit)
@@ -270,10 +309,8 @@ class Connection:
         """Send a message that is encoded already. Otherwise as `publish`."""
         _, outbox = self._live()
         # A broker ends the connection of a client that uses what it does not offer (3.2.2.3).
-        if publish.qos > self.connack.maximum_qos:
-            raise InvalidMessage(f"this broker takes QoS {self.connack.maximum_qos} at most")
-        if publish.retain and not self.connack.retain_available:
-            raise InvalidMessage("this broker retains nothing")
+        connack = self.connack
+        publish = publish.within(connack.maximum_qos, retain=connack.retain_available)
         limit = self.packet_limit
         if limit is not None and publish.size > limit:
             raise PacketTooLarge(publish.size, limit)
@@ -296,11 +333,12 @@ class Connection:
         not take (the others may stand), InvalidMessage for one that is malformed, ConnectionLost.
         """
         link, _ = self._live()
+        offered = [each for each in subscriptions if self._is_offered(each)]
         codes: list[int] = []
         try:
             async with asyncio.timeout(self._timeout_s):
                 # One packet carries one identifier (3.8.2.1.2).
-                for identifier, group in itertools.groupby(subscriptions, self._identifier):
+                for identifier, group in itertools.groupby(offered, self._identifier):
                     wanted = [(each.filter, _options(each)) for each in group]
                     for start in range(0, len(wanted), _FILTERS_PER_PACKET):
                         few = wanted[start : start + _FILTERS_PER_PACKET]
@@ -310,10 +348,19 @@ class Connection:
         except TimeoutError as error:
             link.cut(ConnectionLost(f"no answer to a subscription within {self._timeout_s:g} s"))
             raise self._gone() from error
+        answers = iter(codes)
+        codes = [
+            next(answers) if self._is_offered(each) else WILDCARDS_NOT_SUPPORTED
+            for each in subscriptions
+        ]
         for subscription, code in zip(subscriptions, codes, strict=True):
             if code >= UNSPECIFIED and not subscription.optional:
                 raise SubscribeRefused(subscription.filter, code)
         return codes
+
+    def _is_offered(self, subscription: Subscription) -> bool:
+        """False for a filter with a wildcard where the broker would end the connection for it."""
+        return self.connack.wildcards_available or not set("+#") & set(subscription.filter)
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """Take filters back; does not wait, and what is on its way still comes.

@@ -19,10 +19,15 @@ from typing import Final
 
 UNSPECIFIED: Final = 0x80
 UNSUPPORTED_PROTOCOL_VERSION: Final = 0x84
+CLIENT_ID_NOT_VALID: Final = 0x85
 BAD_USER_NAME_OR_PASSWORD: Final = 0x86
 NOT_AUTHORISED: Final = 0x87
 SESSION_TAKEN_OVER: Final = 0x8E
+PACKET_TOO_LARGE: Final = 0x95
 QUOTA_EXCEEDED: Final = 0x97
+RETAIN_NOT_SUPPORTED: Final = 0x9A
+QOS_NOT_SUPPORTED: Final = 0x9B
+WILDCARDS_NOT_SUPPORTED: Final = 0xA2
 
 _REASONS: Final = {
     0x00: "success",
@@ -70,6 +75,15 @@ _REASONS: Final = {
 def reason_of(code: int) -> str:
     """Return an MQTT 5 reason code in words."""
     return _REASONS.get(code, f"reason code 0x{code:02X}")
+
+
+def lower_limit(largest: int) -> int | None:
+    """Return what a broker is taken to accept that ended a connection for a packet, in bytes.
+
+    `largest` is the largest payload on it. Not one byte less: that would be found out a byte at a
+    time. None where there was none.
+    """
+    return 1 << ((largest - 1).bit_length() - 1) if largest > 1 else None
 
 
 class MqttError(Exception):

@@ -84,6 +84,9 @@ class Connack(msgspec.Struct, frozen=True, kw_only=True):
     retain_available: bool = True
     maximum_qos: int = 2
     subscription_ids_available: bool = True
+    wildcards_available: bool = True
+    session_expiry: int | None = None
+    """Seconds that the broker keeps the session, where it is not what was asked for."""
     assigned_client_id: str | None = None
     server_keep_alive: int | None = None
     """Seconds; where given, it is the keep-alive in force."""
@@ -452,6 +455,8 @@ def _connack(flags: paho.ConnectFlags, properties: Properties | None) -> Connack
         retain_available=bool(value("RetainAvailable", 1)),
         maximum_qos=value("MaximumQoS", 2),
         subscription_ids_available=bool(value("SubscriptionIdentifierAvailable", 1)),
+        wildcards_available=bool(value("WildcardSubscriptionAvailable", 1)),
+        session_expiry=value("SessionExpiryInterval"),
         assigned_client_id=value("AssignedClientIdentifier"),
         server_keep_alive=value("ServerKeepAlive"),
         reason=value("ReasonString"),

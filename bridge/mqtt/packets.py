@@ -140,6 +140,12 @@ class Publish(msgspec.Struct, frozen=True):
         """Return the same message as MQTT 3.1.1 has it."""
         return msgspec.structs.replace(self, properties=NO_PROPERTIES, encoded_properties=b"")
 
+    def within(self, qos: int, *, retain: bool) -> Publish:
+        """Return the same message for a broker that takes QoS `qos` at most, and may not retain."""
+        if self.qos <= qos and (retain or not self.retain):
+            return self
+        return msgspec.structs.replace(self, qos=min(self.qos, qos), retain=self.retain and retain)
+
     @property
     def remaining(self) -> int:
         """The bytes that follow the packet's length (2.1.4)."""

@@ -7,12 +7,14 @@ is refused is answered with an error and changes nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias, assert_never
 
 from msgspec import UNSET, UnsetType
 
 from bridge.contract import requests
+from bridge.contract.described import Retained
 from bridge.contract.errors import BridgeError, Conflict, QuotaExceeded, UnknownJob
 from bridge.contract.messages import (
     Ack,
@@ -35,6 +37,7 @@ from bridge.contract.messages import (
     Submit,
     Transaction,
     UploadReport,
+    Workflows,
     or_none,
 )
 from bridge.contract.sets import SetRequest
@@ -73,7 +76,9 @@ class RequestHandler:
         dispatcher: Dispatcher,
         rate_limiter: RateLimiter,
         processor: ProcessorTime,
+        retained: Callable[[], Mapping[str, Retained]],
     ) -> None:
+        """`retained` returns what the bridge retains for everybody, by topic below the base."""
         self._admission = admission
         self._sets = sets
         self._uploads = uploads
@@ -83,6 +88,7 @@ class RequestHandler:
         self._dispatcher = dispatcher
         self._rate_limiter = rate_limiter
         self._processor = processor
+        self._retained = retained
 
     async def handle(self, context: RequestContext, respond: Respond) -> None:
         """Carry out a request, and answer it exactly once, whatever it is; a flood not at all."""
@@ -122,6 +128,9 @@ class RequestHandler:
         elif isinstance(request, SetRequest):
             about_set = await self._sets.report(context, request, transaction)
             respond(Answer(data=about_set, transaction=transaction))
+        elif isinstance(request, Workflows):
+            found = views.described(self._retained(), request, context, transaction)
+            respond(Answer(data=found, transaction=transaction))
         elif isinstance(request, Fetch):
             data, beside = await self._fetch(context, request, transaction)
             respond(Answer(data=data, transaction=transaction, bytes=beside))

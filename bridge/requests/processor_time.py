@@ -31,12 +31,13 @@ COSTS: Mapping[str, float] = {
     "submit": 0.001_5,
     RUN: 0.001_5,
     "list": 0.001,
+    "workflows": 0.001,
     UPLOAD: 0.001,
 }
 # ... and for each job that a list has.
 LISTED = 0.000_02
 # The verbs that may take much more than their cost; `fetch` does where a picture is made smaller.
-_DEAR = frozenset(("submit", RUN, "list"))
+_DEAR = frozenset(("submit", RUN, "list", "workflows"))
 
 
 class _Spent(Struct):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
+from bridge.contract.described import Retained, WorkflowsReport
+from bridge.contract.described import page as retained_page
 from bridge.contract.errors import InvalidInput
 from bridge.contract.fitting import fit_view
 from bridge.contract.messages import (
@@ -17,6 +19,7 @@ from bridge.contract.messages import (
     JobView,
     Part,
     Transaction,
+    Workflows,
     encode,
     ok,
     or_unset,
@@ -106,6 +109,18 @@ def page(
             return JobList(jobs=jobs, more=True)
         jobs.append(fitted)
     return JobList(jobs=jobs, more=False)
+
+
+def described(
+    retained: Mapping[str, Retained],
+    asked: Workflows,
+    context: RequestContext,
+    transaction: Transaction | UnsetType,
+) -> WorkflowsReport:
+    """Return a page of what is retained. Raises UnknownWorkflow."""
+    around = len(encode(ok(UNSET, transaction))) + len(b'"data":,')
+    room = min(PAGE_BYTES, _answer_room(context, transaction) - around)
+    return retained_page(retained, asked, room)
 
 
 def bytes_to_read(

@@ -31,6 +31,7 @@ from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.adapters.mqtt.retained_images import RetainedImages
+from bridge.adapters.mqtt.size_probe import SizeProbe
 from bridge.adapters.mqtt.subscriber import BrokerSettings, Subscriber
 from bridge.adapters.triggers.adapter import Triggers
 from bridge.comfyui.health_policy import HealthPolicy
@@ -175,6 +176,7 @@ class Bridge:
         homeassistant = [self._homeassistant(transcoder)] if config.homeassistant else []
         listeners = Listeners(self._publisher, *homeassistant)
         warm = {config.instance_name(each): each.warm for each in config.comfyuis if each.warm}
+        size_probe = SizeProbe(self._topics, self._publisher, self._learn_size)
         self._dispatcher = Dispatcher(
             journal=self._journal,
             files=self._files,
@@ -200,6 +202,7 @@ class Bridge:
                 link=None if addresses is None else addresses.output,
                 trace=tracing.traces(),
                 result_room=self._publisher.result_room,
+                trial=size_probe,
             ),
         )
         self._warmups = [
@@ -264,6 +267,7 @@ class Bridge:
                 lambda client: self._permissions.of(client).requests_per_s, time.monotonic
             ),
             processor=processor,
+            retained=self._retained.described,
         )
         triggers = Triggers(
             config.trigger,
@@ -273,7 +277,7 @@ class Bridge:
             publisher=self._publisher,
         )
         commands = self._admin_commands()
-        everywhere = [*commands, sets.extension]
+        everywhere = [*commands, sets.extension, size_probe]
         self._extensions: list[Extension] = [displays, triggers, *everywhere, *homeassistant]
         self._group = self._grouped()
         settings = BrokerSettings(
@@ -505,6 +509,11 @@ class Bridge:
                 await self._dispatcher.drain()
         self._subscriber.close()
         await asyncio.wait((subscribing,))
+
+    def _learn_size(self, size: int) -> None:
+        """Take note of the largest payload that the broker passes on."""
+        self._publisher.learn_limit(size)
+        self._info.set_largest(size)
 
     def _introduce(self, connection: Connection) -> None:
         """Publish our state on a new connection, and what was missed without one."""

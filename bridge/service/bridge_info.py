@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from bridge import __version__
+from bridge.adapters.mqtt.restrictions import restrictions
 from bridge.adapters.mqtt.retained import Retained
 from bridge.comfyui.instance import Instance
 from bridge.config import Config
-from bridge.contract.messages import CONTRACT_VERSION, or_unset
+from bridge.contract.messages import CONTRACT_VERSION, or_none, or_unset
 from bridge.contract.operator import HealthReport
 from bridge.contract.requests import VERBS
 from bridge.contract.retained import BridgeHealth, BridgeInfo, Isolation, Limits, Usage
@@ -23,6 +26,8 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.mqtt import Connection
 from bridge.requests.operator import comfyui_state
 from bridge.requests.permissions import EVERYBODY, Permissions
+
+log = logging.getLogger(__name__)
 
 HEALTH_INTERVAL_S = 30.0
 # Health reports the usage of those clients that used the most.
@@ -47,10 +52,19 @@ class BridgeInfoPublisher:
         self._dispatcher = dispatcher
         self._instances = instances
         self._info: BridgeInfo | None = None
+        self._restrictions: Mapping[str, str] = {}
 
     def publish_info(self, connection: Connection) -> None:
         """Publish `bridge/info`, with the limits of the broker that we are connected to."""
         config = self._config
+        self._restrict(
+            restrictions(
+                connection.connack,
+                connection.version,
+                session_s=config.remember_ids_s,
+                packet_limit=connection.packet_limit,
+            )
+        )
         limits = Limits(
             max_packet=or_unset(connection.packet_limit),
             max_inline_input=config.max_inline_input,
@@ -70,6 +84,30 @@ class BridgeInfoPublisher:
             features=sorted([*VERBS, RUN, UPLOAD]),
             isolation="unknown",
             mqtt=connection.version,
+            restrictions=dict(self._restrictions) or UNSET,
+        )
+        self._retained.info(self._info)
+
+    def _restrict(self, found: Mapping[str, str]) -> None:
+        """Log what the broker does not offer, once for as long as it stays so."""
+        for word, sentence in found.items():
+            if self._restrictions.get(word) != sentence:
+                log.warning("the broker: %s", sentence)
+        self._restrictions = found
+
+    def set_largest(self, size: int) -> None:
+        """Publish what the broker passes on without a word, once that was tried: bytes."""
+        if self._info is None:
+            return
+        found = {
+            "size": f"it drops messages of more than {size} bytes and says nothing: fetch them"
+        }
+        self._restrict({**self._restrictions, **found})
+        limit = min(size, or_none(self._info.limits.max_packet) or size)
+        self._info = msgspec.structs.replace(
+            self._info,
+            limits=msgspec.structs.replace(self._info.limits, max_packet=limit),
+            restrictions=dict(self._restrictions),
         )
         self._retained.info(self._info)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.client import Client, Damaged, JobCancelled, JobOutput, sync
 from bridge.client.inputs import INLINE_BYTES, Media
-from bridge.client.testing import PART_BYTES, InMemoryBridge
+from bridge.client.testing import PAGE_BYTES, PART_BYTES, InMemoryBridge
 from bridge.contract.errors import (
     BadRequest,
     Busy,
@@ -25,6 +26,7 @@ from bridge.contract.errors import (
 from bridge.contract.messages import JobStatus, Output, Result
 from bridge.contract.retained import Definition
 from tests.media.images import encoded, photo
+from tests.support.definitions import definition
 
 PNG = encoded(photo(8, 8))
 
@@ -58,6 +60,22 @@ async def test_events_end_with_the_result(client: Client) -> None:
     assert any(isinstance(each, JobOutput) for each in events)
     states = [each.state for each in events if isinstance(each, JobStatus)]
     assert states in ([], ["running"])
+
+
+async def test_what_the_broker_does_not_retain_is_asked_for(bridge: InMemoryBridge) -> None:
+    bridge.retains = False
+    # More than a page holds.
+    text = "x" * (PAGE_BYTES // 3)
+    for name in ("a", "b", "c", "d"):
+        bridge.workflows[name] = replace(definition(name), description=text)
+    async with bridge.client("alice") as client:
+        found = await client.workflows()
+        assert (list(found), found["d"].description) == (["a", "b", "c", "d"], text)
+        assert (await client.workflow("c")).name == "c"
+        with pytest.raises(UnknownWorkflow):
+            await client.workflow("e")
+        assert await client.state() == "online"
+        assert await client.info() == bridge.info
 
 
 async def test_how_a_job_fails_is_its_exception(bridge: InMemoryBridge, client: Client) -> None:

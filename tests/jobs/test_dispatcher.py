@@ -47,6 +47,7 @@ class Told:
         self.results: dict[str, Any] = {}
         self.ended: dict[str, asyncio.Event] = {}
         self.fault: Exception | None = None
+        self.outputs = 0
 
     def status(self, *_: object) -> None: ...
 
@@ -57,6 +58,7 @@ class Told:
     def output(self, *_: object) -> None:
         if self.fault is not None:
             raise self.fault
+        self.outputs += 1
 
     def result(self, key: Key, _envelope: Envelope, result: bytes) -> None:
         self.results[key.job_id] = json.loads(result)
@@ -132,6 +134,48 @@ async def test_a_large_output_is_there_however_long_its_result_could_not_be_writ
     stored = await journal.output(job.key, 0)
     assert stored is not None
     assert files.read(stored.sha256) == data
+    await journal.close()
+
+
+class Trial:
+    """Notes which sizes were tried, and whether anything had been published by then."""
+
+    def __init__(self, told: Told) -> None:
+        self.tried: list[tuple[int, int]] = []
+        self._told = told
+
+    def is_known(self, size: int) -> bool:
+        return any(size == tried for tried, _ in self.tried)
+
+    async def find_out(self, size: int) -> None:
+        self.tried.append((size, self._told.outputs))
+
+
+async def test_an_output_waits_until_it_is_known_whether_its_size_passes(tmp_path: Path) -> None:
+    journal, files, told = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs"), Told()
+    await journal.open()
+    files.open()
+    trial = Trial(told)
+    finalizer = Finalizer(
+        journal,
+        files,
+        told,
+        60.0,
+        show=cast("Any", None),
+        transcoder=Transcoder(),
+        trial=trial,
+    )
+    info = OutputInfo(
+        index=0, name="x", kind="image", content_type="image/png", size=5, sha256="0" * 64
+    )
+    output = CollectedOutput(info, b"12345")
+    for job_id in ("j1", "j2"):
+        job = (await journal.accept(draft(job_id), 1.0)).record.job
+        offered = finalizer.offer(job, output)
+        assert offered.offered is (job_id == "j2")
+        await finalizer.write(job, "succeeded", Completion(outputs=[offered]))
+    assert trial.tried == [(5, 0)]
+    assert told.outputs == 2
     await journal.close()
 
 

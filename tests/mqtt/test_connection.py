@@ -22,6 +22,7 @@ from bridge.mqtt import (
     PublishRefused,
     SubscribeRefused,
     Subscription,
+    Will,
 )
 from bridge.mqtt.connection import MAX_BACKLOG, Messages
 from tests.mqtt.conftest import LARGEST_PACKET
@@ -129,8 +130,69 @@ async def test_the_connack_is_told(configure: Configure) -> None:
         assert connack.maximum_qos == 1
         assert not connack.retain_available
         assert connack.assigned_client_id == connection.client_id
-        with pytest.raises(InvalidMessage, match="retains nothing"):
-            connection.publish("t", retain=True)
+
+
+async def test_what_the_broker_does_not_offer_is_not_used(configure: Configure) -> None:
+    settings = """
+        listener {port} 127.0.0.1
+        allow_anonymous true
+        retain_available false
+        max_qos 0
+    """
+    will = Will(topic="gone", payload=b"yes", qos=1, retain=True)
+    async with configure(settings) as broker:
+        address = Address.parse(broker.url)
+        async with Connection(address) as watcher:
+            await watcher.subscribe([Subscription(filter="#")])
+            connection = Connection(address, will=will)
+            async with connection:
+                assert not connection.retains
+                await connection.publish("t", b"1", qos=1, retain=True)
+                connection.abort()
+            came = [await next_of(watcher) for _ in range(2)]
+            assert [(each.topic, each.payload, each.qos) for each in came] == [
+                ("t", b"1", 0),
+                ("gone", b"yes", 0),
+            ]
+        async with Connection(address) as later:
+            await later.subscribe([Subscription(filter="#")])
+            await later.publish("now", b"")
+            assert (await next_of(later)).topic == "now"
+
+
+async def test_a_filter_with_a_wildcard_is_not_sent_where_there_are_none(
+    scripted: Scripted,
+) -> None:
+    sent: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept(b"\x20\x05\x00\x00\x02\x28\x00")
+        while True:
+            first_byte, body = await peer.packet()
+            sent.append(first_byte)
+            if first_byte == 0x82:
+                peer.send(b"\x90\x04" + body[:2] + b"\x00\x01")
+
+    async with scripted(script) as address, Connection(address) as connection:
+        wanted = [Subscription(filter=each, optional=True) for each in ("a/#", "a/b", "+")]
+        assert await connection.subscribe(wanted) == [0xA2, 1, 0xA2]
+        with pytest.raises(SubscribeRefused, match="wildcard"):
+            await connection.subscribe([Subscription(filter="a/#")])
+        assert sent == [0x82]
+
+
+async def test_a_broker_that_gives_out_no_client_ids_is_given_one(scripted: Scripted) -> None:
+    ids: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        _, body = await peer.packet()
+        # Protocol name and level, flags, keep-alive, properties: the id is what is left.
+        ids.append(body[10 + 1 + body[10] + 2 :])
+        peer.send(b"\x20\x03\x00\x00\x00" if ids[-1] else b"\x20\x03\x00\x85\x00")
+        await peer.reader.read()
+
+    async with scripted(script) as address, Connection(address) as connection:
+        assert ids == [b"", connection.client_id.encode()]
 
 
 async def test_a_packet_of_exactly_the_limit_goes_and_one_byte_more_does_not(

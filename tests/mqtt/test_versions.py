@@ -11,10 +11,8 @@ from bridge.mqtt import (
     Address,
     Connection,
     ConnectionRefused,
-    MqttError,
     PublishProperties,
     Subscription,
-    Unreachable,
     Will,
 )
 from tests.mqtt.talk import MEGA, next_of, subscribed
@@ -100,11 +98,10 @@ async def test_the_will_is_published_where_the_block_fails_and_only_there(
         assert not watcher.messages.backlog
 
 
-async def test_a_version_that_is_named_is_the_only_one_tried(old: Address) -> None:
-    with pytest.raises(MqttError) as caught:
-        async with Connection(old, version="5"):
+async def test_who_needs_mqtt_5_is_told_that_the_broker_has_none(old: Address) -> None:
+    with pytest.raises(ConnectionRefused, match="1 only, and the page needs MQTT 5"):
+        async with Connection(old, needs_5="the page"):
             pass
-    assert isinstance(caught.value, ConnectionRefused | Unreachable)
 
 
 async def test_a_refusal_for_another_reason_is_final() -> None:

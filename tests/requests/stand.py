@@ -14,9 +14,11 @@ from msgspec import UnsetType
 
 from bridge.adapters.mqtt.encoder import Encoder
 from bridge.config import Client
+from bridge.contract.described import Retained
 from bridge.contract.errors import BridgeError, Forbidden
 from bridge.contract.messages import Part, Transaction, encode
 from bridge.contract.numbering import Numbered
+from bridge.contract.retained import Choices
 from bridge.contract.sets import SetResult, SetStatus
 from bridge.contract.topics import Topics
 from bridge.jobs.dependencies import Dependencies, Sources
@@ -182,7 +184,16 @@ class Stand:
             dispatcher=dispatcher,
             rate_limiter=RateLimiter(lambda c: permissions.of(c).requests_per_s, lambda: self.now),
             processor=processor,
+            retained=self._described,
         )
+
+    def _described(self) -> dict[str, Retained]:
+        found: dict[str, Retained] = {
+            f"workflow/{name}": each.definition() for name, each in self.library.workflows.items()
+        }
+        for name, choices in self.library.choices().items():
+            found[f"bridge/choices/{name}"] = Choices(name=name, choices=list(choices))
+        return found
 
     async def ask(self, verb: str, payload: bytes | None = None, **given: Any) -> Answer:
         """Send a request of alice; a payload is given, or made of the fields."""

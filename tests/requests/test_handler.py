@@ -313,3 +313,21 @@ async def test_an_output_of_a_job_that_failed_is_no_input(stand: Stand) -> None:
     given = {"job": "j1"}
     error = await stand.error("submit", workflow="picture", inputs={"picture": given})
     assert isinstance(error, DependencyFailed)
+
+
+async def test_the_workflows_are_had_in_pages_that_fit_the_broker(stand: Stand) -> None:
+    whole = await stand.data("workflows")
+    names = [each["name"] for each in whole["workflows"]]
+    assert names == sorted(stand.library.workflows)
+    assert "next" not in whole
+    room = Packets(1400)
+    found, page = [], await stand.data("workflows", room=room)
+    while "next" in page:
+        found += [each["name"] for each in page.get("workflows", ())] + page.get("left_out", [])
+        page = await stand.data("workflows", room=room, after=page["next"])
+    found += [each["name"] for each in page.get("workflows", ())] + page.get("left_out", [])
+    assert found == names
+    (one,) = (await stand.data("workflows", name="simple"))["workflows"]
+    assert one["name"] == "simple"
+    error = await stand.error("workflows", name="none")
+    assert error.code == "unknown_workflow"

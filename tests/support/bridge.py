@@ -23,7 +23,8 @@ READY_S = 120.0
 class BridgeProcess:
     """Settings are given by their names: `BridgeProcess(folder, mqtt_url=..., comfyui_url=...)`."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, watched_at: str | None = None, **settings: Any) -> None:
+        """`watched_at`: a broker's address where it is waited for, if that is not its own."""
         self.folder = folder
         self.workflows = folder / "workflows"
         self.workflows.mkdir(parents=True, exist_ok=True)
@@ -35,6 +36,7 @@ class BridgeProcess:
         }
         # More variables for its process, from the next start on.
         self.environment: dict[str, str] = {}
+        self._watched_at = watched_at
         self._process: asyncio.subprocess.Process | None = None
         self._log = folder / "bridge.log"
 
@@ -111,7 +113,7 @@ class BridgeProcess:
 
     def _broker(self) -> str:
         """Return the broker's address with the password in it, as a peer wants it."""
-        url: str = self.settings["mqtt_url"]
+        url: str = self._watched_at or self.settings["mqtt_url"]
         if "mqtt_password_file" not in self.settings:
             return url
         password = Path(self.settings["mqtt_password_file"]).read_text().strip()

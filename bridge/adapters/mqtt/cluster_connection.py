@@ -15,7 +15,7 @@ from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
 from bridge.adapters.mqtt.refused_filters import RefusedFilters
 from bridge.adapters.mqtt.retained import OFFLINE, ONLINE, Retained
-from bridge.adapters.mqtt.subscriber import REPEAT_S, BrokerSettings
+from bridge.adapters.mqtt.subscriber import GROUP, REPEAT_S, BrokerSettings
 from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.group import Group
@@ -107,7 +107,7 @@ class ClusterConnection:
             will=Will(topic=self._topic, payload=OFFLINE, qos=1, retain=True),
             packet_limit=self._settings.max_packet,
             pacer=self._pacer,
-            version="5",  # a will without a delay would say `offline` at each handover
+            needs_5=GROUP,
         )
 
     def _beat(self, beat: Beat) -> None:

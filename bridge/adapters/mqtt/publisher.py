@@ -25,19 +25,19 @@ from bridge.contract.topics import Topics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.queue import Key
 from bridge.mqtt import (
+    PACKET_TOO_LARGE,
     Connection,
     ConnectionLost,
     InvalidMessage,
     PacketTooLarge,
     PubAck,
     PublishRefused,
+    lower_limit,
 )
 from bridge.requests.context import Answer, RequestContext
 
 log = logging.getLogger(__name__)
 
-# MQTT 5's reason code for a packet above the broker's limit.
-_PACKET_TOO_LARGE = 0x95
 # One warning for a client's messages of one kind, rather than one for each of its jobs.
 _ONE_JOB = re.compile(r"/(job|set)/[^/]+/([^/]+).*")
 # So many kinds are remembered.
@@ -84,6 +84,8 @@ class Publisher:
         # Learnt when a broker that does not announce its limit ends the connection.
         self._learnt_limit: int | None = None
         self._largest = 0
+        self.connections = 0
+        """How many connections there have been."""
         self._warned: OrderedDict[str, None] = OrderedDict()
 
     @property
@@ -98,6 +100,18 @@ class Publisher:
         return least(announced, self._learnt_limit)
 
     @property
+    def announces_limit(self) -> bool:
+        """True if the broker said how large a packet may be."""
+        return (
+            self._connection is not None
+            and self._connection.connack.maximum_packet_size is not None
+        )
+
+    def learn_limit(self, limit: int) -> None:
+        """Publish no packet of more than so many bytes, whatever the broker says."""
+        self._learnt_limit = least(self._learnt_limit, limit)
+
+    @property
     def behind(self) -> bool:
         """True if nothing with an `n` is published until `catch_up`."""
         return not self._caught_up
@@ -105,6 +119,7 @@ class Publisher:
     def attach(self, connection: Connection) -> None:
         """Publish on this connection from now on; what has an `n` only after `catch_up`."""
         self._connection = connection
+        self.connections += 1
         self._largest = 0
         self._caught_up = False
 
@@ -124,8 +139,8 @@ class Publisher:
         """Stop publishing. `loss`: why the connection ended, None if we ended it."""
         self._connection = None
         self.on_detached()
-        if loss is not None and loss.code == _PACKET_TOO_LARGE and self._largest:
-            self._learnt_limit = self._largest - 1
+        if loss is not None and loss.code == PACKET_TOO_LARGE and self._largest:
+            self._learnt_limit = least(self._learnt_limit, lower_limit(self._largest))
             log.warning("the broker takes less than %d bytes at a time", self._largest)
 
     # Answers.

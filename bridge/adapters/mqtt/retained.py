@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.contract.described import Retained as Description
 from bridge.contract.retained import BridgeHealth, BridgeInfo, Choices, ComfyUIState, Definition
 from bridge.contract.topics import Topics
 
@@ -32,7 +33,7 @@ class Retained:
         """`leads`: in a cluster, whether this bridge publishes what holds for the whole cluster."""
         self._topics = topics
         self._publisher = publisher
-        self._present: dict[str, Any] = {}
+        self._present: dict[str, Description] = {}
         self._choices: set[str] = set()
         self._clustered = leads is not None
         self._leads = leads or (lambda: True)
@@ -65,6 +66,14 @@ class Retained:
         for topic in self._choices - topics:
             self._clear(topic)
         self._choices = topics
+
+    def described(self) -> Mapping[str, Description]:
+        """Return the bridge's description, its ComfyUIs, workflows and choices, by topic.
+
+        The topics are without the base.
+        """
+        base = f"{self._topics.base}/"
+        return {topic.removeprefix(base): each for topic, each in self._present.items()}
 
     def health(self, health: BridgeHealth) -> None:
         """Publish the bridge's counters."""
@@ -125,7 +134,7 @@ class Retained:
         if self._leads() or topic.startswith(self._topics.comfyui("")):
             self._publisher.publish(topic, message, retain=True)
 
-    def _set(self, topic: str, message: Any) -> None:
+    def _set(self, topic: str, message: Description) -> None:
         if self._present.get(topic) != message:
             self._present[topic] = message
             self._publish(topic, message)

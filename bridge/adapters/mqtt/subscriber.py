@@ -53,10 +53,12 @@ REPEAT_S = 60.0
 RECEIVE_WINDOW = 256
 # So many requests are handled at a time. At QoS 1 the broker holds back sooner (RECEIVE_WINDOW).
 MAX_HANDLED = 512
-# A lease runs out, the next heartbeat finds it, the next bridge connects.
-WILL_DELAY_LEASES = 3
 # ... and of so many bytes together, or one that is larger: they may wait for something.
 MAX_HANDLED_BYTES = 64 * 1024 * 1024
+# A lease runs out, the next heartbeat finds it, the next bridge connects.
+WILL_DELAY_LEASES = 3
+# A will without a delay, as in MQTT 3.1.1, would say `offline` at each handover.
+GROUP = "a group of bridges"
 # A larger payload is hashed in a thread: 16 MB take 10 ms and more.
 _HASHED_AT_ONCE = 256 * 1024
 
@@ -166,7 +168,7 @@ class Subscriber:
             packet_limit=self._settings.max_packet,
             receive_maximum=RECEIVE_WINDOW,
             pacer=self._pacer,
-            version=None if self._group is None else "5",
+            needs_5=None if self._group is None else GROUP,
         )
 
     async def _begin(self, connection: Connection) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from bridge.adapters.web.descriptions import MissingDescriptions
 from bridge.adapters.web.requests import PartOf, PendingRequest, Reply, Requests, UnreadableReply
 from bridge.contract.errors import BadRequest, BridgeError, Busy, Forbidden, TooLarge
 from bridge.contract.topics import Topics
@@ -94,6 +95,7 @@ class Broker:
         self._was_connected = False
         self._interests: dict[str, _Interest] = {}
         self._requests = Requests(secrets.token_bytes(8))
+        self._descriptions = MissingDescriptions(self.request, listener.on_public)
         self._timer: asyncio.TimerHandle | None = None
         self.came_back = asyncio.Event()
         """Set whenever there is a new connection; whoever waits for that clears it."""
@@ -127,10 +129,11 @@ class Broker:
             self._address,
             client_id=f"{topics.base}-websocket-{secrets.token_hex(4)}",
             manual_ack=False,
-            version="5",  # answers are found by their Correlation Data
+            needs_5="the page",  # answers are found by their Correlation Data
         ) as connection:
             self._was_connected = True
             self._listener.on_connecting()
+            self._descriptions.begin()
             public = (*topics.public, topics.display_images)
             await connection.subscribe([Subscription(filter=each) for each in public])
             # Brokers send what is retained before they look at our next packet.
@@ -148,6 +151,8 @@ class Broker:
             while connection.messages.backlog:
                 self._take(await anext(connection.messages))
             self._listener.on_connected()
+            for client in list(known)[:1]:
+                self._descriptions.ask_as(client)
             self.came_back.set()
             log.info("connected to %s", self._address)
             async for message in connection.messages:
@@ -157,6 +162,7 @@ class Broker:
         if self._connection is None:
             return
         self._connection = None
+        self._descriptions.end()
         self._listener.on_disconnected()
         busy = Busy("the connection to the broker was lost: ask again", retry=True)
         for request in self._requests.remove_all():
@@ -204,6 +210,8 @@ class Broker:
             log.error("%s", error)  # noqa: TRY400 - the broker's words say it all
         except ConnectionLost:
             pass  # the next connection subscribes to all
+        else:
+            self._descriptions.ask_as(client)
 
     def _let_go(self, client: str, interest: _Interest) -> None:
         if interest.count or self._interests.get(client) is not interest:
@@ -305,6 +313,8 @@ class Broker:
     def _take(self, message: Incoming) -> None:
         public = self._topics.public_of(message.topic)
         if public is not None:
+            if message.retain and public[1] is not None:
+                self._descriptions.came()
             self._listener.on_public(*public, message.payload)
             return
         display = self._topics.display_of(message.topic)

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from bridge.adapters.web import broker as module
+from bridge.contract.described import WorkflowsReport
+from bridge.contract.messages import encode, ok
 from bridge.mosquitto import Mosquitto
 from tests.adapters.web.conftest import Serve, Standing
 from tests.support.confined import Confined
+from tests.support.definitions import definition
 from tests.support.peer import Peer
+from tests.support.strict_proxy import PROFILES, StrictProxy
 
 pytestmark = pytest.mark.broker
 
@@ -127,3 +132,33 @@ async def test_what_cannot_be_listed_is_not_asked_for_again(
                     CorrelationData=asked.properties["CorrelationData"],
                 )
             assert (await alice.next("resumed"))["n"] == 7
+
+
+async def test_what_the_broker_does_not_send_of_what_is_retained_is_asked_for_once(
+    serve: Serve, broker: Mosquitto
+) -> None:
+    async with (
+        StrictProxy(broker.url, **PROFILES["rabbitmq"]) as proxy,
+        Peer(broker.url) as bridge,
+    ):
+        bridge.publish("comfy2mqtt/bridge/state", b"online", retain=True)
+        bridge.publish("comfy2mqtt/workflow/demo", encode(definition("demo")), retain=True)
+        await bridge.subscribe("comfy2mqtt/client/+/request/workflows")
+        async with serve(proxy.url) as server, server.visitor() as alice:
+            for after, name, more in (
+                (None, "demo", "workflow/demo"),
+                ("workflow/demo", "z", None),
+            ):
+                asked = await bridge.next("comfy2mqtt/client/alice/request/workflows")
+                assert asked.json.get("after") == after
+                page = WorkflowsReport(workflows=[definition(name)], next=more or UNSET)
+                bridge.publish(
+                    "comfy2mqtt/client/alice/response/workflows",
+                    encode(ok(page)),
+                    CorrelationData=asked.properties["CorrelationData"],
+                )
+                assert (await alice.next("workflow"))["name"] == name
+            async with server.visitor("bob") as bob:
+                assert {(await bob.next("workflow"))["name"] for _ in range(2)} == {"demo", "z"}
+                await bob.ask("ping")
+            assert not bridge.all("comfy2mqtt/client/bob/request/workflows")

@@ -1,0 +1,141 @@
+"""Finds out what size of message the broker passes on, where it does not say.
+
+Some brokers drop a message at QoS 0 that is too large for them, and say nothing: mosquitto up to
+2.0 does with its `message_size_limit`. So before an output goes out that is larger than all that
+are known to pass, a message of that size is sent to the bridge itself. What does not come back is
+too large: the result then has no topic, and the output is fetched in parts that pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from bridge.adapters.mqtt.encoder import Packet
+from bridge.adapters.mqtt.extension import Extension
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.contract.channels import LARGE_BYTES
+from bridge.contract.topics import Topics
+from bridge.mqtt import ConnectionLost, Incoming, Publish, PublishRefused, Subscription
+from bridge.requests.handler import RequestHandler
+
+log = logging.getLogger(__name__)
+
+# What is sent behind a message comes back within this time, or nothing does.
+_ANSWER_S: Final = 10.0
+# A broker that does not keep the order may send it after what was sent behind it.
+_LATE_S: Final = 0.5
+
+
+def sizes(wanted: int, proven: int) -> Iterator[int]:
+    """Yield the sizes to try for a message of `wanted` bytes, until one passes.
+
+    The first is a power of two, so that those a little larger need no trial. Below `wanted` they
+    are halved, down to what is known to pass.
+    """
+    above = 1 << (wanted - 1).bit_length()
+    if above > wanted:
+        yield above
+    size = wanted
+    while size > proven:
+        yield size
+        size //= 2
+
+
+class SizeProbe(Extension):
+    """Sends messages to itself, one at a time, when somebody wants to know."""
+
+    def __init__(self, topics: Topics, publisher: Publisher, learnt: Callable[[int], None]) -> None:
+        """`learnt` is called with the largest payload that passes, when a larger one did not."""
+        name = secrets.token_hex(4)
+        self._message, self._end = topics.probe(name, "size"), topics.probe(name, "end")
+        self._filter = topics.probe(name, "+")
+        self._publisher = publisher
+        self._learnt = learnt
+        self._trying = asyncio.Lock()
+        self._connections = -1
+        self._proven = LARGE_BYTES
+        # False where nothing comes back: an ACL that is stricter than ours.
+        self._hears_itself = True
+        self._came: set[int] = set()
+        self._ended = asyncio.Event()
+        self._arrived = asyncio.Event()
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """Its own messages."""
+        return [Subscription(filter=self._filter, qos=0)]
+
+    async def received(
+        self, incoming: Incoming, _delivery: str | None, _handler: RequestHandler
+    ) -> None:
+        """Note what came back."""
+        if incoming.topic == self._message:
+            self._came.add(len(incoming.payload))
+            self._arrived.set()
+        elif incoming.topic == self._end:
+            self._ended.set()
+
+    def is_known(self, size: int) -> bool:
+        """True if an output of `size` bytes may be published, or refused, without a trial."""
+        publisher = self._publisher
+        if publisher.connections != self._connections:
+            self._connections, self._proven, self._hears_itself = (
+                publisher.connections,
+                LARGE_BYTES,
+                True,
+            )
+        limit = publisher.packet_limit
+        return (
+            size <= self._proven
+            or not publisher.connected
+            or not self._hears_itself
+            or publisher.announces_limit
+            or (limit is not None and size > limit)
+        )
+
+    async def find_out(self, size: int) -> None:
+        """Try whether an output of `size` bytes passes, if that is not known; never raises."""
+        async with self._trying:
+            if self.is_known(size):
+                return
+            largest_lost = None
+            for each in sizes(size, self._proven):
+                passes = await self._passes(each)
+                if passes is None:
+                    log.info("what size of message the broker passes on cannot be found out")
+                    self._hears_itself = False
+                    return
+                if passes:
+                    self._proven = each
+                    break
+                largest_lost = each
+            if largest_lost is not None:
+                self._learnt(largest_lost - 1 if self._proven >= size else self._proven)
+
+    async def _passes(self, size: int) -> bool | None:
+        """Return whether a message of so many bytes comes back; None: nothing does."""
+        self._came.clear()
+        self._ended.clear()
+        self._arrived.clear()
+        message = Publish.of(self._message, bytes(size), qos=0, retain=False)
+        end = Publish.of(self._end, b"", qos=0, retain=False)
+        sent = self._publisher.send(
+            [Packet(topic=each.topic, publish=each) for each in (message, end)]
+        )
+        try:
+            for each in sent:
+                if each is not None:
+                    await each
+            async with asyncio.timeout(_ANSWER_S):
+                await self._ended.wait()
+        except (ConnectionLost, PublishRefused, TimeoutError):
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LATE_S):
+                await self._arrived.wait()
+        return size in self._came

@@ -1,0 +1,312 @@
+"""What a broker gives to a bridge: tried as the bridge would use it, in a session of its own.
+
+It subscribes to what the bridge subscribes to, publishes below `bridge/probe/`, and leaves nothing
+behind: what it retained is cleared, and its session is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from msgspec import Struct
+
+from bridge.adapters.mqtt.restrictions import restrictions
+from bridge.adapters.mqtt.subscriber import RECEIVE_WINDOW
+from bridge.cli.broker_names import SYSTEM_FILTERS, name_of
+from bridge.cli.diagnostics import Finding
+from bridge.config import Config
+from bridge.contract.topics import HomeAssistantTopics, Topics
+from bridge.mqtt import (
+    UNSPECIFIED,
+    Address,
+    Connection,
+    Incoming,
+    PacketTooLarge,
+    PublishProperties,
+    PublishRefused,
+    Subscription,
+    Will,
+    reason_of,
+)
+from bridge.requests.permissions import Permissions
+
+# What is let through comes at once; what is not never does.
+_PATIENCE_S = 2.0
+# A broker that does not keep the order may send it after what was sent behind it.
+_LATE_S = {"5": 0.2, "3.1.1": 0.7}
+# A gigabyte's picture is no better proof than one of eight megabytes.
+_SIZES = (64 * 1024, 1024 * 1024, 8 * 1024 * 1024)
+_IN_ORDER = 30
+_NAME_WIDTH = 14
+
+
+class Found(Struct):
+    """What the trials have shown; None: not known."""
+
+    refused: dict[str, str] = {}
+    forbidden: dict[str, str] = {}
+    retained: bool | None = None
+    retained_by_wildcard: bool | None = None
+    properties: bool | None = None
+    in_order: bool | None = None
+    passes: int | None = None
+    drops: int | None = None
+
+
+async def try_broker(settings: Config, address: Address) -> AsyncIterator[Finding]:
+    """Yield what the broker gives, a line each. Raises MqttError where there is no connection."""
+    topics = Topics(settings.base_topic)
+    name = f"doctor-{secrets.token_hex(4)}"
+    connection = _connection(settings, address, topics, name)
+    async with connection:
+        try:
+            trial = _Trial(connection, topics, name)
+            system = await trial.system()
+            found = await trial.all(_filters(settings, topics))
+        finally:
+            # The session is to outlive its connection: a clean one takes its place, and ends.
+            async with Connection(address, client_id=connection.client_id):
+                pass
+    known = name_of(address.host, system)
+    yield _row("name", known or "not known")
+    for row in rows(connection, found, session_s=settings.remember_ids_s):
+        yield row
+
+
+def _connection(settings: Config, address: Address, topics: Topics, name: str) -> Connection:
+    return Connection(
+        address,
+        client_id=f"{settings.mqtt_client_id}-{name}",
+        session_expiry=int(settings.remember_ids_s),
+        will=Will(topic=topics.probe(name, "will"), qos=1, retain=True),
+        packet_limit=settings.max_packet,
+        receive_maximum=RECEIVE_WINDOW,
+    )
+
+
+def _filters(settings: Config, topics: Topics) -> list[str]:
+    """Return what a bridge with these settings subscribes to."""
+    home = HomeAssistantTopics(topics, settings.homeassistant_prefix)
+    filters = [topics.requests, *topics.retained, *Permissions(settings.clients).input_topics]
+    if settings.operator_verbs:
+        filters.append(topics.orders)
+    if settings.homeassistant:
+        filters += [home.birth, *home.commands]
+    return list(dict.fromkeys([*filters, *(each.topic for each in settings.trigger)]))
+
+
+class _Trial:
+    """The trials on one connection, one after the other."""
+
+    def __init__(self, connection: Connection, topics: Topics, name: str) -> None:
+        self._connection = connection
+        self._topics = topics
+        self._name = name
+        self._found = Found()
+
+    async def system(self) -> dict[str, bytes]:
+        """Return what the broker publishes of itself, as far as it lets us see it."""
+        optional = [Subscription(filter=each, optional=True) for each in SYSTEM_FILTERS]
+        await self._connection.subscribe(optional)
+        await self._connection.subscribe([self._own("end")])
+        came = await self._until_end()
+        self._connection.unsubscribe(SYSTEM_FILTERS)
+        return {each.topic: each.payload for each in came if each.topic.startswith("$SYS/")}
+
+    async def all(self, filters: Sequence[str]) -> Found:
+        await self._subscriptions(filters)
+        await self._rights()
+        await self._retained()
+        await self._order()
+        await self._sizes()
+        return self._found
+
+    async def _subscriptions(self, filters: Sequence[str]) -> None:
+        wanted = [Subscription(filter=each, optional=True, retain_handling=2) for each in filters]
+        codes = await self._connection.subscribe(wanted)
+        self._found.refused = {
+            each: reason_of(code)
+            for each, code in zip(filters, codes, strict=True)
+            if code >= UNSPECIFIED
+        }
+        # Requests of clients are for the bridge.
+        self._connection.unsubscribe(filters)
+
+    async def _rights(self) -> None:
+        """Publish where the bridge answers and describes; what nobody reads."""
+        client = self._name
+        for topic in (
+            self._topics.response(client, "-"),
+            self._topics.job(client, "-", "status"),
+            f"{self._topics.reply(client)}-",
+            self._topics.workflow(client),
+            self._topics.comfyui(client),
+        ):
+            refusal = await self._publish(topic, b"")
+            if refusal is not None:
+                self._found.forbidden[topic] = refusal
+
+    async def _retained(self) -> None:
+        topic = self._topics.probe(self._name, "retained")
+        properties = PublishProperties(
+            content_type="text/plain", correlation_data=b"1", user_properties=[("a", "b")]
+        )
+        if await self._publish(topic, b"1", retain=True, properties=properties) is not None:
+            return
+        await self._connection.subscribe([self._own("retained")])
+        came = await self._until_end()
+        exact = [each for each in came if each.topic == topic]
+        self._found.retained = any(each.retain for each in exact)
+        self._connection.unsubscribe([topic])
+        await self._connection.subscribe([self._own("+")])
+        came = await self._until_end()
+        self._found.retained_by_wildcard = any(each.topic == topic and each.retain for each in came)
+        await self._publish(topic, b"", retain=True)
+        live = self._topics.probe(self._name, "live")
+        await self._publish(live, b"1", properties=properties)
+        found = [each for each in await self._until_end() if each.topic == live]
+        if found:
+            self._found.properties = all(
+                each.correlation_data == b"1" and each.user_properties == [("a", "b")]
+                for each in found
+            )
+
+    async def _order(self) -> None:
+        topic = self._topics.probe(self._name, "order")
+        for number in range(_IN_ORDER):
+            await self._publish(topic, str(number).encode(), qos=number % 2)
+        came = [int(each.payload) for each in await self._until_end() if each.topic == topic]
+        if came:
+            self._found.in_order = came == sorted(came)
+
+    async def _sizes(self) -> None:
+        topic = self._topics.probe(self._name, "size")
+        for size in _SIZES:
+            try:
+                sent = self._connection.publish(topic, bytes(size), qos=0)
+            except PacketTooLarge:
+                return
+            await sent
+            if not any(len(each.payload) == size for each in await self._until_end()):
+                self._found.drops = size
+                return
+            self._found.passes = size
+
+    async def _publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: PublishProperties | None = None,
+    ) -> str | None:
+        """Publish, and return why the broker refuses it; None: it does not."""
+        try:
+            await self._connection.publish(
+                topic, payload, qos=qos, retain=retain, properties=properties or PublishProperties()
+            )
+        except PublishRefused as error:
+            return error.reason
+        return None
+
+    def _own(self, what: str) -> Subscription:
+        return Subscription(filter=self._topics.probe(self._name, what), optional=True)
+
+    async def _until_end(self) -> list[Incoming]:
+        """Return what came before a message that is sent now, and a moment after it."""
+        end = self._topics.probe(self._name, "end")
+        mark = secrets.token_bytes(8)
+        await self._publish(end, mark)
+        came: list[Incoming] = []
+        patience_s = _PATIENCE_S
+        try:
+            while True:
+                async with asyncio.timeout(patience_s):
+                    message = await anext(self._connection.messages)
+                self._connection.ack(message)
+                if message.topic == end and message.payload == mark:
+                    patience_s = _LATE_S[self._connection.version]
+                else:
+                    came.append(message)
+        except TimeoutError:
+            return came
+
+
+def rows(connection: Connection, found: Found, *, session_s: float) -> Iterable[Finding]:
+    """Yield a line for each thing that a broker may give. Pure but for what it is given."""
+    connack = connection.connack
+    limited = restrictions(
+        connack, connection.version, session_s=session_s, packet_limit=connection.packet_limit
+    )
+    yield _row("MQTT", connection.version, limited.get("mqtt", ""))
+    limit = connection.packet_limit
+    yield _row(
+        "packets",
+        "no limit announced" if limit is None else f"at most {limit} bytes",
+        limited.get("packet", ""),
+    )
+    if found.drops is not None:
+        yield _row(
+            "size",
+            f"{found.drops} bytes at QoS 0 are dropped without a word",
+            "the bridge finds out what passes, and says `fetch` for what is larger; or set "
+            "max_packet",
+        )
+    elif found.passes is not None:
+        yield _row("size", f"{found.passes} bytes at QoS 0 come back")
+    yield _row("QoS", f"at most {min(connack.maximum_qos, 1)}", limited.get("qos", ""))
+    yield _retained_row(found, limited.get("retain", ""))
+    if found.in_order is not None:
+        yield _row(
+            "order",
+            "kept" if found.in_order else "not kept",
+            "" if found.in_order else "clients go by `n`, and wait for outputs after a result",
+        )
+    if found.properties is not None and connection.version == "5":
+        yield _row(
+            "properties",
+            "pass" if found.properties else "get lost",
+            "" if found.properties else "give each request a `transaction`",
+        )
+    kept = session_s if connack.session_expiry is None else connack.session_expiry
+    lasting = "for ever" if connection.version != "5" else f"for {kept:.0f} s"
+    yield _row("session", f"kept {lasting}", limited.get("session", ""))
+    window = f"{connack.receive_maximum} messages at a time"
+    yield _row("window", window, limited.get("window", ""))
+    if connack.server_keep_alive is not None:
+        yield _row("keep-alive", f"{connack.server_keep_alive} s, as the broker wants it")
+    for filter_, reason in found.refused.items():
+        needed = filter_.endswith("/client/+/request/#")
+        yield _row(
+            "subscribe",
+            f"{filter_}: {reason}",
+            "no bridge can work here: let its user read that"
+            if needed
+            else "what comes there is missed: let the bridge's user read that",
+            good=not needed,
+        )
+    for topic, reason in found.forbidden.items():
+        advice = "let the bridge's user write there: docs/brokers.md"
+        yield _row("publish", f"{topic}: {reason}", advice, good=False)
+
+
+def _retained_row(found: Found, follows: str) -> Finding:
+    if found.retained is None:
+        return _row("retained", "could not be tried", follows)
+    if not found.retained:
+        follows = follows or "clients ask for what is retained by the verb `workflows`"
+        return _row("retained", "nothing is", follows)
+    if not found.retained_by_wildcard:
+        return _row(
+            "retained",
+            "not sent to filters with a wildcard",
+            "clients ask for the workflows by the verb `workflows`, as ours do by themselves",
+        )
+    return _row("retained", "also for wildcards")
+
+
+def _row(name: str, found: str, follows: str = "", *, good: bool = True) -> Finding:
+    return Finding(good=good, what=f"broker: {name:<{_NAME_WIDTH}} {found}", advice=follows)

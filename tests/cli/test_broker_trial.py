@@ -1,0 +1,92 @@
+"""What the doctor says of a broker, tried on real ones with little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.cli.broker_trial import try_broker
+from bridge.cli.diagnostics import Finding
+from bridge.config import Config
+from bridge.mosquitto import Mosquitto
+from bridge.mqtt import Address
+from tests.mqtt.conftest import Configured
+from tests.support.peer import Peer
+from tests.support.strict_proxy import NO_WILDCARDS, PROFILES, StrictProxy
+
+pytestmark = pytest.mark.broker
+
+
+async def tried(url: str, folder: Path) -> dict[str, Finding]:
+    settings = Config(mqtt_url=url, data=folder, operator_verbs=True)
+    found = [each async for each in try_broker(settings, Address.parse(url))]
+    named: dict[str, Finding] = {}
+    for each in found:
+        named.setdefault(each.what.removeprefix("broker: ")[:14].strip(), each)
+    return named
+
+
+async def test_a_broker_that_gives_all_is_praised_and_left_as_it_was(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    found = await tried(broker.url, tmp_path)
+    assert "mosquitto 2" in found["name"].what
+    for name, text in {
+        "MQTT": " 5",
+        "packets": "at most 33554432 bytes",
+        "size": "8388608 bytes at QoS 0 come back",
+        "QoS": "at most 1",
+        "retained": "also for wildcards",
+        "order": "kept",
+        "properties": "pass",
+    }.items():
+        assert found[name].what.endswith(text), found[name]
+    assert not any(each.advice for each in found.values())
+    async with Peer(broker.url) as later:
+        await later.subscribe("comfy2mqtt/#")
+        await later.subscribe("comfy2mqtt/end")
+        later.publish("comfy2mqtt/end", b"")
+        await later.next("comfy2mqtt/end")
+        assert {each.topic for each in later.messages} == {"comfy2mqtt/end"}
+
+
+async def test_what_an_acl_forbids_and_what_is_dropped_is_named(tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text(
+        "topic readwrite comfy2mqtt/bridge/#\ntopic read comfy2mqtt/client/+/request/#\n"
+    )
+    settings = f"""
+        listener {{port}} 127.0.0.1
+        allow_anonymous true
+        acl_file {tmp_path}/acl
+        message_size_limit 300000
+        retain_available false
+    """
+    async with Configured(tmp_path, settings) as broker:
+        found = await tried(broker.url, tmp_path)
+    assert found["name"].what.endswith("not known")
+    assert "1048576 bytes at QoS 0 are dropped" in found["size"].what
+    assert "nothing is" in found["retained"].what
+    assert "verb `workflows`" in found["retained"].advice
+    assert not found["publish"].good
+
+
+@pytest.mark.parametrize(
+    ("limits", "name", "text"),
+    [
+        (PROFILES["rabbitmq"], "retained", "not sent to filters with a wildcard"),
+        (PROFILES["nanomq"], "order", "not kept"),
+        (PROFILES["aws"], "session", "kept for 3600 s"),
+        ({"filters_in_all": 2}, "subscribe", "client/+/request/#: quota exceeded"),
+        ({"connack": NO_WILDCARDS}, "subscribe", "wildcard subscriptions not supported"),
+        ({"mqtt_5": "refuse"}, "MQTT", "3.1.1"),
+    ],
+)
+async def test_each_limit_is_named(
+    limits: dict[str, object], name: str, text: str, broker: Mosquitto, tmp_path: Path
+) -> None:
+    async with StrictProxy(broker.url, **limits) as proxy:  # type: ignore[arg-type]
+        found = await tried(proxy.url, tmp_path)
+    assert text in found[name].what
+    assert found[name].good is (name != "subscribe")
+    assert found[name].advice
