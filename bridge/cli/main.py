@@ -34,6 +34,7 @@ from bridge.cli.shared import (
 )
 from bridge.config import FILE, Config
 from bridge.contract.access import ROLES, Role
+from bridge.contract.broker_files import BROKERS, Broker
 from bridge.contract.messages import State
 
 # So many jobs fit on a screen.
@@ -583,6 +584,16 @@ def mosquitto_add_user(
     run_async(add_user(settings, folder, name, role, given=password_stdin))
 
 
+@main.command("broker-files")
+@click.argument("broker", type=click.Choice(tuple(BROKERS)))
+@settings("base_topic")
+def broker_files(*, broker: Broker, settings: Config) -> None:
+    """Print who may use which topic as a file for BROKER; for mosquitto: `mosquitto setup`."""
+    from bridge.cli.mosquitto import print_file
+
+    print_file(settings, broker)
+
+
 @main.group(cls=Commands)
 def models() -> None:
     """Fetch models that workflows need."""
@@ -612,5 +623,8 @@ main.sections = {
         *("serve", "doctor", "queue", "comfyui", "watch", "logs", "keys", "backup", "restore"),
         "websocket",
     ),
-    "Set up": ("init", "demo", "models", "mosquitto", "completion", "convert", "asyncapi", "mcp"),
+    "Set up": (
+        *("init", "demo", "models", "mosquitto", "broker-files", "completion", "convert"),
+        *("asyncapi", "mcp"),
+    ),
 }

@@ -28,6 +28,7 @@ from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract import access
 from bridge.contract.access import Others, Role
+from bridge.contract.broker_files import BROKERS, Broker
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.mosquitto import FILES, MosquittoError, find_program
 from bridge.requests.permissions import Permissions
@@ -96,6 +97,13 @@ async def add_user(
         _show(hashed)
     click.echo("Have mosquitto read its files again: systemctl reload mosquitto, or SIGHUP.")
     return 0
+
+
+def print_file(settings: Config, broker: Broker) -> None:
+    """Print the rights of the same users as a file for another broker, and where it belongs."""
+    file = BROKERS[broker]
+    click.echo(f"{file.name}: {file.put}", err=True)
+    click.echo(file.text(Topics(settings.base_topic), USERS, _others(settings)), nl=False)
 
 
 @contextmanager

@@ -168,3 +168,10 @@ def test_a_port_that_is_none_is_refused(
 ) -> None:
     assert command("setup", option, port).exit_code == 2
     assert not folder.exists()
+
+
+def test_the_rights_are_printed_for_another_broker() -> None:
+    told = CliRunner().invoke(main, ["broker-files", "emqx", "--base-topic", "c2m"])
+    assert told.exit_code == 0
+    assert "c2m/client/${username}/request/#" in told.stdout
+    assert "acl.conf" in told.stderr
