@@ -211,6 +211,8 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ({"public_url": "http://h:99999"}, "public_url: expected http"),
         ({"websocket_origins": "https://home.example:99999"}, "websocket_origins: 'https://home"),
         ({"websocket_origins": "*,home.example"}, "websocket_origins: 'home.example'"),
+        ({"frame_ancestors": "home.example"}, "frame_ancestors: 'home.example': expected http"),
+        ({"frame_ancestors": "http://h; img-src *"}, "frame_ancestors: 'http://h; img-src"),
         ({"comfyui_path": "/nowhere"}, "main.py"),
         ({"workflows": "/nowhere"}, "existing folder"),
         ({"journal": "mysql://h/x"}, "journal: expected postgresql://"),

@@ -87,6 +87,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "websocket_mqtt_url": "The adapter's own account at the broker; without it: mqtt_url.",
         "websocket_keys": "The file of keys; without it: keys.json in the data folder.",
         "websocket_origins": "Pages from elsewhere that may open the socket; *: all.",
+        "frame_ancestors": "Pages from elsewhere that may embed ours in a frame; *: all.",
         "websocket_cert": "Its certificate, PEM, for https.",
         "websocket_cert_key": "The certificate's key, PEM, if that is another file.",
         "websocket_max_message": "Bytes of a message from a client.",
@@ -97,6 +98,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "websocket_idle_s": "Close a connection that says nothing and has no job.",
         "trusted_proxies": "Addresses of proxies whose X-Forwarded headers are believed.",
         "public_url": "Where clients reach the page; with it results carry links.",
+        "public_mqtt_url": "Where clients reach the broker: for the page's code samples.",
         "link_key_file": "The key that links are signed with; without it: link.key in the data"
         " folder.",
         "link_s": "How long a link holds.",

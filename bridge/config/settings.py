@@ -40,12 +40,16 @@ _SECRETS = frozenset(
 _TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
 # Lists that variables and flags may give with commas.
 _LISTS = frozenset(
-    {"allow_nodes", "deny_nodes", "model_hosts", "trusted_proxies", "websocket_origins"}
+    {
+        *("allow_nodes", "deny_nodes", "frame_ancestors", "model_hosts", "trusted_proxies"),
+        "websocket_origins",
+    }
 )
 
 # Settings with an address to listen at.
 _LISTENS = frozenset({"metrics_listen", "websocket_listen"})
 
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9._*\[\]:-]+/?")
 _LONGEST_ID = 64
 _HIGHEST_PORT = 65_535
 
@@ -151,6 +155,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     websocket_mqtt_url: str | None = None
     websocket_keys: Path | None = None
     websocket_origins: tuple[str, ...] = ()
+    frame_ancestors: tuple[str, ...] = ()
     websocket_cert: Path | None = None
     websocket_cert_key: Path | None = None
     websocket_max_message: Bytes = 16 * 1024 * 1024
@@ -163,6 +168,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trusted_proxies: tuple[str, ...] = ()
     # Where clients reach the web adapter; with it results carry links.
     public_url: str | None = None
+    public_mqtt_url: str | None = None
     link_key_file: Path | None = None
     link_s: Seconds = 86_400.0
 
@@ -309,12 +315,13 @@ def check_websocket(config: Config) -> None:
     """Check what the web adapter needs of several settings together. Raises ConfigError."""
     if config.public_url is not None and not _is_http(config.public_url, query=False):
         raise ConfigError("public_url: expected http://host[:port] or https://host[:port]")
-    for each in config.websocket_origins:
-        if each != "*" and not _is_http(each, query=False):
-            raise ConfigError(
-                f"websocket_origins: {each!r}: expected http://host[:port], https://host[:port] "
-                "or *"
-            )
+    for name in ("websocket_origins", "frame_ancestors"):
+        for each in getattr(config, name):
+            # Nothing else either: the latter are written into a header as they are.
+            if each != "*" and not (_ORIGIN.fullmatch(each) and _is_http(each, query=False)):
+                raise ConfigError(
+                    f"{name}: {each!r}: expected http://host[:port], https://host[:port] or *"
+                )
     for each in config.trusted_proxies:
         try:
             ipaddress.ip_network(each)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -13,15 +13,15 @@ from aiohttp import web
 from bridge.adapters.web import handlers, responses
 from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
-from bridge.adapters.web.content import DisplayPictures, read_page
+from bridge.adapters.web.clients_broker import clients_broker
+from bridge.adapters.web.content import DisplayPictures, Page, read_page
 from bridge.adapters.web.errors import CannotListen, KeyringError
 from bridge.adapters.web.first_login import FirstLogin
 from bridge.adapters.web.handlers import Handlers
 from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.keyring import Keyring
-from bridge.adapters.web.responses import Content
 from bridge.adapters.web.server import serving
-from bridge.adapters.web.settings import Settings, broker_of, settings_of
+from bridge.adapters.web.settings import Settings, broker_of, public_broker_of, settings_of
 from bridge.adapters.web.signed_urls import SignedUrls
 from bridge.adapters.web.sockets import Sockets
 from bridge.config import Config, shared_key
@@ -51,9 +51,13 @@ class WebAdapter:
         keyring: Keyring,
         link_key: bytes,
         link_s: float,
-        page: Mapping[str, Content] | None = None,
+        page: Page | None = None,
+        public_broker: Address | None = None,
     ) -> None:
-        """`link_key` signs URLs of outputs, which hold for `link_s` seconds."""
+        """`link_key` signs URLs of outputs, which hold for `link_s` seconds.
+
+        `public_broker` is where clients reach the broker, if that is set.
+        """
         self._settings = settings
         self._keyring = keyring
         self._first_login = FirstLogin(keyring)
@@ -66,6 +70,7 @@ class WebAdapter:
             signed_urls=signed_urls,
             displays=displays,
             page=read_page() if page is None else page,
+            frame_ancestors=settings.frame_ancestors,
             first_login=self._first_login,
             stall_s=settings.stall_s,
         )
@@ -73,6 +78,7 @@ class WebAdapter:
             settings,
             base=topics.base,
             mqtt_port=None if address.tls else address.port,
+            clients_broker=clients_broker(address, public_broker),
             broker=self._broker,
             hub=hub,
             auth=auth,
@@ -89,6 +95,7 @@ class WebAdapter:
             keyring=Keyring(config.keys_file),
             link_key=shared_key(config.link_key, KEY_BYTES),
             link_s=config.link_s,
+            public_broker=public_broker_of(config),
         )
 
     async def run(self, listening: Callable[[int], None] = lambda _: None) -> None:

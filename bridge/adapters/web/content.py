@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from bridge.adapters.web.responses import Content
 
@@ -23,19 +27,58 @@ _TYPES: Final = {
     ".ico": "image/vnd.microsoft.icon",
     ".webmanifest": "application/manifest+json",
 }
+# Smaller ones fit in a packet anyway.
+_WORTH_COMPRESSING: Final = 1024
+# Below it a file's address changes with the page, so that a browser may keep it for ever.
+VERSIONED: Final = "v"
+_LINKED: Final = re.compile(rb'(?P<before>(?:src|href)=")(?P<name>[\w-]+\.\w+)(?=")')
 _MAGIC: Final = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"BM", "image/bmp"))
 
 
-def read_page(folder: Path = PAGE) -> Mapping[str, Content]:
-    """Return a folder's files by name, `index.html` also as ""; other kinds are left out."""
-    files = {
-        path.name: _content(path.read_bytes(), _TYPES[path.suffix])
-        for path in (folder.iterdir() if folder.is_dir() else ())
+class Page(Struct, frozen=True):
+    """A page's files by name, `index.html` also as ""; `version` changes with any of them."""
+
+    files: Mapping[str, Content]
+    version: str
+
+
+def read_page(folder: Path = PAGE) -> Page:
+    """Read a folder's files; other kinds are left out.
+
+    `index.html` names the others below `v/<version>/`, and has the browser load all modules at
+    once: each names others, which it would find out about one after the other.
+    """
+    read = {
+        path.name: path.read_bytes()
+        for path in sorted(folder.iterdir() if folder.is_dir() else ())
         if path.suffix in _TYPES and path.is_file()
     }
+    digest = hashlib.sha256()
+    for name, data in read.items():
+        digest.update(f"{name} {len(data)} ".encode() + data)
+    version = digest.hexdigest()[:12]
+    if "index.html" in read:
+        read["index.html"] = _linked(read, version)
+    files = {name: _content(data, _TYPES[Path(name).suffix]) for name, data in read.items()}
     if "index.html" in files:
         files[""] = files["index.html"]
-    return files
+    return Page(files, version)
+
+
+def _linked(files: Mapping[str, bytes], version: str) -> bytes:
+    """Return `index.html` with the addresses of this version."""
+    below = f"{VERSIONED}/{version}/".encode()
+
+    def address(found: re.Match[bytes]) -> bytes:
+        known = found["name"].decode() in files
+        return found["before"] + (below if known else b"") + found["name"]
+
+    modules = [name.encode() for name in files if name.endswith(".js")]
+    links = b"".join(
+        b'<link rel="modulepreload" href="%s%s" />' % (below, name) for name in modules
+    )
+    linked = _LINKED.sub(address, files["index.html"])
+    return linked.replace(b"</head>", links + b"</head>", 1)
 
 
 class DisplayPictures:
@@ -63,7 +106,9 @@ class DisplayPictures:
 
 def _content(data: bytes, content_type: str, modified_at: int | None = None) -> Content:
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-    return Content(data, content_type, tag, modified_at)
+    text = content_type.startswith(("text/", "image/svg", "application/"))
+    gzipped = gzip.compress(data, mtime=0) if text and len(data) > _WORTH_COMPRESSING else None
+    return Content(data, content_type, tag, modified_at, gzipped)
 
 
 def _sniff(data: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from http import HTTPStatus
 from typing import Final
@@ -14,11 +14,11 @@ from aiohttp import web
 
 from bridge.adapters.web import responses
 from bridge.adapters.web.auth import Auth
-from bridge.adapters.web.content import DisplayPictures
+from bridge.adapters.web.content import VERSIONED, DisplayPictures, Page
 from bridge.adapters.web.first_login import FirstLogin
 from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.limits import network_of
-from bridge.adapters.web.responses import Content, Streamed
+from bridge.adapters.web.responses import Streamed
 from bridge.adapters.web.server import Handler
 from bridge.adapters.web.signed_urls import Query, SignedUrls
 
@@ -32,12 +32,17 @@ REQUESTS_OF_ONE: Final = 64
 _PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; frame-ancestors "
 )
+# A file whose address changes with it; a year is the most that is usual.
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
 class Handlers:
-    """Answers everything but sockets. `stall_s`: how long a piece may take to be read."""
+    """Answers everything but sockets. `stall_s`: how long a piece may take to be read.
+
+    `frame_ancestors`: origins whose pages may embed the page.
+    """
 
     def __init__(
         self,
@@ -46,7 +51,8 @@ class Handlers:
         auth: Auth,
         signed_urls: SignedUrls,
         displays: DisplayPictures,
-        page: Mapping[str, Content],
+        page: Page,
+        frame_ancestors: Sequence[str],
         first_login: FirstLogin,
         stall_s: float,
     ) -> None:
@@ -55,6 +61,8 @@ class Handlers:
         self._signed_urls = signed_urls
         self._displays = displays
         self._page = page
+        ancestors = " ".join(("'self'", *frame_ancestors)) if frame_ancestors else "'none'"
+        self._policy = f"{_PAGE_POLICY}{ancestors}"
         self._first_login = first_login
         self._stall_s = stall_s
         self._requests: Counter[str] = Counter()
@@ -66,6 +74,7 @@ class Handlers:
         app.router.add_get("/o/{token:.*}", self._output)
         app.router.add_get("/d/{name}", self._display)
         app.router.add_post("/first-login", self._log_in_first)
+        app.router.add_get(f"/{VERSIONED}/{{version}}/{{name}}", self._file)
         app.router.add_get("/{name:[^/]*}", self._file)
 
     async def _log_in_first(self, request: web.Request) -> web.Response:
@@ -175,8 +184,13 @@ class Handlers:
         return responses.conditional(request, picture, {"Cache-Control": "private, no-cache"})
 
     async def _file(self, request: web.Request) -> web.Response:
-        found = self._page.get(request.match_info["name"])
+        found = self._page.files.get(request.match_info["name"])
         if found is None:
             return responses.text(HTTPStatus.NOT_FOUND)
-        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _PAGE_POLICY}
+        # Another version was named by a page that another server gave, or this one before.
+        is_fixed = request.match_info.get("version") == self._page.version
+        headers = {
+            "Cache-Control": _FOR_EVER if is_fixed else "no-cache",
+            "Content-Security-Policy": self._policy,
+        }
         return responses.conditional(request, found, headers)

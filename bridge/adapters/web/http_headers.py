@@ -1,4 +1,4 @@
-"""The meaning of HTTP headers: origins, forwarded addresses, ranges, entity tags. Pure."""
+"""The meaning of HTTP headers: origins, forwarded addresses, ranges, entity tags, codings. Pure."""
 
 from __future__ import annotations
 
@@ -84,6 +84,19 @@ def etag_matches(tag: str, if_none_match: str | None) -> bool:
         return False
     given = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
     return "*" in given or tag in given
+
+
+def accepts_gzip(header: str | None) -> bool:
+    """Return whether an Accept-Encoding header takes gzip (RFC 9110, 12.5.3)."""
+    qualities: dict[str, float] = {}
+    for each in (header or "").split(","):
+        coding, _, parameter = each.partition(";")
+        try:
+            quality = float(parameter.strip().removeprefix("q=") or 1)
+        except ValueError:
+            quality = 0.0
+        qualities[coding.strip().lower()] = quality
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
 
 
 def is_in(address: str, networks: Sequence[Network]) -> bool:

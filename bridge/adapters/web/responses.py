@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 from msgspec import Struct
 
-from bridge.adapters.web.http_headers import etag_matches
+from bridge.adapters.web.http_headers import accepts_gzip, etag_matches
 
 # For everything that is no page of ours: whatever it is, it runs nothing.
 INERT: Final = "default-src 'none'; sandbox"
@@ -22,12 +22,16 @@ _ALWAYS: Final = {
 
 
 class Content(Struct, frozen=True):
-    """Whole bytes; `tag` is a quoted entity tag, `modified_at` in seconds since the epoch."""
+    """Whole bytes; `tag` is a quoted entity tag, `modified_at` in seconds since the epoch.
+
+    `gzipped` are the same bytes compressed, None where that saves nothing.
+    """
 
     data: bytes
     content_type: str
     tag: str
     modified_at: int | None = None
+    gzipped: bytes | None = None
 
 
 class Streamed(web.StreamResponse):
@@ -60,19 +64,27 @@ def conditional(
     request: web.BaseRequest, content: Content, headers: Mapping[str, str]
 ) -> web.Response:
     """Return content, or 304 if the client has it (If-None-Match, else If-Modified-Since)."""
-    given = {"ETag": content.tag, **headers}
+    body, tag, given = content.data, content.tag, dict(headers)
+    if content.gzipped is not None:
+        given["Vary"] = "Accept-Encoding"
+        if accepts_gzip(request.headers.get("Accept-Encoding")):
+            # Other bytes, so another entity tag.
+            body, tag = content.gzipped, f'{content.tag[:-1]}-gzip"'
+            given["Content-Encoding"] = "gzip"
+    given["ETag"] = tag
     if content.modified_at is not None:
         given["Last-Modified"] = formatdate(content.modified_at, usegmt=True)
-    if _client_has(request, content):
+    if _client_has(request, content, tag):
+        given.pop("Content-Encoding", None)
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=given)
     given["Content-Type"] = content.content_type
-    return web.Response(body=content.data, headers=given)
+    return web.Response(body=body, headers=given)
 
 
-def _client_has(request: web.BaseRequest, content: Content) -> bool:
+def _client_has(request: web.BaseRequest, content: Content, tag: str) -> bool:
     tags = request.headers.get("If-None-Match")
     if tags is not None:
-        return etag_matches(content.tag, tags)
+        return etag_matches(tag, tags)
     since = request.headers.get("If-Modified-Since")
     if since is None or content.modified_at is None:
         return False

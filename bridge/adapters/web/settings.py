@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from bridge.adapters.web.http_headers import Network
 from bridge.config import Config, ConfigError, host_and_port
-from bridge.mqtt import Address
+from bridge.mqtt import Address, BadAddress
 
 DEFAULT_LISTEN = "127.0.0.1:8090"
 
@@ -25,6 +25,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int = 0
     tls: ssl.SSLContext | None = None
     origins: tuple[str, ...] = ()
+    frame_ancestors: tuple[str, ...] = ()
     proxies: tuple[Network, ...] = ()
     max_message: int = 16 * 1024 * 1024
     max_connections: int = 2000
@@ -56,6 +57,7 @@ def settings_of(config: Config) -> Settings:
         port=port,
         tls=tls,
         origins=origins,
+        frame_ancestors=config.frame_ancestors,
         proxies=tuple(ipaddress.ip_network(each) for each in config.trusted_proxies),
         max_message=config.websocket_max_message,
         max_connections=config.websocket_max_connections,
@@ -75,3 +77,16 @@ def broker_of(config: Config) -> Address:
         key=config.mqtt_key,
         password_file=None if config.websocket_mqtt_url else config.mqtt_password_file,
     )
+
+
+def public_broker_of(config: Config) -> Address | None:
+    """Return the broker's address as clients reach it, None if not set. Raises ConfigError."""
+    if config.public_mqtt_url is None:
+        return None
+    try:
+        address = Address.parse(config.public_mqtt_url)
+    except BadAddress as error:
+        raise ConfigError(f"public_mqtt_url: {error}") from None
+    if address.username is not None:
+        raise ConfigError("public_mqtt_url: without user and password: every client can read it")
+    return address

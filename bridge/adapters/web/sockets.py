@@ -18,6 +18,7 @@ from bridge import __version__
 from bridge.adapters.web import frames, responses
 from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
+from bridge.adapters.web.clients_broker import ClientsBroker
 from bridge.adapters.web.frames import (
     BridgeRequest,
     LinkRequest,
@@ -124,6 +125,7 @@ class Sockets:
         *,
         base: str,
         mqtt_port: int | None,
+        clients_broker: ClientsBroker,
         broker: Broker,
         hub: Hub,
         auth: Auth,
@@ -133,6 +135,7 @@ class Sockets:
         self._settings = settings
         self._base = base
         self._mqtt_port = mqtt_port
+        self._clients_broker = clients_broker
         self._broker = broker
         self._hub = hub
         self._auth = auth
@@ -266,6 +269,7 @@ class Sockets:
                 "client": session.client,
                 "base": self._base,
                 **({} if self._mqtt_port is None else {"mqtt_port": self._mqtt_port}),
+                "mqtt": self._clients_broker,
                 "contract": CONTRACT_VERSION,
                 "version": __version__,
                 "bridge": self._hub.bridge,

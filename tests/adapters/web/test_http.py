@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from contextlib import suppress
 from pathlib import Path
 
@@ -118,6 +119,72 @@ async def test_a_displays_last_picture_is_at_one_address_for_who_has_a_key(
 
 
 def test_without_a_page_nothing_is_served(tmp_path: Path) -> None:
-    assert read_page(tmp_path / "none") == {}
+    assert read_page(tmp_path / "none").files == {}
     (tmp_path / "notes.txt").touch()
-    assert read_page(tmp_path) == {}
+    assert read_page(tmp_path).files == {}
+
+
+async def test_a_file_named_by_its_version_is_kept_by_browsers_and_the_page_is_not(
+    alone: Standing, page: Path
+) -> None:
+    version = read_page(page).version
+    async with aiohttp.ClientSession() as web:
+        for path, kept in (
+            ("/", False),
+            ("/app.js", False),
+            (f"/v/{version}/app.js", True),
+            # Of another server's version: the file of today, and no browser keeps it.
+            ("/v/000000000000/app.js", False),
+        ):
+            async with web.get(f"{alone.http}{path}") as answer:
+                assert answer.status == 200
+                assert ("immutable" in answer.headers["Cache-Control"]) is kept, path
+                assert ("no-cache" in answer.headers["Cache-Control"]) is not kept, path
+        async with web.get(f"{alone.http}/v/{version}/none.js") as answer:
+            assert answer.status == 404
+
+
+def test_the_page_names_its_files_by_version_and_has_all_modules_loaded_at_once(
+    page: Path,
+) -> None:
+    html = '<head><link href="app.css" /></head><a href="./">x</a><a href="other.css">x</a>'
+    (page / "index.html").write_text(html)
+    (page / "app.css").touch()
+    first = read_page(page)
+    assert first.files[""].data.decode() == (
+        f'<head><link href="v/{first.version}/app.css" />'
+        f'<link rel="modulepreload" href="v/{first.version}/app.js" /></head>'
+        '<a href="./">x</a><a href="other.css">x</a>'
+    )
+    (page / "app.css").write_text("p {}")
+    assert read_page(page).version != first.version
+
+
+async def test_texts_are_compressed_for_who_takes_them_so(serve_alone: Serve, page: Path) -> None:
+    text = "export {};" * 1000
+    (page / "app.js").write_text(text)
+    async with serve_alone() as server, aiohttp.ClientSession(auto_decompress=False) as web:
+        tags = {}
+        for accepted, coded in (("gzip, br", True), ("identity", False), ("gzip;q=0", False)):
+            headers = {"Accept-Encoding": accepted}
+            async with web.get(f"{server.http}/app.js", headers=headers) as answer:
+                body = await answer.read()
+                assert (answer.headers.get("Content-Encoding") == "gzip") is coded
+                assert (gzip.decompress(body) if coded else body).decode() == text
+                assert answer.headers["Vary"] == "Accept-Encoding"
+                tags[coded] = answer.headers["ETag"]
+            headers["If-None-Match"] = tags[coded]
+            async with web.get(f"{server.http}/app.js", headers=headers) as answer:
+                assert (answer.status, await answer.read()) == (304, b"")
+        assert tags[True] != tags[False]
+
+
+async def test_a_page_that_is_listed_may_embed_the_page(serve_alone: Serve) -> None:
+    home = "http://homeassistant.local:8123"
+    for listed, policy in (((), "frame-ancestors 'none'"), ((home,), f"ancestors 'self' {home}")):
+        async with (
+            serve_alone(frame_ancestors=listed) as server,
+            aiohttp.ClientSession() as web,
+            web.get(server.http) as answer,
+        ):
+            assert answer.headers["Content-Security-Policy"].endswith(policy)

@@ -104,3 +104,20 @@ def test_entity_tags_are_compared_weakly() -> None:
     assert http_headers.etag_matches('"a"', "*")
     assert not http_headers.etag_matches('"a"', '"b"')
     assert not http_headers.etag_matches('"a"', None)
+
+
+@pytest.mark.parametrize(
+    ("header", "taken"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("*", True),
+        ("*;q=0.1, gzip;q=0", False),
+        ("gzip;q=none", False),
+        ("identity", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_who_takes_compressed_bytes_says_so(header: str | None, *, taken: bool) -> None:
+    assert http_headers.accepts_gzip(header) is taken
