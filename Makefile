@@ -21,14 +21,15 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-python test test-fast test-peers test-pythons check format templates bench siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-python test test-fast test-real test-peers test-pythons check check-here format templates bench siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
 	@echo "                 (ONCE=1: ends by itself)"
 	@echo "make setup       only sets up: $(VENV), mosquitto, a ComfyUI in the cache folder"
 	@echo "make test        all checks and tests"
-	@echo "make test-fast   the tests without broker, database and ComfyUI, under half a minute"
+	@echo "make test-fast   the tests without broker, database and ComfyUI, under a minute"
+	@echo "make test-real   the other tests of make test, and the checks"
 	@echo "make test-pythons  checks and fast tests on each other supported Python that is here"
 	@echo "make coverage    how much of each folder the tests of test-fast run"
 	@echo "make test-peers  large programs of others at work with it, which it installs first"
@@ -60,10 +61,13 @@ setup: $(READY) broker comfyui
 demo: setup
 	@$(BIN)/comfy2mqtt demo $(if $(ONCE),--once)
 
-test: setup postgresql browser check
-	@$(BIN)/python -m pytest --no-header
+test: test-fast test-real
 
 FAST := not comfyui and not broker and not postgresql and not peers and not slow
+REAL := not peers and (comfyui or broker or postgresql or slow)
+
+test-real: setup postgresql browser check
+	@$(BIN)/python -m pytest --no-header -m "$(REAL)"
 
 test-fast: $(READY)
 	@$(BIN)/python -m pytest --quiet --numprocesses auto -m "$(FAST)"
@@ -90,18 +94,21 @@ test-pythons: $(READY)
 			"$$python" -c '' 2>/dev/null || continue; \
 			echo "on Python $$version: $$(command -v "$$python")"; \
 			timeout 900 $(MAKE) --no-print-directory VENV="build/python$$version" \
-				PYTHON="$$python" check test-fast || exit; \
+				PYTHON="$$python" check-here test-fast || exit; \
 			break; \
 		done; \
 	done
 
-check: $(READY)
-	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right"; exit 1; }
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy --no-error-summary
+check: check-here
 	@for platform in win32 darwin; do \
 		$(BIN)/mypy --no-error-summary --no-warn-unreachable --platform $$platform \
 			--cache-dir .mypy_cache/$$platform bridge || exit; done
+
+# Without the types of other platforms, which no other Python makes different.
+check-here: $(READY)
+	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python -m tests.support.words
 	@$(BIN)/comfy2mqtt asyncapi --write docs --check || { echo "make documents puts it right"; exit 1; }
 	@told=$$($(BIN)/lint-imports --no-logo) || { echo "$$told"; exit 1; }
