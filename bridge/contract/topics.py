@@ -221,6 +221,11 @@ class Topics:
         """The filter for every client's requests."""
         return f"{self._clients}+/request/#"
 
+    @property
+    def clients(self) -> str:
+        """The filter for everything of every client."""
+        return f"{self._clients}#"
+
     def request(self, client: str, verb: str, *names: str) -> str:
         """The topic of a request of `client`."""
         return "/".join((f"{self._clients}{client}/request", verb, *names))

@@ -23,6 +23,7 @@ NO_CHANNELS = {
     "requests",
     "responses",
     "jobs",
+    "clients",
     "sets",
     "base",
     "orders",

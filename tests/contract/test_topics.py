@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.contract.channels import PARAMETERS, channels
 from bridge.contract.topics import BadTopic, Request, Topics, is_filter, is_id, matches
 
 TOPICS = Topics("base")
@@ -149,3 +150,13 @@ def test_filters_that_reach_into_the_own_tree_are_known() -> None:
         assert topics.covers(covering)
     for other in ("bases/#", "zigbee2mqtt/+", "$SYS/#"):
         assert not topics.covers(other)
+
+
+def test_every_topic_of_the_contract_is_within_what_aws_iot_takes() -> None:
+    """Seven slashes and 256 bytes; a base topic of one level, and names as long as they may be."""
+    longest = dict.fromkeys(PARAMETERS, "x" * 64) | {"base": "comfy2mqtt", "reply": "r"}
+    longest |= {"set_id": "x" * 48, "index": "0", "offset": "0" * 15}
+    for channel in channels():
+        topic = channel.topic(**longest)
+        assert topic.count("/") <= 7, channel.name
+        assert len(topic.encode()) <= 256, channel.name

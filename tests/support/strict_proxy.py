@@ -74,8 +74,9 @@ class StrictProxy:
     `filters_in_all` on a connection it is refused. `largest_payload`: a larger one ends the
     connection. `connack` is put into each CONNACK. Without `retains_for_wildcards` retained
     messages come to filters without a wildcard alone. With `shuffles` live messages come in any
-    order. `mqtt_5`: what becomes of a CONNECT of version 5: it is passed on, refused as by a broker
-    of 3.1.1, or met by hanging up.
+    order, those of a twentieth of a second at a time, or, with `holds`, those up to `release`.
+    `mqtt_5`: what becomes of a CONNECT of version 5: it is passed on, refused as by a broker of
+    3.1.1, or met by hanging up.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class StrictProxy:
         connack: bytes = b"",
         retains_for_wildcards: bool = True,
         shuffles: bool = False,
+        holds: bool = False,
         mqtt_5: Literal["pass", "refuse", "hang up"] = "pass",
     ) -> None:
         self.passed = self.refused = self.cut = self.shuffled = 0
@@ -99,7 +101,10 @@ class StrictProxy:
         self._largest = largest_payload
         self._connack = connack
         self._retains = retains_for_wildcards
-        self._shuffles = shuffles
+        self.shuffles = shuffles
+        self._holds = holds
+        self._held: list[tuple[list[bytes], asyncio.StreamWriter]] = []
+        self._holding = asyncio.Event()
         self._mqtt_5 = mqtt_5
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -225,15 +230,30 @@ class StrictProxy:
                         if head[0] & 0b110:
                             link.to_broker.write(b"\x40\x02" + _packet_id(body))
                         continue
-                elif kind == _PUBLISH and self._shuffles:
-                    if not held:
+                elif kind == _PUBLISH and self.shuffles:
+                    if not held and self._holds:
+                        self._held.append((held, writer))
+                    elif not held:
                         loop = asyncio.get_running_loop()
                         loop.call_later(_SHUFFLED_S, self._let_go, held, writer)
                     held.append(head + body)
+                    self._holding.set()
                     continue
                 writer.write(head + body)
                 await writer.drain()
         writer.transport.abort()
+
+    async def holding(self, count: int) -> None:
+        """Wait until so many messages are held."""
+        while sum(len(held) for held, _ in self._held) < count:
+            self._holding.clear()
+            await self._holding.wait()
+
+    def release(self) -> None:
+        """Send what is held, in another order."""
+        for held, writer in self._held:
+            self._let_go(held, writer)
+        self._held.clear()
 
     def _let_go(self, held: list[bytes], writer: asyncio.StreamWriter) -> None:
         before = list(held)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
@@ -16,6 +16,8 @@ from bridge.adapters.web.requests import PartOf, PendingRequest, Reply, Requests
 from bridge.contract.errors import BadRequest, BridgeError, Busy, Forbidden, TooLarge
 from bridge.contract.topics import Topics
 from bridge.mqtt import (
+    NOT_AUTHORISED,
+    UNSPECIFIED,
     Address,
     Connection,
     ConnectionLost,
@@ -94,6 +96,8 @@ class Broker:
         self._connection: Connection | None = None
         self._was_connected = False
         self._interests: dict[str, _Interest] = {}
+        # The connection that receives the topics of all clients by one filter, if there is one.
+        self._has_all: Connection | None = None
         self._requests = Requests(secrets.token_bytes(8))
         self._descriptions = MissingDescriptions(self.request, listener.on_public)
         self._timer: asyncio.TimerHandle | None = None
@@ -138,10 +142,8 @@ class Broker:
             await connection.subscribe([Subscription(filter=each) for each in public])
             # Brokers send what is retained before they look at our next packet.
             known = dict(self._interests)
-            wanted = [each for client in known for each in self._filters(client)]
-            await connection.subscribe(
-                [Subscription(filter=each) for each in (*wanted, topics.state)]
-            )
+            await self._subscribe_clients(connection, known)
+            await connection.subscribe([Subscription(filter=topics.state)])
             for interest in known.values():
                 interest.connection, interest.subscribing = connection, None
             self._connection = connection
@@ -203,9 +205,7 @@ class Broker:
 
     async def _ask_broker(self, connection: Connection, client: str) -> None:
         try:
-            await connection.subscribe(
-                [Subscription(filter=each) for each in self._filters(client)]
-            )
+            await self._subscribe_clients(connection, [client])
         except SubscribeRefused as error:
             log.error("%s", error)  # noqa: TRY400 - the broker's words say it all
         except ConnectionLost:
@@ -213,12 +213,56 @@ class Broker:
         else:
             self._descriptions.ask_as(client)
 
+    async def _subscribe_clients(self, connection: Connection, clients: Iterable[str]) -> None:
+        """Subscribe to the topics of clients, or to those of all where no more filters are granted.
+
+        Raises SubscribeRefused for what the ACL denies, ConnectionLost.
+        """
+        if self._has_all is connection:
+            return
+        filters = [each for client in clients for each in self._filters(client)]
+        codes = await connection.subscribe(
+            [Subscription(filter=each, optional=True) for each in filters]
+        )
+        refused = {
+            filter_: code
+            for filter_, code in zip(filters, codes, strict=True)
+            if code >= UNSPECIFIED
+        }
+        if not refused:
+            return
+        if NOT_AUTHORISED in refused.values():
+            raise SubscribeRefused(*next(iter(refused.items())))
+        await self._subscribe_all(connection)
+
+    async def _subscribe_all(self, connection: Connection) -> None:
+        """Subscribe to the topics of all clients by one filter, in place of two for each."""
+        everything = Subscription(filter=self._topics.clients)
+        single = [each for client in self._interests for each in self._filters(client)]
+        try:
+            await connection.subscribe([everything])
+        except SubscribeRefused:
+            # There may be room for one only where the others are given up.
+            connection.unsubscribe(single)
+            try:
+                await connection.subscribe([everything])
+            except SubscribeRefused:
+                await connection.subscribe(
+                    [Subscription(filter=each, optional=True) for each in single]
+                )
+                raise
+        else:
+            connection.unsubscribe(single)
+        log.info("the broker grants no more filters: one for the topics of all clients is used")
+        self._has_all = connection
+        self.came_back.set()  # what was published in between was missed
+
     def _let_go(self, client: str, interest: _Interest) -> None:
         if interest.count or self._interests.get(client) is not interest:
             return
         del self._interests[client]
         connection = self._connection
-        if connection is not None:
+        if connection is not None and self._has_all is not connection:
             with suppress(ConnectionLost):
                 connection.unsubscribe(self._filters(client))
 

@@ -162,3 +162,22 @@ async def test_what_the_broker_does_not_send_of_what_is_retained_is_asked_for_on
                 assert {(await bob.next("workflow"))["name"] for _ in range(2)} == {"demo", "z"}
                 await bob.ask("ping")
             assert not bridge.all("comfy2mqtt/client/bob/request/workflows")
+
+
+async def test_where_the_broker_grants_few_filters_one_for_all_clients_is_used(
+    serve: Serve, broker: Mosquitto
+) -> None:
+    async with (
+        StrictProxy(broker.url, **PROFILES["emqx-serverless"]) as proxy,
+        serve(proxy.url) as server,
+        Peer(broker.url) as bridge,
+        server.visitor() as alice,
+        server.visitor("bob") as bob,
+    ):
+        for name in ("alice", "bob", "carol"):
+            bridge.publish(f"comfy2mqtt/client/{name}/job/{name}/progress", b'{"percent":1}')
+        for name, visitor in (("alice", alice), ("bob", bob)):
+            await visitor.next("progress")
+            await visitor.ask("ping")
+            assert len(visitor.all("progress")) == 1, name
+        assert proxy.refused
