@@ -37,7 +37,7 @@ help:
 	@echo "make format      puts the format right, and what the linter can"
 	@echo "make templates   draws docs/templates.md: what ComfyUI's templates take and give here"
 	@echo "make documents   draws docs/asyncapi.json, docs/schemas, docs/messages.md and the"
-	@echo "                 diagrams of docs/architecture.md anew"
+	@echo "                 diagrams of docs/architecture.md"
 	@echo "make bench       the bridge beside a direct client, as a table, in under ten minutes"
 	@echo "                 (WRITE=1: into docs/performance.md as well)"
 	@echo "make siege       one client floods a bridge in each way, another measures (WRITE=1: into"

@@ -11,16 +11,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bridge.comfyui.state import TABLE
+from bridge.contract.channels import channels
 from bridge.contract.messages import State
 from bridge.jobs.state import TRANSITIONS, Happening
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
+# Levels below which the topics of one kind lie.
+_KINDS = ("request", "response", "job", "set", "reply")
 
 
 def diagrams() -> dict[str, str]:
     """Return every diagram by its name, as Mermaid text."""
-    return {"rooms": rooms(), "states": states(), "comfyui": comfyui_states()}
+    return {
+        "topics": topics(),
+        "rooms": rooms(),
+        "states": states(),
+        "comfyui": comfyui_states(),
+    }
 
 
 def states(transitions: Mapping[tuple[State, Happening], State] = TRANSITIONS) -> str:
@@ -35,6 +43,33 @@ def states(transitions: Mapping[tuple[State, Happening], State] = TRANSITIONS) -
         *(f"    {at} --> {to}: {what}" for (at, what), to in transitions.items()),
         *(f"    {state} --> [*]" for state in sorted(ends)),
     ]
+    return "\n".join(lines)
+
+
+def topics() -> str:
+    """Draw who publishes which topics to whom, those of one kind on one arrow."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for channel in channels():
+        _, *levels = channel.address.replace("{", "&lt;").replace("}", "&gt;").split("/")
+        who = "client" if levels[0] == "client" else "operator"
+        if channel.retain or levels[1] in ("event", "log"):
+            way, length = ("bridge", "everybody"), 1
+        else:
+            way = (who, "bridge") if channel.action == "receive" else ("bridge", who)
+            length = next((at for at, each in enumerate(levels) if each in _KINDS), 0) + 1
+            length += levels[length - 1] in ("job", "set")  # the id
+        rest = levels[length:]
+        names = found.setdefault((*way, "/".join(levels[:length])), [])
+        name = "/".join(rest) if way[0] == "operator" or way[1] != "client" else rest[0]
+        name = name.partition("/&lt;")[0] if way == ("client", "bridge") else name
+        if name not in names:
+            names.append(name)
+    lines = ["flowchart LR"]
+    for (sender, receiver, start), names in found.items():
+        retained = "retained: " if receiver == "everybody" and start != "bridge" else ""
+        rows = [", ".join(names[at : at + 4]) for at in range(0, len(names), 4)]
+        label = "<br>".join([f"{retained}{start}/", *rows])
+        lines.append(f'    {sender} -- "{label}" --> {receiver}')
     return "\n".join(lines)
 
 
