@@ -32,7 +32,7 @@ async def restore_from(settings: Config, file: Path | None) -> int:
     private.from_now_on()
     where: Path | str = settings.journal or settings.folder / JOURNAL
     if not settings.journal and file is None:
-        stop("restore: which FILE?", WRONG_USAGE)
+        stop("restore: name the FILE of the backup", WRONG_USAGE)
     if settings.journal and file is not None:
         stop(
             "the journal is in PostgreSQL: restore it with pg_restore, then run this without FILE",

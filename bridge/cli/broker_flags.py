@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import click
 from msgspec import Struct
 
+from bridge.cli.values import PORT
+
 _TLS_PORT = 8883
-_HIGHEST_PORT = 65_535
 
 # Name of the parameter, its flags, and its attributes.
 BROKER_FLAGS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
@@ -22,7 +22,7 @@ BROKER_FLAGS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
         ("-p", "--port"),
         {
             "help": "The broker's port; 8883 is TLS.",
-            "type": click.IntRange(1, _HIGHEST_PORT),
+            "type": PORT,
             "metavar": "NUMBER",
         },
     ),

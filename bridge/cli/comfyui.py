@@ -50,7 +50,7 @@ def _order(verb: str, text: str) -> None:
 
         fields: dict[str, object] = {} if instance is None else {"instance": instance}
         if now and verb != "yield":
-            stop("--now: only with yield", WRONG_USAGE)
+            stop("--now: use it only with `comfyui yield`", WRONG_USAGE)
         if now:
             fields["finish"] = False
         run_async(give(settings, f"comfyui/{verb}", fields, as_json=as_json))

@@ -32,6 +32,7 @@ from bridge.cli.shared import (
     settings,
     stop,
 )
+from bridge.cli.values import PORT, SECONDS
 from bridge.config import FILE, Config
 from bridge.contract.access import ROLES, Role
 from bridge.contract.broker_files import BROKERS, Broker
@@ -109,7 +110,7 @@ def _job_options(function: Callable[..., None]) -> Callable[..., None]:
             help="Run it under this id; again with the same id: not a second time.",
         ),
         click.option(
-            "--timeout", "timeout_s", type=float, metavar="SECONDS", help="How long it may run."
+            "--timeout", "timeout_s", type=SECONDS, metavar="SECONDS", help="How long it may run."
         ),
         click.option(
             "-d", "--detach", is_flag=True, help="Print the job's id and leave; `get` saves it."
@@ -534,7 +535,6 @@ def mosquitto() -> None:
     """Write files for a mosquitto that knows its users, and confines each to its own topics."""
 
 
-_PORT = click.IntRange(1, 65_535)
 _FOLDER = click.option(
     "--folder",
     default="/etc/mosquitto/conf.d",
@@ -547,9 +547,9 @@ _FOLDER = click.option(
 @mosquitto.command("setup")
 @_FOLDER
 @click.option(
-    *("--port",), default=1883, type=_PORT, show_default=True, help="On this machine alone."
+    *("--port",), default=1883, type=PORT, show_default=True, help="On this machine alone."
 )
-@click.option(*("--tls-port",), default=8883, type=_PORT, show_default=True, help="On the network.")
+@click.option(*("--tls-port",), default=8883, type=PORT, show_default=True, help="On the network.")
 @click.option("--certificate", type=click.Path(path_type=Path), help="PEM; with --key: TLS is on.")
 @click.option("--key", type=click.Path(path_type=Path), help="The certificate's, PEM.")
 @settings("base_topic")

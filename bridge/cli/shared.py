@@ -144,7 +144,7 @@ def run_async(work: Coroutine[Any, Any, int]) -> NoReturn:
     except ConnectionRefused as error:
         stop(f"{error}; see mqtt_url (COMFY2MQTT_MQTT_URL)", NO_BROKER)
     except MqttError as error:
-        stop(str(error), NO_BROKER)
+        stop(f"{error}; is a broker running there? -H and -p name another", NO_BROKER)
     raise SystemExit(status)
 
 

@@ -138,6 +138,8 @@ def _try_to_write(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except FileExistsError:
+        _cannot(folder, "it is a file, not a folder")
     except OSError as error:
         _cannot(folder, error.strerror or str(error))
 

@@ -262,8 +262,8 @@ def load(
     for key, value in _from_file(file).items():
         if key not in TYPES:
             raise ConfigError(
-                f"{file or FILE}: {key}: no such setting{did_you_mean(key, TYPES)}; "
-                "docs/settings.md and `comfy2mqtt serve --help` list them"
+                f"{file or FILE}: {key}: no such setting{did_you_mean(key, TYPES)} "
+                "(docs/settings.md and `comfy2mqtt serve --help` list all)"
             )
         values[key] = _read(key, value, f"{file or FILE}: {key}")
     for variable, text in environment.items():

@@ -1,4 +1,4 @@
-"""What a user is told who makes a mistake: one line that says what is wrong, and what to do.
+"""The messages for a user's mistakes: one line that says what is wrong, and what to do.
 
 Read each aloud. None names what is inside, and none is a traceback.
 """
@@ -19,44 +19,137 @@ from bridge.contract.errors import Busy, InvalidInput, QuotaExceeded
 Cli = Callable[..., Result]
 NOWHERE = "mqtt://127.0.0.1:9"
 
-# What was typed, the exit status, and what the last line says.
+# What was typed, the exit status, and the whole message: its last line, after `comfy2mqtt: `. Where
+# it is a matter of usage, two lines before it name the command's usage and --help.
 TYPED = [
     ("runn demo", 2, "Error: No such command 'runn'. Did you mean 'run'?"),
     ("run", 2, "Error: Missing argument 'WORKFLOW'."),
-    ("run demo --otuput x", 2, "Did you mean"),
-    ("run demo --timeout soon", 2, "Invalid value for '--timeout': 'soon' is not a valid float."),
-    ("run demo -p 0", 2, "0 is not in the range 1<=x<=65535."),
-    ("run demo -p 1 -H a --mqtt-url b", 2, "name two brokers: give one of them"),
-    ("run demo -o nofolder.txt/x.png", 2, "nothing can be written to"),
-    ("run demo --json -o -", 2, "-o - and --json would both write to standard output"),
-    ("jobs --state done", 2, "'done' is not one of 'waiting', 'queued'"),
+    (
+        "run demo --otuput x",
+        2,
+        "Error: No such option '--otuput'. (Did you mean one of: '--input', '--output'?)",
+    ),
+    (
+        "run demo --timeout soon",
+        2,
+        "Error: Invalid value for '--timeout': 'soon': expected a number of seconds above 0",
+    ),
+    (
+        "run demo -p 0",
+        2,
+        "Error: Invalid value for '-p' / '--port': '0': expected a port, 1 to 65535",
+    ),
+    (
+        "run demo -p 1 -H a --mqtt-url b",
+        2,
+        "--mqtt-url and --host name two brokers: give one of them",
+    ),
+    (
+        "run demo -o nofolder.txt/x.png",
+        2,
+        "-o: nothing can be written to nofolder.txt: it is a file, not a folder; nothing was sent",
+    ),
+    (
+        "run demo --json -o -",
+        2,
+        "-o - and --json would both write to standard output: give one of them",
+    ),
+    (
+        "jobs --state done",
+        2,
+        (
+            "Error: Invalid value for '--state': 'done' is not one of 'waiting', 'queued', "
+            "'running', 'succeeded', 'failed', 'cancelled', 'expired'."
+        ),
+    ),
     ("jobs --all --limit 3", 2, "--all and --limit: give one of them"),
-    ("jobs --client 'a b'", 2, "--client: 'a b': expected 1 to 64 of the characters"),
+    (
+        "jobs --client 'a b'",
+        2,
+        "--client: 'a b': expected 1 to 64 of the characters A-Z a-z 0-9 _ -",
+    ),
     ("serve --max-queue many", 2, "--max-queue: 'many': expected a whole number"),
-    ("serve --max-outputs 1GB", 2, "'1GB': expected a whole number (bytes)"),
+    ("serve --max-outputs 1GB", 2, "--max-outputs: '1GB': expected a whole number (bytes)"),
     ("serve --timeout-s -1", 2, "--timeout-s: '-1': expected a number above 0 (seconds)"),
-    ("serve --homeassistant maybe", 2, "'maybe': expected true or false"),
-    ("serve --log-format xml", 2, "'xml': expected one of text, json"),
-    ("serve --websocket-listen 8090", 2, "expected host:port, such as 127.0.0.1:8090"),
-    ("serve --comfyui-url localhost:8188", 2, "comfyui_url: expected http://host:port"),
-    ("serve --comfyui-path none", 2, "expected a folder with ComfyUI's main.py"),
+    ("serve --homeassistant maybe", 2, "--homeassistant: 'maybe': expected true or false"),
+    ("serve --log-format xml", 2, "--log-format: 'xml': expected one of text, json"),
+    (
+        "serve --websocket-listen 8090",
+        2,
+        "--websocket-listen: '8090': expected host:port, such as 127.0.0.1:8090",
+    ),
+    (
+        "serve --comfyui-url localhost:8188",
+        2,
+        "comfyui_url: expected http://host:port or https://host:port",
+    ),
+    (
+        "serve --comfyui-path none",
+        2,
+        "comfyui_path: 'none': expected a folder with ComfyUI's main.py",
+    ),
     ("serve --workflows none", 2, "workflows: 'none': expected an existing folder"),
-    ("serve --journal mysql://x", 2, "journal: expected postgresql://user:password@host:port"),
+    (
+        "serve --journal mysql://x",
+        2,
+        "journal: expected postgresql://user:password@host:port/database",
+    ),
     ("serve --config none.toml", 2, "none.toml: no such file"),
-    ("serve --config misspelt.toml", 2, "mqtt_ulr: no such setting; did you mean 'mqtt_url'?"),
-    ("serve --config broken.toml", 2, "broken.toml: not valid TOML"),
-    ("jobs --mqtt-url ws://h", 2, "MQTT over WebSocket is not supported"),
-    ("jobs --mqtt-url http://h", 2, "the scheme must be mqtt or mqtts"),
-    ("jobs", 3, "mqtt://127.0.0.1:9: Connection refused"),
+    (
+        "serve --config misspelt.toml",
+        2,
+        (
+            "misspelt.toml: mqtt_ulr: no such setting; did you mean 'mqtt_url'? "
+            "(docs/settings.md and `comfy2mqtt serve --help` list all)"
+        ),
+    ),
+    (
+        "serve --config broken.toml",
+        2,
+        "broken.toml: not valid TOML: Invalid value (at line 1, column 13)",
+    ),
+    (
+        "jobs --mqtt-url ws://h",
+        2,
+        (
+            "mqtt_url: MQTT over WebSocket is not supported: name the broker's own port for "
+            "MQTT, mqtt://host:1883"
+        ),
+    ),
+    (
+        "jobs --mqtt-url http://h",
+        2,
+        (
+            "mqtt_url: the scheme must be mqtt or mqtts; write "
+            "mqtt://user:password@host:port, or mqtts:// for TLS"
+        ),
+    ),
+    (
+        "jobs",
+        3,
+        "mqtt://127.0.0.1:9: Connection refused; is a broker running there? -H and -p name another",
+    ),
     ("convert none.json", 1, "none.json: No such file or directory"),
-    ("backup x.tar --data none", 1, "none/journal.db: there is no journal"),
-    ("restore nofolder.txt --data other", 1, "it is no backup of ours"),
-    ("restore", 2, "restore: which FILE?"),
-    ("keys revoke none", 1, "no such key; see `comfy2mqtt keys list`"),
-    ("keys add me --websocket-keys nofolder.txt/keys.json", 1, "nofolder.txt"),
-    ("asyncapi --write nofolder.txt/x", 1, "Not a directory"),
+    (
+        "backup x.tar --data none",
+        1,
+        "none/journal.db: there is no journal; is this the bridge's folder (data)?",
+    ),
+    (
+        "restore nofolder.txt --data other",
+        1,
+        "nofolder.txt: not a backup of comfy2mqtt: no tar archive",
+    ),
+    ("restore", 2, "restore: name the FILE of the backup"),
+    ("keys revoke none", 1, "keys revoke: 'none': no such key; see `comfy2mqtt keys list`"),
+    (
+        "keys add me --websocket-keys nofolder.txt/keys.json",
+        1,
+        "nofolder.txt: it is a file, not a folder",
+    ),
+    ("asyncapi --write nofolder.txt/x", 1, "Error: nofolder.txt/x: Not a directory"),
     ("workflows a b", 2, "workflows: expected nothing, NAME or describe NAME"),
-    ("comfyui stop --now", 2, "--now: only with yield"),
+    ("comfyui stop --now", 2, "--now: use it only with `comfyui yield`"),
 ]
 INTERNALS = re.compile(
     r"Traceback|`(int|str|float|bool|array|object)`|msgspec|\[Errno|<[a-z]+ object"
@@ -64,7 +157,7 @@ INTERNALS = re.compile(
 
 
 @pytest.mark.parametrize(("line", "status", "told"), TYPED, ids=[each[0] for each in TYPED])
-def test_a_mistake_is_told_in_a_line(
+def test_each_mistake_has_its_whole_message(
     line: str, status: int, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -73,11 +166,16 @@ def test_a_mistake_is_told_in_a_line(
     Path("nofolder.txt").write_text("")
     Path("misspelt.toml").write_text('mqtt_ulr = "x"\n')
     Path("broken.toml").write_text("max_queue = \n")
-    _check(
-        CliRunner().invoke(main, [each.strip("'") for each in re.findall(r"'[^']*'|\S+", line)]),
-        status,
-        told,
-    )
+    words = [each.strip("'") for each in re.findall(r"'[^']*'|\S+", line)]
+    ran = CliRunner().invoke(main, words, prog_name="comfy2mqtt")
+    _check(ran, status, told)
+    lines = ran.stderr.strip().splitlines()
+    assert lines[-1].removeprefix("comfy2mqtt: ") == told
+    if len(lines) > 1:
+        usage, try_help, empty, _ = lines
+        assert usage.startswith("Usage: comfy2mqtt ")
+        assert re.fullmatch(r"Try 'comfy2mqtt( \w+)? --help' for help\.", try_help)
+        assert empty == ""
 
 
 def _check(ran: Result, status: int, told: str) -> None:

@@ -123,6 +123,8 @@ class Keyring:
             with _locked(self._path.parent):
                 self.refresh()
                 yield
+        except (FileExistsError, NotADirectoryError):
+            raise KeyringError(f"{self._path.parent}: it is a file, not a folder") from None
         except OSError as error:
             raise KeyringError(f"{self._path}: {error.strerror}") from None
 

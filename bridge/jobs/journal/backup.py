@@ -103,7 +103,7 @@ def unpack(file: Path, folder: Path, keys: Mapping[str, Path] | None = None) -> 
             # Last: with it the folder counts.
             (found / JOURNAL).replace(folder / JOURNAL)
     except tarfile.ReadError as error:
-        raise BackupError(f"{file}: it is no backup of ours: no tar archive") from error
+        raise BackupError(f"{file}: not a backup of comfy2mqtt: no tar archive") from error
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
         raise BackupError(f"{file}: {error}") from error
     return report
@@ -112,7 +112,7 @@ def unpack(file: Path, folder: Path, keys: Mapping[str, Path] | None = None) -> 
 def _snapshot(journal: Path, target: Path) -> tuple[int, list[str]]:
     """Copy a journal that may be in use, as it is at one moment."""
     if not journal.is_file():
-        raise BackupError(f"{journal}: there is no journal")
+        raise BackupError(f"{journal}: there is no journal; is this the bridge's folder (data)?")
     with (
         closing(sqlite3.connect(journal.absolute().as_uri() + "?mode=ro", uri=True)) as source,
         closing(sqlite3.connect(target)) as copy,
@@ -147,7 +147,7 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> Report:
             there.add(sha256)
             size += member.size
     if not (folder / JOURNAL).exists():
-        raise BackupError("it has no journal: it is no backup of ours")
+        raise BackupError("it has no journal: not a backup of comfy2mqtt")
     with closing(sqlite3.connect(folder / JOURNAL)) as journal:
         jobs, wanted = _counted(journal)
     if missing := set(wanted) - there:
