@@ -1,4 +1,4 @@
-"""`comfy2mqtt keys`: who may use the web adapter."""
+"""`comfy2mqtt keys`, who may use the web adapter, and the secrets of webhooks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from bridge.adapters.web.errors import KeyringError
 from bridge.adapters.web.keyring import Keyring
 from bridge.cli import tables
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
-from bridge.config import Config
+from bridge.config import Config, ConfigError, shared_key
 from bridge.contract.topics import ID_RULE, is_id
+from bridge.sinks import signature
 
 _LONGEST_NAME = 100
 
@@ -53,6 +54,17 @@ def revoke(settings: Config, key_id: str) -> None:
     if found is None:
         stop(f"keys revoke: {key_id!r}: no such key; see `comfy2mqtt keys list`", FAILED)
     click.echo(f"key {found.id} of client {found.client} is revoked", err=True)
+
+
+def show_webhook_secret(settings: Config, client: str) -> None:
+    """Print the secret of a client's webhooks."""
+    if not is_id(client):
+        stop(f"webhook-secret: {client!r}: expected {ID_RULE}", WRONG_USAGE)
+    try:
+        key = shared_key(settings.webhook_key, signature.KEY_BYTES)
+    except ConfigError as error:
+        stop(str(error), FAILED)
+    click.echo(signature.secret_of(key, client))
 
 
 def _keyring(settings: Config) -> Keyring:

@@ -113,6 +113,13 @@ def _job_options(function: Callable[..., None]) -> Callable[..., None]:
             "--timeout", "timeout_s", type=SECONDS, metavar="SECONDS", help="How long it may run."
         ),
         click.option(
+            *("--put", "puts"),
+            multiple=True,
+            metavar="URL",
+            help="Have the bridge deliver what it gives there too; may be given several times.",
+        ),
+        click.option("--webhook", metavar="URL", help="Have the result sent there, signed."),
+        click.option(
             "-d", "--detach", is_flag=True, help="Print the job's id and leave; `get` saves it."
         ),
         click.option("--wait", is_flag=True, help="Wait for a bridge that is not there yet."),
@@ -182,6 +189,19 @@ def get(*, job: str, settings: Config, client: str | None, **wanted: Any) -> Non
     from bridge.cli.run import get as command
 
     run_async(command(settings, client_name(client, settings), job, Wanted(**wanted)))
+
+
+@main.command("webhook-secret")
+@click.argument("of", metavar="CLIENT")
+@settings("data", "webhook_key_file")
+def webhook_secret(*, of: str, settings: Config) -> None:
+    """Print the secret by which a receiver checks the webhooks of a CLIENT.
+
+    On the bridge's machine: it is made of a key in the data folder.
+    """
+    from bridge.cli.keys import show_webhook_secret
+
+    show_webhook_secret(settings, of)
 
 
 @main.command("show")
@@ -621,7 +641,7 @@ main.sections = {
     "Run jobs": ("run", "get", "show", "jobs", "cancel", "replay", "workflows", "mcp"),
     "Look after a bridge": (
         *("serve", "doctor", "queue", "comfyui", "watch", "logs", "keys", "backup", "restore"),
-        "websocket",
+        *("websocket", "webhook-secret"),
     ),
     "Set up": (
         *("init", "demo", "models", "mosquitto", "broker-files", "completion", "convert"),

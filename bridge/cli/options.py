@@ -17,7 +17,7 @@ from bridge.config.about import BROKER, GROUPS, group_of, meaning
 _DEFAULTS = Config()
 _WORDS: dict[Any, str] = {bool: "true|false", int: "NUMBER", float: "NUMBER", Path: "PATH"}
 _NAMED = {
-    **dict.fromkeys(("comfyui", "display", "trigger", "clients"), "JSON"),
+    **dict.fromkeys(("clients", "comfyui", "display", "sink", "sink_folder", "trigger"), "JSON"),
     "comfyui_args": "ARGUMENTS",
     "journal": "URL",
 }

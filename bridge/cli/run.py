@@ -49,6 +49,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
     each: Path | None = None
     grid: tuple[str, ...] = ()
     repeat: int | None = None
+    puts: tuple[str, ...] = ()
+    webhook: str | None = None
 
     @property
     def is_set(self) -> bool:
@@ -89,6 +91,8 @@ async def _run_set(
             repeat=wanted.repeat,
             set_id=set_id,
             timeout_s=wanted.timeout_s,
+            put=wanted.puts,
+            webhook=wanted.webhook,
         )
     if wanted.detach:
         click.echo(encode({"set_id": jobs.id}) if wanted.as_json else jobs.id)
@@ -163,6 +167,8 @@ async def _run(
             workflow_version=version,
             output=Output(format=or_unset(None if wanted.detach else format_of(wanted.output))),
             within_s=ANSWER_S,
+            put=wanted.puts,
+            webhook=wanted.webhook,
         )
     except TimeoutError:
         await _take_back(client, job_id)
@@ -227,7 +233,20 @@ async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
         click.echo(encode({"files": files, "result": result}))
     else:
         _show_files(paths, outputs, wanted)
-    return 0
+    return _tell_deliveries(result)
+
+
+def _tell_deliveries(result: Result) -> int:
+    """Say on standard error where outputs went besides; returns the exit status."""
+    status = 0
+    for each in [] if result.delivered is UNSET else result.delivered:
+        if each.error is UNSET:
+            click.echo(f"output {each.output} is at {each.url}", err=True)
+        else:
+            why = explain(from_wire(each.error))
+            click.echo(f"output {each.output} is not at {each.url}: {why}", err=True)
+            status = FAILED
+    return status
 
 
 def _show_files(paths: Sequence[Path], outputs: Sequence[JobOutput], wanted: Wanted) -> None:

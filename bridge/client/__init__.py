@@ -25,6 +25,7 @@ from bridge.contract.errors import (
     Busy,
     ComfyUIUnavailable,
     Conflict,
+    DeliveryFailed,
     DependencyFailed,
     ExecutionError,
     Expired,
@@ -60,6 +61,7 @@ from bridge.contract.retained import (
     BridgeInfo,
     Definition,
 )
+from bridge.contract.sinks import Put
 from bridge.mqtt import (
     Address,
     BadAddress,
@@ -87,6 +89,7 @@ __all__ = [
     "ConnectionRefused",
     "Damaged",
     "Definition",
+    "DeliveryFailed",
     "DependencyFailed",
     "Event",
     "ExecutionError",
@@ -111,6 +114,7 @@ __all__ = [
     "Preview",
     "Progress",
     "PublishRefused",
+    "Put",
     "Quarantined",
     "QuotaExceeded",
     "RecipeReport",

@@ -14,7 +14,14 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from bridge.client.inputs import Media, each_for_wire, for_wire, grid_for_wire, media_of
+from bridge.client.inputs import (
+    Media,
+    each_for_wire,
+    for_wire,
+    grid_for_wire,
+    media_of,
+    puts_of,
+)
 from bridge.client.job import Job
 from bridge.client.jobset import Set
 from bridge.client.outbox import RequestOutbox
@@ -58,6 +65,7 @@ from bridge.contract.messages import (
 )
 from bridge.contract.retained import BridgeInfo, Definition
 from bridge.contract.sets import SetAccepted
+from bridge.contract.sinks import Put, Webhook
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.mqtt import Address, Incoming
 from bridge.retry import Backoff
@@ -170,6 +178,8 @@ class Client:
         replace: str | None = None,
         ordered: bool = False,
         show: str | None = None,
+        put: Sequence[Put | str] = (),
+        webhook: str | None = None,
         wait: bool = True,
         within_s: float | None = None,
         **more_inputs: Any,
@@ -185,7 +195,8 @@ class Client:
         about the job. A call that is cancelled may have reached the bridge: who bounds it with
         `asyncio.timeout` gives a `job_id`, to cancel the job or to submit it again. `within_s`
         raises TimeoutError where the bridge has not answered by then, and has a broker with MQTT 5
-        drop the request, so that a bridge that comes back later does not run it.
+        drop the request, so that a bridge that comes back later does not run it. Outputs are
+        delivered to each of `put`, a URL or a `Put`, and the result is sent to `webhook`.
 
         Raises what the bridge refuses it for: UnknownWorkflow, InvalidInput, TooLarge, Busy,
         QuotaExceeded, Conflict, ...
@@ -209,6 +220,8 @@ class Client:
             replace=or_unset(replace),
             ordered=ordered,
             show=or_unset(show),
+            put=puts_of(put),
+            webhook=or_unset(None if webhook is None else Webhook(url=webhook)),
             output=output or Output(),
         )
         job = self.job(str(request.job_id))
@@ -254,6 +267,8 @@ class Client:
         preview: bool = False,
         ordered: bool = False,
         show: str | None = None,
+        put: Sequence[Put | str] = (),
+        webhook: str | None = None,
         **more_inputs: Any,
     ) -> Set:
         """Submit a set of jobs by one request; return it once it is accepted, as a whole.
@@ -281,6 +296,8 @@ class Client:
             preview=preview,
             ordered=ordered,
             show=or_unset(show),
+            put=puts_of(put),
+            webhook=or_unset(None if webhook is None else Webhook(url=webhook)),
             output=output or Output(),
         )
         if not request.is_set:

@@ -13,6 +13,7 @@ import msgspec
 
 from bridge.client import pictures
 from bridge.contract.messages import Axis
+from bridge.contract.sinks import Put
 
 # What is larger goes by upload, in parts: base64 in a request would have to fit one packet.
 INLINE_BYTES: Final = 256 * 1024
@@ -35,6 +36,11 @@ class Readable(Protocol):
 
 # Uploads some bytes, and returns the input value that names them.
 Upload: TypeAlias = Callable[[Media], Awaitable[dict[str, str]]]
+
+
+def puts_of(given: Sequence[Put | str]) -> list[Put]:
+    """Return where outputs are to be delivered; a URL alone is one."""
+    return [Put(url=each) if isinstance(each, str) else each for each in given]
 
 
 async def for_wire(inputs: Mapping[str, Any], upload: Upload) -> dict[str, Any]:

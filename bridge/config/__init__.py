@@ -15,7 +15,7 @@ from bridge.config.settings import (
     unknown,
     variable,
 )
-from bridge.config.tables import Client, ComfyUI, Display, Trigger
+from bridge.config.tables import Client, ComfyUI, Display, Sink, SinkFolder, Trigger
 
 __all__ = [
     "FILE",
@@ -26,6 +26,8 @@ __all__ = [
     "Config",
     "ConfigError",
     "Display",
+    "Sink",
+    "SinkFolder",
     "Trigger",
     "check",
     "check_websocket",

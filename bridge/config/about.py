@@ -64,6 +64,11 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "allow_nodes": "Classes of nodes that workflows may be made of; without any: all.",
         "deny_nodes": "Classes of nodes that they may not be made of.",
         "url_timeout_s": "For all of one URL that is an input.",
+        "sink": "Where outputs are delivered, whoever asked for them, as tables.",
+        "sink_folder": "Folders that outputs may be delivered to, as tables.",
+        "sink_timeout_s": "How long a sink that does not take an output is tried again.",
+        "webhook_key_file": "The key of webhooks' secrets; without it: webhook.key in the data"
+        " folder.",
         "max_inline_input": "Bytes of a media input within a request.",
         "max_input_pixels": "Pixels of a picture, or of one of a film.",
         "max_input_frames": "Pictures of an animation or a film.",

@@ -23,7 +23,18 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bridge import resources
-from bridge.config.tables import Client, ComfyUI, Display, Name, Number, Program, Trigger, Who
+from bridge.config.tables import (
+    Client,
+    ComfyUI,
+    Display,
+    Name,
+    Number,
+    Program,
+    Sink,
+    SinkFolder,
+    Trigger,
+    Who,
+)
 from bridge.text import as_utf8, did_you_mean, plain_problem
 
 PREFIX = "COMFY2MQTT_"
@@ -33,11 +44,11 @@ _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMF
 _SECRETS = frozenset(
     {
         *("journal", "mqtt_url", "websocket_mqtt_url", "isolation_probe_url"),
-        *("comfyui_secret", "comfyui_url", "comfyui_api_key", "comfyui"),
+        *("comfyui_secret", "comfyui_url", "comfyui_api_key", "comfyui", "sink"),
     }
 )
 # Settings that hold tables; beside the file, as JSON.
-_TABLES = frozenset({"clients", "comfyui", "display", "trigger"})
+_TABLES = frozenset({"clients", "comfyui", "display", "sink", "sink_folder", "trigger"})
 # Lists that variables and flags may give with commas.
 _LISTS = frozenset(
     {
@@ -129,6 +140,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow_nodes: tuple[str, ...] = ()
     deny_nodes: tuple[str, ...] = ()
     url_timeout_s: Seconds = 30.0
+    # Where outputs are delivered whoever asked for them, and folders that they may be delivered to.
+    sink: tuple[Sink, ...] = ()
+    sink_folder: tuple[SinkFolder, ...] = ()
+    sink_timeout_s: Seconds = 300.0
+    webhook_key_file: Path | None = None
     homeassistant: bool = False
     homeassistant_prefix: Annotated[str, Meta(pattern=r"\A[^+#\x00]{1,200}\Z")] = "homeassistant"
     display: tuple[Display, ...] = ()
@@ -239,6 +255,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.websocket_keys or self.folder / "keys.json"
 
     @property
+    def webhook_key(self) -> Path:
+        """The file of the key that the secrets of webhooks are made of."""
+        return self.webhook_key_file or self.folder / "webhook.key"
+
+    @property
     def link_key(self) -> Path:
         """The file of the key that links are signed with."""
         return self.link_key_file or self.folder / "link.key"
@@ -291,9 +312,7 @@ def check(config: Config) -> None:
         _check_comfyui(where, each.url, each.path, each.python)
         if each.url is not None and each.environment:
             raise ConfigError(f"{where}environment: only for one that the bridge starts")
-    for name, client in config.clients.items():
-        for topic in client.input_topics or ():
-            _check_input_topic(f"clients.{name}.input_topics", topic, config.base_topic)
+    _check_topic_rights(config)
     _check_journal(config)
     for each in config.comfyuis:
         if len(config.instance_name(each)) > _LONGEST_ID:
@@ -337,15 +356,22 @@ def check_websocket(config: Config) -> None:
 
 def _check_names(config: Config) -> None:
     """Check that no name stands for two things."""
-    for table in ("comfyui", "display", "trigger"):
+    for table in ("comfyui", "display", "sink_folder", "trigger"):
         names = [each.name for each in getattr(config, table)]
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"{table} {name!r}: there are two of that name")
 
 
-def _check_input_topic(where: str, topic: str, base: str) -> None:
-    """Check that no client is given what the bridge publishes to another."""
+def _check_topic_rights(config: Config) -> None:
+    for name, client in config.clients.items():
+        for field in ("input_topics", "sink_topics"):
+            for topic in getattr(client, field) or ():
+                _check_topic_right(f"clients.{name}.{field}", topic, config.base_topic)
+
+
+def _check_topic_right(where: str, topic: str, base: str) -> None:
+    """Check that no client is given what the bridge publishes to another, or says as the bridge."""
     if topic.partition("/")[0] in ("#", "+", base):
         raise ConfigError(
             f"{where}: {topic!r} takes in the bridge's own topics: begin with another first level "

@@ -53,8 +53,10 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The rights of one client, or with the name `*` of everybody.
 
     What is left out is as `*` says, and what that leaves out as `bridge.requests.permissions` does.
-    `workflows` and `displays` are names, with `*` and `?` for any characters; `input_topics` are
-    MQTT filters, `url_hosts` private hosts. `partner_nodes` allows nodes that cost money.
+    `workflows`, `displays` and `sink_folders` are names, with `*` and `?` for any characters;
+    `input_topics` and `sink_topics` are MQTT filters, `url_hosts` private hosts. `sink_hosts` are
+    names too, of which those without `*` and `?` may be private. `partner_nodes` allows nodes that
+    cost money.
     `max_queue` counts jobs that wait, `max_set` those of sets that are yet to be made;
     `max_uploads` and `max_outputs` are bytes; `processor_per_s` is the share of a processor that
     its requests take.
@@ -66,6 +68,9 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url_hosts: tuple[str, ...] | None = None
     input_topics: tuple[str, ...] | None = None
     displays: tuple[str, ...] | None = None
+    sink_hosts: tuple[str, ...] | None = None
+    sink_folders: tuple[str, ...] | None = None
+    sink_topics: tuple[str, ...] | None = None
     max_priority: Priority | None = None
     max_queue: Number | None = None
     max_set: Number | None = None
@@ -114,3 +119,30 @@ class Trigger(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     priority: Priority = 0
     start_within_s: Annotated[float, Meta(gt=0)] | None = None
     output: dict[str, Any] = {}
+
+
+class SinkFolder(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A folder that outputs may be delivered to, as `folder:NAME`.
+
+    `file` is the path of each file below it, with placeholders; `bridge.sinks.targets` reads it.
+    """
+
+    name: Name
+    path: Path
+    file: Annotated[str, Meta(min_length=1, max_length=500)] = (
+        "{client}/{job_id}-{index}.{extension}"
+    )
+
+
+class Sink(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the outputs of some jobs are delivered (`put`), or their results sent (`webhook`).
+
+    `workflows` and `clients` say of which, by names with `*` and `?`. The rest is as in a request.
+    """
+
+    put: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    webhook: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    output: Annotated[int, Meta(ge=0)] | None = None
+    headers: dict[str, str] = {}
+    workflows: tuple[str, ...] = ("*",)
+    clients: tuple[str, ...] = ("*",)

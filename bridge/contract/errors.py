@@ -19,6 +19,7 @@
     ├── Quarantined           its prompt ended a ComfyUI twice
     ├── Interrupted           somebody stopped it at ComfyUI itself
     ├── DependencyFailed      the job whose output it needs did not succeed
+    ├── DeliveryFailed        a sink did not take an output; details name what it answered
     └── Lost                  what became of it cannot be known any more
 
 A BridgeError that is none of these has the code `bridge_error`: a defect of ours, see `internal`.
@@ -166,6 +167,12 @@ class DependencyFailed(BridgeError):
     code = "dependency_failed"
 
 
+class DeliveryFailed(BridgeError):
+    """A sink did not take an output, or a webhook the result."""
+
+    code = "delivery_failed"
+
+
 class Lost(BridgeError):
     """A job's fate cannot be known any more, and running it again is not safe."""
 
@@ -198,6 +205,7 @@ BY_CODE: dict[str, type[BridgeError]] = {
         Quarantined,
         Interrupted,
         DependencyFailed,
+        DeliveryFailed,
         Lost,
     )
 }

@@ -16,7 +16,8 @@ def fit_result(result: Result, room: int) -> Result:
     """Return a result that can be encoded in `room` bytes, as far as that can be.
 
     What goes first is what the device sent itself, then an error's details and the end of its
-    sentence, then outputs from the last: they can be fetched all the same.
+    sentence, then outputs from the last: they can be fetched all the same. At last it is where they
+    were delivered.
     """
 
     def too_large() -> bool:
@@ -31,6 +32,8 @@ def fit_result(result: Result, room: int) -> Result:
         result = replace(result, meta=UNSET, shown=UNSET)
     while result.outputs and too_large():
         result = replace(result, outputs=result.outputs[:-1])
+    if too_large():
+        result = replace(result, delivered=UNSET)
     return result
 
 

@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bridge.contract.errors import Error
 from bridge.contract.retained import Missing
+from bridge.contract.sinks import MAX_PUTS, Delivered, Put, Webhook
 from bridge.contract.topics import ID
 
 CONTRACT_VERSION = 1
@@ -110,7 +111,8 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     whatever model is loaded.
 
     With `dry_run` nothing is run or kept: the answer says what would be. `show` names a display
-    that gets the first image.
+    that gets the first image. Outputs are delivered to each `put` before the result is published;
+    `webhook` is sent the result, of a set only the set's.
     """
 
     workflow: Name | UnsetType = UNSET
@@ -133,6 +135,8 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     dry_run: bool = False
     output: Output = Output()
     show: Id | UnsetType = UNSET
+    put: Annotated[list[Put], Meta(max_length=MAX_PUTS)] = []
+    webhook: Webhook | UnsetType = UNSET
 
     @property
     def is_set(self) -> bool:
@@ -329,7 +333,8 @@ class Shown(Struct, frozen=True, kw_only=True):
 class Result(JobMessage, frozen=True, kw_only=True):
     """The end of a job: exactly one, the last message of the job.
 
-    `missing` names outputs of a job that succeeded without them.
+    `missing` names outputs of a job that succeeded without them, `delivered` says where outputs
+    went that were to be delivered.
     """
 
     n: int
@@ -345,6 +350,7 @@ class Result(JobMessage, frozen=True, kw_only=True):
     attempts: int
     shown: Shown | UnsetType = UNSET
     missing: list[MissingOutput] | UnsetType = UNSET
+    delivered: list[Delivered] | UnsetType = UNSET
 
 
 class Accepted(JobMessage, frozen=True, kw_only=True):

@@ -212,6 +212,9 @@ def correlated(correlation_data: bytes | None) -> str | UnsetType:
 
 
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+_JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+# Fields that are objects or lists of them, wherever they stand.
+_NOT_TEXT = ("output", "put", "webhook")
 _NAMED = msgspec.json.Decoder(_Named)
 _BEGIN_UPLOAD = msgspec.json.Decoder(BeginUpload)
 _SCALAR: msgspec.json.Decoder[str | int | float] = msgspec.json.Decoder(str | int | float)
@@ -271,9 +274,9 @@ def _set_field(fields: dict[str, Any], name: str, value: Any) -> None:
         raise BadRequest(f"unknown field {name!r}", field=name, allowed=allowed)
     if field == "job_id" and fields.get("job_id", value) != value:
         raise BadRequest("the topic and $job_id name different jobs", field=name)
-    if field == "output" and isinstance(value, str):
-        # A User Property is always a string: an object comes as JSON.
-        value = decoded(_OBJECT, value.encode(), Submit)
+    if field in _NOT_TEXT and isinstance(value, str):
+        # A User Property is always a string: what is none comes as JSON.
+        value = decoded(_JSON, value.encode(), Submit)
     fields[field] = Raw(msgspec.json.encode(value)) if field == "meta" else value
 
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bridge import logs
+from bridge.aio import first
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.state import InstanceState
@@ -26,9 +27,11 @@ from bridge.contract.messages import JobStatus, State
 from bridge.jobs import attempt, state
 from bridge.jobs.attempt import Attempt
 from bridge.jobs.core import Book, Core, Limits, Moment, Phase, effects, events
+from bridge.jobs.core.entry import StopReason
 from bridge.jobs.core.pool import Availability, CanRun
 from bridge.jobs.counters import Counters
 from bridge.jobs.database import Fenced
+from bridge.jobs.delivering import Deliver, Delivering, Undelivered
 from bridge.jobs.dependencies import Dependencies
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.finalizer import Completion, Finalizer
@@ -84,10 +87,12 @@ class Dispatcher:
         limits: Limits,
         finalizer: Finalizer,
         input_files: InputFiles | None = None,
+        deliver: Deliver | None = None,
     ) -> None:
         """`can_run` says whether the ComfyUI of a name has what a job needs.
 
-        `input_files` is run elsewhere; without one, what is uploaded for jobs stays.
+        `deliver` brings outputs to the sinks of their jobs. `input_files` is run elsewhere; without
+        one, what is uploaded for jobs stays.
         """
         attached = {each.name: each.output_folder is None for each in instances}
         self.core = Core(attached, can_run, limits, alone=not journal.shared)
@@ -98,6 +103,9 @@ class Dispatcher:
         self._limits = limits
         self.quarantine = Quarantine(limits.quarantine_s)
         self._finalizer = finalizer
+        self.delivering = Delivering(journal, files, finalizer, deliver)
+        # By job, while its outputs are delivered: set where it is cancelled.
+        self._stopping: dict[Key, asyncio.Event] = {}
         self.input_files = input_files or InputFiles((), 0.0)
         self._dependencies = dependencies
         # Called with each job that has ended, here or elsewhere.
@@ -506,13 +514,24 @@ class Dispatcher:
         self._spawn(key, self._attempt(job, instance, made, adopt=start.adopt))
 
     def _stop(self, effect: effects.Stop) -> None:
-        self._attempts[effect.key].cancel()
+        if effect.key in self._stopping:
+            self._stop_delivery(effect.key)
+        else:
+            self._attempts[effect.key].cancel()
+
+    def _stop_delivery(self, key: Key) -> None:
+        """End a delivery where the job is cancelled; what else ends a job is about ComfyUI."""
+        entry = self.book.entry(key)
+        if entry is not None and entry.stop is StopReason.CANCEL:
+            self._stopping[key].set()
 
     async def _attempt(self, job: Job, instance: Instance, made: Attempt, *, adopt: bool) -> None:
         key = job.key
         plan = self._plans.pop(key, None)
         if plan is None:
             plan = await until_on_disk(lambda: self._journal.plan(key))
+        if self.delivering.has(job) and await self._resumed(job, plan):
+            return
         await self.input_files.take(key, plan.uploads, instance.name)
         refused = None if adopt else self.quarantine.refusal(plan.prompt, time.monotonic())
         ending = attempt.Failure(refused) if refused else await self._judged(plan, made)
@@ -536,8 +555,63 @@ class Dispatcher:
                 )
         # What did not succeed may have saved files that no message named.
         saved_files = made.saved_files or not isinstance(ending, attempt.Success)
+        if isinstance(event, events.AttemptSucceeded) and self.delivering.has(job):
+            undelivered = Undelivered(
+                [each.info for each in ended.outputs],
+                self._finalizer.timings(job, ended),
+                ended.shown,
+                [*ended.missing],
+                ended.reused,
+                ended.comfyui_version,
+                instance.name,
+                made.prompt_id,
+                saved_files,
+                event.run_s,
+            )
+            keeping = self.delivering.keep(job, ended, undelivered)
+            await self._deliver(job, keeping, undelivered)
+            return
         self._concluded[key] = _Concluded(
             ended, instance.name, made.prompt_id, saved_files=saved_files
+        )
+        self.handle(event)
+
+    async def _resumed(self, job: Job, plan: Plan) -> bool:
+        """Deliver the outputs of a job that were kept before; False where none were."""
+        left = await self.delivering.left(job)
+        if left is None:
+            return False
+        resuming = self.delivering.resume(job, plan, left)
+        try:
+            await self._deliver(job, resuming, left)
+        except FileNotFoundError as gone:
+            log.warning("what was to be delivered is gone, and is made again: %s", gone)
+            return False
+        return True
+
+    async def _deliver(
+        self, job: Job, keeping: Coroutine[Any, Any, Completion], what: Undelivered
+    ) -> None:
+        """Deliver what a job gave, once it is kept, and conclude it; a cancel ends that.
+
+        Raises FileNotFoundError where it is gone.
+        """
+        key = job.key
+        stopping = self._stopping[key] = asyncio.Event()
+        self._stop_delivery(key)  # it may have been cancelled just before
+        try:
+            ended = await keeping
+            self.handle(events.LeftComfyUI(key))
+            delivered = await first(self.delivering.deliver(job, ended), stopping.wait())
+        finally:
+            del self._stopping[key]
+        event: events.Event = events.AttemptSucceeded(key, what.run_s)
+        if isinstance(delivered, Completion):
+            ended = delivered
+        else:
+            event = events.AttemptStopped(key, _new_prompt_id())
+        self._concluded[key] = _Concluded(
+            ended, what.instance, what.prompt_id, saved_files=what.saved_files
         )
         self.handle(event)
 
@@ -615,7 +689,9 @@ class Dispatcher:
         """Let ComfyUI drop what it holds of a prompt, now that what came of it is on disk."""
         if concluded is not None:
             folder = f"{FOLDER}/{concluded.prompt_id}" if concluded.saved_files else None
-            self._instances[concluded.instance].clean_up(concluded.prompt_id, folder)
+            instance = self._instances.get(concluded.instance)
+            if instance is not None:  # another bridge's, which died
+                instance.clean_up(concluded.prompt_id, folder)
 
     # -- prompts from before this process --
 

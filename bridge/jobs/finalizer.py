@@ -15,11 +15,12 @@ from bridge.contract.errors import BridgeError, ExecutionError
 from bridge.contract.fitting import fit_result
 from bridge.contract.messages import MissingOutput, OutputInfo, Result, Shown, State, Timings
 from bridge.contract.numbering import MAX_N, numbered
+from bridge.contract.sinks import Delivered
 from bridge.jobs import job_messages
 from bridge.jobs.attempt import Times
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.job import Envelope, Job, KeptOutput, Plan
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import Journal, webhooks
 from bridge.jobs.listener import Listener
 from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
@@ -47,8 +48,12 @@ class Completion(Struct, frozen=True, kw_only=True):
     error: BridgeError | None = None
     shown: Shown | UnsetType = UNSET
     missing: Sequence[MissingOutput] = ()
+    delivered: Sequence[Delivered] | None = None
     reused: bool = False
     times: Times | None = None
+    # Where it was kept before: then its outputs have no bytes here, and `times` count no more.
+    kept: bool = False
+    timings: Timings | None = None
     comfyui_version: str | None = None
     # What the workflow's next run is expected to take, in seconds.
     expect_s: float | None = None
@@ -111,16 +116,15 @@ class Finalizer:
         Raises AlreadyEnded where the journal has another outcome.
         """
         delivering = time.monotonic()
-        infos = [(await self._tried(job, output)).info for output in completion.outputs]
+        infos = [each.info for each in (await self.published(job, completion)).outputs]
         keep_s = self._keep_outputs_s if job.keep_s is None else job.keep_s
 
         async def finish() -> tuple[bytes, Timings]:
             # With each attempt: what was put long ago is swept unless a row names it.
-            kept = await self._keep(job, completion.outputs)
-            waited = self._journal.clock.now() - job.accepted_at
-            timings = _timings(waited, completion.times, delivering)
-            now = self._journal.clock.now()
-            linked = self._linked(job, infos, self._journal.clock.shown(now + keep_s))
+            kept = await self._keep(job, completion)
+            now, clock = self._journal.clock.now(), self._journal.clock
+            timings = self._timings(job, completion, delivering)
+            linked = self._linked(job, infos, clock.shown(now + keep_s))
             result = self._result(job, outcome, completion, linked, timings)
             encoded = await self._journal.finish(
                 job.key,
@@ -132,6 +136,11 @@ class Finalizer:
                 estimate=None
                 if completion.expect_s is None
                 else (job.workflow, completion.expect_s),
+                hooks=webhooks.new(
+                    "job", job.key, outcome, job.envelope.webhooks, now=now, shown=clock.shown(now)
+                )
+                if job.envelope.webhooks
+                else None,
             )
             return encoded, timings
 
@@ -166,6 +175,7 @@ class Finalizer:
             timings=timings,
             shown=completion.shown,
             missing=completion.missing,
+            delivered=completion.delivered,
         )
         room = self._result_room(job.key, job.envelope)
         return result if room is None else fit_result(result, room)
@@ -196,6 +206,22 @@ class Finalizer:
                 reason=str(error),
             ) from None
         return output if changed is info else CollectedOutput(changed, data)
+
+    async def published(self, job: Job, ended: Completion) -> Completion:
+        """Publish the outputs of a job that were not published yet."""
+        return replace(ended, outputs=[await self._tried(job, each) for each in ended.outputs])
+
+    def timings(self, job: Job, ended: Completion) -> Timings:
+        """Return how long each part of a job took, up to now."""
+        return self._timings(job, ended, time.monotonic())
+
+    def _timings(self, job: Job, ended: Completion, delivering: float) -> Timings:
+        waited = self._journal.clock.now() - job.accepted_at
+        before = ended.timings
+        if before is None:
+            return _timings(waited, ended.times, delivering)
+        parts = before.queued_s + before.load_s + before.run_s
+        return replace(before, deliver_s=round(max(before.deliver_s, waited - parts), 3))
 
     def offer(self, job: Job, output: CollectedOutput) -> CollectedOutput:
         """Publish an output before its job has ended, unless it has yet to change its form."""
@@ -233,22 +259,32 @@ class Finalizer:
             return infos
         return [replace(info, url=link(job.key, info.index, until)) for info in infos]
 
-    async def _keep(self, job: Job, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
+    async def _keep(self, job: Job, completion: Completion) -> list[KeptOutput]:
         if job.envelope.deliver == "none":
             return []
+        if completion.kept:
+            return [_kept(each.info, None) for each in completion.outputs]
+        return await self.keep(completion.outputs)
+
+    async def keep(self, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
+        """Have outputs on disk, those that are not to be rows of the journal."""
         return [await self._keep_one(output) for output in outputs]
 
     async def _keep_one(self, output: CollectedOutput) -> KeptOutput:
         small = output.info.size <= INLINE_LIMIT
         if not small:
             await asyncio.to_thread(self._files.put, output.info.sha256, output.data)
-        return KeptOutput(
-            index=output.info.index,
-            content_type=output.info.content_type,
-            sha256=output.info.sha256,
-            size=output.info.size,
-            data=bytes(output.data) if small else None,
-        )
+        return _kept(output.info, bytes(output.data) if small else None)
+
+
+def _kept(info: OutputInfo, data: bytes | None) -> KeptOutput:
+    return KeptOutput(
+        index=info.index,
+        content_type=info.content_type,
+        sha256=info.sha256,
+        size=info.size,
+        data=data,
+    )
 
 
 def _timings(since_s: float, times: Times | None, delivering: float) -> Timings:

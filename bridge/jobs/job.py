@@ -19,11 +19,38 @@ from bridge.workflows.binding import upload_name
 from bridge.workflows.catalogue import Needs
 
 
+class Sink(Struct, frozen=True, omit_defaults=True):
+    """Where outputs are to be delivered: the one of that index, or all that the URL has room for.
+
+    `own`: the operator wants it, so that it needs no right of the client's.
+    """
+
+    url: str
+    output: int | None = None
+    headers: dict[str, str] = {}
+    own: bool = False
+
+
+class Hook(Struct, frozen=True, omit_defaults=True):
+    """Whom the result is to be sent; `own` as of a Sink."""
+
+    url: str
+    own: bool = False
+
+
+class JobSinks(Struct, frozen=True):
+    """Where the outputs of a job go, and whom its result is sent."""
+
+    put: list[Sink] = []
+    webhooks: list[Hook] = []
+
+
 class Envelope(Struct, frozen=True, omit_defaults=True):
     """The part of a request that is echoed, or that says how to answer.
 
     `correlation` is MQTT's Correlation Data, bytes as they came. A job of a set has that one's id,
-    and its place in it, from 0.
+    and its place in it, from 0. Outputs are delivered to each of `put`, the result is sent to each
+    of `webhooks`.
     """
 
     transaction: Transaction | UnsetType = UNSET
@@ -37,6 +64,8 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     preview: bool = False
     profile: Profile | None = None
     show: str | None = None
+    put: list[Sink] = []
+    webhooks: list[Hook] = []
     set_id: str | None = None
     set_index: int | None = None
 

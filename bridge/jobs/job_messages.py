@@ -19,6 +19,7 @@ from bridge.contract.messages import (
     Timings,
     or_unset,
 )
+from bridge.contract.sinks import Delivered
 from bridge.jobs.job import Job, Plan
 
 
@@ -68,6 +69,7 @@ def result(
     timings: Timings,
     shown: Shown | UnsetType = UNSET,
     missing: Sequence[MissingOutput] = (),
+    delivered: Sequence[Delivered] | None = None,
 ) -> Result:
     """A job's result message."""
     wire: Error | UnsetType = UNSET if error is None else error.wire()
@@ -90,4 +92,5 @@ def result(
         attempts=job.attempt,
         shown=shown,
         missing=[*missing] or UNSET,
+        delivered=UNSET if delivered is None else [*delivered],
     )

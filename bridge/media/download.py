@@ -53,7 +53,7 @@ async def download(url: str, rules: DownloadRules) -> bytes:
         async with asyncio.timeout(rules.timeout_s):
             return await retry(
                 lambda: _follow(url, rules),
-                _passes,
+                passes,
                 backoff=Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S),
                 attempts=MAX_ATTEMPTS,
             )
@@ -68,7 +68,7 @@ async def download(url: str, rules: DownloadRules) -> bytes:
         ) from None
 
 
-def _passes(error: BaseException) -> bool:
+def passes(error: BaseException) -> bool:
     """True if another attempt may succeed: not what a server says about the request."""
     if isinstance(error, aiohttp.ClientResponseError):
         return error.status in _PASSING or error.status >= 500  # noqa: PLR2004 - HTTP's
@@ -80,7 +80,7 @@ async def _follow(url: str, rules: DownloadRules) -> bytes:
     at = URL(url)
     for _ in range(MAX_REDIRECTS + 1):
         async with (
-            guarded_session(_host(at, rules), rules) as session,
+            guarded_session(checked_host(at, rules), rules) as session,
             session.get(at, allow_redirects=False) as response,
         ):
             location = response.headers.get("Location")
@@ -115,8 +115,8 @@ def guarded_session(host: str, rules: DownloadRules) -> aiohttp.ClientSession:
     )
 
 
-def _host(url: URL, rules: DownloadRules) -> str:
-    """Return a URL's host, after all checks that need no network.
+def checked_host(url: URL, rules: DownloadRules) -> str:
+    """Return a URL's host, after all checks that need no network. Raises Forbidden.
 
     A host of digits, such as 2130706433 or 127.1, is an address to some and a name to others.
     """

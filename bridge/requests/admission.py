@@ -31,7 +31,7 @@ from bridge.contract.topics import RUN
 from bridge.jobs import job_messages
 from bridge.jobs.dependencies import put
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.job import Draft, MediaInput, Plan
+from bridge.jobs.job import Draft, JobSinks, MediaInput, Plan
 from bridge.jobs.journal import Journal, Record
 from bridge.jobs.queue import Key
 from bridge.media.files import INLINE_LIMIT, Files
@@ -40,6 +40,7 @@ from bridge.requests.context import Answer, Respond, Submission
 from bridge.requests.drafts import QueueRoom
 from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions
+from bridge.requests.sinks import Sinks
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
 from bridge.workflows.catalogue import nodes_of
@@ -74,6 +75,7 @@ class _Work(Struct, frozen=True):
     bound: Bound
     plan: Plan
     media: dict[str, bytes]
+    sinks: JobSinks
 
 
 class Admission:
@@ -90,10 +92,14 @@ class Admission:
         media: InputMedia,
         refresh: Callable[[], Awaitable[bool]],
         check_display: Callable[[str, str], None],
+        sinks: Sinks | None = None,
+        under_way: Callable[[str], int] = lambda _: 0,
     ) -> None:
         """`refresh` has ComfyUI asked again what it has; False if there is nothing new.
 
         `check_display` raises BadRequest or Forbidden unless a client may show on a display.
+        `sinks` reads where outputs are to be delivered; `under_way` counts a client's jobs whose
+        outputs are being delivered.
         """
         self._config = config
         self._library = library
@@ -103,6 +109,8 @@ class Admission:
         self._media = media
         self._refresh = refresh
         self._check_display = check_display
+        self._sinks = sinks or Sinks(config.permissions)
+        self._under_way = under_way
         # Held while a job is being admitted; one that nobody holds is gone.
         self._admitting: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
@@ -178,6 +186,7 @@ class Admission:
             needs=self._library.catalogue.needs(work.bound.prompt),
             media=work.media,
             now=self._journal.clock.now(),
+            sinks=work.sinks,
         )
 
     async def with_fresh(self, bind: Callable[[], Awaitable[T]]) -> T:
@@ -225,7 +234,11 @@ class Admission:
         if refused is not None:
             raise refused
         plan = self.plan(submission.client, workflow, bound, inputs, media)
-        return _Work(workflow, bound, plan, new)
+        return _Work(workflow, bound, plan, new, self.sinks(submission, workflow))
+
+    def sinks(self, submission: Submission, workflow: Workflow) -> JobSinks:
+        """Return where outputs are to be delivered. Raises BadRequest, Forbidden."""
+        return self._sinks.of(submission.client, workflow.name, workflow.sinks, submission.submit)
 
     def plan(
         self,
@@ -295,7 +308,9 @@ class Admission:
         """Raise Busy or QuotaExceeded where the queue takes no more of a client."""
         book, config = self._dispatcher.book, self._config
         share = config.permissions.of(client).max_queue
-        room = QueueRoom(book.queued, config.max_queue, book.count(client), share)
+        # Jobs whose sinks take nothing pile up like those that wait for a ComfyUI.
+        mine = book.count(client) + self._under_way(client)
+        room = QueueRoom(book.queued, config.max_queue, mine, share)
         drafts.check_room(client, room)
 
     def _accepted(self, record: Record, *, duplicate: bool) -> Accepted:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct
 from bridge.contract.errors import Busy, ComfyUIUnavailable, InvalidInput, QuotaExceeded
 from bridge.contract.messages import Submit, or_none
 from bridge.contract.retained import Missing
-from bridge.jobs.job import Draft, Envelope, Job, MediaInput, Plan
+from bridge.jobs.job import Draft, Envelope, Job, JobSinks, MediaInput, Plan
 from bridge.jobs.queue import Key
 from bridge.jobs.state import first
 from bridge.media import profile
@@ -22,6 +22,7 @@ from bridge.workflows.binding import Bound
 from bridge.workflows.catalogue import Needs
 from bridge.workflows.workflow import Workflow
 
+NO_SINKS = JobSinks()
 # W3C Trace Context: version, trace, span and flags.
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -97,6 +98,7 @@ def draft(
     needs: Needs,
     media: dict[str, bytes],
     now: float,
+    sinks: JobSinks = NO_SINKS,
 ) -> Draft:
     """Return the job that a submission asks for; `media` are the bytes that came with it."""
     submit, context = submission.submit, submission.context
@@ -113,7 +115,7 @@ def draft(
         ordered=submit.ordered,
         replace=or_none(submit.replace),
         needs=needs,
-        envelope=envelope(submission),
+        envelope=envelope(submission, sinks),
     )
     return Draft(
         job=job,
@@ -133,7 +135,10 @@ def start_before(submission: Submission, now: float) -> float | None:
 
 
 def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
-    """Return a hash that is the same for equal requests: workflow, inputs as given, output."""
+    """Return a hash that is the same for equal requests: workflow, inputs as given, output.
+
+    Its sinks do not count: whoever sends a request again may have signed their URLs again.
+    """
     given = [(each.name, each.items) for each in media]
     work = submit.prompt if submit.workflow is UNSET else submit.workflow
     same: list[Any] = [work, bound.given, given, submit.output]
@@ -142,7 +147,7 @@ def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()
 
 
-def envelope(submission: Submission) -> Envelope:
+def envelope(submission: Submission, sinks: JobSinks = NO_SINKS) -> Envelope:
     """Return the sender's options besides the work. Raises InvalidInput for its `output`."""
     submit, context = submission.submit, submission.context
     traceparent = dict(context.user_properties).get("traceparent", "")
@@ -158,4 +163,6 @@ def envelope(submission: Submission) -> Envelope:
         preview=submit.preview,
         profile=profile.read(submit.output),
         show=or_none(submit.show),
+        put=sinks.put,
+        webhooks=sinks.webhooks,
     )

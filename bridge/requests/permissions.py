@@ -31,6 +31,9 @@ class Granted(Struct, frozen=True, kw_only=True):
     url_hosts: tuple[str, ...] = ()
     input_topics: tuple[str, ...] = ()
     displays: tuple[str, ...] = ()
+    sink_hosts: tuple[str, ...] = ()
+    sink_folders: tuple[str, ...] = ()
+    sink_topics: tuple[str, ...] = ()
     max_priority: int = 100
     max_queue: int = 1_000
     max_set: int = 5_000
@@ -121,6 +124,41 @@ class Permissions:
             raise Forbidden(
                 f"{client!r} may not show on {display!r}",
                 setting=setting(client, "displays"),
+                allowed=list(allowed),
+            )
+
+    def check_sink_host(self, client: str, host: str) -> None:
+        """Check that a client may have something sent to a host, as far as its name says."""
+        allowed = self.of(client).sink_hosts
+        if not _named([each.lower() for each in allowed], host.lower().rstrip(".")):
+            raise Forbidden(
+                f"{client!r} may not have anything delivered to {host}",
+                host=host,
+                setting=setting(client, "sink_hosts"),
+                allowed=list(allowed),
+            )
+
+    def private_sink_hosts(self, client: str) -> tuple[str, ...]:
+        """Return the hosts that a client may deliver to wherever they are: those named in full."""
+        return tuple(each for each in self.of(client).sink_hosts if not set(each) & set("*?["))
+
+    def check_sink_folder(self, client: str, name: str) -> None:
+        """Check that a client may have outputs delivered to a folder of the operator's."""
+        allowed = self.of(client).sink_folders
+        if not _named(allowed, name):
+            raise Forbidden(
+                f"{client!r} may not have anything delivered to the folder {name!r}",
+                setting=setting(client, "sink_folders"),
+                allowed=list(allowed),
+            )
+
+    def check_sink_topic(self, client: str, topic: str) -> None:
+        """Check that a client may have outputs published to a topic."""
+        allowed = self.of(client).sink_topics
+        if all(not matches(each, topic) for each in allowed):
+            raise Forbidden(
+                f"{client!r} may not have anything published to {topic!r}",
+                setting=setting(client, "sink_topics"),
                 allowed=list(allowed),
             )
 

@@ -314,7 +314,9 @@ class _Binder:
             fingerprint=await _fingerprint(self._submission),
             workflow=self._workflow.name,
             workflow_version=self._workflow.version,
-            envelope=drafts.envelope(self._submission),
+            envelope=drafts.envelope(
+                self._submission, self._admission.sinks(self._submission, self._workflow)
+            ),
             base=base,
             axes=patches,
             priority=submit.priority,

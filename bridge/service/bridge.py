@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -81,6 +81,7 @@ from bridge.service.descriptions import Descriptions
 from bridge.service.greeting import Parts, greet
 from bridge.service.retention import Retention
 from bridge.service.sets import set_parts
+from bridge.service.sinks import SinkParts
 from bridge.service.starting import waited_out
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,15 @@ class Bridge:
         )
         homeassistant = [self._homeassistant(transcoder)] if config.homeassistant else []
         listeners = Listeners(self._publisher, *homeassistant)
+        self._sinks = SinkParts(
+            config,
+            self._topics,
+            journal=self._journal,
+            publisher=self._publisher,
+            permissions=self._permissions,
+            read=self._read_kept,
+            ours=self._speaks_for_all,
+        )
         warm = {config.instance_name(each): each.warm for each in config.comfyuis if each.warm}
         size_probe = SizeProbe(self._topics, self._publisher, self._learn_size)
         self._dispatcher = Dispatcher(
@@ -204,6 +214,7 @@ class Bridge:
                 result_room=self._publisher.result_room,
                 trial=size_probe,
             ),
+            deliver=self._sinks.deliveries.deliver,
         )
         self._warmups = [
             Warmup(each, warm[each.name], library=self._library, dispatcher=self._dispatcher)
@@ -236,6 +247,8 @@ class Bridge:
             media=media,
             refresh=self._descriptions.refresh,
             check_display=displays.check,
+            sinks=self._sinks.rules,
+            under_way=self._sinks.deliveries.under_way,
         )
         processor = ProcessorTime(
             lambda client: self._permissions.of(client).processor_share, time.monotonic
@@ -383,6 +396,9 @@ class Bridge:
             listener=self._publisher,
         )
 
+    def _read_kept(self, sha256: str, size: int) -> AsyncIterator[bytes]:
+        return self._dispatcher.delivering.read(sha256, size)
+
     def _holds_lease(self) -> bool:
         return self._group is None or self._group.holds()
 
@@ -457,6 +473,7 @@ class Bridge:
                     tasks.create_task(self._dispatcher.run()),
                     *(tasks.create_task(each.run()) for each in self._warmups),
                     tasks.create_task(self._dispatcher.input_files.run()),
+                    tasks.create_task(self._sinks.run()),
                     tasks.create_task(self._descriptions.follow_folder()),
                     tasks.create_task(self._info.run()),
                     tasks.create_task(self._retention.run()),

@@ -71,7 +71,9 @@ class _Overlay:
             hidden=tuple(spec for spec in self._hidden.values() if spec.target.node not in unseen),
             outputs=outputs,
         )
-        return msgspec.structs.replace(overlaid, press=self._press(overlaid))
+        return msgspec.structs.replace(
+            overlaid, press=self._press(overlaid), sinks=self._sidecar.sinks
+        )
 
     # Inputs.
 

@@ -13,8 +13,11 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from bridge.contract import targets
+from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Name
 from bridge.contract.requests import Media, Text
+from bridge.contract.sinks import Put, Webhook
 from bridge.text import as_utf8
 from bridge.workflows.graph import WorkflowError, unsendable
 
@@ -84,6 +87,13 @@ class PressRules(Struct, frozen=True, forbid_unknown_fields=True):
         return given, main, {} if given or main is not None else self.inputs
 
 
+class SinkRules(Struct, frozen=True):
+    """Where the outputs of all of a workflow's jobs are delivered, and whom results are sent."""
+
+    put: tuple[Put, ...] = ()
+    webhook: Webhook | None = None
+
+
 class Sidecar(Struct, frozen=True):
     """A sidecar; inputs and outputs by the names that they have without it."""
 
@@ -93,6 +103,7 @@ class Sidecar(Struct, frozen=True):
     inputs: dict[str, InputRules] = {}
     outputs: dict[str, OutputRules] = {}
     press: PressRules = PressRules()
+    sinks: SinkRules = SinkRules()
 
     def error(
         self, path: tuple[str, ...], problem: str, allowed: Iterable[str] = ()
@@ -107,6 +118,8 @@ class _Top(Struct, forbid_unknown_fields=True):
     inputs: dict[str, dict[str, Any]] = {}
     outputs: dict[str, dict[str, Any]] = {}
     press: dict[str, Any] = {}
+    put: list[dict[str, Any]] = []
+    webhook: dict[str, Any] | None = None
 
 
 def read(data: bytes) -> Sidecar:
@@ -140,7 +153,25 @@ def read(data: bytes) -> Sidecar:
             for name, rules in top.outputs.items()
         },
         press=_convert(top.press, PressRules, ("press",), text),
+        sinks=_sinks(top, text),
     )
+
+
+def _sinks(top: _Top, text: str) -> SinkRules:
+    """Return the sinks of a sidecar, whose targets can all be read. Raises SidecarError."""
+    puts = tuple(_convert(each, Put, ("put",), text) for each in top.put)
+    hook = None if top.webhook is None else _convert(top.webhook, Webhook, ("webhook",), text)
+    path: tuple[str, ...] = ("put", "url")
+    try:
+        for each in puts:
+            targets.read(each.url, "url")
+            targets.check_headers(each.headers, "headers")
+        if hook is not None:
+            path = ("webhook", "url")
+            targets.read_http(hook.url, "url")
+    except BridgeError as error:
+        raise _error(text, path, error.message) from None
+    return SinkRules(puts, hook)
 
 
 T = TypeVar("T", bound=Struct)

@@ -12,7 +12,7 @@ from bridge.contract.retained import Definition, Missing, OutputDefinition
 from bridge.workflows.graph import Graph
 from bridge.workflows.inputs import CHOICES_SHOWN, KINDS, Input, brief, schema
 from bridge.workflows.models import ModelFile
-from bridge.workflows.sidecar import PressRules
+from bridge.workflows.sidecar import PressRules, SinkRules
 
 # A graph of thousands of literals would make a definition that no broker takes; those that are
 # not listed can be given all the same.
@@ -61,6 +61,7 @@ class Workflow(Struct, frozen=True):
     aliases: Mapping[str, str] = {}
     hidden: tuple[Input, ...] = ()
     press: PressRules = PressRules()
+    sinks: SinkRules = SinkRules()
     forbidden: tuple[str, ...] = ()
     partner: tuple[str, ...] = ()
     drawing: bytes | None = None

@@ -11,7 +11,10 @@ from click.testing import Result
 
 from bridge.cli import run as run_module
 from bridge.client.testing import InMemoryBridge
-from bridge.contract.messages import Output
+from bridge.contract.errors import DeliveryFailed
+from bridge.contract.messages import Output, Timings
+from bridge.contract.messages import Result as Outcome
+from bridge.contract.sinks import Delivered, Webhook
 from tests.support.definitions import PNG
 
 Cli = Callable[..., Result]
@@ -145,3 +148,47 @@ def test_a_request_that_nobody_answers_expires_and_is_taken_back(
     assert (told.exit_code, "taken back" in told.stderr) == (1, True), told.stderr
     bridge.go_online()
     assert bridge.submitted == []
+
+
+def test_sinks_go_with_a_request_and_what_became_of_them_is_told(
+    cli: Cli, bridge: InMemoryBridge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sinks = ("--put", "folder:photos", "--put", "mqtt:home/x", "--webhook", "https://h/done")
+    ran = cli("run", "demo", *sinks, "--job-id", "j1")
+    assert ran.exit_code == 0, ran.stderr
+    (submitted,) = bridge.submitted
+    assert [each.url for each in submitted.put] == ["folder:photos", "mqtt:home/x"]
+    assert submitted.webhook == Webhook(url="https://h/done")
+    assert cli("run", "demo", *sinks, "--repeat", "2").exit_code == 0
+    error = DeliveryFailed("the server answers 403 Forbidden").wire()
+    delivered = [
+        Delivered(output=0, url="folder:photos/j1-0.png"),
+        Delivered(output=0, url="https://h/x", error=error),
+    ]
+    assert run_module._tell_deliveries(result(delivered[:1])) == 0
+    assert run_module._tell_deliveries(result(delivered)) == 1
+    told = capsys.readouterr().err
+    assert "output 0 is at folder:photos/j1-0.png" in told
+    assert "output 0 is not at https://h/x: the server answers 403 Forbidden" in told
+
+
+def result(delivered: list[Delivered]) -> Outcome:
+    return Outcome(
+        job_id="j1",
+        workflow="demo",
+        n=1,
+        state="succeeded",
+        workflow_version="v1",
+        timings=Timings(queued_s=0.0, load_s=0.0, run_s=0.0, deliver_s=0.0),
+        attempts=1,
+        delivered=delivered,
+    )
+
+
+def test_the_secret_of_a_clients_webhooks_is_the_same_each_time(cli: Cli, tmp_path: Path) -> None:
+    first, again = (cli("webhook-secret", "alice", "--data", str(tmp_path)) for _ in range(2))
+    assert first.exit_code == 0, first.stderr
+    assert first.stdout == again.stdout
+    assert first.stdout.startswith("whsec_")
+    assert cli("webhook-secret", "bob", "--data", str(tmp_path)).stdout != first.stdout
+    assert cli("webhook-secret", "a/b", "--data", str(tmp_path)).exit_code == 2

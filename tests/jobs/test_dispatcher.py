@@ -26,6 +26,7 @@ from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.core import Limits
 from bridge.jobs.core.events import Recovered
 from bridge.jobs.database import DatabaseError
+from bridge.jobs.delivering import Deliver
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.durable import until_on_disk
@@ -197,7 +198,11 @@ Fetch = Callable[[str, Url], Awaitable[bytes]]
 
 @asynccontextmanager
 async def house(
-    folder: Path, *, fetch: Fetch | None = None, comfyui: Comfy | None = None
+    folder: Path,
+    *,
+    fetch: Fetch | None = None,
+    comfyui: Comfy | None = None,
+    deliver: Deliver | None = None,
 ) -> AsyncIterator[House]:
     journal, files, told = Journal(folder / "journal.db"), Folder(folder / "blobs"), Told()
     await journal.open()
@@ -214,6 +219,7 @@ async def house(
         finalizer=Finalizer(
             journal, files, told, 60.0, show=cast("Any", None), transcoder=Transcoder()
         ),
+        deliver=deliver,
     )
     dispatcher.journal, dispatcher.told = journal, told
     running = asyncio.create_task(dispatcher.run())

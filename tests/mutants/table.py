@@ -10,11 +10,13 @@ from tests.mutants.floods import FLOODS
 from tests.mutants.homeassistant import HOMEASSISTANT
 from tests.mutants.mutant import Mutant
 from tests.mutants.sets import SETS
+from tests.mutants.sinks import SINKS
 
 MUTANTS: tuple[Mutant, ...] = (
     *FLOODS,
     *FIRST_USE,
     *SETS,
+    *SINKS,
     *HOMEASSISTANT,
     # The contract: topics and links.
     Mutant(

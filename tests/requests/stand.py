@@ -154,6 +154,7 @@ class Stand:
             refresh=self._refresh,
             check_display=_no_display,
         )
+        self.admission = admission
         processor = ProcessorTime(lambda c: permissions.of(c).processor_share, lambda: self.now)
         waiting.bounds.spend = processor.spend
         self.media = media

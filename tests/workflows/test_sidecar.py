@@ -175,6 +175,36 @@ def test_a_bare_press_has_its_own_inputs() -> None:
         assert bind(found, given_, main=main).inputs["steps"] == 20
 
 
+def test_it_says_where_outputs_and_results_go() -> None:
+    text = """
+        put = [{url = "folder:photos", output = 1}, {url = "https://h/dav/", headers = {A = "b"}}]
+        webhook = {url = "https://h/done"}
+    """
+    sinks = dressed(text).sinks
+    assert [each.url for each in sinks.put] == ["folder:photos", "https://h/dav/"]
+    assert sinks.put[1].headers == {"A": "b"}
+    assert sinks.webhook is not None
+    assert sinks.webhook.url == "https://h/done"
+    assert dressed("").sinks.put == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('put = [{url = "ftp://x"}]', "put.url"),
+        ('put = [{url = "folder:x", more = 1}]', "put.more"),
+        ("put = [{}]", "put"),
+        ('put = [{url = "https://h/", headers = {Host = "x"}}]', "put.url"),
+        ('webhook = {url = "folder:x"}', "webhook.url"),
+        ('webhook = "https://h/"', "webhook"),
+    ],
+)
+def test_sinks_that_are_none_are_told_with_their_key(text: str, key: str) -> None:
+    with pytest.raises(SidecarError) as wrong:
+        dressed(text)
+    assert wrong.value.key == key
+
+
 def test_a_payload_can_be_ignored_at_the_simple_door() -> None:
     found = dressed('[press]\nignore_payload = true\ninputs = { prompt = "a mill" }')
     for given_, main in (({}, None), ({}, Text("PRESS")), ({"action": "single"}, None)):

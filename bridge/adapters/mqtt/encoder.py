@@ -233,6 +233,18 @@ class Encoder:
         properties = PublishProperties(content_type=content_type, user_properties=about)
         return room_of(topic, properties, limit)
 
+    def foreign(
+        self,
+        topic: str,
+        data: bytes,
+        content_type: str,
+        about: Sequence[tuple[str, str]],
+        limit: int | None,
+    ) -> Packet:
+        """Publish to a topic of others, as the output of a job that it is, but at QoS 1."""
+        properties = PublishProperties(content_type=content_type, user_properties=[*about])
+        return packet_of(self._channels["event"], topic, [(data, properties)], limit)
+
     def transient(self, topic: str, data: bytes, content_type: str, limit: int | None) -> Packet:
         """Publish what is only worth seeing now, as a preview."""
         properties = PublishProperties(content_type=content_type)

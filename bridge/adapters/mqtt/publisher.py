@@ -255,6 +255,19 @@ class Publisher:
         """Publish what is only worth seeing now."""
         self.send([self._encoder.transient(topic, data, content_type, self.packet_limit)])
 
+    def foreign(
+        self, topic: str, data: bytes, content_type: str, about: Sequence[tuple[str, str]]
+    ) -> asyncio.Future[PubAck] | None:
+        """Publish to a topic that is not the bridge's, at QoS 1; None where there is no broker.
+
+        Raises PacketTooLarge, InvalidMessage; the future raises PublishRefused, ConnectionLost.
+        """
+        packet = self._encoder.foreign(topic, data, content_type, about, self.packet_limit)
+        if packet.problem is not None:
+            raise packet.problem
+        sent = self.send([packet])
+        return sent[0] if sent else None
+
     # Sending.
 
     def send(

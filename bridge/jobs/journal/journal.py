@@ -32,7 +32,15 @@ from bridge.jobs import state as transitions
 from bridge.jobs.clock import Clock, Reading
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
-from bridge.jobs.journal import acceptance, membership, publication, queries, rows, sets
+from bridge.jobs.journal import (
+    acceptance,
+    membership,
+    publication,
+    queries,
+    rows,
+    sets,
+    webhooks,
+)
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
 from bridge.jobs.journal.schema import SCHEMA
@@ -44,6 +52,7 @@ from bridge.jobs.journal.sequence import (
     number,
 )
 from bridge.jobs.journal.sets import Numbers, Sets
+from bridge.jobs.journal.webhooks import NewHooks, Webhooks
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Happening
 
@@ -99,6 +108,8 @@ class Journal:
         self._numbers: ClientNumbers | None = None
         self._published: list[Key] = []
         self.sets = Sets(self._database, Numbers(self._draw, self._written, self._notify_of))
+        self.webhooks = Webhooks(self._database)
+        self.sets.on_hooks = self.webhooks.new
 
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
@@ -291,11 +302,12 @@ class Journal:
         outputs: Iterable[KeptOutput] = (),
         keep_until: float = 0.0,
         estimate: tuple[str, float] | None = None,
+        hooks: NewHooks | None = None,
     ) -> bytes:
         """Write a job's outcome, with its outputs, in one transaction; returns the result.
 
         `result` is the message without its number; `estimate` is a workflow, and how many seconds
-        its next run is expected to take.
+        its next run is expected to take; `hooks` are who is to be sent the result.
 
         Raises AlreadyEnded where there is one: the first outcome stands.
         """
@@ -319,11 +331,37 @@ class Journal:
             db.execute(queries.DROP_MEDIA, key)
             if estimate is not None:
                 db.execute(queries.SET_ESTIMATE, estimate)
+            if hooks is not None:
+                hooks.write(db, encoded)
             return encoded
 
         encoded = await self._database.run(work)
         self._written(draw)
+        if hooks is not None:
+            self.webhooks.new()
         return encoded
+
+    async def keep_undelivered(
+        self, key: Key, undelivered: bytes, outputs: Sequence[KeptOutput]
+    ) -> None:
+        """Keep what a job gave until its sinks have it: its outputs, and `undelivered` about them.
+
+        The bytes stay for as long as the job has no outcome, whatever the sweep does.
+        """
+
+        def work(db: Transaction) -> None:
+            for output in outputs:
+                db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
+                db.execute(queries.KEEP_MEDIA, (*key, output.sha256))
+            db.execute(queries.KEEP_UNDELIVERED, (undelivered, *key))
+
+        await self._database.run(work)
+
+    async def undelivered(self, key: Key) -> bytes | None:
+        """Return what was kept of a job whose sinks have yet to have it; None if nothing was."""
+        row = await self._row(queries.UNDELIVERED, key)
+        found: bytes | None = None if row is None else row[0]
+        return found
 
     async def estimates(self) -> dict[str, float]:
         """The seconds that a run of each workflow is expected to take."""
@@ -426,6 +464,7 @@ class Journal:
         def work(db: Transaction) -> bool:
             found = db.execute(queries.FORGET_RESULT, key).rowcount == 1
             db.execute(queries.DROP_OUTPUTS, key)
+            webhooks.forget(db, key)
             return found
 
         return await self._database.run(work)

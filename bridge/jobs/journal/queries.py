@@ -96,8 +96,13 @@ REQUEUE_JOB = """
     WHERE client = ? AND job_id = ? AND finished_at IS NULL"""
 # The first outcome stands; the last parameter is whose it may be besides nobody's.
 FINISH_JOB = """
-    UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ?, owner = ?
+    UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ?, owner = ?, undelivered = NULL
     WHERE client = ? AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)"""
+
+# What its sinks are to have, client, job.
+KEEP_UNDELIVERED = """
+    UPDATE jobs SET undelivered = ? WHERE client = ? AND job_id = ? AND finished_at IS NULL"""
+UNDELIVERED = "SELECT undelivered FROM jobs WHERE client = ? AND job_id = ?"
 
 # Jobs as they stand. Rows of a bridge alone have no owner.
 
@@ -215,6 +220,22 @@ FORGET_RESULTS_OF_SET = """
 DROP_OUTPUTS_OF_SET = """
     DELETE FROM outputs WHERE client = ?
     AND job_id IN (SELECT job_id FROM jobs WHERE client = ? AND set_id = ?)"""
+
+# Webhooks: results on their way to somebody's server.
+
+# Nothing where so many of that client wait already.
+INSERT_WEBHOOK = """
+    INSERT INTO webhooks (id, client, name, url, own, body, due)
+    SELECT ?, ?, ?, ?, ?, ?, ?
+    WHERE (SELECT COUNT(*) FROM webhooks WHERE client = ?) < ?"""
+CLIENTS_OF_WEBHOOKS = "SELECT DISTINCT client FROM webhooks WHERE due <= ? ORDER BY client"
+DUE_WEBHOOKS = """
+    SELECT id, name, url, own, body, attempts FROM webhooks WHERE client = ? AND due <= ?
+    ORDER BY due LIMIT ?"""
+NEXT_WEBHOOK = "SELECT MIN(due) FROM webhooks WHERE due > ?"
+POSTPONE_WEBHOOK = "UPDATE webhooks SET attempts = attempts + 1, due = ? WHERE id = ?"
+DROP_WEBHOOK = "DELETE FROM webhooks WHERE id = ?"
+DROP_WEBHOOKS_OF = "DELETE FROM webhooks WHERE client = ? AND name = ?"
 
 # Bytes: of outputs, of media, of uploads.
 

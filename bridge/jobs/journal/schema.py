@@ -142,4 +142,21 @@ VERSION_6 = (
     "CREATE INDEX jobs_of_set ON jobs (client, set_id, state) WHERE set_id IS NOT NULL",
 )
 
-SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6)
+VERSION_7 = (
+    # What a job gave, until its sinks have it: then only they are tried after a restart.
+    "ALTER TABLE jobs ADD COLUMN undelivered BLOB",
+    # Results on their way to somebody's server: `name` is a job's id or a set's.
+    """CREATE TABLE webhooks (
+        id TEXT PRIMARY KEY,
+        client TEXT NOT NULL,
+        name TEXT NOT NULL,
+        url TEXT NOT NULL,
+        own INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        due REAL NOT NULL
+    )""",
+    "CREATE INDEX webhooks_by_time ON webhooks (client, due)",
+)
+
+SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7)

@@ -18,7 +18,7 @@ from bridge.contract.messages import Outcome, State, encode
 from bridge.contract.sets import SetResult, SetState
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Envelope
-from bridge.jobs.journal import acceptance, queries
+from bridge.jobs.journal import acceptance, queries, webhooks
 from bridge.jobs.journal.rows import Record, decode_envelope
 from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
@@ -83,6 +83,8 @@ class Sets:
     def __init__(self, database: Database, numbers: Numbers) -> None:
         self._database = database
         self._numbers = numbers
+        # Called when webhooks about a set were written down.
+        self.on_hooks: Callable[[], None] = lambda: None
 
     async def accept(
         self, new: NewSet, first: Draft, now: float
@@ -218,11 +220,13 @@ class Sets:
         key: Key,
         result: Callable[[SetRecord, Sequence[JobRow]], SetResult],
         now: float,
+        shown: float | None = None,
     ) -> bytes | None:
         """Write a set's outcome; returns its result, None where there is none to write.
 
         That is where it has one, where a job has not ended, or not all were made. `result` is
         called in the database's thread, with the jobs that were made; its `n` does not matter.
+        `shown` is the wall clock's time, where that is another than `now`.
         """
         draw = self._numbers.draw(key.client)
 
@@ -241,11 +245,15 @@ class Sets:
             outcome: Outcome = found.state
             db.execute(queries.FINISH_SET, (outcome, n, encoded, now, *key))
             db.execute(queries.DROP_MEDIA, media_key(key))
+            hooks = record.envelope.webhooks
+            at = now if shown is None else shown
+            webhooks.new("set", key, outcome, hooks, now=now, shown=at).write(db, encoded)
             return encoded
 
         found = await self._database.run(work)
         if found is not None:
             self._written([draw])
+            self.on_hooks()
         return found
 
     async def published(self, key: Key) -> None:
@@ -269,6 +277,7 @@ class Sets:
             found = db.execute(queries.FORGET_SET, key).rowcount == 1
             of_jobs = (key.client, *key)
             db.execute(queries.DROP_OUTPUTS_OF_SET, of_jobs)
+            webhooks.forget(db, key)
             return db.execute(queries.FORGET_RESULTS_OF_SET, key).rowcount > 0 or found
 
         return await self._database.run(work)

@@ -367,7 +367,9 @@ class SetDriver:
         if spec is not None:
             room = self._listener.set_result_room(key, envelope)
             work = functools.partial(messages.result, spec=spec, room=room)
-            ended = await self._journal.sets.finish(key, work, self._journal.clock.now())
+            clock = self._journal.clock
+            now = clock.now()
+            ended = await self._journal.sets.finish(key, work, now, clock.shown(now))
         # From here nothing is awaited: numbers leave in their order.
         if ended is None:
             # A job of it is under way that was not known of here, or another bridge ended it.

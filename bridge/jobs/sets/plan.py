@@ -92,6 +92,7 @@ class SetSpec(Struct, frozen=True, omit_defaults=True):
             response_topic=None,
             correlation=None,
             reply_output=False,
+            webhooks=[],  # they are sent what became of the set
             set_id=key.job_id,
             set_index=index,
         )

@@ -1,0 +1,52 @@
+"""Topics as sinks: an output published where the operator allows; and webhooks that failed."""
+
+from __future__ import annotations
+
+from bridge.adapters.mqtt.encoder import about, facts
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.contract import targets
+from bridge.contract.errors import Forbidden, TooLarge
+from bridge.contract.messages import OutputInfo
+from bridge.contract.retained import BridgeEvent
+from bridge.contract.topics import Topics
+from bridge.jobs.job import Job
+from bridge.jobs.journal.webhooks import Webhook
+from bridge.mqtt import MqttError, PacketTooLarge, PublishRefused
+
+
+class TopicSink:
+    """Publishes outputs to topics of others, and says which webhooks were given up."""
+
+    def __init__(self, publisher: Publisher, topics: Topics) -> None:
+        self._publisher = publisher
+        self._topics = topics
+
+    async def publish(self, job: Job, info: OutputInfo, topic: str, data: bytes) -> None:
+        """Publish an output at QoS 1; returns once the broker has it.
+
+        Raises TooLarge, Forbidden where the broker refuses it, and ConnectionError where there is
+        none for the moment.
+        """
+        properties = [*about(job), *facts(info)]
+        try:
+            sent = self._publisher.foreign(topic, data, info.content_type, properties)
+            if sent is None:
+                raise ConnectionError("there is no connection to the broker")
+            await sent
+        except PacketTooLarge as error:
+            raise TooLarge(
+                f"the broker takes no packet as large: {error}", size=error.size, limit=error.limit
+            ) from None
+        except PublishRefused as error:
+            raise Forbidden(f"the broker refuses it: {error}", topic=topic) from None
+        except MqttError as error:
+            raise ConnectionError(str(error)) from None
+
+    def gave_up(self, hook: Webhook, problem: str) -> None:
+        """Publish that a webhook was given up."""
+        shown = targets.shown(hook.url)
+        data = {"client": hook.client, "name": hook.name, "url": shown, "code": "delivery_failed"}
+        message = f"the webhook {shown} is given up: {problem}"
+        self._publisher.publish(
+            self._topics.event, BridgeEvent(type="webhook_failed", message=message, data=data)
+        )

@@ -1,0 +1,124 @@
+"""Delivers what a job put out to its sinks, before its outcome is written.
+
+First its outputs are stored on disk, with a note about them. Whatever dies then, the next start
+finds the note and delivers the outputs, without running the job again. While a sink is waited for,
+the bytes are not held in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from bridge.contract.messages import MissingOutput, OutputInfo, Shown, Timings
+from bridge.contract.sinks import Delivered
+from bridge.jobs.durable import until_on_disk
+from bridge.jobs.finalizer import Completion, Finalizer
+from bridge.jobs.job import Job, Plan
+from bridge.jobs.journal import Journal
+from bridge.jobs.outputs import CollectedOutput
+from bridge.media.files import INLINE_LIMIT, Files, whole
+
+# Bytes are read, and sent on, in pieces of so many.
+PIECE = 512 * 1024
+
+# Brings outputs to the sinks of their job; returns what became of each.
+Deliver = Callable[[Job, Sequence[OutputInfo]], Awaitable[list[Delivered]]]
+
+
+class Undelivered(Struct, frozen=True, omit_defaults=True):
+    """What a job gave, as the journal keeps it until its sinks have it."""
+
+    outputs: list[OutputInfo]
+    timings: Timings
+    shown: Shown | UnsetType = UNSET
+    missing: list[MissingOutput] = []
+    reused: bool = False
+    comfyui_version: str | None = None
+    instance: str = ""
+    prompt_id: str = ""
+    saved_files: bool = False
+    run_s: float | None = None
+
+
+class Delivering:
+    """Keeps what jobs gave, and has it delivered."""
+
+    def __init__(
+        self, journal: Journal, files: Files, finalizer: Finalizer, deliver: Deliver | None
+    ) -> None:
+        """Without `deliver` jobs have no sinks."""
+        self._journal = journal
+        self._files = files
+        self._finalizer = finalizer
+        self._deliver = deliver
+
+    def has(self, job: Job) -> bool:
+        """True if something of a job is to be delivered."""
+        return self._deliver is not None and bool(job.envelope.put)
+
+    async def left(self, job: Job) -> Undelivered | None:
+        """Return what a job gave before this process, or before another bridge died."""
+        kept = await until_on_disk(lambda: self._journal.undelivered(job.key))
+        return None if kept is None else msgspec.json.decode(kept, type=Undelivered)
+
+    async def keep(self, job: Job, ended: Completion, undelivered: Undelivered) -> Completion:
+        """Publish the outputs of a job and have them on disk; returns its end without the bytes."""
+        ended = await self._finalizer.published(job, ended)
+
+        async def keep() -> None:
+            kept = await self._finalizer.keep(ended.outputs)
+            await self._journal.keep_undelivered(job.key, msgspec.json.encode(undelivered), kept)
+
+        await until_on_disk(keep)
+        return _without_bytes(ended, undelivered.timings)
+
+    async def resume(self, job: Job, plan: Plan, left: Undelivered) -> Completion:
+        """Publish the outputs that were kept once more; returns their job's end without the bytes.
+
+        Raises FileNotFoundError where they are gone.
+        """
+        outputs = [
+            CollectedOutput(info, await until_on_disk(functools.partial(self._whole, info)))
+            for info in left.outputs
+        ]
+        ended = Completion(
+            plan=plan,
+            outputs=outputs,
+            shown=left.shown,
+            missing=left.missing,
+            reused=left.reused,
+            comfyui_version=left.comfyui_version,
+        )
+        return _without_bytes(await self._finalizer.published(job, ended), left.timings)
+
+    async def deliver(self, job: Job, ended: Completion) -> Completion:
+        """Deliver what was kept; cancelling it stops that."""
+        if self._deliver is None:
+            return ended
+        found = await self._deliver(job, [each.info for each in ended.outputs])
+        return replace(ended, delivered=found)
+
+    async def read(self, sha256: str, size: int) -> AsyncIterator[bytes]:
+        """Yield the bytes of an output that is kept. Raises FileNotFoundError, DatabaseError."""
+        if size <= INLINE_LIMIT:
+            data = await self._journal.blob(sha256)
+            if data is None:
+                raise FileNotFoundError(sha256)
+            yield whole(sha256, data)
+            return
+        for offset in range(0, size, PIECE):
+            yield await asyncio.to_thread(self._files.read, sha256, offset, PIECE)
+
+    async def _whole(self, info: OutputInfo) -> bytes:
+        return b"".join([piece async for piece in self.read(info.sha256, info.size)])
+
+
+def _without_bytes(ended: Completion, timings: Timings) -> Completion:
+    outputs = [replace(each, data=b"", offered=True) for each in ended.outputs]
+    return replace(ended, outputs=outputs, kept=True, timings=timings)

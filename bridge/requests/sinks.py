@@ -1,0 +1,150 @@
+"""Which sinks a job has, and whether they are allowed: its own, its workflow's, the operator's.
+
+The sinks of a request need rights of the client, checked when it asks and again at the delivery.
+Those of a sidecar or a setting are the operator's, and need none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from msgspec import UNSET
+
+from bridge.config import ConfigError, SinkFolder
+from bridge.config import Sink as Table
+from bridge.contract import targets
+from bridge.contract.errors import BadRequest, BridgeError
+from bridge.contract.messages import Submit, or_none
+from bridge.contract.sinks import Put
+from bridge.contract.targets import Folder, Http, Target, Topic
+from bridge.jobs.job import Hook, JobSinks, Sink
+from bridge.requests.permissions import Permissions, setting
+from bridge.sinks.http import Reach
+from bridge.workflows.sidecar import SinkRules
+
+T = TypeVar("T")
+
+
+class Sinks:
+    """Reads and checks the sinks of requests."""
+
+    def __init__(
+        self, permissions: Permissions, tables: Sequence[Table] = (), folders: Collection[str] = ()
+    ) -> None:
+        """`folders` are the names of the operator's. Raises ConfigError for a table of no use."""
+        self._permissions = permissions
+        self._folders = folders
+        self._tables = [
+            (table, self._of_table(number, table)) for number, table in enumerate(tables)
+        ]
+
+    def of(self, client: str, workflow: str, rules: SinkRules, submit: Submit) -> JobSinks:
+        """Return the sinks of a job: those of the request, the sidecar and the settings.
+
+        Raises BadRequest and Forbidden for one of the request.
+        """
+        asked = self._asked(client, submit)
+        sidecar = self._own(rules.put, None if rules.webhook is None else rules.webhook.url)
+        found = [asked, sidecar]
+        found += [
+            sinks
+            for table, sinks in self._tables
+            if _named(table.workflows, workflow) and _named(table.clients, client)
+        ]
+        return JobSinks(
+            _once([each for sinks in found for each in sinks.put]),
+            _once([each for sinks in found for each in sinks.webhooks]),
+        )
+
+    def check(self, client: str, sink: Sink | Hook, target: Target) -> Reach:
+        """Check that a target may be used now; returns where a request to it may reach.
+
+        Raises BadRequest for a folder that there is none of, and Forbidden.
+        """
+        if isinstance(target, Folder) and target.name not in self._folders:
+            raise BadRequest(
+                f"there is no folder {target.name!r}", field="put", allowed=sorted(self._folders)
+            )
+        where = setting(client, "sink_hosts")
+        if sink.own:
+            # The operator's word is enough, also for a private host.
+            return Reach((target.host,) if isinstance(target, Http) else (), where)
+        match target:
+            case Http(host=host):
+                self._permissions.check_sink_host(client, host)
+            case Folder(name=name):
+                self._permissions.check_sink_folder(client, name)
+            case Topic(topic=topic):
+                self._permissions.check_sink_topic(client, topic)
+        return Reach(self._permissions.private_sink_hosts(client), where)
+
+    def _asked(self, client: str, submit: Submit) -> JobSinks:
+        put = []
+        for number, each in enumerate(submit.put):
+            field = f"put[{number}].url"
+            sink = Sink(each.url, or_none(each.output), each.headers)
+            target = targets.read(each.url, field)
+            self._check_headers(target, each.headers, f"put[{number}].headers")
+            if not isinstance(target, Topic) or "{" not in target.topic:
+                self.check(client, sink, target)  # else once it is known which topic it is
+            if submit.is_set and not targets.tells_jobs_apart(target):
+                raise BadRequest(
+                    f"{field}: the jobs of a set would overwrite each other there: put {{job_id}} "
+                    "into it, or end it with a slash",
+                    field=field,
+                )
+            put.append(sink)
+        if submit.webhook is UNSET:
+            return JobSinks(put)
+        hook = Hook(submit.webhook.url)
+        self.check(client, hook, targets.read_http(hook.url, "webhook.url"))
+        return JobSinks(put, [hook])
+
+    def _own(self, puts: Sequence[Put], webhook: str | None) -> JobSinks:
+        put = [Sink(each.url, or_none(each.output), each.headers, own=True) for each in puts]
+        return JobSinks(put, [] if webhook is None else [Hook(webhook, own=True)])
+
+    def _of_table(self, number: int, table: Table) -> JobSinks:
+        where = f"sink[{number}]"
+        if (table.put is None) == (table.webhook is None):
+            raise ConfigError(f"{where}: give one of put and webhook")
+        try:
+            if table.webhook is not None:
+                targets.read_http(table.webhook, f"{where}.webhook")
+                return JobSinks([], [Hook(table.webhook, own=True)])
+            sink = Sink(table.put or "", table.output, table.headers, own=True)
+            target = targets.read(sink.url, f"{where}.put")
+            self._check_headers(target, table.headers, f"{where}.headers")
+            self.check("*", sink, target)
+        except BridgeError as error:
+            raise ConfigError(f"{error.message}") from None
+        return JobSinks([sink])
+
+    @staticmethod
+    def _check_headers(target: Target, headers: dict[str, str], field: str) -> None:
+        if headers and not isinstance(target, Http):
+            raise BadRequest(f"{field}: only with an http or https URL", field=field)
+        targets.check_headers(headers, field)
+
+
+def check_folder(folder: SinkFolder) -> None:
+    """Raise ConfigError for a template of names that may lead out of the folder."""
+    try:
+        targets.check_file(folder.file, "file")
+    except BridgeError as error:
+        raise ConfigError(f"sink_folder {folder.name!r}: {error.message}") from None
+
+
+def _named(globs: Sequence[str], name: str) -> bool:
+    return any(fnmatchcase(name, each) for each in globs)
+
+
+def _once(given: list[T]) -> list[T]:
+    """Return a list without what is in it a second time."""
+    found: list[T] = []
+    for each in given:
+        if each not in found:
+            found.append(each)
+    return found

@@ -1,0 +1,71 @@
+"""The parts of sinks, put together: what reads them, what delivers, and what sends webhooks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.sinks import TopicSink
+from bridge.config import Config, shared_key
+from bridge.contract import targets
+from bridge.contract.topics import Topics
+from bridge.jobs.job import Hook
+from bridge.jobs.journal import Journal
+from bridge.jobs.journal.webhooks import Webhook
+from bridge.requests.permissions import Permissions
+from bridge.requests.sinks import Sinks, check_folder
+from bridge.sinks import signature
+from bridge.sinks.delivery import Deliveries, NamedFolder, Read
+from bridge.sinks.http import Reach
+from bridge.sinks.webhooks import Webhooks
+
+
+class SinkParts:
+    """What a bridge delivers by. `run` it as a task."""
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Topics,
+        *,
+        journal: Journal,
+        publisher: Publisher,
+        permissions: Permissions,
+        read: Read,
+        ours: Callable[[], bool],
+    ) -> None:
+        """`read` yields the bytes of an output that is kept.
+
+        `ours`: True while this bridge is the one to send webhooks. Raises ConfigError.
+        """
+        for each in config.sink_folder:
+            check_folder(each)
+        folders = {each.name: NamedFolder(each.path, each.file) for each in config.sink_folder}
+        self.rules = Sinks(permissions, config.sink, folders)
+        mqtt = TopicSink(publisher, topics)
+        self.deliveries = Deliveries(
+            check=self.rules.check,
+            read=read,
+            folders=folders,
+            publish=mqtt.publish,
+            within_s=config.sink_timeout_s,
+        )
+        self._webhooks = Webhooks(
+            journal,
+            key=functools.cache(lambda: shared_key(config.webhook_key, signature.KEY_BYTES)),
+            check=self._reach,
+            gave_up=mqtt.gave_up,
+            ours=ours,
+        )
+
+    def _reach(self, hook: Webhook) -> Reach:
+        target = targets.read_http(hook.url, "webhook")
+        return self.rules.check(hook.client, Hook(hook.url, hook.own), target)
+
+    async def run(self) -> None:
+        """Send webhooks until cancelled, and then write no more files."""
+        try:
+            await self._webhooks.run()
+        finally:
+            self.deliveries.close()

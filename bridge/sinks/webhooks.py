@@ -1,0 +1,145 @@
+"""Webhooks: results that the journal holds for somebody, until they have them or it is given up.
+
+A webhook is written down with the result that it is about, in one transaction, so that no kill
+loses it. It is sent again with longer and longer pauses; the receiver knows it again by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import aiohttp
+
+from bridge import logs
+from bridge.aio import wait_set
+from bridge.contract import targets
+from bridge.contract.errors import BridgeError
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.journal import Journal
+from bridge.jobs.journal.webhooks import Webhook
+from bridge.sinks import http, schedule, signature
+from bridge.sinks.http import Reach
+from bridge.sinks.schedule import Refused
+
+log = logging.getLogger(__name__)
+
+# So many of a client's are on their way at a time.
+AT_ONCE = 4
+# Other bridges write some down too, and a disk may have been full: then it is looked again.
+LOOK_AGAIN_S = 5.0
+
+# Raises Forbidden unless a webhook may be sent; returns where it may reach.
+CheckHook = Callable[[Webhook], Reach]
+# Told of each webhook that was given up, and why.
+GaveUp = Callable[[Webhook, str], None]
+
+
+class Webhooks:
+    """Use `run` as a task, once the journal is open. All methods are for the loop's thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        key: Callable[[], bytes],
+        check: CheckHook,
+        gave_up: GaveUp,
+        ours: Callable[[], bool] = lambda: True,
+        pauses: Callable[[int, int | None], float | None] = schedule.next_attempt,
+    ) -> None:
+        """`key` returns the bridge's key, which is read when it is needed first.
+
+        `ours`: True while this bridge is the one of several to send them. `pauses` returns after
+        how long one is sent again, of which so many attempts failed, the last with that status.
+        """
+        self._journal = journal
+        self._key = key
+        self._check = check
+        self._gave_up = gave_up
+        self._ours = ours
+        self._pauses = pauses
+        self._going: dict[str, asyncio.Task[None]] = {}
+        self._of_client: Counter[str] = Counter()
+        self._wake = asyncio.Event()
+        journal.webhooks.on_new = self._wake.set
+
+    async def run(self) -> None:
+        """Send what is due, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._wake.clear()
+                try:
+                    pause_s = await self._send_due(tasks)
+                except DatabaseError as error:
+                    log.warning("webhooks wait: %s", error)
+                    pause_s = LOOK_AGAIN_S
+                await wait_set(self._wake, pause_s)
+
+    async def _send_due(self, tasks: asyncio.TaskGroup) -> float:
+        """Begin with what is due; returns after how long to look again."""
+        if not self._ours():
+            return LOOK_AGAIN_S
+        now = self._journal.clock.now()
+        busy = {client for client, number in self._of_client.items() if number >= AT_ONCE}
+        due = await self._journal.webhooks.due(now, busy, AT_ONCE)
+        for each in due:
+            if each.id not in self._going and self._of_client[each.client] < AT_ONCE:
+                self._of_client[each.client] += 1
+                self._going[each.id] = tasks.create_task(self._send(each))
+        if self._journal.shared:
+            return LOOK_AGAIN_S
+        next_at = await self._journal.webhooks.next_due(now)
+        return LOOK_AGAIN_S if next_at is None else min(LOOK_AGAIN_S, max(0.05, next_at - now))
+
+    async def _send(self, hook: Webhook) -> None:
+        with logs.about(hook.client, hook.name):
+            try:
+                problem, status = await self._attempt(hook)
+                await self._conclude(hook, problem, status)
+            except DatabaseError as error:
+                log.warning("a webhook may be sent once more: %s", error)
+            except Exception:
+                log.exception("a defect: the webhook waits for the next start")
+                return  # it stays in `_going`
+            self._going.pop(hook.id, None)
+            self._of_client[hook.client] -= 1
+            if not self._of_client[hook.client]:
+                del self._of_client[hook.client]
+            self._wake.set()
+
+    async def _attempt(self, hook: Webhook) -> tuple[str | None, int | None]:
+        """Send it once; returns what went wrong, and the answer's status where that was it."""
+        at = int(time.time())
+        try:
+            reach = self._check(hook)
+            headers = signature.headers(self._key(), hook.client, hook.id, at, hook.body)
+            async with asyncio.timeout(schedule.WEBHOOK_TIMEOUT_S):
+                await http.post(hook.url, headers, hook.body, reach)
+        except Refused as refused:
+            return str(refused), refused.status
+        except TimeoutError:
+            return f"no answer within {schedule.WEBHOOK_TIMEOUT_S:g} s", None
+        except BridgeError as error:
+            return error.message, None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return str(error) or type(error).__name__, None
+        return None, None
+
+    async def _conclude(self, hook: Webhook, problem: str | None, status: int | None) -> None:
+        webhooks = self._journal.webhooks
+        if problem is None:
+            await webhooks.remove(hook.id)
+            return
+        pause_s = self._pauses(hook.attempts + 1, status)
+        shown = targets.shown(hook.url)
+        if pause_s is None:
+            log.warning("the webhook %s is given up: %s", shown, problem)
+            await webhooks.remove(hook.id)
+            self._gave_up(hook, problem)
+            return
+        log.info("the webhook %s is sent again in %g s: %s", shown, pause_s, problem)
+        await webhooks.postpone(hook.id, self._journal.clock.now() + pause_s)
