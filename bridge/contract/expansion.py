@@ -13,10 +13,12 @@ from fractions import Fraction
 from math import prod
 from typing import Any, TypeAlias
 
+import msgspec
 from msgspec import UNSET
 
 from bridge.contract.errors import BadRequest, TooLarge
 from bridge.contract.messages import Axis, Submit
+from bridge.text import plain_problem
 
 # The inputs that an entry of an axis gives.
 Entry: TypeAlias = dict[str, Any]
@@ -25,10 +27,10 @@ Seeds: TypeAlias = Callable[[str, int], list[int]]
 
 
 def sets_named(submit: Submit) -> list[str]:
-    """Return the ids of the sets whose outputs a set is made of."""
-    if submit.grid is UNSET:
-        return []
-    axes = [each for each in submit.grid.values() if isinstance(each, Axis)]
+    """Return the ids of the sets whose outputs a set is made of. Raises BadRequest."""
+    grid = {} if submit.grid is UNSET else submit.grid
+    axes = [each for each in grid.values() if isinstance(each, Axis)]
+    axes += [found[1] for found in _mapped(submit) if found is not None]
     return list(dict.fromkeys(each.set for each in axes if each.set is not UNSET))
 
 
@@ -39,7 +41,8 @@ def count(submit: Submit, totals: Mapping[str, int], limit: int, setting: str) -
     Raises TooLarge above that, and BadRequest for a range that is none.
     """
     if submit.each is not UNSET:
-        field, found = "each", len(submit.each)
+        field = "each"
+        found = sum(1 if each is None else _size(*each, totals) for each in _mapped(submit))
     elif submit.repeat is not UNSET:
         field, found = "repeat", submit.repeat
     else:
@@ -63,13 +66,61 @@ def count(submit: Submit, totals: Mapping[str, int], limit: int, setting: str) -
 def axes(submit: Submit, totals: Mapping[str, int], seeds: Seeds) -> list[list[Entry]]:
     """Return the axes of a set whose `count` was checked; the last one varies fastest."""
     if submit.each is not UNSET:
-        return [submit.each]
+        return [_each(submit, totals)]
     if submit.repeat is not UNSET:
         return [[{} for _ in range(submit.repeat)]]
     given = {} if submit.grid is UNSET else submit.grid
     return [
         [{name: value} for value in _values(name, each, totals, seeds)]
         for name, each in given.items()
+    ]
+
+
+def _each(submit: Submit, totals: Mapping[str, int]) -> list[Entry]:
+    """Return the entries of `each`; one that maps over another set is one for each of its jobs."""
+    found: list[Entry] = []
+    entries = [] if submit.each is UNSET else submit.each
+    for entry, mapped in zip(entries, _mapped(submit), strict=True):
+        if mapped is None:
+            found.append(entry)
+            continue
+        name, axis = mapped
+        found += [{**entry, name: output} for output in _outputs(axis, totals)]
+    return found
+
+
+def _mapped(submit: Submit) -> list[tuple[str, Axis] | None]:
+    """Return for each entry of `each` the input that maps over another set, where it has one."""
+    entries = [] if submit.each is UNSET else submit.each
+    return [_mapped_input(number, entry) for number, entry in enumerate(entries)]
+
+
+def _mapped_input(number: int, entry: Entry) -> tuple[str, Axis] | None:
+    names = [
+        name
+        for name, value in entry.items()
+        if isinstance(value, dict) and "set" in value and value.keys() <= {"set", "output"}
+    ]
+    if not names:
+        return None
+    name, field = names[0], f"each[{number}].{names[0]}"
+    if len(names) > 1:
+        raise BadRequest(
+            f"each: entry {number} maps over sets in {' and '.join(map(repr, names))}: one input "
+            "of an entry may; `grid` combines several",
+            field=field,
+        )
+    try:
+        return name, msgspec.convert(entry[name], Axis)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{field}: {plain_problem(str(error))}", field=field) from None
+
+
+def _outputs(axis: Axis, totals: Mapping[str, int]) -> list[Any]:
+    """Return what names the outputs of another set, as media inputs take them."""
+    source = str(axis.set)
+    return [
+        {"job": job_id(source, index), "output": axis.output} for index in range(totals[source])
     ]
 
 
@@ -102,10 +153,7 @@ def _values(
     if axis.seeds is not UNSET:
         return list(seeds(name, axis.seeds))
     if axis.set is not UNSET:
-        source = axis.set
-        return [
-            {"job": job_id(source, index), "output": axis.output} for index in range(totals[source])
-        ]
+        return _outputs(axis, totals)
     first, _, step = _range(name, axis)
     whole = all(isinstance(each, int) for each in (axis.start, axis.to, axis.step))
     number: Callable[[Fraction], float] = int if whole else float

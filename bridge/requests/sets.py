@@ -161,7 +161,9 @@ class SetRequests:
         """Bind all that the set's jobs take. Raises BridgeError for the first that cannot be."""
         client, submit = submission.client, submission.submit
         workflow = self._admission.workflow(submission)
-        totals = {name: await self._total(client, name) for name in expansion.sets_named(submit)}
+        field = "each" if submit.grid is UNSET else "grid"
+        named = expansion.sets_named(submit)
+        totals = {name: await self._total(client, name, field) for name in named}
         limit = self._permissions.of(client).max_set
         expansion.count(submit, totals, limit, setting(client, "max_set"))
 
@@ -180,10 +182,10 @@ class SetRequests:
         )
         return await binder.bind(axes)
 
-    async def _total(self, client: str, set_id: str) -> int:
+    async def _total(self, client: str, set_id: str, field: str) -> int:
         known = await self._known(Key(client, set_id))
         if known is None:
-            raise InvalidInput(f"no set {set_id!r}", field="grid", set_id=set_id)
+            raise InvalidInput(f"no set {set_id!r}", field=field, set_id=set_id)
         return known.total
 
     # Sets that exist.

@@ -34,6 +34,42 @@ def test_each_is_one_axis_of_what_it_lists() -> None:
     assert axes(asked) == [[{"prompt": "a"}, {}, {"prompt": "b", "steps": 3}]]
 
 
+def test_an_entry_of_each_maps_over_another_set() -> None:
+    entry = {"image": {"set": "a", "output": 1}, "prompt": "x"}
+    asked = submit(each=[{"prompt": "first"}, entry, {"image": {"set": "b"}}])
+    assert expansion.sets_named(asked) == ["a", "b"]
+    assert count(asked, a=2, b=1) == 4
+    assert axes(asked, a=2, b=1) == [
+        [
+            {"prompt": "first"},
+            {"image": {"job": "a-0", "output": 1}, "prompt": "x"},
+            {"image": {"job": "a-1", "output": 1}, "prompt": "x"},
+            {"image": {"job": "b-0", "output": 0}},
+        ]
+    ]
+
+
+def test_other_tables_of_an_entry_are_values() -> None:
+    value = {"x": {"set": "a", "more": 1}, "y": {"job": "j"}, "z": "set"}
+    assert expansion.sets_named(submit(each=[value])) == []
+    assert axes(submit(each=[value])) == [[value]]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"x": {"set": "no id"}},
+        {"x": {"set": 3}},
+        {"x": {"set": "a", "output": -1}},
+        {"x": {"set": "a"}, "y": {"set": "b"}},
+    ],
+)
+def test_an_entry_that_maps_over_what_is_no_set_is_refused_with_its_place(entry: Any) -> None:
+    with pytest.raises(BadRequest) as refused:
+        expansion.sets_named(submit(each=[{}, entry]))
+    assert refused.value.details["field"] == "each[1].x"
+
+
 def test_a_repeat_is_as_many_jobs_alike() -> None:
     assert count(submit(repeat=4)) == 4
     assert axes(submit(repeat=2)) == [[{}, {}]]
@@ -115,6 +151,7 @@ def test_an_axis_that_is_none_is_refused_with_its_name(axis: Any) -> None:
     [
         {"repeat": 11},
         {"each": [{}] * 11},
+        {"each": [{"x": {"set": "s"}}] * 4},
         {"grid": {"a": [1, 2, 3, 4], "b": [1, 2, 3]}},
         {"grid": {"a": {"from": 0, "to": 1e300, "step": 1e-300}}},
         {"grid": {"a": {"seeds": 2**62}, "b": {"from": -(2**60), "to": 2**60}}},
@@ -123,7 +160,7 @@ def test_an_axis_that_is_none_is_refused_with_its_name(axis: Any) -> None:
 )
 def test_too_many_jobs_are_refused_before_any_is_made(fields: dict[str, Any]) -> None:
     with pytest.raises(TooLarge) as refused:
-        count(submit(**fields), limit=10)
+        count(submit(**fields), limit=10, s=3)
     assert refused.value.details["limit"] == 10
     assert refused.value.details["size"] > 10
     assert refused.value.details["setting"] == "clients.alice.max_set"

@@ -134,7 +134,8 @@ async def test_a_run_takes_a_set_too(stand: Stand) -> None:
         ({"grid": {"prompt": ["a"], "seed": ["x"]}}, "invalid_input", {"input": "seed"}),
         ({"grid": {"prompt": {"seeds": 2}}}, "invalid_input", {"input": "prompt"}),
         ({"grid": {"prompt": ["a"], "1.value": ["b"]}}, "invalid_input", {"input": "1.value"}),
-        ({"grid": {"prompt": {"set": "no"}}}, "invalid_input", {"set_id": "no"}),
+        ({"grid": {"prompt": {"set": "no"}}}, "invalid_input", {"field": "grid", "set_id": "no"}),
+        ({"each": [{"prompt": {"set": "no"}}]}, "invalid_input", {"field": "each", "set_id": "no"}),
         ({"repeat": 2, "workflow": "denied"}, "forbidden", {}),
         ({"repeat": 2, "workflow": "none"}, "unknown_workflow", {}),
         ({"repeat": 5001}, "too_large", {"limit": 5000, "setting": "clients.alice.max_set"}),
@@ -357,9 +358,14 @@ async def sweep(stand: Stand) -> None:
 
 
 @pytest.mark.timeout(20)  # it fails by waiting
-async def test_a_set_maps_over_the_jobs_of_another_that_were_not_made_yet(stand: Stand) -> None:
+@pytest.mark.parametrize(
+    "way", [{"grid": {"picture": {"set": "s1"}}}, {"each": [{"picture": {"set": "s1"}}]}]
+)
+async def test_a_set_maps_over_the_jobs_of_another_that_were_not_made_yet(
+    stand: Stand, way: dict[str, Any]
+) -> None:
     await asked(stand, repeat=5, set_id="s1")
-    answer = await asked(stand, workflow="picture", grid={"picture": {"set": "s1"}}, set_id="s2")
+    answer = await asked(stand, workflow="picture", set_id="s2", **way)
     assert answer["total"] == 5
     # They wait, and hold up no others: the jobs that they wait for have to be made.
     await made(stand, "s2", 5)
@@ -371,7 +377,7 @@ async def test_a_set_maps_over_the_jobs_of_another_that_were_not_made_yet(stand:
     assert {first.set_id, second.set_id} == {"s1", "s2"}
     failed = first if first.set_id == "s2" else second
     assert (failed.state, failed.counts.failed) == ("failed", 5)
-    assert failed.jobs[4].inputs == {"picture": {"job": "s1-4", "output": 0}}
+    assert failed.jobs[4].inputs["picture"] == {"job": "s1-4", "output": 0}
 
 
 async def test_a_result_of_a_set_fits_its_packet(stand: Stand) -> None:
