@@ -37,8 +37,11 @@ def with_tracer(tracer: Tracer) -> Trace:
     propagator = TraceContextTextMapPropagator()
 
     def ended(job: Job, timings: Timings, at: float) -> None:
-        parent = job.envelope.traceparent
-        context = propagator.extract({} if parent is None else {"traceparent": parent})
+        sender = {
+            "traceparent": job.envelope.traceparent,
+            "tracestate": job.envelope.tracestate,
+        }
+        context = propagator.extract({name: each for name, each in sender.items() if each})
         attributes: dict[str, str | int] = {
             "comfy2mqtt.client": job.key.client,
             "comfy2mqtt.job_id": job.key.job_id,

@@ -28,6 +28,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "mqtt_client_id": "The broker keeps requests under it while the bridge is away.",
         "base_topic": "The first level of all topics.",
         "max_publishes_per_s": "Send no more messages a second, for a broker that refuses more.",
+        "cloudevents": "Statuses, outputs and results are CloudEvents besides.",
         "max_packet": "Publish nothing larger, in bytes; without it: what the broker announces.",
     },
     COMFYUI: {

@@ -123,6 +123,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Whether orders are taken from `bridge/request/`; the broker's ACL says from whom.
     operator_verbs: bool = True
     max_packet: Bytes | None = None
+    cloudevents: bool = False
     # Without it the rate is learnt from what the broker refuses.
     max_publishes_per_s: Annotated[float, Meta(gt=0)] | None = None
     max_inline_input: Bytes = 16 * 1024 * 1024

@@ -138,7 +138,7 @@ PARAMETERS: dict[str, str] = {
     "reply": "Any levels: what a client names as its Response Topic.",
 }
 
-_ABOUT_JOB = ("job_id", "workflow", "set_id", "transaction", "meta", "traceparent")
+_ABOUT_JOB = ("job_id", "workflow", "set_id", "transaction", "meta", "traceparent", "tracestate")
 _FACTS = ("name", "index", "sha256", "size", "width", "height", "filename")
 
 _STATE = Bytes("State", "`online` or `offline`, plain text", "text/plain")

@@ -56,6 +56,7 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     transaction: Transaction | UnsetType = UNSET
     meta: Raw | UnsetType = UNSET
     traceparent: str | None = None
+    tracestate: str | None = None
     response_topic: str | None = None
     correlation: bytes | None = None
     reply_output: bool = False

@@ -25,6 +25,8 @@ from bridge.workflows.workflow import Workflow
 NO_SINKS = JobSinks()
 # W3C Trace Context: version, trace, span and flags.
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# What several tracers have to say beside it, of which each reads its own.
+_TRACESTATE = re.compile("[ -~]{1,512}")
 
 
 class QueueRoom(Struct, frozen=True):
@@ -150,11 +152,14 @@ def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
 def envelope(submission: Submission, sinks: JobSinks = NO_SINKS) -> Envelope:
     """Return the sender's options besides the work. Raises InvalidInput for its `output`."""
     submit, context = submission.submit, submission.context
-    traceparent = dict(context.user_properties).get("traceparent", "")
+    given = dict(context.user_properties)
+    traced = _TRACEPARENT.fullmatch(given.get("traceparent", "")) is not None
+    tracestate = given.get("tracestate", "")
     return Envelope(
         transaction=submission.transaction,
         meta=submit.meta,
-        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+        traceparent=given["traceparent"] if traced else None,
+        tracestate=tracestate if traced and _TRACESTATE.fullmatch(tracestate) else None,
         response_topic=context.response_topic,
         correlation=context.correlation,
         reply_output=("reply", "output") in context.user_properties,

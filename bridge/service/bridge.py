@@ -136,6 +136,7 @@ class Bridge:
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
             may_publish=self._holds_lease,
+            cloudevents=config.cloudevents,
         )
         self._retained = Retained(
             self._topics, self._publisher, self._speaks_for_all if config.journal else None

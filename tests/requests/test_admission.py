@@ -278,7 +278,12 @@ async def test_a_job_starts_in_time_or_never(stand: Stand) -> None:
     [
         ([], None, False),
         ([("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")], f"00-{'a' * 32}-{'b' * 16}-01", False),
-        ([("traceparent", "no trace")], None, False),
+        (
+            [("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"), ("tracestate", "vendor=1")],
+            f"00-{'a' * 32}-{'b' * 16}-01",
+            False,
+        ),
+        ([("traceparent", "no trace"), ("tracestate", "vendor=1")], None, False),
         ([("reply", "output")], None, True),
     ],
 )
@@ -296,6 +301,7 @@ async def test_what_came_beside_the_work_is_kept_for_the_answer(
     )
     envelope = (await stand.journal.get(Key("alice", "j1"))).job.envelope
     assert (envelope.traceparent, envelope.reply_output) == (traced, reply)
+    assert envelope.tracestate == (dict(properties).get("tracestate") if traced else None)
     assert (envelope.correlation, envelope.response_topic) == (b"\xff", "here")
 
 

@@ -64,8 +64,15 @@ class Packet(Struct, frozen=True, kw_only=True):
 class Encoder:
     """Makes the packets of one bridge. Each `limit` is the broker's, in bytes; None: not known."""
 
-    def __init__(self, topics: Topics, expiry: Mapping[Expiry, float]) -> None:
-        """`expiry`: the settings that the table of channels names, in seconds."""
+    def __init__(
+        self, topics: Topics, expiry: Mapping[Expiry, float], *, cloudevents: bool = False
+    ) -> None:
+        """`expiry`: the settings that the table of channels names, in seconds.
+
+        With `cloudevents` statuses, outputs and results are CloudEvents 1.0 besides, in the binary
+        mode of its MQTT binding: the attributes are User Properties.
+        """
+        self._cloudevents = cloudevents
         self._topics = topics
         self._channels = {each.name: each for each in channels(topics)}
         self._expiry = {name: int(seconds) for name, seconds in expiry.items()}
@@ -127,7 +134,9 @@ class Encoder:
 
     def status(self, job: Job, status: JobStatus, limit: int | None) -> list[Packet]:
         """Publish a status."""
-        return self._about("jobStatus", job, status, limit, correlation=job.envelope.correlation)
+        event = self._event("status", job.key, str(status.n))
+        correlation = job.envelope.correlation
+        return self._about("jobStatus", job, status, limit, correlation=correlation, event=event)
 
     def progress(self, job: Job, progress: Progress, limit: int | None) -> list[Packet]:
         """Publish how far a job is."""
@@ -154,7 +163,11 @@ class Encoder:
             message_expiry=(
                 self._expires(channel) if job.keep_s is None else max(1, int(job.keep_s))
             ),
-            user_properties=[*about(job), *facts(info)],
+            user_properties=[
+                *about(job),
+                *facts(info),
+                *self._event("output", job.key, str(info.index)),
+            ],
         )
         levels = {"client": job.key.client, "job_id": job.key.job_id, "index": info.index}
         topics = [channel.topic(**levels)]
@@ -171,7 +184,7 @@ class Encoder:
         The Response Topic has no use for it where it got the first output's bytes.
         """
         channel = self._channels["jobResult"]
-        properties = self._result_properties(envelope)
+        properties = self._result_properties(key, envelope)
         limit = least(limit, envelope.max_packet)
         first, *replies = self._result_topics(key, envelope)
         if envelope.reply_output and _has_published(result):
@@ -189,7 +202,7 @@ class Encoder:
         limit = least(limit, envelope.max_packet)
         if limit is None:
             return None
-        properties = self._result_properties(envelope)
+        properties = self._result_properties(key, envelope)
         topics = self._result_topics(key, envelope)
         return min(_result_room(topic, properties, limit)[0] for topic in topics)
 
@@ -266,10 +279,14 @@ class Encoder:
         job: Job,
         message: JobMessage,
         limit: int | None,
+        *,
         correlation: bytes | None = None,
+        event: Sequence[tuple[str, str]] = (),
     ) -> list[Packet]:
         def bodies() -> Iterator[_Body]:
-            properties = PublishProperties(content_type=JSON, correlation_data=correlation)
+            properties = PublishProperties(
+                content_type=JSON, correlation_data=correlation, user_properties=event
+            )
             yield encode(message), properties
             bare = encode(replace(message, meta=UNSET))
             yield bare, properties
@@ -282,12 +299,28 @@ class Encoder:
         topic = channel.topic(client=job.key.client, job_id=job.key.job_id)
         return [packet_of(channel, topic, bodies, least(limit, job.envelope.max_packet))]
 
-    def _result_properties(self, envelope: Envelope) -> PublishProperties:
+    def _event(self, what: str, key: Key, number: str = "") -> list[tuple[str, str]]:
+        """Return the attributes of a message about a job as a CloudEvent, where it is one.
+
+        The `id` is the same however often the message is published.
+        """
+        if not self._cloudevents:
+            return []
+        subject = f"{key.client}/{key.job_id}"
+        return [
+            ("specversion", "1.0"),
+            ("type", f"comfy2mqtt.job.{what}"),
+            ("source", self._topics.base),
+            ("subject", subject),
+            ("id", "/".join(each for each in (subject, what, number) if each)),
+        ]
+
+    def _result_properties(self, key: Key, envelope: Envelope) -> PublishProperties:
         return PublishProperties(
             content_type=JSON,
             correlation_data=envelope.correlation,
             message_expiry=self._expires(self._channels["jobResult"]),
-            user_properties=trace_of(envelope),
+            user_properties=[*trace_of(envelope), *self._event("result", key)],
         )
 
     def _result_topics(self, key: Key, envelope: Envelope) -> list[str]:
@@ -441,7 +474,8 @@ def facts(info: OutputInfo) -> list[tuple[str, str]]:
 
 def trace_of(envelope: Envelope) -> list[tuple[str, str]]:
     """Return the sender's trace (W3C Trace Context), for those who use the result."""
-    return [] if envelope.traceparent is None else [("traceparent", envelope.traceparent)]
+    found = (("traceparent", envelope.traceparent), ("tracestate", envelope.tracestate))
+    return [(name, value) for name, value in found if value is not None]
 
 
 def _clean(text: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from msgspec import UnsetType
 
 from bridge.adapters.mqtt.encoder import Encoder, Packet, least
+from bridge.contract.channels import Expiry
 from bridge.contract.messages import JobStatus, OutputInfo, Part, Progress, Transaction
 from bridge.contract.topics import Topics
 from bridge.jobs.job import Envelope, Job
@@ -62,16 +63,19 @@ class Publisher:
         keep_results_s: float,
         keep_outputs_s: float,
         may_publish: Callable[[], bool] = lambda: True,
+        cloudevents: bool = False,
     ) -> None:
         """`delivered` is called once the broker has a job's result.
 
         `passed_over` is called where the broker does not take a result, and the next ones are sent.
         `may_publish`: False while another bridge of the cluster may publish in this one's place,
-        as this one was frozen for longer than its lease.
+        as this one was frozen for longer than its lease. `cloudevents`: see `Encoder`.
         """
-        self._encoder = Encoder(
-            topics, {"keep_results_s": keep_results_s, "keep_outputs_s": keep_outputs_s}
-        )
+        expiry: dict[Expiry, float] = {
+            "keep_results_s": keep_results_s,
+            "keep_outputs_s": keep_outputs_s,
+        }
+        self._encoder = Encoder(topics, expiry, cloudevents=cloudevents)
         self._delivered = delivered
         self._passed_over = passed_over
         self._may_publish = may_publish

@@ -28,6 +28,7 @@ EVERYTHING: dict[str, Any] = {
     "transaction": "t",
     "meta": Raw(b'{"room": "hall"}'),
     "traceparent": TRACE,
+    "tracestate": "vendor=1",
 }
 
 
@@ -64,7 +65,38 @@ def test_every_event_of_a_job_is_published_as_the_table_says() -> None:
         if isinstance(message, Bytes):
             names = {name for name, _ in publish.properties.user_properties}
             assert names - {"index"} <= set(message.properties)
-            assert {"job_id", "workflow", "transaction", "meta", "traceparent"} <= names
+            assert {
+                "job_id",
+                "workflow",
+                "transaction",
+                "meta",
+                "traceparent",
+                "tracestate",
+            } <= names
+
+
+def test_messages_of_a_job_are_cloudevents_where_that_is_set() -> None:
+    expiry = {"keep_results_s": 700.0, "keep_outputs_s": 80.0}
+    made = Encoder(Topics("base"), expiry, cloudevents=True)  # type: ignore[arg-type]  # literals
+    subject = job()
+    for packets, kind, number in (
+        (made.status(subject, status(), None), "status", f"/{status().n}"),
+        (made.output(subject, output(1), b"x", None), "output", "/0"),
+        (made.result(KEY, subject.envelope, result(), None), "result", ""),
+    ):
+        found = dict(sent(packets[0]).properties.user_properties)
+        assert found.items() >= {
+            ("specversion", "1.0"),
+            ("type", f"comfy2mqtt.job.{kind}"),
+            ("source", "base"),
+            ("subject", "alice/j1"),
+            ("id", f"alice/j1/{kind}{number}"),
+        }
+    room = made.result_room(KEY, subject.envelope, 2000)
+    plain = ENCODER.result_room(KEY, subject.envelope, 2000)
+    assert room is not None
+    assert plain is not None
+    assert room < plain
 
 
 def test_the_correlation_data_goes_with_status_outputs_and_result() -> None:
