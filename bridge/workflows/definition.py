@@ -17,7 +17,7 @@ import msgspec
 from bridge.contract.retained import OutputDefinition
 from bridge.workflows import app_mode, constraints, graph_inputs, models, naming, outputs
 from bridge.workflows.app_mode import AppMode
-from bridge.workflows.catalogue import missing
+from bridge.workflows.catalogue import class_of, missing
 from bridge.workflows.constraints import Declarations
 from bridge.workflows.drawing import draw, reads_workflow
 from bridge.workflows.graph import Graph, NodeInput, WorkflowError
@@ -73,10 +73,12 @@ def build(
         graph=graph,
         inputs=(),
         outputs=_ordered(outputs.outputs(graph, declared), chosen),
-        missing=None if info is None else missing(graph.nodes.values(), info),
+        missing=None,
         title=title or name,
     )
-    lacks_nodes = workflow.missing is not None and bool(workflow.missing.nodes)
+    lacks_nodes = info is not None and any(
+        class_of(info, node) is None for node in graph.nodes.values()
+    )
     if not workflow.outputs and not lacks_nodes:
         raise NoOutput("the workflow has no output node, such as SaveImage")
     ends = [output.node for output in workflow.outputs]

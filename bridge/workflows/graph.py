@@ -21,6 +21,8 @@ MAX_CHAIN = 400
 MAX_NESTING = 50
 # What 64 bits hold, signed or not: ComfyUI's nodes and JSON readers take no more.
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+# Values that are no link, without a closer look.
+_SCALARS = (str, int, float)
 # The key under which a list stands in a prompt as a value. ComfyUI replaces any object that has it
 # by what is under it, and takes the outcome for a link where it looks like one.
 VALUE = "__value__"
@@ -39,7 +41,7 @@ class WorkflowError(ValueError):
         self.line = line
 
 
-class NodeInput(msgspec.Struct, frozen=True):
+class NodeInput(msgspec.Struct, frozen=True, gc=False):
     """A place in a graph: an input of a node."""
 
     node: str
@@ -49,7 +51,7 @@ class NodeInput(msgspec.Struct, frozen=True):
         return f"{self.node}.{self.input}"
 
 
-class NodeOutput(msgspec.Struct, frozen=True):
+class NodeOutput(msgspec.Struct, frozen=True, gc=False):
     """An input that takes another node's output."""
 
     node: str
@@ -73,11 +75,15 @@ class Node(msgspec.Struct, frozen=True):
 
     def literals(self) -> Iterator[tuple[str, Any]]:
         """Yield each input that is a literal."""
-        return ((name, value) for name, value in self.inputs.items() if link(value) is None)
+        for name, value in self.inputs.items():
+            if isinstance(value, _SCALARS) or link(value) is None:
+                yield name, value
 
     def links(self) -> Iterator[tuple[str, NodeOutput]]:
         """Yield each input that is a link."""
         for name, value in self.inputs.items():
+            if isinstance(value, _SCALARS):
+                continue
             found = link(value)
             if found is not None:
                 yield name, found

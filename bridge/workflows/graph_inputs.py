@@ -175,13 +175,14 @@ def _addressable_input(
     brings = constraints.brings_choices(node, target.input)
     choices = constraints.choices_of(node, spec) if kind == "choice" or brings else None
     kind = kind if choices is None else "choice"
+    of_page = is_page_picture(spec)
     return Input(
         name=str(target),
         kind=kind,
         target=target,
         title=f"{node.title or node.class_type}: {target.input}",
-        description=MEANT if is_page_picture(spec) else spec.tooltip if spec is not None else None,
-        default=_default(value, spec, is_media=media is not None),
+        description=MEANT if of_page else spec.tooltip if spec is not None else None,
+        default=_default(value, spec, is_media=media is not None, of_page=of_page),
         minimum=constraints.tightest_minimum(each.minimum for each in specs),
         maximum=constraints.tightest_maximum(each.maximum for each in specs),
         step=next((each.step for each in specs if each.step is not None), None),
@@ -189,14 +190,16 @@ def _addressable_input(
         choices=None if choices is None else choices.values,
         choices_name=None if choices is None else choices.name or None,
         position=NodeInput(node.id, "index") if brings and "index" in node.inputs else None,
-        of_page=is_page_picture(spec),
+        of_page=of_page,
         via="upload",
     )
 
 
-def _default(value: Any, spec: InputSpec | None, *, is_media: bool) -> Any | UnsetType:
+def _default(
+    value: Any, spec: InputSpec | None, *, is_media: bool, of_page: bool
+) -> Any | UnsetType:
     listed = None if spec is None else spec.choices
-    if is_page_picture(spec) and not is_taken(value):
+    if of_page and not is_taken(value):
         return UNSET
     if is_media and listed is not None and value not in listed:
         return UNSET  # the file that the graph names is not there: it must be given

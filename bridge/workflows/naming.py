@@ -88,7 +88,7 @@ _NOT_IN_ASCII_SLUG = re.compile(r"[^a-z0-9]+")
 _MAX_SLUG = 40
 
 
-class PlainName(Struct, frozen=True):
+class PlainName(Struct, frozen=True, gc=False):
     """A place's meaning: its plain name, and how good its claim to it is (0: the best)."""
 
     name: str

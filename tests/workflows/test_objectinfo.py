@@ -124,7 +124,7 @@ def test_a_choice_of_a_dynamic_combo_brings_its_inputs() -> None:
         ("m", "MASK", False),
     ]
     assert spec.branch("other") is None
-    assert [each.key for each in spec.branches()] == ["auto", "custom"]
+    assert [each.key for each in spec.branches] == ["auto", "custom"]
 
 
 def test_a_growing_list_names_its_members() -> None:
@@ -231,7 +231,6 @@ def test_garbage_raises_only_the_documented_error(raw: dict[str, Any]) -> None:
         return
     assert declared is not None
     for spec in declared.inputs:
-        spec.branches()
         spec.growing()
         spec.matched()
         assert spec.upload in {"image", "video", "audio", "file", None}
