@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 from msgspec import Struct
@@ -56,7 +56,7 @@ def items(output: Mapping[str, Any]) -> Iterator[Item]:
         item
         for key, values in output.items()
         if key != OUR_ENTRY
-        for value in (values if isinstance(values, list | tuple) else [values])
+        for value in _values(values)
         if (item := _item(key, value)) is not None
     ]
     # A bare path may stand beside the file's own entry, which says more.
@@ -69,6 +69,15 @@ def items(output: Mapping[str, Any]) -> Iterator[Item]:
                 continue
             seen.add(item)
         yield item
+
+
+def _values(values: Any) -> Sequence[Any]:
+    """Return what stands under a key. A bare text comes as a list of its letters from ComfyUI."""
+    if not isinstance(values, list | tuple):
+        return [values]
+    if len(values) > 1 and all(isinstance(each, str) and len(each) == 1 for each in values):
+        return ["".join(values)]
+    return values
 
 
 def _is_certain(item: Item) -> TypeGuard[FileItem]:

@@ -26,7 +26,11 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
         ({"string": ["a barn"]}, [TextItem("a barn")]),
         ({"tags": ["1girl, barn"]}, [TextItem("1girl, barn")]),
         ({"text": "a barn"}, [TextItem("a barn")]),
-        ({"text": ("a", "b")}, [TextItem("a"), TextItem("b")]),
+        ({"text": ("one", "two")}, [TextItem("one"), TextItem("two")]),
+        # ComfyUI goes through a bare text letter by letter.
+        ({"text": list("a 雪 barn")}, [TextItem("a 雪 barn")]),
+        ({"text": ["a"]}, [TextItem("a")]),
+        ({"text": ["a", "bc"]}, [TextItem("a"), TextItem("bc")]),
         ({"text": [5, 3.5]}, [TextItem("5", is_json=True), TextItem("3.5", is_json=True)]),
         ({"text": [["a", "b"]]}, [TextItem('["a", "b"]', is_json=True)]),
         ({"value": [{"caption": "é"}]}, [TextItem('{"caption": "é"}', is_json=True)]),
