@@ -121,8 +121,8 @@ def text(found: list[Row]) -> str:
     if wrong := [row for row in compared if not row.equal]:
         lines += ["## What the page converts otherwise", ""]
         lines += [
-            "Files that name a model which the server does not know yet: its inputs have no slots",
-            "there, and the page links to others in their place, or to none.",
+            "Files that were made with a newer server. Here values go by their names; the page goes by",
+            "position, and puts them into other inputs than those that they were saved for.",
             "",
         ]
         lines += [f"- {row.name}" for row in wrong]

@@ -136,6 +136,49 @@ def test_values_by_name_are_taken_by_name() -> None:
     assert (inputs["steps"], inputs["scheduler"], inputs["seed"]) == (33, "karras", 0)
 
 
+def test_a_file_of_a_newer_class_has_its_values_in_the_right_inputs() -> None:
+    """The class had an input more, in front of the others: the page then goes by names, too."""
+    drawing = Drawing()
+    listed = ["fast", 5, "fixed", 33, 7.5, "euler", "karras", 0.9]
+    names = ["mode", "seed", "control_after_generate", "steps", "cfg", "sampler_name", "scheduler"]
+    named = dict(zip([*names, "denoise"], listed, strict=True))
+    sampler(drawing, 1, listed, widgets_values_named=named)
+    # Somebody has changed the list alone.
+    sampler(drawing, 2, [5, "fixed", 8, 7.5], widgets_values_named={"steps": 20, "cfg": 7.5})
+
+    prompt = converted(drawing.document())
+
+    inputs = prompt["1"]["inputs"]
+    assert (inputs["seed"], inputs["steps"], inputs["denoise"]) == (5, 33, 0.9)
+    assert (inputs["sampler_name"], inputs["scheduler"]) == ("euler", "karras")
+    assert "mode" not in inputs
+    assert prompt["2"]["inputs"]["steps"] == 8
+
+
+def test_a_subgraphs_values_are_the_right_ones_where_an_inner_input_is_not_there() -> None:
+    inner = Drawing()
+    inner.node(
+        5,
+        "EmptyImage",
+        values=[64, 48, 1, 0],
+        inputs={"newer": "COMBO"},
+        widgets={"width": "INT", "height": "INT"},
+        outputs={"IMAGE": "IMAGE"},
+    )
+    inner.node(6, "SaveImage", values=["x"], inputs={"images": "IMAGE"})
+    for place, name in enumerate(("newer", "width", "height")):
+        inner.link(INPUT_NODE, place, 5, name)
+    inner.link(5, 0, 6, "images")
+    slots = {"newer": "COMBO", "width": "INT", "height": "INT"}
+    drawing = Drawing()
+    named = {"height": 32, "newer": "flow", "width": 16}
+    drawing.node(8, SUBGRAPH, values=["flow", 16, 32], widgets=slots, widgets_values_named=named)
+
+    inputs = converted(drawing.document(inner.definition(SUBGRAPH, slots)))["8:5"]["inputs"]
+
+    assert (inputs["width"], inputs["height"]) == (16, 32)
+
+
 def test_a_seed_of_64_bits_stays_whole() -> None:
     """In the front end it becomes the nearest JavaScript number, which servers refuse."""
     drawing = Drawing()

@@ -259,11 +259,11 @@ TEMPLATES: dict[str, tuple[str, str]] = {
     ),
     "audio_yue2_text2music": (
         (
-            "prompt=text@33:37.value steps=integer@33:8.steps cfg=float@33:8.cfg "
-            "denoise=float@33:8.denoise batch_size=integer@33:5.batch_size "
+            "prompt=text@33:37.value seed=seed@33:34.seed steps=integer@33:8.steps "
+            "cfg=float@33:8.cfg denoise=float@33:8.denoise batch_size=integer@33:5.batch_size "
             "sampler=choice@33:8.sampler_name scheduler=choice@33:8.scheduler "
-            "text_empty_abc=text@33:32.value boolean_abc_planning=boolean@33:31.value "
-            "text_style=text@33:36.value"
+            "checkpoint=choice@33:15.ckpt_name text_empty_abc=text@33:32.value "
+            "boolean_abc_planning=boolean@33:31.value text_style=text@33:36.value"
         ),
         "audio@10 text@33:14? text@33:23?",
     ),

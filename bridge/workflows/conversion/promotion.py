@@ -28,6 +28,7 @@ from bridge.workflows.conversion.model import (
     LiveNode,
     Widget,
 )
+from bridge.workflows.conversion.values import SavedValues
 from bridge.workflows.conversion.widgets import enter
 
 PRIMITIVE = "PrimitiveNode"
@@ -53,9 +54,12 @@ class Promotion:
         for slot, boundary in zip(host.inputs, inner.inputs, strict=True):
             self._bind(slot, inner, boundary, by_place=not self._front_end.host_values)
         values = _listed(host)
+        saved = SavedValues(host.source, values)
         shown = [slot.shown for slot in host.inputs if slot.shown is not None]
-        for widget, value in zip(shown, values, strict=False):
-            enter(widget, value, self._front_end)
+        for place, widget in enumerate(shown):
+            value = saved.value(place, widget.name)
+            if value is not MISSING:
+                enter(widget, value, self._front_end)
         if self._front_end.host_values:
             for name, value in _set_aside(host).items():
                 self._give(host, name, value)

@@ -1,13 +1,18 @@
 """The file's values, given to a live node's widgets.
 
-Values are saved by position. A few custom nodes save them by name, which is taken as it is meant.
+Values are saved by position, and by newer front ends by name as well. Names are right also where
+the server's class has other inputs than the one that the file was made with: there a page that goes
+by position puts values into the wrong inputs, and one with the setting NamedValuesRestore does not.
+A few custom nodes save names alone.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bridge.workflows.conversion.document import FileNode
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.model import MISSING, LiveNode, Widget, WidgetKind
 from bridge.workflows.conversion.ordering import Ordering
@@ -51,14 +56,17 @@ class Restorer:
         _grow_options(node, widget)
 
     def _by_position(self, node: LiveNode, values: Sequence[Any]) -> None:
+        saved = SavedValues(node.source, values)
         used = place = 0
         # Setting a widget can bring further ones right after it: the list is walked while it grows.
-        while place < len(node.widgets) and used < len(values):
+        while place < len(node.widgets):
             widget = node.widgets[place]
             place += 1
             if widget.saved:
+                value = saved.value(used, widget.name)
                 used += 1
-                self.assign(node, widget, values[used - 1], values[used:])
+                if value is not MISSING:
+                    self.assign(node, widget, value, values[used:])
 
     def _by_name(self, node: LiveNode, values: Mapping[str, Any]) -> None:
         place = 0
@@ -67,6 +75,25 @@ class Restorer:
             place += 1
             if widget.saved and widget.name in values:
                 self.assign(node, widget, values[widget.name])
+
+
+class SavedValues:
+    """The values that a file has for a node.
+
+    Names count where all their values stand in the list as well. Where one does not, somebody has
+    changed the list alone, as tools do that know it only.
+    """
+
+    def __init__(self, source: FileNode, values: Sequence[Any]) -> None:
+        self._values = values
+        listed, named = Counter(map(repr, values)), Counter(map(repr, source.named.values()))
+        self._named = source.named if named <= listed else {}
+
+    def value(self, place: int, name: str) -> Any:
+        """Return the value for a widget, MISSING where the file has none."""
+        if self._named:
+            return self._named.get(name, MISSING)
+        return self._values[place] if place < len(self._values) else MISSING
 
 
 def fill_empty_combo(widget: Widget, layout: Layout, node: LiveNode) -> None:
