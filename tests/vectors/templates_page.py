@@ -121,8 +121,8 @@ def text(found: list[Row]) -> str:
     if wrong := [row for row in compared if not row.equal]:
         lines += ["## What the page converts otherwise", ""]
         lines += [
-            "Files that were made with a newer server. Here values go by their names; the page goes by",
-            "position, and puts them into other inputs than those that they were saved for.",
+            "Files that were made with a newer server. Here values go by their names; the page",
+            "goes by position, and puts them into other inputs than they were saved for.",
             "",
         ]
         lines += [f"- {row.name}" for row in wrong]

@@ -17,6 +17,8 @@ the same server:
     ordering    the order of a choice's inputs where a saved `/object_info` has lost it
     values      assigns the file's values to widgets
     promotion   widgets that a subgraph shows on its outside
+    broadcasts  values that are sent to inputs without a link
+    patterns    regular expressions of files, in bounded time
     loading     all of these put together: from the file to live graphs
     primitives  values that one node hands to others' widgets
     types       which slot types fit together

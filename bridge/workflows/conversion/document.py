@@ -4,8 +4,8 @@ Two layouts exist and are mixed: links as arrays (the root of version 0.4) and a
 subgraphs, and the root of version 1). Nothing outside these structs looks at the file again; what
 is read here is bounded, so that no file keeps the bridge busy.
 
-Positions, sizes, colours, groups and link-level reroutes are left out: the latter bend a link's
-line and do not change where it starts or ends.
+Link-level reroutes are left out: they bend a link's line and do not change where it starts or ends.
+Places and colours are read for extensions of the page that go by them.
 """
 
 from __future__ import annotations
@@ -28,18 +28,28 @@ MAX_PER_NODE = 1_000
 MAX_ID = 2**53
 MAX_ID_LENGTH = 128
 
+# In the page's units, as LiteGraph draws a node's title, and a node of which only that is shown.
+_TITLE_HEIGHT = 30
+_COLLAPSED_WIDTH = 80
+
 # A subgraph's own inputs are the ends of links from this id.
 INPUT_NODE = "-10"
+# And its outputs those of links to this one.
+OUTPUT_NODE = "-20"
 
 
 class FileInput(msgspec.Struct, frozen=True):
-    """An input slot. `widget` is the name of the widget that it stands for, if it does."""
+    """An input slot. `widget` is the name of the widget that it stands for, if it does.
+
+    `label` is what somebody called it, `translated` its name in the language of the page.
+    """
 
     name: str
     type: str
     link: int | None = None
     widget: str | None = None
     label: str | None = None
+    translated: str | None = None
 
 
 class FileOutput(msgspec.Struct, frozen=True):
@@ -48,6 +58,27 @@ class FileOutput(msgspec.Struct, frozen=True):
     name: str
     type: str
     links: tuple[int, ...] = ()
+    label: str | None = None
+
+
+class Area(msgspec.Struct, frozen=True):
+    """A rectangle of the drawing; y grows downwards."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def contains(self, x: float, y: float) -> bool:
+        """True if a point is in it."""
+        return 0 <= x - self.left < self.width and 0 <= y - self.top < self.height
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A titled rectangle that is drawn round nodes; the page calls it a group."""
+
+    title: str
+    area: Area
 
 
 class FileLink(msgspec.Struct, frozen=True):
@@ -64,7 +95,7 @@ class FileNode(msgspec.Struct, frozen=True):
     """A node. `mode` is 0 for an active one, 2 muted, 4 bypassed.
 
     `values` is None where the file gives none; `named` holds them by widget name, where newer
-    files do (it is a hint only: the official front end goes by position).
+    files do.
     """
 
     id: str
@@ -76,6 +107,9 @@ class FileNode(msgspec.Struct, frozen=True):
     values: tuple[Any, ...] | Mapping[str, Any] | None = None
     named: Mapping[str, Any] = {}
     properties: Mapping[str, Any] = {}
+    colour: str | None = None
+    # None where the file has no place for it.
+    area: Area | None = None
 
 
 class FileSlot(msgspec.Struct, frozen=True):
@@ -95,6 +129,7 @@ class FileGraph(msgspec.Struct, frozen=True):
     links: tuple[FileLink, ...]
     inputs: tuple[FileSlot, ...] = ()
     outputs: tuple[FileSlot, ...] = ()
+    frames: tuple[Frame, ...] = ()
 
 
 class GroupLink(msgspec.Struct, frozen=True):
@@ -190,7 +225,16 @@ def _graph(raw: Mapping[str, Any]) -> FileGraph:
         links=tuple(_links(raw.get("links"))),
         inputs=tuple(_slot(each) for each in _items(raw.get("inputs"))),
         outputs=tuple(_slot(each) for each in _items(raw.get("outputs"))),
+        frames=tuple(_frames(raw.get("groups"))),
     )
+
+
+def _frames(raw: Any) -> Iterator[Frame]:
+    for each in raw[:MAX_PER_NODE] if isinstance(raw, list) else ():
+        found = _object(each)
+        match found.get("bounding"):
+            case [left, top, width, height] if _are_numbers(left, top, width, height):
+                yield Frame(_text(found.get("title")) or "", Area(left, top, width, height))
 
 
 def _groups(raw: Mapping[str, Any]) -> Iterator[tuple[str, FileGroup]]:
@@ -239,11 +283,36 @@ def _node(raw: Any) -> FileNode:
             values=_values(raw.get("widgets_values")),
             named=_object(raw.get("widgets_values_named")),
             properties=_object(raw.get("properties")),
+            colour=_text(raw.get("color")),
+            area=_area(raw),
         )
     except ConversionError as error:
         raise ConversionError(
             error.code, error.reason, node=identity, title=_text(raw.get("title")), class_type=kind
         ) from None
+
+
+def _area(node: Mapping[str, Any]) -> Area | None:
+    """Return where a node is drawn, its title above it included."""
+    place, size = _pair(node.get("pos")), _pair(node.get("size"))
+    if place is None or size is None:
+        return None
+    if _object(node.get("flags")).get("collapsed"):
+        size = (_COLLAPSED_WIDTH, 0)
+    return Area(place[0], place[1] - _TITLE_HEIGHT, size[0], size[1] + _TITLE_HEIGHT)
+
+
+def _pair(raw: Any) -> tuple[float, float] | None:
+    # Old files have an object with `0` and `1` for a list.
+    fields: Any = [raw.get("0"), raw.get("1")] if isinstance(raw, Mapping) else raw
+    match fields:
+        case [one, two, *_] if _are_numbers(one, two):
+            return one, two
+    return None
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
 
 
 def _values(raw: Any) -> tuple[Any, ...] | Mapping[str, Any] | None:
@@ -262,6 +331,7 @@ def _input(raw: Any) -> FileInput:
         link=_link_id(slot.get("link")),
         widget=_text(widget.get("name")) if isinstance(widget, Mapping) else None,
         label=_text(slot.get("label")),
+        translated=_text(slot.get("localized_name")),
     )
 
 
@@ -271,6 +341,7 @@ def _output(raw: Any) -> FileOutput:
         name=_text(slot.get("name")) or "",
         type=_slot_type(slot.get("type")),
         links=_link_ids(slot.get("links")),
+        label=_text(slot.get("label")),
     )
 
 

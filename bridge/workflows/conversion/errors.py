@@ -15,6 +15,7 @@ Code: TypeAlias = Literal[
     "cyclic_link",  # a link that only comes back to itself
     "cyclic_subgraph",  # a subgraph that contains itself
     "needs_browser",  # a value that only a browser can make
+    "unknown_pattern",  # a regular expression that is not understood here
 ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bridge.workflows.conversion import broadcasts
 from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
 from bridge.workflows.conversion.errors import ConversionError
@@ -98,6 +99,7 @@ class Loader:
         self._fill(root)
         for graph in (*self._graphs.values(), root):
             self._finish(graph)
+            broadcasts.broadcast(graph, self._budget, is_root=graph is root)
         return root
 
     def _fill(self, graph: LiveGraph) -> None:
@@ -117,8 +119,10 @@ class Loader:
                 self._promotion.migrate(host, inner)
 
     def _node(self, source: FileNode) -> LiveNode:
-        page_only = source.type in PAGE_ONLY or (
-            source.type in EXTENSIONS_ONLY and source.type not in self._object_info
+        page_only = (
+            source.type in PAGE_ONLY
+            or broadcasts.is_sender(source.type)
+            or (source.type in EXTENSIONS_ONLY and source.type not in self._object_info)
         )
         node = LiveNode(
             id=source.id,
@@ -126,7 +130,7 @@ class Loader:
             mode=source.mode,
             title=source.title,
             source=source,
-            declared=None if page_only else self._object_info.get(source.type),
+            declared=None if page_only else self._class(source.type),
             inner=self._graphs.get(source.type),
             virtual=page_only or source.type in self._graphs,
             properties=source.properties,
@@ -135,6 +139,11 @@ class Loader:
             node.declared = None
             node.inner.hosts.append(node)
         return node
+
+    def _class(self, kind: str) -> NodeClass | None:
+        if kind == broadcasts.SEED and kind not in self._object_info:
+            kind = broadcasts.SEED_STAND_IN
+        return self._object_info.get(kind)
 
     def _configure(self, graph: LiveGraph, node: LiveNode) -> None:
         saved = node.source.inputs
