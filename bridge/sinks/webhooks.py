@@ -18,7 +18,7 @@ from bridge import logs
 from bridge.aio import wait_set
 from bridge.contract import targets
 from bridge.contract.errors import BridgeError
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.webhooks import Webhook
 from bridge.sinks import http, schedule, signature
@@ -102,6 +102,8 @@ class Webhooks:
                 await self._conclude(hook, problem, status)
             except DatabaseError as error:
                 log.warning("a webhook may be sent once more: %s", error)
+            except Fenced:
+                raise
             except Exception:
                 log.exception("a defect: the webhook waits for the next start")
                 return  # it stays in `_going`

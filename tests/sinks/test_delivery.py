@@ -215,6 +215,7 @@ async def test_a_full_disk_is_tried_again_and_then_told(
     assert str(tmp_path) not in str(found.error)
 
 
+@pytest.mark.timeout(20)  # it fails by waiting
 async def test_a_server_that_hangs_holds_up_nobody_elses(
     tmp_path: Path, broker: Broker, receiver: Receiver
 ) -> None:
