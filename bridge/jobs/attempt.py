@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Protocol, TypeAlias
 
@@ -133,8 +133,11 @@ class Attempt:
         self._cut: Timeout | None = None  # why it is being stopped
         self._hung = False
         self._stop = asyncio.Event()
-        self._sent = asyncio.Event()
-        self._began = asyncio.Event()
+        self._sent = False
+        self._began = False
+        # While it is followed: its tasks, and what ends with it.
+        self._tasks: asyncio.TaskGroup | None = None
+        self._watches: list[asyncio.TimerHandle | asyncio.Task[Any]] = []
         self._cached: set[str] = set()
         self._ran: set[str] = set()
 
@@ -143,7 +146,7 @@ class Attempt:
         try:
             if self._adopt:
                 ending = await self._follow(plan, self._instance.adopt(self.prompt_id))
-                if not _is_lost(ending) or self._began_before or self._began.is_set():
+                if not _is_lost(ending) or self._began_before or self._began:
                     return ending
             try:
                 return await self._execute(plan)
@@ -181,10 +184,14 @@ class Attempt:
 
     def cancel(self) -> None:
         """Stop it; whether that came in time is in what `run` returns."""
-        self._stop.set()
+        if not self._stop.is_set():
+            self._stop.set()
+            self._stop_there()
 
     async def _execute(self, plan: Plan) -> Ending:
-        if not await self._send_media(plan):
+        if plan.media:
+            await first(self._stop.wait(), self._send_media(plan))
+        if self._stop.is_set():
             return Stopped()
         prompt = self._instance.execute(
             self.prompt_id,
@@ -194,12 +201,8 @@ class Attempt:
         )
         return await self._follow(plan, prompt)
 
-    async def _send_media(self, plan: Plan) -> bool:
-        """Upload what ComfyUI lacks of the inputs; False if it was stopped meanwhile."""
-        await first(self._stop.wait(), self._send_all(plan))
-        return not self._stop.is_set()
-
-    async def _send_all(self, plan: Plan) -> None:
+    async def _send_media(self, plan: Plan) -> None:
+        """Upload what ComfyUI lacks of the inputs."""
         for media in plan.media:
             for blob in media.blobs:
                 await self._send(media, blob)
@@ -218,31 +221,38 @@ class Attempt:
     async def _follow(self, plan: Plan, prompt: AsyncGenerator[events.Event, None]) -> Ending:
         try:
             async with aclosing(prompt), asyncio.TaskGroup() as tasks:
-                limits = [
-                    tasks.create_task(self._limit_time()),
-                    tasks.create_task(self._limit_silence()),
-                    tasks.create_task(self._stop_when_asked()),
-                ]
+                self._tasks = tasks
                 collector = Collector(
                     tasks, self._instance.client.view, plan.outputs, self._observer.output
                 )
-                ending = await self._take_events(plan, prompt, collector)
-                for task in limits:
-                    task.cancel()
+                try:
+                    return await self._take_events(plan, prompt, collector)
+                finally:
+                    self._tasks = None
+                    for watch in self._watches:
+                        watch.cancel()
+                    self._watches.clear()
         except BaseExceptionGroup as group:
             # The first error cancelled the other tasks: it is the one that counts.
             raise group.exceptions[0] from None
-        return ending
 
-    async def _stop_when_asked(self) -> None:
-        await self._stop.wait()
-        await self._sent.wait()  # before that, ComfyUI has nothing to stop
-        await self._instance.cancel(self.prompt_id)
+    def _stop_there(self) -> None:
+        """Have ComfyUI stop it, if it is to stop; before it was sent, there is nothing to stop."""
+        if self._tasks is not None and self._sent and self._stop.is_set():
+            stopping = self._tasks.create_task(self._instance.cancel(self.prompt_id))
+            self._watches.append(stopping)
+
+    def _watch(self, delay_s: float, limit: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Look after a limit once it may be reached: most prompts have ended before."""
+
+        def begin() -> None:
+            if self._tasks is not None:
+                self._watches.append(self._tasks.create_task(limit()))
+
+        self._watches.append(asyncio.get_running_loop().call_later(delay_s, begin))
 
     async def _limit_time(self) -> None:
         """Stop a prompt that takes longer than allowed."""
-        await self._began.wait()
-        await asyncio.sleep(self._timeout_s)
         text = f"it ran longer than {self._timeout_s:g} s"
         if not await self._cut_short(Timeout(text, timeout_s=self._timeout_s)):
             raise ComfyUIUnreachable(self._instance.state.last_error or "no answer", sent=True)
@@ -252,7 +262,6 @@ class Attempt:
 
         While an attached ComfyUI is away, silence means nothing: the prompt may be done there.
         """
-        await self._began.wait()
         text = f"it sent nothing for {self._silence_s:g} s"
         while True:
             left = self._silence_s - (self._instance.silence(self.prompt_id) or 0.0)
@@ -284,7 +293,9 @@ class Attempt:
     ) -> Ending:
         meter = Meter(plan.prompt)
         async for event in prompt:
-            self._sent.set()
+            if not self._sent:
+                self._sent = True
+                self._stop_there()
             match event:
                 case events.Succeeded():
                     self.times.ended = time.monotonic()
@@ -313,7 +324,9 @@ class Attempt:
         match event:
             case events.Started():
                 self.times.started = time.monotonic()
-                self._began.set()
+                self._began = True
+                self._watch(self._timeout_s, self._limit_time)
+                self._watch(self._silence_s, self._limit_silence)
                 self._observer.began()
             case events.Cached(nodes):
                 self._cached.update(nodes)

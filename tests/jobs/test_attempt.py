@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
@@ -118,3 +121,92 @@ async def test_no_error_repeats_the_key(end: Any) -> None:
     assert isinstance(ending, attempt.Failure)
     assert KEY.encode() not in encode(ending.error.wire())
     assert "***" in ending.error.message
+
+
+class Slow(Comfy):
+    """A ComfyUI that answers a submission when it is told to, and ends a prompt that is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(DONE)
+        self.answers = asyncio.Event()
+        self.stopped: list[str] = []
+        self._gone = asyncio.Event()
+
+    async def execute(self, *_: Any, **__: Any) -> AsyncIterator[events.Event]:
+        await self.answers.wait()
+        yield events.Queued()
+        yield events.Started()
+        await self._gone.wait()
+        yield events.Interrupted()
+
+    async def cancel(self, prompt_id: str) -> bool:
+        self.stopped.append(prompt_id)
+        self._gone.set()
+        return True
+
+    async def end(self, prompt_id: str, *, within_s: float) -> str:
+        assert within_s > 0
+        await self.cancel(prompt_id)
+        return "stopped"
+
+
+def slow_attempt(comfy: Comfy, timeout_s: float = 60.0, silence_s: float = 60.0) -> Attempt:
+    return Attempt(
+        draft().job,
+        cast("Any", comfy),
+        observer=cast("Any", Observer()),
+        load_media=cast("Any", None),
+        timeout_s=timeout_s,
+        silence_s=silence_s,
+        adopt=False,
+        began=False,
+    )
+
+
+async def test_what_is_cancelled_while_it_is_sent_is_stopped_once_comfyui_has_it() -> None:
+    comfy = Slow()
+    made = slow_attempt(comfy)
+    running = asyncio.create_task(made.run(PLAN))
+    await asyncio.sleep(0)
+    made.cancel()
+    made.cancel()
+    await asyncio.sleep(0)
+    assert comfy.stopped == []
+    comfy.answers.set()
+    assert isinstance(await running, attempt.Stopped)
+    assert comfy.stopped == [made.prompt_id]
+
+
+async def test_what_is_cancelled_before_it_is_sent_is_not_sent() -> None:
+    comfy = Slow()
+    made = slow_attempt(comfy)
+    made.cancel()
+    assert isinstance(await made.run(PLAN), attempt.Stopped)
+    assert comfy.stopped == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"timeout_s": 0.01}, {"timeout_s": 0.01}),
+        ({"silence_s": 0.01}, {"silence_s": 0.01}),
+    ],
+)
+async def test_what_runs_or_is_silent_for_too_long_is_stopped(
+    limits: dict[str, float], said: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comfy = Slow()
+    comfy.answers.set()
+    monkeypatch.setattr(comfy, "silence", lambda _: limits.get("silence_s", 0.0))
+    ending = await slow_attempt(comfy, **limits).run(PLAN)
+    assert isinstance(ending, attempt.Failure)
+    assert (ending.error.code, ending.error.details) == ("timeout", said)
+
+
+async def test_an_attempt_that_ended_is_held_by_no_timer() -> None:
+    made = slow_attempt(Comfy(DONE))
+    await made.run(PLAN)
+    gone = weakref.ref(made)
+    del made
+    gc.collect()
+    assert gone() is None
