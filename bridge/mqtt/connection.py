@@ -174,6 +174,8 @@ class Connection:
         self._link: BrokerLink | None = None
         self._outbox: Outbox | None = None
         self._connack: Connack | None = None
+        self.packet_limit = self._own_limit
+        """The largest packet that may be published, in bytes; None: no limit is known."""
         self._refusal: ConnectionRefused | None = None
         self._greeted = asyncio.Event()
         self._ended = asyncio.Event()
@@ -281,12 +283,6 @@ class Connection:
         """False if the broker says that it retains nothing."""
         return self.connack.retain_available
 
-    @property
-    def packet_limit(self) -> int | None:
-        """The largest packet that may be published, in bytes; None: no limit is known."""
-        limits = (self.connack.maximum_packet_size, self._own_limit)
-        return min((limit for limit in limits if limit is not None), default=None)
-
     def publish(
         self,
         topic: str,
@@ -308,10 +304,9 @@ class Connection:
     def send(self, publish: Publish) -> asyncio.Future[PubAck]:
         """Send a message that is encoded already. Otherwise as `publish`."""
         _, outbox = self._live()
+        connack, limit = self.connack, self.packet_limit
         # A broker ends the connection of a client that uses what it does not offer (3.2.2.3).
-        connack = self.connack
         publish = publish.within(connack.maximum_qos, retain=connack.retain_available)
-        limit = self.packet_limit
         if limit is not None and publish.size > limit:
             raise PacketTooLarge(publish.size, limit)
         return outbox.add(publish if self.version == "5" else publish.without_properties())
@@ -448,6 +443,8 @@ class Connection:
 
     def _on_accepted(self, connack: Connack) -> None:
         self._connack = connack
+        limits = (connack.maximum_packet_size, self._own_limit)
+        self.packet_limit = min((each for each in limits if each is not None), default=None)
         self.client_id = connack.assigned_client_id or self.client_id
         if self._link is not None:
             self._outbox = Outbox(self._link, connack.receive_maximum, pacer=self._pacer)

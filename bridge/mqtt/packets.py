@@ -109,6 +109,9 @@ class Publish(msgspec.Struct, frozen=True):
     qos: int
     retain: bool
     properties: PublishProperties
+    size: int
+    """The size of the whole packet in bytes, as Maximum Packet Size counts it (3.2.2.3.6)."""
+    encoded_length: bytes
     encoded_topic: bytes
     encoded_properties: bytes
 
@@ -120,41 +123,51 @@ class Publish(msgspec.Struct, frozen=True):
         *,
         qos: int,
         retain: bool,
-        properties: PublishProperties = NO_PROPERTIES,
+        properties: PublishProperties | None = NO_PROPERTIES,
     ) -> Publish:
         """Check and encode everything but the packet id. Does not copy the payload.
 
-        Raises InvalidMessage for what must not be sent, PacketTooLarge for what no MQTT packet
-        can hold.
+        With None for `properties` it is a packet of MQTT 3.1.1. Raises InvalidMessage for what
+        must not be sent, PacketTooLarge for what no MQTT packet can hold.
         """
         if qos not in (0, 1):
             raise InvalidMessage(f"the QoS must be 0 or 1, not {qos}")
         encoded_topic = _topic(topic, "topic")
-        encoded_properties = _properties(properties)
-        publish = cls(topic, payload, qos, retain, properties, encoded_topic, encoded_properties)
-        if publish.remaining > LARGEST_REMAINING:
-            raise PacketTooLarge(5 + publish.remaining, 5 + LARGEST_REMAINING)
-        return publish
+        encoded_properties = b"" if properties is None else _properties(properties)
+        # The bytes that follow the packet's length (2.1.4).
+        remaining = len(encoded_topic) + 2 * qos + len(encoded_properties) + len(payload)
+        if remaining > LARGEST_REMAINING:
+            raise PacketTooLarge(5 + remaining, 5 + LARGEST_REMAINING)
+        length = _varint(remaining)
+        return cls(
+            topic=topic,
+            payload=payload,
+            qos=qos,
+            retain=retain,
+            properties=properties or NO_PROPERTIES,
+            size=1 + len(length) + remaining,
+            encoded_length=length,
+            encoded_topic=encoded_topic,
+            encoded_properties=encoded_properties,
+        )
 
     def without_properties(self) -> Publish:
         """Return the same message as MQTT 3.1.1 has it."""
-        return msgspec.structs.replace(self, properties=NO_PROPERTIES, encoded_properties=b"")
+        return Publish.of(
+            self.topic, self.payload, qos=self.qos, retain=self.retain, properties=None
+        )
 
     def within(self, qos: int, *, retain: bool) -> Publish:
         """Return the same message for a broker that takes QoS `qos` at most, and may not retain."""
         if self.qos <= qos and (retain or not self.retain):
             return self
-        return msgspec.structs.replace(self, qos=min(self.qos, qos), retain=self.retain and retain)
-
-    @property
-    def remaining(self) -> int:
-        """The bytes that follow the packet's length (2.1.4)."""
-        return self._variable_header + len(self.payload)
-
-    @property
-    def size(self) -> int:
-        """The size of the whole packet in bytes, as Maximum Packet Size counts it (3.2.2.3.6)."""
-        return 1 + len(_varint(self.remaining)) + self.remaining
+        return Publish.of(
+            self.topic,
+            self.payload,
+            qos=min(self.qos, qos),
+            retain=self.retain and retain,
+            properties=self.properties,
+        )
 
     def room(self, limit: int) -> int:
         """Return how many bytes of payload this topic and these properties leave below `limit`.
@@ -163,27 +176,22 @@ class Publish(msgspec.Struct, frozen=True):
         lacking for an empty payload. Exact but where one more byte of payload would lengthen the
         packet's length: then it is that one byte less.
         """
-        room = limit - 2 - self._variable_header
+        # The bytes between the packet's length and its payload (3.3.2).
+        header = len(self.encoded_topic) + 2 * self.qos + len(self.encoded_properties)
+        room = limit - 2 - header
         for length in (2, 3, 4):
-            if self._variable_header + room >= 1 << 7 * (length - 1):
-                room = limit - 1 - length - self._variable_header
-        return min(room, LARGEST_REMAINING - self._variable_header)
-
-    @property
-    def _variable_header(self) -> int:
-        """The bytes between the packet's length and its payload (3.3.2)."""
-        identifier = 2 if self.qos else 0
-        return len(self.encoded_topic) + identifier + len(self.encoded_properties)
+            if header + room >= 1 << 7 * (length - 1):
+                room = limit - 1 - length - header
+        return min(room, LARGEST_REMAINING - header)
 
     def head(self, mid: int) -> bytes:
         """Return the packet up to its payload; `mid` counts at QoS 1 only."""
-        identifier = mid.to_bytes(2, "big") if self.qos else b""
         return b"".join(
             (
                 bytes((PUBLISH | self.qos << 1 | self.retain,)),
-                _varint(self.remaining),
+                self.encoded_length,
                 self.encoded_topic,
-                identifier,
+                mid.to_bytes(2, "big") if self.qos else b"",
                 self.encoded_properties,
             )
         )
@@ -388,10 +396,10 @@ class _Reader:
         return len(self._view) - self._at
 
     def _take(self, count: int) -> memoryview:
-        if count > self.left:
+        start, self._at = self._at, self._at + count
+        if self._at > len(self._view):
             raise Malformed("the packet ends too early")
-        self._at += count
-        return self._view[self._at - count : self._at]
+        return self._view[start : self._at]
 
     def integer(self, size: int) -> int:
         return int.from_bytes(self._take(size), "big")

@@ -416,9 +416,11 @@ def room_of(topic: str, properties: PublishProperties, limit: int) -> int:
     return Publish.of(topic, b"", qos=1, retain=False, properties=properties).room(limit)
 
 
-def least(*limits: int | None) -> int | None:
-    """Return the smallest of the limits that are known."""
-    return min((each for each in limits if each is not None), default=None)
+def least(one: int | None, other: int | None) -> int | None:
+    """Return the smaller of two limits, of which each may not be known."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 # What is in it.
