@@ -43,7 +43,7 @@ from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
-from bridge.workflows.catalogue import nodes_of
+from bridge.workflows.catalogue import Needs, NodeCatalogue, nodes_of
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.workflow import Workflow
@@ -175,7 +175,7 @@ class Admission:
             return None
 
     async def _draft(self, submission: Submission, key: Key) -> Draft:
-        work = await self.with_fresh(lambda: self._runnable(submission))
+        work, needs = await self.with_fresh(lambda: self._runnable(submission))
         return drafts.draft(
             submission,
             key=key,
@@ -183,7 +183,7 @@ class Admission:
             workflow=work.workflow,
             bound=work.bound,
             plan=work.plan,
-            needs=self._library.catalogue.needs(work.bound.prompt),
+            needs=needs,
             media=work.media,
             now=self._journal.clock.now(),
             sinks=work.sinks,
@@ -198,12 +198,10 @@ class Admission:
                 raise
             return await bind()
 
-    async def _runnable(self, submission: Submission) -> _Work:
+    async def _runnable(self, submission: Submission) -> tuple[_Work, Needs]:
         workflow, bound = self._bind(submission)
-        drafts.check_runnable(
-            bound, self._library.catalogue.lacking(nodes_of(bound.prompt).values())
-        )
-        return await self._work(submission, workflow, bound)
+        needs = check_runnable(bound, self._library.catalogue)
+        return await self._work(submission, workflow, bound), needs
 
     def _bind(self, submission: Submission) -> tuple[Workflow, Bound]:
         workflow = self.workflow(submission)
@@ -328,6 +326,15 @@ class Admission:
             eta_s=job_messages.seconds(eta_s),
             result=UNSET if record.result is None else Raw(record.result),
         )
+
+
+def check_runnable(bound: Bound, catalogue: NodeCatalogue) -> Needs:
+    """Return a prompt's needs. Raises InvalidInput or ComfyUIUnavailable where nobody has them."""
+    needs = catalogue.needs(bound.prompt)
+    if not catalogue.is_met(needs):
+        drafts.check_runnable(bound, catalogue.lacking(nodes_of(bound.prompt).values()))
+        catalogue.note_met(needs)
+    return needs
 
 
 def _draw(lowest: int, highest: int) -> int:

@@ -53,12 +53,12 @@ from bridge.jobs.sets.driver import SetDriver
 from bridge.jobs.sets.plan import Patch, SetSpec, difference, shown_by
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.requests import drafts, views
-from bridge.requests.admission import Admission
+from bridge.requests.admission import Admission, check_runnable
 from bridge.requests.context import Answer, RequestContext, Respond, Submission
 from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions, setting
 from bridge.workflows import binding
-from bridge.workflows.catalogue import Needs, NodeCatalogue, nodes_of
+from bridge.workflows.catalogue import NodeCatalogue
 from bridge.workflows.workflow import Workflow
 
 # Seconds of the processor for each entry of an axis.
@@ -284,7 +284,6 @@ class _Binder:
         self._media = media
         self._catalogue = catalogue
         self._draws = _Draws()
-        self._checked: set[Needs] = set()
         # Media is read once, however many jobs have it: by input, and by the value's identity.
         self._taken: dict[tuple[str, int], MediaInput] = {}
         self._new: dict[str, bytes] = {}
@@ -352,7 +351,7 @@ class _Binder:
             simple=self._submission.context.verb == RUN,
         )
         self._admission.check_partner(self._submission.client, bound)
-        self._check_runnable(bound)
+        check_runnable(bound, self._catalogue)
         inputs = dict(bound.inputs)
         items = []
         for each in bound.media:
@@ -370,13 +369,6 @@ class _Binder:
     async def _take(self, name: str, value: Any) -> MediaInput:
         each = binding.bound_media(self._workflow, name, value)
         return await self._media.take_one(self._submission.client, each, self._new)
-
-    def _check_runnable(self, bound: binding.Bound) -> None:
-        needs = self._catalogue.needs(bound.prompt)
-        if needs not in self._checked:
-            lacking = self._catalogue.lacking(nodes_of(bound.prompt).values())
-            drafts.check_runnable(bound, lacking)
-            self._checked.add(needs)
 
 
 def _resolved(plan: Plan) -> Plan:

@@ -49,6 +49,7 @@ class NodeCatalogue:
         self._keyed = frozenset(keyed)
         self._merged = _merged(list(self._infos.values()))
         self._able: dict[tuple[str, Needs], bool] = {}
+        self._met: set[Needs] = set()
 
     @property
     def merged(self) -> ObjectInfo | None:
@@ -70,6 +71,16 @@ class NodeCatalogue:
             key=lambda each: sum(map(len, msgspec.structs.astuple(each))),
             default=None,
         )
+
+    def is_met(self, needs: Needs) -> bool:
+        """True if a prompt of these needs was looked at before, and `note_met` called."""
+        return needs in self._met
+
+    def note_met(self, needs: Needs) -> None:
+        """Note that nothing that keeps a prompt of these needs from running is `lacking`."""
+        if len(self._met) >= MAX_KNOWN:
+            self._met.clear()
+        self._met.add(needs)
 
     def partner_nodes(self, classes: Iterable[str]) -> list[str]:
         """Return those of the classes that some ComfyUI declares as a partner's, sorted."""

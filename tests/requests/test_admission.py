@@ -196,6 +196,26 @@ async def test_what_no_comfyui_has_is_asked_for_once_more_and_then_refused(stand
     assert stand.refreshed == 2
 
 
+async def test_what_a_comfyui_was_found_to_have_is_looked_for_again_once_it_has_less(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+    lacking = NodeCatalogue.lacking
+
+    def counted(catalogue: NodeCatalogue, nodes: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return lacking(catalogue, nodes)
+
+    monkeypatch.setattr(NodeCatalogue, "lacking", counted)
+    await stand.submitted("j1")
+    await stand.submitted("j2")
+    assert looked == 1
+    await stand.library.update("main", without("Loader"))
+    error = await stand.error("submit", workflow="simple")
+    assert error.code == "comfyui_unavailable"
+
+
 async def test_a_dry_run_tells_what_would_be_and_keeps_nothing(stand: Stand) -> None:
     await stand.submitted("j1")
     report = await stand.data("submit", workflow="simple", dry_run=True, inputs={"seed": 5})
