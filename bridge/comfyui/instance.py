@@ -62,7 +62,7 @@ class StateBoard:
 
     def __init__(self, state: InstanceState) -> None:
         self._present = state
-        self._changed: asyncio.Future[None] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @property
     def present(self) -> InstanceState:
@@ -74,16 +74,19 @@ class StateBoard:
         if state == self._present:
             return
         self._present = state
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-        self._changed = None
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
 
     async def changed(self, seen: InstanceState) -> InstanceState:
         """Wait until the state is not `seen`, and return it; states in between are skipped."""
         while self._present == seen:
-            if self._changed is None:
-                self._changed = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._changed)
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiting)
+            try:
+                await waiting
+            finally:
+                self._waiting.discard(waiting)
         return self._present
 
 

@@ -201,7 +201,7 @@ class ComfySession:
         now = self._clock()
         prompt = self._tracker.follow(prompt_id, execution, blind=blind, now=now)
         queue = self._queues[prompt] = EventQueue()
-        self._apply(())
+        self._unused.clear()
         return prompt, queue
 
     def _submitted(self, prompt: Prompt) -> None:
@@ -211,10 +211,11 @@ class ComfySession:
     def _drop(self, prompt: Prompt) -> None:
         self._tracker.drop(prompt)
         del self._queues[prompt]
-        self._apply(())
+        if not self._queues:
+            self._unused.set()
 
     def _apply(self, deliveries: Iterable[tuple[Prompt, Event]]) -> None:
-        """Pass on the tracker's events, and set the asyncio events that follow from its state."""
+        """Pass on the tracker's events, and its doubt to who asks ComfyUI."""
         for prompt, event in deliveries:
             queue = self._queues.get(prompt)
             if queue is not None:
@@ -222,10 +223,6 @@ class ComfySession:
         if self._tracker.doubt:
             self._tracker.doubt = False
             self._in_doubt.set()
-        if len(self._tracker):
-            self._unused.clear()
-        else:
-            self._unused.set()
 
     # -- the connection -------------------------------------------------------------------------
 
