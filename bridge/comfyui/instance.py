@@ -29,7 +29,7 @@ from bridge.comfyui.health_policy import Health, HealthPolicy
 from bridge.comfyui.restart_policy import PlannedRestart
 from bridge.comfyui.session import ComfySession, QueueSnapshot, SessionEvent, WorkerDied
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
-from bridge.comfyui.state import InstanceState, Lifecycle, LifecycleEvent
+from bridge.comfyui.state import InstanceState, Lifecycle, LifecycleEvent, Yielder
 from bridge.comfyui.supervisor import Running, Supervisor
 from bridge.retry import Backoff
 
@@ -285,13 +285,13 @@ class Instance:
         link = PageLink("/") if self.state.unguarded else await self.client.page_link()
         return msgspec.structs.replace(link, path=f"{self.client.base_url}{link.path}")
 
-    def yield_(self) -> None:
+    def yield_(self, by: Yielder = "operator") -> None:
         """Take no more prompts, and free memory once those that are there have ended."""
-        self._handle(lifecycle.Yielding())
+        self._handle(lifecycle.Yielding(by))
 
-    def resume(self) -> None:
-        """Take prompts again, after `yield_`."""
-        self._handle(lifecycle.Resumed())
+    def resume(self, by: Yielder = "operator") -> None:
+        """Take prompts again, after `yield_` by the same; unless the other one yielded it too."""
+        self._handle(lifecycle.Resumed(by))
 
     # -- life -----------------------------------------------------------------------------------
 

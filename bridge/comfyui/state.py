@@ -19,6 +19,8 @@ from bridge.contract import retained
 
 # The contract's words are used as they are: this is what is published.
 StateName: TypeAlias = retained.InstanceState
+# The one who wants a ComfyUI left to others: the operator, or the lock of its GPU.
+Yielder: TypeAlias = Literal["operator", "gpu"]
 
 
 class InstanceState(msgspec.Struct, frozen=True):
@@ -94,7 +96,9 @@ class Closing(msgspec.Struct, frozen=True):
 
 
 class Yielding(msgspec.Struct, frozen=True):
-    """The operator wants it left to others."""
+    """Somebody wants it left to others."""
+
+    by: Yielder = "operator"
 
 
 class Vacated(msgspec.Struct, frozen=True):
@@ -102,7 +106,9 @@ class Vacated(msgspec.Struct, frozen=True):
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """The operator wants it used again."""
+    """Whoever wanted it left to others wants it used again; the other one may not."""
+
+    by: Yielder = "operator"
 
 
 class Unloaded(msgspec.Struct, frozen=True):
@@ -180,7 +186,7 @@ class Lifecycle:
         self.state = InstanceState(state="stopped", since=now)
         # It yields, our prompts have ended and its memory is free.
         self.vacated = False
-        self._yielding = False
+        self._yielding: frozenset[Yielder] = frozenset()
         self._closing = False
         self._condemned = False
         self._prompts = 0
@@ -198,9 +204,10 @@ class Lifecycle:
         name = self._resolved(target, event)
         if name != before:
             changes |= {"state": name, "since": now}
-        closed = self._yielding or self._closing or self._condemned
+        yielding = bool(self._yielding)
+        closed = yielding or self._closing or self._condemned
         self.state = msgspec.structs.replace(
-            self.state, closed=closed, yielding=self._yielding, **changes
+            self.state, closed=closed, yielding=yielding, **changes
         )
         return self.state
 
@@ -227,12 +234,13 @@ class Lifecycle:
                 self._condemned = True
             case Closing():
                 self._closing = True
-            case Yielding():
-                self._yielding = True
+            case Yielding(by=by):
+                self._yielding |= {by}
             case Vacated():
-                self.vacated = self._yielding
-            case Resumed():
-                self._yielding = self.vacated = False
+                self.vacated = bool(self._yielding)
+            case Resumed(by=by):
+                self._yielding -= {by}
+                self.vacated &= bool(self._yielding)
             case Died() | Stopped():
                 self.vacated = False
                 self._prompts = 0

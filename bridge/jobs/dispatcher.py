@@ -110,6 +110,8 @@ class Dispatcher:
         self._dependencies = dependencies
         # Called with each job that has ended, here or elsewhere.
         self.on_ended: Callable[[Key], None] = lambda _: None
+        # Called when jobs wait for a ComfyUI that may be held (events.Held), or none any more.
+        self.on_wanted: Callable[[str, bool], None] = lambda _name, _wanted: None
         self._tasks: asyncio.TaskGroup | None = None
         self._postponed: list[effects.Effect] = []  # until `run`
         self._plans: dict[Key, Plan] = {}
@@ -355,9 +357,13 @@ class Dispatcher:
             effects.Publish: self._publish,
             effects.AskPrompts: self._ask_prompts,
             effects.CancelPrompt: self._cancel_prompt,
+            effects.Wanted: self._tell_wanted,
             effects.Left: self._forget,
             effects.Report: self._report,
         }
+
+    def _tell_wanted(self, effect: effects.Wanted) -> None:
+        self.on_wanted(effect.instance, effect.wanted)
 
     def _report(self, effect: effects.Report) -> None:
         log.error("a defect", exc_info=effect.error)

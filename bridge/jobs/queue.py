@@ -16,7 +16,7 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import NamedTuple, TypeAlias
 
 # A place in the order of acceptance after every job that there is.
@@ -144,6 +144,10 @@ class Queue:
     def __iter__(self) -> Iterator[Key]:
         """Yield all keys, in no particular order."""
         return iter(self._entries)
+
+    def lanes(self) -> Collection[Lane]:
+        """Return the lanes in which jobs wait."""
+        return self._lanes.keys()
 
     def count(self, client: str) -> int:
         """Return the number of jobs of a client that wait."""

@@ -208,3 +208,10 @@ async def test_no_difference_wakes_nobody(board: StateBoard) -> None:
 def test_that_it_is_not_guarded_lasts_until_it_is_started_again() -> None:
     assert after(Starting(), Unguarded(), UP, DEAD).unguarded
     assert not after(Starting(), Unguarded(), UP, DEAD, Starting()).unguarded
+
+
+def test_one_that_two_want_left_to_others_is_used_again_when_both_give_it_back() -> None:
+    left = (Starting(), UP, Yielding("gpu"), Yielding(), Vacated())
+    assert after(*left, Resumed()).state == "yielded"
+    assert after(*left, Resumed("gpu")).state == "yielded"
+    assert after(*left, Resumed("gpu"), Resumed()).usable

@@ -164,17 +164,19 @@ class Book:
             return None
         if self.paused:
             return "the operator paused the queue"
-        if all(member.usable for member in self.pool):
+        if all(member.takes_jobs for member in self.pool):
             return None
         able = set(self.pool.able(job.needs))
         members = [member for member in self.pool if member.name in able] or list(self.pool)
-        if any(member.usable for member in members):
+        if any(member.takes_jobs for member in members):
             return None
         return ", ".join(f"ComfyUI {member.name} {_away(member)}" for member in members)
 
 
 def _away(member: Member) -> str:
     """Return why a ComfyUI takes no jobs."""
+    if member.held is not None:
+        return f"waits for {member.held}"
     if member.rests_until is not None and member.availability.usable:
         return "has no room left on its disk"
     return _AWAY.get(member.availability.state, "takes no jobs")

@@ -89,6 +89,7 @@ class Core:
         self._published_reasons: dict[Key, str] = {}
         self._reasons_due: float | None = None
         self._draining = False
+        self._gated = False
         self.must_schedule = False
         self._now = Moment(0.0, 0.0)
         self._effects: list[effects.Effect] = []
@@ -151,6 +152,7 @@ class Core:
             events.PromptsKnown: self._prompts_known,
             events.CatalogueChanged: self._catalogue_changed,
             events.ModelsLoaded: self._models_loaded,
+            events.Held: self._held,
             events.Schedule: self._schedule,
             events.Tick: self._tick,
         }
@@ -247,6 +249,8 @@ class Core:
         if job.replace is not None and self._newest.get((job.key.client, job.replace)) == job.key:
             del self._newest[job.key.client, job.replace]
         self._do(effects.Left(job.key, outcome))
+        # Nobody may be left that wants a ComfyUI.
+        self.must_schedule |= self._gated
 
     def _replace(self, entry: Entry) -> None:
         """Cancel the older of two jobs of which only the newest is wanted."""
@@ -362,11 +366,32 @@ class Core:
     def _models_loaded(self, event: events.ModelsLoaded) -> None:
         self.book.pool[event.instance].loaded(event.needs)
 
+    def _held(self, event: events.Held) -> None:
+        member = self.book.pool[event.instance]
+        self._gated = member.gated = True
+        if member.held != event.reason:
+            member.held = event.reason
+            self._reasons_soon()
+        self.must_schedule = True
+
     def _schedule(self, _event: events.Schedule) -> None:
         """Start the next jobs at each ComfyUI that has room, one after the other in turn."""
         self.must_schedule = False
-        if self.book.paused or self._draining:
-            return
+        if not (self.book.paused or self._draining):
+            self._give_jobs()
+        for member in self.book.pool:
+            if member.gated:
+                self._tell_wanted(member)
+
+    def _tell_wanted(self, member: Member) -> None:
+        stopped = self.book.paused or self._draining
+        waits = not stopped and self.book.pool.wanted(member, self.book.queue)
+        wanted = waits or bool(member.jobs)
+        if wanted != member.wanted:
+            member.wanted = wanted
+            self._do(effects.Wanted(member.name, wanted))
+
+    def _give_jobs(self) -> None:
         given = True
         while given:
             given = False
@@ -655,7 +680,8 @@ class Core:
     def _announce_reasons(self) -> None:
         """Publish why the next jobs wait, wherever that has changed."""
         published, self._published_reasons = self._published_reasons, {}
-        if not published and not self.book.paused and self.book.pool.usable == len(self.book.pool):
+        all_take_jobs = all(member.takes_jobs for member in self.book.pool)
+        if not published and not self.book.paused and all_take_jobs:
             return
         for key in islice(self.book.queue.in_order(), REASONS_AT_ONCE):
             job = self.book.entries[key].job

@@ -110,6 +110,13 @@ class CancelPrompt(Struct, frozen=True):
     prompt_id: str
 
 
+class Wanted(Struct, frozen=True):
+    """Jobs wait for a ComfyUI that may be held, or are there; or not any more. Not answered."""
+
+    instance: str
+    wanted: bool
+
+
 class Left(JobEffect, frozen=True):
     """A job is no longer the core's: it has `outcome`, or (None) another bridge has it."""
 
@@ -137,5 +144,6 @@ Effect: TypeAlias = (
     | Finish
     | AskPrompts
     | CancelPrompt
+    | Wanted
     | Left
 )

@@ -193,6 +193,16 @@ class ModelsLoaded(Struct, frozen=True):
     needs: Needs
 
 
+class Held(Struct, frozen=True):
+    """A ComfyUI gets no jobs for this `reason`, though it may be usable; None: it gets them.
+
+    From the first of these on, a Wanted says whether jobs wait for that ComfyUI.
+    """
+
+    instance: str
+    reason: str | None
+
+
 class Schedule(Struct, frozen=True):
     """All that happened at one time has been taken in: jobs can be given to ComfyUIs."""
 
@@ -230,6 +240,7 @@ Event: TypeAlias = (
     | PromptsKnown
     | CatalogueChanged
     | ModelsLoaded
+    | Held
     | Schedule
     | Tick
 )

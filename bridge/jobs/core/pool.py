@@ -58,6 +58,11 @@ class Member:
         self.asking = False
         # Until when it gets nothing because its disk is full, by a steady clock; None: it does not.
         self.rests_until: float | None = None
+        # Why it is given nothing though it may be usable: its GPU is not free yet. `gated`: that
+        # is looked after at all; `wanted`: whoever does so knows that jobs wait for it.
+        self.held: str | None = None
+        self.gated = False
+        self.wanted = False
         self._rest_s = REST_FIRST_S
         self._jobs = 0
         self._left_at = float("-inf")
@@ -68,6 +73,16 @@ class Member:
     def usable(self) -> bool:
         """True if it takes jobs at all."""
         return self.availability.usable and self.rests_until is None
+
+    @property
+    def takes_jobs(self) -> bool:
+        """True if it takes jobs, and its GPU is free for them."""
+        return self.usable and self.held is None
+
+    @property
+    def jobs(self) -> int:
+        """The number of jobs that were sent there and are not through."""
+        return self._jobs
 
     def rest(self, now: float) -> None:
         """Give it nothing for a while: longer each time, until it has saved something."""
@@ -81,7 +96,7 @@ class Member:
 
     @property
     def has_room(self) -> bool:
-        """True if it can be given a job now."""
+        """True if it can be given a job now; one that is held only what it has already."""
         return self.usable and not self.asking and self._jobs < JOBS_AT_COMFYUI
 
     def is_free(self, now: float) -> bool:
@@ -149,11 +164,25 @@ class Pool:
 
     def take(self, member: Member, queue: Queue, reorder_s: float, now: float) -> Key | None:
         """Take the next job for a ComfyUI out of the queue; None if it should have none now."""
+        if member.held is not None:
+            return queue.take(able=lambda lane: lane == PinnedTo(member.name))
         return queue.take(
             able=None if self._no_choice else lambda lane: self._may_take(member, lane, now),
             prefer=member.fits if member.models else None,
             reorder_s=reorder_s,
             now=now,
+        )
+
+    def wanted(self, member: Member, queue: Queue) -> bool:
+        """True if jobs wait that could run there."""
+        lanes = queue.lanes()
+        if self._no_choice:
+            return bool(lanes)
+        return any(
+            lane.name == member.name
+            if isinstance(lane, PinnedTo)
+            else isinstance(lane, Needs) and self._can_run(member.name, lane)
+            for lane in lanes
         )
 
     def _may_take(self, member: Member, lane: Lane, now: float) -> bool:
@@ -162,7 +191,9 @@ class Pool:
         if not (isinstance(lane, Needs) and self._can_run(member.name, lane)):
             return False
         for other in self:
-            if other is member or not (other.has_room and other.is_free(now)):
+            if other is member or other.held is not None:
+                continue
+            if not (other.has_room and other.is_free(now)):
                 continue
             if not self._can_run(other.name, lane):
                 continue

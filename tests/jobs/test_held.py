@@ -1,0 +1,117 @@
+"""A ComfyUI whose GPU is not free yet: its jobs wait and say why, those of others go on."""
+
+from __future__ import annotations
+
+from bridge.jobs.core import effects, events
+from bridge.jobs.core.core import REASON_SETTLES_S
+from tests.jobs.test_core import A, B, Rig
+
+
+def hold(core: Rig, name: str, reason: str | None = "hook 'llm'") -> None:
+    core.tell(events.Held(name, reason))
+
+
+def told(core: Rig) -> list[tuple[str, bool]]:
+    """Return what was said of who is wanted since the last look."""
+    found = [(each.instance, each.wanted) for each in core.wanted(effects.Wanted)]
+    core.done = []
+    return found
+
+
+def test_a_job_for_one_that_is_held_waits_says_why_and_is_told() -> None:
+    core = Rig("main")
+    core.ready("main")
+    hold(core, "main")
+    key = core.add("j1")
+    assert told(core) == [("main", True)]
+    job = core.book.job(key)
+    assert job is not None
+    assert core.book.why_waiting(job) == "ComfyUI main waits for hook 'llm'"
+    hold(core, "main", None)
+    assert core.started() == [("j1", "main")]
+    core.tell(events.LeftComfyUI(key))
+    assert told(core) == [("main", False)]
+
+
+def test_that_its_reason_changed_is_published() -> None:
+    core = Rig("main")
+    core.ready("main")
+    hold(core, "main")
+    core.add("j1")
+    core.clock += REASON_SETTLES_S
+    core.tell(events.Tick())
+    assert [each.status.reason for each in core.wanted(effects.Announce)] == [
+        "ComfyUI main waits for hook 'llm'"
+    ]
+    core.done = []
+    hold(core, "main", "GPU 'card'")
+    core.clock += REASON_SETTLES_S
+    core.tell(events.Tick())
+    assert [each.status.reason for each in core.wanted(effects.Announce)] == [
+        "ComfyUI main waits for GPU 'card'"
+    ]
+
+
+def test_one_that_is_away_is_wanted_too() -> None:
+    core = Rig("main")
+    hold(core, "main")
+    core.add("j1")
+    assert told(core) == [("main", True)]
+
+
+def test_others_of_a_pool_take_the_jobs_meanwhile() -> None:
+    core = Rig("held", "free")
+    core.ready("held", "free")
+    hold(core, "held")
+    core.add("j1")
+    assert core.started() == [("j1", "free")]
+    assert told(core) == []  # nothing waits that could run there
+    core.add("j2")
+    core.add("j3")
+    assert core.started() == [("j2", "free")]
+    assert core.book.why_waiting(core.book.entries[core.add("j4")].job) is None
+
+
+def test_only_jobs_that_it_can_run_count() -> None:
+    core = Rig("held", "free", held={A}, free={A, B})
+    core.ready("held")
+    hold(core, "held")
+    core.add("j1", needs=B)
+    assert told(core) == []
+    core.add("j2", needs=A)
+    assert told(core) == [("held", True)]
+
+
+def test_a_queue_that_is_paused_wants_nothing() -> None:
+    core = Rig("main")
+    core.ready("main")
+    hold(core, "main")
+    core.tell(events.Paused(paused=True))
+    core.add("j1")
+    assert told(core) == []
+    core.tell(events.Paused(paused=False))
+    assert told(core) == [("main", True)]
+    key = next(iter(core.book.entries))
+    core.tell(events.CancelAsked(key))
+    core.tell(events.Finished(key))
+    assert told(core) == [("main", False)]
+
+
+def test_one_that_was_never_held_costs_nothing() -> None:
+    core = Rig("main")
+    core.ready("main")
+    core.add("j1")
+    assert told(core) == []
+
+
+def test_what_runs_at_one_that_is_held_is_adopted_and_nothing_more_given() -> None:
+    core = Rig("main")
+    hold(core, "main")
+    running = core.make("old", state="running", instance="main", prompt_id="p-old")
+    core.tell(events.Recovered([running]))
+    core.add("new")
+    core.ready("main")
+    core.tell(events.PromptsKnown("main", frozenset({"p-old"})))
+    assert core.started() == [("old", "main")]
+    hold(core, "main", None)
+    assert core.started() == [("new", "main")]
