@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from aiohttp import web
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from bridge.adapters.web.server import serving
 from bridge.comfyui.instance import Instance
 from bridge.config import ConfigError
+from bridge.contract.retained import GpuFigures
 from bridge.jobs.counters import Counters, Share
 
 
@@ -28,7 +29,7 @@ class CannotServeMetrics(ConfigError):
 
 
 class MetricsSources(Struct, frozen=True):
-    """The sources of the figures; the callables return the current ones."""
+    """The sources of the figures; the callables return the current ones, and `gpus` holds them."""
 
     version: str
     counters: Counters
@@ -37,6 +38,7 @@ class MetricsSources(Struct, frozen=True):
     running: Callable[[], int]
     commits: Callable[[], int]
     connected: Callable[[], bool]
+    gpus: Mapping[str, GpuFigures] = {}
 
 
 class BridgeCollector(Collector):
@@ -77,10 +79,24 @@ class BridgeCollector(Collector):
             (each.name,): float(each.state.restarts) for each in sources.instances
         }
         yield _counter("comfyui_restarts", "Restarts of a ComfyUI.", restarts, ["instance"])
+        yield from _gpus(sources.gpus)
 
 
 # Figures by the values of their labels.
 _Figures = Mapping[tuple[str, ...], float]
+
+
+def _gpus(found: Mapping[str, GpuFigures]) -> Iterator[Metric]:
+    """Yield what is known of each ComfyUI's card; what is unknown has no sample."""
+    for field, name, about in (
+        ("vram_total", "gpu_vram_total_bytes", "Memory of a ComfyUI's card."),
+        ("vram_free", "gpu_vram_free_bytes", "Memory that is free there."),
+        ("temperature_c", "gpu_temperature_celsius", "How warm it is."),
+        ("power_w", "gpu_power_watts", "What it draws."),
+    ):
+        values = {(instance,): getattr(each, field) for instance, each in found.items()}
+        known: _Figures = {key: value for key, value in values.items() if value is not UNSET}
+        yield _gauge(name, about, known, ["instance"])
 
 
 def _gauge(

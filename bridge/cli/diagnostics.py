@@ -6,11 +6,12 @@ Pure. docs/operations.md has more.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 from msgspec import UNSET, Struct
 
-from bridge.contract.retained import ComfyUIState
+from bridge.contract.retained import BridgeHealth, ComfyUIState, GpuLease
 
 _LOG = "all that it printed is in comfyui.log in its folder under data"
 
@@ -93,8 +94,41 @@ def openness(address: str, *, is_open: bool) -> Finding:
     )
 
 
-def explain(name: str, comfyui: ComfyUIState) -> Finding:
-    """Describe the state of a running bridge's ComfyUI, and what helps where it is not well."""
+def explain_health(health: BridgeHealth) -> Iterator[Finding]:
+    """Describe what a running bridge says of itself, and what helps."""
+    if health.paused:
+        advice = "comfy2mqtt queue resume"
+        yield Finding(good=True, what="its queue is paused, by the operator", advice=advice)
+    for name, hook in health.hooks.items():
+        what = f"its hook {name!r} is {hook.state}"
+        if hook.error is UNSET:
+            yield Finding(good=True, what=what)
+            continue
+        waits = hook.state == "preparing"
+        jobs = "; jobs wait until it succeeds (on_error)" if waits else ""
+        advice = "see docs/one-gpu.md: is what it calls there, and does its timeout_s allow for it?"
+        yield Finding(good=False, what=f"{what}: {hook.error}{jobs}", advice=advice)
+
+
+def explain_gpu(lease: GpuLease) -> Finding:
+    """Describe who has a GPU of a running bridge."""
+    waiting = ", ".join(each.holder for each in lease.waiting)
+    more = f"; {waiting} waits" if waiting else ""
+    if lease.holder is UNSET:
+        return Finding(good=True, what=f"nobody has its GPU {lease.gpu!r}{more}")
+    until = "" if lease.until is UNSET else f" until {_time_of(lease.until)}"
+    return Finding(good=True, what=f"{lease.holder!r} has its GPU {lease.gpu!r}{until}{more}")
+
+
+def _time_of(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def explain(name: str, comfyui: ComfyUIState, *, lent: bool = False) -> Finding:
+    """Describe the state of a running bridge's ComfyUI, and what helps where it is not well.
+
+    `lent`: another program has a GPU of that bridge's.
+    """
     why = ""
     if comfyui.reason is not UNSET:
         word = "" if comfyui.reason == comfyui.state else f"{comfyui.reason}: "
@@ -105,6 +139,8 @@ def explain(name: str, comfyui: ComfyUIState) -> Finding:
     if comfyui.unguarded is True:
         exposed = "answers any program and any web page on its machine"
         return Finding(good=False, what=f"{what}, and {exposed}", advice=_UNGUARDED)
+    if comfyui.state == "yielded" and lent:
+        return Finding(good=True, what=f"{what}, to another program or by the operator")
     if comfyui.state in _MEANT:
         return Finding(good=True, what=f"{what}, by the operator", advice=advice)
     remedy = _remedy(comfyui)

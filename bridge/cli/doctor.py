@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 
 import click
 import msgspec
+from msgspec import UNSET
 
 from bridge import __version__, config
 from bridge.adapters.mqtt.acl_probe import isolation
@@ -27,8 +28,8 @@ from bridge.config import ComfyUI, Config, ConfigError
 from bridge.contract import lacks
 from bridge.contract.messages import encode
 from bridge.contract.operator import HealthReport
-from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState
-from bridge.contract.topics import Topics
+from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState, GpuLease
+from bridge.contract.topics import Topics, matches
 from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, PubAck, Subscription
 from bridge.service.instances import interpreter
@@ -127,7 +128,7 @@ async def _isolation(settings: Config) -> Finding:
 
 async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Finding]:
     """Read what a bridge on this broker publishes of itself."""
-    wanted = [topics.state, topics.info, topics.health, topics.comfyui("+")]
+    wanted = [topics.state, topics.info, topics.health, topics.comfyui("+"), topics.gpu("+")]
     found = await _retained(connection, wanted)
     state = found.pop(topics.state, b"").decode(errors="replace")
     info, health = found.pop(topics.info, None), found.pop(topics.health, None)
@@ -138,14 +139,19 @@ async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Findi
         about = msgspec.json.decode(info, type=BridgeInfo)
         other = "" if about.version == __version__ else f"; this is {__version__}"
         yield Finding(good=True, what=f"the bridge {about.name} {about.version} is online{other}")
-    if health is not None and msgspec.json.decode(health, type=BridgeHealth).paused:
-        advice = "comfy2mqtt queue resume"
-        yield Finding(good=True, what="its queue is paused, by the operator", advice=advice)
+    if health is not None:
+        for finding in diagnostics.explain_health(msgspec.json.decode(health, type=BridgeHealth)):
+            yield finding
+    lent = False
+    for topic in [each for each in found if matches(topics.gpu("+"), each)]:
+        lease = msgspec.json.decode(found.pop(topic), type=GpuLease)
+        lent = lent or lease.holder not in (UNSET, "bridge")
+        yield diagnostics.explain_gpu(lease)
     if not found:
         found = await _asked(connection, topics)
     for topic, payload in found.items():
         comfyui = msgspec.json.decode(payload, type=ComfyUIState)
-        yield diagnostics.explain(topic.rpartition("/")[2], comfyui)
+        yield diagnostics.explain(topic.rpartition("/")[2], comfyui, lent=lent)
 
 
 async def _asked(connection: Connection, topics: Topics) -> dict[str, bytes]:

@@ -159,8 +159,11 @@ def access_file(folder: Path, listeners: BrokerListeners) -> str:
 
 def _others(settings: Config) -> Others:
     triggers = (each.topic for each in settings.trigger)
-    inputs = dict.fromkeys((*Permissions(settings.clients).input_topics, *triggers))
-    return Others(tuple(inputs), settings.homeassistant_prefix)
+    calls = list(settings.calls)
+    answers = (each.answer for each in calls if each.answer is not None)
+    inputs = dict.fromkeys((*Permissions(settings.clients).input_topics, *triggers, *answers))
+    outputs = dict.fromkeys(each.topic for each in calls if each.topic is not None)
+    return Others(tuple(inputs), tuple(outputs), settings.homeassistant_prefix)
 
 
 def _lines(folder: Path) -> list[str]:

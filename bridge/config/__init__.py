@@ -15,17 +15,19 @@ from bridge.config.settings import (
     unknown,
     variable,
 )
-from bridge.config.tables import Client, ComfyUI, Display, Sink, SinkFolder, Trigger
+from bridge.config.tables import Call, Client, ComfyUI, Display, Hook, Sink, SinkFolder, Trigger
 
 __all__ = [
     "FILE",
     "PREFIX",
     "TYPES",
+    "Call",
     "Client",
     "ComfyUI",
     "Config",
     "ConfigError",
     "Display",
+    "Hook",
     "Sink",
     "SinkFolder",
     "Trigger",

@@ -13,6 +13,7 @@ from bridge.config.settings import Config
 _TABLES = {
     "comfyui": "[[comfyui]]",
     "clients": '[clients."*"]',
+    "hook": "[[hook]]",
     "display": "[[display]]",
     "trigger": "[[trigger]]",
 }

@@ -13,7 +13,7 @@ import re
 import shlex
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -24,9 +24,11 @@ from msgspec import Meta, Struct
 
 from bridge import resources
 from bridge.config.tables import (
+    Call,
     Client,
     ComfyUI,
     Display,
+    Hook,
     Name,
     Number,
     Program,
@@ -44,11 +46,11 @@ _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMF
 _SECRETS = frozenset(
     {
         *("journal", "mqtt_url", "websocket_mqtt_url", "isolation_probe_url"),
-        *("comfyui_secret", "comfyui_url", "comfyui_api_key", "comfyui", "sink"),
+        *("comfyui_secret", "comfyui_url", "comfyui_api_key", "comfyui", "hook", "sink"),
     }
 )
 # Settings that hold tables; beside the file, as JSON.
-_TABLES = frozenset({"clients", "comfyui", "display", "sink", "sink_folder", "trigger"})
+_TABLES = frozenset({"clients", "comfyui", "display", "hook", "sink", "sink_folder", "trigger"})
 # Lists that variables and flags may give with commas.
 _LISTS = frozenset(
     {
@@ -101,6 +103,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     comfyui_api_key: str | None = None
     comfyui_api_key_file: Path | None = None
     comfyui_warm: str | None = None
+    # The name of its graphics card, for other programs that ask for it.
+    comfyui_gpu: Name | None = None
     # Of `comfy2mqtt comfyui install`: a git repository in place of the official one, an index of
     # torch's own builds for cards that PyPI has none for.
     comfyui_repository: str | None = None
@@ -109,6 +113,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_hosts: tuple[str, ...] = ("huggingface.co", "civitai.com", "github.com")
     # Several of them, in place of the settings above.
     comfyui: tuple[ComfyUI, ...] = ()
+    # What others do before a ComfyUI is busy, and after it was idle.
+    hook: tuple[Hook, ...] = ()
     workflows: Path = Path("workflows")
     data: Path | None = None
     # Empty: SQLite in the data folder. In PostgreSQL it is the journal of a group of bridges, in
@@ -203,6 +209,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 api_key=self.comfyui_api_key,
                 api_key_file=self.comfyui_api_key_file,
                 warm=self.comfyui_warm,
+                gpu=self.comfyui_gpu,
             ),
         )
 
@@ -215,10 +222,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self.isolation_probe_url or "",
             self.journal,
             *(each.url or "" for each in self.comfyuis),
+            *(each.url or "" for each in self.hook),
+            *(call.url or "" for call in self.calls),
         )
         found = [urlsplit(url).password for url in urls]
         found += [unquote(each) for each in found if each]
         found += [each.secret for each in self.comfyuis]
+        found += [value for call in self.calls for value in call.headers.values()]
         for each in self.comfyuis:
             with suppress(OSError, UnicodeError):
                 found.append(each.read_api_key())
@@ -228,6 +238,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return tuple({each for each in found if each})
 
     @property
+    def calls(self) -> Iterator[Call]:
+        """Everything that hooks do by settings of their own."""
+        for each in self.hook:
+            yield from (call for call in (each.before_busy, each.after_idle) if call is not None)
+
+    @property
     def member_name(self) -> str:
         """This bridge's name among several: an id."""
         host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())
@@ -235,7 +251,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def instance_name(self, comfyui: ComfyUI) -> str:
         """A ComfyUI's name on the wire; among several bridges each has its own."""
-        return f"{self.member_name}-{comfyui.name}" if self.journal else comfyui.name
+        return self.on_the_wire(comfyui.name)
+
+    def on_the_wire(self, name: str) -> str:
+        """The name of a ComfyUI or GPU in topics; among several bridges each has its own."""
+        return f"{self.member_name}-{name}" if self.journal else name
 
     @property
     def folder(self) -> Path:
@@ -316,8 +336,8 @@ def check(config: Config) -> None:
     _check_topic_rights(config)
     _check_journal(config)
     for each in config.comfyuis:
-        if len(config.instance_name(each)) > _LONGEST_ID:
-            raise ConfigError("member: too long, with the name of a ComfyUI after it")
+        if any(len(config.on_the_wire(name)) > _LONGEST_ID for name in (each.name, each.gpu or "")):
+            raise ConfigError("member: too long, with the name of a ComfyUI or its gpu after it")
     if not config.workflows.is_dir():
         raise ConfigError(f"workflows: {str(config.workflows)!r}: expected an existing folder")
     check_websocket(config)
@@ -357,7 +377,7 @@ def check_websocket(config: Config) -> None:
 
 def _check_names(config: Config) -> None:
     """Check that no name stands for two things."""
-    for table in ("comfyui", "display", "sink_folder", "trigger"):
+    for table in ("comfyui", "display", "hook", "sink_folder", "trigger"):
         names = [each.name for each in getattr(config, table)]
         for name in names:
             if names.count(name) > 1:

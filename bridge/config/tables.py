@@ -6,7 +6,7 @@ In the environment and in flags a table is JSON.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -28,7 +28,8 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `environment` are more variables for one that is started, such as CUDA_VISIBLE_DEVICES.
     `api_key` is that of an account at Comfy.org, for partner nodes; `api_key_file` is a file whose
-    first line it is. `warm` is a workflow to be kept loaded.
+    first line it is. `warm` is a workflow to be kept loaded. `gpu` names the graphics card, which
+    other programs may then ask for; several ComfyUIs on one card have the same.
     """
 
     name: Name
@@ -41,6 +42,7 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api_key: str | None = None
     api_key_file: Path | None = None
     warm: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    gpu: Name | None = None
 
     def read_api_key(self) -> str | None:
         """Return the key, None where none is set. Raises OSError and UnicodeError for the file."""
@@ -78,6 +80,47 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_outputs: Number | None = None
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None
     processor_per_s: Annotated[float, Meta(gt=0)] | None = None
+
+
+class Call(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a hook does: an HTTP request, an MQTT message or a command.
+
+    `url` is asked with `method`, `headers` and `json`, and must answer 2xx. `topic` gets `payload`
+    (anything but text as JSON); where `answer` is a topic, a message there is waited for, which has
+    to be `expect` if that is set. `command` is a program and its arguments, and must end with 0.
+    """
+
+    url: str | None = None
+    method: Literal["GET", "POST", "PUT", "DELETE"] = "POST"
+    headers: dict[str, str] = {}
+    json: Any = None
+    topic: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    payload: Any = ""
+    answer: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    expect: str | None = None
+    command: tuple[str, ...] = ()
+
+
+class Hook(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is done before ComfyUIs are busy, and after they were idle for `idle_s` seconds.
+
+    A `preset` knows what to ask of the program at `url`; "wake-on-lan" wakes the machine with the
+    address `mac` and waits until `url` can be connected to. Without `comfyui` it is for all of
+    them. Where a call fails, or takes longer than `timeout_s`, jobs go on all the same or wait
+    until it succeeds: `on_error`.
+    """
+
+    name: Name
+    preset: Literal["ollama", "llama.cpp", "vllm", "wake-on-lan"] | None = None
+    url: str | None = None
+    mac: Annotated[str, Meta(pattern=r"\A([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\Z")] | None = None
+    broadcast: str = "255.255.255.255"
+    before_busy: Call | None = None
+    after_idle: Call | None = None
+    comfyui: tuple[Name, ...] = ()
+    idle_s: Annotated[float, Meta(ge=0)] = 60.0
+    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    on_error: Literal["continue", "wait"] = "continue"
 
 
 class Display(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,9 +24,10 @@ BUTTONS = ("comfyui/restart", "comfyui/yield", "comfyui/resume", "queue/pause", 
 
 
 class Others(Struct, frozen=True):
-    """Topics that are not ours: what the bridge listens to, and Home Assistant's prefix."""
+    """Topics that are not ours: what the bridge listens to and sends, Home Assistant's prefix."""
 
     inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     discovery: str = "homeassistant"
 
 
@@ -48,7 +49,10 @@ def client(topics: Topics) -> tuple[Grant, ...]:
         Grant("read", topics.job(USER, "#")),
         Grant("read", topics.sets(USER)),
         Grant("read", f"{topics.reply(USER)}#"),
-        *(Grant("read", each) for each in (*topics.public, f"{topics.base}/display/#")),
+        *(
+            Grant("read", each)
+            for each in (*topics.public, topics.gpu("+"), f"{topics.base}/display/#")
+        ),
     )
 
 
@@ -69,6 +73,7 @@ def role(name: Role, topics: Topics, others: Others) -> tuple[Grant, ...]:
                 Grant("readwrite", f"{home.tree}#"),
                 Grant("readwrite", f"{others.discovery}/#"),
                 *(Grant("read", each) for each in others.inputs),
+                *(Grant("write", each) for each in others.outputs),
             )
         case "adapter":
             return (

@@ -41,6 +41,7 @@ from bridge.contract.retained import (
     Choices,
     ComfyUIState,
     Definition,
+    GpuLease,
 )
 from bridge.contract.sets import (
     ForgetSetReport,
@@ -130,6 +131,7 @@ PARAMETERS: dict[str, str] = {
     "set_id": "A set's id: the client's choice, else the bridge's.",
     "instance": "A ComfyUI's name.",
     "member": "A bridge's name among several.",
+    "gpu": "A GPU's name.",
     "name": "The name of a list of choices, of a display, or of a trial.",
     "what": "A word for what is tried.",
     "upload": "An upload's id: the client's choice.",
@@ -306,6 +308,7 @@ def _retained(topics: Topics) -> tuple[Channel, ...]:
         channel("info", topics.info, "Who the bridge is", BridgeInfo),
         channel("health", topics.health, "The bridge's health", BridgeHealth),
         channel("comfyui", topics.comfyui("{instance}"), "A ComfyUI", ComfyUIState),
+        channel("gpu", topics.gpu("{gpu}"), "Who has a GPU", GpuLease),
         channel("choices", topics.choices("{name}"), "A long list", Choices),
         channel("workflow", topics.workflow("{workflow}"), "A definition", Definition),
         channel("displayImage", topics.display_image("{name}"), "A picture", _PICTURE, 0),

@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from bridge.contract.errors import BadRequest
 from bridge.contract.messages import Ask, Id, State
 from bridge.contract.reading import decoded, text_of
-from bridge.contract.retained import ComfyUIState
+from bridge.contract.retained import ComfyUIState, GpuLease
 from bridge.text import as_utf8
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -96,6 +96,30 @@ class ReleaseQuarantine(Ask, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Take prompts again that were refused because each had ended a ComfyUI twice."""
 
 
+class OfGpu(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An order about a GPU in the name of a program, `holder`; without `gpu` about the one."""
+
+    holder: Id
+    gpu: Id | UnsetType = UNSET
+
+
+class RequestGpu(OfGpu, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Ask for a GPU for `for_s` seconds from when it is given, or for so long from now again.
+
+    It is waited for `wait_s` seconds. The bridge's own priority is 0. With `finish` what runs ends
+    first; without, it goes back to the queue.
+    """
+
+    for_s: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    wait_s: Annotated[float, Meta(ge=0, le=86_400)] = 3600.0
+    finish: bool = True
+
+
+class ReleaseGpu(OfGpu, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Give a GPU back, or wait for it no longer."""
+
+
 class CheckHealth(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Return the health of the bridge and its ComfyUIs."""
 
@@ -120,6 +144,8 @@ Order: TypeAlias = (
     | ResumeQueue
     | ClearQueue
     | ReleaseQuarantine
+    | RequestGpu
+    | ReleaseGpu
     | CheckHealth
     | SetLogLevel
 )
@@ -131,6 +157,13 @@ class InstancesReport(Struct, frozen=True, kw_only=True):
     """The ComfyUIs that an order was given to, as they were just after it."""
 
     instances: dict[str, ComfyUIState]
+
+
+class GpuReport(Struct, frozen=True, kw_only=True):
+    """Who has a GPU after an order, and who waits; `done`: it was given, or given back."""
+
+    done: bool
+    lease: GpuLease
 
 
 class LinkReport(Struct, frozen=True, kw_only=True):
@@ -232,6 +265,7 @@ Report: TypeAlias = (
     | PauseReport
     | ClearReport
     | ReleaseReport
+    | GpuReport
     | HealthReport
     | LevelReport
 )
@@ -258,12 +292,14 @@ VERBS: dict[str, Verb] = {
     "queue/resume": Verb(ResumeQueue, PauseReport),
     "queue/clear": Verb(ClearQueue, ClearReport),
     "queue/release": Verb(ReleaseQuarantine, ReleaseReport),
+    "gpu/request": Verb(RequestGpu, GpuReport),
+    "gpu/release": Verb(ReleaseGpu, GpuReport),
     "health_check": Verb(CheckHealth, HealthReport),
     "log_level": Verb(SetLogLevel, LevelReport),
 }
 _DECODERS = {verb: msgspec.json.Decoder(row.order) for verb, row in VERBS.items()}
 # What a payload of plain text stands for, by the field that a verb has: `mosquitto_pub -m gpu0`.
-_AS_TEXT = ("instance", "client", "level")
+_AS_TEXT = ("instance", "client", "level", "holder")
 
 
 def decode(verb: str, payload: bytes) -> Order:

@@ -149,10 +149,59 @@ class Usage(Struct, frozen=True, kw_only=True):
     run_s: float
 
 
+# How far a hook is: jobs run once it is busy.
+HookState = Literal["idle", "preparing", "busy", "releasing"]
+
+
+class HookHealth(Struct, frozen=True, kw_only=True):
+    """How far a hook is, and what went wrong with its last call."""
+
+    state: HookState
+    error: str | UnsetType = UNSET
+
+
+class GpuFigures(Struct, frozen=True, kw_only=True):
+    """What is known of a ComfyUI's graphics card, and who says so; bytes, °C and watts.
+
+    `source` is `unknown` where nobody does. A ComfyUI on the processor has no card: `cpu`.
+    """
+
+    source: Literal["comfyui", "nvidia-smi", "unknown"]
+    device: str | UnsetType = UNSET
+    vram_total: int | UnsetType = UNSET
+    vram_free: int | UnsetType = UNSET
+    temperature_c: float | UnsetType = UNSET
+    power_w: float | UnsetType = UNSET
+
+
+class GpuRequest(Struct, frozen=True, kw_only=True):
+    """A program that waits for a GPU."""
+
+    holder: str
+    priority: int
+
+
+class GpuLease(Struct, frozen=True, kw_only=True):
+    """Who has a GPU, until when, and who waits for it: who is next comes first.
+
+    Without `holder` nobody has it. The holder `bridge` is the bridge itself, whose lease is renewed
+    while it lives; `leaving`: it ends what runs, and hands the GPU over.
+    """
+
+    gpu: str
+    holder: str | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    since: float | UnsetType = UNSET
+    until: float | UnsetType = UNSET
+    leaving: bool | UnsetType = UNSET
+    waiting: list[GpuRequest] = []
+
+
 class BridgeHealth(Struct, frozen=True, kw_only=True):
     """The health of the bridge, and its counts since the start; `memory` is its own resident bytes.
 
-    `clients` are those with the most seconds at a ComfyUI.
+    `clients` are those with the most seconds at a ComfyUI. `hooks` are by their names, `gpus` by
+    the names of the ComfyUIs that they are of.
     While it is `paused`, by the operator, no job starts.
     """
 
@@ -168,6 +217,8 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
     clients: dict[str, Usage] = {}
     paused: bool = False
     memory: int | UnsetType = UNSET
+    hooks: dict[str, HookHealth] = {}
+    gpus: dict[str, GpuFigures] = {}
 
 
 class ComfyUIState(Struct, frozen=True, kw_only=True):

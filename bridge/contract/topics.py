@@ -156,6 +156,10 @@ class Topics:
         """One ComfyUI's state; retained."""
         return f"{self.base}/bridge/comfyui/{instance}"
 
+    def gpu(self, name: str) -> str:
+        """Who has a GPU, and who waits for it; retained."""
+        return f"{self.base}/bridge/gpu/{name}"
+
     def choices(self, name: str) -> str:
         """A list of choices too long for the definitions that use it; retained."""
         return f"{self.base}/bridge/choices/{name}"
@@ -208,6 +212,7 @@ class Topics:
             f"{self.base}/workflow/+",
             f"{self.base}/bridge/comfyui/+",
             f"{self.base}/bridge/choices/+",
+            f"{self.base}/bridge/gpu/+",
         )
 
     def covers(self, topic_filter: str) -> bool:

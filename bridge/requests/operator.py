@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain, islice
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from msgspec import UNSET
 
@@ -24,6 +24,7 @@ from bridge.contract.operator import (
     ClearQueue,
     ClearReport,
     Free,
+    GpuReport,
     HealthReport,
     InstancesReport,
     LevelReport,
@@ -36,11 +37,13 @@ from bridge.contract.operator import (
     PauseReport,
     QueueEntry,
     QueueReport,
+    ReleaseGpu,
     ReleaseQuarantine,
     ReleaseReport,
     Reload,
     ReloadReport,
     Report,
+    RequestGpu,
     Restart,
     Resume,
     ResumeQueue,
@@ -72,6 +75,14 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
     )
 
 
+class GpuLocks(Protocol):
+    """The locks of GPUs, which other programs ask for."""
+
+    async def order(self, order: RequestGpu | ReleaseGpu) -> GpuReport:
+        """Take a request, or a GPU back; on disk by then. Raises BadRequest and Busy."""
+        ...
+
+
 class Operator:
     """Carries out orders. `reload` reads the workflows again, `health` returns the state of all.
 
@@ -86,6 +97,7 @@ class Operator:
         dispatcher: Dispatcher,
         reload: Callable[[], Awaitable[ReloadReport]],
         health: Callable[[], HealthReport],
+        gpus: GpuLocks,
         pause_changed: Callable[[], None] = lambda: None,
         elsewhere: Callable[[], Awaitable[list[Job]]] | None = None,
     ) -> None:
@@ -93,6 +105,7 @@ class Operator:
         self._dispatcher = dispatcher
         self._reload = reload
         self._health = health
+        self._gpus = gpus
         self._pause_changed = pause_changed
         self._elsewhere = elsewhere
 
@@ -117,13 +130,18 @@ class Operator:
                 return await self._order_queue(order)
             case Reload():
                 return await self._reload()
-            case CheckHealth():
-                return self._health()
-            case SetLogLevel(level=level):
-                logging.getLogger("bridge").setLevel(level.upper())
-                return LevelReport(level=level)
+            case RequestGpu() | ReleaseGpu():
+                return await self._gpus.order(order)
+            case CheckHealth() | SetLogLevel():
+                return self._order_bridge(order)
             case _:
                 assert_never(order)
+
+    def _order_bridge(self, order: CheckHealth | SetLogLevel) -> HealthReport | LevelReport:
+        if isinstance(order, CheckHealth):
+            return self._health()
+        logging.getLogger("bridge").setLevel(order.level.upper())
+        return LevelReport(level=order.level)
 
     # ComfyUI.
 

@@ -42,6 +42,8 @@ from bridge.contract.errors import DependencyFailed
 from bridge.contract.operator import BridgeLog
 from bridge.contract.sources import Url
 from bridge.contract.topics import HomeAssistantTopics, Topics
+from bridge.hooks.calls import MqttCalls
+from bridge.hooks.room import Hooks
 from bridge.jobs.core import Limits as JobLimits
 from bridge.jobs.database import need_driver
 from bridge.jobs.dependencies import Dependencies, Sources
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
 from bridge.service.bridge_info import BridgeInfoPublisher
 from bridge.service.clock_report import ClockReport
 from bridge.service.descriptions import Descriptions
+from bridge.service.gpu_watch import GpuWatch
 from bridge.service.greeting import Parts, greet
 from bridge.service.retention import Retention
 from bridge.service.sets import set_parts
@@ -231,12 +234,24 @@ class Bridge:
             changed=self._dispatcher.look,
             audience=homeassistant,
         )
+        self._gpus = GpuWatch(self._instances, comfyuis)
+        self._hooks = Hooks(
+            config,
+            instances=self._instances,
+            dispatcher=self._dispatcher,
+            mqtt=MqttCalls(self._publisher),
+            retained=self._retained,
+            clock=self._journal.clock,
+            changed=lambda: self._info.publish_health(),  # noqa: PLW0108 - made below
+        )
         self._info = BridgeInfoPublisher(
             config,
             permissions=self._permissions,
             retained=self._retained,
             dispatcher=self._dispatcher,
             instances=self._instances,
+            hooks=self._hooks.health,
+            gpus=self._gpus.figures,
         )
         media = InputMedia(dependencies, self._uploads, self._permissions, config.max_inline_input)
         admission = Admission(
@@ -291,7 +306,7 @@ class Bridge:
             publisher=self._publisher,
         )
         commands = self._admin_commands()
-        everywhere = [*commands, sets.extension, size_probe]
+        everywhere = [*commands, sets.extension, size_probe, self._hooks]
         self._extensions: list[Extension] = [displays, triggers, *everywhere, *homeassistant]
         self._group = self._grouped()
         settings = BrokerSettings(
@@ -368,6 +383,7 @@ class Bridge:
             running=lambda: self._dispatcher.book.running,
             commits=lambda: self._journal.commits,
             connected=lambda: self._publisher.connected,
+            gpus=self._gpus.figures,
         )
         return MetricsAdapter(host, port, sources)
 
@@ -379,6 +395,7 @@ class Bridge:
             dispatcher=self._dispatcher,
             reload=self._descriptions.reload,
             health=self._info.health_report,
+            gpus=self._hooks,
             pause_changed=self._info.publish_health,
             elsewhere=self._journal.claimed_by_others if self._config.journal else None,
         )
@@ -410,7 +427,18 @@ class Bridge:
         """Return this bridge's part in an operator's command."""
         if self._group is None:
             return Responder.ANSWER
-        return responder_of(verb, payload, leader=self._group.has_intake, owns=self._owns)
+        return responder_of(
+            verb,
+            payload,
+            leader=self._group.has_intake,
+            owns=self._owns,
+            owns_gpu=self._owns_gpu,
+        )
+
+    def _owns_gpu(self, gpu: str) -> bool | None:
+        if self._hooks.owns(gpu):
+            return True
+        return False if self._retained.is_gpu_elsewhere(gpu) else None
 
     def _owns(self, comfyui: str) -> bool | None:
         if any(instance.name == comfyui for instance in self._instances):
@@ -477,6 +505,7 @@ class Bridge:
                     tasks.create_task(self._sinks.run()),
                     tasks.create_task(self._descriptions.follow_folder()),
                     tasks.create_task(self._info.run()),
+                    tasks.create_task(self._gpus.run()),
                     tasks.create_task(self._retention.run()),
                     tasks.create_task(self._probe.run()),
                     tasks.create_task(greet(self._parts)),
@@ -525,6 +554,7 @@ class Bridge:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.stop_s):
                 await self._dispatcher.drain()
+        await self._hooks.stop()
         self._subscriber.close()
         await asyncio.wait((subscribing,))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,15 @@ from bridge.config import Config
 from bridge.contract.messages import CONTRACT_VERSION, or_none, or_unset
 from bridge.contract.operator import HealthReport
 from bridge.contract.requests import VERBS
-from bridge.contract.retained import BridgeHealth, BridgeInfo, Isolation, Limits, Usage
+from bridge.contract.retained import (
+    BridgeHealth,
+    BridgeInfo,
+    GpuFigures,
+    HookHealth,
+    Isolation,
+    Limits,
+    Usage,
+)
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.jobs.counters import Counters
 from bridge.jobs.dispatcher import Dispatcher
@@ -45,7 +53,12 @@ class BridgeInfoPublisher:
         retained: Retained,
         dispatcher: Dispatcher,
         instances: Sequence[Instance],
+        hooks: Callable[[], dict[str, HookHealth]],
+        gpus: dict[str, GpuFigures],
     ) -> None:
+        """`gpus` are read at each message."""
+        self._hooks = hooks
+        self._gpus = gpus
         self._config = config
         self._permissions = permissions
         self._retained = retained
@@ -142,6 +155,8 @@ class BridgeInfoPublisher:
             clients=_usage(counters),
             paused=dispatcher.book.paused,
             memory=or_unset(resident_bytes()),
+            hooks=self._hooks(),
+            gpus=self._gpus,
         )
 
     def health_report(self) -> HealthReport:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bridge.adapters.metrics import BridgeCollector, MetricsSources
+from bridge.contract.retained import GpuFigures
 from bridge.jobs.counters import MAX_CLIENTS, OTHERS, Counters
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
@@ -82,3 +84,31 @@ def test_a_flood_of_names_does_not_cost_ever_more_memory() -> None:
     assert len(counters.clients) == MAX_CLIENTS + 1
     assert counters.clients[OTHERS].jobs == 5
     assert counters.workflows["w"].run_s == 2.0 * (MAX_CLIENTS + 5)
+
+
+def test_what_is_known_of_a_card_is_a_sample_and_what_is_unknown_is_none() -> None:
+    gpus = {
+        "one": GpuFigures(source="nvidia-smi", vram_total=24, vram_free=8, temperature_c=61.0),
+        "two": GpuFigures(source="unknown"),
+    }
+    sources = MetricsSources(
+        version="1",
+        counters=Counters(),
+        instances=(),
+        queued=lambda: 0,
+        running=lambda: 0,
+        commits=lambda: 0,
+        connected=lambda: True,
+        gpus=gpus,
+    )
+    found = {
+        (sample.name, sample.labels["instance"]): sample.value
+        for family in BridgeCollector(sources).collect()
+        for sample in family.samples
+        if sample.name.startswith("comfy2mqtt_gpu_")
+    }
+    assert found == {
+        ("comfy2mqtt_gpu_vram_total_bytes", "one"): 24.0,
+        ("comfy2mqtt_gpu_vram_free_bytes", "one"): 8.0,
+        ("comfy2mqtt_gpu_temperature_celsius", "one"): 61.0,
+    }

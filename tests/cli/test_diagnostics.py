@@ -5,10 +5,16 @@ from typing import get_args
 
 import pytest
 
-from bridge.cli.diagnostics import REMEDIES, explain, openness
+from bridge.cli.diagnostics import REMEDIES, explain, explain_gpu, explain_health, openness
 from bridge.comfyui.errors import ComfyUIForbidden, ComfyUIUnreachable, StartFailure
 from bridge.comfyui.state import StateName
-from bridge.contract.retained import ComfyUIState
+from bridge.contract.retained import (
+    BridgeHealth,
+    ComfyUIState,
+    GpuLease,
+    GpuRequest,
+    HookHealth,
+)
 
 REASONS = [*get_args(StartFailure), ComfyUIUnreachable.code, ComfyUIForbidden.code]
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -96,3 +102,38 @@ def test_one_that_starts_again_after_it_ended_is_not_well() -> None:
     state = told("starting", reason="exited", last_error="x", restarts=2)
     assert not explain("default", state).good
     assert explain("default", told("starting")).good
+
+
+def test_a_hook_that_failed_is_a_fault_and_says_what_waits() -> None:
+    health = BridgeHealth(
+        at=0,
+        queued=0,
+        running=0,
+        accepted=0,
+        succeeded=0,
+        failed=0,
+        paused=True,
+        hooks={
+            "ollama": HookHealth(state="busy"),
+            "wake": HookHealth(state="preparing", error="no answer within 180 s"),
+            "tell": HookHealth(state="idle", error="answered 404"),
+        },
+    )
+    paused, well, waits, failed = explain_health(health)
+    assert paused.good
+    assert (well.good, well.what) == (True, "its hook 'ollama' is busy")
+    assert not waits.good
+    assert "no answer within 180 s; jobs wait" in waits.what
+    assert (failed.good, failed.what) == (False, "its hook 'tell' is idle: answered 404")
+    assert failed.advice
+
+
+def test_who_has_a_gpu_is_told() -> None:
+    free = GpuLease(gpu="card")
+    assert explain_gpu(free).what == "nobody has its GPU 'card'"
+    waiting = [GpuRequest(holder="films", priority=0)]
+    lent = GpuLease(gpu="card", holder="games", until=0.0, waiting=waiting)
+    assert explain_gpu(lent).what == (
+        "'games' has its GPU 'card' until 1970-01-01T00:00:00Z; films waits"
+    )
+    assert "another program" in explain("main", told("yielded"), lent=True).what

@@ -53,12 +53,14 @@ def test_a_client_has_no_part_in_anothers_tree_and_gives_no_orders() -> None:
 
 
 def test_a_role_has_what_it_needs_and_no_more() -> None:
-    others = Others(inputs=("cameras/#",))
+    others = Others(inputs=("cameras/#",), outputs=("house/gpu",))
     bridge = role("bridge", TOPICS, others)
     assert reads(bridge, REQUEST)
     assert not writes(bridge, REQUEST)
     assert reads(bridge, "cameras/front")
     assert not writes(bridge, "cameras/front")
+    assert writes(bridge, "house/gpu")
+    assert not reads(bridge, "house/gpu")
     adapter = role("adapter", TOPICS, others)
     assert writes(adapter, REQUEST)
     assert reads(adapter, RESULT)

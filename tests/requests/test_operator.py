@@ -10,12 +10,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.contract.errors import BadRequest
 from bridge.contract.messages import encode
-from bridge.contract.operator import HealthReport, ReloadReport
+from bridge.contract.operator import (
+    GpuReport,
+    HealthReport,
+    ReleaseGpu,
+    ReloadReport,
+    RequestGpu,
+)
+from bridge.contract.retained import GpuLease
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
@@ -53,6 +62,17 @@ def health() -> HealthReport:
     raise KeyError("/secret/path")
 
 
+class Gpus:
+    """Locks that give whoever asks what is asked for."""
+
+    async def order(self, order: RequestGpu | ReleaseGpu) -> GpuReport:
+        if order.gpu is not UNSET:
+            raise BadRequest(f"there is no GPU {order.gpu!r}", field="gpu", allowed=["card"])
+        given = isinstance(order, RequestGpu)
+        lease = GpuLease(gpu="card", holder=order.holder if given else UNSET)
+        return GpuReport(done=True, lease=lease)
+
+
 @pytest.fixture
 async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
     ours = SuperviseConfig(tmp_path, Path("python3"), ())
@@ -68,6 +88,7 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
             dispatcher=dispatcher,
             reload=reload,
             health=health,
+            gpus=Gpus(),
             pause_changed=lambda: pauses.append(dispatcher.book.paused),
         )
         yield Stand(operator, dispatcher, instances, pauses)
@@ -207,6 +228,7 @@ async def test_in_a_group_the_queue_has_what_other_bridges_run(
         dispatcher=stand.dispatcher,
         reload=reload,
         health=health,
+        gpus=Gpus(),
         elsewhere=elsewhere,
     )
     group = stand._replace(operator=operator)
@@ -216,3 +238,31 @@ async def test_in_a_group_the_queue_has_what_other_bridges_run(
     assert (job["client"], job["job_id"], job["instance"]) == ("bob", "theirs", "b-default")
     assert (await group.data("queue/list", client="alice"))["jobs"] == []
     assert (await stand.data("queue/list"))["jobs"] == []
+
+
+async def test_another_program_asks_for_a_gpu_and_gives_it_back(stand: Stand) -> None:
+    given = await stand.data("gpu/request", holder="games", for_s=60)
+    assert (given["done"], given["lease"]["holder"]) == (True, "games")
+    answer = await stand.operator.handle("gpu/release", b"games", None)
+    assert answer.error is None  # a text is the holder
+    assert (await stand.error("gpu/request", holder="games", gpu="other"))[0] == "bad_request"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"holder": "a/b"},
+        {"holder": "games", "for_s": 0},
+        {"holder": "games", "for_s": 1e9},
+        {"holder": "games", "for_s": "long"},
+        {"holder": "games", "priority": 101},
+        {"holder": "games", "wait_s": -1},
+        {"holder": "games", "gpu": "../card"},
+        {"holder": "games", "unknown": 1},
+    ],
+)
+async def test_a_request_for_a_gpu_that_makes_no_sense_is_refused(
+    stand: Stand, fields: dict[str, Any]
+) -> None:
+    assert (await stand.error("gpu/request", **fields))[0] == "bad_request"

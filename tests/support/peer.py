@@ -197,7 +197,10 @@ class Peer:
                 yield index, message
 
     def _on_message(self, _client: paho.Client, _data: Any, got: paho.MQTTMessage) -> None:
-        names = ("ContentType", "CorrelationData", "MessageExpiryInterval", "UserProperty")
+        names = (
+            *("ContentType", "CorrelationData", "MessageExpiryInterval", "ResponseTopic"),
+            "UserProperty",
+        )
         found = {name: getattr(got.properties, name, None) for name in names}
         properties = {name: value for name, value in found.items() if value is not None}
         message = Message(got.topic, bytes(got.payload), got.qos, bool(got.retain), properties)

@@ -80,13 +80,18 @@ def _refusal(incoming: Incoming) -> BridgeError | None:
 
 
 def responder_of(
-    verb: str, payload: bytes, *, leader: bool, owns: Callable[[str], bool | None]
+    verb: str,
+    payload: bytes,
+    *,
+    leader: bool,
+    owns: Callable[[str], bool | None],
+    owns_gpu: Callable[[str], bool | None] = lambda _: None,
 ) -> Responder:
     """Return one bridge's part in a command to a cluster.
 
     It answers for its own ComfyUIs; the leader, which takes the requests, for all else, by what it
     knows itself. `owns` says whether a ComfyUI is this bridge's, None if no bridge is known to
-    have it.
+    have it; `owns_gpu` the same of a GPU.
     """
     rest = Responder.ANSWER if leader else Responder.IGNORE
     try:
@@ -96,6 +101,9 @@ def responder_of(
     match command:
         case operator.Named(instance=str(instance)):
             own = owns(instance)
+            return rest if own is None else Responder.ANSWER if own else Responder.IGNORE
+        case operator.OfGpu(gpu=str(gpu)):
+            own = owns_gpu(gpu)
             return rest if own is None else Responder.ANSWER if own else Responder.IGNORE
         case (
             operator.Named()

@@ -11,7 +11,14 @@ from typing import Any
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.described import Retained as Description
-from bridge.contract.retained import BridgeHealth, BridgeInfo, Choices, ComfyUIState, Definition
+from bridge.contract.retained import (
+    BridgeHealth,
+    BridgeInfo,
+    Choices,
+    ComfyUIState,
+    Definition,
+    GpuLease,
+)
 from bridge.contract.topics import Topics
 
 ONLINE = b"online"
@@ -34,6 +41,8 @@ class Retained:
         self._topics = topics
         self._publisher = publisher
         self._present: dict[str, Description] = {}
+        # Who has each GPU, by topic, and for how long a broker keeps that, in seconds.
+        self._leases: dict[str, tuple[GpuLease, float | None]] = {}
         self._choices: set[str] = set()
         self._clustered = leads is not None
         self._leads = leads or (lambda: True)
@@ -48,6 +57,12 @@ class Retained:
     def comfyui(self, name: str, state: ComfyUIState) -> None:
         """Publish the state of a ComfyUI."""
         self._set(self._topics.comfyui(name), state)
+
+    def gpu(self, lease: GpuLease, lasts_s: float | None) -> None:
+        """Publish who has a GPU; a broker drops it after `lasts_s`, None: never."""
+        topic = self._topics.gpu(lease.gpu)
+        self._leases[topic] = lease, lasts_s
+        self._publisher.publish(topic, lease, retain=True, expiry_s=lasts_s)
 
     def workflow(self, definition: Definition) -> None:
         """Describe a workflow."""
@@ -96,6 +111,8 @@ class Retained:
         """Publish the whole set: at each connection, since a broker may have lost it."""
         for topic, message in self._present.items():
             self._publish(topic, message)
+        for lease, lasts_s in list(self._leases.values()):
+            self.gpu(lease, lasts_s)
         if self._online:
             self.online()
 
@@ -108,7 +125,7 @@ class Retained:
 
         In a cluster it may be of another bridge, one that is not even known yet.
         """
-        if topic in self._present:
+        if topic in self._present or topic in self._leases:
             return
         if self._clustered:
             if topic in self._seen or len(self._seen) < MAX_SEEN:
@@ -118,9 +135,14 @@ class Retained:
 
     def set_members(self, others: Iterable[str]) -> None:
         """Note which other bridges there are, at each heartbeat; clear what gone ones published."""
-        own = tuple(self._topics.comfyui(f"{name}-") for name in others)
+        own = tuple(
+            topic(f"{name}-")
+            for name in others
+            for topic in (self._topics.comfyui, self._topics.gpu)
+        )
         for topic, times in list(self._seen.items()):
-            unknown = topic not in self._present and not topic.startswith(own)
+            ours = topic in self._present or topic in self._leases
+            unknown = not ours and not topic.startswith(own)
             self._seen[topic] = times + 1 if unknown else 0
             if self._seen[topic] > _UNKNOWN_BEATS and self._leads():
                 del self._seen[topic]
@@ -129,6 +151,10 @@ class Retained:
     def is_published_elsewhere(self, instance: str) -> bool:
         """True if another bridge publishes a ComfyUI of that name."""
         return self._topics.comfyui(instance) in self._seen
+
+    def is_gpu_elsewhere(self, gpu: str) -> bool:
+        """True if another bridge publishes a GPU of that name."""
+        return self._topics.gpu(gpu) in self._seen
 
     def _publish(self, topic: str, message: Any) -> None:
         if self._leads() or topic.startswith(self._topics.comfyui("")):

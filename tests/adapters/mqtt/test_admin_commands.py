@@ -25,6 +25,10 @@ ANSWER, SILENT, IGNORE = Responder.ANSWER, Responder.SILENT, Responder.IGNORE
         ("log_level", b"debug", ANSWER, SILENT),
         ("queue/pause", b"", ANSWER, IGNORE),
         ("queue/list", b"", ANSWER, IGNORE),
+        ("gpu/request", b'{"holder": "games", "gpu": "ours"}', ANSWER, ANSWER),
+        ("gpu/request", b'{"holder": "games", "gpu": "theirs"}', IGNORE, IGNORE),
+        ("gpu/release", b'{"holder": "games", "gpu": "nobodys"}', ANSWER, IGNORE),
+        ("gpu/request", b"games", ANSWER, IGNORE),
         ("nonsense", b"", ANSWER, IGNORE),
         ("log_level", b"{", ANSWER, IGNORE),
     ],
@@ -33,8 +37,8 @@ def test_one_bridge_of_a_cluster_answers(
     verb: str, payload: bytes, leader: Responder, follower: Responder
 ) -> None:
     owns = {"ours": True, "theirs": False}.get
-    assert responder_of(verb, payload, leader=True, owns=owns) is leader
-    assert responder_of(verb, payload, leader=False, owns=owns) is follower
+    assert responder_of(verb, payload, leader=True, owns=owns, owns_gpu=owns) is leader
+    assert responder_of(verb, payload, leader=False, owns=owns, owns_gpu=owns) is follower
 
 
 class Operator:

@@ -1,0 +1,208 @@
+"""What hooks ask of programs that are known: Ollama, llama.cpp, vLLM, a machine that sleeps.
+
+A hook becomes two functions, `before` and `after`, either of which may be missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from bridge.config import Call, ConfigError, Hook
+from bridge.contract.topics import is_filter
+from bridge.hooks import calls
+from bridge.hooks.calls import CallFailed, MqttCalls
+
+Do: TypeAlias = Callable[[], Awaitable[None]]
+
+# How long a call may take unless the hook says so, in seconds. A machine has to start.
+_TIMEOUT_S = 30.0
+_WAKE_TIMEOUT_S = 180.0
+_LOOK_AGAIN_S = 0.25
+
+
+class Made(Struct, frozen=True):
+    """What one hook does. `at_stop`: also when the bridge stops, as it runs no program."""
+
+    before: Do | None
+    after: Do | None
+    timeout_s: float
+    at_stop: bool
+
+
+def made(hook: Hook, mqtt: MqttCalls, base: str) -> Made:
+    """Return what a hook does; `base` is the bridge's own first level. Raises ConfigError."""
+    where = f"hook {hook.name!r}: "
+    before, after = _of_preset(hook, where)
+    if hook.before_busy is not None:
+        before = _of_call(hook.before_busy, mqtt, f"{where}before_busy: ", base)
+    if hook.after_idle is not None:
+        after = _of_call(hook.after_idle, mqtt, f"{where}after_idle: ", base)
+    if before is None and after is None:
+        raise ConfigError(f"{where}expected a preset, before_busy or after_idle")
+    default = _WAKE_TIMEOUT_S if hook.preset == "wake-on-lan" else _TIMEOUT_S
+    at_stop = hook.after_idle is None or not hook.after_idle.command
+    return Made(before, after, hook.timeout_s or default, at_stop)
+
+
+def _of_preset(hook: Hook, where: str) -> tuple[Do | None, Do | None]:
+    wakes = hook.preset == "wake-on-lan"
+    if hook.preset is None:
+        if hook.url is not None or hook.mac is not None:
+            raise ConfigError(f"{where}url and mac: only with a preset")
+        return None, None
+    if hook.before_busy is not None:
+        raise ConfigError(f"{where}before_busy: the preset says what is done then")
+    if hook.url is None:
+        raise ConfigError(f"{where}url: the preset {hook.preset!r} needs http://host:port")
+    if (hook.mac is not None) is not wakes:
+        raise ConfigError(f"{where}mac: needed by the preset 'wake-on-lan', and by no other")
+    url = _checked_url(hook.url, f"{where}url: ").rstrip("/")
+    match hook.preset:
+        case "ollama":
+            return partial(unload_ollama, url), None
+        case "llama.cpp":
+            return partial(unload_llama_cpp, url), None
+        case "vllm":
+            return partial(put_vllm_to_sleep, url), partial(wake_vllm, url)
+        case "wake-on-lan":
+            return partial(calls.wake, hook.mac or "", hook.broadcast, url), None
+
+
+def _of_call(call: Call, mqtt: MqttCalls, where: str, base: str) -> Do:
+    given = [call.url is not None, call.topic is not None, bool(call.command)]
+    if given.count(True) != 1:
+        raise ConfigError(f"{where}expected one of url, topic and command")
+    if call.topic is None and (call.answer is not None or call.expect is not None):
+        raise ConfigError(f"{where}answer and expect: only with topic")
+    if call.answer is None and call.expect is not None:
+        raise ConfigError(f"{where}expect: needs answer, the topic of the answer")
+    for name, topic in (("topic", call.topic), ("answer", call.answer)):
+        if topic is not None:
+            _check_topic(topic, f"{where}{name}: ", base)
+    if call.url is not None:
+        url = _checked_url(call.url, f"{where}url: ")
+        return partial(_asked, call, url)
+    if call.topic is not None:
+        return partial(mqtt.call, call)
+    return partial(calls.run, call.command)
+
+
+async def _asked(call: Call, url: str) -> None:
+    await calls.ask(call.method, url, json=call.json, headers=call.headers)
+
+
+def _checked_url(url: str, where: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{where}expected http://host:port or https://host:port")
+    return url
+
+
+def _check_topic(topic: str, where: str, base: str) -> None:
+    if not is_filter(topic) or set(topic) & set("+#") or topic.startswith("$"):
+        raise ConfigError(f"{where}{topic!r}: expected a topic, without + and #")
+    if topic.partition("/")[0] == base:
+        raise ConfigError(f"{where}{topic!r}: it is the bridge's own: begin with another level")
+
+
+# -- the programs ---------------------------------------------------------------------------------
+
+
+class _Named(Struct):
+    name: str = ""
+    model: str = ""
+
+
+class _Loaded(Struct):
+    models: list[_Named] = []
+
+
+class _Status(Struct):
+    value: str = ""
+
+
+class _LlamaModel(Struct):
+    id: str
+    status: _Status | None = None
+
+
+class _LlamaModels(Struct):
+    data: list[_LlamaModel] = []
+
+
+async def unload_ollama(url: str) -> None:
+    """Have Ollama unload its models, and wait until it has. Raises CallFailed."""
+
+    async def unload(model: str) -> None:
+        await calls.ask("POST", f"{url}/api/generate", json={"model": model, "keep_alive": 0})
+
+    await _unload(partial(_loaded_by_ollama, url), unload)
+
+
+async def unload_llama_cpp(url: str) -> None:
+    """Have llama.cpp's server (its router) unload its models, and wait. Raises CallFailed."""
+
+    async def unload(model: str) -> None:
+        await calls.ask("POST", f"{url}/models/unload", json={"model": model})
+
+    await _unload(partial(_loaded_by_llama_cpp, url), unload)
+
+
+async def _unload(
+    loaded: Callable[[], Awaitable[set[str]]], unload: Callable[[str], Awaitable[None]]
+) -> None:
+    """Unload what is loaded until nothing is; what is asked for twice might be loaded by that."""
+    asked: set[str] = set()
+    while found := await loaded():
+        for model in sorted(found - asked):
+            await unload(model)
+        asked = found
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def _loaded_by_ollama(url: str) -> set[str]:
+    found = _read(await calls.ask("GET", f"{url}/api/ps"), _Loaded, "Ollama")
+    return {each.model or each.name for each in found.models}
+
+
+async def _loaded_by_llama_cpp(url: str) -> set[str]:
+    found = _read(await calls.ask("GET", f"{url}/models"), _LlamaModels, "llama.cpp")
+    if any(each.status is None for each in found.data):
+        raise CallFailed(
+            "this llama.cpp server has one model and cannot unload it: start llama-server without "
+            "a model, as a router"
+        )
+    return {
+        each.id
+        for each in found.data
+        if each.status is not None and each.status.value in ("loaded", "loading")
+    }
+
+
+async def put_vllm_to_sleep(url: str) -> None:
+    """Have vLLM leave the GPU's memory, and wait until it has. Raises CallFailed."""
+    await calls.ask("POST", f"{url}/sleep?level=1")
+    while not await _vllm_sleeps(url):  # noqa: ASYNC110 - it is vLLM that is asked
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def wake_vllm(url: str) -> None:
+    """Have vLLM use the GPU again. Raises CallFailed."""
+    await calls.ask("POST", f"{url}/wake_up")
+
+
+async def _vllm_sleeps(url: str) -> bool:
+    answer = _read(await calls.ask("GET", f"{url}/is_sleeping"), dict[str, Any], "vLLM")
+    return answer.get("is_sleeping") is True
+
+
+def _read(body: bytes, kind: Any, who: str) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise CallFailed(f"this is not {who}'s answer: {error}") from None

@@ -1,0 +1,154 @@
+"""Hooks in the settings: what is taken, and what is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.config import Config, ConfigError, check, load
+from bridge.hooks.calls import MqttCalls
+from bridge.hooks.presets import made
+from bridge.hooks.setup import check_warm, gpus_of, rules_of
+
+HEAD = '[[hook]]\nname = "h"\n'
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    file = tmp_path / "comfy2mqtt.toml"
+    file.write_text(text)
+    return load(environment={}, file=file)
+
+
+def start(tmp_path: Path, text: str) -> None:
+    """Look at settings as the start of a bridge does."""
+    config = read(tmp_path, text)
+    check(config)
+    mqtt = MqttCalls(cast("Publisher", None))
+    for hook in config.hook:
+        made(hook, mqtt, config.base_topic)
+    rules_of(config)
+    check_warm(config)
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    """Return why settings are refused, as the start says it."""
+    with pytest.raises(ConfigError) as raised:
+        start(tmp_path, text)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "hook 'h': expected a preset, before_busy or after_idle"),
+        ('preset = "ollama"', "hook 'h': url: the preset 'ollama' needs http://host:port"),
+        ('preset = "ollama"\nurl = "ollama:1"', "hook 'h': url: expected http://host:port"),
+        ('preset = "other"\nurl = "http://a"', "hook: "),
+        ('url = "http://a"', "hook 'h': url and mac: only with a preset"),
+        (
+            'preset = "vllm"\nurl = "http://a"\nmac = "00:11:22:33:44:55"',
+            "hook 'h': mac: needed by the preset 'wake-on-lan', and by no other",
+        ),
+        (
+            'preset = "wake-on-lan"\nurl = "http://a"',
+            "hook 'h': mac: needed by the preset 'wake-on-lan', and by no other",
+        ),
+        ('preset = "wake-on-lan"\nurl = "http://a"\nmac = "nonsense"', "hook: "),
+        (
+            'preset = "ollama"\nurl = "http://a"\nbefore_busy = {command = ["true"]}',
+            "hook 'h': before_busy: the preset says what is done then",
+        ),
+        ("before_busy = {}", "hook 'h': before_busy: expected one of url, topic and command"),
+        (
+            'after_idle = {url = "http://a", topic = "a"}',
+            "hook 'h': after_idle: expected one of url, topic and command",
+        ),
+        ('before_busy = {url = "file:///etc"}', "hook 'h': before_busy: url: expected http"),
+        (
+            'before_busy = {url = "http://a", answer = "b"}',
+            "hook 'h': before_busy: answer and expect: only with topic",
+        ),
+        (
+            'before_busy = {topic = "a", expect = "b"}',
+            "hook 'h': before_busy: expect: needs answer",
+        ),
+        ('before_busy = {topic = "a/#"}', "hook 'h': before_busy: topic: 'a/#': expected a topic"),
+        ('before_busy = {topic = "$SYS/a"}', "hook 'h': before_busy: topic: '$SYS/a': expected"),
+        (
+            'before_busy = {topic = "comfy2mqtt/bridge/request/queue/clear"}',
+            "hook 'h': before_busy: topic: 'comfy2mqtt/bridge/request/queue/clear': it is the",
+        ),
+        (
+            'before_busy = {topic = "a", answer = "comfy2mqtt/x"}',
+            "hook 'h': before_busy: answer: 'comfy2mqtt/x': it is the bridge's own",
+        ),
+        ('before_busy = {command = ["true"]}\non_error = "panic"', "hook: "),
+        ('before_busy = {command = ["true"]}\ntimeout_s = 0', "hook: "),
+        (
+            'before_busy = {command = ["true"]}\ncomfyui = ["other"]',
+            "hook 'h': comfyui: there is no 'other'; expected some of default",
+        ),
+        (f'before_busy = {{command = ["true"]}}\n{HEAD}', "hook 'h': there are two of that name"),
+    ],
+)
+def test_a_hook_that_could_never_work_stops_the_start(tmp_path: Path, text: str, why: str) -> None:
+    told = refused(tmp_path, f"{HEAD}{text}\n")
+    assert told.removeprefix(f"{tmp_path / 'comfy2mqtt.toml'}: ").startswith(why)
+    assert "\n" not in told
+
+
+def test_what_a_hook_is_called_with_is_not_shown(tmp_path: Path) -> None:
+    told = refused(
+        tmp_path, f'{HEAD}before_busy = {{url = "http://u:pass@a", headers = {{A = 7}}}}\n'
+    )
+    assert "pass" not in told
+    config = read(
+        tmp_path,
+        f'{HEAD}before_busy = {{url = "http://u:s3cret@a", headers = {{A = "Bearer t0ken"}}}}\n',
+    )
+    assert {"s3cret", "Bearer t0ken"} <= set(config.secrets)
+
+
+def test_a_comfyui_that_is_kept_loaded_shares_no_gpu(tmp_path: Path) -> None:
+    why = "comfyui 'default': warm: not with a gpu or a hook"
+    assert refused(tmp_path, 'comfyui_warm = "a"\ncomfyui_gpu = "card"\n').startswith(why)
+    hook = f'{HEAD}before_busy = {{command = ["true"]}}\n'
+    assert refused(tmp_path, f'comfyui_warm = "a"\n{hook}').startswith(why)
+
+
+def test_hooks_are_for_all_or_for_those_that_they_name(tmp_path: Path) -> None:
+    comfyuis = "".join(
+        f'[[comfyui]]\nname = "{name}"\nurl = "http://127.0.0.1:1"\n{gpu}'
+        for name, gpu in (("one", 'gpu = "card"\n'), ("two", 'gpu = "card"\n'), ("far", ""))
+    )
+    hooks = '[[hook]]\nname = "a"\npreset = "ollama"\nurl = "http://a"\non_error = "wait"\n'
+    hooks += '[[hook]]\nname = "b"\nafter_idle = {command = ["true"]}\ncomfyui = ["far"]\n'
+    config = read(tmp_path, comfyuis + hooks)
+    a, b = rules_of(config)
+    assert (a.name, a.instances, a.waits) == ("a", frozenset({"one", "two", "far"}), True)
+    assert (b.instances, b.waits) == (frozenset({"far"}), False)
+    assert gpus_of(config) == {"card": ["one", "two"]}
+
+
+def test_in_a_group_names_are_those_on_the_wire(tmp_path: Path) -> None:
+    head = 'journal = "postgresql://u@h/d"\nmember = "m1"\ncomfyui_gpu = "card"\n'
+    config = read(tmp_path, f'{head}{HEAD}after_idle = {{command = ["true"]}}\n')
+    assert gpus_of(config) == {"m1-card": ["m1-default"]}
+    assert rules_of(config)[0].instances == {"m1-default"}
+
+
+def test_each_preset_has_its_time(tmp_path: Path) -> None:
+    text = ""
+    mac = '\nmac = "00:11:22:33:44:55"'
+    mqtt = MqttCalls(cast("Publisher", None))
+    for preset, more, seconds in (("ollama", "", 30.0), ("wake-on-lan", mac, 180.0)):
+        text = f'{HEAD}preset = "{preset}"\nurl = "http://127.0.0.1:1/"{more}\n'
+        (hook,) = read(tmp_path, text).hook
+        assert made(hook, mqtt, "comfy2mqtt").timeout_s == seconds
+    sleeps = f'{text}after_idle = {{command = ["true"]}}\ntimeout_s = 5\n'
+    (hook,) = read(tmp_path, sleeps).hook
+    found = made(hook, mqtt, "comfy2mqtt")
+    assert (found.timeout_s, found.at_stop) == (5.0, False)
