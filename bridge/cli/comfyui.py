@@ -40,9 +40,9 @@ def comfyui() -> None:
 
 
 def _order(verb: str, text: str) -> None:
-    @comfyui.command(verb, help=f"{text} Without an INSTANCE it is for all of them.")
+    @comfyui.command(verb, help=f"{text} Without an INSTANCE it applies to all.")
     @click.argument("instance", required=False)
-    @click.option("--now", is_flag=True, help="yield: put running jobs back into the queue.")
+    @click.option("--now", is_flag=True, help="yield: return running jobs to the queue.")
     @as_json
     @settings(*CLIENT_SETTINGS)
     def give_order(*, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
@@ -87,7 +87,7 @@ def install(*, version: str | None, device: str | None, settings: Config) -> Non
 @_device
 @settings(*_FOR_INSTALLS)
 def upgrade(*, version: str | None, device: str | None, settings: Config) -> None:
-    """Install a newer VERSION beside the present one; that stays where the new one does not start.
+    """Install a newer VERSION; if it does not start, the present one stays in use.
 
     Models, inputs, outputs and custom nodes stay as they are.
     """

@@ -61,7 +61,7 @@ def complete(
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="comfy2mqtt")
 def main() -> None:
-    """ComfyUI on the message bus: MQTT requests in, images and progress out."""
+    """Run ComfyUI workflows over MQTT: requests in, progress and pictures out."""
 
 
 @main.command()
@@ -85,16 +85,16 @@ _OUTPUT = click.option(
     *("-o", "--output", "output"),
     default=".",
     metavar="FOLDER|FILE|-",
-    help="Where what it gives is saved: a folder, a file, or - for standard output."
+    help="Where to save its outputs: a folder, a file, or - for standard output."
     "  [default: the working folder]",
 )
 _SHOW = click.option(
-    "--show/--no-show", default=None, help="Show pictures; by itself where a terminal can."
+    "--show/--no-show", default=None, help="Show pictures in the terminal; by default if it can."
 )
 
 
 def _job_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add what a command takes that runs a job and saves what it gives."""
+    """Add the options of a command that runs a job and saves its outputs."""
     options = (
         click.option(
             *("-i", "--input", "inputs"),
@@ -107,7 +107,7 @@ def _job_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--job-id",
             metavar="ID",
-            help="Run it under this id; again with the same id: not a second time.",
+            help="The job's id; the same id never runs twice.",
         ),
         click.option(
             "--timeout", "timeout_s", type=SECONDS, metavar="SECONDS", help="How long it may run."
@@ -116,13 +116,13 @@ def _job_options(function: Callable[..., None]) -> Callable[..., None]:
             *("--put", "puts"),
             multiple=True,
             metavar="URL",
-            help="Have the bridge deliver what it gives there too; may be given several times.",
+            help="Also deliver the outputs to this URL; may be given several times.",
         ),
-        click.option("--webhook", metavar="URL", help="Have the result sent there, signed."),
+        click.option("--webhook", metavar="URL", help="Send the signed result to this URL."),
         click.option(
-            "-d", "--detach", is_flag=True, help="Print the job's id and leave; `get` saves it."
+            "-d", "--detach", is_flag=True, help="Print the job's id and exit; `get` saves it."
         ),
-        click.option("--wait", is_flag=True, help="Wait for a bridge that is not there yet."),
+        click.option("--wait", is_flag=True, help="Wait until the bridge is online."),
         _SHOW,
         as_json,
         settings(*CLIENT_SETTINGS),
@@ -147,10 +147,10 @@ def _job_options(function: Callable[..., None]) -> Callable[..., None]:
     metavar="NAME=VALUES",
     help="A job for every combination: A,B,C or 1..9:2 or seeds:4; may be given several times.",
 )
-@click.option("--repeat", type=click.IntRange(1), help="So many jobs, each with its own seed.")
+@click.option("--repeat", type=click.IntRange(1), help="How many jobs, each with a random seed.")
 @_job_options
 def run(*, workflow: str, settings: Config, client: str | None, **wanted: Any) -> None:
-    """Run WORKFLOW, show how it gets on, and save what it gives.
+    """Run WORKFLOW, show its progress, and save its outputs.
 
     comfy2mqtt run demo -i prompt='a red barn' -o barn.png
 
@@ -165,7 +165,7 @@ def run(*, workflow: str, settings: Config, client: str | None, **wanted: Any) -
 @click.argument("job", shell_complete=complete("jobs"))
 @_job_options
 def replay(*, job: str, settings: Config, client: str | None, **wanted: Any) -> None:
-    """Run a JOB again as it ran, but for what -i says: same version, same inputs, same seeds."""
+    """Run a JOB again with the same version, inputs and seeds; -i changes some."""
     from bridge.cli import run
 
     work = run.replay(settings, client_name(client, settings), job, run.Wanted(**wanted))
@@ -175,13 +175,15 @@ def replay(*, job: str, settings: Config, client: str | None, **wanted: Any) -> 
 @main.command()
 @click.argument("job", shell_complete=complete("jobs"))
 @_OUTPUT
-@click.option("--wait", is_flag=True, help="Wait for its end, and for a bridge that is away.")
+@click.option(
+    "--wait", is_flag=True, help="Wait until the job ends, and until the bridge is online."
+)
 @_SHOW
 @as_json
 @settings(*CLIENT_SETTINGS)
 @as_client
 def get(*, job: str, settings: Config, client: str | None, **wanted: Any) -> None:
-    """Save what a JOB gave that has ended.
+    """Save the outputs of a JOB that has ended.
 
     Its id may be shortened to what is unique.
     """
@@ -210,7 +212,7 @@ def webhook_secret(*, of: str, settings: Config) -> None:
 @settings(*CLIENT_SETTINGS)
 @as_client
 def show_one(*, job: str, as_json: bool, settings: Config, client: str | None) -> None:
-    """Show all about a JOB: how it stands, its inputs, what it gave.
+    """Show a JOB: its state, inputs, outputs and error.
 
     Its id may be shortened to what is unique.
     """
@@ -252,7 +254,7 @@ def workflows(
     "--object-info",
     "saved",
     type=click.Path(path_type=Path),
-    help="What a ComfyUI answered to /object_info; then none is needed.",
+    help="A saved answer to ComfyUI's /object_info; then no ComfyUI is needed.",
 )
 @settings("comfyui_url", "comfyui_secret", "data")
 def convert(path: Path, saved: Path | None, settings: Config) -> None:
@@ -273,7 +275,7 @@ def convert(path: Path, saved: Path | None, settings: Config) -> None:
     "--limit",
     type=click.IntRange(1),
     metavar="NUMBER",
-    help=f"Show so many.  [default: {_JOBS_SHOWN}; with --json all]",
+    help=f"How many to show.  [default: {_JOBS_SHOWN}; with --json all]",
 )
 @click.option("--all", "every", is_flag=True, help="Show all.")
 @as_json
@@ -318,11 +320,11 @@ def cancel(*, job: str, of_set: bool, as_json: bool, settings: Config, client: s
 
 @main.command()
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
-@click.option("--count", default=0, help="End after so many messages.")
+@click.option("--count", default=0, help="Exit after this number of messages.")
 @as_json
 @settings(*CLIENT_SETTINGS)
 def watch(*, filters: tuple[str, ...], count: int, as_json: bool, settings: Config) -> None:
-    """Show what the bus is doing, live: a line for each message below the base topic.
+    """Show the messages below the base topic as they arrive, a line for each.
 
     FILTERs say which, such as `client/me/#` or `bridge/+`.
     """
@@ -332,11 +334,11 @@ def watch(*, filters: tuple[str, ...], count: int, as_json: bool, settings: Conf
 
 
 @main.command("logs")
-@click.option("--count", default=0, help="End after so many lines.")
+@click.option("--count", default=0, help="Exit after this number of lines.")
 @as_json
 @settings(*CLIENT_SETTINGS)
 def show_logs(*, count: int, as_json: bool, settings: Config) -> None:
-    """Show the warnings and events of a running bridge as they come."""
+    """Show the warnings and events of a running bridge as they arrive."""
     from bridge.cli.watch import logs as command
 
     run_async(command(settings, as_json=as_json, count=count))
@@ -345,7 +347,7 @@ def show_logs(*, count: int, as_json: bool, settings: Config) -> None:
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what a SHELL has to read for tab completion.
+    """Print the script for a SHELL's tab completion.
 
     bash: eval "$(comfy2mqtt completion bash)", in ~/.bashrc; zsh and fish alike.
     """
@@ -371,7 +373,7 @@ main.add_command(comfyui)
 def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> None:
     """Show the queue of a running bridge, pause or resume it, or clear what has not started.
 
-    With release, prompts are taken again that were refused because they had ended a ComfyUI twice.
+    `release` allows the prompts again that were refused because they had ended a ComfyUI twice.
     """
     from bridge.cli.operate import give
 
@@ -385,7 +387,7 @@ def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> 
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
 @settings("data", "journal", "websocket_keys", "link_key_file")
 def backup(target: Path, settings: Config) -> None:
-    """Write what the bridge keeps into FILE (a tar), also while it runs."""
+    """Write the bridge's data into FILE (a tar), also while it runs."""
     from bridge.cli.backup import back_up_to
 
     run_async(back_up_to(settings, target))
@@ -394,7 +396,7 @@ def backup(target: Path, settings: Config) -> None:
 @main.command()
 @click.option("--http", metavar="HOST:PORT", help="Serve streamable HTTP at /mcp, not stdio.")
 @click.option(
-    "--token", envvar="MCP_TOKEN", help="What agents have to send over HTTP; or MCP_TOKEN."
+    "--token", envvar="MCP_TOKEN", help="The token that agents send over HTTP; or MCP_TOKEN."
 )
 @settings(*CLIENT_SETTINGS)
 @as_client
@@ -413,9 +415,9 @@ def mcp(*, http: str | None, token: str | None, settings: Config, client: str | 
 @click.argument("source", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
 @settings("data", "journal", "websocket_keys", "link_key_file")
 def restore(source: Path | None, settings: Config) -> None:
-    """Put a backup FILE in place, in a data folder without a journal.
+    """Restore a backup FILE, into a data folder without a journal.
 
-    What had not ended when it was made is lost: none of it runs again.
+    Jobs that had not ended at the backup are lost: they do not run again.
     """
     from bridge.cli.backup import restore_from
 
@@ -425,7 +427,7 @@ def restore(source: Path | None, settings: Config) -> None:
 @main.command()
 @settings(*config.TYPES)
 def websocket(settings: Config) -> None:
-    """Run the web adapter alone, beside any broker, until Ctrl-C."""
+    """Run the web adapter alone, at any broker, until Ctrl-C."""
     from bridge.cli import serve as command
 
     try:
@@ -441,7 +443,7 @@ def websocket(settings: Config) -> None:
 
 @main.group(cls=Commands)
 def keys() -> None:
-    """The keys of the web adapter: each says which client its holder is."""
+    """Manage the keys of the web adapter: each identifies a client."""
 
 
 @keys.command("add")
@@ -449,7 +451,7 @@ def keys() -> None:
 @click.option("--name", default="", help="What it is for, such as the device.")
 @settings(*KEY_SETTINGS)
 def add_key(client: str, name: str, settings: Config) -> None:
-    """Make a key for CLIENT, and print it: it cannot be shown again."""
+    """Create a key for CLIENT, and print it: it cannot be shown again."""
     from bridge.cli.keys import add
 
     add(settings, client, name)
@@ -458,7 +460,7 @@ def add_key(client: str, name: str, settings: Config) -> None:
 @keys.command("list")
 @settings(*KEY_SETTINGS)
 def list_keys(settings: Config) -> None:
-    """List the keys: whose each is, not what it is."""
+    """List the keys: the id and the client of each, not the key itself."""
     from bridge.cli.keys import show
 
     show(settings)
@@ -468,7 +470,7 @@ def list_keys(settings: Config) -> None:
 @click.argument("key_id", metavar="ID")
 @settings(*KEY_SETTINGS)
 def revoke_key(key_id: str, settings: Config) -> None:
-    """Take a key away; connections with it are closed within seconds."""
+    """Revoke a key; its connections are closed within seconds."""
     from bridge.cli.keys import revoke
 
     revoke(settings, key_id)
@@ -480,14 +482,14 @@ def revoke_key(key_id: str, settings: Config) -> None:
     metavar="[VALUE]",
     is_flag=False,
     flag_value=_KEPT,
-    help="Without a VALUE: check what is kept instead, and repair it.",
+    help="Without a VALUE: check the stored data instead, and repair it.",
 )
 @as_json
 @settings(*DOCTOR_SETTINGS)
 def doctor(*, journal: str | None, as_json: bool, settings: Config) -> None:
-    """Check the broker, ComfyUI, its nodes and the workflows, and say what to do.
+    """Check the broker, ComfyUI, its nodes and the workflows, and print what to do.
 
-    The settings file and the COMFY2MQTT_ variables are checked whole; flags name what to look at.
+    It checks all settings in the file and in COMFY2MQTT_ variables; flags override some.
     """
     if journal == _KEPT:
         from bridge.cli.journal import examine_journal
@@ -505,9 +507,9 @@ def doctor(*, journal: str | None, as_json: bool, settings: Config) -> None:
     "--write",
     "folder",
     type=click.Path(path_type=Path),
-    help="Write it there instead, with a page and JSON Schemas.",
+    help="Write it into this folder, with a page and JSON Schemas.",
 )
-@click.option("--check", is_flag=True, help="Only report whether it is there and complete.")
+@click.option("--check", is_flag=True, help="Only report whether the folder is up to date.")
 def asyncapi(*, folder: Path | None, check: bool) -> None:
     """Print the topics and messages as an AsyncAPI 3 document."""
     from bridge.cli import documents
@@ -530,9 +532,9 @@ def asyncapi(*, folder: Path | None, check: bool) -> None:
     type=click.Path(path_type=Path),
     help="The settings file to write.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace one that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def init(*, file: Path, overwrite: bool) -> None:
-    """Ask five questions, write a settings file, and try it."""
+    """Ask five questions, write a settings file, and test it."""
     from bridge.cli.init import try_settings, write_settings
 
     write_settings(file, overwrite=overwrite)
@@ -540,11 +542,11 @@ def init(*, file: Path, overwrite: bool) -> None:
 
 
 @main.command()
-@click.option("--once", is_flag=True, help="End after one picture.")
+@click.option("--once", is_flag=True, help="Exit after one picture.")
 @click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path))
 @settings("workflows")
 def demo(*, once: bool, folder: Path, settings: Config) -> None:
-    """Start a broker, a bridge and a ComfyUI, and make one picture."""
+    """Start a broker, a bridge and a ComfyUI, and paint one picture."""
     from bridge.cli.demo import demo as run_demo
 
     run_async(run_demo(settings.workflows, folder, once=once))
@@ -552,7 +554,7 @@ def demo(*, once: bool, folder: Path, settings: Config) -> None:
 
 @main.group(cls=Commands)
 def mosquitto() -> None:
-    """Write files for a mosquitto that knows its users, and confines each to its own topics."""
+    """Write files for a mosquitto that keeps each user to its own topics."""
 
 
 _FOLDER = click.option(
@@ -560,7 +562,7 @@ _FOLDER = click.option(
     default="/etc/mosquitto/conf.d",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where the broker reads its settings.",
+    help="The folder of the broker's settings.",
 )
 
 
@@ -582,7 +584,7 @@ def mosquitto_setup(
     key: Path | None,
     settings: Config,
 ) -> None:
-    """Write the broker's settings, ACL and users; what is there already is left as it is."""
+    """Write the broker's settings, ACL and users; existing files stay unchanged."""
     from bridge.cli.mosquitto import BrokerListeners, set_up
 
     listeners = BrokerListeners(port, tls_port, certificate, key)
@@ -592,8 +594,10 @@ def mosquitto_setup(
 @mosquitto.command("add-user")
 @click.argument("name")
 @_FOLDER
-@click.option("--role", type=click.Choice(ROLES), help="Without one: a client, no more.")
-@click.option("--password-stdin", is_flag=True, help="Read the password, rather than draw one.")
+@click.option("--role", type=click.Choice(ROLES), help="Without a role the user is only a client.")
+@click.option(
+    "--password-stdin", is_flag=True, help="Read the password instead of choosing a random one."
+)
 @settings("base_topic")
 def mosquitto_add_user(
     *, name: str, folder: Path, role: Role | None, password_stdin: bool, settings: Config
@@ -631,7 +635,7 @@ def models() -> None:
     *("journal", "member", "model_hosts"),
 )
 def get_models(*, workflow: str, to: Path | None, settings: Config) -> None:
-    """Fetch what a WORKFLOW lacks, from the URLs that its file names: https, of model_hosts."""
+    """Fetch the missing models of a WORKFLOW from the URLs in its file: https, only model_hosts."""
     from bridge.cli.models import get as command
 
     run_async(command(settings, workflow, to))
