@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-python test test-fast test-real test-peers test-pythons check check-here format templates bench siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-python test test-fast test-real test-peers test-pythons check check-here format templates pictures bench siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -38,6 +38,7 @@ help:
 	@echo "make templates   draws docs/templates.md: what ComfyUI's templates take and give here"
 	@echo "make documents   draws docs/asyncapi.json, docs/schemas, docs/messages.md and the"
 	@echo "                 diagrams of docs/architecture.md"
+	@echo "make pictures    makes the pictures of the pages again, from real runs"
 	@echo "make bench       the bridge beside a direct client, as a table, in under ten minutes"
 	@echo "                 (WRITE=1: into docs/performance.md as well)"
 	@echo "make siege       one client floods a bridge in each way, another measures (WRITE=1: into"
@@ -120,6 +121,10 @@ format: $(READY)
 documents: $(READY)
 	@$(BIN)/comfy2mqtt asyncapi --write docs
 	@$(BIN)/python -m tests.support.diagrams
+
+# A demo on a terminal, the page in Chromium, and the gallery's prompts: docs/images.
+pictures: setup browser
+	@$(BIN)/python -m tests.support.pictures
 
 # What the current templates of ComfyUI take, give and lack: docs/templates.md.
 templates: $(READY)

@@ -14,6 +14,7 @@ from bridge.cli.main import main
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
+_PICTURE = re.compile(r"<img src=\"([^\"]+)\"")
 _COMMAND = re.compile(
     r"(?:^ {4}(?:\$ )?|`)((?:COMFY2MQTT_\S+ )*comfy2mqtt [a-z][^`\n]*)", re.MULTILINE
 )
@@ -32,6 +33,8 @@ def test_links_lead_to_what_is_there(page: Path) -> None:
         assert path.exists(), f"{target} is not there"
         if anchor and path.suffix == ".md":
             assert anchor[1:] in _anchors(path), f"{target}{anchor} is not there"
+    for target in _PICTURE.findall(page.read_text()):
+        assert (page.parent / target).exists(), f"{target} is not there"
 
 
 def _anchors(page: Path) -> set[str]:
