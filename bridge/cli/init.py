@@ -34,7 +34,7 @@ def write_settings(file: Path, *, overwrite: bool) -> None:
 
 async def try_settings(file: Path) -> int:
     """Try the file; returns the exit status of `doctor`."""
-    click.echo(f"\n{file} is written. `comfy2mqtt doctor` tries it:\n")
+    click.echo(f"\n{file} is written. `comfy2mqtt doctor` tests it:\n")
     try:
         status = await examine(config.load({}, file=file), as_json=False)
     except ConfigError as error:

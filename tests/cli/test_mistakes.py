@@ -27,7 +27,7 @@ TYPED = [
     (
         "run demo --otuput x",
         2,
-        "Error: No such option '--otuput'. (Did you mean one of: '--input', '--output'?)",
+        "Error: No such option '--otuput'. (Did you mean one of: '--input', '--output', '--put'?)",
     ),
     (
         "run demo --timeout soon",
