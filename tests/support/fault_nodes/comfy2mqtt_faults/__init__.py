@@ -15,7 +15,8 @@ one on the path for custom nodes.
     TestPrompt         tells its text; ComfyUI's page draws the choices in it
     TestTally          appends a line to a file: what ran to completion, and how often
 
-Each passes on the image it is given, so it stands between a source and an output.
+Each passes on the image it is given, so it stands between a source and an output. In `odd` are
+output nodes that report what they made in unusual ways.
 
 `GET /comfy2mqtt_tests/waits` tells for how many seconds ComfyUI waited for each prompt since it
 was last asked.
@@ -32,6 +33,8 @@ import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from .odd import NODES as ODD_NODES
 
 # ComfyUI's modules are not there where these lines are type-checked.
 comfy_model_management: Any = import_module("comfy.model_management")
@@ -341,5 +344,6 @@ NODE_CLASS_MAPPINGS = {
         TestSpawn,
         TestTally,
         TestPrompt,
+        *ODD_NODES,
     )
 }

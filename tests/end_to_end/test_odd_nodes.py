@@ -1,0 +1,267 @@
+"""Nodes and files that are made in unusual ways: each stands for its kind, on the real ComfyUI."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from typing import Any
+
+import pytest
+
+from bridge.mosquitto import Mosquitto
+from tests.conftest import StartBridge
+from tests.support.peer import Peer
+
+pytestmark = pytest.mark.comfyui
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+WORKFLOWS = "comfy2mqtt/workflow/+"
+
+
+def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"class_type": class_type, "inputs": inputs}
+    return found if title is None else {**found, "_meta": {"title": title}}
+
+
+def empty(size: int = 16) -> dict[str, Any]:
+    return node("EmptyImage", width=size, height=size, batch_size=1, color=255)
+
+
+def saved(source: str, title: str | None = None) -> dict[str, Any]:
+    return node("SaveImage", title, images=[source, 0], filename_prefix="odd")
+
+
+async def run(peer: Peer, workflow: str, payload: Any = b"", job: str = "") -> Any:
+    """Run a job, and return its result."""
+    job = job or workflow
+    answer = await peer.ask(f"run/{workflow}/{job}", payload)
+    assert answer["status"] == "ok", answer
+    result = await peer.result(job)
+    assert result["state"] == "succeeded", (workflow, result)
+    return result
+
+
+async def content(peer: Peer, job: str, result: Any) -> list[tuple[str, bytes]]:
+    """Return content type and bytes of each of a job's outputs."""
+    return [
+        (each["content_type"], (await peer.job(job, f"output/{each['index']}")).payload)
+        for each in result["outputs"]
+    ]
+
+
+# Key and shape of a report, and the outputs that it is.
+REPORTS: list[tuple[str, str, list[tuple[str, bytes]]]] = [
+    *((key, "list", [(TEXT, b"a barn")]) for key in ("text", "string", "value", "result", "tags")),
+    ("text", "bare", [(TEXT, b"a barn")]),
+    ("string", "nested", [(JSON, b'["a barn", "a barn"]')]),
+    ("text", "tuple", [(TEXT, b"a barn"), (TEXT, b"a barn")]),
+    ("text", "numbers", [(JSON, b"5"), (JSON, b"3.5")]),
+    ("value", "dict", [(JSON, b'{"caption": "a barn"}')]),
+    ("text", "nan", [(TEXT, b"a barn")]),
+    ("text", "none", []),
+]
+
+
+async def test_texts_come_under_any_key_and_in_any_shape(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached({"report": {"1": node("TestReport", key="text", shape="list", words="a barn")}})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for number, (key, shape, wanted) in enumerate(REPORTS):
+            job = f"j{number}"
+            result = await run(peer, "report", {"1.key": key, "1.shape": shape}, job)
+            assert await content(peer, job, result) == wanted, (key, shape)
+        # A text is one also where it begins as a picture does, or could be a link.
+        for number, words in enumerate(("BMW on a road", "GIF89a", '["1", 0]', "1, 0", "\0PNG")):
+            job = f"t{number}"
+            result = await run(peer, "report", {"1.words": words}, job)
+            assert await content(peer, job, result) == [(TEXT, words.encode())]
+
+
+async def test_a_value_that_looks_like_a_link_never_reaches_comfyui(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    points = {"1": node("TestPoints", points={"__value__": ["x", "y"]}, label="z")}
+    await attached({"points": points}, clients={"alice": {"inline": True}})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        wrong: list[Any] = [
+            ["a", 0],
+            ["1", 0],
+            ["", 1.5],
+            {"__value__": ["a", 0]},
+            {"__value__": 1},
+        ]
+        for value in wrong:
+            refused = await peer.ask(
+                "submit", {"workflow": "points", "inputs": {"1.points": value}}
+            )
+            assert refused["error"]["code"] == "invalid_input", value
+        for value in (wrong[0], wrong[3]):
+            inline = {"1": node("TestPoints", points=value, label="z")}
+            refused = await peer.ask("submit", {"prompt": inline})
+            assert refused["error"]["code"] == "invalid_input", value
+        # The ComfyUI lives, and takes lists that are none.
+        right: list[Any] = [["a", "b"], [["a", 0]], ["a", 0, 1], [3, 4]]
+        for number, value in enumerate(right):
+            result = await run(peer, "points", {"1.points": value}, f"j{number}")
+            (said,) = await content(peer, f"j{number}", result)
+            assert said == (TEXT, f"z: {value!r}".encode())
+
+
+async def test_what_is_saved_comes_before_what_is_shown(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    def scaled(size: int) -> dict[str, Any]:
+        return node(
+            "ImageScale",
+            image=["1", 0],
+            upscale_method="nearest-exact",
+            width=size,
+            height=size,
+            crop="disabled",
+        )
+
+    shown = node("PreviewImage", images=["1", 0])
+    files: dict[str, dict[str, Any]] = {
+        "one": {"1": empty(), "2": shown, "3": scaled(64), "9": saved("3")},
+        "text": {
+            "1": empty(),
+            "2": node("PreviewAny", source=["1", 0]),
+            "3": scaled(64),
+            "9": saved("3"),
+        },
+        "two": {"1": empty(), "2": shown, "3": scaled(64), "8": shown, "9": saved("3")},
+        "list": {"1": empty(), "2": shown, "4": node("TestPictures", count=3), "9": saved("4")},
+    }
+    await attached(files)
+    here = "comfy2mqtt/client/alice/reply/here"
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for name, count in (("one", 1), ("text", 1), ("two", 1), ("list", 3)):
+            fields = {"ResponseTopic": here, "UserProperty": [("reply", "output")]}
+            peer.request(f"run/{name}/{name}", **fields)
+            result = await peer.result(name)
+            assert result["state"] == "succeeded", result
+            previews = [each.get("preview", False) for each in result["outputs"]]
+            assert previews == sorted(previews), name
+            assert previews.count(False) == count, name
+            first = (await peer.job(name, "output/0")).payload
+            width = 16 if name == "list" else 64
+            assert (first[:4], first[16:20]) == (b"\x89PNG", bytes([0, 0, 0, width])), name
+            assert (await peer.next(here)).payload == first, name
+
+
+async def test_3d_files_come_however_they_are_told(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    model = {"1": node("TestModelFile", told="entry", suffix="glb")}
+    await attached({"model": model})
+    crate = b"glTF\x02\0\0\0\x10\0\0\0odd!"
+    cases = [("entry", "glb"), ("path", "glb"), ("both", "glb"), ("dict", "ply"), ("path", "spz")]
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for number, (told, suffix) in enumerate(cases):
+            job = f"j{number}"
+            result = await run(peer, "model", {"1.told": told, "1.suffix": suffix}, job)
+            (output,) = result["outputs"]
+            assert output["filename"].endswith(f".{suffix}"), told
+            assert "preview" not in output
+            assert (await peer.job(job, "output/0")).payload == crate
+
+
+async def test_nodes_that_read_the_workflow_get_it_with_their_titles(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    files = {
+        "titled": {"1": node("TestWorkflow", "Mood", text="x"), "2": empty(), "3": saved("2")},
+        "plain": {"1": node("TestWorkflow", text="x")},
+        # Ids of subgraphs, which the page does not know outside of them.
+        "inner": {"5": node("TestWorkflow", text="x"), "58:4": empty(), "58:7": saved("58:4")},
+    }
+    await attached(files)
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for name, title in (("titled", "Mood"), ("plain", None), ("inner", None)):
+            result = await run(peer, name)
+            (said,) = [
+                data for kind, data in await content(peer, name, result) if kind.startswith("text")
+            ]
+            assert json.loads(said) == {
+                "text": "x",
+                "title": title,
+                "values": ["x"],
+                "nodes": len(files[name]),
+            }
+
+
+async def test_a_picture_that_was_made_here_gives_the_same_names(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    titled = {
+        "10": node("PrimitiveString", "Mood", value="evening"),
+        "11": node("PreviewAny", "What was said", source=["10", 0]),
+        "12": empty(),
+        "13": saved("12", "Finished picture"),
+    }
+    bridge = await attached({"titled": titled})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        await peer.subscribe(WORKFLOWS)
+        await run(peer, "titled", {"mood": "morning"})
+        picture = (await peer.job("titled", "output/0")).payload
+        (bridge.workflows / "again.png").write_bytes(picture)
+
+        def named(definition: Any) -> Any:
+            inputs = {
+                key: each["x-kind"] for key, each in definition["inputs"]["properties"].items()
+            }
+            return inputs, [(each["name"], each["kind"]) for each in definition["outputs"]]
+
+        again = (await peer.next("comfy2mqtt/workflow/again")).json
+        first = (await peer.next("comfy2mqtt/workflow/titled")).json
+        assert named(again) == named(first)
+        assert again["inputs"]["properties"]["mood"]["default"] == "morning"
+        assert "comfy2mqtt" not in json.dumps(again["inputs"])
+        result = await run(peer, "again")
+        assert [each["name"] for each in result["outputs"]] == ["Finished picture", "What was said"]
+        assert (await peer.job("again", "output/1")).payload == b"morning"
+
+
+async def test_files_and_payloads_are_read_in_the_encodings_of_devices_and_editors(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    plain = {"1": empty(), "2": saved("1")}
+    bridge = await attached(
+        {"雪山": plain, "雪景": plain, "say": {"1": node("TestPrompt", text="x")}}
+    )
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        await peer.subscribe(WORKFLOWS)
+        text = json.dumps(plain)
+        (bridge.workflows / "mark.json").write_bytes(codecs.BOM_UTF8 + text.encode())
+        (bridge.workflows / "wide.json").write_bytes(text.encode("utf-16"))
+        found: dict[str, str] = {}
+        while len(found) < 5:
+            described = (await peer.next(WORKFLOWS)).json
+            found[described["title"]] = described["name"]
+        assert found.keys() == {"雪山", "雪景", "say", "mark", "wide"}
+        for name in found.values():
+            await run(peer, name)
+
+        object_ = '{"prompt": "a mill"}'
+        payloads = [
+            b"a mill\0",
+            codecs.BOM_UTF8 + b"a mill",
+            codecs.BOM_UTF8 + object_.encode(),
+            codecs.BOM_UTF16_LE + object_.encode("utf-16-le"),
+            object_.encode() + b"\r\n\0",
+        ]
+        for number, payload in enumerate(payloads):
+            job = f"j{number}"
+            result = await run(peer, "say", payload, job)
+            assert await content(peer, job, result) == [(TEXT, b"a mill")], payload
+        refused = await peer.ask("run/say/bad", codecs.BOM_UTF8 + b'{"prompt": ')
+        assert refused["error"]["code"] == "bad_request"
