@@ -73,7 +73,7 @@ class Window:
 
     async def log_in(self, key: str, workflow: str | None = None) -> None:
         await self.page.goto(self.address + (f"#{workflow}" if workflow else ""))
-        await self.page.get_by_label("Key").fill(key)
+        await self.page.get_by_label("Access key", exact=True).fill(key)
         await self.press("Log in")
         await self.at("#workspace").wait_for()
 

@@ -2,11 +2,17 @@
 
 import { Client, newId } from "./client.js";
 import { CodeSamples } from "./code_samples.js";
-import { DEFAULT_PORT } from "./code_writers.js";
-import { announce, byId, make, show } from "./dom.js";
+import { brokerOf } from "./code_writers.js";
+import { announce, byId, make, show, translate } from "./dom.js";
 import { Form, mainText } from "./form.js";
+import { capital } from "./format.js";
 import { Gallery } from "./gallery.js";
+import { InputPictures } from "./input_pictures.js";
+import { Marks } from "./marks.js";
+import { PresetBar } from "./preset_bar.js";
+import { Presets } from "./presets.js";
 import { StatusBar } from "./status_bar.js";
+import { say } from "./texts.js";
 
 // Names of items in the browser's storage.
 const KEY = "comfy2mqtt key";
@@ -18,18 +24,27 @@ class Page {
     this.statusBar = new StatusBar(this.client);
     this.codeSamples = new CodeSamples();
     this.form = new Form(this.client, () => this._requestChanged());
-    this.gallery = new Gallery(this.client, {
-      again: (view) => this._again(view),
-      useAsInput: (view, info) => this._useAsInput(view, info),
-      cancel: (view) => this._cancel(view),
-    });
     this.pending = new Map(); // JobView -> AbortController, while its request has no answer
-    this._listen();
+    document.addEventListener("visibilitychange", () => !document.hidden && this.client.retry());
+    addEventListener("online", () => this.client.retry());
   }
 
   /** Shows the form and the gallery. Call once the client is connected. */
   async open() {
-    byId("client").textContent = this.client.registered.client;
+    const { client } = this.client.registered;
+    byId("client").textContent = client;
+    this.presets = new PresetBar(new Presets(client), this.form);
+    this.inputs = new InputPictures(this.client);
+    this.gallery = new Gallery(this.client, {
+      actions: {
+        again: (view) => this._again(view),
+        useAsInput: (view, info) => this._useAsInput(view, info),
+        cancel: (view) => this._cancel(view),
+      },
+      inputs: this.inputs,
+      marks: new Marks(client),
+    });
+    this._listen();
     show(byId("login"), false);
     for (const id of ["workspace", "status", "account"]) show(byId(id), true);
     this._drawWorkflows();
@@ -46,11 +61,6 @@ class Page {
       this.gallery.add(detail);
       if (this.historyLoaded) this.gallery.chooseNewest();
     });
-    client.addEventListener("connection", ({ detail }) => {
-      if (detail.state === "refused") logOut(detail.reason);
-    });
-    document.addEventListener("visibilitychange", () => !document.hidden && client.retry());
-    addEventListener("online", () => client.retry());
     addEventListener("hashchange", () => this._drawWorkflows());
     byId("workflow").addEventListener("change", (event) => {
       location.hash = event.target.value;
@@ -82,36 +92,37 @@ class Page {
     byId("workflow").replaceChildren(
       ...names.map((each) => {
         const { title, runnable: can } = workflows.get(each);
-        const note = can === false ? " (something is missing)" : "";
-        return make("option", { value: each, selected: each === name }, capital(title) + note);
+        const shown = can === false ? say("form.cannotRun", { title: capital(title) }) : capital(title);
+        return make("option", { value: each, selected: each === name }, shown);
       }),
     );
     byId("run").disabled = name === undefined;
     if (name !== undefined) this._drawWorkflow(workflows.get(name));
-    else byId("description").textContent = "There are no workflows yet.";
+    else byId("description").textContent = say("form.none");
   }
 
   _drawWorkflow(definition) {
     byId("description").textContent = definition.description ?? "";
     this._drawMissing(definition);
     this.form.draw(definition);
+    this.presets.draw(definition.name);
   }
 
   _drawMissing({ runnable, missing = {} }) {
-    const nodes = (missing.nodes ?? []).map((node) => make("li", {}, `the node ${node}`));
-    const values = (missing.choices ?? []).map(({ value, input, allowed }) =>
-      make("li", {}, `${value} (${input})`, allowed.length ? `; available: ${allowed.join(", ")}` : ""),
-    );
-    const links = (missing.inputs ?? []).map(({ node, input, type }) =>
-      make("li", {}, `the input ${input} (${type}) of node ${node}`),
-    );
-    const keys = (missing.api_key ?? []).map((node) =>
-      make("li", {}, `an API key of Comfy.org, for the node ${node}`),
-    );
+    const lacks = [
+      ...(missing.nodes ?? []).map((node) => say("form.missing.node", { node })),
+      ...(missing.choices ?? []).map(({ value, input, allowed }) =>
+        say(allowed.length ? "form.missing.available" : "form.missing.value", {
+          ...{ value, input, allowed: allowed.join(", ") },
+        }),
+      ),
+      ...(missing.inputs ?? []).map((each) => say("form.missing.input", each)),
+      ...(missing.api_key ?? []).map((node) => say("form.missing.key", { node })),
+    ];
     show(byId("missing"), runnable === false);
     byId("missing").replaceChildren(
-      make("p", {}, "This workflow cannot run. ComfyUI lacks:"),
-      make("ul", {}, ...nodes, ...values, ...links, ...keys),
+      make("p", {}, say("form.missing")),
+      make("ul", {}, ...lacks.map((each) => make("li", {}, each))),
     );
   }
 
@@ -123,6 +134,7 @@ class Page {
       const hasEnded = ["succeeded", "failed", "cancelled", "expired"].includes(state);
       if (result || !hasEnded) this.gallery.add(this.client.job(id));
     }
+    this.gallery.addKept();
     this.historyLoaded = true;
     this.gallery.chooseNewest();
   }
@@ -130,6 +142,7 @@ class Page {
   async _run() {
     const times = Number(byId("times").value);
     this.form.clearProblems();
+    if (this.form.check()) return;
     this._scrollToJob();
     for (let count = 0; count < times; count += 1) {
       if (!(await this._runOnce())) return;
@@ -154,7 +167,11 @@ class Page {
     });
     view.job.workflow = workflow;
     try {
+      const { media } = this.form.entered();
       const inputs = await this.form.inputs();
+      for (const [name, { blob }] of Object.entries(media)) {
+        if (blob && inputs[name]?.upload) this.inputs.note(inputs[name].upload, blob);
+      }
       const meta = { page: { media: this.form.remembered(inputs) } };
       const options = { preview: true, meta, ...this._keep() };
       return await this._submit(view, { workflow, inputs, options });
@@ -235,7 +252,7 @@ class Page {
   _again(view) {
     const { workflow } = view.job;
     if (!this.client.workflows.has(workflow)) {
-      this.form.problem(`The workflow ${workflow} no longer exists.`);
+      this.form.problem(say("form.gone", { workflow }));
       return;
     }
     history.replaceState(null, "", `#${workflow}`);
@@ -243,13 +260,14 @@ class Page {
     this.form.fill(view.inputs, view.media);
     byId("form").scrollIntoView({ block: "start", behavior: "smooth" });
     byId("form").querySelector("textarea, input, select")?.focus({ preventScroll: true });
-    announce("The form now contains the job's values.");
+    announce(say("form.filled"));
   }
 
   _useAsInput(view, info) {
     if (!this.form.takeOutput(view.id, info)) {
       const kind = info.content_type.split("/")[0];
-      this.form.problem(`${capital(this.form.definition.title)} has no input for this ${kind}: choose a workflow that has one.`);
+      const title = capital(this.form.definition.title);
+      this.form.problem(say("form.noInputFor", { title, kind }));
       byId("workflow").focus();
     }
   }
@@ -259,10 +277,9 @@ class Page {
     if (!form.definition || !client.registered) return;
     this.codeSamples.draw({
       ...form.entered(),
+      ...brokerOf(client.registered, location.hostname),
       base: client.registered.base ?? "comfy2mqtt",
       client: client.registered.client,
-      host: location.hostname,
-      port: client.registered.mqtt_port ?? DEFAULT_PORT,
       socket: new URL("/ws", location.href.replace(/^http/, "ws")).href,
       workflow: form.definition.name,
       main: mainText(form.definition),
@@ -270,24 +287,31 @@ class Page {
   }
 }
 
-function capital(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
 // Logging in and out.
 
 /** Shows the form for the key; `reason` says why the last one was refused. */
 function logIn(reason) {
   show(byId("login"), true);
+  refuseKey(reason);
+  byId("key").focus();
+}
+
+/** Marks the field of the key with what is wrong with it; nothing: it is no longer marked. */
+function refuseKey(reason) {
   show(byId("key-problem"), Boolean(reason));
   byId("key-problem").textContent = reason ? capital(reason) : "";
-  byId("key").focus();
+  byId("key-field").classList.toggle("refused", Boolean(reason));
+  if (reason) byId("key").setAttribute("aria-invalid", "true");
+  else byId("key").removeAttribute("aria-invalid");
 }
 
 /** Connects with a key and opens the page; the key is stored once the bridge has accepted it. */
 async function start(key, remember) {
   const page = new Page(key);
   byId("login-form").inert = true;
+  page.client.addEventListener("connection", ({ detail }) => {
+    if (detail.state === "refused") logOut(detail.reason);
+  });
   try {
     await page.client.connect();
   } catch (error) {
@@ -306,12 +330,14 @@ function logOut(reason) {
   location.reload();
 }
 
+translate();
+byId("key").addEventListener("input", () => refuseKey(null));
 byId("logout").addEventListener("click", () => logOut());
 byId("login-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const key = byId("key").value.trim();
   if (key) start(key, byId("remember").checked);
-  else logIn("Enter a key");
+  else logIn(say("login.empty"));
 });
 
 /** Gets a key for the token of the link that `serve` prints; "" if it is no good any more. */

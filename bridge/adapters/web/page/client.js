@@ -112,6 +112,11 @@ export class Client extends EventTarget {
     return this.#opening.promise;
   }
 
+  /** Whether what is known of jobs is of now: the connection is there, and the bridge. */
+  get isLive() {
+    return this.connection.state === "online" && this.bridge === "online";
+  }
+
   /** Closes the connection; pending requests fail with `closed`, jobs continue. */
   close() {
     this.#stop(new BridgeError({ code: "closed", message: "the connection was closed" }));
@@ -195,6 +200,16 @@ export class Client extends EventTarget {
       more = page.more && page.jobs.length > 0;
       if (!more) this.#seen(after);
     }
+  }
+
+  /** Keeps a job's outputs for so many seconds from now. @returns {Promise<{keep_until: number}>} */
+  keep(jobId, seconds) {
+    return this.ask("keep", { job_id: jobId, keep_s: seconds });
+  }
+
+  /** Deletes a job's result and outputs at the bridge. */
+  forget(jobId) {
+    return this.ask("forget", { job_id: jobId });
   }
 
   /** Acknowledges every result up to `n`. */
@@ -568,6 +583,11 @@ export class Job extends EventTarget {
   /** Requests its state. */
   async refresh() {
     this._view(await this.#client.status(this.id));
+  }
+
+  /** Takes what was noted of a job that has ended: `workflow`, `meta`, `result`, `accepted_at`. */
+  restore(noted) {
+    this._view({ ...noted, state: noted.result.state });
   }
 
   async *[Symbol.asyncIterator]() {

@@ -1,7 +1,8 @@
 /** The form's request as code for other programs: one tab for each, and a button that copies. */
 
 import { javascript, mosquitto, nodeRed, python } from "./code_writers.js";
-import { announce, button, byId, copy, make } from "./dom.js";
+import { announce, button, byId, copy, make, show } from "./dom.js";
+import { say } from "./texts.js";
 
 const WRITERS = [
   ["mosquitto_pub", mosquitto],
@@ -15,6 +16,7 @@ export class CodeSamples {
     this.request = null;
     this.chosen = 0;
     this.code = make("code");
+    this.guess = make("p", { class: "hint", hidden: true }, say("code.address"));
     this.tabs = WRITERS.map(([name], index) =>
       make(
         "button",
@@ -26,15 +28,16 @@ export class CodeSamples {
         name,
       ),
     );
-    const copying = button("copy", "Copy", () => this._copy(), { quiet: true, kind: "copy" });
+    const copying = button("copy", say("code.copy"), () => this._copy(), { quiet: true, kind: "copy" });
     byId("samples").replaceChildren(
-      make("div", { class: "tabs", role: "tablist", "aria-label": "Program" }, this.tabs),
+      make("div", { class: "tabs", role: "tablist", "aria-label": say("code.programs") }, this.tabs),
       make(
         "div",
         { class: "sample", id: "sample", role: "tabpanel" },
-        make("pre", { tabindex: 0 }, this.code),
+        make("pre", { tabindex: 0, role: "region", "aria-label": say("code.title") }, this.code),
         copying,
       ),
+      this.guess,
     );
     this.choose(0);
   }
@@ -52,6 +55,7 @@ export class CodeSamples {
   /** Shows a request, as in code_writers.js. */
   draw(request) {
     this.request = request;
+    show(this.guess, Boolean(request.isGuess));
     this._write();
   }
 
@@ -68,6 +72,6 @@ export class CodeSamples {
 
   async _copy() {
     await copy(this.code.textContent);
-    announce("Copied.");
+    announce(say("code.copied"));
   }
 }

@@ -1,13 +1,42 @@
 /**
  * Writes a request as code for other programs. Pure.
  *
- * A request is `{ base, client, host, port, socket, workflow, values, media, main }`: `base` is the
- * base topic, `host` and `port` the broker, `socket` the URL of the WebSocket, `media` maps names to
- * `{ filename, source? }`, and `main` is the name of the main text input.
+ * A request is `{ base, client, broker, socket, workflow, values, media, main }`: `base` is the base
+ * topic, `broker` is `{ host, port, tls?, login? }`, `socket` the URL of the WebSocket, `media` maps
+ * names to `{ filename, source? }`, and `main` is the name of the main text input.
  */
 
-/** MQTT's own port without TLS: programs take it where none is named. */
-export const DEFAULT_PORT = 1883;
+// The ports of MQTT, without TLS and with it: programs take them where none is named.
+const PORT = 1883;
+const TLS_PORT = 8883;
+
+/**
+ * Returns the broker for a request, from what the server says in `registered`, and whether its host
+ * is a guess: `host` is that of the page, which counts where the server names none.
+ */
+export function brokerOf({ mqtt, mqtt_port: older }, host) {
+  const broker = { port: older ?? PORT, ...mqtt };
+  const isHere = /^(localhost|127\.|\[?::1)/.test(host);
+  return { broker: { ...broker, host: broker.host ?? host }, isGuess: !broker.host && !isHere };
+}
+
+/** The words of mosquitto_pub that name the broker. */
+function flags({ host, port, tls, login }, client) {
+  return [
+    `-h ${host.replace(/^\[|\]$/g, "")}`,
+    port === PORT ? "" : ` -p ${port}`,
+    tls ? " --tls-use-os-certs" : "",
+    login ? ` -u ${client} -P "$MQTT_PASSWORD"` : "",
+  ].join("");
+}
+
+/** The broker as a URL. */
+function url({ host, port, tls, login }, client) {
+  const bare = host.replace(/^\[|\]$/g, "");
+  const user = login ? `${client}:PASSWORD@` : "";
+  const end = port === (tls ? TLS_PORT : PORT) ? "" : `:${port}`;
+  return `${tls ? "mqtts" : "mqtt"}://${user}${bare.includes(":") ? `[${bare}]` : bare}${end}`;
+}
 
 /** Quotes a word for a POSIX shell. */
 function quoted(word) {
@@ -16,9 +45,9 @@ function quoted(word) {
 
 /** Commands of mosquitto_pub, for the `run` topic; files are uploaded first. */
 export function mosquitto(request) {
-  const { base, client, host, port, workflow, values, media, main } = request;
+  const { base, client, workflow, values, media, main } = request;
   const topic = (...names) => `${base}/client/${client}/request/${names.join("/")}`;
-  const broker = port === DEFAULT_PORT ? `-h ${host}` : `-h ${host} -p ${port}`;
+  const broker = flags(request.broker, client);
   const publish = (to, payload) => `mosquitto_pub ${broker} -q 1 -t ${to} \\\n    ${payload}`;
   const names = Object.keys(values);
   const files = Object.entries(media).filter(([, each]) => !each.source);
@@ -48,8 +77,7 @@ function id(name) {
 
 /** A Python script that uses bridge.client. */
 export function python(request) {
-  const { client, host, port, workflow, values, media } = request;
-  const url = port === DEFAULT_PORT ? `mqtt://${host}` : `mqtt://${host}:${port}`;
+  const { client, workflow, values, media } = request;
   const inputs = [
     ...Object.entries(values).map(([name, value]) => [name, literal(value)]),
     ...Object.entries(media).map(([name, each]) => [
@@ -72,7 +100,7 @@ from bridge.client import Client
 
 
 async def main():
-    async with Client(${literal(url)}, client=${literal(client)}) as bridge:
+    async with Client(${literal(url(request.broker, client))}, client=${literal(client)}) as bridge:
         job = await bridge.submit(
 ${given.map((each) => `            ${each},`).join("\n")}
         )
@@ -108,7 +136,8 @@ function literal(value) {
 
 /** A flow for Node-RED: a button that sends the request, and nodes that show all replies. */
 export function nodeRed(request) {
-  const { base, client, host, port, workflow, values, media } = request;
+  const { base, client, workflow, values, media } = request;
+  const { host, port, tls } = request.broker;
   const inputs = { ...values };
   for (const [name, each] of Object.entries(media)) {
     inputs[name] = each.source ?? { upload: id(name) };
@@ -131,7 +160,10 @@ export function nodeRed(request) {
   ];
   const flow = [
     { id: tab, type: "tab", label: `comfy2mqtt: ${workflow}` },
-    { id: broker, type: "mqtt-broker", name: "", broker: host, port: `${port}`, autoConnect: true },
+    {
+      ...{ id: broker, type: "mqtt-broker", name: "", broker: host, port: `${port}` },
+      ...{ autoConnect: true, usetls: Boolean(tls) },
+    },
     {
       ...{ id: "c2m-press", type: "inject", name: workflow },
       props: [{ p: "payload" }],

@@ -5,6 +5,8 @@
  * or a prompt can become an element.
  */
 
+import { LANGUAGE, say } from "./texts.js";
+
 /** Makes an element: `make("a", { href: "#x", onclick: go }, "text", child)`. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -44,6 +46,23 @@ export function button(name, text, onclick, { quiet = false, kind = "" } = {}) {
 
 export function byId(id) {
   return document.getElementById(id);
+}
+
+/** Fills in the texts of index.html, which names them: `data-say`, `data-say-label` and the like. */
+export function translate() {
+  document.documentElement.lang = LANGUAGE;
+  for (const element of document.querySelectorAll("[data-say]")) {
+    element.textContent = say(element.dataset.say);
+  }
+  for (const [name, attribute] of [
+    ["data-say-label", "aria-label"],
+    ["data-say-title", "title"],
+    ["data-say-placeholder", "placeholder"],
+  ]) {
+    for (const element of document.querySelectorAll(`[${name}]`)) {
+      element.setAttribute(attribute, say(element.getAttribute(name)));
+    }
+  }
 }
 
 /** A slider. `follow()` passes its position to the stylesheet; call it after setting `value`. */

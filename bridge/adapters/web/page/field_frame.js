@@ -2,6 +2,7 @@
 
 import { make } from "./dom.js";
 import { title } from "./format.js";
+import { say } from "./texts.js";
 
 let count = 0;
 
@@ -15,15 +16,18 @@ export function uniqueId(prefix) {
  * Makes the frame of an input's field: `{ name, element, label, refuse, focus }`.
  * `control` is the element that the label names and that takes the focus when the bridge refuses
  * the value; `content` is shown in its place if there is more to show than the control.
- * `refuse(message)` marks the field, `refuse(null)` or an input event clears the mark.
+ * `refuse(message)` marks the field, `refuse(null)` or an input event clears the mark;
+ * `require()` marks it as one that has to be filled in.
  */
 export function fieldFrame(name, schema, control, ...content) {
   const id = uniqueId("field");
   control.id ||= id;
   const about = make("p", { class: "about", id: `${id}-about` }, schema.description ?? "");
   const problem = make("p", { class: "problem", id: `${id}-problem`, role: "alert", hidden: true });
-  control.setAttribute("aria-describedby", `${about.id} ${problem.id}`);
-  const label = make("label", { for: control.id, id: `${id}-label` }, labelOf(name, schema));
+  const described = [schema.description ? about.id : "", problem.id].join(" ").trim();
+  control.setAttribute("aria-describedby", described);
+  const mark = make("span", { class: "required", hidden: true }, say("form.required"));
+  const label = make("label", { for: control.id, id: `${id}-label` }, labelOf(name, schema), " ", mark);
   const element = make(
     "div",
     { class: "field", "data-input": name, "data-kind": schema["x-kind"] },
@@ -39,8 +43,15 @@ export function fieldFrame(name, schema, control, ...content) {
     if (message) control.setAttribute("aria-invalid", "true");
     else control.removeAttribute("aria-invalid");
   };
+  const require = () => {
+    mark.hidden = false;
+    // A file's control has no such state, and its label says it as well.
+    if (control.matches("textarea, select, input:not([type=file], [type=radio])")) {
+      control.setAttribute("aria-required", "true");
+    }
+  };
   element.addEventListener("input", () => refuse(null));
-  return { name, element, label, refuse, focus: () => control.focus() };
+  return { name, element, label, refuse, require, focus: () => control.focus() };
 }
 
 /** An input addressed by node and name ("3.steps") is labelled with the node's title. */

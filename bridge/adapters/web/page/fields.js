@@ -2,15 +2,16 @@
  * The fields of the form: one function for each kind of input makes a control from the input's JSON
  * Schema in the workflow's definition.
  *
- * A field is `{ name, element, label, get, set, refuse, focus }`. `get()` returns the value for the
- * request, undefined to leave it out; `refuse(message)` shows why the bridge refused the value. The
- * page validates nothing itself: the bridge decides what is allowed.
+ * A field is `{ name, element, label, get, set, refuse, require, focus }`. `get()` returns the value
+ * for the request, undefined to leave it out, NaN for what is no number; `refuse(message)` shows what
+ * is wrong with the value: form_check.js says so at once, and the bridge, which decides.
  */
 
 import { button, make, slider } from "./dom.js";
 import { fieldFrame, uniqueId } from "./field_frame.js";
 import { fileField } from "./media_field.js";
 import { pictureField } from "./picture_field.js";
+import { say } from "./texts.js";
 
 // With more steps than this, no slider is precise enough to pick one value.
 const MAX_SLIDER_STEPS = 2500;
@@ -61,7 +62,11 @@ function number(name, schema) {
   entry.addEventListener("input", follow);
   return {
     ...frame,
-    get: () => (entry.value === "" ? undefined : Number(entry.value)),
+    get: () => {
+      // The browser gives no text for what it cannot read as a number.
+      if (entry.validity.badInput) return NaN;
+      return entry.value === "" ? undefined : Number(entry.value);
+    },
     set: (value) => {
       entry.value = value ?? "";
       follow();
@@ -74,14 +79,14 @@ function seed(name, schema) {
     type: "text",
     inputmode: "numeric",
     autocomplete: "off",
-    placeholder: "random for each job",
+    placeholder: say("seed.placeholder"),
   });
   const set = (value) => {
     entry.value = value ?? "";
     entry.dispatchEvent(new Event("input", { bubbles: true }));
   };
-  const roll = button("dice", "Draw a seed and keep it", () => set(randomSeed(schema)), { quiet: true });
-  const clear = button("close", "A new seed for each job", () => set(""), { quiet: true });
+  const roll = button("dice", say("seed.draw"), () => set(randomSeed(schema)), { quiet: true });
+  const clear = button("close", say("seed.clear"), () => set(""), { quiet: true });
   const row = make("div", { class: "joined" }, entry, roll, clear);
   const frame = fieldFrame(name, schema, entry, row);
   return {

@@ -1,11 +1,14 @@
 /**
- * The form: drawn from a workflow's definition. What is entered survives a reload, and an error of
- * the bridge is shown at the field that caused it.
+ * The form: drawn from a workflow's definition. What is entered survives a reload, and what is wrong
+ * is shown at its field, as far as the definition says it before anything is sent.
  */
 
 import { announce, byId, show } from "./dom.js";
 import { makeField } from "./fields.js";
+import { problemsOf } from "./form_check.js";
+import { capital } from "./format.js";
 import { MediaInput } from "./media_input.js";
+import { say, sayCount } from "./texts.js";
 
 /** Returns the name of a definition's main text input, undefined if it has none. */
 export function mainText(definition) {
@@ -28,13 +31,25 @@ export class Form {
       this._saveDraft();
       changed();
     };
-    byId("form").addEventListener("input", () => this.changed());
+    byId("form").addEventListener("input", () => {
+      // Each field that is changed is marked no longer; with the last of them goes the summary.
+      if (!byId("form").querySelector(".refused")) this.problem(null);
+      this.changed();
+    });
     byId("more").addEventListener("toggle", () => this._drawPlaces());
     byId("more-filter").addEventListener("input", (event) => {
       event.stopPropagation();
       this._filter(event.target.value);
     });
     document.addEventListener("paste", (event) => this._paste(event));
+    // Beside a field a dropped file would replace the page.
+    for (const type of ["dragover", "drop"]) {
+      addEventListener(type, (event) => {
+        if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+        event.preventDefault();
+        if (type === "drop") announce(say("media.elsewhere"));
+      });
+    }
   }
 
   /** Draws the fields of a definition, with what was entered for this workflow before. */
@@ -68,6 +83,7 @@ export class Form {
       picture: () => this._find((each) => each.acceptsPictures && each.media)?.media,
       hasMask: () => Boolean(this._find((each) => each.schema["x-kind"] === "mask")),
     });
+    if (this.definition.inputs.required?.includes(name)) field.require();
     this.fields.set(name, field);
     return field.element;
   }
@@ -104,7 +120,7 @@ export class Form {
         continue;
       }
       const value = field.get();
-      if (value === undefined) continue;
+      if (value === undefined || Number.isNaN(value)) continue;
       const isDefault = same(value, field.schema.default) || (value === "" && !field.schema.default);
       if (!isDefault || (name === mainText(this.definition) && value !== "")) values[name] = value;
     }
@@ -127,6 +143,11 @@ export class Form {
 
   /** Enters the inputs of a job; `media` as `remembered` returned them. */
   fill(values, media = {}) {
+    const made = Object.entries(media).map(([name, each]) => [name, this._mediaInput(each)]);
+    this._fill(values, Object.fromEntries(made));
+  }
+
+  _fill(values, media) {
     const names = new Set([...Object.keys(values), ...Object.keys(media)]);
     if (this.places.some(([name]) => names.has(name))) {
       byId("more").open = true;
@@ -134,10 +155,50 @@ export class Form {
     }
     for (const [name, field] of this.fields) {
       if (!field.isMedia) field.set(values[name] ?? field.schema.default);
-      else field.set(media[name] ? this._mediaInput(media[name]) : null);
+      else field.set(media[name] ?? null);
     }
-    this.problem(null);
+    this.clearProblems();
     this.changed();
+  }
+
+  /** Enters values and leaves the media as they are. */
+  fillValues(values) {
+    const media = {};
+    for (const [name, field] of this.fields) if (field.isMedia) media[name] = field.media;
+    this._fill(values, media);
+  }
+
+  /** Gives every field its default, and empties those that have none. */
+  reset() {
+    this.fill({});
+  }
+
+  /** Shows at its field whatever cannot be right, all at once; returns whether there is anything. */
+  check() {
+    const values = {};
+    const media = {};
+    for (const [name, field] of this.fields) {
+      if (!field.isMedia) values[name] = field.get();
+      else if (field.media) media[name] = field.media;
+    }
+    const problems = problemsOf(this._drawn(), values, media);
+    for (const [name, why] of problems) this.fields.get(name).refuse(why);
+    if (!problems.size) return false;
+    this.problem(sayCount("problems", problems.size));
+    this._goTo(this.fields.get(problems.keys().next().value));
+    return true;
+  }
+
+  /** The definition with those inputs alone whose fields are drawn: the others have their defaults. */
+  _drawn() {
+    const entries = Object.entries(this.definition.inputs.properties ?? {});
+    const drawn = entries.filter(([name]) => this.fields.has(name));
+    return { inputs: { ...this.definition.inputs, properties: Object.fromEntries(drawn) } };
+  }
+
+  _goTo(field) {
+    field.element.scrollIntoView({ block: "nearest" });
+    field.focus();
   }
 
   _mediaInput({ source, filename }) {
@@ -187,8 +248,7 @@ export class Form {
       return;
     }
     field.refuse(withoutName(message, details));
-    field.element.scrollIntoView({ block: "nearest" });
-    field.focus();
+    this._goTo(field);
   }
 
   problem(message) {
@@ -229,7 +289,7 @@ export class Form {
     if (!field) return;
     event.preventDefault();
     field.setFile(file);
-    announce("The picture was pasted from the clipboard.");
+    announce(say("form.pasted"));
   }
 }
 
@@ -242,7 +302,7 @@ function kindOf(info) {
 /** An error's text without the input's name, which the field's label shows. */
 function withoutName(message, { input }) {
   const text = message.replace(`input '${input}': `, "").replace(`input "${input}": `, "");
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return capital(text);
 }
 
 function same(one, other) {

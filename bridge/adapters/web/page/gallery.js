@@ -1,21 +1,46 @@
 /**
  * The gallery: one tile for each job, the newest first, from the moment it is submitted. The chosen
- * job is shown large, by JobDetail.
+ * job is shown large, by JobDetail; one that has ended is looked at in the Viewer.
  */
 
-import { announce, byId, icon, make, show } from "./dom.js";
-import { JobView } from "./job_view.js";
+import { confirm } from "./dialogs.js";
+import { announce, button, byId, make, show } from "./dom.js";
+import { date } from "./format.js";
+import { isFailed, passes } from "./gallery_filter.js";
 import { JobDetail } from "./job_detail.js";
-import { estimate, place, state } from "./format.js";
+import { JobView } from "./job_view.js";
+import { say, sayCount } from "./texts.js";
+import { Tile } from "./tile.js";
+import { Viewer } from "./viewer.js";
+
+// The longest that the bridge keeps outputs: a year.
+const KEEP_S = 31_536_000;
+const A_DAY_S = 86_400;
+const SHOWN = ["all", "favourites", "kept", "failed"];
 
 export class Gallery {
-  /** `actions` has what the buttons of a job do: `again`, `useAsInput` and `cancel`. */
-  constructor(client, actions) {
+  /**
+   * `actions` has what the buttons of a job do to the form and to its request: `again`, `useAsInput`
+   * and `cancel`; `inputs` are the InputPictures, `marks` the user's Marks.
+   */
+  constructor(client, { actions, inputs, marks }) {
     this.client = client;
+    this.marks = marks;
     this.views = new Map();
     this.tiles = new Map();
     this.chosen = null;
-    this.detail = new JobDetail(client, actions);
+    this.drawing = null;
+    this.filter = { text: "", workflow: "", show: "all" };
+    const all = {
+      ...actions,
+      remove: (view) => this._remove(view),
+      keep: (view) => this._keep(view),
+      favourite: (view) => this._favourite(view),
+      enlarge: (view, index) => this.viewer.open(view, index),
+    };
+    this.actions = all;
+    this.detail = new JobDetail(client, all);
+    this.viewer = new Viewer({ client, gallery: this, inputs, actions: all });
     const near = { rootMargin: "300px" };
     this.visible = new IntersectionObserver((found) => {
       for (const each of found) {
@@ -23,7 +48,10 @@ export class Gallery {
       }
     }, near);
     byId("tiles").replaceChildren();
-    byId("tiles").onkeydown = (event) => this._moveFocus(event);
+    byId("tiles").onkeydown = (event) => this._key(event);
+    this._buildTools();
+    // How far a job is, is known only while there is a connection.
+    for (const type of ["connection", "bridge"]) client.addEventListener(type, () => this._redraw());
     this.detail.show(null);
   }
 
@@ -32,16 +60,27 @@ export class Gallery {
     let view = this.views.get(job.id);
     if (!view) {
       view = new JobView(job, inputs);
+      view.mark = this.marks.of(job.id);
       this.views.set(job.id, view);
-      const tile = new Tile(this.client, view, () => this.choose(view));
+      const tile = new Tile(this.client, view, () => this._open(view));
       this.tiles.set(job.id, tile);
       this._place(view, tile);
       this.visible.observe(tile.element);
       job.addEventListener("change", () => this._changed(view));
-      show(byId("gallery-empty"), false);
+      this._drawToolsSoon();
     }
     if (choose) this.choose(view);
     return view;
+  }
+
+  /** Shows the kept jobs whose results the bridge has forgotten, from what was noted of them. */
+  addKept() {
+    for (const [id, { keptUntil, job }] of Object.entries(this.marks.all())) {
+      if (!job || this.views.has(id) || keptUntil < Date.now() / 1000) continue;
+      const kept = this.client.job(id);
+      kept.restore(job);
+      this.add(kept);
+    }
   }
 
   /** Chooses the newest job if none is chosen. */
@@ -54,20 +93,42 @@ export class Gallery {
     return this.chosen !== null && !this.chosen.job.result;
   }
 
-  /** Removes a job that was never accepted. */
+  /** Removes a job from the page. */
   drop(view) {
     this.tiles.get(view.id)?.element.remove();
     this.tiles.delete(view.id);
     this.views.delete(view.id);
     if (this.chosen === view) this.choose(this._newest());
-    show(byId("gallery-empty"), this.views.size === 0);
+    this._drawTools();
   }
 
   choose(view) {
+    const known = view && this.views.get(view.id);
+    if (view && (!known || known === this.chosen)) return;
     this.tiles.get(this.chosen?.id)?.press(false);
-    this.chosen = view ?? null;
-    this.tiles.get(view?.id)?.press(true);
+    this.chosen = known ?? null;
+    this.tiles.get(known?.id)?.press(true);
     this.detail.show(this.chosen);
+  }
+
+  /** The views that pass the filter, in the order of their tiles. */
+  shown() {
+    return [...byId("tiles").children]
+      .filter((each) => !each.hidden)
+      .map((each) => this.views.get(each.dataset.job));
+  }
+
+  /** Puts the focus on a view's tile, as far as it is there. */
+  focus(view) {
+    this.tiles.get(view.id)?.button.focus();
+  }
+
+  /** A tile was pressed: what has outputs is looked at, anything else is brought into view. */
+  _open(view) {
+    this.choose(view);
+    const { job } = view;
+    if (job.state === "succeeded" && job.result?.outputs.length) this.viewer.open(view);
+    else this.detail.reveal();
   }
 
   _newest() {
@@ -88,109 +149,179 @@ export class Gallery {
     this.tiles.get(view.id)?.draw();
     if (this.chosen === view) this.detail.draw();
     if (view.stateText !== before) {
-      announce(`${view.text || view.job.workflow}: ${view.stateText}`);
+      announce(say("gallery.tile", { name: view.text || view.job.workflow, state: view.stateText }));
+      this._drawToolsSoon();
     }
   }
 
-  _moveFocus(event) {
+  _redraw() {
+    for (const [id, view] of this.views) if (!view.job.result) this.tiles.get(id).draw();
+    if (this.chosen && !this.chosen.job.result) this.detail.draw();
+  }
+
+  _key(event) {
+    const tiles = this.shown().map((view) => this.tiles.get(view.id).button);
+    const at = tiles.indexOf(document.activeElement);
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const tiles = [...byId("tiles").querySelectorAll("button")];
-    const next = tiles[tiles.indexOf(document.activeElement) + step];
-    if (next) {
-      next.focus();
+    if (step && tiles[at + step]) {
+      tiles[at + step].focus();
       event.preventDefault();
+    } else if (event.key === "Delete" && at >= 0) {
+      const view = this.shown()[at];
+      if (view.job.result) this._removeTile(view, tiles[at + 1] ?? tiles[at - 1]);
     }
   }
-}
 
-class Tile {
-  constructor(client, view, onclick) {
-    this.client = client;
-    this.view = view;
-    this.picture = make("img", { alt: "", loading: "lazy", hidden: true });
-    this.picture.addEventListener("error", () => this._drawMissing());
-    this.face = make("span", { class: "face" }); // shown where there is no picture
-    this.bar = make("span", { class: "bar" }, make("span"));
-    this.words = make("span", { class: "words" });
-    this.button = make(
-      "button",
-      { type: "button", class: "tile", onclick, "aria-pressed": "false" },
-      this.face,
-      this.picture,
-      this.bar,
-      this.words,
-    );
-    this.element = make("li", { "data-job": view.id }, this.button);
-    this.loaded = false;
-    this.visible = false;
-    this.draw();
+  async _removeTile(view, next) {
+    if (await this._remove(view)) next?.focus();
   }
 
-  press(on) {
-    this.button.setAttribute("aria-pressed", String(on));
-  }
+  // What is done with jobs that have ended.
 
-  /** Loads the picture. Called when the tile is about to be visible. */
-  load() {
-    this.visible = true;
-    this.draw();
-  }
-
-  draw() {
-    const { job } = this.view;
-    const name = this.view.text || job.workflow || "job";
-    const ended = Boolean(job.result);
-    this.button.dataset.state = job.state ?? "sending";
-    this.button.setAttribute("aria-label", `${name}: ${this.view.stateText}`);
-    this.button.title = name;
-    show(this.bar, !ended && job.state === "running");
-    this.bar.firstChild.style.setProperty("width", `${job.progress?.percent ?? 0}%`);
-    this.words.textContent = ended ? "" : brief(this.view);
-    if (!ended && job.preview) this._showPicture(this.view.previewUrl());
-    else if (job.state === "succeeded") this._drawOutput();
-    else if (ended) this._showFace(job.state === "failed" ? "alert" : "close", state(job.state));
-    else this._showFace(null, "");
-  }
-
-  async _drawOutput() {
-    const outputs = this.view.job.result.outputs;
-    const [info] = this.view.pictures();
-    this.words.textContent = outputs.length > 1 ? `${outputs.length} outputs` : "";
-    if (!info) {
-      this._showFace("file", outputs[0]?.kind ?? "no outputs");
-      return;
+  /** Deletes a job, here and at the bridge; resolves with false if the user changes their mind. */
+  async _remove(view) {
+    const yes = say("job.delete");
+    if (!(await confirm(say("gallery.confirmDelete"), { more: say("gallery.forGood"), yes }))) {
+      return false;
     }
-    if (this.loaded || !(this.visible || this.view.job.has(info))) return;
-    this.loaded = true;
+    await this._forget(view);
+    announce(say("gallery.wasRemoved"));
+    return true;
+  }
+
+  async _forget(view) {
     try {
-      this._showPicture(await this.view.pictureUrl(this.client, info, 480));
-    } catch {
-      this._drawMissing();
+      await this.client.forget(view.id);
+    } catch (error) {
+      // It is gone already, which is what was wanted.
+      if (error.code !== "unknown_job") {
+        announce(error.message);
+        return;
+      }
+    }
+    this.marks.remove(view.id);
+    this.drop(view);
+  }
+
+  /** Keeps a job's outputs for a year, or as long as others again; resolves with what was done. */
+  async _keep(view) {
+    const { job } = view;
+    if (view.mark.keptUntil) {
+      const usual = this.client.info?.limits?.keep_results_s ?? A_DAY_S;
+      const left = view.at + usual - Date.now() / 1000;
+      await this.client.keep(view.id, Math.max(A_DAY_S, left));
+      this._mark(view, { keptUntil: null, job: undefined });
+      return say("job.notKept");
+    }
+    const { keep_until: keptUntil } = await this.client.keep(view.id, KEEP_S);
+    const { workflow, meta, result } = job;
+    this._mark(view, { keptUntil, job: { workflow, meta, result, accepted_at: view.at } });
+    return say("job.isKept", { date: date(keptUntil) });
+  }
+
+  _favourite(view) {
+    const favourite = !view.mark.favourite;
+    this._mark(view, { favourite });
+    return say(favourite ? "job.isFavourite" : "job.notFavourite");
+  }
+
+  _mark(view, change) {
+    view.mark = this.marks.set(view.id, change);
+    this.tiles.get(view.id)?.draw();
+    this._drawTools();
+  }
+
+  // The tools above the tiles.
+
+  _buildTools() {
+    const changed = () => this._drawTools();
+    this.search = make("input", {
+      ...{ type: "search", placeholder: say("gallery.search"), "aria-label": say("gallery.search") },
+      oninput: changed,
+    });
+    this.workflow = make("select", { "aria-label": say("gallery.workflow"), onchange: changed });
+    this.kind = make(
+      "select",
+      { "aria-label": say("gallery.show"), onchange: changed },
+      SHOWN.map((each) => make("option", { value: each }, say(`gallery.show.${each}`))),
+    );
+    this.cancelAll = button("close", "", () => this._cancelAll(), { kind: "small" });
+    this.removeFailed = button("delete", "", () => this._removeFailed(), { kind: "small" });
+    byId("gallery-tools").replaceChildren(
+      ...[this.search, this.workflow, this.kind, this.cancelAll, this.removeFailed],
+    );
+    const clear = button("reset", say("gallery.clear"), () => this._clearFilter(), { kind: "small" });
+    byId("gallery-nothing").replaceChildren(make("span", {}, say("gallery.nothing")), clear);
+  }
+
+  _clearFilter() {
+    this.search.value = "";
+    this.workflow.value = "";
+    this.kind.value = "all";
+    this._drawTools();
+    this.search.focus();
+  }
+
+  /** Jobs come in bursts: all of them are looked through once for each burst. */
+  _drawToolsSoon() {
+    this.drawing ??= setTimeout(() => {
+      this.drawing = null;
+      this._drawTools();
+    });
+  }
+
+  /** Draws the tools, and shows the tiles that pass the filter. */
+  _drawTools() {
+    const all = [...this.views.values()];
+    const names = [...new Set(all.map(({ job }) => job.workflow).filter(Boolean))].sort();
+    const chosen = names.includes(this.workflow.value) ? this.workflow.value : "";
+    if ([...this.workflow.options].slice(1).map((each) => each.value).join() !== names.join()) {
+      this.workflow.replaceChildren(
+        make("option", { value: "" }, say("gallery.allWorkflows")),
+        ...names.map((each) => make("option", { value: each }, each)),
+      );
+    }
+    this.workflow.value = chosen;
+    this.filter = { text: this.search.value, workflow: chosen, show: this.kind.value };
+    let count = 0;
+    for (const view of all) {
+      const isShown = passes(view.described(), this.filter);
+      show(this.tiles.get(view.id).element, isShown);
+      count += isShown ? 1 : 0;
+    }
+    const counts = { running: this._unfinished().length, failed: this._failed().length };
+    this.cancelAll.lastChild.textContent = say("gallery.cancelAll", { count: counts.running });
+    this.removeFailed.lastChild.textContent = say("gallery.removeFailed", { count: counts.failed });
+    show(this.cancelAll, counts.running > 1);
+    show(this.removeFailed, counts.failed > 0);
+    show(byId("gallery-tools"), all.length > 0);
+    show(byId("gallery-empty"), all.length === 0);
+    show(byId("gallery-nothing"), all.length > 0 && count === 0);
+  }
+
+  _unfinished() {
+    return [...this.views.values()].filter(({ job }) => !job.result);
+  }
+
+  _failed() {
+    return [...this.views.values()].filter(({ job }) => job.result && isFailed(job.state));
+  }
+
+  async _cancelAll() {
+    const count = this._unfinished().length;
+    const options = { yes: say("gallery.cancelAll", { count }), no: say("dialog.back") };
+    if (!(await confirm(sayCount("gallery.confirmCancel", count), options))) return;
+    // The newest first: so that none begins that is about to be cancelled.
+    for (const view of this._unfinished().sort((one, other) => other.at - one.at)) {
+      this.actions.cancel(view).catch((error) => announce(error.message));
     }
   }
 
-  _drawMissing() {
-    if (this.view.job.result) this._showFace("picture", "deleted");
+  async _removeFailed() {
+    const count = this._failed().length;
+    const options = { more: say("gallery.forGood"), yes: say("gallery.remove") };
+    if (!(await confirm(sayCount("gallery.confirmFailed", count), options))) return;
+    await Promise.all(this._failed().map((view) => this._forget(view)));
+    announce(say("gallery.wasRemoved"));
   }
-
-  _showPicture(url) {
-    if (this.picture.src !== url) this.picture.src = url;
-    show(this.picture, true);
-    this.face.replaceChildren();
-  }
-
-  _showFace(drawing, words) {
-    show(this.picture, false);
-    this.face.replaceChildren(...(drawing ? [icon(drawing)] : []), words);
-  }
-}
-
-/** A waiting or running job in a few words. */
-function brief({ job, remaining }) {
-  if (job.state === "running") {
-    const percent = `${Math.round(job.progress?.percent ?? 0)}%`;
-    return remaining === null ? percent : `${percent} · ${estimate(remaining)}`;
-  }
-  if (job.state === "queued") return place(job.position);
-  return state(job.state ?? "sending");
 }

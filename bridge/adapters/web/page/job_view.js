@@ -14,6 +14,8 @@ export class JobView {
     this.job = job;
     this.submitted = inputs;
     this.at = job.acceptedAt ?? now();
+    /** What the user marked it with: `{ favourite?, keptUntil? }`, as in marks.js. */
+    this.mark = {};
     this._eta = new EtaEstimate();
     this._urls = new Map();
     this._preview = { blob: null, url: null };
@@ -39,6 +41,16 @@ export class JobView {
     const isText = (value) => typeof value === "string" && !/^\d+$/.test(value);
     const texts = Object.values(this.inputs).filter(isText);
     return texts.reduce((longest, each) => (each.length > longest.length ? each : longest), "");
+  }
+
+  /** The job for gallery_filter.js. */
+  described() {
+    const { workflow, state: now } = this.job;
+    const texts = [...Object.values(this.inputs), ...Object.values(this.media).map((each) => each.filename)]
+      .filter((each) => ["string", "number"].includes(typeof each))
+      .map(String);
+    const { favourite, keptUntil } = this.mark;
+    return { workflow, state: now, texts: [...texts, this.id], favourite, kept: keptUntil };
   }
 
   /** Updates the view after the job has changed. */

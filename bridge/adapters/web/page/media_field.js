@@ -1,16 +1,18 @@
 /** Fields of media: choose a file, drop one, or take a job's output. */
 
-import { button, icon, make, show } from "./dom.js";
+import { announce, button, icon, make, show } from "./dom.js";
 import { fieldFrame } from "./field_frame.js";
+import { HEAD, mismatch } from "./file_kinds.js";
 import { bytes } from "./format.js";
 import { MediaInput } from "./media_input.js";
+import { say, sayOr } from "./texts.js";
 
 /**
  * What the fields of all kinds of media share. `prompt` and the icon `drawing` are shown while the
  * field is empty, the elements `extra` beside the name of what it contains.
  *
  * Besides the functions of every field it has `media` (the MediaInput, null while empty),
- * `setFile(file)`, and `preview(media)`, which a kind sets to fill the element `shown`.
+ * `setFile(file)`, which refuses what cannot be of its kind, and `preview(media)`, which a kind sets to fill the element `shown`.
  */
 export function mediaField(name, schema, { client, changed }, { prompt, drawing, extra = [] }) {
   const choose = make("input", {
@@ -22,7 +24,7 @@ export function mediaField(name, schema, { client, changed }, { prompt, drawing,
   const shown = make("div", { class: "shown", hidden: true });
   const bar = make("div", { class: "bar sending", hidden: true }, make("span"));
   const filename = make("span", { class: "filename" });
-  const remove = button("close", "Remove", () => field.set(null), { quiet: true });
+  const remove = button("close", say("media.remove"), () => field.set(null), { quiet: true });
   const tools = make("div", { class: "tools", hidden: true }, filename, ...extra, remove);
   // A label: a click anywhere in it opens the file dialog, while the input itself has the focus.
   const area = make("label", { class: "drop" }, choose, invite, shown, bar);
@@ -53,8 +55,16 @@ export function mediaField(name, schema, { client, changed }, { prompt, drawing,
       }
       changed();
     },
-    setFile(file) {
-      field.set(new MediaInput({ client, blob: file, filename: file.name || `pasted ${name}` }));
+    async setFile(file) {
+      const filename = file.name || say("media.pasted", { name });
+      const head = new Uint8Array(await file.slice(0, HEAD).arrayBuffer());
+      const why = mismatch(schema["x-kind"], head);
+      if (why) {
+        choose.value = "";
+        frame.refuse(say(why, { name: filename }));
+        return;
+      }
+      field.set(new MediaInput({ client, blob: file, filename }));
     },
   };
 
@@ -82,15 +92,16 @@ function takeDroppedFiles(box, field) {
   box.addEventListener("dragleave", highlight(false));
   box.addEventListener("drop", (event) => {
     highlight(false)(event);
-    const [file] = event.dataTransfer.files;
+    const [file, ...others] = event.dataTransfer.files;
     if (file) field.setFile(file);
+    if (others.length) announce(say("form.oneAtATime", { name: file.name }));
   });
 }
 
 /** The field of an audio, a video or any other file. */
 export function fileField(name, schema, tools) {
   const kind = schema["x-kind"];
-  const prompt = `Drop ${kind === "audio" ? "an audio file" : `a ${kind}`} here, or choose one`;
+  const prompt = sayOr(`media.${kind}`, say("media.file"));
   const field = mediaField(name, schema, tools, { prompt, drawing: "file" });
   field.preview = () => field.shown.append(icon("file"));
   return field;

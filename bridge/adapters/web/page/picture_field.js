@@ -7,6 +7,7 @@ import { button, icon, make, show } from "./dom.js";
 import { mediaField } from "./media_field.js";
 import { MediaInput } from "./media_input.js";
 import { paintMask } from "./mask_painter.js";
+import { say } from "./texts.js";
 
 /**
  * A mask is painted over `tools.picture()`. A workflow without a mask input gets a mask as the
@@ -14,12 +15,9 @@ import { paintMask } from "./mask_painter.js";
  */
 export function pictureField(name, schema, tools) {
   const isMask = schema["x-kind"] === "mask";
-  const paint = button("brush", isMask ? "Paint it" : "Paint a mask", () => openPainter(), {
-    kind: "small",
-  });
-  const prompt = isMask
-    ? "Paint a mask over the picture, or drop one here"
-    : "Drop or paste a picture here, or choose one";
+  const offer = say(isMask ? "painter.paintIt" : "painter.paintMask");
+  const paint = button("brush", offer, () => openPainter(), { kind: "small" });
+  const prompt = say(isMask ? "media.mask" : "media.image");
   const field = mediaField(name, schema, tools, {
     prompt,
     drawing: isMask ? "brush" : "picture",
@@ -42,16 +40,13 @@ export function pictureField(name, schema, tools) {
     try {
       const url = await picture?.url();
       if (!url) {
-        field.refuse(
-          isMask
-            ? "Choose the picture first: the mask is painted over it."
-            : "The page does not have this picture: choose it again to paint over it.",
-        );
+        field.refuse(say(isMask ? "media.noPicture" : "media.notHere"));
         return;
       }
       const blob = await paintMask(url, { transparent: !isMask });
       if (!blob) return;
-      const filename = isMask ? "painted mask.png" : `masked ${picture.filename}`;
+      const name = picture.filename;
+      const filename = isMask ? say("painter.painted") : say("painter.masked", { name });
       field.set(new MediaInput({ client: tools.client, blob, filename }));
     } catch (error) {
       field.refuse(error.message);

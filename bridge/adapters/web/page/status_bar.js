@@ -3,8 +3,9 @@
  * connection their state is shown as unknown.
  */
 
-import { byId, make, show } from "./dom.js";
-import { title } from "./format.js";
+import { announce, byId, make } from "./dom.js";
+import { capital } from "./format.js";
+import { say, sayOr } from "./texts.js";
 
 // The colour of each state of a ComfyUI.
 const COLOURS = {
@@ -18,19 +19,10 @@ const COLOURS = {
   crash_loop: "bad",
 };
 
-// The banner for a state in which no job can start.
-const SENTENCES = {
-  starting: "ComfyUI is starting. Jobs wait for it.",
-  restarting: "ComfyUI is restarting. Jobs wait for it.",
-  unreachable: "ComfyUI cannot be reached. Jobs wait until it is back.",
-  stopped: "ComfyUI is stopped. Jobs wait until it is started.",
-  crash_loop: "ComfyUI keeps crashing: its operator has to look at it. Jobs wait.",
-  yielded: "The bridge has yielded ComfyUI to other use for a while. Jobs wait.",
-};
-
 export class StatusBar {
   constructor(client) {
     this.client = client;
+    this.said = "";
     for (const type of ["connection", "bridge", "comfyui"]) {
       client.addEventListener(type, () => this.draw());
     }
@@ -51,34 +43,43 @@ export class StatusBar {
         ),
       ),
     );
-    const obstacle = this._obstacle();
-    byId("banner").textContent = obstacle ?? "";
-    show(byId("banner"), Boolean(obstacle));
+    // It has its place in the header at all times, so that nothing moves when it says something.
+    const banner = byId("banner");
+    const obstacle = this._obstacle() ?? "";
+    if (banner.textContent !== obstacle) banner.textContent = obstacle;
+    // Its seconds count down: a screen reader says it once.
+    const said = obstacle.replace(/\d+/g, "");
+    if (said !== this.said) announce(obstacle);
+    this.said = said;
+    document.body.dataset.live = String(this.client.isLive);
     clearTimeout(this.countdown);
     if (state === "lost") this.countdown = setTimeout(() => this.draw(), 1000);
   }
 
   _bridge(isKnown) {
-    const name = "Bridge";
-    if (!isKnown || this.client.bridge === null) return { name, colour: "unknown", word: "unknown" };
-    return { name, colour: this.client.bridge === "online" ? "good" : "bad", word: this.client.bridge };
+    const name = say("status.bridge");
+    const { bridge } = this.client;
+    if (!isKnown || bridge === null) return { name, colour: "unknown", word: say("status.unknown") };
+    return { name, colour: bridge === "online" ? "good" : "bad", word: sayOr(`status.${bridge}`, bridge) };
   }
 
   _comfyui(isKnown) {
-    const name = "ComfyUI";
+    const name = say("status.comfyui");
     const all = [...this.client.comfyui.entries()];
     // While the bridge is away, what it published last may no longer be true.
     if (!isKnown || this.client.bridge !== "online" || !all.length) {
-      return { name, colour: "unknown", word: "unknown" };
+      return { name, colour: "unknown", word: say("status.unknown") };
     }
-    const words = all.map(([instance, { state }]) => `${instance}: ${title(state)}`);
+    const named = (state) => sayOr(`comfyui.${state}`, state);
+    const words = all.map(([instance, { state }]) => `${instance}: ${named(state)}`);
     const good = all.filter(([, { state }]) => COLOURS[state] === "good");
     if (all.length === 1) {
       const [[, { state, last_error: problem }]] = all;
-      return { name, colour: COLOURS[state] ?? "busy", word: title(state).toLowerCase(), more: problem };
+      return { name, colour: COLOURS[state] ?? "busy", word: named(state), more: problem && capital(problem) };
     }
     const colour = good.length ? "good" : (COLOURS[all[0][1].state] ?? "busy");
-    return { name, colour, word: `${good.length} of ${all.length} ready`, more: words.join("\n") };
+    const word = say("status.some", { ready: good.length, all: all.length });
+    return { name, colour, word, more: words.join("\n") };
   }
 
   /** Why jobs cannot run now, in a sentence; null if they can. */
@@ -87,18 +88,14 @@ export class StatusBar {
     const { state, retryAt } = client.connection;
     if (state === "lost") {
       const seconds = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
-      return `Connection lost${seconds ? `; trying again in ${seconds} s` : ""}. Running jobs continue.`;
+      return seconds ? say("status.lostIn", { seconds }) : say("status.lost");
     }
-    if (state === "connecting" && client.registered) return "Connecting again …";
+    if (state === "connecting" && client.registered) return say("status.connecting");
     if (state !== "online") return null;
-    if (client.bridge === "unreachable") {
-      return "The broker cannot be reached. Jobs are sent as soon as it is back.";
-    }
-    if (client.bridge === "offline") {
-      return "The bridge is offline. Accepted jobs continue when it is back.";
-    }
+    if (client.bridge === "unreachable") return say("status.noBroker");
+    if (client.bridge === "offline") return say("status.noBridge");
     const states = [...client.comfyui.values()].map((each) => each.state);
     if (!states.length || states.some((each) => COLOURS[each] === "good")) return null;
-    return SENTENCES[states[0]] ?? null;
+    return sayOr(`obstacle.${states[0]}`, null);
   }
 }

@@ -1,260 +1,49 @@
-"""The page in a real Chromium, on the real stack: broker, bridge, ComfyUI and the browsers' door.
-
-The stack is started once. What each test does to it, it puts right.
-"""
+"""The page in a real Chromium, on the real stack: from the login to jobs that outlast all."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import io
 import json
 import os
 import shlex
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytest_asyncio
-from msgspec import Struct
-from PIL import Image
-from playwright.async_api import Browser
 
-from bridge.adapters.web.adapter import WebAdapter
-from bridge.adapters.web.keyring import Keyring
-from bridge.adapters.web.settings import broker_of, settings_of
-from bridge.config import Config
-from bridge.contract.links import KEY_BYTES
-from bridge.contract.topics import Topics
-from bridge.mosquitto import Mosquitto, find_program
-from tests.support.bridge import ROOT, BridgeProcess
-from tests.support.browser import Window, chromium
-from tests.support.comfyui import supervised
+from bridge.mosquitto import find_program
+from tests.adapters.web.page.conftest import (
+    LONG,
+    SMALL,
+    Stack,
+    Visit,
+    choose,
+    download,
+    opened,
+    paint,
+    painted,
+    picture,
+)
+from tests.support.bridge import ROOT
+from tests.support.browser import Window
 from tests.support.tcpproxy import TcpProxy
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
-
-DEMO = json.loads((ROOT / "workflows/demo.json").read_text())
-# A picture and a mask in, both of them out.
-MASKED = {
-    "1": {"class_type": "Comfy2MQTTImageInput", "inputs": {"name": "picture", "image": ""}},
-    "2": {"class_type": "Comfy2MQTTMaskInput", "inputs": {"name": "mask", "image": ""}},
-    "3": {
-        "class_type": "Comfy2MQTTImageOutput",
-        "inputs": {"images": ["1", 0], "name": "picture", "format": "PNG", "quality": 90},
-    },
-    "4": {"class_type": "Comfy2MQTTMaskOutput", "inputs": {"masks": ["2", 0], "name": "mask"}},
-}
-# A picture alone: its transparency is the mask.
-HOLED = {
-    "1": MASKED["1"],
-    "3": MASKED["3"],
-    "4": {"class_type": "Comfy2MQTTMaskOutput", "inputs": {"masks": ["1", 1], "name": "mask"}},
-}
-# Inputs of every kind that needs no file; what they are given shows in the result.
-KINDS = {
-    "1": {"class_type": "Comfy2MQTTTextInput", "inputs": {"name": "words", "value": "a barn"}},
-    "2": {"class_type": "Comfy2MQTTBooleanInput", "inputs": {"name": "tiling", "value": False}},
-    "3": {
-        "class_type": "Comfy2MQTTChoiceInput",
-        "inputs": {"name": "style", "value": "oil", "choices": "oil\nink"},
-    },
-    "4": {
-        "class_type": "Comfy2MQTTChoiceInput",
-        "inputs": {
-            "name": "paper",
-            "value": "p0",
-            "choices": "\n".join(f"p{n}" for n in range(60)),
-        },
-    },
-    "5": {
-        "class_type": "Comfy2MQTTFloatInput",
-        "inputs": {"name": "weight", "value": 0.5, "minimum": 0.0, "maximum": 1.0, "step": 0.1},
-    },
-    "6": {"class_type": "Comfy2MQTTSeedInput", "inputs": {"name": "seed", "value": 0}},
-    "7": {
-        "class_type": "EmptyImage",
-        "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 255},
-    },
-    "8": {
-        "class_type": "Comfy2MQTTImageOutput",
-        "inputs": {"images": ["7", 0], "name": "picture", "format": "PNG", "quality": 90},
-    },
-}
-# No input nodes: its values go by their places.
-PLAIN = {
-    "1": {
-        "class_type": "EmptyImage",
-        "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255},
-    },
-    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "plain"}},
-}
-
-SMALL = {"width": 256, "height": 256, "steps": 8}
-LONG = {"width": 512, "height": 512, "steps": 100}
-WORKFLOWS = {"demo": DEMO, "masked": MASKED, "holed": HOLED, "kinds": KINDS, "plain": PLAIN}
-
-
-class Stack(Struct):
-    """What the tests share; `address` is where the page is."""
-
-    broker: Mosquitto
-    bridge: BridgeProcess
-    browser: Browser
-    address: str
-    keys: Keyring
-
-    def key(self, client: str) -> str:
-        return self.keys.add(client, "test", time.time())[1]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    folder = tmp_path_factory.mktemp("page")
-    comfyui = supervised()
-    async with AsyncExitStack() as running:
-        broker = await running.enter_async_context(Mosquitto(folder / "mosquitto"))
-        bridge = BridgeProcess(
-            folder / "bridge",
-            mqtt_url=broker.url,
-            comfyui_path=comfyui.path,
-            comfyui_python=comfyui.python,
-            comfyui_args="--cpu",
-        )
-        for name, graph in WORKFLOWS.items():
-            bridge.add_workflow(name, graph)
-        browser = await running.enter_async_context(chromium())
-        await running.enter_async_context(bridge)
-        config = Config(
-            mqtt_url=broker.url,
-            data=folder / "door",
-            workflows=bridge.workflows,
-            websocket_listen="127.0.0.1:0",
-        )
-        keys = Keyring(config.keys_file)
-        port = await running.enter_async_context(door(config, keys))
-        yield Stack(broker, bridge, browser, f"http://127.0.0.1:{port}/", keys)
-
-
-@asynccontextmanager
-async def door(config: Config, keys: Keyring) -> AsyncIterator[int]:
-    """Run the browsers' door on this loop, with keys that it knows at once; gives its port."""
-    made = WebAdapter(
-        settings_of(config),
-        broker_of(config),
-        Topics(config.base_topic),
-        keyring=keys,
-        link_key=bytes(KEY_BYTES),
-        link_s=config.link_s,
-    )
-    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(made.run(listening.set_result))
-    try:
-        yield await listening
-    finally:
-        serving.cancel()
-        await asyncio.wait((serving,))
-
-
-Visit = Callable[..., Awaitable[Window]]
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def visit(stack: Stack) -> AsyncIterator[Visit]:
-    """Opens windows of their own; in none of them may anything have gone wrong unseen.
-
-    That is: an error or a warning on the console, which includes what the Content-Security-Policy
-    forbids, an exception, or a request to anywhere but the door.
-    """
-    windows: list[Window] = []
-
-    async def visit(
-        client: str | None = None,
-        workflow: str = "demo",
-        *,
-        address: str = stack.address,
-        **options: Any,
-    ) -> Window:
-        context = await stack.browser.new_context(**{"reduced_motion": "reduce", **options})
-        window = Window(await context.new_page(), address)
-        windows.append(window)
-        if client is not None:
-            await window.log_in(stack.key(client), workflow)
-        return window
-
-    yield visit
-    for window in windows:
-        await window.page.context.close()
-    assert [each for window in windows for each in window.complaints] == []
-
-
-@pytest.fixture
-def client(request: pytest.FixtureRequest) -> str:
-    """A client of the test's own: its gallery is empty."""
-    return f"c{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
-
-
-def picture(size: tuple[int, int] = (96, 64)) -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise(size, 90).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def opened(data: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(data))
-    image.load()
-    return image
-
-
-async def choose(window: Window, name: str, data: bytes) -> None:
-    given: Any = {"name": "mine.png", "mimeType": "image/png", "buffer": data}
-    await window.at(f'[data-input="{name}"] input[type=file]').set_input_files(given)
-
-
-async def download(window: Window) -> bytes:
-    """The output of the chosen job that is shown."""
-    async with window.page.expect_download() as coming:
-        await window.press("Download")
-    return await asyncio.to_thread((await (await coming.value).path()).read_bytes)
-
-
-async def paint(window: Window) -> None:
-    """A stroke over the middle of the picture, a quarter of it wide, from left to right."""
-    canvas = window.at("canvas.strokes")
-    box = await canvas.bounding_box()
-    assert box is not None
-    middle = box["y"] + box["height"] / 2
-    mouse = window.page.mouse
-    await mouse.move(box["x"] + 0.25 * box["width"], middle)
-    await mouse.down()
-    await mouse.move(box["x"] + 0.75 * box["width"], middle, steps=5)
-    await mouse.up()
-    await window.press("Use this mask")
-
-
-async def painted(window: Window, *pixels: tuple[int, int]) -> list[bool]:
-    """Which of these pixels of the open painter's mask are painted."""
-    opacities = await window.at("canvas.strokes").evaluate(
-        """(canvas, pixels) => pixels.map(
-            ([x, y]) => canvas.getContext("2d").getImageData(x, y, 1, 1).data[3]
-        )""",
-        pixels,
-    )
-    return [opacity >= 128 for opacity in opacities]
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def test_only_a_valid_key_opens_the_page(stack: Stack, visit: Visit, client: str) -> None:
     window = await visit()
     await window.page.goto(window.address)
-    await window.page.get_by_label("Key").fill("c2m_00000000_wrong")
+    await window.page.get_by_label("Access key", exact=True).fill("c2m_00000000_wrong")
     await window.press("Log in")
     await window.at("#key-problem").wait_for()
+    colours = "[...document.querySelectorAll('#key-problem, #key')].map((each) => "
+    colours += "getComputedStyle(each)[each.id === 'key' ? 'borderColor' : 'color'])"
+    (border, text) = await window.page.evaluate(colours)
+    assert border == text == "rgb(176, 63, 51)"
+    assert await window.at("#key").get_attribute("aria-invalid") == "true"
     assert await window.at("#workspace").is_hidden()
 
     await window.log_in(stack.key(client))
@@ -432,8 +221,19 @@ async def test_a_missing_picture_is_told_at_its_field(visit: Visit, client: str)
     window = await visit(client, "masked")
     await window.page.keyboard.press("Control+Enter")
     await window.at('[data-input="picture"] .problem').wait_for()
+    # Both at once, and nothing was sent.
+    await window.at('[data-input="mask"] .problem', text="Required").wait_for()
+    assert await window.at("#form-problem").inner_text() == "2 fields need a change."
+    assert await window.at("#tiles li").count() == 0
     # No picture at all, by its bytes.
     await choose(window, "picture", b"this is no picture")
+    why = window.at('[data-input="picture"] .problem', text="mine.png is not a picture")
+    await why.wait_for()
+    await window.press("Paint it")
+    await window.at('[data-input="mask"] .problem', text="Choose the picture first").wait_for()
+    # A picture by its first bytes, and nothing of the kind after them.
+    await choose(window, "picture", b"BM, and this is no bitmap")
+    await why.wait_for(state="hidden")
     await window.press("Paint it")
     await window.at('[data-input="mask"] .problem', text="cannot show this picture").wait_for()
     await choose(window, "mask", picture())
@@ -463,7 +263,7 @@ async def test_a_reload_during_a_job_loses_nothing(visit: Visit, client: str) ->
     assert await window.field("prompt").input_value() == "misty mountains"
     await window.until("document.querySelector('#job-detail .bar')?.ariaValueNow > 0")
     await window.ended(tile)
-    # And tomorrow: all of it comes from the bridge, the picture by a link of the door's.
+    # And tomorrow: all of it comes from the bridge, the picture by a signed link.
     await window.page.reload()
     await window.until("document.querySelector('#job-detail .frame img')?.naturalWidth === 384")
     await tile.scroll_into_view_if_needed()  # pictures of long ago are loaded in sight

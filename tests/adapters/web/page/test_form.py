@@ -1,0 +1,103 @@
+"""The form: what is wrong said at once, presets, and the painter of masks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.adapters.web.page.conftest import Visit, choose, painted, picture
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+
+
+async def test_all_that_is_wrong_is_said_at_once_and_nothing_is_sent(
+    visit: Visit, client: str
+) -> None:
+    window = await visit(client)
+    await window.field("width").fill("5000")
+    await window.field("steps").fill("0.5")
+    await window.at('[data-input="seed"] input').fill("many")
+    await window.page.keyboard.press("Control+Enter")
+    await window.at("#form-problem", text="3 fields need a change.").wait_for()
+    said = await window.at(".field .problem:not([hidden])").all_inner_texts()
+    assert said == [
+        "Enter digits only, or leave empty for a random seed.",
+        "Enter a number from 64 to 2048.",
+        "Enter a whole number.",
+    ]
+    assert await window.at('[data-input="seed"] :focus').count() == 1
+    assert await window.at("#tiles li").count() == 0
+    # A field that is put right is marked no longer.
+    await window.field("width").fill("256")
+    assert await window.at(".refused").count() == 2
+
+
+async def test_required_fields_say_so(visit: Visit, client: str) -> None:
+    window = await visit(client, "masked")
+    assert await window.at('[data-input="picture"] .required').inner_text() == "required"
+    await window.page.goto(f"{window.address}#demo")
+    await window.at('[data-input="prompt"]').wait_for()
+    assert await window.at('[data-input="prompt"] .required').is_hidden()
+
+
+async def test_presets_stay_and_defaults_come_back(visit: Visit, client: str) -> None:
+    window = await visit(client)
+    plain = await window.field("prompt").input_value()
+    await window.field("prompt").fill("a barn at night")
+    await window.field("width").fill("320")
+    await window.press("Save as preset")
+    await window.page.get_by_role("textbox", name="Name of the preset").fill("night")
+    await window.page.keyboard.press("Enter")
+    await window.press("Reset to defaults")
+    assert await window.field("prompt").input_value() == plain
+    await window.page.reload()
+    await window.page.get_by_label("Preset", exact=True).select_option("night")
+    assert await window.field("prompt").input_value() == "a barn at night"
+    assert await window.field("width").input_value() == "320"
+    await window.press("Delete preset")
+    await window.at("dialog.ask").get_by_role("button", name="Delete preset").click()
+    await window.page.get_by_label("Preset", exact=True).wait_for(state="hidden")
+
+
+async def test_the_painter_zooms_redoes_and_feels_a_pens_pressure(
+    visit: Visit, client: str
+) -> None:
+    window = await visit(client, "masked")
+    await choose(window, "picture", picture())
+    await window.press("Paint it")
+    canvas = window.at("canvas.strokes")
+    await window.at("canvas.strokes:focus").wait_for()
+    assert "undo" in await window.at(".painter-keys").inner_text()
+    # The brush is 8 of 96 pixels wide; the pen at a quarter of its pressure paints 2.
+    await canvas.evaluate(
+        """(canvas) => {
+            const box = canvas.getBoundingClientRect();
+            canvas.setPointerCapture = () => {};
+            const at = (x, y) => ({
+                pointerId: 5, isPrimary: true, button: 0, bubbles: true,
+                clientX: box.left + (x * box.width) / 96, clientY: box.top + (y * box.height) / 64,
+            });
+            const pen = { pointerType: "pen", pressure: 0.25, buttons: 1 };
+            canvas.dispatchEvent(new PointerEvent("pointerdown", { ...at(20, 20), ...pen }));
+            canvas.dispatchEvent(new PointerEvent("pointerup", { ...at(20, 20), ...pen }));
+        }"""
+    )
+    assert await painted(window, (20, 20), (20, 23)) == [True, False]
+    await window.page.keyboard.press("Control+z")
+    assert await painted(window, (20, 20)) == [False]
+    await window.page.keyboard.press("Control+Shift+z")
+    assert await painted(window, (20, 20)) == [True]
+    await window.press("Undo")
+    await window.press("Redo")
+    assert await painted(window, (20, 20)) == [True]
+    assert await window.page.get_by_role("button", name="Redo").is_disabled()
+    # Zoomed, a click paints where it is.
+    before = await canvas.bounding_box()
+    await window.press("Zoom in")
+    after = await canvas.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["width"] == pytest.approx(1.5 * before["width"])
+    middle = (after["x"] + after["width"] / 2, after["y"] + after["height"] / 2)
+    await window.page.mouse.click(*middle)
+    assert await painted(window, (48, 32), (48, 38)) == [True, False]
+    await window.press("Cancel")
