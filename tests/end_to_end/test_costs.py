@@ -6,6 +6,7 @@ The bridge runs in the test's own process, where what it does can be counted.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 import time
@@ -29,10 +30,15 @@ from bridge.service import Bridge, descriptions
 from tests.end_to_end import graphs
 from tests.support.comfyui import Graph, Server, image, our_output, saved
 from tests.support.peer import Peer
+from tests.support.walk import Walk
 
 pytestmark = pytest.mark.comfyui
 
 JOBS = 20
+# None comes twice: ComfyUI would have it from before.
+COLOURS = itertools.count()
+# Functions of the bridge on the way of a small job with this workflow: lower it with the figure.
+MOST_FUNCTIONS = 610
 # 3 bytes a pixel, since noise does not compress: 6 MB.
 SIDE = 1_400
 
@@ -108,10 +114,11 @@ class Audit:
             self.heard.append(f"{event} {arguments[:1]}")
 
 
-async def run_jobs(peer: Peer, workflow: str) -> None:
+async def run_jobs(peer: Peer, workflow: str, named: str = "j") -> None:
     for number in range(JOBS):
-        peer.request(f"run/{workflow}/j{number}", {"colour": number} if workflow == "ours" else {})
-        result = await peer.result(f"j{number}")
+        inputs = {"colour": next(COLOURS)} if workflow == "ours" else {}
+        peer.request(f"run/{workflow}/{named}{number}", inputs)
+        result = await peer.result(f"{named}{number}")
         assert result["state"] == "succeeded", result
 
 
@@ -161,6 +168,23 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
     assert kinds(requests).keys() == {"POST /prompt", "DELETE /comfy2mqtt", "POST /history"}
     assert kinds(requests)["POST /prompt"] == JOBS
     assert audit.heard == []
+
+
+async def test_a_small_job_passes_through_a_bounded_number_of_functions(
+    serve: Callable[[dict[str, Graph]], Any],
+    broker: Mosquitto,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "MARK_AFTER_S", 60.0)
+    walk = Walk()
+    with walk.watching():
+        async with serve({"ours": graphs.colour()}), Peer(broker.url) as peer:
+            await peer.listen()
+            await run_jobs(peer, "ours", "warm-up")
+            with walk.counting():
+                await run_jobs(peer, "ours")
+    functions = walk.functions(at_least=JOBS)
+    assert len(functions) <= MOST_FUNCTIONS, "\n".join(functions)
 
 
 async def test_a_saved_picture_costs_one_request_more(
