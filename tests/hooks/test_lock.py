@@ -94,6 +94,7 @@ def test_the_same_priority_has_it_leave_after_its_turn() -> None:
     lock.later(TURN_S)
     assert lock.leaves_to() == "games"
     lock.vacated(lock.now)
+    assert lock.holder() == "games"
     lock.ask("films")
     # The bridge is next: it has waited for longer. Then it has its turn again.
     lock.release("games", lock.now)
@@ -124,6 +125,14 @@ def test_nothing_is_handed_over_that_nobody_claims_any_more() -> None:
     assert lock.release("games", lock.now)
     lock.vacated(lock.now)
     assert (lock.holder(), lock.leaves_to()) == (BRIDGE, None)
+
+
+def test_the_bridge_gives_up_nothing_that_it_wants_again() -> None:
+    lock = Rig()
+    lock.bridge()
+    lock.ask("games", priority=5)
+    lock.give_up(lock.now)
+    assert lock.holder() == BRIDGE
 
 
 def test_of_two_who_ask_at_once_the_first_of_the_highest_priority_gets_it() -> None:
