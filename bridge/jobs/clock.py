@@ -10,6 +10,8 @@ not started again. If it was, the wall clock says so, up to `MOST_AWAY_S` a time
 long costs some room, what is deleted too early is lost.
 
 What is shown to people and clients is the wall's time (`shown`), also of what is older than a jump.
+
+`tests/test_clocks.py` lists every other place that reads the wall clock, and why it may.
 """
 
 from __future__ import annotations
@@ -105,6 +107,26 @@ class Clock:
     def read(self) -> Reading:
         """Return what `resume` continues from."""
         return Reading(self.now(), self._wall(), self._steady(), self._boot)
+
+
+class JumpWatch:
+    """Watches a clock that may be set, such as a database's, against the steady one."""
+
+    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
+        """`steady` returns seconds since whenever."""
+        self._steady = steady
+        self._before: tuple[float, float] | None = None
+        self._jumped_at = float("-inf")
+
+    def since_jump_s(self, at: float) -> float:
+        """Take what the clock says now; return the seconds since it was set, infinite if never."""
+        steady = self._steady()
+        if self._before is not None:
+            at_before, steady_before = self._before
+            if _jump((at - at_before) - (steady - steady_before)):
+                self._jumped_at = steady
+        self._before = at, steady
+        return steady - self._jumped_at
 
 
 def _jump(off: float) -> float:

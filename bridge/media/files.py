@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Collection
 from contextlib import suppress
@@ -52,10 +53,10 @@ class Files(Protocol):
         """
         ...
 
-    def sweep(self, keep: Collection[str], before: float) -> None:
-        """Delete blobs that are not to be kept and were put before a time (Unix seconds).
+    def sweep(self, keep: Collection[str], older_than_s: float) -> None:
+        """Delete blobs that are not to be kept and were put longer ago than that.
 
-        The time protects those that were put for a row which is about to be written.
+        The age protects those that were put for a row which is about to be written.
         """
 
     def close(self) -> None:
@@ -141,8 +142,9 @@ class Folder:
                 path.replace(path.with_name(f"{sha256}.damaged"))
         raise Damaged(sha256)
 
-    def sweep(self, keep: Collection[str], before: float) -> None:
-        """Delete blobs that are not to be kept and were put before a time."""
+    def sweep(self, keep: Collection[str], older_than_s: float) -> None:
+        """Delete blobs that are not to be kept and were put longer ago than that."""
+        before = time.time() - older_than_s
         for path in self._folder.iterdir():
             if path.name in keep:
                 continue

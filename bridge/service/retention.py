@@ -98,7 +98,7 @@ class Retention:
         )
         if self._since_jump_s() > _AGE_S:
             kept = await self._journal.files()
-            await asyncio.to_thread(self._files.sweep, kept, time.time() - _AGE_S)
+            await asyncio.to_thread(self._files.sweep, kept, _AGE_S)
 
     def _since_jump_s(self) -> float:
         return self._journal.clock.now() - self._jumped_at

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,33 @@ FOLDER = "comfy2mqtt"
 _NAME = re.compile(r"[0-9a-f]{64}\.[A-Za-z0-9]{1,10}")
 
 
+# A wall clock that is off by more seconds from one sweep to the next was set.
+_JUMP_S = 60.0
+
+
+class Jumps:
+    """Whether the wall clock was set, as far as this process has seen."""
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+        self._jumped_at = float("-inf")
+
+    def since_jump_s(self) -> float:
+        """Return the seconds since then, infinite if it was not."""
+        steady = time.monotonic()
+        before, self._ahead = self._ahead, time.time() - steady
+        if abs(self._ahead - before) > _JUMP_S:
+            self._jumped_at = steady
+        return steady - self._jumped_at
+
+
 @dataclass(frozen=True, slots=True)
 class Uploads:
     """`input_folder` and `prompts` are asked each time; `prompts` are the graphs in the queue."""
 
     input_folder: Callable[[], str]
     prompts: Callable[[], Iterable[Any]]
+    jumps: Jumps = field(default_factory=Jumps)
 
     def remove(self, names: Collection[str]) -> int:
         """Remove those of these files that no prompt in the queue names; returns how many."""
@@ -35,6 +56,8 @@ class Uploads:
 
     def sweep(self, older_than_s: float, keep: Collection[str]) -> int:
         """Remove files that were uploaded longer ago than that, but for those of `keep`."""
+        if self.jumps.since_jump_s() <= older_than_s:
+            return 0  # files have the times of before
         before = time.time() - older_than_s
         old = []
         with suppress(FileNotFoundError), os.scandir(self._folder) as entries:

@@ -80,6 +80,19 @@ def test_old_files_are_swept_but_for_those_that_are_kept(folder: Path) -> None:
     assert removing(folder.parent.parent / "nowhere" / "comfy2mqtt").sweep(0, ()) == 0
 
 
+def test_a_clock_that_is_set_makes_no_file_old(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = removing(folder)
+    real, ahead = time.time, 8 * 86_400.0
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    assert made.sweep(86_400, ()) == 0
+    assert made.sweep(86_400, ()) == 0
+    assert len(left(folder)) == 3
+    # One that has run since then knows of no jump.
+    assert removing(folder).sweep(86_400, ()) == 3
+
+
 def test_a_link_is_removed_and_not_what_it_leads_to(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs").write_bytes(b"theirs")
     (folder / NAMES[0]).unlink()

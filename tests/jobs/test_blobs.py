@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from bridge.jobs.clock import JumpWatch
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.database.blobs import CHUNK, Blobs
 from bridge.media.files import Damaged
@@ -60,17 +61,35 @@ def test_what_nobody_needs_is_swept_unless_it_is_new(blobs: Blobs, address: str)
 
     blobs.put(SHA, DATA)
     age()
-    blobs.sweep({SHA}, before=200)
+    blobs.sweep({SHA}, older_than_s=60)
     assert blobs.read(SHA) == DATA
     blobs.put(SHA, DATA)  # somebody needs it again: not to be swept under their feet
-    blobs.sweep(set(), before=200)
+    blobs.sweep(set(), older_than_s=60)
     assert blobs.read(SHA) == DATA
     age()
-    blobs.sweep(set(), before=200)
+    blobs.sweep(set(), older_than_s=60)
     with pytest.raises(FileNotFoundError):
         blobs.read(SHA)
     with psycopg.connect(address) as connection:
         assert connection.execute("SELECT count(*) FROM chunks").fetchone() == (0,)
+
+
+def test_while_the_databases_clock_was_set_lately_nothing_is_swept(
+    blobs: Blobs, address: str
+) -> None:
+    steady = 0.0
+    blobs._jumps = JumpWatch(lambda: steady)
+    blobs.put(SHA, DATA)
+    blobs.sweep(set(), older_than_s=3600)
+    with psycopg.connect(address) as connection:
+        connection.execute("UPDATE files SET put_at = to_timestamp(100)")
+    # To a bridge whose own clock stood still, the database's has gone on by what it was set by.
+    steady = -7200.0
+    blobs.sweep(set(), older_than_s=3600)
+    assert blobs.read(SHA) == DATA
+    steady = -3500.0
+    blobs.sweep(set(), older_than_s=3600)
+    assert blobs.read(SHA) == DATA
 
 
 def test_a_lost_connection_is_made_anew(blobs: Blobs, address: str) -> None:

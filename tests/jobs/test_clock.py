@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.contract.numbering import Numbered
-from bridge.jobs.clock import MOST_AWAY_S, Clock, Reading
+from bridge.jobs.clock import MOST_AWAY_S, Clock, JumpWatch, Reading
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
@@ -135,3 +135,17 @@ async def test_the_journal_goes_on_where_its_clock_was_when_it_is_opened_again(
     await journal.sweep(now=now, results_before=now - 7 * DAY, forget_before=now - 30 * DAY)
     assert (await journal.get(key)).result is not None
     await journal.close()
+
+
+def test_a_clock_that_is_set_is_seen_against_the_steady_one() -> None:
+    steady = 100.0
+    watch = JumpWatch(lambda: steady)
+    assert watch.since_jump_s(1000.0) == float("inf")
+    steady += 3600
+    assert watch.since_jump_s(4630.0) == float("inf")
+    steady += 10
+    assert watch.since_jump_s(4640.0 + 86_400) == 0
+    steady += 60
+    assert watch.since_jump_s(4700.0 + 86_400) == 60
+    steady += 1
+    assert watch.since_jump_s(4701.0) == 0

@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -33,13 +32,13 @@ def test_what_nobody_needs_is_swept_unless_it_is_new(files: Folder, tmp_path: Pa
     files.put(SHA, DATA)
     path = tmp_path / "blobs" / SHA
     os.utime(path, (100, 100))
-    files.sweep({SHA}, before=200)
+    files.sweep({SHA}, older_than_s=60)
     assert files.read(SHA) == DATA
     files.put(SHA, DATA)  # somebody needs it again: not to be swept under their feet
-    files.sweep(set(), before=200)
+    files.sweep(set(), older_than_s=60)
     assert files.read(SHA) == DATA
     os.utime(path, (100, 100))
-    files.sweep(set(), before=200)
+    files.sweep(set(), older_than_s=60)
     with pytest.raises(FileNotFoundError):
         files.read(SHA)
 
@@ -59,7 +58,7 @@ def test_what_is_put_again_while_it_is_swept_is_there_afterwards(
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", slowly)
-    files.sweep(set(), before=200)
+    files.sweep(set(), older_than_s=60)
     putting.join()
     assert files.read(SHA) == DATA
 
@@ -126,7 +125,7 @@ def test_a_damaged_blob_is_repaired_when_its_bytes_come_again(
     files.put(LARGE_SHA, LARGE)
     assert files.read(LARGE_SHA) == LARGE
     assert files.read(LARGE_SHA, 150_000, 5) == LARGE[150_000:150_005]
-    files.sweep({LARGE_SHA}, before=time.time() + 60)
+    files.sweep({LARGE_SHA}, older_than_s=-60)
     assert [path.name for path in (tmp_path / "blobs").iterdir()] == [LARGE_SHA]
 
 

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 import psycopg
 
+from bridge.jobs.clock import JumpWatch
 from bridge.jobs.database.engine import DatabaseError
 from bridge.jobs.database.postgresql import connect, name_of
 from bridge.media.files import Damaged, check_name
@@ -58,6 +59,7 @@ class Blobs:
         # Those that were compared with their names; what a database has it does not change.
         self._compared: dict[str, None] = {}
         self._noting = threading.Lock()
+        self._jumps = JumpWatch()
 
     def open(self) -> None:
         """Make the tables. Raises DatabaseError."""
@@ -107,13 +109,22 @@ class Blobs:
         )
         raise Damaged(sha256)
 
-    def sweep(self, keep: Collection[str], before: float) -> None:
-        """Delete blobs that are not to be kept and were put before a time (Unix seconds)."""
+    def sweep(self, keep: Collection[str], older_than_s: float) -> None:
+        """Delete blobs that are not to be kept and were put longer ago than that.
+
+        By the database's clock, which all bridges share; none while that was set since.
+        """
 
         def work(connection: _Connection) -> None:
+            (at,) = connection.execute(
+                b"SELECT extract(epoch FROM clock_timestamp())::float"
+            ).fetchone() or (0.0,)
+            if self._jumps.since_jump_s(at) <= older_than_s:
+                return
             connection.execute(
-                b"DELETE FROM files WHERE put_at < to_timestamp(%s) AND NOT sha256 = ANY (%s)",
-                (before, list(keep)),
+                b"DELETE FROM files WHERE put_at < now() - make_interval(secs => %s) "
+                b"AND NOT sha256 = ANY (%s)",
+                (older_than_s, list(keep)),
             )
 
         self._run(work)
