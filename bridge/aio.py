@@ -1,4 +1,4 @@
-"""Additions to asyncio: a race whose losers are cancelled, a bounded wait, a loop for MQTT."""
+"""Additions to asyncio: races whose losers are cancelled, bounded waits, a loop for MQTT."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ async def wait_set(event: asyncio.Event, timeout_s: float | None) -> bool:
         async with asyncio.timeout(timeout_s):
             await event.wait()
     return event.is_set()
+
+
+def succeeded(done: asyncio.Future[Any]) -> bool:
+    """True if a future that is done has its result; an error counts as looked at."""
+    return not done.cancelled() and done.exception() is None
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

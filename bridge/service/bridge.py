@@ -136,6 +136,8 @@ class Bridge:
             self._topics,
             delivered=self._journal.published,
             passed_over=self._journal.passed_over,
+            set_delivered=self._journal.sets.published,
+            set_passed_over=self._journal.sets.passed_over,
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
             may_publish=self._holds_lease,
@@ -272,7 +274,6 @@ class Bridge:
         dependencies.bounds.spend = processor.spend
         sets = set_parts(
             config,
-            self._topics,
             admission=admission,
             dispatcher=self._dispatcher,
             journal=self._journal,

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from bridge.adapters.mqtt.publisher import Publisher
-from bridge.adapters.mqtt.sets import SetEncoder, SetExtension, SetPublisher
+from bridge.adapters.mqtt.sets import SetExtension
 from bridge.config import Config
-from bridge.contract.topics import Topics
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
 from bridge.jobs.sets.driver import Bounds, SetDriver
@@ -30,7 +29,6 @@ class SetParts(Struct, frozen=True):
 
 def set_parts(
     config: Config,
-    topics: Topics,
     *,
     admission: Admission,
     dispatcher: Dispatcher,
@@ -47,11 +45,10 @@ def set_parts(
 
     `ours`: True while this bridge is the one to drive the sets.
     """
-    listener = SetPublisher(SetEncoder(topics, config.keep_results_s), publisher, journal)
     driver = SetDriver(
         journal,
         dispatcher,
-        listener,
+        publisher,
         catalogue=lambda: library.catalogue,
         bounds=Bounds(config.max_queue, lambda client: permissions.of(client).max_queue),
         ours=ours,
@@ -66,4 +63,4 @@ def set_parts(
         catalogue=lambda: library.catalogue,
         spend=spend,
     )
-    return SetParts(requests, SetExtension(driver, listener, publisher, journal))
+    return SetParts(requests, SetExtension(driver))

@@ -17,8 +17,7 @@ from msgspec import Struct
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.topics import Topics
-from bridge.jobs.job import Envelope
-from bridge.jobs.journal import publication, queries
+from bridge.jobs.journal import Unpublished, publication, queries, rows, sets
 from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.journal.sequence import Draw, next_number
 from bridge.jobs.queue import Key
@@ -56,32 +55,45 @@ class Ledger:
 
     def inherit(self, life: str, before: str) -> None:
         self._db.execute(queries.INHERIT_JOBS, (life, before))
+        self._db.execute(queries.INHERIT_SETS, (life, before))
 
-    def unpublished(self, life: str, since: float) -> list[tuple[Key, Envelope, bytes]]:
-        return self._found(queries.UNPUBLISHED, (since, life))
+    def finish_set(self, key: Key, n: int, now: float, owner: str | None) -> bytes:
+        result = b'{"n":%d}' % n
+        self._db.execute(
+            "INSERT INTO sets (client, set_id, workflow, fingerprint, state, total, made, waits, "
+            "accepted_at, envelope, n, finished_at, result, owner) "
+            "VALUES (?, ?, '', '', 'succeeded', 0, 0, 0, 0, '{}', ?, ?, ?, ?)",
+            (*key, n, now, result, owner),
+        )
+        return result
 
-    def orphans(self, members: Collection[str], since: float) -> list[tuple[Key, Envelope, bytes]]:
+    def unpublished(self, life: str, since: float) -> list[Unpublished]:
+        return self._found(queries.UNPUBLISHED, (since, life) * 2)
+
+    def orphans(self, members: Collection[str], since: float) -> list[Unpublished]:
         self._db.execute("DELETE FROM members")
         for life in members:
             self._db.execute("INSERT INTO members VALUES (?, ?, 0)", (life, life))
-        return self._found(queries.UNPUBLISHED_OF_THE_DEAD, (since,))
+        return self._found(queries.UNPUBLISHED_OF_THE_DEAD, (since, since))
 
-    def _found(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Key, Envelope, bytes]]:
-        rows = self._db.execute(sql, values)
-        return [(Key(client, job_id), Envelope(), result) for client, job_id, _, result in rows]
+    def _found(self, sql: str, values: tuple[Any, ...]) -> list[Unpublished]:
+        return [rows.unpublished(row) for row in self._db.execute(sql, values)]
 
-    def note_published(self, key: Key, life: str) -> list[Key]:
-        return publication.note_published(self._db, [key], life)
+    def note_published(self, key: Key, life: str, *, of_set: bool = False) -> list[Key]:
+        return publication.note_published(self._db, [key], life, of_sets=of_set)
 
-    def pass_over(self, key: Key) -> None:
-        publication.pass_over(self._db, key)
+    def pass_over(self, key: Key, *, of_set: bool = False) -> None:
+        publication.pass_over(self._db, key, of_set=of_set)
 
-    def renumber(self, keys: Collection[Key], life: str, *, published: bool) -> None:
+    def renumber(
+        self, keys: Collection[Key], life: str, *, published: bool, of_set: bool = False
+    ) -> None:
         draws = [(key, Draw(key.client, drawer=life)) for key in keys]
-        publication.renumber(self._db, draws, published=published)
+        publication.renumber(self._db, draws, published=published, of_sets=of_set)
 
     def ack(self, client: str, up_to: int, life: str) -> None:
         publication.ack(self._db, client, up_to, life)
+        sets.ack(self._db, client, up_to)
 
     def resume(self, client: str, after: int, life: str) -> list[tuple[Key | None, int]]:
         """Do as a `list` does; return the results in it, by rising number."""
@@ -92,15 +104,21 @@ class Ledger:
 
     def page(self, client: str, after: int) -> list[tuple[Key | None, int]]:
         """Return the results with higher numbers, by rising number, up to a page of them."""
-        rows = self._db.execute(
+        found = self._db.execute(
             "SELECT job_id, n FROM jobs WHERE client = ? AND n > ? ORDER BY n LIMIT ?",
             (client, after, PAGE),
         )
-        return [(Key(client, job_id), n) for job_id, n in rows]
+        return [(Key(client, job_id), n) for job_id, n in found]
 
     def acked(self) -> set[Key]:
-        rows = self._db.execute("SELECT client, job_id FROM jobs WHERE acked = 1")
-        return {Key(*row) for row in rows}
+        jobs = self._db.execute("SELECT client, job_id FROM jobs WHERE acked = 1")
+        of_sets = self._db.execute("SELECT client, set_id FROM sets WHERE acked = 1")
+        return {Key(*row) for row in jobs} | {set_key(Key(*row)) for row in of_sets}
+
+
+def set_key(key: Key) -> Key:
+    """Return the name of a set's result among those of jobs."""
+    return Key(key.client, f"set/{key.job_id}")
 
 
 class Sent:
@@ -154,8 +172,10 @@ class Link:
         self._on_send = on_send
 
     def send(self, publish: Publish) -> Sent:
-        *_, client, _, job_id, what = publish.topic.split("/")
-        key = Key(client, job_id) if what == "result" else None
+        *_, client, kind, name, what = publish.topic.split("/")
+        key = Key(client, name) if what == "result" else None
+        if key is not None and kind == "set":
+            key = set_key(key)
         sent = Sent(key)
         n = json.loads(bytes(publish.payload))["n"]
         message = Message(client, n, key, sent)

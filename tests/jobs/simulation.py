@@ -155,6 +155,8 @@ class Bridge:
         self.publisher = links.publisher(
             self._delivered,
             passed_over=self._passed_over,
+            set_delivered=lambda key: self._delivered(key, of_set=True),
+            set_passed_over=lambda key: self._passed_over(key, of_set=True),
             may_publish=lambda: alone or life in world.journal.members,
         )
 
@@ -381,27 +383,40 @@ class Bridge:
             self.publisher.detach(None)
             link.lose()
 
-    def _delivered(self, key: Key) -> None:
+    def _delivered(self, key: Key, *, of_set: bool = False) -> None:
         if not self.dead:
-            self.writes.append(Operation("Note", key, lambda: self._note(key)))
+            self.writes.append(Operation("Note", key, lambda: self._note(key, of_set=of_set)))
 
-    def _note(self, key: Key) -> None:
+    def _note(self, key: Key, *, of_set: bool) -> None:
         self._check_fence()
         ledger = self.world.journal.ledger
-        overtaken = ledger.note_published(key, self.owner)
+        overtaken = ledger.note_published(key, self.owner, of_set=of_set)
         if overtaken:
-            self.writes.append(Operation("Renumber", key, lambda: self._renumber(overtaken)))
+            again = Operation("Renumber", key, lambda: self._renumber(overtaken, of_set=of_set))
+            self.writes.append(again)
 
-    def _renumber(self, keys: list[Key]) -> None:
+    def _renumber(self, keys: list[Key], *, of_set: bool) -> None:
         self._check_fence()
-        self.world.journal.ledger.renumber(keys, self.owner, published=True)
+        self.world.journal.ledger.renumber(keys, self.owner, published=True, of_set=of_set)
 
-    def _passed_over(self, key: Key) -> None:
-        self.writes.append(Operation("PassOver", key, lambda: self._pass_over(key)))
+    def _passed_over(self, key: Key, *, of_set: bool = False) -> None:
+        self.writes.append(Operation("PassOver", key, lambda: self._pass_over(key, of_set=of_set)))
 
-    def _pass_over(self, key: Key) -> None:
+    def _pass_over(self, key: Key, *, of_set: bool) -> None:
         self._check_fence()
-        self.world.journal.ledger.pass_over(key)
+        self.world.journal.ledger.pass_over(key, of_set=of_set)
+
+    def end_set(self, key: Key) -> None:
+        """Write a set's result, and publish it in its turn."""
+        self.writes.append(Operation("EndSet", None, lambda: self._end_set(key)))
+
+    def _end_set(self, key: Key) -> None:
+        self._check_fence()
+        n = self._draw(key.client)
+        ledger = self.world.journal.ledger
+        result = ledger.finish_set(key, n, self.clock.now(), self.owner or None)
+        if not self.dead:
+            self.publisher.set_result(key, Envelope(), result)
 
     # -- attempts --
 

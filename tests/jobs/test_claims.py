@@ -98,12 +98,12 @@ async def test_each_bridge_publishes_its_own_and_acks_only_what_can_have_been_se
         journal.member(life)
         await journal.claim(await accept(journal, job_id))
         n = await finish(journal, Key("alice", job_id))
-    assert [key.job_id for key, _, _ in await journal.unpublished(9.0)] == ["j2"]
+    assert [each.key.job_id for each in await journal.unpublished(9.0)] == ["j2"]
     assert await journal.ack("alice", n) == 1
     journal.member(A)
-    assert [key.job_id for key, _, _ in await journal.unpublished(9.0)] == ["j1"]
+    assert [each.key.job_id for each in await journal.unpublished(9.0)] == ["j1"]
     # Nobody of those lives is a member.
-    assert [key.job_id for key, _, _ in await journal.unpublished(9.0, orphans=True)] == ["j1"]
+    assert [each.key.job_id for each in await journal.unpublished(9.0, orphans=True)] == ["j1"]
 
 
 async def test_a_job_that_was_claimed_while_it_waited_is_anybodys_once_it_is_released(

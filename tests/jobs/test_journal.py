@@ -232,7 +232,7 @@ async def test_results_that_may_be_lost_are_told_again(journal: Journal, where: 
             journal.published(key)
     await accept(journal, "unfinished")
     journal = await reopened(journal, where)
-    found = [key.job_id for key, _, _ in await journal.unpublished(since=250.0)]
+    found = [each.key.job_id for each in await journal.unpublished(since=250.0)]
     assert found == ["j1", "j2", "j3"]
     await journal.ack("alice", 10_000)
     assert await journal.unpublished(since=0.0) == []

@@ -13,7 +13,7 @@ from bridge.contract.errors import UnknownJob
 from bridge.contract.numbering import Numbered
 from bridge.contract.sets import Counts, SetResult
 from bridge.jobs.job import Draft, Envelope
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import Journal, Unpublished
 from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.journal.sets import JobRow, NewSet, SetRecord, media_key
 from bridge.jobs.queue import Key
@@ -21,6 +21,7 @@ from tests.jobs.drafts import draft
 
 KEY = Key("alice", "s1")
 NOW = 1000.0
+RESULT = Numbered(b'{"n": ', b"}")
 
 
 def new(key: Key = KEY, total: int = 5, **changes: object) -> NewSet:
@@ -56,7 +57,7 @@ async def ended(journal: Journal, *indexes: int, now: float = NOW) -> None:
         await journal.finish(
             Key("alice", f"s1-{index}"),
             state="succeeded",
-            result=Numbered(b'{"n": ', b"}"),
+            result=RESULT,
             now=now,
         )
 
@@ -177,13 +178,50 @@ async def test_a_result_is_published_again_until_it_was_published_or_acked(
     await accepted(journal, total=1)
     await ended(journal, 0)
     encoded = await journal.sets.finish(KEY, result, NOW)
-    assert await journal.sets.unpublished(NOW + 1) == [(KEY, Envelope(transaction="t"), encoded)]
+    assert encoded is not None
+    of_job, of_set = await journal.unpublished(NOW + 1)
+    assert not of_job.of_set
+    assert of_set == Unpublished(KEY, Envelope(transaction="t"), encoded, of_set=True)
+    journal.published(of_job.key)
     await journal.sets.published(KEY)
-    assert await journal.sets.unpublished(NOW + 1) == []
-    # The broker may have lost it since.
-    assert len(await journal.sets.unpublished(NOW - 1)) == 1
+    await journal.ack("nobody", 0)  # what was to be noted is noted before
+    assert await journal.unpublished(NOW + 1) == []
+    # The broker may have lost them since.
+    assert len(await journal.unpublished(NOW - 1)) == 2
     assert await journal.ack("alice", 10**9) == 2
-    assert await journal.sets.unpublished(NOW - 1) == []
+    assert await journal.unpublished(NOW - 1) == []
+
+
+async def test_what_is_missing_of_jobs_and_sets_comes_in_the_order_of_the_numbers(
+    journal: Journal,
+) -> None:
+    await accepted(journal, total=1)
+    before = (await journal.accept(draft("before"), NOW)).record.job
+    after = (await journal.accept(draft("after"), NOW)).record.job
+    await journal.finish(before.key, state="succeeded", result=RESULT, now=NOW)
+    await ended(journal, 0)
+    await journal.sets.finish(KEY, result, NOW)
+    await journal.finish(after.key, state="succeeded", result=RESULT, now=NOW)
+    found = await journal.unpublished(NOW + 1)
+    assert [each.key.job_id for each in found] == ["before", "s1-0", "s1", "after"]
+
+
+async def test_a_sets_result_that_the_broker_did_not_take_is_acked_once_it_was_sent(
+    journal: Journal,
+) -> None:
+    await accepted(journal, total=1)
+    await ended(journal, 0)
+    encoded = await journal.sets.finish(KEY, result, NOW)
+    assert encoded is not None
+    await journal.sets.passed_over(KEY)
+    assert await journal.ack("alice", 10**6) == 1  # the job
+    # The broker takes it at the next connection, while the client may be away.
+    await journal.sets.published(KEY)
+    await journal.sets.published(KEY)
+    assert (await journal.sets.get(KEY)).n > msgspec.json.decode(encoded, type=SetResult).n
+    assert [each.of_set for each in await journal.unpublished(NOW - 1)] == [True]
+    assert await journal.ack("alice", msgspec.json.decode(encoded, type=SetResult).n) == 1
+    assert await journal.unpublished(NOW - 1) == []
 
 
 async def test_a_set_is_forgotten_after_its_results_and_its_jobs_not_before_it(

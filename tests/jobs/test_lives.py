@@ -48,6 +48,7 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.world = World(PLAN)
         self.lives = 0
+        self.sets = 0
         self.paused = False
 
     @property
@@ -161,6 +162,15 @@ class Lives(RuleBasedStateMachine):
         self.world.notify(intake, "look", key)
         intake.handle(events.Accepted(copy.deepcopy(job)))
         intake.announce(job, journal.rows[key].n)
+
+    @precondition(lambda self: self.intake is not None)
+    @rule(client=CLIENTS)
+    def end_set(self, client: str) -> None:
+        """A set ends: who takes the requests drives it."""
+        intake = self.intake
+        if intake is not None:
+            self.sets += 1
+            intake.end_set(Key(client, f"s{self.sets}"))
 
     @precondition(lambda self: self.world.bridges and self.world.journal.rows)
     @rule(by=PICK, which=PICK)

@@ -161,7 +161,7 @@ async def test_only_what_was_published_is_acked(a: Member, b: Member) -> None:
         n = int(await member.finish(Key("alice", job_id)))
     # Of what is perhaps not published yet the client was sent that one alone whose number it names.
     assert await a.journal.ack("alice", n) == 1
-    assert [key.job_id for key, _, _ in await a.journal.unpublished(0.0)] == ["j1"]
+    assert [each.key.job_id for each in await a.journal.unpublished(0.0)] == ["j1"]
     assert await b.journal.unpublished(0.0) == []
 
 
@@ -171,7 +171,7 @@ async def test_what_a_dead_bridge_had_yet_to_publish_others_publish(a: Member, b
     assert await b.journal.unpublished(3000.0, orphans=True) == []
     await a.beat(OVER_S)
     await b.beat(OVER_S)
-    assert [key for key, _, _ in await b.journal.unpublished(3000.0, orphans=True)] == [KEY]
+    assert [each.key for each in await b.journal.unpublished(3000.0, orphans=True)] == [KEY]
 
 
 async def test_a_bridge_that_comes_back_has_its_jobs_again(a: Member, make: Make) -> None:

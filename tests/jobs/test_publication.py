@@ -123,7 +123,7 @@ async def test_a_new_number_goes_on_above_after_a_restart(tmp_path: Path) -> Non
     assert await finish(journal, "c") > raised
     # What the broker did not take is tried again at the next connection, with its first number.
     found = await journal.unpublished(9.0)
-    assert [key.job_id for key, _, _ in found] == ["a", "c"]
+    assert [each.key.job_id for each in found] == ["a", "c"]
     await journal.close()
 
 
@@ -244,7 +244,7 @@ async def test_a_dead_bridges_result_that_another_one_published_is_not_acked_by_
     n = await finish(x, "b")
     await publish(x, "b")
     await y.leave()
-    assert [key.job_id for key, _, _ in await x.unpublished(9.0, orphans=True)] == ["a"]
+    assert [each.key.job_id for each in await x.unpublished(9.0, orphans=True)] == ["a"]
     await publish(x, "a")
     assert await listed(x, n) == ["a"]
     assert not await acked(x, "a")

@@ -861,8 +861,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="results-not-read-again",
         file="bridge/jobs/journal/queries.py",
-        old="AND (published <> 1 OR finished_at >= ?) AND COALESCE(owner, '') = ?",
-        new="AND (published = 1 OR finished_at >= ?) AND COALESCE(owner, '') = ?",
+        old="acked = 0 AND (published <> 1 OR finished_at >= ?)",
+        new="acked = 0 AND (published = 1 OR finished_at >= ?)",
         guarantee="a result that the broker may not have is published again",
         tests=("tests/jobs/test_journal.py",),
     ),
@@ -1216,8 +1216,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="lost-result-is-delivered",
         file="bridge/adapters/mqtt/publisher.py",
-        old="        if error is None:\n            self._delivered(key)\n        elif",
-        new="        self._delivered(key)\n        if",
+        old="            if error is None:\n                delivered(key)\n            elif",
+        new="            delivered(key)\n            if",
         guarantee="a result counts as delivered only once the broker has it",
         tests=("tests/adapters/mqtt/test_publisher.py",),
     ),

@@ -321,9 +321,9 @@ async def test_an_ack_is_of_sets_too_and_a_list_of_a_set_acks_nothing(stand: Sta
     await stand.data("cancel", set_id="s1")
     found = await result(stand)
     await stand.data("list", set_id="s1", after=found.n)
-    assert [each[0] for each in await stand.journal.sets.unpublished(0.0)] == [Key("alice", "s1")]
+    assert [each.of_set for each in await stand.journal.unpublished(0.0)] == [False, True]
     assert await stand.data("ack", up_to=found.n) == {"acked": 2}
-    assert await stand.journal.sets.unpublished(0.0) == []
+    assert await stand.journal.unpublished(0.0) == []
 
 
 async def test_media_that_all_jobs_have_is_read_once_and_kept_until_the_last(

@@ -20,10 +20,13 @@ from typing import Any
 from msgspec import UnsetType
 
 from bridge.adapters.mqtt.encoder import Encoder, Packet, least
+from bridge.adapters.mqtt.set_encoder import SetEncoder
 from bridge.contract.channels import Expiry
 from bridge.contract.messages import JobStatus, OutputInfo, Part, Progress, Transaction
+from bridge.contract.sets import SetStatus
 from bridge.contract.topics import Topics
 from bridge.jobs.job import Envelope, Job
+from bridge.jobs.journal.rows import Unpublished
 from bridge.jobs.queue import Key
 from bridge.mqtt import (
     PACKET_TOO_LARGE,
@@ -44,12 +47,14 @@ _ONE_JOB = re.compile(r"/(job|set)/[^/]+/([^/]+).*")
 # So many kinds are remembered.
 _MAX_WARNED = 1000
 
-# Notes that the broker has a job's result, or does not take it.
-Note = Callable[[Key], None]
+# Notes that the broker has a result, or does not take it.
+Note = Callable[[Key], object]
 
 
 class Publisher:
-    """Publishes all that the bridge has to say; a `jobs.listener.Listener`.
+    """Publishes all that the bridge has to say.
+
+    A `jobs.listener.Listener`, and a `jobs.sets.driver.SetListener`.
 
     Used on the event loop's thread alone.
     """
@@ -60,6 +65,8 @@ class Publisher:
         *,
         delivered: Note,
         passed_over: Note = lambda _: None,
+        set_delivered: Note = lambda _: None,
+        set_passed_over: Note = lambda _: None,
         keep_results_s: float,
         keep_outputs_s: float,
         may_publish: Callable[[], bool] = lambda: True,
@@ -68,6 +75,7 @@ class Publisher:
         """`delivered` is called once the broker has a job's result.
 
         `passed_over` is called where the broker does not take a result, and the next ones are sent.
+        `set_delivered` and `set_passed_over` are the same for the results of sets.
         `may_publish`: False while another bridge of the cluster may publish in this one's place,
         as this one was frozen for longer than its lease. `cloudevents`: see `Encoder`.
         """
@@ -76,15 +84,12 @@ class Publisher:
             "keep_outputs_s": keep_outputs_s,
         }
         self._encoder = Encoder(topics, expiry, cloudevents=cloudevents)
-        self._delivered = delivered
-        self._passed_over = passed_over
+        self._set_encoder = SetEncoder(topics, keep_results_s)
+        self._notes = {False: (delivered, passed_over), True: (set_delivered, set_passed_over)}
         self._may_publish = may_publish
         self._connection: Connection | None = None
         # True once the broker was sent every result that has a lower number than what comes next.
         self._caught_up = False
-        # Called, each once nothing is behind any more, and when the connection has ended.
-        self.on_caught_up: Callable[[], None] = lambda: None
-        self.on_detached: Callable[[], None] = lambda: None
         # Learnt when a broker that does not announce its limit ends the connection.
         self._learnt_limit: int | None = None
         self._largest = 0
@@ -127,22 +132,20 @@ class Publisher:
         self._largest = 0
         self._caught_up = False
 
-    def catch_up(self, results: Iterable[tuple[Key, Envelope, bytes]]) -> None:
+    def catch_up(self, results: Iterable[Unpublished]) -> None:
         """Publish the results that the broker may lack, then what has an `n` as it comes.
 
-        They are all that there are, by rising `n`, and were read just now: nothing was awaited
-        since the journal gave them.
+        They are all that there are, of jobs and sets, by rising `n`, and were read just now:
+        nothing was awaited since the journal gave them.
         """
         self._caught_up = self._connection is not None and self._may_publish()
         for each in results:
-            self.result(*each)
-        if self._caught_up:
-            self.on_caught_up()
+            if self._caught_up:
+                self.orphaned_result(*each)
 
     def detach(self, loss: ConnectionLost | None) -> None:
         """Stop publishing. `loss`: why the connection ended, None if we ended it."""
         self._connection = None
-        self.on_detached()
         if loss is not None and loss.code == PACKET_TOO_LARGE and self._largest:
             self._learnt_limit = least(self._learnt_limit, lower_limit(self._largest))
             log.warning("the broker takes less than %d bytes at a time", self._largest)
@@ -209,15 +212,36 @@ class Publisher:
         if self._caught_up:
             self.orphaned_result(key, envelope, result)
 
-    def orphaned_result(self, key: Key, envelope: Envelope, result: bytes) -> None:
-        """Publish a dead bridge's result at once: its turn is over. Otherwise as `result`."""
-        sent = self.send(self._encoder.result(key, envelope, result, self.packet_limit))
+    def orphaned_result(
+        self,
+        key: Key,
+        envelope: Envelope,
+        result: bytes,
+        of_set: bool = False,  # noqa: FBT001, FBT002 - the last field of `Unpublished`
+    ) -> None:
+        """Publish a dead bridge's result at once: its turn is over. Otherwise as `result`.
+
+        `of_set`: as `set_result`.
+        """
+        encoder = self._set_encoder if of_set else self._encoder
+        delivered, passed_over = self._notes[of_set]
+
+        def note(done: asyncio.Future[PubAck]) -> None:
+            if done.cancelled():
+                return
+            error = done.exception()
+            if error is None:
+                delivered(key)
+            elif isinstance(error, PublishRefused):
+                passed_over(key)
+
+        sent = self.send(encoder.result(key, envelope, result, self.packet_limit))
         if not sent:
             self._caught_up = False
         elif sent[0] is not None:
-            sent[0].add_done_callback(lambda done: self._note_delivered(key, done))
+            sent[0].add_done_callback(note)
         elif self._caught_up:
-            self._passed_over(key)
+            passed_over(key)
 
     def result_room(self, key: Key, envelope: Envelope) -> int | None:
         """Return how many bytes the result of a job may have now; None: any number.
@@ -225,6 +249,21 @@ class Publisher:
         Counts the broker's packet limit, the request's `max_packet`, the topics and the properties.
         """
         return self._encoder.result_room(key, envelope, self.packet_limit)
+
+    # What happens to sets.
+
+    def set_status(self, key: Key, envelope: Envelope, status: SetStatus) -> None:
+        """Publish how far a set is; it has no `n`."""
+        self.send(self._set_encoder.status(key, envelope, status, self.packet_limit))
+
+    def set_result(self, key: Key, envelope: Envelope, result: bytes) -> None:
+        """Publish a set's result in its turn; `set_delivered` is called once the broker has it."""
+        if self._caught_up:
+            self.orphaned_result(key, envelope, result, of_set=True)
+
+    def set_result_room(self, key: Key, envelope: Envelope) -> int | None:
+        """Return how many bytes a set's result may have; None: any number."""
+        return self._set_encoder.result_room(key, envelope, self.packet_limit)
 
     # The bridge's own.
 
@@ -330,12 +369,3 @@ class Publisher:
         if len(self._warned) > _MAX_WARNED:
             self._warned.popitem(last=False)
         log.warning("%s: %s", topic, text)
-
-    def _note_delivered(self, key: Key, sent: asyncio.Future[PubAck]) -> None:
-        if sent.cancelled():
-            return
-        error = sent.exception()
-        if error is None:
-            self._delivered(key)
-        elif isinstance(error, PublishRefused):
-            self._passed_over(key)

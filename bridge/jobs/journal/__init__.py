@@ -6,7 +6,7 @@ copies a journal that is in use. The database below is `bridge.jobs.database`.
 """
 
 from bridge.jobs.journal.journal import CHANNEL, MARK_AFTER_S, AlreadyEnded, Journal, Notice
-from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
+from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored, Unpublished
 
 __all__ = [
     "CHANNEL",
@@ -18,4 +18,5 @@ __all__ = [
     "Notice",
     "Record",
     "Stored",
+    "Unpublished",
 ]

@@ -25,13 +25,14 @@ from typing import Any, get_args
 
 import msgspec
 
+from bridge.aio import succeeded
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
 from bridge.contract.numbering import Numbered
 from bridge.jobs import state as transitions
 from bridge.jobs.clock import Clock, Reading
 from bridge.jobs.database import Database, Transaction
-from bridge.jobs.job import Draft, Envelope, Job, KeptOutput, Plan
+from bridge.jobs.job import Draft, Job, KeptOutput, Plan
 from bridge.jobs.journal import (
     acceptance,
     membership,
@@ -42,7 +43,7 @@ from bridge.jobs.journal import (
     webhooks,
 )
 from bridge.jobs.journal.membership import Beat
-from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored
+from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored, Unpublished
 from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.journal.sequence import (
     ClientNumbers,
@@ -107,7 +108,8 @@ class Journal:
         # Of several bridges each counts in the database.
         self._numbers: ClientNumbers | None = None
         self._published: list[Key] = []
-        self.sets = Sets(self._database, Numbers(self._draw, self._written, self._notify_of))
+        numbers = Numbers(self._draw, self._written, self._notify_of, lambda: self._owner)
+        self.sets = Sets(self._database, numbers)
         self.webhooks = Webhooks(self._database)
         self.sets.on_hooks = self.webhooks.new
 
@@ -123,7 +125,7 @@ class Journal:
         self._note_published()
         if self._numbers is not None:  # several bridges have noted it within a minute
             noted = self._note_time()
-            noted.add_done_callback(lambda done: done.cancelled() or done.exception())
+            noted.add_done_callback(succeeded)
         await self._database.close()
 
     @property
@@ -387,47 +389,42 @@ class Journal:
             noted.add_done_callback(self._raise_overtaken)
 
     def _raise_overtaken(self, noted: asyncio.Future[list[Key]]) -> None:
-        if noted.cancelled() or noted.exception() is not None:
+        if not succeeded(noted):
             return  # they count as not published
         overtaken = noted.result()
         if overtaken:
             raised = self._renumber(overtaken, published=True)
-            raised.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raised.add_done_callback(succeeded)
 
     def passed_over(self, key: Key) -> None:
         """Note that the broker did not take a job's result, while it takes others'."""
         noted = self._database.run(lambda db: publication.pass_over(db, key))
-        noted.add_done_callback(lambda done: done.cancelled() or done.exception())
+        noted.add_done_callback(succeeded)
 
     def _renumber(self, keys: Sequence[Key], *, published: bool) -> asyncio.Future[None]:
         draws = [(key, self._draw(key.client)) for key in keys]
         raised = self._database.run(lambda db: publication.renumber(db, draws, published=published))
 
         def written(done: asyncio.Future[None]) -> None:
-            if not done.cancelled() and done.exception() is None:
+            if succeeded(done):
                 for _, draw in draws:
                     self._written(draw)
 
         raised.add_done_callback(written)
         return raised
 
-    async def unpublished(
-        self, since: float, *, orphans: bool = False
-    ) -> list[tuple[Key, Envelope, bytes]]:
-        """Results to publish again, in the order of `n`.
+    async def unpublished(self, since: float, *, orphans: bool = False) -> list[Unpublished]:
+        """Results to publish again, of jobs and of sets, in the order of `n`.
 
         Those that the broker may not have, and those that ended after `since` and that no client
         acked: a broker that dies loses what it has acknowledged. Of several bridges each has its
         own, or with `orphans` those of bridges that are no more.
         """
         if orphans:
-            found = await self._rows(queries.UNPUBLISHED_OF_THE_DEAD, (since,))
+            found = await self._rows(queries.UNPUBLISHED_OF_THE_DEAD, (since, since))
         else:
-            found = await self._rows(queries.UNPUBLISHED, (since, self._owner))
-        return [
-            (Key(client, job_id), rows.decode_envelope(envelope), result)
-            for client, job_id, envelope, result in found
-        ]
+            found = await self._rows(queries.UNPUBLISHED, (since, self._owner) * 2)
+        return [rows.unpublished(row) for row in found]
 
     async def ack(self, client: str, up_to: int) -> int:
         """Note that a client has every result up to a number; how many were new.
@@ -750,7 +747,7 @@ class Journal:
 
     def _drawn(self, draw: Draw, work: Callable[[Transaction], int]) -> asyncio.Future[int]:
         def written(done: asyncio.Future[int]) -> None:
-            if not done.cancelled() and done.exception() is None:
+            if succeeded(done):
                 self._written(draw)
 
         future = self._database.run(work)

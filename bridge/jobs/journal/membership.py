@@ -67,6 +67,7 @@ def join(db: Transaction, name: str, life: str, lease_s: float) -> float | None:
         if not expired:
             return float(expires)
         db.execute(queries.INHERIT_JOBS, (life, before))
+        db.execute(queries.INHERIT_SETS, (life, before))
         db.execute(queries.DROP_MEMBER, (before,))
     db.execute(queries.INSERT_MEMBER, (life, name, lease_s))
     return None

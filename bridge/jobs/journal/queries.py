@@ -32,6 +32,7 @@ _SHARED_PARTS = {
         f"expires < {_NOW} AND pg_postmaster_start_time() NOT BETWEEN "
         "clock_timestamp() - make_interval(secs => ?) AND clock_timestamp()"
     ),
+    "unpublished": "result IS NOT NULL AND acked = 0 AND (published <> 1 OR finished_at >= ?)",
     "any_states": ", ".join("?" * len(get_args(State))),
 }
 
@@ -143,15 +144,24 @@ ALL_NOT_TAKEN = """
 RENUMBER = """
     UPDATE jobs SET first_n = COALESCE(first_n, n), n = ?, published = ?
     WHERE client = ? AND job_id = ? AND acked = 0 AND result IS NOT NULL"""
-UNPUBLISHED = """
-    SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL AND acked = 0
-    AND (published <> 1 OR finished_at >= ?) AND COALESCE(owner, '') = ?
-    ORDER BY client, COALESCE(first_n, n)"""
-UNPUBLISHED_OF_THE_DEAD = """
-    SELECT client, job_id, envelope, result FROM jobs WHERE result IS NOT NULL AND acked = 0
-    AND (published <> 1 OR finished_at >= ?)
+# Those of jobs and of sets, in one order. The time since, the bridge, and both again.
+UNPUBLISHED = _sql("""
+    SELECT client, job_id AS id, envelope, result, 0 AS of_set, COALESCE(first_n, n) AS turn
+    FROM jobs WHERE [unpublished] AND COALESCE(owner, '') = ?
+    UNION ALL
+    SELECT client, set_id, envelope, result, 1, COALESCE(first_n, n)
+    FROM sets WHERE [unpublished] AND COALESCE(owner, '') = ?
+    ORDER BY client, turn""")
+# The time since, twice.
+UNPUBLISHED_OF_THE_DEAD = _sql("""
+    SELECT client, job_id AS id, envelope, result, 0 AS of_set, COALESCE(first_n, n) AS turn
+    FROM jobs WHERE [unpublished]
     AND NOT EXISTS (SELECT 1 FROM members WHERE life = jobs.owner)
-    ORDER BY client, COALESCE(first_n, n)"""
+    UNION ALL
+    SELECT client, set_id, envelope, result, 1, COALESCE(first_n, n)
+    FROM sets WHERE [unpublished]
+    AND NOT EXISTS (SELECT 1 FROM members WHERE life = sets.owner)
+    ORDER BY client, turn""")
 # Client, twice the number, the bridge.
 ACK = """
     UPDATE jobs SET acked = 1
@@ -188,7 +198,7 @@ ENTER_SET_STATE = """
 CANCEL_ALL_SETS = "UPDATE sets SET state = 'cancelling' WHERE finished_at IS NULL"
 # The first outcome stands.
 FINISH_SET = """
-    UPDATE sets SET state = ?, n = ?, result = ?, finished_at = ?, spec = NULL
+    UPDATE sets SET state = ?, n = ?, result = ?, finished_at = ?, owner = ?, spec = NULL
     WHERE client = ? AND set_id = ? AND finished_at IS NULL"""
 IS_JOB = "SELECT 1 FROM jobs WHERE client = ? AND job_id = ?"
 JOBS_OF_SET = """
@@ -202,15 +212,23 @@ UNENDED_OF_SET = """
     SELECT COUNT(*) FROM jobs WHERE client = ? AND set_id = ? AND finished_at IS NULL"""
 UNMADE_OF_CLIENT = """
     SELECT COALESCE(SUM(total - made), 0) FROM sets WHERE client = ? AND finished_at IS NULL"""
-PUBLISHED_SET = "UPDATE sets SET published = 1 WHERE client = ? AND set_id = ?"
-UNPUBLISHED_SETS = """
-    SELECT client, set_id, envelope, result FROM sets WHERE result IS NOT NULL AND acked = 0
-    AND (published = 0 OR finished_at >= ?)
-    ORDER BY client, n"""
+# As those of jobs.
+PUBLISHED_SET = """
+    UPDATE sets SET published = 1 WHERE client = ? AND set_id = ?
+    AND (published = 1 OR acked = 1 OR published = 0 AND (? = '' OR EXISTS (
+        SELECT 1 FROM clients WHERE clients.client = sets.client
+        AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= sets.n)))"""
+SET_NOT_TAKEN = """
+    UPDATE sets SET published = 2 WHERE client = ? AND set_id = ? AND published = 0"""
+RENUMBER_SET = """
+    UPDATE sets SET first_n = COALESCE(first_n, n), n = ?, published = ?
+    WHERE client = ? AND set_id = ? AND acked = 0 AND result IS NOT NULL"""
 ACK_SETS = """
     UPDATE sets SET acked = 1
     WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL
     AND (published = 1 OR n = ?)"""
+ACK_SET_BY_FIRST_NUMBER = """
+    UPDATE sets SET acked = 1 WHERE client = ? AND first_n = ? AND acked = 0"""
 FORGET_SET = """
     UPDATE sets SET result = NULL, acked = 1
     WHERE client = ? AND set_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
@@ -323,6 +341,7 @@ MEMBER_OF_NAME = _sql("SELECT life, expires, expires < [now] FROM members WHERE 
 # What has ended and was published stays the dead one's.
 INHERIT_JOBS = """
     UPDATE jobs SET owner = ? WHERE owner = ? AND (finished_at IS NULL OR published <> 1)"""
+INHERIT_SETS = "UPDATE sets SET owner = ? WHERE owner = ? AND published <> 1"
 DROP_MEMBER = "DELETE FROM members WHERE life = ?"
 INSERT_MEMBER = _sql("INSERT INTO members VALUES (?, ?, [now] + ?)")
 DATABASE_TIME = _sql("SELECT [now]")

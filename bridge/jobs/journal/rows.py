@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -39,6 +39,15 @@ class Record(Struct, frozen=True):
         return self.finished_at is not None
 
 
+class Unpublished(NamedTuple):
+    """A result to publish again: a job's, or a set's (`of_set`) by the set's id."""
+
+    key: Key
+    envelope: Envelope
+    result: bytes
+    of_set: bool = False
+
+
 class Acceptance(Struct, frozen=True):
     """A draft's outcome: a new job, or the one that has its id already."""
 
@@ -64,6 +73,12 @@ class KeptUpload(Struct, frozen=True):
     sha256: str
     size: int
     data: bytes | None = None
+
+
+def unpublished(row: Sequence[Any]) -> Unpublished:
+    """Read a row of `queries.UNPUBLISHED`."""
+    client, name, envelope, result, of_set, _turn = row
+    return Unpublished(Key(client, name), decode_envelope(envelope), result, bool(of_set))
 
 
 def read(row: Sequence[Any]) -> Record:

@@ -159,4 +159,20 @@ VERSION_7 = (
     "CREATE INDEX webhooks_by_time ON webhooks (client, due)",
 )
 
-SCHEMA = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7)
+VERSION_8 = (
+    # As of jobs: which bridge gave a set its outcome, and the number in its result where the set
+    # was given a higher one since.
+    "ALTER TABLE sets ADD COLUMN owner TEXT",
+    "ALTER TABLE sets ADD COLUMN first_n INTEGER",
+)
+
+SCHEMA = (
+    VERSION_1,
+    VERSION_2,
+    VERSION_3,
+    VERSION_4,
+    VERSION_5,
+    VERSION_6,
+    VERSION_7,
+    VERSION_8,
+)

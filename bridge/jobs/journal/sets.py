@@ -7,18 +7,20 @@ row says how many were. A set has ended when its result is in its row.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from bridge.aio import succeeded
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import Outcome, State, encode
 from bridge.contract.sets import SetResult, SetState
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Envelope
-from bridge.jobs.journal import acceptance, queries, webhooks
+from bridge.jobs.journal import acceptance, publication, queries, webhooks
 from bridge.jobs.journal.rows import Record, decode_envelope
 from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
@@ -70,11 +72,15 @@ class NewSet(Struct, frozen=True):
 
 
 class Numbers(Struct, frozen=True):
-    """How numbers are drawn and reported as written, and other bridges notified: the journal's."""
+    """How numbers are drawn and reported as written, and other bridges notified: the journal's.
+
+    `owner` names this bridge among several, and is empty for one alone.
+    """
 
     draw: Callable[[str], Draw]
     written: Callable[[Draw], None]
     notify: Callable[[Transaction, Key], None]
+    owner: Callable[[], str]
 
 
 class Sets:
@@ -228,7 +234,7 @@ class Sets:
         called in the database's thread, with the jobs that were made; its `n` does not matter.
         `shown` is the wall clock's time, where that is another than `now`.
         """
-        draw = self._numbers.draw(key.client)
+        draw, owner = self._numbers.draw(key.client), self._numbers.owner()
 
         def work(db: Transaction) -> bytes | None:
             record = _find(db, key)
@@ -243,7 +249,7 @@ class Sets:
             n = number(db, draw)
             encoded = encode(msgspec.structs.replace(found, n=n))
             outcome: Outcome = found.state
-            db.execute(queries.FINISH_SET, (outcome, n, encoded, now, *key))
+            db.execute(queries.FINISH_SET, (outcome, n, encoded, now, owner or None, *key))
             db.execute(queries.DROP_MEDIA, media_key(key))
             hooks = record.envelope.webhooks
             at = now if shown is None else shown
@@ -256,19 +262,34 @@ class Sets:
             self.on_hooks()
         return found
 
-    async def published(self, key: Key) -> None:
-        """Note that the broker has a set's result."""
-        await self._database.run(lambda db: db.execute(queries.PUBLISHED_SET, key).rowcount)
+    def published(self, key: Key) -> asyncio.Future[list[Key]]:
+        """Note that the broker has a set's result; nobody has to await that.
 
-    async def unpublished(self, since: float) -> list[tuple[Key, Envelope, bytes]]:
-        """Results to publish again: those that the broker may not have, as the journal's are."""
-        found = await self._database.run(
-            lambda db: list(db.execute(queries.UNPUBLISHED_SETS, (since,)))
+        If it fails, the same result is published once more.
+        """
+        owner = self._numbers.owner()
+        noted = self._database.run(
+            lambda db: publication.note_published(db, [key], owner, of_sets=True)
         )
-        return [
-            (Key(client, set_id), decode_envelope(envelope), result)
-            for client, set_id, envelope, result in found
-        ]
+        noted.add_done_callback(self._raise_overtaken)
+        return noted
+
+    def passed_over(self, key: Key) -> asyncio.Future[None]:
+        """Note that the broker did not take a set's result, while it takes others'."""
+        noted = self._database.run(lambda db: publication.pass_over(db, key, of_set=True))
+        noted.add_done_callback(succeeded)
+        return noted
+
+    def _raise_overtaken(self, noted: asyncio.Future[list[Key]]) -> None:
+        if not succeeded(noted) or not noted.result():
+            return
+        draws = [(key, self._numbers.draw(key.client)) for key in noted.result()]
+        raised = self._database.run(
+            lambda db: publication.renumber(db, draws, published=True, of_sets=True)
+        )
+        raised.add_done_callback(
+            lambda done: self._written(draw for _, draw in draws) if succeeded(done) else None
+        )
 
     async def forget(self, key: Key) -> bool:
         """Delete an ended set's result, and what is kept of its jobs; False if nothing was."""
@@ -297,7 +318,8 @@ def ack(db: Transaction, client: str, up_to: int) -> int:
 
     Only what was published is meant, or the one that has this very number (`publication`).
     """
-    return db.execute(queries.ACK_SETS, (client, up_to, up_to)).rowcount
+    acked = db.execute(queries.ACK_SETS, (client, up_to, up_to)).rowcount
+    return int(acked + db.execute(queries.ACK_SET_BY_FIRST_NUMBER, (client, up_to)).rowcount)
 
 
 def sweep(db: Transaction, results_before: float, forget_before: float) -> None:

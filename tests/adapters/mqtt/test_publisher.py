@@ -12,6 +12,7 @@ from bridge.adapters.mqtt import logtopic
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.messages import AckReport, Progress
 from bridge.contract.topics import Topics
+from bridge.jobs.journal import Unpublished
 from bridge.jobs.queue import Key
 from bridge.mqtt import (
     Connection,
@@ -127,11 +128,41 @@ async def test_after_a_connection_nothing_with_a_number_passes_what_is_missing()
     made.status(job(), status())
     made.publish("comfy2mqtt/bridge/event", {"a": 1})
     assert broker.topics == ["comfy2mqtt/bridge/event"]
-    missing = [(Key("alice", name), job().envelope, result()) for name in ("j1", "j2")]
+    missing = [
+        Unpublished(Key("alice", "j1"), job().envelope, result()),
+        Unpublished(Key("alice", "s1"), job().envelope, result(), of_set=True),
+        Unpublished(Key("alice", "j2"), job().envelope, result()),
+    ]
     made.catch_up(missing)
     made.status(job(), status())
-    tree = "comfy2mqtt/client/alice/job"
-    assert broker.topics[1:] == [f"{tree}/j1/result", f"{tree}/j2/result", f"{TREE}/job/j1/status"]
+    assert broker.topics[1:] == [
+        f"{TREE}/job/j1/result",
+        f"{TREE}/set/s1/result",
+        f"{TREE}/job/j2/result",
+        f"{TREE}/job/j1/status",
+    ]
+
+
+async def test_a_sets_result_has_its_turn_and_is_noted_as_a_jobs_is() -> None:
+    broker = Broker()
+    noted: list[tuple[str, Key]] = []
+    made, _ = publisher(
+        set_delivered=lambda key: noted.append(("delivered", key)),
+        set_passed_over=lambda key: noted.append(("passed over", key)),
+    )
+    made.attach(cast("Connection", broker))
+    made.set_result(KEY, job().envelope, result())
+    assert broker.sent == []
+    made.catch_up([])
+    for _ in range(2):
+        made.set_result(KEY, job().envelope, result())
+    broker.acks[0].set_result(PubAck())
+    broker.acks[1].set_exception(PublishRefused("t", 0x87))
+    await asyncio.sleep(0)
+    assert noted == [("delivered", KEY), ("passed over", KEY)]
+    broker.lost = True
+    made.set_result(KEY, job().envelope, result())
+    assert made.behind
 
 
 async def test_once_a_result_could_not_be_sent_nothing_with_a_number_is_until_it_was() -> None:
@@ -146,7 +177,7 @@ async def test_once_a_result_could_not_be_sent_nothing_with_a_number_is_until_it
     assert made.behind
     made.status(job(), status())
     assert broker.sent == []
-    made.catch_up([(KEY, job().envelope, result())])
+    made.catch_up([Unpublished(KEY, job().envelope, result())])
     made.status(job(), status())
     assert broker.topics == [f"{TREE}/job/j1/result", f"{TREE}/job/j1/status"]
     broker.lost = True
