@@ -18,6 +18,8 @@ from bridge.jobs.begun import BegunUploads
 from bridge.jobs.counters import Counters
 from bridge.jobs.journal.sequence import ClientNumbers
 from bridge.jobs.queue import MAX_EXACT, Key, Queue
+from bridge.mqtt import Incoming, Lane
+from bridge.mqtt.intake import Turns
 from bridge.requests import processor_time, rate_limit
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
@@ -39,18 +41,39 @@ class Table(NamedTuple):
 
 
 def _rates() -> Table:
-    table = RateLimiter(lambda _: 100.0, lambda: 1.0)
+    table = RateLimiter(lambda _: 100.0, lambda: 1.0, new_per_s=1e9)
 
     def one() -> None:
         table.floods("alice")
         table.count("alice")
 
+    def other(number: int) -> None:
+        for _ in range(1 + number % 2):
+            table.count(f"c{number}")
+
     return Table(
-        lambda n: table.count(f"c{n}"),
+        other,
         one,
-        lambda: len(table._clients),
-        rate_limit.MAX_CLIENTS,
+        lambda: len(table._known) + len(table._asked_once),
+        2 * rate_limit.MAX_CLIENTS,
     )
+
+
+def _turns() -> Table:
+    def lane_of(incoming: Incoming) -> Lane:
+        return Lane(incoming.topic, incoming.topic)
+
+    table = Turns(lane_of)
+
+    def put(topic: str) -> None:
+        table.put(Incoming(topic=topic, payload=b"", qos=0, retain=False, dup=False, mid=0), 1)
+
+    def one() -> None:
+        put("alice")
+        table.take()
+
+    # Bounded by who adds: `Messages`.
+    return Table(lambda n: put(f"c{n}"), one, lambda: len(table))
 
 
 def _processor() -> Table:
@@ -186,6 +209,7 @@ def _numbers() -> Table:
 
 TABLES = {
     "rates": _rates,
+    "turns": _turns,
     "processor time": _processor,
     "begun uploads": _begun,
     "debounced topics": _debounced,

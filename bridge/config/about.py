@@ -64,6 +64,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     RIGHTS: {
         "clients": "The rights of clients, as tables by name.",
+        "new_clients_per_s": "New clients in a second, of all names; more are refused.",
         "allow_nodes": "Classes of nodes that workflows may use; by default all.",
         "deny_nodes": "Classes of nodes that workflows may not use.",
         "url_timeout_s": "How long fetching one URL may take.",

@@ -130,6 +130,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     operator_verbs: bool = True
     max_packet: Bytes | None = None
     cloudevents: bool = False
+    # A flood may have a new name in each message, where the broker lets clients choose.
+    new_clients_per_s: Annotated[float, Meta(gt=0)] = 200.0
     # Without it the rate is learnt from what the broker refuses.
     max_publishes_per_s: Annotated[float, Meta(gt=0)] | None = None
     max_inline_input: Bytes = 16 * 1024 * 1024

@@ -6,7 +6,8 @@ its user. It does not reconnect: who uses it makes the next one after a `bridge.
 
 From the bytes up: `packets` (pure: PUBLISH, PUBACK, and splitting a stream into packets), `stream`
 (the socket), `internals` (every private name of aiomqtt and paho that is used), `link` (one
-connection on both), `outbox` (order, receive window), `pacing` (pure: how fast), `connection`;
+connection on both), `outbox` (order, receive window), `pacing` (pure: how fast), `intake` (pure:
+turns, and the order of PUBACKs), `connection`;
 beside them `address` and `errors`. Nothing here knows the rest of bridge but `bridge.aio` and
 `bridge.tokenbucket`.
 """
@@ -30,6 +31,7 @@ from bridge.mqtt.errors import (
     lower_limit,
     reason_of,
 )
+from bridge.mqtt.intake import Lane
 from bridge.mqtt.link import Connack, Version, Will
 from bridge.mqtt.outbox import PubAck
 from bridge.mqtt.pacing import Pacer
@@ -48,6 +50,7 @@ __all__ = [
     "ConnectionRefused",
     "Incoming",
     "InvalidMessage",
+    "Lane",
     "Messages",
     "MqttError",
     "Pacer",

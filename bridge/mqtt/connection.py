@@ -25,6 +25,7 @@ from bridge.mqtt.errors import (
     SubscribeRefused,
     Unreachable,
 )
+from bridge.mqtt.intake import AckOrder, LaneOf, Turns
 from bridge.mqtt.link import BrokerLink, Connack, Events, Version, Will
 from bridge.mqtt.outbox import Outbox, PubAck
 from bridge.mqtt.pacing import Pacer
@@ -63,32 +64,43 @@ _OVERHEAD = 1024
 
 
 class Messages:
-    """Messages that arrive on a connection, in order; take them with `async for`.
+    """Messages that arrive on a connection; take them with `async for`.
 
-    Ends when we disconnect; raises ConnectionLost when the connection is lost, after all that came
-    before that. Nothing is discarded: where nobody takes it, no more is read from the network.
+    They come in order, or in the turns of their lanes. Ends when we disconnect; raises
+    ConnectionLost when the connection is lost, after all that came before that. Nothing is
+    discarded: where nobody takes it, no more is read from the network.
     """
 
-    def __init__(self, read: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(
+        self, read: Callable[[bool], None] = lambda _: None, lane_of: LaneOf | None = None
+    ) -> None:
         """`read(True)` continues reading from the network, `read(False)` stops it."""
         self._read = read
         self._held = False
-        self._queue: asyncio.Queue[tuple[Incoming, int] | None] = asyncio.Queue()
+        self._turns = Turns() if lane_of is None else Turns(lane_of)
+        self._something = asyncio.Event()
+        self._over = False
         self._failure: ConnectionLost | None = None
         self.backlog = 0
         """Bytes that have arrived and were not taken yet, and what it costs to keep them."""
+
+    @property
+    def waiting(self) -> int:
+        """How many messages have arrived and were not taken yet."""
+        return len(self._turns)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Incoming:
-        item = await self._queue.get()
-        if item is None:
-            self._queue.put_nowait(None)  # for whoever asks next
-            if self._failure is None:
-                raise StopAsyncIteration
-            raise ConnectionLost(self._failure.reason, self._failure.code)
-        message, size = item
+        while (taken := self._turns.take()) is None:
+            if self._over:
+                if self._failure is None:
+                    raise StopAsyncIteration
+                raise ConnectionLost(self._failure.reason, self._failure.code)
+            self._something.clear()
+            await self._something.wait()
+        message, size = taken
         self.backlog -= size
         if self._held and self.backlog <= MAX_BACKLOG // 2:
             self._held = False
@@ -99,7 +111,8 @@ class Messages:
         """Append a message that took `size` bytes."""
         size += _OVERHEAD
         self.backlog += size
-        self._queue.put_nowait((message, size))
+        self._turns.put(message, size)
+        self._something.set()
         if not self._held and self.backlog > MAX_BACKLOG:
             self._held = True
             self._read(False)  # noqa: FBT003
@@ -107,7 +120,8 @@ class Messages:
     def end(self, failure: ConnectionLost | None) -> None:
         """Append the end; None: nothing was lost."""
         self._failure = failure
-        self._queue.put_nowait(None)
+        self._over = True
+        self._something.set()
 
 
 class Connection:
@@ -137,6 +151,7 @@ class Connection:
         receive_maximum: int | None = None,
         pacer: Pacer | None = None,
         needs_5: str | None = None,
+        lane_of: LaneOf | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         """Describe the connection.
@@ -145,9 +160,10 @@ class Connection:
         below what the broker announces; `receive_maximum` bounds how many messages the broker may
         have unacknowledged at us; `pacer` bounds how fast messages leave, and is kept by its owner
         from one connection to the next; `needs_5` names what cannot do with a broker of 3.1.1,
-        which is then refused; `timeout_s` bounds connecting, subscribing and disconnecting. An
-        empty `client_id` lets the broker choose one. Without `manual_ack` a message is acknowledged
-        as it arrives.
+        which is then refused; `lane_of` lets those who send take turns in `messages`, and is called
+        as each arrives; `timeout_s` bounds connecting, subscribing and disconnecting. An empty
+        `client_id` lets the broker choose one. Without `manual_ack` a message is acknowledged as it
+        arrives.
         """
         self.address = address
         self.client_id = client_id
@@ -163,13 +179,14 @@ class Connection:
         self._own_limit = packet_limit
         self._receive_maximum = receive_maximum
         self._pacer = pacer
+        self._lane_of = lane_of
         self._timeout_s = timeout_s
 
         self._entered = False
         self._reset()
 
     def _reset(self) -> None:
-        self.messages = Messages(self._read)
+        self.messages = Messages(self._read, self._lane_of)
         """The messages that arrive."""
         self._link: BrokerLink | None = None
         self._outbox: Outbox | None = None
@@ -182,6 +199,7 @@ class Connection:
         self._end: ConnectionLost | None = None
         # Messages not yet acknowledged, by packet id: only these may be, and only here.
         self._owed: dict[int, Incoming] = {}
+        self._acks = AckOrder(self._acknowledge)
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -366,7 +384,7 @@ class Connection:
         link.unsubscribe_soon(list(filters))
 
     def ack(self, message: Incoming) -> bool:
-        """Acknowledge a message; MQTT wants that in the order of arrival.
+        """Acknowledge a message, once all that arrived before it are acknowledged (4.6).
 
         Returns False, and sends nothing, for a message that is acknowledged already or came on
         another connection: the broker delivers it again, and its packet id may by now be
@@ -377,8 +395,12 @@ class Connection:
         if self._link is None or self._owed.get(message.mid) is not message:
             return False
         del self._owed[message.mid]
-        self._link.acknowledge(message.mid)
+        self._acks.handled(message)
         return True
+
+    def _acknowledge(self, message: Incoming) -> None:
+        if self._link is not None:
+            self._link.acknowledge(message.mid)
 
     async def disconnect(self, *, with_will: bool = False) -> None:
         """Send DISCONNECT after what is already on its way out, and close.
@@ -457,6 +479,7 @@ class Connection:
     def _on_received(self, message: Incoming, size: int) -> None:
         if message.qos:
             self._owed[message.mid] = message
+            self._acks.arrived(message)
             if not self._manual_ack:
                 self.ack(message)
         self.messages.put(message, size)

@@ -7,7 +7,7 @@ is refused is answered with an error and changes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias, assert_never
 
@@ -141,6 +141,14 @@ class RequestHandler:
     def is_flood(self, client: str) -> bool:
         """True if a request of this client, whatever it is, would get no answer."""
         return self._rate_limiter.floods(client)
+
+    def know(self, clients: Iterable[str]) -> None:
+        """Take note of clients that are not new, such as those that the journal has."""
+        self._rate_limiter.know(clients)
+
+    def knows(self, client: str) -> bool:
+        """True if a client is one that the bridge has had to do with."""
+        return self._rate_limiter.knows(client)
 
     def refuse(self, context: RequestContext, error: BridgeError, respond: Respond) -> None:
         """Answer what an adapter does not let in; it counts as a request."""

@@ -64,6 +64,10 @@ class Permissions:
         """Return all that a client may do."""
         return self._listed.get(client, self._everybody)
 
+    def lists(self, client: str) -> bool:
+        """True if the operator's table has a client by its name."""
+        return client in self._listed
+
     @property
     def input_topics(self) -> tuple[str, ...]:
         """The filters of all topics that any client may name as an input."""

@@ -1,9 +1,14 @@
-"""The limit of requests that each client may send in a time. Pure."""
+"""The limit of requests that each client may send in a time, and all new ones together. Pure.
+
+On a broker where names are free, a flood may have a new name in each message, and each of them
+would be within its rate. So clients that the bridge does not know yet share a rate, and a name that
+asked once does not displace one that asked again: there is a table for each.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -13,8 +18,12 @@ from bridge.tokenbucket import TokenBucket
 
 # A client that was silent for so long may send so many seconds' worth at once.
 BURST_S = 10.0
-# Where names are free, a flood may use a new one each time: the one longest silent is forgotten.
+# In each table; of more the one longest silent is forgotten.
 MAX_CLIENTS = 10_000
+# New clients, of all names together, and how many of those above are answered with a refusal.
+NEW_PER_S = 200.0
+_REFUSED_NEW_PER_S = 20.0
+_NEW_BURST_S = 1.0
 
 
 class Flood(QuotaExceeded):
@@ -27,23 +36,56 @@ class _Allowance(Struct, frozen=True):
     requests: TokenBucket
     refusals: TokenBucket
 
+    def is_spent(self, now: float) -> bool:
+        """True if a request would get no answer."""
+        return self.requests.wait_s(now) > 0 and self.refusals.wait_s(now) > 0
+
 
 class RateLimiter:
     """Limits each client's requests, by a clock in seconds."""
 
-    def __init__(self, per_s: Callable[[str], float], clock: Callable[[], float]) -> None:
-        """`per_s` returns a client's rate."""
+    def __init__(
+        self,
+        per_s: Callable[[str], float],
+        clock: Callable[[], float],
+        *,
+        new_per_s: float = NEW_PER_S,
+        listed: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`per_s` returns a client's rate, `listed` whether it is the operator's, and never new.
+
+        `new_per_s` is how many clients may be new in a second.
+        """
         self._per_s = per_s
         self._clock = clock
-        self._clients: OrderedDict[str, _Allowance] = OrderedDict()
+        self._listed = listed
+        self._new_per_s = new_per_s
+        self._known: OrderedDict[str, _Allowance] = OrderedDict()
+        self._asked_once: OrderedDict[str, _Allowance] = OrderedDict()
+        now = clock()
+        self._new = _Allowance(
+            TokenBucket.full(new_per_s, _NEW_BURST_S, now),
+            TokenBucket.full(_REFUSED_NEW_PER_S, _NEW_BURST_S, now),
+        )
+
+    def know(self, clients: Iterable[str]) -> None:
+        """Take note of clients that are not new, such as those that the journal has."""
+        for client in clients:
+            if client not in self._known:
+                _keep(self._known, client, self._full(client))
+
+    def knows(self, client: str) -> bool:
+        """True if a client is not new."""
+        return client in self._known or client in self._asked_once or self._listed(client)
 
     def floods(self, client: str) -> bool:
         """True if a request of this client would be a Flood; it is not counted."""
-        allowance = self._clients.get(client)
+        allowance = self._known.get(client) or self._asked_once.get(client)
         if allowance is None:
-            return False
-        now = self._clock()
-        return allowance.requests.wait_s(now) > 0 and allowance.refusals.wait_s(now) > 0
+            if self._listed(client):
+                return False
+            allowance = self._new
+        return allowance.is_spent(self._clock())
 
     def count(self, client: str) -> None:
         """Count a request.
@@ -51,19 +93,62 @@ class RateLimiter:
         Raises QuotaExceeded, with `retry_after_s`; Flood once that was answered as often as
         requests would have been granted.
         """
-        rate, now = self._per_s(client), self._clock()
-        allowance = self._clients.pop(client, None) or _Allowance(
-            TokenBucket.full(rate, BURST_S, now), TokenBucket.full(rate, BURST_S, now)
+        now = self._clock()
+        if not self.knows(client):
+            self._take(
+                self._new,
+                now,
+                f"more than {self._new_per_s:g} clients a second that are new here",
+                setting="new_clients_per_s",
+                limit=self._new_per_s,
+                # All of them would be back at once.
+                least_s=_NEW_BURST_S,
+            )
+            _keep(self._asked_once, client, self._full(client))
+            self._take_own(client, self._asked_once[client], now)
+            return
+        allowance = (
+            self._known.pop(client, None)
+            or self._asked_once.pop(client, None)
+            or self._full(client)
         )
-        self._clients[client] = allowance
-        if len(self._clients) > MAX_CLIENTS:
-            self._clients.popitem(last=False)
+        _keep(self._known, client, allowance)
+        self._take_own(client, allowance, now)
+
+    def _take_own(self, client: str, allowance: _Allowance, now: float) -> None:
+        rate = self._per_s(client)
+        self._take(
+            allowance,
+            now,
+            f"more than {rate:g} requests a second",
+            setting=setting(client, "requests_per_s"),
+            limit=rate,
+        )
+
+    @staticmethod
+    def _take(
+        allowance: _Allowance,
+        now: float,
+        text: str,
+        *,
+        setting: str,
+        limit: float,
+        least_s: float = 0.0,
+    ) -> None:
         if allowance.requests.try_take(now):
             return
         kind = QuotaExceeded if allowance.refusals.try_take(now) else Flood
-        raise kind(
-            f"more than {rate:g} requests a second",
-            limit=rate,
-            setting=setting(client, "requests_per_s"),
-            retry_after_s=round(allowance.requests.wait_s(now), 3),
+        wait_s = max(least_s, allowance.requests.wait_s(now))
+        raise kind(text, limit=limit, setting=setting, retry_after_s=round(wait_s, 3))
+
+    def _full(self, client: str) -> _Allowance:
+        rate, now = self._per_s(client), self._clock()
+        return _Allowance(
+            TokenBucket.full(rate, BURST_S, now), TokenBucket.full(rate, BURST_S, now)
         )
+
+
+def _keep(table: OrderedDict[str, _Allowance], client: str, allowance: _Allowance) -> None:
+    table[client] = allowance
+    if len(table) > MAX_CLIENTS:
+        table.popitem(last=False)

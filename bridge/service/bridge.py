@@ -18,6 +18,7 @@ from msgspec import UNSET
 
 from bridge import __version__, tracing
 from bridge.adapters.displays import Displays
+from bridge.adapters.homeassistant.adapter import CLIENT as HOME_ASSISTANT
 from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
@@ -285,7 +286,7 @@ class Bridge:
             spend=processor.spend,
             ours=self._speaks_for_all,
         )
-        handler = RequestHandler(
+        handler = self._handler = RequestHandler(
             admission=admission,
             sets=sets.requests,
             uploads=self._uploads,
@@ -293,9 +294,7 @@ class Bridge:
             files=self._files,
             thumbnails=Thumbnails(self._files, transcoder, processor),
             dispatcher=self._dispatcher,
-            rate_limiter=RateLimiter(
-                lambda client: self._permissions.of(client).requests_per_s, time.monotonic
-            ),
+            rate_limiter=_rate_limiter(config, self._permissions),
             processor=processor,
             retained=self._retained.described,
         )
@@ -542,6 +541,10 @@ class Bridge:
         yield from (each.start for each in self._extensions)
         yield self._descriptions.open
         yield self._dispatcher.recover
+        yield self._know_clients
+
+    async def _know_clients(self) -> None:
+        self._handler.know(await self._journal.clients())
 
     async def _stop(self, subscribing: asyncio.Task[None]) -> None:
         """Take no more requests, wait for what runs, and disconnect; the rest is in the journal."""
@@ -588,6 +591,17 @@ class Bridge:
             if wanted.backup_url is UNSET:
                 raise
         return await download(wanted.backup_url, rules)
+
+
+def _rate_limiter(config: Config, permissions: Permissions) -> RateLimiter:
+    """The limits of requests. The bridge's own clients are never new."""
+    own = {each.client for each in config.trigger} | {HOME_ASSISTANT}
+    return RateLimiter(
+        lambda client: permissions.of(client).requests_per_s,
+        time.monotonic,
+        new_per_s=config.new_clients_per_s,
+        listed=lambda client: client in own or permissions.lists(client),
+    )
 
 
 def _files(config: Config) -> Files:

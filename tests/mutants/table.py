@@ -159,8 +159,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="rate-shared-by-all",
         file="bridge/requests/rate_limit.py",
-        old="allowance = self._clients.pop(client, None) or",
-        new='client = "*"\n        allowance = self._clients.pop(client, None) or',
+        old="        _keep(self._known, client, allowance)\n",
+        new='        _keep(self._known, "*", allowance)\n',
         guarantee="one client's flood is not another's",
         tests=("tests/requests/test_rate_limit.py",),
     ),
@@ -175,8 +175,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="flood-of-names",
         file="bridge/requests/rate_limit.py",
-        old="if len(self._clients) > MAX_CLIENTS:",
-        new="if not self._clients:",
+        old="    if len(table) > MAX_CLIENTS:\n",
+        new="    if not table:\n",
         guarantee="a flood that uses a new name each time takes bounded memory",
         tests=("tests/requests/test_rate_limit.py",),
     ),
@@ -1111,11 +1111,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="pubacks-in-any-order",
-        file="bridge/adapters/mqtt/incoming.py",
+        file="bridge/mqtt/intake.py",
         old="        self._handled.add(id(incoming))\n",
         new="        self._acknowledge(incoming)\n        return\n",
         guarantee="requests are acknowledged in the order of their arrival",
-        tests=("tests/adapters/mqtt/test_incoming.py",),
+        tests=("tests/mqtt/test_intake.py",),
     ),
     Mutant(
         name="results-not-repeated",

@@ -74,7 +74,58 @@ def test_refusals_are_told_at_the_same_rate_and_then_a_flood_is_passed_over(cloc
 
 
 def test_a_flood_of_names_takes_bounded_memory(clock: Clock) -> None:
-    rates = RateLimiter(lambda _: 1.0, clock)
+    rates = RateLimiter(lambda _: 1.0, clock, new_per_s=1e9)
     for number in range(MAX_CLIENTS + 100):
         rates.count(f"c{number}")
-    assert len(rates._clients) == MAX_CLIENTS
+    assert len(rates._asked_once) == MAX_CLIENTS
+    for number in range(100, MAX_CLIENTS + 200):
+        rates.count(f"c{number}")
+    assert len(rates._known) <= MAX_CLIENTS
+
+
+def test_clients_that_are_new_share_a_rate_and_those_that_are_known_do_not(clock: Clock) -> None:
+    rates = RateLimiter(lambda _: 5.0, clock, new_per_s=10.0, listed=lambda name: name == "listed")
+    rates.know(["of the journal"])
+    rates.count("alice")
+    for number in range(9):
+        rates.count(f"c{number}")
+    with pytest.raises(QuotaExceeded) as caught:
+        rates.count("c9")
+    assert caught.value.details == {
+        "limit": 10.0,
+        "setting": "new_clients_per_s",
+        "retry_after_s": 1.0,
+    }
+    assert not rates.knows("c9")
+    for name in ("alice", "c0", "of the journal", "listed"):
+        assert rates.knows(name)
+        assert not rates.floods(name)
+        rates.count(name)
+    clock.now += 0.25
+    rates.count("c9")
+
+
+def test_of_new_clients_above_the_rate_few_are_refused_and_the_others_passed_over(
+    clock: Clock,
+) -> None:
+    rates = RateLimiter(lambda _: 5.0, clock, new_per_s=10.0)
+    told = []
+    for number in range(1000):
+        if not rates.floods(f"c{number}"):
+            try:
+                rates.count(f"c{number}")
+            except QuotaExceeded as error:
+                told.append(type(error))
+    assert set(told) == {QuotaExceeded}
+    assert len(told) == 20
+
+
+def test_a_flood_of_names_does_not_displace_a_client_that_asked_twice(clock: Clock) -> None:
+    rates = RateLimiter(lambda _: 1.0, clock)
+    rates.count("alice")
+    rates.count("alice")
+    for number in range(3 * MAX_CLIENTS):
+        clock.now += 0.005
+        rates.count(f"c{number}")
+    assert rates.knows("alice")
+    assert not rates.knows("c0")

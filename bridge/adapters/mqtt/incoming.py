@@ -1,9 +1,8 @@
-"""Decides what becomes of each PUBLISH that arrives, and in which order PUBACKs go back. Pure."""
+"""Decides what becomes of each PUBLISH that arrives, and whose turn it shares. Pure."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -11,8 +10,12 @@ from msgspec import Struct
 
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.topics import JOB_VERBS, BadTopic, Request, Topics, matches
+from bridge.mqtt.intake import Lane
 from bridge.mqtt.packets import Incoming
 from bridge.requests.context import RequestContext, Room
+
+# All clients that the bridge does not know share their turns: names may be free.
+_NEW = "?"
 
 
 class Received(Struct, frozen=True):
@@ -81,6 +84,19 @@ def _context(
     )
 
 
+def lane_of(topics: Topics, incoming: Incoming, knows: Callable[[str], bool]) -> Lane | None:
+    """Return whose turn a message waits for: its client's; None for what is no client's.
+
+    `knows` says whether a client has a turn of its own. What is no client's, such as the value of
+    a topic that jobs name as an input, is not passed by what comes after it.
+    """
+    found = topics.client_of(incoming.topic)
+    if found is None:
+        return None
+    client = found[0]
+    return Lane(client, client if knows(client) else _NEW)
+
+
 def is_flood(topics: Topics, incoming: Incoming, floods: Callable[[str], bool]) -> bool:
     """True if a message is of a client above its rate, and not worth a look.
 
@@ -127,24 +143,3 @@ def delivery_of(session: str, incoming: Incoming) -> str:
     content = hashlib.sha256(incoming.topic.encode() + b"\0")
     content.update(incoming.payload)
     return f"{session}:{incoming.mid}:{content.hexdigest()}"
-
-
-class AckOrder:
-    """Acknowledges messages in the order of arrival (MQTT 5, 4.6), each once it is handled."""
-
-    def __init__(self, acknowledge: Callable[[Incoming], object]) -> None:
-        self._acknowledge = acknowledge
-        self._waiting: deque[Incoming] = deque()
-        self._handled: set[int] = set()
-
-    def arrived(self, incoming: Incoming) -> None:
-        """Note a message, in the order of arrival."""
-        self._waiting.append(incoming)
-
-    def handled(self, incoming: Incoming) -> None:
-        """Acknowledge a message, and those behind it, as soon as all before it are handled."""
-        self._handled.add(id(incoming))
-        while self._waiting and id(self._waiting[0]) in self._handled:
-            first = self._waiting.popleft()
-            self._handled.remove(id(first))
-            self._acknowledge(first)

@@ -1,8 +1,9 @@
 """Keeps the connection that takes requests, and has what arrives on it handled.
 
-A request is acknowledged to the broker once it is answered, in the order of arrival. What was not
-acknowledged when the connection or the process ended comes again. One that changes nothing and
-takes long, such as making a picture smaller, is acknowledged before: others would wait for it.
+Clients take turns: where many requests wait, one of each is begun after another. A request is
+acknowledged to the broker once it is answered, in the order of arrival. What was not acknowledged
+when the connection or the process ended comes again. One that changes nothing and takes long, such
+as making a picture smaller, is acknowledged before: others would wait for it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from msgspec.structs import replace
 
 from bridge.adapters.mqtt.extension import Extension, give_to
 from bridge.adapters.mqtt.incoming import (
-    AckOrder,
     delivery_of,
     is_flood,
     kind_of_other,
+    lane_of,
     needs_delivery,
     read_request,
 )
@@ -168,6 +169,7 @@ class Subscriber:
             packet_limit=self._settings.max_packet,
             receive_maximum=RECEIVE_WINDOW,
             pacer=self._pacer,
+            lane_of=lambda incoming: lane_of(self._topics, incoming, self._handler.knows),
             needs_5=None if self._group is None else GROUP,
         )
 
@@ -208,7 +210,6 @@ class Subscriber:
 
     async def _take_messages(self, connection: Connection) -> None:
         """Handle what arrives until the connection ends, a bounded part of it at a time."""
-        order = AckOrder(connection.ack)
         free = asyncio.Semaphore(MAX_HANDLED)
         handled_bytes = 0
         less = asyncio.Event()
@@ -225,7 +226,7 @@ class Subscriber:
                 nonlocal passed, handled_bytes
                 if not passed:
                     passed = True
-                    order.handled(incoming)
+                    connection.ack(incoming)
                     free.release()
                     handled_bytes -= len(incoming.payload)
                     less.set()
@@ -236,9 +237,8 @@ class Subscriber:
         async for incoming in connection.messages:
             if self._draining or is_flood(self._topics, incoming, self._handler.is_flood):
                 continue
-            # Here, and not in the task: requests are handled in their order.
+            # Here, and not in the task: a client's requests are handled in their order.
             delivery = await self._delivery(incoming)
-            order.arrived(incoming)
             await free.acquire()
             while handled_bytes > MAX_HANDLED_BYTES:
                 less.clear()
@@ -248,6 +248,9 @@ class Subscriber:
             task = self._tasks.create_task(handle(incoming, delivery, before))
             if delivery is not None:
                 self._hold(delivery, task)
+            if connection.messages.waiting:
+                # One at a time: what arrives meanwhile is not to wait for all that is here.
+                await asyncio.sleep(0)
 
     def _hold(self, delivery: str, task: asyncio.Task[None]) -> None:
         def let_go(done: asyncio.Task[None]) -> None:

@@ -491,6 +491,10 @@ class Journal:
             raise UnknownJob(f"no job {key.job_id!r}", job_id=key.job_id)
         return record
 
+    async def clients(self, limit: int = 10_000) -> list[str]:
+        """Return the names of clients that have jobs here, up to `limit`."""
+        return [client for (client,) in await self._rows(queries.CLIENTS, (limit,))]
+
     async def page(
         self,
         client: str,

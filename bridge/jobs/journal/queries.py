@@ -69,6 +69,8 @@ NEXT_NUMBER = """
             ELSE clients.reserved + 1 END,
         drawer = excluded.drawer
     RETURNING reserved"""
+# Those that have jobs: all but the floor.
+CLIENTS = "SELECT client FROM clients WHERE client <> '' ORDER BY client LIMIT ?"
 HIGHEST_RESERVED = "SELECT COALESCE(MAX(reserved), 0) FROM clients"
 RESERVE_FOR_ALL = "UPDATE clients SET reserved = ?"
 # All but the floor.

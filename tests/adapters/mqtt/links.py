@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from bridge.mqtt import ConnectionLost, Incoming, Messages, Subscription
+from bridge.mqtt.intake import AckOrder, LaneOf
 from bridge.mqtt.link import Connack
 from tests.support.patience import PATIENCE_S
 
@@ -14,9 +15,12 @@ from tests.support.patience import PATIENCE_S
 class FakeConnection:
     """Notes in `log` what is done with it; `deliver` and `lose` are the broker's part."""
 
-    def __init__(self, log: list[Any], *, fails: Exception | None = None) -> None:
+    def __init__(
+        self, log: list[Any], *, fails: Exception | None = None, lane_of: LaneOf | None = None
+    ) -> None:
         self.log = log
-        self.messages = Messages()
+        self.messages = Messages(lane_of=lane_of)
+        self._acks = AckOrder(lambda incoming: log.append(("ack", incoming.mid)))
         self.connack = Connack(session_present=True)
         self.packet_limit = None
         self.subscribed: list[Subscription] = []
@@ -38,7 +42,7 @@ class FakeConnection:
 
     def ack(self, incoming: Incoming) -> bool:
         if incoming.qos:
-            self.log.append(("ack", incoming.mid))
+            self._acks.handled(incoming)
         return True
 
     async def disconnect(self) -> None:
@@ -48,6 +52,8 @@ class FakeConnection:
     def deliver(self, topic: str, mid: int = 1, **fields: Any) -> Incoming:
         common = {"payload": b"{}", "qos": 1, "retain": False, "dup": False, "mid": mid}
         incoming = Incoming(topic=topic, **{**common, **fields})
+        if incoming.qos:
+            self._acks.arrived(incoming)
         self.messages.put(incoming, len(incoming.payload))
         return incoming
 

@@ -6,19 +6,17 @@ import hashlib
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bridge.adapters.mqtt.incoming import (
-    AckOrder,
     delivery_of,
     is_flood,
     kind_of_other,
+    lane_of,
     needs_delivery,
     read_request,
 )
 from bridge.contract.topics import Topics
-from bridge.mqtt import Incoming
+from bridge.mqtt import Incoming, Lane
 
 TOPICS = Topics()
 TREE = "comfy2mqtt/client/alice"
@@ -184,34 +182,13 @@ def test_a_delivery_is_named_by_session_packet_id_topic_and_payload() -> None:
     assert len(names) == 16
 
 
-@given(st.permutations(range(6)))
-def test_messages_are_acknowledged_in_their_order_however_they_are_handled(
-    handled: list[int],
-) -> None:
-    acked: list[int] = []
-    order = AckOrder(lambda incoming: acked.append(incoming.mid))
-    messages = [message("t", mid=mid) for mid in range(6)]
-    for each in messages:
-        order.arrived(each)
-    done: set[int] = set()
-    for mid in handled:
-        order.handled(messages[mid])
-        done.add(mid)
-        expected = next((index for index in range(6) if index not in done), 6)
-        assert acked == list(range(expected))
+def test_a_client_has_a_turn_of_its_own_once_it_is_known_and_new_ones_share_one() -> None:
+    def lane(topic: str, client: str = "alice") -> Any:
+        return lane_of(TOPICS, message(topic), lambda each: each == client)
 
-
-def test_a_message_is_not_acknowledged_before_it_is_handled() -> None:
-    acked: list[Incoming] = []
-    order = AckOrder(acked.append)
-    first, second = message("t", mid=1), message("t", mid=1)
-    order.arrived(first)
-    order.arrived(second)
-    assert acked == []
-    order.handled(second)
-    assert acked == []
-    order.handled(first)
-    assert [each is wanted for each, wanted in zip(acked, (first, second), strict=True)] == [
-        True,
-        True,
-    ]
+    assert lane(f"{TREE}/request/list") == Lane("alice", "alice")
+    new = lane(f"{TREE}/request/list", "bob")
+    other = lane("comfy2mqtt/client/carol/request/list", "bob")
+    assert (new.sender, other.sender) == ("alice", "carol")
+    assert new.name == other.name not in ("alice", "carol", "bob")
+    assert lane("cameras/door") is None

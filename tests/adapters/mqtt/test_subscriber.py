@@ -41,6 +41,9 @@ class Handler:
     def is_flood(self, client: str) -> bool:
         return client == "flooder"
 
+    def knows(self, client: str) -> bool:
+        return not client.startswith("new")
+
     def refuse(self, asked: RequestContext, error: Any, respond: Callable[[Answer], None]) -> None:
         self.log.append(("refused", asked.verb, error.code))
         respond(Answer(error=error))
@@ -130,7 +133,8 @@ class Setup:
         class Connecting(Subscriber):
             def _connection(self) -> Any:
                 fails = setup.failures.pop(0) if setup.failures else None
-                setup.connections.append(FakeConnection(setup.log, fails=fails))
+                lane_of = super()._connection()._lane_of
+                setup.connections.append(FakeConnection(setup.log, fails=fails, lane_of=lane_of))
                 return setup.connections[-1]
 
         self.subscriber = Connecting(
@@ -212,6 +216,32 @@ async def test_a_request_that_lets_others_pass_is_acknowledged_once_before_its_a
         await until(lambda: setup.log.count(("answered", "list")) == 3)
         await until(lambda: len(setup.acked()) == 3)
         assert setup.acked() == [1, 2, 3]
+
+
+async def test_clients_take_turns_and_pubacks_keep_the_order_of_arrival() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        for number in range(1, 301):
+            connection.deliver("comfy2mqtt/client/mallory/request/list", number)
+        for number in range(301, 501):
+            connection.deliver(f"comfy2mqtt/client/new{number}/request/list", number)
+        connection.deliver("comfy2mqtt/client/bob/request/list", 501)
+        await until(lambda: any(each.client == "bob" for each in setup.handler.asked))
+        assert len(setup.handler.asked) <= 4
+        await until(lambda: len(setup.acked()) == 501)
+        assert setup.acked() == list(range(1, 502))
+
+
+async def test_what_arrives_while_others_wait_is_read_before_all_of_them_are_begun() -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        for number in range(1, 101):
+            connection.deliver(LIST, number)
+        await until(lambda: setup.handler.asked)
+        connection.deliver("comfy2mqtt/client/bob/request/list", 101)
+        await until(lambda: any(each.client == "bob" for each in setup.handler.asked))
+        assert len(setup.handler.asked) < 10
+        await until(lambda: len(setup.acked()) == 101)
 
 
 async def test_the_bytes_of_requests_that_are_handled_at_a_time_are_bounded(

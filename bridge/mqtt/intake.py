@@ -1,0 +1,107 @@
+"""What waits to be handled, in fair turns, and what is handled, in the order of PUBACKs. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from bridge.mqtt.packets import Incoming
+
+
+class Lane(NamedTuple):
+    """Whose a message is, whose messages stay in their order, and with whom they share turns."""
+
+    sender: str
+    name: str
+
+
+# Returns a message's lane; None for one that nothing which arrived later may pass.
+LaneOf: TypeAlias = Callable[[Incoming], Lane | None]
+
+
+class _Waiting(NamedTuple):
+    """A message, its size in bytes, its place in the order of arrival, and its sender."""
+
+    message: Incoming
+    size: int
+    place: int
+    sender: str
+
+
+class Turns:
+    """Messages that wait: one of each lane in its turn, and within a lane in order of arrival.
+
+    So whoever sends much waits behind itself. No work grows with the number of lanes; how much
+    waits is for the owner to bound.
+    """
+
+    def __init__(self, lane_of: LaneOf = lambda _: None) -> None:
+        self._lane_of = lane_of
+        self._lanes: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+        self._in_order: deque[_Waiting] = deque()
+        # Of each sender that has something here: its lane, which it keeps as long, and how many.
+        self._senders: dict[str, tuple[str, int]] = {}
+        self._count = self._arrived = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, message: Incoming, size: int) -> None:
+        """Append a message that took `size` bytes."""
+        lane = self._lane_of(message)
+        self._count += 1
+        self._arrived += 1
+        waiting = _Waiting(message, size, self._arrived, "" if lane is None else lane.sender)
+        if lane is None:
+            self._in_order.append(waiting)
+            return
+        name, count = self._senders.get(lane.sender, (lane.name, 0))
+        self._senders[lane.sender] = name, count + 1
+        self._lanes.setdefault(name, deque()).append(waiting)
+
+    def take(self) -> tuple[Incoming, int] | None:
+        """Take the next message and its size; None if there is none."""
+        if not self._count:
+            return None
+        self._count -= 1
+        if self._in_order and self._is_due(self._in_order[0].place):
+            first = self._in_order.popleft()
+        else:
+            first = self._take_of_lane()
+        return first.message, first.size
+
+    def _is_due(self, place: int) -> bool:
+        """True if whose turn it is arrived later, or there is nobody."""
+        return not self._lanes or next(iter(self._lanes.values()))[0].place > place
+
+    def _take_of_lane(self) -> _Waiting:
+        name, lane = self._lanes.popitem(last=False)
+        first = lane.popleft()
+        if lane:
+            self._lanes[name] = lane
+        _, count = self._senders.pop(first.sender)
+        if count > 1:
+            self._senders[first.sender] = name, count - 1
+        return first
+
+
+class AckOrder:
+    """Acknowledges messages in the order of arrival (MQTT 5, 4.6), each once it is handled."""
+
+    def __init__(self, acknowledge: Callable[[Incoming], object]) -> None:
+        self._acknowledge = acknowledge
+        self._waiting: deque[Incoming] = deque()
+        self._handled: set[int] = set()
+
+    def arrived(self, incoming: Incoming) -> None:
+        """Note a message, in the order of arrival."""
+        self._waiting.append(incoming)
+
+    def handled(self, incoming: Incoming) -> None:
+        """Acknowledge a message, and those behind it, as soon as all before it are handled."""
+        self._handled.add(id(incoming))
+        while self._waiting and id(self._waiting[0]) in self._handled:
+            first = self._waiting.popleft()
+            self._handled.remove(id(first))
+            self._acknowledge(first)
