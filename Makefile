@@ -148,7 +148,7 @@ lives: $(READY)
 	@COMFY2MQTT_TEST_STEPS=100000 $(BIN)/python -m pytest --quiet --no-header --timeout 0 \
 		tests/jobs/test_lives.py
 
-mutants: $(READY) broker
+mutants: $(READY) broker postgresql
 	@$(BIN)/python -m tests.mutants $(NAMES)
 
 # What is committed, as it stands at the top of the archive.

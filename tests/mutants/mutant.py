@@ -12,7 +12,8 @@ class Mutant(Struct, frozen=True, kw_only=True):
     """`old` occurs exactly once in `file` and is replaced by `new`.
 
     `guarantee` is what a user loses; `tests` are pytest's names of what has to fail. `equivalent`
-    argues, for one that may survive, why no test can tell it from the original.
+    argues, for one that may survive, why no test can tell it from the original. `postgresql`: its
+    tests need a database.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Mutant(Struct, frozen=True, kw_only=True):
     guarantee: str
     tests: tuple[str, ...]
     equivalent: str | None = None
+    postgresql: bool = False
 
     def applied(self, source: str) -> str:
         """Return a source with the change. Raises ValueError unless `old` occurs exactly once."""

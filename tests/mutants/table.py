@@ -11,6 +11,7 @@ from tests.mutants.homeassistant import HOMEASSISTANT
 from tests.mutants.mutant import Mutant
 from tests.mutants.sets import SETS
 from tests.mutants.sinks import SINKS
+from tests.mutants.walls import WALLS
 
 MUTANTS: tuple[Mutant, ...] = (
     *FLOODS,
@@ -18,6 +19,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *SETS,
     *SINKS,
     *HOMEASSISTANT,
+    *WALLS,
     # The contract: topics and links.
     Mutant(
         name="foreign-reply-topic",
