@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from math import prod
 from typing import Any, TypeAlias
 
 import msgspec
@@ -24,6 +23,9 @@ from bridge.text import plain_problem
 Entry: TypeAlias = dict[str, Any]
 # Draws so many seeds for an input of this name.
 Seeds: TypeAlias = Callable[[str, int], list[int]]
+
+# Nobody means more jobs, and a number of some thousand digits cannot even be written.
+_COUNTED = 10**15
 
 
 def sets_named(submit: Submit) -> list[str]:
@@ -48,10 +50,12 @@ def count(submit: Submit, totals: Mapping[str, int], limit: int, setting: str) -
     else:
         field = "grid"
         axes = {} if submit.grid is UNSET else submit.grid
-        found = prod(_size(name, each, totals) for name, each in axes.items())
-        if not found:
-            empty = next(name for name, each in axes.items() if not _size(name, each, totals))
-            raise BadRequest(f"grid: the list of {empty!r} is empty", field=f"grid.{empty}")
+        found = 1
+        for name, each in axes.items():
+            size = _size(name, each, totals)
+            if not size:
+                raise BadRequest(f"grid: the list of {name!r} is empty", field=f"grid.{name}")
+            found = min(found * size, _COUNTED)
     if found > limit:
         raise TooLarge(
             f"the set would have {found} jobs; {limit} are taken at most",

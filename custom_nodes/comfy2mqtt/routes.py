@@ -151,7 +151,7 @@ class Routes:
                     removed = await asyncio.to_thread(uploads.sweep, age, set(map(str, keep)))
                 case _:
                     return _refusal(400, "Expected names, or older_than_s and keep.")
-        except ValueError:
+        except (ValueError, RecursionError):
             return _refusal(400, "The body has to be JSON.")
         return web.json_response({"removed": removed})
 

@@ -84,6 +84,13 @@ def test_a_grid_has_an_axis_for_each_input_in_the_order_given() -> None:
     ]
 
 
+def test_a_grid_of_more_jobs_than_can_be_written_is_refused_as_any_that_is_too_large() -> None:
+    widest = {"from": 0, "to": 1e308, "step": 1e-308}
+    with pytest.raises(TooLarge) as caught:
+        count(submit(grid={f"i{number}": widest for number in range(9)}))
+    encode(caught.value.wire())
+
+
 def test_the_last_axis_varies_fastest() -> None:
     places = [expansion.place(index, [2, 3]) for index in range(6)]
     assert places == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]

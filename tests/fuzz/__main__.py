@@ -57,7 +57,7 @@ def _fuzz(name: str, options: list[str]) -> int:
     import atheris  # noqa: PLC0415 - only here, and only in its own environment
 
     # It counts the branches of what is imported while it looks on.
-    with atheris.instrument_imports(include=["bridge"]):
+    with atheris.instrument_imports(include=["bridge", "comfy2mqtt_nodes"]):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415
     atheris.Setup([sys.argv[0], *options], TARGETS[name].run)
     atheris.Fuzz()  # ends the process

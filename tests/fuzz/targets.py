@@ -12,9 +12,11 @@ import json
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from functools import cache
+from ipaddress import ip_network
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from msgspec import Struct
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.adapters.web import frames as socket_frames
+from bridge.adapters.web import http_headers
 from bridge.comfyui import frames as comfyui_frames
-from bridge.contract import operator, requests, topics
-from bridge.contract.errors import BridgeError
+from bridge.contract import expansion, links, operator, requests, topics
+from bridge.contract.errors import BridgeError, Expired, Forbidden
+from bridge.contract.messages import Submit
 from bridge.contract.topics import Topics
 from bridge.media.extents import Reader, TooManyParts, measure
 from bridge.media.sniff import sniff
@@ -41,17 +45,21 @@ from bridge.mqtt.packets import (
     read_puback,
     read_publish,
 )
-from bridge.workflows import binding, source
+from bridge.workflows import binding, dynamic_prompts, page_pictures, source
 from bridge.workflows.embedded import PNG
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.source import NeedsObjectInfo
 from bridge.workflows.workflow import Workflow
+from tests.custom_nodes.package import load
 from tests.workflows import graphs, test_embedded
 
 _VERBS = [*requests.VERBS, "run", "nonsense"]
 _CONTENT_TYPES = [None, "image/png", "application/json", "text/plain"]
 CONNACK = 0x20
 _VECTORS = Path(__file__).parents[1] / "vectors" / "media"
+_LARGEST_SET = 1_000
+# Three times the largest case: texts between several choices are put in again.
+_LONGEST_DRAWN = 400_000
 # Longer ones make each case slow.
 _LARGEST_SEED = 6_000
 _ORDERS = [*operator.VERBS, "nonsense"]
@@ -273,6 +281,116 @@ def _packed(header: dict[str, Any]) -> bytes:
     return struct.pack(">I", len(encoded)) + encoded + b"data"
 
 
+def _set(data: bytes) -> None:
+    """What the jobs of a set differ in, and the ids of such jobs."""
+    expansion.of_job_id(data.decode(errors="replace"))
+    with suppress(BridgeError):
+        asked = requests.decode("submit", data)
+        if isinstance(asked, Submit) and asked.is_set:
+            totals = dict.fromkeys(expansion.sets_named(asked), 3)
+            found = expansion.count(asked, totals, _LARGEST_SET, "max_set")
+            axes = expansion.axes(asked, totals, lambda _, number: [7] * number)
+            sizes = list(map(len, axes))
+            assert prod(sizes) == found
+            assert len(expansion.place(found - 1, sizes)) == len(axes)
+
+
+def _prompt(data: bytes) -> None:
+    text = data.decode(errors="replace")
+    for pick in (lambda _: 0, lambda number: number - 1):
+        assert len(dynamic_prompts.draw(text, pick)) <= _LONGEST_DRAWN
+    dynamic_prompts.is_dynamic(text)
+
+
+def _page_picture(data: bytes) -> None:
+    """A value as a file has it, and a node's input as ComfyUI describes it."""
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        value = msgspec.json.decode(data)
+        page_pictures.is_taken(value)
+        assert page_pictures.is_taken(page_pictures.with_file(value, "photo.png"))
+        drawn = {"nodes": [{"id": 1, "type": "Load3D", "widgets_values": [value]}], "links": []}
+        with suppress(WorkflowError, NeedsObjectInfo):
+            source.read("file", msgspec.json.encode(drawn)).build("name", graphs.INFO)
+
+
+def _headers(data: bytes) -> None:
+    """Headers as a browser or a proxy writes them, one a line, and the token of a link."""
+    text = data.decode("latin-1")
+    first, second, third, *_ = (*text.split("\n"), "", "", "")
+    with suppress(ValueError):
+        span = http_headers.byte_range(first, 1000)
+        assert span is None or 0 <= span[0] < span[1] <= 1000
+    http_headers.etag_matches('"tag"', second)
+    address = http_headers.client_address(
+        peer="127.0.0.1",
+        scheme="http",
+        host=third,
+        forwarded=(first, second, third),
+        trusted=[ip_network("127.0.0.0/8")],
+    )
+    http_headers.origin_allowed(second, address, ["https://page.example"])
+    with suppress(Expired, Forbidden):
+        links.read(b"k" * links.KEY_BYTES, text, 0.0)
+
+
+class _Asked:
+    """A request to one of our nodes' routes: its names in the path, and its body."""
+
+    content_type = "image/png"
+    content_length = None
+
+    def __init__(self, names: list[str], body: bytes) -> None:
+        path = dict(zip(("prompt_id", "node", "index"), (*names, "", "", ""), strict=False))
+        self.match_info = {**path, "sha256": names[0]}
+        self._body = body
+
+    async def json(self) -> Any:
+        return json.loads(self._body.decode())
+
+    @property
+    def content(self) -> _Asked:
+        return self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
+@cache
+def _routes() -> Any:
+    outputs = load("held").HeldOutputs(10_000)
+    media, uploads = (
+        load("media").HeldMedia(10_000),
+        load("uploads").Uploads(lambda: "/nowhere", list),
+    )
+    return load("routes").Routes(outputs, media, uploads, None, None, "p", [], {}, guarded=True)
+
+
+@cache
+def _guard() -> Any:
+    return load("guard").Guard("secret", "fuzz")
+
+
+def _route(data: bytes) -> None:
+    """The first line is a request's path, the second some headers' values, the rest its body."""
+    path, line, body = (*data.split(b"\n", 2), b"", b"")[:3]
+    names = path.decode(errors="replace").split("/")
+    _loop().run_until_complete(_answer_all(_Asked(names, body)))
+    values = (*line.decode("latin-1").split("\t"), *5 * [""])
+    wanted = ("Host", "Origin", "Sec-Fetch-Site", "Cookie", "X-Comfy2MQTT-Secret")
+    headers = {name: value for name, value in zip(wanted, values, strict=False) if value}
+    assert not _guard().lets_in("/prompt", headers) or headers["X-Comfy2MQTT-Secret"] == "secret"
+
+
+async def _answer_all(asked: _Asked) -> None:
+    routes = _routes()
+    for route in (
+        *(routes.put_media, routes.head_media, routes.list_outputs),
+        *(routes.get_output, routes.confirm_outputs, routes.remove_uploads),
+    ):
+        response = await route(asked)
+        assert response.status in (200, 201, 204, 400, 404, 410, 413)
+
+
 def _order(data: bytes) -> None:
     verb, payload = _choice(data, _ORDERS)
     with suppress(BridgeError):
@@ -317,7 +435,78 @@ node = "58:4"
 inputs = { steps = 5 }
 """
 
+_LINK = links.sign(b"k" * links.KEY_BYTES, links.Link("a", "j", 0, 5)).encode()
+_LINES = b'bytes=0-5\nW/"tag", *\nhost:8188'
+
 TARGETS: dict[str, Target] = {
+    "sets": Target(
+        _set,
+        (
+            b'{"workflow": "w", "each": [{"a": 1}, {}]}',
+            b'{"workflow": "w", "repeat": 5}',
+            b'{"workflow": "w", "grid": {"a": [1, "x"], "b": {"from": 1, "to": 2, "step": 0.25}}}',
+            b'{"workflow": "w", "grid": {"a": {"from": 0, "to": 1e308, "step": 1e-308}}}',
+            b'{"workflow": "w", "grid": {"a": {"seeds": 3}, "b": {"set": "s", "output": 1}}}',
+            b'{"workflow": "w", "grid": {"a": []}}',
+            b'{"workflow": "w", "grid": {"a": {}}}',
+            b'{"workflow": "w", "grid": {"a": {"from": 1}}}',
+            b'{"workflow": "w", "grid": {"a": {"from": 1, "to": 2, "step": 0}}}',
+            b"set-12",
+        ),
+        {
+            "bridge.contract.expansion": (
+                *("sets_named", "count", "axes", "place", "of_job_id"),
+                *("_size", "_values", "_check", "_range"),
+            )
+        },
+    ),
+    "prompts": Target(
+        _prompt,
+        (
+            b"a {cat|dog {one|two}} // no\n/* neither */ and \\{this\\}",
+            b"{2$$a|b|c} {1-3$$ and $$a|b|c} {{{a}}} {a|b",
+            b"http://example.org /* never closed",
+        ),
+        {
+            "bridge.workflows.dynamic_prompts": (
+                *("draw", "is_dynamic", "_drawn", "_chosen", "_options", "_without_comments"),
+            )
+        },
+    ),
+    "pages": Target(
+        _page_picture,
+        (b'{"image": "", "mask": "m"}', b'"photo.png"', b"null", b"[1]", b'{"image": {}}'),
+        {"bridge.workflows.page_pictures": ("is_taken", "with_file")},
+    ),
+    "headers": Target(
+        _headers,
+        (
+            _LINES,
+            _LINK,
+            b"bytes=-5\nhttp://host:8188\nhost:8188",
+            b"bytes=9-2\nhttps://page.example\n[::1]:80",
+            b"10.0.0.1, 127.0.0.1\nhttps\nexample.org",
+            b"bytes=2000-\nnull\n[",
+        ),
+        {
+            "bridge.adapters.web.http_headers": (
+                *("byte_range", "etag_matches", "client_address", "origin_allowed"),
+                *("is_in", "_last", "_origin"),
+            ),
+            "bridge.contract.links": ("read",),
+        },
+    ),
+    "routes": Target(
+        _route,
+        (
+            b"p/1/0\nlocalhost\thttp://localhost\tnone\tcomfy2mqtt-fuzz=x\n" + b'{"names": ["a"]}',
+            b"a/b/c\n\n" + b'{"older_than_s": 5, "keep": []}',
+            b"0" * 64 + b"\n127.0.0.1:1\t\tsame-origin\nbody",
+            b"x\n\t\t\t\tsecret\n" + b"[" * 2000,
+            b'x\n[::1\t//[\t\ta="\n{"names": 5}',
+        ),
+        {},
+    ),
     "requests": Target(
         _request,
         (

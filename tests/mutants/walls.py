@@ -267,6 +267,7 @@ WALLS: tuple[Mutant, ...] = (
         new="meant not in _UNICAST",
         guarantee="addresses that are no hosts' of the internet are not fetched from",
         tests=("tests/media/test_addresses.py",),
+        equivalent="this Python's own tables have them; those of others may not",
     ),
     # Turns between clients, and new ones.
     Mutant(
@@ -323,9 +324,9 @@ WALLS: tuple[Mutant, ...] = (
     Mutant(
         name="new-clients-push-out-others",
         file="bridge/requests/rate_limit.py",
-        old="        self._heard_once: OrderedDict[str, _Allowance] = OrderedDict()\n",
-        new="        self._heard_once = self._known\n",
-        guarantee="a flood of names does not push out clients that were heard before",
+        old="        self._asked_once: OrderedDict[str, _Allowance] = OrderedDict()\n",
+        new="        self._asked_once = self._known\n",
+        guarantee="a flood of names does not push out clients that are known",
         tests=("tests/requests/test_rate_limit.py",),
     ),
     # Sets and the order of numbers; clocks.
