@@ -111,6 +111,30 @@ async def test_a_value_that_looks_like_a_link_never_reaches_comfyui(
             assert said == (TEXT, f"z: {value!r}".encode())
 
 
+async def test_a_file_that_cannot_be_had_costs_that_output_alone(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    faults = ("gone", "outside", "unknown type")
+    rest = {"5": empty(), "6": saved("5")}
+    files = {
+        fault.replace(" ", "-"): {"1": node("TestFile", fault=fault), **rest}
+        for fault in (*faults, "twice")
+    }
+    await attached(files)
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for name in files:
+            result = await run(peer, name)
+            sizes = [(each["width"], each["height"]) for each in result["outputs"]]
+            assert (sizes, result["attempts"]) == ([(20, 10), (16, 16)], 1), name
+            missing = result.get("missing", [])
+            assert len(missing) == (name != "twice")
+            for each in missing:
+                assert each["name"] == "TestFile"
+                assert "/" not in each["filename"]
+                assert each["error"]["code"] == "execution_error"
+
+
 async def test_what_is_saved_comes_before_what_is_shown(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
