@@ -220,7 +220,7 @@ class Client:
             replace=or_unset(replace),
             ordered=ordered,
             show=or_unset(show),
-            put=puts_of(put),
+            put=puts_of(put) or UNSET,
             webhook=or_unset(None if webhook is None else Webhook(url=webhook)),
             output=output or Output(),
         )
@@ -296,7 +296,7 @@ class Client:
             preview=preview,
             ordered=ordered,
             show=or_unset(show),
-            put=puts_of(put),
+            put=puts_of(put) or UNSET,
             webhook=or_unset(None if webhook is None else Webhook(url=webhook)),
             output=output or Output(),
         )

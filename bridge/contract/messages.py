@@ -135,7 +135,7 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     dry_run: bool = False
     output: Output = Output()
     show: Id | UnsetType = UNSET
-    put: Annotated[list[Put], Meta(max_length=MAX_PUTS)] = []
+    put: Annotated[list[Put], Meta(max_length=MAX_PUTS)] | UnsetType = UNSET
     webhook: Webhook | UnsetType = UNSET
 
     @property

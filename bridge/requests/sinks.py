@@ -82,7 +82,7 @@ class Sinks:
 
     def _asked(self, client: str, submit: Submit) -> JobSinks:
         put = []
-        for number, each in enumerate(submit.put):
+        for number, each in enumerate(submit.put or ()):
             field = f"put[{number}].url"
             sink = Sink(each.url, or_none(each.output), each.headers)
             target = targets.read(each.url, field)
