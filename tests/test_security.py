@@ -1,10 +1,11 @@
-"""The table of threats names tests that exist."""
+"""The tables of docs/security.md name tests that exist, and no promise is without a row."""
 
 from __future__ import annotations
 
 import ast
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ def rows_of(text: str) -> list[list[str]]:
     return [row for row in cells if row[-1] != "shown by"]
 
 
+def tables_of(text: str) -> list[str]:
+    """Return the headings of all tables: cells between bars."""
+    lines = text.splitlines()
+    return [line for line, below in pairwise(lines) if re.fullmatch(r"\|[-:|]+\|", below)]
+
+
+ISOLATION = rows_of(TEXT.partition("## Isolation")[2].partition("\n## ")[0])
 ROWS = rows_of(TEXT.partition("## What is stopped")[2].partition("\n## Floods")[0])
 GUARANTEES = rows_of(TEXT.partition("## The guarantees")[2].partition("\n## ")[0])
 
@@ -32,7 +40,7 @@ def names_in(file: Path) -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("row", ROWS + GUARANTEES, ids=lambda row: row[0][:60])
+@pytest.mark.parametrize("row", ISOLATION + ROWS + GUARANTEES, ids=lambda row: row[0][:60])
 def test_each_threat_and_guarantee_has_a_test_that_exists(row: list[str]) -> None:
     _threat, stopped_by, shown_by = row
     assert stopped_by
@@ -48,3 +56,14 @@ def test_each_guarantee_of_the_contract_is_in_the_table() -> None:
     numbers = re.findall(r"^(\d+)\. \*\*", listed, re.MULTILINE)
     assert len(numbers) >= 6
     assert {row[0].partition(":")[0] for row in GUARANTEES} == set(numbers)
+    # What is in bold, and each sentence that says what happens, has a row of its own.
+    for number in numbers:
+        text = listed.partition(f"\n{number}. ")[2].partition(f"\n{int(number) + 1}. ")[0]
+        about = [row for row in GUARANTEES if row[0].startswith(f"{number}:")]
+        assert len(about) >= len(re.findall(r"\*\*", text)) // 2
+
+
+def test_no_table_but_those_of_measurements_is_without_tests() -> None:
+    without = [each for each in tables_of(TEXT) if not each.endswith("| shown by |")]
+    assert all(each.startswith("| flood, by one client |") for each in without), without
+    assert len(tables_of(TEXT)) >= 5
