@@ -94,6 +94,7 @@ async def _with(
         Peer(broker.url, client=CLIENT) as mallory,
         aiohttp.ClientSession() as web,
     ):
+        bob.without_delay()
         await bob.listen()
         await mallory.listen()
         await mallory.ask(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -111,6 +112,12 @@ class Peer:
             done = self._answers[mid] = self._loop.create_future()
             async with asyncio.timeout(PATIENCE_S):
                 await done
+
+    def without_delay(self) -> None:
+        """Send each packet at once: one behind a PUBACK would wait for the other side's 40 ms."""
+        connected = self._paho.socket()
+        assert isinstance(connected, socket.socket)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     async def listen(self) -> None:
         """Subscribe to everything that concerns this peer's client."""
