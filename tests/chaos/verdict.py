@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ UNKNOWABLE = (
     "database restarted",
 )
 JOBS_AT_COMFYUI = 2
+# Files in the world's folder: what ComfyUI ran, and the folder that outputs are delivered to.
+TALLY, DELIVERED = "tally", "delivered"
 
 
 class Verdict(Struct):
@@ -47,13 +50,16 @@ class Verdict(Struct):
     memory: dict[str, int] = {}
 
 
-async def judge(customers: list[Customer], tally: Path, faults: Counter[str]) -> Verdict:
-    """Compare what the customers got, what the bridge lists, and what ComfyUI ran."""
-    ran = Counter((await asyncio.to_thread(_read, tally)).split())
+async def judge(customers: list[Customer], folder: Path, faults: Counter[str]) -> Verdict:
+    """Compare what the customers got, what the bridge lists, what ComfyUI ran, and the sink."""
+    ran = Counter((await asyncio.to_thread(_read, folder / TALLY)).split())
+    delivered = await asyncio.to_thread(_digests, folder / DELIVERED)
     verdict = Verdict(0, 0, 0, 0, 0, 0, 0, 0, dict(faults), [])
     for customer in customers:
         listed = await customer.collect()
         _judge(customer, listed, ran, verdict)
+        broken = _sink(customer, listed, delivered)
+        verdict.broken += [f"{customer.name}: {what}" for what in broken]
     verdict.ran_twice = sum(count > 1 for count in ran.values())
     verdict.ran_twice_at_most = JOBS_AT_COMFYUI * sum(faults[each] for each in UNKNOWABLE)
     if verdict.ran_twice > verdict.ran_twice_at_most:
@@ -63,6 +69,15 @@ async def judge(customers: list[Customer], tally: Path, faults: Counter[str]) ->
 
 def _read(tally: Path) -> str:
     return tally.read_text() if tally.exists() else ""
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below a folder, by its path there."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def _judge(customer: Customer, listed: dict[str, Any], ran: Counter[str], verdict: Verdict) -> None:
@@ -125,6 +140,19 @@ def _sets(customer: Customer) -> Iterator[str]:
             yield f"set {set_id} {result['state']}: {result['counts']}"
         if [each["job_id"] for each in result["jobs"]] != customer.sets[set_id]:
             yield f"set {set_id} has other jobs than it was asked for"
+
+
+def _sink(customer: Customer, listed: dict[str, Any], delivered: dict[str, str]) -> Iterator[str]:
+    """The output of each job that succeeded is where its result says, whole."""
+    for job_id, job in listed.items():
+        result = job.get("result")
+        if job["state"] != "succeeded" or result is None:
+            continue
+        name = f"{customer.name}/{job_id}"
+        if result.get("delivered") != [{"output": 0, "url": f"folder:all/{name}"}]:
+            yield f"{job_id}: its output was not delivered: {result.get('delivered')}"
+        elif delivered.get(name) != result["outputs"][0]["sha256"]:
+            yield f"{job_id}: its output is not at the sink, or is another"
 
 
 def _acks(customer: Customer, listed: dict[str, Any]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from bridge.mosquitto import Mosquitto
 from tests.chaos.customers import Customer
 from tests.chaos.faults import Victims, fake_clock
 from tests.chaos.leftovers import leftovers, resident
-from tests.chaos.verdict import Verdict, judge
+from tests.chaos.verdict import DELIVERED, TALLY, Verdict, judge
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import (
     FAULT_NODES,
@@ -74,7 +74,7 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
             async with _insisting(customers):
                 await _happen(plan, victims, customers, dice, tell)
                 await _settled(customers, tell)
-                verdict = await judge(customers, folder / "tally", victims.counts)
+                verdict = await judge(customers, folder, victims.counts)
         finally:
             for customer in customers:
                 await customer.leave()
@@ -96,6 +96,13 @@ async def _victims(
     proxies = [await stack.enter_async_context(TcpProxy(broker.url)) for _ in range(plan.bridges)]
     places = [folder / f"bridge{number}" for number in range(plan.bridges)]
     disk = server = database = None
+    # Every output is delivered to this folder, which all bridges share.
+    sink = folder / DELIVERED
+    sink.mkdir()
+    delivered: dict[str, Any] = {
+        "sink_folder": [{"name": "all", "path": str(sink), "file": "{client}/{job_id}"}],
+        "sink": [{"put": "folder:all"}],
+    }
     settings: dict[str, Any] = {}
     if plan.bridges == 1:
         disk = stack.enter_context(_small_disk(places[0] / "data"))
@@ -121,9 +128,10 @@ async def _victims(
             stop_s=5,
             log_level="info",
             **({"member": place.name} if plan.bridges > 1 else {}),
+            **delivered,
             **settings,
         )
-        bridge.add_workflow(WORKFLOW, _work(folder / "tally"))
+        bridge.add_workflow(WORKFLOW, _work(folder / TALLY))
         library = _faketime()
         if library is not None:
             fake_clock(bridge, library)
