@@ -107,7 +107,7 @@ def build(
         others = {each: str(target) for target, each in naming.plain_names(graph, declared).items()}
         workflow = msgspec.structs.replace(workflow, aliases={**others, **workflow.aliases})
     if sidecar is not None:
-        workflow = apply_overrides(workflow, sidecar)
+        workflow = apply_overrides(workflow, sidecar, lacks_nodes=lacks_nodes)
     if drawing is None and info is not None and reads_workflow(workflow.graph, info):
         drawing = draw(workflow.graph, info)
     graph = workflow.graph.changed(outputs.names_to_set(workflow.graph, workflow.outputs))

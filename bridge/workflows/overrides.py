@@ -27,15 +27,18 @@ _BY_KIND = ("fix", "default", "minimum", "maximum", "step", "choices", "max_leng
 _LIMITS = ("choices", "minimum", "maximum", "max_length")
 
 
-def apply_overrides(workflow: Workflow, sidecar: Sidecar) -> Workflow:
-    """Return the workflow with its sidecar applied. Raises SidecarError."""
-    return _Overlay(workflow, sidecar).result()
+def apply_overrides(workflow: Workflow, sidecar: Sidecar, *, lacks_nodes: bool) -> Workflow:
+    """Return the workflow with its sidecar applied. Raises SidecarError.
+
+    `lacks_nodes`: ComfyUI lacks some of its nodes, whose inputs and outputs are not known.
+    """
+    return _Overlay(workflow, sidecar, lacks_nodes=lacks_nodes).result()
 
 
 class _Overlay:
     """The state of applying one sidecar to one workflow."""
 
-    def __init__(self, workflow: Workflow, sidecar: Sidecar) -> None:
+    def __init__(self, workflow: Workflow, sidecar: Sidecar, *, lacks_nodes: bool) -> None:
         self._workflow = workflow
         self._sidecar = sidecar
         # By the names that they have without the sidecar; the values change.
@@ -43,8 +46,7 @@ class _Overlay:
         self._places = dict(workflow.places)
         self._hidden = {spec.target: spec for spec in workflow.hidden}
         self._literals: dict[NodeInput, Any] = {}
-        # Inputs and outputs of nodes that ComfyUI does not have are not known.
-        self._lacks_nodes = workflow.missing is not None and bool(workflow.missing.nodes)
+        self._lacks_nodes = lacks_nodes
         self._names: dict[NodeInput, str] = {}
 
     def result(self) -> Workflow:

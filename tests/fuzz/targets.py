@@ -304,13 +304,16 @@ def _prompt(data: bytes) -> None:
 
 def _page_picture(data: bytes) -> None:
     """A value as a file has it, and a node's input as ComfyUI describes it."""
-    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+    try:
         value = msgspec.json.decode(data)
-        page_pictures.is_taken(value)
-        assert page_pictures.is_taken(page_pictures.with_file(value, "photo.png"))
         drawn = {"nodes": [{"id": 1, "type": "Load3D", "widgets_values": [value]}], "links": []}
-        with suppress(WorkflowError, NeedsObjectInfo):
-            source.read("file", msgspec.json.encode(drawn)).build("name", graphs.INFO)
+        file = msgspec.json.encode(drawn)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    page_pictures.is_taken(value)
+    assert page_pictures.is_taken(page_pictures.with_file(value, "photo.png"))
+    with suppress(WorkflowError, NeedsObjectInfo):
+        source.read("file", file).build("name", graphs.INFO)
 
 
 def _headers(data: bytes) -> None:
