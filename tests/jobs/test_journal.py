@@ -307,7 +307,7 @@ async def test_clients_without_a_job_are_forgotten_and_their_numbers_are_not_use
     job = (await journal.accept(draft("stays", "c0"), 1000.0)).record.job
     for _ in range(30):
         seen["c0"] = await journal.status_number(job)
-    await journal.sweep(now=9e9, results_before=9e9, forget_before=9e9)
+    await journal.sweep(now=1e10, results_before=9e9, forget_before=9e9)
     rows = await journal._rows("SELECT client FROM clients ORDER BY client")
     assert rows == [("",), ("c0",)]
     if journal._numbers is not None:
@@ -315,7 +315,7 @@ async def test_clients_without_a_job_are_forgotten_and_their_numbers_are_not_use
     assert await journal.status_number(job) == seen["c0"] + 1
     again = (await journal.accept(draft(client="c1"), 1000.0)).record.n
     assert again > seen["c1"]
-    await journal.sweep(now=9e9, results_before=9e9, forget_before=9e9)
+    await journal.sweep(now=1e10, results_before=9e9, forget_before=9e9)
     journal = await reopened(journal, where)
     assert (await journal.accept(draft("j2", "c1"), 1000.0)).record.n > again
     assert (await journal.accept(draft(client="c2"), 1000.0)).record.n > seen["c2"]
@@ -328,7 +328,7 @@ async def test_a_client_that_comes_back_while_it_is_forgotten_gets_higher_number
     seen = await finish(journal, await accept(journal, "j0"))
     for index in range(1, 5):
         sweeping = asyncio.ensure_future(
-            journal.sweep(now=9e9, results_before=9e9, forget_before=9e9)
+            journal.sweep(now=1e10, results_before=9e9, forget_before=9e9)
         )
         await asyncio.sleep(0)
         coming = asyncio.ensure_future(journal.accept(draft(f"j{index}"), 1000.0))
@@ -358,6 +358,18 @@ async def test_each_thing_is_kept_for_its_own_time(journal: Journal) -> None:
         await journal.plan(KEY)
 
     await journal.sweep(now=3000.0, results_before=1001.0, forget_before=1001.0)
+    with pytest.raises(UnknownJob):
+        await journal.get(KEY)
+
+
+async def test_an_output_that_is_kept_is_fetched_by_its_jobs_id_as_long(journal: Journal) -> None:
+    await accept(journal)
+    await finish(journal, KEY, now=1000.0, keep=1100.0)
+    assert await journal.keep(KEY, 9000.0) == 1
+    await journal.sweep(now=3000.0, results_before=2000.0, forget_before=2000.0)
+    assert (await journal.get(KEY)).job.state == "succeeded"
+    assert await journal.output(KEY, 0) is not None
+    await journal.sweep(now=9001.0, results_before=2000.0, forget_before=2000.0)
     with pytest.raises(UnknownJob):
         await journal.get(KEY)
 

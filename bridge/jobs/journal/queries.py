@@ -306,9 +306,12 @@ SWEEP_OUTPUTS = "DELETE FROM outputs WHERE keep_until < ?"
 SWEEP_UPLOADS = "DELETE FROM uploads WHERE keep_until < ?"
 SWEEP_RESULTS = """
     UPDATE jobs SET result = NULL, plan = NULL WHERE result IS NOT NULL AND finished_at < ?"""
-# Not while its set goes on: what became of it belongs to the set's result.
+# Not while its set goes on: what became of it belongs to the set's result. Nor while an output is
+# kept: it is fetched by the job's id, which no other job may have meanwhile.
 SWEEP_JOBS = """
     DELETE FROM jobs WHERE finished_at < ?
+    AND NOT EXISTS (SELECT 1 FROM outputs o
+        WHERE o.client = jobs.client AND o.job_id = jobs.job_id)
     AND (set_id IS NULL OR NOT EXISTS (SELECT 1 FROM sets WHERE sets.client = jobs.client
         AND sets.set_id = jobs.set_id AND sets.finished_at IS NULL))"""
 SWEEP_SET_RESULTS = "UPDATE sets SET result = NULL WHERE result IS NOT NULL AND finished_at < ?"
