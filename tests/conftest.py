@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,6 +15,11 @@ from tests.support.comfyui import Server, running_server, supervised
 from tests.support.postgresql import PostgreSQL, running_postgresql
 
 StartBridge = Callable[..., Any]
+
+# A shell starts what runs in the background with SIGINT ignored, which programs that tests start
+# would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long one example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
