@@ -74,7 +74,7 @@ test-fast: $(READY)
 	@$(BIN)/python -m pytest --quiet --numprocesses auto -m "$(FAST)"
 
 # Raise the bound with the figure, never lower it. Branches count as lines do.
-COVERED_PERCENT := 83
+COVERED_PERCENT := 87
 
 coverage: $(READY)
 	@$(BIN)/python -m coverage run -m pytest --quiet --no-header -m "$(FAST)"
