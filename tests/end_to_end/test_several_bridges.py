@@ -197,7 +197,7 @@ async def test_a_frozen_worker_that_wakes_gives_no_second_outcome(
         await all_succeed(peer, jobs)
         worker.signal(signal.SIGCONT)
         await member(watcher, "b", b"online")  # as a new member
-        assert "begins again" in worker.log
+        assert "it starts again" in worker.log
         (result,) = results(peer, job_id)
         assert (result["instance"], result["attempts"]) == ("a-default", 2)
         peer.request("run/slow/after")
