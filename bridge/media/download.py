@@ -31,16 +31,18 @@ _PASSING = (408, 425, 429)
 _STEP = 64 * 1024
 
 
-class DownloadRules(Struct, frozen=True):
-    """Bounds: bytes, seconds for all of one URL, and the private hosts that are allowed.
+class Reach(Struct, frozen=True):
+    """Where a request may go besides public hosts, and the setting that would allow more."""
 
-    `setting` is what would allow one more.
-    """
+    hosts: Sequence[str]
+    setting: str = "url_hosts"
+
+
+class DownloadRules(Reach, frozen=True, kw_only=True):
+    """The same, with the bounds of a download: bytes, and seconds for all of one URL."""
 
     max_bytes: int
     timeout_s: float
-    hosts: tuple[str, ...]
-    setting: str = "url_hosts"
 
 
 async def download(url: str, rules: DownloadRules) -> bytes:
@@ -92,17 +94,17 @@ async def _follow(url: str, rules: DownloadRules) -> bytes:
     raise DependencyFailed(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects", url=_shown(url))
 
 
-def guarded_session(host: str, rules: DownloadRules) -> aiohttp.ClientSession:
+def guarded_session(host: str, reach: Reach) -> aiohttp.ClientSession:
     """Return a session for one host. What it connects to has the last word, whatever led there."""
 
     def guarded(info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
-        if not allowed(host, str(address[0]), rules.hosts):
-            raise _forbidden(host, rules)
+        if not allowed(host, str(address[0]), reach.hosts):
+            raise _forbidden(host, reach)
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(
-        resolver=_Resolver(rules), use_dns_cache=False, socket_factory=guarded
+        resolver=_Resolver(reach), use_dns_cache=False, socket_factory=guarded
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -115,7 +117,7 @@ def guarded_session(host: str, rules: DownloadRules) -> aiohttp.ClientSession:
     )
 
 
-def checked_host(url: URL, rules: DownloadRules) -> str:
+def checked_host(url: URL, reach: Reach) -> str:
     """Return a URL's host, after all checks that need no network. Raises Forbidden.
 
     A host of digits, such as 2130706433 or 127.1, is an address to some and a name to others.
@@ -125,11 +127,11 @@ def checked_host(url: URL, rules: DownloadRules) -> str:
         raise Forbidden(f"{_shown(str(url))}: only http and https", url=_shown(str(url)))
     if parsed(host) is None:
         if ":" in host or host.replace(".", "").isdigit():
-            raise _forbidden(host, rules)
+            raise _forbidden(host, reach)
         return host
     # An address in the URL never meets the resolver.
-    if not allowed(host, host, rules.hosts):
-        raise _forbidden(host, rules)
+    if not allowed(host, host, reach.hosts):
+        raise _forbidden(host, reach)
     return host
 
 
@@ -155,8 +157,8 @@ def allowed(host: str, address: str, hosts: Sequence[str]) -> bool:
 class _Resolver(AbstractResolver):
     """Resolves names to addresses that are allowed; others are an error, not left out."""
 
-    def __init__(self, rules: DownloadRules) -> None:
-        self._rules = rules
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -166,8 +168,8 @@ class _Resolver(AbstractResolver):
         found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
         results: list[ResolveResult] = []
         for family_found, _, protocol, _, address in found:
-            if not allowed(host, str(address[0]), self._rules.hosts):
-                raise _forbidden(host, self._rules)
+            if not allowed(host, str(address[0]), self._reach.hosts):
+                raise _forbidden(host, self._reach)
             results.append(
                 ResolveResult(
                     hostname=host,
@@ -184,11 +186,11 @@ class _Resolver(AbstractResolver):
         """Nothing is held."""
 
 
-def _forbidden(host: str, rules: DownloadRules) -> BridgeError:
+def _forbidden(host: str, reach: Reach) -> BridgeError:
     return Forbidden(
         f"{host} is not a public address, or one of this machine's networks",
         host=host,
-        setting=rules.setting,
+        setting=reach.setting,
         allowed="public hosts",
     )
 

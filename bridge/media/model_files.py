@@ -25,7 +25,7 @@ from msgspec import Struct
 from yarl import URL
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden
-from bridge.media.download import DownloadRules, guarded_session
+from bridge.media.download import Reach, guarded_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,13 +122,13 @@ async def _attempt(
     at, linked = URL(source.url), None
     for _ in range(MAX_REDIRECTS + 1):
         _check(at, hosts, first=False)
-        rules = DownloadRules(0, 0.0, hosts, "model_hosts")
+        reach = Reach(hosts, "model_hosts")
         here, etag = _here(part)
         headers = {"Range": f"bytes={here}-", "If-Range": etag} if here and etag else {}
         timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
         try:
             async with (
-                guarded_session(at.raw_host or "", rules) as session,
+                guarded_session(at.raw_host or "", reach) as session,
                 session.get(
                     at,
                     headers=headers,

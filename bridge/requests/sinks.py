@@ -20,8 +20,8 @@ from bridge.contract.messages import Submit, or_none
 from bridge.contract.sinks import Put
 from bridge.contract.targets import Folder, Http, Target, Topic
 from bridge.jobs.job import Hook, JobSinks, Sink
+from bridge.media.download import Reach
 from bridge.requests.permissions import Permissions, setting
-from bridge.sinks.http import Reach
 from bridge.workflows.sidecar import SinkRules
 
 T = TypeVar("T")

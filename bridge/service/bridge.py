@@ -580,10 +580,10 @@ class Bridge:
         """Fetch a URL, or its backup where that fails."""
         config = self._config
         rules = DownloadRules(
-            config.max_upload,
-            config.url_timeout_s,
             self._permissions.of(client).url_hosts,
             setting(client, "url_hosts"),
+            max_bytes=config.max_upload,
+            timeout_s=config.url_timeout_s,
         )
         try:
             return await download(wanted.url, rules)

@@ -13,11 +13,11 @@ from bridge.contract.topics import Topics
 from bridge.jobs.job import Hook
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.webhooks import Webhook
+from bridge.media.download import Reach
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks, check_folder
 from bridge.sinks import signature
 from bridge.sinks.delivery import Deliveries, NamedFolder, Read
-from bridge.sinks.http import Reach
 from bridge.sinks.webhooks import Webhooks
 
 

@@ -24,11 +24,11 @@ from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
 from bridge.contract.targets import Folder, Http, Target, Topic
 from bridge.jobs.job import Job, Sink
-from bridge.media.download import passes
+from bridge.media.download import Reach, passes
 from bridge.retry import Backoff, retry
 from bridge.sinks import http, schedule
 from bridge.sinks.folder import FolderWriter
-from bridge.sinks.http import Body, Reach, Source
+from bridge.sinks.http import Body, Source
 from bridge.sinks.schedule import Refused
 
 log = logging.getLogger(__name__)

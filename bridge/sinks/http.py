@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import aiohttp
 from msgspec import Struct
 from yarl import URL
 
 from bridge.contract.sinks import Headers
-from bridge.media.download import DownloadRules, checked_host, guarded_session
+from bridge.media.download import Reach, checked_host, guarded_session
 from bridge.sinks import schedule
 from bridge.sinks.schedule import STALL_S, Refused
 
@@ -34,18 +34,6 @@ class Body(Struct, frozen=True):
     source: Source
     size: int
     content_type: str
-
-
-class Reach(Struct, frozen=True):
-    """Where a request may go: private hosts that are allowed, and what setting would allow more."""
-
-    hosts: Sequence[str]
-    setting: str
-
-    @property
-    def rules(self) -> DownloadRules:
-        """The same, as the guard of media inputs takes it."""
-        return DownloadRules(0, 0.0, tuple(self.hosts), self.setting)
 
 
 async def put(url: str, headers: Headers, body: Body, reach: Reach) -> None:
@@ -93,13 +81,12 @@ async def _request(
 ) -> None:
     # As it is: a signature is of the very characters.
     at = URL(url, encoded=True)
-    rules = reach.rules
     loop = asyncio.get_running_loop()
     unreadable: list[OSError] = []
     try:
         async with (
             asyncio.timeout(STALL_S) as stalled,
-            guarded_session(checked_host(at, rules), rules) as session,
+            guarded_session(checked_host(at, reach), reach) as session,
         ):
 
             async def moving(chunks: Source) -> AsyncIterator[bytes]:

@@ -21,8 +21,8 @@ from bridge.contract.errors import BridgeError
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.webhooks import Webhook
+from bridge.media.download import Reach
 from bridge.sinks import http, schedule, signature
-from bridge.sinks.http import Reach
 from bridge.sinks.schedule import Refused
 
 log = logging.getLogger(__name__)

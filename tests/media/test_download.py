@@ -230,7 +230,7 @@ async def test_a_server_that_drips_is_given_up(server: Web) -> None:
 
     server.answer = drip
     with pytest.raises(DependencyFailed, match="longer than"):
-        await download(server.url(), DownloadRules(100, 0.2, ("localhost",)))
+        await download(server.url(), DownloadRules(("localhost",), max_bytes=100, timeout_s=0.2))
 
 
 async def test_an_error_tells_neither_password_nor_query() -> None:

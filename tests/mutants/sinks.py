@@ -8,7 +8,7 @@ SINKS: tuple[Mutant, ...] = (
     Mutant(
         name="sinks-inward",
         file="bridge/sinks/http.py",
-        old="guarded_session(checked_host(at, rules), rules) as session,",
+        old="guarded_session(checked_host(at, reach), reach) as session,",
         new="aiohttp.ClientSession() as session,",
         guarantee="no output is delivered to a host inside that the operator has not named",
         tests=("tests/sinks/test_http.py",),

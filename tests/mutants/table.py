@@ -424,7 +424,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="socket-unguarded",
         file="bridge/media/download.py",
-        old="if not allowed(host, str(address[0]), rules.hosts):",
+        old="if not allowed(host, str(address[0]), reach.hosts):",
         new="if False:",
         guarantee="the address that is connected to is checked, not only the one resolved before",
         tests=("tests/media/test_download.py",),
@@ -432,7 +432,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="resolver-unguarded",
         file="bridge/media/download.py",
-        old="if not allowed(host, str(address[0]), self._rules.hosts):",
+        old="if not allowed(host, str(address[0]), self._reach.hosts):",
         new="if False:",
         guarantee="a name that resolves to a private address is refused",
         tests=("tests/media/test_download.py",),

@@ -8,8 +8,9 @@ import pytest
 from aiohttp import web
 
 from bridge.contract.errors import Forbidden
+from bridge.media.download import Reach
 from bridge.sinks import http
-from bridge.sinks.http import Body, Reach
+from bridge.sinks.http import Body
 from bridge.sinks.schedule import Refused
 from tests.sinks.servers import Receiver, in_turn, never
 

@@ -16,8 +16,8 @@ from bridge.jobs.job import Envelope, Hook
 from bridge.jobs.journal import Journal, webhooks
 from bridge.jobs.journal.webhooks import Webhook
 from bridge.jobs.queue import Key
+from bridge.media.download import Reach
 from bridge.sinks import schedule, signature
-from bridge.sinks.http import Reach
 from bridge.sinks.webhooks import AT_ONCE, Webhooks
 from tests.jobs.drafts import draft
 from tests.sinks.servers import Receiver, in_turn, never
