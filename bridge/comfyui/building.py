@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from bridge import virtualenv
-from bridge.comfyui.process import kill_group
 from bridge.contract.errors import ComfyUIUnavailable
+from bridge.programs import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -107,28 +107,21 @@ class Building:
         output: IO[bytes],
         folder: Path | None,
     ) -> int:
-        process = await asyncio.create_subprocess_exec(
+        async with running(
             *command,
+            group=True,
             cwd=folder,
             env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
-            # Its own group, so that what it starts can be stopped with it.
-            start_new_session=True,
             # A child that outlives a killed parent keeps the lock for as long as it writes.
             pass_fds=(self.lock,),
-        )
-        try:
+        ) as process:
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(REPORT_EVERY_S):
                         return await process.wait()
                 self.report(f"{self.step}: {await asyncio.to_thread(self.so_far)}")
-        finally:
-            if process.returncode is None:
-                kill_group(process.pid)
-                await process.wait()
 
     def so_far(self) -> str:
         """Return how long it has taken, and how much there is."""

@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from bridge.programs import running
+
 Kind = Literal["cuda", "rocm", "xpu", "mps", "npu", "mlu", "directml", "cpu"]
 
 # ComfyUI takes at most one of the first; each of these says what it is to run on.
@@ -75,20 +77,14 @@ async def find_device(python: Path) -> Device | None:
     Importing torch takes seconds; cancelling this ends the process that does.
     """
     try:
-        asked = await asyncio.create_subprocess_exec(
+        async with running(
             *(str(python), "-I", "-c", _ASK_TORCH),
-            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-        )
+        ) as asked:
+            answer, _ = await asked.communicate()
     except OSError:
         return None  # the start says so
-    try:
-        answer, _ = await asked.communicate()
-    finally:
-        if asked.returncode is None:
-            asked.kill()
-            await asked.wait()
     lines = answer.splitlines()
     try:
         return msgspec.json.decode(lines[-1], type=Device) if lines else None

@@ -25,6 +25,7 @@ from bridge.comfyui.building import Building, InstallFailed, remove
 from bridge.comfyui.machine import Wheels
 from bridge.comfyui.releases import Release, chosen, listed
 from bridge.comfyui.settings import OUR_NODES
+from bridge.programs import running
 
 REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
 # What git may be asked to fetch by: no transport that runs a command.
@@ -92,24 +93,20 @@ async def releases(repository: str) -> list[Release]:
     """Ask a repository for its releases, the oldest first. Raises Unreachable."""
     command = ("git", "ls-remote", "--tags", "--", repository)
     try:
-        asked = await asyncio.create_subprocess_exec(
-            *command,
-            env={**os.environ, **_GIT},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise Unreachable(f"git cannot be run: {error.strerror}") from None
-    try:
-        async with asyncio.timeout(_ASK_S):
+        async with (
+            asyncio.timeout(_ASK_S),
+            running(
+                *command,
+                env={**os.environ, **_GIT},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            ) as asked,
+        ):
             answer, complaint = await asked.communicate()
     except TimeoutError:
         raise Unreachable(f"no answer within {_ASK_S:g} s") from None
-    finally:
-        if asked.returncode is None:
-            asked.kill()
-            await asked.wait()
+    except OSError as error:
+        raise Unreachable(f"git cannot be run: {error.strerror}") from None
     if asked.returncode:
         said = complaint.decode(errors="replace").strip().splitlines()
         raise Unreachable(said[-1] if said else f"git ended with status {asked.returncode}")

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.comfyui.errors import StartFailed
+from bridge.programs import kill_group
 from bridge.text import without_colours
 
 _SUBREAPER = Path(__file__).with_name("subreaper.py")
@@ -145,13 +146,6 @@ class Process:
             if await _line(self._subreaper) != "ended":
                 # Somebody killed the subreaper: the kernel killed the program, not what it started.
                 kill_group(self.pid)
-
-
-def kill_group(pid: int) -> None:
-    """Kill a group of processes, if there is any of that number; there are none on Windows."""
-    if sys.platform != "win32":
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
 
 
 def _parent(pid: int) -> int:

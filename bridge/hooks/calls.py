@@ -19,10 +19,10 @@ from yarl import URL
 
 from bridge.adapters.mqtt.encoder import Packet
 from bridge.adapters.mqtt.publisher import Publisher
-from bridge.comfyui.process import kill_group
 from bridge.config import Call
 from bridge.mqtt import ConnectionLost, Incoming, InvalidMessage, PublishProperties, PublishRefused
 from bridge.mqtt.packets import Publish
+from bridge.programs import running
 from bridge.text import clip, one_line
 
 # Of an answer and of what a command prints so much is read, in bytes.
@@ -69,51 +69,24 @@ async def ask(
 
 async def run(command: Sequence[str]) -> None:
     """Run a program. Raises CallFailed unless it ends with 0; cancelling kills it and its own."""
-    try:
-        process = await _started(command)
-    except (OSError, ValueError) as error:
-        raise CallFailed(f"{command[0]}: {_line(str(error))}") from None
     said = bytearray()
     try:
-        if process.stderr is not None:
-            while chunk := await process.stderr.read(4096):
-                said = (said + chunk)[-_SHOWN:]
-        status = await process.wait()
-    finally:
-        await _end(process)
+        async with running(
+            *command,
+            group=True,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        ) as process:
+            if process.stderr is not None:
+                while chunk := await process.stderr.read(4096):
+                    said = (said + chunk)[-_SHOWN:]
+            status = await process.wait()
+    except (OSError, ValueError) as error:
+        raise CallFailed(f"{command[0]}: {_line(str(error))}") from None
     if status:
         lines = said.decode(errors="replace").strip().splitlines()
         why = f": {_line(lines[-1])}" if lines else ""
         raise CallFailed(f"{command[0]} ended with {status}{why}")
-
-
-async def _started(command: Sequence[str]) -> asyncio.subprocess.Process:
-    """Start a program; one that is cancelled before it is known by asyncio ends all the same."""
-    starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    )
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with suppress(OSError, ValueError):
-            await _end(await starting)
-        raise
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill a process that runs, and where there are groups all that it has started."""
-    if process.returncode is not None:
-        return
-    kill_group(process.pid)
-    with suppress(ProcessLookupError):
-        process.kill()  # on Windows there are no groups
-    await process.wait()
 
 
 async def wake(mac: str, broadcast: str, url: str) -> None:

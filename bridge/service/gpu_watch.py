@@ -15,6 +15,7 @@ from bridge.comfyui.figures import QUERY, Card, cards_of, figures
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.contract.retained import GpuFigures
+from bridge.programs import running
 
 # Before each health message, which is published as often.
 INTERVAL_S = 30.0
@@ -82,24 +83,18 @@ async def _cards() -> list[Card]:
     if program is None:
         return []
     try:
-        asked = await asyncio.create_subprocess_exec(
-            program,
-            *QUERY,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError:
-        return []
-    try:
-        async with asyncio.timeout(_ANSWER_S):
+        async with (
+            asyncio.timeout(_ANSWER_S),
+            running(
+                program,
+                *QUERY,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            ) as asked,
+        ):
             answer, _ = await asked.communicate()
-    except TimeoutError:
+    except OSError:  # a TimeoutError too
         return []
-    finally:
-        if asked.returncode is None:
-            asked.kill()
-            await asked.wait()
     return cards_of(answer.decode(errors="replace"))
 
 
