@@ -200,7 +200,7 @@ class Admission:
 
     async def _runnable(self, submission: Submission) -> tuple[_Work, Needs]:
         workflow, bound = self._bind(submission)
-        needs = check_runnable(bound, self._library.catalogue)
+        needs = check_runnable(workflow, bound, self._library.catalogue)
         return await self._work(submission, workflow, bound), needs
 
     def _bind(self, submission: Submission) -> tuple[Workflow, Bound]:
@@ -328,12 +328,12 @@ class Admission:
         )
 
 
-def check_runnable(bound: Bound, catalogue: NodeCatalogue) -> Needs:
+def check_runnable(workflow: Workflow, bound: Bound, catalogue: NodeCatalogue) -> Needs:
     """Return a prompt's needs. Raises InvalidInput or ComfyUIUnavailable where nobody has them."""
     needs = catalogue.needs(bound.prompt)
-    if not catalogue.is_met(needs):
+    if not catalogue.is_met(workflow.version, needs):
         drafts.check_runnable(bound, catalogue.lacking(nodes_of(bound.prompt).values()))
-        catalogue.note_met(needs)
+        catalogue.note_met(workflow.version, needs)
     return needs
 
 

@@ -351,7 +351,7 @@ class _Binder:
             simple=self._submission.context.verb == RUN,
         )
         self._admission.check_partner(self._submission.client, bound)
-        check_runnable(bound, self._catalogue)
+        check_runnable(self._workflow, bound, self._catalogue)
         inputs = dict(bound.inputs)
         items = []
         for each in bound.media:

@@ -49,7 +49,7 @@ class NodeCatalogue:
         self._keyed = frozenset(keyed)
         self._merged = _merged(list(self._infos.values()))
         self._able: dict[tuple[str, Needs], bool] = {}
-        self._met: set[Needs] = set()
+        self._met: set[tuple[str, Needs]] = set()
 
     @property
     def merged(self) -> ObjectInfo | None:
@@ -72,15 +72,18 @@ class NodeCatalogue:
             default=None,
         )
 
-    def is_met(self, needs: Needs) -> bool:
-        """True if a prompt of these needs was looked at before, and `note_met` called."""
-        return needs in self._met
+    def is_met(self, version: str, needs: Needs) -> bool:
+        """True if a prompt of a workflow's version, with these needs, was `note_met` before.
 
-    def note_met(self, needs: Needs) -> None:
-        """Note that nothing that keeps a prompt of these needs from running is `lacking`."""
+        Needs alone do not say it: they have choices as texts, and 1 is another choice than "1".
+        """
+        return (version, needs) in self._met
+
+    def note_met(self, version: str, needs: Needs) -> None:
+        """Note that nothing is `lacking` that keeps such a prompt from running."""
         if len(self._met) >= MAX_KNOWN:
             self._met.clear()
-        self._met.add(needs)
+        self._met.add((version, needs))
 
     def partner_nodes(self, classes: Iterable[str]) -> list[str]:
         """Return those of the classes that some ComfyUI declares as a partner's, sorted."""

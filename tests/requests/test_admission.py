@@ -130,6 +130,25 @@ async def test_a_client_may_send_a_workflow_of_its_own_where_that_is_allowed(
         assert recipe["prompt"]["3"]["class_type"] == "Loader"
 
 
+async def test_a_number_is_no_choice_where_its_text_is_one(tmp_path: Path) -> None:
+    sized = {"input": {"required": {"size": [[1, 2]]}}, "output": ["IMAGE"]}
+
+    def prompt(size: Any) -> dict[str, Any]:
+        taken = {"images": ["1", 0], "filename_prefix": "x"}
+        return {
+            "1": {"class_type": "Sized", "inputs": {"size": size}},
+            "2": {"class_type": "SaveImage", "inputs": taken},
+        }
+
+    async with standing(tmp_path, **{EVERYBODY: Client(inline=True)}) as stand:
+        await stand.library.update("main", msgspec.json.encode({**INFO.raw, "Sized": sized}))
+        before = await stand.error("submit", prompt=prompt("1"))
+        await stand.data("submit", prompt=prompt(1), job_id="j1")
+        after = await stand.error("submit", prompt=prompt("1"))
+        assert (after.code, after.message) == (before.code, before.message)
+        assert after.code == "comfyui_unavailable"
+
+
 def with_partner_node() -> bytes:
     paid = {"input": {"required": {}}, "output": ["IMAGE"], "api_node": True}
     return msgspec.json.encode({**INFO.raw, "Paid": paid})
