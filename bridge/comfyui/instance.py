@@ -27,7 +27,13 @@ from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, StartFailed,
 from bridge.comfyui.events import Event
 from bridge.comfyui.health_policy import Health, HealthPolicy
 from bridge.comfyui.restart_policy import PlannedRestart
-from bridge.comfyui.session import ComfySession, QueueSnapshot, SessionEvent, WorkerDied
+from bridge.comfyui.session import (
+    ComfySession,
+    PromptSucceeded,
+    QueueSnapshot,
+    SessionEvent,
+    WorkerDied,
+)
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.comfyui.state import InstanceState, Lifecycle, LifecycleEvent, Yielder
 from bridge.comfyui.supervisor import Running, Supervisor
@@ -358,6 +364,9 @@ class Instance:
         """Take what the session reports; runs on the event loop's thread."""
         if isinstance(event, WorkerDied):
             self._worker_died()
+        elif isinstance(event, PromptSucceeded):
+            if self._supervisor is not None:
+                self._supervisor.works()
         else:
             self._handle(event)
 

@@ -43,6 +43,6 @@ class RestartPolicy:
         return PlannedRestart(delay_s=self._backoff.next(), crash_loop=False)
 
     def reset(self) -> None:
-        """Count from the beginning: it was up for long, or the operator gave an order."""
+        """Count from the beginning: it was up for long, ran a prompt, or was given an order."""
         self._early = 0
         self._backoff.reset()

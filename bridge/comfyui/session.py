@@ -28,7 +28,7 @@ from bridge.comfyui.errors import (
     UnexpectedAnswer,
 )
 from bridge.comfyui.event_queue import EventQueue
-from bridge.comfyui.events import Event, Terminal
+from bridge.comfyui.events import Event, Succeeded, Terminal
 from bridge.comfyui.execution import Execution, socket_nodes
 from bridge.comfyui.prompt_tracker import Prompt, PromptTracker
 from bridge.comfyui.state import Connected, Disconnected, QueueLength
@@ -47,7 +47,11 @@ class WorkerDied(msgspec.Struct, frozen=True):
     """ComfyUI answers, but the thread that runs prompts has ended."""
 
 
-SessionEvent: TypeAlias = Connected | Disconnected | QueueLength | WorkerDied
+class PromptSucceeded(msgspec.Struct, frozen=True):
+    """A prompt of ours ran to its end: this ComfyUI works."""
+
+
+SessionEvent: TypeAlias = Connected | Disconnected | QueueLength | WorkerDied | PromptSucceeded
 
 
 class QueueSnapshot(msgspec.Struct, frozen=True):
@@ -220,6 +224,8 @@ class ComfySession:
             queue = self._queues.get(prompt)
             if queue is not None:
                 queue.put(event)
+            if isinstance(event, Succeeded):
+                self._report(PromptSucceeded())
         if self._tracker.doubt:
             self._tracker.doubt = False
             self._in_doubt.set()

@@ -44,8 +44,8 @@ class SuperviseConfig(msgspec.Struct, frozen=True):
     start_timeout_s: float = 300.0
     # Between the request to stop and the kill.
     stop_grace_s: float = 10.0
-    # This many deaths in a row, each before it was up for `stable_after_s`, are a crash loop;
-    # then it is left alone for `crash_pause_s`.
+    # This many deaths in a row are a crash loop; then it is left alone for `crash_pause_s`. A
+    # prompt that succeeds, or a life of `stable_after_s`, begins another row.
     crash_limit: int = 5
     stable_after_s: float = 60.0
     crash_pause_s: float = 300.0

@@ -94,6 +94,11 @@ class Supervisor:
         self._on_failure = on_failure
         self._on_stop = on_stop
         self._log = Log(folder / "comfyui.log")
+        self._policy = RestartPolicy(
+            limit=config.crash_limit,
+            stable_after_s=config.stable_after_s,
+            pause_s=config.crash_pause_s,
+        )
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._ordered = asyncio.Event()
@@ -117,16 +122,15 @@ class Supervisor:
         self._wanted.set()
         self._ordered.set()
 
+    def works(self) -> None:
+        """Note that it did what it is for: what it dies of from now on is no crash loop so far."""
+        self._policy.reset()
+
     async def run(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:
         """Keep one running; `attend` runs while one is ready and is cancelled when it is gone.
 
         It may raise StartFailed, for one that is there and of no use: that one is killed.
         """
-        policy = RestartPolicy(
-            limit=self._config.crash_limit,
-            stable_after_s=self._config.stable_after_s,
-            pause_s=self._config.crash_pause_s,
-        )
         while True:
             await self._wanted.wait()
             self._ordered.clear()
@@ -136,11 +140,11 @@ class Supervisor:
             except StartFailed as failure:
                 ready_at = self._ready_at
                 up_s = 0.0 if ready_at is None else time.monotonic() - ready_at
-                restart = policy.died(up_s=up_s, hopeless=failure.failure in _HOPELESS)
+                restart = self._policy.died(up_s=up_s, hopeless=failure.failure in _HOPELESS)
                 self._on_failure(failure, restart)
                 await first(asyncio.sleep(restart.delay_s), self._ordered.wait())
             if self._ordered.is_set():
-                policy.reset()
+                self._policy.reset()
                 self._on_stop()
 
     async def _live(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:

@@ -85,6 +85,24 @@ def test_two_jobs_at_most_are_at_a_comfyui() -> None:
     assert core.started() == [("j2", "main")]
 
 
+def test_a_comfyui_that_died_under_a_job_gets_one_at_a_time_until_one_succeeds() -> None:
+    core = Rig("main")
+    core.ready("main")
+    blamed, other, _, _ = [core.add(f"j{number}") for number in range(4)]
+    assert [job for job, _ in core.started()] == ["j0", "j1"]
+    lost = ComfyUIUnavailable("it died")
+    core.ready("main", availability=AWAY)
+    for key in (other, blamed):
+        core.tell(events.AttemptBroke(key, lost, "p", counts=key is blamed))
+        core.tell(events.Requeued(key, 1))
+    core.ready("main")
+    assert [job for job, _ in core.started()] == ["j0"]
+    core.tell(events.AttemptFailed(blamed, lost, counts=True))
+    assert [job for job, _ in core.started()] == ["j1"]
+    core.tell(events.AttemptSucceeded(other, 1.0))
+    assert [job for job, _ in core.started()] == ["j2", "j3"]
+
+
 def test_the_time_until_a_job_has_ended_counts_those_at_the_comfyui() -> None:
     core = Rig("main")
     core.ready("main")

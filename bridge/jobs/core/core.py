@@ -468,13 +468,15 @@ class Core:
                 self._do(effects.Stop(entry.job.key))
 
     def _succeeded(self, entry: Entry, event: events.AttemptSucceeded) -> None:
-        self.book.pool[entry.instance or ""].saved()
+        self.book.pool[entry.instance or ""].succeeded()
         self._free_place(entry)
         run_s = event.run_s
         expect_s = None if run_s is None else self.book.estimates.ran(entry.job.workflow, run_s)
         self._finish(entry, Happening.SUCCEED, expect_s=expect_s, run_s=run_s)
 
     def _failed(self, entry: Entry, event: events.AttemptFailed) -> None:
+        if event.counts:
+            self.book.pool[entry.instance or ""].died()
         self._free_place(entry)
         if event.counts and entry.job.state == "queued":
             entry.job.attempt += 1
@@ -487,6 +489,8 @@ class Core:
             self._finish(entry, Happening.CANCEL, Interrupted(text, instance=entry.instance))
 
     def _broke(self, entry: Entry, event: events.AttemptBroke) -> None:
+        if event.counts:
+            self.book.pool[entry.instance or ""].died()
         self._free_place(entry)
         if self._end_as_asked(entry, event.prompt_id):
             return

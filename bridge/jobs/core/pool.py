@@ -64,6 +64,8 @@ class Member:
         self.gated = False
         self.wanted = False
         self._rest_s = REST_FIRST_S
+        # It ended under a job, and none has succeeded there since.
+        self._one_at_a_time = False
         self._jobs = 0
         self._left_at = float("-inf")
         self._models: tuple[str, ...] = ()
@@ -90,14 +92,24 @@ class Member:
             self.rests_until = now + self._rest_s
             self._rest_s = min(2 * self._rest_s, REST_LONGEST_S)
 
-    def saved(self) -> None:
-        """Note that it has room on its disk."""
+    def died(self) -> None:
+        """Note that it ended while it ran a job.
+
+        Until one succeeds, it gets no job behind another: a prompt that ends ComfyUI at once does
+        so before ComfyUI has reported the end of the one before, which would take the blame.
+        """
+        self._one_at_a_time = True
+
+    def succeeded(self) -> None:
+        """Note that a job succeeded there: it works, and has room on its disk."""
         self._rest_s = REST_FIRST_S
+        self._one_at_a_time = False
 
     @property
     def has_room(self) -> bool:
         """True if it can be given a job now; one that is held only what it has already."""
-        return self.usable and not self.asking and self._jobs < JOBS_AT_COMFYUI
+        most = 1 if self._one_at_a_time else JOBS_AT_COMFYUI
+        return self.usable and not self.asking and self._jobs < most
 
     def is_free(self, now: float) -> bool:
         """True if it would start a job at once: what others run on a ComfyUI of theirs counts."""
