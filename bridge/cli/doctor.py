@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import click
 import msgspec
@@ -21,7 +23,8 @@ from bridge.cli import diagnostics
 from bridge.cli.broker_trial import try_broker
 from bridge.cli.diagnostics import Finding
 from bridge.cli.shared import FAILED
-from bridge.comfyui import install
+from bridge.comfyui import install, managed
+from bridge.comfyui.building import InstallFailed
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
 from bridge.config import ComfyUI, Config, ConfigError
@@ -32,7 +35,7 @@ from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState, Gpu
 from bridge.contract.topics import Topics, matches
 from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, PubAck, Subscription
-from bridge.service.instances import interpreter
+from bridge.service.instances import ON_LINUX, interpreter
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError
@@ -228,7 +231,7 @@ async def _data(settings: Config) -> AsyncIterator[Finding]:
 async def _comfyui(settings: Config) -> AsyncIterator[Finding]:
     for each in settings.comfyuis:
         if each.url is None:
-            yield _supervised(each)
+            yield _supervised(each, settings.managed)
         else:
             async for finding in _attached(each, each.url):
                 yield finding
@@ -263,19 +266,28 @@ async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
         yield diagnostics.openness(str(shown), is_open=is_open)
 
 
-def _supervised(comfyui: ComfyUI) -> Finding:
+def _supervised(comfyui: ComfyUI, root: Path) -> Finding:
+    """Check a ComfyUI that the bridge starts (`root`: what `comfyui install` made)."""
+    if not ON_LINUX:
+        return Finding(good=False, what="no ComfyUI can be started here", advice=install.ELSEWHERE)
     if comfyui.path is not None:
         python = interpreter(comfyui.path, comfyui.python)
         if shutil.which(str(python.absolute())) is None:
             what = f"{python} cannot be executed"
             return Finding(good=False, what=what, advice=diagnostics.REMEDIES["no_interpreter"])
         return Finding(good=True, what=f"the bridge starts the ComfyUI in {comfyui.path}")
-    found = install.find()
+    try:
+        chosen = managed.current(root)
+    except InstallFailed as error:
+        return Finding(good=False, what=str(error))
+    found = install.find() if chosen is None else chosen.used
     if found is None:
+        size = install.torch_of(platform.machine()).installed_gb
         return Finding(
-            good=False,
-            what="there is no ComfyUI yet",
-            advice="the first start installs one into your cache folder, or set comfyui_path",
+            good=True,
+            what=f"ComfyUI {comfyui.name!r} is not installed yet: the first `comfy2mqtt serve` "
+            f"installs it (about {size} GB, 2 to 10 minutes)",
+            advice="to install it now: comfy2mqtt comfyui install; to use your own: comfyui_path",
         )
     return Finding(good=True, what=f"the managed ComfyUI {found.version} is installed")
 

@@ -44,8 +44,12 @@ def test_five_answers_are_a_settings_file_that_the_doctor_tries(answer: Answer) 
     assert told.stdout.endswith("Start the bridge with: comfy2mqtt serve\n")
 
 
-def test_the_defaults_set_nothing_but_the_page(answer: Answer) -> None:
-    answer("", "", "", "", "")
+def test_the_defaults_set_nothing_but_the_page_and_a_comfyui_yet_to_come_is_no_fault(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path.cwd() / "cache"))
+    given = answer("", "", "", "", "")
+    assert "ok   ComfyUI 'default' is not installed yet" in given.stdout
     assert config.load({}, {}, FILE) == config.load(
         {"websocket_listen": "127.0.0.1:8090", "mqtt_url": "mqtt://127.0.0.1:1883"}, {}
     )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from bridge.adapters.web.keyring import Keyring
 from bridge.cli.main import main
+from bridge.comfyui.managed import Current, Version
 from bridge.jobs.journal import Journal
 from tests.jobs.drafts import draft
 from tests.workflows.graphs import INFO, NAMED
@@ -188,6 +190,37 @@ def test_the_doctor_tells_of_an_interpreter_that_is_not_there(
     found = findings(cli("doctor", "--json"))
     (bad,) = (each for what, each in found.items() if "cannot be executed" in what)
     assert "comfyui_python" in bad["advice"]
+
+
+def test_a_comfyui_that_is_not_installed_yet_is_no_fault(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def finding() -> dict[str, Any]:
+        (found,) = (
+            each for what, each in findings(cli("doctor", "--json")).items() if "ComfyUI" in what
+        )
+        return found
+
+    first = finding()
+    assert first["good"]
+    assert "not installed yet: the first `comfy2mqtt serve` installs it (about " in first["what"]
+    assert "comfy2mqtt comfyui install" in first["advice"]
+    # A version that `comfyui install` made is found, and a damaged one is a fault.
+    folder = tmp_path / "data" / "managed"
+    (folder / "code").mkdir(parents=True)
+    (folder / "code" / "main.py").touch()
+    python = Path(sys.executable)
+    version = Version("0.9.9", str(folder / "code"), str(python), str(python.resolve()))
+    (folder / "current.json").write_bytes(msgspec.json.encode(Current(used=version)))
+    assert finding() == {
+        "good": True,
+        "what": "the managed ComfyUI 0.9.9 is installed",
+        "advice": "",
+    }
+    (folder / "code" / "main.py").unlink()
+    assert not finding()["good"]
 
 
 @pytest.mark.parametrize(
