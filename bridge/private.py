@@ -1,4 +1,4 @@
-"""What a bridge keeps is for its own user alone: prompts, pictures, passwords. All of it blocks."""
+"""Restricts a bridge's files to its own user: prompts, pictures, passwords. All of it blocks."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ FLAG_NAMES = tuple(name for name, _, _ in BROKER_FLAGS)
 
 
 class BrokerFlags(Struct, frozen=True):
-    """What the flags say; None is not given."""
+    """The values of the broker's flags; None is a flag that was not given."""
 
     host: str | None = None
     port: int | None = None

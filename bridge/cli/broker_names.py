@@ -1,4 +1,4 @@
-"""Which broker it is, by what it publishes of itself, or by where it is. Pure."""
+"""The name of a broker's product, by its `$SYS` topics or its address. Pure."""
 
 from __future__ import annotations
 

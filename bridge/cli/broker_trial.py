@@ -1,4 +1,4 @@
-"""What a broker gives to a bridge: tried as the bridge would use it, in a session of its own.
+"""Tests of a broker's features, used as the bridge uses them, in a session of its own.
 
 It subscribes to what the bridge subscribes to, publishes below `bridge/probe/`, and leaves nothing
 behind: what it retained is cleared, and its session is ended.
@@ -43,7 +43,7 @@ _NAME_WIDTH = 14
 
 
 class Found(Struct):
-    """What the trials have shown; None: not known."""
+    """The results of the tests; None: not known."""
 
     refused: dict[str, str] = {}
     forbidden: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What a message on the bus says, in a phrase: for `comfy2mqtt watch`. Pure.
+"""A phrase for each message on the bus, for `comfy2mqtt watch`. Pure.
 
 A message that is not of the form that its topic has is shown as it is.
 """

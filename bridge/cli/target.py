@@ -1,4 +1,4 @@
-"""Where `-o` puts a job's outputs: in a folder, in a file, or on standard output.
+"""The target of `-o` for a job's outputs: a folder, a file, or standard output.
 
 `-` is standard output, what exists is what it is, a name that ends in a slash or has no extension
 is a folder to be made, and any other a file.

@@ -1,4 +1,4 @@
-"""How a job stands, in words: for the bar, for `jobs` and for `show`. Pure."""
+"""A job's state in words, for the progress bar, `jobs` and `show`. Pure."""
 
 from __future__ import annotations
 

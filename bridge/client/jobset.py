@@ -45,7 +45,7 @@ class Set:
         self.workflow: str | None = None
         self.state: SetState | None = None
         self.total: int | None = None
-        """How many jobs it has; None for a set resumed by its id until something is known."""
+        """The number of its jobs; None for a set resumed by its id until something is known."""
         self.status: SetStatus | None = None
         self._session = session
         self._topic = topic

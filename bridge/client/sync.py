@@ -158,7 +158,7 @@ class Set:
 
     @property
     def total(self) -> int | None:
-        """How many jobs it has, once that is known."""
+        """The number of its jobs, once it is known."""
         return self._set.total
 
     def __iter__(self) -> Iterator[Job]:

@@ -31,7 +31,7 @@ MAX_SET = 5_000
 
 
 class SetJobs(Protocol):
-    """What the sets need of the bridge's jobs; a job is named by its client and its id."""
+    """The functions on jobs that sets need; a job is named by its client and its id."""
 
     def submit_job(self, client: str, submit: Submit) -> None:
         """Take a job of a set."""

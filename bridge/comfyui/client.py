@@ -123,7 +123,7 @@ class ComfyClient:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What each request carries, and the WebSocket's too."""
+        """The headers of each request, and of the WebSocket's handshake."""
         return {} if self._secret is None else {SECRET_HEADER: self._secret}
 
     async def __aenter__(self) -> Self:

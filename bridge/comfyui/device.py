@@ -1,4 +1,4 @@
-"""What a ComfyUI's torch can compute on: a graphics card of any make, or the processor alone."""
+"""The devices that a ComfyUI's torch can use: a graphics card of any make, or the processor."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ print("\\n" + json.dumps(found))
 
 
 class Device(Struct, frozen=True):
-    """What torch computes on, and the card's name where it has one."""
+    """The kind of device that torch uses, and the card's name if there is one."""
 
     kind: Kind
     name: str = ""

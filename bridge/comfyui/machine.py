@@ -1,4 +1,4 @@
-"""Which torch fits this machine: by its graphics card, found without torch."""
+"""The build of torch that fits this machine's graphics card, which is found without torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FAMILY = ("torch", "torchvision", "torchaudio")
 
 
 class Facts(Struct, frozen=True):
-    """What is known of a machine: its system and processor, and whose graphics card it has."""
+    """A machine's system, its processor, and the makes of its graphics cards."""
 
     system: str
     machine: str

@@ -199,7 +199,7 @@ class Manager:
 
     @property
     def repository(self) -> str:
-        """Where ComfyUI is fetched from."""
+        """The address of the git repository that ComfyUI is fetched from."""
         return self._repository
 
     @property

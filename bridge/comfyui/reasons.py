@@ -1,4 +1,4 @@
-"""Why something could not be reached, in the system's words."""
+"""The reason why something could not be reached, in the system's words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each setting means, in a line, and the group that it belongs to: for `--help`.
+"""The group of each setting, and a line about it for `--help`.
 
 docs/settings.md says more. Pure.
 """

@@ -83,7 +83,7 @@ class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Call(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a hook does: an HTTP request, an MQTT message or a command.
+    """One call of a hook: an HTTP request, an MQTT message or a command.
 
     `url` is asked with `method`, `headers` and `json`, and must answer 2xx. `topic` gets `payload`
     (anything but text as JSON); where `answer` is a topic, a message there is waited for, which has
@@ -102,7 +102,7 @@ class Call(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Hook(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is done before ComfyUIs are busy, and after they were idle for `idle_s` seconds.
+    """Calls before ComfyUIs are busy, and after they were idle for `idle_s` seconds.
 
     A `preset` knows what to ask of the program at `url`; "wake-on-lan" wakes the machine with the
     address `mac` and waits until `url` can be connected to. Without `comfyui` it is for all of
@@ -178,7 +178,7 @@ class SinkFolder(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Sink(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the outputs of some jobs are delivered (`put`), or their results sent (`webhook`).
+    """A place for the outputs of some jobs (`put`), or a receiver of their results (`webhook`).
 
     `workflows` and `clients` say of which, by names with `*` and `?`. The rest is as in a request.
     """

@@ -1,4 +1,4 @@
-"""What the jobs of a set differ in: from `each`, `grid` or `repeat` to axes of inputs. Pure.
+"""Expands `each`, `grid` or `repeat` of a set to axes of inputs, in which its jobs differ. Pure.
 
 A set has one axis or several. Each is a list of inputs that go together, and there is a job for
 every combination of one entry of each axis. How many that are is known, and refused where it is too

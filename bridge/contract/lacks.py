@@ -1,4 +1,4 @@
-"""What a workflow lacks to be run, in words. Pure."""
+"""Sentences about what a workflow lacks to run. Pure."""
 
 from __future__ import annotations
 

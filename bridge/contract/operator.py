@@ -160,7 +160,7 @@ class InstancesReport(Struct, frozen=True, kw_only=True):
 
 
 class GpuReport(Struct, frozen=True, kw_only=True):
-    """Who has a GPU after an order, and who waits; `done`: it was given, or given back."""
+    """The lock of a GPU after a command; `done`: it was granted, or released."""
 
     done: bool
     lease: GpuLease

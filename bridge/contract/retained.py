@@ -154,14 +154,14 @@ HookState = Literal["idle", "preparing", "busy", "releasing"]
 
 
 class HookHealth(Struct, frozen=True, kw_only=True):
-    """How far a hook is, and what went wrong with its last call."""
+    """A hook's state, and the error of its last call."""
 
     state: HookState
     error: str | UnsetType = UNSET
 
 
 class GpuFigures(Struct, frozen=True, kw_only=True):
-    """What is known of a ComfyUI's graphics card, and who says so; bytes, °C and watts.
+    """Figures of a ComfyUI's graphics card, and their source; bytes, °C and watts.
 
     `source` is `unknown` where nobody does. A ComfyUI on the processor has no card: `cpu`.
     """
@@ -182,7 +182,7 @@ class GpuRequest(Struct, frozen=True, kw_only=True):
 
 
 class GpuLease(Struct, frozen=True, kw_only=True):
-    """Who has a GPU, until when, and who waits for it: who is next comes first.
+    """The holder of a GPU, until when, and those who wait for it, the next one first.
 
     Without `holder` nobody has it. The holder `bridge` is the bridge itself, whose lease is renewed
     while it lives; `leaving`: it ends what runs, and hands the GPU over.

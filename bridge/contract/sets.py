@@ -48,7 +48,7 @@ SetRequest: TypeAlias = CancelSet | StatusSet | ForgetSet | PauseSet | ResumeSet
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """How many jobs of a set are in each state; those that were not made yet are `queued`."""
+    """The number of a set's jobs in each state; those that were not made yet are `queued`."""
 
     waiting: int = 0
     queued: int = 0
@@ -69,7 +69,7 @@ class SetMessage(Struct, frozen=True, kw_only=True):
 
 
 class SetStatus(SetMessage, frozen=True, kw_only=True):
-    """How far a set is: `total` jobs, and how many of them are in which state."""
+    """A set's progress: `total` jobs, and the number of them in each state."""
 
     state: SetState
     total: int

@@ -41,7 +41,7 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Delivered(Struct, frozen=True, kw_only=True):
-    """What became of one output at one sink: it is there, or `error` says why not.
+    """The delivery of one output to one sink; without `error` it succeeded.
 
     `url` is without what is secret: user, password and query.
     """

@@ -157,7 +157,7 @@ class Topics:
         return f"{self.base}/bridge/comfyui/{instance}"
 
     def gpu(self, name: str) -> str:
-        """Who has a GPU, and who waits for it; retained."""
+        """The holder of a GPU, and those who wait for it; retained."""
         return f"{self.base}/bridge/gpu/{name}"
 
     def choices(self, name: str) -> str:

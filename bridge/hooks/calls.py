@@ -1,4 +1,4 @@
-"""What a hook does: an HTTP request, an MQTT message, a command, a packet that wakes a machine.
+"""The calls of a hook: an HTTP request, an MQTT message, a command, a wake-on-LAN packet.
 
 Each call ends, is cancelled, or raises `CallFailed` with one line that says why. Who calls bounds
 the time. What the operator's settings name is called whatever its address: no client can name one.

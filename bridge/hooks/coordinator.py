@@ -70,7 +70,7 @@ Action: TypeAlias = Prepare | Release | Leave | TakeBack | Free | Hold
 
 
 class Seen(Struct):
-    """What is known of a ComfyUI.
+    """The coordinator's view of a ComfyUI.
 
     `wanted`: jobs wait for it or are there. `vacant`: nothing of ours is on its GPU, since it
     yielded or has no process.
@@ -81,7 +81,7 @@ class Seen(Struct):
 
 
 class State(Struct, frozen=True):
-    """What outlives the process: hooks that are to be released, and the locks by GPU."""
+    """The state kept over a restart: hooks that are to be released, and the locks by GPU."""
 
     prepared: list[str] = []
     locks: dict[str, Kept] = {}

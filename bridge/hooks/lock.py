@@ -1,4 +1,4 @@
-"""Who has a GPU: the bridge, or another program that asked for it. Pure: times are arguments.
+"""The lock of a GPU between the bridge and other programs. Pure: times are arguments.
 
 The bridge wants it while jobs wait or run, with priority 0. It leaves it to a request with a higher
 priority at once; to one with the same once it has had it for `TURN_S`; to one with a lower one when
@@ -25,7 +25,7 @@ MAX_WAITING = 100
 
 
 class Lease(Struct, frozen=True):
-    """Who has the GPU, and until when; None: as long as it wants."""
+    """The holder of the GPU, and until when; None: as long as it wants."""
 
     holder: str
     since: float
@@ -50,7 +50,7 @@ class Waiting(Struct, frozen=True):
 
 
 class Kept(Struct, frozen=True):
-    """What outlives the process: the lease of another program, and who waits."""
+    """The state kept over a restart: the lease of another program, and those who wait."""
 
     lease: Lease | None = None
     waiting: list[Waiting] = []

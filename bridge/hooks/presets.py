@@ -1,4 +1,4 @@
-"""What hooks ask of programs that are known: Ollama, llama.cpp, vLLM, a machine that sleeps.
+"""Presets of hooks for known programs: Ollama, llama.cpp, vLLM, a machine that sleeps.
 
 A hook becomes two functions, `before` and `after`, either of which may be missing.
 """
@@ -27,7 +27,7 @@ _LOOK_AGAIN_S = 0.25
 
 
 class Made(Struct, frozen=True):
-    """What one hook does. `at_stop`: also when the bridge stops, as it runs no program."""
+    """The functions of one hook. `at_stop`: also when the bridge stops, as it runs no program."""
 
     before: Do | None
     after: Do | None

@@ -1,4 +1,4 @@
-"""What the settings say of hooks and GPUs: whose they are. Pure, but for names of machines."""
+"""The owners of hooks and GPUs by the settings. Pure, except that it resolves host names."""
 
 from __future__ import annotations
 

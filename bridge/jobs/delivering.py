@@ -32,7 +32,7 @@ Deliver = Callable[[Job, Sequence[OutputInfo]], Awaitable[list[Delivered]]]
 
 
 class Undelivered(Struct, frozen=True, omit_defaults=True):
-    """What a job gave, as the journal keeps it until its sinks have it."""
+    """A job's outputs and timings, as the journal keeps them until its sinks have them."""
 
     outputs: list[OutputInfo]
     timings: Timings

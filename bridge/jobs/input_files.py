@@ -40,7 +40,7 @@ class Place(Protocol):
 
 
 class InputFiles:
-    """Which files jobs need, at which ComfyUIs. Use `run` as a task; all on one loop's thread."""
+    """The files that jobs need at each ComfyUI. Run `run` as a task; all on one loop's thread."""
 
     def __init__(self, places: Sequence[Place], keep_s: float) -> None:
         """A file that no job is known to need is removed once it is `keep_s` seconds old."""

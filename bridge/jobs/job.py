@@ -20,7 +20,7 @@ from bridge.workflows.catalogue import Needs
 
 
 class Sink(Struct, frozen=True, omit_defaults=True):
-    """Where outputs are to be delivered: the one of that index, or all that the URL has room for.
+    """A place to deliver outputs to: the one of that index, or all that the URL has room for.
 
     `own`: the operator wants it, so that it needs no right of the client's.
     """
@@ -32,14 +32,14 @@ class Sink(Struct, frozen=True, omit_defaults=True):
 
 
 class Hook(Struct, frozen=True, omit_defaults=True):
-    """Whom the result is to be sent; `own` as of a Sink."""
+    """A receiver of the result; `own` as for a Sink."""
 
     url: str
     own: bool = False
 
 
 class JobSinks(Struct, frozen=True):
-    """Where the outputs of a job go, and whom its result is sent."""
+    """The sinks of a job's outputs, and the receivers of its result."""
 
     put: list[Sink] = []
     webhooks: list[Hook] = []

@@ -96,7 +96,7 @@ class Quarantine:
 
     @property
     def refused(self) -> int:
-        """How many prompts are refused."""
+        """The number of prompts that are refused."""
         return sum(suspect.deaths >= DEATHS for suspect in self._suspects.values())
 
     def _forget(self, now: float) -> None:

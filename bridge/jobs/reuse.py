@@ -1,4 +1,4 @@
-"""How much of a run was new: nothing, or not even an output. Pure."""
+"""Decides whether a run computed anything, and whether its outputs are old ones. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses lie outside: in the public internet, and not in this machine's own networks.
+"""Tells public addresses of the internet from those of this machine and its networks.
 
 Only what is known to be public is: an address of a kind that is not named here is refused.
 """

@@ -32,7 +32,7 @@ _STEP = 64 * 1024
 
 
 class Reach(Struct, frozen=True):
-    """Where a request may go besides public hosts, and the setting that would allow more."""
+    """The hosts that a request may go to besides public ones, and the setting that allows more."""
 
     hosts: Sequence[str]
     setting: str = "url_hosts"

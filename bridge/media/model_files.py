@@ -45,7 +45,7 @@ Progress = Callable[[int, int | None], None]
 
 
 class Source(Struct, frozen=True):
-    """Where a file comes from, and its SHA-256 in hexadecimal, where that is known."""
+    """A file's URL, and its SHA-256 in hexadecimal, if that is known."""
 
     url: str
     sha256: str | None = None

@@ -86,7 +86,7 @@ class Messages:
 
     @property
     def waiting(self) -> int:
-        """How many messages have arrived and were not taken yet."""
+        """The number of messages that have arrived and were not taken yet."""
         return len(self._turns)
 
     def __aiter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What waits to be handled, in fair turns, and what is handled, in the order of PUBACKs. Pure."""
+"""Arrived messages: some wait, in fair turns, others are being handled, in PUBACK order. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bridge.mqtt.packets import Incoming
 
 
 class Lane(NamedTuple):
-    """Whose a message is, whose messages stay in their order, and with whom they share turns."""
+    """A message's sender, and the lane in which messages keep their order and share turns."""
 
     sender: str
     name: str

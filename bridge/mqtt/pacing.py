@@ -1,4 +1,4 @@
-"""How fast messages may leave, learnt from a broker that refuses some of them. Pure.
+"""Limits the rate of publishes to one that is learnt from a broker's refusals. Pure.
 
 Brokers of clouds take a number of messages a second, and refuse what is beyond (0x97, quota
 exceeded). They do not announce that number. So it is found out: nothing bounds the rate until the

@@ -1,4 +1,4 @@
-"""What each verb costs in processor time, and each client's budget of it. Pure.
+"""The cost of each verb in processor time, and each client's budget of it. Pure.
 
 A request costs about as much as another of its verb (`COSTS`), and what takes longer is measured:
 making a picture smaller, reading what media unpack to. Whoever has spent more than its share is

@@ -1,4 +1,4 @@
-"""Which sinks a job has, and whether they are allowed: its own, its workflow's, the operator's.
+"""Collects a job's sinks, and checks them: the request's, its workflow's, the operator's.
 
 The sinks of a request need rights of the client, checked when it asks and again at the delivery.
 Those of a sidecar or a setting are the operator's, and need none.

@@ -1,4 +1,4 @@
-"""What a bridge says once it is ready: its parts, and what can be done with it now."""
+"""The lines that a bridge prints once it is ready: its parts, and what can be done with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOK_EVERY_S = 0.25
 
 
 class Parts(Struct, frozen=True):
-    """What is known of a bridge at one moment.
+    """The state of a bridge's parts at one moment.
 
     `comfyuis` are the states by name, `workflows` those that were read, `broken` the files that
     could not be; `page` is the address of the page, if there is one.

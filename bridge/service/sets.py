@@ -21,7 +21,7 @@ from bridge.workflows.library import Library
 
 
 class SetParts(Struct, frozen=True):
-    """What answers requests for sets, and what drives them."""
+    """The parts that answer requests for sets, and that drive them."""
 
     requests: SetRequests
     extension: SetExtension

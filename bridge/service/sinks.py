@@ -22,7 +22,7 @@ from bridge.sinks.webhooks import Webhooks
 
 
 class SinkParts:
-    """What a bridge delivers by. `run` it as a task."""
+    """The parts that deliver outputs and results. Run `run` as a task."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What is tried again, when, and for how long. Pure: times are seconds."""
+"""The schedule of retries: of what, when, and for how long. Pure: times are seconds."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class PressRules(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SinkRules(Struct, frozen=True):
-    """Where the outputs of all of a workflow's jobs are delivered, and whom results are sent."""
+    """The sinks of the outputs of all jobs of a workflow, and the receivers of their results."""
 
     put: tuple[Put, ...] = ()
     webhook: Webhook | None = None

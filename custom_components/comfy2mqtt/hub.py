@@ -73,7 +73,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Shown:
-    """What is on a display, and since when it is known here (ISO 8601)."""
+    """A display's picture, and since when it is known here (ISO 8601)."""
 
     data: bytes
     at: str

@@ -98,7 +98,7 @@ class WorkflowImage(HubEntity, ImageEntity):
 
 
 class DisplayImage(HubEntity, ImageEntity):
-    """What a display shows: a picture in the form that the display takes."""
+    """A display's picture, in the form that the display takes."""
 
     _attr_translation_key = "display"
 

@@ -60,7 +60,7 @@ def loaded_entry(hass: HomeAssistant, entry_id: str) -> Comfy2MQTTConfigEntry | 
 
 
 class ResultsSource(MediaSource):
-    """What workflows have made, by bridge and workflow."""
+    """The outputs of workflows, by bridge and workflow."""
 
     name = "ComfyUI"
 

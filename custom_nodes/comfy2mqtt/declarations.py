@@ -1,4 +1,4 @@
-"""What the nodes of this package declare alike."""
+"""Declarations that the nodes of this package share."""
 
 from __future__ import annotations
 

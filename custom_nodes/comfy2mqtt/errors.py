@@ -1,4 +1,4 @@
-"""What can go wrong in these nodes.
+"""The errors of these nodes.
 
     NodeError
     |-- SettingInvalid         an environment variable does not say what it should

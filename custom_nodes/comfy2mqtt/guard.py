@@ -1,4 +1,4 @@
-"""Who may use a ComfyUI that the bridge supervises: a guard of every route, not of ours alone.
+"""A guard of every route of a ComfyUI that the bridge supervises, and not of our routes alone.
 
 ComfyUI itself answers whoever reaches its port, and a page of any website reaches the ports of the
 machine that its reader sits at. So the bridge has its own ComfyUI guarded, by COMFY2MQTT_GUARD=1

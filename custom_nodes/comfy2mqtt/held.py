@@ -46,7 +46,7 @@ class OutputHeader:
 
 @dataclass(frozen=True, slots=True)
 class HeldTotals:
-    """How much is held: outputs, their bytes, and the bytes that may be held."""
+    """Totals of what is held: outputs, their bytes, and the bytes that may be held."""
 
     count: int
     bytes: int
@@ -135,7 +135,7 @@ class HeldOutputs:
                 self._size -= prompt.size
 
     def totals(self) -> HeldTotals:
-        """How much is held at this moment."""
+        """Return the totals of this moment."""
         with self._lock:
             count = sum(len(prompt.outputs) for prompt in self._prompts.values())
             return HeldTotals(count=count, bytes=self._size, budget=self._budget)

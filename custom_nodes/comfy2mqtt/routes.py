@@ -1,4 +1,4 @@
-"""What the bridge asks of these nodes over HTTP, version 1 of their protocol.
+"""The HTTP routes of these nodes for the bridge, version 1 of their protocol.
 
     GET    /comfy2mqtt/hello                               who is here, and which protocol
     PUT    /comfy2mqtt/media/{sha256}                      201 new, 200 held, 400 wrong, 413 large

@@ -1,4 +1,4 @@
-"""What the environment of the ComfyUI process says, and the stores made from it.
+"""Settings from the environment of the ComfyUI process, and the stores made by them.
 
 The bridge sets these variables for a ComfyUI that it starts; for one that somebody else runs
 they are that person's to set. The stores live as long as the process; nodes and routes share

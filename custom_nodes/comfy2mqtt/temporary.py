@@ -59,7 +59,7 @@ class TemporaryFiles:
         return path
 
     def removals(self, name: str) -> int:
-        """How often the file with this name has gone. Counts as a use of it.
+        """Return how often the file with this name was removed. Counts as a use of it.
 
         ComfyUI asks before a prompt begins, so none that the prompt uses is the oldest then.
         """

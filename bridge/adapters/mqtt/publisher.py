@@ -94,7 +94,7 @@ class Publisher:
         self._learnt_limit: int | None = None
         self._largest = 0
         self.connections = 0
-        """How many connections there have been."""
+        """The number of connections so far."""
         self._warned: OrderedDict[str, None] = OrderedDict()
 
     @property

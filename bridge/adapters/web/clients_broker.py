@@ -10,7 +10,7 @@ from bridge.mqtt import Address
 
 
 class ClientsBroker(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a client's program connects to; without `host`: where it found the page.
+    """The broker's address for a client's program; without `host` it is the page's host.
 
     `login`: the broker asks for a user and a password.
     """

@@ -1,4 +1,4 @@
-"""What the bridge retains, asked for where the broker does not send it by itself.
+"""Requests for the bridge's retained messages, on brokers that do not send them.
 
 RabbitMQ sends retained messages to no filter with a wildcard, and some brokers retain nothing. Then
 the bridge is asked, once for each connection, in the name of a client that a browser has.

@@ -1,4 +1,4 @@
-"""Which results an ack counts, though results may be published late, or not at all.
+"""Chooses the results that an ack counts, though some are published late, or not at all.
 
 A client that acks n, or asks for what comes after n, was sent the message with that number. It has
 what was published before that message, and nothing else is to count. So each result keeps to three

@@ -42,7 +42,7 @@ class Unrepairable(Exception):
 
 
 class Condition(Struct, frozen=True):
-    """What was found: faults of the journal, and stored bytes that are damaged or gone, by hash."""
+    """Faults of the journal, and the hashes of stored bytes that are damaged or missing."""
 
     faults: list[str]
     damaged: list[str]

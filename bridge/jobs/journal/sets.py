@@ -72,7 +72,7 @@ class NewSet(Struct, frozen=True):
 
 
 class Numbers(Struct, frozen=True):
-    """How numbers are drawn and reported as written, and other bridges notified: the journal's.
+    """The journal's functions to draw numbers, report them as written, and notify other bridges.
 
     `owner` names this bridge among several, and is empty for one alone.
     """
@@ -174,7 +174,7 @@ class Sets:
         return record
 
     async def spec(self, key: Key) -> bytes | None:
-        """What the jobs of a set are made of; None once it has ended."""
+        """Return the stored specification of a set's jobs; None once it has ended."""
         row = await self._database.run(lambda db: db.execute(queries.SET_SPEC, key).fetchone())
         return None if row is None else row[0]
 
@@ -194,13 +194,13 @@ class Sets:
         return [Key(key.client, job_id) for (job_id,) in found]
 
     async def counts(self, key: Key) -> dict[State, int]:
-        """How many jobs of a set are in which state, of those that were made."""
+        """Return the number of a set's jobs in each state, of those that were made."""
         return dict(
             await self._database.run(lambda db: list(db.execute(queries.COUNT_SET_JOBS, key)))
         )
 
     async def yet_to_make(self, client: str) -> int:
-        """How many jobs of a client's sets were not made yet."""
+        """Return the number of jobs of a client's sets that were not made yet."""
         (found,) = await self._database.run(
             lambda db: db.execute(queries.UNMADE_OF_CLIENT, (client,)).fetchone()
         )

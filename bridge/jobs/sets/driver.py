@@ -61,7 +61,7 @@ class SetListener(Protocol):
 
 
 class Bounds(Struct, frozen=True):
-    """How many jobs may wait: of all clients, and of one."""
+    """The limits of waiting jobs: of all clients, and of one."""
 
     max_queue: int
     of_client: Callable[[str], int]

@@ -19,7 +19,7 @@ from bridge.jobs.sets.plan import SetSpec
 
 
 def status(record: SetRecord, counts: Counts, eta_s: float | None) -> SetStatus:
-    """How far a set is."""
+    """Return the message about a set's progress."""
     return SetStatus(
         set_id=record.key.job_id,
         workflow=record.workflow,

@@ -37,7 +37,7 @@ class Patch(Struct, frozen=True, omit_defaults=True):
 
 
 class SetSpec(Struct, frozen=True, omit_defaults=True):
-    """What the jobs of a set are made of. `fingerprint` shows whether two requests are the same."""
+    """The specification of a set's jobs. Equal requests have an equal `fingerprint`."""
 
     fingerprint: bytes
     workflow: str
@@ -53,7 +53,7 @@ class SetSpec(Struct, frozen=True, omit_defaults=True):
 
     @property
     def total(self) -> int:
-        """How many jobs the set has."""
+        """The number of jobs of the set."""
         return prod(map(len, self.axes))
 
     @property

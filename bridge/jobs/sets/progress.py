@@ -1,4 +1,4 @@
-"""How far sets are, and how many of their jobs may wait at a time. Pure."""
+"""The progress of sets, and the number of their jobs that may wait at a time. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_WAITING = 16
 
 
 class Pace:
-    """How many jobs ended a second lately."""
+    """The number of jobs that ended lately, per second."""
 
     def __init__(self, over_s: float = 1.0) -> None:
         self._over_s = over_s

@@ -1,4 +1,4 @@
-"""What media unpack to, read from their headers; nothing is decoded. Pure.
+"""The unpacked size of media, read from their headers; nothing is decoded. Pure.
 
 A small file may unpack to gigabytes at ComfyUI, which holds pictures and sound as floats. Numbers
 in headers are what decoders go by; what a header may lie about without a decoder's notice, such as

@@ -1,4 +1,4 @@
-"""What a legacy group node shows of its inner nodes: its inputs, widgets and outputs, by name.
+"""The interface of a legacy group node: inputs, widgets and outputs of its inner nodes, by name.
 
 It shows what its nodes inside are not linked to among each other, those inputs last that were
 widgets once. Names that are taken get the title of the inner node before them. The definition holds
@@ -24,7 +24,7 @@ VALUE = "value"
 
 @dataclass(slots=True)
 class Interface:
-    """What a group node shows: each name with position and name of the inner input behind it."""
+    """The names that a group node shows, each with position and name of its inner input."""
 
     specs: dict[str, InputSpec] = field(default_factory=dict)
     inputs: dict[str, tuple[int, str]] = field(default_factory=dict)

@@ -165,7 +165,7 @@ class Groups:
 
 
 class _Places:
-    """Where the inner nodes of one group node lie in the graph around it, and what they link to.
+    """The places of a group node's inner nodes in the graph around it, and their links.
 
     What is linked to one that is `bypassed` gets what the group is given.
     """

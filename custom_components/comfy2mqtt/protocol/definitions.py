@@ -1,4 +1,4 @@
-"""What the bridge says of a workflow: what it takes, what it gives, whether it can run."""
+"""A workflow's definition: its inputs, its outputs, and whether it can run."""
 
 from __future__ import annotations
 

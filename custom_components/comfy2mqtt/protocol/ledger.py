@@ -1,4 +1,4 @@
-"""Which results were taken, and which may be acknowledged.
+"""A ledger of the results that were taken, and of those that may be acknowledged.
 
 Numbers (`n`) rise with every message of a client, and none is published before one with a lower
 number. So what came while the connection stood is complete up to the last number; what was missed

@@ -159,7 +159,7 @@ def inline(data: bytes, content_type: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the bridge takes, in bytes; a packet's limit is None where there is none."""
+    """The bridge's limits in bytes; a packet's limit is None if there is none."""
 
     max_packet: int | None = None
     max_inline_input: int = PART
@@ -174,7 +174,7 @@ class Limits:
 
     @property
     def part(self) -> int:
-        """How many bytes one part of an upload has at most."""
+        """The largest size in bytes of one part of an upload."""
         if self.max_packet is None:
             return PART
         return max(1, min(PART, self.max_packet - HEADROOM))

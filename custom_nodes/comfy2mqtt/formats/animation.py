@@ -62,7 +62,7 @@ def encode(
 
 
 def _durations(count: int, fps: float, tick_ms: int) -> list[int]:
-    """How long each picture stands, in milliseconds: rounded so that no error adds up."""
+    """Return each picture's duration in milliseconds, rounded so that no error adds up."""
     ends = [round(index * 1000 / fps / tick_ms) * tick_ms for index in range(count + 1)]
     return [end - start for start, end in pairwise(ends)]
 

@@ -85,7 +85,7 @@ def join(batches: Sequence[Decoded]) -> Decoded:
 
 
 def luminance(images: torch.Tensor) -> torch.Tensor:
-    """How light each pixel is to the eye, by ITU-R BT.601 as in PIL: [count, height, width].
+    """Return the luminance of each pixel, by ITU-R BT.601 as in PIL: [count, height, width].
 
     Grey stays exactly what it was, which the plain sum of three products would not give.
     """

@@ -30,7 +30,7 @@ def hash_inputs(name: str, key: str, *, example: str = "", **options: Declared) 
 
 
 def refusal(hashes: list[str]) -> bool | str:
-    """What VALIDATE_INPUTS answers before the prompt is queued: True, or what is wrong."""
+    """Return the answer of VALIDATE_INPUTS before the prompt is queued: True, or what is wrong."""
     for sha256 in hashes:
         if not is_sha256(sha256):
             return f"'{sha256}' is not a SHA-256 in lower-case hex."
@@ -45,7 +45,7 @@ def refusal_of_one(text: str | None) -> bool | str:
 
 
 def wants_example(text: str, inputs: dict[str, object]) -> list[str]:
-    """What check_lazy_status answers: the example is computed only where it is used.
+    """Return the answer of check_lazy_status: the example is computed only if it is used.
 
     A link that is not computed yet is None.
     """

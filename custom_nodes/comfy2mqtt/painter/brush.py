@@ -83,7 +83,7 @@ class Canvas:
         return np.stack(planes, axis=-1).reshape(-1, 3)
 
     def _starts(self, count: int, brush: Brush) -> Floats:
-        """Where strokes begin: [count, 2], drawn by how much there is left to do."""
+        """Return the starts of strokes, [count, 2], drawn by how much there is left to do."""
         height, width = self.size
         error = np.abs(self._paint - self._motif.picture.reshape(-1, 3)).sum(axis=1)
         error = blur(error.reshape(self.size), max(1.0, brush.width)).clip(0.0)
@@ -147,7 +147,7 @@ class Canvas:
         return floats(np.clip(colours * (1.0 + value) + warmth * 0.6, 0.0, 1.0))
 
     def _bristles(self, count: int, points: int) -> Floats:
-        """How much paint each bristle holds: [count, points], smooth across the brush."""
+        """Return the paint that each bristle holds: [count, points], smooth across the brush."""
         raw = floats(self._rng.random((count, points + 2)))
         return floats(0.25 * raw[:, :-2] + 0.5 * raw[:, 1:-1] + 0.25 * raw[:, 2:])
 

@@ -1,5 +1,5 @@
 # ruff: noqa: PLR2004 - the numbers are the shapes
-"""What stands in a landscape: a lighthouse on its rock, a barn, a cat that looks on."""
+"""Figures in a landscape: a lighthouse on its rock, a barn, a cat that watches."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def paint_cat(scene: Scene, picture: Floats) -> Floats:
 
 
 def _aside(scene: Scene, part: str) -> float:
-    """Where something stands: off the middle, on the side away from the lamp."""
+    """Return a place for a figure: off the middle, on the side away from the lamp."""
     width = float(scene.x[0, -1])
     share = float(scene.dice(part).uniform(0.26, 0.34))
     return width * (1.0 - share if scene.lamp[0] < width / 2 else share)

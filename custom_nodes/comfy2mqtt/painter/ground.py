@@ -1,4 +1,4 @@
-"""How land is laid: one layer behind another, each with relief, haze and a colour of its place."""
+"""Paints land in layers behind each other, each with relief, haze and a colour of its own."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def snowed(scene: Scene, part: str, tone: Floats, outline: Floats, share: float)
 
 
 def between(value: Floats, low: float | Floats, high: float | Floats) -> NDArray[np.bool_]:
-    """Where a value lies between two bounds."""
+    """Return a mask of the values between two bounds."""
     return (value > low) & (value < high)
 
 

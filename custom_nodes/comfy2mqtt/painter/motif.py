@@ -41,7 +41,7 @@ def compose(scene: Scene) -> Motif:
 
 
 def _paint_land(scene: Scene, picture: Floats, ground: float) -> Floats:
-    """What is asked for, the farthest first."""
+    """Paint the land that the prompt names, the farthest first."""
     if scene.has("mountains"):
         picture = paint_mountains(scene, picture, ground)
     if scene.has("desert"):
@@ -69,7 +69,7 @@ def _paint_water(scene: Scene, picture: Floats) -> Floats:
 
 
 def _paint_figures(scene: Scene, picture: Floats, ground: float) -> Floats:
-    """What stands before the land and the water."""
+    """Paint the figures in front of the land and the water."""
     if scene.has("lighthouse"):
         picture = paint_lighthouse(scene, picture, ground)
     if scene.has("barn"):

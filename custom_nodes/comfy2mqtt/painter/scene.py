@@ -1,4 +1,4 @@
-"""What all parts of one picture share: its size, horizon, light, palette and dice."""
+"""The values that all parts of a picture share: size, horizon, light, palette and dice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands at the water, and the water itself: it mirrors whatever was painted before it."""
+"""Paints what stands at the water, and the water, which mirrors what was painted before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prompt asks for, as far as the painter understands it.
+"""Reads a prompt, as far as the painter understands it.
 
 A table of words; whatever a prompt leaves open, a hash of it decides. So the same words always
 give the same kind of picture, other words another, and the seed arranges it differently.
@@ -74,7 +74,7 @@ _HASHED_LIGHTS = ("dawn", "noon", "sunset", "dusk", "night")
 
 @dataclass(frozen=True, slots=True)
 class Commission:
-    """What to paint. `colours` are hex triplets, in the order of the prompt."""
+    """The content of a picture. `colours` are hex triplets, in the order of the prompt."""
 
     places: frozenset[str]
     light: str
@@ -84,7 +84,7 @@ class Commission:
 
 
 def read_prompt(prompt: str) -> Commission:
-    """What this prompt asks for; its hash fills the gaps."""
+    """Return the content that a prompt names; its hash chooses the rest."""
     text = " ".join(re.findall(r"\w+", prompt.lower()))
     for compound in _COMPOUNDS:
         text = text.replace(compound, compound.replace(" ", "-"))
