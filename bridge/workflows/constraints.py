@@ -143,7 +143,7 @@ def numbers_taken(consumers: Consumers, declared: Declarations) -> Iterator[Inpu
     """Yield the declared number inputs that take a node's output."""
     for node, name in consumers:
         spec = declared.input(node, name)
-        if spec is not None and spec.type in ("INT", "FLOAT"):
+        if spec is not None and spec.value_type in ("INT", "FLOAT"):
             yield spec
 
 

@@ -216,4 +216,4 @@ def _kind(value: Any, spec: InputSpec | None, *, is_seed: bool) -> str:
     by_value = _BY_VALUE.get(type(value), "text")
     if spec is None or by_value == "json":
         return by_value
-    return _BY_TYPE.get(spec.type, by_value)
+    return _BY_TYPE.get(spec.value_type, by_value)

@@ -30,6 +30,7 @@ MAX_MEMBERS = 1_000
 
 # The types whose value is typed in, in ComfyUI's own page without any extension.
 VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+_NUMBERS = {"INT", "FLOAT"}
 
 # Where ComfyUI's own classes come from; others come from packs of nodes.
 _CORE = ("nodes", "comfy_extras.", "comfy_api_nodes.")
@@ -104,6 +105,11 @@ class InputSpec(msgspec.Struct, frozen=True):
         """The type that decides how a value is typed in, where it differs from the link's type."""
         found = self.options.get("widgetType")
         return found if isinstance(found, str) else self.type
+
+    @property
+    def value_type(self) -> str:
+        """The type of a value that is typed in: of whole and other numbers the other ones."""
+        return "FLOAT" if set(self.widget_type.split(",")) == _NUMBERS else self.widget_type
 
     @property
     def force_input(self) -> bool:

@@ -457,6 +457,28 @@ def test_a_number_that_is_written_as_a_text_is_a_number() -> None:
         assert workflow(document).graph.nodes["2"].inputs[key] == value
 
 
+@pytest.mark.parametrize(
+    "declared", [["FLOAT,INT", {"widgetType": "FLOAT"}], ["INT,FLOAT", {}], ["FLOAT", {}]]
+)
+def test_what_takes_every_number_takes_a_float_also_where_the_file_has_a_whole_one(
+    declared: Any,
+) -> None:
+    raw = copy.deepcopy(comparison.load("object-info-0.33.0"))
+    limits = {"default": 25.0, "min": 1.0, "max": 1000.0}
+    kind, options = declared
+    raw["LTXVEmptyLatentAudio"]["input"]["required"]["frame_rate"] = [kind, options | limits]
+    values = {"frames_number": 97, "frame_rate": 25, "batch_size": 1, "audio_vae": ["3", 0]}
+    document = {
+        "1": {"class_type": "LTXVEmptyLatentAudio", "inputs": values},
+        "2": {"class_type": "SaveLatent", "inputs": {"samples": ["1", 0], "filename_prefix": "x"}},
+        "3": {"class_type": "LTXVAudioVAELoader", "inputs": {"ckpt_name": "a"}},
+    }
+    found = workflow(document, ObjectInfo(raw))
+    rate = found.places["1.frame_rate"]
+    assert (rate.kind, rate.default, rate.maximum) == ("float", 25, 1000)
+    assert KINDS[rate.kind].coerce(rate, 23.976) == 23.976
+
+
 def test_a_link_that_is_missing_before_an_output_is_named() -> None:
     document = copy.deepcopy(PLAIN)
     del document["2"]["inputs"]["model"]
