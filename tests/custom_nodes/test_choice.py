@@ -30,16 +30,17 @@ async def test_a_choice_fits_a_list_of_choices(comfyui: ComfyUI) -> None:
 
 
 async def test_a_choice_fits_the_newer_kind_of_list(comfyui: ComfyUI) -> None:
-    async with comfyui.http.get("/object_info/SaveVideo") as response:
-        declared = (await response.json())["SaveVideo"]["input"]["required"]["format"][0]
+    async with comfyui.http.get("/object_info/SaveWEBM") as response:
+        declared = (await response.json())["SaveWEBM"]["input"]["required"]["codec"][0]
     assert declared == "COMBO"
     graph = {
         "1": noise(count=2, seed=71),
-        "2": choice("mp4"),
-        "3": node("CreateVideo", images=["1", 0], fps=8.0),
-        "4": node("SaveVideo", video=["3", 0], filename_prefix="c", format=["2", 0], codec="auto"),
+        "2": choice("vp9"),
+        "3": node(
+            "SaveWEBM", images=["1", 0], filename_prefix="c", codec=["2", 0], fps=8.0, crf=32.0
+        ),
     }
-    assert (await comfyui.run(graph)).ui("4")["images"]
+    assert (await comfyui.run(graph)).ui("3")["images"]
 
 
 async def test_a_choice_fits_a_text_and_what_takes_anything(comfyui: ComfyUI) -> None:
