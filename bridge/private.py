@@ -33,7 +33,9 @@ def claim(folder: Path, leave: Collection[Path] = ()) -> None:
             return
         folder.chmod(mode & ~_OTHERS)
     except OSError as error:
-        log.warning("%s stays open to other users: %s", folder, error.strerror)
+        log.warning(
+            "cannot restrict the rights of %s, other users can read it: %s", folder, error.strerror
+        )
         return
     left = {path.absolute() for path in leave}
     for parent, folders, files in os.walk(folder.absolute()):

@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_claimed_is_reported(
     folder = filled(tmp_path / "data")
     monkeypatch.setattr(Path, "chmod", refused)
     private.claim(folder)
-    assert "stays open to other users: Operation not permitted" in caplog.text
+    assert "other users can read it: Operation not permitted" in caplog.text
 
 
 def test_new_files_are_for_their_user_alone(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ class Displays(Extension):
         )
 
     def _publish_failure(self, error: BridgeError, name: str, **concerned: str) -> None:
-        log.warning("display %s: %s", name, error.message)
+        log.warning("display %s keeps its picture: %s", name, error.message)
         data = {"display": name, "code": error.code, **concerned}
         event = BridgeEvent(type="display_failed", message=error.message, data=data)
         self._publisher.publish(self._topics.event, event)

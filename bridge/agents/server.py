@@ -183,7 +183,7 @@ async def _cancel(job: Job) -> None:
         try:
             await job.cancel()
         except BridgeError as error:
-            log.info("job %s: %s", job.id, error)
+            log.info("cannot cancel job %s: %s", job.id, error)
 
 
 async def _report(context: _Context, event: object) -> None:

@@ -245,7 +245,7 @@ class Job:
         try:
             self._receive(levels, message)
         except (msgspec.MsgspecError, ValueError) as error:
-            _log.warning("%s: cannot be read: %s", message.topic, error)
+            _log.warning("cannot read the message on %s: %s", message.topic, error)
         self._notify()
 
     def _receive(self, levels: tuple[str, ...], message: Incoming) -> None:

@@ -141,7 +141,7 @@ class Set:
             elif level == "result":
                 self._end(message.payload)
         except msgspec.MsgspecError as error:
-            _log.warning("%s: cannot be read: %s", message.topic, error)
+            _log.warning("cannot read the message on %s: %s", message.topic, error)
         self._changed.set()
 
     def job(self, job_id: str) -> Job:

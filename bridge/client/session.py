@@ -419,7 +419,7 @@ class Session:
         try:
             answer = _ANSWERS.decode(message.payload)
         except msgspec.MsgspecError:
-            _log.warning("%s: an answer that cannot be read", message.topic)
+            _log.warning("cannot read the response on %s", message.topic)
             return
         transaction = str(answer.transaction)
         if answer.transaction is UNSET and self._unnamed:

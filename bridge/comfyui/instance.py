@@ -427,7 +427,7 @@ class Instance:
             log.warning("ComfyUI %s did not unload its models: %s", self.name, error)
             return False
         idle_s = self._health.idle_unload_s
-        log.info("ComfyUI %s was idle for %g s: its models are unloaded", self.name, idle_s)
+        log.info("ComfyUI %s: unloaded its models after %g s without a job", self.name, idle_s)
         return True
 
     # -- faults ---------------------------------------------------------------------------------
@@ -444,7 +444,7 @@ class Instance:
             if self._useless is not None and not self._useless.done():
                 self._useless.set_exception(StartFailed(failure, text))
         elif not self.state.closed:
-            log.warning("ComfyUI %s: %s; it gets no more jobs until that is over", self.name, text)
+            log.warning("ComfyUI %s: %s; it gets no jobs until that is fixed", self.name, text)
             self._handle(lifecycle.Condemned(text, failure))
 
     def _failed(self, failure: StartFailed, restart: PlannedRestart) -> None:

@@ -275,13 +275,13 @@ class Hooks(Extension):
             case Free(gpu):
                 self._spawn(self._free(gpu))
             case Leave(gpu, finish):
-                log.info("GPU %s is left to others", gpu)
+                log.info("GPU %s is released to other programs", gpu)
                 for name in self._gpus[gpu]:
                     self._instances[name].yield_("gpu")
                     if not finish:
                         self._dispatcher.send_back(name)
             case TakeBack(gpu):
-                log.info("GPU %s is the bridge's again", gpu)
+                log.info("GPU %s is held by the bridge again", gpu)
                 for name in self._gpus[gpu]:
                     self._instances[name].resume("gpu")
 
@@ -329,7 +329,7 @@ class Hooks(Extension):
         except CallFailed as error:
             return str(error)
         except Exception as error:  # a defect costs the call, not the bridge
-            log.exception("a defect")
+            log.exception("hook failed: defect in the bridge")
             return f"a defect of the bridge: {type(error).__name__}"
         return None
 
@@ -381,7 +381,7 @@ class Hooks(Extension):
                 data = msgspec.json.encode(state)
                 await asyncio.to_thread(write_file, self._file, data, mode=PRIVATE)
             except OSError as error:
-                log.warning("%s cannot be written: %s", self._file, error.strerror)
+                log.warning("cannot write %s: %s", self._file, error.strerror)
             else:
                 self._saved = state
 
@@ -393,5 +393,5 @@ def _read(file: Path) -> State:
     except FileNotFoundError:
         return State()
     except (OSError, msgspec.MsgspecError) as error:
-        log.warning("%s cannot be read, and is left aside: %s", file, error)
+        log.warning("cannot read %s, it is ignored: %s", file, error)
         return State()

@@ -332,7 +332,7 @@ class Dispatcher:
                 self._calls[type(effect)](effect)
         except Exception as error:
             # A defect of ours costs this job, never the bridge and all others with it.
-            log.exception("a defect")
+            log.exception("defect in the bridge")
             if isinstance(effect, effects.JobEffect):
                 self.handle(events.Defect(effect.key, internal(error)))
 
@@ -366,7 +366,7 @@ class Dispatcher:
         self.on_wanted(effect.instance, effect.wanted)
 
     def _report(self, effect: effects.Report) -> None:
-        log.error("a defect", exc_info=effect.error)
+        log.error("defect in the bridge", exc_info=effect.error)
 
     def _job(self, key: Key) -> Job:
         job = self.book.job(key)
@@ -396,7 +396,7 @@ class Dispatcher:
             except Fenced:
                 raise
             except Exception as error:
-                log.exception("a defect")
+                log.exception("defect in the bridge")
                 self.handle(events.Defect(key, internal(error)))
 
     def _mark_started(self, effect: effects.MarkStarted) -> None:
@@ -428,7 +428,7 @@ class Dispatcher:
                 return
             error = done.exception()
             if error is not None:
-                log.error("cannot note the state of job %s: %s", job.key.job_id, error)
+                log.error("cannot store the state of job %s: %s", job.key.job_id, error)
             else:
                 self._listener.status(job, replace(status, n=done.result()))
 
@@ -591,7 +591,7 @@ class Dispatcher:
         try:
             await self._deliver(job, resuming, left)
         except FileNotFoundError as gone:
-            log.warning("what was to be delivered is gone, and is made again: %s", gone)
+            log.warning("an output is gone before its delivery, the job runs again: %s", gone)
             return False
         return True
 
@@ -665,7 +665,13 @@ class Dispatcher:
     async def _requeue(self, effect: effects.Requeue) -> None:
         job = self._job(effect.key)
         level = logging.INFO if effect.expected else logging.WARNING
-        log.log(level, "job %s of %s again: %s", job.key.job_id, job.key.client, effect.reason)
+        log.log(
+            level,
+            "job %s of client %s returns to the queue: %s",
+            job.key.job_id,
+            job.key.client,
+            effect.reason,
+        )
         if effect.free is not None:
             with suppress(ComfyUIError):
                 await self._instances[effect.free].free()
@@ -728,7 +734,7 @@ def _nothing_lost() -> Iterator[None]:
     except ComfyUIError:
         pass
     except Exception:
-        log.exception("a defect")
+        log.exception("defect in the bridge")
 
 
 def _new_prompt_id() -> str:

@@ -21,7 +21,9 @@ async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
         write,
         _may_pass,
         backoff=Backoff(cap=_RETRY_CAP_S),
-        failed=lambda error, _: log.error("the disk or the database is away: %s", error),
+        failed=lambda error, _: log.error(
+            "cannot use the disk or the database, trying again: %s", error
+        ),
     )
 
 

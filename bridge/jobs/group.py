@@ -115,7 +115,7 @@ class Group:
                     "setting `member`"
                 )
             if first is None:
-                log.info("waiting: %r may live still, until its lease has run out", self.name)
+                log.info("waiting for the end of the lease of an earlier bridge %r", self.name)
             first = until
             await asyncio.sleep(self.lease_s / BEATS)
         self._valid_until = began + self.lease_s
@@ -155,7 +155,7 @@ class Group:
             try:
                 beat = await self._journal.beat(self.lease_s, staying=self._staying)
             except DatabaseError as error:
-                log.warning("no heartbeat: %s", error)
+                log.warning("cannot renew the lease: %s", error)
             else:
                 # What was to be said meanwhile was not: the lease might have been over for good.
                 self.was_silent = began > self._valid_until
@@ -168,7 +168,7 @@ class Group:
         if not beat.intake:
             self._intake.clear()
         elif not self._intake.is_set():
-            log.info("%r takes the group's requests", self.name)
+            log.info("%r receives the requests of the group", self.name)
             self._intake.set()
             self._compare_all()  # what waits for something is ours now
         for each in beat.requeued:
@@ -177,7 +177,11 @@ class Group:
 
     def _requeued(self, each: Record) -> None:
         job = each.job
-        log.warning("job %s of %s again: its bridge died", job.key.job_id, job.key.client)
+        log.warning(
+            "job %s of client %s returns to the queue: its bridge died",
+            job.key.job_id,
+            job.key.client,
+        )
         self._dispatcher.add(job)
         status = self._dispatcher.book.status(job, each.n)
         self._listener.status(job, replace(status, reason="the bridge that had it died"))
@@ -230,7 +234,7 @@ class Group:
                 if compare:
                     await self._look_at_awaited()
             except DatabaseError as error:
-                log.warning("cannot compare: %s", error)
+                log.warning("cannot read the jobs of other bridges: %s", error)
                 self._compare = True
             await asyncio.sleep(GATHER_S)
 

@@ -127,7 +127,7 @@ class InputFiles:
             async with asyncio.timeout(ANSWER_S):
                 await self._places[place].client.remove_uploads(names)
         except NotFound:
-            log.debug("%s has none of our nodes: files uploaded to it stay there", place)
+            log.debug("ComfyUI at %s lacks our nodes: files uploaded to it stay there", place)
         except (ComfyUIError, TimeoutError):
             return False
         finally:

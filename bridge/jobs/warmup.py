@@ -91,12 +91,12 @@ class Warmup:
         name = self._instance.name
         book = self._dispatcher.book
         if book.queued or book.running:
-            log.info("ComfyUI %s has jobs: they load what they need", name)
+            log.info("ComfyUI %s: no warm-up, it has jobs", name)
             return
         try:
             plan = await self._plan()
         except BridgeError as error:
-            log.warning("ComfyUI %s cannot be warmed: %s", name, error.message)
+            log.warning("ComfyUI %s: warm-up refused: %s", name, error.message)
             return
         began = time.monotonic()
         ending = await self._run(plan)
@@ -104,9 +104,9 @@ class Warmup:
             needs = self._library.catalogue.needs(plan.prompt)
             self._dispatcher.handle(events.ModelsLoaded(name, needs))
             took = time.monotonic() - began
-            log.info("ComfyUI %s has %s loaded, after %.1f s", name, self._workflow, took)
+            log.info("ComfyUI %s: warm-up loaded workflow %s in %.1f s", name, self._workflow, took)
         elif isinstance(ending, attempt.Failure | attempt.Retry):
-            log.warning("ComfyUI %s was not warmed: %s", name, ending.error.message)
+            log.warning("ComfyUI %s: warm-up failed: %s", name, ending.error.message)
 
     async def _plan(self) -> Plan:
         """Return the workflow with its defaults. Raises BridgeError."""

@@ -136,7 +136,7 @@ class Folder:
     def _remove(self, sha256: str, found: os.stat_result) -> NoReturn:
         """Move a damaged file aside, where the sweep finds it: the same bytes may come again."""
         path = self._path(sha256)
-        log.error("the blob %s is damaged: no longer used; the disk may be failing", sha256)
+        log.error("blob %s is damaged and no longer used; check the disk", sha256)
         with self._renewing, suppress(FileNotFoundError):
             if path.stat().st_ino == found.st_ino:  # else it was repaired meanwhile
                 path.replace(path.with_name(f"{sha256}.damaged"))
@@ -175,7 +175,7 @@ def _stamp(found: os.stat_result) -> _Stamp:
 def whole(sha256: str, data: bytes) -> bytes:
     """Return small bytes that were kept in the journal. Raises Damaged if they are others now."""
     if hashlib.sha256(data).hexdigest() != sha256:
-        log.error("the blob %s is damaged: not used; the journal's disk may be failing", sha256)
+        log.error("blob %s is damaged and not used; check the journal's disk", sha256)
         raise Damaged(sha256)
     return data
 

@@ -366,7 +366,7 @@ class BrokerLink:
         except OSError as error:
             self._lose(error.strerror or str(error))
         except Exception as error:  # noqa: BLE001 - the stream cannot be read on, whatever it was
-            _log.exception("the connection is given up")
+            _log.exception("closing the connection: a packet cannot be handled")
             self.cut(ConnectionLost(f"its packets could not be handled: {error!r}"))
 
     def _lose(self, reason: str) -> None:

@@ -115,7 +115,7 @@ class Operator:
         try:
             order = operator.decode(verb, payload)
             if not isinstance(order, ListQueue | CheckHealth):
-                log.info("the operator: %s %s", verb, payload.decode(errors="replace"))
+                log.info("operator command: %s %s", verb, payload.decode(errors="replace"))
             return Answer(data=await self._carry_out(order), transaction=transaction)
         except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
             return refusal(error, transaction, f"the operator's {verb}")
@@ -270,4 +270,4 @@ async def _free(instance: Instance, *, alone: bool) -> None:
     except ComfyUIError as error:
         if alone:
             raise ComfyUIUnavailable(str(error), instance=instance.name) from None
-        log.warning("%s: %s", instance.name, error)
+        log.warning("ComfyUI %s did not free its memory: %s", instance.name, error)

@@ -32,7 +32,7 @@ async def serve(config: Config) -> None:
     if found is None:
         return
     while not await _served(Bridge(config, address, found), stopping):
-        log.warning("the other bridges counted this one as dead: it starts again")
+        log.warning("the other bridges took over from this one: starting again")
         await asyncio.sleep(ANEW_S)
 
 

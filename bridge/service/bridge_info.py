@@ -105,7 +105,7 @@ class BridgeInfoPublisher:
         """Log what the broker does not offer, once for as long as it stays so."""
         for word, sentence in found.items():
             if self._restrictions.get(word) != sentence:
-                log.warning("the broker: %s", sentence)
+                log.warning("the broker has a restriction: %s", sentence)
         self._restrictions = found
 
     def set_largest(self, size: int) -> None:

@@ -25,7 +25,9 @@ class ClockReport:
         """Publish what could not be while there was no connection."""
         by_s, self._unpublished_s = self._unpublished_s, 0.0
         if by_s:
-            message = f"the wall clock jumped by {by_s:+.0f} s: ages are those of before"
+            message = (
+                f"the wall clock jumped by {by_s:+.0f} s; ages of jobs and results do not change"
+            )
             data = {"seconds": round(by_s, 3)}
             event = BridgeEvent(type="clock_jumped", message=message, data=data)
             self._publisher.publish(self._topics.event, event)

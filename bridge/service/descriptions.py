@@ -218,7 +218,7 @@ class Descriptions:
             replacements = await instance.client.node_replacements()
             changes = await self._library.update(instance.name, info, replacements)
         except (ComfyUIError, ObjectInfoError) as error:
-            log.warning("%s did not report its nodes: %s", instance.name, error)
+            log.warning("ComfyUI %s did not report its nodes: %s", instance.name, error)
             return False
         if changes is not None:
             self._publish(changes)
@@ -235,7 +235,7 @@ class Descriptions:
             for audience in self._audience:
                 audience.remove_workflow(name)
         for broken in changes.broken:
-            log.warning("workflow %s", broken.message)
+            log.warning("cannot use workflow %s", broken.message)
         self._publish_faults(changes.broken, changes.waiting)
 
     def _publish_faults(self, faults: Iterable[BrokenFile], waiting: Iterable[str]) -> None:

@@ -71,7 +71,7 @@ class Retention:
                 await self.sweep()
             except (DatabaseError, OSError) as error:
                 # A disk that deletes nothing is no reason to serve nobody.
-                log.warning("nothing is deleted now: %s", error)
+                log.warning("cannot delete expired data: %s", error)
             await asyncio.sleep(INTERVAL_S)
 
     async def sweep(self) -> None:
@@ -106,6 +106,8 @@ class Retention:
     def _note_jump(self, by_s: float) -> None:
         if by_s:
             # It was set; or the machine slept, or was off for days.
-            log.warning("the wall clock jumped by %+.0f s: ages are those of before", by_s)
+            log.warning(
+                "the wall clock jumped by %+.0f s; ages of jobs and results do not change", by_s
+            )
             self._jumped_at = self._journal.clock.now()
             self._jumped(by_s)

@@ -36,7 +36,7 @@ async def waited_out(
         except (Away, OSError) as error:
             if not may_pass(error):
                 raise
-            log.error("the start waits until this is over: %s", error)  # noqa: TRY400
+            log.error("cannot start yet, trying again: %s", error)  # noqa: TRY400
         else:
             return True
         if await wait_set(stopping, backoff.next()):

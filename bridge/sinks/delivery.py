@@ -134,15 +134,15 @@ class Deliveries:
                 async with places, asyncio.timeout(schedule.longest(info.size, self._within_s)):
                     await self._tried(work, shown)
             except BridgeError as error:
-                log.warning("output %d is not delivered: %s", info.index, error.message)
+                log.warning("cannot deliver output %d: %s", info.index, error.message)
                 return Delivered(output=info.index, url=shown, error=error.wire())
             except TimeoutError:
                 late = schedule.failed("it takes too long", shown, attempts=1)
-                log.warning("output %d is not delivered: %s", info.index, late.message)
+                log.warning("cannot deliver output %d: %s", info.index, late.message)
                 return Delivered(output=info.index, url=shown, error=late.wire())
             except Exception as error:
                 # A defect of ours costs this delivery, not what the job put out.
-                log.exception("a defect")
+                log.exception("defect in the bridge")
                 return Delivered(output=info.index, url=shown, error=internal(error).wire())
         return Delivered(output=info.index, url=shown)
 

@@ -75,7 +75,7 @@ class Webhooks:
                 try:
                     pause_s = await self._send_due(tasks)
                 except DatabaseError as error:
-                    log.warning("webhooks wait: %s", error)
+                    log.warning("webhooks wait for the database: %s", error)
                     pause_s = LOOK_AGAIN_S
                 await wait_set(self._wake, pause_s)
 
@@ -101,11 +101,11 @@ class Webhooks:
                 problem, status = await self._attempt(hook)
                 await self._conclude(hook, problem, status)
             except DatabaseError as error:
-                log.warning("a webhook may be sent once more: %s", error)
+                log.warning("cannot store that a webhook was sent, it may be sent again: %s", error)
             except Fenced:
                 raise
             except Exception:
-                log.exception("a defect: the webhook waits for the next start")
+                log.exception("defect in the bridge: the webhook waits for the next start")
                 return  # it stays in `_going`
             self._going.pop(hook.id, None)
             self._of_client[hook.client] -= 1
@@ -139,9 +139,9 @@ class Webhooks:
         pause_s = self._pauses(hook.attempts + 1, status)
         shown = targets.shown(hook.url)
         if pause_s is None:
-            log.warning("the webhook %s is given up: %s", shown, problem)
+            log.warning("webhook %s failed for the last time: %s", shown, problem)
             await webhooks.remove(hook.id)
             self._gave_up(hook, problem)
             return
-        log.info("the webhook %s is sent again in %g s: %s", shown, pause_s, problem)
+        log.info("webhook %s failed, next try in %g s: %s", shown, pause_s, problem)
         await webhooks.postpone(hook.id, self._journal.clock.now() + pause_s)

@@ -292,7 +292,7 @@ class Library:
             except FileNotFoundError:
                 continue
             except (OSError, ObjectInfoError) as error:
-                log.warning("%s is of no use: %s", file, error)
+                log.warning("cannot read %s, it is ignored: %s", file, error)
         return found
 
     def _write_cache(self, comfyui: str, data: bytes, replacements: bytes) -> None:
@@ -301,7 +301,7 @@ class Library:
             write_file(self._cache / f"{comfyui}.json", data)
             write_file(self._cache / f"{comfyui}{_REPLACEMENTS}", replacements)
         except OSError as error:
-            log.warning("cannot keep what %s has: %s", comfyui, error)
+            log.warning("cannot store the nodes of ComfyUI %s: %s", comfyui, error)
 
 
 class _Build:

@@ -197,7 +197,7 @@ async def test_a_frozen_worker_that_wakes_gives_no_second_outcome(
         await all_succeed(peer, jobs)
         worker.signal(signal.SIGCONT)
         await member(watcher, "b", b"online")  # as a new member
-        assert "it starts again" in worker.log
+        assert "took over from this one" in worker.log
         (result,) = results(peer, job_id)
         assert (result["instance"], result["attempts"]) == ("a-default", 2)
         peer.request("run/slow/after")
@@ -223,7 +223,7 @@ async def test_a_frozen_intake_that_wakes_does_not_take_it_back(
         await all_succeed(peer, [*accepted, "after"])
         answers = peer.all(f"{peer.base}/client/alice/response/run")
         assert len(answers) == len(jobs) + 1
-    assert frozen.log.count("takes the group's requests") == 1
+    assert frozen.log.count("receives the requests of the group") == 1
     assert b"offline" not in states(watcher)
 
 
@@ -242,7 +242,7 @@ async def test_a_restarted_database_costs_no_job_and_no_member(
         postgresql.start()
         await all_succeed(peer, jobs)
         assert [results(peer, job_id)[0]["attempts"] for job_id in jobs] == [1] * len(jobs)
-        assert not any("begins anew" in each.log for each in members)
+        assert not any("took over from this one" in each.log for each in members)
 
         # Told to stop, the one leaves the requests to the other; the last one says that it goes.
         await members[0].stop()

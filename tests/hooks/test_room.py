@@ -287,4 +287,4 @@ async def test_a_file_of_an_earlier_process_that_is_damaged_costs_one_line(
     await asyncio.to_thread((bridge.folder / "data/hooks.json").write_bytes, b'{"prepared": 7')
     await bridge.start(ready=False)
     await lease(peer, None)
-    assert "is left aside" in bridge.log
+    assert "it is ignored" in bridge.log

@@ -430,7 +430,7 @@ async def test_a_defect_in_a_set_costs_that_set_alone(
 
     monkeypatch.setattr(stand.journal.sets, "spec", broken)
     await stand.data("resume", set_id="s1")
-    while "a defect" not in caplog.text:  # noqa: ASYNC110 - nobody is told
+    while "defect in the bridge" not in caplog.text:  # noqa: ASYNC110 - nobody is told
         await asyncio.sleep(0)
     await asked(stand, repeat=1, set_id="s2")
     await stand.data("cancel", set_id="s2")

@@ -47,7 +47,7 @@ async def test_a_start_on_a_full_disk_waits_until_there_is_room(tmp_path: Path) 
     try:
         async with asyncio.timeout(PATIENCE_S):
             line = await child.stdout.readline()
-            assert b"the start waits until this is over" in line
+            assert b"cannot start yet" in line
             assert b"journal" in line
             resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (soft, hard))
             while line != b"opened\n":
@@ -68,7 +68,7 @@ async def test_a_start_without_its_database_waits_and_can_be_stopped(
     with caplog.at_level(logging.ERROR):
         waiting = asyncio.create_task(waited_out(journal.open, stopping, first_pause_s=0.01))
         async with asyncio.timeout(PATIENCE_S):
-            while "the start waits" not in caplog.text:  # noqa: ASYNC110 - a line of the log
+            while "cannot start yet" not in caplog.text:  # noqa: ASYNC110 - a line of the log
                 await asyncio.sleep(0.01)
         stopping.set()
         assert not await waiting

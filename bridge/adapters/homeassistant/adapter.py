@@ -250,11 +250,13 @@ class HomeAssistant(Extension):
         await handler.handle(asked, answers.append)
         for answer in answers:
             if answer.error is not None:
-                log.warning("Home Assistant: %s: %s", name, answer.error.message)
+                log.warning(
+                    "Home Assistant: workflow %s: request refused: %s", name, answer.error.message
+                )
                 self._refused(name, answer.error.message)
                 self._publish_done(name, _done(REFUSED, answer.error.wire()))
             elif isinstance(answer.data, Accepted):
-                log.info("Home Assistant: %s: job %s", name, answer.data.job_id)
+                log.info("Home Assistant: workflow %s: accepted job %s", name, answer.data.job_id)
 
     async def _set_input(self, name: str, key: str, payload: bytes) -> None:
         device = self._devices.get(name)
@@ -263,7 +265,9 @@ class HomeAssistant(Extension):
             return
         value = field.read(payload.decode(errors="replace"))
         if value is None:
-            log.warning("Home Assistant: %s: %s cannot be %.100r", name, key, payload)
+            log.warning(
+                "Home Assistant: workflow %s: input %s does not accept %.100r", name, key, payload
+            )
             self._refused(
                 name, f"{field.title} cannot be {payload.decode(errors='replace')!r:.100}"
             )
@@ -329,7 +333,7 @@ class HomeAssistant(Extension):
             data = await self._as_jpeg(info, data, room)
             await self._images.put(result.workflow, RetainedImage(data, discovery.JPEG, about))
         except CannotTranscode as error:
-            log.warning("Home Assistant: %s: %s", result.workflow, error)
+            log.warning("Home Assistant: workflow %s: no picture: %s", result.workflow, error)
         except PacketTooLarge as error:
             _too_large(result.workflow, error)
 
@@ -427,7 +431,7 @@ async def _guarded(work: _Work) -> None:
     try:
         await work()
     except Exception:
-        log.exception("Home Assistant")
+        log.exception("Home Assistant: a message was not handled: defect in the bridge")
 
 
 def _done(event_type: str, error: Error | None, job_id: str | None = None) -> Done:
@@ -437,4 +441,4 @@ def _done(event_type: str, error: Error | None, job_id: str | None = None) -> Do
 
 
 def _too_large(name: str, error: PacketTooLarge) -> None:
-    log.warning("Home Assistant: the picture of %s: %s", name, error)
+    log.warning("Home Assistant: the picture of workflow %s was not published: %s", name, error)

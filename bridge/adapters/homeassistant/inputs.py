@@ -30,7 +30,7 @@ class Inputs:
         except FileNotFoundError:
             pass
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            log.warning("%s: %s", self._path, error)
+            log.warning("cannot read %s, inputs have their defaults: %s", self._path, error)
 
     def get(self, workflow: str, key: str) -> Value | None:
         """Return an input's value; None if it was never set."""

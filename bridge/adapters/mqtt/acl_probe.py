@@ -70,7 +70,7 @@ async def isolation(bridge: Address, client: Address | None, topics: Topics) -> 
         async with Connection(bridge) as ours, Connection(client) as theirs:
             return await _Trial(ours, theirs, topics, client.username).result()
     except MqttError as error:
-        log.debug("whether clients are kept apart could not be tried: %s", error)
+        log.debug("cannot test whether the broker isolates clients: %s", error)
         return "unknown"
 
 

@@ -55,4 +55,4 @@ async def give_to(
         except Fenced:
             raise
         except Exception:  # unacknowledged, the message would come again and again
-            log.exception("%s", incoming.topic)
+            log.exception("message on %s was not handled: defect in the bridge", incoming.topic)

@@ -148,7 +148,10 @@ class Publisher:
         self._connection = None
         if loss is not None and loss.code == PACKET_TOO_LARGE and self._largest:
             self._learnt_limit = least(self._learnt_limit, lower_limit(self._largest))
-            log.warning("the broker takes less than %d bytes at a time", self._largest)
+            log.warning(
+                "the broker disconnected at a packet of %d bytes: packets are smaller from now on",
+                self._largest,
+            )
 
     # Answers.
 

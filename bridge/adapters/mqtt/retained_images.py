@@ -67,7 +67,7 @@ class RetainedImages:
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            log.warning("%s: %s", self._file(name), error)
+            log.warning("cannot read %s: %s", self._file(name), error)
             return None
 
     async def publish_all(
@@ -103,7 +103,7 @@ class RetainedImages:
         try:
             self._file(name).unlink(missing_ok=True)
         except OSError as error:
-            log.warning("%s: %s", self._file(name), error)
+            log.warning("cannot delete %s: %s", self._file(name), error)
 
     def _kept(self) -> list[str]:
         try:
@@ -111,5 +111,5 @@ class RetainedImages:
         except FileNotFoundError:
             return []
         except OSError as error:
-            log.warning("%s: %s", self._folder, error)
+            log.warning("cannot list %s: %s", self._folder, error)
             return []

@@ -46,7 +46,7 @@ class TopicSink:
         """Publish that a webhook was given up."""
         shown = targets.shown(hook.url)
         data = {"client": hook.client, "name": hook.name, "url": shown, "code": "delivery_failed"}
-        message = f"the webhook {shown} is given up: {problem}"
+        message = f"webhook {shown} failed for the last time: {problem}"
         self._publisher.publish(
             self._topics.event, BridgeEvent(type="webhook_failed", message=message, data=data)
         )

@@ -107,7 +107,7 @@ class SizeProbe(Extension):
             for each in sizes(size, self._proven):
                 passes = await self._passes(each)
                 if passes is None:
-                    log.info("what size of message the broker passes on cannot be found out")
+                    log.info("cannot measure the broker's largest message")
                     self._hears_itself = False
                     return
                 if passes:

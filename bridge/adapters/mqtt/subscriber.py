@@ -270,7 +270,9 @@ class Subscriber:
     async def _handle(
         self, incoming: Incoming, delivery: str | None, let_pass: Callable[[], None]
     ) -> None:
-        log.debug("%s, %d bytes%s", incoming.topic, len(incoming.payload), ", again" * incoming.dup)
+        log.debug(
+            "%s, %d bytes%s", incoming.topic, len(incoming.payload), ", redelivered" * incoming.dup
+        )
         found = read_request(self._topics, incoming, delivery=delivery, room=self._publisher)
         if found is None:
             self._take_other(incoming)

@@ -99,7 +99,7 @@ class Triggers(Extension):
         """True if the trigger's `debounce_s` on this topic is over; if so it begins again."""
         if self._debounced[rule.table.name].is_due(message.topic, self._clock()):
             return True
-        log.debug("trigger %s: again too soon", rule.table.name)
+        log.debug("trigger %s: ignored, too soon after the last message", rule.table.name)
         return False
 
     async def _fire(
@@ -132,10 +132,10 @@ class Triggers(Extension):
             if answer.error is not None:
                 self._publish_failure(table, message, answer.error)
             elif isinstance(answer.data, Accepted):
-                log.info("trigger %s: job %s", table.name, answer.data.job_id)
+                log.info("trigger %s: accepted job %s", table.name, answer.data.job_id)
 
     def _publish_failure(self, table: Trigger, message: Message, error: BridgeError) -> None:
-        log.warning("trigger %s: %s", table.name, error.message)
+        log.warning("trigger %s: request refused: %s", table.name, error.message)
         data = {
             "trigger": table.name,
             "topic": message.topic,

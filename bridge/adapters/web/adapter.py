@@ -122,7 +122,7 @@ class WebAdapter:
                 raise CannotListen(
                     f"websocket_listen: {where}: {error.strerror or error}"
                 ) from None
-            log.info("browsers are served at %s:%d", settings.host or "*", port)
+            log.info("serving the page at %s:%d", settings.host or "*", port)
             self._warn()
             self._offer_login(port)
             listening(port)
@@ -149,7 +149,10 @@ class WebAdapter:
         host = "[::1]" if settings.host == "::1" else "127.0.0.1"
         link = self._first_login.offer(f"{scheme}://{host}:{port}/")
         if link is not None:
-            log.info("nobody has a key yet; good once, for ten minutes, on this machine: %s", link)
+            log.info(
+                "nobody has a key yet; login link for this machine, valid once for ten minutes: %s",
+                link,
+            )
 
     def _warn(self) -> None:
         """Warn an operator whose clients send their keys for all to read."""
@@ -166,7 +169,7 @@ class WebAdapter:
         while True:
             try:
                 if await asyncio.to_thread(self._keyring.refresh):
-                    log.info("the keys were read again")
+                    log.info("reloaded the keys")
                 logged = ""
             except KeyringError as error:
                 if str(error) != logged:

@@ -71,7 +71,7 @@ class Auth:
             key = self._keyring.find(text)
         if key is None:
             self._failures.note(address, time.monotonic())
-            log.warning("a wrong key from %s", address)
+            log.warning("refused a wrong key from %s", address)
         return key
 
     def holds(self, key_id: str) -> bool:

@@ -253,7 +253,7 @@ class Broker:
                 raise
         else:
             connection.unsubscribe(single)
-        log.info("the broker grants no more filters: one for the topics of all clients is used")
+        log.info("the broker grants no more filters: using one for the topics of all clients")
         self._has_all = connection
         self.came_back.set()  # what was published in between was missed
 
@@ -388,7 +388,7 @@ class Broker:
         try:
             match = self._requests.match_reply(client, message.correlation_data, message.payload)
         except UnreadableReply as error:
-            log.warning("%s: an answer that cannot be read: %s", message.topic, error)
+            log.warning("cannot read the response on %s: %s", message.topic, error)
             return
         if match is not None:
             request, reply = match

@@ -66,12 +66,12 @@ class MissingDescriptions:
         while True:
             reply = await self._ask(client, _VERB, encode(Workflows(after=after)))
             if reply.status != "ok" or reply.data is UNSET:
-                log.info("what the bridge retains is not known: it answers %s", reply.status)
+                log.info("no retained messages: the bridge answered %s", reply.status)
                 return
             try:
                 page = msgspec.json.decode(reply.data, type=WorkflowsReport)
             except msgspec.MsgspecError as error:
-                log.warning("an answer to %s that cannot be read: %s", _VERB, error)
+                log.warning("cannot read the response to %s: %s", _VERB, error)
                 return
             self._show_page(page)
             if page.next is UNSET:

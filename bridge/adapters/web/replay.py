@@ -105,7 +105,7 @@ def _passes(reply: Reply) -> bool:
         code = ""
     if code in ("busy", "quota_exceeded"):
         return True
-    log.error("the bridge does not list what was missed: %s", error.decode())
+    log.error("cannot replay missed results: the bridge answered %s", error.decode())
     return False
 
 
@@ -113,7 +113,7 @@ def _read(data: Raw) -> JobList:
     try:
         return msgspec.json.decode(data, type=JobList)
     except msgspec.MsgspecError:
-        log.exception("the bridge's list cannot be read")
+        log.exception("cannot read the bridge's list of results")
         return JobList(jobs=[], more=False)
 
 

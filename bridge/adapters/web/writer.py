@@ -64,7 +64,7 @@ class Writer:
 
     def drop(self) -> None:
         """Cut the connection at once."""
-        log.info("a client that does not read was dropped")
+        log.info("disconnected a client that does not read")
         self._frames, self._size = [], 0
         self._transport.abort()
 

@@ -103,7 +103,7 @@ class Blobs:
 
     def _delete(self, sha256: str) -> NoReturn:
         """Delete a damaged blob: the same bytes may come again."""
-        log.error("the blob %s is damaged: no longer used; the database may be failing", sha256)
+        log.error("blob %s is damaged and no longer used; check the database", sha256)
         self._run(
             lambda connection: connection.execute(b"DELETE FROM files WHERE sha256 = %s", (sha256,))
         )
@@ -175,7 +175,7 @@ def _put(connection: _Connection, sha256: str, data: memoryview, *, compared: bo
     if new != (True,):
         if compared or _is_whole(connection, sha256):
             return
-        log.error("the blob %s was damaged, and is repaired", sha256)
+        log.error("repaired the damaged blob %s", sha256)
         connection.execute(b"DELETE FROM chunks WHERE sha256 = %s", (sha256,))
         connection.execute(b"UPDATE files SET size = %s WHERE sha256 = %s", (len(data), sha256))
     for start in range(0, len(data), CHUNK):

@@ -37,5 +37,7 @@ async def notices(address: str, channel: str) -> AsyncIterator[str | None]:
                 async for notice in connection.notifies():
                     yield notice.payload
         except psycopg.Error as error:
-            log.warning("no notices of %s: %s", name_of(address), error)
+            log.warning(
+                "cannot listen for notices of %s, trying again: %s", name_of(address), error
+            )
         await asyncio.sleep(backoff.next())

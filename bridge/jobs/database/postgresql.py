@@ -125,7 +125,7 @@ class PostgreSQL:
         except psycopg.Error as error:
             if not connection.closed:
                 raise self._nothing_done(connection, error) from error
-            log.warning("%s went away during a commit", self._name)
+            log.warning("lost the connection to %s during a commit", self._name)
             if transaction is not None and not self._was_committed(transaction):
                 raise _NothingDone(f"{self._name}: {error}") from error
         else:

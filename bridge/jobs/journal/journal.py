@@ -806,4 +806,4 @@ def _note(db: Transaction, name: str, value: str) -> None:
 
 def _log_failure(done: asyncio.Future[int]) -> None:
     if not done.cancelled() and done.exception() is not None:
-        log.error("cannot note a start: %s", done.exception())
+        log.error("cannot store the start of a job: %s", done.exception())

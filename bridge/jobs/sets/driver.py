@@ -180,7 +180,7 @@ class SetDriver:
             try:
                 await self._turn()
             except DatabaseError as error:
-                log.warning("sets wait: %s", error)
+                log.warning("sets wait for the database: %s", error)
                 await asyncio.sleep(RETRY_S)
                 self._wake.set()
 
@@ -215,10 +215,10 @@ class SetDriver:
             except (DatabaseError, Fenced):
                 raise
             except BridgeError as error:
-                log.warning("the set is cancelled: %s", error.message)
+                log.warning("cancelling the set: %s", error.message)
                 await self.enter(key, "cancelling")
             except Exception:
-                log.exception("a defect: the set waits for the next start")
+                log.exception("defect in the bridge: the set waits for the next start")
                 self._broken.add(key)
                 if key in self._live:
                     self._drop(self._live[key])

@@ -286,7 +286,7 @@ async def test_a_brokers_silent_limit_is_learnt(caplog: pytest.LogCaptureFixture
     assert before is None
     made.detach(ConnectionLost("too large", 0x95))
     assert made.packet_limit == 4096
-    assert "less than 5000 bytes" in caplog.text
+    assert "a packet of 5000 bytes" in caplog.text
     made.attach(cast("Connection", broker))
     made.publish("t", bytes(5000))
     assert len(broker.sent) == 2
