@@ -14,6 +14,24 @@ from bridge.workflows.objectinfo import InputSpec
 MEANT: Final = "a picture that ComfyUI's page takes, which has to be given here"
 # The value of a 3D view, but for where its camera stands.
 SCENE: Final[Mapping[str, str]] = {"image": "", "mask": "", "normal": "", "recording": ""}
+# Where the page's camera stands as long as nobody has moved it.
+CAMERA: Final[Mapping[str, Any]] = {
+    "position": {"x": 10, "y": 10, "z": 10},
+    "target": {"x": 0, "y": 0, "z": 0},
+    "zoom": 1,
+    "cameraType": "perspective",
+    "quaternion": {
+        "x": -0.2798481423331213,
+        "y": 0.3647051996310008,
+        "z": 0.11591689595929511,
+        "w": 0.8804762392171493,
+    },
+    "fov": 35,
+    "aspect": 1,
+    "near": 0.01,
+    "far": 10000,
+    "frustum": {"left": -5, "right": 5, "top": 5, "bottom": -5},
+}
 
 _TYPES = frozenset(("LOAD_3D", "WEBCAM"))
 # A 3D preview's input of the same type that only says how the page shows it.

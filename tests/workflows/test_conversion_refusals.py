@@ -88,6 +88,15 @@ def test_a_3d_preview_needs_no_browser() -> None:
     assert inputs["viewport_state"]["camera_info"] == {"zoom": 2}
 
 
+def test_a_3d_preview_that_nobody_has_turned_has_the_camera_of_the_page() -> None:
+    document = lone("Preview3DAdvanced").document()
+
+    state = convert(document, comparison.object_info(LATER))["7"]["inputs"]["viewport_state"]
+
+    assert state["camera_info"]["position"] == {"x": 10, "y": 10, "z": 10}
+    assert (state["camera_info"]["fov"], state["image"]) == (35, "")
+
+
 def test_a_link_that_is_not_there_is_refused() -> None:
     document = lone("SaveImage", inputs={"images": "IMAGE"}).document()
     document["nodes"][0]["inputs"][0]["link"] = 99

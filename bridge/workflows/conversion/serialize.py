@@ -16,7 +16,7 @@ from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widg
 from bridge.workflows.dynamic_prompts import is_dynamic
 from bridge.workflows.graph import MAX_NODES, NodeInput
 from bridge.workflows.objectinfo import NodeClass
-from bridge.workflows.page_pictures import SCENE, is_page_picture
+from bridge.workflows.page_pictures import CAMERA, SCENE, is_page_picture
 
 # A graph that nests deeper than this is none that anybody drew.
 MAX_DEPTH = 50
@@ -222,5 +222,4 @@ def _scene(place: Place, widget: Widget, *, without_picture: bool) -> Any:
         return ""
     camera = place.node.properties.get("Camera Config")
     state = camera.get("state") if isinstance(camera, Mapping) else None
-    more: dict[str, Any] = {} if wanted else {"model_3d_info": []}
-    return {**SCENE, "camera_info": state, **more}
+    return {**SCENE, "camera_info": CAMERA if state is None else state, "model_3d_info": []}
