@@ -465,7 +465,7 @@ async def test_one_that_does_not_greet_any_more_is_killed(
 
 
 @pytest.mark.comfyui
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(360)  # three starts, each of half a minute where the machine is busy
 async def test_a_comfyui_killed_at_work_or_frozen_while_idle_is_started_again(
     tmp_path: Path, comfyui_config: SuperviseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
