@@ -28,7 +28,7 @@ def tables_of(text: str) -> list[str]:
 
 
 ISOLATION = rows_of(TEXT.partition("## Isolation")[2].partition("\n## ")[0])
-ROWS = rows_of(TEXT.partition("## What is stopped")[2].partition("\n## Floods")[0])
+ROWS = rows_of(TEXT.partition("## Threats and defences")[2].partition("\n## Floods")[0])
 GUARANTEES = rows_of(TEXT.partition("## The guarantees")[2].partition("\n## ")[0])
 
 
