@@ -716,7 +716,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="comfyui-takes-all",
         file="bridge/jobs/core/pool.py",
-        old="and self._jobs < JOBS_AT_COMFYUI",
+        old="and self._jobs < most",
         new="",
         guarantee="one job runs at a ComfyUI and one waits there: the others keep their turns",
         tests=("tests/jobs/test_core.py",),
