@@ -50,7 +50,7 @@ async def restore_from(settings: Config, file: Path | None) -> int:
             await journal.close()
     except (BackupError, DatabaseError) as error:
         stop(str(error), FAILED)
-    click.echo("jobs that had not ended are lost: the next start reports that to their clients")
+    click.echo("jobs that had not ended are lost: the next start sends their clients that result")
     return 0
 
 

@@ -251,19 +251,21 @@ def rows(connection: Connection, found: Found, *, session_s: float) -> Iterable[
     if found.drops is not None:
         yield _row(
             "size",
-            f"{found.drops} bytes at QoS 0 are dropped without a word",
-            "the bridge finds out what passes, and says `fetch` for what is larger; or set "
-            "max_packet",
+            f"{found.drops} bytes at QoS 0 are silently dropped",
+            "the bridge measures the limit, and clients fetch larger outputs in parts; or "
+            "set max_packet",
         )
     elif found.passes is not None:
-        yield _row("size", f"{found.passes} bytes at QoS 0 come back")
+        yield _row("size", f"{found.passes} bytes at QoS 0 are delivered")
     yield _row("QoS", f"at most {min(connack.maximum_qos, 1)}", limited.get("qos", ""))
     yield _retained_row(found, limited.get("retain", ""))
     if found.in_order is not None:
         yield _row(
             "order",
             "kept" if found.in_order else "not kept",
-            "" if found.in_order else "clients go by `n`, and wait for outputs after a result",
+            ""
+            if found.in_order
+            else "clients order messages by `n`, and wait for outputs after a result",
         )
     if found.properties is not None and connection.version == "5":
         yield _row(
@@ -277,33 +279,33 @@ def rows(connection: Connection, found: Found, *, session_s: float) -> Iterable[
     window = f"{connack.receive_maximum} messages at a time"
     yield _row("window", window, limited.get("window", ""))
     if connack.server_keep_alive is not None:
-        yield _row("keep-alive", f"{connack.server_keep_alive} s, as the broker wants it")
+        yield _row("keep-alive", f"{connack.server_keep_alive} s, set by the broker")
     for filter_, reason in found.refused.items():
         needed = filter_.endswith("/client/+/request/#")
         yield _row(
             "subscribe",
             f"{filter_}: {reason}",
-            "no bridge can work here: let its user read that"
+            "the bridge cannot work without it: allow its user to read that filter"
             if needed
-            else "what comes there is missed: let the bridge's user read that",
+            else "the bridge misses these messages: allow its user to read that filter",
             good=not needed,
         )
     for topic, reason in found.forbidden.items():
-        advice = "let the bridge's user write there: docs/brokers.md"
+        advice = "allow the bridge's user to write there: docs/brokers.md"
         yield _row("publish", f"{topic}: {reason}", advice, good=False)
 
 
 def _retained_row(found: Found, follows: str) -> Finding:
     if found.retained is None:
-        return _row("retained", "could not be tried", follows)
+        return _row("retained", "could not be tested", follows)
     if not found.retained:
-        follows = follows or "clients ask for what is retained by the verb `workflows`"
+        follows = follows or "clients request the retained messages by the verb `workflows`"
         return _row("retained", "nothing is", follows)
     if not found.retained_by_wildcard:
         return _row(
             "retained",
             "not sent to filters with a wildcard",
-            "clients ask for the workflows by the verb `workflows`, as ours do by themselves",
+            "clients request them by the verb `workflows`; our clients do so by themselves",
         )
     return _row("retained", "also for wildcards")
 

@@ -9,11 +9,11 @@ from bridge.cli.shared import CLIENT_SETTINGS, WRONG_USAGE, as_json, run_async, 
 from bridge.config import Config
 
 _ORDERS = {
-    "start": "Start it; one that was given up is tried at once.",
-    "stop": "End its process until a start; its jobs go back to the queue.",
-    "restart": "End its process and start it.",
-    "free": "Unload its models and drop its caches, once the running job is through.",
-    "yield": "Give it no jobs, and free its memory: the GPU is for somebody else.",
+    "start": "Start it, at once even in a crash loop.",
+    "stop": "Stop its process until the next start; its jobs return to the queue.",
+    "restart": "Stop its process and start it again.",
+    "free": "Unload its models and drop its caches after the running job.",
+    "yield": "Give it no jobs and free its memory, so that another program can use the GPU.",
     "resume": "Give it jobs again.",
     "open": (
         "Print a link to the page of one that the bridge runs: for one browser on the bridge's "

@@ -43,7 +43,7 @@ async def _object_info(settings: Config, saved: Path | None) -> ObjectInfo:
     kept = settings.folder / "object_info" / f"{settings.comfyuis[0].name}.json"
     if saved is None and not kept.is_file() and settings.comfyui_url is None:
         stop(
-            "what ComfyUI's nodes are is not known here: give --object-info FILE (its answer to "
+            "the node classes of ComfyUI are unknown here: give --object-info FILE (its answer to "
             "/object_info), or --comfyui-url",
             FAILED,
         )

@@ -34,7 +34,9 @@ from bridge.service.instances import ON_LINUX
 WORKFLOW = "demo"
 # The client of the lines to paste too: what they make is in the gallery of the page.
 CLIENT = "me"
-NO_MODEL = "(The demo's painter is a procedure, no AI model; it knows some hundred words.)"
+NO_MODEL = (
+    "(A procedure paints the demo's pictures, not an AI model; it knows about a hundred words.)"
+)
 PROMPT = "sunset over a calm sea, a sailing boat"
 # On a busy machine with a cold disk, importing torch alone takes its time.
 START_TIMEOUT_S = 300.0
@@ -155,7 +157,7 @@ async def _use(url: str, folder: Path, page: str, stopping: asyncio.Event, *, on
     if status or once:
         return status
     click.echo(
-        f"\nAll of it stays up until Ctrl-C. {page}\nFrom another terminal:\n"
+        f"\nEverything runs until Ctrl-C. {page}\nFrom another terminal:\n"
         f"  mosquitto_sub -p {port} -t 'comfy2mqtt/client/{CLIENT}/+/#' -F '%t %l bytes' &\n"
         f"  mosquitto_pub -p {port} -q 1 -t comfy2mqtt/client/{CLIENT}/request/run/{WORKFLOW} "
         "-m 'a lighthouse in a storm'\n"

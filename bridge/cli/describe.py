@@ -36,7 +36,7 @@ def draft(definition: Definition) -> str:
 
 def _lines(definition: Definition) -> Iterator[str]:
     yield f"# Sidecar of the workflow {_comment(definition.name)}: save it beside the workflow's"
-    yield "# file, under the same name with .toml. Remove what is to stay as it is."
+    yield "# file, under the same name with .toml. Remove the lines that you do not change."
     yield ""
     yield f"title = {_text(definition.title)}"
     about = "" if definition.description is UNSET else definition.description
@@ -55,13 +55,13 @@ def _lines(definition: Definition) -> Iterator[str]:
         yield f"# rename = {_text(output.name)}"
         yield "# hide = true"
     yield ""
-    yield "# What an empty payload stands for, such as a button's."
+    yield "# The inputs of a request with an empty payload, such as a button's."
     yield "[press]"
     yield "# ignore_payload = true"
     yield f"# inputs = {_value(definition.example)}"
     if others:
         yield ""
-        yield "# Further inputs, which have no name but their place; a table here gives them one."
+        yield "# Other inputs, known only by their place; a table here gives one a name."
         for name, schema in others:
             yield f"# [inputs.{_key(name)}]  # {schema['x-kind']}, {_comment(schema['x-place'])}"
 

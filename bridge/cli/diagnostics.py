@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct
 
 from bridge.contract.retained import BridgeHealth, ComfyUIState, GpuLease
 
-_LOG = "all that it printed is in comfyui.log in its folder under data"
+_LOG = "its output is in comfyui.log in its folder under data"
 
 # By the `reason` of the retained state.
 REMEDIES: Mapping[str, str] = {
@@ -25,14 +25,14 @@ REMEDIES: Mapping[str, str] = {
     "port_taken": "nothing: the next start takes another port",
     "nodes_missing": f"see why our nodes could not be imported; {_LOG}",
     "start_timeout": f"see what it waits for: a download, a custom node; {_LOG}",
-    "exited": f"a package is missing, most often, or a graphics card (comfyui_args: --cpu); {_LOG}",
-    "crashed": f"a driver or a custom node is broken, most often; {_LOG}",
-    "killed": "find out who kills it",
-    "host_out_of_memory": "smaller models, more memory, or --cache-none among its arguments",
+    "exited": f"usually a package is missing, or a graphics card (comfyui_args: --cpu); {_LOG}",
+    "crashed": f"usually a driver or a custom node is broken; {_LOG}",
+    "killed": "find out which program or person kills it",
+    "host_out_of_memory": "use smaller models, more memory, or the argument --cache-none",
     "worker_dead": "find the node that ends its worker thread: the one that its last job was in",
-    "frozen": "nothing; if it happens again, look for a driver that hangs, or for swapping",
-    "hung": "find the node that hangs, or allow for more: silence_s, or the job's timeout_s",
-    "unreachable": "is it running? check its url, and what lies between",
+    "frozen": "nothing; if it happens again, look for a hanging driver, or for swapping",
+    "hung": "find the node that hangs, or raise silence_s or the job's timeout_s",
+    "unreachable": "is it running? check its URL, firewalls and proxies",
     "forbidden": "check its secret (COMFY2MQTT_SECRET there), and the password of its proxy",
 }
 
@@ -44,15 +44,15 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"not compiled with CUDA|no NVIDIA driver|Found no NVIDIA|No CUDA GPUs|HIP error: no ",
-        'torch finds no graphics card: comfyui_args = ["--cpu"], or a torch for this card',
+        'torch finds no graphics card: set comfyui_args = ["--cpu"], or install another torch',
     ),
     (
         r"driver .*(?:too old|insufficient)|no kernel image is available",
-        "torch does not fit the graphics card's driver: update the driver, or take another torch",
+        "torch does not fit the graphics card's driver: update the driver or torch",
     ),
     (r"unrecognized arguments?: (.+)", "correct comfyui_args: this ComfyUI does not know {0}"),
     (r"expected one argument|invalid .*value: ", "correct comfyui_args"),
-    (r"OutOfMemory|out of memory|MemoryError", "smaller models, or --lowvram among its arguments"),
+    (r"OutOfMemory|out of memory|MemoryError", "use smaller models, or the argument --lowvram"),
     (r"No space left on device", "make room on the disk of ComfyUI's and the bridge's folders"),
     (r"Permission denied: '?([^']+)", "let the bridge's user read and write {0}"),
     (r"shared librar(?:y|ies): ([\w.+-]+)", "install the system's library {0}"),
@@ -68,7 +68,7 @@ _BY_STATE: Mapping[str, str] = {
     "crash_loop": "; then: comfy2mqtt comfyui start {name}",
 }
 _UNGUARDED = (
-    "our nodes could not guard it: its version may be too new for this one; until then let nobody "
+    "our nodes could not guard it: its version may be too new for this bridge; let nobody "
     f"browse on that machine; {_LOG}"
 )
 _WELL = ("ready", "busy", "starting")
@@ -90,7 +90,7 @@ def openness(address: str, *, is_open: bool) -> Finding:
     return Finding(
         good=True,
         what=f"{address} answers everybody who reaches it, including web pages in a browser there",
-        advice="where only the bridge uses it, start it with COMFY2MQTT_GUARD=1 and a secret",
+        advice="if only the bridge uses it, start it with COMFY2MQTT_GUARD=1 and a secret",
     )
 
 
@@ -106,7 +106,9 @@ def explain_health(health: BridgeHealth) -> Iterator[Finding]:
             continue
         waits = hook.state == "preparing"
         jobs = "; jobs wait until it succeeds (on_error)" if waits else ""
-        advice = "see docs/one-gpu.md: is what it calls there, and does its timeout_s allow for it?"
+        advice = (
+            "does the program that it calls run, and is its timeout_s long enough? docs/one-gpu.md"
+        )
         yield Finding(good=False, what=f"{what}: {hook.error}{jobs}", advice=advice)
 
 
@@ -148,7 +150,7 @@ def explain(name: str, comfyui: ComfyUIState, *, lent: bool = False) -> Finding:
         # It has not been well since it ended, and may be on its way to the next end.
         return Finding(good=False, what=f"{what}: {why}", advice=remedy)
     if comfyui.state in _WELL:
-        last = f" (the last trouble: {why})" if why else ""
+        last = f" (the last error: {why})" if why else ""
         return Finding(good=True, what=f"{what}{last}", advice=remedy if again else "")
     return Finding(good=False, what=f"{what}: {why}", advice=f"{remedy}{advice}")
 

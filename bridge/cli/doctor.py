@@ -83,7 +83,7 @@ async def _settings(settings: Config) -> AsyncIterator[Finding]:
     except ConfigError as error:
         yield Finding(good=False, what=str(error), advice="correct this setting")
     else:
-        yield Finding(good=True, what="the settings fit together")
+        yield Finding(good=True, what="the settings are valid")
     for variable in config.unknown(os.environ):
         meant = config.meant(variable).removeprefix("; ")
         advice = meant or "docs/settings.md lists the settings"
@@ -95,7 +95,7 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
         address = bridge_address(settings)
         # An id of our own: the bridge's would throw the bridge out.
         async with Connection(address) as connection:
-            yield Finding(good=True, what=f"the broker at {address} takes us")
+            yield Finding(good=True, what=f"the broker at {address} accepts our connection")
             async for finding in _bridge(connection, Topics(settings.base_topic)):
                 yield finding
         async for finding in try_broker(settings, address):
@@ -119,13 +119,13 @@ async def _isolation(settings: Config) -> Finding:
                 # Without a client's password nobody said that it should be otherwise.
                 good=probe is None,
                 what="the broker lets any client read and write any other's topics",
-                advice="`comfy2mqtt mosquitto setup` writes a configuration that does not",
+                advice="`comfy2mqtt mosquitto setup` writes a configuration that isolates clients",
             )
         case "unknown":
             return Finding(
                 good=True,
-                what="whether the broker keeps clients apart is unknown",
-                advice="set isolation_probe_url, with a client's name and password, to try it",
+                what="it is unknown whether the broker isolates clients from each other",
+                advice="set isolation_probe_url, with a client's name and password, to test it",
             )
 
 
@@ -136,7 +136,9 @@ async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Findi
     state = found.pop(topics.state, b"").decode(errors="replace")
     info, health = found.pop(topics.info, None), found.pop(topics.health, None)
     if state != "online":
-        yield Finding(good=True, what=f"no bridge is at work here ({state or 'there was none'})")
+        yield Finding(
+            good=True, what=f"no bridge is online at this broker ({state or 'there was never one'})"
+        )
         return
     if info is not None:
         about = msgspec.json.decode(info, type=BridgeInfo)
@@ -200,7 +202,7 @@ async def _journal(settings: Config) -> AsyncIterator[Finding]:
         yield Finding(
             good=False,
             what=f"the journal: {error}",
-            advice="is PostgreSQL running there, and has it this database and user? see journal",
+            advice="does PostgreSQL run there, with this database and user? (setting: journal)",
         )
     else:
         yield Finding(good=True, what=f"the journal can be reached at {name}")
@@ -224,7 +226,7 @@ async def _data(settings: Config) -> AsyncIterator[Finding]:
     yield Finding(
         good=free > _LOW_DISK,
         what=f"{folder} can be written; {free // 1024**2} MB are free",
-        advice="" if free > _LOW_DISK else "make room: results and outputs are kept there",
+        advice="" if free > _LOW_DISK else "free some space: results and outputs are stored there",
     )
 
 
@@ -259,10 +261,10 @@ async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
             advice="copy custom_nodes/comfy2mqtt into its custom_nodes folder and restart it",
         )
     elif hello.worker is False:
-        what = "it takes prompts and runs none: its worker thread has ended"
+        what = "it accepts prompts and runs none: its worker thread has ended"
         yield Finding(good=False, what=what, advice="restart it")
     else:
-        yield Finding(good=True, what=f"our nodes are there, version {hello.version}")
+        yield Finding(good=True, what=f"our nodes are installed, version {hello.version}")
         yield diagnostics.openness(str(shown), is_open=is_open)
 
 
@@ -311,7 +313,9 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
         what = f"workflow {broken.message}"
         yield Finding(good=False, what=what, advice="correct or remove the file")
     for file in library.waiting:
-        yield Finding(good=True, what=f"workflow {file} (is read once a ComfyUI has run)")
+        yield Finding(
+            good=True, what=f"workflow {file} (waits for the first connection to a ComfyUI)"
+        )
     for name, workflow in library.workflows.items():
         if workflow.forbidden:
             yield Finding(

@@ -38,7 +38,10 @@ async def answering(seconds: float = ANSWER_S) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        stop(f"no answer within {seconds:g} s: does the bridge run? `comfy2mqtt doctor`", FAILED)
+        stop(
+            f"no answer within {seconds:g} s: is the bridge running? `comfy2mqtt doctor` tests it",
+            FAILED,
+        )
 
 
 async def need_bridge(client: Client, settings: Config, *, wait: bool | None = None) -> None:
@@ -53,7 +56,7 @@ async def need_bridge(client: Client, settings: Config, *, wait: bool | None = N
     if not wait:
         hint = "" if wait is None else ", or wait for it with --wait"
         stop(f"{what}: nothing was sent. Start it (`comfy2mqtt serve`){hint}", FAILED)
-    click.echo(f"{what}: waiting for it; Ctrl-C to leave, nothing is sent before", err=True)
+    click.echo(f"{what}: waiting for it, nothing is sent before; Ctrl-C ends this", err=True)
     await client.until_online()
 
 

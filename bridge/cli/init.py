@@ -24,7 +24,7 @@ _OWN = "own"
 def write_settings(file: Path, *, overwrite: bool) -> None:
     """Ask, and write the file. Ends the command where it cannot be."""
     if file.exists() and not overwrite:
-        stop(f"{file} is there already; --overwrite replaces it", WRONG_USAGE)
+        stop(f"{file} exists already; --overwrite replaces it", WRONG_USAGE)
     chosen = _asked(file)
     try:
         write_file(file, draft(chosen).encode(), mode=PRIVATE)
@@ -52,7 +52,7 @@ def _asked(file: Path) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     url = click.prompt("1. Where is the MQTT broker? (host or host:port)", default="127.0.0.1:1883")
     user = click.prompt(
-        "2. As which user of the broker? (nothing: it asks for none)",
+        "2. Which user of the broker? (empty: the broker asks for none)",
         default="",
         show_default=False,
     )
@@ -64,8 +64,8 @@ def _asked(file: Path) -> dict[str, Any]:
         click.echo(f"   The password is in {secret}, which only you may read.")
     chosen["mqtt_url"] = _broker(url, user)
     comfyui = click.prompt(
-        "3. Which ComfyUI? (own: one is installed and started; http://host:8188: one that runs;\n"
-        "   a folder: one to start)",
+        "3. Which ComfyUI? (own: the bridge installs one; http://host:8188: one that runs;\n"
+        "   a folder: the bridge starts that one)",
         default=_OWN,
     )
     if comfyui.startswith(("http://", "https://")):
@@ -73,7 +73,7 @@ def _asked(file: Path) -> dict[str, Any]:
     elif comfyui != _OWN:
         chosen["comfyui_path"] = str(Path(comfyui).expanduser())
     page = click.prompt(
-        "4. Where is the page for browsers served? (host:port; - for none)", default=_PAGE
+        "4. At which address is the web page served? (host:port; - for none)", default=_PAGE
     )
     if page != "-":
         chosen["websocket_listen"] = page

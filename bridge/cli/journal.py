@@ -38,7 +38,9 @@ async def examine_journal(settings: Config, *, as_json: bool) -> int:
 def _findings(settings: Config) -> list[Finding]:
     if settings.journal:
         what = "the journal is in PostgreSQL, which checks itself"
-        return [Finding(good=True, what=what, advice="pg_amcheck, and a cluster with checksums")]
+        return [
+            Finding(good=True, what=what, advice="use pg_amcheck, and a cluster with checksums")
+        ]
     journal, blobs = settings.folder / JOURNAL, settings.folder / BLOBS
     if not journal.exists():
         return [Finding(good=True, what=f"there is no journal in {settings.folder} yet")]
@@ -65,7 +67,7 @@ def _repaired(settings: Config) -> list[Finding]:
     done = Finding(
         good=True,
         what=f"repaired: a new journal has all that could be read ({what or 'nothing'})",
-        advice=f"the damaged one is {saved.aside}; jobs that are not in the new one are forgotten,"
+        advice=f"the damaged one is {saved.aside}; jobs missing in the new one are forgotten,"
         " and run once more if their clients send them again",
     )
     return [done, *_bytes(repair.check(journal, settings.folder / BLOBS), settings)]

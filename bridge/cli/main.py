@@ -448,7 +448,7 @@ def keys() -> None:
 
 @keys.command("add")
 @click.argument("client")
-@click.option("--name", default="", help="What it is for, such as the device.")
+@click.option("--name", default="", help="A name for the key, such as that of the device.")
 @settings(*KEY_SETTINGS)
 def add_key(client: str, name: str, settings: Config) -> None:
     """Create a key for CLIENT, and print it: it cannot be shown again."""
@@ -517,7 +517,7 @@ def asyncapi(*, folder: Path | None, check: bool) -> None:
     if folder is not None and check:
         stale = documents.stale(folder)
         if stale:
-            stop(f"{folder}: not drawn from this code: {', '.join(stale)}", FAILED)
+            stop(f"{folder}: not up to date with this code: {', '.join(stale)}", FAILED)
     elif folder is None:
         documents.print_document()
     else:
@@ -569,10 +569,14 @@ _FOLDER = click.option(
 @mosquitto.command("setup")
 @_FOLDER
 @click.option(
-    *("--port",), default=1883, type=PORT, show_default=True, help="On this machine alone."
+    *("--port",), default=1883, type=PORT, show_default=True, help="Listen on this machine only."
 )
 @click.option(*("--tls-port",), default=8883, type=PORT, show_default=True, help="On the network.")
-@click.option("--certificate", type=click.Path(path_type=Path), help="PEM; with --key: TLS is on.")
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    help="A certificate, PEM; with --key the broker uses TLS.",
+)
 @click.option("--key", type=click.Path(path_type=Path), help="The certificate's, PEM.")
 @settings("base_topic")
 def mosquitto_setup(
@@ -643,7 +647,7 @@ def get_models(*, workflow: str, to: Path | None, settings: Config) -> None:
 
 main.sections = {
     "Run jobs": ("run", "get", "show", "jobs", "cancel", "replay", "workflows", "mcp"),
-    "Look after a bridge": (
+    "Operate a bridge": (
         *("serve", "doctor", "queue", "comfyui", "watch", "logs", "keys", "backup", "restore"),
         *("websocket", "webhook-secret"),
     ),

@@ -35,7 +35,7 @@ def _address(http: str, token: str | None) -> tuple[str, int]:
         stop(f"--http: {error}", WRONG_USAGE)
     if token is None and not _is_here(host):
         stop(
-            f"--http: on {host} everybody near could run workflows as this client: set "
+            f"--http: on {host} everybody there could run workflows as this client: set "
             "MCP_TOKEN, which agents then send as `Authorization: Bearer ...`",
             WRONG_USAGE,
         )

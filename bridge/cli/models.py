@@ -40,7 +40,7 @@ async def get(settings: Config, name: str, to: Path | None) -> int:
         if not any(each.name == choice.value.replace("\\", "/") for each in wanted):
             click.echo(f"{choice.input} {choice.value!r}: the workflow names no URL", err=True)
     if not wanted:
-        click.echo(f"there is nothing to fetch for {name}", err=True)
+        click.echo(f"nothing to fetch for {name}", err=True)
     failed = False
     for model in wanted:
         failed = not await _got(settings, model, folder) or failed
@@ -57,7 +57,7 @@ async def _got(settings: Config, model: ModelFile, folder: Path) -> bool:
         click.echo(f"{model.name}: {error}", err=True)
         return False
     if not fetched.checked:
-        note = f"{model.name}: nobody names its hash; its SHA-256 is {fetched.sha256}"
+        note = f"{model.name}: its hash is not known beforehand; its SHA-256 is {fetched.sha256}"
         click.echo(note, err=True)
     click.echo(str(target))
     return True

@@ -95,7 +95,7 @@ async def add_user(
         _keep(folder, hashed)
     if not given:
         _show(hashed)
-    click.echo("Have mosquitto read its files again: systemctl reload mosquitto, or SIGHUP.")
+    click.echo("Then reload mosquitto: systemctl reload mosquitto, or SIGHUP.")
     return 0
 
 
@@ -123,7 +123,7 @@ def _write_settings(settings: Config, folder: Path, listeners: BrokerListeners) 
     folder.mkdir(parents=True, exist_ok=True)
     for name, (text, mode) in files.items():
         there = (folder / name).exists()
-        click.echo(f"{folder / name}{': is there already, left as it is' if there else ''}")
+        click.echo(f"{folder / name}{': exists already, not changed' if there else ''}")
         if not there:
             _write(folder / name, text, mode)
 
@@ -140,14 +140,14 @@ def access_file(folder: Path, listeners: BrokerListeners) -> str:
         tls = [f"#{line}" for line in tls]
     return "\n".join(
         [
-            "# Where the broker listens, and for whom. What is not opened here is closed, also to",
+            "# The broker's listeners. All others are closed, also to",
             "# browsers: they use the bridge's web adapter, not the broker's WebSockets.",
             "per_listener_settings false",
             "allow_anonymous false",
             f"password_file {folder / _PASSWORDS}",
             f"acl_file {folder / _ACL}",
             "",
-            "# On this machine alone.",
+            "# On this machine only.",
             f"listener {listeners.port} 127.0.0.1",
             "",
             "# On the network: by TLS, so that nobody reads the passwords.",
@@ -183,7 +183,7 @@ def _grant(path: Path, user: str, role: Role | None, settings: Config) -> None:
         return
     text = path.read_text()
     if f"user {user}" in text.splitlines():
-        stop(f"{path} says already what {user!r} may: change it there", FAILED)
+        stop(f"{path} has rules for {user!r} already: change them there", FAILED)
     grants = access.role(role, Topics(settings.base_topic), _others(settings))
     _write(path, "\n".join([text, *access.stanza(user, grants), ""]), _PRIVATE)
 
@@ -240,6 +240,6 @@ def _read_password() -> str:
 
 def _show(users: list[_Hashed]) -> None:
     if users:
-        click.echo("Passwords, shown this once:")
+        click.echo("Passwords, shown only now:")
     for each in users:
         click.echo(f"  {each.user:<16} {each.password}")

@@ -78,7 +78,7 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
             async with asyncio.timeout(ANSWER_S):
                 response = await _response(connection, transaction)
         except TimeoutError:
-            why = "may this user give orders (docs/operations.md)? `comfy2mqtt doctor`"
+            why = "may this user publish commands (docs/operations.md)? `comfy2mqtt doctor`"
             stop(f"no answer within {ANSWER_S:g} s: {why}", FAILED)
     return _read(verb, response)
 
@@ -110,7 +110,7 @@ def _show(report: Report) -> None:
             click.echo(url)
             if lasts_s is not UNSET:
                 here = "in one browser on the bridge's machine"
-                click.echo(f"(good once, {here}, for {lasts_s:g} s)", err=True)
+                click.echo(f"(works once, {here}, for {lasts_s:g} s)", err=True)
         case QueueReport():
             _show_queue(report)
         case PauseReport(paused=paused):
@@ -118,7 +118,7 @@ def _show(report: Report) -> None:
         case ClearReport(cancelled=cancelled):
             click.echo(f"{cancelled} jobs cancelled")
         case ReleaseReport(released=released):
-            click.echo(f"{released} prompts are taken again")
+            click.echo(f"{released} prompts are allowed again")
         case _:
             click.echo(encode(report))
 

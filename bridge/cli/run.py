@@ -191,8 +191,8 @@ async def _take_back(client: Client, job_id: str) -> NoReturn:
         async with asyncio.timeout(_TAKE_BACK_S):
             await client.cancel(job_id)
     stop(
-        f"no answer within {ANSWER_S:g} s: the job was taken back. `comfy2mqtt doctor` says what "
-        "is wrong",
+        f"no answer within {ANSWER_S:g} s: the job was withdrawn. `comfy2mqtt doctor` reports "
+        "what is wrong",
         FAILED,
     )
 
@@ -201,7 +201,7 @@ def _again(recipe: RecipeReport, definition: Definition) -> dict[str, Any]:
     """Return a recipe's inputs, but for those that no request may set: hidden seeds."""
     known = definition.inputs["properties"]
     for name in recipe.inputs.keys() - known.keys():
-        click.echo(f"input {name!r} is the workflow's own affair: not the same again", err=True)
+        click.echo(f"input {name!r} is set by the workflow: it cannot be repeated", err=True)
     return {name: value for name, value in recipe.inputs.items() if name in known}
 
 
@@ -210,7 +210,10 @@ def _check_media(inputs: Mapping[str, Any]) -> None:
     for name, value in inputs.items():
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, dict) and "sha256" in first:
-            stop(f"input {name!r} was media, which is not kept: give it, -i {name}=@FILE", FAILED)
+            stop(
+                f"input {name!r} was media, which is not stored: give it again, -i {name}=@FILE",
+                FAILED,
+            )
 
 
 async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
@@ -224,7 +227,7 @@ async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
         paths = await asyncio.to_thread(target.save, job, outputs)
     except OSError as error:
         stop(
-            f"the job has succeeded, and its outputs cannot be written: {error}; they are kept: "
+            f"the job has succeeded; its outputs cannot be written: {error}; the bridge has them: "
             f"comfy2mqtt get {job.id} -o FOLDER",
             FAILED,
         )

@@ -36,7 +36,7 @@ def each_of(path: Path, definition: Definition) -> list[dict[str, Any]]:
         stop(f"--each {path}: {error}", WRONG_USAGE)
     entries = _rows(path, text) if path.suffix.lower() == ".csv" else _objects(path, text)
     if not entries:
-        stop(f"--each {path}: there is no job in it", WRONG_USAGE)
+        stop(f"--each {path}: it contains no job", WRONG_USAGE)
     return [_with_media(entry, definition, path) for entry in entries]
 
 

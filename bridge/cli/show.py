@@ -39,7 +39,7 @@ async def show_workflows(
     if as_json:
         click.echo(encode(list(found.values())))
     elif not found:
-        stop("there are no workflows: has the bridge run here?", FAILED)
+        stop("there are no workflows: did a bridge ever run at this broker?", FAILED)
     else:
         _overview(found)
     return 0

@@ -93,7 +93,7 @@ class _File:
 
     def check(self) -> None:
         if self._path.exists() and not os.access(self._path, os.W_OK):
-            _cannot(self._path, "it may not be written")
+            _cannot(self._path, "it is not writable")
         if not self._path.exists() or self._path.is_file():
             _try_to_write(self._path.parent)
 
@@ -115,7 +115,7 @@ class _StandardOutput:
     def check(self) -> None:
         if sys.stdout.isatty():
             stop(
-                "-o -: the bytes of a picture would spoil the terminal: "
+                "-o -: a terminal cannot show the bytes of a picture: "
                 "redirect them, `-o - > picture.png`",
                 WRONG_USAGE,
             )
@@ -123,7 +123,7 @@ class _StandardOutput:
     def save(self, job: Job, outputs: Sequence[JobOutput]) -> list[Path]:
         if len(outputs) != 1:
             stop(
-                f"-o -: the job gave {len(outputs)} outputs, and there is room for one: "
+                f"-o -: the job gave {len(outputs)} outputs, and standard output takes one: "
                 f"comfy2mqtt get {job.id} -o FOLDER",
                 FAILED,
             )
@@ -152,4 +152,4 @@ def _note_other_type(path: Path, output: JobOutput) -> None:
     kind = output.info.content_type.partition(";")[0]
     guessed = mimetypes.guess_type(path.name)[0]
     if guessed is not None and guessed != kind:
-        sys.stderr.write(f"{path} holds {kind}, whatever its name says\n")
+        sys.stderr.write(f"{path} holds {kind}, not what its name says\n")

@@ -22,13 +22,13 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 class Named(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An order to one ComfyUI, or to all of them."""
+    """A command to one ComfyUI, or to all of them."""
 
     instance: Id | UnsetType = UNSET
 
 
 class Start(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Start it; one that was given up is tried at once."""
+    """Start it, at once even in a crash loop."""
 
 
 class Stop(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,18 +36,18 @@ class Stop(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Restart(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """End its process and start it; its jobs go back to the queue."""
+    """End its process and start it; its jobs return to the queue."""
 
 
 class Free(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Unload its models and drop its caches, once the running job is through."""
+    """Unload its models and drop its caches after the running job."""
 
 
 class Yield(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Leave the GPU to somebody else: give it no jobs, and free its memory.
+    """Yield the GPU to another program: give ComfyUI no jobs, and free its memory.
 
-    With `finish` the jobs that are there end first; without, they go back to the queue. With
-    `yielded` false it is taken back, as by `resume`: for a switch, which has one topic.
+    With `finish` running jobs end first; without, they return to the queue. `yielded` false does
+    the same as `resume`, for a switch, which has one topic.
     """
 
     finish: bool = True
@@ -59,7 +59,7 @@ class Resume(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class OpenPage(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Make a link to the page of a ComfyUI of the bridge's own; without `instance`, to the one."""
+    """Make a link to the page of a ComfyUI that the bridge runs; of several name one."""
 
 
 class Reload(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):

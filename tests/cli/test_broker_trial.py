@@ -35,7 +35,7 @@ async def test_a_broker_that_gives_all_is_praised_and_left_as_it_was(
     for name, text in {
         "MQTT": " 5",
         "packets": "at most 33554432 bytes",
-        "size": "8388608 bytes at QoS 0 come back",
+        "size": "8388608 bytes at QoS 0 are delivered",
         "QoS": "at most 1",
         "retained": "also for wildcards",
         "order": "kept",

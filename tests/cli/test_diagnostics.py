@@ -88,7 +88,7 @@ def test_an_attached_one_that_answers_anybody_is_its_owners_to_guard() -> None:
         ("OSError: [Errno 28] No space left on device", "make room"),
         ("PermissionError: [Errno 13] Permission denied: '/opt/x'", "write /opt/x"),
         ("x: error while loading shared libraries: libGL.so.1: cannot", "library libGL.so.1"),
-        ("something nobody has seen", "a package is missing, most often"),
+        ("something nobody has seen", "usually a package is missing"),
     ],
 )
 def test_each_known_cause_has_its_own_advice(said: str, advice: str) -> None:

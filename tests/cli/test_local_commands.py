@@ -159,7 +159,7 @@ def test_the_doctor_checks_what_is_kept_and_repairs_it(cli: Cli) -> None:
 def test_the_doctor_takes_the_address_of_a_journal_as_before(cli: Cli) -> None:
     told = cli("doctor", "--journal", "postgresql://127.0.0.1:9/nobody").stdout
     assert "the journal:" in told
-    assert "the settings fit together" in told
+    assert "the settings are valid" in told
 
 
 def test_the_doctor_looks_at_the_workflows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,7 @@ def test_a_role_is_written_down_once(command: Command, folder: Path) -> None:
     assert "topic write comfy2mqtt/bridge/request/#" in stanza
     again = command("add-user", "eve", "--role", "adapter")
     assert again.exit_code == 1
-    assert "says already" in again.stderr
+    assert "has rules for" in again.stderr
 
 
 @pytest.mark.parametrize(

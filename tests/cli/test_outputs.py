@@ -145,7 +145,7 @@ def test_a_request_that_nobody_answers_expires_and_is_taken_back(
     monkeypatch.setattr(bridge, "retained", as_if_online)
     bridge.go_offline()
     told = cli("run", "demo")
-    assert (told.exit_code, "taken back" in told.stderr) == (1, True), told.stderr
+    assert (told.exit_code, "withdrawn" in told.stderr) == (1, True), told.stderr
     bridge.go_online()
     assert bridge.submitted == []
 

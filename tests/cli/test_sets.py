@@ -83,7 +83,7 @@ def test_a_file_has_a_job_a_line(bridge: InMemoryBridge) -> None:
         (("--each", "none.csv"), "none.csv"),
         (("--each", "bad.jsonl"), "line 2"),
         (("--each", "list.jsonl"), "entry 1: expected a JSON object"),
-        (("--each", "empty.csv"), "no job in it"),
+        (("--each", "empty.csv"), "contains no job"),
         (("--each", "wide.csv"), "row 2 has more columns"),
         (("--each", "media.csv"), "is no file"),
         (("--grid", "steps"), "expected NAME=VALUE"),

@@ -106,7 +106,7 @@ async def test_the_command_line_runs_lists_and_examines(
         *(*us, "doctor", *at, "--comfyui-url", comfyui.url, "--comfyui-secret", comfyui.secret),
         *("--workflows", str(bridge.workflows), "--data", str(bridge.folder / "data")),
     )
-    assert "our nodes are there" in healthy
+    assert "our nodes are installed" in healthy
     assert "is online" in healthy
     assert "BAD" not in healthy
     (bridge.workflows / "broken.json").write_text("{")
