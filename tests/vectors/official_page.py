@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from playwright.async_api import Error as PageError
 from playwright.async_api import Page, Route
-from playwright.async_api import TimeoutError as TookTooLong
 
+from bridge.workflows import page_pictures
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.support.browser import chromium
 from tests.support.comfyui import running_server, supervised
@@ -37,7 +38,7 @@ _KEPT_EVERY = 20
 _CONVERT = """async (file) => {
     const app = window.app;
     window.LiteGraph.namedValuesRestore = true;
-    await app.loadGraphData(file, true, false, null);
+    await app.loadGraphData(JSON.parse(file), true, false, null);
     const random = Math.random;
     let last = "";
     for (let turn = 0; turn < 40; turn++) {
@@ -81,13 +82,23 @@ async def official_page(static: Path, info: ObjectInfo | None) -> AsyncIterator[
 
 async def converted(page: Page, document: Any) -> dict[str, Any]:
     """Return what the page makes of a file: class types and inputs."""
-    text = await asyncio.wait_for(page.evaluate(_CONVERT, document), 60)
+    text = await asyncio.wait_for(page.evaluate(_CONVERT, json.dumps(document)), 60)
     # What the server does not know, and nothing is linked to, has no class there.
     return {
-        node: {"class_type": entry["class_type"], "inputs": entry["inputs"]}
+        node: {
+            "class_type": entry["class_type"],
+            "inputs": {name: without_pictures(value) for name, value in entry["inputs"].items()},
+        }
         for node, entry in json.loads(text).items()
         if "class_type" in entry
     }
+
+
+def without_pictures(value: Any) -> Any:
+    """Return the value of a 3D view without the pictures of it, whose names are new each time."""
+    if not isinstance(value, dict) or "camera_info" not in value:
+        return value
+    return {**value, **page_pictures.SCENE}
 
 
 def _wanted(names: list[str], known: dict[str, Any]) -> Iterator[str]:
@@ -116,7 +127,7 @@ async def main(static: Path, templates: Path, names: list[str]) -> None:
             try:
                 known[name] = await converted(page, document)
                 sys.stderr.write(f"{number} of {len(wanted)}: {name}\n")
-            except (TimeoutError, TookTooLong) as error:
+            except (TimeoutError, PageError) as error:
                 sys.stderr.write(f"{number} of {len(wanted)}: {name}: {error}\n")
             if number % _KEPT_EVERY == 0:
                 _keep(known)

@@ -7,6 +7,7 @@ the front end 1.58.1. `make templates` draws the page anew.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,38 @@ PAGE = Path(__file__).parents[2] / "docs" / "templates.md"
 TEMPLATES = "templates-0.1.123"
 # What the page makes of those whose classes the server has.
 PAGES = "page-0.1.123"
+# Why a conversion is not the page's.
+NEWER = (
+    "Files that were made with a newer server. Here values go by their names; the page goes by "
+    "position, and puts them into other inputs than they were saved for, or knows no inputs for a "
+    "model that it does not know."
+)
+CHANGED = (
+    "Files whose values somebody has changed after the page had saved them, in the list but not by "
+    "their names. Here the list counts, as on the page by default; it was compared with its "
+    "setting to take values by name, since most files need that."
+)
+VIEWS = (
+    "Files with a 3D view whose picture has to be given here. Its camera is where the file has it; "
+    "the page, which had no model to show, has set it back."
+)
+OTHERWISE = {
+    "api_bytedance_seedream_5_0_flash_image_edit": NEWER,
+    "api_bytedance_seedream_5_0_lite_image_edit": NEWER,
+    "api_bytedance_seedream_5_0_lite_t2i": NEWER,
+    "api_nano_banana_2_1_image_edit": NEWER,
+    "api_openai_gpt_image_25_flare_image_edit": NEWER,
+    "api_openai_gpt_image_25_flare_t2i": NEWER,
+    "api_openai_gpt_image_25_sunburst_image_edit": NEWER,
+    "api_openai_gpt_image_25_sunburst_t2i": NEWER,
+    "api_recraft_v4_1_flash_t2i": NEWER,
+    "api_fishaudio_voice_clone_tts": CHANGED,
+    "api_google_nano_banana2_image_edit_continuation": CHANGED,
+    "api_hunyuan3d_model2uv": VIEWS,
+    "api_hunyuan3d_part": VIEWS,
+    "api_hunyuan3d_retopo_uv": VIEWS,
+    "api_hunyuan3d_smart_topology": VIEWS,
+}
 # As long as a cell may be; what is left out is counted.
 _SHOWN = 8
 
@@ -68,7 +101,9 @@ def _row(name: str, document: Any, page: Any, catalogue: NodeCatalogue) -> Row:
     if page is None:
         return Row(name, found, None)
     try:
-        equal = not comparison.differences(page, convert(document, info), info)
+        # A picture that only the page can take is compared as what is given in its place.
+        mine = convert(document, info, keep_unknown=True)
+        equal = not comparison.differences(page, mine, info)
     except ConversionError:
         equal = False
     return Row(name, found, equal)
@@ -118,15 +153,11 @@ def text(found: list[Row]) -> str:
         ),
         "",
     ]
-    if wrong := [row for row in compared if not row.equal]:
+    if compared:
         lines += ["## What the page converts otherwise", ""]
-        lines += [
-            "Files that were made with a newer server. Here values go by their names; the page",
-            "goes by position, and puts them into other inputs than they were saved for.",
-            "",
-        ]
-        lines += [f"- {row.name}" for row in wrong]
-        lines += [""]
+        for reason in dict.fromkeys(OTHERWISE.values()):
+            names = (name for name, why in OTHERWISE.items() if why == reason)
+            lines += [*textwrap.wrap(reason, 99), "", *(f"- {name}" for name in names), ""]
     if refused := [row for row in found if row.workflow is None]:
         lines += ["## What is refused", "", "| template | why |", "|---|---|"]
         lines += [f"| {row.name} | {_cell(row.problem)} |" for row in refused]
