@@ -72,4 +72,6 @@ def broker_url(url: str, flags: BrokerFlags) -> str:
     port = flags.port or port
     account = (user or "") + ("" if secret is None else f":{secret}")
     where = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
+    if flags.host is None:  # a WebSocket's path is that host's
+        where += parts.path + (f"?{parts.query}" if parts.query else "")
     return f"{scheme}://{account}@{where}" if account else f"{scheme}://{where}"

@@ -106,9 +106,10 @@ class Client:
     ) -> None:
         """Talk to the bridge at `base` as `client`, by the broker at `url`.
 
-        `url` is `mqtt://user:password@host:port`, or `mqtts://` with the PEM files `ca`, `cert`
-        and `key` where needed. `connect` replaces the connection to it, for tests: see
-        `bridge.client.testing`. Raises BadAddress, and BadRequest for a name that is no id.
+        `url` is `mqtt://user:password@host:port`, `ws://host:port/path` for a WebSocket, or `mqtts://`
+        and `wss://` with the PEM files `ca`, `cert` and `key` where needed. `connect` replaces the
+        connection to it, for tests: see `bridge.client.testing`. Raises BadAddress, and BadRequest
+        for a name that is no id.
         """
         if not is_id(client):
             raise BadRequest(f"a client's name is {ID_RULE}", field="client")

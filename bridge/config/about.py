@@ -18,7 +18,8 @@ KEEPING = "How long data is kept"
 # In the order of `serve --help`.
 GROUPS: Mapping[str, Mapping[str, str]] = {
     BROKER: {
-        "mqtt_url": "mqtt://user:password@host:port, mqtts:// for TLS; a bare host is enough.",
+        "mqtt_url": "mqtt://user:password@host:port, mqtts:// for TLS, ws:// or wss:// with a path,"
+        " or a bare host.",
         "mqtt_ca": "Certificates to trust, PEM, in place of the system's.",
         "mqtt_cert": "The bridge's certificate, PEM, for a broker that asks for one.",
         "mqtt_key": "The certificate's key, PEM, if that is another file.",

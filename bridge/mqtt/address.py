@@ -5,25 +5,26 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 import msgspec
 
 from bridge.mqtt.errors import BadAddress
 
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-# The names that other programs give to the same two.
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+# The names that other programs give to the same.
 _SCHEMES: Final = {
-    "mqtt": "mqtt",
+    **{each: each for each in _PORTS},
     "tcp": "mqtt",
-    "mqtts": "mqtts",
     "ssl": "mqtts",
     "tls": "mqtts",
     "mqtt+ssl": "mqtts",
 }
-_WEBSOCKET: Final = ("ws", "wss")
 _HIGHEST_PORT: Final = 65535
-_SHAPE: Final = "mqtt://user:password@host:port, or mqtts:// for TLS"
+_SHAPE: Final = "mqtt://user:password@host:port, mqtts:// for TLS, ws:// or wss:// for WebSocket"
+_ENCODED: Final = "in a user name or password write / as %2F, ? as %3F, # as %23 and @ as %40"
+# Where most brokers have it, and where paho looks for it.
+_PATH: Final = "/mqtt"
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None = None
     password: str | None = None
     tls: bool = False
+    path: str | None = None
+    """Of a WebSocket, with a query if there is one: `/mqtt`. None: plain TCP, or TLS."""
     ca: Path | None = None
     """Certificates to trust, PEM; None: the system's."""
     cert: Path | None = None
@@ -57,25 +60,27 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         """Read `mqtt://user:password@host:port` or `mqtts://...`, user and password %-encoded.
 
         `tcp://`, `ssl://` and `tls://` are other names of the two schemes, and `host:port` alone is
-        `mqtt://`. With `password_file` the password is its first line, and the URL has none. Reads
-        that file. Raises BadAddress naming what is wrong, without repeating what may be part of a
-        password.
+        `mqtt://`. `ws://host:port/path` and `wss://` are MQTT over WebSocket, whose path is `/mqtt`
+        where none is given, and whose query is part of it. With `password_file` the password is its
+        first line, and the URL has none. Reads that file. Raises BadAddress naming what is wrong,
+        without repeating what may be part of a password.
         """
         try:
             parts = urlsplit(url if "://" in url else f"mqtt://{url}")
         except ValueError:
             raise BadAddress(f"the host is not valid; write {_SHAPE}") from None
         scheme = _scheme(parts.scheme)
-        if parts.path.strip("/") or parts.query or parts.fragment:
-            raise BadAddress(
-                "nothing may follow the port; "
-                "in a user name or password write / as %2F, ? as %3F and # as %23"
-            )
+        websocket = scheme in ("ws", "wss")
+        if parts.fragment or (not websocket and (parts.path.strip("/") or parts.query)):
+            where = "path" if websocket else "port"
+            raise BadAddress(f"nothing may follow the {where}; {_ENCODED}")
+        path = _path(parts) if websocket else None
         if not parts.hostname:
             raise BadAddress(f"the host is missing; write {_SHAPE}")
-        tls = scheme == "mqtts"
+        tls = scheme in ("mqtts", "wss")
         if not tls and (ca or cert or key):
-            raise BadAddress("certificates need TLS: write mqtts:// in place of mqtt://")
+            secure = "wss" if websocket else "mqtts"
+            raise BadAddress(f"certificates need TLS: write {secure}:// in place of {scheme}://")
         if key and not cert:
             raise BadAddress("a key file needs the certificate file that it belongs to")
         username = _decoded(parts.username, "user name") or None
@@ -92,16 +97,24 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
             username=username,
             password=password,
             tls=tls,
+            path=path,
             ca=ca,
             cert=cert,
             key=key,
         )
 
+    @property
+    def scheme(self) -> str:
+        """The scheme of its URL: mqtt, mqtts, ws or wss."""
+        return ("ws" if self.path is not None else "mqtt") + ("s" if self.tls else "")
+
     def __str__(self) -> str:
         secret = ":***" if self.password is not None else ""
         user = f"{self.username}{secret}@" if self.username is not None else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{user}{host}:{self.port}"
+        # A query may hold a token.
+        path = "" if self.path is None else self.path.partition("?")[0]
+        return f"{self.scheme}://{user}{host}:{self.port}{path}"
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
@@ -128,15 +141,21 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _scheme(found: str) -> str:
-    if found in _WEBSOCKET:
-        raise BadAddress(
-            "MQTT over WebSocket is not supported: name the broker's own port for MQTT, "
-            f"{'mqtts://host:8883' if found == 'wss' else 'mqtt://host:1883'}"
-        )
     scheme = _SCHEMES.get(found)
     if scheme is None:
-        raise BadAddress(f"the scheme must be mqtt or mqtts; write {_SHAPE}")
+        raise BadAddress(f"the scheme must be mqtt, mqtts, ws or wss; write {_SHAPE}")
     return scheme
+
+
+def _path(parts: SplitResult) -> str:
+    path = parts.path or _PATH
+    if parts.query:
+        path = f"{path}?{parts.query}"
+    if "@" in path:
+        raise BadAddress(_ENCODED)
+    if not path.isascii() or any(each.isspace() for each in path):
+        raise BadAddress("in a path write what is not ASCII percent-encoded")
+    return path
 
 
 def _why(error: OSError) -> str:

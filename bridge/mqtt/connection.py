@@ -30,7 +30,7 @@ from bridge.mqtt.link import BrokerLink, Connack, Events, Version, Will
 from bridge.mqtt.outbox import Outbox, PubAck
 from bridge.mqtt.pacing import Pacer
 from bridge.mqtt.packets import NO_PROPERTIES, Incoming, Puback, Publish, PublishProperties
-from bridge.mqtt.stream import open_socket
+from bridge.mqtt.stream import open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -255,11 +255,11 @@ class Connection:
     async def _open(self, version: Version) -> None:
         """Connect. Raises what `async with` raises; nothing is left open then."""
         self.version = version
-        sock = await open_socket(self.address, self._timeout_s)
+        stream = await open_stream(self.address, self._timeout_s)
         try:
             self._link = BrokerLink(
                 self._events(),
-                sock,
+                stream,
                 self.address,
                 version=version,
                 client_id=self.client_id,
@@ -273,7 +273,7 @@ class Connection:
             await self._handshake()
         except BaseException:
             self.abort()
-            sock.close()
+            stream.close()
             raise
 
     async def __aexit__(

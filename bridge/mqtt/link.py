@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
@@ -43,10 +42,10 @@ from bridge.mqtt.packets import (
     Splitter,
     puback_packet,
 )
-from bridge.mqtt.stream import Stream
 
 if TYPE_CHECKING:
     from bridge.mqtt.address import Address
+    from bridge.mqtt.stream import Stream
 
 _log = logging.getLogger(__name__)
 # aiomqtt reports as errors what `Events.ended` says, and answers that nobody waits for.
@@ -113,7 +112,7 @@ class BrokerLink:
     def __init__(
         self,
         events: Events,
-        sock: socket.socket,
+        stream: Stream,
         address: Address,
         *,
         version: Version,
@@ -155,7 +154,7 @@ class BrokerLink:
         client.on_socket_register_write = self._on_socket_register_write
         client.on_socket_unregister_write = None
         client.disable_logger()
-        self._stream = Stream(sock)
+        self._stream = stream
         use_stream(client, self._stream)
         self._splitter = Splitter(properties=v5)
         self._loop = asyncio.get_running_loop()
@@ -308,12 +307,14 @@ class BrokerLink:
         """Read once, and handle every packet that is complete with that."""
         if self._over.is_set():
             return
+        self._moved_at = monotonic()  # also for a part of something, which is not handed on yet
         data = self._stream.read(_READ_SIZE)
+        if self._stream.waiting:
+            self._flush_soon()  # what a WebSocket answers by itself
         if data == b"":
             self._lose(_NOT_MQTT)
         if not data:
             return
-        self._moved_at = monotonic()
         try:
             for packet in self._splitter.feed(data):
                 self._received(packet)

@@ -9,20 +9,34 @@ import asyncio
 import os
 import socket
 import ssl
+import sys
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
 
 from bridge.mqtt.errors import BadAddress, Unreachable
-from bridge.mqtt.packets import DISCONNECT, PINGREQ
+from bridge.mqtt.packets import DISCONNECT, LARGEST_REMAINING, PINGREQ
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.mqtt.address import Address
 
+T = TypeVar("T")
 
 # Payloads up to this size are joined with their packet's head: one system call, one segment.
 _JOINED: Final = 16 * 1024
 # What a TLS socket raises where another one raises BlockingIOError.
 _NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_SUBPROTOCOL: Final = Subprotocol("mqtt")
+_BINARY: Final = (Opcode.BINARY, Opcode.CONT)
+_HANDSHAKE: Final = 4096
 
 
 class Stream:
@@ -149,18 +163,60 @@ class Stream:
         return sent
 
 
-async def open_socket(address: Address, timeout_s: float) -> socket.socket:
-    """Connect to the broker, with TLS where asked for; the socket does not block.
+class WebSocketStream(Stream):
+    """A stream whose bytes travel in WebSocket frames, in both directions (MQTT 5, 6)."""
+
+    def __init__(self, sock: socket.socket, protocol: ClientProtocol) -> None:
+        """`protocol` has its handshake behind it."""
+        super().__init__(sock)
+        self._protocol = protocol
+        self._has_last = False
+
+    def read(self, size: int) -> bytes | None:
+        """Read from the network; None if there is no whole frame now, b"" at the end."""
+        data = super().read(size)
+        if not data:
+            return data
+        self._protocol.receive_data(data)
+        frames = [each for each in self._protocol.events_received() if isinstance(each, Frame)]
+        self._put_frames()  # answers to a ping, or to the end
+        if any(each.opcode is Opcode.TEXT for each in frames):
+            return b""  # MQTT is binary: whatever this is, it is not MQTT
+        found = b"".join(each.data for each in frames if each.opcode in _BINARY)
+        return found or (None if self._protocol.state is State.OPEN else b"")
+
+    def _put(self, data: memoryview) -> None:
+        if self._protocol.state is State.OPEN:  # else its end is about to be read
+            self._protocol.send_binary(data)
+            self._put_frames()
+
+    def _put_frames(self) -> None:
+        for each in self._protocol.data_to_send():
+            if each:  # an empty one asks for the socket to be closed, which is the link's to do
+                super()._put(memoryview(each))
+
+    def _send_last(self, data: bytes | bytearray) -> int:
+        if not self._has_last and not self._queue:
+            self._has_last = True
+            self._put(memoryview(bytes(data)))
+            self.write(sys.maxsize)
+        if self._queue:
+            raise BlockingIOError
+        return len(data)
+
+
+async def open_stream(address: Address, timeout_s: float) -> Stream:
+    """Connect to the broker, with TLS and a WebSocket where asked for.
 
     Raises Unreachable, or BadAddress for certificate files that cannot be used.
     """
     try:
         async with asyncio.timeout(timeout_s):
             context = await asyncio.to_thread(address.ssl_context) if address.tls else None
-            plain = await _open_tcp(address, timeout_s)
-            if context is None:
-                return plain
-            return await _open_tls(plain, context, address.host)
+            sock = await _open_tcp(address, timeout_s)
+            if context is not None:
+                sock = await _open_tls(sock, context, address.host)
+            return Stream(sock) if address.path is None else await _open_websocket(sock, address)
     except TimeoutError as error:
         raise Unreachable(f"{address} did not answer within {timeout_s:g} s") from error
     except ssl.SSLCertVerificationError as error:
@@ -204,30 +260,62 @@ async def _open_tcp(address: Address, timeout_s: float) -> socket.socket:
 
 
 async def _open_tls(plain: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
-    loop = asyncio.get_running_loop()
     sock = plain
     try:
         sock = secured = context.wrap_socket(
             plain, server_hostname=host, do_handshake_on_connect=False
         )
-        while True:
-            ready = loop.create_future()
-            try:
-                secured.do_handshake()
-            except ssl.SSLWantReadError:
-                loop.add_reader(secured, _resolve, ready)
-            except ssl.SSLWantWriteError:
-                loop.add_writer(secured, _resolve, ready)
-            else:
-                return secured
-            try:
-                await ready
-            finally:
-                loop.remove_reader(secured)
-                loop.remove_writer(secured)
+        await _when_ready(secured, secured.do_handshake)
     except BaseException:
         sock.close()
         raise
+    return secured
+
+
+async def _open_websocket(sock: socket.socket, address: Address) -> WebSocketStream:
+    """Ask for MQTT over WebSocket. Raises OSError, with what the server says."""
+    path, _, query = (address.path or "").partition("?")
+    protocol = ClientProtocol(
+        WebSocketURI(address.tls, address.host, address.port, path, query, None, None),
+        subprotocols=[_SUBPROTOCOL],
+        max_size=LARGEST_REMAINING,
+    )
+    try:
+        protocol.send_request(protocol.connect())
+        request = memoryview(b"".join(protocol.data_to_send()))
+        while request:
+            request = request[await _when_ready(sock, partial(sock.send, request)) :]
+        while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+            if data := await _when_ready(sock, partial(sock.recv, _HANDSHAKE)):
+                protocol.receive_data(data)
+            else:
+                protocol.receive_eof()
+    except BaseException:
+        sock.close()
+        raise
+    if protocol.handshake_exc is not None:
+        sock.close()
+        raise OSError(f"no WebSocket at {path}: {protocol.handshake_exc}")
+    protocol.events_received()  # the response; a broker says nothing before CONNECT
+    return WebSocketStream(sock, protocol)
+
+
+async def _when_ready(sock: socket.socket, call: Callable[[], T]) -> T:
+    """Return what a call on a socket returns, once the socket is ready for it. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    while True:
+        ready = loop.create_future()
+        try:
+            return call()
+        except ssl.SSLWantWriteError:
+            loop.add_writer(sock, _resolve, ready)
+        except _NOT_NOW:
+            loop.add_reader(sock, _resolve, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(sock)
+            loop.remove_writer(sock)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

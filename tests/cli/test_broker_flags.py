@@ -18,6 +18,8 @@ SET = "mqtt://alice:secret@broker:1884"
         ("mqtt://h", BrokerFlags(username="a@b", password="x"), "mqtt://a%40b:x@h"),
         ("h:1884", BrokerFlags(username="me"), "mqtt://me@h:1884"),
         ("mqtt://h", BrokerFlags(port=8883), "mqtts://h:8883"),
+        ("ws://h/a?b=c", BrokerFlags(username="me"), "ws://me@h/a?b=c"),
+        ("ws://h/a?b=c", BrokerFlags(host="g"), "ws://g"),
         ("mqtt://h", BrokerFlags(host="::1", port=1884), "mqtt://[::1]:1884"),
     ],
 )

@@ -45,6 +45,7 @@ from bridge.mqtt.packets import (
     read_puback,
     read_publish,
 )
+from bridge.mqtt.stream import Stream
 from bridge.workflows import binding, dynamic_prompts, page_pictures, source
 from bridge.workflows.embedded import PNG
 from bridge.workflows.graph import WorkflowError
@@ -173,7 +174,7 @@ async def _answered(first_byte: int, body: bytes) -> None:
     ours.setblocking(False)  # noqa: FBT003 - of the socket interface
     link = BrokerLink(
         events,
-        ours,
+        Stream(ours),
         Address(host="broker.example"),
         version="5",
         client_id="fuzz",

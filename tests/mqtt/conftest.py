@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -115,3 +116,16 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
 @pytest.fixture
 def address(broker: Mosquitto) -> Address:
     return Address.parse(broker.url)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a certificate for localhost that signs itself; its key is beside it in key.pem."""
+    path = tmp_path / "certificate.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(path)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    return path

@@ -31,11 +31,31 @@ def test_a_url_gives_host_port_and_credentials() -> None:
         ("tcp://host", 1883, False),
         ("ssl://host", 8883, True),
         ("tls://host:8884", 8884, True),
+        ("ws://host", 80, False),
+        ("wss://host", 443, True),
+        ("ws://host:9001", 9001, False),
     ],
 )
 def test_the_port_follows_from_the_scheme_unless_given(url: str, port: int, tls: bool) -> None:  # noqa: FBT001 - a column of the table
     address = Address.parse(url)
     assert (address.port, address.tls) == (port, tls)
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "shown"),
+    [
+        ("ws://alice:p@host", "/mqtt", "ws://alice:***@host:80/mqtt"),
+        ("wss://host/", "/", "wss://host:443/"),
+        ("wss://host/ws/a?token=hunter2", "/ws/a?token=hunter2", "wss://host:443/ws/a"),
+        ("mqtt://host", None, "mqtt://host:1883"),
+    ],
+)
+def test_a_websocket_has_a_path_whose_query_is_not_shown(
+    url: str, path: str | None, shown: str
+) -> None:
+    address = Address.parse(url)
+    assert address.path == path
+    assert str(address) == shown
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
@@ -61,8 +81,11 @@ def test_neither_repr_nor_str_shows_the_password() -> None:
     ("url", "words"),
     [
         ("", "host is missing"),
-        ("ws://host", "mqtt://host:1883"),
-        ("wss://host/mqtt", "mqtts://host:8883"),
+        ("ws://u:hunter2/x@host", "%2F"),
+        ("ws://u:1/hunter2@host", "%2F"),
+        ("ws://u:hunter2#x@host", "%23"),
+        ("ws://host/b\u00fccher", "percent-encoded"),
+        ("ws://host/a b", "percent-encoded"),
         ("http://host", "scheme"),
         ("mqtt://", "host is missing"),
         ("mqtt://:1883", "host is missing"),
@@ -94,7 +117,7 @@ def test_an_error_names_what_is_wrong_and_never_the_password(url: str, words: st
 
 @given(st.text())
 def test_garbage_raises_only_bad_address(text: str) -> None:
-    for url in (text, f"mqtt://{text}"):
+    for url in (text, f"mqtt://{text}", f"ws://{text}"):
         try:
             Address.parse(url)
         except BadAddress:
@@ -104,6 +127,8 @@ def test_garbage_raises_only_bad_address(text: str) -> None:
 def test_certificates_need_tls() -> None:
     with pytest.raises(BadAddress, match="mqtts"):
         Address.parse("mqtt://host", ca=Path("ca.pem"))
+    with pytest.raises(BadAddress, match="wss"):
+        Address.parse("ws://host", ca=Path("ca.pem"))
 
 
 def test_a_key_needs_its_certificate() -> None:

@@ -174,19 +174,6 @@ async def test_every_address_of_a_host_is_tried(
         await connection.publish("t")
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Make a certificate for localhost that signs itself; its key is beside it in key.pem."""
-    path = tmp_path / "certificate.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-        "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(path)]
-    subprocess.run([*command.split(), *files], check=True, capture_output=True)
-    return path
-
-
 async def test_tls_verifies_the_broker(configure: Configure, certificate: Path) -> None:
     key = certificate.with_name("key.pem")
     settings = f"""

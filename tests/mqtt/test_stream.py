@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
+from websockets.client import ClientProtocol
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
-from bridge.mqtt.stream import Stream
+from bridge.mqtt.stream import Stream, WebSocketStream
 
 Pair = tuple[Stream, socket.socket]
 KILO = 1024
@@ -104,3 +107,16 @@ def test_tls_sockets_that_are_not_ready_are_as_others() -> None:
     stream = Stream(cast("socket.socket", Secured()))
     with pytest.raises(BlockingIOError):
         stream.send(b"\xe0\x00")
+
+
+def test_nothing_is_put_on_a_websocket_that_the_server_has_closed(
+    pair: Pair,
+) -> None:
+    protocol = ClientProtocol(parse_uri("ws://h"), state=State.OPEN)
+    stream = WebSocketStream(pair[0]._sock, protocol)
+    pair[1].sendall(b"\x82\x01x\x88\x00")  # a message, and the end
+    assert stream.read(100) == b"x"
+    answered = stream.queued
+    assert answered
+    stream.put(b"late")
+    assert stream.queued == answered

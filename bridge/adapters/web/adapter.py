@@ -77,7 +77,7 @@ class WebAdapter:
         self._sockets = Sockets(
             settings,
             base=topics.base,
-            mqtt_port=None if address.tls else address.port,
+            mqtt_port=address.port if address.scheme == "mqtt" else None,
             clients_broker=clients_broker(address, public_broker),
             broker=self._broker,
             hub=hub,

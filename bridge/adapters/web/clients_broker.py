@@ -25,13 +25,14 @@ def clients_broker(ours: Address, public: Address | None = None) -> ClientsBroke
     """Return the broker for code samples: `public` if that is set, else what `ours` says.
 
     This machine's own address means another machine to a client there, and a name without a dot is
-    one of a container network, as a rule: then the host of the page is the better guess.
+    one of a container network, as a rule: then the host of the page is the better guess. The
+    samples speak plain MQTT: of a WebSocket's address they have the host.
     """
     login = ours.username is not None
-    if public is not None:
-        return ClientsBroker(host=public.host, port=public.port, tls=public.tls, login=login)
-    host = ours.host if _means_the_same_elsewhere(ours.host) else None
-    return ClientsBroker(host=host, port=ours.port, tls=ours.tls, login=login)
+    found = ours if public is None else public
+    host = found.host if public is not None or _means_the_same_elsewhere(ours.host) else None
+    port = found.port if found.path is None else 8883 if found.tls else 1883
+    return ClientsBroker(host=host, port=port, tls=found.tls, login=login)
 
 
 def _means_the_same_elsewhere(host: str) -> bool:

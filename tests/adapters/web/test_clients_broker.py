@@ -21,6 +21,9 @@ from bridge.mqtt import Address
             "mqtts://me:secret@broker.example.org",
             ClientsBroker(host="broker.example.org", port=8883, tls=True, login=True),
         ),
+        # The samples speak plain MQTT.
+        ("ws://192.168.1.7:9001", ClientsBroker(host="192.168.1.7", port=1883)),
+        ("wss://broker.example.org", ClientsBroker(host="broker.example.org", port=8883, tls=True)),
     ],
 )
 def test_clients_are_given_an_address_that_means_the_same_to_them(
