@@ -257,8 +257,11 @@ class Job:
                     self.workflow, self.state, self.status = status.workflow, status.state, status
                     self._emit(status)
             case ("progress",):
-                self.progress = msgspec.json.decode(message.payload, type=Progress)
-                self._emit(self.progress)
+                progress = msgspec.json.decode(message.payload, type=Progress)
+                # It never decreases: a lower one was overtaken.
+                if self.progress is None or progress.percent >= self.progress.percent:
+                    self.progress = progress
+                    self._emit(progress)
             case ("preview",):
                 content_type = message.content_type or "application/octet-stream"
                 self._emit(Preview(content_type, message.payload))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
 from bridge.client import Client, JobOutput
-from bridge.contract.messages import JobStatus, Result
+from bridge.contract.messages import JobStatus, Progress, Result
 from bridge.mosquitto import Mosquitto
 from tests.client.fakebridge import FakeBridge, events_of, listed, submitted
 from tests.support.patience import PATIENCE_S
@@ -48,7 +49,7 @@ async def test_a_result_that_overtakes_all_ends_the_job_and_loses_nothing(
     assert {each.info.index for each in events if isinstance(each, JobOutput)} == {0, 1}
 
 
-async def test_an_older_status_that_comes_late_is_passed_over(
+async def test_an_older_status_or_progress_that_comes_late_is_passed_over(
     proxy: StrictProxy, fake: FakeBridge
 ) -> None:
     async with Client(proxy.url, "alice") as client, asyncio.timeout(PATIENCE_S):
@@ -58,8 +59,14 @@ async def test_an_older_status_that_comes_late_is_passed_over(
             await fake.status("alice", job.id, state)
         await proxy.holding(3)
         proxy.release()
+        for percent in (30, 40):
+            progress = {"job_id": job.id, "workflow": "wf", "percent": percent}
+            await fake.publish(f"client/alice/job/{job.id}/progress", json.dumps(progress))
+        await proxy.holding(2)
+        proxy.release()
         proxy.shuffles = False
         await fake.end("alice", fake.result(job.id))
         events = await events_of(job)
         statuses = [each.state for each in events if isinstance(each, JobStatus)]
         assert statuses == ["running"]
+        assert [each.percent for each in events if isinstance(each, Progress)] == [40]

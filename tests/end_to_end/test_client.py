@@ -16,7 +16,7 @@ from bridge.contract.messages import Result
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
-from tests.support.strict_proxy import StrictProxy
+from tests.support.strict_proxy import PROFILES, StrictProxy
 
 pytestmark = pytest.mark.comfyui
 
@@ -111,3 +111,28 @@ async def test_a_script_needs_no_await(url: str, tmp_path: Path) -> None:
             client.state()
 
     await asyncio.to_thread(script)
+
+
+async def test_nothing_is_lost_at_a_broker_that_does_not_keep_the_order(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    async with StrictProxy(broker.url, **PROFILES["nanomq"]) as proxy:
+        await attached({"echo": graphs.echo(), "colour": graphs.colour()}, mqtt_url=proxy.url)
+        async with Client(proxy.url, "alice") as client:
+            large = noise(700)  # uploaded in parts
+            job = await client.submit("echo", picture=large, preview=True)
+            events = [event async for event in job]
+            assert isinstance(events[-1], Result)
+            (back,) = await job.images()
+            assert back.convert("RGB").tobytes() == large.tobytes()
+            async with Client(proxy.url, "alice") as other:
+                # It has not received the bytes: they come in parts, beside the answers.
+                (again,) = await other.job(job.id).images()
+                assert again.tobytes() == back.tobytes()
+            jobs = await client.submit_set("colour", grid={"colour": {"from": 1, "to": 12}})
+            found = [each async for each in jobs]
+            assert {each.id for each in found} == {f"{jobs.id}-{n}" for n in range(12)}
+            for each in found:
+                assert len(await each.outputs()) == 1
+            assert (await jobs.result()).counts.succeeded == 12
+        assert proxy.shuffled

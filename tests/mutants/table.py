@@ -559,6 +559,31 @@ MUTANTS: tuple[Mutant, ...] = (
         guarantee="forwarded addresses are believed from trusted proxies alone",
         tests=("tests/adapters/web/test_http_headers.py",),
     ),
+    # A broker that does not keep the order.
+    Mutant(
+        name="answer-before-its-bytes",
+        file="bridge/adapters/web/requests.py",
+        old="if request.part is not None and not request.has_part and _tells_of_a_part(reply):",
+        new="if False:",
+        guarantee="an answer that overtakes the bytes that it tells of is given after them",
+        tests=("tests/adapters/web/test_requests.py",),
+    ),
+    Mutant(
+        name="ended-job-runs-again",
+        file="bridge/adapters/web/hub.py",
+        old="if job_id in self._ended or (",
+        new="if (",
+        guarantee="a status that comes after a job's result does not make it run again",
+        tests=("tests/adapters/web/test_hub.py",),
+    ),
+    Mutant(
+        name="progress-falls",
+        file="bridge/client/job.py",
+        old="if self.progress is None or progress.percent >= self.progress.percent:",
+        new="if True:",
+        guarantee="a progress that was overtaken by a later one is passed over",
+        tests=("tests/client/test_order.py",),
+    ),
     # The queue and the states of a job.
     Mutant(
         name="turns-not-fair",

@@ -69,6 +69,9 @@ class BrokerCallbacks(Protocol):
     ) -> None:
         """Take a message about a client's job."""
 
+    def on_set(self, client: str, set_id: str, what: str, payload: bytes) -> None:
+        """Take a `status` or `result` of a client's set."""
+
 
 class _Interest(Struct, eq=False):
     """The number that listen to a client; `subscribing` is done on `connection`."""
@@ -236,7 +239,7 @@ class Broker:
         await self._subscribe_all(connection)
 
     async def _subscribe_all(self, connection: Connection) -> None:
-        """Subscribe to the topics of all clients by one filter, in place of two for each."""
+        """Subscribe to the topics of all clients by one filter, in place of three for each."""
         everything = Subscription(filter=self._topics.clients)
         single = [each for client in self._interests for each in self._filters(client)]
         try:
@@ -267,7 +270,8 @@ class Broker:
                 connection.unsubscribe(self._filters(client))
 
     def _filters(self, client: str) -> list[str]:
-        return [self._topics.responses(client), self._topics.jobs(client)]
+        topics = self._topics
+        return [topics.responses(client), topics.jobs(client), topics.sets(client)]
 
     # Requests.
 
@@ -377,12 +381,13 @@ class Broker:
                 place = job_id, output, offset
                 match = self._requests.match_part(client, message.correlation_data, place, content)
                 if match is not None:
-                    part, found_part = match
-                    part(found_part)
+                    _deliver(*match)
             case ("job", *rest):
                 self._listener.on_job(
                     client, rest, message.payload, message.content_type, message.user_properties
                 )
+            case ("set", set_id, "status" | "result" as what):
+                self._listener.on_set(client, set_id, what, message.payload)
 
     def _take_reply(self, client: str, message: Incoming) -> None:
         try:
@@ -393,6 +398,14 @@ class Broker:
         if match is not None:
             request, reply = match
             request.answered(reply)
+
+
+def _deliver(request: PendingRequest, part: PartOf) -> None:
+    """Give a request its part, and then the answer that came before it."""
+    if request.part is not None:
+        request.part(part)
+    if request.reply is not None:
+        request.answered(request.reply)
 
 
 def _refusal(error: MqttError) -> BridgeError:

@@ -23,7 +23,8 @@ _DIGITS: Final = 15
 _NUMBERS: Final = frozenset({"index", "size", "width", "height"})
 # The order in which a new session is sent what is retained.
 _ORDER: Final = ("bridge", "info", "health", "comfyui", "choices", "workflow")
-# The newest progress of so many jobs of a client is kept for sessions that come later.
+# The newest progress of so many jobs of a client is kept for sessions that come later, and the ids
+# of as many that have ended.
 _MOST_JOBS: Final = 1000
 
 Retained = tuple[str, str | None]
@@ -139,11 +140,28 @@ class BrowserSession:
 
 
 class _Client:
-    """One client's connections, and the newest of its jobs that run."""
+    """One client's connections, and the newest of its jobs and sets that run."""
 
     def __init__(self) -> None:
         self.sessions: set[BrowserSession] = set()
         self.jobs: dict[str, dict[Importance, bytes]] = {}
+        self._ended: dict[str, None] = {}
+
+    def running(self, job_id: str) -> dict[Importance, bytes] | None:
+        """Return the newest of a job that runs, to add to; None: it has ended, or they are many.
+
+        A broker that does not keep the order sends a job's status after its result.
+        """
+        if job_id in self._ended or (job_id not in self.jobs and len(self.jobs) >= _MOST_JOBS):
+            return None
+        return self.jobs.setdefault(job_id, {})
+
+    def end(self, job_id: str) -> None:
+        """Note that a job has ended."""
+        self.jobs.pop(job_id, None)
+        self._ended[job_id] = None
+        if len(self._ended) > _MOST_JOBS:
+            del self._ended[next(iter(self._ended))]
 
 
 class _Head(Struct):
@@ -187,7 +205,7 @@ class Hub:
         return list(self._clients)
 
     def is_waiting(self, session: BrowserSession) -> bool:
-        """Return whether a session waits for an answer, or for a job of its client."""
+        """Return whether a session waits for an answer, or for a job or set of its client."""
         found = self._clients.get(session.client)
         return bool(session.pending or (found is not None and found.jobs))
 
@@ -199,7 +217,7 @@ class Hub:
         session.send(frames.text("ready"))
 
     def send_progress(self, session: BrowserSession) -> None:
-        """Send a session the newest progress of its client's jobs."""
+        """Send a session the newest progress of its client's jobs and sets."""
         found = self._clients.get(session.client)
         for newest in found.jobs.values() if found is not None else ():
             for importance, frame in newest.items():
@@ -313,18 +331,39 @@ class Hub:
             self._send_newest(found, job_id, Importance.PROGRESS, frame)
             return
         if what == "result" or head.state in _OUTCOMES:
-            found.jobs.pop(job_id, None)
-        elif len(found.jobs) < _MOST_JOBS:
-            found.jobs.setdefault(job_id, {})
+            found.end(job_id)
+        else:
+            found.running(job_id)
         n = None if head.n is UNSET else head.n
         for session in found.sessions:
             session.send(frame, n=n)
 
+    # Messages about sets.
+
+    def on_set(self, client: str, set_id: str, what: str, payload: bytes) -> None:
+        """Send a `status` or `result` of a set to the sessions of its client.
+
+        They have no part in what is held back: a client asks how far a set is when it is back.
+        """
+        found = self._clients.get(client)
+        fields = _fields(payload)
+        if found is None or fields is None or "type" in fields:
+            return
+        frame = frames.spliced(f"set_{what}", payload)
+        key = f"set/{set_id}"  # no job has such an id
+        if what == "status":
+            self._send_newest(found, key, Importance.PROGRESS, frame)
+            return
+        found.end(key)
+        for session in found.sessions:
+            session.send(frame)
+
     def _send_newest(
         self, found: _Client, job_id: str, importance: Importance, frame: bytes
     ) -> None:
-        if job_id in found.jobs or len(found.jobs) < _MOST_JOBS:
-            found.jobs.setdefault(job_id, {})[importance] = frame
+        newest = found.running(job_id)
+        if newest is not None:
+            newest[importance] = frame
         for session in found.sessions:
             session.send(frame, importance)
 

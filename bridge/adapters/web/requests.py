@@ -47,16 +47,27 @@ class PartOf(Struct, frozen=True):
     data: bytes
 
 
-class PendingRequest(Struct, frozen=True):
+class PendingRequest(Struct, eq=False):
     """A request that waits. `answered` is called once, `part` for each part before that."""
 
     client: str
     deadline: float
     answered: Callable[[Reply], None]
     part: Callable[[PartOf], None] | None = None
+    has_part: bool = False
+    reply: Reply | None = None
+    """The answer, where the broker sent it before the part that it tells of."""
+
+
+class _Fetched(Struct):
+    """The fields of an answer to `fetch` that say whether its bytes come beside it."""
+
+    count: int = 0
+    base64: Raw | UnsetType = UNSET
 
 
 _REPLY: Final = msgspec.json.Decoder(Reply)
+_FETCHED: Final = msgspec.json.Decoder(_Fetched)
 
 
 class Requests:
@@ -103,7 +114,8 @@ class Requests:
     ) -> tuple[PendingRequest, Reply] | None:
         """Remove the request that this is the answer to; None if it is nobody's here.
 
-        Raises UnreadableReply: the request still waits.
+        None too for one whose part has not come: it is kept for `match_part`. Raises
+        UnreadableReply: the request still waits.
         """
         request = self._of(client, correlation)
         if request is None or correlation is None:
@@ -112,6 +124,9 @@ class Requests:
             reply = _REPLY.decode(payload.decode())
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise UnreadableReply(str(error)) from None
+        if request.part is not None and not request.has_part and _tells_of_a_part(reply):
+            request.reply = reply  # the broker does not keep the order
+            return None
         del self._waiting[correlation]
         return request, reply
 
@@ -121,20 +136,36 @@ class Requests:
         correlation: bytes | None,
         place: tuple[str, str, str],
         content: tuple[str | None, bytes],
-    ) -> tuple[Callable[[PartOf], None], PartOf] | None:
-        """Return the receiver of a part, and the part; None if it has none here.
+    ) -> tuple[PendingRequest, PartOf] | None:
+        """Return the request that a part is for, and the part; None if it is nobody's here.
 
         `place`: job id, output and offset, as they stand in the topic. `content`: type and bytes.
+        With a `reply` the request is answered: it is removed.
         """
         request = self._of(client, correlation)
-        if request is None or request.part is None:
+        if request is None or request.part is None or correlation is None:
             return None
         job_id, output, offset = place
         try:
-            return request.part, PartOf(job_id, int(output), int(offset), *content)
+            found = PartOf(job_id, int(output), int(offset), *content)
         except ValueError:
             return None  # not the bridge's
+        request.has_part = True
+        if request.reply is not None:
+            del self._waiting[correlation]
+        return request, found
 
     def _of(self, client: str, correlation: bytes | None) -> PendingRequest | None:
         request = self._waiting.get(correlation or b"")
         return None if request is None or request.client != client else request
+
+
+def _tells_of_a_part(reply: Reply) -> bool:
+    """Return whether an answer says that bytes are published beside it."""
+    if reply.status != "ok" or reply.data is UNSET:
+        return False
+    try:
+        fetched = _FETCHED.decode(reply.data)
+    except msgspec.MsgspecError:
+        return False
+    return fetched.count > 0 and fetched.base64 is UNSET

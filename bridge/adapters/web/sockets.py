@@ -338,7 +338,7 @@ class Sockets:
             asked.payload,
             content_type=asked.content_type,
             answered=answered,
-            part=part,
+            part=part if asked.verb == "fetch" else None,
         )
 
     # Tasks beside the server.

@@ -274,6 +274,44 @@ def test_a_bridge_that_counts_anew_is_heard_all_the_same() -> None:
     assert [each["n"] for each in wire.said] == [1, 2]
 
 
+def test_what_comes_after_a_jobs_result_does_not_make_it_run_again() -> None:
+    hub = Hub()
+    first, _ = joined(hub)
+    result(hub, 3)
+    status(hub, 2)
+    progress(hub)
+    preview(hub)
+    assert not hub.is_waiting(first)
+    late, wire = joined(hub)
+    hub.send_progress(late)
+    assert wire.written == []
+    # So many ids are remembered, and no more.
+    for number in range(1001):
+        result(hub, 4, job=f"j{number}")
+    status(hub, 2)
+    assert hub.is_waiting(first)
+
+
+def test_sets_are_told_of_to_their_client_and_newest_to_who_comes_later() -> None:
+    hub = Hub()
+    (first, wire), (_, other) = joined(hub), joined(hub, "bob")
+    for done in (1, 2):
+        hub.on_set("alice", "s", "status", json.dumps({"set_id": "s", "done": done}).encode())
+    assert hub.is_waiting(first)
+    late, later = joined(hub)
+    hub.send_progress(late)
+    assert later.said == [{"type": "set_status", "set_id": "s", "done": 2}]
+    hub.on_set("alice", "s", "result", b'{"set_id":"s","n":7}')
+    assert wire.said[-1] == {"type": "set_result", "set_id": "s", "n": 7}
+    assert not hub.is_waiting(first)
+    assert first.n is None
+    # What is not the bridge's, and what nobody hears.
+    for garbage in (b"[]", b"\xff", b'{"type":"ready"}'):
+        hub.on_set("alice", "s", "status", garbage)
+    hub.on_set("carol", "s", "status", b"{}")
+    assert (wire.types, other.written) == (["set_status", "set_status", "set_result"], [])
+
+
 def test_who_comes_later_hears_the_newest_of_what_runs() -> None:
     hub = Hub()
     first, _ = joined(hub)

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from bridge.adapters.web.requests import PartOf, PendingRequest, Reply, Requests, UnreadableReply
 from bridge.contract.errors import Busy
@@ -78,13 +79,34 @@ def test_parts_go_to_the_request_that_asked_for_them_and_it_still_waits(
             "alice", asker.correlation, ("j", "1", offset), ("image/png", b"abc")
         )
         assert match is not None
-        match[0](match[1])
+        request, part = match
+        assert request.part is not None
+        request.part(part)
     assert asker.parts == [
         PartOf("j", 1, 0, "image/png", b"abc"),
         PartOf("j", 1, 3, "image/png", b"abc"),
     ]
     assert requests.match_part("alice", asker.correlation, ("j", "x", "0"), (None, b"")) is None
     assert len(requests) == 1
+
+
+def test_an_answer_that_overtakes_the_part_it_tells_of_is_given_after_it(
+    requests: Requests,
+) -> None:
+    asker, inline = Asker(requests), Asker(requests)
+    assert requests.match_reply("alice", asker.correlation, answer({"count": 3})) is None
+    match = requests.match_part("alice", asker.correlation, ("j", "0", "0"), (None, b"abc"))
+    assert match is not None
+    request, part = match
+    assert part.data == b"abc"
+    assert request.reply == Reply("ok", data=Raw(b'{"count": 3}'))
+    # Bytes within the answer, an error, and no bytes at all: there is nothing to wait for.
+    for said in ({"count": 3, "base64": "YWJj"}, {"count": 0}, [3]):
+        assert requests.match_reply("alice", inline.correlation, answer(said)) is not None
+        inline = Asker(requests)
+    error = b'{"status": "error", "error": {}}'
+    assert requests.match_reply("alice", inline.correlation, error) is not None
+    assert len(requests) == 0
 
 
 def test_a_request_that_takes_no_parts_gets_none(requests: Requests) -> None:

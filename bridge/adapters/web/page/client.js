@@ -53,6 +53,7 @@ export class BridgeError extends Error {
  * - `connection`: {@link Client#connection} changed
  * - `bridge`, `info`, `comfyui`, `workflow`, `choices`: the property of that name changed
  * - `job`: a message about a job that was unknown before; detail is the {@link Job}
+ * - `set`: a message about a set that was unknown before; detail is the {@link JobSet}
  * - `notable`: detail is the body of the bridge's `event`
  */
 export class Client extends EventTarget {
@@ -69,6 +70,7 @@ export class Client extends EventTarget {
   #queue = []; // requests that wait until fewer are in flight
   #parts = new Map(); // transaction -> bytes that arrived before the answer
   #jobs = new Map();
+  #sets = new Map();
   #fresh = null; // retained items received since registering, until `ready`
 
   /**
@@ -137,15 +139,36 @@ export class Client extends EventTarget {
    * @throws {BridgeError} Why it was refused: `invalid_input` with `details.input`, `busy`, ...
    */
   async submit(workflow, inputs = {}, options = {}) {
-    const given = {};
-    for (const [name, value] of Object.entries(inputs)) {
-      given[name] = value instanceof Blob ? await this.upload(value) : value;
-    }
+    const given = await this.#uploaded(inputs);
     const { job_id = newId(), signal, ...rest } = options;
     const job = this.job(job_id);
     const accepted = await this.ask("submit", { workflow, inputs: given, job_id, ...rest }, signal);
     job._accepted(accepted);
     return job;
+  }
+
+  /**
+   * Submits a set: many jobs in one request. Resolves once it is accepted, whole.
+   * @param {string} workflow
+   * @param {object} inputs What all of its jobs have in common; a Blob is uploaded first.
+   * @param {object} options `grid`, `each` or `repeat`, and the other fields of `submit`: set_id, ...
+   * @returns {Promise<JobSet>}
+   * @throws {BridgeError} Why it was refused.
+   */
+  async submitSet(workflow, inputs, options) {
+    const given = await this.#uploaded(inputs);
+    const { set_id = newId(), signal, ...rest } = options;
+    const set = this.set(set_id);
+    set._take(await this.ask("submit", { workflow, inputs: given, set_id, ...rest }, signal));
+    return set;
+  }
+
+  async #uploaded(inputs) {
+    const given = {};
+    for (const [name, value] of Object.entries(inputs)) {
+      given[name] = value instanceof Blob ? await this.upload(value) : value;
+    }
+    return given;
   }
 
   /**
@@ -166,6 +189,15 @@ export class Client extends EventTarget {
     this.#jobs.set(jobId, job);
     if (this.#jobs.size > MAX_JOBS) this.#forgetOldest();
     return job;
+  }
+
+  /** Returns a set by its id, to follow it; sends nothing. @returns {JobSet} */
+  set(setId) {
+    const known = this.#sets.get(setId);
+    if (known) return known;
+    const set = new JobSet(this, setId);
+    this.#sets.set(setId, set);
+    return set;
   }
 
   /** Requests that a job be cancelled; its result says how it ended. */
@@ -402,6 +434,8 @@ export class Client extends EventTarget {
         return this.#onRegistered(message);
       case "ready":
         return this.#onReady();
+      case "resumed":
+        return this.#refreshJobs();
       case "response":
         return this.#onResponse(message);
       case "part":
@@ -426,6 +460,9 @@ export class Client extends EventTarget {
       case "preview":
       case "output":
         return this.#onJobMessage(message, bytes);
+      case "set_status":
+      case "set_result":
+        return this.#onSetMessage(message);
     }
   }
 
@@ -441,10 +478,16 @@ export class Client extends EventTarget {
     if (!resumes) this.#refreshJobs();
   }
 
-  /** Without an `n` to resume from, ask for each unfinished job. */
+  /**
+   * Asks for each unfinished job and set: there was no `n` to resume from, or a broker that does not keep the
+   * order has sent a message with a higher `n` before the result.
+   */
   #refreshJobs() {
     for (const job of this.#jobs.values()) {
       if (job.accepted && !job.result) job.refresh().catch(() => {});
+    }
+    for (const set of this.#sets.values()) {
+      if (set.accepted && !set.result) set.refresh().catch(() => {});
     }
   }
 
@@ -489,6 +532,13 @@ export class Client extends EventTarget {
     if (isNew) this.#dispatch("job", job);
   }
 
+  #onSetMessage(message) {
+    const isNew = !this.#sets.has(message.set_id);
+    const set = this.set(message.set_id);
+    set._receive(message);
+    if (isNew) this.#dispatch("set", set);
+  }
+
   #seen(n) {
     this.#n = Math.max(this.#n ?? 0, n);
   }
@@ -514,6 +564,7 @@ export class Job extends EventTarget {
   #client;
   #end = deferred();
   #received = new Map();
+  #n = 0; // of the newest status
 
   constructor(client, id) {
     super();
@@ -529,6 +580,8 @@ export class Job extends EventTarget {
     this.accepted = false;
     /** @type {number|undefined} The number of queued jobs that start before it. */
     this.position = undefined;
+    /** @type {string|undefined} The id of the set that it is one of. */
+    this.setId = undefined;
     /** @type {?object} The newest `progress`. */
     this.progress = null;
     /** @type {?Blob} The newest preview. */
@@ -628,24 +681,30 @@ export class Job extends EventTarget {
     this.#dispatch("change");
   }
 
-  _view({ state, position, accepted_at: acceptedAt, result, workflow, meta }) {
+  _view({ n = this.#n, state, position, accepted_at: acceptedAt, result, workflow, meta, set_id }) {
     this.accepted = true;
     this.acceptedAt = acceptedAt;
+    this.setId ??= set_id;
     this.workflow = workflow;
     this.meta = meta;
     if (this.result) return;
-    Object.assign(this, { state, position });
+    if (n >= this.#n) Object.assign(this, { state, position });
     if (result) this._ended(result);
     this.#dispatch("change");
   }
 
   _receive(message, bytes) {
-    if (this.result) return; // sent again after a reconnect
+    // Sent again after a reconnect; or by a broker that does not keep the order: outputs count.
+    if (this.result && message.type !== "output") return;
+    if (message.type === "status" && message.n <= this.#n) return;
+    if (message.type === "progress" && message.percent < this.progress?.percent) return;
     this.accepted = true;
     this.workflow = message.workflow ?? this.workflow;
     this.meta = message.meta ?? this.meta;
+    this.setId ??= message.set_id;
     switch (message.type) {
       case "status":
+        this.#n = message.n;
         this.state = message.state;
         this.position = message.position;
         this.reason = message.reason;
@@ -681,6 +740,96 @@ export class Job extends EventTarget {
     if (type !== "change") this.dispatchEvent(new CustomEvent(type, { detail }));
     this.dispatchEvent(new CustomEvent("change"));
   }
+}
+
+/**
+ * A set of this client's jobs, made by one request. Its jobs are `client.job("<id>-0")` and so on.
+ * Event: `change`.
+ */
+export class JobSet extends EventTarget {
+  #client;
+  #end = deferred();
+
+  constructor(client, id) {
+    super();
+    this.#client = client;
+    /** @type {string} */
+    this.id = id;
+    /** @type {?string} */
+    this.workflow = null;
+    /** @type {?string} `running`, `paused`, `cancelling`, or how it ended. */
+    this.state = null;
+    /** @type {boolean} The bridge has accepted it: it will have exactly one result. */
+    this.accepted = false;
+    /** @type {?number} How many jobs it has. */
+    this.total = null;
+    /** @type {object} How many of its jobs are in each state. */
+    this.counts = {};
+    /** @type {number|undefined} Seconds until it ends. */
+    this.eta = undefined;
+    /** @type {?object} With `jobs`, each `{ job_id, state, inputs }`. */
+    this.result = null;
+    /** @type {*} The `meta` of the request. */
+    this.meta = undefined;
+    /** @type {?number} Seconds since the epoch; null while unknown. */
+    this.acceptedAt = null;
+  }
+
+  /** Resolves with the result, whatever the outcome. */
+  get ended() {
+    return this.#end.promise;
+  }
+
+  /** Requests that it and all of its jobs end. */
+  async cancel() {
+    this._take(await this.#client.ask("cancel", { set_id: this.id }));
+  }
+
+  /** Requests that no more of its jobs be put into the queue. */
+  async pause() {
+    this._take(await this.#client.ask("pause", { set_id: this.id }));
+  }
+
+  /** Continues it after a pause. */
+  async resume() {
+    this._take(await this.#client.ask("resume", { set_id: this.id }));
+  }
+
+  /** Requests how far it is. */
+  async refresh() {
+    this._take(await this.#client.ask("status", { set_id: this.id }));
+  }
+
+  /** Deletes its result, and all that is kept of its jobs. */
+  forget() {
+    return this.#client.ask("forget", { set_id: this.id });
+  }
+
+  // Called by Client only.
+
+  /** Takes an answer: how far it is, and its result if it has one. */
+  _take({ accepted_at: acceptedAt = this.acceptedAt, result, ...view }) {
+    this.acceptedAt = acceptedAt;
+    this._receive(view);
+    if (result) this._receive({ type: "set_result", ...result });
+  }
+
+  _receive({ type, workflow, state, total, counts = this.counts, eta_s: eta, meta, ...rest }) {
+    // Sent again; or by a broker that does not keep the order: jobs that have ended stay so.
+    if (this.result || (type !== "set_result" && ended(counts) < ended(this.counts))) return;
+    this.accepted = true;
+    Object.assign(this, { workflow, state, total, counts, eta, meta: meta ?? this.meta });
+    if (type === "set_result") {
+      this.result = { workflow, state, total, counts, meta, ...rest };
+      this.#end.resolve(this.result);
+    }
+    this.dispatchEvent(new CustomEvent("change"));
+  }
+}
+
+/** How many jobs of a set have ended. */
+function ended(counts) {
+  return [...OUTCOMES].reduce((sum, state) => sum + (counts[state] ?? 0), 0);
 }
 
 // Binary frames: the length of the header in four bytes, the header as JSON, the bytes.
