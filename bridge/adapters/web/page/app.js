@@ -11,6 +11,7 @@ import { InputPictures } from "./input_pictures.js";
 import { Marks } from "./marks.js";
 import { PresetBar } from "./preset_bar.js";
 import { Presets } from "./presets.js";
+import { noteOf, product } from "./set_axes.js";
 import { StatusBar } from "./status_bar.js";
 import { say } from "./texts.js";
 
@@ -24,7 +25,7 @@ class Page {
     this.statusBar = new StatusBar(this.client);
     this.codeSamples = new CodeSamples();
     this.form = new Form(this.client, () => this._requestChanged());
-    this.pending = new Map(); // JobView -> AbortController, while its request has no answer
+    this.pending = new Map(); // JobView or SetView -> AbortController, while its request has no answer
     document.addEventListener("visibilitychange", () => !document.hidden && this.client.retry());
     addEventListener("online", () => this.client.retry());
   }
@@ -40,6 +41,7 @@ class Page {
         again: (view) => this._again(view),
         useAsInput: (view, info) => this._useAsInput(view, info),
         cancel: (view) => this._cancel(view),
+        cancelSet: (view) => this._cancelSet(view),
       },
       inputs: this.inputs,
       marks: new Marks(client),
@@ -56,10 +58,16 @@ class Page {
     const { client } = this;
     client.addEventListener("workflow", () => client.connection.state === "online" && this._drawSoon());
     client.addEventListener("choices", () => this._drawSoon());
+    const choose = () => this.historyLoaded && this.gallery.chooseNewest();
     // Also jobs that another program submitted for this client.
     client.addEventListener("job", ({ detail }) => {
-      this.gallery.add(detail);
-      if (this.historyLoaded) this.gallery.chooseNewest();
+      if (detail.setId) this.gallery.findSet(detail.setId, [detail]).then(choose);
+      else this.gallery.add(detail);
+      choose();
+    });
+    client.addEventListener("set", ({ detail }) => {
+      this.gallery.addSet(detail);
+      choose();
     });
     addEventListener("hashchange", () => this._drawWorkflows());
     byId("workflow").addEventListener("change", (event) => {
@@ -130,22 +138,33 @@ class Page {
 
   /** Shows every job of this client that the bridge still has, except those without a result. */
   async _loadHistory() {
+    const ofSets = new Map();
     for await (const { job_id: id, result, state } of this.client.history()) {
       const hasEnded = ["succeeded", "failed", "cancelled", "expired"].includes(state);
-      if (result || !hasEnded) this.gallery.add(this.client.job(id));
+      if (hasEnded && !result) continue;
+      const job = this.client.job(id);
+      if (job.setId) ofSets.set(job.setId, [...(ofSets.get(job.setId) ?? []), job]);
+      else this.gallery.add(job);
     }
+    await Promise.all([...ofSets].map(([id, jobs]) => this.gallery.findSet(id, jobs)));
     this.gallery.addKept();
     this.historyLoaded = true;
     this.gallery.chooseNewest();
   }
 
   async _run() {
-    const times = Number(byId("times").value);
-    this.form.clearProblems();
-    if (this.form.check()) return;
-    this._scrollToJob();
-    for (let count = 0; count < times; count += 1) {
-      if (!(await this._runOnce())) return;
+    const { form } = this;
+    form.clearProblems();
+    const axes = form.sets.check();
+    if (form.check(form.sets.names) || !axes) return;
+    const repeat = Number(byId("times").value);
+    if (axes.length) {
+      const grid = Object.fromEntries(axes.map(({ name, spec }) => [name, spec]));
+      await this._submitForm({ grid });
+    } else if (repeat > 1) await this._submitForm({ repeat });
+    else {
+      this._scrollToJob();
+      await this._submitForm(null);
     }
   }
 
@@ -156,59 +175,76 @@ class Page {
     if (isBelow) detail.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
-  /** Submits the form once; false if the request was refused or cancelled. */
-  async _runOnce(isRetry = false) {
+  /** Submits the form as a job, or with `way`, `{ grid }` or `{ repeat }`, as a set. */
+  async _submitForm(way, isRetry = false) {
     const workflow = this.form.definition.name;
-    const { values } = this.form.entered();
-    const job = this.client.job(newId());
-    const view = this.gallery.add(job, {
-      inputs: values,
-      choose: !this.gallery.isWatching,
-    });
-    view.job.workflow = workflow;
+    const { values, media } = this.form.entered();
+    const shared = (inputs) => without(inputs, way?.grid ?? {});
+    const view = this._show(newId(), { workflow, inputs: shared(values), options: way ?? {} });
     try {
-      const { media } = this.form.entered();
-      const inputs = await this.form.inputs();
+      const inputs = shared(await this.form.inputs());
       for (const [name, { blob }] of Object.entries(media)) {
         if (blob && inputs[name]?.upload) this.inputs.note(inputs[name].upload, blob);
       }
-      const meta = { page: { media: this.form.remembered(inputs) } };
-      const options = { preview: true, meta, ...this._keep() };
-      return await this._submit(view, { workflow, inputs, options });
+      const axes = way?.grid && noteOf(axesIn(way));
+      const meta = { page: { media: this.form.remembered(inputs), axes } };
+      const options = { ...way, preview: true, meta, ...this._keep() };
+      await this._submit(view, { workflow, inputs, options });
     } catch (error) {
-      this.gallery.drop(view);
+      this._drop(view);
       if (error.code === "invalid_input" && error.details?.upload && !isRetry) {
         // The bridge has deleted the upload meanwhile: send it again.
         this.form.forgetUploads();
-        return this._runOnce(true);
+        await this._submitForm(way, true);
+        return;
       }
       this._refused(workflow, error);
-      return false;
     }
   }
 
+  /** Shows what a request is for, before it is sent: a job, or a set. */
+  _show(id, { workflow, inputs, options }) {
+    const choose = !this.gallery.isWatching;
+    if (!isSet(options)) {
+      const view = this.gallery.add(this.client.job(id), { inputs, choose });
+      view.job.workflow = workflow;
+      return view;
+    }
+    const axes = options.grid ? axesIn(options) : null;
+    const asked = { workflow, inputs, axes, total: options.repeat ?? product(axes) };
+    const view = this.gallery.addSet(this.client.set(id), { asked, choose });
+    view.element.scrollIntoView({ block: "start", behavior: "smooth" });
+    return view;
+  }
+
+  _drop(view) {
+    if (view.set) this.gallery.dropSet(view);
+    else this.gallery.drop(view);
+  }
+
   /**
-   * Sends a request until it is answered; false if it was cancelled before. Until then it is stored,
-   * so that a reload sends it again: with the same job id it is the same request.
+   * Sends a request until it is answered, or cancelled. Until then it is stored, so that a reload
+   * sends it again: with the same id it is the same request.
    */
   async _submit(view, request) {
     const { workflow, inputs, options } = request;
+    const { client } = this;
     const abort = new AbortController();
+    const { signal } = abort;
     this.pending.set(view, abort);
     sessionStorage.setItem(UNANSWERED + view.id, JSON.stringify(request));
     try {
-      const identity = { job_id: view.id, signal: abort.signal };
-      await this.client.submit(workflow, inputs, { ...options, ...identity });
+      if (view.set) await client.submitSet(workflow, inputs, { ...options, set_id: view.id, signal });
+      else await client.submit(workflow, inputs, { ...options, job_id: view.id, signal });
     } catch (error) {
-      if (!abort.signal.aborted) throw error;
-      this.gallery.drop(view);
-      return false;
+      if (!signal.aborted) throw error;
+      this._drop(view);
+      return;
     } finally {
       this.pending.delete(view);
       sessionStorage.removeItem(UNANSWERED + view.id);
     }
-    this._showFailure(workflow, view.job);
-    return true;
+    if (view.job) this._showFailure(workflow, view.job);
   }
 
   /** Sends the requests again that had no answer when the page was left. */
@@ -216,11 +252,9 @@ class Page {
     const names = Object.keys(sessionStorage).filter((name) => name.startsWith(UNANSWERED));
     for (const name of names) {
       const request = JSON.parse(sessionStorage.getItem(name));
-      const job = this.client.job(name.slice(UNANSWERED.length));
-      job.workflow = request.workflow;
-      const view = this.gallery.add(job, { inputs: request.inputs, choose: true });
+      const view = this._show(name.slice(UNANSWERED.length), request);
       this._submit(view, request).catch((error) => {
-        this.gallery.drop(view);
+        this._drop(view);
         this._refused(request.workflow, error);
       });
     }
@@ -246,7 +280,12 @@ class Page {
   /** Cancels a job; a request without an answer is not sent again. */
   async _cancel(view) {
     this.pending.get(view)?.abort();
-    if (view.job.accepted) await view.job.cancel();
+    if (view.job.accepted || view.job.setId) await view.job.cancel();
+  }
+
+  async _cancelSet(view) {
+    this.pending.get(view)?.abort();
+    if (view.set.accepted) await view.set.cancel();
   }
 
   _again(view) {
@@ -285,6 +324,20 @@ class Page {
       main: mainText(form.definition),
     });
   }
+}
+
+// Requests for sets.
+
+function isSet({ grid, repeat }) {
+  return grid !== undefined || repeat !== undefined;
+}
+
+function axesIn({ grid }) {
+  return Object.entries(grid).map(([name, spec]) => ({ name, spec }));
+}
+
+function without(values, names) {
+  return Object.fromEntries(Object.entries(values).filter(([name]) => !(name in names)));
 }
 
 // Logging in and out.

@@ -55,7 +55,7 @@ export function fieldFrame(name, schema, control, ...content) {
 }
 
 /** An input addressed by node and name ("3.steps") is labelled with the node's title. */
-function labelOf(name, schema) {
+export function labelOf(name, schema) {
   const place = schema["x-place"];
   if (place === undefined) return schema.title ?? title(name);
   return place ? `${place}: ${name.split(".").at(-1)}` : name;

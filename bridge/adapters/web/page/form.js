@@ -8,6 +8,7 @@ import { makeField } from "./fields.js";
 import { problemsOf } from "./form_check.js";
 import { capital } from "./format.js";
 import { MediaInput } from "./media_input.js";
+import { SetForm } from "./set_form.js";
 import { say, sayCount } from "./texts.js";
 
 /** Returns the name of a definition's main text input, undefined if it has none. */
@@ -31,9 +32,14 @@ export class Form {
       this._saveDraft();
       changed();
     };
+    /** What the form makes a set of, if it does. */
+    this.sets = new SetForm({
+      choices: (list) => client.choices.get(list),
+      limit: () => client.info?.limits?.max_set ?? Infinity,
+      changed: () => this._settled(),
+    });
     byId("form").addEventListener("input", () => {
-      // Each field that is changed is marked no longer; with the last of them goes the summary.
-      if (!byId("form").querySelector(".refused")) this.problem(null);
+      this._settled();
       this.changed();
     });
     byId("more").addEventListener("toggle", () => this._drawPlaces());
@@ -69,9 +75,15 @@ export class Form {
     show(byId("more"), this.places.length > 0);
     byId("fields").replaceChildren(...plain.map(([name, schema]) => this._field(name, schema)));
     for (const field of this.fields.values()) field.offerPaint?.();
+    this.sets.draw(definition);
     this._enter(this._draft());
     this.problem(null);
     this.changed();
+  }
+
+  /** Each field that is changed is marked no longer; with the last of them goes the summary. */
+  _settled() {
+    if (!byId("form").querySelector(".refused")) this.problem(null);
   }
 
   _field(name, schema) {
@@ -171,10 +183,14 @@ export class Form {
   /** Gives every field its default, and empties those that have none. */
   reset() {
     this.fill({});
+    this.sets.draw(this.definition);
   }
 
-  /** Shows at its field whatever cannot be right, all at once; returns whether there is anything. */
-  check() {
+  /**
+   * Shows at its field whatever cannot be right, all at once; returns whether there is anything.
+   * The inputs named in `others` get their values from elsewhere.
+   */
+  check(others = new Set()) {
     const values = {};
     const media = {};
     for (const [name, field] of this.fields) {
@@ -182,6 +198,7 @@ export class Form {
       else if (field.media) media[name] = field.media;
     }
     const problems = problemsOf(this._drawn(), values, media);
+    for (const name of others) problems.delete(name);
     for (const [name, why] of problems) this.fields.get(name).refuse(why);
     if (!problems.size) return false;
     this.problem(sayCount("problems", problems.size));
@@ -238,6 +255,7 @@ export class Form {
 
   /** Shows an error at the field that it names, or else beside the button. */
   refuse({ message, details = {} }) {
+    if (this.sets.refuse({ message, details })) return;
     if (this.places.some(([name]) => name === details.input)) {
       byId("more").open = true;
       this._drawPlaces();
@@ -258,6 +276,7 @@ export class Form {
 
   clearProblems() {
     this.problem(null);
+    this.sets.clearProblems();
     for (const field of this.fields.values()) field.refuse(null);
   }
 

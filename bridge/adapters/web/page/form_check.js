@@ -21,7 +21,8 @@ export function problemsOf(definition, values, media) {
   return found;
 }
 
-function problemOf(schema, value) {
+/** Returns what is wrong with one value of an input, null if nothing is. */
+export function problemOf(schema, value) {
   if (schema["x-kind"] === "text" && typeof value === "string") {
     const { maxLength: count } = schema;
     return count !== undefined && [...value].length > count ? say("problem.long", { count }) : null;

@@ -9,6 +9,7 @@ import { date } from "./format.js";
 import { isFailed, passes } from "./gallery_filter.js";
 import { JobDetail } from "./job_detail.js";
 import { JobView } from "./job_view.js";
+import { SetView } from "./set_view.js";
 import { say, sayCount } from "./texts.js";
 import { Tile } from "./tile.js";
 import { Viewer } from "./viewer.js";
@@ -21,13 +22,15 @@ const SHOWN = ["all", "favourites", "kept", "failed"];
 export class Gallery {
   /**
    * `actions` has what the buttons of a job do to the form and to its request: `again`, `useAsInput`
-   * and `cancel`; `inputs` are the InputPictures, `marks` the user's Marks.
+   * and `cancel`, and `cancelSet`; `inputs` are the InputPictures, `marks` the user's Marks.
    */
   constructor(client, { actions, inputs, marks }) {
     this.client = client;
     this.marks = marks;
     this.views = new Map();
     this.tiles = new Map();
+    this.sets = new Map(); // SetView by the set's id
+    this.looking = new Map(); // by a set's id: the promise of its SetView, while it is asked for
     this.chosen = null;
     this.drawing = null;
     this.filter = { text: "", workflow: "", show: "all" };
@@ -59,18 +62,118 @@ export class Gallery {
   add(job, { inputs = {}, choose = false } = {}) {
     let view = this.views.get(job.id);
     if (!view) {
-      view = new JobView(job, inputs);
-      view.mark = this.marks.of(job.id);
-      this.views.set(job.id, view);
-      const tile = new Tile(this.client, view, () => this._open(view));
-      this.tiles.set(job.id, tile);
-      this._place(view, tile);
-      this.visible.observe(tile.element);
-      job.addEventListener("change", () => this._changed(view));
-      this._drawToolsSoon();
+      view = this._view(job, inputs, "li");
+      this._place(view.at, this.tiles.get(job.id).element);
     }
     if (choose) this.choose(view);
     return view;
+  }
+
+  /** Makes the view and the tile of a job. */
+  _view(job, inputs, tag) {
+    const view = new JobView(job, inputs);
+    view.mark = this.marks.of(job.id);
+    this.views.set(job.id, view);
+    const tile = new Tile(this.client, view, () => this._open(view), tag);
+    this.tiles.set(job.id, tile);
+    this.visible.observe(tile.element);
+    job.addEventListener("change", () => this._changed(view));
+    this._drawToolsSoon();
+    return view;
+  }
+
+  /**
+   * Shows a set, once. `asked` is what the form asked for, if that was here: `{ workflow, inputs,
+   * axes, total }`.
+   */
+  addSet(set, { asked = {}, choose = false } = {}) {
+    let view = this.sets.get(set.id);
+    if (!view) {
+      const actions = { cancel: this.actions.cancelSet, forget: (each) => this._forgetSet(each) };
+      const tile = (index) => this._cell(view, index);
+      view = new SetView(this.client, set, { asked, tile, actions });
+      this.sets.set(set.id, view);
+      view.draw();
+      this._place(view.at, view.element);
+      set.addEventListener("change", () => {
+        this._setChanged(view);
+        if (set.result) announce(view.described());
+      });
+      this._setChanged(view);
+    }
+    const first = view.element.querySelector("[data-job]");
+    if (choose && first) this.choose(this.views.get(first.dataset.job));
+    return view;
+  }
+
+  /** Shows a set that was made elsewhere or before; `jobs` are those of it that are known. */
+  async findSet(setId, jobs = []) {
+    if (this.sets.has(setId)) return;
+    const set = this.client.set(setId);
+    if (!this.looking.has(setId)) this.looking.set(setId, set.refresh());
+    try {
+      await this.looking.get(setId);
+      this.addSet(set);
+    } catch {
+      for (const job of jobs) this.add(job); // the bridge knows the set no longer
+    } finally {
+      this.looking.delete(setId);
+    }
+  }
+
+  /** Returns the element of the tile of a set's job. */
+  _cell(setView, index) {
+    const { set } = setView;
+    const id = `${set.id}-${index}`;
+    if (!this.views.has(id)) {
+      const job = this.client.job(id);
+      job.setId = set.id;
+      job.workflow ??= set.workflow ?? setView.asked.workflow;
+      this._view(job, setView.inputsOf(index), "div");
+    }
+    return this.tiles.get(id).element;
+  }
+
+  _setChanged(view) {
+    const { set } = view;
+    view.draw();
+    for (const job of view.jobs()) {
+      const { state, inputs } = set.result?.jobs[job.index] ?? {};
+      const { job: known } = this.views.get(job.id) ?? {};
+      if (!known || known.result) continue;
+      // A job that never got into the queue has no messages of its own.
+      if (state === "cancelled") {
+        known.restore({ workflow: set.workflow, result: { state, outputs: [], inputs } });
+      } else if (state) known.refresh().catch(() => {});
+      else if (set.accepted && known.state === null) {
+        known.state = "queued";
+        this._changed(this.views.get(job.id));
+      }
+    }
+    this._drawToolsSoon();
+  }
+
+  async _forgetSet(view) {
+    try {
+      await view.set.forget();
+    } catch (error) {
+      if (error.code !== "unknown_job") throw error;
+    }
+    this.dropSet(view);
+    announce(say("gallery.wasRemoved"));
+  }
+
+  /** Removes a set and its jobs from the page. */
+  dropSet(view) {
+    this.sets.delete(view.id);
+    view.element.remove();
+    for (const { id } of view.jobs()) {
+      const known = this.views.get(id);
+      if (!known) continue;
+      this.marks.remove(id);
+      this.drop(known);
+    }
+    this._drawTools();
   }
 
   /** Shows the kept jobs whose results the bridge has forgotten, from what was noted of them. */
@@ -98,6 +201,11 @@ export class Gallery {
     this.tiles.get(view.id)?.element.remove();
     this.tiles.delete(view.id);
     this.views.delete(view.id);
+    for (const set of this.sets.values()) {
+      if (set.element.querySelector("[data-job]")) continue;
+      this.sets.delete(set.id);
+      set.element.remove();
+    }
     if (this.chosen === view) this.choose(this._newest());
     this._drawTools();
   }
@@ -113,7 +221,7 @@ export class Gallery {
 
   /** The views that pass the filter, in the order of their tiles. */
   shown() {
-    return [...byId("tiles").children]
+    return [...byId("tiles").querySelectorAll("[data-job]")]
       .filter((each) => !each.hidden)
       .map((each) => this.views.get(each.dataset.job));
   }
@@ -132,15 +240,14 @@ export class Gallery {
   }
 
   _newest() {
-    const first = byId("tiles").firstElementChild;
+    const first = byId("tiles").querySelector("[data-job]");
     return this.views.get(first?.dataset.job);
   }
 
-  _place(view, tile) {
-    const later = [...byId("tiles").children].find(
-      (each) => this.views.get(each.dataset.job).at <= view.at,
-    );
-    byId("tiles").insertBefore(tile.element, later ?? null);
+  _place(at, element) {
+    const timeOf = ({ dataset }) => (this.sets.get(dataset.set) ?? this.views.get(dataset.job)).at;
+    const later = [...byId("tiles").children].find((each) => timeOf(each) <= at);
+    byId("tiles").insertBefore(element, later ?? null);
   }
 
   _changed(view) {
@@ -149,13 +256,18 @@ export class Gallery {
     this.tiles.get(view.id)?.draw();
     if (this.chosen === view) this.detail.draw();
     if (view.stateText !== before) {
-      announce(say("gallery.tile", { name: view.text || view.job.workflow, state: view.stateText }));
+      // Of a set it is said how it ended, not what each of its jobs does.
+      if (!view.job.setId) {
+        const name = view.text || view.job.workflow;
+        announce(say("gallery.tile", { name, state: view.stateText }));
+      }
       this._drawToolsSoon();
     }
   }
 
   _redraw() {
     for (const [id, view] of this.views) if (!view.job.result) this.tiles.get(id).draw();
+    for (const set of this.sets.values()) set.draw();
     if (this.chosen && !this.chosen.job.result) this.detail.draw();
   }
 
@@ -289,6 +401,9 @@ export class Gallery {
       show(this.tiles.get(view.id).element, isShown);
       count += isShown ? 1 : 0;
     }
+    for (const { element } of this.sets.values()) {
+      show(element, element.querySelector("[data-job]:not([hidden])") !== null);
+    }
     const counts = { running: this._unfinished().length, failed: this._failed().length };
     this.cancelAll.lastChild.textContent = say("gallery.cancelAll", { count: counts.running });
     this.removeFailed.lastChild.textContent = say("gallery.removeFailed", { count: counts.failed });
@@ -311,8 +426,13 @@ export class Gallery {
     const count = this._unfinished().length;
     const options = { yes: say("gallery.cancelAll", { count }), no: say("dialog.back") };
     if (!(await confirm(sayCount("gallery.confirmCancel", count), options))) return;
+    for (const set of this.sets.values()) {
+      if (!set.set.result) this.actions.cancelSet(set).catch((error) => announce(error.message));
+    }
     // The newest first: so that none begins that is about to be cancelled.
-    for (const view of this._unfinished().sort((one, other) => other.at - one.at)) {
+    const isSingle = ({ id }) => !this.tiles.get(id).element.closest("[data-set]");
+    const single = this._unfinished().filter(isSingle);
+    for (const view of single.sort((one, other) => other.at - one.at)) {
       this.actions.cancel(view).catch((error) => announce(error.message));
     }
   }

@@ -7,7 +7,8 @@ import { say } from "./texts.js";
 const PICTURE_WIDTH = 480;
 
 export class Tile {
-  constructor(client, view, onclick) {
+  /** `tag` is that of the element around the button: an item of a list, or what a table's cell has. */
+  constructor(client, view, onclick, tag = "li") {
     this.client = client;
     this.view = view;
     this.picture = make("img", { alt: "", loading: "lazy", hidden: true });
@@ -21,7 +22,7 @@ export class Tile {
       { type: "button", class: "tile", onclick, "aria-pressed": "false" },
       ...[this.face, this.picture, this.bar, this.words, this.badges],
     );
-    this.element = make("li", { "data-job": view.id }, this.button);
+    this.element = make(tag, { "data-job": view.id }, this.button);
     this.loaded = false;
     this.visible = false;
     this.draw();

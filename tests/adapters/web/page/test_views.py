@@ -11,7 +11,7 @@ from playwright.async_api import ViewportSize
 
 from tests.adapters.web.page.conftest import SMALL, Stack, Visit, choose, picture
 from tests.peers import npm
-from tests.support.browser import Window
+from tests.support.browser import JOB_MS, Window
 from tests.support.tcpproxy import TcpProxy
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -22,9 +22,10 @@ SCREENSHOTS = "COMFY2MQTT_TEST_SCREENSHOTS"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1280, "height": 900}
 LOOKS: tuple[tuple[Literal["light", "dark"], ViewportSize, dict[str, Any]], ...] = (
-    ("dark", DESK, {"runOnly": ["color-contrast"]}),
-    ("dark", PHONE, {}),
-    ("light", DESK, {}),
+    ("dark", DESK, {}),
+    ("dark", PHONE, {"runOnly": ["color-contrast"]}),
+    ("light", PHONE, {}),
+    ("light", DESK, {"runOnly": ["color-contrast"]}),
 )
 
 
@@ -35,8 +36,13 @@ def axe() -> str:
     return (npm.ensure(AXE) / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
-async def _found(window: Window, axe: str, folder: Path | None, view: str) -> list[str]:
-    """What axe-core finds wrong in this view: on a desk and a phone, light and dark."""
+async def _found(
+    window: Window, axe: str, folder: Path | None, view: str, shown: str | None
+) -> list[str]:
+    """What axe-core finds wrong in this view: on a desk and a phone, light and dark.
+
+    `shown` is what a screenshot begins with, by its selector.
+    """
     page = window.page
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(axe)
@@ -55,10 +61,24 @@ async def _found(window: Window, axe: str, folder: Path | None, view: str) -> li
         ]
         assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth"), name
         if folder is not None:
+            if shown is not None:
+                await window.at(shown).evaluate("each => each.scrollIntoView()")
             await page.screenshot(path=folder / f"{name}.png")
     visible = "[...document.querySelectorAll('h1')].filter((each) => each.checkVisibility())"
     assert await page.evaluate(f"{visible}.length") == 1, view
     return found
+
+
+class Looks:
+    """Looks at views of windows, each under a name; `found` is what is wrong in any of them."""
+
+    def __init__(self, axe: str) -> None:
+        self.axe = axe
+        self.found: list[str] = []
+        self.folder = Path(os.environ[SCREENSHOTS]) if SCREENSHOTS in os.environ else None
+
+    async def at(self, window: Window, view: str, shown: str | None = None) -> None:
+        self.found += await _found(window, self.axe, self.folder, view, shown)
 
 
 # So long on a machine that does much else.
@@ -67,11 +87,10 @@ async def test_axe_finds_nothing_in_any_view(
     stack: Stack, visit: Visit, client: str, axe: str
 ) -> None:
     window = await visit(viewport=DESK)
-    found: list[str] = []
-    folder = Path(os.environ[SCREENSHOTS]) if SCREENSHOTS in os.environ else None
+    looks = Looks(axe)
 
     async def look(view: str) -> None:
-        found.extend(await _found(window, axe, folder, view))
+        await looks.at(window, view)
 
     await window.page.goto(window.address)
     await window.at("#login").wait_for()
@@ -113,7 +132,58 @@ async def test_axe_finds_nothing_in_any_view(
     await window.at("canvas.strokes:focus").wait_for()
     await look("painter")
     await window.press("Cancel")
-    assert found == []
+    assert looks.found == []
+
+
+@pytest.mark.timeout(600)
+async def test_axe_finds_nothing_while_jobs_and_sets_run_fail_or_cannot_be_reached(
+    stack: Stack, visit: Visit, client: str, axe: str
+) -> None:
+    looks = Looks(axe)
+    async with TcpProxy(stack.address) as proxy:
+        window = await visit(client, address=f"{proxy.url}/", viewport=DESK)
+        await window.at("#set summary").click()
+        for at, name, values in ((0, "steps", "4..12 step 4"), (1, "seed", "3")):
+            axis = window.at(".axis").nth(at)
+            await axis.locator("select").select_option(name)
+            await axis.locator("input").fill(values)
+        await window.field("prompt").fill("a lighthouse at night")
+        await look_at_a_set(looks, window)
+        await window.page.goto(f"{window.address}#masked")
+        await choose(window, "picture", b"\x89PNG\r\n\x1a\n" + bytes(99))
+        await choose(window, "mask", picture())
+        failed = await window.run()
+        await window.ended(failed, "failed")
+        await window.at("#job-detail .failure").wait_for()
+        await looks.at(window, "failed", "#job-detail")
+        await window.page.goto(f"{window.address}#demo")
+        await window.run(prompt="a city", width=1024, height=1024, steps=100)
+        await window.until("document.querySelector('.working img')?.naturalWidth > 0")
+        await looks.at(window, "running", "#job-detail")
+        proxy.close()
+        await window.at("#banner", text="Connection lost").wait_for()
+        await looks.at(window, "disconnected", "#job-detail")
+        proxy.open()
+        await window.page.get_by_role("button", name="Cancel", exact=True).click()
+        await window.at('#job-detail[data-state="cancelled"]').wait_for(timeout=JOB_MS)
+        await looks.at(window, "cancelled")
+        window.complaints = [each for each in window.complaints if "WebSocket" not in each]
+    assert looks.found == []
+
+
+async def look_at_a_set(looks: Looks, window: Window) -> None:
+    """Make a grid, and look at the form and at the set: at first, and when it has ended."""
+    await window.page.get_by_role("button", name="Run 9 jobs").click()
+    await window.at(".set table").wait_for()
+    await looks.at(window, "a set that runs", ".set")
+    await looks.at(window, "the form of a set", "#set")
+    await window.at('.set[data-state="succeeded"]').wait_for(timeout=JOB_MS)
+    await window.until("document.querySelectorAll('.set td img:not([hidden])').length === 9")
+    await looks.at(window, "a set", ".set")
+    await window.at(".set .tile").nth(4).click()
+    await window.at("dialog.viewer").wait_for()
+    await looks.at(window, "viewer in a set")
+    await window.page.keyboard.press("Escape")
 
 
 async def test_by_keyboard_alone_a_picture_is_made_looked_at_and_deleted(
