@@ -1,4 +1,4 @@
-"""`comfy2mqtt comfyui`: orders to a running bridge's ComfyUIs, and the managed one's versions."""
+"""`comfy2mqtt comfyui`: commands to a running bridge's ComfyUIs, and the managed one's versions."""
 
 from __future__ import annotations
 

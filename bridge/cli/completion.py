@@ -1,6 +1,6 @@
 """Tab completion: the shells' scripts, and the names that only a broker knows.
 
-A broker that is slow or away must not hold up a shell: then there is nothing to offer.
+A broker that is slow or offline must not block a shell: then there is nothing to offer.
 """
 
 from __future__ import annotations

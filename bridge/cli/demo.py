@@ -59,7 +59,7 @@ def command_name() -> str:
 
 
 async def demo(workflows: Path, folder: Path, *, once: bool) -> int:
-    """Run the demo; returns the exit status. Without `once` it stays up until Ctrl-C."""
+    """Run the demo; returns the exit status. Without `once` it runs until Ctrl-C."""
     if not (workflows / f"{WORKFLOW}.json").is_file():
         stop(f"{workflows}: expected the folder with {WORKFLOW}.json (--workflows)", FAILED)
     if not ON_LINUX:

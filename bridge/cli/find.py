@@ -45,7 +45,7 @@ async def answering(seconds: float = ANSWER_S) -> AsyncIterator[None]:
 
 
 async def need_bridge(client: Client, settings: Config, *, wait: bool | None = None) -> None:
-    """End the command where no bridge is at work; with `wait`, wait for one.
+    """End the command if no bridge is online; with `wait`, wait for one.
 
     None: the command has no `--wait`.
     """

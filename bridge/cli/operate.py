@@ -1,4 +1,4 @@
-"""`comfy2mqtt comfyui` and `comfy2mqtt queue`: an operator's orders, from the shell."""
+"""`comfy2mqtt comfyui` and `comfy2mqtt queue`: an operator's commands, from the shell."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Response(Struct):
 
 
 async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: bool) -> int:
-    """Send an order, and print the answer. Raises BridgeError where it is refused."""
+    """Send a command, and print the answer. Raises BridgeError where it is refused."""
     report = await ask(settings, verb, fields)
     if as_json:
         click.echo(encode(report))
@@ -54,7 +54,7 @@ async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: 
 
 
 async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
-    """Send an order, and return the answer. Raises BridgeError where it is refused."""
+    """Send a command, and return the answer. Raises BridgeError where it is refused."""
     topics = Topics(settings.base_topic)
     transaction = uuid.uuid4().hex
     async with Connection(bridge_address(settings)) as connection:

@@ -187,11 +187,11 @@ class Client:
     ) -> Job:
         """Submit a job, again and again until the bridge has it; return it once it is accepted.
 
-        Inputs go by keyword, or, where a name is also an option here, in `inputs`. A media input is
-        given as bytes, a `Path`, `Media`, an open file, or an image of Pillow's; what is large is
+        Inputs are keywords, or entries of `inputs` if their name is also an option here. A media
+        input is bytes, a `Path`, `Media`, an open file, or an image of Pillow's; a large one is
         uploaded first. With `wait` false, which needs an outbox, it returns as soon as the request
-        is on disk: a bridge that is away, or busy, gets it when it can, and a refusal is raised
-        where the job is waited for. With the `job_id` of an earlier call the same request
+        is on disk: a bridge that is offline, or busy, gets it later, and a refusal is raised
+        where the job is awaited. With the `job_id` of an earlier call the same request
         is not run twice: its job is given back. `meta` is any JSON value, echoed with everything
         about the job. A call that is cancelled may have reached the bridge: who bounds it with
         `asyncio.timeout` gives a `job_id`, to cancel the job or to submit it again. `within_s`

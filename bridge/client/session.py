@@ -248,7 +248,7 @@ class Session:
     async def ask_bytes(self, verb: str, payload: bytes, kind: type[T], *names: str) -> T:
         """Send a request that is no JSON; as `ask` otherwise.
 
-        Over MQTT 3.1.1 an answer to it does not say to which: it is taken for the earliest's.
+        Over MQTT 3.1.1 its answer names no request: it is the answer to the earliest one.
         """
         transaction = _transaction()
         self._unnamed.append(transaction)

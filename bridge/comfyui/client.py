@@ -1,8 +1,8 @@
 """A client of ComfyUI's HTTP interface, and of that of our own nodes inside it.
 
 Every call has a time limit, every reply a size limit, and every failure is a `ComfyUIError`.
-Cancelling a call closes its connection at once; ComfyUI may have the request all the same. Secrets
-and passwords stay out of messages. Sockets have TCP_NODELAY (asyncio sets it).
+Cancelling a call closes its connection at once; ComfyUI may have received the request nevertheless.
+No message contains secrets or passwords. Sockets have TCP_NODELAY (asyncio sets it).
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class ComfyUIError(Exception):
 
 
 class ComfyUIUnreachable(ComfyUIError):
-    """No answer. `sent`: the request may have reached ComfyUI all the same."""
+    """No answer. `sent`: the request may have reached ComfyUI nevertheless."""
 
     code = "unreachable"
 

@@ -1,6 +1,6 @@
 """The figures of a ComfyUI's graphics card: from its own answer, and from NVIDIA's. Pure.
 
-What neither tells is left out: a card of another make has no temperature here.
+Figures that neither has are left out: a card of another make has no temperature here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MIB = 2**20
 
 
 class Card(Struct, frozen=True):
-    """A card as nvidia-smi tells of it: bytes, °C and watts; None: it does not know."""
+    """A card's figures by nvidia-smi: bytes, °C and watts; None: unknown."""
 
     index: int
     uuid: str

@@ -190,8 +190,9 @@ class Instance:
         """Yield the events of a prompt that ComfyUI has: waiting, running or ended.
 
         Ends as `execute` does, with Lost if it is unknown; cancelling and closing do the same.
-        There are no steps and previews: those went to whoever submitted it. Outputs that our nodes
-        hold come all the same. Raises AlreadyFollowed, and ComfyUIUnreachable without a session.
+        There are no steps and previews, since ComfyUI sends those to the socket that submitted it.
+        Outputs that our nodes hold are delivered. Raises AlreadyFollowed, and ComfyUIUnreachable
+        without a session.
         """
         return self._open_session().adopt(prompt_id)
 

@@ -43,7 +43,7 @@ class Log:
     """A program's output: in a file that is rotated by size, the last lines in memory.
 
     A thread of its own reads the pipe, because a program blocks when its log is not read, and
-    a slow disk must not hold up the event loop. A full disk loses log lines and nothing else.
+    a slow disk must not block the event loop. A full disk loses log lines and nothing else.
     """
 
     def __init__(

@@ -43,6 +43,6 @@ class RestartPolicy:
         return PlannedRestart(delay_s=self._backoff.next(), crash_loop=False)
 
     def reset(self) -> None:
-        """Count from the beginning: it was up for long, ran a prompt, or was given an order."""
+        """Reset the count: it ran for long, ran a prompt, or was started by a command."""
         self._early = 0
         self._backoff.reset()

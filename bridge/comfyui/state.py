@@ -31,8 +31,8 @@ class InstanceState(msgspec.Struct, frozen=True):
     `reason` the stable word for it. `version` is ComfyUI's. `epoch` names its process: what only
     that process remembered is gone when it changes, and what it had loaded when `unloads` does.
     One that is `closed` gets no prompts though it may be connected: it is being stopped, is
-    `yielding` (the operator leaves it to others), or has a prompt that does not get on. One that
-    is `unguarded` is supervised, and answers whoever does not know its secret all the same.
+    `yielding` (the operator lends it to other programs), or has a prompt that hangs. One that is
+    `unguarded` is supervised, and answers without its secret.
     """
 
     state: StateName

@@ -1,6 +1,6 @@
 """Supervises a ComfyUI of the bridge's own: starts it, and starts it again when it dies.
 
-The operator's orders stop and start it; an order ends any pause.
+The operator's commands stop and start it; a command ends any pause.
 
 It listens on loopback, on a free port, and has a secret of its own. Ready means that our nodes
 inside it answer, with that secret, from our child's process: an answer on the port alone may be
@@ -75,7 +75,7 @@ class Supervisor:
     """Use `run` as a task. `folder` is for this ComfyUI's outputs, temporary files and log.
 
     `on_start` is called when a start begins, `on_failure` with why one failed or the process ended
-    and what follows, `on_stop` when it was stopped by an order; all on the event loop's thread.
+    and what follows, `on_stop` when it was stopped by a command; all on the event loop's thread.
     """
 
     def __init__(

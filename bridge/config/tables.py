@@ -104,10 +104,10 @@ class Call(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Hook(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Calls before ComfyUIs are busy, and after they were idle for `idle_s` seconds.
 
-    A `preset` knows what to ask of the program at `url`; "wake-on-lan" wakes the machine with the
-    address `mac` and waits until `url` can be connected to. Without `comfyui` it is for all of
-    them. Where a call fails, or takes longer than `timeout_s`, jobs go on all the same or wait
-    until it succeeds: `on_error`.
+    A `preset` defines the calls of the program at `url`; "wake-on-lan" wakes the machine with the
+    address `mac` and waits until `url` accepts a connection. Without `comfyui` it applies to all of
+    them. `on_error` says whether jobs run or wait after a call that fails or takes longer than
+    `timeout_s`.
     """
 
     name: Name

@@ -15,9 +15,8 @@ _SHORT = 200
 def fit_result(result: Result, room: int) -> Result:
     """Return a result that can be encoded in `room` bytes, as far as that can be.
 
-    What goes first is what the device sent itself, then an error's details and the end of its
-    sentence, then outputs from the last: they can be fetched all the same. At last it is where they
-    were delivered.
+    It leaves out first what the device sent itself, then an error's details and the end of its
+    message, then outputs from the last, which can still be fetched, and finally the deliveries.
     """
 
     def too_large() -> bool:
@@ -51,8 +50,8 @@ def fit_view(view: JobView, room: int) -> JobView:
 def fit_set_result(result: SetResult, room: int) -> SetResult:
     """Return a set's result that can be encoded in `room` bytes, as far as that can be.
 
-    What goes first are the inputs of its jobs, then `meta`, then jobs from the last: `list` has
-    them all the same.
+    It leaves out first the inputs of its jobs, then `meta`, then jobs from the last, which `list`
+    still has.
     """
     if len(encode(result)) <= room:
         return result

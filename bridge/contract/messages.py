@@ -1,8 +1,8 @@
-"""Messages: everything the bridge and its clients say to each other, as frozen Structs.
+"""Messages: everything that the bridge and its clients send each other, as frozen Structs.
 
-What comes in is read by `bridge.contract.requests`; what goes out is encoded by `encode`. A field
-that does not apply is absent rather than null, so that small devices parse less; clients ignore
-fields that they do not know.
+`bridge.contract.requests` decodes requests; `encode` encodes what the bridge sends. A field that
+does not apply is absent rather than null, so that small devices parse less; clients ignore fields
+that they do not know.
 
 Times in fields ending in `_s` are seconds; `at` and `since` are seconds since the epoch (UTC).
 """
@@ -321,7 +321,7 @@ class Timings(Struct, frozen=True, kw_only=True):
 class Shown(Struct, frozen=True, kw_only=True):
     """The outcome of `show`: the display has the picture, on `topic`, or `error` says why not.
 
-    A job whose picture could not be shown has succeeded all the same.
+    A job whose picture could not be shown has succeeded nevertheless.
     """
 
     display: str

@@ -1,7 +1,7 @@
 """The admin commands on `bridge/request/<verb>`, and their answers.
 
-The broker's ACL says who is an operator. An order is answered once it was given; what comes of it
-is in the retained states. A verb is a Struct here, a row in `VERBS`, and a `case` in
+The broker's ACL says who is an operator. A command is answered when it was accepted; the retained
+states show its effect. A verb is a Struct here, a row in `VERBS`, and a `case` in
 `bridge.requests.operator`.
 """
 
@@ -97,7 +97,7 @@ class ReleaseQuarantine(Ask, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class OfGpu(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An order about a GPU in the name of a program, `holder`; without `gpu` about the one."""
+    """A command about a GPU for a program, `holder`; without `gpu` about the only one."""
 
     holder: Id
     gpu: Id | UnsetType = UNSET
@@ -154,7 +154,7 @@ Order: TypeAlias = (
 
 
 class InstancesReport(Struct, frozen=True, kw_only=True):
-    """The ComfyUIs that an order was given to, as they were just after it."""
+    """The ComfyUIs that a command was sent to, in their state just after it."""
 
     instances: dict[str, ComfyUIState]
 
@@ -303,7 +303,7 @@ _AS_TEXT = ("instance", "client", "level", "holder")
 
 
 def decode(verb: str, payload: bytes) -> Order:
-    """Read an order. Raises BadRequest, which names the field and what is allowed there."""
+    """Decode a command. Raises BadRequest, which names the field and what is allowed there."""
     row = VERBS.get(verb)
     if row is None:
         raise BadRequest(f"unknown verb {verb!r}", allowed=sorted(VERBS))

@@ -74,7 +74,7 @@ class Missing(Struct, frozen=True, kw_only=True):
 
     @property
     def is_enough(self) -> bool:
-        """True if it can be run all the same."""
+        """True if it can be run without what is missing."""
         return not (self.nodes or self.choices or self.inputs or self.api_key)
 
 

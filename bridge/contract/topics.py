@@ -126,7 +126,7 @@ class Topics:
 
     @property
     def orders(self) -> str:
-        """The filter for every order of an operator."""
+        """The filter for every command of an operator."""
         return f"{self.base}/bridge/request/#"
 
     def order(self, verb: str) -> str:
@@ -138,7 +138,7 @@ class Topics:
         return f"{self.base}/bridge/response/{verb}"
 
     def parse_order(self, topic: str) -> str | None:
-        """Return the verb of an order's topic, known or not; None where there is nobody to answer.
+        """Return the verb of a command's topic, known or not; None where there is nobody to answer.
 
         Its levels are valid ids, fit to build the topic of the answer.
         """

@@ -16,7 +16,7 @@ from bridge.hooks.machine import Machine, Rules
 
 
 class Now(Struct, frozen=True):
-    """Two clocks' seconds: locks go by the journal's, which continues after a restart."""
+    """The seconds of two clocks: locks use the journal's, which continues after a restart."""
 
     journal: float
     steady: float

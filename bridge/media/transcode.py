@@ -108,7 +108,7 @@ class Transcoder:
         return changed, made.data
 
     async def close(self) -> None:
-        """Stop the workers: those that are idle at once, those at work when they have done it."""
+        """Stop the workers: those that are idle at once, the others after their work."""
         self._closed = True
         while self._idle:
             worker, retiring = self._idle.popitem()
@@ -205,7 +205,7 @@ class _Worker:
         return self._process.poll() is None
 
     async def ask(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
-        """Carry out an order in the process. Unless that succeeds, it is gone afterwards.
+        """Execute a command in the process. Unless that succeeds, the process has ended afterwards.
 
         Raises Broken.
         """

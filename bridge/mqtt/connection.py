@@ -423,7 +423,7 @@ class Connection:
             raise
 
     def abort(self) -> None:
-        """Close at once, without a word: the broker publishes the will."""
+        """Close at once without a DISCONNECT, so that the broker publishes the will."""
         if self._link is not None:
             self._link.cut(ConnectionLost("it was cut off here"))
 

@@ -2,7 +2,7 @@
 
     MqttError
     ├── BadAddress           the address, or a file it names, cannot be used (also a ValueError)
-    ├── InvalidMessage       a topic or property that must not go out (also a ValueError)
+    ├── InvalidMessage       a topic or property that must not be sent (also a ValueError)
     ├── PacketTooLarge       more bytes than the broker takes; has `size` and `limit`
     ├── Unreachable          no connection: name, network, TLS or a broker that stays silent
     ├── ConnectionRefused    the broker refused it; has `code`, `reason`, `bad_credentials`

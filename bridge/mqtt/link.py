@@ -257,7 +257,7 @@ class BrokerLink:
         self._client.disconnect(reason if with_will else None)
 
     def cut(self, error: ConnectionLost | None) -> None:
-        """End the connection at once, without a word to the broker."""
+        """End the connection at once, without a DISCONNECT."""
         if self._over.is_set():
             return
         self._end = error

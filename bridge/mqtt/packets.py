@@ -2,8 +2,7 @@
 
 paho leaves size limits to its caller, accepts values for which brokers end the connection, and
 copies a payload twice for each property it reads (16 MB with twelve properties: 0.6 s of the
-event loop). So these two packets are read and written here, and never get to paho; all others are
-its business.
+event loop). So these two packets are read and written here, and paho handles all others.
 
 Pure: no socket, no clock. Sections are those of the OASIS MQTT 5.0 specification.
 """

@@ -1,6 +1,6 @@
 """The bytes of a connection: opening its socket, and the end of it that paho is given.
 
-Nothing here holds up the event loop.
+Nothing here blocks the event loop.
 """
 
 from __future__ import annotations

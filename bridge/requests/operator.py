@@ -1,7 +1,7 @@
-"""The operator's orders: to the ComfyUIs, the queue and the bridge itself.
+"""The operator's commands: to the ComfyUIs, the queue and the bridge itself.
 
-Who may give them is the broker's business: whoever may publish on `bridge/request/`. An order is
-answered as soon as it was given, not when it is carried out: a job that is to finish may take long.
+The broker decides who may send them: everybody who may publish on `bridge/request/`. A command is
+answered as soon as it was accepted, not when it is done: a job that is to finish may take long.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class GpuLocks(Protocol):
 
 
 class Operator:
-    """Carries out orders. `reload` reads the workflows again, `health` returns the state of all.
+    """Executes commands. `reload` reads the workflows again, `health` returns the state of all.
 
     `pause_changed` is called once the queue was paused or resumed. `elsewhere` returns the jobs
     that other bridges of a group have, which `queue/list` shows as well.
@@ -110,7 +110,7 @@ class Operator:
         self._elsewhere = elsewhere
 
     async def handle(self, verb: str, payload: bytes, correlation: bytes | None) -> Answer:
-        """Carry out an order; returns its one answer, whatever it is."""
+        """Execute a command; returns its one answer, whatever it is."""
         transaction = requests.transaction_of(payload, correlation)
         try:
             order = operator.decode(verb, payload)
@@ -189,7 +189,7 @@ class Operator:
         return LinkReport(instance=instance.name, url=link.path, lasts_s=or_unset(link.lasts_s))
 
     def _chosen(self, order: Named) -> list[Instance]:
-        """Return the order's ComfyUIs. An attached one is not ours to start, stop or free."""
+        """Return the command's ComfyUIs. An attached one is not ours to start, stop or free."""
         if order.instance is UNSET:
             found = list(self._instances.values())
         elif order.instance in self._instances:

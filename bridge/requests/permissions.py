@@ -1,7 +1,7 @@
-"""Permissions: what each client may do, as the operator's table `clients` says. Pure.
+"""Permissions of each client by the operator's table `clients`. Pure.
 
-What a client's own table leaves out is as the one of `*` says; what that leaves out, too, is what
-`Granted` has: safe for somebody whom nobody thought of. It applies to every adapter's requests.
+A field that a client's own table leaves out has the value of the table `*`, else the default of
+`Granted`, which is safe for unknown clients. Permissions apply to requests of every adapter.
 """
 
 from __future__ import annotations

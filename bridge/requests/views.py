@@ -44,7 +44,7 @@ def view(
     eta_s: float | None,
     reason: str | None,
 ) -> JobView:
-    """Return a job as it is shown; `job` is the one at work where it has not ended.
+    """Return a job as clients see it; `job` is the live one if it has not ended.
 
     `accepted_at` is the wall clock's time.
     """

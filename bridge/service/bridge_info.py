@@ -109,7 +109,7 @@ class BridgeInfoPublisher:
         self._restrictions = found
 
     def set_largest(self, size: int) -> None:
-        """Publish what the broker passes on without a word, once that was tried: bytes."""
+        """Publish the largest message, in bytes, that the broker delivers, once it was measured."""
         if self._info is None:
             return
         found = {

@@ -1,7 +1,7 @@
 """Folders: an output's bytes as a file below a folder of the operator's.
 
-A file is there whole or not at all, and replaces one of the same name. All that blocks happens in
-threads of their own: a folder on a network that hangs holds up nobody else.
+A file is there whole or not at all, and replaces one of the same name. All that blocks runs in
+its own threads: a network folder that hangs blocks nothing else.
 """
 
 from __future__ import annotations

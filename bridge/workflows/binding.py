@@ -188,8 +188,8 @@ def upload_name(sha256: str, extension: str) -> str:
 def isolate(prompt: Mapping[str, dict[str, Any]], prompt_id: str) -> dict[str, dict[str, Any]]:
     """Return the prompt with a folder of its own for what its nodes save.
 
-    Two jobs with the same `filename_prefix` could be taken for each other, and saving into a
-    folder of thousands is slow.
+    Files of two jobs with the same `filename_prefix` could be confused, and saving into a folder
+    of thousands is slow.
     """
     isolated: dict[str, dict[str, Any]] = {}
     for node_id, node in prompt.items():

@@ -175,8 +175,8 @@ def choices_of(node: Node, spec: InputSpec | None) -> ChoiceList | None:
 def list_name(owner: str, name: str) -> str:
     """Return the name of a list of choices, fit for a topic.
 
-    It goes by where the list is declared, not by what is in it: a new model changes the list and
-    not the definitions that name it.
+    The name depends on the place where the list is declared, not on its content: a new model
+    changes the list and not the definitions that name it.
     """
     plain = f"{owner}-{name}"
     if ID.fullmatch(plain):

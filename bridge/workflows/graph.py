@@ -187,9 +187,9 @@ def resembles_link(value: Any) -> bool:
 
 
 def misreading(value: Any) -> str | None:
-    """Return why ComfyUI would take a literal for something else, or break at it; None if not.
+    """Return why ComfyUI would misread a literal, or break at it; None if it reads it correctly.
 
-    A literal that is taken for a link to a node that is not there ends ComfyUI's worker thread.
+    A literal that it reads as a link to a missing node ends ComfyUI's worker thread.
     """
     inner = value.get(VALUE) if isinstance(value, Mapping) else value
     if resembles_link(inner):

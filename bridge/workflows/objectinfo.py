@@ -322,8 +322,8 @@ class ObjectInfo:
     def order_known(self) -> bool:
         """True if the declarations' keys come in the order in which the server wrote them.
 
-        A saved `/object_info` often had its keys sorted. The inputs of a class have `input_order`
-        to go by; the order of what a dynamic combo's choice brings is then lost.
+        A saved `/object_info` often had its keys sorted. The inputs of a class have their order in
+        `input_order`; the order of what a dynamic combo's choice brings is then lost.
         """
         for declared in self._raw.values():
             inputs = _mapping(_mapping(declared).get("input"))

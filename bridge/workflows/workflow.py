@@ -43,7 +43,7 @@ class Workflow(Struct, frozen=True):
     `inputs` have names. `places` has the input at every place that may be given,
     `<node>.<input>`, those with names too; `aliases` are other words for places. Both are empty
     where the graph names its inputs itself. `hidden` are inputs without a name that are drawn again
-    for each job all the same: seeds, and prompts with choices.
+    for each job: seeds, and prompts with choices.
 
     `drawing` is the file as ComfyUI's page saves it, as JSON, for nodes that read the workflow, and
     `models` are the files of models that it names.

@@ -4,8 +4,8 @@ ComfyUI imports this package from its custom_nodes path, in its own interpreter:
 bridge is imported here, and nothing that ComfyUI does not bring along.
 
 `table` lists the nodes; `inputs` and `outputs` hold them, `formats` turns bytes into tensors and
-back. `media` keeps what came in and `held` what goes out; `routes` is how the bridge reaches both,
-and `guard` keeps everybody else out of a ComfyUI that is the bridge's own.
+back. `media` stores inputs and `held` outputs; by `routes` the bridge reaches both, and
+`guard` refuses everybody else at a ComfyUI that the bridge runs.
 """
 
 from folder_paths import get_input_directory

@@ -1,7 +1,9 @@
 """Words that readers of our texts stumbled over, each with a better one: `make check` refuses them.
 
 Texts are the pages, docstrings, and strings with a space in them (messages, help, log lines); code
-in pages is not text. Run as a program it prints what it finds, and ends with 1 if that is anything.
+in pages is not text. A docstring of the sources may not begin with a question word either: "What is
+known of a machine" hides its subject, "A machine's system and processor" names it. Run as a program
+it prints what it finds, and ends with 1 if that is anything.
 """
 
 from __future__ import annotations
@@ -18,25 +20,38 @@ ROOT = Path(__file__).parents[2]
 
 # Whole words, whatever their case; what to write instead.
 WORDS = {
+    "all the same": "nevertheless",
     "anew": "again",
     "as ever": "as usual",
     "at hand": "connected, available",
+    "(?:no|the) bridge (?:is )?at work": "online",
     "befalls?": "happens to",
     "by want of|for want of": "because ... is missing",
     "door": "adapter, interface (a real one: front door)",
     "fares": "its state",
+    "(?:broker|operator|client|somebody)'s business": "... decides that",
+    "comes of it": "its effect, its outcome",
     "(?:goes|going|gone|went) on": "continues",
     "go on (?:at|from|where|with|there)": "continue",
+    "(?:goes|go) by (?!itself|themselves)": "use, depend on",
+    "(?:goes|go) out": "is sent",
     "hears?": "receives, gets",
     "heard": "received",
+    "hold(?:s|ing)? up (?!to)|held up": "block",
     "is held to|are held to": "applies to",
     "lets? go of": "deletes, releases",
     "mend(?:s|ed|ing)?": "repair, fix",
     "of yours": "your own",
-    "taken for dead": "counted as dead",
+    "operator'?s'? orders|(?:send|answer|read|execute) (?:an )?orders?": "command",
+    "own affair": "the subject that decides",
+    "stays? up": "runs",
+    "taken for": "read as, counted as",
+    "takes us": "accepts our connection",
     "thrown out": "disconnected",
     "told": "reported, shown",
     "what is said of": "the description of",
+    "whom": "the receiver, the client, ...",
+    "without a word": "silently",
 }
 _WORD = re.compile(
     "|".join(rf"(?P<w{number}>\b(?:{word})\b)" for number, word in enumerate(WORDS)), re.IGNORECASE
@@ -47,6 +62,7 @@ _NO_TEXT = re.compile(
     r"^```.*?^```|^<!--.*?-->|(?<=\n\n)(?: {4}[^\n]*\n+)+|`[^`\n]*`|\]\([^)]*\)",
     re.DOTALL | re.MULTILINE,
 )
+_QUESTION = re.compile("(?:What|Who|Whom|Whose|How|Which|Where|When|Why)\\b")
 _LATER = re.compile(r"^## (?!Unreleased)", re.MULTILINE)
 
 
@@ -84,6 +100,16 @@ def strings(source: str) -> str:
     return "\n".join(lines.get(number, "") for number in range(1, last + 1))
 
 
+def questions(source: str) -> Iterator[Finding]:
+    """Yield the docstrings of a Python file that begin with a question word."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text)) as constant):
+                if found := _QUESTION.match(text):
+                    instead = "begin the docstring with its subject or with a verb"
+                    yield Finding(line=constant.lineno, word=found[0], instead=instead)
+
+
 def texts() -> Iterator[tuple[Path, str]]:
     """Yield every text of the project with the file that it is in."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("mosquitto/*.md")]
@@ -92,20 +118,29 @@ def texts() -> Iterator[tuple[Path, str]]:
         if page.name == "CHANGELOG.md":  # what was released stays as it was written
             text = _LATER.split(text)[0]
         yield page, prose(text)
+    for file in sources():
+        yield file, strings(file.read_text("utf-8"))
+
+
+def sources() -> Iterator[Path]:
+    """Yield the Python files whose texts users and developers read; tests are not among them."""
     for folder in ("bridge", "custom_nodes", "custom_components"):
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            yield file, strings(file.read_text("utf-8"))
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def everywhere() -> Iterator[str]:
+    """Yield a line for each word that was found: where, and what to write instead."""
+    found = [(file, each) for file, text in texts() for each in findings(text)]
+    found += [(file, each) for file in sources() for each in questions(file.read_text("utf-8"))]
+    for file, each in found:
+        yield f"{file.relative_to(ROOT)}:{each.line}: '{each.word}': {each.instead}"
 
 
 def main() -> int:
-    """Print each word that was found, and what to write instead; returns how the program ends."""
-    count = 0
-    for file, text in texts():
-        for found in findings(text):
-            count += 1
-            where = f"{file.relative_to(ROOT)}:{found.line}"
-            sys.stderr.write(f"{where}: '{found.word}': write {found.instead!r}\n")
-    return 1 if count else 0
+    """Print each word that was found; returns the exit status."""
+    lines = list(everywhere())
+    sys.stderr.writelines(f"{line}\n" for line in lines)
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

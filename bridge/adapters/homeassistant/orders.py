@@ -1,4 +1,4 @@
-"""An operator's orders as components of the bridge's device. Pure."""
+"""An operator's commands as components of the bridge's device. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Component: TypeAlias = dict[str, Any]
 
 
 def orders(instances: Sequence[str], topics: Topics) -> list[tuple[str, Component]]:
-    """Draw an operator's orders: switches for what lasts, a button for what does not.
+    """Draw an operator's commands: switches for lasting states, a button for the others.
 
     The buttons that were there before the switches are announced still, as automations press them;
     who has not had them finds them disabled.

@@ -75,7 +75,7 @@ def _refusal(incoming: Incoming) -> BridgeError | None:
             "a retained order would be given at each connection: send it without retain"
         )
     if incoming.response_topic is not None:
-        return Forbidden("an order is answered below bridge/response/ alone")
+        return Forbidden("a command is answered below bridge/response/ only")
     return None
 
 

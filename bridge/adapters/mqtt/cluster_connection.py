@@ -1,8 +1,8 @@
 """A bridge's own connection in a cluster of bridges.
 
-What it publishes goes by this one, whether it takes the cluster's requests or not, and in the order
-of the calls. The connection that takes requests has the cluster's client id and goes from bridge to
-bridge; this one stays, and its last will says that this bridge is gone.
+The bridge publishes by this connection, whether it takes the cluster's requests or not, in the
+order of the calls. The connection that takes requests has the cluster's client id and moves from
+bridge to bridge; this one stays, and its last will says that this bridge is offline.
 """
 
 from __future__ import annotations

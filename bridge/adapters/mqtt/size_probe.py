@@ -1,9 +1,9 @@
-"""Finds out what size of message the broker passes on, where it does not say.
+"""Measures the size of message that a broker delivers, if the broker does not announce it.
 
-Some brokers drop a message at QoS 0 that is too large for them, and say nothing: mosquitto up to
-2.0 does with its `message_size_limit`. So before an output goes out that is larger than all that
-are known to pass, a message of that size is sent to the bridge itself. What does not come back is
-too large: the result then has no topic, and the output is fetched in parts that pass.
+Some brokers silently drop a message at QoS 0 that is too large for them, as mosquitto up to 2.0
+with `message_size_limit`. So before the bridge publishes an output larger than all that were
+delivered before, it sends itself a message of that size. If that does not return, the output is too
+large: the result then has no topic, and clients fetch the output in parts.
 """
 
 from __future__ import annotations

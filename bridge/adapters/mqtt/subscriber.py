@@ -95,7 +95,7 @@ class Subscriber:
         """`connected` is called with each connection, before anything is published on it.
 
         In a cluster (`group`) this connection only takes requests, while this bridge is the one to
-        do so; what the bridge publishes goes by its `ClusterConnection`.
+        do so; the bridge publishes by its `ClusterConnection`.
         """
         self._settings = settings
         self._topics = topics

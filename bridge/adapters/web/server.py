@@ -142,7 +142,7 @@ class TcpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no HTTP, without a word in the log: anybody can send it."""
+        """Answer what is no HTTP, and log nothing, since anybody can send it."""
         if status != HTTPStatus.BAD_REQUEST:
             return super().handle_error(request, status, exc, message)
         response = web.Response(status=status, text="Bad Request\n")

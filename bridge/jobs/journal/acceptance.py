@@ -115,7 +115,7 @@ def _find_delivered(db: Transaction, delivery: str) -> Record | None:
 
     Two messages alike cannot be distinguished if they were given the same packet id, nothing that
     became a job came under it in between, and the second was lost with the connection on its first
-    way: it is taken for the first. To run no request twice comes before that.
+    way: it counts as the first. That no request runs twice is more important.
     """
     last = db.execute(queries.LAST_OF_PACKET, (_packet(delivery),)).fetchone()
     if last is not None and _message(last[0]) != _message(delivery):

@@ -5,7 +5,7 @@ happen once, whatever dies in between. The journal knows nothing of MQTT or Comf
 arguments, in seconds by its `clock`.
 
 Each method hands one function of a transaction to the database, whose thread runs them in the order
-of the calls. To cancel an await does not undo what was handed over: it is written all the same.
+of the calls. Cancelling an await does not undo the call: it is written nevertheless.
 All methods that return after a write raise DatabaseError where it could not be done, and Fenced
 where the other bridges took this one for dead.
 """

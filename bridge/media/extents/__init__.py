@@ -1,8 +1,8 @@
 """The unpacked size of media, read from their headers; nothing is decoded. Pure.
 
-A small file may unpack to gigabytes at ComfyUI, which holds pictures and sound as floats. Numbers
-in headers are what decoders go by; what a header may lie about without a decoder's notice, such as
-how many pictures follow, is counted.
+A small file may unpack to gigabytes at ComfyUI, which holds pictures and sound as floats. Decoders
+rely on the numbers in headers, and so does this; a number that decoders ignore, such as that of the
+pictures that follow, is counted instead.
 
     reader      random access, with a bound on what is looked at
     pictures    PNG, GIF, WebP, TIFF, ICO; others by the size that `sniff` finds

@@ -1,7 +1,7 @@
 """Pictures: how many there are in a file, and how large they are. Pure.
 
-What stands in a header is what decoders go by; where a file may name a size for each picture
-(GIF, TIFF, ICO), each is looked at.
+Decoders rely on the header, and so does this; if a file has a size for each picture (GIF, TIFF,
+ICO), each is read.
 """
 
 from __future__ import annotations

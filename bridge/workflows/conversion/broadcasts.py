@@ -94,7 +94,7 @@ class _Sender(Struct, frozen=True):
 def broadcast(graph: LiveGraph, budget: Budget, *, is_root: bool) -> None:
     """Put in the links for what the nodes of a loaded graph send.
 
-    Raises ConversionError where a node goes by a pattern that is not understood here.
+    Raises ConversionError where a node uses a pattern that is not understood here.
     """
     senders: list[_Sender] = []
     for node in graph.nodes.values():

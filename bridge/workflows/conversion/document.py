@@ -5,7 +5,7 @@ subgraphs, and the root of version 1). Nothing outside these structs looks at th
 is read here is bounded, so that no file keeps the bridge busy.
 
 Link-level reroutes are left out: they bend a link's line and do not change where it starts or ends.
-Places and colours are read for extensions of the page that go by them.
+Places and colours are read for extensions of the page that use them.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A server writes its declarations in the order of the widgets. Tools that save th
 keys. For the inputs of a class `input_order` makes up for it, for those that a choice of a dynamic
 combo brings nothing does, and a file lists their values by position only. They are then put into
 the order that fits the node's own values best: the values must be of the right type and among what
-is allowed; values that are the default, and what the file gives by name, speak for an order; where
-nothing else does, habits of naming decide (width before height).
+is allowed; values that are the default, and what the file gives by name, are evidence for an order;
+without any, habits of naming decide (width before height).
 
 On a live server's `/object_info` none of this happens.
 """

@@ -184,8 +184,8 @@ class Promotion:
     ) -> Iterator[tuple[LiveNode, InputSlot, Widget | None]]:
         """Yield the inner slots that an input ends at, with their widgets.
 
-        `by_place` goes by the place that the link names, which is that in the file and not always
-        that on the live node: so does the earlier front end.
+        `by_place` uses the place that the link names, which is that in the file and not always
+        that on the live node, as the earlier front end does.
         """
         for identity in boundary.links:
             link = graph.links.get(identity)

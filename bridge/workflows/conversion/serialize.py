@@ -193,7 +193,7 @@ def _sent(
 
 
 def _wrapped(value: Any, *, curve: bool = False) -> Any:
-    """Return a value as it is sent: a list would be taken for a link."""
+    """Return a value as it is sent: ComfyUI would read a list as a link."""
     if isinstance(value, list | tuple):
         wrapped = {"__value__": list(value)}
         return {"__type__": "CURVE", **wrapped} if curve else wrapped

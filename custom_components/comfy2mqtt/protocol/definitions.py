@@ -73,7 +73,7 @@ class Workflow:
         return next((each for each in self.inputs if each.name == name), None)
 
     def gives(self, kind: str) -> bool:
-        """Return True if an output of this kind comes of it."""
+        """Return True if it has an output of this kind."""
         return kind in self.output_kinds
 
 

@@ -31,7 +31,7 @@ class FileInput:
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         """The inputs, as ComfyUI asks for them."""
-        ending = "What the file's name ends in, such as .csv, for nodes that go by it."
+        ending = "What the file's name ends in, such as .csv, for nodes that check it."
         return hash_inputs("file", "file", suffix=("STRING", {"default": "", "tooltip": ending}))
 
     @classmethod
