@@ -28,9 +28,9 @@ TEMPLATES = "templates-0.1.123"
 PAGES = "page-0.1.123"
 # Why a conversion is not the page's.
 NEWER = (
-    "Files that were made with a newer server. Here values go by their names; the page goes by "
-    "position, and puts them into other inputs than they were saved for, or knows no inputs for a "
-    "model that it does not know."
+    "Files that were made with a newer server. Here values are matched by name. The page "
+    "matches them by position, so that they are set on other inputs, or it has no inputs for an "
+    "unknown model."
 )
 CHANGED = (
     "Files whose values somebody has changed after the page had saved them, in the list but not by "
