@@ -96,7 +96,8 @@ function brief({ job, remaining }, live) {
   if (job.state === "running") {
     const percent = `${Math.round(job.progress?.percent ?? 0)}%`;
     if (!live) return `${percent} · ${say("gallery.noConnection")}`;
-    return remaining === null ? percent : `${percent} · ${estimate(remaining)}`;
+    // Of a set it is said above them all when they will be done.
+    return remaining === null || job.setId ? percent : `${percent} · ${estimate(remaining)}`;
   }
   if (job.state === "queued") return place(job.position);
   return state(job.state ?? "sending");

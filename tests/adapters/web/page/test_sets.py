@@ -140,6 +140,7 @@ async def test_by_keyboard_alone_a_grid_is_made_looked_at_and_deleted(
     await window.page.reload()
     await window.at('.set[data-state="succeeded"] table').wait_for()
     assert await _labels(window) == (columns, rows)
+    await window.at(".set tbody tr").last.scroll_into_view_if_needed()  # those in sight are loaded
     await window.until("document.querySelectorAll('.set td img:not([hidden])').length === 6")
     await _tab_to(window, ".set-head .button:not([hidden])")
     await keys.press("Enter")
