@@ -148,6 +148,12 @@ def _job_options(function: Callable[..., None]) -> Callable[..., None]:
     help="A job for every combination: A,B,C or 1..9:2 or seeds:4; may be given several times.",
 )
 @click.option("--repeat", type=click.IntRange(1), help="How many jobs, each with a random seed.")
+@click.option(
+    "--collect",
+    multiple=True,
+    type=click.Choice(["sheet", "animation", "zip"]),
+    help="Also save what the set makes of all its pictures; may be given several times.",
+)
 @_job_options
 def run(*, workflow: str, settings: Config, client: str | None, **wanted: Any) -> None:
     """Run WORKFLOW, show its progress, and save its outputs.

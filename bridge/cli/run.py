@@ -24,7 +24,7 @@ from bridge.cli.words import waiting
 from bridge.client import Client, Job, JobOutput, Set
 from bridge.config import Config
 from bridge.contract.errors import BridgeError, UnknownWorkflow, from_wire
-from bridge.contract.messages import Output, RecipeReport, Result, encode, or_unset
+from bridge.contract.messages import Collect, Output, RecipeReport, Result, encode, or_unset
 from bridge.contract.retained import Definition
 from bridge.mqtt import MqttError
 from bridge.text import did_you_mean
@@ -49,6 +49,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     each: Path | None = None
     grid: tuple[str, ...] = ()
     repeat: int | None = None
+    collect: tuple[Collect, ...] = ()
     puts: tuple[str, ...] = ()
     webhook: str | None = None
 
@@ -89,6 +90,7 @@ async def _run_set(
             each=each,
             grid=grid,
             repeat=wanted.repeat,
+            collect=wanted.collect,
             set_id=set_id,
             timeout_s=wanted.timeout_s,
             put=wanted.puts,
@@ -143,6 +145,8 @@ async def definition_of(client: Client, workflow: str) -> Definition:
 
 def _check(wanted: Wanted) -> None:
     """End the command where its wishes cannot be met, before anything is sent."""
+    if wanted.collect and not wanted.is_set:
+        stop("--collect is for sets: give one of --each, --grid and --repeat too", WRONG_USAGE)
     if wanted.detach:
         return
     if wanted.as_json and wanted.output == STANDARD_OUTPUT:

@@ -18,8 +18,9 @@ from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
 from bridge.cli.target import STANDARD_OUTPUT, extension_of
 from bridge.client import Job, JobOutput, Set
 from bridge.contract.errors import BridgeError
-from bridge.contract.messages import encode
+from bridge.contract.messages import encode, or_none
 from bridge.contract.retained import Definition
+from bridge.contract.sets import SetResult
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _RANGE = re.compile(r"(?P<start>-?[0-9.]+)\.\.(?P<to>-?[0-9.]+)(:(?P<step>-?[0-9.]+))?")
@@ -69,6 +70,7 @@ async def see_through(jobs: Set, folder: Path, *, as_json: bool, interrupted: as
                     click.echo(str(path.resolve()))
             progress.done(job)
         result = await jobs.outcome()
+        paths += await _save_collected(jobs, result, folder, as_json=as_json)
     if as_json:
         click.echo(encode({"files": [str(path) for path in paths], "result": result}))
     if result.state == "succeeded":
@@ -78,6 +80,23 @@ async def see_through(jobs: Set, folder: Path, *, as_json: bool, interrupted: as
         err=True,
     )
     return INTERRUPTED if interrupted.is_set() else FAILED
+
+
+async def _save_collected(
+    jobs: Set, result: SetResult, folder: Path, *, as_json: bool
+) -> list[Path]:
+    """Save what the set made of its jobs' outputs, and say what is not in it."""
+    paths = []
+    for output in await jobs.outputs():
+        stem = _UNSAFE.sub("_", f"{jobs.workflow}-{jobs.id[:12]}-{output.info.name}")
+        path = (folder / f"{stem}{extension_of(output.info.content_type)}").resolve()
+        await asyncio.to_thread(write_file, path, output.data)
+        paths.append(path)
+        if not as_json:
+            click.echo(str(path))
+    for each in or_none(result.missing) or []:
+        click.echo(each.error.message, err=True)
+    return paths
 
 
 def folder_of(text: str) -> Path:

@@ -16,8 +16,9 @@ with the broker as an MqttError. Everything that a program needs can be imported
 """
 
 from bridge.client.client import Client
+from bridge.client.fetching import Damaged, JobOutput
 from bridge.client.inputs import Media
-from bridge.client.job import Damaged, Event, Job, JobCancelled, JobOutput, Preview
+from bridge.client.job import Event, Job, JobCancelled, Preview
 from bridge.client.jobset import Set
 from bridge.contract.errors import (
     BadRequest,

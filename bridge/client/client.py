@@ -43,6 +43,7 @@ from bridge.contract.messages import (
     AckReport,
     Cancel,
     CancelReport,
+    Collect,
     DryRun,
     Forget,
     ForgetReport,
@@ -257,6 +258,7 @@ class Client:
         each: Sequence[Mapping[str, Any]] | None = None,
         grid: Mapping[str, Any] | None = None,
         repeat: int | None = None,
+        collect: Sequence[Collect] = (),
         set_id: str | None = None,
         workflow_version: str | None = None,
         output: Output | None = None,
@@ -277,9 +279,11 @@ class Client:
         One of `each`, a list of inputs for one job each; `grid`, values by input, for a job of
         every combination; `repeat`, so many jobs that differ in their seed. A value of `grid` is a
         list, or a dictionary: `{"from", "to", "step"}`, `{"seeds": n}`, or `{"set": id}` for the
-        outputs of another set. The rest is as in `submit`; `set_id` is for a set what `job_id` is
-        for a job. Raises what the bridge refuses it for: InvalidInput names the first input of any
-        job that cannot be, TooLarge and QuotaExceeded the number of jobs that may be.
+        outputs of another set. `collect` names what the set makes of its jobs' outputs: `sheet`,
+        `animation`, `zip`; `Set.outputs` has it. The rest is as in `submit`; `set_id` is for a set
+        what `job_id` is for a job. Raises what the bridge refuses it for: InvalidInput names the
+        first input of any job that cannot be, TooLarge and QuotaExceeded the number of jobs that
+        may be.
         """
         request = Submit(
             workflow=workflow,
@@ -288,6 +292,7 @@ class Client:
             each=or_unset(None if each is None else await each_for_wire(each, self._upload)),
             grid=or_unset(None if grid is None else await grid_for_wire(grid, self._upload)),
             repeat=or_unset(repeat),
+            collect=list(collect) or UNSET,
             set_id=set_id or uuid.uuid4().hex,
             meta=or_unset(None if meta is None else Raw(encode(meta))),
             priority=priority,

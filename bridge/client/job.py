@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from bridge.client import pictures
+from bridge.client.fetching import JobOutput, Outputs, ReceivedBytes
 from bridge.client.session import Session
 from bridge.contract.errors import BridgeError, UnknownJob, from_wire
 from bridge.contract.messages import (
     Accepted,
     Cancel,
     CancelReport,
-    Fetch,
     JobStatus,
     JobView,
     OutputInfo,
-    Part,
     Progress,
     Result,
     State,
@@ -39,21 +36,12 @@ _log = logging.getLogger(__name__)
 
 # Nothing came for this long while somebody waits: ask. Brokers drop messages when queues are full.
 _CHECK_S: Final = 30.0
-# The bytes of a part come beside the answer; not long after it, they do not come any more.
-_PART_S: Final = 5.0
-_ATTEMPTS: Final = 3
 
 
 class JobCancelled(BridgeError):
     """The job was cancelled."""
 
     code = "cancelled"
-
-
-class Damaged(BridgeError):
-    """An output's bytes are not those that the result lists, also after fetching them again."""
-
-    code = "damaged"
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -63,33 +51,7 @@ class Preview(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class JobOutput(msgspec.Struct, frozen=True):
-    """An output's bytes, verified, with the bridge's description of them."""
-
-    info: OutputInfo
-    data: bytes
-
-
 Event: TypeAlias = JobStatus | Progress | Preview | JobOutput | Result
-
-
-class _Bytes:
-    """An output's bytes as they came, not yet verified."""
-
-    def __init__(self, info: OutputInfo, data: bytes) -> None:
-        self.info = info
-        self.data = data
-        self._sha256: str | None = None
-
-    async def match(self, info: OutputInfo) -> bool:
-        """True if these are the bytes that `info` describes."""
-        if len(self.data) != info.size:
-            return False
-        if self._sha256 is None:
-            # 16 MB take 10 to 30 ms.
-            digest = await asyncio.to_thread(hashlib.sha256, self.data)
-            self._sha256 = digest.hexdigest()
-        return self._sha256 == info.sha256
 
 
 class Job:
@@ -110,9 +72,7 @@ class Job:
         self._n = 0
         self._result: Result | None = None
         self._failure: BridgeError | None = None
-        self._received: dict[int, _Bytes] = {}
-        self._parts: dict[tuple[int, int], asyncio.Future[bytes]] = {}
-        self._fetching = asyncio.Lock()
+        self._outputs = Outputs(session, job_id=job_id)
         self._waiters: set[asyncio.Future[None]] = set()
         self._streams: list[_Stream] = []
         # Something may have been missed: ask before waiting.
@@ -165,19 +125,7 @@ class Job:
 
     async def output(self, info: OutputInfo) -> JobOutput:
         """Return the bytes of one output of the result, fetched if need be. Raises Damaged."""
-        async with self._fetching:
-            for attempt in range(_ATTEMPTS):
-                received = self._received.get(info.index)
-                if received is not None and await received.match(info):
-                    return JobOutput(info, received.data)
-                inline = attempt == _ATTEMPTS - 1
-                data = await self._fetch(info, inline=inline)
-                self._received[info.index] = _Bytes(info, data)
-        raise Damaged(
-            f"output {info.index} of job {self.id!r} does not match its SHA-256",
-            job_id=self.id,
-            output=info.index,
-        )
+        return await self._outputs.get(info)
 
     async def cancel(self) -> CancelReport:
         """Ask to end the job; its result says how it ended."""
@@ -194,7 +142,7 @@ class Job:
 
         Progress and previews that were not taken in time make room for the newest.
         """
-        known = (self.status, self.progress, *self._received.values())
+        known = (self.status, self.progress, *self._outputs.received.values())
         stream = _Stream([event for event in known if event is not None])
         self._streams.append(stream)
         try:
@@ -203,7 +151,7 @@ class Job:
                     await self._wait()
                     continue
                 event = stream.events.popleft()
-                if not isinstance(event, _Bytes):
+                if not isinstance(event, ReceivedBytes):
                     yield event
                 elif await event.match(event.info):
                     yield JobOutput(event.info, event.data)
@@ -265,16 +213,12 @@ class Job:
             case ("preview",):
                 content_type = message.content_type or "application/octet-stream"
                 self._emit(Preview(content_type, message.payload))
-            case ("output", index):
-                received = _Bytes(_info(int(index), message), message.payload)
-                self._received[received.info.index] = received
-                self._emit(received)
-            case ("part", index, offset):
-                expected = self._parts.get((int(index), int(offset)))
-                if expected is not None and not expected.done():
-                    expected.set_result(message.payload)
             case ("result",):
                 self._end(message.payload)
+            case _:
+                received = self._outputs.on_message(levels, message)
+                if received is not None:
+                    self._emit(received)
 
     def _view(self, view: JobView) -> None:
         self.workflow, self.state = view.workflow, view.state
@@ -296,7 +240,7 @@ class Job:
             return
         self.workflow, self.state = self._result.workflow, self._result.state
 
-    def _emit(self, event: JobStatus | Progress | Preview | _Bytes) -> None:
+    def _emit(self, event: JobStatus | Progress | Preview | ReceivedBytes) -> None:
         for stream in self._streams:
             stream.add(event)
 
@@ -341,71 +285,15 @@ class Job:
             self._waiters.discard(waiter)
         return True
 
-    # Fetching.
-
-    async def _fetch(self, info: OutputInfo, *, inline: bool) -> bytes:
-        pieces: list[bytes] = []
-        offset: int | None = 0
-        while offset is not None:
-            part, data = await self._part(info.index, offset, inline=inline)
-            pieces.append(data)
-            offset = None if part.next is UNSET or not data else part.next
-        return b"".join(pieces)
-
-    async def _part(self, index: int, offset: int, *, inline: bool) -> tuple[Part, bytes]:
-        for attempt in range(_ATTEMPTS):
-            here = inline or attempt == _ATTEMPTS - 1
-            request = Fetch(job_id=self.id, output=index, offset=offset, inline=here)
-            arriving: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            self._parts[index, offset] = arriving
-            try:
-                part = await self._session.ask("fetch", request, Part)
-                if part.base64 is not UNSET:
-                    return part, base64.b64decode(part.base64)
-                async with asyncio.timeout(_PART_S):
-                    data = await arriving
-            except TimeoutError:
-                continue
-            finally:
-                del self._parts[index, offset]
-            if len(data) == part.count:
-                return part, data
-        raise Damaged(
-            f"the bytes from {offset} of output {index} of job {self.id!r} do not come",
-            job_id=self.id,
-            output=index,
-        )
-
 
 class _Stream:
     """Events that one iteration has not taken yet."""
 
-    def __init__(self, known: list[JobStatus | Progress | _Bytes]) -> None:
-        self.events: deque[JobStatus | Progress | Preview | _Bytes] = deque(known)
+    def __init__(self, known: list[JobStatus | Progress | ReceivedBytes]) -> None:
+        self.events: deque[JobStatus | Progress | Preview | ReceivedBytes] = deque(known)
 
-    def add(self, event: JobStatus | Progress | Preview | _Bytes) -> None:
+    def add(self, event: JobStatus | Progress | Preview | ReceivedBytes) -> None:
         last = self.events[-1] if self.events else None
         if isinstance(event, (Progress, Preview)) and type(last) is type(event):
             self.events.pop()
         self.events.append(event)
-
-
-def _info(index: int, message: Incoming) -> OutputInfo:
-    """Read an output's User Properties. Raises ValueError."""
-    facts = dict(message.user_properties)
-
-    def number(name: str) -> Any:
-        return int(facts[name]) if name in facts else UNSET
-
-    return OutputInfo(
-        index=index,
-        name=facts.get("name", str(index)),
-        kind=facts.get("kind", (message.content_type or "").partition("/")[0]),
-        content_type=message.content_type or "application/octet-stream",
-        size=int(facts.get("size", len(message.payload))),
-        sha256=facts.get("sha256", ""),
-        width=number("width"),
-        height=number("height"),
-        filename=facts.get("filename", UNSET),
-        topic=message.topic,
-    )

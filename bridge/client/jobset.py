@@ -10,9 +10,11 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw
 
+from bridge.client.fetching import JobOutput, Outputs
 from bridge.client.job import Job, JobCancelled
 from bridge.client.session import Session
 from bridge.contract.errors import BridgeError
+from bridge.contract.messages import or_none
 from bridge.contract.sets import (
     CancelSet,
     PauseSet,
@@ -53,6 +55,7 @@ class Set:
         self._given: set[str] = set()
         self._ended: list[str] = []
         self._result: SetResult | None = None
+        self._outputs = Outputs(session, set_id=set_id)
         self._changed = asyncio.Event()
         self._stale = True
 
@@ -80,6 +83,14 @@ class Set:
             set_id=self.id,
             counts=msgspec.to_builtins(result.counts),
         )
+
+    async def outputs(self) -> list[JobOutput]:
+        """Wait for the set's end and return what it has collected, in the order of the result.
+
+        What could not be collected is in the result, as `missing`. Raises UnknownJob, and Damaged.
+        """
+        found = or_none((await self.outcome()).outputs)
+        return [await self._outputs.get(info) for info in found or []]
 
     async def __aiter__(self) -> AsyncIterator[Job]:
         """Yield each job once it has ended, in that order; those that were never made are not.
@@ -133,14 +144,16 @@ class Set:
         self._stale = True
         self._changed.set()
 
-    def on_message(self, level: str, message: Incoming) -> None:
-        """Note a message on one of the set's topics."""
+    def on_message(self, levels: tuple[str, ...], message: Incoming) -> None:
+        """Note a message on one of the set's topics; `levels` come after the set's id."""
         try:
-            if level == "status":
+            if levels == ("status",):
                 self._take(msgspec.json.decode(message.payload, type=SetStatus))
-            elif level == "result":
+            elif levels == ("result",):
                 self._end(message.payload)
-        except msgspec.MsgspecError as error:
+            else:
+                self._outputs.on_message(levels, message)
+        except (msgspec.MsgspecError, ValueError) as error:
             _log.warning("cannot read the message on %s: %s", message.topic, error)
         self._changed.set()
 

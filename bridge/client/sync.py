@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from bridge.aio import new_event_loop
 from bridge.client import client as asynchronous
-from bridge.client.job import Event, JobOutput
+from bridge.client.fetching import JobOutput
+from bridge.client.job import Event
 from bridge.client.job import Job as AsyncJob
 from bridge.client.jobset import Set as AsyncSet
 from bridge.client.session import Connect
@@ -174,6 +175,10 @@ class Set:
     def result(self, timeout_s: float | None = None) -> SetResult:
         """Wait for the set's end and return its result. Raises unless all jobs succeeded."""
         return self._loop.run(self._set.result(), timeout_s)
+
+    def outputs(self, timeout_s: float | None = None) -> list[JobOutput]:
+        """Wait for the set's end and return what it has collected."""
+        return self._loop.run(self._set.outputs(), timeout_s)
 
     def cancel(self) -> SetView:
         """Ask to end the set and all of its jobs."""

@@ -16,17 +16,16 @@ disk, and time does not pass. Use it within one event loop.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from bridge import __version__
 from bridge.client.client import Client
-from bridge.client.testing_sets import InMemorySets
+from bridge.client.testing_sets import InMemorySets, described, part_of
 from bridge.contract import requests
 from bridge.contract.described import Retained, page
 from bridge.contract.errors import (
@@ -78,7 +77,6 @@ from bridge.contract.topics import RUN, UPLOAD, Request, Topics, matches
 from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscription, Version
 from bridge.mqtt.outbox import PubAck
 
-PART_BYTES = 64 * 1024
 PAGE_BYTES = 256 * 1024
 
 _LIMITS = Limits(
@@ -291,6 +289,10 @@ class InMemoryBridge:
         """Cancel a job that has not ended."""
         self._cancel(self._job(client, job_id))
 
+    def outputs_of_job(self, client: str, job_id: str) -> list[tuple[OutputInfo, bytes]]:
+        """Return what a job gave."""
+        return self._job(client, job_id).outputs
+
     def state_of_job(self, client: str, job_id: str) -> State:
         """Return a job's state."""
         return self._job(client, job_id).state
@@ -342,7 +344,7 @@ class InMemoryBridge:
             self._end(job, "failed", failure)
             return
         for index, (content_type, data) in enumerate(self.outputs.get(job.workflow, ())):
-            info = _info(index, content_type, data)
+            info = described(index, f"output{index}", content_type, data)
             job.outputs.append((info, data))
             if job.submit.output.deliver in ("push", "push_qos1"):
                 facts = [(name, str(getattr(info, name))) for name in ("name", "size", "sha256")]
@@ -416,24 +418,11 @@ class InMemoryBridge:
     def _fetch(self, job: _Job, fetch: Fetch) -> Part:
         if fetch.output >= len(job.outputs):
             raise UnknownJob(f"no output {fetch.output} of job {job.id!r} is kept", job_id=job.id)
-        info, data = job.outputs[fetch.output]
-        count = PART_BYTES if fetch.count is UNSET else min(fetch.count, PART_BYTES)
-        piece = data[fetch.offset : fetch.offset + count]
-        end = fetch.offset + len(piece)
+        part, piece = part_of(fetch, *job.outputs[fetch.output])
         if not fetch.inline:
             where = ("part", str(fetch.output), str(fetch.offset))
             self._publish(self.topics.job(job.client, job.id, *where), piece)
-        return Part(
-            job_id=job.id,
-            output=fetch.output,
-            offset=fetch.offset,
-            count=len(piece),
-            size=info.size,
-            sha256=info.sha256,
-            content_type=info.content_type,
-            next=UNSET if end >= info.size else end,
-            base64=base64.b64encode(piece).decode() if fetch.inline else UNSET,
-        )
+        return replace(part, job_id=job.id)
 
     def _upload(self, request: Request, payload: bytes) -> UploadReport:
         upload = request.upload or ""
@@ -544,14 +533,3 @@ def _view(job: _Job) -> JobView:
 
 def _raw(job: _Job) -> Raw | UnsetType:
     return UNSET if job.result is None or job.forgotten else Raw(encode(job.result))
-
-
-def _info(index: int, content_type: str, data: bytes) -> OutputInfo:
-    return OutputInfo(
-        index=index,
-        name=f"output{index}",
-        kind=content_type.partition("/")[0],
-        content_type=content_type,
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-    )

@@ -1,19 +1,37 @@
-"""Sets of the bridge in memory."""
+"""Sets of the bridge in memory.
+
+It decodes no images: a contact sheet or an animation is the first image that the jobs gave.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from bridge.contract import expansion
-from bridge.contract.errors import Conflict, InvalidInput, UnknownJob
-from bridge.contract.messages import Outcome, State, Submit, encode, or_none
+from bridge.contract.errors import Conflict, ExecutionError, InvalidInput, UnknownJob
+from bridge.contract.messages import (
+    FetchBytes,
+    MissingOutput,
+    Outcome,
+    OutputInfo,
+    Part,
+    State,
+    Submit,
+    encode,
+    or_none,
+)
 from bridge.contract.sets import (
     CancelSet,
     Counts,
+    FetchSet,
     ForgetSet,
     ForgetSetReport,
     PauseSet,
@@ -25,9 +43,11 @@ from bridge.contract.sets import (
     SetState,
     SetView,
 )
+from bridge.contract.targets import extension_of
 from bridge.contract.topics import Topics
 
 MAX_SET = 5_000
+PART_BYTES = 64 * 1024
 
 
 class SetJobs(Protocol):
@@ -42,6 +62,9 @@ class SetJobs(Protocol):
     def cancel_job(self, client: str, job_id: str) -> None:
         """Cancel a job that has not ended."""
 
+    def outputs_of_job(self, client: str, job_id: str) -> list[tuple[OutputInfo, bytes]]:
+        """Return what a job gave."""
+
     def state_of_job(self, client: str, job_id: str) -> State:
         """Return a job's state."""
 
@@ -52,6 +75,7 @@ class _Set(Struct):
     jobs: dict[str, dict[str, object]]
     state: SetState = "running"
     result: SetResult | None = None
+    outputs: list[tuple[OutputInfo, bytes]] = []
     forgotten: bool = False
 
     @property
@@ -98,6 +122,7 @@ class InMemorySets:
                 submit,
                 job_id=job_id,
                 inputs={**submit.inputs, **inputs},
+                collect=UNSET,
                 each=UNSET,
                 grid=UNSET,
                 repeat=UNSET,
@@ -112,6 +137,7 @@ class InMemorySets:
                 raise InvalidInput(f"no set {set_id!r}", set_id=set_id)
             totals[set_id] = len(self._sets[client, set_id].jobs)
         total = expansion.count(submit, totals, MAX_SET, f"clients.{client}.max_set")
+        expansion.check_collect(submit, total)
         axes = expansion.axes(submit, totals, lambda _, number: [*range(number)])
         jobs = {}
         for index in range(total):
@@ -139,6 +165,8 @@ class InMemorySets:
         if counts.queued or counts.running or counts.waiting:
             return
         found.state = outcome = _outcome(counts, len(states))
+        if outcome != "cancelled":
+            self._collect(found)
         found.result = SetResult(
             set_id=found.id,
             workflow=found.workflow,
@@ -151,19 +179,53 @@ class InMemorySets:
                 SetJob(job_id=name, state=states[name], inputs=dict(inputs))
                 for name, inputs in found.jobs.items()
             ],
+            outputs=[info for info, _ in found.outputs] or UNSET,
+            missing=self._missing(found, outcome),
         )
         topic = self._topics.job_set(client, found.id, "result")
         self._publish(topic, encode(found.result))
 
-    def answer(self, client: str, request: SetRequest) -> SetView | ForgetSetReport:
+    def _collect(self, found: _Set) -> None:
+        gave = {job_id: self._jobs.outputs_of_job(found.client, job_id) for job_id in found.jobs}
+        images = [each for outputs in gave.values() for each in outputs if each[0].kind == "image"]
+        for what in or_none(found.submit.collect) or []:
+            index = len(found.outputs)
+            if what == "zip" and any(gave.values()):
+                data = _zipped(gave)
+                found.outputs.append((described(index, what, "application/zip", data), data))
+            elif what != "zip" and images:
+                info, data = images[0]
+                found.outputs.append((described(index, what, info.content_type, data), data))
+
+    @staticmethod
+    def _missing(found: _Set, outcome: Outcome) -> list[MissingOutput] | UnsetType:
+        there = {info.name for info, _ in found.outputs}
+        wanted = [] if outcome == "cancelled" else or_none(found.submit.collect) or []
+        error = ExecutionError("no job gave what it is made of").wire()
+        return [MissingOutput(name=each, error=error) for each in wanted if each not in there] or (
+            UNSET
+        )
+
+    def _fetch(self, found: _Set, fetch: FetchSet) -> Part:
+        if fetch.output >= len(found.outputs):
+            raise UnknownJob(f"no output {fetch.output} of set {found.id!r} is kept")
+        part, piece = part_of(fetch, *found.outputs[fetch.output])
+        if not fetch.inline:
+            where = ("part", str(fetch.output), str(fetch.offset))
+            self._publish(self._topics.job_set(found.client, found.id, *where), piece)
+        return replace(part, set_id=found.id)
+
+    def answer(self, client: str, request: SetRequest) -> SetView | ForgetSetReport | Part:
         """Answer a request about a set. Raises BridgeError."""
         found = self._sets.get((client, request.set_id))
         if found is None:
             raise UnknownJob(f"no set {request.set_id!r}", set_id=request.set_id)
+        if isinstance(request, FetchSet):
+            return self._fetch(found, request)
         if isinstance(request, ForgetSet):
             if found.result is None:
                 raise Conflict("a set that has not ended cannot be forgotten", set_id=found.id)
-            forgotten, found.forgotten = not found.forgotten, True
+            forgotten, found.forgotten, found.outputs = not found.forgotten, True, []
             return ForgetSetReport(set_id=found.id, forgotten=forgotten)
         if found.result is None:
             match request:
@@ -191,6 +253,45 @@ class InMemorySets:
 
     def _states(self, found: _Set) -> dict[str, State]:
         return {job_id: self._jobs.state_of_job(found.client, job_id) for job_id in found.jobs}
+
+
+def described(index: int, name: str, content_type: str, data: bytes) -> OutputInfo:
+    """Return what describes an output."""
+    return OutputInfo(
+        index=index,
+        name=name,
+        kind=content_type.partition("/")[0],
+        content_type=content_type,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def part_of(fetch: FetchBytes, info: OutputInfo, data: bytes) -> tuple[Part, bytes]:
+    """Return the answer to a `fetch`, which does not say yet whose output it is, and the bytes."""
+    count = PART_BYTES if fetch.count is UNSET else min(fetch.count, PART_BYTES)
+    piece = data[fetch.offset : fetch.offset + count]
+    end = fetch.offset + len(piece)
+    part = Part(
+        output=fetch.output,
+        offset=fetch.offset,
+        count=len(piece),
+        size=info.size,
+        sha256=info.sha256,
+        content_type=info.content_type,
+        next=UNSET if end >= info.size else end,
+        base64=base64.b64encode(piece).decode() if fetch.inline else UNSET,
+    )
+    return part, piece
+
+
+def _zipped(gave: Mapping[str, list[tuple[OutputInfo, bytes]]]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for job_id, outputs in gave.items():
+            for info, data in outputs:
+                archive.writestr(f"{job_id}-{info.name}.{extension_of(info)}", data)
+    return file.getvalue()
 
 
 def _counts(states: Mapping[str, State]) -> Counts:

@@ -7,7 +7,7 @@ draws its document from it. A topic that is not here, or a verb whose answer is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -136,7 +136,7 @@ PARAMETERS: dict[str, str] = {
     "what": "A word for what is tried.",
     "upload": "An upload's id: the client's choice.",
     "offset": "Where in the whole a part begins, in bytes.",
-    "index": "An output's place among all of its job.",
+    "index": "An output's place among all of its job or set.",
     "reply": "Any levels: what a client names as its Response Topic.",
 }
 
@@ -240,27 +240,7 @@ def _jobs(topics: Topics) -> Iterator[Channel]:
         drop_above=_CROWDED,
         limited=True,
     )
-    yield Channel(
-        "jobOutput",
-        topic("output", "{index}"),
-        "send",
-        "An output, before the result; above 64 KB at QoS 0",
-        (_OUTPUT,),
-        large_qos=0,
-        drop_above=_FULL,
-        expiry="keep_outputs_s",
-        limited=True,
-    )
-    yield Channel(
-        "jobPart",
-        topic("part", "{index}", "{offset}"),
-        "send",
-        "A part of an output; above 64 KB at QoS 0",
-        (_PART,),
-        large_qos=0,
-        drop_above=_FULL,
-        limited=True,
-    )
+    yield from _bytes("job", topic, "An output, before the result; above 64 KB at QoS 0")
     yield Channel(
         "jobResult",
         topic("result"),
@@ -273,12 +253,13 @@ def _jobs(topics: Topics) -> Iterator[Channel]:
 
 
 def _sets(topics: Topics) -> Iterator[Channel]:
-    def topic(level: str) -> str:
-        return topics.job_set("{client}", "{set_id}", level)
+    def topic(*levels: str) -> str:
+        return topics.job_set("{client}", "{set_id}", *levels)
 
     yield Channel(
         "setStatus", topic("status"), "send", "How far a set is", (SetStatus,), limited=True
     )
+    yield from _bytes("set", topic, "What a set has collected, before its result")
     yield Channel(
         "setResult",
         topic("result"),
@@ -286,6 +267,31 @@ def _sets(topics: Topics) -> Iterator[Channel]:
         "A set's end",
         (SetResult,),
         expiry="keep_results_s",
+        limited=True,
+    )
+
+
+def _bytes(of: str, topic: Callable[..., str], summary: str) -> Iterator[Channel]:
+    """The bytes of outputs of a job or a set, and the parts that are fetched."""
+    yield Channel(
+        f"{of}Output",
+        topic("output", "{index}"),
+        "send",
+        summary,
+        (_OUTPUT,),
+        large_qos=0,
+        drop_above=_FULL,
+        expiry="keep_outputs_s",
+        limited=True,
+    )
+    yield Channel(
+        f"{of}Part",
+        topic("part", "{index}", "{offset}"),
+        "send",
+        "A part of an output; above 64 KB at QoS 0",
+        (_PART,),
+        large_qos=0,
+        drop_above=_FULL,
         limited=True,
     )
 

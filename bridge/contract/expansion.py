@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from bridge.contract.errors import BadRequest, TooLarge
 from bridge.contract.messages import Axis, Submit
+from bridge.contract.sets import MAX_PICTURES
 from bridge.text import plain_problem
 
 # The inputs that an entry of an axis gives.
@@ -65,6 +66,18 @@ def count(submit: Submit, totals: Mapping[str, int], limit: int, setting: str) -
             setting=setting,
         )
     return found
+
+
+def check_collect(submit: Submit, total: int) -> None:
+    """Raise TooLarge for a contact sheet or an animation of more images than one takes."""
+    collect = [] if submit.collect is UNSET else submit.collect
+    if total > MAX_PICTURES and ("sheet" in collect or "animation" in collect):
+        raise TooLarge(
+            f"a sheet or an animation has {MAX_PICTURES} images at most; the set has {total} jobs",
+            field="collect",
+            size=total,
+            limit=MAX_PICTURES,
+        )
 
 
 def axes(submit: Submit, totals: Mapping[str, int], seeds: Seeds) -> list[list[Entry]]:

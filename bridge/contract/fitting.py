@@ -51,7 +51,7 @@ def fit_set_result(result: SetResult, room: int) -> SetResult:
     """Return a set's result that can be encoded in `room` bytes, as far as that can be.
 
     It leaves out first the inputs of its jobs, then `meta`, then jobs from the last, which `list`
-    still has.
+    still has, and at last `missing` and `outputs`: those can be fetched.
     """
     if len(encode(result)) <= room:
         return result
@@ -59,7 +59,12 @@ def fit_set_result(result: SetResult, room: int) -> SetResult:
     if len(encode(result)) <= room:
         return result
     result = replace(result, meta=UNSET)
-    left = room - len(encode(replace(result, jobs=[], more=True)))
+    left = _left(result, room)
+    if left < 0:
+        result = replace(result, missing=UNSET)
+        left = _left(result, room)
+    if left < 0:
+        result = replace(result, outputs=UNSET)
     jobs: list[SetJob] = []
     for each in result.jobs:
         left -= len(encode(each)) + len(b",")
@@ -67,3 +72,8 @@ def fit_set_result(result: SetResult, room: int) -> SetResult:
             return replace(result, jobs=jobs, more=True)
         jobs.append(each)
     return result
+
+
+def _left(result: SetResult, room: int) -> int:
+    """Return how many bytes there are for the jobs of a set's result, and the commas between."""
+    return room - len(encode(replace(result, jobs=[], more=True)))

@@ -51,6 +51,8 @@ Dither = Literal[
     "acep-7",
 ]
 Metadata = Literal["keep", "strip"]
+# What a set makes of its jobs' outputs, besides them.
+Collect = Literal["sheet", "animation", "zip"]
 
 # Requests: what a client may ask, one Struct a verb (`bridge.contract.requests.VERBS`).
 
@@ -112,7 +114,9 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     With `dry_run` nothing is run or kept: the answer says what would be. `show` names a display
     that gets the first image. Outputs are delivered to each `put` before the result is published;
-    `webhook` is sent the result, of a set only the set's.
+    `webhook` is sent the result, of a set only the set's. `collect` names what a set makes of its
+    jobs' outputs when they have ended: a contact sheet or an animation of their first images, or a
+    zip of all that they gave.
     """
 
     workflow: Name | UnsetType = UNSET
@@ -122,6 +126,7 @@ class Submit(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     each: Annotated[list[dict[str, Any]], Meta(min_length=1)] | UnsetType = UNSET
     grid: Annotated[dict[str, list[Any] | Axis], Meta(min_length=1)] | UnsetType = UNSET
     repeat: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    collect: Annotated[list[Collect], Meta(min_length=1, max_length=3)] | UnsetType = UNSET
     job_id: Id | UnsetType = UNSET
     set_id: SetId | UnsetType = UNSET
     meta: Raw | UnsetType = UNSET
@@ -177,7 +182,21 @@ class Ack(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     up_to: Count
 
 
-class Fetch(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FetchBytes(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which bytes of an output are fetched: from `offset` on, at most `count`.
+
+    With `width` they are those of a WebP of the image, at most so many pixels wide; what is no
+    image comes as it is.
+    """
+
+    output: Count = 0
+    width: Pixels | UnsetType = UNSET
+    offset: Count = 0
+    count: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    inline: bool = False
+
+
+class Fetch(FetchBytes, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Fetch bytes of an output, from `offset` on, at most `count`.
 
     They come on `job/<job_id>/part/<output>/<offset>`, or with `inline` in the response, in base64.
@@ -186,11 +205,6 @@ class Fetch(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     job_id: Id
-    output: Count = 0
-    width: Pixels | UnsetType = UNSET
-    offset: Count = 0
-    count: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    inline: bool = False
 
 
 class Keep(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -465,9 +479,13 @@ class UploadReport(Struct, frozen=True, kw_only=True):
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """An answer to `fetch`: which bytes were sent, of how many; `next` is absent at the end."""
+    """An answer to `fetch`: which bytes were sent, of how many; `next` is absent at the end.
 
-    job_id: str
+    It names the job whose output it is, or the set.
+    """
+
+    job_id: str | UnsetType = UNSET
+    set_id: str | UnsetType = UNSET
     output: int
     offset: int
     count: int

@@ -32,6 +32,7 @@ from bridge.contract.messages import (
 from bridge.contract.reading import decoded, text_of, unfit
 from bridge.contract.sets import (
     CancelSet,
+    FetchSet,
     ForgetSet,
     PauseSet,
     ResumeSet,
@@ -61,6 +62,7 @@ SET_VERBS: dict[str, type[SetRequest]] = {
     "cancel": CancelSet,
     "status": StatusSet,
     "forget": ForgetSet,
+    "fetch": FetchSet,
 }
 _DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in VERBS.items()}
 _SET_DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in SET_VERBS.items()}
@@ -74,6 +76,7 @@ _NOT_IN_SETS = {
     "replace": "the jobs of a set would replace each other",
     "dry_run": "it shows one job",
 }
+_OF_SETS = {"set_id": "names a set", "collect": "is for sets"}
 _SUBMIT_FIELDS = frozenset(Submit.__struct_fields__) - {"inputs"}
 
 
@@ -214,7 +217,7 @@ def correlated(correlation_data: bytes | None) -> str | UnsetType:
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 # Fields that are objects or lists of them, wherever they stand.
-_NOT_TEXT = ("output", "put", "webhook")
+_NOT_TEXT = ("output", "put", "webhook", "collect")
 _NAMED = msgspec.json.Decoder(_Named)
 _BEGIN_UPLOAD = msgspec.json.Decoder(BeginUpload)
 _SCALAR: msgspec.json.Decoder[str | int | float] = msgspec.json.Decoder(str | int | float)
@@ -300,13 +303,19 @@ def _check_set(submit: Submit) -> None:
     """Raise BadRequest for fields that do not go together, in a set or without one."""
     ways = [name for name in SET_WAYS if getattr(submit, name) is not UNSET]
     if not ways:
-        if submit.set_id is not UNSET:
-            raise BadRequest(
-                f"`set_id` names a set: give one of {', '.join(SET_WAYS)} too",
-                field="set_id",
-                allowed=list(SET_WAYS),
-            )
+        for field, problem in _OF_SETS.items():
+            if getattr(submit, field) is not UNSET:
+                raise BadRequest(
+                    f"`{field}` {problem}: give one of {', '.join(SET_WAYS)} too",
+                    field=field,
+                    allowed=list(SET_WAYS),
+                )
         return
+    if submit.collect is not UNSET and submit.output.deliver == "none":
+        raise BadRequest(
+            "`collect` needs the outputs of the jobs, of which output.deliver none keeps none",
+            field="collect",
+        )
     if len(ways) > 1:
         raise BadRequest(
             f"a set takes one of {', '.join(SET_WAYS)}, not {' and '.join(ways)}",

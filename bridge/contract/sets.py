@@ -9,7 +9,20 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from bridge.contract.messages import Ask, Outcome, SetId, State, Transaction
+from bridge.contract.messages import (
+    Ask,
+    FetchBytes,
+    MissingOutput,
+    Outcome,
+    OutputInfo,
+    SetId,
+    State,
+    Transaction,
+)
+
+# A contact sheet or an animation has so many images at most, a zip so many bytes of outputs.
+MAX_PICTURES = 256
+MAX_ZIP_BYTES = 1024 * 1024 * 1024
 
 SetState = Literal["running", "paused", "cancelling", "succeeded", "failed", "cancelled", "expired"]
 
@@ -32,6 +45,15 @@ class ForgetSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     set_id: SetId
 
 
+class FetchSet(FetchBytes, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Fetch bytes of what a set has collected, as those of a job's output.
+
+    They come on `set/<set_id>/part/<output>/<offset>`, or with `inline` in the response, in base64.
+    """
+
+    set_id: SetId
+
+
 class PauseSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Put no more jobs of a set into the queue; the few that are there already run."""
 
@@ -44,7 +66,8 @@ class ResumeSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     set_id: SetId
 
 
-SetRequest: TypeAlias = CancelSet | StatusSet | ForgetSet | PauseSet | ResumeSet
+AboutSet: TypeAlias = CancelSet | StatusSet | ForgetSet | PauseSet | ResumeSet
+SetRequest: TypeAlias = AboutSet | FetchSet
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -89,7 +112,8 @@ class SetResult(SetMessage, frozen=True, kw_only=True):
     """The end of a set: exactly one, after the results of its jobs.
 
     `succeeded` if all of its jobs have, `cancelled` if it was cancelled. `more`: jobs were left
-    out, as the packet had no room for them; `list` with `set_id` has all.
+    out, as the packet had no room for them; `list` with `set_id` has all. `outputs` is what was
+    collected, `missing` what could not be, or lacks some of the jobs' outputs.
     """
 
     n: int
@@ -98,6 +122,8 @@ class SetResult(SetMessage, frozen=True, kw_only=True):
     counts: Counts
     jobs: list[SetJob] = []
     more: bool = False
+    outputs: list[OutputInfo] | UnsetType = UNSET
+    missing: list[MissingOutput] | UnsetType = UNSET
 
 
 class SetAccepted(SetMessage, frozen=True, kw_only=True):

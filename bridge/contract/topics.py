@@ -261,20 +261,20 @@ class Topics:
         return None
 
     def job_set(self, client: str, set_id: str, *names: str) -> str:
-        """A topic of one set of jobs: `status`, `result`."""
+        """A topic of one set of jobs: `status`, `output/0`, `result`."""
         return "/".join((f"{self._clients}{client}/set/{set_id}", *names))
 
     def sets(self, client: str) -> str:
         """The filter for everything about the sets of `client`."""
         return f"{self._clients}{client}/set/#"
 
-    def set_of(self, topic: str) -> tuple[str, str] | None:
-        """Return the set's id and the level after it, for a topic of a client's set."""
+    def set_of(self, topic: str) -> tuple[str, tuple[str, ...]] | None:
+        """Return the set's id and the levels after it, for a topic of a client's set."""
         if not topic.startswith(self._clients):
             return None
         match topic.removeprefix(self._clients).split("/"):
-            case [_, "set", set_id, level]:
-                return set_id, level
+            case [_, "set", set_id, *levels]:
+                return set_id, tuple(levels)
         return None
 
     def client_of(self, topic: str) -> tuple[str, tuple[str, ...]] | None:

@@ -268,13 +268,19 @@ class Finalizer:
 
     async def keep(self, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
         """Have outputs on disk, those that are not to be rows of the journal."""
-        return [await self._keep_one(output) for output in outputs]
+        return await keep(self._files, outputs)
 
-    async def _keep_one(self, output: CollectedOutput) -> KeptOutput:
-        small = output.info.size <= INLINE_LIMIT
-        if not small:
-            await asyncio.to_thread(self._files.put, output.info.sha256, output.data)
-        return _kept(output.info, bytes(output.data) if small else None)
+
+async def keep(files: Files, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
+    """Have outputs on disk, those that are not to be rows of the journal."""
+    return [await _keep_one(files, output) for output in outputs]
+
+
+async def _keep_one(files: Files, output: CollectedOutput) -> KeptOutput:
+    small = output.info.size <= INLINE_LIMIT
+    if not small:
+        await asyncio.to_thread(files.put, output.info.sha256, output.data)
+    return _kept(output.info, bytes(output.data) if small else None)
 
 
 def _kept(info: OutputInfo, data: bytes | None) -> KeptOutput:

@@ -1,8 +1,8 @@
 """The protocol of the bridge and its worker: frames over pipes.
 
 A frame is two lengths (unsigned, 32 bits, big endian), a header in JSON and a body of raw bytes.
-The bridge sends an `Order` with the image as it came; the worker answers `Made` with the new one,
-or `Refused`. Neither side takes a frame longer than it expects.
+The bridge sends an `Order` with the image as it came, or `Compose` with several; the worker
+answers `Made` with the new one, or `Refused`. Neither side takes a frame longer than it expects.
 """
 
 from __future__ import annotations
@@ -16,15 +16,45 @@ from bridge.media.profile import Target
 
 # Larger images are refused unread; 8192 x 8192 pixels of RGB take 192 MiB as a bmp.
 MAX_BODY = 256 * 1024 * 1024
-MAX_HEADER = 64 * 1024
+MAX_HEADER = 128 * 1024
 _LENGTHS = struct.Struct(">II")
 
 
-class Order(Struct, frozen=True):
+class Cell(Struct, frozen=True):
+    """The place of an image: how many bytes it has, 0 for none, and what is written below it."""
+
+    size: int
+    label: str = ""
+
+
+class Collage(Struct, frozen=True):
+    """Several images, as WebP, within `width` and `height` in pixels: a contact sheet as JPEG.
+
+    Without columns it is an animation as WebP, whose images are shown for `frame_ms` each.
+    """
+
+    cells: list[Cell]
+    width: int
+    height: int
+    columns: int = 0
+    frame_ms: int = 500
+
+
+class Order(Struct, frozen=True, tag=True):
     """Make this of the image; `seconds` of the processor's time may be spent on it."""
 
     target: Target
     seconds: int
+
+
+class Compose(Struct, frozen=True, tag=True):
+    """Make this of several images; `seconds` as of an Order."""
+
+    collage: Collage
+    seconds: int
+
+
+Asked: TypeAlias = Order | Compose
 
 
 class Made(Struct, frozen=True, tag=True):

@@ -21,9 +21,9 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from bridge.contract.messages import OutputInfo, or_none
+from bridge.contract.messages import Format, OutputInfo, or_none
 from bridge.media import pipe, profile
-from bridge.media.pipe import Answer, Broken, Order, Refused
+from bridge.media.pipe import Answer, Asked, Broken, Collage, Compose, Order, Refused
 from bridge.media.profile import Profile, Source, Target, content_type
 
 MAX_WORKERS = 2
@@ -69,16 +69,30 @@ class Transcoder:
 
     async def transcode(self, data: bytes | memoryview, target: Target) -> Transcoded:
         """Return an image in another form. Raises CannotTranscode."""
+        return await self._carry_out(Order(target, self._seconds), data, target.format)
+
+    async def compose(self, collage: Collage, data: bytes) -> Transcoded:
+        """Return a contact sheet or an animation, of the images one after another in `data`.
+
+        Raises CannotTranscode.
+        """
+        form: Format = "jpeg" if collage.columns else "webp"
+        return await self._carry_out(Compose(collage, self._seconds), data, form)
+
+    @property
+    def _seconds(self) -> int:
+        return math.ceil(self._timeout_s)
+
+    async def _carry_out(self, order: Asked, data: bytes | memoryview, form: Format) -> Transcoded:
         if len(data) > pipe.MAX_BODY:
             raise CannotTranscode(f"it has {len(data)} bytes, more than {pipe.MAX_BODY}")
-        order = Order(target, math.ceil(self._timeout_s))
         async with self._slots:
             answer, body = await self._ask(_encode(order), data)
         if isinstance(answer, Refused):
             raise CannotTranscode(answer.reason)
         # Hashed here: a worker that was given hostile bytes must not be who names them.
         sha256 = await asyncio.to_thread(_sha256, body)
-        return Transcoded(body, sha256, content_type(target.format), answer.width, answer.height)
+        return Transcoded(body, sha256, content_type(form), answer.width, answer.height)
 
     async def in_form(
         self, form: Profile, info: OutputInfo, data: bytes | memoryview

@@ -18,7 +18,7 @@ from types import ModuleType
 import msgspec
 
 from bridge.media import pipe
-from bridge.media.pipe import Answer, Made, Order, Refused
+from bridge.media.pipe import Answer, Asked, Made, Order, Refused
 from bridge.text import clip, printable
 
 resource: ModuleType | None = None
@@ -28,7 +28,7 @@ with suppress(ImportError):  # Windows has none
 # Address space, in bytes: enough for `picture.MAX_PIXELS`, three times decoded, and an interpreter.
 MAX_MEMORY = 1536 * 1024 * 1024
 _MAX_REASON = 200
-_read_order = msgspec.json.Decoder(Order).decode
+_read_order = msgspec.json.Decoder(Asked).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with suppress(ImportError):  # reported with the first order
-        importlib.import_module("bridge.media.picture")
+        importlib.import_module("bridge.media.collage")
     _give_up_rights()
     with answers, suppress(BrokenPipeError):
         while (frame := pipe.receive(orders)) is not None:
@@ -50,14 +50,17 @@ def main() -> None:
             pipe.send(answers, _encode(answer), made)
 
 
-def _carry_out(order: Order, data: bytes) -> tuple[Answer, memoryview]:
+def _carry_out(order: Asked, data: bytes) -> tuple[Answer, memoryview]:
     nothing = memoryview(b"")
     _limit_time(order.seconds)
     try:
         # Here, so that a Pillow that is missing or broken is reported as a reason.
-        from bridge.media import picture  # noqa: PLC0415
+        from bridge.media import collage, picture  # noqa: PLC0415
 
-        made = picture.make(data, order.target)
+        if isinstance(order, Order):
+            made = picture.make(data, order.target)
+        else:
+            made = collage.make(data, order.collage)
     except MemoryError:
         return Refused("it takes more memory than it may"), nothing
     except Exception as error:  # noqa: BLE001 - broken images raise nearly anything

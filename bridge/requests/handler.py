@@ -40,10 +40,11 @@ from bridge.contract.messages import (
     Workflows,
     or_none,
 )
-from bridge.contract.sets import SetRequest
+from bridge.contract.sets import AboutSet, FetchSet, SetRequest
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal, Record, Stored
+from bridge.jobs.journal.sets import collected_key
 from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
 from bridge.jobs.uploads import Uploads
@@ -125,15 +126,15 @@ class RequestHandler:
             submission = Submission(context, request, main, transaction)
             admit = self._sets.admit if request.is_set else self._admission.admit
             await admit(submission, respond)
-        elif isinstance(request, SetRequest):
+        elif isinstance(request, Fetch | FetchSet):
+            data, beside = await self._fetch(context, request, transaction)
+            respond(Answer(data=data, transaction=transaction, bytes=beside))
+        elif isinstance(request, AboutSet):
             about_set = await self._sets.report(context, request, transaction)
             respond(Answer(data=about_set, transaction=transaction))
         elif isinstance(request, Workflows):
             found = views.described(self._retained(), request, context, transaction)
             respond(Answer(data=found, transaction=transaction))
-        elif isinstance(request, Fetch):
-            data, beside = await self._fetch(context, request, transaction)
-            respond(Answer(data=data, transaction=transaction, bytes=beside))
         else:
             report = await self._report(context, request, transaction)
             respond(Answer(data=report, transaction=transaction))
@@ -273,27 +274,40 @@ class RequestHandler:
         )
 
     async def _fetch(
-        self, context: RequestContext, request: Fetch, transaction: Transaction | UnsetType
+        self,
+        context: RequestContext,
+        request: Fetch | FetchSet,
+        transaction: Transaction | UnsetType,
     ) -> tuple[Part, PartBytes | None]:
-        key = Key(context.client, request.job_id)
-        record = await self._journal.get(key)
+        key, limit, whose = await self._holder(context.client, request)
         stored = await self._journal.output(key, request.output)
         if stored is None:
-            raise _not_kept(request, record, "is kept")
+            raise _not_kept(request.output, whose, "is kept")
         try:
             if request.width is not UNSET:
                 stored = await self._thumbnails.get(
                     context.client, stored, request.width, context.let_pass
                 )
-            limit = record.job.envelope.max_packet
             count = views.bytes_to_read(request, stored, context, transaction, limit)
             data = await self._read(stored, request.offset, count)
         except FileNotFoundError as gone:
             # Somebody deleted it, or the disk lost it. No other attempt will find it.
             why = "is whole any more" if isinstance(gone, Damaged) else "has its bytes any more"
-            raise _not_kept(request, record, why) from None
+            raise _not_kept(request.output, whose, why) from None
         part = views.part(request, stored, data)
         return part, None if request.inline else PartBytes(part, data)
+
+    async def _holder(
+        self, client: str, request: Fetch | FetchSet
+    ) -> tuple[Key, int | None, dict[str, str]]:
+        """Return the key of an output, how large its messages may be, and whose it is."""
+        if isinstance(request, FetchSet):
+            about_set = await self._journal.sets.get(Key(client, request.set_id))
+            whose = {"set_id": request.set_id, "state": about_set.state}
+            return collected_key(about_set.key), about_set.envelope.max_packet, whose
+        record = await self._journal.get(Key(client, request.job_id))
+        whose = {"job_id": request.job_id, "state": record.job.state}
+        return record.job.key, record.job.envelope.max_packet, whose
 
     async def _read(self, stored: Stored, offset: int, count: int) -> bytes:
         if stored.data is not None:
@@ -301,12 +315,10 @@ class RequestHandler:
         return await asyncio.to_thread(self._files.read, stored.sha256, offset, count)
 
 
-def _not_kept(request: Fetch, record: Record, why: str) -> UnknownJob:
+def _not_kept(output: int, whose: dict[str, str], why: str) -> UnknownJob:
+    (kind, name), *_ = whose.items()
     return UnknownJob(
-        f"no output {request.output} of job {request.job_id!r} {why}",
-        job_id=request.job_id,
-        output=request.output,
-        state=record.job.state,
+        f"no output {output} of {kind.removesuffix('_id')} {name!r} {why}", output=output, **whose
     )
 
 

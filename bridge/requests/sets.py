@@ -32,12 +32,12 @@ from bridge.contract.errors import (
 from bridge.contract.messages import Transaction, or_none
 from bridge.contract.requests import Media
 from bridge.contract.sets import (
+    AboutSet,
     CancelSet,
     ForgetSet,
     ForgetSetReport,
     PauseSet,
     ResumeSet,
-    SetRequest,
     SetState,
     SetView,
     StatusSet,
@@ -165,7 +165,8 @@ class SetRequests:
         named = expansion.sets_named(submit)
         totals = {name: await self._total(client, name, field) for name in named}
         limit = self._permissions.of(client).max_set
-        expansion.count(submit, totals, limit, setting(client, "max_set"))
+        total = expansion.count(submit, totals, limit, setting(client, "max_set"))
+        expansion.check_collect(submit, total)
 
         def seeds(name: str, number: int) -> list[int]:
             return binding.seeds(workflow, name, number, _draw)
@@ -191,7 +192,7 @@ class SetRequests:
     # Sets that exist.
 
     async def report(
-        self, context: RequestContext, request: SetRequest, transaction: Transaction | UnsetType
+        self, context: RequestContext, request: AboutSet, transaction: Transaction | UnsetType
     ) -> SetView | ForgetSetReport:
         """Carry out a request about a set; return what its answer reports. Raises BridgeError."""
         key = Key(context.client, request.set_id)
@@ -325,6 +326,7 @@ class _Binder:
             timeout_s=or_none(submit.timeout_s),
             keep_s=or_none(submit.keep_s),
             ordered=submit.ordered,
+            collect=or_none(submit.collect) or [],
         )
         return _Bound(spec, self._new)
 
@@ -417,6 +419,8 @@ async def _fingerprint(submission: Submission) -> bytes:
     given = main.data if isinstance(main, Media) else main
     shown = or_none(submit.show)
     same: list[Any] = [work, submit.inputs, ways, given, submit.output, shown]
+    if submit.collect is not UNSET:
+        same.append(submit.collect)
 
     def digest() -> bytes:
         return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()

@@ -24,7 +24,7 @@ from bridge.contract.messages import (
     ok,
     or_unset,
 )
-from bridge.contract.sets import SetView
+from bridge.contract.sets import FetchSet, SetView
 from bridge.jobs import job_messages
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Record, Stored
@@ -124,7 +124,7 @@ def described(
 
 
 def bytes_to_read(
-    fetch: Fetch,
+    fetch: Fetch | FetchSet,
     stored: Stored,
     context: RequestContext,
     transaction: Transaction | UnsetType,
@@ -150,17 +150,22 @@ def bytes_to_read(
     return most if fetch.count is UNSET else min(fetch.count, most)
 
 
-def part(fetch: Fetch, stored: Stored, data: bytes) -> Part:
+def part(fetch: Fetch | FetchSet, stored: Stored, data: bytes) -> Part:
     """Return the answer to a `fetch` of `data`, which begins at its offset."""
     end = fetch.offset + len(data)
     return _part(fetch, stored, len(data), None if end >= stored.size else end, data)
 
 
 def _part(
-    fetch: Fetch, stored: Stored, count: int, next_offset: int | None, data: bytes = b""
+    fetch: Fetch | FetchSet,
+    stored: Stored,
+    count: int,
+    next_offset: int | None,
+    data: bytes = b"",
 ) -> Part:
     return Part(
-        job_id=fetch.job_id,
+        job_id=fetch.job_id if isinstance(fetch, Fetch) else UNSET,
+        set_id=fetch.set_id if isinstance(fetch, FetchSet) else UNSET,
         output=fetch.output,
         offset=fetch.offset,
         count=count,

@@ -283,6 +283,8 @@ class Bridge:
             media=media,
             permissions=self._permissions,
             publisher=self._publisher,
+            transcoder=transcoder,
+            trial=size_probe,
             spend=processor.spend,
             ours=self._speaks_for_all,
         )

@@ -10,9 +10,12 @@ from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.sets import SetExtension
 from bridge.config import Config
 from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.finalizer import SizeTrial
 from bridge.jobs.journal import Journal
+from bridge.jobs.sets.collect import SetCollector
 from bridge.jobs.sets.driver import Bounds, SetDriver
 from bridge.media.files import Files
+from bridge.media.transcode import Transcoder
 from bridge.requests.admission import Admission
 from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions
@@ -38,6 +41,8 @@ def set_parts(
     media: InputMedia,
     permissions: Permissions,
     publisher: Publisher,
+    transcoder: Transcoder,
+    trial: SizeTrial,
     spend: Callable[[str, float], None],
     ours: Callable[[], bool],
 ) -> SetParts:
@@ -51,6 +56,14 @@ def set_parts(
         publisher,
         catalogue=lambda: library.catalogue,
         bounds=Bounds(config.max_queue, lambda client: permissions.of(client).max_queue),
+        collector=SetCollector(
+            journal,
+            files,
+            transcoder,
+            publisher,
+            keep_outputs_s=config.keep_outputs_s,
+            trial=trial,
+        ),
         ours=ours,
     )
     requests = SetRequests(

@@ -48,6 +48,27 @@ def test_a_repeat_is_many_jobs_with_a_line_and_files_for_each(bridge: InMemoryBr
     assert "3/3 s1-2 succeeded" in found.stderr
 
 
+def test_what_the_set_collects_is_saved_too(bridge: InMemoryBridge) -> None:
+    options = ("--repeat", "2", "--collect", "sheet", "--collect", "zip", "--job-id", "s1")
+    found = cli("run", "demo", *options, "-o", "out")
+    assert found.exit_code == 0, found.output
+    assert found.stdout.splitlines()[2:] == [
+        str(Path(f"out/demo-s1-{name}").resolve()) for name in ("sheet.png", "zip.zip")
+    ]
+    assert Path("out/demo-s1-sheet.png").read_bytes() == PNG
+    as_json = json.loads(cli("run", "demo", *options, "-o", "out", "--json").stdout)
+    assert len(as_json["files"]) == 4
+    bridge.outputs["demo"] = [("text/plain", b"x")]
+    found = cli("run", "demo", "--repeat", "2", "--collect", "sheet", "-o", "out")
+    assert (found.exit_code, "no job gave what it is made of" in found.stderr) == (0, True)
+
+
+def test_to_collect_is_for_sets(bridge: InMemoryBridge) -> None:
+    found = cli("run", "demo", "--collect", "sheet")
+    assert (found.exit_code, bridge.submitted) == (2, [])
+    assert "--collect is for sets" in found.stderr
+
+
 def test_a_grid_takes_lists_ranges_and_seeds(bridge: InMemoryBridge) -> None:
     options = ("--grid", 'prompt=a,"b, c"', "--grid", "steps=10..30:10")
     assert cli("run", "demo", *options, "--grid", "seed=seeds:2").exit_code == 0

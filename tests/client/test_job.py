@@ -7,7 +7,7 @@ import base64
 
 import pytest
 
-from bridge.client import Client, JobCancelled, JobOutput, Preview
+from bridge.client import Client, JobCancelled, JobOutput, Preview, fetching
 from bridge.client import job as job_module
 from bridge.contract.errors import (
     BridgeError,
@@ -239,7 +239,7 @@ async def test_an_output_that_did_not_arrive_whole_is_fetched_in_parts(
 async def test_a_part_whose_bytes_do_not_come_is_asked_for_within_the_answer(
     client: Client, fake: FakeBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_module, "_PART_S", 0.01)
+    monkeypatch.setattr(fetching, "_PART_S", 0.01)
     data = b"1234567"
     job = await submitted(client, fake)
     await fake.end("alice", fake.result(job.id, outputs=[listed(0, data)]))

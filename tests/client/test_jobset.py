@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import AsyncIterator
 
 import pytest
 from msgspec import UNSET
 
-from bridge.client import Client, JobCancelled, sync
+from bridge.client import Client, Damaged, JobCancelled, sync
 from bridge.client.testing import InMemoryBridge
 from bridge.contract.errors import (
+    BadRequest,
     BridgeError,
     Conflict,
     ExecutionError,
@@ -17,6 +20,7 @@ from bridge.contract.errors import (
     TooLarge,
     UnknownJob,
 )
+from bridge.contract.messages import Accepted, Submit
 
 
 @pytest.fixture
@@ -43,6 +47,45 @@ async def test_a_set_gives_its_jobs_as_they_end(bridge: InMemoryBridge, client: 
     assert result.jobs[1].inputs == {"steps": 1, "seed": 6}
     assert [each.inputs for each in bridge.submitted][1] == {"prompt": "x", "steps": 1, "seed": 6}
     assert [job async for job in found] == []
+
+
+async def test_a_set_gives_what_it_has_collected(client: Client) -> None:
+    found = await client.submit_set("demo", repeat=2, collect=["sheet", "zip"], set_id="s1")
+    sheet, archive = await found.outputs()
+    assert (sheet.info.name, sheet.data) == ("sheet", b"picture")
+    with zipfile.ZipFile(io.BytesIO(archive.data)) as opened:
+        assert opened.namelist() == ["s1-0-output0.png", "s1-1-output0.png"]
+    assert (await client.job_set("s1").outputs())[0].data == b"picture"
+    assert await (await client.submit_set("demo", repeat=2)).outputs() == []
+
+
+async def test_what_a_set_has_collected_is_fetched_in_parts_and_compared(
+    bridge: InMemoryBridge, client: Client
+) -> None:
+    bridge.outputs["demo"] = [("image/png", bytes(range(256)) * 600)]
+    found = await client.submit_set("demo", repeat=1, collect=["animation"], set_id="s1")
+    assert (await found.outputs())[0].data == bridge.outputs["demo"][0][1]
+    info, data = bridge._sets._sets["alice", "s1"].outputs[0]
+    bridge._sets._sets["alice", "s1"].outputs[0] = (info, b"x" * len(data))
+    found._outputs.received.clear()
+    with pytest.raises(Damaged, match="of set 's1' does not match"):
+        await found.outputs()
+    bridge._sets._sets["alice", "s1"].outputs.clear()
+    with pytest.raises(UnknownJob):
+        await found.outputs()
+
+
+async def test_what_a_set_could_not_collect_is_named(
+    bridge: InMemoryBridge, client: Client
+) -> None:
+    bridge.outputs["demo"] = [("text/plain", b"x")]
+    found = await client.submit_set("demo", repeat=2, collect=["sheet"])
+    assert [each.name for each in (await found.result()).missing or []] == ["sheet"]
+    assert await found.outputs() == []
+    with pytest.raises(BadRequest, match="is for sets"):
+        await client._session.ask("submit", Submit(workflow="demo", collect=["zip"]), Accepted)
+    with pytest.raises(TooLarge, match="256 images at most"):
+        await client.submit_set("demo", repeat=257, collect=["sheet"])
 
 
 async def test_media_of_its_jobs_is_uploaded(bridge: InMemoryBridge, client: Client) -> None:

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from bridge.client import Client, Damaged, JobCancelled, JobOutput, sync
 from bridge.client.inputs import INLINE_BYTES, Media
-from bridge.client.testing import PAGE_BYTES, PART_BYTES, InMemoryBridge
+from bridge.client.testing import PAGE_BYTES, InMemoryBridge
+from bridge.client.testing_sets import PART_BYTES
 from bridge.contract.errors import (
     BadRequest,
     Busy,
@@ -140,7 +141,7 @@ async def test_large_outputs_are_fetched_in_parts(bridge: InMemoryBridge, client
     assert [each.data for each in await job.outputs()] == [data]
     await client.forget(job.id)
     assert not (await client.forget(job.id)).forgotten
-    job._received.clear()
+    job._outputs.received.clear()
     with pytest.raises(UnknownJob):
         await job.outputs()
 
@@ -152,7 +153,7 @@ async def test_an_output_that_stays_wrong_is_damaged(
     await job.result()
     info, _ = bridge._jobs["alice", job.id].outputs[0]
     bridge._jobs["alice", job.id].outputs[0] = (info, b"x" * info.size)
-    job._received.clear()
+    job._outputs.received.clear()
     with pytest.raises(Damaged):
         await job.outputs()
 

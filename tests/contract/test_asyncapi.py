@@ -29,7 +29,7 @@ NO_CHANNELS = {
     "orders",
 }
 # What others are made of.
-PARTS = {"Ask", "JobMessage", "Named", "OfGpu", "SetMessage"}
+PARTS = {"Ask", "FetchBytes", "JobMessage", "Named", "OfGpu", "SetMessage"}
 
 
 def test_the_documents_in_docs_are_drawn_from_the_code(tmp_path: Path) -> None:

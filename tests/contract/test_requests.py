@@ -23,6 +23,7 @@ from bridge.contract.messages import (
     Submit,
 )
 from bridge.contract.requests import Media, Text
+from bridge.contract.sets import FetchSet
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.floats(),
@@ -174,6 +175,7 @@ def test_a_submit_names_a_workflow_or_brings_a_prompt(payload: bytes) -> None:
         ("list", b'{"after": 3, "states": ["failed"]}', List(after=3, states=["failed"])),
         ("ack", b'{"up_to": 9}', Ack(up_to=9)),
         ("fetch", b'{"job_id": "j", "offset": 5}', Fetch(job_id="j", offset=5)),
+        ("fetch", b'{"set_id": "s", "output": 1}', FetchSet(set_id="s", output=1)),
     ],
 )
 def test_each_verb_is_read(verb: str, payload: bytes, request_: Request) -> None:

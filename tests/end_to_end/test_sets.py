@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
 from typing import Any
 
 import pytest
@@ -161,3 +164,29 @@ async def test_a_set_goes_on_at_another_bridge_when_its_own_dies(
             await peer.result("s1-5")
             await one.kill()
             await whole(peer, "s1")
+
+
+async def test_a_set_collects_also_where_the_bridge_is_killed_at_its_end(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    bridge = await attached({"colour": graphs.colour()})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        asked = {"workflow": "colour", "grid": {"colour": [255, 65280], "size": [16, 32]}}
+        await peer.ask("submit", {**asked, "set_id": "s1", "collect": ["sheet", "zip"]})
+        await peer.result("s1-3")
+        await bridge.kill()
+        await bridge.start()
+        result = await set_result(peer, "s1")
+        assert (result["state"], "missing" in result) == ("succeeded", False)
+        sheet, archive = result["outputs"]
+        assert (sheet["name"], archive["name"]) == ("sheet", "zip")
+        published = of_set(peer, "s1", "output/0")
+        assert {hashlib.sha256(each.payload).hexdigest() for each in published} == {sheet["sha256"]}
+        assert published[0].user["filename"] == "s1-sheet.jpeg"
+        part = (await peer.ask("fetch", {"set_id": "s1", "output": 1}))["data"]
+        (data,) = {each.payload for each in of_set(peer, "s1", "part/1/0")}
+        assert hashlib.sha256(data).hexdigest() == part["sha256"] == archive["sha256"]
+        with zipfile.ZipFile(io.BytesIO(data)) as found:
+            assert [name[:2] for name in found.namelist()] == ["0-", "1-", "2-", "3-"]
+        assert len({each.payload for each in of_set(peer, "s1", "result")}) == 1

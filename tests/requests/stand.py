@@ -16,14 +16,16 @@ from bridge.adapters.mqtt.encoder import Encoder
 from bridge.config import Client
 from bridge.contract.described import Retained
 from bridge.contract.errors import BridgeError, Forbidden
-from bridge.contract.messages import Part, Transaction, encode
+from bridge.contract.messages import OutputInfo, Part, Transaction, encode
 from bridge.contract.numbering import Numbered
 from bridge.contract.retained import Choices
 from bridge.contract.sets import SetResult, SetStatus
 from bridge.contract.topics import Topics
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.job import Envelope, KeptOutput
+from bridge.jobs.journal.sets import SetRecord
 from bridge.jobs.queue import Key
+from bridge.jobs.sets.collect import SetCollector
 from bridge.jobs.sets.driver import Bounds, SetDriver
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.files import Folder
@@ -105,6 +107,7 @@ class SetNotes:
     def __init__(self) -> None:
         self.statuses: list[SetStatus] = []
         self.results: list[SetResult] = []
+        self.outputs: list[tuple[OutputInfo, bytes]] = []
         self.room: int | None = None
         self.came = asyncio.Event()
 
@@ -112,6 +115,12 @@ class SetNotes:
         del key, envelope
         self.statuses.append(status)
         self.came.set()
+
+    def set_output(
+        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview
+    ) -> str | None:
+        self.outputs.append((info, bytes(data)))
+        return f"set/{record.key.job_id}/output/{info.index}"
 
     def set_result(self, key: Key, envelope: Envelope, result: bytes) -> None:
         del key, envelope
@@ -159,12 +168,16 @@ class Stand:
         waiting.bounds.spend = processor.spend
         self.media = media
         self.notes = SetNotes()
+        self.collector = SetCollector(
+            self.journal, self.files, self.transcoder, self.notes, keep_outputs_s=3600.0
+        )
         self.driver = SetDriver(
             self.journal,
             dispatcher,
             self.notes,
             catalogue=lambda: self.library.catalogue,
             bounds=Bounds(MAX_QUEUE, lambda client: permissions.of(client).max_queue),
+            collector=self.collector,
         )
         self.handler = RequestHandler(
             admission=admission,

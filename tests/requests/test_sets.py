@@ -298,6 +298,7 @@ def restarted(stand: Stand) -> Iterator[None]:
         stand.notes,
         catalogue=lambda: stand.library.catalogue,
         bounds=old._bounds,
+        collector=stand.collector,
     )
     old._ours = lambda: False
     yield

@@ -269,8 +269,12 @@ class Encoder:
         return channel, self._topics.response(asked.client, asked.verb)
 
     def _part_topic(self, client: str, part: Part) -> str:
-        return self._channels["jobPart"].topic(
-            client=client, job_id=part.job_id, index=part.output, offset=part.offset
+        return self._channels["jobPart" if part.set_id is UNSET else "setPart"].topic(
+            client=client,
+            job_id=part.job_id,
+            set_id=part.set_id,
+            index=part.output,
+            offset=part.offset,
         )
 
     def _about(
@@ -460,6 +464,12 @@ def about(job: Job) -> list[tuple[str, str]]:
     fields = [("job_id", job.key.job_id), ("workflow", job.workflow)]
     if envelope.set_id is not None:
         fields.append(("set_id", envelope.set_id))
+    return [*fields, *echoed(envelope)]
+
+
+def echoed(envelope: Envelope) -> list[tuple[str, str]]:
+    """Return the User Properties that a request sent itself: transaction, `meta` and trace."""
+    fields = []
     if envelope.transaction is not UNSET:
         fields.append(("transaction", _clean(str(envelope.transaction))))
     if envelope.meta is not UNSET:

@@ -27,6 +27,7 @@ from bridge.contract.sets import SetStatus
 from bridge.contract.topics import Topics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.journal.rows import Unpublished
+from bridge.jobs.journal.sets import SetRecord
 from bridge.jobs.queue import Key
 from bridge.mqtt import (
     PACKET_TOO_LARGE,
@@ -84,7 +85,7 @@ class Publisher:
             "keep_outputs_s": keep_outputs_s,
         }
         self._encoder = Encoder(topics, expiry, cloudevents=cloudevents)
-        self._set_encoder = SetEncoder(topics, keep_results_s)
+        self._set_encoder = SetEncoder(topics, expiry)
         self._notes = {False: (delivered, passed_over), True: (set_delivered, set_passed_over)}
         self._may_publish = may_publish
         self._connection: Connection | None = None
@@ -258,6 +259,17 @@ class Publisher:
     def set_status(self, key: Key, envelope: Envelope, status: SetStatus) -> None:
         """Publish how far a set is; it has no `n`."""
         self.send(self._set_encoder.status(key, envelope, status, self.packet_limit))
+
+    def set_output(
+        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview
+    ) -> str | None:
+        """Publish what a set has collected; as `output`."""
+        packet = self._set_encoder.output(record, info, data, self.packet_limit)
+        if packet.publish is None:
+            self._log_problems([packet], optional=record.envelope.max_packet is not None)
+            return None
+        sent = self.send([packet])
+        return packet.topic if sent and None not in sent else None
 
     def set_result(self, key: Key, envelope: Envelope, result: bytes) -> None:
         """Publish a set's result in its turn; `set_delivered` is called once the broker has it."""

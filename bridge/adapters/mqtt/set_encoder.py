@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
-from bridge.adapters.mqtt.encoder import JSON, Packet, least, packet_of, room_of, trace_of
-from bridge.contract.channels import channels
+from bridge.adapters.mqtt.encoder import (
+    JSON,
+    Packet,
+    echoed,
+    facts,
+    least,
+    packet_of,
+    room_of,
+    trace_of,
+)
+from bridge.contract.channels import Expiry, channels
 from bridge.contract.fitting import fit_set_result
-from bridge.contract.messages import encode
+from bridge.contract.messages import OutputInfo, encode
 from bridge.contract.sets import SetResult, SetStatus
 from bridge.contract.topics import Topics
 from bridge.jobs.job import Envelope
+from bridge.jobs.journal.sets import SetRecord
 from bridge.jobs.queue import Key
 from bridge.mqtt.packets import PublishProperties
 
@@ -21,11 +31,12 @@ from bridge.mqtt.packets import PublishProperties
 class SetEncoder:
     """Makes the packets of sets. Each `limit` is the broker's, in bytes; None: not known."""
 
-    def __init__(self, topics: Topics, keep_results_s: float) -> None:
-        """`keep_results_s` is how long a broker may keep a result for a subscriber, in seconds."""
+    def __init__(self, topics: Topics, expiry: Mapping[Expiry, float]) -> None:
+        """`expiry`: the settings that the table of channels names, in seconds."""
         found = {each.name: each for each in channels(topics)}
         self._status, self._result = found["setStatus"], found["setResult"]
-        self._expiry = int(keep_results_s)
+        self._output = found["setOutput"]
+        self._expiry = {name: int(seconds) for name, seconds in expiry.items()}
 
     def status(
         self, key: Key, envelope: Envelope, status: SetStatus, limit: int | None
@@ -37,6 +48,23 @@ class SetEncoder:
             (encode(each), properties) for each in (status, replace(status, meta=msgspec.UNSET))
         ]
         return [packet_of(self._status, topic, bodies, least(limit, envelope.max_packet))]
+
+    def output(
+        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview, limit: int | None
+    ) -> Packet:
+        """Publish the bytes of what a set has collected."""
+        envelope, channel = record.envelope, self._output
+        if envelope.deliver == "push_qos1":
+            channel = replace(channel, large_qos=1)
+        fields = [("set_id", record.key.job_id), ("workflow", record.workflow)]
+        properties = PublishProperties(
+            content_type=info.content_type,
+            correlation_data=envelope.correlation,
+            message_expiry=self._expiry["keep_outputs_s"],
+            user_properties=[*fields, *echoed(envelope), *facts(info)],
+        )
+        topic = channel.topic(client=record.key.client, set_id=record.key.job_id, index=info.index)
+        return packet_of(channel, topic, [(data, properties)], least(limit, envelope.max_packet))
 
     def result(
         self, key: Key, envelope: Envelope, result: bytes, limit: int | None
@@ -70,7 +98,7 @@ class SetEncoder:
         return PublishProperties(
             content_type=JSON,
             correlation_data=envelope.correlation,
-            message_expiry=self._expiry,
+            message_expiry=self._expiry["keep_results_s"],
             user_properties=trace_of(envelope),
         )
 

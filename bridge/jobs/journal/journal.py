@@ -325,11 +325,7 @@ class Journal:
                 raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
             self._notify_of(db, key, Notice.ENDED)
             for output in outputs:
-                db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
-                db.execute(
-                    queries.INSERT_OUTPUT,
-                    (*key, output.index, output.content_type, output.sha256, keep_until),
-                )
+                sets.keep_output(db, key, output, keep_until)
             db.execute(queries.DROP_MEDIA, key)
             if estimate is not None:
                 db.execute(queries.SET_ESTIMATE, estimate)

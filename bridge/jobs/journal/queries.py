@@ -237,6 +237,15 @@ FORGET_SET = """
 FORGET_RESULTS_OF_SET = """
     UPDATE jobs SET result = NULL, plan = NULL, acked = 1
     WHERE client = ? AND set_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
+# The client, which set: what those of its jobs that are kept gave, and their results.
+OUTPUTS_OF_SET = """
+    SELECT j.set_index, j.job_id, o.idx, o.content_type, b.size
+    FROM jobs j JOIN outputs o ON o.client = j.client AND o.job_id = j.job_id
+    JOIN blobs b ON b.sha256 = o.sha256
+    WHERE j.client = ? AND j.set_id = ? ORDER BY j.set_index, o.idx"""
+RESULTS_OF_SET = """
+    SELECT set_index, result FROM jobs
+    WHERE client = ? AND set_id = ? AND result IS NOT NULL ORDER BY set_index"""
 DROP_OUTPUTS_OF_SET = """
     DELETE FROM outputs WHERE client = ?
     AND job_id IN (SELECT job_id FROM jobs WHERE client = ? AND set_id = ?)"""
@@ -282,9 +291,11 @@ DROP_OUTPUT = "DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ?"
 OUTPUTS_BY_WORTH = """
     SELECT o.client, o.job_id, o.idx, b.size
     FROM outputs o JOIN blobs b ON b.sha256 = o.sha256
-    JOIN jobs j ON j.client = o.client AND j.job_id = o.job_id
+    LEFT JOIN jobs j ON j.client = o.client AND j.job_id = o.job_id
+    LEFT JOIN sets s ON s.client = o.client AND s.set_id = substr(o.job_id, 5)
+        AND substr(o.job_id, 1, 4) = 'set/'
     WHERE o.keep_until >= ?
-    ORDER BY j.acked, j.finished_at DESC"""
+    ORDER BY COALESCE(j.acked, s.acked, 0), COALESCE(j.finished_at, s.finished_at) DESC"""
 KEEP_UPLOAD = """
     INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (client, upload) DO UPDATE SET kind = excluded.kind,
@@ -315,7 +326,11 @@ SWEEP_JOBS = """
     AND (set_id IS NULL OR NOT EXISTS (SELECT 1 FROM sets WHERE sets.client = jobs.client
         AND sets.set_id = jobs.set_id AND sets.finished_at IS NULL))"""
 SWEEP_SET_RESULTS = "UPDATE sets SET result = NULL WHERE result IS NOT NULL AND finished_at < ?"
-SWEEP_SETS = "DELETE FROM sets WHERE finished_at < ?"
+# Not while what it has collected is kept: it is fetched by the set's id.
+SWEEP_SETS = """
+    DELETE FROM sets WHERE finished_at < ?
+    AND NOT EXISTS (SELECT 1 FROM outputs o
+        WHERE o.client = sets.client AND o.job_id = 'set/' || sets.set_id)"""
 SWEEP_BLOBS = """
     DELETE FROM blobs
     WHERE NOT EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256)

@@ -19,7 +19,7 @@ from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import Outcome, State, encode
 from bridge.contract.sets import SetResult, SetState
 from bridge.jobs.database import Database, Transaction
-from bridge.jobs.job import Draft, Envelope
+from bridge.jobs.job import Draft, Envelope, KeptOutput
 from bridge.jobs.journal import acceptance, publication, queries, webhooks
 from bridge.jobs.journal.rows import Record, decode_envelope
 from bridge.jobs.journal.sequence import Draw, number
@@ -54,6 +54,16 @@ class JobRow(Struct, frozen=True):
     index: int
     job_id: str
     state: State
+
+
+class OutputRow(Struct, frozen=True):
+    """An output that is kept of a job of a set; `index` is the job's, `size` in bytes."""
+
+    index: int
+    job_id: str
+    output: int
+    content_type: str
+    size: int
 
 
 class NewSet(Struct, frozen=True):
@@ -188,6 +198,16 @@ class Sets:
         """The jobs of a set that were made, in their order."""
         return await self._database.run(lambda db: _jobs(db, key))
 
+    async def outputs(self, key: Key) -> list[OutputRow]:
+        """What is kept of the outputs of a set's jobs, in the order of the jobs."""
+        return await self._database.run(
+            lambda db: [OutputRow(*row) for row in db.execute(queries.OUTPUTS_OF_SET, key)]
+        )
+
+    async def results(self, key: Key) -> list[tuple[int, bytes]]:
+        """The results that are kept of a set's jobs, by their places in it."""
+        return await self._database.run(lambda db: list(db.execute(queries.RESULTS_OF_SET, key)))
+
     async def under_way(self, key: Key) -> list[Key]:
         """The jobs of a set that were made and have not ended, in their order."""
         found = await self._database.run(lambda db: list(db.execute(queries.UNDER_WAY_OF_SET, key)))
@@ -227,12 +247,16 @@ class Sets:
         result: Callable[[SetRecord, Sequence[JobRow]], SetResult],
         now: float,
         shown: float | None = None,
+        *,
+        outputs: Sequence[KeptOutput] = (),
+        keep_until: float = 0.0,
     ) -> bytes | None:
         """Write a set's outcome; returns its result, None where there is none to write.
 
         That is where it has one, where a job has not ended, or not all were made. `result` is
         called in the database's thread, with the jobs that were made; its `n` does not matter.
-        `shown` is the wall clock's time, where that is another than `now`.
+        `shown` is the wall clock's time, where that is another than `now`. `outputs` are what the
+        set has collected.
         """
         draw, owner = self._numbers.draw(key.client), self._numbers.owner()
 
@@ -251,6 +275,8 @@ class Sets:
             outcome: Outcome = found.state
             db.execute(queries.FINISH_SET, (outcome, n, encoded, now, owner or None, *key))
             db.execute(queries.DROP_MEDIA, media_key(key))
+            for output in outputs:
+                keep_output(db, collected_key(key), output, keep_until)
             hooks = record.envelope.webhooks
             at = now if shown is None else shown
             webhooks.new("set", key, outcome, hooks, now=now, shown=at).write(db, encoded)
@@ -298,6 +324,7 @@ class Sets:
             found = db.execute(queries.FORGET_SET, key).rowcount == 1
             of_jobs = (key.client, *key)
             db.execute(queries.DROP_OUTPUTS_OF_SET, of_jobs)
+            db.execute(queries.DROP_OUTPUTS, collected_key(key))
             webhooks.forget(db, key)
             return db.execute(queries.FORGET_RESULTS_OF_SET, key).rowcount > 0 or found
 
@@ -311,6 +338,19 @@ class Sets:
 def media_key(key: Key) -> Key:
     """Return the key under which a set's media is kept: no job can have it."""
     return Key(key.client, f"set/{key.job_id}")
+
+
+# What a set has collected is kept likewise, among the outputs of jobs.
+collected_key = media_key
+
+
+def keep_output(db: Transaction, key: Key, output: KeptOutput, keep_until: float) -> None:
+    """Keep an output of a job, or of a set, until a time."""
+    db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
+    db.execute(
+        queries.INSERT_OUTPUT,
+        (*key, output.index, output.content_type, output.sha256, keep_until),
+    )
 
 
 def ack(db: Transaction, client: str, up_to: int) -> int:

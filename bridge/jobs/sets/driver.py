@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from bridge import logs
-from bridge.aio import wait_set
+from bridge.aio import succeeded, wait_set
 from bridge.contract import expansion
 from bridge.contract.errors import BridgeError
 from bridge.contract.sets import Counts, SetState, SetStatus
@@ -31,6 +31,7 @@ from bridge.jobs.journal import Journal
 from bridge.jobs.journal.sets import NewSet, SetRecord
 from bridge.jobs.queue import Key
 from bridge.jobs.sets import messages, progress
+from bridge.jobs.sets.collect import Collected, SetCollector
 from bridge.jobs.sets.plan import SetSpec
 from bridge.workflows.catalogue import NodeCatalogue
 
@@ -76,6 +77,7 @@ class _Live(Struct):
     last_status: SetStatus | None = None
     status_at: float = float("-inf")
     cancelled: bool = False
+    collecting: asyncio.Task[Collected] | None = None
 
     @property
     def key(self) -> Key:
@@ -104,6 +106,7 @@ class SetDriver:
         *,
         catalogue: Callable[[], NodeCatalogue],
         bounds: Bounds,
+        collector: SetCollector,
         ours: Callable[[], bool] = lambda: True,
     ) -> None:
         """`catalogue` returns what the ComfyUIs have, as it is now.
@@ -115,12 +118,14 @@ class SetDriver:
         self._listener = listener
         self._catalogue = catalogue
         self._bounds = bounds
+        self._collector = collector
         self._ours = ours
         self._live: dict[Key, _Live] = {}
         self._set_of: dict[Key, Key] = {}  # by job
         self._specs: dict[Key, SetSpec] = {}
         self._pace: dict[str, progress.Pace] = {}
         self._broken: set[Key] = set()
+        self._stopping: set[asyncio.Task[Collected]] = set()
         self._wake = asyncio.Event()
         self._read = False
         self._read_at = 0.0
@@ -174,15 +179,20 @@ class SetDriver:
     async def run(self) -> None:
         """Make jobs and end sets, until cancelled. Raises Fenced."""
         self._wake.set()
-        while True:
-            await wait_set(self._wake, self._patience())
-            self._wake.clear()
-            try:
-                await self._turn()
-            except DatabaseError as error:
-                log.warning("sets wait for the database: %s", error)
-                await asyncio.sleep(RETRY_S)
-                self._wake.set()
+        try:
+            while True:
+                await wait_set(self._wake, self._patience())
+                self._wake.clear()
+                try:
+                    await self._turn()
+                except DatabaseError as error:
+                    log.warning("sets wait for the database: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                    self._wake.set()
+        finally:
+            for live in self._live.values():
+                self._stop_collecting(live)
+            await asyncio.gather(*self._stopping, return_exceptions=True)
 
     def _patience(self) -> float:
         """Return after how many seconds there is something to do, whatever happens."""
@@ -194,8 +204,8 @@ class SetDriver:
 
     async def _turn(self) -> None:
         if not self._ours():
-            self._live.clear()
-            self._set_of.clear()
+            for live in list(self._live.values()):
+                self._drop(live)
             self._read = False
             return
         stale = self._journal.shared and time.monotonic() - self._read_at >= COMPARE_S
@@ -348,6 +358,7 @@ class SetDriver:
     def _drop(self, live: _Live) -> None:
         for job in list(live.under_way):
             self._leave(live, job)
+        self._stop_collecting(live)
         self._live.pop(live.key, None)
         self._specs.pop(live.key, None)
         client = live.key.client
@@ -365,11 +376,29 @@ class SetDriver:
         spec = await self._spec(key)
         ended = None
         if spec is not None:
+            collected = self._collected(live, spec)
+            if collected is None:
+                return
+            # With each attempt: what was put long ago is swept unless a row names it.
+            kept = await self._collector.keep(collected)
             room = self._listener.set_result_room(key, envelope)
-            work = functools.partial(messages.result, spec=spec, room=room)
+            work = functools.partial(
+                messages.result,
+                spec=spec,
+                room=room,
+                outputs=[each.info for each in collected.outputs],
+                missing=collected.missing,
+            )
             clock = self._journal.clock
             now = clock.now()
-            ended = await self._journal.sets.finish(key, work, now, clock.shown(now))
+            ended = await self._journal.sets.finish(
+                key,
+                work,
+                now,
+                clock.shown(now),
+                outputs=kept,
+                keep_until=now + collected.keep_s,
+            )
         # From here nothing is awaited: numbers leave in their order.
         if ended is None:
             # A job of it is under way that was not known of here, or another bridge ended it.
@@ -382,6 +411,30 @@ class SetDriver:
             named = expansion.of_job_id(awaited.job_id)
             if awaited.client == key.client and named is not None and named[0] == key.job_id:
                 self._dispatcher.ended_elsewhere(awaited)
+
+    def _collected(self, live: _Live, spec: SetSpec) -> Collected | None:
+        """Return what a set has collected, None while it is being made. Raises as that does."""
+        if not spec.collect or live.record.state == "cancelling":
+            self._stop_collecting(live)
+            return Collected()
+        making = live.collecting
+        if making is None:
+            making = live.collecting = asyncio.create_task(
+                self._collector.collect(live.record, spec)
+            )
+            making.add_done_callback(lambda _: self._wake.set())
+        if not making.done():
+            return None
+        if not succeeded(making):
+            live.collecting = None  # made again where that may help
+        return making.result()
+
+    def _stop_collecting(self, live: _Live) -> None:
+        making, live.collecting = live.collecting, None
+        if making is not None and not making.done():
+            making.cancel()
+            self._stopping.add(making)
+            making.add_done_callback(self._stopping.discard)
 
     # -- how far --
 

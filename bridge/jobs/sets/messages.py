@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw
 
 from bridge.contract import expansion
 from bridge.contract.fitting import fit_set_result
-from bridge.contract.messages import State
+from bridge.contract.messages import MissingOutput, OutputInfo, State, or_unset
 from bridge.contract.numbering import MAX_N
 from bridge.contract.sets import Counts, SetAccepted, SetJob, SetResult, SetStatus, SetView
 from bridge.jobs.job_messages import seconds
@@ -63,11 +63,18 @@ def view(record: SetRecord, counts: Counts, eta_s: float | None, accepted_at: fl
 
 
 def result(
-    record: SetRecord, rows: Sequence[JobRow], *, spec: SetSpec, room: int | None
+    record: SetRecord,
+    rows: Sequence[JobRow],
+    *,
+    spec: SetSpec,
+    room: int | None,
+    outputs: Sequence[OutputInfo] = (),
+    missing: Sequence[MissingOutput] = (),
 ) -> SetResult:
     """A set's result, but for its number: any fits in. `rows` are the jobs that were made.
 
-    `room` is how many bytes it may have; None: any number.
+    `room` is how many bytes it may have; None: any number. `outputs` were collected, and what is
+    `missing` was not.
     """
     cancelled = record.state == "cancelling"
     states: Counter[State] = Counter(row.state for row in rows)
@@ -90,5 +97,7 @@ def result(
         total=record.total,
         counts=counts,
         jobs=jobs,
+        outputs=or_unset(list(outputs) or None),
+        missing=or_unset(list(missing) or None),
     )
     return found if room is None else fit_set_result(found, room)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bridge.contract import expansion
+from bridge.contract.messages import Collect
 from bridge.jobs.job import Blob, Draft, Envelope, Job, MediaInput, Plan
 from bridge.jobs.queue import Key
 from bridge.jobs.state import first
@@ -50,6 +51,7 @@ class SetSpec(Struct, frozen=True, omit_defaults=True):
     timeout_s: float | None = None
     keep_s: float | None = None
     ordered: bool = False
+    collect: list[Collect] = []
 
     @property
     def total(self) -> int:

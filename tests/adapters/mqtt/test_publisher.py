@@ -7,12 +7,14 @@ import logging
 from typing import Any, cast
 
 import pytest
+from msgspec import Raw
 
 from bridge.adapters.mqtt import logtopic
 from bridge.adapters.mqtt.publisher import Publisher
-from bridge.contract.messages import AckReport, Progress
+from bridge.contract.messages import AckReport, Part, Progress
 from bridge.contract.topics import Topics
 from bridge.jobs.journal import Unpublished
+from bridge.jobs.journal.sets import SetRecord
 from bridge.jobs.queue import Key
 from bridge.mqtt import (
     Connection,
@@ -23,7 +25,7 @@ from bridge.mqtt import (
     Publish,
     PublishRefused,
 )
-from bridge.requests.context import Answer
+from bridge.requests.context import Answer, PartBytes
 from tests.adapters.mqtt.events import KEY, REPLY, TREE, asked, job, output, result, status
 
 MEGA = 1024 * 1024
@@ -224,6 +226,42 @@ async def test_an_outputs_topic_is_named_only_if_its_bytes_went_everywhere() -> 
     ]
     assert len({each.topic for each in broker.sent}) == 2
     assert len(broker.sent) == 2 * (min(sizes) - 1000)
+
+
+async def test_what_a_set_has_collected_is_published_as_outputs_are() -> None:
+    broker = Broker(2000)
+    made, _ = publisher(broker)
+    envelope = job(transaction="t", meta=Raw(b"[1]"), deliver="push_qos1").envelope
+    record = SetRecord(
+        key=Key("alice", "s1"),
+        workflow="demo",
+        fingerprint=b"",
+        state="running",
+        total=1,
+        made=1,
+        waits=False,
+        accepted_at=0.0,
+        envelope=envelope,
+        n=1,
+    )
+    assert made.set_output(record, output(10), bytes(10)) == f"{TREE}/set/s1/output/0"
+    (sent,) = broker.sent
+    facts = dict(sent.properties.user_properties)
+    assert facts.items() >= {
+        ("set_id", "s1"),
+        ("workflow", "demo"),
+        ("transaction", "t"),
+        ("meta", "[1]"),
+        ("size", "10"),
+    }
+    assert "job_id" not in facts
+    assert sent.qos == 1
+    assert made.set_output(record, output(3000), bytes(3000)) is None
+    part = Part(
+        set_id="s1", output=2, offset=5, count=1, size=6, sha256="0", content_type="image/png"
+    )
+    made.answer(asked(verb="fetch"), Answer(data=part, bytes=PartBytes(part, b"x")))
+    assert broker.topics[1:] == [f"{TREE}/set/s1/part/2/5", f"{TREE}/response/fetch"]
 
 
 async def test_crowded_lines_drop_what_can_be_done_without() -> None:
