@@ -279,7 +279,8 @@ class Hooks(Extension):
                 for name in self._gpus[gpu]:
                     self._instances[name].yield_("gpu")
                     if not finish:
-                        self._dispatcher.send_back(name)
+                        reason = self._coordinator.reason(name, self._now())
+                        self._dispatcher.send_back(name, reason)
             case TakeBack(gpu):
                 log.info("GPU %s is held by the bridge again", gpu)
                 for name in self._gpus[gpu]:

@@ -195,9 +195,12 @@ class Dispatcher:
         outcomes = await asyncio.gather(*leaving)
         return sum(outcome == "cancelled" for outcome in outcomes)
 
-    def send_back(self, instance: str) -> None:
-        """Stop the jobs at a ComfyUI and requeue them. Returns at once; no attempt is counted."""
-        self.handle(events.SendBackAsked(instance))
+    def send_back(self, instance: str, waits_for: str | None = None) -> None:
+        """Stop the jobs at a ComfyUI and requeue them. Returns at once; no attempt is counted.
+
+        `waits_for` is what that ComfyUI waits for; None where the operator wants it.
+        """
+        self.handle(events.SendBackAsked(instance, waits_for))
 
     async def pause(self) -> None:
         """Start nothing more, also after a restart; what runs may end."""

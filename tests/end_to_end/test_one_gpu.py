@@ -96,9 +96,8 @@ async def test_what_runs_ends_or_goes_back_before_another_program_has_the_gpu(
             first = await peer.result("j1")
             assert (first["state"], first["attempts"]) == ("succeeded", 1)
         else:
-            await peer.job(
-                "j1", "status", lambda message: "took it" in message.json.get("reason", "")
-            )
+            taken = "which waits for GPU 'card', which 'games' gets next"
+            await peer.job("j1", "status", lambda message: taken in message.json.get("reason", ""))
         await peer.ask("run/slow/j2")
         status = (await peer.ask("status", "j2"))["data"]
         assert status["reason"] == "ComfyUI default waits for GPU 'card', which 'games' has"

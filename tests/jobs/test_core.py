@@ -332,11 +332,22 @@ def test_what_was_sent_back_keeps_its_attempt_and_its_place() -> None:
     assert core.wanted(effects.Stop) == [effects.Stop(key)]
     core.tell(events.AttemptStopped(key, "p2"))
     requeue = core.wanted(effects.Requeue)[-1]
-    assert requeue.expected
+    assert (requeue.expected, requeue.reason) == (True, "the operator took it from main")
     core.tell(events.Requeued(key, 5))
     assert core.counters.retried == 0
     published = core.wanted(effects.Publish)[-1].status
     assert (published.state, published.n) == ("queued", 5)
+
+
+def test_what_was_sent_back_for_the_gpu_names_who_has_it() -> None:
+    core = Rig("main")
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Began(key))
+    core.tell(events.SendBackAsked("main", "GPU 'desk', which 'games' gets next"))
+    core.tell(events.AttemptStopped(key, "p2"))
+    told = "it was taken from main, which waits for GPU 'desk', which 'games' gets next"
+    assert core.wanted(effects.Requeue)[-1].reason == told
 
 
 def test_a_recovered_prompt_is_adopted_where_it_is_and_cancelled_where_it_is_not() -> None:

@@ -464,7 +464,8 @@ class Core:
     def _send_back(self, event: events.SendBackAsked) -> None:
         for entry in self.book.active.values():
             if entry.phase is Phase.ACTIVE and entry.instance == event.instance:
-                entry.stop = entry.stop or StopReason.SEND_BACK
+                if entry.stop is None:
+                    entry.stop, entry.taken_for = StopReason.SEND_BACK, event.waits_for
                 self._do(effects.Stop(entry.job.key))
 
     def _succeeded(self, entry: Entry, event: events.AttemptSucceeded) -> None:
@@ -532,8 +533,10 @@ class Core:
                 entry.withdrawn = entry.withdrawn or Withdrawal(Happening.EXPIRE, late)
                 self._requeue(entry, late, prompt_id)
             case StopReason.SEND_BACK:
-                why = ComfyUIUnavailable(f"the operator took it from {entry.instance}")
-                self._requeue(entry, why, prompt_id)
+                taken = f"the operator took it from {entry.instance}"
+                if entry.taken_for is not None:
+                    taken = f"it was taken from {entry.instance}, which waits for {entry.taken_for}"
+                self._requeue(entry, ComfyUIUnavailable(taken), prompt_id)
             case _:
                 return False
         return True

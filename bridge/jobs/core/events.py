@@ -144,9 +144,13 @@ class ClearAsked(Struct, frozen=True):
 
 
 class SendBackAsked(Struct, frozen=True):
-    """The operator wants the jobs at a ComfyUI stopped and put back in their places."""
+    """The jobs at a ComfyUI are to be stopped and put back in their places.
+
+    The operator wants that, unless `waits_for` says for what that ComfyUI waits.
+    """
 
     instance: str
+    waits_for: str | None = None
 
 
 class Paused(Struct, frozen=True):
