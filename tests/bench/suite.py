@@ -22,6 +22,7 @@ from tests.bench.measurements import (
     recovery,
     scale,
     sets,
+    sinks,
     trivial,
 )
 from tests.bench.stand import Measurement
@@ -37,6 +38,7 @@ SUITE: Sequence[Measurement] = tuple(
         progress,
         loop,
         sets,
+        sinks,
         scale,
         pool,
         models,
