@@ -36,6 +36,7 @@ from bridge.contract.messages import (
     or_none,
 )
 from bridge.contract.retained import Definition
+from bridge.contract.sets import SetAccepted
 from bridge.contract.topics import RUN, HomeAssistantTopics, Topics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.journal import Journal
@@ -53,6 +54,8 @@ CLIENT = "homeassistant"
 # Many answer Home Assistant's birth message: not all in the same instant.
 BIRTH_DELAY_S = 5.0
 _BORN = b"online"
+# So many pictures, each with a seed of its own.
+SURPRISES = 4
 # An image for a dashboard; Home Assistant's own broker takes 2 MB at a time.
 _MAX_IMAGE_BYTES = 1024 * 1024
 
@@ -232,13 +235,15 @@ class HomeAssistant(Extension):
         device = self._devices.get(name)
         if device is None:
             return
+        surprise = incoming.payload == discovery.SURPRISE.encode()
         asked = RequestContext(
             client=CLIENT,
             verb=RUN,
             workflow=name,
             submit=Submit(
                 workflow=name,
-                inputs=self._given(name, device),
+                inputs=self._given(name, device, seeds=not surprise),
+                repeat=SURPRISES if surprise else UNSET,
                 preview=True,
                 # The image is read from the journal, and published as a dashboard wants it.
                 output=Output(deliver="fetch"),
@@ -257,6 +262,8 @@ class HomeAssistant(Extension):
                 self._publish_done(name, _done(REFUSED, answer.error.wire()))
             elif isinstance(answer.data, Accepted):
                 log.info("Home Assistant: workflow %s: accepted job %s", name, answer.data.job_id)
+            elif isinstance(answer.data, SetAccepted):
+                log.info("Home Assistant: workflow %s: accepted set %s", name, answer.data.set_id)
 
     async def _set_input(self, name: str, key: str, payload: bytes) -> None:
         device = self._devices.get(name)
@@ -276,10 +283,15 @@ class HomeAssistant(Extension):
             await self._inputs.set(name, key, value)
         self._show_input(name, field, again=True)
 
-    def _given(self, name: str, device: _Device) -> dict[str, Any]:
-        """Return the values that were set and are still valid, by the inputs' names."""
+    def _given(self, name: str, device: _Device, *, seeds: bool) -> dict[str, Any]:
+        """Return the values that were set and are still valid, by the inputs' names.
+
+        Without `seeds` each job draws its own.
+        """
         given = {}
         for key, field in device.fields.items():
+            if field.kind == "seed" and not seeds:
+                continue
             value = self._inputs.get(name, key)
             if value is not None and field.takes(value):
                 given[field.name] = field.given(value)

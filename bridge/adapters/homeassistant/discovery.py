@@ -21,6 +21,8 @@ from bridge.contract.retained import Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 
 JPEG = "image/jpeg"
+# What the button sends that asks for several pictures at once.
+SURPRISE = "SURPRISE"
 MAKER = "comfy2mqtt"
 # Health is published twice in this time.
 _HEALTH_EXPIRES_S = 120
@@ -63,7 +65,7 @@ def workflow(
 ) -> Device:
     """Return a workflow's device."""
     name = definition.name
-    found = [*_shown(name, tree), *_inputs(name, fields, tree)]
+    found = [*_shown(name, tree), *_surprise(name, fields, tree), *_inputs(name, fields, tree)]
     return {
         "device": {
             "identifiers": [workflow_id(topics, name)],
@@ -172,6 +174,22 @@ def announced(payload: bytes) -> Announced | None:
         return _read.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _surprise(
+    name: str, fields: Iterable[Field], tree: HomeAssistantTopics
+) -> list[tuple[str, Component]]:
+    """The button for several pictures at once, of a workflow that draws each from a seed."""
+    if not any(field.kind == "seed" for field in fields):
+        return []
+    button = {
+        "platform": "button",
+        "name": "Surprise me",
+        "icon": "mdi:dice-multiple",
+        "command_topic": tree.run_command(name),
+        "payload_press": SURPRISE,
+    }
+    return [("surprise", button)]
 
 
 def _shown(name: str, tree: HomeAssistantTopics) -> list[tuple[str, Component]]:

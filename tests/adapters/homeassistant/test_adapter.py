@@ -23,7 +23,7 @@ from bridge.jobs.queue import Key
 from bridge.media.transcode import CannotTranscode
 from bridge.mqtt import Incoming, PacketTooLarge
 from bridge.requests.context import Answer, RequestContext
-from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, STEPS, definition
+from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, SEED, STEPS, definition
 from tests.adapters.mqtt import events
 
 TREE = "comfy2mqtt/homeassistant/demo"
@@ -222,6 +222,19 @@ async def test_an_input_that_is_set_is_shown_kept_and_given_to_the_next_run(
     await again.made.start()
     again.made.workflow(definition(steps=STEPS))
     assert again.state("input/steps") == b"30"
+
+
+async def test_a_surprise_is_a_set_of_four_with_seeds_of_their_own(setup: Setup) -> None:
+    setup.made.workflow(definition(steps=STEPS, seed=SEED))
+    await setup.receive(f"{TREE}/input/steps/set", b"30")
+    await setup.receive(f"{TREE}/input/seed/set", b"7")
+    await setup.receive(f"{TREE}/run", b"SURPRISE")
+    await setup.receive(f"{TREE}/run", b"PRESS")
+    surprise, run = (each.submit for each in setup.handler.asked)
+    assert surprise is not None
+    assert run is not None
+    assert (surprise.repeat, surprise.inputs) == (4, {"steps": 30})
+    assert (run.is_set, run.inputs) == (False, {"steps": 30, "seed": 7})
 
 
 async def test_what_is_retained_runs_nothing_and_neither_does_an_unknown_workflow(

@@ -54,6 +54,13 @@ def test_an_input_that_becomes_another_kind_of_entity_is_another_component() -> 
     assert few.keys() & many.keys() == drawn()["components"].keys()
 
 
+def test_a_surprise_is_for_workflows_with_a_seed() -> None:
+    assert "surprise" not in drawn(prompt=PROMPT)["components"]
+    button = drawn(prompt=PROMPT, seed=SEED)["components"]["surprise"]
+    assert (button["platform"], button["payload_press"]) == ("button", discovery.SURPRISE)
+    assert button["command_topic"] == TREE.run_command("demo")
+
+
 def test_only_texts_have_notify_beside_them() -> None:
     components = drawn(prompt=PROMPT, picture=PICTURE, seed=SEED)["components"]
     assert [key for key in components if key.startswith("notify")] == ["notify-prompt"]
