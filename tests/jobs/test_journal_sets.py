@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 from bridge.contract.errors import UnknownJob
 from bridge.contract.numbering import Numbered
 from bridge.contract.sets import Counts, SetResult
-from bridge.jobs.job import Draft, Envelope
+from bridge.jobs.job import Draft, Envelope, KeptOutput
 from bridge.jobs.journal import Journal, Unpublished
 from bridge.jobs.journal.schema import SCHEMA
-from bridge.jobs.journal.sets import JobRow, NewSet, SetRecord, media_key
+from bridge.jobs.journal.sets import JobRow, NewSet, OutputRow, SetRecord, collected_key, media_key
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
 
@@ -285,3 +286,53 @@ async def test_a_journal_from_before_sets_has_its_jobs_and_takes_sets(tmp_path: 
     await accepted(journal)
     assert len(await journal.page("alice", after=0, limit=10)) == 2
     await journal.close()
+
+
+async def test_what_a_set_has_collected_is_kept_as_outputs_are(journal: Journal) -> None:
+    def output(data: bytes) -> KeptOutput:
+        sha256 = hashlib.sha256(data).hexdigest()
+        return KeptOutput(
+            index=0, content_type="image/png", sha256=sha256, size=len(data), data=data
+        )
+
+    await accepted(journal, total=1)
+    await journal.finish(
+        Key("alice", "s1-0"),
+        state="succeeded",
+        result=RESULT,
+        now=NOW,
+        outputs=[output(b"of the job")],
+        keep_until=NOW + 50,
+    )
+    assert await journal.sets.outputs(KEY) == [OutputRow(0, "s1-0", 0, "image/png", 10)]
+    assert [index for index, _ in await journal.sets.results(KEY)] == [0]
+    await journal.sets.finish(
+        KEY, result, NOW, outputs=[output(b"of the set")], keep_until=NOW + 50
+    )
+    collected = collected_key(KEY)
+    await journal.sweep(now=NOW, results_before=0.0, forget_before=0.0, max_outputs=20)
+    assert (await journal.output(collected, 0)) is not None
+    await journal.ack("alice", (await journal.sets.get(KEY)).n)
+    await journal.sweep(now=NOW, results_before=0.0, forget_before=NOW + 1, max_outputs=20)
+    assert (await journal.sets.get(KEY)).ended  # it is fetched by this id
+    await journal.sweep(now=NOW + 60, results_before=0.0, forget_before=NOW + 1)
+    assert (await journal.output(collected, 0)) is None
+    with pytest.raises(UnknownJob):
+        await journal.sets.get(KEY)
+
+
+async def test_what_a_set_has_collected_is_within_the_budgets(journal: Journal) -> None:
+    await accepted(journal, total=1)
+    await ended(journal, 0)
+    data = b"x" * 100
+    kept = KeptOutput(
+        index=0,
+        content_type="image/png",
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=100,
+        data=data,
+    )
+    await journal.sets.finish(KEY, result, NOW, outputs=[kept], keep_until=NOW + 50)
+    for budget, is_kept in ((100, True), (99, False)):
+        await journal.sweep(now=NOW, results_before=0.0, forget_before=0.0, max_outputs=budget)
+        assert (await journal.output(collected_key(KEY), 0) is not None) == is_kept
