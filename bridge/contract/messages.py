@@ -183,7 +183,7 @@ class Ack(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class FetchBytes(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which bytes of an output are fetched: from `offset` on, at most `count`.
+    """The bytes of an output to fetch: from `offset` on, at most `count`.
 
     With `width` they are those of a WebP of the image, at most so many pixels wide; what is no
     image comes as it is.

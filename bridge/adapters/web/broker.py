@@ -376,10 +376,11 @@ class Broker:
         match levels:
             case ("response", _):
                 self._take_reply(client, message)
-            case ("job", job_id, "part", output, offset):
+            case ("job" | "set" as whose, name, "part", output, offset):
                 content = message.content_type, message.payload
-                place = job_id, output, offset
-                match = self._requests.match_part(client, message.correlation_data, place, content)
+                match = self._requests.match_part(
+                    client, message.correlation_data, (name, output, offset), content, whose
+                )
                 if match is not None:
                     _deliver(*match)
             case ("job", *rest):

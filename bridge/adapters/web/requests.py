@@ -38,13 +38,17 @@ class Reply(Struct, frozen=True):
 
 
 class PartOf(Struct, frozen=True):
-    """Bytes of an output, which come beside an answer and before it."""
+    """Bytes of an output, which come beside an answer and before it.
 
-    job_id: str
+    `owner` is the id of the job, or of the set, `whose` output it is.
+    """
+
+    owner: str
     output: int
     offset: int
     content_type: str | None
     data: bytes
+    whose: str = "job"
 
 
 class PendingRequest(Struct, eq=False):
@@ -136,18 +140,20 @@ class Requests:
         correlation: bytes | None,
         place: tuple[str, str, str],
         content: tuple[str | None, bytes],
+        whose: str = "job",
     ) -> tuple[PendingRequest, PartOf] | None:
         """Return the request that a part is for, and the part; None if it is nobody's here.
 
-        `place`: job id, output and offset, as they stand in the topic. `content`: type and bytes.
-        With a `reply` the request is answered: it is removed.
+        `place`: the id of the job or set, output and offset, as they stand in the topic. `content`:
+        type and bytes. `whose`: `job` or `set`. With a `reply` the request is answered: it is
+        removed.
         """
         request = self._of(client, correlation)
         if request is None or request.part is None or correlation is None:
             return None
-        job_id, output, offset = place
+        owner, output, offset = place
         try:
-            found = PartOf(job_id, int(output), int(offset), *content)
+            found = PartOf(owner, int(output), int(offset), *content, whose)
         except ValueError:
             return None  # not the bridge's
         request.has_part = True

@@ -323,7 +323,7 @@ class Sockets:
         def part(part: PartOf) -> None:
             header = {
                 "type": "part",
-                "job_id": part.job_id,
+                f"{part.whose}_id": part.owner,
                 "output": part.output,
                 "offset": part.offset,
                 "content_type": part.content_type,

@@ -199,13 +199,13 @@ class Sets:
         return await self._database.run(lambda db: _jobs(db, key))
 
     async def outputs(self, key: Key) -> list[OutputRow]:
-        """What is kept of the outputs of a set's jobs, in the order of the jobs."""
+        """Return the kept outputs of a set's jobs, in the order of the jobs."""
         return await self._database.run(
             lambda db: [OutputRow(*row) for row in db.execute(queries.OUTPUTS_OF_SET, key)]
         )
 
     async def results(self, key: Key) -> list[tuple[int, bytes]]:
-        """The results that are kept of a set's jobs, by their places in it."""
+        """Return the kept results of a set's jobs, by their places in it."""
         return await self._database.run(lambda db: list(db.execute(queries.RESULTS_OF_SET, key)))
 
     async def under_way(self, key: Key) -> list[Key]:

@@ -1,4 +1,4 @@
-"""What a set makes of its jobs' outputs when they have ended: contact sheets, animations, zips.
+"""Contact sheets, animations and zips of the outputs of a set's jobs, when those have ended.
 
 Images are decoded in the image workers alone, one at a time, and for one set at a time: outputs of
 jobs wait for one image at most. What cannot be had is named with the reason, and costs the set
@@ -53,7 +53,7 @@ _UNSAFE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
 
 class Collected(Struct, frozen=True):
-    """What was collected, and what could not be; kept for `keep_s` seconds."""
+    """The outputs of a set, and what could not be made; kept for `keep_s` seconds."""
 
     outputs: Sequence[CollectedOutput] = ()
     missing: Sequence[MissingOutput] = ()
@@ -70,7 +70,7 @@ class Publishes(Protocol):
 
 
 class _Made(Struct, frozen=True):
-    """What was made, with its media type and size in pixels, and the jobs that are not in it."""
+    """One of them, with its media type and size in pixels, and the jobs that are not in it."""
 
     data: bytes | memoryview
     content_type: str
@@ -93,7 +93,7 @@ class SetCollector:
         keep_outputs_s: float,
         trial: SizeTrial | None = None,
     ) -> None:
-        """What is published waits for its `trial` first."""
+        """An output waits for its `trial` before it is published."""
         self._journal = journal
         self._files = files
         self._transcoder = transcoder

@@ -88,6 +88,9 @@ def test_parts_go_to_the_request_that_asked_for_them_and_it_still_waits(
     ]
     assert requests.match_part("alice", asker.correlation, ("j", "x", "0"), (None, b"")) is None
     assert len(requests) == 1
+    match = requests.match_part("alice", asker.correlation, ("s", "0", "0"), (None, b"x"), "set")
+    assert match is not None
+    assert (match[1].whose, match[1].owner) == ("set", "s")
 
 
 def test_an_answer_that_overtakes_the_part_it_tells_of_is_given_after_it(
