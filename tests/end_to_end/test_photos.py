@@ -35,8 +35,8 @@ def submit(job_id: str, data: bytes, workflow: str = "photo") -> dict[str, Any]:
     return {"workflow": workflow, "job_id": job_id, "inputs": {"image": picture}}
 
 
-def uploaded(data: bytes) -> Path:
-    return FOLDER / f"{hashlib.sha256(data).hexdigest()}.png"
+def uploaded(data: bytes, suffix: str = "png") -> Path:
+    return FOLDER / f"{hashlib.sha256(data).hexdigest()}.{suffix}"
 
 
 async def gone(path: Path) -> None:
@@ -97,3 +97,81 @@ async def test_a_photo_that_a_killed_bridge_left_goes_by_its_age_and_when_its_jo
         assert uploaded(forgotten).exists()
         assert (await peer.ask("forget", {"job_id": "j1"}))["data"]["forgotten"]
         await gone(uploaded(forgotten))
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+FILMS = Path(__file__).parents[1] / "vectors" / "media"
+# Workflow, its inputs that take a file, the file with its suffix, and how the job ends.
+UPLOADS: list[tuple[dict[str, Any], list[str], tuple[bytes, str], str]] = [
+    (  # a mask
+        {
+            "1": node("LoadImageMask", image="example.png", channel="red"),
+            "2": node("MaskPreview", mask=["1", 0]),
+        },
+        ["1.image"],
+        (png(), "png"),
+        "succeeded",
+    ),
+    (  # a sound
+        {
+            "1": node("LoadAudio", audio="none.wav"),
+            "2": node("SaveAudio", audio=["1", 0], filename_prefix="i"),
+        },
+        ["1.audio"],
+        ((FILMS / "small.flac").read_bytes(), "flac"),
+        "succeeded",
+    ),
+    (  # a film
+        {
+            "1": node("LoadVideo", file="none.mp4"),
+            "2": node("GetVideoComponents", video=["1", 0]),
+            "3": node("SaveImage", images=["2", 0], filename_prefix="i"),
+        },
+        ["1.file"],
+        ((FILMS / "small.mp4").read_bytes(), "mp4"),
+        "succeeded",
+    ),
+    (  # one photo for two nodes, one of them in a subgraph
+        {
+            "1": node("LoadImage", image="example.png"),
+            "58:2": node("LoadImage", image="example.png"),
+            "3": node("ImageBatch", image1=["1", 0], image2=["58:2", 0]),
+            "4": node("SaveImage", images=["3", 0], filename_prefix="i"),
+        },
+        ["1.image", "58:2.image"],
+        (png(), "png"),
+        "succeeded",
+    ),
+    (  # a job that fails
+        {
+            "1": node("LoadImage", image="example.png"),
+            "2": node("TestRaise", image=["1", 0], message="no"),
+            "3": node("SaveImage", images=["2", 0], filename_prefix="i"),
+        },
+        ["1.image"],
+        (png(), "png"),
+        "failed",
+    ),
+]
+
+
+async def test_files_of_every_kind_go_however_their_job_ends(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached({f"w{number}": case[0] for number, case in enumerate(UPLOADS)})
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for number, (_, names, (data, suffix), state) in enumerate(UPLOADS):
+            file = {"base64": base64.b64encode(data).decode()}
+            inputs = dict.fromkeys(names, file)
+            request = {"workflow": f"w{number}", "job_id": f"j{number}", "inputs": inputs}
+            answer = await peer.ask("submit", request)
+            assert answer["status"] == "ok", answer
+            result = await peer.result(f"j{number}")
+            assert result["state"] == state, result
+            await gone(uploaded(data, suffix))
+        # Nothing lies there under another name either.
+        assert not list(FOLDER.glob("*"))
