@@ -41,6 +41,10 @@ VIEWS = (
     "Files with a 3D view whose picture has to be given here. Its camera is where the file has it; "
     "the page, which had no model to show, has set it back."
 )
+LOST = (
+    "Files of which the page loses the last link to a growing list, also in a fresh window. Here "
+    "every link of the file counts, as on the page with the front end 1.49.6 where that was tried."
+)
 OTHERWISE = {
     "api_bytedance_seedream_5_0_flash_image_edit": NEWER,
     "api_bytedance_seedream_5_0_lite_image_edit": NEWER,
@@ -57,6 +61,8 @@ OTHERWISE = {
     "api_hunyuan3d_part": VIEWS,
     "api_hunyuan3d_retopo_uv": VIEWS,
     "api_hunyuan3d_smart_topology": VIEWS,
+    "api_flux2": LOST,
+    "api_grok_reference_to_video": LOST,
 }
 # As long as a cell may be; what is left out is counted.
 _SHOWN = 8
