@@ -11,6 +11,7 @@ import pytest
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.support.peer import Peer
+from tests.vectors.drawing import Drawing
 
 pytestmark = pytest.mark.comfyui
 
@@ -109,6 +110,26 @@ async def test_a_value_that_looks_like_a_link_never_reaches_comfyui(
             result = await run(peer, "points", {"1.points": value}, f"j{number}")
             (said,) = await content(peer, f"j{number}", result)
             assert said == (TEXT, f"z: {value!r}".encode())
+
+
+async def test_values_of_rare_types_reach_the_node_as_they_are_sent(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    await attached({"values": {"1": node("TestValues", seed=3, size=1, one=5, mode=True)}})
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"seed": -1, "1.size": 2.5, "1.mode": None}, "(-1, 2.5, 5, None)"),
+        ({"seed": 2**64 - 1, "1.size": 0, "1.mode": False}, f"({2**64 - 1}, 0.0, 5, False)"),
+        ({"seed": 2**53 + 1, "1.mode": "True"}, f"({2**53 + 1}, 1, 5, True)"),
+        ({"seed": 7, "1.one": 5}, "(7, 1, 5, True)"),
+    ]
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        for number, (inputs, said) in enumerate(cases):
+            result = await run(peer, "values", inputs, f"j{number}")
+            assert await content(peer, f"j{number}", result) == [(TEXT, said.encode())], inputs
+        for wrong in ({"1.one": 6}, {"1.size": 10.5}, {"1.size": "wide"}, {"1.mode": "maybe"}):
+            refused = await peer.ask("submit", {"workflow": "values", "inputs": wrong})
+            assert refused["error"]["code"] == "invalid_input", wrong
 
 
 async def test_a_file_that_cannot_be_had_costs_that_output_alone(
@@ -221,37 +242,98 @@ async def test_nodes_that_read_the_workflow_get_it_with_their_titles(
             }
 
 
+def titled(text: str, said: str, made: str, *, at: str = "") -> dict[str, Any]:
+    """A text that is shown, and a picture that is saved, with titles; `at` is before their ids."""
+    return {
+        f"{at}10": node("PrimitiveString", text, value="evening"),
+        f"{at}11": node("PreviewAny", said, source=[f"{at}10", 0]),
+        f"{at}12": empty(),
+        f"{at}13": saved(f"{at}12", made),
+    }
+
+
+def of_our_nodes() -> dict[str, Any]:
+    about = {"name": "mood", "description": "In a word."}
+    made: Any = {"name": "final", "format": "PNG", "quality": 90, "metadata": True}
+    return {
+        "1": node("Comfy2MQTTTextInput", value="evening", max_length=20, **about),
+        "2": node("PreviewAny", "What was said", source=["1", 0]),
+        "3": empty(),
+        "4": node("Comfy2MQTTImageOutput", images=["3", 0], **made),
+    }
+
+
+def drawn_by_the_page() -> dict[str, Any]:
+    drawing = Drawing()
+    drawing.node(
+        1,
+        "PrimitiveString",
+        title="Mood",
+        values=["evening"],
+        widgets={"value": "STRING"},
+        outputs={"STRING": "STRING"},
+    )
+    drawing.node(2, "PreviewAny", title="What was said", inputs={"source": "*"})
+    drawing.node(3, "EmptyImage", values=[16, 16, 1, 255], outputs={"IMAGE": "IMAGE"})
+    drawing.node(
+        4, "SaveImage", title="Finished picture", values=["odd"], inputs={"images": "IMAGE"}
+    )
+    drawing.link(1, 0, 2, "source")
+    drawing.link(3, 0, 4, "images")
+    return drawing.document()
+
+
+def moving() -> dict[str, Any]:
+    made = {"filename_prefix": "odd", "fps": 4.0, "lossless": True, "quality": 80}
+    return {
+        **titled("Mood", "What was said", "Finished picture"),
+        "13": node("SaveAnimatedWEBP", "Finished", images=["12", 0], method="default", **made),
+    }
+
+
+# What a picture carries is what was run: the file of a picture has the names of its workflow.
+MADE: list[tuple[str, dict[str, Any], str]] = [
+    ("png", titled("Mood", "What was said", "Finished picture"), "mood"),
+    ("scripts", titled("Laune für später", "雪山", "Готовая картина"), "laune_für_später"),
+    ("inner", titled("Mood", "What was said", "Finished picture", at="58:"), "mood"),
+    ("ours", of_our_nodes(), "mood"),
+    ("drawn", drawn_by_the_page(), "mood"),
+    ("webp", moving(), "mood"),
+]
+
+
+def named(definition: Any) -> Any:
+    """Return what the inputs are called and take, and the names and kinds of the outputs."""
+    inputs = {key: each["x-kind"] for key, each in definition["inputs"]["properties"].items()}
+    return inputs, [(each["name"], each["kind"]) for each in definition["outputs"]]
+
+
 async def test_a_picture_that_was_made_here_gives_the_same_names(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
-    titled = {
-        "10": node("PrimitiveString", "Mood", value="evening"),
-        "11": node("PreviewAny", "What was said", source=["10", 0]),
-        "12": empty(),
-        "13": saved("12", "Finished picture"),
-    }
-    bridge = await attached({"titled": titled})
+    bridge = await attached({name: file for name, file, _ in MADE})
     async with Peer(broker.url) as peer:
         await peer.listen()
         await peer.subscribe(WORKFLOWS)
-        await run(peer, "titled", {"mood": "morning"})
-        picture = (await peer.job("titled", "output/0")).payload
-        (bridge.workflows / "again.png").write_bytes(picture)
 
-        def named(definition: Any) -> Any:
-            inputs = {
-                key: each["x-kind"] for key, each in definition["inputs"]["properties"].items()
-            }
-            return inputs, [(each["name"], each["kind"]) for each in definition["outputs"]]
+        async def described(name: str) -> Any:
+            return (await peer.next(f"comfy2mqtt/workflow/{name}")).json
 
-        again = (await peer.next("comfy2mqtt/workflow/again")).json
-        first = (await peer.next("comfy2mqtt/workflow/titled")).json
-        assert named(again) == named(first)
-        assert again["inputs"]["properties"]["mood"]["default"] == "morning"
-        assert "comfy2mqtt" not in json.dumps(again["inputs"])
-        result = await run(peer, "again")
-        assert [each["name"] for each in result["outputs"]] == ["Finished picture", "What was said"]
-        assert (await peer.job("again", "output/1")).payload == b"morning"
+        for name, _, text in MADE:
+            await run(peer, name, {text: "morning"})
+            picture = (await peer.job(name, "output/0")).payload
+            suffix = "webp" if name == "webp" else "png"
+            (bridge.workflows / f"again-{name}.{suffix}").write_bytes(picture)
+            again, first = await described(f"again-{name}"), await described(name)
+            assert named(again) == named(first), name
+            inputs = again["inputs"]["properties"]
+            assert inputs[text]["default"] == "morning", name
+            # Nothing of the job that made it: its folder, its client.
+            assert not any(each in json.dumps(inputs) for each in ("comfy2mqtt", "alice")), name
+            result = await run(peer, f"again-{name}")
+            outputs = [each["name"] for each in first["outputs"]]
+            assert [each["name"] for each in result["outputs"]] == outputs, name
+            assert (await peer.job(f"again-{name}", "output/1")).payload == b"morning", name
 
 
 async def test_files_and_payloads_are_read_in_the_encodings_of_devices_and_editors(

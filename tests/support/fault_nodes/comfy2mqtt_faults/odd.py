@@ -5,6 +5,7 @@ TestFile         a picture that is there, and one whose entry leads nowhere
 TestModelFile    a 3D file, by its entry, by its bare path or by both
 TestWorkflow     what the prompt and the workflow that came with it say of the node
 TestPoints       a widget of a type of its own, whose value is a list
+TestValues       values of types that few nodes have
 TestPictures     pictures one by one, as a list: what comes after it runs for each
 """
 
@@ -158,6 +159,26 @@ class TestPoints(Odd):
         return {"ui": {"text": [f"{label}: {points!r}"]}}
 
 
+class TestValues(Odd):
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
+        return {
+            "required": {
+                "seed": ("INT", {"default": -1, "min": -1, "max": 2**64 - 1}),
+                "size": ("INT,FLOAT", {"default": 1, "min": 0, "max": 10}),
+                "one": ("INT", {"default": 5, "min": 5, "max": 5}),
+            },
+            "optional": {"mode": ([True, False, None],)},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, **_inputs: object) -> bool:  # noqa: N802 - ComfyUI's name
+        return True
+
+    def run(self, *, seed: int, size: float, one: int, mode: object = "") -> Report:
+        return {"ui": {"text": [repr((seed, size, one, mode))]}}
+
+
 class TestPictures(Odd):
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_IS_LIST = (True,)
@@ -171,4 +192,12 @@ class TestPictures(Odd):
         return ([torch.zeros((1, 16 + place, 16, 3)) for place in range(count)],)
 
 
-NODES = (TestReport, TestFile, TestModelFile, TestWorkflow, TestPoints, TestPictures)
+NODES = (
+    TestReport,
+    TestFile,
+    TestModelFile,
+    TestWorkflow,
+    TestPoints,
+    TestValues,
+    TestPictures,
+)
