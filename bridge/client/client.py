@@ -12,7 +12,7 @@ from typing import Any, Self
 from weakref import WeakValueDictionary
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw
 
 from bridge.client.inputs import (
     Media,
@@ -27,7 +27,7 @@ from bridge.client.jobset import Set
 from bridge.client.outbox import RequestOutbox
 from bridge.client.session import Connect, Session, connect_to
 from bridge.client.uploads import upload
-from bridge.contract.described import WorkflowsReport
+from bridge.contract.described import WorkflowsReport, pages
 from bridge.contract.errors import (
     BadRequest,
     BridgeError,
@@ -524,25 +524,24 @@ class Client:
             return or_none(page.info)
         return None
 
-    async def _pages(self, name: str | None = None) -> AsyncIterator[WorkflowsReport]:
+    def _pages(self, name: str | None = None) -> AsyncIterator[WorkflowsReport]:
         """Ask the bridge for what it retains: this broker does not retain it, or does not say.
 
         Yields nothing where no bridge answers, or one that does not know the verb. Raises
         UnknownWorkflow for the name of a workflow that there is not.
         """
-        after: str | UnsetType = UNSET
-        while self._session.may_be_online:
-            request = Workflows(name=or_unset(name), after=after)
+
+        async def ask(request: Workflows) -> WorkflowsReport | None:
+            if not self._session.may_be_online:
+                return None
             try:
-                page = await self._session.ask(
+                return await self._session.ask(
                     "workflows", request, WorkflowsReport, within_s=_DESCRIBED_S
                 )
             except (TimeoutError, BadRequest):
-                return
-            yield page
-            if page.next is UNSET:
-                return
-            after = page.next
+                return None
+
+        return pages(ask, or_unset(name))
 
     def _on_message(self, message: Incoming) -> None:
         about = self.topics.job_of(message.topic)

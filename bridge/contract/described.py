@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
@@ -26,6 +26,19 @@ class WorkflowsReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
     workflows: list[Definition] = []
     left_out: list[str] = []
     next: str | UnsetType = UNSET
+
+
+async def pages(
+    ask: Callable[[Workflows], Awaitable[WorkflowsReport | None]],
+    name: str | UnsetType = UNSET,
+) -> AsyncIterator[WorkflowsReport]:
+    """Yield all pages, or that with the workflow `name`; `ask` gets one, None ends it early."""
+    after: str | UnsetType = UNSET
+    while (report := await ask(Workflows(name=name, after=after))) is not None:
+        yield report
+        if report.next is UNSET:
+            return
+        after = report.next
 
 
 def page(retained: Mapping[str, Retained], asked: Workflows, room: int) -> WorkflowsReport:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
+from bridge.contract import described
 from bridge.contract.described import Retained, WorkflowsReport, page
 from bridge.contract.errors import UnknownWorkflow
 from bridge.contract.messages import Workflows, encode
@@ -73,3 +74,23 @@ def test_one_workflow_is_had_by_its_name() -> None:
     assert page(RETAINED, Workflows(name="b"), 10_000).workflows == [definition("b")]
     with pytest.raises(UnknownWorkflow):
         page(RETAINED, Workflows(name="c"), 10_000)
+
+
+async def test_pages_are_asked_for_until_there_is_no_next_one_or_no_answer() -> None:
+    answers: list[WorkflowsReport | None] = [
+        WorkflowsReport(left_out=["a"], next="a"),
+        WorkflowsReport(left_out=["b"], next="b"),
+        WorkflowsReport(left_out=["c"]),
+    ]
+    asked: list[Workflows] = []
+
+    async def ask(request: Workflows) -> WorkflowsReport | None:
+        asked.append(request)
+        return answers[len(asked) - 1]
+
+    assert [each.left_out async for each in described.pages(ask, "demo")] == [["a"], ["b"], ["c"]]
+    assert [each.after for each in asked] == [UNSET, "a", "b"]
+    assert {each.name for each in asked} == {"demo"}
+    asked.clear()
+    answers[1] = None
+    assert [each.left_out async for each in described.pages(ask)] == [["a"]]

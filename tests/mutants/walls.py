@@ -349,8 +349,8 @@ WALLS: tuple[Mutant, ...] = (
     Mutant(
         name="sets-acked-unsent",
         file="bridge/jobs/journal/queries.py",
-        old="    UPDATE sets SET published = 2 WHERE client = ? AND set_id = ? AND published = 0",
-        new="    UPDATE sets SET published = 1 WHERE client = ? AND set_id = ? AND published = 0",
+        old="UPDATE [results] SET published = 2 WHERE client = ? AND [id] = ? AND published = 0",
+        new="UPDATE [results] SET published = 1 WHERE client = ? AND [id] = ? AND published = 0",
         guarantee="a set's result that the broker did not take is not acked",
         tests=("tests/jobs/test_journal_sets.py",),
     ),

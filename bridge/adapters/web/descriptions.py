@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from bridge.adapters.web.requests import Reply
-from bridge.contract.described import WorkflowsReport
+from bridge.contract.described import WorkflowsReport, pages
 from bridge.contract.messages import Workflows, encode
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ Show = Callable[[str, str | None, bytes], None]
 
 
 class MissingDescriptions:
-    """Asks for what did not come; `ask` sends a request of a client, `show` takes what was asked.
+    """Asks for missing messages; `ask` sends a client's request, `show` gets each message.
 
     Used on the event loop's thread alone.
     """
@@ -62,21 +62,19 @@ class MissingDescriptions:
             self._task = asyncio.create_task(self._fetch(client))
 
     async def _fetch(self, client: str) -> None:
-        after: str | UnsetType = UNSET
-        while True:
-            reply = await self._ask(client, _VERB, encode(Workflows(after=after)))
+        async def ask(request: Workflows) -> WorkflowsReport | None:
+            reply = await self._ask(client, _VERB, encode(request))
             if reply.status != "ok" or reply.data is UNSET:
                 log.info("no retained messages: the bridge answered %s", reply.status)
-                return
+                return None
             try:
-                page = msgspec.json.decode(reply.data, type=WorkflowsReport)
+                return msgspec.json.decode(reply.data, type=WorkflowsReport)
             except msgspec.MsgspecError as error:
                 log.warning("cannot read the response to %s: %s", _VERB, error)
-                return
+                return None
+
+        async for page in pages(ask):
             self._show_page(page)
-            if page.next is UNSET:
-                return
-            after = page.next
 
     def _show_page(self, page: WorkflowsReport) -> None:
         self._show("state", None, b"online")  # it has answered

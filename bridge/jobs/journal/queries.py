@@ -44,6 +44,12 @@ def _sql(text: str) -> str:
     return text
 
 
+def _of_jobs_and_sets(text: str) -> tuple[str, str]:
+    """Return a query about results for the jobs, and the same for the sets."""
+    of_jobs = text.replace("[results]", "jobs").replace("[id]", "job_id")
+    return of_jobs, text.replace("[results]", "sets").replace("[id]", "set_id")
+
+
 # Notes: single values by their names.
 
 NOTE = """
@@ -128,24 +134,24 @@ PAGE = _sql("""
     ORDER BY n LIMIT ?""")
 
 # Results. `published` is 1 once the broker has it, 2 if the broker did not take it and what has a
-# higher number was published all the same, 0 otherwise. See `publication` for what follows.
+# higher number was published nevertheless, 0 otherwise. See `publication` for what follows.
 
-# Client, job, and twice the bridge; nothing where it was overtaken.
-PUBLISHED = """
-    UPDATE jobs SET published = 1 WHERE client = ? AND job_id = ?
+# Client, id, and twice the bridge; changes nothing if the result was overtaken.
+PUBLISHED, PUBLISHED_SET = _of_jobs_and_sets("""
+    UPDATE [results] SET published = 1 WHERE client = ? AND [id] = ?
     AND (published = 1 OR acked = 1 OR published = 0 AND (? = '' OR EXISTS (
-        SELECT 1 FROM clients WHERE clients.client = jobs.client
-        AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= jobs.n)))"""
-NOT_TAKEN = """
-    UPDATE jobs SET published = 2 WHERE client = ? AND job_id = ? AND published = 0"""
+        SELECT 1 FROM clients WHERE clients.client = [results].client
+        AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= [results].n)))""")
+NOT_TAKEN, SET_NOT_TAKEN = _of_jobs_and_sets("""
+    UPDATE [results] SET published = 2 WHERE client = ? AND [id] = ? AND published = 0""")
 ALL_NOT_TAKEN = """
     SELECT client, job_id FROM jobs
     WHERE client = ? AND n <= ? AND published = 2 AND acked = 0 AND result IS NOT NULL
     ORDER BY n LIMIT ?"""
-# The number, what `published` is then, client, job.
-RENUMBER = """
-    UPDATE jobs SET first_n = COALESCE(first_n, n), n = ?, published = ?
-    WHERE client = ? AND job_id = ? AND acked = 0 AND result IS NOT NULL"""
+# The number, the new `published`, client, id.
+RENUMBER, RENUMBER_SET = _of_jobs_and_sets("""
+    UPDATE [results] SET first_n = COALESCE(first_n, n), n = ?, published = ?
+    WHERE client = ? AND [id] = ? AND acked = 0 AND result IS NOT NULL""")
 # Those of jobs and of sets, in one order. The time since, the bridge, and both again.
 UNPUBLISHED = _sql("""
     SELECT client, job_id AS id, envelope, result, 0 AS of_set, COALESCE(first_n, n) AS turn
@@ -169,8 +175,8 @@ ACK = """
     UPDATE jobs SET acked = 1
     WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL
     AND (published = 1 OR n = ? OR published = 0 AND ? = '')"""
-ACK_BY_FIRST_NUMBER = """
-    UPDATE jobs SET acked = 1 WHERE client = ? AND first_n = ? AND acked = 0"""
+ACK_BY_FIRST_NUMBER, ACK_SET_BY_FIRST_NUMBER = _of_jobs_and_sets("""
+    UPDATE [results] SET acked = 1 WHERE client = ? AND first_n = ? AND acked = 0""")
 FORGET_RESULT = """
     UPDATE jobs SET result = NULL, plan = NULL, acked = 1
     WHERE client = ? AND job_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
@@ -214,23 +220,10 @@ UNENDED_OF_SET = """
     SELECT COUNT(*) FROM jobs WHERE client = ? AND set_id = ? AND finished_at IS NULL"""
 UNMADE_OF_CLIENT = """
     SELECT COALESCE(SUM(total - made), 0) FROM sets WHERE client = ? AND finished_at IS NULL"""
-# As those of jobs.
-PUBLISHED_SET = """
-    UPDATE sets SET published = 1 WHERE client = ? AND set_id = ?
-    AND (published = 1 OR acked = 1 OR published = 0 AND (? = '' OR EXISTS (
-        SELECT 1 FROM clients WHERE clients.client = sets.client
-        AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= sets.n)))"""
-SET_NOT_TAKEN = """
-    UPDATE sets SET published = 2 WHERE client = ? AND set_id = ? AND published = 0"""
-RENUMBER_SET = """
-    UPDATE sets SET first_n = COALESCE(first_n, n), n = ?, published = ?
-    WHERE client = ? AND set_id = ? AND acked = 0 AND result IS NOT NULL"""
 ACK_SETS = """
     UPDATE sets SET acked = 1
     WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL
     AND (published = 1 OR n = ?)"""
-ACK_SET_BY_FIRST_NUMBER = """
-    UPDATE sets SET acked = 1 WHERE client = ? AND first_n = ? AND acked = 0"""
 FORGET_SET = """
     UPDATE sets SET result = NULL, acked = 1
     WHERE client = ? AND set_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
