@@ -109,6 +109,7 @@ class SetNotes:
         self.results: list[SetResult] = []
         self.outputs: list[tuple[OutputInfo, bytes]] = []
         self.room: int | None = None
+        self.keep_s: float | None = None
         self.came = asyncio.Event()
 
     def set_status(self, key: Key, envelope: Envelope, status: SetStatus) -> None:
@@ -117,9 +118,10 @@ class SetNotes:
         self.came.set()
 
     def set_output(
-        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview
+        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview, keep_s: float
     ) -> str | None:
         self.outputs.append((info, bytes(data)))
+        self.keep_s = keep_s
         return f"set/{record.key.job_id}/output/{info.index}"
 
     def set_result(self, key: Key, envelope: Envelope, result: bytes) -> None:

@@ -353,6 +353,7 @@ async def test_a_disk_without_room_costs_a_set_what_it_would_collect_alone(
 async def test_what_was_collected_goes_with_the_set(stand: Stand) -> None:
     found = await run(stand, [image("red")], repeat=1, collect=["sheet"], keep_s=1000)
     (info,) = found.outputs or []
+    assert stand.notes.keep_s == 1000
     await sweep(stand, stand.journal.clock.now() + 900)
     await fetched(stand, info)
     await sweep(stand, stand.journal.clock.now() + 1100)

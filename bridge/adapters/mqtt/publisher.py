@@ -85,7 +85,7 @@ class Publisher:
             "keep_outputs_s": keep_outputs_s,
         }
         self._encoder = Encoder(topics, expiry, cloudevents=cloudevents)
-        self._set_encoder = SetEncoder(topics, expiry)
+        self._set_encoder = SetEncoder(topics, keep_results_s)
         self._notes = {False: (delivered, passed_over), True: (set_delivered, set_passed_over)}
         self._may_publish = may_publish
         self._connection: Connection | None = None
@@ -261,10 +261,10 @@ class Publisher:
         self.send(self._set_encoder.status(key, envelope, status, self.packet_limit))
 
     def set_output(
-        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview
+        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview, keep_s: float
     ) -> str | None:
-        """Publish what a set has collected; as `output`."""
-        packet = self._set_encoder.output(record, info, data, self.packet_limit)
+        """Publish what a set has collected, as `output`; it is kept for `keep_s` seconds."""
+        packet = self._set_encoder.output(record, info, data, keep_s, self.packet_limit)
         if packet.publish is None:
             self._log_problems([packet], optional=record.envelope.max_packet is not None)
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import msgspec
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from bridge.adapters.mqtt.encoder import (
     room_of,
     trace_of,
 )
-from bridge.contract.channels import Expiry, channels
+from bridge.contract.channels import channels
 from bridge.contract.fitting import fit_set_result
 from bridge.contract.messages import OutputInfo, encode
 from bridge.contract.sets import SetResult, SetStatus
@@ -31,12 +31,12 @@ from bridge.mqtt.packets import PublishProperties
 class SetEncoder:
     """Makes the packets of sets. Each `limit` is the broker's, in bytes; None: not known."""
 
-    def __init__(self, topics: Topics, expiry: Mapping[Expiry, float]) -> None:
-        """`expiry`: the settings that the table of channels names, in seconds."""
+    def __init__(self, topics: Topics, keep_results_s: float) -> None:
+        """`keep_results_s` is how long a broker may keep a result for a subscriber, in seconds."""
         found = {each.name: each for each in channels(topics)}
         self._status, self._result = found["setStatus"], found["setResult"]
         self._output = found["setOutput"]
-        self._expiry = {name: int(seconds) for name, seconds in expiry.items()}
+        self._expiry = int(keep_results_s)
 
     def status(
         self, key: Key, envelope: Envelope, status: SetStatus, limit: int | None
@@ -50,9 +50,14 @@ class SetEncoder:
         return [packet_of(self._status, topic, bodies, least(limit, envelope.max_packet))]
 
     def output(
-        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview, limit: int | None
+        self,
+        record: SetRecord,
+        info: OutputInfo,
+        data: bytes | memoryview,
+        keep_s: float,
+        limit: int | None,
     ) -> Packet:
-        """Publish the bytes of what a set has collected."""
+        """Publish the bytes of what a set has collected, which is kept for `keep_s` seconds."""
         envelope, channel = record.envelope, self._output
         if envelope.deliver == "push_qos1":
             channel = replace(channel, large_qos=1)
@@ -60,7 +65,7 @@ class SetEncoder:
         properties = PublishProperties(
             content_type=info.content_type,
             correlation_data=envelope.correlation,
-            message_expiry=self._expiry["keep_outputs_s"],
+            message_expiry=max(1, int(keep_s)),
             user_properties=[*fields, *echoed(envelope), *facts(info)],
         )
         topic = channel.topic(client=record.key.client, set_id=record.key.job_id, index=info.index)
@@ -98,7 +103,7 @@ class SetEncoder:
         return PublishProperties(
             content_type=JSON,
             correlation_data=envelope.correlation,
-            message_expiry=self._expiry["keep_results_s"],
+            message_expiry=self._expiry,
             user_properties=trace_of(envelope),
         )
 

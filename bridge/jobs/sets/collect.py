@@ -64,7 +64,7 @@ class Publishes(Protocol):
     """Publishes what was collected."""
 
     def set_output(
-        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview
+        self, record: SetRecord, info: OutputInfo, data: bytes | memoryview, keep_s: float
     ) -> str | None:
         """Publish bytes; return the topic, None where they must be fetched. Returns at once."""
 
@@ -109,13 +109,14 @@ class SetCollector:
         """
         outputs: list[CollectedOutput] = []
         missing: list[MissingOutput] = []
+        keep_s = self._keep_outputs_s if spec.keep_s is None else spec.keep_s
         async with self._turn:
             jobs = await self._journal.sets.jobs(record.key)
             rows = await self._journal.sets.outputs(record.key)
             for what in dict.fromkeys(spec.collect):
                 try:
                     made = await self._made(what, record, spec, jobs, rows)
-                    output = await self._output(what, len(outputs), record, made)
+                    output = await self._output(what, len(outputs), record, made, keep_s)
                 except (CannotTranscode, OSError) as error:
                     why = ExecutionError(f"the {what} cannot be made: {error}", reason=str(error))
                     missing.append(MissingOutput(name=what, error=why.wire()))
@@ -125,7 +126,6 @@ class SetCollector:
                     outputs.append(output)
                     if made.without:
                         missing.append(_left_out(what, made.without, len(jobs)))
-        keep_s = self._keep_outputs_s if spec.keep_s is None else spec.keep_s
         return Collected(outputs, missing, keep_s)
 
     async def keep(self, collected: Collected) -> list[KeptOutput]:
@@ -220,7 +220,7 @@ class SetCollector:
         return _Made(data, "application/zip", name, _lacking(jobs, inside))
 
     async def _output(
-        self, what: Collect, index: int, record: SetRecord, made: _Made
+        self, what: Collect, index: int, record: SetRecord, made: _Made, keep_s: float
     ) -> CollectedOutput:
         """Describe what was made, have it on disk, and publish it; a zip is only to be fetched."""
         info = OutputInfo(
@@ -243,7 +243,7 @@ class SetCollector:
                 and not self._trial.is_known(info.size)
             ):
                 await self._trial.find_out(info.size)
-            topic = self._listener.set_output(record, info, made.data)
+            topic = self._listener.set_output(record, info, made.data, keep_s)
             info = info if topic is None else replace(info, topic=topic)
         return CollectedOutput(info, made.data)
 

@@ -244,7 +244,7 @@ async def test_what_a_set_has_collected_is_published_as_outputs_are() -> None:
         envelope=envelope,
         n=1,
     )
-    assert made.set_output(record, output(10), bytes(10)) == f"{TREE}/set/s1/output/0"
+    assert made.set_output(record, output(10), bytes(10), 7.9) == f"{TREE}/set/s1/output/0"
     (sent,) = broker.sent
     facts = dict(sent.properties.user_properties)
     assert facts.items() >= {
@@ -255,8 +255,8 @@ async def test_what_a_set_has_collected_is_published_as_outputs_are() -> None:
         ("size", "10"),
     }
     assert "job_id" not in facts
-    assert sent.qos == 1
-    assert made.set_output(record, output(3000), bytes(3000)) is None
+    assert (sent.qos, sent.properties.message_expiry) == (1, 7)
+    assert made.set_output(record, output(3000), bytes(3000), 7.9) is None
     part = Part(
         set_id="s1", output=2, offset=5, count=1, size=6, sha256="0", content_type="image/png"
     )
