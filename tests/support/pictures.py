@@ -26,7 +26,7 @@ from PIL import Image
 from playwright.async_api import Browser, Page
 
 from bridge.client import Client, Output
-from tests.support.browser import Window, chromium
+from tests.support.browser import JOB_MS, Window, chromium
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SIZE = (900, 540)
@@ -184,7 +184,7 @@ async def terminal_frames(browser: Browser, terminal: Terminal) -> list[Frame]:
 
 
 async def page_frames(browser: Browser, address: str, key: str) -> list[Frame]:
-    """Log in, run a job with its preview, and open its picture."""
+    """Log in, run a job with its preview, and open its picture; then make a grid."""
     page = await browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
     window = Window(page, address)
     await window.log_in(key, "demo")
@@ -200,16 +200,28 @@ async def page_frames(browser: Browser, address: str, key: str) -> list[Frame]:
         await asyncio.sleep(0.3)
     await ending
     await tile.click()
-    shown = window.at("#job-detail .frame img")
-    await shown.wait_for()
-    await shown.scroll_into_view_if_needed()
+    await window.at("dialog.viewer img").wait_for()
     frames.append(Frame(image=await picture_of(page), seconds=LAST_S))
-    await page.set_viewport_size({"width": 1280, "height": 860})
-    await page.evaluate("window.scrollTo(0, 0)")
+    await page.keyboard.press("Escape")
+    await page.set_viewport_size({"width": 1280, "height": 900})
+    await grid(window)
     whole = await picture_of(page)
     whole.save(IMAGES / "page.jpg", quality=82, optimize=True)
     await page.close()
     return frames
+
+
+async def grid(window: Window) -> None:
+    """Make a grid of two inputs, and wait for its pictures."""
+    await window.at("#set summary").click()
+    for at, (name, values) in enumerate((("steps", "4..12 step 4"), ("seed", "3"))):
+        axis = window.at(".axis").nth(at)
+        await axis.locator("select").select_option(name)
+        await axis.locator("input").fill(values)
+    await window.press("Run 9 jobs")
+    await window.at('.set[data-state="succeeded"]').wait_for(timeout=JOB_MS)
+    await window.at(".set").evaluate("each => each.scrollIntoView()")
+    await window.until("document.querySelectorAll('.set td img:not([hidden])').length === 9")
 
 
 def save_moving(frames: list[Frame], path: Path) -> int:

@@ -194,7 +194,7 @@ export class SetView {
           make(
             "tr",
             {},
-            make("th", { scope: "row" }, labelAt(down.spec, row)),
+            make("th", { scope: "row" }, make("span", {}, labelAt(down.spec, row))),
             columns.map((at) => make("td", {}, this.tile(row * columns.length + at))),
           ),
         ),
