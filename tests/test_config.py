@@ -78,7 +78,7 @@ def test_a_file_of_settings_is_read_in_the_encodings_of_editors(
     assert config.load({}, {}, file).max_queue == 7
 
 
-def test_the_home_folder_of_nobody_is_told(tmp_path: Path) -> None:
+def test_the_home_folder_of_nobody_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'~no one/x': could not determine home"):
         load(tmp_path, "", {"COMFY2MQTT_DATA": "~no one/x"})
 

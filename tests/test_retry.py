@@ -25,7 +25,7 @@ def test_jitter_takes_at_most_half_of_a_delay() -> None:
     assert [backoff.next() for _ in range(4)] == [0.5, 1, 2, 2.5]
 
 
-def test_a_reset_begins_anew() -> None:
+def test_a_reset_begins_again() -> None:
     backoff = Backoff(first=1, draw=highest)
     backoff.next()
     backoff.next()

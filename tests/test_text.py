@@ -63,7 +63,7 @@ def test_files_are_named_without_their_folders(text: str, shown: str | None) -> 
         ("Object missing required field `x`", "'x' is missing"),
     ],
 )
-def test_a_wrong_value_is_told_without_names_of_types(problem: str, told: str) -> None:
+def test_a_wrong_value_is_reported_without_names_of_types(problem: str, told: str) -> None:
     assert plain_problem(problem) == told
 
 

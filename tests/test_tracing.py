@@ -52,7 +52,7 @@ def test_a_job_is_a_span_of_its_senders_trace_and_its_parts_lie_within(
     assert spans["run"].end_time == spans["deliver"].start_time == 105_750_000_000
 
 
-def test_without_a_senders_trace_it_is_one_of_its_own_and_a_failure_is_told(
+def test_without_a_senders_trace_it_is_one_of_its_own_and_a_failure_is_reported(
     trace: Trace, exporter: InMemorySpanExporter
 ) -> None:
     failed = job(None)

@@ -112,7 +112,7 @@ def test_a_python_that_is_too_old_says_which_is_needed(monkeypatch: pytest.Monke
     assert "Python 4.0 or newer is needed" in str(virtualenv.main(["anywhere"]))
 
 
-def test_when_no_way_leads_there_each_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+def test_when_no_way_leads_there_each_is_reported_and_nothing_is_left(tmp_path: Path) -> None:
     folder = tmp_path / "environment"
     with pytest.raises(VirtualenvError) as caught:
         virtualenv.create(folder, python=python_that_lacks(tmp_path, NO_VENV))

@@ -59,7 +59,7 @@ TIMINGS = {"queued_s": 1.0, "load_s": 0.5, "run_s": 4.0, "deliver_s": 0.5}
         ("bridge/log", {"level": "\x1b", "logger": "a", "message": "b"}, "  a: b"),
     ],
 )
-def test_a_message_is_told_in_a_phrase(topic: str, message: Any, told: str) -> None:
+def test_a_message_is_reported_in_a_phrase(topic: str, message: Any, told: str) -> None:
     assert phrase(topic, message, 10) == told
 
 

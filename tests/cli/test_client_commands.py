@@ -44,7 +44,7 @@ def test_media_is_given_as_a_file(cli: Cli, bridge: InMemoryBridge) -> None:
     assert cli("run", "demo", "-i", "prompt").exit_code == 2
 
 
-def test_how_a_job_fails_is_told(cli: Cli, bridge: InMemoryBridge) -> None:
+def test_how_a_job_fails_is_reported(cli: Cli, bridge: InMemoryBridge) -> None:
     bridge.failures["demo"] = ExecutionError("a node failed")
     ran = cli("run", "demo", "--json")
     assert ran.exit_code == 1
@@ -52,7 +52,7 @@ def test_how_a_job_fails_is_told(cli: Cli, bridge: InMemoryBridge) -> None:
     assert json.loads(ran.stdout)["files"] == []
 
 
-def test_a_refusal_is_told_with_what_is_allowed(cli: Cli, bridge: InMemoryBridge) -> None:
+def test_a_refusal_is_reported_with_what_is_allowed(cli: Cli, bridge: InMemoryBridge) -> None:
     bridge.refusals = [InvalidInput("no such sampler", allowed=["euler", "ddim"])]
     ran = cli("run", "demo")
     assert (ran.exit_code, "allowed: euler, ddim" in ran.stderr) == (1, True)

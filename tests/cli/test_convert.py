@@ -69,7 +69,7 @@ def test_the_api_format_and_a_picture_need_no_object_info(folder: Path) -> None:
         ('{"nodes": [{"id": 1, "type": "Unheard"}], "links": []}', "Unheard"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(folder: Path, content: str, said: str) -> None:
+def test_what_is_wrong_is_reported_in_one_line(folder: Path, content: str, said: str) -> None:
     (folder / "broken.json").write_text(content)
     info = put(folder / "info.json", comparison.load("object-info-0.3.75"))
     result = convert("broken.json", "--object-info", info)

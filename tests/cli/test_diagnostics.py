@@ -40,7 +40,7 @@ def test_a_ready_one_needs_nothing() -> None:
     assert not explain("default", told("ready")).advice
 
 
-def test_one_that_was_given_up_is_told_why_and_what_to_do() -> None:
+def test_one_that_was_given_up_has_a_reason_and_advice() -> None:
     state = told("crash_loop", reason="no_comfyui", last_error="there is no main.py", restarts=1)
     finding = explain("gpu0", state)
     assert not finding.good
@@ -55,7 +55,7 @@ def test_one_that_the_operator_took_away_is_no_fault() -> None:
     assert finding.advice == "comfy2mqtt comfyui resume gpu0"
 
 
-def test_one_that_is_well_again_is_told_of_its_last_trouble() -> None:
+def test_one_that_is_well_again_shows_its_last_error() -> None:
     state = told("ready", reason="hung", last_error="a prompt does not get on", restarts=2)
     finding = explain("gpu0", state)
     assert finding.good
@@ -128,7 +128,7 @@ def test_a_hook_that_failed_is_a_fault_and_says_what_waits() -> None:
     assert failed.advice
 
 
-def test_who_has_a_gpu_is_told() -> None:
+def test_who_has_a_gpu_is_reported() -> None:
     free = GpuLease(gpu="card")
     assert explain_gpu(free).what == "nobody has its GPU 'card'"
     waiting = [GpuRequest(holder="films", priority=0)]

@@ -18,6 +18,6 @@ def test_an_id_may_be_shortened_to_what_is_unique() -> None:
         ("zzz", "client 'me' has no job 'zzz'"),
     ],
 )
-def test_an_id_that_is_not_unique_or_not_there_is_told(begun: str, told: str) -> None:
+def test_an_id_that_is_not_unique_or_not_there_is_reported(begun: str, told: str) -> None:
     with pytest.raises(UnknownJob, match=told):
         one_of(["abc1", "abd2"], begun, "me")

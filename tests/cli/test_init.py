@@ -55,7 +55,9 @@ def test_the_defaults_set_nothing_but_the_page_and_a_comfyui_yet_to_come_is_no_f
     )
 
 
-def test_a_file_that_is_there_is_left_and_a_broker_that_cannot_be_is_told(answer: Answer) -> None:
+def test_a_file_that_is_there_is_left_and_a_broker_that_cannot_be_is_reported(
+    answer: Answer,
+) -> None:
     FILE.write_text("max_queue = 5\n")
     told = answer("", "", "", "", "")
     assert (told.exit_code, "--overwrite" in told.stderr) == (2, True)

@@ -63,7 +63,7 @@ def test_a_key_for_what_is_no_client_is_refused(cli: Cli) -> None:
     assert cli("keys", "add", "alice", "--name", "x\x1b").exit_code == 2
 
 
-def test_a_file_of_keys_that_cannot_be_read_is_told(cli: Cli) -> None:
+def test_a_file_of_keys_that_cannot_be_read_is_reported(cli: Cli) -> None:
     Path("data").mkdir()
     Path("data/keys.json").write_text("{")
     for command in (("add", "alice"), ("list",), ("revoke", "x")):
@@ -235,7 +235,7 @@ def test_a_comfyui_that_is_not_installed_yet_is_no_fault(
         ("logs",),
     ],
 )
-def test_a_broker_that_is_away_is_told_with_its_own_status(
+def test_a_broker_that_is_away_is_reported_with_its_own_status(
     cli: Cli, words: tuple[str, ...]
 ) -> None:
     told = cli(*words)

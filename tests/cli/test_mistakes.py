@@ -198,14 +198,14 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("line", "status", "told"), ASKED, ids=[each[0] for each in ASKED])
-def test_a_mistake_that_the_bridge_has_to_know_of_is_told_in_a_line(
+def test_a_mistake_that_the_bridge_has_to_know_of_is_reported_in_a_line(
     cli: Cli, line: str, status: int, told: str
 ) -> None:
     assert cli("run", "demo", "--job-id", "demo1").exit_code == 0
     _check(cli(*(each.strip("'") for each in re.findall(r"'[^']*'|\S+", line))), status, told)
 
 
-def test_what_the_bridge_refuses_is_told_with_what_is_allowed(
+def test_what_the_bridge_refuses_is_reported_with_what_is_allowed(
     cli: Cli, bridge: InMemoryBridge
 ) -> None:
     told = "unknown input 'promt'; did you mean 'prompt'?"
@@ -220,7 +220,7 @@ def test_what_the_bridge_refuses_is_told_with_what_is_allowed(
 
 
 @pytest.mark.parametrize("words", ["run demo", "replay a", "get a", "show a", "jobs", "cancel a"])
-def test_a_bridge_that_is_away_is_told_at_once(
+def test_a_bridge_that_is_away_is_reported_at_once(
     cli: Cli, bridge: InMemoryBridge, words: str
 ) -> None:
     bridge.go_offline()

@@ -57,7 +57,7 @@ def test_a_file_named_jpg_gets_a_jpeg(cli: Cli, bridge: InMemoryBridge) -> None:
 
 
 @pytest.mark.parametrize("name", ["file.txt/x.png", "file.txt/folder/", "/proc/none/x.png"])
-def test_a_place_where_nothing_can_be_written_is_told_before_the_job_is_sent(
+def test_a_place_where_nothing_can_be_written_is_reported_before_the_job_is_sent(
     cli: Cli, bridge: InMemoryBridge, name: str
 ) -> None:
     Path("file.txt").write_text("")
@@ -150,7 +150,7 @@ def test_a_request_that_nobody_answers_expires_and_is_taken_back(
     assert bridge.submitted == []
 
 
-def test_sinks_go_with_a_request_and_what_became_of_them_is_told(
+def test_sinks_go_with_a_request_and_what_became_of_them_is_reported(
     cli: Cli, bridge: InMemoryBridge, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sinks = ("--put", "folder:photos", "--put", "mqtt:home/x", "--webhook", "https://h/done")

@@ -6,7 +6,7 @@ from msgspec import UNSET
 from bridge.cli.words import duration, size, waiting
 
 
-def test_why_a_job_waits_and_for_how_long_is_told() -> None:
+def test_why_a_job_waits_and_for_how_long_is_reported() -> None:
     assert waiting("running") == "running"
     assert waiting("queued", 0) == "queued"
     told = waiting("queued", 2, "no ComfyUI is ready", 130.0)
@@ -25,11 +25,11 @@ def test_why_a_job_waits_and_for_how_long_is_told() -> None:
         (172_800, "2 days"),
     ],
 )
-def test_a_time_is_told_in_units_that_fit(seconds: float, told: str) -> None:
+def test_a_time_is_reported_in_units_that_fit(seconds: float, told: str) -> None:
     assert duration(seconds) == told
 
 
-def test_bytes_are_told_in_a_unit_that_fits() -> None:
+def test_bytes_are_reported_in_a_unit_that_fits() -> None:
     assert [size(each) for each in (12, 2_500, 3_000_000, 5_000_000_000)] == [
         "12 bytes",
         "2.5 kB",

@@ -187,7 +187,7 @@ async def test_many_definitions_are_all_read(client: Client, fake: FakeBridge) -
     assert len(await client.workflows()) == 200
 
 
-async def test_the_bridges_state_and_info_are_told(client: Client, fake: FakeBridge) -> None:
+async def test_the_bridges_state_and_info_are_reported(client: Client, fake: FakeBridge) -> None:
     assert await client.state() is None
     assert await client.info() is None
     assert client.online is None

@@ -38,7 +38,7 @@ def test_what_is_too_old_is_named(contract: int, told: str) -> None:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-async def test_the_contract_of_the_bridge_is_read_and_another_is_told(
+async def test_the_contract_of_the_bridge_is_read_and_another_is_reported(
     caplog: pytest.LogCaptureFixture, more: int
 ) -> None:
     memory = InMemoryBridge()

@@ -81,7 +81,7 @@ async def test_a_job_is_accepted_once_however_often_it_is_sent(client: Client) -
     assert caught.value.details["job_id"] == "j1"
 
 
-async def test_what_is_not_there_is_told(client: Client) -> None:
+async def test_what_is_not_there_is_reported(client: Client) -> None:
     with pytest.raises(UnknownWorkflow) as caught:
         await client.submit("none")
     assert caught.value.details["workflow"] == "none"

@@ -64,7 +64,7 @@ async def test_a_job_that_is_accepted_is_crossed_out(
         assert await left(path) == []
 
 
-async def test_a_refusal_is_told_where_the_job_is_waited_for(
+async def test_a_refusal_is_reported_where_the_job_is_waited_for(
     broker: Broker, fake: FakeBridge, path: Path
 ) -> None:
     async with Client(broker.url, "alice", outbox=path) as client:

@@ -140,13 +140,13 @@ async def test_entering_can_be_cancelled() -> None:
                 await Client(f"mqtt://127.0.0.1:{port}", client="alice").__aenter__()
 
 
-async def test_a_broker_that_is_not_there_is_told_at_once(broker: Broker) -> None:
+async def test_a_broker_that_is_not_there_is_reported_at_once(broker: Broker) -> None:
     await broker.stop()
     with pytest.raises(Unreachable):
         await Client(broker.url, client="alice").__aenter__()
 
 
-async def test_a_broker_that_does_not_know_us_is_told_at_once(broker: Broker) -> None:
+async def test_a_broker_that_does_not_know_us_is_reported_at_once(broker: Broker) -> None:
     await broker.stop()
     broker.anonymous = "false"
     await broker.start()

@@ -83,7 +83,7 @@ def test_every_message_has_a_schema() -> None:
             assert set(schemas[name]["properties"]) == set(kind.__struct_encode_fields__)
 
 
-def test_addresses_are_told_apart_and_their_parameters_explained() -> None:
+def test_addresses_are_distinguished_and_their_parameters_explained() -> None:
     document = asyncapi.document()
     addresses = [each["address"] for each in document["channels"].values()]
     assert len(set(addresses)) == len(addresses)
@@ -115,7 +115,7 @@ def test_patterns_are_those_of_json_schema(kind: str) -> None:
     assert "\\\\A" not in text
 
 
-def test_bytes_are_told_with_their_user_properties() -> None:
+def test_bytes_are_reported_with_their_user_properties() -> None:
     message = asyncapi.document()["components"]["messages"]["OutputBytes"]
     assert {"sha256", "index", "job_id"} <= message["headers"]["properties"].keys()
     assert any(isinstance(each, Bytes) for channel in channels() for each in channel.messages)

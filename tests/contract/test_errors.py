@@ -35,7 +35,7 @@ def test_the_contract_has_a_line_for_every_code_and_for_no_other() -> None:
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == {*errors.BY_CODE, BridgeError.code}
 
 
-def test_a_defect_is_told_without_its_text() -> None:
+def test_a_defect_is_reported_without_its_text() -> None:
     found = errors.internal(FileNotFoundError(2, "no such file", "/srv/data/journal.db")).wire()
     assert found.code == "bridge_error"
     assert "FileNotFoundError" in found.message

@@ -40,7 +40,7 @@ MODEL = Missing(choices=[choice("sd15.safetensors")])
         ),
     ],
 )
-def test_what_a_workflow_lacks_is_told_with_what_helps(
+def test_what_a_workflow_lacks_is_reported_with_what_helps(
     workflow: str, missing: Missing, told: str, helps: str
 ) -> None:
     assert why_not(workflow, missing) == told

@@ -53,7 +53,7 @@ def test_what_is_wrong_is_named(verb: str, payload: bytes, field: str) -> None:
     assert caught.value.details["field"] == field
 
 
-def test_an_unknown_verb_is_told_the_known_ones() -> None:
+def test_an_unknown_verb_is_answered_with_the_known_ones() -> None:
     with pytest.raises(BadRequest) as caught:
         decode("comfyui/explode", b"")
     assert caught.value.details["allowed"] == sorted(VERBS)

@@ -165,7 +165,7 @@ def test_in_a_url_values_are_encoded_and_a_folder_gets_a_name() -> None:
         ("mqtt:home/{index}", None, [0, 1, 2]),
     ],
 )
-def test_all_outputs_go_where_they_are_told_apart_and_else_the_first(
+def test_all_outputs_go_where_they_are_distinguished_and_else_the_first(
     url: str, output: int | None, chosen: list[int]
 ) -> None:
     outputs = [info(index) for index in range(3)]

@@ -24,7 +24,7 @@ async def test_raise_fails_with_its_message(comfyui: ComfyUI) -> None:
     assert "as told" in run.error["exception_message"]
 
 
-async def test_out_of_memory_is_told_by_its_type(comfyui: ComfyUI) -> None:
+async def test_out_of_memory_is_reported_by_its_type(comfyui: ComfyUI) -> None:
     graph = fault_graph("TestOutOfMemory", times=1)
     failed = await comfyui.run(graph)
     assert failed.error["exception_type"] == "torch.OutOfMemoryError"

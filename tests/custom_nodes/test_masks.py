@@ -67,7 +67,7 @@ async def test_an_alpha_channel_that_says_nothing_is_not_asked(comfyui: ComfyUI)
     assert mask.tobytes() == GREYS
 
 
-async def test_the_source_can_be_told(comfyui: ComfyUI) -> None:
+async def test_the_source_can_be_chosen(comfyui: ComfyUI) -> None:
     (alpha,) = await read(comfyui, greys(), source="alpha")
     assert alpha.getextrema() == (0, 0)
     (light,) = await read(comfyui, transparent(), source="luminance")

@@ -85,7 +85,7 @@ def test_other_texts_are_no_sha256(text: str) -> None:
         ('["a"', ['["a"']),
     ],
 )
-def test_several_hashes_are_told_apart(text: str, hashes: list[str]) -> None:
+def test_several_hashes_are_distinguished(text: str, hashes: list[str]) -> None:
     assert media.split_hashes(text) == hashes
 
 

@@ -155,7 +155,7 @@ def passed_on(video: str, **inputs: Any) -> Graph:
 
 
 @pytest.mark.parametrize("wanted", ["MP4", "WebM"])
-async def test_a_file_in_the_format_already_is_not_encoded_anew(
+async def test_a_file_in_the_format_already_is_not_encoded_again(
     comfyui: ComfyUI, wanted: str
 ) -> None:
     made = await make(comfyui, await film(comfyui, format=wanted))

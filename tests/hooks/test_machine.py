@@ -40,7 +40,7 @@ def test_it_prepares_when_jobs_wait_and_releases_once_nothing_has_for_a_while() 
     assert (hook.state, hook.due()) == ("idle", float("inf"))
 
 
-def test_a_job_that_comes_meanwhile_begins_the_idle_time_anew() -> None:
+def test_a_job_that_comes_meanwhile_begins_the_idle_time_again() -> None:
     hook = Rig()
     hook.go(wanted=True)
     hook.end()
@@ -118,7 +118,7 @@ def test_a_release_that_fails_keeps_no_job_waiting() -> None:
     assert hook.running
 
 
-def test_one_that_an_earlier_process_prepared_is_prepared_anew_or_released() -> None:
+def test_one_that_an_earlier_process_prepared_is_prepared_again_or_released() -> None:
     hook = Rig(prepared=True)
     assert not hook.open
     assert hook.go() is None
@@ -127,7 +127,7 @@ def test_one_that_an_earlier_process_prepared_is_prepared_anew_or_released() -> 
     assert again.go(wanted=True) == "prepare"
 
 
-def test_while_others_have_the_gpu_nothing_is_called_and_then_all_is_prepared_anew() -> None:
+def test_while_others_have_the_gpu_nothing_is_called_and_then_all_is_prepared_again() -> None:
     hook = Rig()
     hook.go(wanted=True)
     hook.end()

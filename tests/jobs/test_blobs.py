@@ -92,7 +92,7 @@ def test_while_the_databases_clock_was_set_lately_nothing_is_swept(
     assert blobs.read(SHA) == DATA
 
 
-def test_a_lost_connection_is_made_anew(blobs: Blobs, address: str) -> None:
+def test_a_lost_connection_is_made_again(blobs: Blobs, address: str) -> None:
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -102,7 +102,7 @@ def test_a_lost_connection_is_made_anew(blobs: Blobs, address: str) -> None:
     assert blobs.read(SHA) == DATA
 
 
-def test_a_database_that_is_away_is_told_without_the_password() -> None:
+def test_a_database_that_is_away_is_reported_without_the_password() -> None:
     blobs = Blobs("postgresql://bridge:hunter2@127.0.0.1:9/journal")
     with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:9") as caught:
         blobs.put(SHA, DATA)

@@ -38,7 +38,7 @@ class Machine:
 
 
 @pytest.mark.parametrize("by", [8 * DAY, 30 * DAY, -8 * DAY, NOW, 3600.0])
-def test_a_wall_clock_that_is_set_changes_no_age_and_is_told(by: float) -> None:
+def test_a_wall_clock_that_is_set_changes_no_age_and_is_reported(by: float) -> None:
     machine = Machine()
     clock = machine.clock()
     began = clock.now()

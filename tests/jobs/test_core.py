@@ -113,7 +113,7 @@ def test_the_time_until_a_job_has_ended_counts_those_at_the_comfyui() -> None:
     assert core.book.outlook(waiting) == (0, 1.0 + 2.0 + 2.0)
 
 
-def test_a_job_has_one_outcome_whatever_is_heard_of_it_afterwards() -> None:
+def test_a_job_has_one_outcome_whatever_arrives_afterwards() -> None:
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
@@ -214,7 +214,7 @@ def test_a_job_that_expires_at_comfyui_is_expired_unless_it_had_begun(*, began: 
         assert core.wanted(effects.Finish)[-1].outcome == "expired"
 
 
-def test_when_it_should_have_started_is_told_by_the_wall_clock() -> None:
+def test_an_expired_start_is_reported_by_the_wall_clock() -> None:
     core = Rig()
     core.add("j1", start_before=150.0)
     done = core.handle(events.Tick(), Moment(200.0, 200.0, ahead=1_000.0))
@@ -291,7 +291,7 @@ def test_wakes_are_asked_for_at_the_first_deadline() -> None:
     assert core.wakes_at().journal == 500.0
 
 
-def test_a_client_is_told_why_its_job_waits_and_when_that_is_over() -> None:
+def test_a_client_learns_why_its_job_waits_and_when_that_is_over() -> None:
     core = Rig("main")
     core.ready("main")
     core.ready("main", availability=AWAY)
@@ -670,7 +670,7 @@ def test_deadlines_of_jobs_that_have_ended_or_come_back_take_no_memory() -> None
     assert core.wanted(effects.Finish)[-1].outcome == "expired"
 
 
-def test_a_recovered_job_is_told_why_it_waits_and_when_that_is_something_else() -> None:
+def test_a_recovered_job_says_why_it_waits_and_when_the_reason_changes() -> None:
     core = Rig("main")
     core.tell(events.Recovered([core.make("j1")]))
     core.ready("main", availability=Availability(usable=False, state="starting"))

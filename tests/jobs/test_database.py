@@ -18,7 +18,7 @@ from bridge.jobs.journal.schema import SCHEMA
 from tests.support.patience import PATIENCE_S
 
 
-async def test_a_commit_is_on_disk_before_it_is_told(tmp_path: Path) -> None:
+async def test_a_commit_is_on_disk_before_it_is_answered(tmp_path: Path) -> None:
     # What a power cut leaves cannot be tried; that SQLite waits for the disk can be asked.
     database = Database(tmp_path / "x.db", ())
     await database.open()
@@ -28,7 +28,7 @@ async def test_a_commit_is_on_disk_before_it_is_told(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_what_is_told_in_order_waits_for_those_who_are_only_just_answered(
+async def test_ordered_answers_wait_for_earlier_ones(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "x.db", ())
@@ -52,7 +52,7 @@ async def test_what_is_told_in_order_waits_for_those_who_are_only_just_answered(
     await database.close()
 
 
-async def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
+async def test_a_server_that_is_not_there_is_reported_without_the_password() -> None:
     journal = Journal("postgresql://bridge:hunter2@127.0.0.1:9/journal")
     with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:9") as caught:
         await journal.open()

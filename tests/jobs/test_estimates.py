@@ -5,7 +5,7 @@ import pytest
 from bridge.jobs.estimates import Estimates
 
 
-def test_nothing_is_told_of_a_workflow_that_never_ran() -> None:
+def test_nothing_is_estimated_for_a_workflow_that_never_ran() -> None:
     estimates = Estimates()
     assert estimates.until_end("a", 0, active=0, places=1) is None
     assert estimates.left_of("a", 0.0, 1.0) is None
@@ -38,7 +38,7 @@ def test_jobs_at_a_comfyui_count_too_those_that_run_as_half_done() -> None:
     assert estimates.until_end("a", 0, active=1, places=2) == 2.5
 
 
-def test_what_is_left_of_a_run_is_told_by_how_far_it_is() -> None:
+def test_the_rest_of_a_run_is_estimated_from_its_progress() -> None:
     estimates = Estimates({"a": 10.0})
     assert estimates.left_of("a", 2.0, 4.0) == 6.0  # too early to tell by the percent
     assert estimates.left_of("a", 2.0, 14.0) == 0.0

@@ -53,7 +53,7 @@ def test_a_secret_in_others_words_is_in_no_error() -> None:
         ("there is no space between the words", False),
     ],
 )
-def test_a_full_disk_is_told_from_other_failures(message: str, *, full: bool) -> None:
+def test_a_full_disk_is_distinguished_from_other_failures(message: str, *, full: bool) -> None:
     assert failures.is_full_disk(Failed("OSError", message, "9", "SaveImage", ())) is full
 
 

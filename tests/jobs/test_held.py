@@ -18,7 +18,7 @@ def told(core: Rig) -> list[tuple[str, bool]]:
     return found
 
 
-def test_a_job_for_one_that_is_held_waits_says_why_and_is_told() -> None:
+def test_a_job_for_one_that_is_held_waits_says_why_and_is_reported() -> None:
     core = Rig("main")
     core.ready("main")
     hold(core, "main")

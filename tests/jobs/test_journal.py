@@ -224,7 +224,9 @@ async def test_jobs_are_listed_by_number_until_acked(journal: Journal) -> None:
     ]
 
 
-async def test_results_that_may_be_lost_are_told_again(journal: Journal, where: Path | str) -> None:
+async def test_results_that_may_be_lost_are_published_again(
+    journal: Journal, where: Path | str
+) -> None:
     for index, now in enumerate((100.0, 200.0, 300.0, 400.0)):
         key = await accept(journal, f"j{index}")
         await finish(journal, key, now=now)

@@ -129,7 +129,7 @@ async def test_a_job_is_had_by_one(a: Member, b: Member) -> None:
     assert not await winner.journal.claim(job)
 
 
-async def test_a_job_is_got_hold_of_or_its_bridge_is_told(a: Member, b: Member) -> None:
+async def test_a_job_is_claimed_or_its_bridge_is_notified(a: Member, b: Member) -> None:
     job = await a.accept()
     await b.journal.claim(job)
     assert await a.journal.seize(KEY) == "queued"

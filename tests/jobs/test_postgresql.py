@@ -56,7 +56,7 @@ async def jobs(journal: Journal) -> list[str]:
     return [job.key.job_id for job in await journal.unfinished()]
 
 
-async def test_a_commit_whose_answer_was_lost_is_told_as_what_it_was(
+async def test_a_commit_whose_answer_was_lost_is_reported_as_what_it_was(
     journal: Journal, proxy: TcpProxy
 ) -> None:
     await accept(journal, "j1")
@@ -72,7 +72,7 @@ async def test_a_commit_that_was_lost_is_made_again(journal: Journal, proxy: Tcp
     assert await jobs(journal) == ["j1", "j2"]
 
 
-async def test_a_connection_that_was_cut_is_made_anew(journal: Journal, proxy: TcpProxy) -> None:
+async def test_a_connection_that_was_cut_is_made_again(journal: Journal, proxy: TcpProxy) -> None:
     await accept(journal, "j1")
     proxy.cut()
     await accept(journal, "j2")

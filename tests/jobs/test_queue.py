@@ -199,7 +199,7 @@ def test_no_model_takes_another_clients_turn() -> None:
 
 
 @given(JOBS)
-def test_the_queue_can_be_told_in_its_order(jobs: list[tuple[str, int]]) -> None:
+def test_the_queue_can_be_listed_in_its_order(jobs: list[tuple[str, int]]) -> None:
     queue = Queue()
     for seq, (client, priority) in enumerate(jobs):
         key = Key(client, str(seq))

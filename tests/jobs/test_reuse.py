@@ -48,7 +48,7 @@ def plan(*outputs: str) -> Plan:
         (["3"], {"1", "2"}, {"3", "2.0.0.1"}, False),  # a node that another was expanded to
     ],
 )
-def test_reused_is_true_only_where_nothing_was_made_anew(
+def test_reused_is_true_only_where_nothing_was_made_again(
     outputs: list[str], cached: set[str], ran: set[str], *, reused: bool
 ) -> None:
     assert nothing_new(plan(*outputs), cached=cached, ran=ran) is reused

@@ -97,7 +97,7 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "changed", "silent"])
 @pytest.mark.parametrize("part", [(0, -1), (0, 10), (200_000, 10), (100_000, 10)])
-def test_a_damaged_blob_is_never_given_and_is_told(
+def test_a_damaged_blob_is_never_given_and_is_reported(
     files: Folder,
     tmp_path: Path,
     how: str,

@@ -180,7 +180,7 @@ async def test_what_was_cancelled_is_gone_on_with_the_next_time(host: Host, targ
 
 
 @pytest.mark.parametrize("etag", ['"v2"', 'W/"v1"', None])
-async def test_another_file_at_the_server_is_begun_anew(
+async def test_another_file_at_the_server_is_begun_again(
     host: Host, target: Path, etag: str | None
 ) -> None:
     part = target.with_name(f"{target.name}.part")

@@ -106,7 +106,7 @@ def test_quality_is_given_up_before_pixels() -> None:
     assert tiny.width < 300
 
 
-def test_bytes_that_cannot_be_met_are_told() -> None:
+def test_bytes_that_cannot_be_met_are_reported() -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("prompt", "x" * 5000)
     data = encoded(photo(64, 64), pnginfo=texts)

@@ -23,7 +23,7 @@ from bridge.media.sniff import sniff
         ("ICO", "image/vnd.microsoft.icon"),
     ],
 )
-def test_images_are_told_with_their_size(form: str, content_type: str) -> None:
+def test_images_are_reported_with_their_size(form: str, content_type: str) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (31, 17), (200, 10, 10)).save(buffer, form)
     found = sniff(buffer.getvalue())
@@ -76,7 +76,7 @@ def ftyp(major: bytes, *others: bytes) -> bytes:
         (b"P6\n", "text", "text/plain; charset=utf-8"),
     ],
 )
-def test_other_bytes_are_told_by_their_first_ones(
+def test_other_bytes_are_reported_by_their_first_ones(
     data: bytes, kind: str, content_type: str
 ) -> None:
     found = sniff(data)

@@ -184,7 +184,7 @@ async def test_a_process_that_speaks_nonsense_is_given_up(
         await transcoder.transcode(PHOTO, JPEG)
 
 
-async def test_a_process_that_cannot_be_started_is_told(
+async def test_a_process_that_cannot_be_started_is_reported(
     transcoder: Transcoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")

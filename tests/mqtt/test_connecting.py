@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.mqtt.conftest import Configure, Peer, Scripted
 
 
-async def test_a_wrong_password_is_told_from_a_broker_that_is_not_there(
+async def test_a_wrong_password_is_distinguished_from_a_broker_that_is_not_there(
     tmp_path: Path, configure: Configure
 ) -> None:
     passwords = tmp_path / "passwords"

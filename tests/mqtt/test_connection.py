@@ -109,7 +109,7 @@ async def test_without_manual_ack_what_arrives_is_acknowledged(address: Address)
         assert (await next_of(second)).payload == b"2"
 
 
-async def test_the_connack_is_told(configure: Configure) -> None:
+async def test_the_connack_is_reported(configure: Configure) -> None:
     settings = """
         listener {port} 127.0.0.1
         allow_anonymous true
@@ -222,7 +222,7 @@ async def test_the_configured_limit_counts_where_it_is_lower(address: Address) -
             connection.publish("t", bytes(100))
 
 
-async def test_a_refused_publish_raises_and_nobody_listening_is_told(
+async def test_a_refused_publish_raises_and_nobody_listening_is_reported(
     tmp_path: Path, configure: Configure
 ) -> None:
     (tmp_path / "acl").write_text("topic readwrite open/#\n")

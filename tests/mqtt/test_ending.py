@@ -133,7 +133,7 @@ async def test_another_connection_with_our_client_id_ends_ours(address: Address)
             await next_of(first)
 
 
-async def test_the_reason_that_a_broker_gives_for_closing_is_told(scripted: Scripted) -> None:
+async def test_the_reason_that_a_broker_gives_for_closing_is_reported(scripted: Scripted) -> None:
     async def script(peer: Peer) -> None:
         await peer.accept()
         peer.send(b"\xe0\x01\x8e")  # mosquitto says so from 2.0.12 on

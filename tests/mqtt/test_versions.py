@@ -98,7 +98,7 @@ async def test_the_will_is_published_where_the_block_fails_and_only_there(
         assert not watcher.messages.backlog
 
 
-async def test_who_needs_mqtt_5_is_told_that_the_broker_has_none(old: Address) -> None:
+async def test_who_needs_mqtt_5_gets_an_error_if_the_broker_has_none(old: Address) -> None:
     with pytest.raises(ConnectionRefused, match="1 only, and the page needs MQTT 5"):
         async with Connection(old, needs_5="the page"):
             pass

@@ -27,7 +27,7 @@ def test_a_choice_that_the_workflow_made_is_missing() -> None:
         check_runnable(bound(), Missing(nodes=[], choices=[CHOICE]))
 
 
-def test_while_no_comfyui_has_told_what_it_has_a_job_waits() -> None:
+def test_while_no_comfyui_has_reported_its_nodes_a_job_waits() -> None:
     check_runnable(bound(), None)
     check_runnable(bound(), Missing(nodes=[], choices=[]))
 

@@ -146,7 +146,7 @@ async def test_a_link_is_to_one_comfyui_that_runs_and_is_ours(stand: Stand) -> N
     assert (await stand.error("comfyui/open"))[0] == "comfyui_unavailable"
 
 
-async def test_any_comfyui_can_be_told_to_yield_and_resume(stand: Stand) -> None:
+async def test_any_comfyui_can_be_asked_to_yield_and_resume(stand: Stand) -> None:
     yielded = await stand.data("comfyui/yield", finish=True)
     assert sorted(yielded["instances"]) == ["ours", "theirs"]
     resumed = await stand.data("comfyui/resume", instance="theirs")
@@ -165,7 +165,7 @@ async def test_a_switch_yields_and_resumes_by_one_topic(
     assert done == ["yielded", "resumed"]
 
 
-async def test_memory_that_cannot_be_freed_is_told_of_the_one_that_was_named(
+async def test_memory_that_cannot_be_freed_is_reported_of_the_one_that_was_named(
     stand: Stand, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (await stand.error("comfyui/free", instance="ours"))[0] == "comfyui_unavailable"
@@ -200,7 +200,7 @@ async def test_prompts_in_quarantine_are_released(stand: Stand) -> None:
     assert await stand.data("queue/release") == {"released": 0}
 
 
-async def test_workflows_are_read_anew_and_the_level_of_the_log_is_set(stand: Stand) -> None:
+async def test_workflows_are_read_again_and_the_level_of_the_log_is_set(stand: Stand) -> None:
     assert (await stand.data("workflows/reload"))["workflows"] == ["demo"]
     logger = logging.getLogger("bridge")
     before = logger.level

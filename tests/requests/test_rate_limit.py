@@ -54,7 +54,9 @@ def test_a_refused_request_costs_nothing(clock: Clock) -> None:
     rates.count("alice")
 
 
-def test_refusals_are_told_at_the_same_rate_and_then_a_flood_is_passed_over(clock: Clock) -> None:
+def test_refusals_are_reported_at_the_same_rate_and_then_a_flood_is_passed_over(
+    clock: Clock,
+) -> None:
     rates = RateLimiter(lambda _: 1.0, clock)
     told = []
     for _ in range(4 * int(BURST_S)):

@@ -80,7 +80,7 @@ async def test_what_is_no_image_comes_as_it_is(transcoder: Transcoder) -> None:
     assert await Thumbnails(Blobs(), transcoder, plenty()).get("alice", film, 100) is film
 
 
-async def test_what_cannot_be_decoded_is_told_each_time(transcoder: Transcoder) -> None:
+async def test_what_cannot_be_decoded_is_reported_each_time(transcoder: Transcoder) -> None:
     thumbnails = Thumbnails(Blobs(), transcoder, plenty())
     for _ in range(2):
         with pytest.raises(ExecutionError, match="smaller"):

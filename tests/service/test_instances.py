@@ -84,7 +84,7 @@ async def test_a_comfyui_runs_on_the_cpu_where_torch_finds_no_card(
     assert await device_arguments("default", with_torch(tmp_path, answer), args) == added
 
 
-async def test_what_it_runs_on_is_told_in_a_line_for_one_of_the_users_own_too(
+async def test_what_it_runs_on_is_reported_in_a_line_for_one_of_the_users_own_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     python = with_torch(tmp_path, "False")

@@ -86,7 +86,7 @@ async def test_a_file_that_was_just_written_is_not_swept_though_no_row_needs_it_
 
 
 @pytest.mark.parametrize("by", [8 * 86_400.0, 30 * 86_400.0, 1.8e9])
-async def test_a_wall_clock_that_is_set_deletes_nothing_forgets_no_id_and_is_told(
+async def test_a_wall_clock_that_is_set_deletes_nothing_forgets_no_id_and_is_reported(
     tmp_path: Path, by: float
 ) -> None:
     wall = 100.0 if by > 1e9 else 1.8e9

@@ -153,7 +153,7 @@ async def test_one_sink_that_fails_costs_no_other(
     assert errors([held]) == []
 
 
-async def test_an_output_that_there_is_none_of_is_told(
+async def test_an_output_that_there_is_none_of_is_reported(
     deliveries: Deliveries, receiver: Receiver
 ) -> None:
     found = await deliveries.deliver(job(Sink(receiver.url(), 5)), OUTPUTS)
@@ -180,7 +180,7 @@ async def test_a_topic_is_held_to_the_rights_once_it_is_known(
     assert broker.published == []
 
 
-async def test_a_broker_that_is_away_is_waited_for_and_one_that_refuses_is_told(
+async def test_a_broker_that_is_away_is_waited_for_and_one_that_refuses_is_reported(
     deliveries: Deliveries, broker: Broker
 ) -> None:
     broker.errors = [ConnectionError("away"), ConnectionError("away")]
@@ -198,7 +198,7 @@ async def test_what_is_huge_does_not_go_to_a_topic(tmp_path: Path, broker: Broke
     small.close()
 
 
-async def test_a_full_disk_is_tried_again_and_then_told(
+async def test_a_full_disk_is_tried_again_and_then_reported(
     deliveries: Deliveries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []

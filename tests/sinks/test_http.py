@@ -56,7 +56,7 @@ async def test_nothing_is_sent_inward(receiver: Receiver, host: str) -> None:
     assert receiver.taken == []
 
 
-async def test_a_redirect_inward_is_told_and_not_followed(receiver: Receiver) -> None:
+async def test_a_redirect_inward_is_reported_and_not_followed(receiver: Receiver) -> None:
     inward = web.Response(status=307, headers={"Location": receiver.url("/inside")})
     receiver.answer = lambda _: inward
     with pytest.raises(Refused, match="307 Temporary Redirect; redirects are not followed"):

@@ -122,7 +122,7 @@ async def test_one_that_was_not_sent_when_the_bridge_died_is_sent_by_the_next(
     assert len(receiver.taken) == 1
 
 
-async def test_one_that_nobody_takes_is_given_up_and_told(
+async def test_one_that_nobody_takes_is_given_up_and_reported(
     journal: Journal, receiver: Receiver
 ) -> None:
     receiver.answer = in_turn(500)

@@ -38,7 +38,7 @@ def test_what_is_given_goes_to_its_place_and_the_rest_stays() -> None:
     assert bound.names["3.value"] == "steps"
 
 
-def test_a_seed_left_out_is_drawn_and_told() -> None:
+def test_a_seed_left_out_is_drawn_and_reported() -> None:
     bound = bind(NAMED, {"picture": PICTURE})
     assert bound.prompt["2"]["inputs"]["value"] == 42
     assert bound.inputs["seed"] == 42

@@ -230,7 +230,7 @@ def test_prompts_go_by_the_names_of_what_takes_them(*, named: bool) -> None:
         (0, ("one", "two"), None, None),
     ],
 )
-def test_values_of_one_type_are_told_apart_by_their_names(
+def test_values_of_one_type_are_distinguished_by_their_names(
     rule: int, names: tuple[str, str], title: str | None, wanted: str | None
 ) -> None:
     drawing = Drawing()

@@ -30,7 +30,7 @@ def prompt(model: str, *classes: str) -> dict[str, Any]:
     }
 
 
-def test_nothing_is_known_before_a_comfyui_has_told() -> None:
+def test_nothing_is_known_before_a_comfyui_has_reported_its_nodes() -> None:
     nobody = NodeCatalogue()
     assert nobody.merged is None
     assert nobody.lacking(nodes_of(prompt("a.ckpt")).values()) is None
@@ -57,7 +57,7 @@ def test_a_job_can_run_where_its_classes_and_models_are(*, old: bool) -> None:
     assert able(prompt("nowhere.ckpt")) == []
 
 
-def test_choices_are_those_of_all_and_lacking_is_told_of_the_one_that_lacks_least() -> None:
+def test_choices_are_those_of_all_and_lacking_is_reported_of_the_one_that_lacks_least() -> None:
     both = NodeCatalogue({"one": info("a.ckpt"), "two": info("b.ckpt", old=True)})
     assert both.merged is not None
     loader = both.merged.get("Loader")

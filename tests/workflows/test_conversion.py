@@ -602,5 +602,5 @@ def test_links_may_be_written_as_objects_in_the_root_too() -> None:
         (None, False),
     ],
 )
-def test_the_two_formats_are_told_apart(document: Any, *, expected: bool) -> None:
+def test_the_two_formats_are_distinguished(document: Any, *, expected: bool) -> None:
     assert is_ui_format(document) is expected

@@ -142,7 +142,7 @@ def test_a_picture_that_is_not_there_must_be_given() -> None:
     assert workflow(document, ObjectInfo(empty)).definition().inputs["required"] == ["image"]
 
 
-def test_outputs_of_one_name_are_told_apart() -> None:
+def test_outputs_of_one_name_are_distinguished() -> None:
     document = copy.deepcopy(PLAIN)
     document["9"] = {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}
     document["10"] = {"class_type": "OtherSave", "inputs": {"any": ["2", 0]}}

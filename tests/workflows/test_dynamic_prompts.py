@@ -111,7 +111,7 @@ def sent(workflow: Workflow, pick: Callable[[int], int] = last, /, **given: Any)
     return bound(workflow, pick, **given).prompt["1"]["inputs"]
 
 
-def test_a_files_prompt_is_drawn_for_each_job_and_told() -> None:
+def test_a_files_prompt_is_drawn_for_each_job_and_reported() -> None:
     workflow = built(drawing())
     (spec,) = (each for each in workflow.inputs if each.target.input == "text")
 

@@ -40,7 +40,7 @@ def test_a_graph_gives_a_new_prompt_each_time() -> None:
     assert found.prompt() == PLAIN  # titles included, for nodes that read them
 
 
-def test_links_and_literals_are_told_apart() -> None:
+def test_links_and_literals_are_distinguished() -> None:
     node = graph.parse(PLAIN).nodes["2"]
     assert dict(node.links()) == {"model": NodeOutput("1", 0)}
     assert dict(node.literals())["steps"] == 20

@@ -87,7 +87,7 @@ async def test_files_become_workflows_by_name(shelf: Shelf) -> None:
     assert changes_again == Changes([], [], [], [])
 
 
-async def test_a_broken_file_harms_no_other_and_is_told_once(shelf: Shelf) -> None:
+async def test_a_broken_file_harms_no_other_and_is_reported_once(shelf: Shelf) -> None:
     shelf.put("good.json", PLAIN)
     shelf.put("bad.json", '{\n "1": {\n  "inputs": ]\n}')
     shelf.put("node.json", {"7": {"class_type": "X"}})

@@ -80,7 +80,7 @@ def test_what_most_requests_set_has_a_plain_name(info: ObjectInfo | None) -> Non
 
 
 @pytest.mark.parametrize("info", [VANILLA, None], ids=["known", "not yet known"])
-def test_texts_are_told_apart_by_what_they_feed_in_the_end(info: ObjectInfo | None) -> None:
+def test_texts_are_distinguished_by_what_they_feed_in_the_end(info: ObjectInfo | None) -> None:
     document = {
         **CLASSIC,
         "3": node("KSampler", **SAMPLER, positive=["20", 0], negative=["20", 1]),

@@ -24,6 +24,6 @@ def test_classes_are_held_to_the_operators_lists(
     assert rules.forbidden(GRAPH) == forbidden
 
 
-def test_which_list_forbids_a_class_is_told() -> None:
+def test_which_list_forbids_a_class_is_reported() -> None:
     rules = NodeRules(allow=("A", "B"), deny=("B",))
     assert [rules.setting(each) for each in "ABC"] == [None, "deny_nodes", "allow_nodes"]

@@ -157,7 +157,7 @@ def test_hidden_outputs_are_not_made() -> None:
         dressed("[outputs.SaveAndPass]\nhide = true", document)
 
 
-def test_our_nodes_are_told_the_names_that_results_are_to_have() -> None:
+def test_our_nodes_get_the_names_of_the_results() -> None:
     document = copy.deepcopy(NAMED)
     document["10"] = copy.deepcopy(NAMED["9"])
     found = dressed('[outputs.result]\nrename = "picture"', document)
@@ -199,7 +199,7 @@ def test_it_says_where_outputs_and_results_go() -> None:
         ('webhook = "https://h/"', "webhook"),
     ],
 )
-def test_sinks_that_are_none_are_told_with_their_key(text: str, key: str) -> None:
+def test_sinks_that_are_none_are_reported_with_their_key(text: str, key: str) -> None:
     with pytest.raises(SidecarError) as wrong:
         dressed(text)
     assert wrong.value.key == key
@@ -247,7 +247,7 @@ def test_a_payload_can_be_ignored_at_the_simple_door() -> None:
         ("a = 1\n\n[x", 3, "not valid TOML"),
     ],
 )
-def test_what_is_wrong_is_told_with_key_line_and_what_is_allowed(
+def test_what_is_wrong_is_reported_with_key_line_and_what_is_allowed(
     text: str, line: int, said: str
 ) -> None:
     with pytest.raises(SidecarError) as caught:

@@ -62,7 +62,7 @@ def test_a_request_is_read_with_all_that_its_packet_says() -> None:
     ("topic", "upload", "offset", "fin"),
     [("a", "a", None, False), ("a/12", "a", 12, False), ("a/fin", "a", None, True)],
 )
-def test_the_parts_of_an_upload_are_told_apart(
+def test_the_parts_of_an_upload_are_distinguished(
     topic: str,
     upload: str,
     offset: int | None,

@@ -48,6 +48,6 @@ async def test_who_waits_is_not_put_off_by_a_stored_message() -> None:
     assert await waiting == b"new"
 
 
-async def test_a_topic_without_a_message_is_told() -> None:
+async def test_a_topic_without_a_message_is_reported() -> None:
     with pytest.raises(DependencyFailed, match="no message"):
         await LastValues().get("alice", Topic("cameras/garden/snapshot"))

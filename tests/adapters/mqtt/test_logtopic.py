@@ -20,7 +20,7 @@ async def lines() -> AsyncIterator[list[BridgeLog]]:
         yield found
 
 
-async def test_warnings_and_worse_are_told_in_one_line(lines: list[BridgeLog]) -> None:
+async def test_warnings_and_worse_are_reported_in_one_line(lines: list[BridgeLog]) -> None:
     log.info("all is well")
     log.warning("it broke:\n  %s", "badly")
     log.error("x" * 1000)
@@ -33,7 +33,7 @@ async def test_warnings_and_worse_are_told_in_one_line(lines: list[BridgeLog]) -
     assert len(lines[1].message) == logtopic.LENGTH
 
 
-async def test_secrets_and_comfyuis_own_words_are_not_told(lines: list[BridgeLog]) -> None:
+async def test_secrets_and_comfyuis_own_words_are_not_reported(lines: list[BridgeLog]) -> None:
     log.warning("the broker said: no, hunter2 is wrong")
     last_lines.warning("ComfyUI main | anything")
     await asyncio.sleep(0)

@@ -118,7 +118,7 @@ async def test_a_loss_within_the_block_is_a_loss() -> None:
     assert "disconnected" not in log
 
 
-async def test_a_second_bridge_under_the_same_client_id_is_told(
+async def test_a_second_bridge_under_the_same_client_id_is_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     attempts = Attempts(ConnectionLost("session taken over", SESSION_TAKEN_OVER), None)
@@ -127,7 +127,7 @@ async def test_a_second_bridge_under_the_same_client_id_is_told(
     assert "mqtt_client_id" in caplog.messages[-1]
 
 
-async def test_it_is_told_too_where_the_broker_only_hangs_up_again_and_again(
+async def test_it_is_reported_too_where_the_broker_only_hangs_up_again_and_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     lost = ConnectionLost("it hung up")

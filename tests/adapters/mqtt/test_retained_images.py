@@ -65,7 +65,7 @@ async def test_a_picture_that_does_not_fit_leaves_the_one_before(tmp_path: Path)
     assert names(tmp_path) == ["hall.picture"]
 
 
-async def test_what_another_broker_would_not_take_is_told(
+async def test_what_another_broker_would_not_take_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures, broker = images_in(tmp_path)
