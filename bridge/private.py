@@ -20,7 +20,7 @@ def from_now_on() -> None:
 
 
 def claim(folder: Path, leave: Collection[Path] = ()) -> None:
-    """Take from others what they may do in a folder, which is made if it is not there.
+    """Restrict a folder to its owner, and create it if it does not exist.
 
     What earlier versions wrote for everybody to read is changed too, once: where the folder itself
     was open. Not what is in `leave`, what is linked to, or what is another user's; of the folder

@@ -25,7 +25,7 @@ from bridge.jobs.counters import Counters, Share
 
 
 class CannotServeMetrics(ConfigError):
-    """Nothing can listen at `metrics_listen`; the text is one line."""
+    """The address `metrics_listen` cannot be used; the text is one line."""
 
 
 class MetricsSources(Struct, frozen=True):

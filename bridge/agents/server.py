@@ -238,7 +238,7 @@ _App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def _guarded(app: _App, token: str) -> _App:
-    """Let in who sends the token as a bearer's; others get 401."""
+    """Accept requests with the bearer token; others get 401."""
     wanted = f"Bearer {token}".encode()
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:

@@ -84,7 +84,7 @@ class Finding(Struct, frozen=True):
 
 
 def openness(address: str, *, is_open: bool) -> Finding:
-    """Say whether an attached ComfyUI answers everybody, which is its owner's to decide."""
+    """Report whether an attached ComfyUI answers everybody, which its owner decides."""
     if not is_open:
         return Finding(good=True, what=f"{address} asks everybody for the secret")
     return Finding(

@@ -244,7 +244,7 @@ async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
 
 
 def _tell_deliveries(result: Result) -> int:
-    """Say on standard error where outputs went besides; returns the exit status."""
+    """Print each delivery on standard error; returns the exit status."""
     status = 0
     for each in [] if result.delivered is UNSET else result.delivered:
         if each.error is UNSET:

@@ -45,7 +45,7 @@ class Health:
         self._idle_at: float | None = None
 
     def observe(self, state: InstanceState, now: float) -> None:
-        """Take its state; what it lasts counts from when it is first observed."""
+        """Observe its state; a state's duration counts from its first observation."""
         period = (state.state, state.since)
         if period == self._period:
             return

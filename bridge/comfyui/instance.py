@@ -293,11 +293,11 @@ class Instance:
         return msgspec.structs.replace(link, path=f"{self.client.base_url}{link.path}")
 
     def yield_(self, by: Yielder = "operator") -> None:
-        """Take no more prompts, and free memory once those that are there have ended."""
+        """Accept no more prompts, and free memory once the present ones have ended."""
         self._handle(lifecycle.Yielding(by))
 
     def resume(self, by: Yielder = "operator") -> None:
-        """Take prompts again, after `yield_` by the same; unless the other one yielded it too."""
+        """Accept prompts again after `yield_` by the same, unless the other one yielded it too."""
         self._handle(lifecycle.Resumed(by))
 
     # -- life -----------------------------------------------------------------------------------
@@ -362,7 +362,7 @@ class Instance:
             await first(session.run(), self._vacate(session))
 
     def _reported(self, event: SessionEvent) -> None:
-        """Take what the session reports; runs on the event loop's thread."""
+        """Handle an event of the session; runs on the event loop's thread."""
         if isinstance(event, WorkerDied):
             self._worker_died()
         elif isinstance(event, PromptSucceeded):
@@ -449,7 +449,7 @@ class Instance:
             self._handle(lifecycle.Condemned(text, failure))
 
     def _failed(self, failure: StartFailed, restart: PlannedRestart) -> None:
-        """Take the end of a supervised process, or a start that failed."""
+        """Handle the end of a supervised process, or a start that failed."""
         what = "given up" if restart.crash_loop else "started again"
         log.warning(
             "ComfyUI %s: %s; %s, next try in %.0f s (all it printed: %s)",

@@ -42,7 +42,7 @@ class Wheels(Struct, frozen=True):
 
 
 def facts(root: Path = Path("/")) -> Facts:
-    """Look at this machine; `root` is where its files are."""
+    """Return this machine's facts; `root` is the root of its file system."""
     drivers = [*root.glob("sys/class/drm/card*/device/driver")]
     return Facts(
         system=platform.system(),

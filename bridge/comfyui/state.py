@@ -102,11 +102,11 @@ class Yielding(msgspec.Struct, frozen=True):
 
 
 class Vacated(msgspec.Struct, frozen=True):
-    """It yields, our prompts have ended, and its memory is free."""
+    """A yielding ComfyUI has ended our prompts and freed its memory."""
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """Whoever wanted it left to others wants it used again; the other one may not."""
+    """The operator, or a lock, ends its yield; the other one may still hold it."""
 
     by: Yielder = "operator"
 

@@ -136,7 +136,7 @@ class Hooks(Extension):
         return gpu in self._gpus
 
     async def order(self, order: RequestGpu | ReleaseGpu) -> GpuReport:
-        """Take a request for a GPU, or take one back from a program; on disk by then.
+        """Request a GPU for a program, or release it; it is on disk when this returns.
 
         Raises BadRequest and Busy.
         """

@@ -119,7 +119,7 @@ class JumpWatch:
         self._jumped_at = float("-inf")
 
     def since_jump_s(self, at: float) -> float:
-        """Take what the clock says now; return the seconds since it was set, infinite if never."""
+        """Compare with the clock's time; return the seconds since it was set, infinite if never."""
         steady = self._steady()
         if self._before is not None:
             at_before, steady_before = self._before

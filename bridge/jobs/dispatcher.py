@@ -213,7 +213,7 @@ class Dispatcher:
         self.hold(paused=False)
 
     def look(self) -> None:
-        """Look at the queue again: what the ComfyUIs have installed has changed."""
+        """Look at the queue again after a change of the ComfyUIs' nodes or models."""
         self.handle(events.CatalogueChanged())
 
     # -- for the cluster --
@@ -236,7 +236,7 @@ class Dispatcher:
     # -- start and stop --
 
     async def recover(self) -> None:
-        """Take what the journal has from before this process: jobs, and how long they take."""
+        """Load the jobs and estimates that the journal has from before this process."""
         self.book.estimates.learn(await self._journal.estimates())
         self.hold(paused=await self._journal.paused())
         jobs = await self._journal.unfinished()
@@ -701,7 +701,7 @@ class Dispatcher:
         self.handle(events.Finished(job.key))
 
     def _clean_up(self, concluded: _Concluded | None) -> None:
-        """Let ComfyUI drop what it holds of a prompt, now that what came of it is on disk."""
+        """Let ComfyUI drop a prompt's data, now that its outcome is on disk."""
         if concluded is not None:
             folder = f"{FOLDER}/{concluded.prompt_id}" if concluded.saved_files else None
             instance = self._instances.get(concluded.instance)

@@ -25,7 +25,7 @@ class Estimates:
         self._run_s.update(known)
 
     def ran(self, workflow: str, seconds: float) -> float:
-        """Take how long a run took; returns what the next one is expected to take."""
+        """Learn the duration of a run; returns the expected seconds of the next one."""
         known = self._run_s.get(workflow, seconds)
         self._run_s[workflow] = found = known + _NEWEST * (seconds - known)
         return found

@@ -132,7 +132,7 @@ class InputBounds:
 
 
 def _pause() -> None:
-    """Let the event loop's thread run: without a pause it waits 5 ms each time that it wants to."""
+    """Let the event loop's thread run: without a pause it waits 5 ms each time."""
     time.sleep(0.000_05)
 
 

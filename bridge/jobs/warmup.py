@@ -174,7 +174,7 @@ class _Silent:
         return output
 
     def progress(self, snapshot: Snapshot) -> None:
-        """It got on."""
+        """Note progress: the warm-up is not hanging."""
 
     def preview(self, preview: comfyui_events.Preview) -> None:
         """ComfyUI sent an image of it."""

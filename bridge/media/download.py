@@ -183,7 +183,7 @@ class _Resolver(AbstractResolver):
         return results
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
 
 def _forbidden(host: str, reach: Reach) -> BridgeError:

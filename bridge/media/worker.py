@@ -90,7 +90,7 @@ def _give_up_rights() -> None:
 
 
 def _limit_time(seconds: int) -> None:
-    """Let the kernel end this process if it runs on and on, even without a bridge to end it."""
+    """Let the kernel end this process at its time limit, even without a bridge to end it."""
     if resource is None:
         return
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -376,7 +376,7 @@ class Connection:
         return self.connack.wildcards_available or not set("+#") & set(subscription.filter)
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
-        """Take filters back; does not wait, and what is on its way still comes.
+        """Unsubscribe filters; does not wait, and messages in flight still arrive.
 
         Raises ConnectionLost.
         """

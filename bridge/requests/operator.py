@@ -79,7 +79,7 @@ class GpuLocks(Protocol):
     """The locks of GPUs, which other programs ask for."""
 
     async def order(self, order: RequestGpu | ReleaseGpu) -> GpuReport:
-        """Take a request, or a GPU back; on disk by then. Raises BadRequest and Busy."""
+        """Request or release a GPU; it is on disk when this returns. Raises BadRequest and Busy."""
         ...
 
 

@@ -549,7 +549,7 @@ class Bridge:
         self._handler.know(await self._journal.clients())
 
     async def _stop(self, subscribing: asyncio.Task[None]) -> None:
-        """Take no more requests, wait for what runs, and disconnect; the rest is in the journal."""
+        """Accept no more requests, wait for running jobs, disconnect; the journal has the rest."""
         log.info("stopping")
         if self._cluster_connection is None:
             self._subscriber.drain()

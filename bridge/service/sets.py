@@ -46,7 +46,7 @@ def set_parts(
     spend: Callable[[str, float], None],
     ours: Callable[[], bool],
 ) -> SetParts:
-    """Put them together. `spend` notes a client's processor time, in seconds.
+    """Make the parts of sets. `spend` notes a client's processor time, in seconds.
 
     `ours`: True while this bridge is the one to drive the sets.
     """

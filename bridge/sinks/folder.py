@@ -49,7 +49,7 @@ class FolderWriter:
             raise
 
     def close(self) -> None:
-        """Take nothing more; what hangs is left to itself."""
+        """Accept no more files; threads that hang are abandoned."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _do(self, work: Callable[[], T]) -> T:

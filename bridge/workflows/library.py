@@ -68,7 +68,7 @@ class Changes(Struct, frozen=True):
 
 
 class _State(Struct, frozen=True):
-    """All that is known at one time; it is replaced whole."""
+    """The library's state at one time; an update replaces it whole."""
 
     catalogue: NodeCatalogue
     sources: Mapping[str, WorkflowSource] = {}
@@ -208,7 +208,7 @@ class Library:
         return await self._change({})
 
     async def update(self, comfyui: str, info: bytes, replacements: bytes = b"") -> Changes | None:
-        """Take what one ComfyUI says of its nodes; None if it is what was known.
+        """Update the nodes of one ComfyUI; returns None if nothing has changed.
 
         `replacements` is what it says at `/node_replacements`. Raises ObjectInfoError for an `info`
         that is none.

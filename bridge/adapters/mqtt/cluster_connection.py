@@ -111,7 +111,7 @@ class ClusterConnection:
         )
 
     def _beat(self, beat: Beat) -> None:
-        """Take what a heartbeat found."""
+        """Handle the result of a heartbeat."""
         self._retained.set_members(beat.others)
         gone, self._others = self._others - beat.others, beat.others
         if gone and beat.intake:

@@ -117,7 +117,7 @@ class Subscriber:
         self._reconnect = Reconnect(self._use, self._lost)
 
     def drain(self) -> None:
-        """Take no more requests: they stay with the broker, and come at the next start."""
+        """Accept no more requests: they stay at the broker until the next start."""
         self._draining = True
         self._retained.offline()
 

@@ -75,7 +75,7 @@ _FETCHED: Final = msgspec.json.Decoder(_Fetched)
 
 
 class Requests:
-    """All that wait; `mark`: some random bytes, different for each process."""
+    """The requests that wait for an answer; `mark`: random bytes of this process."""
 
     def __init__(self, mark: bytes) -> None:
         self._mark = _NO_TEXT + mark

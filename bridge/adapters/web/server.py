@@ -79,7 +79,7 @@ class TcpConnection(web.RequestHandler):
         return connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place; somebody else may lose theirs."""
+        """Take a place; the oldest connection of the largest network may lose its own."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else ""

@@ -63,7 +63,7 @@ class Book:
             self.estimates.left(entry.job.workflow)
 
     def remove(self, entry: Entry) -> None:
-        """Take a job out altogether."""
+        """Remove a job from queue and book."""
         self.dequeue(entry)
         del self.entries[entry.job.key]
         self.active.pop(entry.job.key, None)

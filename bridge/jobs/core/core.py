@@ -107,7 +107,7 @@ class Core:
     # -- events --
 
     def handle(self, event: events.Event, now: Moment) -> list[effects.Effect]:
-        """Take in what has happened; returns what is to be done, in this order.
+        """Handle an event; returns its effects, in the order in which to execute them.
 
         An event about a job that is not here, or that comes too late for it, changes nothing.
         Where `must_schedule` is set afterwards, a Schedule has to follow: not at once, so that all
@@ -510,7 +510,7 @@ class Core:
         self._requeue(entry, event.error, event.prompt_id, free_memory=event.free_memory)
 
     def _wait_for_room(self, entry: Entry, event: events.AttemptBroke) -> None:
-        """Put a job back that a ComfyUI could not save; it has its attempt again."""
+        """Return a job to the queue if a ComfyUI could not save it; the attempt does not count."""
         entry.no_room += 1
         if entry.job.state == "running":
             entry.job.attempt -= 1
@@ -544,7 +544,7 @@ class Core:
     def _requeue(
         self, entry: Entry, why: BridgeError, prompt_id: str, *, free_memory: bool = False
     ) -> None:
-        """Put a job back in its place, under another prompt id: the old one may still turn up."""
+        """Return a job to its place under a new prompt id: the old one may still run somewhere."""
         sent_back = entry.stop is StopReason.SEND_BACK
         never_there = entry.job.state == "queued"
         entry.phase = Phase.REQUEUING

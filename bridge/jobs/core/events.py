@@ -208,7 +208,7 @@ class Held(Struct, frozen=True):
 
 
 class Schedule(Struct, frozen=True):
-    """All that happened at one time has been taken in: jobs can be given to ComfyUIs."""
+    """All events of one moment were handled: jobs can be given to ComfyUIs."""
 
 
 class Tick(Struct, frozen=True):

@@ -16,7 +16,7 @@ class DatabaseError(Exception):
 
 
 class Away(DatabaseError):
-    """It may pass by itself: the disk is full, or the server is not there, or is just starting."""
+    """A fault that may pass by itself: a full disk, or a server that is offline or starting."""
 
 
 class Fenced(Exception):

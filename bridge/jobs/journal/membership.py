@@ -138,7 +138,7 @@ def _take_intake(db: Transaction, life: str, lease_s: float) -> bool:
 
 
 def _requeue_orphans(db: Transaction, life: str) -> list[Record]:
-    """Put back into the queue what nobody has any more, under new prompt ids.
+    """Return jobs without a bridge to the queue, under new prompt ids.
 
     The old ones may still be at a ComfyUI that nobody of us can reach.
     """

@@ -38,7 +38,7 @@ _SHARED_PARTS = {
 
 
 def _sql(text: str) -> str:
-    """Put in what several queries share."""
+    """Insert the parts that several queries share."""
     for name, part in _SHARED_PARTS.items():
         text = text.replace(f"[{name}]", part)
     return text

@@ -38,7 +38,7 @@ _RESERVE_ALL_OF_JOBS = """
 
 
 class Unrepairable(Exception):
-    """Nothing can be saved, or not now; the text is one line and says what to do."""
+    """The journal cannot be repaired, or not now; the text is one line and says what to do."""
 
 
 class Condition(Struct, frozen=True):

@@ -96,7 +96,7 @@ def _ogg_stream(file: Reader, at: int) -> tuple[bytes, int, int]:
 
 
 def mp3(file: Reader, extent: Extent) -> None:
-    """As many frames as there are places that may begin one of the first one's kind."""
+    """Count an MP3's frames: the places that may begin one of the first one's kind."""
     at = 0
     if file.at(0, 3) == b"ID3":
         size = 0
