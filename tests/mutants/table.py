@@ -992,8 +992,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="unacked-outputs-first",
         file="bridge/jobs/journal/queries.py",
-        old="ORDER BY j.acked, j.finished_at DESC",
-        new="ORDER BY j.acked DESC, j.finished_at DESC",
+        old="ORDER BY COALESCE(j.acked, s.acked, 0), COALESCE(",
+        new="ORDER BY COALESCE(j.acked, s.acked, 0) DESC, COALESCE(",
         guarantee="over the budget the outputs of acked results go first",
         tests=("tests/jobs/test_journal.py",),
     ),
