@@ -217,7 +217,7 @@ export const TEXTS = {
   "job.keptTitle": "Kept at the bridge until {date}",
   "job.favourite": "Favourite",
   "job.isKept": "Its outputs are kept until {date}.",
-  "job.notKept": "Its outputs are kept as long as others again.",
+  "job.notKept": "Its outputs are kept for the usual time again.",
   "job.isFavourite": "Added to the favourites.",
   "job.notFavourite": "Removed from the favourites.",
   "job.wasDeleted": "The outputs have been deleted. Run the job again to get them.",
