@@ -67,8 +67,11 @@ test: test-fast test-real
 FAST := not comfyui and not broker and not postgresql and not peers and not slow
 REAL := not peers and (comfyui or broker or postgresql or slow)
 
+# So many at a time, each with a ComfyUI and a PostgreSQL of its own; 0: one after the other.
+AT_ONCE := 2
+
 test-real: setup postgresql browser check
-	@$(BIN)/python -m pytest --no-header -m "$(REAL)"
+	@$(BIN)/python -m pytest --no-header --numprocesses $(AT_ONCE) --dist loadfile -m "$(REAL)"
 
 test-fast: $(READY)
 	@$(BIN)/python -m pytest --quiet --numprocesses auto -m "$(FAST)"

@@ -42,6 +42,12 @@ class Customer:
         self._n = 0
         self._resumes = False
         self.unnamed = 0
+        # Tags of requests without a job id: by packet id, until the broker has acknowledged them;
+        # and those that the client library may have sent again after a new connection.
+        self._unacknowledged: dict[int, str] = {}
+        self.sent_again: set[str] = set()
+        # Those that the broker has acknowledged.
+        self.sent: set[str] = set()
         # By set id: the ids of its jobs, which are wanted as well.
         self.sets: dict[str, list[str]] = {}
         self.set_copies: dict[str, list[bytes]] = defaultdict(list)
@@ -68,6 +74,7 @@ class Customer:
         client.reconnect_delay_set(1, 1)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
         options: dict[str, Any] = {}
         if self.version == 5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
@@ -94,7 +101,8 @@ class Customer:
             self.wanted[f"j{len(self.wanted)}-{tag[:8]}"] = tag
         elif self._paho is not None:
             self.unnamed += 1
-            self._publish(f"run/{workflow}", body)
+            packet = self._publish(f"run/{workflow}", body)
+            self._unacknowledged[packet] = tag
 
     def ask_for_set(self, size: int) -> None:
         """Ask for so many pictures at once, again and again until that is answered."""
@@ -166,10 +174,12 @@ class Customer:
             finally:
                 del self._answers[transaction]
 
-    def _publish(self, verb: str, body: dict[str, Any]) -> None:
-        if self._paho is not None:  # away: what is not published now is later, or never
-            topic = f"{BASE}/client/{self.name}/request/{verb}"
-            self._paho.publish(topic, json.dumps(body), 1)
+    def _publish(self, verb: str, body: dict[str, Any]) -> int:
+        """Publish a request; returns its packet id."""
+        if self._paho is None:  # away: what is not published now is later, or never
+            return 0
+        topic = f"{BASE}/client/{self.name}/request/{verb}"
+        return self._paho.publish(topic, json.dumps(body), 1).mid
 
     # What comes, in paho's thread.
 
@@ -183,10 +193,19 @@ class Customer:
     def _on_message(self, _client: paho.Client, _data: Any, got: paho.MQTTMessage) -> None:
         self._in_loop(lambda: self._take(got.topic.split("/")[3:], bytes(got.payload)))
 
+    def _on_publish(self, _client: paho.Client, _data: Any, packet: int, *_: Any) -> None:
+        self._in_loop(lambda: self._acknowledged(packet))
+
+    def _acknowledged(self, packet: int) -> None:
+        tag = self._unacknowledged.pop(packet, None)
+        if tag is not None:
+            self.sent.add(tag)
+
     def _resume(self) -> None:
         self._resumes = True
+        self.sent_again.update(self._unacknowledged.values())
 
-    def _in_loop(self, call: Callable[[], None]) -> None:
+    def _in_loop(self, call: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(call)
 
     def _take(self, levels: list[str], payload: bytes) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from bridge.aio import first
 from bridge.mosquitto import Mosquitto
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server
@@ -22,7 +23,9 @@ Fault = Callable[[], Awaitable[None]]
 # How far the clock of a bridge's process is off, as libfaketime takes it: at a start, and set then.
 SHIFTS = ("-2h", "+3h", "+0")
 JUMPS = ("+8d", "+30d", "-20y", "+0")
-SUBACK = b"\x90"
+SUBACK, PUBACK = b"\x90", b"\x40"
+# So long a request is waited for whose acknowledgement gets lost.
+REQUEST_S = 5.0
 
 
 class Victims:
@@ -68,6 +71,7 @@ class Victims:
             "connections cut": self._cut,
             "link stalled": self._stall,
             "suback late": self._delay_suback,
+            "puback lost": self._lose_puback,
             "clock set": self._set_clock,
         }
         if self._disk is not None:
@@ -168,6 +172,18 @@ class Victims:
         if self._dice.random() < 0.5:
             proxy.cut()
         proxy.release()
+
+    async def _lose_puback(self) -> None:
+        """Cut bridges off as they acknowledge a request, which comes again: to another, perhaps."""
+        for proxy in self._proxies:
+            proxy.swallow_request(PUBACK, times=self._dice.randrange(1, 4))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REQUEST_S):
+                await first(*(proxy.was_closed() for proxy in self._proxies))
+        if self._dice.random() < 0.5:
+            await self.strike("bridge killed")
+        for proxy in self._proxies:
+            proxy.pass_requests()
 
     async def _set_clock(self) -> None:
         """Set the clock of a bridge that runs; it stays so until the next start."""

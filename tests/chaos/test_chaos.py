@@ -18,6 +18,7 @@ FAULTS = (
     "disk full",
     "link stalled",
     "suback late",
+    "puback lost",
     "clock set",
 )
 

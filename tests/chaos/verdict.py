@@ -58,6 +58,9 @@ async def judge(customers: list[Customer], folder: Path, faults: Counter[str]) -
     for customer in customers:
         listed = await customer.collect()
         _judge(customer, listed, ran, verdict)
+        # One that died may have lost what it acknowledged, and send again what it had passed on.
+        if not faults["broker killed"]:
+            verdict.broken += [f"{customer.name}: {what}" for what in _sent_once(customer, listed)]
         broken = _sink(customer, listed, delivered)
         verdict.broken += [f"{customer.name}: {what}" for what in broken]
     verdict.ran_twice = sum(count > 1 for count in ran.values())
@@ -83,9 +86,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def _judge(customer: Customer, listed: dict[str, Any], ran: Counter[str], verdict: Verdict) -> None:
     verdict.accepted += len(listed)
     verdict.succeeded += sum(job["state"] == "succeeded" for job in listed.values())
-    unnamed = Counter(
-        job["meta"]["tag"] for job_id, job in listed.items() if job_id not in customer.wanted
-    )
+    unnamed = _unnamed(customer, listed)
     verdict.sent_twice += sum(count > 1 for count in unnamed.values())
     verdict.refused += len(customer.refused)
     verdict.not_accepted += customer.unnamed - len(unnamed)
@@ -99,6 +100,24 @@ def _judge(customer: Customer, listed: dict[str, Any], ran: Counter[str], verdic
         _acks(customer, listed),
     ):
         verdict.broken += [who + what for what in check]
+
+
+def _unnamed(customer: Customer, listed: dict[str, Any]) -> Counter[str]:
+    """Return how many jobs each request without a job id became, by its tag."""
+    return Counter(
+        job["meta"]["tag"] for job_id, job in listed.items() if job_id not in customer.wanted
+    )
+
+
+def _sent_once(customer: Customer, listed: dict[str, Any]) -> Iterator[str]:
+    """A request without a job id that was sent once is one job, however often it is redelivered."""
+    found = _unnamed(customer, listed)
+    for tag, count in found.items():
+        if count > 1 and tag not in customer.sent_again:
+            yield f"{tag} was sent once and became {count} jobs"
+    lost = customer.sent - found.keys()
+    if len(lost) > len(customer.refused):
+        yield f"acknowledged by the broker, neither accepted nor refused: {sorted(lost)}"
 
 
 def _outcomes(customer: Customer, listed: dict[str, Any], ran: Counter[str]) -> Iterator[str]:

@@ -138,6 +138,8 @@ async def _victims(
         stack.push_async_exit(bridge.__aexit__)
         await bridge.start(ready=False)
         bridges.append(bridge)
+    # What is published before anybody has subscribed is nobody's.
+    await bridges[0].ready()
     return Victims(
         broker=broker,
         bridges=bridges,
@@ -166,8 +168,9 @@ def _supervised(folder: Path) -> dict[str, Any]:
 
 
 def _work(tally: Path) -> Graph:
-    """Takes its time, then leaves a mark in a file, then gives an image; input `tag`."""
+    """Takes its time, saves a file, leaves a mark in another, gives an image; input `tag`."""
     graph = then(image(size=64), "TestSleep", seconds=0.1, step=0.05)
+    graph = then(graph, "TestWrite")
     graph = our_output(then(graph, "TestTally", file=str(tally), tag=["9", 0]))
     graph["9"] = {"class_type": "Comfy2MQTTTextInput", "inputs": {"name": "tag", "text": ""}}
     return graph

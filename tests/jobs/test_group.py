@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import psycopg
 import pytest
@@ -16,6 +16,7 @@ from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput
 from bridge.jobs import group as groups
 from bridge.jobs.core import Limits
+from bridge.jobs.database import DatabaseError
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
@@ -116,6 +117,25 @@ def cut_notices(address: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'comfy2mqtt notices'"
         )
+
+
+async def test_a_bridge_whose_heartbeats_fail_holds_nothing_once_its_lease_is_over(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgresql.database() as address:
+        async with member(address, tmp_path) as one, asyncio.timeout(PATIENCE_S):
+            assert one.group.holds()
+            with monkeypatch.context() as cut:
+
+                async def beat(*_: object, **__: object) -> NoReturn:
+                    raise DatabaseError("cut off")
+
+                cut.setattr(one.journal, "beat", beat)
+                await asyncio.sleep(one.group.lease_s)
+                assert not one.group.holds()
+            while not one.group.holds():  # noqa: ASYNC110 - the next heartbeat makes it true
+                await asyncio.sleep(0.02)
+            assert one.group.was_silent
 
 
 async def test_a_waiting_job_that_the_last_life_had_claimed_is_released(

@@ -1241,6 +1241,15 @@ MUTANTS: tuple[Mutant, ...] = (
         tests=("tests/adapters/mqtt/test_publisher.py",),
     ),
     Mutant(
+        name="lease-never-ends",
+        file="bridge/jobs/group.py",
+        old="return time.monotonic() < self._valid_until",
+        new="return True",
+        guarantee="a bridge that cannot renew its lease publishes nothing once it is over",
+        tests=("tests/jobs/test_group.py",),
+        postgresql=True,
+    ),
+    Mutant(
         name="lost-result-is-delivered",
         file="bridge/adapters/mqtt/publisher.py",
         old="            if error is None:\n                delivered(key)\n            elif",

@@ -103,6 +103,10 @@ class TcpProxy:
         self._unsent = [request] * times
         self._cut.clear()
 
+    def pass_requests(self) -> None:
+        """Swallow no more of them."""
+        self._unsent = []
+
     def stall(self) -> None:
         """Pass on nothing in either direction until `flow`; no connection ends."""
         self._flowing.clear()

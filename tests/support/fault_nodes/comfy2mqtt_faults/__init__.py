@@ -13,6 +13,7 @@ one on the path for custom nodes.
     TestKill           SIGKILL to the ComfyUI process
     TestSpawn          leaves a child process behind, its pid in a file
     TestPrompt         tells its text; ComfyUI's page draws the choices in it
+    TestWrite          writes a file into ComfyUI's output folder, as savers do
     TestTally          appends a line to a file: what ran to completion, and how often
 
 Each passes on the image it is given, so it stands between a source and an output. In `odd` are
@@ -29,6 +30,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
@@ -39,6 +41,7 @@ from .odd import NODES as ODD_NODES
 # ComfyUI's modules are not there where these lines are type-checked.
 comfy_model_management: Any = import_module("comfy.model_management")
 comfy_utils: Any = import_module("comfy.utils")
+folder_paths: Any = import_module("folder_paths")
 torch: Any = import_module("torch")
 ExecutionBlocker: Any = import_module("comfy_execution.graph").ExecutionBlocker
 
@@ -271,6 +274,22 @@ class TestSpawn(Fault):
         return (image,)
 
 
+class TestWrite(Fault):
+    """The file goes at once, so that the disk is as full as whoever filled it left it."""
+
+    @classmethod
+    def own(cls) -> dict[str, Any]:
+        return {"size": ("INT", {"default": 65536, "min": 0, "max": 2**30})}
+
+    def run(self, *, image: object, size: int = 65536) -> tuple[Any]:
+        folder = Path(folder_paths.get_output_directory())
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(bytes(size))
+            file.flush()
+        return (image,)
+
+
 class TestTally(Fault):
     """`tag` names the job; a line in one write, so that those of several processes don't mix."""
 
@@ -342,6 +361,7 @@ NODE_CLASS_MAPPINGS = {
         TestProgress,
         TestKill,
         TestSpawn,
+        TestWrite,
         TestTally,
         TestPrompt,
         *ODD_NODES,
