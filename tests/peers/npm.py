@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.peers import cache
 
 NODE = 18
 
@@ -27,17 +26,9 @@ def node() -> str:
 
 def ensure(package: str) -> Path:
     """Return the folder in which `package`, such as `name@1.2.3`, is installed; once for all."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    folder = cache / "comfy2mqtt" / re.sub(r"[^a-z0-9.]+", "-", f"npm-{package}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            options = ("--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional")
-            subprocess.run(
-                ("npm", "install", "--silent", *options, package), cwd=folder, check=True
-            )
-            (folder / ".ready").touch()
-    return folder
+
+    def install(folder: Path) -> None:
+        options = ("--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional")
+        subprocess.run(("npm", "install", "--silent", *options, package), cwd=folder, check=True)
+
+    return cache.made(f"npm-{package}", install)

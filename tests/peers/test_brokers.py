@@ -1,24 +1,30 @@
-"""Brokers of others that have no MQTT 5: `make test-peers` runs bridge and client on them."""
+"""Brokers of others: `make test-peers` runs bridge and client on them."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import venv
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import pytest
 
+from bridge.client import Client
+from bridge.mqtt import Address, Connection, MqttError
 from bridge.retry import retry
 from tests.end_to_end import graphs
-from tests.peers import npm
+from tests.peers import debian, npm
 from tests.support.bridge import BridgeProcess
 from tests.support.brokers import used_by_a_client
 from tests.support.patience import PATIENCE_S
+from tests.support.peer import Peer
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(300)]
 
@@ -35,57 +41,165 @@ plugins: {{amqtt.plugins.authentication.AnonymousAuthPlugin: {{allow_anonymous: 
 """
 
 
-def aedes(folder: Path, port: int) -> Sequence[str]:
+# Nobody may be without a name at ejabberd; where no password is checked, any will do.
+EJABBERD_SETTINGS = """
+hosts: [localhost]
+auth_method: [anonymous]
+anonymous_protocol: login_anon
+allow_multiple_connections: true
+listen:
+  - {{port: {port}, ip: "127.0.0.1", module: mod_mqtt, max_payload_size: infinity}}
+  - port: {websocket}
+    ip: "127.0.0.1"
+    module: ejabberd_http
+    request_handlers: {{"/mqtt": mod_mqtt}}
+modules: {{mod_mqtt: {{}}}}
+"""
+RABBITMQ_SETTINGS = """
+listeners.tcp = none
+mqtt.listeners.tcp.1 = 127.0.0.1:{port}
+mqtt.allow_anonymous = true
+web_mqtt.tcp.ip = 127.0.0.1
+web_mqtt.tcp.port = {websocket}
+"""
+
+
+class Program(NamedTuple):
+    """A broker to start, and the version of MQTT that is spoken to it."""
+
+    command: Sequence[str]
+    mqtt: str
+    environment: Mapping[str, str] = os.environ
+    user: str = ""
+    websocket: str | None = None
+    """Where it takes MQTT over WebSocket: port and path."""
+
+
+Broker: TypeAlias = Callable[[Path, int], AbstractAsyncContextManager[Program]]
+
+
+@asynccontextmanager
+async def aedes(folder: Path, port: int) -> AsyncIterator[Program]:
     """Node-RED's embedded broker."""
     server = folder / "server.cjs"
     server.write_text(AEDES_SERVER)
     (folder / "node_modules").symlink_to(npm.ensure(AEDES) / "node_modules")
-    return (npm.node(), str(server), str(port))
-
-
-def amqtt(folder: Path, port: int) -> Sequence[str]:
-    """A broker in Python, in an environment of its own."""
-    place = folder / "environment"
-    venv.create(place, with_pip=True)
-    install = (place / "bin/python", "-m", "pip", "install", "-qq", AMQTT)
-    subprocess.run(install, check=True, env=dict(os.environ))
-    settings = folder / "amqtt.yaml"
-    settings.write_text(AMQTT_SETTINGS.format(port=port))
-    return (str(place / "bin/amqtt"), "-c", str(settings))
-
-
-async def _touch(port: int) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.close()
+    yield Program((npm.node(), str(server), str(port)), "3.1.1")
 
 
 @asynccontextmanager
-async def running(command: Sequence[str], port: int) -> AsyncIterator[str]:
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+async def amqtt(folder: Path, port: int) -> AsyncIterator[Program]:
+    """A broker in Python, in an environment of its own."""
+    place = folder / "environment"
+    await asyncio.to_thread(venv.create, place, with_pip=True)
+    install = (place / "bin/python", "-m", "pip", "install", "-qq", AMQTT)
+    await asyncio.to_thread(subprocess.run, install, check=True)
+    settings = folder / "amqtt.yaml"
+    settings.write_text(AMQTT_SETTINGS.format(port=port))
+    yield Program((str(place / "bin/amqtt"), "-c", str(settings)), "3.1.1")
+
+
+@asynccontextmanager
+async def ejabberd(folder: Path, port: int) -> AsyncIterator[Program]:
+    """Debian's, started without its script, which wants root and Debian's folders."""
+    root = debian.ensure("ejabberd")
+    settings = folder / "ejabberd.yml"
+    websocket = free_port()
+    settings.write_text(EJABBERD_SETTINGS.format(port=port, websocket=websocket))
+    environment = {
+        **debian.environment(root),
+        "ERL_LIBS": str(next(root.glob("usr/lib/*/ejabberd-*")).parent),
+        "EJABBERD_CONFIG_PATH": str(settings),
+        "EJABBERD_LOG_PATH": str(folder / "ejabberd.log"),
+        "HOME": str(folder),
+    }
+    command = ("erl", "-noinput", "-mnesia", "dir", f'"{folder}/tables"', "-s", "ejabberd")
+    yield Program(command, "5", environment, "alice:any@", f"{websocket}/mqtt")
+
+
+@asynccontextmanager
+async def rabbitmq(folder: Path, port: int) -> AsyncIterator[Program]:
+    """Debian's, whose version 3 has no MQTT 5. Its nodes find each other by a program of Erlang."""
+    root = debian.ensure("rabbitmq-server")
+    place = next(root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*"))
+    settings, plugins = folder / "rabbitmq.conf", folder / "plugins"
+    websocket = free_port()
+    settings.write_text(RABBITMQ_SETTINGS.format(port=port, websocket=websocket))
+    plugins.write_text("[rabbitmq_mqtt, rabbitmq_web_mqtt].")
+    found = debian.environment(root)
+    names_port = str(free_port())
+    environment = {
+        **found,
+        "PATH": f"{place}/sbin:{found['PATH']}",
+        "HOME": str(folder),
+        "RABBITMQ_CONFIG_FILE": str(settings),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+        "RABBITMQ_MNESIA_BASE": str(folder / "tables"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_NODENAME": f"comfy2mqtt{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "ERL_EPMD_PORT": names_port,
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+    }
+    old = place.name.startswith("rabbitmq_server-3.")
+    async with started(("epmd",), environment):
+        version = "3.1.1" if old else "5"
+        yield Program(("rabbitmq-server",), version, environment, websocket=f"{websocket}/ws")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@asynccontextmanager
+async def started(command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[None]:
+    """Run a program, with all that it starts, while the block lasts."""
+    program = shutil.which(command[0], path=environment["PATH"])
+    assert program is not None
+    null = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        program, *command[1:], env=environment, stdout=null, stderr=null, start_new_session=True
+    )
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            await retry(lambda: _touch(port), OSError)
-        yield f"mqtt://127.0.0.1:{port}"
+        yield
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         await process.wait()
 
 
-@pytest.mark.parametrize("broker", [aedes, amqtt])
-async def test_jobs_and_uploads_go_over_a_broker_of_3_1_1(broker: object, tmp_path: Path) -> None:
-    assert callable(broker)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = await asyncio.to_thread(broker, tmp_path, port)
-    async with running(command, port) as url:
+async def answers(url: str) -> None:
+    async with Connection(Address.parse(url)):
+        pass
+
+
+async def is_online(url: str) -> None:
+    """Wait for the bridge, by a topic that has no wildcard: not each broker retains for those."""
+    async with Peer(url, version=4) as peer:
+        await peer.subscribe("comfy2mqtt/bridge/state")
+        await peer.next("comfy2mqtt/bridge/state", lambda message: message.payload == b"online")
+
+
+@pytest.mark.parametrize("broker", [aedes, amqtt, ejabberd, rabbitmq])
+async def test_jobs_and_uploads_go_over(broker: Broker, tmp_path: Path) -> None:
+    port = free_port()
+    async with broker(tmp_path, port) as program, started(program.command, program.environment):
+        url = f"mqtt://{program.user}127.0.0.1:{port}"
+        async with asyncio.timeout(PATIENCE_S):
+            await retry(lambda: answers(url), MqttError)
         bridge = BridgeProcess(tmp_path / "bridge", mqtt_url=url, comfyui_url="http://127.0.0.1:9")
         bridge.add_workflow("colour", graphs.colour())
         bridge.add_workflow("echo", graphs.echo())
         await bridge.start(ready=False)
         try:
-            await bridge.ready("unreachable")
+            await is_online(url)
             info = await used_by_a_client(url)
-            assert info.mqtt == "3.1.1"
+            assert info.mqtt == program.mqtt
+            if program.websocket is not None:
+                url = f"ws://{program.user}127.0.0.1:{program.websocket}"
+                async with Client(url, "bob") as bob:
+                    assert await bob.state() == "online"
         finally:
             await bridge.stop()
