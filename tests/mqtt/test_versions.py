@@ -99,8 +99,8 @@ async def test_the_will_is_published_where_the_block_fails_and_only_there(
 
 
 async def test_who_needs_mqtt_5_gets_an_error_if_the_broker_has_none(old: Address) -> None:
-    with pytest.raises(ConnectionRefused, match="1 only, and the page needs MQTT 5"):
-        async with Connection(old, needs_5="the page"):
+    with pytest.raises(ConnectionRefused, match="1 only, and a group of bridges needs MQTT 5"):
+        async with Connection(old, needs_5="a group of bridges"):
             pass
 
 

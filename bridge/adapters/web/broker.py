@@ -12,7 +12,15 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from bridge.adapters.web.descriptions import MissingDescriptions
-from bridge.adapters.web.requests import PartOf, PendingRequest, Reply, Requests, UnreadableReply
+from bridge.adapters.web.requests import (
+    PartOf,
+    PendingRequest,
+    Reply,
+    Requests,
+    UnreadableReply,
+    named,
+    place_of,
+)
 from bridge.contract.errors import BadRequest, BridgeError, Busy, Forbidden, TooLarge
 from bridge.contract.topics import Topics
 from bridge.mqtt import (
@@ -42,6 +50,13 @@ LINGER_S: Final = 5.0
 # With more than this on the way to the broker, nothing more is read from who sends.
 _CROWDED: Final = 4 * 1024 * 1024
 _GOOD_CONNECTION_S: Final = 10.0
+# Where a picture's bytes say what they are.
+_PICTURES: Final = (
+    (0, b"\x89PNG", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (8, b"WEBP", "image/webp"),
+    (0, b"GIF8", "image/gif"),
+)
 
 
 class BrokerCallbacks(Protocol):
@@ -136,7 +151,6 @@ class Broker:
             self._address,
             client_id=f"{topics.base}-websocket-{secrets.token_hex(4)}",
             manual_ack=False,
-            needs_5="the page",  # answers are found by their Correlation Data
         ) as connection:
             self._was_connected = True
             self._listener.on_connecting()
@@ -291,6 +305,12 @@ class Broker:
             answered(Reply.refusal(Busy("there is no broker at the moment", retry=True)))
             return
         correlation = self._requests.correlation()
+        place, nameless = None, False
+        if connection.version != "5":
+            place = place_of(levels, payload)
+            with_name = named(levels, payload, content_type, correlation)
+            nameless = with_name is None
+            payload = payload if with_name is None else with_name
         try:
             sent = connection.publish(
                 self._topics.request(client, levels[0], *levels[1:]),
@@ -303,7 +323,8 @@ class Broker:
             answered(Reply.refusal(_refusal(error)))
             return
         deadline = asyncio.get_running_loop().time() + ANSWER_S
-        self._requests.add(correlation, PendingRequest(client, deadline, answered, part))
+        pending = PendingRequest(client, deadline, answered, part, place=place, nameless=nameless)
+        self._requests.add(correlation, pending)
         self._set_timer()
         sent.add_done_callback(lambda done: self._on_sent(correlation, done))
 
@@ -367,17 +388,17 @@ class Broker:
             return
         display = self._topics.display_of(message.topic)
         if display is not None:
-            self._shown(display, message.payload, message.content_type)
+            self._shown(display, message.payload, _type_of(message))
             return
         found = self._topics.client_of(message.topic)
         if found is None:
             return
         client, levels = found
         match levels:
-            case ("response", _):
-                self._take_reply(client, message)
+            case ("response", verb):
+                self._take_reply(client, verb, message)
             case ("job" | "set" as whose, name, "part", output, offset):
-                content = message.content_type, message.payload
+                content = _type_of(message), message.payload
                 match = self._requests.match_part(
                     client, message.correlation_data, (name, output, offset), content, whose
                 )
@@ -385,14 +406,16 @@ class Broker:
                     _deliver(*match)
             case ("job", *rest):
                 self._listener.on_job(
-                    client, rest, message.payload, message.content_type, message.user_properties
+                    client, rest, message.payload, _type_of(message), message.user_properties
                 )
             case ("set", set_id, "status" | "result" as what):
                 self._listener.on_set(client, set_id, what, message.payload)
 
-    def _take_reply(self, client: str, message: Incoming) -> None:
+    def _take_reply(self, client: str, verb: str, message: Incoming) -> None:
         try:
-            match = self._requests.match_reply(client, message.correlation_data, message.payload)
+            match = self._requests.match_reply(
+                client, verb, message.correlation_data, message.payload
+            )
         except UnreadableReply as error:
             log.warning("cannot read the response on %s: %s", message.topic, error)
             return
@@ -407,6 +430,14 @@ def _deliver(request: PendingRequest, part: PartOf) -> None:
         request.part(part)
     if request.reply is not None:
         request.answered(request.reply)
+
+
+def _type_of(message: Incoming) -> str | None:
+    """Return its Content Type; over MQTT 3.1.1, which has none, that of pictures by their bytes."""
+    if message.content_type is not None:
+        return message.content_type
+    found = (name for at, mark, name in _PICTURES if message.payload.startswith(mark, at))
+    return next(found, None)
 
 
 def _refusal(error: MqttError) -> BridgeError:

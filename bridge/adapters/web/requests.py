@@ -1,22 +1,28 @@
 """Requests that wait for the bridge's answer, found by their Correlation Data. Pure.
 
 Correlation Data is chosen here, never by a client, and begins with a byte that no text begins with,
-so that the bridge never takes it for a `transaction`.
+so that the bridge never takes it for a `transaction`. Over MQTT 3.1.1, which has none, it is in a
+request's `transaction`, as hexadecimal digits. An upload's bytes have no place for that: an answer
+without a `transaction` is that of the earliest upload of the client. A part goes to the earliest
+`fetch` for it.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from bridge.adapters.web.frames import JSON
 from bridge.contract.errors import BridgeError
-from bridge.contract.messages import Transaction
+from bridge.contract.messages import Transaction, encode
+from bridge.contract.topics import RUN, UPLOAD
 
 _NO_TEXT: Final = b"\xff"
+_FETCH: Final = "fetch"
 
 
 class UnreadableReply(ValueError):
@@ -61,6 +67,10 @@ class PendingRequest(Struct, eq=False):
     has_part: bool = False
     reply: Reply | None = None
     """The answer, where the broker sent it before the part that it tells of."""
+    place: tuple[str, str, int, int] | None = None
+    """`job` or `set`, its id, output, offset: of a `fetch` whose parts have no Correlation Data."""
+    nameless: bool = False
+    """True if its answer carries nothing that names it."""
 
 
 class _Fetched(Struct):
@@ -68,6 +78,38 @@ class _Fetched(Struct):
 
     count: int = 0
     base64: Raw | UnsetType = UNSET
+
+
+class _Place(Struct):
+    """The fields of a `fetch` that its parts have in their topics."""
+
+    job_id: str = ""
+    set_id: str = ""
+    output: int = 0
+    offset: int = 0
+
+
+def named(
+    levels: Sequence[str], payload: bytes, content_type: str, correlation: bytes
+) -> bytes | None:
+    """Return a request's payload with its `transaction`; None if it has no place for one."""
+    if content_type != JSON or not payload:
+        return None  # the bytes of an upload, or its end
+    field = "$transaction" if levels[0] == RUN else "transaction"
+    fields = msgspec.json.decode(payload, type=dict[str, Raw])
+    return encode({**fields, field: correlation.hex()})
+
+
+def place_of(levels: Sequence[str], payload: bytes) -> tuple[str, str, int, int] | None:
+    """Return whose output a `fetch` asks for, and which part; None: it is none that is valid."""
+    try:
+        found = msgspec.json.decode(payload, type=_Place) if levels[0] == _FETCH else None
+    except msgspec.MsgspecError:
+        return None
+    if found is None:
+        return None
+    whose, owner = ("set", found.set_id) if found.set_id else ("job", found.job_id)
+    return whose, owner, found.output, found.offset
 
 
 _REPLY: Final = msgspec.json.Decoder(Reply)
@@ -114,13 +156,15 @@ class Requests:
         return [self._waiting.pop(key) for key in found]
 
     def match_reply(
-        self, client: str, correlation: bytes | None, payload: bytes
+        self, client: str, verb: str, correlation: bytes | None, payload: bytes
     ) -> tuple[PendingRequest, Reply] | None:
         """Remove the request that this is the answer to; None if it is nobody's here.
 
         None too for one whose part has not come: it is kept for `match_part`. Raises
         UnreadableReply: the request still waits.
         """
+        if correlation is None:
+            correlation = self._named(client, verb, payload)
         request = self._of(client, correlation)
         if request is None or correlation is None:
             return None
@@ -148,18 +192,38 @@ class Requests:
         type and bytes. `whose`: `job` or `set`. With a `reply` the request is answered: it is
         removed.
         """
-        request = self._of(client, correlation)
-        if request is None or request.part is None or correlation is None:
-            return None
         owner, output, offset = place
         try:
             found = PartOf(owner, int(output), int(offset), *content, whose)
         except ValueError:
             return None  # not the bridge's
+        if correlation is None:
+            correlation = self._fetch_of(client, (whose, owner, found.output, found.offset))
+        request = self._of(client, correlation)
+        if request is None or request.part is None or correlation is None:
+            return None
         request.has_part = True
         if request.reply is not None:
             del self._waiting[correlation]
         return request, found
+
+    def _fetch_of(self, client: str, place: tuple[str, str, int, int]) -> bytes | None:
+        """Return the Correlation Data that a part over MQTT 3.1.1 stands for."""
+        mine = ((key, each) for key, each in self._waiting.items() if each.client == client)
+        return next((key for key, each in mine if each.place == place and not each.has_part), None)
+
+    def _named(self, client: str, verb: str, payload: bytes) -> bytes | None:
+        """Return the Correlation Data that an answer over MQTT 3.1.1 stands for."""
+        try:
+            transaction = _REPLY.decode(payload).transaction
+            if transaction is not UNSET:
+                return bytes.fromhex(str(transaction))
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            return None  # not the bridge's, or another program's
+        if verb != UPLOAD:
+            return None
+        mine = (key for key, each in self._waiting.items() if each.client == client)
+        return next((key for key in mine if self._waiting[key].nameless), None)
 
     def _of(self, client: str, correlation: bytes | None) -> PendingRequest | None:
         request = self._waiting.get(correlation or b"")

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec import Struct
@@ -17,6 +17,7 @@ from bridge.adapters.web.settings import Settings
 from bridge.contract.topics import Topics
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
+from tests.support.strict_proxy import StrictProxy
 from tests.support.visitor import Visitor
 
 LINK_KEY = b"k" * 32
@@ -31,6 +32,7 @@ class Standing(Struct):
     running: asyncio.Task[None]
     scheme: str = "ws"
     reachable: bool = True
+    mqtt: str = "5"
 
     @property
     def socket(self) -> str:
@@ -110,6 +112,17 @@ def serve_alone(tmp_path: Path, page: Path) -> Serve:
 @pytest.fixture
 async def server(serve: Serve) -> AsyncIterator[Standing]:
     async with serve() as standing:
+        yield standing
+
+
+@pytest.fixture(params=["5", "3.1.1"])
+async def either(
+    serve: Serve, broker: Mosquitto, request: pytest.FixtureRequest
+) -> AsyncIterator[Standing]:
+    """Serve a web adapter over MQTT 5, and one over 3.1.1."""
+    mqtt_5: Literal["pass", "refuse"] = "pass" if request.param == "5" else "refuse"
+    async with StrictProxy(broker.url, mqtt_5=mqtt_5) as proxy, serve(proxy.url) as standing:
+        standing.mqtt = request.param
         yield standing
 
 

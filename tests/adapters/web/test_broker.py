@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import UNSET
+from PIL import Image
 
 from bridge.adapters.web import broker as module
 from bridge.contract.described import WorkflowsReport
 from bridge.contract.messages import encode, ok
 from bridge.mosquitto import Mosquitto
 from tests.adapters.web.conftest import Serve, Standing
+from tests.conftest import StartBridge
+from tests.end_to_end import graphs
 from tests.support.confined import Confined
 from tests.support.definitions import definition
 from tests.support.peer import Peer
@@ -181,3 +185,31 @@ async def test_where_the_broker_grants_few_filters_one_for_all_clients_is_used(
             await visitor.ask("ping")
             assert len(visitor.all("progress")) == 1, name
         assert proxy.refused
+
+
+async def test_jobs_and_uploads_go_over_a_broker_of_either_version(
+    detached: StartBridge, either: Standing
+) -> None:
+    workflows = {"colour": graphs.colour(), "echo": graphs.echo()}
+    await detached(workflows)
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    async with either.visitor() as alice:
+        await alice.next("workflow", lambda each: each["name"] == "echo")
+        ran = await alice.ask("run", workflow="colour", job_id="j", inputs={"colour": 5})
+        assert (ran["verb"], ran["data"]["job_id"]) == ("run", "j")
+        sent = [alice.ask("upload", picture.getvalue(), upload=f"u{number}") for number in range(3)]
+        uploads = await asyncio.gather(*sent, alice.ask("status", job_id="j"))
+        assert [each["data"].get("upload") for each in uploads] == ["u0", "u1", "u2", None]
+        begun = await alice.ask("upload", upload="parts", size=2, sha256="0" * 64)
+        assert begun["data"]["held"] == 0
+        assert (await alice.ask("upload", b"12", upload="parts", offset=0))["data"]["held"] == 2
+        assert (await alice.ask("upload", upload="parts", fin=True))["status"] == "error"
+        inputs = {"picture": {"upload": "u1"}}
+        assert (await alice.ask("run", workflow="echo", job_id="e", inputs=inputs))[
+            "status"
+        ] == "ok"
+        refused = await alice.ask("run", workflow="none", job_id="n")
+        assert refused["error"]["code"] == "unknown_workflow"
+        assert (await alice.ask("cancel", job_id="j"))["status"] == "ok"
+        assert (await alice.result("j"))["state"] == "cancelled"

@@ -37,10 +37,10 @@ def demo() -> Graph:
 
 
 async def test_a_job_runs_with_progress_output_and_result(
-    attached: StartBridge, server: Standing
+    attached: StartBridge, either: Standing
 ) -> None:
     await attached({"slow": graphs.slow(0.5)})
-    async with server.visitor() as alice:
+    async with either.visitor() as alice:
         definition = await alice.next("workflow", lambda each: each["name"] == "slow")
         assert "seed" in definition["definition"]["inputs"]["properties"]
         answer = await alice.ask("run", workflow="slow", job_id="j1", inputs={"seed": 7}, meta=[1])
@@ -53,20 +53,22 @@ async def test_a_job_runs_with_progress_output_and_result(
         output = await alice.next("output")
         assert output.data is not None
         (listed,) = result["outputs"]
-        assert hashlib.sha256(output.data).hexdigest() == listed["sha256"] == output["sha256"]
-        assert (output["index"], output["width"], output["content_type"]) == (0, 64, "image/png")
+        assert hashlib.sha256(output.data).hexdigest() == listed["sha256"]
+        assert (output["index"], output["content_type"]) == (0, "image/png")
+        if either.mqtt == "5":
+            assert (output["sha256"], output["width"]) == (listed["sha256"], 64)
         types = [each.type for each in alice.frames if each.header.get("job_id") == "j1"]
         assert types.index("output") < types.index("result") == len(types) - 1
 
 
 async def test_two_clients_cannot_see_each_other_and_one_clients_connections_all_hear(
-    attached: StartBridge, server: Standing
+    attached: StartBridge, either: Standing
 ) -> None:
     await attached({"colour": graphs.colour()})
     async with (
-        server.visitor("alice") as alice,
-        server.visitor("alice") as phone,
-        server.visitor("bob") as bob,
+        either.visitor("alice") as alice,
+        either.visitor("alice") as phone,
+        either.visitor("bob") as bob,
     ):
         await alice.ask("run", workflow="colour", job_id="mine", inputs={"colour": 5})
         await alice.result("mine")
@@ -79,9 +81,9 @@ async def test_two_clients_cannot_see_each_other_and_one_clients_connections_all
         assert not bob.all("output")
 
 
-async def test_an_upload_in_parts_becomes_an_input(attached: StartBridge, server: Standing) -> None:
+async def test_an_upload_in_parts_becomes_an_input(attached: StartBridge, either: Standing) -> None:
     await attached({"echo": graphs.echo(), "noise": our_output(image(size=256))})
-    async with server.visitor() as alice:
+    async with either.visitor() as alice:
         await alice.ask("run", workflow="noise", job_id="noise")
         picture = (await alice.next("output")).data
         assert picture is not None
@@ -93,29 +95,30 @@ async def test_an_upload_in_parts_becomes_an_input(attached: StartBridge, server
             held = await alice.ask("upload", part, upload="u1", offset=offset)
             assert held["data"]["held"] == offset + len(part)
         assert (await alice.ask("upload", upload="u1", fin=True))["data"]["complete"]
-        # And one whole, though it looks like the announcement of another.
-        whole = await alice.ask("upload", b'{"size": 1}', upload="u2")
-        assert whole["data"]["size"] == 11
+        if either.mqtt == "5":
+            # And one whole, though it looks like the announcement of another.
+            whole = await alice.ask("upload", b'{"size": 1}', upload="u2")
+            assert whole["data"]["size"] == 11
         await alice.ask("run", workflow="echo", job_id="e", inputs={"picture": {"upload": "u1"}})
         assert (await alice.result("e"))["state"] == "succeeded"
 
 
 async def test_text_goes_to_the_main_input_whatever_its_name(
-    attached: StartBridge, server: Standing
+    attached: StartBridge, either: Standing
 ) -> None:
     await attached({"prompted": prompted()})
-    async with server.visitor() as alice:
+    async with either.visitor() as alice:
         await alice.ask("run", workflow="prompted", job_id="j", text='{"a lighthouse"', meta="m")
         result = await alice.result("j")
         assert (result["inputs"]["prompt"], result["meta"]) == ('{"a lighthouse"', "m")
 
 
 async def test_who_comes_back_gets_what_it_missed_in_order_and_the_rest_live(
-    attached: StartBridge, server: Standing
+    attached: StartBridge, either: Standing
 ) -> None:
     await attached({"colour": graphs.colour(), "slow": graphs.slow(60)})
-    key = server.key()
-    async with Visitor(server.socket, key) as alice:
+    key = either.key()
+    async with Visitor(either.socket, key) as alice:
         await alice.ask("run", workflow="colour", job_id="seen", inputs={"colour": 11})
         n = (await alice.result("seen"))["n"]
         for index in range(3):
@@ -124,10 +127,10 @@ async def test_who_comes_back_gets_what_it_missed_in_order_and_the_rest_live(
                 {"type": "run", "workflow": "colour", "job_id": job, "inputs": {"colour": index}}
             )
         await alice.say({"type": "run", "workflow": "slow", "job_id": "running"})
-    async with Visitor(server.socket, key) as other:
+    async with Visitor(either.socket, key) as other:
         await other.next("progress", lambda each: each["job_id"] == "running")
         # A newcomer hears how far it is, not how it came there.
-        async with Visitor(server.socket, key, after=n) as alice:
+        async with Visitor(either.socket, key, after=n) as alice:
             resumed = await alice.next("resumed")
             told = [each for each in alice.frames if "n" in each.header and each is not resumed]
             assert [each["n"] for each in told] == sorted(each["n"] for each in told)
@@ -145,25 +148,24 @@ async def test_who_comes_back_gets_what_it_missed_in_order_and_the_rest_live(
 
 
 async def test_a_link_gives_an_output_whole_in_ranges_and_smaller(
-    attached: StartBridge, serve: Serve, tmp_path: Path
+    attached: StartBridge, either: Standing, tmp_path: Path
 ) -> None:
     key_file = tmp_path / "shared.key"
     key_file.write_text(LINK_KEY.hex())
     public = {"public_url": "https://pictures.example.org/", "link_key_file": key_file}
     await attached({"noise": our_output(image(size=512))}, **public)
     async with (
-        serve() as server,
-        server.visitor() as alice,
+        either.visitor() as alice,
         aiohttp.ClientSession() as web,
     ):
         asked = {"deliver": "fetch"}
         await alice.ask("run", workflow="noise", job_id="j", output=asked)
         (listed,) = (await alice.result("j"))["outputs"]
         assert listed["url"].startswith("https://pictures.example.org/o/")
-        signed = server.http + listed["url"].removeprefix("https://pictures.example.org")
+        signed = either.http + listed["url"].removeprefix("https://pictures.example.org")
         made = (await alice.ask("link", job_id="j"))["data"]
         picture, tag = b"", ""
-        for url in (signed, server.http + made["url"]):
+        for url in (signed, either.http + made["url"]):
             async with web.get(url) as answer:
                 picture = await answer.read()
                 assert (answer.status, answer.content_type) == (200, "image/png")
@@ -253,10 +255,10 @@ async def test_what_the_door_itself_missed_is_told_when_it_has_its_broker_again(
 
 
 async def test_previews_come_where_they_were_asked_for(
-    attached: StartBridge, server: Standing
+    attached: StartBridge, either: Standing
 ) -> None:
     await attached({"demo": demo()})
-    async with server.visitor() as alice:
+    async with either.visitor() as alice:
         inputs = {"prompt": "a red barn", "width": 256, "height": 256, "steps": 20}
         await alice.ask("run", workflow="demo", job_id="j", inputs=inputs, preview=True)
         preview = await alice.next("preview")
@@ -267,10 +269,10 @@ async def test_previews_come_where_they_were_asked_for(
 
 
 async def test_what_is_fetched_comes_to_who_asked_for_it_alone(
-    attached: StartBridge, server: Standing
+    attached: StartBridge, either: Standing
 ) -> None:
     await attached({"noise": our_output(image(size=512))})
-    async with server.visitor() as alice, server.visitor() as phone:
+    async with either.visitor() as alice, either.visitor() as phone:
         await alice.ask("run", workflow="noise", job_id="j", output={"deliver": "fetch"})
         (listed,) = (await phone.result("j"))["outputs"]
         picture = b""
@@ -290,16 +292,16 @@ async def test_what_is_fetched_comes_to_who_asked_for_it_alone(
 
 
 async def test_a_picture_on_a_display_is_at_the_address_that_the_result_tells(
-    attached: StartBridge, server: Standing
+    attached: StartBridge, either: Standing
 ) -> None:
     display = [{"name": "hall", "clients": ["*"], "format": "bmp"}]
     public = "https://pictures.example.org"
     await attached({"colour": graphs.colour()}, display=display, public_url=public)
-    async with server.visitor() as alice, aiohttp.ClientSession() as web:
+    async with either.visitor() as alice, aiohttp.ClientSession() as web:
         await alice.ask("run", workflow="colour", job_id="j", inputs={"colour": 31}, show="hall")
         shown = (await alice.result("j"))["shown"]
         assert shown["url"] == f"{public}/d/hall.png"
-        address = server.http + shown["url"].removeprefix(public)
-        async with web.get(address, params={"key": server.key("hall")}) as answer:
+        address = either.http + shown["url"].removeprefix(public)
+        async with web.get(address, params={"key": either.key("hall")}) as answer:
             assert (answer.status, answer.content_type) == (200, "image/bmp")
             assert Image.open(io.BytesIO(await answer.read())).getpixel((0, 0)) == (0, 0, 31)
