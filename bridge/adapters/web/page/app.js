@@ -188,7 +188,8 @@ class Page {
       }
       const axes = way?.grid && noteOf(axesIn(way));
       const meta = { page: { media: this.form.remembered(inputs), axes } };
-      const options = { ...way, preview: true, meta, ...this._keep() };
+      const collect = way ? this.form.sets.collect : undefined;
+      const options = { ...way, collect, preview: true, meta, ...this._keep() };
       await this._submit(view, { workflow, inputs, options });
     } catch (error) {
       this._drop(view);

@@ -260,10 +260,15 @@ export class Client extends EventTarget {
    * @returns {Promise<Blob>}
    * @throws {BridgeError} `unknown_job` if it has been deleted.
    */
-  async fetch(jobId, output = 0, { signal, onprogress } = {}) {
+  fetch(jobId, output = 0, options = {}) {
+    return this._fetch({ job_id: jobId }, output, options);
+  }
+
+  // Called by JobSet, too; `owner` names a job or a set.
+  async _fetch(owner, output, { signal, onprogress } = {}) {
     const parts = [];
     for (let offset = 0, type = ""; ; ) {
-      const part = await this.ask("fetch", { job_id: jobId, output, offset }, signal);
+      const part = await this.ask("fetch", { ...owner, output, offset }, signal);
       parts.push(part.bytes);
       type ||= part.content_type;
       offset = part.next;
@@ -767,7 +772,7 @@ export class JobSet extends EventTarget {
     this.counts = {};
     /** @type {number|undefined} Seconds until it ends. */
     this.eta = undefined;
-    /** @type {?object} With `jobs`, each `{ job_id, state, inputs }`. */
+    /** @type {?object} With `jobs`, each `{ job_id, state, inputs }`, and `outputs`. */
     this.result = null;
     /** @type {*} The `meta` of the request. */
     this.meta = undefined;
@@ -798,6 +803,11 @@ export class JobSet extends EventTarget {
   /** Requests how far it is. */
   async refresh() {
     this._take(await this.#client.ask("status", { set_id: this.id }));
+  }
+
+  /** Resolves with the bytes of something that it has collected: one of the result's `outputs`. */
+  output(info) {
+    return this.#client._fetch({ set_id: this.id }, info.index);
   }
 
   /** Deletes its result, and all that is kept of its jobs. */

@@ -6,6 +6,8 @@ import { product, readAxis, wayOf } from "./set_axes.js";
 import { say, sayCount } from "./texts.js";
 
 const AXES = 2;
+// What the bridge makes of the outputs of a set.
+const COLLECT = ["sheet", "animation", "zip"];
 
 export class SetForm {
   /**
@@ -27,9 +29,21 @@ export class SetForm {
   draw({ inputs: { properties = {} } }) {
     const offered = Object.entries(properties).filter(([, schema]) => wayOf(schema));
     this.axes = Array.from({ length: AXES }, (_, at) => new AxisField(at, offered, this.choices));
-    byId("set-axes").replaceChildren(...this.axes.map(({ element }) => element));
+    this.boxes = COLLECT.map(() => make("input", { type: "checkbox" }));
+    const rows = COLLECT.map((each, at) =>
+      make("label", { class: "check" }, this.boxes[at], say(`collect.${each}`)),
+    );
+    const collect = make("fieldset", {}, make("legend", {}, say("set.collect")), make("div", {}, rows));
+    const more = make("div", { class: "axis-values" }, collect);
+    byId("set-axes").replaceChildren(...this.axes.map(({ element }) => element), more);
     show(byId("set"), offered.length > 0);
     this._changed();
+  }
+
+  /** What the set collects, undefined for nothing. */
+  get collect() {
+    const chosen = COLLECT.filter((_, at) => this.boxes[at].checked);
+    return chosen.length ? chosen : undefined;
   }
 
   /** The names of the inputs that take several values. */

@@ -4,10 +4,11 @@
  */
 
 import { confirm } from "./dialogs.js";
-import { announce, button, make, show } from "./dom.js";
+import { announce, button, make, save, show } from "./dom.js";
+import { downloadName } from "./file_names.js";
 import { estimate, title } from "./format.js";
 import { axesOf, count, inputsAt, labelAt, placesOf, product } from "./set_axes.js";
-import { say, sayCount } from "./texts.js";
+import { say, sayCount, sayOr } from "./texts.js";
 
 // So many jobs are drawn at first.
 const SHOWN = 120;
@@ -40,7 +41,8 @@ export class SetView {
     this.forget = button("delete", say("set.forget"), () => this._do(() => this._forget()), SMALL);
     this.body = make("div", { class: "set-jobs" });
     this.more = button("list", "", () => this._showAll(), SMALL);
-    const tools = make("div", { class: "row" }, this.pause, this.cancel, this.forget);
+    this.collected = make("div", { class: "row" });
+    const tools = make("div", { class: "row" }, this.collected, this.pause, this.cancel, this.forget);
     const head = make("div", { class: "set-head" }, make("div", {}, this.heading, this.words), tools);
     // No landmarks: several sets may have the same heading.
     const about = { class: "set-group", role: "group", "aria-labelledby": this.heading.id };
@@ -94,6 +96,10 @@ export class SetView {
     this.bar.setAttribute("aria-valuemax", this.total || 1);
     this.bar.setAttribute("aria-valuenow", done);
     this.pause.lastChild.textContent = say(set.state === "paused" ? "set.resume" : "set.pause");
+    const outputs = set.result?.outputs ?? [];
+    if (outputs.length !== this.collected.childElementCount) {
+      this.collected.replaceChildren(...outputs.map((info) => this._download(info)));
+    }
     show(this.bar, !hasEnded);
     show(this.pause, ["running", "paused"].includes(set.state));
     show(this.cancel, !hasEnded && set.state !== "cancelling");
@@ -218,6 +224,16 @@ export class SetView {
     } catch (error) {
       announce(error.message);
     }
+  }
+
+  /** The button for something that the set has collected. */
+  _download(info) {
+    return button("download", sayOr(`collect.${info.name}`, info.name), () => this._do(async () => {
+      const url = URL.createObjectURL(await this.set.output(info));
+      const { workflow, id } = this.set;
+      save(url, downloadName({ info, workflow, caption: "", id }));
+      setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    }), SMALL);
   }
 
   _togglePause() {

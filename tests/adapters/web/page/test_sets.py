@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
-from tests.adapters.web.page.conftest import LONG, SMALL, Stack, Visit
-from tests.support.browser import Window
+from tests.adapters.web.page.conftest import LONG, SMALL, Stack, Visit, opened
+from tests.support.browser import JOB_MS, Window
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -223,6 +226,26 @@ async def test_what_the_bridge_refuses_is_said_at_the_axis_that_it_names(
         }"""
     )
     assert told == [False, True, "no"]
+
+
+async def test_what_a_set_collects_is_downloaded(visit: Visit, client: str) -> None:
+    window = await visit(client)
+    for name, value in SMALL.items():
+        await window.field(name).fill(str(value))
+    await window.at("#set summary").click()
+    await window.page.get_by_label("Contact sheet").check()
+    await window.page.get_by_label("Zip file").check()
+    await window.page.get_by_label("Number of jobs").select_option("2")
+    await window.press("Run")
+    await window.at('.set[data-state="succeeded"]').wait_for(timeout=JOB_MS)
+    found = []
+    for name in ("Contact sheet", "Zip file"):
+        async with window.page.expect_download() as coming:
+            await window.press(name)
+        found.append(await asyncio.to_thread((await (await coming.value).path()).read_bytes))
+    assert opened(found[0]).width >= 256
+    with ZipFile(io.BytesIO(found[1])) as archive:
+        assert len(archive.namelist()) == 2
 
 
 async def test_sets_of_other_programs_are_shown_as_they_are_made(
