@@ -10,14 +10,17 @@ import socket
 import subprocess
 import venv
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import pytest
 
 from bridge.client import Client
-from bridge.mqtt import Address, Connection, MqttError
+from bridge.contract.access import Others
+from bridge.contract.broker_files import BROKERS
+from bridge.contract.topics import Topics
+from bridge.mqtt import Address, Connection, MqttError, Subscription
 from bridge.retry import retry
 from tests.end_to_end import graphs
 from tests.peers import debian, npm
@@ -203,3 +206,41 @@ async def test_jobs_and_uploads_go_over(broker: Broker, tmp_path: Path) -> None:
                     assert await bob.state() == "online"
         finally:
             await bridge.stop()
+
+
+async def test_rabbitmq_keeps_clients_apart_by_the_file_that_is_made_for_it(tmp_path: Path) -> None:
+    port = free_port()
+    users = ("comfy2mqtt", "alice", "bob")
+    script = tmp_path / "rabbitmq.sh"
+    script.write_text(BROKERS["rabbitmq"].text(Topics(), [(users[0], "bridge")], Others(())))
+    async with (
+        rabbitmq(tmp_path, port) as program,
+        started(program.command, program.environment),
+        AsyncExitStack() as stack,
+    ):
+        async with asyncio.timeout(PATIENCE_S):
+            await retry(lambda: answers(f"mqtt://127.0.0.1:{port}"), MqttError)
+        script_of_users = "".join(f"rabbitmqctl -q add_user {each} any\n" for each in users)
+        for command in (("-c", script_of_users), (str(script), "alice", "bob")):
+            await asyncio.to_thread(
+                subprocess.run, ("sh", *command), check=True, env=dict(program.environment)
+            )
+        bridge, alice, bob, other_bob = [
+            await stack.enter_async_context(
+                Connection(Address.parse(f"mqtt://{each}:any@127.0.0.1:{port}"), manual_ack=False)
+            )
+            for each in (*users, "bob")
+        ]
+        await bridge.subscribe([Subscription(filter="comfy2mqtt/client/+/request/#")])
+        results = Subscription(filter="comfy2mqtt/client/alice/job/#")
+        await alice.subscribe([results])
+        await bridge.publish("comfy2mqtt/client/alice/job/j/result", b"1")
+        assert (await anext(alice.messages)).payload == b"1"
+        # It ends the connection of who asks for what is another's, or sends it.
+        request = "comfy2mqtt/client/alice/request/run/demo"
+        with pytest.raises(MqttError):
+            await bob.subscribe([results])
+        with pytest.raises(MqttError):
+            await other_bob.publish(request, b"bob")
+        await alice.publish(request, b"alice")
+        assert (await anext(bridge.messages)).payload == b"alice"
