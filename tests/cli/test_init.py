@@ -62,8 +62,8 @@ def test_a_file_that_is_there_is_left_and_a_broker_that_cannot_be_is_reported(
     told = answer("", "", "", "", "")
     assert (told.exit_code, "--overwrite" in told.stderr) == (2, True)
     assert FILE.read_text() == "max_queue = 5\n"
-    told = answer("ws://h", "", words=("--overwrite",))
-    assert (told.exit_code, "MQTT over WebSocket" in told.stderr) == (2, True)
+    told = answer("http://h", "", words=("--overwrite",))
+    assert (told.exit_code, "the scheme must be" in told.stderr) == (2, True)
 
 
 def test_every_setting_is_in_the_draft_with_what_it_means() -> None:

@@ -109,19 +109,19 @@ TYPED = [
         "broken.toml: not valid TOML: Invalid value (at line 1, column 13)",
     ),
     (
-        "jobs --mqtt-url ws://h",
-        2,
+        "jobs --mqtt-url ws://127.0.0.1:9/mqtt",
+        3,
         (
-            "mqtt_url: MQTT over WebSocket is not supported: name the broker's own port for "
-            "MQTT, mqtt://host:1883"
+            "ws://127.0.0.1:9/mqtt: Connection refused; is a broker running there? "
+            "-H and -p name another"
         ),
     ),
     (
         "jobs --mqtt-url http://h",
         2,
         (
-            "mqtt_url: the scheme must be mqtt or mqtts; write "
-            "mqtt://user:password@host:port, or mqtts:// for TLS"
+            "mqtt_url: the scheme must be mqtt, mqtts, ws or wss; write "
+            "mqtt://user:password@host:port, mqtts:// for TLS, ws:// or wss:// for WebSocket"
         ),
     ),
     (
