@@ -65,7 +65,7 @@ async def test_what_an_acl_forbids_and_what_is_dropped_is_named(tmp_path: Path) 
     async with Configured(tmp_path, settings) as broker:
         found = await tried(broker.url, tmp_path)
     assert found["name"].what.endswith("not known")
-    assert "1048576 bytes at QoS 0 are dropped" in found["size"].what
+    assert "1048576 bytes at QoS 0 are silently dropped" in found["size"].what
     assert "nothing is" in found["retained"].what
     assert "verb `workflows`" in found["retained"].advice
     assert not found["publish"].good
