@@ -83,6 +83,8 @@ class Hello(msgspec.Struct, frozen=True):
     process: str = ""
     # False once the thread that runs prompts has ended; None if the nodes do not report it.
     worker: bool | None = None
+    # Classes that `/object_info` lists as output nodes, and that count as none in a prompt.
+    no_outputs: tuple[str, ...] = ()
 
 
 class _PromptReply(msgspec.Struct, frozen=True):

@@ -216,7 +216,9 @@ class Descriptions:
         try:
             info = await instance.client.object_info()
             replacements = await instance.client.node_replacements()
-            changes = await self._library.update(instance.name, info, replacements)
+            hello = await instance.client.hello()
+            no_outputs = () if hello is None else hello.no_outputs
+            changes = await self._library.update(instance.name, info, replacements, no_outputs)
         except (ComfyUIError, ObjectInfoError) as error:
             log.warning("ComfyUI %s did not report its nodes: %s", instance.name, error)
             return False

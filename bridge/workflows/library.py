@@ -99,7 +99,7 @@ class Library:
         self._cache = cache
         self._comfyuis = comfyuis
         # By ComfyUI: its classes, and those that others have replaced.
-        self._reported: dict[str, tuple[bytes, bytes]] = {}
+        self._reported: dict[str, tuple[bytes, bytes, tuple[str, ...]]] = {}
         self._state = _State(NodeCatalogue(keyed=keyed))
         # Versions by name, oldest first.
         self._versions: dict[str, dict[str, WorkflowSource]] = {}
@@ -207,19 +207,25 @@ class Library:
         """Read the folder again, and return what became different."""
         return await self._change({})
 
-    async def update(self, comfyui: str, info: bytes, replacements: bytes = b"") -> Changes | None:
+    async def update(
+        self,
+        comfyui: str,
+        info: bytes,
+        replacements: bytes = b"",
+        no_outputs: tuple[str, ...] = (),
+    ) -> Changes | None:
         """Update the nodes of one ComfyUI; returns None if nothing has changed.
 
-        `replacements` is what it says at `/node_replacements`. Raises ObjectInfoError for an `info`
-        that is none.
+        `replacements` is what it says at `/node_replacements`; `no_outputs` are classes that count
+        as no output there, whatever `info` says. Raises ObjectInfoError for an `info` that is none.
         """
-        if (info, replacements) == self._reported.get(comfyui):
+        if (info, replacements, no_outputs) == self._reported.get(comfyui):
             return None
-        found = await asyncio.to_thread(ObjectInfo.decode, info, replacements)
+        found = await asyncio.to_thread(ObjectInfo.decode, info, replacements, no_outputs)
         await asyncio.to_thread(self._write_cache, comfyui, info, replacements)
         changes = await self._change({comfyui: found})
         # Last: what was cut short before is not known yet.
-        self._reported[comfyui] = info, replacements
+        self._reported[comfyui] = info, replacements, no_outputs
         return changes
 
     async def changes(self) -> AsyncIterator[Changes]:
@@ -288,7 +294,7 @@ class Library:
                 data = file.read_bytes()
                 replacements = beside.read_bytes() if beside.is_file() else b""
                 found[comfyui] = ObjectInfo.decode(data, replacements)
-                self._reported[comfyui] = data, replacements
+                self._reported[comfyui] = data, replacements, ()
             except FileNotFoundError:
                 continue
             except (OSError, ObjectInfoError) as error:

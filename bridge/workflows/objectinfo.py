@@ -11,7 +11,7 @@ class; the others stay usable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -282,10 +282,13 @@ class ObjectInfo:
         self._keys: dict[str, bool] = {}
 
     @classmethod
-    def decode(cls, data: bytes | str, replacements: bytes = b"") -> ObjectInfo:
+    def decode(
+        cls, data: bytes | str, replacements: bytes = b"", no_outputs: Iterable[str] = ()
+    ) -> ObjectInfo:
         """Read the body of `/object_info`, or a file that holds it, and of `/node_replacements`.
 
-        Raises ObjectInfoError where it is no JSON object.
+        The classes of `no_outputs` are no output nodes, whatever `data` says. Raises
+        ObjectInfoError where it is no JSON object.
         """
         try:
             raw = msgspec.json.decode(data)
@@ -293,6 +296,9 @@ class ObjectInfo:
             raise ObjectInfoError(f"no JSON: {error}") from error
         if not isinstance(raw, dict):
             raise ObjectInfoError("expected an object of node classes by name")
+        for name in no_outputs:
+            if isinstance(found := raw.get(name), dict):
+                found["output_node"] = False
         return cls(raw, Replacements.decode(replacements))
 
     def __contains__(self, name: object) -> bool:

@@ -8,6 +8,7 @@ back. `media` stores inputs and `held` outputs; by `routes` the bridge reaches b
 `guard` refuses everybody else at a ComfyUI that the bridge runs.
 """
 
+import nodes as _comfyui_nodes
 from folder_paths import get_input_directory
 from server import PromptServer
 
@@ -42,4 +43,5 @@ Routes(
     nodes=tuple(NODE_CLASS_MAPPINGS),
     missing=_nodes.missing,
     guarded=_guarded,
+    classes=_comfyui_nodes.NODE_CLASS_MAPPINGS,
 ).register(_server.routes)

@@ -52,7 +52,8 @@ class Routes:
 
     The rest is for the greeting: `worker` is the thread that runs prompts, `process` a name that
     no other process has, `nodes` are the class names here, `missing` those that could not be
-    loaded, each with the reason, `guarded` whether every route of this ComfyUI is.
+    loaded, each with the reason, `guarded` whether every route of this ComfyUI is, `classes` are
+    all node classes of this ComfyUI.
     """
 
     outputs: HeldOutputs
@@ -64,6 +65,7 @@ class Routes:
     nodes: Sequence[str]
     missing: Mapping[str, str]
     guarded: bool
+    classes: Mapping[str, type]
 
     def register(self, table: web.RouteTableDef) -> None:
         """Add every route, guarded, to ComfyUI's table. ComfyUI serves them below /api as well."""
@@ -88,8 +90,18 @@ class Routes:
                 "missing": dict(self.missing),
                 "guarded": self.guarded,
                 "outputs": asdict(self.outputs.totals()),
+                "no_outputs": self._no_outputs(),
             }
         )
+
+    def _no_outputs(self) -> list[str]:
+        """List the classes with `OUTPUT_NODE = 1`.
+
+        /object_info compares that with True, and lists them as outputs; a prompt is looked through
+        for what is True, and runs nothing for them.
+        """
+        said = {name: getattr(each, "OUTPUT_NODE", False) for name, each in self.classes.items()}
+        return [name for name, value in said.items() if value == 1 and value is not True]
 
     async def put_media(self, request: web.Request) -> web.Response:
         """Take media in, by its hash."""

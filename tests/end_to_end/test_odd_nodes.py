@@ -64,6 +64,19 @@ REPORTS: list[tuple[str, str, list[tuple[str, bytes]]]] = [
 ]
 
 
+async def test_a_file_whose_only_output_comfyui_would_not_run_says_so_before_a_job(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    async with Peer(broker.url) as peer:
+        await peer.subscribe("comfy2mqtt/bridge/event")
+        odd = node("TestNoOutput", key="text", shape="list", words="a barn")
+        await attached({"odd": {"1": odd}, "fine": {"1": empty(), "2": saved("1")}})
+        event = await peer.next(
+            "comfy2mqtt/bridge/event", lambda each: each.json["type"] == "workflow_broken"
+        )
+        assert "odd.json: the workflow has no output node" in event.json["message"]
+
+
 async def test_texts_come_under_any_key_and_in_any_shape(
     attached: StartBridge, broker: Mosquitto
 ) -> None:

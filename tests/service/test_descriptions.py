@@ -70,6 +70,9 @@ class ComfyUI:
     async def node_replacements(self) -> bytes:
         return b"{}"
 
+    async def hello(self) -> None:
+        """Answer as a ComfyUI without our nodes."""
+
     async def object_info(self) -> bytes:
         self.asked += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

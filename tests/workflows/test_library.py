@@ -144,6 +144,22 @@ async def test_a_drawing_waits_for_a_comfyui_and_is_then_converted(shelf: Shelf)
     assert again.get("drawn") == workflow
 
 
+async def test_what_counts_as_no_output_at_comfyui_is_none_whatever_its_node_info_says(
+    shelf: Shelf,
+) -> None:
+    shelf.put("odd.json", {"1": {"class_type": "Odd", "inputs": {}}})
+    await shelf.library.open()
+    info = msgspec.json.encode({"Odd": {"input": {}, "output": [], "output_node": True}})
+    changes = await shelf.library.update("one", info, b"", ("Odd", "Unknown"))
+    assert changes is not None
+    (fault,) = changes.broken
+    assert "no output node" in fault.reason
+    assert await shelf.library.update("one", info, b"", ("Odd", "Unknown")) is None
+    changes = await shelf.library.update("one", info)
+    assert changes is not None
+    assert [each.name for each in changes.updated] == ["odd"]
+
+
 async def test_a_drawing_that_cannot_be_converted_says_at_which_node(shelf: Shelf) -> None:
     broken = json.loads(json.dumps(DRAWING))
     broken["links"] = []

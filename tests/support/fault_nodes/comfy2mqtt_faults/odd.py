@@ -192,8 +192,15 @@ class TestPictures(Odd):
         return ([torch.zeros((1, 16 + place, 16, 3)) for place in range(count)],)
 
 
+class TestNoOutput(TestReport):
+    """Listed by ComfyUI as an output node, and run by it for nobody."""
+
+    OUTPUT_NODE = 1  # type: ignore[assignment] # as some node packages have it
+
+
 NODES = (
     TestReport,
+    TestNoOutput,
     TestFile,
     TestModelFile,
     TestWorkflow,
