@@ -86,7 +86,7 @@ def test_setup_again_leaves_everything_as_it_is(command: Command, folder: Path) 
     (folder / "comfy2mqtt.acl").write_text("mine")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     again = command("setup")
-    assert "left as it is" in again.stdout
+    assert "exists already, not changed" in again.stdout
     assert "Passwords" not in again.stdout
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 

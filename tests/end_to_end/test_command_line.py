@@ -156,7 +156,7 @@ async def test_a_job_is_run_again_as_it_ran(shell: Shell) -> None:
     picture = first["files"][0]
     await shell.json("run", "echo", "-i", f"picture={picture}", "--job-id", "j2")
     lacking = await shell("replay", "j2")
-    assert (lacking.status, "give it, -i picture=@FILE" in lacking.err) == (1, True)
+    assert (lacking.status, "give it again, -i picture=@FILE" in lacking.err) == (1, True)
     given = await shell.json("replay", "j2", "-i", f"picture=@{picture}")
     assert given["result"]["state"] == "succeeded"
     assert (await shell("replay", "nobody")).status == 1
