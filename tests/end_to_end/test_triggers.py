@@ -190,7 +190,7 @@ async def test_a_message_that_the_broker_delivers_again_runs_once(
         two = await peer.next(f"{JOBS}/status", lambda message: b"buttons/two" in message.payload)
         assert two.json["state"] == "queued"
         assert len((await peer.ask("list"))["data"]["jobs"]) == 2
-        assert re.search(r"buttons/one, \d+ bytes, again$", bridge.log, re.MULTILINE)
+        assert re.search(r"buttons/one, \d+ bytes, redelivered$", bridge.log, re.MULTILINE)
 
 
 @pytest.mark.broker
