@@ -35,9 +35,10 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent)
-for name in ("server", "comfy", "comfy.model_management", "comfy.utils", "folder_paths"):
+for name in ("server", "comfy", "comfy.model_management", "comfy.utils", "folder_paths", "nodes"):
     sys.modules[name] = ModuleType(name)
 sys.modules["folder_paths"].get_input_directory = lambda: folder
+sys.modules["nodes"].NODE_CLASS_MAPPINGS = {}
 sys.modules["server"].PromptServer = SimpleNamespace(
     instance=SimpleNamespace(routes=web.RouteTableDef())
 )
@@ -88,7 +89,7 @@ def test_the_types_hold(place: Place, tmp_path: Path) -> None:
     settings = tmp_path / "mypy.ini"
     settings.write_text(
         "[mypy]\nstrict = true\nwarn_unreachable = true\n"
-        "[mypy-server,folder_paths,comfy.*,comfy_api.*,comfy_execution.*]\n"
+        "[mypy-server,nodes,folder_paths,comfy.*,comfy_api.*,comfy_execution.*]\n"
         "ignore_missing_imports = true\n",
         encoding="utf-8",
     )
