@@ -366,7 +366,8 @@ def _routes() -> Any:
         load("media").HeldMedia(10_000),
         load("uploads").Uploads(lambda: "/nowhere", list),
     )
-    return load("routes").Routes(outputs, media, uploads, None, None, "p", [], {}, guarded=True)
+    named = {"guarded": True, "classes": {}}
+    return load("routes").Routes(outputs, media, uploads, None, None, "p", [], {}, **named)
 
 
 @cache
