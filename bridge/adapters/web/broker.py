@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from bridge.adapters.web.content import picture_type
 from bridge.adapters.web.descriptions import MissingDescriptions
 from bridge.adapters.web.requests import (
     PartOf,
@@ -50,13 +51,6 @@ LINGER_S: Final = 5.0
 # With more than this on the way to the broker, nothing more is read from who sends.
 _CROWDED: Final = 4 * 1024 * 1024
 _GOOD_CONNECTION_S: Final = 10.0
-# Where a picture's bytes say what they are.
-_PICTURES: Final = (
-    (0, b"\x89PNG", "image/png"),
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (8, b"WEBP", "image/webp"),
-    (0, b"GIF8", "image/gif"),
-)
 
 
 class BrokerCallbacks(Protocol):
@@ -388,7 +382,7 @@ class Broker:
             return
         display = self._topics.display_of(message.topic)
         if display is not None:
-            self._shown(display, message.payload, _type_of(message))
+            self._shown(display, message.payload, message.content_type)
             return
         found = self._topics.client_of(message.topic)
         if found is None:
@@ -434,10 +428,8 @@ def _deliver(request: PendingRequest, part: PartOf) -> None:
 
 def _type_of(message: Incoming) -> str | None:
     """Return its Content Type; over MQTT 3.1.1, which has none, that of pictures by their bytes."""
-    if message.content_type is not None:
-        return message.content_type
-    found = (name for at, mark, name in _PICTURES if message.payload.startswith(mark, at))
-    return next(found, None)
+    given = message.content_type
+    return picture_type(message.payload) if given is None else given
 
 
 def _refusal(error: MqttError) -> BridgeError:

@@ -32,7 +32,13 @@ _WORTH_COMPRESSING: Final = 1024
 # Below it a file's address changes with the page, so that a browser may keep it for ever.
 VERSIONED: Final = "v"
 _LINKED: Final = re.compile(rb'(?P<before>(?:src|href)=")(?P<name>[\w-]+\.\w+)(?=")')
-_MAGIC: Final = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"BM", "image/bmp"))
+# The bytes at an offset that identify a picture.
+_PICTURES: Final = (
+    (0, b"\x89PNG", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (8, b"WEBP", "image/webp"),
+    (0, b"GIF8", "image/gif"),
+)
 
 
 class Page(Struct, frozen=True):
@@ -89,7 +95,7 @@ class DisplayPictures:
 
     def show(self, name: str, data: bytes, content_type: str | None) -> None:
         """Take a picture; no bytes: the display has none any more."""
-        new = _content(data, content_type or _sniff(data), int(time.time()))
+        new = _content(data, content_type or _shown_type(data), int(time.time()))
         before = self._pictures.get(name)
         if before is not None and before.tag == new.tag:
             return  # retained, and received again
@@ -111,6 +117,12 @@ def _content(data: bytes, content_type: str, modified_at: int | None = None) -> 
     return Content(data, content_type, tag, modified_at, gzipped)
 
 
-def _sniff(data: bytes) -> str:
-    found = (media for magic, media in _MAGIC if data.startswith(magic))
-    return next(found, "application/octet-stream")
+def picture_type(data: bytes) -> str | None:
+    """Return the Content Type of a picture by its bytes, None for what else it may be."""
+    return next((name for at, mark, name in _PICTURES if data.startswith(mark, at)), None)
+
+
+def _shown_type(data: bytes) -> str:
+    # Only of a display's picture: a text may begin with these letters.
+    bitmap = "image/bmp" if data.startswith(b"BM") else "application/octet-stream"
+    return picture_type(data) or bitmap
