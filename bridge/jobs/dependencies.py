@@ -29,7 +29,7 @@ from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
 from bridge.media.digest import sha256_of
 from bridge.media.extents import MediaLimits
-from bridge.media.files import INLINE_LIMIT, Files, whole
+from bridge.media.files import INLINE_LIMIT, Files, read_kept
 from bridge.media.sniff import sniff
 from bridge.workflows.binding import place, takes
 from bridge.workflows.graph import NodeInput
@@ -194,9 +194,7 @@ class Dependencies:
     async def _head(self, stored: Stored) -> bytes | None:
         """Return the first bytes of an output; None if they are lost."""
         try:
-            if stored.data is not None:
-                return whole(stored.sha256, stored.data)
-            return await asyncio.to_thread(self._files.read, stored.sha256, 0, INLINE_LIMIT)
+            return await read_kept(self._files, stored.sha256, stored.data, 0, INLINE_LIMIT)
         except FileNotFoundError:
             return None
 

@@ -44,7 +44,7 @@ from bridge.jobs.quarantine import Quarantine
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.state import Happening
-from bridge.media.files import Damaged, Files, whole
+from bridge.media.files import Damaged, Files, read_kept
 from bridge.retry import retry
 from bridge.workflows.binding import FOLDER
 
@@ -654,10 +654,7 @@ class Dispatcher:
 
     async def _load_media(self, sha256: str) -> bytes:
         async def load() -> bytes:
-            data = await self._journal.blob(sha256)
-            if data is not None:
-                return whole(sha256, data)
-            return await asyncio.to_thread(self._files.read, sha256)
+            return await read_kept(self._files, sha256, await self._journal.blob(sha256))
 
         try:
             return await until_on_disk(load)

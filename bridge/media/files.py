@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -178,6 +179,28 @@ def whole(sha256: str, data: bytes) -> bytes:
         log.error("blob %s is damaged and not used; check the journal's disk", sha256)
         raise Damaged(sha256)
     return data
+
+
+def kept_bytes(
+    files: Files, sha256: str, data: bytes | None, offset: int = 0, count: int = -1
+) -> bytes:
+    """Return bytes from a row of the journal, which has `data`, or from the file, where it is None.
+
+    `count` of them from `offset` on, all if negative. Raises FileNotFoundError; Damaged where the
+    bytes are not those of the name. Blocks.
+    """
+    if data is None:
+        return files.read(sha256, offset, count)
+    return whole(sha256, data)[offset : None if count < 0 else offset + count]
+
+
+async def read_kept(
+    files: Files, sha256: str, data: bytes | None, offset: int = 0, count: int = -1
+) -> bytes:
+    """Return what `kept_bytes` does, a file's bytes by way of a thread; a row's are few."""
+    if data is None:
+        return await asyncio.to_thread(files.read, sha256, offset, count)
+    return kept_bytes(files, sha256, data, offset, count)
 
 
 def check_name(sha256: str) -> None:

@@ -6,7 +6,6 @@ is refused is answered with an error and changes nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias, assert_never
@@ -43,12 +42,12 @@ from bridge.contract.messages import (
 from bridge.contract.sets import AboutSet, FetchSet, SetRequest
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import Journal, Record, Stored
+from bridge.jobs.journal import Journal, Record
 from bridge.jobs.journal.sets import collected_key
 from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
 from bridge.jobs.uploads import Uploads
-from bridge.media.files import Damaged, Files, whole
+from bridge.media.files import Damaged, Files, read_kept
 from bridge.requests import views
 from bridge.requests.admission import Admission
 from bridge.requests.context import Answer, PartBytes, RequestContext, Respond, Submission
@@ -289,7 +288,7 @@ class RequestHandler:
                     context.client, stored, request.width, context.let_pass
                 )
             count = views.bytes_to_read(request, stored, context, transaction, limit)
-            data = await self._read(stored, request.offset, count)
+            data = await read_kept(self._files, stored.sha256, stored.data, request.offset, count)
         except FileNotFoundError as gone:
             # Somebody deleted it, or the disk lost it. No other attempt will find it.
             why = "is whole any more" if isinstance(gone, Damaged) else "has its bytes any more"
@@ -308,11 +307,6 @@ class RequestHandler:
         record = await self._journal.get(Key(client, request.job_id))
         whose = {"job_id": request.job_id, "state": record.job.state}
         return record.job.key, record.job.envelope.max_packet, whose
-
-    async def _read(self, stored: Stored, offset: int, count: int) -> bytes:
-        if stored.data is not None:
-            return whole(stored.sha256, stored.data)[offset : offset + count]
-        return await asyncio.to_thread(self._files.read, stored.sha256, offset, count)
 
 
 def _not_kept(output: int, whose: dict[str, str], why: str) -> UnknownJob:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from bridge.contract.errors import ExecutionError
 from bridge.jobs.journal import Stored
-from bridge.media.files import Files, whole
+from bridge.media.files import Files, read_kept
 from bridge.media.profile import Profile, Source, target
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.requests.processor_time import ProcessorTime
@@ -88,10 +88,7 @@ class Thumbnails:
         form = target(asked, Source(stored.content_type, None, None, stored.size))
         if form is None:
             return stored
-        if stored.data is not None:
-            data = whole(stored.sha256, stored.data)
-        else:
-            data = await asyncio.to_thread(self._files.read, stored.sha256)
+        data = await read_kept(self._files, stored.sha256, stored.data)
         try:
             image = await self._transcoder.transcode(data, form)
         except CannotTranscode as error:

@@ -41,7 +41,7 @@ from bridge.contract.topics import RUN, HomeAssistantTopics, Topics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
-from bridge.media.files import Files, whole
+from bridge.media.files import Files, read_kept
 from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.mqtt import Connection, Incoming, PacketTooLarge, Subscription
@@ -354,9 +354,7 @@ class HomeAssistant(Extension):
         if stored is None:
             return None
         try:
-            if stored.data is not None:
-                return whole(stored.sha256, stored.data)
-            return await asyncio.to_thread(self._files.read, stored.sha256)
+            return await read_kept(self._files, stored.sha256, stored.data)
         except FileNotFoundError:
             return None  # deleted, or damaged: the log says so
 

@@ -32,7 +32,7 @@ from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.jobs.sets.plan import SetSpec
 from bridge.media.digest import sha256_of
-from bridge.media.files import Files, whole
+from bridge.media.files import Files, kept_bytes, read_kept
 from bridge.media.pipe import Cell, Collage
 from bridge.media.profile import Profile, Source, target
 from bridge.media.transcode import CannotTranscode, Transcoded, Transcoder
@@ -178,7 +178,7 @@ class SetCollector:
         if stored is None or wanted is None:
             return None
         try:
-            data = await asyncio.to_thread(_read, self._files, stored)
+            data = await read_kept(self._files, stored.sha256, stored.data)
             return await self._transcoder.transcode(data, wanted)
         except (CannotTranscode, OSError):
             return None
@@ -237,11 +237,7 @@ class SetCollector:
         await keep(self._files, [CollectedOutput(info, made.data)])
         deliver = record.envelope.deliver
         if what != "zip" and deliver in ("push", "push_qos1"):
-            if (
-                deliver == "push"
-                and self._trial is not None
-                and not self._trial.is_known(info.size)
-            ):
+            if deliver == "push" and self._trial is not None:
                 await self._trial.find_out(info.size)
             topic = self._listener.set_output(record, info, made.data, keep_s)
             info = info if topic is None else replace(info, topic=topic)
@@ -290,22 +286,15 @@ def _described(row: OutputRow) -> OutputInfo:
 def _add(archive: zipfile.ZipFile, name: str, files: Files, stored: Stored) -> bool:
     """Add an output to a zip, piece by piece; False where its bytes are gone. Blocks."""
     try:
-        piece = _read(files, stored, 0, _CHUNK)
+        piece = kept_bytes(files, stored.sha256, stored.data, 0, _CHUNK)
     except FileNotFoundError:
         return False
     # Without a time of its own: the same outputs are the same zip.
     with archive.open(zipfile.ZipInfo(name), "w") as file:
         file.write(piece)
         for start in range(_CHUNK, stored.size, _CHUNK):
-            file.write(_read(files, stored, start, _CHUNK))
+            file.write(kept_bytes(files, stored.sha256, stored.data, start, _CHUNK))
     return True
-
-
-def _read(files: Files, stored: Stored, start: int = 0, count: int = -1) -> bytes:
-    """Return bytes of an output. Raises FileNotFoundError. Blocks."""
-    if stored.data is not None:
-        return whole(stored.sha256, stored.data)[start:]
-    return files.read(stored.sha256, start, count)
 
 
 def _mapped(file: IO[bytes]) -> memoryview:
