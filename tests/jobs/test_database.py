@@ -11,6 +11,7 @@ import pytest
 
 from bridge.jobs.database import Database, DatabaseError
 from bridge.jobs.database.blobs import Blobs
+from bridge.jobs.database.engine import Away
 from bridge.jobs.database.notices import notices
 from bridge.jobs.database.postgresql import in_dialect, name_of
 from bridge.jobs.journal import Journal
@@ -49,6 +50,29 @@ async def test_ordered_answers_wait_for_earlier_ones(
     await held
     await all_told.wait()
     assert told == ["second", "last"]
+    await database.close()
+
+
+async def test_a_disk_without_room_costs_no_work_that_only_reads(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db", (("CREATE TABLE t (x)",),))
+    await database.open()
+    # As many pages as there are: to SQLite that is a full disk.
+    await database.run(lambda db: db.execute("PRAGMA max_page_count = 1").fetchone())
+    gate = threading.Event()
+    # Those that are handed over while this one runs are one group.
+    held = database.run(lambda _: gate.wait())
+    works = (
+        database.run(lambda db: db.execute("SELECT count(*) FROM t").fetchone()),
+        database.run(lambda db: db.execute("INSERT INTO t VALUES (zeroblob(99999))").rowcount),
+        database.run(lambda db: db.execute("INSERT INTO t VALUES ('small')").rowcount),
+    )
+    gate.set()
+    await held
+    before, large, small = await asyncio.gather(*works, return_exceptions=True)
+    assert (before, small) == ((0,), 1)
+    assert isinstance(large, Away)
+    rows = await database.run(lambda db: list(db.execute("SELECT x FROM t")))
+    assert rows == [("small",)]
     await database.close()
 
 

@@ -45,7 +45,25 @@ class Sqlite:
             raise self._explain(error) from error
 
     def run(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
-        """Run works in one transaction."""
+        """Run works in one transaction; in one each where the disk has no room for them all.
+
+        So a full disk costs no work that only reads.
+        """
+        try:
+            return self._attempt(works)
+        except Away:
+            if len(works) == 1:
+                raise
+        return [self._alone(work) for work in works]
+
+    def _alone(self, work: Work[Any]) -> WorkResult:
+        try:
+            (answer,) = self._attempt([work])
+        except Away as error:
+            return WorkResult(error=error)
+        return answer
+
+    def _attempt(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
         connection = self._connection
         if connection is None:
             raise RuntimeError("the database is not open")
