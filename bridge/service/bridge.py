@@ -138,7 +138,6 @@ class Bridge:
             delivered=self._journal.published,
             passed_over=self._journal.passed_over,
             set_delivered=self._journal.sets.published,
-            set_passed_over=self._journal.sets.passed_over,
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
             may_publish=self._holds_lease,

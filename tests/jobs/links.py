@@ -79,17 +79,18 @@ class Ledger:
     def _found(self, sql: str, values: tuple[Any, ...]) -> list[Unpublished]:
         return [rows.unpublished(row) for row in self._db.execute(sql, values)]
 
-    def note_published(self, key: Key, life: str, *, of_set: bool = False) -> list[Key]:
-        return publication.note_published(self._db, [key], life, of_sets=of_set)
+    def note_published(self, key: Key, life: str) -> list[Key]:
+        return publication.note_published(self._db, [key], life)
 
-    def pass_over(self, key: Key, *, of_set: bool = False) -> None:
-        publication.pass_over(self._db, key, of_set=of_set)
+    def note_set_published(self, key: Key) -> None:
+        self._db.execute(queries.SET_PUBLISHED, key)
 
-    def renumber(
-        self, keys: Collection[Key], life: str, *, published: bool, of_set: bool = False
-    ) -> None:
+    def pass_over(self, key: Key) -> None:
+        publication.pass_over(self._db, key)
+
+    def renumber(self, keys: Collection[Key], life: str, *, published: bool) -> None:
         draws = [(key, Draw(key.client, drawer=life)) for key in keys]
-        publication.renumber(self._db, draws, published=published, of_sets=of_set)
+        publication.renumber(self._db, draws, published=published)
 
     def ack(self, client: str, up_to: int, life: str) -> None:
         publication.ack(self._db, client, up_to, life)

@@ -155,8 +155,7 @@ class Bridge:
         self.publisher = links.publisher(
             self._delivered,
             passed_over=self._passed_over,
-            set_delivered=lambda key: self._delivered(key, of_set=True),
-            set_passed_over=lambda key: self._passed_over(key, of_set=True),
+            set_delivered=self._set_delivered,
             may_publish=lambda: alone or life in world.journal.members,
         )
 
@@ -383,28 +382,34 @@ class Bridge:
             self.publisher.detach(None)
             link.lose()
 
-    def _delivered(self, key: Key, *, of_set: bool = False) -> None:
+    def _delivered(self, key: Key) -> None:
         if not self.dead:
-            self.writes.append(Operation("Note", key, lambda: self._note(key, of_set=of_set)))
+            self.writes.append(Operation("Note", key, lambda: self._note(key)))
 
-    def _note(self, key: Key, *, of_set: bool) -> None:
+    def _note(self, key: Key) -> None:
         self._check_fence()
-        ledger = self.world.journal.ledger
-        overtaken = ledger.note_published(key, self.owner, of_set=of_set)
+        overtaken = self.world.journal.ledger.note_published(key, self.owner)
         if overtaken:
-            again = Operation("Renumber", key, lambda: self._renumber(overtaken, of_set=of_set))
-            self.writes.append(again)
+            self.writes.append(Operation("Renumber", key, lambda: self._renumber(overtaken)))
 
-    def _renumber(self, keys: list[Key], *, of_set: bool) -> None:
+    def _renumber(self, keys: list[Key]) -> None:
         self._check_fence()
-        self.world.journal.ledger.renumber(keys, self.owner, published=True, of_set=of_set)
+        self.world.journal.ledger.renumber(keys, self.owner, published=True)
 
-    def _passed_over(self, key: Key, *, of_set: bool = False) -> None:
-        self.writes.append(Operation("PassOver", key, lambda: self._pass_over(key, of_set=of_set)))
+    def _passed_over(self, key: Key) -> None:
+        self.writes.append(Operation("PassOver", key, lambda: self._pass_over(key)))
 
-    def _pass_over(self, key: Key, *, of_set: bool) -> None:
+    def _pass_over(self, key: Key) -> None:
         self._check_fence()
-        self.world.journal.ledger.pass_over(key, of_set=of_set)
+        self.world.journal.ledger.pass_over(key)
+
+    def _set_delivered(self, key: Key) -> None:
+        if not self.dead:
+            self.writes.append(Operation("Note", None, lambda: self._note_set(key)))
+
+    def _note_set(self, key: Key) -> None:
+        self._check_fence()
+        self.world.journal.ledger.note_set_published(key)
 
     def end_set(self, key: Key) -> None:
         """Write a set's result, and publish it in its turn."""

@@ -184,12 +184,12 @@ async def test_a_result_is_published_again_until_it_was_published_or_acked(
     assert not of_job.of_set
     assert of_set == Unpublished(KEY, Envelope(transaction="t"), encoded, of_set=True)
     journal.published(of_job.key)
-    await journal.sets.published(KEY)
+    journal.sets.published(KEY)
     await journal.ack("nobody", 0)  # what was to be noted is noted before
     assert await journal.unpublished(NOW + 1) == []
     # The broker may have lost them since.
     assert len(await journal.unpublished(NOW - 1)) == 2
-    assert await journal.ack("alice", 10**9) == 2
+    assert await journal.ack("alice", number_of(encoded)) == 2
     assert await journal.unpublished(NOW - 1) == []
 
 
@@ -207,22 +207,30 @@ async def test_what_is_missing_of_jobs_and_sets_comes_in_the_order_of_the_number
     assert [each.key.job_id for each in found] == ["before", "s1-0", "s1", "after"]
 
 
-async def test_a_sets_result_that_the_broker_did_not_take_is_acked_once_it_was_sent(
-    journal: Journal,
+@pytest.mark.parametrize("asking", [False, True])
+async def test_a_sets_result_is_acked_by_its_own_number_alone(
+    journal: Journal, *, asking: bool
 ) -> None:
     await accepted(journal, total=1)
     await ended(journal, 0)
     encoded = await journal.sets.finish(KEY, result, NOW)
     assert encoded is not None
-    await journal.sets.passed_over(KEY)
-    assert await journal.ack("alice", 10**6) == 1  # the job
-    # The broker takes it at the next connection, while the client may be away.
-    await journal.sets.published(KEY)
-    await journal.sets.published(KEY)
-    assert (await journal.sets.get(KEY)).n > msgspec.json.decode(encoded, type=SetResult).n
+    journal.sets.published(KEY)
+
+    async def ack(n: int) -> None:
+        if asking:
+            await journal.resume("alice", n, 9)
+        else:
+            await journal.ack("alice", n)
+
+    await ack(10**6)
     assert [each.of_set for each in await journal.unpublished(NOW - 1)] == [True]
-    assert await journal.ack("alice", msgspec.json.decode(encoded, type=SetResult).n) == 1
+    await ack(number_of(encoded))
     assert await journal.unpublished(NOW - 1) == []
+
+
+def number_of(encoded: bytes) -> int:
+    return msgspec.json.decode(encoded, type=SetResult).n
 
 
 async def test_a_set_is_forgotten_after_its_results_and_its_jobs_not_before_it(

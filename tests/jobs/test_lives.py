@@ -623,6 +623,23 @@ class GroupClaims(GroupLives, Claims):
         self.wake_all()
 
 
+def test_a_client_that_missed_a_sets_result_does_not_ack_it_by_a_list() -> None:
+    lives = GroupClaims()
+    lives.begin()
+    lives.end_set(client="a")
+    lives.run_one(client="a", by=0)
+    lives.claim(client="a", how="leave", heard=True)
+    for number in range(lives.bridges):
+        lives.flow(by=number, both=True)
+    lives.run_one(client="a", by=0)
+    for _ in range(2):
+        for number in range(lives.bridges):
+            lives.flow(by=number, both=True)
+        lives.claim(client="a", how="list", heard=True)
+    assert lives.world.broker.client("a").has
+    lives.nothing_is_acked_unheard()
+
+
 def _settings(share: float) -> settings:
     steps = int(os.environ.get("COMFY2MQTT_TEST_STEPS", "5000"))
     return settings(

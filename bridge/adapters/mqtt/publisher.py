@@ -67,7 +67,6 @@ class Publisher:
         delivered: Note,
         passed_over: Note = lambda _: None,
         set_delivered: Note = lambda _: None,
-        set_passed_over: Note = lambda _: None,
         keep_results_s: float,
         keep_outputs_s: float,
         may_publish: Callable[[], bool] = lambda: True,
@@ -76,7 +75,7 @@ class Publisher:
         """`delivered` is called once the broker has a job's result.
 
         `passed_over` is called where the broker does not take a result, and the next ones are sent.
-        `set_delivered` and `set_passed_over` are the same for the results of sets.
+        `set_delivered` is called once it has a set's, whose `n` no other number acknowledges.
         `may_publish`: False while another bridge of the cluster may publish in this one's place,
         as this one was frozen for longer than its lease. `cloudevents`: see `Encoder`.
         """
@@ -86,7 +85,7 @@ class Publisher:
         }
         self._encoder = Encoder(topics, expiry, cloudevents=cloudevents)
         self._set_encoder = SetEncoder(topics, keep_results_s)
-        self._notes = {False: (delivered, passed_over), True: (set_delivered, set_passed_over)}
+        self._notes = {False: (delivered, passed_over), True: (set_delivered, lambda _: None)}
         self._may_publish = may_publish
         self._connection: Connection | None = None
         # True once the broker was sent every result that has a lower number than what comes next.

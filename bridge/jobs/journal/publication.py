@@ -13,8 +13,7 @@ rules, as functions of a transaction:
 - What the broker did not take is given a new number by a client's next `list`, and so is in it.
 
 The result itself stays as it is, byte for byte, with its first number; whoever acks exactly that
-one was sent this very result. The results of sets keep to the same rules, save that no `list` has
-them.
+one was sent this very result. A set's result, which no `list` has, is acked only so.
 """
 
 from __future__ import annotations
@@ -27,21 +26,19 @@ from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
 
 
-def note_published(
-    db: Transaction, keys: Iterable[Key], life: str, *, of_sets: bool = False
-) -> list[Key]:
+def note_published(db: Transaction, keys: Iterable[Key], life: str) -> list[Key]:
     """Note that the broker has these results; return those that may have been overtaken.
 
     `life` is the bridge that published them, empty for one alone. Those that are returned have to
     be given new numbers (`renumber`), and are not noted until then.
     """
-    sql = queries.PUBLISHED_SET if of_sets else queries.PUBLISHED
-    return [key for key in keys if db.execute(sql, (*key, life, life)).rowcount != 1]
+    values = (life, life)
+    return [key for key in keys if db.execute(queries.PUBLISHED, (*key, *values)).rowcount != 1]
 
 
-def pass_over(db: Transaction, key: Key, *, of_set: bool = False) -> None:
+def pass_over(db: Transaction, key: Key) -> None:
     """Note that the broker did not take a result, while it takes what has higher numbers."""
-    db.execute(queries.SET_NOT_TAKEN if of_set else queries.NOT_TAKEN, key)
+    db.execute(queries.NOT_TAKEN, key)
 
 
 def passed_over(db: Transaction, client: str, up_to: int, limit: int) -> list[Key]:
@@ -49,17 +46,10 @@ def passed_over(db: Transaction, client: str, up_to: int, limit: int) -> list[Ke
     return [Key(*row) for row in db.execute(queries.ALL_NOT_TAKEN, (client, up_to, limit))]
 
 
-def renumber(
-    db: Transaction,
-    draws: Iterable[tuple[Key, Draw]],
-    *,
-    published: bool,
-    of_sets: bool = False,
-) -> None:
+def renumber(db: Transaction, draws: Iterable[tuple[Key, Draw]], *, published: bool) -> None:
     """Give results new numbers, one draw each; one that was acked meanwhile keeps its own."""
-    sql = queries.RENUMBER_SET if of_sets else queries.RENUMBER
     for key, draw in draws:
-        db.execute(sql, (number(db, draw), 1 if published else 2, *key))
+        db.execute(queries.RENUMBER, (number(db, draw), 1 if published else 2, *key))
 
 
 def ack(db: Transaction, client: str, up_to: int, life: str) -> int:

@@ -44,12 +44,6 @@ def _sql(text: str) -> str:
     return text
 
 
-def _of_jobs_and_sets(text: str) -> tuple[str, str]:
-    """Return a query about results for the jobs, and the same for the sets."""
-    of_jobs = text.replace("[results]", "jobs").replace("[id]", "job_id")
-    return of_jobs, text.replace("[results]", "sets").replace("[id]", "set_id")
-
-
 # Notes: single values by their names.
 
 NOTE = """
@@ -137,21 +131,21 @@ PAGE = _sql("""
 # higher number was published nevertheless, 0 otherwise. See `publication` for what follows.
 
 # Client, id, and twice the bridge; changes nothing if the result was overtaken.
-PUBLISHED, PUBLISHED_SET = _of_jobs_and_sets("""
-    UPDATE [results] SET published = 1 WHERE client = ? AND [id] = ?
+PUBLISHED = """
+    UPDATE jobs SET published = 1 WHERE client = ? AND job_id = ?
     AND (published = 1 OR acked = 1 OR published = 0 AND (? = '' OR EXISTS (
-        SELECT 1 FROM clients WHERE clients.client = [results].client
-        AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= [results].n)))""")
-NOT_TAKEN, SET_NOT_TAKEN = _of_jobs_and_sets("""
-    UPDATE [results] SET published = 2 WHERE client = ? AND [id] = ? AND published = 0""")
+        SELECT 1 FROM clients WHERE clients.client = jobs.client
+        AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= jobs.n)))"""
+NOT_TAKEN = """
+    UPDATE jobs SET published = 2 WHERE client = ? AND job_id = ? AND published = 0"""
 ALL_NOT_TAKEN = """
     SELECT client, job_id FROM jobs
     WHERE client = ? AND n <= ? AND published = 2 AND acked = 0 AND result IS NOT NULL
     ORDER BY n LIMIT ?"""
 # The number, the new `published`, client, id.
-RENUMBER, RENUMBER_SET = _of_jobs_and_sets("""
-    UPDATE [results] SET first_n = COALESCE(first_n, n), n = ?, published = ?
-    WHERE client = ? AND [id] = ? AND acked = 0 AND result IS NOT NULL""")
+RENUMBER = """
+    UPDATE jobs SET first_n = COALESCE(first_n, n), n = ?, published = ?
+    WHERE client = ? AND job_id = ? AND acked = 0 AND result IS NOT NULL"""
 # Those of jobs and of sets, in one order. The time since, the bridge, and both again.
 UNPUBLISHED = _sql("""
     SELECT client, job_id AS id, envelope, result, 0 AS of_set, COALESCE(first_n, n) AS turn
@@ -175,8 +169,8 @@ ACK = """
     UPDATE jobs SET acked = 1
     WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL
     AND (published = 1 OR n = ? OR published = 0 AND ? = '')"""
-ACK_BY_FIRST_NUMBER, ACK_SET_BY_FIRST_NUMBER = _of_jobs_and_sets("""
-    UPDATE [results] SET acked = 1 WHERE client = ? AND first_n = ? AND acked = 0""")
+ACK_BY_FIRST_NUMBER = """
+    UPDATE jobs SET acked = 1 WHERE client = ? AND first_n = ? AND acked = 0"""
 FORGET_RESULT = """
     UPDATE jobs SET result = NULL, plan = NULL, acked = 1
     WHERE client = ? AND job_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
@@ -220,10 +214,11 @@ UNENDED_OF_SET = """
     SELECT COUNT(*) FROM jobs WHERE client = ? AND set_id = ? AND finished_at IS NULL"""
 UNMADE_OF_CLIENT = """
     SELECT COALESCE(SUM(total - made), 0) FROM sets WHERE client = ? AND finished_at IS NULL"""
-ACK_SETS = """
+SET_PUBLISHED = "UPDATE sets SET published = 1 WHERE client = ? AND set_id = ?"
+# `first_n` is the number in the result, where an earlier version gave the row another one.
+ACK_SET = """
     UPDATE sets SET acked = 1
-    WHERE client = ? AND n <= ? AND acked = 0 AND finished_at IS NOT NULL
-    AND (published = 1 OR n = ?)"""
+    WHERE client = ? AND COALESCE(first_n, n) = ? AND acked = 0 AND finished_at IS NOT NULL"""
 FORGET_SET = """
     UPDATE sets SET result = NULL, acked = 1
     WHERE client = ? AND set_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""

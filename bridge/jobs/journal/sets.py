@@ -7,7 +7,6 @@ row says how many were. A set has ended when its result is in its row.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from bridge.contract.messages import Outcome, State, encode
 from bridge.contract.sets import SetResult, SetState
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Draft, Envelope, KeptOutput
-from bridge.jobs.journal import acceptance, publication, queries, webhooks
+from bridge.jobs.journal import acceptance, queries, webhooks
 from bridge.jobs.journal.rows import Record, decode_envelope
 from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
@@ -288,34 +287,10 @@ class Sets:
             self.on_hooks()
         return found
 
-    def published(self, key: Key) -> asyncio.Future[list[Key]]:
-        """Note that the broker has a set's result; nobody has to await that.
-
-        If it fails, the same result is published once more.
-        """
-        owner = self._numbers.owner()
-        noted = self._database.run(
-            lambda db: publication.note_published(db, [key], owner, of_sets=True)
-        )
-        noted.add_done_callback(self._raise_overtaken)
-        return noted
-
-    def passed_over(self, key: Key) -> asyncio.Future[None]:
-        """Note that the broker did not take a set's result, while it takes others'."""
-        noted = self._database.run(lambda db: publication.pass_over(db, key, of_set=True))
+    def published(self, key: Key) -> None:
+        """Note that the broker has a set's result; if that fails, it is published once more."""
+        noted = self._database.run(lambda db: db.execute(queries.SET_PUBLISHED, key).rowcount)
         noted.add_done_callback(succeeded)
-        return noted
-
-    def _raise_overtaken(self, noted: asyncio.Future[list[Key]]) -> None:
-        if not succeeded(noted) or not noted.result():
-            return
-        draws = [(key, self._numbers.draw(key.client)) for key in noted.result()]
-        raised = self._database.run(
-            lambda db: publication.renumber(db, draws, published=True, of_sets=True)
-        )
-        raised.add_done_callback(
-            lambda done: self._written(draw for _, draw in draws) if succeeded(done) else None
-        )
 
     async def forget(self, key: Key) -> bool:
         """Delete an ended set's result, and what is kept of its jobs; False if nothing was."""
@@ -353,13 +328,12 @@ def keep_output(db: Transaction, key: Key, output: KeptOutput, keep_until: float
     )
 
 
-def ack(db: Transaction, client: str, up_to: int) -> int:
-    """Note that a client has the results of its sets up to a number; how many were new.
+def ack(db: Transaction, client: str, n: int) -> int:
+    """Note that a client has the set's result with a number, if one has it; how many were new.
 
-    Only what was published is meant, or the one that has this very number (`publication`).
+    A higher number acks no set's result: the client cannot have listed it.
     """
-    acked = db.execute(queries.ACK_SETS, (client, up_to, up_to)).rowcount
-    return int(acked + db.execute(queries.ACK_SET_BY_FIRST_NUMBER, (client, up_to)).rowcount)
+    return db.execute(queries.ACK_SET, (client, n)).rowcount
 
 
 def sweep(db: Transaction, results_before: float, forget_before: float) -> None:
