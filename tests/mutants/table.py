@@ -960,7 +960,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="acked-though-overtaken",
         file="bridge/jobs/journal/queries.py",
-        old="AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= [results].n",
+        old="AND clients.drawer = ? AND COALESCE(clients.run_from, 0) <= jobs.n",
         new="AND ? <> '?'",
         guarantee="what was published late is not acked by what was sent before it",
         tests=("tests/jobs/test_publication.py",),
