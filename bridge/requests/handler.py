@@ -93,22 +93,25 @@ class RequestHandler:
     async def handle(self, context: RequestContext, respond: Respond) -> None:
         """Carry out a request, and answer it exactly once, whatever it is; a flood not at all."""
         transaction: Transaction | UnsetType = requests.correlated(context.correlation)
+        read = False
         try:
             self._rate_limiter.count(context.client)
-            self._processor.request(context.client, context.verb)
+            self._processor.request(context.client, context.verb, len(context.payload))
             if context.verb == UPLOAD:
                 if context.offset is None:
                     transaction = requests.transaction_of(context.payload, context.correlation)
                 respond(Answer(data=await self._upload(context), transaction=transaction))
                 return
             request, main = _decode(context)
+            read = True
             if request.transaction is not UNSET:
                 transaction = request.transaction
             await self._carry_out(context, request, main, transaction, respond)
         except Flood:
             pass
         except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
-            if transaction is UNSET:
+            # A large payload takes milliseconds, in which nobody is served: it is read once.
+            if transaction is UNSET and not read:
                 transaction = requests.transaction_of(context.payload, context.correlation)
             respond(refusal(error, transaction, f"{context.verb} of {context.client}"))
 

@@ -36,6 +36,8 @@ COSTS: Mapping[str, float] = {
 }
 # ... and for each job that a list has.
 LISTED = 0.000_02
+# ... and for each byte of its payload, which is received, hashed and decoded.
+BYTE = 4e-9
 # The verbs that may take much more than their cost; `fetch` does where a picture is made smaller.
 _DEAR = frozenset(("submit", RUN, "list", "workflows"))
 
@@ -61,11 +63,11 @@ class ProcessorTime:
         """Take note of processor time that was spent for a client."""
         self._of(client).seconds.take(self._clock(), seconds)
 
-    def request(self, client: str, verb: str) -> None:
-        """Spend what a verb costs. Raises QuotaExceeded where it is a dear one."""
+    def request(self, client: str, verb: str, size: int = 0) -> None:
+        """Spend what a verb with `size` bytes costs. Raises QuotaExceeded for a dear one."""
         if verb in _DEAR:
             self.check(client)
-        self.spend(client, COSTS.get(verb, 0.0))
+        self.spend(client, COSTS.get(verb, 0.0) + BYTE * size)
 
     def check(self, client: str) -> None:
         """Raise QuotaExceeded, with `retry_after_s`, for a client that has spent its share."""

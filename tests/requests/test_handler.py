@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from bridge.config import Client
+from bridge.contract import requests
 from bridge.contract.errors import BadRequest, DependencyFailed
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.job import KeptOutput
@@ -98,6 +99,23 @@ async def test_the_correlation_data_is_the_transaction_of_a_request_without_one(
 ) -> None:
     assert (await stand.ask("list", correlation=b"corr")).transaction == "corr"
     assert (await stand.ask("list", transaction=7, correlation=b"corr")).transaction == 7
+
+
+async def test_a_payload_that_was_read_is_not_read_again_for_its_refusal(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    original = requests.transaction_of
+
+    def reading(payload: bytes, correlation: bytes | None) -> Any:
+        read.append(payload)
+        return original(payload, correlation)
+
+    monkeypatch.setattr("bridge.contract.requests.transaction_of", reading)
+    assert (await stand.error("submit", b'{"workflow": "nowhere"}')).code == "unknown_workflow"
+    assert read == []
+    assert (await stand.error("submit", b'{"workflow": 5}')).code == "bad_request"
+    assert read == [b'{"workflow": 5}']
 
 
 async def test_what_an_adapter_refuses_is_answered_and_counted(tmp_path: Path) -> None:

@@ -46,6 +46,17 @@ def test_who_spent_its_share_is_refused_what_costs_much_until_it_is_paid_back(cl
     time.request("mallory", "list")
 
 
+def test_large_payloads_are_spent_by_their_bytes(clock: Clock) -> None:
+    time = ProcessorTime(lambda _: 0.25, clock)
+    for _ in range(5):
+        time.request("camera", "submit", 1_000_000)
+    time.request("camera", "submit")
+    for _ in range(200):
+        time.request("mallory", "upload", 16_000_000)
+    with pytest.raises(QuotaExceeded):
+        time.request("mallory", "submit")
+
+
 @pytest.mark.parametrize("rate", [0.1, 100.0, 5_000.0])
 def test_requests_within_their_rate_are_never_refused_for_what_they_cost(
     clock: Clock, rate: float

@@ -18,12 +18,14 @@ _BEGIN, _END = "<!-- siege -->", "<!-- end of siege -->"
 class Finding(Struct, frozen=True):
     """One flood: honest round trips in seconds, alone and meanwhile; and the bridge's memory.
 
-    `sent` is what the flood counted; `before`, `highest` and `after` are resident bytes.
+    `past` are those beside the same flood to topics of nobody, None where there was none; `sent` is
+    what the flood counted; `before`, `highest` and `after` are resident bytes.
     """
 
     flood: str
     sent: str
     alone: Sequence[float]
+    past: Sequence[float] | None
     meanwhile: Sequence[float]
     before: int
     highest: int
@@ -51,13 +53,14 @@ def p95(seconds: Sequence[float]) -> float:
 def table(findings: Sequence[Finding]) -> str:
     """Return the findings as Markdown."""
     lines = [
-        "| flood, by one client | sent | p95 alone | meanwhile | ratio | memory, at most | left |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| flood, by one client | sent | alone | past bridge | meanwhile | ratio | memory | left |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for each in findings:
         megabytes = [(size - each.before) / 2**20 for size in (each.highest, each.after)]
+        past = "" if each.past is None else f"{p95(each.past) * 1000:.1f} ms "
         lines.append(
-            f"| {each.flood} | {each.sent} | {p95(each.alone) * 1000:.1f} ms "
+            f"| {each.flood} | {each.sent} | {p95(each.alone) * 1000:.1f} ms | {past}"
             f"| {p95(each.meanwhile) * 1000:.1f} ms | {each.ratio:.1f} "
             f"| {megabytes[0]:+.0f} MB | {megabytes[1]:+.0f} MB |"
         )

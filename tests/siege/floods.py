@@ -1,7 +1,7 @@
 """The floods, each by one client: `python -m tests.siege.floods NAME SECONDS`, a process each.
 
-What it may use comes on standard input as JSON: the broker's URL, the web adapter's port, a key,
-and a job with a large picture. It prints what it sent.
+What it may use comes on standard input as JSON: the broker's URL, the base topic, the web adapter's
+port, a key, and a job with a large picture. It prints what it sent.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ _STEP_S = 0.02
 
 
 class Given(Struct, frozen=True):
-    """What a flood may use: addresses, a key of the web adapter, and a job of its own."""
+    """What a flood may use: addresses, a key of the web adapter, and a job of its own.
+
+    Below another `base` than the bridge's a flood reaches nobody but the broker.
+    """
 
     broker: str
+    base: str
     port: int
     key: str
     job: str
@@ -48,7 +52,7 @@ async def paced(per_s: float, until: float) -> AsyncIterator[int]:
 async def requests(given: Given, until: float) -> str:
     """Requests at ten times the rate, each acknowledged."""
     count = 0
-    async with Peer(given.broker, client=CLIENT) as peer:
+    async with Peer(given.broker, base=given.base, client=CLIENT) as peer:
         async for number in paced(1000.0, until):
             peer.request("list", {"limit": 100})
             count = number
@@ -60,7 +64,7 @@ async def names(given: Given, until: float) -> str:
     count = 0
     async with Peer(given.broker) as peer:
         async for number in paced(3000.0, until):
-            topic = f"comfy2mqtt/client/c{number}/request/status"
+            topic = f"{given.base}/client/c{number}/request/status"
             peer.publish(topic, {"job_id": "none"}, qos=0)
             count = number
     return f"{count} names, QoS 0"
@@ -69,7 +73,7 @@ async def names(given: Given, until: float) -> str:
 async def sizes(given: Given, until: float) -> str:
     """A large picture of its own in another size each time, within the rate."""
     count = 0
-    async with Peer(given.broker, client=CLIENT) as peer:
+    async with Peer(given.broker, base=given.base, client=CLIENT) as peer:
         async for number in paced(RATE, until):
             peer.request("fetch", {"job_id": given.job, "width": 1 + number % 2000})
             count = number
@@ -80,9 +84,9 @@ async def uploads(given: Given, until: float) -> str:
     """Uploads that are begun and left, under many names."""
     count = 0
     words = {"size": 1000, "sha256": "a" * 64}
-    async with Peer(given.broker, client=CLIENT) as peer:
+    async with Peer(given.broker, base=given.base, client=CLIENT) as peer:
         async for number in paced(500.0, until):
-            topic = f"comfy2mqtt/client/u{number // 50}/request/upload/b{number}"
+            topic = f"{given.base}/client/u{number // 50}/request/upload/b{number}"
             peer.publish(topic, words, ContentType="application/json")
             count = number
     return f"{count} begun"
@@ -91,7 +95,7 @@ async def uploads(given: Given, until: float) -> str:
 async def choices(given: Given, until: float) -> str:
     """Graphs with a class that is not there: ComfyUI is asked anew."""
     count = 0
-    async with Peer(given.broker, client=CLIENT) as peer:
+    async with Peer(given.broker, base=given.base, client=CLIENT) as peer:
         async for number in paced(RATE, until):
             prompt = {"1": {"class_type": f"Nowhere{number}", "inputs": {}}}
             peer.request("submit", {"prompt": prompt})
@@ -105,7 +109,7 @@ async def parts(given: Given, until: float) -> str:
     gif = b"GIF89a" + bytes((8, 0, 8, 0, 0, 0, 0)) + b"\x21\xf9" + b"\x01\x01" * 1_000_000
     picture = {"base64": base64.b64encode(gif).decode()}
     body = json.dumps({"workflow": "echo", "inputs": {"picture": picture}, "dry_run": True})
-    async with Peer(given.broker, client=CLIENT) as peer:
+    async with Peer(given.broker, base=given.base, client=CLIENT) as peer:
         async for number in paced(10.0, until):
             peer.request("submit", body)
             count = number

@@ -186,6 +186,12 @@ def test_a_wrong_value_names_the_input_and_what_is_allowed(
     assert caught.value.details.items() >= details.items()
 
 
+@pytest.mark.parametrize("text", ["%%%", "YQ", "YQ=", " YQ==", "YQ==\n", "Y\u00e9==", "-_=="])
+def test_base64_is_whole_and_of_its_own_alphabet(text: str) -> None:
+    with pytest.raises(InvalidInput, match="`base64` is not valid base64"):
+        bind(NAMED, {"picture": {"base64": text}})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "bound"),
     [

@@ -112,6 +112,8 @@ class Subscriber:
         self._draining = False
         # What is being handled, by its delivery: also what came on a connection that is over.
         self._in_hand: dict[str, asyncio.Task[None]] = {}
+        # Of each client with a large message that is being hashed: the last that waits for it.
+        self._hashing: dict[str | None, asyncio.Task[None]] = {}
         self._pacer = Pacer(settings.max_publishes_per_s)
         self._refused_filters = RefusedFilters(topics, publisher)
         self._reconnect = Reconnect(self._use, self._lost)
@@ -210,9 +212,7 @@ class Subscriber:
 
     async def _take_messages(self, connection: Connection) -> None:
         """Handle what arrives until the connection ends, a bounded part of it at a time."""
-        free = asyncio.Semaphore(MAX_HANDLED)
-        handled_bytes = 0
-        less = asyncio.Event()
+        room = _Room()
 
         async def handle(
             incoming: Incoming, delivery: str | None, before: asyncio.Task[None] | None
@@ -223,34 +223,53 @@ class Subscriber:
             passed = False
 
             def let_pass() -> None:
-                nonlocal passed, handled_bytes
+                nonlocal passed
                 if not passed:
                     passed = True
                     connection.ack(incoming)
-                    free.release()
-                    handled_bytes -= len(incoming.payload)
-                    less.set()
+                    room.give(len(incoming.payload))
 
             await self._handle(incoming, delivery, let_pass)
             let_pass()
 
-        async for incoming in connection.messages:
-            if self._draining or is_flood(self._topics, incoming, self._handler.is_flood):
-                continue
-            # Here, and not in the task: a client's requests are handled in their order.
-            delivery = await self._delivery(incoming)
-            await free.acquire()
-            while handled_bytes > MAX_HANDLED_BYTES:
-                less.clear()
-                await less.wait()
-            handled_bytes += len(incoming.payload)
+        def begin(incoming: Incoming, delivery: str | None) -> None:
             before = self._in_hand.get(delivery or "") if incoming.dup else None
             task = self._tasks.create_task(handle(incoming, delivery, before))
             if delivery is not None:
                 self._hold(delivery, task)
+
+        async for incoming in connection.messages:
+            if self._draining or is_flood(self._topics, incoming, self._handler.is_flood):
+                continue
+            await room.take(len(incoming.payload))
+            await self._in_order(incoming, begin)
             if connection.messages.waiting:
                 # One at a time: what arrives meanwhile is not to wait for all that is here.
                 await asyncio.sleep(0)
+
+    async def _in_order(
+        self, incoming: Incoming, begin: Callable[[Incoming, str | None], None]
+    ) -> None:
+        """Begin to handle a message, with the name of its delivery, in its client's order.
+
+        What a client sent after a large message waits until that one is hashed, and nobody else
+        does; everybody waits for what is no client's, such as the value of an input topic.
+        """
+        found = self._topics.client_of(incoming.topic)
+        client = None if found is None else found[0]
+        session, before = self._session, self._hashing.get(client)
+        if client is None or (before is None and len(incoming.payload) <= _HASHED_AT_ONCE):
+            begin(incoming, await self._delivery(session, incoming))
+            return
+
+        async def hashed() -> None:
+            if before is not None:
+                await asyncio.wait((before,))
+            begin(incoming, await self._delivery(session, incoming))
+            if self._hashing[client] is task:
+                del self._hashing[client]
+
+        task = self._hashing[client] = self._tasks.create_task(hashed())
 
     def _hold(self, delivery: str, task: asyncio.Task[None]) -> None:
         def let_go(done: asyncio.Task[None]) -> None:
@@ -260,12 +279,12 @@ class Subscriber:
         self._in_hand[delivery] = task
         task.add_done_callback(let_go)
 
-    async def _delivery(self, incoming: Incoming) -> str | None:
+    async def _delivery(self, session: str, incoming: Incoming) -> str | None:
         if not needs_delivery(self._topics, incoming):
             return None
         if len(incoming.payload) <= _HASHED_AT_ONCE:
-            return delivery_of(self._session, incoming)
-        return await asyncio.to_thread(delivery_of, self._session, incoming)
+            return delivery_of(session, incoming)
+        return await asyncio.to_thread(delivery_of, session, incoming)
 
     async def _handle(
         self, incoming: Incoming, delivery: str | None, let_pass: Callable[[], None]
@@ -295,3 +314,26 @@ class Subscriber:
                 self._retained.seen(incoming.topic)
             case "input":
                 self._last_values.put(incoming.topic, incoming.payload, stored=incoming.retain)
+
+
+class _Room:
+    """Bounds what is handled at a time: messages, and their bytes."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(MAX_HANDLED)
+        self._bytes = 0
+        self._less = asyncio.Event()
+
+    async def take(self, size: int) -> None:
+        """Wait until there is room for a message of `size` bytes, and take it."""
+        await self._free.acquire()
+        while self._bytes > MAX_HANDLED_BYTES:
+            self._less.clear()
+            await self._less.wait()
+        self._bytes += size
+
+    def give(self, size: int) -> None:
+        """Give back the room of a message of `size` bytes."""
+        self._free.release()
+        self._bytes -= size
+        self._less.set()

@@ -285,6 +285,31 @@ async def test_a_large_payload_is_hashed_in_a_thread_and_nothing_overtakes_it(
     assert all((asked.delivery or "").startswith("session-True:") for asked in setup.handler.asked)
 
 
+async def test_only_the_sender_of_a_large_payload_waits_until_it_is_hashed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setup = Setup()
+    gate = asyncio.Event()
+    original = asyncio.to_thread
+
+    async def to_thread(function: Any, *arguments: Any) -> Any:
+        await gate.wait()
+        return await original(function, *arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    async with setup.running() as connection:
+        for number, size in enumerate((300_000, 5, 300_001, 6), start=1):
+            connection.deliver(RUN, number, payload=bytes(size))
+        connection.deliver("comfy2mqtt/client/bob/request/list", 5)
+        await until(lambda: setup.handler.asked)
+        assert [asked.client for asked in setup.handler.asked] == ["bob"]
+        gate.set()
+        await until(lambda: len(setup.acked()) == 5)
+        assert setup.acked() == [1, 2, 3, 4, 5]
+    sizes = [len(asked.payload) for asked in setup.handler.asked if asked.client == "alice"]
+    assert sizes == [300_000, 5, 300_001, 6]
+
+
 async def test_a_retained_request_and_a_foreign_response_topic_do_not_get_to_the_handler() -> None:
     setup = Setup()
     async with setup.running() as connection:
