@@ -10,10 +10,10 @@ from bridge.contract.channels import channels
 from tests.support import diagrams
 
 
-@pytest.mark.parametrize("name", ["topics", "rooms", "states", "comfyui"])
+@pytest.mark.parametrize("name", diagrams.DIAGRAMS)
 def test_a_diagram_shows_the_code_as_it_is(name: str) -> None:
     page = diagrams.PAGE.read_text("utf-8")
-    assert diagrams.drawn(name, page) == diagrams.diagrams()[name], "make documents draws it again"
+    assert diagrams.drawn(name, page) == diagrams.DIAGRAMS[name](), "make documents draws it again"
 
 
 def test_the_topics_of_one_jobs_messages_are_in_the_contract() -> None:

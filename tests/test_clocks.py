@@ -20,6 +20,10 @@ _READS = re.compile(
     r"|(datetime|date)\.(now|utcnow|today|fromtimestamp)"
     r"|dt_util\.(now|utcnow)|\w*\.st_[mac]time(_ns)?|os\.utime|path\.get[mac]time"
 )
+_MAY_READ = re.compile(
+    r"[.]\s*(time|time_ns|strftime|localtime|gmtime|ctime|asctime|now|utcnow|today|fromtimestamp"
+    r"|st_[mac]time(_ns)?|utime|get[mac]time)\b"
+)
 # In SQL: the database's clock, which all bridges share.
 _SQL = re.compile(r"\b(now\(\)|clock_timestamp\(|CURRENT_TIMESTAMP|datetime\('now)", re.IGNORECASE)
 
@@ -78,6 +82,8 @@ OF_THE_DATABASE: dict[str, tuple[int, str]] = {
 
 def reads(text: str) -> int:
     """How often a program reads a clock that may be set."""
+    if not _MAY_READ.search(text):
+        return 0  # parsing all files takes seconds
     attributes = (each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Attribute))
     found = (f"{_last_name(each.value)}.{each.attr}" for each in attributes)
     return sum(_READS.fullmatch(each) is not None for each in found)
@@ -93,6 +99,8 @@ def _last_name(of: ast.expr) -> str:
 
 def reads_in_sql(text: str) -> int:
     """How often its SQL reads the database's clock."""
+    if not _SQL.search(text):
+        return 0
     constants = (each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Constant))
     found = 0
     for each in constants:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bridge.comfyui.state import TABLE
@@ -19,16 +19,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 # Levels below which the topics of one kind lie.
 _KINDS = ("request", "response", "job", "set", "reply")
-
-
-def diagrams() -> dict[str, str]:
-    """Return every diagram by its name, as Mermaid text."""
-    return {
-        "topics": topics(),
-        "rooms": rooms(),
-        "states": states(),
-        "comfyui": comfyui_states(),
-    }
 
 
 def states(transitions: Mapping[tuple[State, Happening], State] = TRANSITIONS) -> str:
@@ -134,6 +124,15 @@ def _reach(room: str, imports: Mapping[str, set[str]]) -> set[str]:
     return found
 
 
+# Each draws Mermaid text.
+DIAGRAMS: dict[str, Callable[[], str]] = {
+    "topics": topics,
+    "rooms": rooms,
+    "states": states,
+    "comfyui": comfyui_states,
+}
+
+
 def drawn(name: str, page: str) -> str:
     """Return the diagram of that name on a page. Raises LookupError."""
     found = re.search(rf"<!-- {name} -->\n```mermaid\n(.*?)\n```", page, re.DOTALL)
@@ -149,8 +148,8 @@ def _block(name: str, diagram: str) -> str:
 def main() -> None:
     """Draw all diagrams of the page anew."""
     page = PAGE.read_text("utf-8")
-    for name, diagram in diagrams().items():
-        page = page.replace(_block(name, drawn(name, page)), _block(name, diagram))
+    for name, draw in DIAGRAMS.items():
+        page = page.replace(_block(name, drawn(name, page)), _block(name, draw()))
     PAGE.write_text(page, "utf-8")
 
 
