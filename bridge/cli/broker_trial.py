@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import pairwise
+from time import monotonic
 
 from msgspec import Struct
 
@@ -22,22 +24,26 @@ from bridge.mqtt import (
     UNSPECIFIED,
     Address,
     Connection,
+    ConnectionLost,
     Incoming,
-    PacketTooLarge,
+    Publish,
     PublishProperties,
     PublishRefused,
     Subscription,
     Will,
+    lower_limit,
     reason_of,
 )
 from bridge.requests.permissions import Permissions
 
-# What is let through comes at once; what is not never does.
+# What is let through comes at once, or its bytes begin to; what is not never does.
 _PATIENCE_S = 2.0
 # A broker that does not keep the order may send it after what was sent behind it.
 _LATE_S = {"5": 0.2, "3.1.1": 0.7}
 # A gigabyte's picture is no better proof than one of eight megabytes.
 _SIZES = (64 * 1024, 1024 * 1024, 8 * 1024 * 1024)
+# A size that is expected to take longer is not tried.
+_LONGEST_S = 20.0
 _IN_ORDER = 30
 _NAME_WIDTH = 14
 
@@ -53,6 +59,8 @@ class Found(Struct):
     in_order: bool | None = None
     passes: int | None = None
     drops: int | None = None
+    ends: int | None = None
+    slow: bool = False
 
 
 async def try_broker(settings: Config, address: Address) -> AsyncIterator[Finding]:
@@ -182,17 +190,31 @@ class _Trial:
             self._found.in_order = came == sorted(came)
 
     async def _sizes(self) -> None:
+        """Send itself ever larger messages. It comes last: the broker may end the connection."""
         topic = self._topics.probe(self._name, "size")
-        for size in _SIZES:
+        wanted = list(_SIZES)
+        limit = self._connection.packet_limit
+        if limit is not None:
+            room = Publish.of(topic, b"", qos=0, retain=False).room(limit)
+            wanted = [
+                *(each for each in wanted if each < room),
+                *([room] if room < wanted[-1] else []),
+            ]
+        for size, larger in pairwise([*wanted, 0]):
+            since = monotonic()
             try:
-                sent = self._connection.publish(topic, bytes(size), qos=0)
-            except PacketTooLarge:
+                await self._connection.publish(topic, bytes(size), qos=0)
+                came = await self._until_end()
+            except ConnectionLost:
+                self._found.ends = size
                 return
-            await sent
-            if not any(len(each.payload) == size for each in await self._until_end()):
+            if not any(len(each.payload) == size for each in came):
                 self._found.drops = size
                 return
             self._found.passes = size
+            if (monotonic() - since) * larger / size > _LONGEST_S:
+                self._found.slow = True
+                return
 
     async def _publish(
         self,
@@ -222,17 +244,20 @@ class _Trial:
         await self._publish(end, mark)
         came: list[Incoming] = []
         patience_s = _PATIENCE_S
-        try:
-            while True:
+        while True:
+            since = monotonic()
+            try:
                 async with asyncio.timeout(patience_s):
                     message = await anext(self._connection.messages)
-                self._connection.ack(message)
-                if message.topic == end and message.payload == mark:
-                    patience_s = _LATE_S[self._connection.version]
-                else:
-                    came.append(message)
-        except TimeoutError:
-            return came
+            except TimeoutError:
+                if self._connection.moved_at > since and patience_s == _PATIENCE_S:
+                    continue  # a large message is on its way, slowly
+                return came
+            self._connection.ack(message)
+            if message.topic == end and message.payload == mark:
+                patience_s = _LATE_S[self._connection.version]
+            else:
+                came.append(message)
 
 
 def rows(connection: Connection, found: Found, *, session_s: float) -> Iterable[Finding]:
@@ -248,7 +273,14 @@ def rows(connection: Connection, found: Found, *, session_s: float) -> Iterable[
         "no limit announced" if limit is None else f"at most {limit} bytes",
         limited.get("packet", ""),
     )
-    if found.drops is not None:
+    if found.ends is not None:
+        yield _row(
+            "size",
+            f"the broker disconnects at {found.ends} bytes",
+            f"set max_packet = {lower_limit(found.ends)}: otherwise the bridge finds that out by "
+            "losing a connection; clients fetch larger outputs in parts",
+        )
+    elif found.drops is not None:
         yield _row(
             "size",
             f"{found.drops} bytes at QoS 0 are silently dropped",
@@ -256,7 +288,11 @@ def rows(connection: Connection, found: Found, *, session_s: float) -> Iterable[
             "set max_packet",
         )
     elif found.passes is not None:
-        yield _row("size", f"{found.passes} bytes at QoS 0 are delivered")
+        yield _row(
+            "size",
+            f"{found.passes} bytes at QoS 0 are delivered",
+            "the connection is too slow to test more" if found.slow else "",
+        )
     yield _row("QoS", f"at most {min(connack.maximum_qos, 1)}", limited.get("qos", ""))
     yield _retained_row(found, limited.get("retain", ""))
     if found.in_order is not None:

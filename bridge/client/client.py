@@ -19,6 +19,7 @@ from bridge.client.inputs import (
     each_for_wire,
     for_wire,
     grid_for_wire,
+    inline_bytes,
     media_of,
     puts_of,
 )
@@ -207,7 +208,7 @@ class Client:
             raise ValueError("wait=False needs an outbox")
         if self._outbox and within_s is not None:
             raise ValueError("within_s is for a client without an outbox, which sends it anyway")
-        given = await for_wire({**(inputs or {}), **more_inputs}, self._upload)
+        given = await for_wire({**(inputs or {}), **more_inputs}, self._upload, self._inline())
         request = Submit(
             workflow=workflow,
             workflow_version=or_unset(workflow_version),
@@ -245,7 +246,7 @@ class Client:
 
         Raises what it would be refused for: Forbidden, UnknownWorkflow, InvalidInput, ...
         """
-        given = await for_wire({**(inputs or {}), **more_inputs}, self._upload)
+        given = await for_wire({**(inputs or {}), **more_inputs}, self._upload, self._inline())
         request = Submit(workflow=workflow, inputs=given, dry_run=True)
         return await self._session.ask("submit", request, DryRun)
 
@@ -285,12 +286,17 @@ class Client:
         first input of any job that cannot be, TooLarge and QuotaExceeded the number of jobs that
         may be.
         """
+        inline = self._inline()
         request = Submit(
             workflow=workflow,
             workflow_version=or_unset(workflow_version),
-            inputs=await for_wire({**(inputs or {}), **more_inputs}, self._upload),
-            each=or_unset(None if each is None else await each_for_wire(each, self._upload)),
-            grid=or_unset(None if grid is None else await grid_for_wire(grid, self._upload)),
+            inputs=await for_wire({**(inputs or {}), **more_inputs}, self._upload, inline),
+            each=or_unset(
+                None if each is None else await each_for_wire(each, self._upload, inline)
+            ),
+            grid=or_unset(
+                None if grid is None else await grid_for_wire(grid, self._upload, inline)
+            ),
             repeat=or_unset(repeat),
             collect=list(collect) or UNSET,
             set_id=set_id or uuid.uuid4().hex,
@@ -337,6 +343,9 @@ class Client:
         if media is None:
             raise InvalidInput(f"{type(source).__name__} is nothing to upload")
         return await self._upload(media, name)
+
+    def _inline(self) -> int:
+        return inline_bytes(self._session.room("submit"))
 
     async def _upload(self, media: Media, name: str | None = None) -> dict[str, str]:
         async with self._uploading:

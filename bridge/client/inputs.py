@@ -17,6 +17,8 @@ from bridge.contract.sinks import Put
 
 # What is larger goes by upload, in parts: base64 in a request would have to fit one packet.
 INLINE_BYTES: Final = 256 * 1024
+# Of a request's room, so that several inputs fit, and a broker may announce more than it takes.
+_INLINE_SHARE: Final = 8
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -43,38 +45,48 @@ def puts_of(given: Sequence[Put | str]) -> list[Put]:
     return [Put(url=each) if isinstance(each, str) else each for each in given]
 
 
-async def for_wire(inputs: Mapping[str, Any], upload: Upload) -> dict[str, Any]:
+def inline_bytes(room: int | None) -> int:
+    """Return up to how many bytes an input goes in a request of at most `room` bytes."""
+    return INLINE_BYTES if room is None else min(INLINE_BYTES, room // _INLINE_SHARE)
+
+
+async def for_wire(inputs: Mapping[str, Any], upload: Upload, inline: int) -> dict[str, Any]:
     """Return the inputs with all that stands for media as objects that name its bytes.
 
     Media are bytes, a `Path`, `Media`, an open file, an image of Pillow's, and lists of these; all
-    other values go as they are. Large ones are uploaded. Raises OSError, and what `upload` does.
+    other values go as they are. Those above `inline` bytes are uploaded. Raises OSError, and what
+    `upload` does.
     """
-    return {name: await _value(value, upload) for name, value in inputs.items()}
+    return {name: await _value(value, upload, inline) for name, value in inputs.items()}
 
 
-async def each_for_wire(each: Sequence[Mapping[str, Any]], upload: Upload) -> list[dict[str, Any]]:
+async def each_for_wire(
+    each: Sequence[Mapping[str, Any]], upload: Upload, inline: int
+) -> list[dict[str, Any]]:
     """Return the inputs of each job of a set as `for_wire` does."""
-    return [await for_wire(inputs, upload) for inputs in each]
+    return [await for_wire(inputs, upload, inline) for inputs in each]
 
 
-async def grid_for_wire(grid: Mapping[str, Any], upload: Upload) -> dict[str, list[Any] | Axis]:
+async def grid_for_wire(
+    grid: Mapping[str, Any], upload: Upload, inline: int
+) -> dict[str, list[Any] | Axis]:
     """Return the values of a grid as `for_wire` does, but for those that are no list."""
     found: dict[str, list[Any] | Axis] = {}
     for name, values in grid.items():
         if isinstance(values, Mapping):
             found[name] = msgspec.convert(dict(values), Axis)
         else:
-            found[name] = [await _value(value, upload) for value in values]
+            found[name] = [await _value(value, upload, inline) for value in values]
     return found
 
 
-async def _value(value: Any, upload: Upload) -> Any:
+async def _value(value: Any, upload: Upload, inline: int) -> Any:
     if isinstance(value, list):
-        return [await _value(each, upload) for each in value]
+        return [await _value(each, upload, inline) for each in value]
     media = await media_of(value)
     if media is None:
         return value
-    if len(media.data) > INLINE_BYTES:
+    if len(media.data) > inline:
         return await upload(media)
     return await _inline(media)
 

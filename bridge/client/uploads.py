@@ -12,7 +12,8 @@ from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded, TooLar
 from bridge.contract.messages import BeginUpload, UploadReport, or_unset
 from bridge.contract.topics import FIN, UPLOAD
 
-PART_BYTES: Final = 256 * 1024
+# AWS IoT takes no more, and announces more.
+PART_BYTES: Final = 128 * 1024
 _ATTEMPTS: Final = 3
 
 

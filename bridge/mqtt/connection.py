@@ -297,6 +297,11 @@ class Connection:
         return self._connack is not None and self._end is None
 
     @property
+    def moved_at(self) -> float:
+        """When bytes last came or went, as `time.monotonic` counts: also for a part of a packet."""
+        return self._live()[0].moved_at
+
+    @property
     def retains(self) -> bool:
         """False if the broker says that it retains nothing."""
         return self.connack.retain_available

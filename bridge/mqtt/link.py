@@ -163,7 +163,9 @@ class BrokerLink:
         self._stopping = False
         self._flushing = False
         # By our clock: when bytes moved last, and when no ping waited for its answer.
-        self._moved_at = self._answered_at = monotonic()
+        self._answered_at = monotonic()
+        self.moved_at = self._answered_at
+        """When bytes last came or went, in either direction, as `time.monotonic` counts."""
         self._over = asyncio.Event()
         self._end: ConnectionLost | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -296,7 +298,7 @@ class BrokerLink:
         if self._over.is_set():
             return
         if self._stream.ping_waits and self._stream.written > before:
-            self._moved_at = monotonic()
+            self.moved_at = monotonic()
         if self._stream.waiting or self._client.want_write():
             self._loop.add_writer(self._stream.fileno(), self._turn, self._flush)
         else:
@@ -307,7 +309,7 @@ class BrokerLink:
         """Read once, and handle every packet that is complete with that."""
         if self._over.is_set():
             return
-        self._moved_at = monotonic()  # also for a part of something, which is not handed on yet
+        self.moved_at = monotonic()  # also for a part of something, which is not handed on yet
         data = self._stream.read(_READ_SIZE)
         if self._stream.waiting:
             self._flush_soon()  # what a WebSocket answers by itself
@@ -352,7 +354,7 @@ class BrokerLink:
         now = monotonic()
         if not self._stream.pinging:
             self._answered_at = now
-        elif now - max(self._answered_at, self._moved_at) >= self._keepalive:
+        elif now - max(self._answered_at, self.moved_at) >= self._keepalive:
             self.cut(ConnectionLost("the broker sent nothing"))
             return
         if self._accepted:

@@ -33,6 +33,8 @@ from bridge.requests.context import RequestContext
 # A page of jobs, and a part of an output, have at most so many bytes, whatever the broker takes.
 PAGE_BYTES = 256 * 1024
 PART_BYTES = 256 * 1024
+# Of a `fetch` that asks for no number of bytes: AWS IoT delivers no more, and announces more.
+USUAL_PART_BYTES = 128 * 1024
 
 
 def view(
@@ -147,7 +149,7 @@ def bytes_to_read(
     else:
         room = context.room.part_room(context, transaction, longest, max_packet)
     most = PART_BYTES if room is None else max(1, min(PART_BYTES, room))
-    return most if fetch.count is UNSET else min(fetch.count, most)
+    return min(USUAL_PART_BYTES if fetch.count is UNSET else fetch.count, most)
 
 
 def part(fetch: Fetch | FetchSet, stored: Stored, data: bytes) -> Part:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from bridge import __version__
+from bridge.adapters.mqtt.encoder import least
 from bridge.adapters.mqtt.restrictions import restrictions
 from bridge.adapters.mqtt.retained import Retained
 from bridge.comfyui.instance import Instance
@@ -66,20 +67,21 @@ class BridgeInfoPublisher:
         self._instances = instances
         self._info: BridgeInfo | None = None
         self._restrictions: Mapping[str, str] = {}
+        # The largest message that the broker passes on, in bytes, once it was measured.
+        self._largest: int | None = None
 
     def publish_info(self, connection: Connection) -> None:
         """Publish `bridge/info`, with the limits of the broker that we are connected to."""
         config = self._config
-        self._restrict(
-            restrictions(
-                connection.connack,
-                connection.version,
-                session_s=config.remember_ids_s,
-                packet_limit=connection.packet_limit,
-            )
+        found = restrictions(
+            connection.connack,
+            connection.version,
+            session_s=config.remember_ids_s,
+            packet_limit=connection.packet_limit,
         )
+        self._restrict({**found, **self._measured()})
         limits = Limits(
-            max_packet=or_unset(connection.packet_limit),
+            max_packet=or_unset(least(connection.packet_limit, self._largest)),
             max_inline_input=config.max_inline_input,
             max_upload=config.max_upload,
             max_queue=config.max_queue,
@@ -110,19 +112,22 @@ class BridgeInfoPublisher:
 
     def set_largest(self, size: int) -> None:
         """Publish the largest message, in bytes, that the broker delivers, once it was measured."""
+        self._largest = least(self._largest, size)
         if self._info is None:
             return
-        found = {
-            "size": f"it drops messages of more than {size} bytes and says nothing: fetch them"
-        }
-        self._restrict({**self._restrictions, **found})
-        limit = min(size, or_none(self._info.limits.max_packet) or size)
+        self._restrict({**self._restrictions, **self._measured()})
+        limit = least(or_none(self._info.limits.max_packet), self._largest)
         self._info = msgspec.structs.replace(
             self._info,
-            limits=msgspec.structs.replace(self._info.limits, max_packet=limit),
+            limits=msgspec.structs.replace(self._info.limits, max_packet=or_unset(limit)),
             restrictions=dict(self._restrictions),
         )
         self._retained.info(self._info)
+
+    def _measured(self) -> dict[str, str]:
+        if self._largest is None:
+            return {}
+        return {"size": f"it delivers no message of more than {self._largest} bytes: fetch them"}
 
     def set_isolation(self, isolation: Isolation) -> None:
         """Publish whether the broker keeps clients apart, once that was tried."""

@@ -11,11 +11,18 @@ from bridge.cli.diagnostics import Finding
 from bridge.config import Config
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
-from tests.mqtt.conftest import Configured
+from tests.mqtt.conftest import LARGEST_PACKET, Configured
+from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 from tests.support.strict_proxy import NO_WILDCARDS, PROFILES, StrictProxy
+from tests.support.websockets import SETTINGS, free_port, listening
 
 pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.cli.broker_trial._LONGEST_S", PATIENCE_S)
 
 
 async def tried(url: str, folder: Path) -> dict[str, Finding]:
@@ -77,6 +84,7 @@ async def test_what_an_acl_forbids_and_what_is_dropped_is_named(tmp_path: Path) 
         (PROFILES["rabbitmq"], "retained", "not sent to filters with a wildcard"),
         (PROFILES["nanomq"], "order", "not kept"),
         (PROFILES["aws"], "session", "kept for 3600 s"),
+        (PROFILES["aws"], "size", "the broker disconnects at 149"),
         ({"filters_in_all": 2}, "subscribe", "client/+/request/#: quota exceeded"),
         ({"connack": NO_WILDCARDS}, "subscribe", "wildcard subscriptions not supported"),
         ({"mqtt_5": "refuse"}, "MQTT", "3.1.1"),
@@ -90,3 +98,22 @@ async def test_each_limit_is_named(
     assert text in found[name].what
     assert found[name].good is (name != "subscribe")
     assert found[name].advice
+
+
+async def test_a_broker_is_tested_over_websocket_however_slow_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # mosquitto 2.0.11 sends 40 kB a second there: a larger message would take half a minute.
+    monkeypatch.setattr("bridge.cli.broker_trial._LONGEST_S", 0.0)
+    monkeypatch.setattr("bridge.cli.broker_trial._SIZES", (160 * 1024, 1024 * 1024))
+    port = free_port()
+    settings = SETTINGS.format(websocket=port, largest=LARGEST_PACKET)
+    async with Configured(tmp_path, settings):
+        await listening(port)
+        found = await tried(f"ws://127.0.0.1:{port}/mqtt", tmp_path)
+    assert "mosquitto 2" in found["name"].what
+    assert found["MQTT"].what.endswith(" 5")
+    assert found["size"].what.endswith("163840 bytes at QoS 0 are delivered")
+    assert "too slow to test more" in found["size"].advice
+    assert found["order"].what.endswith("kept")
+    assert all(each.good for each in found.values())

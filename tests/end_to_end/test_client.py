@@ -136,3 +136,26 @@ async def test_nothing_is_lost_at_a_broker_that_does_not_keep_the_order(
                 assert len(await each.outputs()) == 1
             assert (await jobs.result()).counts.succeeded == 12
         assert proxy.shuffled
+
+
+@pytest.mark.parametrize("side", [225, 400], ids=["in the packet limit", "above it"])
+async def test_an_output_above_what_aws_delivers_has_no_topic_and_is_fetched(
+    side: int, attached: StartBridge, broker: Mosquitto
+) -> None:
+    async with StrictProxy(broker.url, **PROFILES["aws"]) as proxy:
+        await attached({"echo": graphs.echo()}, mqtt_url=proxy.url)
+        async with Client(proxy.url, "alice") as client:
+            large = noise(side)
+            for _ in range(2):
+                job = await client.submit("echo", picture=large)
+                (info,) = (await job.result()).outputs
+                assert info.size > 128 * 1024
+                assert not info.topic
+                (back,) = await job.images()
+                assert back.convert("RGB").tobytes() == large.tobytes()
+        # What AWS announces is more than it delivers: that is found out once, if at all.
+        assert proxy.cut == (1 if side == 225 else 0)
+        async with Client(proxy.url, "bob") as bob:
+            told = await bob.info()
+            assert told is not None
+            assert ("size" in (told.restrictions or {})) is (proxy.cut > 0)

@@ -108,14 +108,6 @@ class Publisher:
         announced = None if self._connection is None else self._connection.packet_limit
         return least(announced, self._learnt_limit)
 
-    @property
-    def announces_limit(self) -> bool:
-        """True if the broker said how large a packet may be."""
-        return (
-            self._connection is not None
-            and self._connection.connack.maximum_packet_size is not None
-        )
-
     def learn_limit(self, limit: int) -> None:
         """Publish no packet of more than so many bytes, whatever the broker says."""
         self._learnt_limit = least(self._learnt_limit, limit)

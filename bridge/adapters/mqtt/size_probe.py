@@ -1,9 +1,10 @@
-"""Measures the size of message that a broker delivers, if the broker does not announce it.
+"""Measures the size of message that a broker delivers, whatever limit the broker announces.
 
 Some brokers silently drop a message at QoS 0 that is too large for them, as mosquitto up to 2.0
-with `message_size_limit`. So before the bridge publishes an output larger than all that were
-delivered before, it sends itself a message of that size. If that does not return, the output is too
-large: the result then has no topic, and clients fetch the output in parts.
+with `message_size_limit`; others announce a larger packet than they accept, as AWS IoT, and end the
+connection. So before the bridge publishes an output larger than all that were delivered before, it
+sends itself a message of that size. If that does not return, the output is too large: the result
+then has no topic, and clients fetch the output in parts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.channels import LARGE_BYTES
 from bridge.contract.topics import Topics
-from bridge.mqtt import ConnectionLost, Incoming, Publish, PublishRefused, Subscription
+from bridge.mqtt import (
+    PACKET_TOO_LARGE,
+    ConnectionLost,
+    Incoming,
+    Publish,
+    PublishRefused,
+    Subscription,
+    lower_limit,
+)
 from bridge.requests.handler import RequestHandler
 
 log = logging.getLogger(__name__)
@@ -31,13 +40,16 @@ _ANSWER_S: Final = 10.0
 _LATE_S: Final = 0.5
 
 
-def sizes(wanted: int, proven: int) -> Iterator[int]:
+def sizes(wanted: int, proven: int, room: int | None) -> Iterator[int]:
     """Yield the sizes to try for a message of `wanted` bytes, until one passes.
 
-    The first is a power of two, so that those a little larger need no trial. Below `wanted` they
-    are halved, down to what is known to pass.
+    The first is a power of two, so that those a little larger need no trial, or `room`, the bytes
+    that the broker says it takes, if that is less. Below `wanted` they are halved, down to what is
+    known to pass.
     """
     above = 1 << (wanted - 1).bit_length()
+    if room is not None:
+        above = min(above, room)
     if above > wanted:
         yield above
     size = wanted
@@ -50,7 +62,7 @@ class SizeProbe(Extension):
     """Sends messages to itself, one at a time, when somebody wants to know."""
 
     def __init__(self, topics: Topics, publisher: Publisher, learnt: Callable[[int], None]) -> None:
-        """`learnt` is called with the largest payload that passes, when a larger one did not."""
+        """`learnt` is called with what payload passes, in bytes, when a larger one did not."""
         name = secrets.token_hex(4)
         self._message, self._end = topics.probe(name, "size"), topics.probe(name, "end")
         self._filter = topics.probe(name, "+")
@@ -61,6 +73,8 @@ class SizeProbe(Extension):
         self._proven = LARGE_BYTES
         # False where nothing comes back: an ACL that is stricter than ours.
         self._hears_itself = True
+        # The largest message that was under way when a connection ended.
+        self._cut = 0
         self._came: set[int] = set()
         self._ended = asyncio.Event()
         self._arrived = asyncio.Event()
@@ -89,14 +103,22 @@ class SizeProbe(Extension):
                 LARGE_BYTES,
                 True,
             )
-        limit = publisher.packet_limit
+        room = self._room()
         return (
             size <= self._proven
             or not publisher.connected
             or not self._hears_itself
-            or publisher.announces_limit
-            or (limit is not None and size > limit)
+            or (room is not None and size > room)
         )
+
+    def _room(self) -> int | None:
+        """Return how many bytes of payload the broker says it takes; None: it does not say."""
+        limit = self._publisher.packet_limit
+        return None if limit is None else self._publish(self._message, 0).room(limit)
+
+    @staticmethod
+    def _publish(topic: str, size: int, qos: int = 0) -> Publish:
+        return Publish.of(topic, bytes(size), qos=qos, retain=False)
 
     async def find_out(self, size: int) -> None:
         """Try whether an output of `size` bytes passes, if that is not known; never raises."""
@@ -104,8 +126,12 @@ class SizeProbe(Extension):
             if self.is_known(size):
                 return
             largest_lost = None
-            for each in sizes(size, self._proven):
-                passes = await self._passes(each)
+            for each in sizes(size, self._proven, self._room()):
+                try:
+                    passes = await self._passes(each)
+                except ConnectionLost as loss:
+                    self._note_cut(each, told=loss.code == PACKET_TOO_LARGE)
+                    return
                 if passes is None:
                     log.info("cannot measure the broker's largest message")
                     self._hears_itself = False
@@ -118,12 +144,15 @@ class SizeProbe(Extension):
                 self._learnt(largest_lost - 1 if self._proven >= size else self._proven)
 
     async def _passes(self, size: int) -> bool | None:
-        """Return whether a message of so many bytes comes back; None: nothing does."""
+        """Return whether a message of so many bytes comes back; None: nothing does.
+
+        Raises ConnectionLost.
+        """
         self._came.clear()
         self._ended.clear()
         self._arrived.clear()
-        message = Publish.of(self._message, bytes(size), qos=0, retain=False)
-        end = Publish.of(self._end, b"", qos=0, retain=False)
+        # The end at QoS 1: it fails at once if the connection ends.
+        message, end = self._publish(self._message, size), self._publish(self._end, 0, qos=1)
         sent = self._publisher.send(
             [Packet(topic=each.topic, publish=each) for each in (message, end)]
         )
@@ -133,9 +162,16 @@ class SizeProbe(Extension):
                     await each
             async with asyncio.timeout(_ANSWER_S):
                 await self._ended.wait()
-        except (ConnectionLost, PublishRefused, TimeoutError):
+        except (PublishRefused, TimeoutError):
             return None
         with suppress(TimeoutError):
             async with asyncio.timeout(_LATE_S):
                 await self._arrived.wait()
         return size in self._came
+
+    def _note_cut(self, size: int, *, told: bool) -> None:
+        """Learn from a connection that ended while a message was under way; once may be chance."""
+        again, self._cut = self._cut > 0, max(self._cut, size)
+        self._hears_itself = False  # until there is another connection
+        if told or again:
+            self._learnt(lower_limit(self._cut) or LARGE_BYTES)
