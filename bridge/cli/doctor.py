@@ -45,6 +45,7 @@ _NO_BROKER = (
 )
 # A retained message comes at once or not at all.
 _RETAINED_S = 1.0
+_ANSWER_S = 5.0
 _LOW_DISK = 1024**3
 
 
@@ -96,7 +97,7 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
         # An id of our own: the bridge's would throw the bridge out.
         async with Connection(address) as connection:
             yield Finding(good=True, what=f"the broker at {address} accepts our connection")
-            async for finding in _bridge(connection, Topics(settings.base_topic)):
+            async for finding in explain_bridge(connection, Topics(settings.base_topic)):
                 yield finding
         async for finding in try_broker(settings, address):
             yield finding
@@ -129,12 +130,15 @@ async def _isolation(settings: Config) -> Finding:
             )
 
 
-async def _bridge(connection: Connection, topics: Topics) -> AsyncIterator[Finding]:
-    """Read what a bridge on this broker publishes of itself."""
+async def explain_bridge(connection: Connection, topics: Topics) -> AsyncIterator[Finding]:
+    """Yield what a bridge on this broker says of itself. Raises MqttError."""
     wanted = [topics.state, topics.info, topics.health, topics.comfyui("+"), topics.gpu("+")]
     found = await _retained(connection, wanted)
     state = found.pop(topics.state, b"").decode(errors="replace")
     info, health = found.pop(topics.info, None), found.pop(topics.health, None)
+    if not connection.retains:
+        found = await _asked(connection, topics)
+        state = "online" if found else "it retains nothing, and none answers `health_check`"
     if state != "online":
         yield Finding(
             good=True, what=f"no bridge is online at this broker ({state or 'there was never one'})"
@@ -165,7 +169,7 @@ async def _asked(connection: Connection, topics: Topics) -> dict[str, bytes]:
     await connection.subscribe([Subscription(filter=answer_topic)])
     connection.publish(topics.order("health_check"), b"").add_done_callback(_seen)
     try:
-        async with asyncio.timeout(_RETAINED_S):
+        async with asyncio.timeout(_ANSWER_S):
             async for message in connection.messages:
                 if message.topic == answer_topic:
                     answer = msgspec.json.decode(message.payload, type=_HealthAnswer)

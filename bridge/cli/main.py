@@ -620,12 +620,13 @@ def mosquitto_add_user(
 
 @main.command("broker-files")
 @click.argument("broker", type=click.Choice(tuple(BROKERS)))
+@click.option("--toml", is_flag=True, help="Print the bridge's settings for BROKER instead.")
 @settings("base_topic")
-def broker_files(*, broker: Broker, settings: Config) -> None:
+def broker_files(*, broker: Broker, toml: bool, settings: Config) -> None:
     """Print who may use which topic as a file for BROKER; for mosquitto: `mosquitto setup`."""
     from bridge.cli.mosquitto import print_file
 
-    print_file(settings, broker)
+    print_file(settings, broker, toml=toml)
 
 
 @main.group(cls=Commands)

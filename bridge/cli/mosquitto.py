@@ -99,9 +99,18 @@ async def add_user(
     return 0
 
 
-def print_file(settings: Config, broker: Broker) -> None:
-    """Print the rights of the same users as a file for another broker, and where it belongs."""
+def print_file(settings: Config, broker: Broker, *, toml: bool) -> None:
+    """Print the rights of the same users as a file for another broker, and where it belongs.
+
+    With `toml` it is the bridge's own settings for that broker.
+    """
     file = BROKERS[broker]
+    if toml:
+        click.echo(
+            "comfy2mqtt.toml: where the bridge starts; fill in what is in capitals", err=True
+        )
+        click.echo(file.toml(settings.base_topic), nl=False)
+        return
     click.echo(f"{file.name}: {file.put}", err=True)
     click.echo(file.text(Topics(settings.base_topic), USERS, _others(settings)), nl=False)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, Literal, TypeAlias
 
@@ -20,14 +21,30 @@ from bridge.contract.topics import Topics
 
 Users: TypeAlias = Sequence[tuple[str, Role]]
 Broker = Literal["emqx", "hivemq", "nanomq", "vernemq", "rabbitmq", "aws", "azure", "nats"]
+# AWS: an action, and what it is allowed on.
+_Right: TypeAlias = tuple[str, str]
+
+# A policy of AWS IoT has at most 2,048 characters without spaces. Less, for real names of the
+# region and the account in each of up to 20 resources.
+_AWS_POLICY_SIZE = 1700
+# Of one topic space of Azure Event Grid.
+_AZURE_TEMPLATES = 10
 
 
 class BrokerFile(Struct, frozen=True):
-    """A file for a broker: its name, and what makes its text; `put` says where it belongs."""
+    """A file for a broker: its name, and what makes its text; `put` says where it belongs.
+
+    `settings` are the bridge's for this broker, as lines of comfy2mqtt.toml.
+    """
 
     name: str
     put: str
     text: Callable[[Topics, Users, Others], str]
+    settings: str
+
+    def toml(self, base_topic: str) -> str:
+        """Return a comfy2mqtt.toml for this broker; what is in capitals is to be filled in."""
+        return f'base_topic = "{base_topic}"\n{self.settings}'
 
 
 def _read(grants: Iterable[Grant]) -> list[str]:
@@ -155,34 +172,53 @@ def _rabbitmq(topics: Topics, users: Users, others: Others) -> str:
 def _aws(topics: Topics, users: Users, others: Others) -> str:
     thing = "${iot:Connection.Thing.ThingName}"
 
-    def statement(actions: Sequence[str], kind: str, filters: Iterable[str]) -> dict[str, Any]:
-        # In a policy a wildcard is *; a filter's own + and # stand for themselves.
-        place = "arn:aws:iot:REGION:ACCOUNT"
-        found = [
-            f"{place}:{kind}/{each if kind == 'topicfilter' else re.sub('[+#]', '*', each)}"
-            for each in filters
-        ]
-        return {"Effect": "Allow", "Action": [f"iot:{each}" for each in actions], "Resource": found}
-
-    def policy(user: str, grants: Iterable[Grant]) -> dict[str, Any]:
+    def rights(user: str, grants: Iterable[Grant]) -> Iterator[_Right]:
+        # In a policy a wildcard is *, which also stands for the + and # of a filter.
         grants = list(grants)
-        written, read = _written(grants), _read(grants)
-        below = [re.sub("/#$", "/*", each) for each in read]
-        return {
-            "Version": "2012-10-17",
-            "Statement": [
-                statement(["Connect"], "client", [user, f"{user}-*"]),
-                statement(["Publish", "RetainPublish"], "topic", written),
-                statement(["Subscribe"], "topicfilter", dict.fromkeys((*read, *below))),
-                statement(["Receive"], "topic", read),
-            ],
-        }
+        for each in (user, f"{user}-*"):
+            yield "Connect", f"client/{each}"
+        for each in _written(grants):
+            yield "Publish", f"topic/{re.sub('[+#]', '*', each)}"
+            yield "RetainPublish", f"topic/{re.sub('[+#]', '*', each)}"
+        for each in _read(grants):
+            yield "Subscribe", f"topicfilter/{re.sub('/#$', '/*', each)}"
+            yield "Receive", f"topic/{re.sub('[+#]', '*', each)}"
 
     client = access.client(topics)
-    found = {"client": policy(thing, _named(client, thing))}
+    found = _policies("client", rights(thing, _named(client, thing)))
     for user, name in users:
-        found[user] = policy(user, [*_named(client, user), *access.role(name, topics, others)])
+        grants = [*_named(client, user), *access.role(name, topics, others)]
+        found |= _policies(user, rights(user, grants))
     return json.dumps(found, indent=2) + "\n"
+
+
+def _policies(name: str, rights: Iterable[_Right]) -> dict[str, Any]:
+    """Return the policies of one user, by their names: as many as their limit of size makes it."""
+    groups: list[list[_Right]] = [[]]
+    for right in rights:
+        grown = [*groups[-1], right]
+        if len(json.dumps(_policy(grown))) > _AWS_POLICY_SIZE:
+            grown = [right]
+            groups.append(grown)
+        groups[-1] = grown
+    return {
+        name if not number else f"{name}-{number + 1}": _policy(group)
+        for number, group in enumerate(groups)
+    }
+
+
+def _policy(rights: Sequence[_Right]) -> dict[str, Any]:
+    resources: dict[str, list[str]] = {}
+    for action, resource in rights:
+        place = f"arn:aws:iot:REGION:ACCOUNT:{resource}"
+        resources.setdefault(f"iot:{action}", []).append(place)
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": [action], "Resource": found}
+            for action, found in resources.items()
+        ],
+    }
 
 
 def _azure(topics: Topics, users: Users, others: Others) -> str:
@@ -191,30 +227,34 @@ def _azure(topics: Topics, users: Users, others: Others) -> str:
     space = "az eventgrid namespace topic-space create"
     binding = "az eventgrid namespace permission-binding create"
 
-    def commands(name: str, clients: str, grants: Iterable[Grant]) -> list[str]:
+    def commands(name: str, clients: str, grants: Iterable[Grant]) -> Iterator[str]:
         grants = list(grants)
-        lines = []
         for word, filters in (("Publisher", _written(grants)), ("Subscriber", _read(grants))):
-            if not filters:
-                continue
-            templates = " ".join(f"'{each}'" for each in filters)
-            what = f"{name}-{word.lower()}"
-            lines += [
-                f"{space} {at} -n {what} --topic-templates {templates}",
-                (
+            for start in range(0, len(filters), _AZURE_TEMPLATES):
+                few = filters[start : start + _AZURE_TEMPLATES]
+                what = f"{name}-{word.lower()}{f'-{start}' if start else ''}"
+                yield f"{space} {at} -n {what} --topic-templates {shlex.join(few)}"
+                yield (
                     f"{binding} {at} -n {what} --client-group-name '{clients}' "
                     f"--permission {word} --topic-space-name {what}"
-                ),
-            ]
-        return lines
+                )
 
     clients = _named(access.client(topics), "${client.authenticationName}")
-    lines = ["#!/bin/sh", "# A client's authentication name is its name.", "set -e", ""]
+    lines = [
+        "#!/bin/sh",
+        "# A client's authentication name is its name. A namespace has ten topic spaces, so that",
+        "# none are left for a web adapter in a process of its own.",
+        "set -e",
+        "",
+    ]
     lines += commands("client", "$all", clients)
     for user, name in users:
-        query = f"authenticationName = '{user}'"
-        lines += ["", f"# {name}", f'{group} {at} -n {user} --query "{query}"']
-        lines += commands(user, user, access.role(name, topics, others))
+        if name != "adapter":
+            query = f"authenticationName = '{user}'"
+            lines += ["", f"# {name}", f'{group} {at} -n {user} --query "{query}"']
+            # The broker has no topics of its own.
+            grants = [each for each in access.role(name, topics, others) if each.filter[0] != "$"]
+            lines += commands(user, user, grants)
     return "\n".join([*lines, ""])
 
 
@@ -224,10 +264,17 @@ def _nats(topics: Topics, users: Users, others: Others) -> str:
         found = (".".join(words.get(x, x) for x in each.split("/")) for each in filters)
         return ", ".join(f'"{each}"' for each in found)
 
+    def subscribed(filters: Iterable[str]) -> Iterator[str]:
+        # In MQTT `a/#` is also `a`, which in NATS is a subject, and a subscription, of its own.
+        for each in filters:
+            yield from dict.fromkeys((each, each.removesuffix("/#")))
+
     def user(name: str, grants: Iterable[Grant]) -> list[str]:
         grants = list(grants)
         # Messages at QoS 1 come by way of a subject of the server's own.
-        read = ", ".join(each for each in (subjects(_read(grants)), '"$MQTT.sub.>"') if each)
+        read = ", ".join(
+            each for each in (subjects(subscribed(_read(grants))), '"$MQTT.sub.>"') if each
+        )
         return [
             f'    {{ user: "{name}", password: "put its bcrypt hash here", permissions: {{',
             f"        publish: [{subjects(_written(grants))}]",
@@ -244,21 +291,67 @@ def _nats(topics: Topics, users: Users, others: Others) -> str:
     return "\n".join([*lines, "  ]", "}", ""])
 
 
+_PLAIN = 'mqtt_url = "mqtt://comfy2mqtt:PASSWORD@HOST:1883"\n'
+_BY_CERTIFICATE = """mqtt_url = "mqtts://HOST:8883"
+mqtt_cert = "comfy2mqtt.pem"
+mqtt_key = "comfy2mqtt.key"
+"""
+
 BROKERS: dict[Broker, BrokerFile] = {
     "emqx": BrokerFile(
-        "acl.conf", "EMQX's etc/acl.conf, with authorization.no_match = deny", _emqx
+        "acl.conf",
+        "EMQX's etc/acl.conf, with authorization.no_match = deny",
+        _emqx,
+        f"""{_PLAIN}# It takes messages of 1 MB, unless mqtt.max_packet_size is raised there.
+# EMQX Serverless: mqtts, port 8883, and
+# max_publishes_per_s = 10
+""",
     ),
     "hivemq": BrokerFile(
-        "credentials.xml", "the File RBAC Extension's conf folder, passwords hashed", _hivemq
+        "credentials.xml",
+        "the File RBAC Extension's conf folder, passwords hashed",
+        _hivemq,
+        f"{_PLAIN}# HiveMQ Cloud: mqtts, port 8883.\n",
     ),
     "nanomq": BrokerFile(
-        "nanomq_acl.conf", 'beside nanomq.conf: auth { acl = { include "..." } }', _nanomq
+        "nanomq_acl.conf",
+        'beside nanomq.conf: auth { acl = { include "..." } }',
+        _nanomq,
+        _PLAIN,
     ),
-    "vernemq": BrokerFile("vmq.acl", "VerneMQ's etc/vmq.acl", _vernemq),
-    "rabbitmq": BrokerFile("rabbitmq.sh", "run once, where rabbitmqctl is", _rabbitmq),
+    "vernemq": BrokerFile("vmq.acl", "VerneMQ's etc/vmq.acl", _vernemq, _PLAIN),
+    "rabbitmq": BrokerFile(
+        "rabbitmq.sh",
+        "run once, where rabbitmqctl is",
+        _rabbitmq,
+        f"# rabbitmq-plugins enable rabbitmq_mqtt\n{_PLAIN}",
+    ),
     "aws": BrokerFile(
-        "policies.json", "one policy for each name, REGION and ACCOUNT filled in", _aws
+        "policies.json",
+        "policies by their names, NAME, NAME-2 ... for one thing; fill in REGION and ACCOUNT",
+        _aws,
+        f"""{_BY_CERTIFICATE}# The name of the thing.
+mqtt_client_id = "comfy2mqtt"
+# A payload has at most 128 KB, a connection 100 messages a second, the session an hour.
+max_packet = 131072
+max_publishes_per_s = 90
+""",
     ),
-    "azure": BrokerFile("topic-spaces.sh", "run once, with the Azure CLI logged in", _azure),
-    "nats": BrokerFile("authorization.conf", "an include of nats-server.conf", _nats),
+    "azure": BrokerFile(
+        "topic-spaces.sh",
+        "run once, with the Azure CLI logged in",
+        _azure,
+        f"""{_BY_CERTIFICATE}# A message has at most 512 KB, a session 100 messages a second.
+max_packet = 524288
+max_publishes_per_s = 90
+""",
+    ),
+    "nats": BrokerFile(
+        "authorization.conf",
+        "an include of nats-server.conf, which has jetstream and mqtt on",
+        _nats,
+        f"""{_PLAIN}# It takes payloads of 1 MB, unless max_payload is raised there.
+max_packet = 1048576
+""",
+    ),
 }

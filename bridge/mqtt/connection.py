@@ -298,7 +298,7 @@ class Connection:
 
     @property
     def moved_at(self) -> float:
-        """When bytes last came or went, as `time.monotonic` counts: also for a part of a packet."""
+        """The time when bytes last came or went, also of a part of a packet: `time.monotonic`."""
         return self._live()[0].moved_at
 
     @property

@@ -165,7 +165,7 @@ class BrokerLink:
         # By our clock: when bytes moved last, and when no ping waited for its answer.
         self._answered_at = monotonic()
         self.moved_at = self._answered_at
-        """When bytes last came or went, in either direction, as `time.monotonic` counts."""
+        """The time when bytes last came or went: `time.monotonic`."""
         self._over = asyncio.Event()
         self._end: ConnectionLost | None = None
         self._tick_timer: asyncio.TimerHandle | None = None

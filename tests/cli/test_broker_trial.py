@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from bridge.cli.broker_trial import try_broker
 from bridge.cli.diagnostics import Finding
+from bridge.cli.doctor import explain_bridge
 from bridge.config import Config
+from bridge.contract.messages import encode
+from bridge.contract.operator import HealthReport
+from bridge.contract.retained import ComfyUIState
+from bridge.contract.topics import Topics
 from bridge.mosquitto import Mosquitto
-from bridge.mqtt import Address
+from bridge.mqtt import Address, Connection
 from tests.mqtt.conftest import LARGEST_PACKET, Configured
 from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
-from tests.support.strict_proxy import NO_WILDCARDS, PROFILES, StrictProxy
+from tests.support.strict_proxy import NO_RETAIN, NO_WILDCARDS, PROFILES, StrictProxy
 from tests.support.websockets import SETTINGS, free_port, listening
 
 pytestmark = pytest.mark.broker
@@ -117,3 +123,43 @@ async def test_a_broker_is_tested_over_websocket_however_slow_that_is(
     assert "too slow to test more" in found["size"].advice
     assert found["order"].what.endswith("kept")
     assert all(each.good for each in found.values())
+
+
+@pytest.mark.parametrize("limits", [PROFILES["rabbitmq"], {"connack": NO_RETAIN}])
+async def test_a_bridge_is_asked_what_the_broker_does_not_send(
+    limits: dict[str, object], broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.cli.doctor._RETAINED_S", 3.0)
+    monkeypatch.setattr("bridge.cli.doctor._ANSWER_S", PATIENCE_S)
+    topics = Topics()
+    order, answer = topics.order("health_check"), topics.order_response("health_check")
+    comfyui = ComfyUIState(state="ready", since=0.0, restarts=0)
+    report = HealthReport(
+        healthy=True,
+        version="1",
+        paused=False,
+        queued=0,
+        running=0,
+        succeeded=0,
+        failed=0,
+        comfyui={"default": comfyui},
+    )
+    async with (
+        StrictProxy(broker.url, **limits) as proxy,  # type: ignore[arg-type]
+        Peer(broker.url) as bridge,
+        Connection(Address.parse(proxy.url), manual_ack=False) as connection,
+    ):
+
+        async def answering() -> None:
+            await bridge.next(order)
+            bridge.publish(answer, encode({"ok": True, "data": report}))
+
+        await bridge.subscribe(order)
+        if limits is PROFILES["rabbitmq"]:
+            bridge.publish(topics.state, b"online", retain=True)
+            await bridge.subscribe(topics.state)
+            await bridge.next(topics.state)
+        answers = asyncio.create_task(answering())
+        found = [each.what async for each in explain_bridge(connection, topics)]
+        await answers
+    assert found == ["its ComfyUI 'default' is ready"]

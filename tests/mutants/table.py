@@ -5,6 +5,7 @@ A mutant survives if its tests pass nevertheless: then write the test that is mi
 
 from __future__ import annotations
 
+from tests.mutants.brokers import BROKERS
 from tests.mutants.first_use import FIRST_USE
 from tests.mutants.floods import FLOODS
 from tests.mutants.homeassistant import HOMEASSISTANT
@@ -20,6 +21,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *SINKS,
     *HOMEASSISTANT,
     *WALLS,
+    *BROKERS,
     # The contract: topics and links.
     Mutant(
         name="foreign-reply-topic",
