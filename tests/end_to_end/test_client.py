@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -21,13 +22,21 @@ from tests.support.strict_proxy import PROFILES, StrictProxy
 pytestmark = pytest.mark.comfyui
 
 
-@pytest.fixture(params=["pass", "refuse"], ids=["mqtt5", "mqtt3.1.1"])
+# How the broker differs from mosquitto: `make test-peers` tries the limits of each cloud.
+LIMITS: dict[str, dict[str, Any]] = {"mqtt5": {}, "mqtt3.1.1": {"mqtt_5": "refuse"}}
+
+
+@pytest.fixture(
+    params=[*LIMITS, *(pytest.param(each, marks=pytest.mark.peers) for each in PROFILES)]
+)
 async def url(
     attached: StartBridge, broker: Mosquitto, request: pytest.FixtureRequest
 ) -> AsyncIterator[str]:
-    """The way to a broker that bridge and clients share, with and without MQTT 5."""
-    async with StrictProxy(broker.url, mqtt_5=request.param) as proxy:
-        await attached({"echo": graphs.echo(), "colour": graphs.colour()}, mqtt_url=proxy.url)
+    """The way to a broker that bridge and clients share, with the limits of its kind."""
+    limits = {**LIMITS, **PROFILES}[request.param]
+    async with StrictProxy(broker.url, **limits) as proxy:
+        workflows = {"echo": graphs.echo(), "colour": graphs.colour()}
+        await attached(workflows, mqtt_url=proxy.url, watched_at=broker.url)
         yield proxy.url
 
 
