@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import venv
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import pytest
 
 from bridge.client import Client
-from bridge.contract.access import Others
+from bridge.contract.access import ROLES, Others
 from bridge.contract.broker_files import BROKERS
 from bridge.contract.topics import Topics
-from bridge.mqtt import Address, Connection, MqttError, Subscription
+from bridge.mqtt import Address, Connection, MqttError
 from bridge.retry import retry
 from tests.end_to_end import graphs
 from tests.peers import debian, npm
 from tests.support.bridge import BridgeProcess
-from tests.support.brokers import used_by_a_client
+from tests.support.brokers import keeps_clients_apart, used_by_a_client
 from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
@@ -57,6 +58,13 @@ listen:
     module: ejabberd_http
     request_handlers: {{"/mqtt": mod_mqtt}}
 modules: {{mod_mqtt: {{}}}}
+"""
+NATS_SETTINGS = """
+server_name: comfy2mqtt
+listen: "127.0.0.1:{own}"
+jetstream {{ store_dir: "{folder}/jetstream" }}
+mqtt {{ listen: "127.0.0.1:{port}" }}
+include "authorization.conf"
 """
 RABBITMQ_SETTINGS = """
 listeners.tcp = none
@@ -150,6 +158,18 @@ async def rabbitmq(folder: Path, port: int) -> AsyncIterator[Program]:
         yield Program(("rabbitmq-server",), version, environment, websocket=f"{websocket}/ws")
 
 
+@asynccontextmanager
+async def nats(folder: Path, port: int) -> AsyncIterator[Program]:
+    """Debian's nats-server; who may do what is in `authorization.conf` of the folder."""
+    root = debian.ensure("nats-server")
+    settings = folder / "nats.conf"
+    (folder / "authorization.conf").touch()
+    settings.write_text(NATS_SETTINGS.format(port=port, own=free_port(), folder=folder))
+    environment = debian.environment(root)
+    command = (str(root / "usr/sbin/nats-server"), "-c", str(settings))
+    yield Program(command, "3.1.1", environment, "comfy2mqtt:any@")
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -185,13 +205,20 @@ async def is_online(url: str) -> None:
         await peer.next("comfy2mqtt/bridge/state", lambda message: message.payload == b"online")
 
 
-@pytest.mark.parametrize("broker", [aedes, amqtt, ejabberd, rabbitmq])
-async def test_jobs_and_uploads_go_over(broker: Broker, tmp_path: Path) -> None:
+@asynccontextmanager
+async def running(broker: Broker, folder: Path) -> AsyncIterator[tuple[Program, str]]:
+    """Run a broker while the block lasts; gives what it is, and its address once it answers."""
     port = free_port()
-    async with broker(tmp_path, port) as program, started(program.command, program.environment):
+    async with broker(folder, port) as program, started(program.command, program.environment):
         url = f"mqtt://{program.user}127.0.0.1:{port}"
         async with asyncio.timeout(PATIENCE_S):
             await retry(lambda: answers(url), MqttError)
+        yield program, url
+
+
+@pytest.mark.parametrize("broker", [aedes, amqtt, ejabberd, nats, rabbitmq])
+async def test_jobs_and_uploads_go_over(broker: Broker, tmp_path: Path) -> None:
+    async with running(broker, tmp_path) as (program, url):
         bridge = BridgeProcess(tmp_path / "bridge", mqtt_url=url, comfyui_url="http://127.0.0.1:9")
         bridge.add_workflow("colour", graphs.colour())
         bridge.add_workflow("echo", graphs.echo())
@@ -201,46 +228,72 @@ async def test_jobs_and_uploads_go_over(broker: Broker, tmp_path: Path) -> None:
             info = await used_by_a_client(url)
             assert info.mqtt == program.mqtt
             if program.websocket is not None:
-                url = f"ws://{program.user}127.0.0.1:{program.websocket}"
-                async with Client(url, "bob") as bob:
+                websocket = f"ws://{program.user}127.0.0.1:{program.websocket}"
+                async with Client(websocket, "bob") as bob:
                     assert await bob.state() == "online"
         finally:
             await bridge.stop()
 
 
+def with_name(url: str, user: str) -> str:
+    return re.sub("//(.*@)?", f"//{user}:any@", url)
+
+
 async def test_rabbitmq_keeps_clients_apart_by_the_file_that_is_made_for_it(tmp_path: Path) -> None:
-    port = free_port()
-    users = ("comfy2mqtt", "alice", "bob")
     script = tmp_path / "rabbitmq.sh"
-    script.write_text(BROKERS["rabbitmq"].text(Topics(), [(users[0], "bridge")], Others(())))
-    async with (
-        rabbitmq(tmp_path, port) as program,
-        started(program.command, program.environment),
-        AsyncExitStack() as stack,
-    ):
-        async with asyncio.timeout(PATIENCE_S):
-            await retry(lambda: answers(f"mqtt://127.0.0.1:{port}"), MqttError)
+    script.write_text(BROKERS["rabbitmq"].text(Topics(), [("comfy2mqtt", "bridge")], Others(())))
+    async with running(rabbitmq, tmp_path) as (program, url):
+        users = ("comfy2mqtt", "alice", "bob")
         script_of_users = "".join(f"rabbitmqctl -q add_user {each} any\n" for each in users)
         for command in (("-c", script_of_users), (str(script), "alice", "bob")):
             await asyncio.to_thread(
                 subprocess.run, ("sh", *command), check=True, env=dict(program.environment)
             )
-        bridge, alice, bob, other_bob = [
-            await stack.enter_async_context(
-                Connection(Address.parse(f"mqtt://{each}:any@127.0.0.1:{port}"), manual_ack=False)
-            )
-            for each in (*users, "bob")
-        ]
-        await bridge.subscribe([Subscription(filter="comfy2mqtt/client/+/request/#")])
-        results = Subscription(filter="comfy2mqtt/client/alice/job/#")
-        await alice.subscribe([results])
-        await bridge.publish("comfy2mqtt/client/alice/job/j/result", b"1")
-        assert (await anext(alice.messages)).payload == b"1"
-        # It ends the connection of who asks for what is another's, or sends it.
-        request = "comfy2mqtt/client/alice/request/run/demo"
-        with pytest.raises(MqttError):
-            await bob.subscribe([results])
-        with pytest.raises(MqttError):
-            await other_bob.publish(request, b"bob")
-        await alice.publish(request, b"alice")
-        assert (await anext(bridge.messages)).payload == b"alice"
+        await keeps_clients_apart(lambda user: with_name(url, user))
+
+
+async def test_nats_keeps_clients_apart_by_the_file_that_is_made_for_it(tmp_path: Path) -> None:
+    text = BROKERS["nats"].text(Topics(), [("comfy2mqtt", "bridge")], Others(()))
+    text = re.sub('password: ".*?"', 'password: "any"', text)
+    end = "  ]\n}\n"
+    users = text.removesuffix(end)
+    alice = users[users.index('    { user: "alice"') :]
+    (tmp_path / "authorization.conf").write_text(users + alice.replace("alice", "bob") + end)
+    async with running(nats, tmp_path) as (_, url):
+        await keeps_clients_apart(lambda user: with_name(url, user))
+
+
+def test_erlang_reads_the_file_for_emqx(tmp_path: Path) -> None:
+    file = tmp_path / "acl.conf"
+    users = [(each, each) for each in ROLES]
+    file.write_text(BROKERS["emqx"].text(Topics(), users, Others(("cameras/+/jpg",))))
+    read = f"""
+        {{ok, Rules}} = file:consult("{file}"),
+        {{deny, all}} = lists:last(Rules),
+        lists:foreach(
+            fun({{allow, Who, What, [_ | _] = Filters}}) ->
+                true = lists:member(What, [publish, subscribe]),
+                case Who of all -> ok; {{username, Name}} -> true = is_list(Name) end,
+                true = lists:all(fun io_lib:printable_list/1, Filters)
+            end,
+            lists:droplast(Rules)
+        ),
+        io:format("~b rules", [length(Rules)]),
+        halt(0)
+    """
+    environment = debian.environment(debian.ensure("rabbitmq-server"))
+    erl = shutil.which("erl", path=environment["PATH"])
+    assert erl is not None
+    done = subprocess.run(
+        (
+            erl,
+            "-noshell",
+            "-eval",
+            f'try {read.strip()} catch _:Reason -> io:format("~p", [Reason]), halt(1) end.',
+        ),
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{2 + 2 * len(users) + 1} rules")
