@@ -41,7 +41,7 @@ async def test_ordered_answers_wait_for_earlier_ones(
         told.append("last")
         all_told.set()
 
-    # Those that are handed over while this one runs are answered in one turn of the loop.
+    # Those that are handed over while this one runs are answered together.
     held = database.run(lambda _: gate.wait())
     first, second = database.run(lambda _: None), database.run(lambda _: None)
     first.add_done_callback(lambda _: database.in_turn(None).add_done_callback(last))
@@ -51,6 +51,41 @@ async def test_ordered_answers_wait_for_earlier_ones(
     await all_told.wait()
     assert told == ["second", "last"]
     await database.close()
+
+
+async def test_of_a_group_one_goes_on_in_each_turn_of_the_loop(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db", ())
+    await database.open()
+    gate = threading.Event()
+    turn, went_on = 0, list[tuple[int, int]]()
+
+    def count_turns() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(count_turns)
+
+    async def ask(number: int) -> None:
+        await database.run(lambda _: None)
+        went_on.append((turn, number))
+
+    held = database.run(lambda _: gate.wait())
+    asked = [asyncio.create_task(ask(number)) for number in range(20)]
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(count_turns)
+    gate.set()
+    await held
+    await asyncio.gather(*asked)
+    assert [number for _, number in went_on] == list(range(20))
+    assert len({turn for turn, _ in went_on}) == 20
+    await database.close()
+
+
+async def test_what_was_handed_over_is_answered_before_it_is_closed(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db", ())
+    await database.open()
+    asked = [database.run(lambda _: None) for _ in range(20)]
+    await database.close()
+    assert all(each.done() for each in asked)
 
 
 async def test_a_disk_without_room_costs_no_work_that_only_reads(tmp_path: Path) -> None:

@@ -181,4 +181,12 @@ FLOODS: tuple[Mutant, ...] = (
         guarantee="a client's large payloads are spent from its share of the processor",
         tests=("tests/requests/test_processor_time.py",),
     ),
+    Mutant(
+        name="a-group-goes-on-at-once",
+        file="bridge/jobs/database/database.py",
+        old="            self._loop.call_soon(self._answered)\n",
+        new="            self._answered()\n",
+        guarantee="what arrives does not wait until all whom one commit answers have gone on",
+        tests=("tests/jobs/test_database.py",),
+    ),
 )

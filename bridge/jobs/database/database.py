@@ -2,7 +2,8 @@
 
 The event loop hands over functions; the thread runs all that wait in one transaction, each in a
 savepoint of its own, and answers them after the commit is on disk. So a commit's cost is shared
-by those who come at the same time, and no success is reported before it is durable.
+by those who come at the same time, and no success is reported before it is durable. One of those
+who waited continues in each turn of the event loop: what arrives does not wait for all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import importlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -43,6 +45,7 @@ class Database:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unanswered = 0
+        self._answers: deque[tuple[asyncio.Future[Any], WorkResult]] = deque()
         self.commits = 0  # for the bench: how many reached the disk
 
     async def open(self) -> None:
@@ -67,6 +70,8 @@ class Database:
             self._inbox.put(None)
             self._engine.interrupt()
             await asyncio.to_thread(self._thread.join)
+            if self._answers:
+                await asyncio.wait([future for future, _ in self._answers])
             self._thread = None
 
     def guard(self, query: str) -> None:
@@ -156,14 +161,21 @@ class Database:
     def _settle(
         self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[WorkResult]
     ) -> None:
-        for future, answer in zip(futures, answers, strict=True):
-            _settle(future, answer)
-        if self._loop is not None:
-            # After those who waited have gone on: what they publish comes first.
-            self._loop.call_soon(self._answered, len(futures))
+        idle = not self._answers
+        self._answers.extend(zip(futures, answers, strict=True))
+        if idle:
+            self._settle_next()
 
-    def _answered(self, count: int) -> None:
-        self._unanswered -= count
+    def _settle_next(self) -> None:
+        if self._loop is not None and self._answers:
+            _settle(*self._answers[0])
+            # After who waited has gone on: what that publishes comes first.
+            self._loop.call_soon(self._answered)
+
+    def _answered(self) -> None:
+        self._unanswered -= 1
+        self._answers.popleft()
+        self._settle_next()
 
 
 def _settle(future: asyncio.Future[Any], answer: WorkResult) -> None:
