@@ -49,6 +49,8 @@ from bridge.workflows.nodes import NodeRules
 from bridge.workflows.workflow import Workflow
 
 T = TypeVar("T")
+# The media in larger payloads take milliseconds to decode.
+_LARGE = 256 * 1024
 # What is said of a request for what is so at the moment, not for what it is.
 _NOT_ITS_FAULT = (
     UnknownWorkflow,
@@ -205,6 +207,9 @@ class Admission:
 
     def _bind(self, submission: Submission) -> tuple[Workflow, Bound]:
         workflow = self.workflow(submission)
+        if len(submission.context.payload) > _LARGE:
+            # Before its media are decoded, while which nobody else is served.
+            self._media.check_room(submission.client)
         bound = binding.bind(
             workflow,
             submission.submit.inputs,

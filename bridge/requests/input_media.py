@@ -43,9 +43,13 @@ class InputMedia:
         """Raise TooLarge where the media of one job unpack to too much together."""
         self._dependencies.bounds.check_sum(item for each in media for item in each.items)
 
+    def check_room(self, client: str) -> None:
+        """Raise Busy for a client whose files take long to look at, while some of them wait."""
+        self._dependencies.bounds.check_room(client)
+
     async def take_one(self, client: str, each: BoundMedia, new: dict[str, bytes]) -> MediaInput:
         """Return one media input; bytes that came with it are put into `new`. Raises as `take`."""
-        self._dependencies.bounds.check_room(client)
+        self.check_room(client)
         spec = each.spec
         items = [await self._item(client, each, source, new) for source in each.sources]
         return MediaInput(

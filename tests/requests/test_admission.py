@@ -14,7 +14,9 @@ import msgspec
 import pytest
 
 from bridge.config import Client
+from bridge.contract.errors import Busy
 from bridge.contract.messages import encode
+from bridge.jobs.input_bounds import InputBounds
 from bridge.jobs.queue import Key
 from bridge.requests.context import Answer, RequestContext
 from bridge.requests.permissions import EVERYBODY
@@ -282,6 +284,21 @@ async def test_a_picture_that_unpacks_to_gigabytes_is_refused_wherever_it_comes_
             "setting": "max_input_pixels",
         }
     assert await jobs(stand) == ["drawn"]
+
+
+async def test_a_client_whose_files_take_long_is_refused_before_its_large_ones_are_decoded(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(_bounds: InputBounds, client: str) -> None:
+        assert client == "alice"
+        raise Busy("files of this client are being looked at: ask again", retry=True)
+
+    monkeypatch.setattr(InputBounds, "check_room", too_many)
+    for size, code in ((300_000, "busy"), (1_000, "invalid_input")):
+        wrong = {"base64": "?" * size}
+        error = await stand.error("submit", workflow="picture", inputs={"picture": wrong})
+        assert error.code == code
+    assert "seed" in (await stand.data("submit", workflow="simple", dry_run=True))["inputs"]
 
 
 async def test_a_large_picture_is_a_file_before_the_job_is_accepted(stand: Stand) -> None:
