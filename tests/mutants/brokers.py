@@ -83,4 +83,12 @@ BROKERS: tuple[Mutant, ...] = (
         guarantee="a size at which connections end without a word is not sent again and again",
         tests=_SIZES,
     ),
+    Mutant(
+        name="fetches-of-one-part-at-once",
+        file="bridge/adapters/web/broker.py",
+        old="                if not self._turns.take((client, place), again):\n",
+        new="                if not self._turns.take(object(), again):\n",
+        guarantee="over MQTT 3.1.1 nobody gets a small picture in place of the whole one",
+        tests=("tests/adapters/web/test_broker.py",),
+    ),
 )

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ from bridge.adapters.web.requests import (
     named,
     place_of,
 )
+from bridge.adapters.web.turns import Turns
 from bridge.contract.errors import BadRequest, BridgeError, Busy, Forbidden, TooLarge
 from bridge.contract.topics import Topics
 from bridge.mqtt import (
@@ -111,6 +113,8 @@ class Broker:
         # The connection that receives the topics of all clients by one filter, if there is one.
         self._has_all: Connection | None = None
         self._requests = Requests(secrets.token_bytes(8))
+        # Over MQTT 3.1.1: parts of one output in two sizes have one topic.
+        self._turns = Turns()
         self._descriptions = MissingDescriptions(self.request, listener.on_public)
         self._timer: asyncio.TimerHandle | None = None
         self.came_back = asyncio.Event()
@@ -302,6 +306,17 @@ class Broker:
         place, nameless = None, False
         if connection.version != "5":
             place = place_of(levels, payload)
+            if place is not None:
+                again = partial(
+                    self.ask,
+                    *(client, levels, payload),
+                    content_type=content_type,
+                    answered=answered,
+                    part=part,
+                )
+                if not self._turns.take((client, place), again):
+                    return
+                answered = self._turns.until((client, place), answered)
             with_name = named(levels, payload, content_type, correlation)
             nameless = with_name is None
             payload = payload if with_name is None else with_name

@@ -213,3 +213,33 @@ async def test_jobs_and_uploads_go_over_a_broker_of_either_version(
         assert refused["error"]["code"] == "unknown_workflow"
         assert (await alice.ask("cancel", job_id="j"))["status"] == "ok"
         assert (await alice.result("j"))["state"] == "cancelled"
+
+
+async def test_over_mqtt_3_1_1_fetches_of_one_part_come_one_after_the_other(
+    serve: Serve, broker: Mosquitto
+) -> None:
+    fetch, status = (f"comfy2mqtt/client/alice/request/{verb}" for verb in ("fetch", "status"))
+    async with (
+        StrictProxy(broker.url, mqtt_5="refuse") as proxy,
+        serve(proxy.url) as server,
+        server.visitor() as alice,
+        Peer(broker.url) as bridge,
+    ):
+        await bridge.subscribe("comfy2mqtt/client/+/request/#")
+        for number in (1, 2, 3):
+            asked = {"type": "fetch", "transaction": number, "job_id": "j", "width": number}
+            await alice.say(asked)
+        await alice.say({"type": "status", "transaction": 4, "job_id": "j"})
+        await bridge.next(status)
+        for number in (1, 2, 3):
+            request = await bridge.next(fetch)
+            assert request.json["width"] == number
+            # The next one is not there, though the request behind it is.
+            assert len([each for each in bridge.messages if each.topic == fetch]) == number
+            bridge.publish("comfy2mqtt/client/alice/job/j/part/0/0", bytes(number))
+            mark = request.json["transaction"]
+            answer = {"status": "ok", "data": {"count": number}, "transaction": mark}
+            bridge.publish("comfy2mqtt/client/alice/response/fetch", answer)
+            told = await alice.next("response")
+            assert (told["transaction"], told["data"]["count"]) == (number, number)
+        assert [len(each.data or b"") for each in alice.all("part")] == [1, 2, 3]
