@@ -13,7 +13,7 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
-from . import actions, issues
+from . import actions, automations, issues
 from .const import CONF_BASE, CONF_CLIENT, DOMAIN
 from .devices import device, follow_workflows
 from .hub import WORKFLOWS, Comfy2MQTTConfigEntry, Hub
@@ -54,6 +54,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(hub.listen(WORKFLOWS, lambda: follow_workflows(hass, entry)))
     entry.async_on_unload(actions.follow(hass, entry))
+    entry.async_on_unload(automations.follow(hass, entry))
     entry.async_on_unload(issues.follow(hass, entry))
     entry.async_on_unload(entry.add_update_listener(_updated))
     return True

@@ -124,7 +124,8 @@ class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
         given = user_input or {CONF_BASE: DEFAULT_BASE, CONF_CLIENT: _client(self.hass, None)}
         if user_input is not None:
             base, client = user_input[CONF_BASE], user_input[CONF_CLIENT]
-            await self.async_set_unique_id(base)
+            # The card of one that was found goes once this one is set up.
+            await self.async_set_unique_id(base, raise_on_progress=False)
             self._abort_if_unique_id_configured()
             result = await self._attempted(base, client, errors)
             if result is not None:

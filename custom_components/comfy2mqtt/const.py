@@ -8,6 +8,9 @@ from typing import Final
 DOMAIN: Final = "comfy2mqtt"
 LOGGER = logging.getLogger(__package__)
 
+# Fired at each job's end and each change of a bridge, for the triggers of devices.
+EVENT: Final = "comfy2mqtt_event"
+
 CONF_BASE: Final = "base"
 CONF_CLIENT: Final = "client"
 

@@ -13,11 +13,12 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
 
-from .const import DOMAIN
+from .const import CONF_BASE, DOMAIN
 from .hub import AVAILABILITY, Comfy2MQTTConfigEntry
 from .protocol.topics import Topics
 
 MAKER = "comfy2mqtt"
+_BRIDGE = "-bridge"
 # The entities that each workflow has, by the last part of their ids.
 OF_WORKFLOW = ("picture", "job-ended")
 
@@ -29,7 +30,7 @@ def workflow_identifier(topics: Topics, name: str) -> str:
 
 def _identifier(topics: Topics, workflow: str | None) -> str:
     """Return the identifier of a workflow's device, or with None of the bridge's."""
-    return f"{topics.base}-bridge" if workflow is None else workflow_identifier(topics, workflow)
+    return f"{topics.base}{_BRIDGE}" if workflow is None else workflow_identifier(topics, workflow)
 
 
 @callback
@@ -71,6 +72,16 @@ def device(
         bridge = device(hass, entry, None)
         registry.async_update_device(made.id, via_device_id=bridge.id)
     return made
+
+
+@callback
+def bridge_of(hass: HomeAssistant, device_id: str) -> Comfy2MQTTConfigEntry | None:
+    """Return the entry whose bridge has a device as its own; None if it is any other device."""
+    found = dr.async_get(hass).async_get(device_id)
+    # Where discovery has made the device, its identifiers are in the domain of MQTT.
+    known = set() if found is None else {identifier for _, identifier in found.identifiers}
+    entries: list[Comfy2MQTTConfigEntry] = hass.config_entries.async_entries(DOMAIN)
+    return next((each for each in entries if f"{each.data[CONF_BASE]}{_BRIDGE}" in known), None)
 
 
 @callback

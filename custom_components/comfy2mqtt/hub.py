@@ -23,6 +23,7 @@ from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
 from .protocol.definitions import MalformedError, Workflow, read_choices, read_object, read_workflow
+from .protocol.happenings import Standing, standing
 from .protocol.ledger import Ledger
 from .protocol.messages import (
     OUTCOMES,
@@ -178,6 +179,11 @@ class Hub:
     def is_available(self) -> bool:
         """True if the broker is connected and the bridge is online."""
         return self.is_online and mqtt.is_connected(self._hass)
+
+    @property
+    def standing(self) -> Standing:
+        """Whether the bridge is online and busy, as automations see it."""
+        return standing(self.comfyui.values(), is_online=self.is_available)
 
     @callback
     def listen(self, what: str, listener: Callable[..., None]) -> CALLBACK_TYPE:

@@ -3,57 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
 from .const import CONF_WORKFLOW, CONTRACT, DOMAIN, SUBENTRY_AI_TASK
 from .hub import AVAILABILITY, COMFYUI, WORKFLOWS, Comfy2MQTTConfigEntry
-
-# States of a ComfyUI that it does not leave by itself.
-_STUCK = ("crash_loop",)
-_SHOWN = 10
+from .protocol import problems
+from .protocol.problems import Problem
 
 
-class Issue(NamedTuple):
-    """Something that is wrong: which text says so, about what, and what fills the text."""
-
-    key: str
-    about: str
-    placeholders: dict[str, str]
-
-
-def found(entry: Comfy2MQTTConfigEntry) -> Iterator[Issue]:
+def found(entry: Comfy2MQTTConfigEntry) -> Iterator[Problem]:
     """Yield what is wrong with a bridge now."""
     hub = entry.runtime_data
-    if hub.info is not None and hub.info.contract != CONTRACT:
-        versions = {"theirs": str(hub.info.contract), "ours": str(CONTRACT)}
-        yield Issue("contract", "", {"title": entry.title, **versions})
-    for name, state in hub.comfyui.items():
-        if state.get("state") in _STUCK:
-            error = str(state.get("last_error") or state.get("reason") or state["state"])
-            yield Issue("comfyui_crashes", name, {"comfyui": name, "error": error})
-    for name, workflow in hub.workflows.items():
-        if workflow.runnable is False:
-            shown = ", ".join(workflow.lacks[:_SHOWN]) or "?"
-            yield Issue("not_runnable", name, {"workflow": workflow.title, "lacks": shown})
+    yield from problems.of_bridge(entry.title, hub.info, CONTRACT)
+    # What was said before it went offline is no longer so.
+    if hub.is_available:
+        yield from problems.of_comfyui(entry.title, hub.comfyui)
+    yield from problems.of_workflows(hub.workflows.values())
     if hub.is_settled:
-        for subentry in entry.subentries.values():
-            name = subentry.data.get(CONF_WORKFLOW, "")
-            if subentry.subentry_type == SUBENTRY_AI_TASK and name not in hub.workflows:
-                yield Issue(
-                    "workflow_gone",
-                    subentry.subentry_id,
-                    {"task": subentry.title, "workflow": name},
-                )
+        tasks = [
+            (each.subentry_id, each.title, each.data.get(CONF_WORKFLOW, ""))
+            for each in entry.subentries.values()
+            if each.subentry_type == SUBENTRY_AI_TASK
+        ]
+        yield from problems.of_tasks(tasks, hub.workflows)
 
 
 @callback
 def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], None]:
     """Keep the repairs as things are; return what ends that, and removes them."""
     hub = entry.runtime_data
-    raised: dict[str, Issue] = {}
+    raised: dict[str, Problem] = {}
 
     @callback
     def update() -> None:
@@ -97,5 +78,5 @@ def remove_all(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
             ir.async_delete_issue(hass, DOMAIN, issue_id)
 
 
-def _id(entry: Comfy2MQTTConfigEntry, issue: Issue) -> str:
+def _id(entry: Comfy2MQTTConfigEntry, issue: Problem) -> str:
     return f"{entry.entry_id}-{issue.key}-{issue.about}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import bridge
 
@@ -35,8 +38,17 @@ def test_english_and_german_say_the_same_with_the_same_placeholders() -> None:
         assert set(PLACEHOLDER.findall(text)) == set(PLACEHOLDER.findall(german[place])), place
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_texts_are_as_home_assistant_takes_them(language: str) -> None:
+    """Its own checks of an integration refuse these, and run where its sources are."""
+    for place, text in texts(read(f"translations/{language}.json")):
+        assert text == text.strip(), place
+        assert not re.search(r"<[a-z/]|(https?|mqtts?)://|www\.|'\{\w+\}'", text), place
+        assert all(re.fullmatch(r"[a-z0-9_]+", each) for each in place.split(".")[1:]), place
+
+
 def test_every_error_and_repair_has_its_text_and_no_text_is_of_no_use() -> None:
-    code = "\n".join(each.read_text() for each in INTEGRATION.glob("*.py"))
+    code = "\n".join(each.read_text() for each in INTEGRATION.rglob("*.py"))
     english = read("translations/en.json")
     raised = set(re.findall(r'failure\(\s*"(\w+)"', code))
     assert raised
@@ -47,7 +59,7 @@ def test_every_error_and_repair_has_its_text_and_no_text_is_of_no_use() -> None:
         "already_configured",  # Home Assistant's own
         "reconfigure_successful",
     }
-    assert set(english["issues"]) == set(re.findall(r'Issue\(\s*"(\w+)"', code))
+    assert set(english["issues"]) == set(re.findall(r'Problem\(\s*"(\w+)"', code))
 
 
 def test_every_action_and_field_is_described_and_has_an_icon() -> None:
@@ -64,3 +76,10 @@ def test_its_version_is_the_bridges_and_hacs_finds_the_archive() -> None:
     assert read("manifest.json")["version"] == bridge.__version__
     hacs = json.loads((ROOT / "hacs.json").read_text())
     assert f"dist/{hacs['filename']}" in (ROOT / "Makefile").read_text()
+
+
+def test_every_trigger_and_condition_of_a_device_has_its_text() -> None:
+    happenings: Any = importlib.import_module("comfy2mqtt_protocol.happenings")
+    texts_of = read("translations/en.json")["device_automation"]
+    assert set(texts_of["trigger_type"]) == {*happenings.OF_WORKFLOW, *happenings.OF_BRIDGE}
+    assert set(texts_of["condition_type"]) == set(happenings.CONDITIONS)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import importlib
+import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from msgspec import Raw
 
+from bridge.comfyui.errors import ComfyUIForbidden, UnexpectedAnswer
 from bridge.contract import access
 from bridge.contract import topics as theirs
 from bridge.contract.errors import Error, InvalidInput
@@ -31,7 +33,9 @@ from bridge.contract.requests import VERBS
 from bridge.contract.retained import (
     BridgeInfo,
     Choices,
+    ComfyUIState,
     Definition,
+    InstanceState,
     Limits,
     Missing,
     MissingChoice,
@@ -39,8 +43,10 @@ from bridge.contract.retained import (
 )
 
 definitions: Any = importlib.import_module("comfy2mqtt_protocol.definitions")
+happenings: Any = importlib.import_module("comfy2mqtt_protocol.happenings")
 ledger: Any = importlib.import_module("comfy2mqtt_protocol.ledger")
 messages: Any = importlib.import_module("comfy2mqtt_protocol.messages")
+problems: Any = importlib.import_module("comfy2mqtt_protocol.problems")
 selectors: Any = importlib.import_module("comfy2mqtt_protocol.selectors")
 ours: Any = importlib.import_module("comfy2mqtt_protocol.topics")
 
@@ -355,3 +361,83 @@ def test_nothing_is_acknowledged_before_what_was_missed_is_listed() -> None:
     kept.take(14)
     kept.acknowledged(12)
     assert kept.to_acknowledge() == 14
+
+
+def test_a_change_of_the_bridge_triggers_what_holds_from_then_on() -> None:
+    stands = [
+        happenings.OFFLINE,
+        happenings.standing([{"state": "ready"}, {"state": "busy"}], is_online=True),
+        happenings.standing([{"state": "ready"}], is_online=True),
+        happenings.standing([{"state": "busy"}], is_online=False),
+    ]
+    assert [happenings.triggered(*pair) for pair in itertools.pairwise(stands)] == [
+        ["bridge_online", "bridge_busy"],
+        ["bridge_idle"],
+        # What ran there is not known any more.
+        ["bridge_offline"],
+    ]
+    assert happenings.triggered(stands[1], stands[1]) == []
+    held = [[each for each in happenings.CONDITIONS if stand.holds(each)] for stand in stands]
+    assert held == [
+        ["is_offline"],
+        ["is_online", "is_busy"],
+        ["is_online", "is_idle"],
+        ["is_offline"],
+    ]
+
+
+def test_each_end_of_a_job_is_a_trigger() -> None:
+    for outcome in messages.OUTCOMES:
+        found = messages.read_result(encode(result(state=outcome)))
+        assert happenings.ended(found) == f"job_{outcome}"
+    later = messages.read_result({**json.loads(encode(result())), "state": "of a later version"})
+    assert happenings.ended(later) is None
+
+
+def found_at(comfyui: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(each.key, each.about) for each in problems.of_comfyui("PC", comfyui)]
+
+
+@pytest.mark.parametrize(
+    ("comfyui", "found"),
+    [
+        ({}, []),
+        ({"a": {"state": "ready"}, "b": {"state": "unreachable"}}, []),
+        ({"a": {"state": "unreachable"}, "b": {"state": "unreachable"}}, [("no_comfyui", "")]),
+        ({"a": {"state": "unreachable", "reason": "forbidden"}}, [("comfyui_refuses", "a")]),
+        # The reason stays after it has recovered.
+        ({"a": {"state": "ready", "reason": "forbidden"}}, []),
+        ({"a": {"state": "crash_loop"}, "b": {"state": "busy"}}, [("comfyui_crashes", "a")]),
+        ({"a": {"state": "ready", "unguarded": True}}, [("comfyui_unguarded", "a")]),
+    ],
+)
+def test_what_a_person_has_to_put_right_at_comfyui_is_found(
+    comfyui: dict[str, dict[str, Any]], found: list[tuple[str, str]]
+) -> None:
+    assert found_at(comfyui) == found
+
+
+def test_the_states_and_reasons_that_are_problems_are_the_bridges() -> None:
+    assert set(problems._STUCK) | {"unreachable", "busy"} <= set(get_args(InstanceState))
+    assert (ComfyUIForbidden.code, UnexpectedAnswer.code) == problems._REFUSED
+    state = ComfyUIState(state="crash_loop", since=1, restarts=5, last_error="no CUDA")
+    (found,) = problems.of_comfyui("PC", {"a": json.loads(encode(state))})
+    assert found.placeholders == {"comfyui": "a", "error": "no CUDA"}
+
+
+def test_what_a_workflow_lacks_and_a_task_without_one_are_problems() -> None:
+    read = definitions.read_workflow
+    lacking = definition(runnable=False, missing=Missing(nodes=["KSampler"]), forbidden=["Shell"])
+    found = list(problems.of_workflows([read(encode(definition())), read(encode(lacking))]))
+    assert found == [
+        problems.Problem("not_runnable", "demo", {"workflow": "Demo", "lacks": "KSampler, Shell"})
+    ]
+    tasks = [("t1", "Painter", "demo"), ("t2", "Other", "gone")]
+    assert [each.about for each in problems.of_tasks(tasks, ["demo"])] == ["t2"]
+
+
+def test_a_contract_of_another_version_is_a_problem() -> None:
+    info = messages.Info("pc", "1.0", 2)
+    (found,) = problems.of_bridge("PC", info, 1)
+    assert found.placeholders == {"title": "PC", "theirs": "2", "ours": "1"}
+    assert not [*problems.of_bridge("PC", info, 2), *problems.of_bridge("PC", None, 1)]

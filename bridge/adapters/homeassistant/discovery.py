@@ -24,6 +24,8 @@ JPEG = "image/jpeg"
 # What the button sends that asks for several pictures at once.
 SURPRISE = "SURPRISE"
 MAKER = "comfy2mqtt"
+# What is a trigger of the device and no entity.
+TRIGGER = "device_automation"
 # Health is published twice in this time.
 _HEALTH_EXPIRES_S = 120
 # With more steps than this nobody finds one on a slider.
@@ -297,6 +299,22 @@ def _shown(name: str, tree: HomeAssistantTopics) -> list[tuple[str, Component]]:
                 "state_topic": of("done"),
             },
         ),
+        *(
+            (
+                f"trigger-{outcome}",
+                {
+                    "platform": TRIGGER,
+                    "automation_type": "trigger",
+                    # Home Assistant shows both as they are: "Job" succeeded.
+                    "type": outcome,
+                    "subtype": "Job",
+                    "topic": of("done"),
+                    "value_template": "{{ value_json.event_type }}",
+                    "payload": outcome,
+                },
+            )
+            for outcome in OUTCOMES
+        ),
     ]
 
 
@@ -412,10 +430,13 @@ def _origin(bridge: AnnouncedBridge) -> Component:
 def _components(
     name: str, device: str, found: Iterable[tuple[str, Component]]
 ) -> dict[str, Component]:
-    """Assign components their ids, and a place in the right order."""
+    """Assign components their ids; a trigger is no entity, and has none."""
     components = {}
     for key, component in found:
         platform = component["platform"]
+        if platform == TRIGGER:
+            components[key] = {**component, "qos": 1}
+            continue
         plain = key.removeprefix(f"{platform}-")
         object_id = _NO_OBJECT_ID.sub("_", f"{name}_{plain}".lower())
         components[key] = {

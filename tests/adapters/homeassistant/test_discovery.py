@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.adapters.homeassistant import discovery
+from bridge.adapters.homeassistant.device_state import OUTCOMES
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import fields
 from bridge.contract import operator
@@ -28,8 +29,9 @@ def test_no_device_lacks_what_would_have_it_rejected() -> None:
         allowed = {"device", "origin", "availability", "availability_mode", "components"}
         assert set(device) <= allowed
         assert device["origin"]["name"]
-        components = device["components"].values()
-        assert len({each["unique_id"] for each in components}) == len(device["components"])
+        found = device["components"].values()
+        components = [each for each in found if each["platform"] != discovery.TRIGGER]
+        assert len({each["unique_id"] for each in components}) == len(components)
         assert len({each["default_entity_id"] for each in components}) == len(components)
         for each in components:
             assert each["default_entity_id"] == f"{each['platform']}.{each['object_id']}"
@@ -59,6 +61,17 @@ def test_a_surprise_is_for_workflows_with_a_seed() -> None:
     button = drawn(prompt=PROMPT, seed=SEED)["components"]["surprise"]
     assert (button["platform"], button["payload_press"]) == ("button", discovery.SURPRISE)
     assert button["command_topic"] == TREE.run_command("demo")
+
+
+def test_each_end_of_a_job_is_a_trigger_of_its_device() -> None:
+    components = drawn()["components"]
+    found = [each for each in components.values() if each["platform"] == discovery.TRIGGER]
+    assert [each["type"] for each in found] == list(OUTCOMES)
+    for each in found:
+        assert each["topic"] == components["done"]["state_topic"]
+        assert each["payload"] == each["type"]
+        # Home Assistant drops these in silence: it is no entity.
+        assert not each.keys() & {"unique_id", "object_id", "default_entity_id"}
 
 
 def test_only_texts_have_notify_beside_them() -> None:

@@ -124,6 +124,17 @@ async def test_a_bridge_can_be_named_by_hand(
     assert result["title"] == "The bridge (studio)"
 
 
+async def test_a_bridge_that_was_found_can_be_named_by_hand_all_the_same(
+    home: HomeAssistant, bridge: FakeBridge
+) -> None:
+    bridge.come()
+    await in_progress(home)
+    flow = await home.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+    flow = await answered(home, flow, {"base": "comfy2mqtt", "client": "homeassistant"})
+    assert flow["type"] is FlowResultType.CREATE_ENTRY
+    assert not home.config_entries.flow.async_progress_by_handler(DOMAIN)
+
+
 async def test_without_mqtt_nothing_can_be_set_up(home: HomeAssistant) -> None:
     flow = await home.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
     assert flow["reason"] == "mqtt_missing"

@@ -297,6 +297,14 @@ async def test_what_is_a_persons_to_put_right_is_a_repair_while_it_lasts(
     bridge.fire("bridge/comfyui/default", "", retain=True)
     bridge.come()
     assert issues(home) == set()
+    away = {"state": "unreachable", "last_error": "nobody there", "since": 1, "restarts": 0}
+    bridge.fire("bridge/comfyui/default", away, retain=True)
+    assert issues(home) == {"no_comfyui"}
+    # What was said last is not known any more.
+    bridge.leave()
+    assert issues(home) == set()
+    bridge.come()
+    assert issues(home) == set()
     bridge.fire("workflow/demo", "", retain=True)
     assert await home.config_entries.async_unload(loaded.entry_id)
     assert issues(home) == set()

@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-# Home Assistant 2026.10.4 with its own test harness; it pins what it needs.
+# Home Assistant's own test harness, and a later Home Assistant than the one that it pins.
 HARNESS = "pytest-homeassistant-custom-component==0.13.375"
+CORE = "homeassistant==2026.11.0"
 WANTED = "3.14"
 # What Home Assistant would install itself when it sets these up.
-COMPONENTS = ("ai_task", "camera", "image", "media_source", "mqtt", "repairs", "stream")
+COMPONENTS = ("ai_task", "camera", "hassio", "image", "media_source", "mqtt", "repairs", "stream")
 MYPY = "mypy==2.4.1"
 ROOT = Path(__file__).parents[3]
 # What a chroot needs of ours to reach a package index.
@@ -112,7 +113,7 @@ def _runs(command: list[str]) -> bool:
 
 def ensure(python: Path, root: Path | None) -> Place:
     """Return the environment; made first, which takes a minute or two, if need be."""
-    name = HARNESS.replace("==", "-")
+    name = CORE.replace("==", "-")
     folder = cache() / name if root is None else Path("/opt") / name
     outside = folder if root is None else root / folder.relative_to("/")
     outside.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +125,7 @@ def ensure(python: Path, root: Path | None) -> Place:
             _run(place, str(python), "-m", "venv", str(folder))
             pip = (place.python, "-m", "pip", "install", "--quiet")
             _run(place, *pip, HARNESS, MYPY)
+            _run(place, *pip, CORE)
             wanted = _run(place, place.python, "-c", REQUIREMENTS, *COMPONENTS)
             _run(place, *pip, *wanted.split())
             (outside / ".ready").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import logging
@@ -12,12 +13,19 @@ from typing import Any
 import pytest
 from conftest import DOMAIN
 from homeassistant.components import mqtt
+from homeassistant.components.device_automation import (
+    DeviceAutomationType,
+    async_get_device_automations,
+)
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry, issue_registry
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
-from real_run import house, tell, until
+from pytest_homeassistant_custom_component.common import async_capture_events
+from real_run import TIMEOUT_S, house, tell, until
+
+from custom_components.comfy2mqtt.devices import discovered
 
 __all__ = ["house"]  # a fixture
 
@@ -38,6 +46,8 @@ async def test_every_component_becomes_an_entity_and_none_of_its_keys_is_dropped
     for config in found.values():
         for key, component in config["components"].items():
             platform = component["platform"]
+            if platform == "device_automation":
+                continue
 
             def entity(platform: str = platform, component: Any = component) -> str | None:
                 return entities.async_get_entity_id(platform, mqtt.DOMAIN, component["unique_id"])
@@ -56,6 +66,39 @@ async def test_every_component_becomes_an_entity_and_none_of_its_keys_is_dropped
         if each.name.startswith("homeassistant") and each.levelno >= logging.WARNING
     ]
     assert not [each for each in said if "comfy2mqtt" in each]
+
+
+async def test_the_end_of_a_job_is_a_trigger_of_its_device(house: HomeAssistant) -> None:
+    device = await until(house, lambda: discovered(house, "comfy2mqtt-workflow-home"))
+    kind, wanted = DeviceAutomationType.TRIGGER, {"succeeded", "failed", "cancelled", "expired"}
+
+    async def offered() -> set[str]:
+        found = await async_get_device_automations(house, kind, [device.id])
+        return {each["type"] for each in found[device.id] if each["domain"] == mqtt.DOMAIN}
+
+    # They are read one after the other, and no event says that all are there.
+    async with asyncio.timeout(TIMEOUT_S):
+        while not wanted <= await offered():
+            await asyncio.sleep(0.1)
+    ran = async_capture_events(house, "ran")
+    trigger = {"trigger": "device", "domain": mqtt.DOMAIN, "device_id": device.id}
+    config = {
+        "alias": "it",
+        "triggers": {**trigger, "type": "cancelled", "subtype": "Job"},
+        "actions": {"event": "ran", "event_data": {"job": "{{ trigger.payload_json.job_id }}"}},
+    }
+    assert await async_setup_component(house, "automation", {"automation": config})
+    requests = "comfy2mqtt/client/homeassistant/request"
+    tried: list[str] = []
+    # An end is heard once Home Assistant has subscribed, and of that there is no event.
+    async with asyncio.timeout(TIMEOUT_S):
+        while not ran:
+            tried.append(f"j-trigger-{len(tried)}")
+            await mqtt.async_publish(house, f"{requests}/run/home/{tried[-1]}", "{}", 1)
+            cancel = json.dumps({"job_id": tried[-1]})
+            await mqtt.async_publish(house, f"{requests}/cancel", cancel, 1)
+            await asyncio.sleep(1)
+    assert ran[0].data["job"] in tried
 
 
 async def test_the_queue_is_paused_by_a_switch_that_shows_it(house: HomeAssistant) -> None:
@@ -103,8 +146,8 @@ async def test_a_broker_that_restarts_is_no_end(
     await tell("broker start")
     await until(house, lambda: hub.is_available)
     await hub.submit("home", {"prompt": "after"}, follow=False)
-    jobs = await hub.jobs(workflow="home")
-    assert [each["state"] for each in jobs] == ["queued", "queued"]
+    jobs = await hub.jobs(workflow="home", states=["queued"])
+    assert len(jobs) == 2
     for each in jobs:
         await hub.cancel(each["job_id"])
     # What ended is acknowledged once it was seen.

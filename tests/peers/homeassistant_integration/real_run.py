@@ -24,6 +24,8 @@ from homeassistant.setup import async_setup_component
 from PIL import Image
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.comfy2mqtt.const import EVENT
+
 PORT = int(os.environ["COMFY2MQTT_TEST_BROKER"])
 CONTROL = int(os.environ["COMFY2MQTT_TEST_CONTROL"])
 TIMEOUT_S = 60.0
@@ -139,6 +141,22 @@ async def generate(house: HomeAssistant, name: str, **data: Any) -> dict[str, An
         return {**found, "picture": (picture.format, picture.size)}
 
 
+async def surprised(house: HomeAssistant) -> None:
+    """Press discovery's button for four pictures at once, each with a seed of its own."""
+    ended: list[str] = []
+
+    @callback
+    def count(event: Event[Any]) -> None:
+        ended.append(event.data["job_id"])
+
+    stop = house.bus.async_listen(EVENT, count)
+    button = {"entity_id": "button.comfy2mqtt_home_surprise"}
+    await house.services.async_call("button", "press", button, blocking=True)
+    await until(house, lambda: len(ended) == 4)
+    stop()
+    assert len({(await tell(f"inputs {each}"))["seed"] for each in ended}) == 4
+
+
 async def test_from_the_card_to_pictures_and_away_again(house: HomeAssistant) -> None:
     entry = await set_up(house)
     entities = entity_registry.async_get(house)
@@ -188,6 +206,8 @@ async def test_from_the_card_to_pictures_and_away_again(house: HomeAssistant) ->
         DOMAIN, "list", {"workflow": "home"}, blocking=True, return_response=True
     )
     assert [each["state"] for each in jobs["jobs"]] == ["succeeded"] * 2
+
+    await surprised(house)
 
     # The bridge dies in the middle of a job, and comes back: the task gets its picture.
     running = asyncio.create_task(generate(house, "slow"))
