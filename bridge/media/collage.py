@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from bridge.media.lettering import Lettering, letterings
 from bridge.media.picture import Picture, Refusal
 from bridge.media.pipe import Cell, Collage
 from bridge.media.profile import DEFAULT_QUALITY
@@ -44,8 +45,8 @@ def _sheet(images: Iterator[Image.Image | None], collage: Collage) -> Picture:
     rows = -(-len(collage.cells) // collage.columns)
     sheet = Image.new("RGB", (collage.columns * width, rows * height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(_FONT)
-    for index, (cell, image) in enumerate(zip(collage.cells, images, strict=True)):
+    labels = letterings([cell.label for cell in collage.cells], _FONT)
+    for index, (label, image) in enumerate(zip(labels, images, strict=True)):
         row, column = divmod(index, collage.columns)
         left, top = column * width + _MARGIN, row * height + _MARGIN
         if image is None:
@@ -54,18 +55,19 @@ def _sheet(images: Iterator[Image.Image | None], collage: Collage) -> Picture:
         else:
             beside = (collage.width - image.width) // 2, (collage.height - image.height) // 2
             sheet.paste(image, (left + beside[0], top + beside[1]))
-        for number, line in enumerate(_lines(cell.label, collage.width, font)):
-            draw.text((left, top + collage.height + number * _LINE), line, fill=_INK, font=font)
+        for number, line in enumerate(_lines(label, collage.width)):
+            place = (left, top + collage.height + number * _LINE)
+            draw.text(place, line, fill=_INK, font=label.font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=DEFAULT_QUALITY)
     return Picture(buffer.getbuffer(), *sheet.size)
 
 
-def _lines(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+def _lines(label: Lettering, width: int) -> list[str]:
     """Return as much of a text as fits, in lines that are broken anywhere."""
     lines = [""]
-    for letter in text:
-        if font.getlength(lines[-1] + letter) <= width:
+    for letter in label.text:
+        if label.font.getlength(lines[-1] + letter) <= width:
             lines[-1] += letter
         elif len(lines) < _LINES:
             lines.append(letter.strip())

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from bridge.media import collage
+from bridge.media.lettering import Lettering
 from bridge.media.picture import Refusal
 from bridge.media.pipe import Cell, Collage
 from tests.media.images import encoded, opened
@@ -27,12 +28,16 @@ def test_a_place_without_an_image_is_empty() -> None:
     assert red[1] < 60
 
 
+def lines(text: str, width: int) -> list[str]:
+    return collage._lines(Lettering(FONT, text), width)
+
+
 def test_a_label_has_two_lines_and_says_where_it_is_cut() -> None:
-    assert collage._lines("steps=10", 256, FONT) == ["steps=10"]
-    first, second = collage._lines("a lighthouse in a storm, " * 9, 100, FONT)
+    assert lines("steps=10", 256) == ["steps=10"]
+    first, second = lines("a lighthouse in a storm, " * 9, 100)
     assert first.startswith("a light")
     assert second.endswith("...")
-    assert collage._lines("", 256, FONT) == [""]
+    assert lines("", 256) == [""]
 
 
 def test_what_is_no_image_of_ours_is_not_decoded() -> None:
