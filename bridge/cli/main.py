@@ -184,14 +184,17 @@ def replay(*, job: str, settings: Config, client: str | None, **wanted: Any) -> 
 @click.option(
     "--wait", is_flag=True, help="Wait until the job ends, and until the bridge is online."
 )
+@click.option(
+    "--set", "of_set", is_flag=True, help="JOB is the id of a set: save all of it in a folder."
+)
 @_SHOW
 @as_json
 @settings(*CLIENT_SETTINGS)
 @as_client
 def get(*, job: str, settings: Config, client: str | None, **wanted: Any) -> None:
-    """Save the outputs of a JOB that has ended.
+    """Save the outputs of a JOB that has ended, or of a whole set and what it has collected.
 
-    Its id may be shortened to what is unique.
+    A job's id may be shortened to what is unique.
     """
     from bridge.cli.run import Wanted
     from bridge.cli.run import get as command
@@ -214,17 +217,21 @@ def webhook_secret(*, of: str, settings: Config) -> None:
 
 @main.command("show")
 @click.argument("job", shell_complete=complete("jobs"))
+@click.option("--set", "of_set", is_flag=True, help="JOB is the id of a set.")
 @as_json
 @settings(*CLIENT_SETTINGS)
 @as_client
-def show_one(*, job: str, as_json: bool, settings: Config, client: str | None) -> None:
-    """Show a JOB: its state, inputs, outputs and error.
+def show_one(
+    *, job: str, of_set: bool, as_json: bool, settings: Config, client: str | None
+) -> None:
+    """Show a JOB: its state, inputs, outputs and error; or a whole set.
 
-    Its id may be shortened to what is unique.
+    A job's id may be shortened to what is unique.
     """
     from bridge.cli.show import show_job
 
-    run_async(show_job(settings, client_name(client, settings), job, as_json=as_json))
+    name = client_name(client, settings)
+    run_async(show_job(settings, name, job, of_set=of_set, as_json=as_json))
 
 
 @main.command()

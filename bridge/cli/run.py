@@ -45,6 +45,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     as_json: bool = False
     show: bool | None = None
     wait: bool = False
+    of_set: bool = False
     detach: bool = False
     each: Path | None = None
     grid: tuple[str, ...] = ()
@@ -123,6 +124,8 @@ async def get(settings: Config, name: str, begun: str, wanted: Wanted) -> int:
     _check(wanted)
     async with client_of(settings, name) as client:
         await need_bridge(client, settings, wait=wanted.wait)
+        if wanted.of_set:
+            return await _get_set(client, begun, wanted)
         async with answering():
             job = client.job(await job_id_of(client, begun))
             view = await job.refresh()
@@ -131,6 +134,19 @@ async def get(settings: Config, name: str, begun: str, wanted: Wanted) -> int:
             stop(f"job {job.id} has not ended: {how}; --wait waits for it", FAILED)
         result = await follow(job, quiet=wanted.as_json) if wanted.wait else await job.outcome()
         return await _conclude(job, result, wanted)
+
+
+async def _get_set(client: Client, set_id: str, wanted: Wanted) -> int:
+    folder = run_set.folder_of(wanted.output)
+    async with answering():
+        jobs = client.job_set(set_id)
+        view = await jobs.refresh()
+    if view.result is UNSET and not wanted.wait:
+        ended = view.counts.succeeded + view.counts.failed + view.counts.cancelled
+        stop(f"set {jobs.id}: {ended} of {view.total} jobs have ended; --wait waits", FAILED)
+    return await run_set.see_through(
+        jobs, folder, as_json=wanted.as_json, interrupted=asyncio.Event()
+    )
 
 
 async def definition_of(client: Client, workflow: str) -> Definition:

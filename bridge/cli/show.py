@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, to_builtins
 
 from bridge.cli import tables
 from bridge.cli.find import all_jobs, answering, client_of, job_id_of, need_bridge
@@ -18,9 +18,17 @@ from bridge.cli.words import duration, size, waiting
 from bridge.config import Config
 from bridge.contract.errors import from_wire
 from bridge.contract.lacks import why_not
-from bridge.contract.messages import CancelReport, JobView, Result, State, encode
+from bridge.contract.messages import (
+    CancelReport,
+    JobView,
+    OutputInfo,
+    Result,
+    State,
+    encode,
+    or_none,
+)
 from bridge.contract.retained import Definition
-from bridge.contract.sets import SetView
+from bridge.contract.sets import SetResult, SetView
 
 
 async def show_workflows(
@@ -81,16 +89,36 @@ async def show_jobs(
     return 0
 
 
-async def show_job(settings: Config, name: str, begun: str, *, as_json: bool) -> int:
-    """Print all about one job."""
+async def show_job(settings: Config, name: str, begun: str, *, of_set: bool, as_json: bool) -> int:
+    """Print all about one job, or about a set of that id."""
+    view: JobView | SetView
     async with client_of(settings, name) as client, answering():
         await need_bridge(client, settings)
-        view = await client.status(await job_id_of(client, begun))
+        if of_set:
+            view = await client.job_set(begun).refresh()
+        else:
+            view = await client.status(await job_id_of(client, begun))
     if as_json:
         click.echo(encode(view))
+    elif isinstance(view, SetView):
+        tables.show(("set", view.set_id), _facts_of_set(view))
     else:
         tables.show(("job", view.job_id), _facts(view))
     return 0
+
+
+def _facts_of_set(view: SetView) -> Iterator[tuple[str, str]]:
+    yield "workflow", view.workflow
+    yield "state", view.state
+    yield "accepted", _clock(view.accepted_at)
+    counts = {name: number for name, number in to_builtins(view.counts).items() if number}
+    yield "jobs", ", ".join(f"{number} {name}" for name, number in counts.items())
+    if view.result is UNSET:
+        return
+    result = msgspec.json.decode(view.result, type=SetResult)
+    yield from map(_output, or_none(result.outputs) or ())
+    for each in or_none(result.missing) or ():
+        yield f"missing {each.name}", each.error.message
 
 
 def _facts(view: JobView) -> Iterator[tuple[str, str]]:
@@ -110,9 +138,12 @@ def _facts(view: JobView) -> Iterator[tuple[str, str]]:
         yield "ComfyUI", result.instance
     for input_name, value in result.inputs.items():
         yield f"input {input_name}", value if isinstance(value, str) else encode(value).decode()
-    for output in result.outputs:
-        pixels = "" if output.width is UNSET else f", {output.width} x {output.height}"
-        yield f"output {output.index}", f"{output.content_type}, {size(output.size)}{pixels}"
+    yield from map(_output, result.outputs)
+
+
+def _output(info: OutputInfo) -> tuple[str, str]:
+    pixels = "" if info.width is UNSET else f", {info.width} x {info.height}"
+    return f"output {info.index}", f"{info.content_type}, {size(info.size)}{pixels}"
 
 
 def _clock(at: float) -> str:

@@ -17,6 +17,8 @@ from bridge.contract.errors import BridgeError
 from bridge.contract.messages import or_none
 from bridge.contract.sets import (
     CancelSet,
+    KeepSet,
+    KeepSetReport,
     PauseSet,
     ResumeSet,
     SetAccepted,
@@ -128,6 +130,11 @@ class Set:
     async def refresh(self) -> SetView:
         """Ask how far the set is. Raises UnknownJob."""
         return self._view(await self._session.ask("status", StatusSet(set_id=self.id), SetView))
+
+    async def keep(self, keep_s: float) -> KeepSetReport:
+        """Keep what it has collected, and its jobs' outputs, for so many seconds from now."""
+        request = KeepSet(set_id=self.id, keep_s=keep_s)
+        return await self._session.ask("keep", request, KeepSetReport)
 
     # Called by the client.
 

@@ -30,7 +30,7 @@ from bridge.client.job import Job as AsyncJob
 from bridge.client.jobset import Set as AsyncSet
 from bridge.client.session import Connect
 from bridge.contract.messages import CancelReport, JobView, Result, State
-from bridge.contract.sets import SetResult, SetView
+from bridge.contract.sets import KeepSetReport, SetResult, SetView
 from bridge.mqtt import Address
 
 if TYPE_CHECKING:
@@ -195,6 +195,10 @@ class Set:
     def refresh(self) -> SetView:
         """Ask how far the set is. Raises UnknownJob."""
         return self._loop.run(self._set.refresh())
+
+    def keep(self, keep_s: float) -> KeepSetReport:
+        """Keep what it has collected, and its jobs' outputs, for so many seconds from now."""
+        return self._loop.run(self._set.keep(keep_s))
 
 
 async def _next(items: AsyncIterator[T]) -> T | None:

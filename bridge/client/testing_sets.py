@@ -34,6 +34,8 @@ from bridge.contract.sets import (
     FetchSet,
     ForgetSet,
     ForgetSetReport,
+    KeepSet,
+    KeepSetReport,
     PauseSet,
     ResumeSet,
     SetAccepted,
@@ -215,18 +217,17 @@ class InMemorySets:
             self._publish(self._topics.job_set(found.client, found.id, *where), piece)
         return replace(part, set_id=found.id)
 
-    def answer(self, client: str, request: SetRequest) -> SetView | ForgetSetReport | Part:
+    def answer(
+        self, client: str, request: SetRequest
+    ) -> SetView | ForgetSetReport | KeepSetReport | Part:
         """Answer a request about a set. Raises BridgeError."""
         found = self._sets.get((client, request.set_id))
         if found is None:
             raise UnknownJob(f"no set {request.set_id!r}", set_id=request.set_id)
         if isinstance(request, FetchSet):
             return self._fetch(found, request)
-        if isinstance(request, ForgetSet):
-            if found.result is None:
-                raise Conflict("a set that has not ended cannot be forgotten", set_id=found.id)
-            forgotten, found.forgotten, found.outputs = not found.forgotten, True, []
-            return ForgetSetReport(set_id=found.id, forgotten=forgotten)
+        if isinstance(request, KeepSet | ForgetSet):
+            return self._of_ended(found, request)
         if found.result is None:
             match request:
                 case CancelSet():
@@ -238,6 +239,18 @@ class InMemorySets:
                 case ResumeSet():
                     found.state = "running"
         return self._view(found)
+
+    def _of_ended(
+        self, found: _Set, request: KeepSet | ForgetSet
+    ) -> KeepSetReport | ForgetSetReport:
+        if found.result is None:
+            raise Conflict("the set has not ended", set_id=found.id)
+        if isinstance(request, KeepSet):
+            gave = (self._jobs.outputs_of_job(found.client, job_id) for job_id in found.jobs)
+            kept = len(found.outputs) + sum(map(len, gave))
+            return KeepSetReport(set_id=found.id, outputs=kept, keep_until=request.keep_s)
+        forgotten, found.forgotten, found.outputs = not found.forgotten, True, []
+        return ForgetSetReport(set_id=found.id, forgotten=forgotten)
 
     def _view(self, found: _Set) -> SetView:
         return SetView(

@@ -45,6 +45,7 @@ from bridge.contract.retained import (
 )
 from bridge.contract.sets import (
     ForgetSetReport,
+    KeepSetReport,
     SetAccepted,
     SetResult,
     SetStatus,
@@ -61,7 +62,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "list": (JobList,),
     "ack": (AckReport,),
     "fetch": (Part,),
-    "keep": (KeepReport,),
+    "keep": (KeepReport, KeepSetReport),
     "forget": (ForgetReport, ForgetSetReport),
     "recipe": (RecipeReport,),
     "pause": (SetView,),

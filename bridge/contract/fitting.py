@@ -51,7 +51,7 @@ def fit_set_result(result: SetResult, room: int) -> SetResult:
     """Return a set's result that can be encoded in `room` bytes, as far as that can be.
 
     It leaves out first the inputs of its jobs, then `meta`, then jobs from the last, which `list`
-    still has, and at last `missing` and `outputs`: those can be fetched.
+    still has, and at last where the outputs went, `missing` and `outputs`: those can be fetched.
     """
     if len(encode(result)) <= room:
         return result
@@ -61,7 +61,7 @@ def fit_set_result(result: SetResult, room: int) -> SetResult:
     result = replace(result, meta=UNSET)
     left = _left(result, room)
     if left < 0:
-        result = replace(result, missing=UNSET)
+        result = replace(result, missing=UNSET, shown=UNSET, delivered=UNSET)
         left = _left(result, room)
     if left < 0:
         result = replace(result, outputs=UNSET)

@@ -26,12 +26,16 @@ _LONGEST: Final = 512
 
 
 class Link(Struct, frozen=True, array_like=True):
-    """An output of a client's job; `expires` in seconds since the epoch."""
+    """An output of a client's job, or of a set; `expires` in seconds since the epoch.
+
+    With `of_set` it is what the set of the id `job_id` has collected.
+    """
 
     client: str
     job_id: str
     output: int
     expires: int
+    of_set: bool = False
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Link)

@@ -34,6 +34,7 @@ from bridge.contract.sets import (
     CancelSet,
     FetchSet,
     ForgetSet,
+    KeepSet,
     PauseSet,
     ResumeSet,
     SetRequest,
@@ -61,6 +62,7 @@ VERBS: dict[str, type[Request | SetRequest]] = {
 SET_VERBS: dict[str, type[SetRequest]] = {
     "cancel": CancelSet,
     "status": StatusSet,
+    "keep": KeepSet,
     "forget": ForgetSet,
     "fetch": FetchSet,
 }

@@ -12,13 +12,16 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from bridge.contract.messages import (
     Ask,
     FetchBytes,
+    KeepSeconds,
     MissingOutput,
     Outcome,
     OutputInfo,
     SetId,
+    Shown,
     State,
     Transaction,
 )
+from bridge.contract.sinks import Delivered
 
 # A contact sheet or an animation has so many images at most, a zip so many bytes of outputs.
 MAX_PICTURES = 256
@@ -45,6 +48,13 @@ class ForgetSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     set_id: SetId
 
 
+class KeepSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Keep what a set has collected, and its jobs' outputs, for so long from now."""
+
+    set_id: SetId
+    keep_s: KeepSeconds
+
+
 class FetchSet(FetchBytes, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Fetch bytes of what a set has collected, as those of a job's output.
 
@@ -66,7 +76,7 @@ class ResumeSet(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     set_id: SetId
 
 
-AboutSet: TypeAlias = CancelSet | StatusSet | ForgetSet | PauseSet | ResumeSet
+AboutSet: TypeAlias = CancelSet | StatusSet | ForgetSet | KeepSet | PauseSet | ResumeSet
 SetRequest: TypeAlias = AboutSet | FetchSet
 
 
@@ -113,7 +123,8 @@ class SetResult(SetMessage, frozen=True, kw_only=True):
 
     `succeeded` if all of its jobs have, `cancelled` if it was cancelled. `more`: jobs were left
     out, as the packet had no room for them; `list` with `set_id` has all. `outputs` is what was
-    collected, `missing` what could not be, or lacks some of the jobs' outputs.
+    collected, `missing` what could not be, or lacks some of the jobs' outputs. Where else the
+    outputs went is in `shown` and `delivered`.
     """
 
     n: int
@@ -124,6 +135,8 @@ class SetResult(SetMessage, frozen=True, kw_only=True):
     more: bool = False
     outputs: list[OutputInfo] | UnsetType = UNSET
     missing: list[MissingOutput] | UnsetType = UNSET
+    shown: Shown | UnsetType = UNSET
+    delivered: list[Delivered] | UnsetType = UNSET
 
 
 class SetAccepted(SetMessage, frozen=True, kw_only=True):
@@ -144,6 +157,17 @@ class SetView(SetMessage, frozen=True, kw_only=True):
     accepted_at: float
     eta_s: float | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
+
+
+class KeepSetReport(Struct, frozen=True, kw_only=True):
+    """Until when a set's outputs are kept now, as seconds since the epoch, and how many they are.
+
+    Those of its jobs count, too.
+    """
+
+    set_id: str
+    outputs: int
+    keep_until: float
 
 
 class ForgetSetReport(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -13,6 +14,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _RETRY_CAP_S = 30.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
@@ -24,6 +26,16 @@ async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
         failed=lambda error, _: log.error(
             "cannot use the disk or the database, trying again: %s", error
         ),
+    )
+
+
+async def until_room(write: Callable[[], Awaitable[T]]) -> T:
+    """Write, again and again while the disk is full; raises whatever else `write` raises."""
+    return await retry(
+        write,
+        lambda error: isinstance(error, OSError) and error.errno in _FULL,
+        backoff=Backoff(cap=_RETRY_CAP_S),
+        failed=lambda error, _: log.error("the disk is full, trying again: %s", error),
     )
 
 

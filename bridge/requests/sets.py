@@ -36,6 +36,8 @@ from bridge.contract.sets import (
     CancelSet,
     ForgetSet,
     ForgetSetReport,
+    KeepSet,
+    KeepSetReport,
     PauseSet,
     ResumeSet,
     SetState,
@@ -193,7 +195,7 @@ class SetRequests:
 
     async def report(
         self, context: RequestContext, request: AboutSet, transaction: Transaction | UnsetType
-    ) -> SetView | ForgetSetReport:
+    ) -> SetView | ForgetSetReport | KeepSetReport:
         """Carry out a request about a set; return what its answer reports. Raises BridgeError."""
         key = Key(context.client, request.set_id)
         match request:
@@ -205,6 +207,8 @@ class SetRequests:
                 record = await self._enter(key, "running")
             case StatusSet():
                 record = await self._journal.sets.get(key)
+            case KeepSet(keep_s=keep_s):
+                return await self._keep(key, keep_s)
             case ForgetSet():
                 return await self._forget(key)
             case _:
@@ -219,14 +223,22 @@ class SetRequests:
         async with self._alone(key.client):
             return await self._driver.enter(key, state)
 
-    async def _forget(self, key: Key) -> ForgetSetReport:
+    async def _keep(self, key: Key, keep_s: float) -> KeepSetReport:
+        await self._check_ended(key, "outputs of a set that has not ended cannot be kept yet")
+        clock = self._journal.clock
+        keep_until = clock.now() + keep_s
+        outputs = await self._journal.sets.keep(key, keep_until)
+        shown = round(clock.shown(keep_until), 3)
+        return KeepSetReport(set_id=key.job_id, outputs=outputs, keep_until=shown)
+
+    async def _check_ended(self, key: Key, why: str) -> None:
+        """Raise UnknownJob, or Conflict for a set that has not ended."""
         record = await self._journal.sets.get(key)
         if not record.ended:
-            raise Conflict(
-                "a set that has not ended cannot be forgotten: cancel it",
-                set_id=key.job_id,
-                state=record.state,
-            )
+            raise Conflict(why, set_id=key.job_id, state=record.state)
+
+    async def _forget(self, key: Key) -> ForgetSetReport:
+        await self._check_ended(key, "a set that has not ended cannot be forgotten: cancel it")
         forgotten = await self._journal.sets.forget(key)
         return ForgetSetReport(set_id=key.job_id, forgotten=forgotten)
 

@@ -54,6 +54,7 @@ from bridge.jobs.group import Group
 from bridge.jobs.input_files import InputFiles
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
+from bridge.jobs.sets.collect import Places
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.warmup import Warmup
 from bridge.media.download import DownloadRules, download
@@ -284,6 +285,11 @@ class Bridge:
             publisher=self._publisher,
             transcoder=transcoder,
             trial=size_probe,
+            places=Places(
+                deliver=self._sinks.deliveries.deliver,
+                show=displays.show,
+                link=None if addresses is None else addresses.set_output,
+            ),
             spend=processor.spend,
             ours=self._speaks_for_all,
         )

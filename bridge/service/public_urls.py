@@ -27,6 +27,11 @@ class PublicUrls:
         link = Link(job.client, job.job_id, index, int(until))
         return links.address(self._public_url, self._key, link)
 
+    def set_output(self, key: Key, index: int, until: float) -> str:
+        """Return a link to what a set has collected, likewise."""
+        link = Link(key.client, key.job_id, index, int(until), of_set=True)
+        return links.address(self._public_url, self._key, link)
+
     def display(self, name: str) -> str:
         """Return the URL of a display's picture; whoever asks adds a key."""
         return f"{self._public_url}/d/{name}.png"

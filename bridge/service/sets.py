@@ -12,7 +12,7 @@ from bridge.config import Config
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import SizeTrial
 from bridge.jobs.journal import Journal
-from bridge.jobs.sets.collect import SetCollector
+from bridge.jobs.sets.collect import Places, SetCollector
 from bridge.jobs.sets.driver import Bounds, SetDriver
 from bridge.media.files import Files
 from bridge.media.transcode import Transcoder
@@ -43,6 +43,7 @@ def set_parts(
     publisher: Publisher,
     transcoder: Transcoder,
     trial: SizeTrial,
+    places: Places,
     spend: Callable[[str, float], None],
     ours: Callable[[], bool],
 ) -> SetParts:
@@ -62,6 +63,8 @@ def set_parts(
             transcoder,
             publisher,
             keep_outputs_s=config.keep_outputs_s,
+            scratch=config.folder / "collecting",
+            places=places,
             trial=trial,
         ),
         ours=ours,

@@ -152,3 +152,26 @@ def test_a_set_is_cancelled_by_its_id(bridge: InMemoryBridge) -> None:
     assert (found.exit_code, found.stdout) == (0, "s1: succeeded\n")
     assert cli("cancel", "--set", "none").exit_code == 1
     assert len(bridge.submitted) == 2
+
+
+def test_a_set_is_shown_and_fetched_by_its_id(bridge: InMemoryBridge) -> None:
+    cli("run", "demo", "--repeat", "2", "--collect", "zip", "--job-id", "s1", "--detach")
+    shown = cli("show", "--set", "s1")
+    assert shown.exit_code == 0, shown.output
+    for words in ("set", "s1", "2 succeeded", "output 0", "application/zip"):
+        assert words in shown.stdout
+    assert json.loads(cli("show", "--set", "s1", "--json").stdout)["total"] == 2
+    assert cli("show", "--set", "none").exit_code == 1
+    found = cli("get", "--set", "s1", "-o", "out")
+    assert found.exit_code == 0, found.output
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "demo-s1-0-0.png",
+        "demo-s1-1-0.png",
+        "demo-s1-zip.zip",
+    ]
+    for wrong in ("none", "a/b"):
+        assert cli("get", "--set", wrong).exit_code == 1
+    bridge.held.add("demo")
+    cli("run", "demo", "--repeat", "2", "--job-id", "s2", "--detach")
+    early = cli("get", "--set", "s2")
+    assert (early.exit_code, "--wait" in early.stderr) == (1, True)

@@ -115,6 +115,16 @@ async def test_a_set_that_fails_in_part_says_so(bridge: InMemoryBridge, client: 
     assert (await found.outcome()).state == "failed"
 
 
+async def test_a_set_that_has_ended_is_kept(bridge: InMemoryBridge, client: Client) -> None:
+    found = await client.submit_set("demo", repeat=2, collect=["zip"])
+    await found.result()
+    assert (await found.keep(60.0)).outputs == 3
+    bridge.held.add("demo")
+    held = await client.submit_set("demo", repeat=2)
+    with pytest.raises(Conflict):
+        await held.keep(60.0)
+
+
 async def test_a_set_is_paused_resumed_and_cancelled(
     bridge: InMemoryBridge, client: Client
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,14 +168,38 @@ async def test_a_set_goes_on_at_another_bridge_when_its_own_dies(
             await whole(peer, "s1")
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def journal(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Yield the settings of a journal of each kind."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    postgresql: PostgreSQL = request.getfixturevalue("postgresql")
+    with postgresql.database() as database:
+        yield {"journal": database, "lease_s": 2}
+
+
 async def test_a_set_collects_also_where_the_bridge_is_killed_at_its_end(
-    attached: StartBridge, broker: Mosquitto
+    attached: StartBridge, broker: Mosquitto, tmp_path: Path, journal: dict[str, Any]
 ) -> None:
-    bridge = await attached({"colour": graphs.colour()})
+    (tmp_path / "photos").mkdir()
+    photos = {"name": "photos", "path": str(tmp_path / "photos"), "file": "{job_id}-{name}"}
+    bridge = await attached(
+        {"colour": graphs.colour()},
+        clients={"alice": {"sink_folders": ["photos"]}},
+        sink_folder=[photos],
+        public_url="https://studio.example/",
+        **journal,
+    )
     async with Peer(broker.url) as peer:
         await peer.listen()
-        asked = {"workflow": "colour", "grid": {"colour": [255, 65280], "size": [16, 32]}}
-        await peer.ask("submit", {**asked, "set_id": "s1", "collect": ["sheet", "zip"]})
+        asked = {
+            "workflow": "colour",
+            "grid": {"colour": [255, 65280], "size": [16, 32]},
+            "collect": ["sheet", "zip"],
+            "put": [{"url": "folder:photos"}],
+        }
+        await peer.ask("submit", {**asked, "set_id": "s1"})
         await peer.result("s1-3")
         await bridge.kill()
         await bridge.start()
@@ -187,6 +213,13 @@ async def test_a_set_collects_also_where_the_bridge_is_killed_at_its_end(
         part = (await peer.ask("fetch", {"set_id": "s1", "output": 1}))["data"]
         (data,) = {each.payload for each in of_set(peer, "s1", "part/1/0")}
         assert hashlib.sha256(data).hexdigest() == part["sha256"] == archive["sha256"]
+        assert (await peer.ask("keep", {"set_id": "s1", "keep_s": 9000}))["data"]["outputs"] == 6
+        assert all(each["url"].startswith("https://studio.example/o/") for each in (sheet, archive))
+        assert result["delivered"] == [
+            {"output": 0, "url": "folder:photos/s1-sheet"},
+            {"output": 1, "url": "folder:photos/s1-zip"},
+        ]
+        assert (tmp_path / "photos/s1-zip").read_bytes() == data
         with zipfile.ZipFile(io.BytesIO(data)) as found:
             assert [name[:2] for name in found.namelist()] == ["0-", "1-", "2-", "3-"]
         assert len({each.payload for each in of_set(peer, "s1", "result")}) == 1

@@ -171,7 +171,12 @@ class Stand:
         self.media = media
         self.notes = SetNotes()
         self.collector = SetCollector(
-            self.journal, self.files, self.transcoder, self.notes, keep_outputs_s=3600.0
+            self.journal,
+            self.files,
+            self.transcoder,
+            self.notes,
+            keep_outputs_s=3600.0,
+            scratch=folder / "collecting",
         )
         self.driver = SetDriver(
             self.journal,

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import io
+import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -13,19 +14,32 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
-from bridge.contract import sets
-from bridge.contract.messages import OutputInfo, encode
+from bridge.config import Client
+from bridge.contract import links, sets
+from bridge.contract.messages import OutputInfo, Shown, encode
 from bridge.contract.numbering import Numbered
 from bridge.contract.sets import SetResult
+from bridge.contract.sinks import Delivered
 from bridge.jobs.database import DatabaseError
-from bridge.jobs.job import KeptOutput
+from bridge.jobs.job import Job, KeptOutput, Sink
+from bridge.jobs.journal.sets import NewSet
+from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.jobs.sets import collect
+from bridge.jobs.sets.collect import Places
+from bridge.jobs.sets.plan import SetSpec
+from bridge.requests.permissions import Permissions
+from bridge.requests.sinks import Sinks
+from bridge.service.public_urls import PublicUrls
+from bridge.sinks.delivery import Deliveries
 from tests.media.images import encoded, opened
 from tests.requests.stand import Stand, standing
 from tests.requests.test_sets import asked, driving, jobs, made, restarted, result
+from tests.sinks.servers import receiving
+from tests.support.patience import PATIENCE_S
 
 Gave = Sequence[tuple[str, str, bytes]]
 
@@ -336,18 +350,169 @@ async def test_a_database_that_is_away_costs_a_collection_nothing(
     assert len(asked_for) == 2
 
 
-async def test_a_disk_without_room_costs_a_set_what_it_would_collect_alone(
+async def test_a_disk_without_room_is_waited_out(
+    stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, make, refused = stand.files.put, tempfile.TemporaryFile, set()
+
+    def full_at_first(what: str) -> None:
+        if what not in refused:
+            refused.add(what)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def putting(sha256: str, data: bytes | memoryview) -> None:
+        full_at_first("the store")
+        put(sha256, data)
+
+    def making(**options: Any) -> Any:
+        full_at_first(str(options["dir"]))
+        return make(**options)
+
+    monkeypatch.setattr("bridge.retry.Backoff.next", lambda _: 0.0)
+    monkeypatch.setattr("bridge.jobs.finalizer.INLINE_LIMIT", 0)
+    monkeypatch.setattr(stand.files, "put", putting)
+    monkeypatch.setattr(tempfile, "TemporaryFile", making)
+    found = await run(stand, [image("red")], repeat=1, collect=["zip"])
+    assert [each.name for each in found.outputs or []] == ["zip"]
+    assert refused == {"the store", str(tmp_path / "collecting")}
+
+
+async def test_a_disk_that_fails_costs_a_set_what_it_would_collect_alone(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("bridge.jobs.finalizer.INLINE_LIMIT", 0)
-    monkeypatch.setattr(stand.files, "put", full)
+    monkeypatch.setattr(stand.files, "put", broken)
     found = await run(stand, [image("red")], repeat=1, collect=["zip"])
     (missing,) = found.missing or []
     assert (found.state, missing.name) == ("succeeded", "zip")
-    assert "No space left on device" in missing.error.message
+    assert "Input/output error" in missing.error.message
+
+
+async def test_what_a_crash_left_of_a_zip_is_deleted_at_the_start(
+    stand: Stand, tmp_path: Path
+) -> None:
+    left = tmp_path / "collecting" / "tmp1"
+    left.parent.mkdir()
+    left.touch()
+    await stand.driver.open()
+    assert not left.exists()
+
+
+async def test_what_was_collected_is_delivered_before_the_result(tmp_path: Path) -> None:
+    rights = Client(sink_hosts=("127.0.0.1",))
+    async with (
+        receiving() as receiver,
+        standing(tmp_path, alice=rights) as stand,
+        driving(stand),
+    ):
+        deliveries = Deliveries(
+            check=Sinks(Permissions({"alice": rights})).check,
+            read=stand.dispatcher.delivering.read,
+            folders={},
+            publish=_nowhere,
+            within_s=PATIENCE_S,
+        )
+        stand.collector.places = Places(deliver=deliveries.deliver)
+        put = [
+            {"url": receiver.url("/dav/?key=secret")},
+            {"url": receiver.url("/{job_id}"), "output": 0},  # of each job
+        ]
+        gave = [image("red")]
+        found = await run(stand, gave, repeat=1, collect=["sheet", "zip"], keep_s=0, put=put)
+        sheet, archive = found.outputs or []
+        assert found.delivered == [
+            Delivered(output=0, url=receiver.url("/dav/s1-0.jpg")),
+            Delivered(output=1, url=receiver.url("/dav/s1-1.zip")),
+        ]
+        sent = {each.path: hashlib.sha256(each.body).hexdigest() for each in receiver.taken}
+        assert sent == {
+            "/dav/s1-0.jpg?key=secret": sheet.sha256,
+            "/dav/s1-1.zip?key=secret": archive.sha256,
+        }
+
+
+async def test_a_set_that_is_cancelled_while_it_delivers_ends_at_once(stand: Stand) -> None:
+    began = asyncio.Event()
+
+    async def never(*_: object) -> Any:
+        began.set()
+        await asyncio.Event().wait()
+
+    stand.collector.places = Places(deliver=never)
+    await ending(stand, put=[Sink("folder:photos")])
+    await began.wait()
+    await stand.data("cancel", set_id="s1")
+    found = await result(stand)
+    assert (found.outputs, found.delivered) == (msgspec.UNSET, msgspec.UNSET)
+
+
+async def ending(stand: Stand, **envelope: Any) -> None:
+    """Run a set that collects a zip and a sheet, with more than a request may have here."""
+    entered = stand.driver.accept
+
+    async def accept(new: NewSet, spec: SetSpec) -> Any:
+        changed = replace(new.record, envelope=replace(new.record.envelope, **envelope))
+        return await entered(replace(new, record=changed), spec)
+
+    stand.driver.accept = accept  # type: ignore[method-assign]
+    await asked(stand, repeat=1, set_id="s1", collect=["zip", "sheet"])
+    await made(stand, "s1", 1)
+    await ended(stand, "s1", 0, image("red"))
+
+
+async def test_a_display_shows_the_sheet_at_last(stand: Stand) -> None:
+    seen = []
+
+    async def show(job: Job, display: str, outputs: Sequence[CollectedOutput]) -> Shown:
+        seen.append((job.key.job_id, display, [each.info.name for each in outputs]))
+        assert hashlib.sha256(outputs[0].data).hexdigest() == outputs[0].info.sha256
+        return Shown(display=display)
+
+    stand.collector.places = Places(show=show)
+    await ending(stand, show="hall")
+    assert (await result(stand)).shown == Shown(display="hall")
+    assert seen == [("s1", "hall", ["sheet"])]
+
+
+async def test_what_was_collected_has_a_link_for_as_long_as_it_is_kept(stand: Stand) -> None:
+    key = bytes(links.KEY_BYTES)
+    stand.collector.places = Places(link=PublicUrls("https://x.example", key).set_output)
+    found = await run(stand, [image("red")], repeat=1, collect=["zip"], keep_s=1000)
+    (info,) = found.outputs or []
+    address, _, token = str(info.url).partition(links.PREFIX)
+    now = stand.journal.clock.shown(stand.journal.clock.now())
+    link = links.read(key, token, now)
+    assert (address, link.client, link.job_id, link.output, link.of_set) == (
+        "https://x.example",
+        "alice",
+        "s1",
+        0,
+        True,
+    )
+    assert now < link.expires <= now + 1000
+
+
+async def test_a_set_is_kept_longer_with_what_its_jobs_gave(stand: Stand) -> None:
+    await asked(stand, repeat=1, set_id="s1", collect=["sheet"], keep_s=10)
+    await made(stand, "s1", 1)
+    early = await stand.error("keep", set_id="s1", keep_s=1000)
+    assert (early.code, early.details) == ("conflict", {"set_id": "s1", "state": "running"})
+    await ended(stand, "s1", 0, image("red"))
+    (info,) = (await result(stand)).outputs or []
+    kept = await stand.data("keep", set_id="s1", keep_s=1000)
+    assert (kept["set_id"], kept["outputs"]) == ("s1", 2)
+    now = stand.journal.clock.now()
+    await sweep(stand, now + 900, forget_before=now + 900)
+    await fetched(stand, info)
+    assert (await stand.ask("fetch", job_id="s1-0")).error is None
+    assert (await stand.error("keep", set_id="none", keep_s=1)).code == "unknown_job"
+
+
+async def _nowhere(*_: object) -> None:
+    raise AssertionError
 
 
 async def test_what_was_collected_goes_with_the_set(stand: Stand) -> None:

@@ -459,9 +459,14 @@ _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
 
 def about(job: Job) -> list[tuple[str, str]]:
-    """Return the User Properties that a message of bytes carries in place of JSON's fields."""
+    """Return the User Properties that a message of bytes carries in place of JSON's fields.
+
+    What a set has collected belongs to no job.
+    """
     envelope = job.envelope
     fields = [("job_id", job.key.job_id), ("workflow", job.workflow)]
+    if envelope.set_id == job.key.job_id:
+        del fields[0]
     if envelope.set_id is not None:
         fields.append(("set_id", envelope.set_id))
     return [*fields, *echoed(envelope)]

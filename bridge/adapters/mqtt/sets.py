@@ -12,6 +12,10 @@ class SetExtension(Extension):
     def __init__(self, driver: SetDriver) -> None:
         self._driver = driver
 
+    async def start(self) -> None:
+        """Delete what an earlier run left half made."""
+        await self._driver.open()
+
     async def run(self) -> None:
         """Make the jobs of sets and end sets, until cancelled."""
         await self._driver.run()

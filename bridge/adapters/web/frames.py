@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bridge.contract.errors import BadRequest, BridgeError, Error
-from bridge.contract.messages import Count, Id, Transaction, encode
+from bridge.contract.messages import Count, Id, SetId, Transaction, encode
 from bridge.contract.requests import VERBS, main_type
 from bridge.contract.topics import FIN, RUN, UPLOAD, is_id
 
@@ -54,9 +54,10 @@ class BridgeRequest(Struct, frozen=True, kw_only=True):
 
 
 class LinkRequest(Struct, frozen=True, kw_only=True):
-    """A request for a link to an output, which is answered here."""
+    """A request for a link to an output of a job, or of a set, which is answered here."""
 
-    job_id: Id
+    job_id: Id | UnsetType = UNSET
+    set_id: SetId | UnsetType = UNSET
     output: Count = 0
     transaction: Transaction | UnsetType = UNSET
 
@@ -164,9 +165,12 @@ def _upload(
 
 def _own(fields: dict[str, Raw], kind: type[LinkRequest]) -> LinkRequest:
     try:
-        return msgspec.json.decode(encode(fields), type=kind)
+        found = msgspec.json.decode(encode(fields), type=kind)
     except msgspec.DecodeError as error:
         raise BadRequest(str(error)) from None
+    if (found.job_id is UNSET) == (found.set_id is UNSET):
+        raise BadRequest("give one of job_id and set_id", field="job_id")
+    return found
 
 
 def _object(text: str | bytes) -> dict[str, Raw]:

@@ -21,6 +21,7 @@ from bridge.contract import links
 from bridge.contract.errors import BridgeError, Busy, Error, Expired, Forbidden
 from bridge.contract.links import Link
 from bridge.contract.messages import Fetch, Part, encode
+from bridge.contract.sets import FetchSet
 
 _WIDEST: Final = 65_535
 # A part that did not come beside its answer is asked for again: it may travel at QoS 0.
@@ -63,10 +64,15 @@ class SignedUrls:
         self._key = key
         self._lasts_s = lasts_s
 
-    def make(self, client: str, job_id: str, output: int) -> Mapping[str, object]:
-        """Return the answer to the verb `link`: a URL of an output of this client's."""
+    def make(
+        self, client: str, name: str, output: int, *, of_set: bool = False
+    ) -> Mapping[str, object]:
+        """Return the answer to the verb `link`: a URL of an output of this client's.
+
+        `name` is the id of the job, or of the set.
+        """
         expires = int(time.time() + self._lasts_s)
-        token = links.sign(self._key, Link(client, job_id, output, expires))
+        token = links.sign(self._key, Link(client, name, output, expires, of_set))
         return {"url": f"{links.PREFIX}{token}", "expires_at": expires}
 
     async def get(self, token: str, query: Query) -> web.StreamResponse:
@@ -82,7 +88,11 @@ class SignedUrls:
             if not query.width.isdecimal() or not 0 < int(query.width[:6]) <= _WIDEST:
                 return responses.text(HTTPStatus.BAD_REQUEST, "width: expected pixels, 1 to 65535")
             width = int(query.width)
-        wanted = Fetch(job_id=link.job_id, output=link.output, width=width)
+        wanted: Fetch | FetchSet
+        if link.of_set:
+            wanted = FetchSet(set_id=link.job_id, output=link.output, width=width)
+        else:
+            wanted = Fetch(job_id=link.job_id, output=link.output, width=width)
         try:
             async with self._broker.listening(link.client):
                 return await self._respond(link, wanted, query)
@@ -91,7 +101,9 @@ class SignedUrls:
             again = {"Retry-After": "5"} if refused.error.code in _PASSING else {}
             return responses.text(status, refused.error.message, again)
 
-    async def _respond(self, link: Link, wanted: Fetch, query: Query) -> web.StreamResponse:
+    async def _respond(
+        self, link: Link, wanted: Fetch | FetchSet, query: Query
+    ) -> web.StreamResponse:
         # Where not all may be sent, no more than a first byte is fetched for now.
         brief = query.head or query.range is not None or query.if_none_match is not None
         part, data = await self._part(link.client, wanted, 0, 1 if brief else None)
@@ -118,7 +130,7 @@ class SignedUrls:
         return Streamed(status, headers, end - start, pieces)
 
     async def _body(
-        self, client: str, wanted: Fetch, span: tuple[int, int], first: bytes
+        self, client: str, wanted: Fetch | FetchSet, span: tuple[int, int], first: bytes
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes, of which the first are here; each part is asked for when it is due."""
         at, end = span
@@ -134,7 +146,7 @@ class SignedUrls:
                 at += len(data)
 
     async def _part(
-        self, client: str, wanted: Fetch, offset: int, count: int | None
+        self, client: str, wanted: Fetch | FetchSet, offset: int, count: int | None
     ) -> tuple[Part, bytes]:
         """Fetch one part. Raises NotGiven."""
         asked = msgspec.structs.replace(

@@ -301,7 +301,9 @@ class Sockets:
                     self._ask(session, said)
                     await self._broker.room()
                 case LinkRequest():
-                    link = self._signed_urls.make(session.client, said.job_id, said.output)
+                    of_set = said.set_id is not UNSET
+                    name = str(said.set_id if of_set else said.job_id)
+                    link = self._signed_urls.make(session.client, name, said.output, of_set=of_set)
                     _respond(session, frames.LINK, ok(link), said.transaction)
                 case PingRequest():
                     _respond(session, frames.PING, ok({}), said.transaction)

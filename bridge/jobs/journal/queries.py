@@ -234,6 +234,9 @@ OUTPUTS_OF_SET = """
 RESULTS_OF_SET = """
     SELECT set_index, result FROM jobs
     WHERE client = ? AND set_id = ? AND result IS NOT NULL ORDER BY set_index"""
+KEEP_OUTPUTS_OF_SET = """
+    UPDATE outputs SET keep_until = ? WHERE client = ?
+    AND job_id IN (SELECT job_id FROM jobs WHERE client = ? AND set_id = ?)"""
 DROP_OUTPUTS_OF_SET = """
     DELETE FROM outputs WHERE client = ?
     AND job_id IN (SELECT job_id FROM jobs WHERE client = ? AND set_id = ?)"""

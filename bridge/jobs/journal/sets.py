@@ -292,6 +292,29 @@ class Sets:
         noted = self._database.run(lambda db: db.execute(queries.SET_PUBLISHED, key).rowcount)
         noted.add_done_callback(succeeded)
 
+    async def hold(self, key: Key, outputs: Sequence[KeptOutput]) -> None:
+        """Have what a set has collected on disk, until it ends; `finish` keeps it from then on."""
+
+        def work(db: Transaction) -> None:
+            record = _find(db, key)
+            if record is None or record.ended:
+                return
+            for output in outputs:
+                db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
+                db.execute(queries.KEEP_MEDIA, (*media_key(key), output.sha256))
+
+        await self._database.run(work)
+
+    async def keep(self, key: Key, keep_until: float) -> int:
+        """Keep what a set has collected, and its jobs' outputs, until then; how many there are."""
+
+        def work(db: Transaction) -> int:
+            own = db.execute(queries.KEEP_OUTPUTS, (keep_until, *collected_key(key))).rowcount
+            of_jobs = (keep_until, key.client, *key)
+            return own + db.execute(queries.KEEP_OUTPUTS_OF_SET, of_jobs).rowcount
+
+        return await self._database.run(work)
+
     async def forget(self, key: Key) -> bool:
         """Delete an ended set's result, and what is kept of its jobs; False if nothing was."""
 

@@ -8,24 +8,30 @@ nothing else. After a restart all is made again: the same jobs give the same byt
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import mmap
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ExecutionError, TooLarge
-from bridge.contract.messages import Collect, MissingOutput, OutputInfo
+from bridge.contract.messages import Collect, MissingOutput, OutputInfo, Shown
 from bridge.contract.sets import MAX_ZIP_BYTES
+from bridge.contract.sinks import Delivered
 from bridge.contract.targets import extension_of
-from bridge.jobs.finalizer import SizeTrial, keep
-from bridge.jobs.job import KeptOutput
+from bridge.jobs.delivering import Deliver
+from bridge.jobs.durable import until_room
+from bridge.jobs.finalizer import Link, Show, SizeTrial, keep
+from bridge.jobs.job import Job, KeptOutput
 from bridge.jobs.journal import Journal, Stored
 from bridge.jobs.journal.sets import JobRow, OutputRow, SetRecord
 from bridge.jobs.outputs import CollectedOutput
@@ -53,11 +59,41 @@ _UNSAFE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
 
 class Collected(Struct, frozen=True):
-    """The outputs of a set, and what could not be made; kept for `keep_s` seconds."""
+    """The outputs of a set, which are on disk, and what could not be made.
 
-    outputs: Sequence[CollectedOutput] = ()
+    They are to be kept for `keep_s` seconds. `shown` and `delivered` are where else they went.
+    """
+
+    outputs: Sequence[OutputInfo] = ()
     missing: Sequence[MissingOutput] = ()
     keep_s: float = 0.0
+    shown: Shown | UnsetType = UNSET
+    delivered: Sequence[Delivered] | None = None
+
+    @property
+    def kept(self) -> list[KeptOutput]:
+        """The rows of the outputs, whose bytes the journal has."""
+        return [
+            KeptOutput(
+                index=each.index,
+                content_type=each.content_type,
+                sha256=each.sha256,
+                size=each.size,
+                data=None,
+            )
+            for each in self.outputs
+        ]
+
+
+class Places(Struct, frozen=True, kw_only=True):
+    """Where else than to the bus outputs go; what is None is not there.
+
+    `link` gives the address of one, by the set's key.
+    """
+
+    deliver: Deliver | None = None
+    show: Show | None = None
+    link: Link | None = None
 
 
 class Publishes(Protocol):
@@ -91,31 +127,45 @@ class SetCollector:
         listener: Publishes,
         *,
         keep_outputs_s: float,
+        scratch: Path,
+        places: Places | None = None,
         trial: SizeTrial | None = None,
     ) -> None:
-        """An output waits for its `trial` before it is published."""
+        """`scratch` is a folder of this collector's own, for one zip at a time.
+
+        An output waits for its `trial` before it is published.
+        """
         self._journal = journal
         self._files = files
         self._transcoder = transcoder
         self._listener = listener
         self._keep_outputs_s = keep_outputs_s
+        self._scratch = scratch
+        self.places = places or Places()
         self._trial = trial
         self._turn = asyncio.Lock()
 
-    async def collect(self, record: SetRecord, spec: SetSpec) -> Collected:
-        """Make and publish what a set asked for. Raises DatabaseError, Fenced.
+    async def open(self) -> None:
+        """Delete what a crash left of zips."""
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
-        Cancelling it leaves nothing behind.
+    async def collect(self, record: SetRecord, spec: SetSpec) -> Collected:
+        """Make what a set asked for, publish and deliver it. Raises DatabaseError, Fenced.
+
+        A disk that is full is waited for. Cancelling it leaves nothing behind when the set ends.
         """
         outputs: list[CollectedOutput] = []
         missing: list[MissingOutput] = []
         keep_s = self._keep_outputs_s if spec.keep_s is None else spec.keep_s
+        job = _as_job(record)
+        shown: Shown | UnsetType = UNSET
         async with self._turn:
             jobs = await self._journal.sets.jobs(record.key)
             rows = await self._journal.sets.outputs(record.key)
             for what in dict.fromkeys(spec.collect):
+                make = functools.partial(self._made, what, record, spec, jobs, rows)
                 try:
-                    made = await self._made(what, record, spec, jobs, rows)
+                    made = await until_room(make)
                     output = await self._output(what, len(outputs), record, made, keep_s)
                 except (CannotTranscode, OSError) as error:
                     why = ExecutionError(f"the {what} cannot be made: {error}", reason=str(error))
@@ -126,11 +176,25 @@ class SetCollector:
                     outputs.append(output)
                     if made.without:
                         missing.append(_left_out(what, made.without, len(jobs)))
-        return Collected(outputs, missing, keep_s)
+            show, display = self.places.show, record.envelope.show
+            pictures = [each for each in outputs if each.info.kind == "image"]
+            if show is not None and display is not None and pictures:
+                shown = await show(job, display, pictures)
+        infos = [each.info for each in outputs]
+        # While a sink is waited for, the bytes are not held in memory.
+        del outputs, pictures
+        deliver, delivered = self.places.deliver, None
+        if deliver is not None and job.envelope.put and infos:
+            delivered = await deliver(job, infos)
+        return Collected(infos, missing, keep_s, shown, delivered)
 
-    async def keep(self, collected: Collected) -> list[KeptOutput]:
-        """Have on disk what was collected, as far as it is not to be rows of the journal."""
-        return await keep(self._files, collected.outputs)
+    def linked(self, key: Key, infos: Sequence[OutputInfo], until: float) -> list[OutputInfo]:
+        """Add to each output its address, good until a time in seconds since the epoch."""
+        link = self.places.link
+        return [
+            info if link is None else replace(info, url=link(key, info.index, until))
+            for info in infos
+        ]
 
     async def _made(
         self,
@@ -204,7 +268,8 @@ class SetCollector:
         results = await self._journal.sets.results(record.key)
         names = await asyncio.to_thread(_names, rows, results, len(str(record.total - 1)))
         inside = set()
-        with tempfile.TemporaryFile() as file:
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._scratch) as file:
             with zipfile.ZipFile(file, "w") as archive:
                 for row, name in zip(rows, names, strict=True):
                     job = Key(record.key.client, row.job_id)
@@ -234,14 +299,32 @@ class SetCollector:
             height=UNSET if made.height is None else made.height,
             filename=made.filename,
         )
-        await keep(self._files, [CollectedOutput(info, made.data)])
+        kept = await until_room(lambda: keep(self._files, [CollectedOutput(info, made.data)]))
+        await self._journal.sets.hold(record.key, kept)
         deliver = record.envelope.deliver
         if what != "zip" and deliver in ("push", "push_qos1"):
             if deliver == "push" and self._trial is not None:
                 await self._trial.find_out(info.size)
             topic = self._listener.set_output(record, info, made.data, keep_s)
             info = info if topic is None else replace(info, topic=topic)
-        return CollectedOutput(info, made.data)
+        return CollectedOutput(info, b"" if what == "zip" else made.data)
+
+
+def _as_job(record: SetRecord) -> Job:
+    """Return a set as that whose outputs they are.
+
+    A sink of one output, by its index, is for those of the set's jobs.
+    """
+    key, envelope = record.key, record.envelope
+    put = [each for each in envelope.put if each.output is None]
+    return Job(
+        key=key,
+        workflow=record.workflow,
+        workflow_version="",
+        state="running",
+        prompt_id="",
+        envelope=replace(envelope, put=put, set_id=key.job_id),
+    )
 
 
 class _Result(Struct):

@@ -176,6 +176,10 @@ class SetDriver:
 
     # -- the task --
 
+    async def open(self) -> None:
+        """Delete what an earlier run left half made."""
+        await self._collector.open()
+
     async def run(self) -> None:
         """Make jobs and end sets, until cancelled. Raises Fenced."""
         self._wake.set()
@@ -379,25 +383,26 @@ class SetDriver:
             collected = self._collected(live, spec)
             if collected is None:
                 return
-            # With each attempt: what was put long ago is swept unless a row names it.
-            kept = await self._collector.keep(collected)
+            clock = self._journal.clock
+            now = clock.now()
+            keep_until = now + collected.keep_s
             room = self._listener.set_result_room(key, envelope)
             work = functools.partial(
                 messages.result,
                 spec=spec,
                 room=room,
-                outputs=[each.info for each in collected.outputs],
+                outputs=self._collector.linked(key, collected.outputs, clock.shown(keep_until)),
                 missing=collected.missing,
+                shown=collected.shown,
+                delivered=collected.delivered,
             )
-            clock = self._journal.clock
-            now = clock.now()
             ended = await self._journal.sets.finish(
                 key,
                 work,
                 now,
                 clock.shown(now),
-                outputs=kept,
-                keep_until=now + collected.keep_s,
+                outputs=collected.kept,
+                keep_until=keep_until,
             )
         # From here nothing is awaited: numbers leave in their order.
         if ended is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from bridge.contract import expansion
 from bridge.contract.fitting import fit_set_result
-from bridge.contract.messages import MissingOutput, OutputInfo, State, or_unset
+from bridge.contract.messages import MissingOutput, OutputInfo, Shown, State, or_unset
 from bridge.contract.numbering import MAX_N
 from bridge.contract.sets import Counts, SetAccepted, SetJob, SetResult, SetStatus, SetView
+from bridge.contract.sinks import Delivered
 from bridge.jobs.job_messages import seconds
 from bridge.jobs.journal.sets import JobRow, SetRecord
 from bridge.jobs.sets import progress
@@ -70,11 +71,13 @@ def result(
     room: int | None,
     outputs: Sequence[OutputInfo] = (),
     missing: Sequence[MissingOutput] = (),
+    shown: Shown | UnsetType = UNSET,
+    delivered: Sequence[Delivered] | None = None,
 ) -> SetResult:
     """A set's result, but for its number: any fits in. `rows` are the jobs that were made.
 
     `room` is how many bytes it may have; None: any number. `outputs` were collected, and what is
-    `missing` was not.
+    `missing` was not; where they went besides, `shown` and `delivered` say.
     """
     cancelled = record.state == "cancelling"
     states: Counter[State] = Counter(row.state for row in rows)
@@ -99,5 +102,7 @@ def result(
         jobs=jobs,
         outputs=or_unset(list(outputs) or None),
         missing=or_unset(list(missing) or None),
+        shown=shown,
+        delivered=or_unset(None if delivered is None else list(delivered)),
     )
     return found if room is None else fit_set_result(found, room)

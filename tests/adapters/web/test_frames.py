@@ -181,7 +181,10 @@ def test_a_binary_frame_without_its_header_is_malformed(frame: bytes) -> None:
 def test_links_and_pings_are_the_doors_own() -> None:
     said = frames.read('{"type": "link", "job_id": "j", "output": 2, "transaction": 1}')
     assert said == LinkRequest(job_id="j", output=2, transaction=1)
-    assert isinstance(frames.read('{"type": "link"}'), RefusedRequest)
+    said = frames.read('{"type": "link", "set_id": "s"}')
+    assert said == LinkRequest(set_id="s")
+    for wrong in ('{"type": "link"}', '{"type": "link", "job_id": "j", "set_id": "s"}'):
+        assert isinstance(frames.read(wrong), RefusedRequest)
     assert frames.read('{"type": "ping"}') == PingRequest()
 
 

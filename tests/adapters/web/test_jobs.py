@@ -194,6 +194,13 @@ async def test_a_link_gives_an_output_whole_in_ranges_and_smaller(
         await alice.ask("forget", job_id="j")
         async with web.get(signed) as answer:
             assert answer.status == 410
+        await alice.ask("submit", workflow="noise", repeat=1, set_id="s1", collect=["zip"])
+        (listed,) = (await alice.next("set_result"))["outputs"]
+        made = (await alice.ask("link", set_id="s1"))["data"]
+        for url in (listed["url"].removeprefix("https://pictures.example.org"), made["url"]):
+            async with web.get(either.http + url) as answer:
+                assert (answer.status, answer.content_type) == (200, "application/zip")
+                assert hashlib.sha256(await answer.read()).hexdigest() == listed["sha256"]
 
 
 async def test_a_job_and_its_connection_outlive_a_killed_bridge_and_a_killed_broker(
