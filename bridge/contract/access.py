@@ -2,7 +2,7 @@
 
 A client is whoever the broker knows by that user name, and has the tree of that name alone. The
 others have roles: the bridge, the web adapter where it is a process of its own, Home Assistant,
-and operators. A user with a role is also a client, under its own user name.
+operators, and programs that share a GPU. A user with a role is also a client, under its own name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from bridge.contract.topics import HomeAssistantTopics, Topics
 
-Role = Literal["bridge", "adapter", "homeassistant", "operator"]
+Role = Literal["bridge", "adapter", "homeassistant", "operator", "gpu"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # What mosquitto puts a user's name for.
@@ -92,6 +92,12 @@ def role(name: Role, topics: Topics, others: Others) -> tuple[Grant, ...]:
                 Grant("read", f"{base}/#"),
                 Grant("write", topics.orders),
                 Grant("read", "$SYS/#"),
+            )
+        case "gpu":
+            # Every client sees who has it.
+            return (
+                Grant("write", topics.order("gpu/+")),
+                Grant("read", topics.order_response("gpu/+")),
             )
 
 
