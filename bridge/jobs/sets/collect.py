@@ -86,7 +86,7 @@ class Collected(Struct, frozen=True):
 
 
 class Places(Struct, frozen=True, kw_only=True):
-    """Where else than to the bus outputs go; what is None is not there.
+    """The ways of outputs besides the bus; what is None is not there.
 
     `link` gives the address of one, by the set's key.
     """
