@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct
 
@@ -24,7 +24,7 @@ _MIB = 2**20
 
 
 class Card(Struct, frozen=True):
-    """A card's figures by nvidia-smi: bytes, °C and watts; None: unknown."""
+    """A card's figures by nvidia-smi or NVML: bytes, °C and watts; None: unknown."""
 
     index: int
     uuid: str
@@ -33,6 +33,7 @@ class Card(Struct, frozen=True):
     used: int | None
     temperature_c: float | None
     power_w: float | None
+    source: Literal["nvidia-smi", "nvml"] = "nvidia-smi"
 
 
 def cards_of(answer: str) -> list[Card]:
@@ -92,7 +93,7 @@ def figures(
         )
     unused = None if card.total is None or card.used is None else card.total - card.used
     return GpuFigures(
-        source="nvidia-smi",
+        source=card.source,
         device=card.name,
         vram_total=or_unset(card.total if total is None else total),
         vram_free=or_unset(unused if free is None else free),

@@ -166,7 +166,7 @@ class GpuFigures(Struct, frozen=True, kw_only=True):
     `source` is `unknown` where nobody does. A ComfyUI on the processor has no card: `cpu`.
     """
 
-    source: Literal["comfyui", "nvidia-smi", "unknown"]
+    source: Literal["comfyui", "nvidia-smi", "nvml", "unknown"]
     device: str | UnsetType = UNSET
     vram_total: int | UnsetType = UNSET
     vram_free: int | UnsetType = UNSET

@@ -16,6 +16,7 @@ from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.contract.retained import GpuFigures
 from bridge.programs import running
+from bridge.service import nvml
 
 # Before each health message, which is published as often.
 INTERVAL_S = 30.0
@@ -78,7 +79,12 @@ async def _figures(instance: Instance, cards: Sequence[Card], visible: str | Non
 
 
 async def _cards() -> list[Card]:
-    """Ask nvidia-smi; no cards where there is none, or it does not answer."""
+    """Ask NVML, else nvidia-smi; no cards where there is neither, or it does not answer."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ANSWER_S):
+            by_nvml = await asyncio.to_thread(nvml.cards)
+            if by_nvml is not None:
+                return by_nvml
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
