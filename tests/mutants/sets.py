@@ -136,6 +136,22 @@ SETS: tuple[Mutant, ...] = (
         tests=("tests/requests/test_set_collect.py",),
     ),
     Mutant(
+        name="collected-and-not-held",
+        file="bridge/jobs/sets/collect.py",
+        old="        await self._journal.sets.hold(record.key, kept)\n",
+        new="",
+        guarantee="what a set has collected is on disk before it is delivered",
+        tests=("tests/requests/test_set_collect.py",),
+    ),
+    Mutant(
+        name="letters-that-look-alike",
+        file="bridge/media/lettering.py",
+        old="each if each in had else _escaped(each)",
+        new="each",
+        guarantee="a label has no letter that its font lacks",
+        tests=("tests/media/test_lettering.py",),
+    ),
+    Mutant(
         name="set-forgotten-before-its-sheet",
         file="bridge/jobs/journal/queries.py",
         old="WHERE o.client = sets.client AND o.job_id = 'set/' || sets.set_id)",
