@@ -250,13 +250,8 @@ export class Client extends EventTarget {
   }
 
   /** Resolves with a signed URL of an output, which takes `?width=`. */
-  link(jobId, output = 0) {
-    return this._link({ job_id: jobId }, output);
-  }
-
-  // Called by JobSet, too; `owner` names a job or a set.
-  async _link(owner, output) {
-    const { url } = await this.ask("link", { ...owner, output });
+  async link(jobId, output = 0) {
+    const { url } = await this.ask("link", { job_id: jobId, output });
     return new URL(url, this.#url.replace(/^ws/, "http")).href;
   }
 
@@ -813,11 +808,6 @@ export class JobSet extends EventTarget {
   /** Resolves with the bytes of something that it has collected: one of the result's `outputs`. */
   output(info) {
     return this.#client._fetch({ set_id: this.id }, info.index);
-  }
-
-  /** Resolves with a signed URL of something that it has collected. */
-  link(info) {
-    return this.#client._link({ set_id: this.id }, info.index);
   }
 
   /** Deletes its result, and all that is kept of its jobs. */
