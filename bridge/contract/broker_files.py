@@ -133,8 +133,9 @@ def _nanomq(topics: Topics, users: Users, others: Others) -> str:
 
 
 def _vernemq(topics: Topics, users: Users, others: Others) -> str:
-    # The format of mosquitto, but for a word: what may be both is left out.
-    return access.acl(topics, users, others).replace(" readwrite ", " ")
+    # The format of mosquitto without empty lines, and for what may be both without a word.
+    lines = access.acl(topics, users, others).replace(" readwrite ", " ").splitlines()
+    return "\n".join([*filter(None, lines), ""])
 
 
 def _pattern(filters: Iterable[str]) -> str:

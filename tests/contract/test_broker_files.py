@@ -124,6 +124,15 @@ def test_the_file_for_hivemq_is_xml_with_a_role_for_clients_and_one_for_each_use
     assert ("c2m/client/${{username}}/request/#", "PUBLISH") in found
     assert ("c2m/client/${{username}}/job/#", "SUBSCRIBE") in found
     assert not any(activity == "ALL" for _, activity in found)
+    # The elements of the extension's README.
+    assert {each.tag for each in root} == {"users", "roles"}
+    for user in root.findall("./users/user"):
+        assert [each.tag for each in user] == ["name", "password", "roles"]
+    for role in root.findall("./roles/role"):
+        assert [each.tag for each in role] == ["id", "permissions"]
+    for permission in root.findall("./roles/role/permissions/permission"):
+        assert [each.tag for each in permission] == ["topic", "activity"]
+        assert permission.findtext("activity") in ("PUBLISH", "SUBSCRIBE", "ALL")
 
 
 def test_the_rules_for_emqx_and_nanomq_end_with_a_refusal_of_all_else() -> None:
@@ -132,6 +141,10 @@ def test_the_rules_for_emqx_and_nanomq_end_with_a_refusal_of_all_else() -> None:
     assert all(line.endswith("}.") for line in lines if line and not line.startswith("%%"))
     rules = [json.loads(line) for line in text("nanomq").splitlines()[1:-1]]
     assert rules[-1] == {"permit": "deny"}
+    # The items of "Access Control List" of NanoMQ.
+    for rule in rules[:-1]:
+        assert rule.keys() == {"permit", "username", "action", "topics"}
+        assert (rule["permit"], rule["action"] in ("publish", "subscribe")) == ("allow", True)
     (asked,) = (
         each["topics"]
         for each in rules[:-1]
@@ -151,6 +164,9 @@ def test_the_file_for_vernemq_has_no_word_that_it_does_not_know() -> None:
         if line.startswith(("topic ", "pattern "))
     }
     assert {each for each in words if "/" not in each} == {"read", "write"}
+    # "Auth using files" of VerneMQ: no empty lines, and one space behind a keyword.
+    assert all(text("vernemq").splitlines())
+    assert not re.search(r"^(topic|pattern|user)( (read|write))?  ", text("vernemq"), re.MULTILINE)
 
 
 def test_the_commands_for_azure_have_the_documented_options_names_and_numbers() -> None:
