@@ -9,24 +9,30 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 import venv
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import pytest
 
+from bridge.adapters.web.keyring import Keyring
 from bridge.client import Client
+from bridge.config import Config
 from bridge.contract.access import ROLES, Others
 from bridge.contract.broker_files import BROKERS
 from bridge.contract.topics import Topics
 from bridge.mqtt import Address, Connection, MqttError
 from bridge.retry import retry
+from tests.adapters.web.page.conftest import choose, download, opened, picture, web_adapter
 from tests.end_to_end import graphs
 from tests.peers import debian, npm
 from tests.support.bridge import BridgeProcess
 from tests.support.brokers import keeps_clients_apart, used_by_a_client
+from tests.support.browser import Window, chromium
+from tests.support.comfyui import Server
 from tests.support.patience import PATIENCE_S
 from tests.support.peer import Peer
 
@@ -233,6 +239,33 @@ async def test_jobs_and_uploads_go_over(broker: Broker, tmp_path: Path) -> None:
                     assert await bob.state() == "online"
         finally:
             await bridge.stop()
+
+
+@pytest.mark.comfyui
+@pytest.mark.parametrize("broker", [aedes, amqtt, rabbitmq])
+async def test_the_page_sends_a_picture_and_has_the_one_that_comes_back(
+    broker: Broker, comfyui: Server, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        _, url = await stack.enter_async_context(running(broker, tmp_path))
+        settings = {"comfyui_url": comfyui.url, "comfyui_secret": comfyui.secret}
+        bridge = BridgeProcess(tmp_path / "bridge", mqtt_url=url, **settings)
+        bridge.add_workflow("echo", graphs.echo())
+        await bridge.start(ready=False)
+        stack.push_async_callback(bridge.stop)
+        await is_online(url)
+        config = Config(mqtt_url=url, data=tmp_path / "web", websocket_listen="127.0.0.1:0")
+        keys = Keyring(config.keys_file)
+        port = await stack.enter_async_context(web_adapter(config, keys))
+        browser = await stack.enter_async_context(chromium())
+        window = Window(await browser.new_page(), f"http://127.0.0.1:{port}/")
+        await window.log_in(keys.add("alice", "test", time.time())[1], "echo")
+        mine = picture((300, 200))
+        await choose(window, "picture", mine)
+        await window.ended(await window.run())
+        back = opened(await download(window))
+        assert back.convert("RGB").tobytes() == opened(mine).tobytes()
+        assert window.complaints == []
 
 
 def with_name(url: str, user: str) -> str:
