@@ -315,8 +315,11 @@ class Page {
   _requestChanged() {
     const { client, form } = this;
     if (!form.definition || !client.registered) return;
+    const { values, media } = form.entered();
+    const way = form.sets.way;
+    const varies = way?.grid ?? {};
     this.codeSamples.draw({
-      ...form.entered(),
+      ...{ values: without(values, varies), media: without(media, varies), way },
       ...brokerOf(client.registered, location.hostname),
       base: client.registered.base ?? "comfy2mqtt",
       client: client.registered.client,

@@ -3,7 +3,8 @@
  *
  * A request is `{ base, client, broker, socket, workflow, values, media, main }`: `base` is the base
  * topic, `broker` is `{ host, port, tls?, login? }`, `socket` the URL of the WebSocket, `media` maps
- * names to `{ filename, source? }`, and `main` is the name of the main text input.
+ * names to `{ filename, source? }`, and `main` is the name of the main text input. `way`, if given, is
+ * `{ grid, collect? }` as `submit` takes them: the request is for a set.
  */
 
 // The ports of MQTT, without TLS and with it: programs take them where none is named.
@@ -43,19 +44,24 @@ function quoted(word) {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-/** Commands of mosquitto_pub, for the `run` topic; files are uploaded first. */
+/** The verb of a request, below its topics, and the payload with its inputs. */
+function verbOf({ workflow, way }, inputs) {
+  return way ? ["submit", { workflow, inputs, ...way }] : [`run/${workflow}`, inputs];
+}
+
+/** Commands of mosquitto_pub; files are uploaded first. */
 export function mosquitto(request) {
-  const { base, client, workflow, values, media, main } = request;
+  const { base, client, values, media, main, way } = request;
   const topic = (...names) => `${base}/client/${client}/request/${names.join("/")}`;
   const broker = flags(request.broker, client);
   const publish = (to, payload) => `mosquitto_pub ${broker} -q 1 -t ${to} \\\n    ${payload}`;
   const names = Object.keys(values);
   const files = Object.entries(media).filter(([, each]) => !each.source);
-  const run = topic("run", workflow);
-  if (files.length === 1 && Object.keys(media).length === 1 && names.length === 0) {
+  const run = topic(verbOf(request)[0]);
+  if (!way && files.length === 1 && Object.keys(media).length === 1 && names.length === 0) {
     return publish(run, `-f ${quoted(files[0][1].filename)}`);
   }
-  const onlyText = names.length === 1 && names[0] === main && !Object.keys(media).length;
+  const onlyText = !way && names.length === 1 && names[0] === main && !Object.keys(media).length;
   if (onlyText && typeof values[main] === "string" && !/^\s*[{"]/.test(values[main])) {
     return publish(run, `-m ${quoted(values[main])}`);
   }
@@ -66,8 +72,9 @@ export function mosquitto(request) {
   for (const [name, each] of Object.entries(media)) {
     inputs[name] = each.source ?? { upload: id(name) };
   }
-  const payload = Object.keys(inputs).length ? `-m ${quoted(JSON.stringify(inputs))}` : "-n";
-  return [...uploads, publish(run, payload)].join("\n");
+  const payload = verbOf(request, inputs)[1];
+  const words = Object.keys(payload).length ? `-m ${quoted(JSON.stringify(payload))}` : "-n";
+  return [...uploads, publish(run, words)].join("\n");
 }
 
 /** An upload id from an input's name: only what a topic level may contain. */
@@ -77,7 +84,7 @@ function id(name) {
 
 /** A Python script that uses bridge.client. */
 export function python(request) {
-  const { client, workflow, values, media } = request;
+  const { client, workflow, values, media, way } = request;
   const inputs = [
     ...Object.entries(values).map(([name, value]) => [name, literal(value)]),
     ...Object.entries(media).map(([name, each]) => [
@@ -92,7 +99,11 @@ export function python(request) {
     literal(workflow),
     ...(others.length ? [`{${others.map(([name, value]) => `${literal(name)}: ${value}`)}}`] : []),
     ...keywords,
+    ...Object.entries(way ?? {})
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `${name}=${literal(value)}`),
   ];
+  const lines = given.map((each) => `            ${each},`).join("\n");
   return `import asyncio
 from pathlib import Path
 
@@ -101,21 +112,37 @@ from bridge.client import Client
 
 async def main():
     async with Client(${literal(url(request.broker, client))}, client=${literal(client)}) as bridge:
-        job = await bridge.submit(
-${given.map((each) => `            ${each},`).join("\n")}
-        )
-        for output in await job.outputs():
-            name = output.info.filename or f"{job.id}-{output.info.index}"
-            Path(name).write_bytes(output.data)
+${way ? setInPython(lines, way) : jobInPython(lines)}
 
 
 asyncio.run(main())`;
 }
 
-// Not usable as keyword arguments: the options of `submit`, and words of the language.
+function jobInPython(lines) {
+  return `        job = await bridge.submit(
+${lines}
+        )
+        for output in await job.outputs():
+            name = output.info.filename or f"{job.id}-{output.info.index}"
+            Path(name).write_bytes(output.data)`;
+}
+
+function setInPython(lines, { collect }) {
+  const collected = `
+        for output in await jobs.outputs():
+            Path(output.info.filename).write_bytes(output.data)`;
+  return `        jobs = await bridge.submit_set(
+${lines}
+        )
+        async for job in jobs:  # each as it ends
+            for output in await job.outputs():
+                Path(f"{job.id}-{output.info.index}").write_bytes(output.data)${collect ? collected : ""}`;
+}
+
+// Not usable as keyword arguments: the options of `submit` and `submit_set`, and words of the language.
 const RESERVED = new Set(
   (
-    "job_id workflow_version output priority start_within_s timeout_s keep_s meta preview self " +
+    "job_id set_id each grid repeat collect ordered show put webhook workflow_version output priority start_within_s timeout_s keep_s meta preview self " +
     "and as assert async await break class continue def del elif else except False finally for " +
     "from global if import in is lambda None nonlocal not or pass raise return True try while " +
     "with yield"
@@ -136,13 +163,14 @@ function literal(value) {
 
 /** A flow for Node-RED: a button that sends the request, and nodes that show all replies. */
 export function nodeRed(request) {
-  const { base, client, workflow, values, media } = request;
+  const { base, client, workflow, values, media, way } = request;
   const { host, port, tls } = request.broker;
   const inputs = { ...values };
   for (const [name, each] of Object.entries(media)) {
     inputs[name] = each.source ?? { upload: id(name) };
   }
   const tree = `${base}/client/${client}`;
+  const [verb, payload] = verbOf(request, inputs);
   const tab = "comfy2mqtt-flow";
   const broker = "comfy2mqtt-broker";
   const at = (x, y) => ({ z: tab, x, y });
@@ -167,27 +195,28 @@ export function nodeRed(request) {
     {
       ...{ id: "c2m-press", type: "inject", name: workflow },
       props: [{ p: "payload" }],
-      ...{ payload: JSON.stringify(inputs), payloadType: "json" },
+      ...{ payload: JSON.stringify(payload), payloadType: "json" },
       ...at(150, 80),
       wires: [["c2m-request"]],
     },
     {
       ...{ id: "c2m-request", type: "mqtt out", name: "request", qos: "1", retain: "false" },
-      ...{ topic: `${tree}/request/run/${workflow}`, broker },
+      ...{ topic: `${tree}/request/${verb}`, broker },
       ...at(400, 80),
       wires: [],
     },
-    ...listen("response", `${tree}/response/run`, "json", 140),
+    ...listen("response", `${tree}/response/${way ? "submit" : "run"}`, "json", 140),
     ...listen("progress", `${tree}/job/+/progress`, "json", 200),
     ...listen("output", `${tree}/job/+/output/+`, "buffer", 260),
     ...listen("result", `${tree}/job/+/result`, "json", 320),
+    ...(way ? listen("set", `${tree}/set/+/result`, "json", 380) : []),
   ];
   return JSON.stringify(flow, null, 2);
 }
 
 /** JavaScript that uses client.js. */
 export function javascript(request) {
-  const { socket, workflow, values, media } = request;
+  const { socket, workflow, values, media, way } = request;
   const inputs = [
     ...Object.entries(values).map(([name, value]) => [name, JSON.stringify(value)]),
     ...Object.entries(media).map(([name, each]) => [
@@ -196,12 +225,17 @@ export function javascript(request) {
     ]),
   ];
   const key = (name) => (/^[A-Za-z_]\w*$/.test(name) ? name : JSON.stringify(name));
+  const given = `${JSON.stringify(workflow)}, {
+${inputs.map(([name, value]) => `  ${key(name)}: ${value},`).join("\n")}
+}`;
+  const run = `const outputs = await bridge.run(${given});
+const address = URL.createObjectURL(outputs[0].blob);`;
+  const runSet = `const set = await bridge.submitSet(${given}, ${JSON.stringify(way)});
+const { jobs } = await set.ended;
+const outputs = await bridge.job(jobs[0].job_id).outputs();`;
   return `import { Client } from "./client.js";
 
 const bridge = new Client({ url: ${JSON.stringify(socket)}, key: "..." });
 await bridge.connect();
-const outputs = await bridge.run(${JSON.stringify(workflow)}, {
-${inputs.map(([name, value]) => `  ${key(name)}: ${value},`).join("\n")}
-});
-const address = URL.createObjectURL(outputs[0].blob);`;
+${way ? runSet : run}`;
 }

@@ -36,7 +36,10 @@ export class Form {
     this.sets = new SetForm({
       choices: (list) => client.choices.get(list),
       limit: () => client.info?.limits?.max_set ?? Infinity,
-      changed: () => this._settled(),
+      changed: () => {
+        this._settled();
+        changed();
+      },
     });
     byId("form").addEventListener("input", () => {
       this._settled();

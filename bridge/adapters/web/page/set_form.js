@@ -46,6 +46,14 @@ export class SetForm {
     return chosen.length ? chosen : undefined;
   }
 
+  /** `{ grid, collect }` as `submit` takes them; undefined while no axis, or not each, has its values. */
+  get way() {
+    const used = this.axes.filter((axis) => axis.name);
+    const specs = used.map((axis) => [axis.name, axis.read().spec]);
+    if (!specs.length || specs.some(([, spec]) => !spec)) return undefined;
+    return { grid: Object.fromEntries(specs), collect: this.collect };
+  }
+
   /** The names of the inputs that take several values. */
   get names() {
     return new Set(this.axes.map((axis) => axis.name).filter(Boolean));

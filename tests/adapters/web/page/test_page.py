@@ -27,7 +27,7 @@ from tests.adapters.web.page.conftest import (
     picture,
 )
 from tests.support.bridge import ROOT
-from tests.support.browser import Window
+from tests.support.browser import JOB_MS, Window
 from tests.support.tcpproxy import TcpProxy
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -356,6 +356,45 @@ async def test_the_code_samples_make_the_same_request(
     assert json.loads(press["payload"]) == {"prompt": 'it\'s a "barn"', **SMALL}
     (out,) = (node for node in flow if node["type"] == "mqtt out")
     assert out["topic"] == f"comfy2mqtt/client/{client}/request/run/demo"
+
+
+async def test_the_code_samples_of_a_grid_make_the_same_set(
+    stack: Stack, visit: Visit, client: str
+) -> None:
+    window = await visit(client)
+    for name, value in {"prompt": "a fox", **SMALL}.items():
+        await window.field(name).fill(str(value))
+    await window.at("#set summary").click()
+    axis = window.at(".axis").first
+    await axis.locator("select").select_option("steps")
+    await axis.locator("input").fill("2, 4")
+    await window.page.get_by_label("contact sheet").check()
+    inputs = {"prompt": "a fox", **{name: SMALL[name] for name in SMALL if name != "steps"}}
+    submit = {"workflow": "demo", "inputs": inputs, "grid": {"steps": [2, 4]}, "collect": ["sheet"]}
+
+    words = shlex.split((await _code_sample(window)).replace("\\\n", " "))
+    assert json.loads(words[-1]) == submit
+    publish = await asyncio.create_subprocess_exec(await find_program("mosquitto_pub"), *words[1:])
+    assert await publish.wait() == 0
+    await window.at('.set[data-state="succeeded"]').wait_for(timeout=JOB_MS)
+
+    folder = stack.bridge.folder / client
+    folder.mkdir()
+    script = await _code_sample(window, "Python")
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script), cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert await run.wait() == 0
+    assert len(list(folder.iterdir())) == 3  # two pictures, and the sheet
+
+    flow = json.loads(await _code_sample(window, "Node-RED"))
+    (press,) = (node for node in flow if node["type"] == "inject")
+    (out,) = (node for node in flow if node["type"] == "mqtt out")
+    assert json.loads(press["payload"]) == submit
+    assert out["topic"] == f"comfy2mqtt/client/{client}/request/submit"
+    assert '{"grid":{"steps":[2,4]},"collect":["sheet"]}' in await _code_sample(
+        window, "JavaScript"
+    )
 
 
 async def test_a_lost_connection_is_made_again_and_the_job_goes_on(
