@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import venv
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from bridge.retry import retry
 from tests.adapters.web.page.conftest import choose, download, opened, picture, web_adapter
 from tests.end_to_end import graphs
 from tests.peers import debian, npm
-from tests.support.bridge import BridgeProcess
+from tests.support.bridge import ROOT, BridgeProcess
 from tests.support.brokers import keeps_clients_apart, used_by_a_client
 from tests.support.browser import Window, chromium
 from tests.support.comfyui import Server
@@ -233,6 +234,11 @@ async def test_jobs_and_uploads_go_over(broker: Broker, tmp_path: Path) -> None:
             await is_online(url)
             info = await used_by_a_client(url)
             assert info.mqtt == program.mqtt
+            listing = (sys.executable, "-m", "bridge", "workflows", "--mqtt-url", url)
+            listed = await asyncio.to_thread(
+                subprocess.run, listing, capture_output=True, text=True, check=True, cwd=ROOT
+            )
+            assert {"colour", "echo"} <= set(listed.stdout.split())
             if program.websocket is not None:
                 websocket = f"ws://{program.user}127.0.0.1:{program.websocket}"
                 async with Client(websocket, "bob") as bob:
