@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-python test test-fast test-real test-peers test-pythons check check-here format templates pictures bench siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-pictures homeassistant-python test test-fast test-real test-peers test-pythons check check-here format templates pictures bench siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -55,6 +55,7 @@ help:
 	@echo "make integration the integration for Home Assistant as the archive that HACS takes, in dist"
 	@echo "make homeassistant-python  a Python 3.14 for its tests, in a Debian of its own in the cache"
 	@echo "                 folder, where there is none; needs root and debootstrap, takes minutes"
+	@echo "make homeassistant-pictures  the pictures of docs/home-assistant.md; needs that Python"
 	@echo "make clean       removes $(VENV) and caches in this folder"
 
 setup: $(READY) broker comfyui
@@ -128,6 +129,10 @@ documents: $(READY)
 # A demo on a terminal, the page in Chromium, and the gallery's prompts: docs/images.
 pictures: setup browser
 	@$(BIN)/python -m tests.support.pictures
+
+# The card, a device and the integration in a Home Assistant, as docs/home-assistant.md shows them.
+homeassistant-pictures: setup browser
+	@$(BIN)/python -m tests.peers.homeassistant_integration.pictures
 
 # What the current templates of ComfyUI take, give and lack: docs/templates.md.
 templates: $(READY)

@@ -13,7 +13,7 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
-from . import actions, automations, issues
+from . import actions, automations, card, issues
 from .const import CONF_BASE, CONF_CLIENT, DOMAIN
 from .devices import device, follow_workflows
 from .hub import WORKFLOWS, Comfy2MQTTConfigEntry, Hub
@@ -27,9 +27,10 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
-    """Register the actions, and what serves results."""
+    """Register the actions, what serves results, and the dashboard card."""
     actions.set_up(hass)
     hass.http.register_view(ResultView())
+    await card.set_up(hass)
     return True
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -34,6 +33,7 @@ from .protocol.messages import (
     read_info,
     read_result,
 )
+from .protocol.pictures import Picture, Shown
 from .protocol.topics import Topics
 from .requests import Media, Requests, end, failure
 
@@ -46,38 +46,15 @@ _STORE_VERSION = 1
 _SAVE_DELAY_S = 10.0
 
 # What listeners can listen to.
-AVAILABILITY, WORKFLOWS, COMFYUI, DISPLAYS, RESULTS = (
+AVAILABILITY, WORKFLOWS, COMFYUI, DISPLAYS, RESULTS, ENDED = (
     "availability",
     "workflows",
     "comfyui",
     "displays",
     "results",
+    # The hub itself, once: whoever outlives it looks for the next one.
+    "ended",
 )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The last picture of a workflow, and when it came (ISO 8601)."""
-
-    n: int
-    job_id: str
-    index: int
-    content_type: str
-    size: int
-    sha256: str
-    at: str
-
-    def output(self) -> Output:
-        """Return the output that it is."""
-        return Output(self.index, "", "image", self.content_type, self.size, self.sha256)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A display's picture, and since when it is known here (ISO 8601)."""
-
-    data: bytes
-    at: str
 
 
 class Hub:
@@ -170,6 +147,7 @@ class Hub:
         self._requests.stop()
         for result in self._results.values():
             end(result)
+        self._tell(ENDED)
 
     async def remove(self) -> None:
         """Remove what was kept on disk."""
@@ -239,6 +217,11 @@ class Hub:
             self._results.pop(job_id, None)
             self.running.discard(job_id)
 
+    @staticmethod
+    def new_job() -> str:
+        """Return an id for a job that nobody has used."""
+        return f"ha-{uuid4().hex}"
+
     async def submit(
         self,
         workflow: str,
@@ -247,12 +230,14 @@ class Hub:
         timeout_s: float | None = None,
         priority: int | None = None,
         follow: bool = True,
+        job_id: str | None = None,
+        preview: bool = False,
     ) -> str:
         """Have a job accepted, and return its id; its result comes to the listeners of `RESULTS`.
 
-        Raises as `run`.
+        `job_id` is one of `new_job`; with `preview` the bridge publishes previews. Raises as `run`.
         """
-        job_id = f"ha-{uuid4().hex}"
+        job_id = job_id or self.new_job()
         values = {name: await self._requests.sendable(value) for name, value in inputs.items()}
         if follow:
             self._results[job_id] = self._hass.loop.create_future()
@@ -268,6 +253,7 @@ class Hub:
                 start_within_s=timeout_s,
                 timeout_s=timeout_s,
                 priority=priority,
+                preview=preview or None,
             )
         except BaseException as error:
             self._results.pop(job_id, None)
@@ -367,7 +353,7 @@ class Hub:
 
     @callback
     def _take_display(self, message: mqtt.ReceiveMessage) -> None:
-        name, data = self.topics.name_of(message.topic), _bytes(message.payload)
+        name, data = self.topics.name_of(message.topic), as_bytes(message.payload)
         if data:
             self.displays[name] = Shown(data, dt_util.utcnow().isoformat())
         else:
@@ -385,7 +371,7 @@ class Hub:
 
     @callback
     def _take_state(self, message: mqtt.ReceiveMessage) -> None:
-        is_online = _bytes(message.payload) == b"online"
+        is_online = as_bytes(message.payload) == b"online"
         if is_online != self.is_online:
             LOGGER.info(
                 "the bridge %s is %s", self.topics.base, "online" if is_online else "offline"
@@ -412,7 +398,7 @@ class Hub:
 
     def _read(self, message: mqtt.ReceiveMessage, read: Callable[[bytes], Any]) -> Any:
         try:
-            return read(_bytes(message.payload))
+            return read(as_bytes(message.payload))
         except MalformedError as error:
             LOGGER.warning("%s: %s", message.topic, error)
             return None
@@ -490,7 +476,8 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
 
 
-def _bytes(payload: str | bytes | bytearray) -> bytes:
+def as_bytes(payload: str | bytes | bytearray) -> bytes:
+    """Return a message's payload, as whatever Home Assistant hands it on."""
     return payload.encode() if isinstance(payload, str) else bytes(payload)
 
 

@@ -9,9 +9,10 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
 from .devices import HubEntity
-from .hub import DISPLAYS, RESULTS, WORKFLOWS, Comfy2MQTTConfigEntry, Picture
+from .hub import DISPLAYS, RESULTS, WORKFLOWS, Comfy2MQTTConfigEntry
 from .protocol.definitions import IMAGE
 from .protocol.messages import RefusedError, Result
+from .protocol.pictures import Picture
 
 PARALLEL_UPDATES = 0
 

@@ -20,9 +20,11 @@ from bridge.contract.errors import Error, InvalidInput
 from bridge.contract.messages import (
     CONTRACT_VERSION,
     JobList,
+    JobStatus,
     JobView,
     OutputInfo,
     Part,
+    Progress,
     Result,
     Timings,
     encode,
@@ -42,6 +44,7 @@ from bridge.contract.retained import (
     OutputDefinition,
 )
 
+card: Any = importlib.import_module("comfy2mqtt_protocol.card")
 definitions: Any = importlib.import_module("comfy2mqtt_protocol.definitions")
 happenings: Any = importlib.import_module("comfy2mqtt_protocol.happenings")
 ledger: Any = importlib.import_module("comfy2mqtt_protocol.ledger")
@@ -441,3 +444,34 @@ def test_a_contract_of_another_version_is_a_problem() -> None:
     (found,) = problems.of_bridge("PC", info, 1)
     assert found.placeholders == {"title": "PC", "theirs": "2", "ours": "1"}
     assert not [*problems.of_bridge("PC", info, 2), *problems.of_bridge("PC", None, 1)]
+
+
+def test_the_card_shows_a_workflow_with_its_first_text() -> None:
+    workflow = definitions.read_workflow(encode(definition()))
+    assert card.shown(workflow, "/p", is_online=True) == {
+        "available": True,
+        "picture": "/p",
+        "title": "Demo",
+        "runnable": True,
+        "prompt": {"name": "prompt", "title": "Prompt", "default": ""},
+    }
+    lacking = definitions.read_workflow(
+        encode(definition(runnable=False, inputs={"type": "object", "properties": {}}))
+    )
+    found = card.shown(lacking, None, is_online=True)
+    assert (found["runnable"], found["picture"], "prompt" in found) == (False, None, False)
+    assert card.shown(None, None, is_online=True) == {"available": False, "picture": None}
+    assert not card.shown(workflow, None, is_online=False)["available"]
+
+
+def test_the_card_shows_the_steps_of_a_job() -> None:
+    status = JobStatus(job_id="j", workflow="demo", n=1, state="queued", attempt=1, reason="paused")
+    progress = Progress(job_id="j", workflow="demo", percent=40.0)
+    assert card.step("status", encode(status)) == {"state": "queued", "reason": "paused"}
+    assert card.step("progress", encode(progress)) == {"percent": 40.0}
+    for what, payload in (("result", encode(result())), ("status", b"{"), ("later", b"{}")):
+        assert card.step(what, payload) == {}
+    here = ours.Topics("studio", "ha")
+    for what in ("status", "progress", "preview"):
+        topic = theirs.Topics("studio").job("ha", "j", what)
+        assert theirs.matches(here.steps, topic)

@@ -33,6 +33,14 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         tests=_TESTS,
     ),
     Mutant(
+        name="home-assistant-takes-offline-for-idle",
+        file=f"{_PROTOCOL}/happenings.py",
+        old='"is_idle": self.is_online and not self.is_busy',
+        new='"is_idle": not self.is_busy',
+        guarantee="an automation does not take a bridge that is offline for an idle one",
+        tests=_TESTS,
+    ),
+    Mutant(
         name="pictures-overtake-each-other",
         file="bridge/adapters/homeassistant/adapter.py",
         old="async with asyncio.Lock() if device is None else device.showing:",

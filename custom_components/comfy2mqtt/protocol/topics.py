@@ -43,6 +43,8 @@ class Topics:
         self.displays = f"{base}/display/+/image"
         self.responses = f"{self._own}response/+"
         self.results = f"{self._own}job/+/result"
+        # Their statuses, progress, previews and results.
+        self.steps = f"{self._own}job/+/+"
 
     def request(self, verb: str, *names: str) -> str:
         """Return the topic of a request: `submit`, or `upload`, an id, and an offset or `fin`."""

@@ -21,7 +21,9 @@ HARNESS = "pytest-homeassistant-custom-component==0.13.375"
 CORE = "homeassistant==2026.11.0"
 WANTED = "3.14"
 # What Home Assistant would install itself when it sets these up.
-COMPONENTS = ("ai_task", "camera", "hassio", "image", "media_source", "mqtt", "repairs", "stream")
+# Without tts the frontend gets no list of actions.
+COMPONENTS = ("ai_task", "camera", "frontend", "hassio", "image", "media_source", "mqtt")
+COMPONENTS += ("repairs", "stream", "tts")
 MYPY = "mypy==2.4.1"
 ROOT = Path(__file__).parents[3]
 # What a chroot needs of ours to reach a package index.
@@ -56,11 +58,15 @@ class Place:
         """The environment's interpreter, as it is called in there."""
         return str(self._folder / "bin" / "python")
 
+    def inside(self, folder: Path) -> Path:
+        """Return a folder of `sources` as it is called in there."""
+        return folder if self._root is None else Path("/") / folder.relative_to(self._root)
+
     def command(self, folder: Path, *args: str) -> Sequence[str]:
         """Return the command that runs something in a folder of `sources`."""
         if self._root is None:
             return ("env", f"--chdir={folder}", *args)
-        inside = f"/{folder.relative_to(self._root)}"
+        inside = str(self.inside(folder))
         # /proc is there for as long as the command runs.
         script = 'mount -t proc proc "$0/proc" && exec chroot "$0" env --chdir="$1" "${@:2}"'
         return ("unshare", "--mount", "bash", "-c", script, str(self._root), inside, *args)

@@ -1,0 +1,32 @@
+"""Pictures that are known here: the last of a workflow, and what a display shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .messages import Output
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The last picture of a workflow, and when it came (ISO 8601)."""
+
+    n: int
+    job_id: str
+    index: int
+    content_type: str
+    size: int
+    sha256: str
+    at: str
+
+    def output(self) -> Output:
+        """Return the output that it is."""
+        return Output(self.index, "", "image", self.content_type, self.size, self.sha256)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A display's picture, and since when it is known here (ISO 8601)."""
+
+    data: bytes
+    at: str

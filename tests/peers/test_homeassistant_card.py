@@ -1,0 +1,98 @@
+"""The dashboard card in a real Chromium, in a real Home Assistant, with a real bridge behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from bridge.mosquitto import Mosquitto
+from tests.conftest import StartBridge
+from tests.end_to_end import graphs
+from tests.peers.homeassistant_integration.environment import Place
+from tests.peers.homeassistant_integration.server import DASHBOARD, serving, set_up
+from tests.peers.test_homeassistant_integration import place
+from tests.support.browser import JOB_MS, chromium
+
+__all__ = ["place"]  # a fixture
+pytestmark = [pytest.mark.peers, pytest.mark.comfyui, pytest.mark.timeout(900)]
+
+# Keeps what the first card shows while its job runs: that is over before anybody can look.
+WATCH = """() => {
+  const { img, progress } = document.watched._parts;
+  document.seen = [];
+  const look = () => document.seen.push([img.src.slice(0, 11), progress.value]);
+  new MutationObserver(look).observe(img, { attributes: true });
+  new MutationObserver(look).observe(progress, { attributes: true });
+}"""
+CARD = """\
+views:
+  - title: ComfyUI
+    cards:
+      - {type: "custom:comfy2mqtt-card", workflow: demo}
+      - {type: "custom:comfy2mqtt-card", workflow: slow, title: A slow one}
+      - {type: "custom:comfy2mqtt-card", workflow: nothing}
+"""
+
+
+async def test_a_prompt_becomes_a_picture_on_a_dashboard(
+    place: Place, attached: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    demo = json.loads((Path("workflows") / "demo.json").read_text())
+    bridge = await attached({"demo": demo, "slow": graphs.slow(60.0)}, homeassistant="true")
+    with place.sources() as sources:
+        async with (
+            serving(place, sources, tmp_path / "home.log", CARD) as server,
+            chromium() as browser,
+        ):
+            assert broker.port is not None
+            await set_up(server, broker.port)
+            page = await browser.new_page()
+            page.set_default_timeout(JOB_MS)
+            expect.set_options(timeout=JOB_MS)
+            errors: list[str] = []
+            page.on("pageerror", lambda error: errors.append(f"{error} {error.stack}"))
+            await server.enter(page, f"/{DASHBOARD}")
+            await a_picture_is_made(page)
+            await a_job_is_cancelled(page)
+            gone = page.locator("comfy2mqtt-card").nth(2)
+            await expect(gone.get_by_text("There is no such workflow.")).to_be_visible()
+            await expect(gone.get_by_role("button", name="Run")).to_be_disabled()
+            # A bridge that stops and starts is noticed, and the card goes on.
+            first = page.locator("comfy2mqtt-card").nth(0)
+            await bridge.stop()
+            await expect(first.get_by_text("The bridge is not available.")).to_be_visible()
+            await bridge.start()
+            await expect(first.get_by_role("button", name="Run")).to_be_enabled()
+            # Home Assistant's own are not the card's.
+            assert not [each for each in errors if "card.js" in each]
+
+
+async def a_picture_is_made(page: Page) -> None:
+    card = page.locator("comfy2mqtt-card").nth(0)
+    await expect(card.get_by_text("No picture yet")).to_be_visible()
+    await card.get_by_label("Prompt").fill("a lighthouse at night")
+    await card.evaluate("card => { document.watched = card; }")
+    await page.evaluate(WATCH)
+    await card.get_by_role("button", name="Run").click()
+    picture = card.locator("img")
+    await expect(picture).to_have_attribute("src", re.compile("^/api/comfy2mqtt/"))
+    await expect(card.get_by_role("button", name="Run")).to_be_enabled()
+    assert await picture.evaluate("img => img.decode().then(() => img.naturalWidth)") == 512
+    seen = await page.evaluate("document.seen")
+    assert any(source.startswith("data:image/") for source, _ in seen)
+    assert any(percent > 0 for _, percent in seen)
+
+
+async def a_job_is_cancelled(page: Page) -> None:
+    card = page.locator("comfy2mqtt-card").nth(1)
+    await expect(card.get_by_text("A slow one")).to_be_visible()
+    await card.get_by_role("button", name="Run").click()
+    await expect(card.get_by_role("status")).to_have_text("Running")
+    await card.get_by_role("button", name="Cancel").click()
+    await expect(card.get_by_role("status")).to_have_text(re.compile("^Cancelled"))
+    await expect(card.get_by_text("No picture yet")).to_be_visible()
+    await expect(card.get_by_role("button", name="Run")).to_be_enabled()
