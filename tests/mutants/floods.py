@@ -189,4 +189,12 @@ FLOODS: tuple[Mutant, ...] = (
         guarantee="what arrives does not wait until all whom one commit answers have gone on",
         tests=("tests/jobs/test_database.py",),
     ),
+    Mutant(
+        name="flood-passed-over-in-one-turn",
+        file="bridge/adapters/mqtt/subscriber.py",
+        old="            if passed_over % _PASSED_OVER_AT_ONCE == 0:\n",
+        new="            if False:\n",
+        guarantee="a flood that is not answered leaves turns of the event loop to others",
+        tests=("tests/adapters/mqtt/test_subscriber.py",),
+    ),
 )

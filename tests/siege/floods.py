@@ -93,7 +93,7 @@ async def uploads(given: Given, until: float) -> str:
 
 
 async def choices(given: Given, until: float) -> str:
-    """Graphs with a class that is not there: ComfyUI is asked anew."""
+    """Graphs with a class that is not there: ComfyUI is asked again."""
     count = 0
     async with Peer(given.broker, base=given.base, client=CLIENT) as peer:
         async for number in paced(RATE, until):

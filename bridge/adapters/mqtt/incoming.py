@@ -98,12 +98,7 @@ def lane_of(topics: Topics, incoming: Incoming, knows: Callable[[str], bool]) ->
 
 
 def is_flood(topics: Topics, incoming: Incoming, floods: Callable[[str], bool]) -> bool:
-    """True if a message is of a client above its rate, and not worth a look.
-
-    At QoS 1 it is always looked at: the broker holds such a client back by its window.
-    """
-    if incoming.qos:
-        return False
+    """True if a message is of a client so far above its rate that nothing would be answered."""
     found = topics.client_of(incoming.topic)
     return found is not None and floods(found[0])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -60,6 +60,8 @@ MAX_HANDLED_BYTES = 64 * 1024 * 1024
 WILL_DELAY_LEASES = 3
 # A will without a delay, as in MQTT 3.1.1, would say `offline` at each handover.
 GROUP = "a group of bridges"
+# Messages of a flood that are passed over in one turn of the event loop.
+_PASSED_OVER_AT_ONCE = 16
 # A larger payload is hashed in a thread: 16 MB take 10 ms and more.
 _HASHED_AT_ONCE = 256 * 1024
 
@@ -238,13 +240,25 @@ class Subscriber:
             if delivery is not None:
                 self._hold(delivery, task)
 
-        async for incoming in connection.messages:
-            if self._draining or is_flood(self._topics, incoming, self._handler.is_flood):
-                continue
+        async for incoming in self._without_floods(connection):
             await room.take(len(incoming.payload))
             await self._in_order(incoming, begin)
             if connection.messages.waiting:
                 # One at a time: what arrives meanwhile is not to wait for all that is here.
+                await asyncio.sleep(0)
+
+    async def _without_floods(self, connection: Connection) -> AsyncIterator[Incoming]:
+        """Yield what is to be handled; acknowledge what would get no answer."""
+        passed_over = 0
+        async for incoming in connection.messages:
+            if self._draining:
+                continue
+            if not is_flood(self._topics, incoming, self._handler.is_flood):
+                yield incoming
+                continue
+            connection.ack(incoming)
+            passed_over += 1
+            if passed_over % _PASSED_OVER_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     async def _in_order(

@@ -114,12 +114,12 @@ def test_what_names_no_client_and_verb_is_no_request(topic: str) -> None:
     assert read_request(TOPICS, message(topic), delivery=None, room=None) is None
 
 
-def test_only_at_qos_0_is_a_flood_passed_over() -> None:
+def test_a_flood_is_known_by_its_client_at_any_qos() -> None:
     def floods(client: str) -> bool:
         return client == "alice"
 
     assert is_flood(TOPICS, message(f"{TREE}/request/list", qos=0), floods)
-    assert not is_flood(TOPICS, message(f"{TREE}/request/list", qos=1), floods)
+    assert is_flood(TOPICS, message(f"{TREE}/request/list", qos=1), floods)
     assert not is_flood(TOPICS, message("comfy2mqtt/client/bob/request/list", qos=0), floods)
     assert not is_flood(TOPICS, message("cameras/front", qos=0), floods)
 

@@ -325,13 +325,19 @@ async def test_a_retained_request_and_a_foreign_response_topic_do_not_get_to_the
     ]
 
 
-async def test_a_flood_at_qos_0_is_passed_over() -> None:
+async def test_a_flood_is_acknowledged_and_passed_over_while_others_are_served() -> None:
     setup = Setup()
     async with setup.running() as connection:
-        connection.deliver("comfy2mqtt/client/flooder/request/list", 0, qos=0)
-        connection.deliver("comfy2mqtt/client/flooder/request/list", 1)
-        await until(lambda: setup.acked() == [1])
-    assert len(setup.handler.asked) == 1
+        for number in range(1, 200):
+            topic = "comfy2mqtt/client/flooder/request/list"
+            connection.deliver(topic, number, qos=number % 2)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert setup.acked() != [number for number in range(1, 200) if number % 2]
+        connection.deliver(LIST, 201)
+        await until(lambda: setup.acked()[-1:] == [201])
+    assert setup.acked() == [*(number for number in range(1, 200) if number % 2), 201]
+    assert [asked.client for asked in setup.handler.asked] == ["alice"]
 
 
 async def test_when_drained_requests_stay_with_the_broker() -> None:
