@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import re
 import sys
 import tempfile
@@ -62,10 +61,10 @@ async def take(server: Server, page: Page) -> None:
     await expect(picture).to_have_attribute("src", re.compile("^/api/comfy2mqtt/"))
     await picture.evaluate("img => img.decode()")
     await save(card, "home-assistant-card.webp")
-    device = {"template": "{{ device_id('button.comfy2mqtt_demo_run') }}"}
+    device = {"template": "{{ device_id('image.demo_last_picture') }}"}
     device_id = await server.text("POST", "/api/template", json=device)
     await page.goto(f"{server.address}/config/devices/device/{device_id}")
-    await page.get_by_text("Surprise me").first.wait_for()
+    await page.get_by_text("Last picture").first.wait_for()
     await save(page, "home-assistant-device.webp")
     await page.goto(f"{server.address}/config/integrations/integration/comfy2mqtt")
     await page.get_by_text("Painter").first.wait_for()
@@ -78,13 +77,12 @@ async def main() -> None:
     if base is None:
         sys.exit("no Python 3.14: make homeassistant-python")
     place = environment.ensure(*base)
-    os.environ["COMFY2MQTT_HOMEASSISTANT"] = "true"
     with place.sources() as sources, tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "home.log"
         async with Terminal(Path(folder)) as terminal:
             port = int((await terminal.wait_for(r"mqtt://127\.0\.0\.1:(\d+)"))[1])
             async with serving(place, sources, log, CARD) as server, chromium() as browser:
-                await set_up(server, port)
+                await set_up(server, port, discovery=False)
                 await ai_task(server)
                 await take(server, await browser.new_page(viewport=SIZE))
 

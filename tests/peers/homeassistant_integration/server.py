@@ -116,13 +116,14 @@ class Server:
         await confirm.wait_for(state="hidden")
 
 
-async def set_up(server: Server, broker: int) -> None:
-    """Set up MQTT at a broker's port, and the bridge once it is found."""
+async def set_up(server: Server, broker: int, *, discovery: bool = True) -> None:
+    """Set up MQTT at a broker's port, and a bridge; `discovery`: it announces devices."""
     # What the form has folded, as it is there.
     others = {"set_client_cert": False, "set_ca_cert": "off"}
     await server.flow("mqtt", {"broker": "127.0.0.1", "port": broker, "other_settings": others})
     # Discovery's devices are there before the integration is added to them.
-    await server.until(lambda: server.state("button.comfy2mqtt_demo_run"))
+    if discovery:
+        await server.until(lambda: server.state("button.comfy2mqtt_demo_run"))
     await server.flow("comfy2mqtt", {"base": "comfy2mqtt", "client": "homeassistant"})
 
 
