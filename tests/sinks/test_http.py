@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -33,6 +34,37 @@ async def test_bytes_are_put_with_their_length_and_type(receiver: Receiver) -> N
     assert taken.headers["content-length"] == "3"
     assert "transfer-encoding" not in taken.headers  # stores take no other
     assert (taken.headers["content-type"], taken.headers["x-own"]) == ("image/png", "1")
+
+
+async def test_a_large_output_is_never_whole_in_memory() -> None:
+    piece, pieces = 256 * 1024, 128
+    came = 0
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        await reader.readuntil(b"\r\n\r\n")
+        while came < piece * pieces:
+            came += len(await reader.read(piece))
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(pieces):
+            yield bytes(piece)
+
+    server = await asyncio.start_server(swallow, "127.0.0.1")
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        whole = Body(source, piece * pieces, "image/png")
+        tracemalloc.start()
+        try:
+            await http.put(f"http://127.0.0.1:{port}/x", {}, whole, HERE)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert came == piece * pieces
+    assert most < piece * pieces / 4
 
 
 async def test_a_client_sets_the_type_that_its_signature_is_of(receiver: Receiver) -> None:
