@@ -437,7 +437,6 @@ async def test_the_session_changes_only_when_the_broker_forgot_it(journal: Journ
     assert await journal.session(present=True) == second
 
 
-@pytest.mark.slow
 async def test_two_bridges_cannot_share_a_file(tmp_path: Path) -> None:
     first, second = (Journal(tmp_path / "journal.db") for _ in range(2))
     await first.open()

@@ -392,7 +392,8 @@ async def test_what_comes_again_while_it_is_being_handled_waits_for_that() -> No
         setup.connection.deliver(RUN, 1, payload=b"slow", dup=True)
         setup.connection.deliver(RUN, 2, payload=b"slow", dup=True)
         setup.connection.deliver(LIST, 3)
-        await until(lambda: len(setup.handler.asked) == 3)  # the list alone
+        await until(lambda: setup.handler.asked[-1].verb == "list")
+        assert len(setup.handler.asked) == 3
         setup.handler.gates["slow"].set()
         await until(lambda: setup.acked()[-3:] == [1, 2, 3])
         assert len(setup.handler.asked) == 5
