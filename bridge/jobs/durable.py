@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.database import FULL_DISK, DatabaseError
 from bridge.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _RETRY_CAP_S = 30.0
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
@@ -33,7 +31,7 @@ async def until_room(write: Callable[[], Awaitable[T]]) -> T:
     """Write, again and again while the disk is full; raises whatever else `write` raises."""
     return await retry(
         write,
-        lambda error: isinstance(error, OSError) and error.errno in _FULL,
+        lambda error: isinstance(error, OSError) and error.errno in FULL_DISK,
         backoff=Backoff(cap=_RETRY_CAP_S),
         failed=lambda error, _: log.error("the disk is full, trying again: %s", error),
     )

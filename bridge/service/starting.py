@@ -8,14 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from bridge.aio import wait_set
-from bridge.jobs.database import Away
+from bridge.jobs.database import FULL_DISK, Away
 from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_FULL = FULL_DISK | {errno.EFBIG}
 
 
 async def waited_out(

@@ -5,9 +5,18 @@ What differs lies in `sqlite.py` and `postgresql.py`, the dialect of the schema 
 """
 
 from bridge.jobs.database.database import Database, need_driver, probe
-from bridge.jobs.database.engine import Away, Cursor, DatabaseError, Fenced, Transaction, Work
+from bridge.jobs.database.engine import (
+    FULL_DISK,
+    Away,
+    Cursor,
+    DatabaseError,
+    Fenced,
+    Transaction,
+    Work,
+)
 
 __all__ = [
+    "FULL_DISK",
     "Away",
     "Cursor",
     "Database",

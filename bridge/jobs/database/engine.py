@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
+
+# The system's errors of a disk, or a quota on it, that has no room.
+FULL_DISK = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 # The statements that bring version i of the tables to version i + 1, for each i.
 Schema = Sequence[Sequence[str]]

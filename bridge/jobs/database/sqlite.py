@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import sqlite3
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.jobs.database.engine import (
+    FULL_DISK,
     Away,
     DatabaseError,
     Schema,
@@ -20,7 +20,6 @@ from bridge.jobs.database.engine import (
     run_each,
 )
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Bytes; a disk with less is full.
 _LEAST_ROOM = 1024 * 1024
 
@@ -95,7 +94,7 @@ class Sqlite:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            kind = Away if error.errno in _FULL else DatabaseError
+            kind = Away if error.errno in FULL_DISK else DatabaseError
             raise kind(
                 f"{self._path.parent} cannot be used as the bridge's folder (data): "
                 f"{error.strerror}"
@@ -149,7 +148,7 @@ class Sqlite:
     def _may_pass(self, error: BaseException) -> bool:
         """True if this is a disk that is full, as far as can be seen."""
         if isinstance(error, OSError):
-            return error.errno in _FULL
+            return error.errno in FULL_DISK
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if code == sqlite3.SQLITE_CANTOPEN:
             # Also where a file may not be made; a full disk is seen by its room.

@@ -32,8 +32,8 @@ def note_published(db: Transaction, keys: Iterable[Key], life: str) -> list[Key]
     `life` is the bridge that published them, empty for one alone. Those that are returned have to
     be given new numbers (`renumber`), and are not noted until then.
     """
-    values = (life, life)
-    return [key for key in keys if db.execute(queries.PUBLISHED, (*key, *values)).rowcount != 1]
+    sql = queries.PUBLISHED
+    return [key for key in keys if db.execute(sql, (*key, life, life)).rowcount != 1]
 
 
 def pass_over(db: Transaction, key: Key) -> None:
