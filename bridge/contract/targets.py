@@ -56,6 +56,7 @@ _EXTENSIONS = {
     "application/json": "json",
     "image/jpeg": "jpg",
     "image/svg+xml": "svg",
+    "text/markdown": "md",
     "text/plain": "txt",
     "video/quicktime": "mov",
     "video/x-matroska": "mkv",

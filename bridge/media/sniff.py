@@ -77,6 +77,7 @@ _BRANDS: tuple[tuple[frozenset[bytes], Kind], ...] = (
     (frozenset((b"qt  ",)), Kind("video", "video/quicktime", "mov")),
 )
 _FILM = Kind("video", "video/mp4", "mp4")
+_FILE = Kind("file", UNKNOWN, "bin")
 _BITMAP = Kind("image", "image/bmp", "bmp")
 # The sizes that the second header of a bitmap may have, and zeros before it: a text has none.
 _BITMAP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
@@ -99,21 +100,31 @@ _BY_NAME: dict[str, Kind] = {
     "spz": Kind("file", UNKNOWN, "spz"),
 }
 MODELS_3D = tuple(f".{extension}" for extension in _BY_NAME)
+_PLAIN = Kind("text", "text/plain; charset=utf-8", "txt")
+# Texts say nothing of their format, and may begin as any file does.
+_TEXTS_BY_NAME: dict[str, Kind] = {
+    "txt": _PLAIN,
+    "csv": Kind("text", "text/csv; charset=utf-8", "csv"),
+    "md": Kind("text", "text/markdown; charset=utf-8", "md"),
+    "json": Kind("text", "application/json", "json"),
+    "svg": Kind("file", "image/svg+xml", "svg"),
+}
 
 
 def sniff(data: bytes | memoryview, filename: str = "") -> Sniffed:
     """Return the type of bytes; only the first few kilobytes are looked at.
 
-    A 3D file is known by its name: many a one is a text, or does not say what it is.
+    A 3D file is known by its name: many a one is a text, or does not say what it is. So is the
+    format of a text.
     """
     head = bytes(data[:_HEAD])
-    kind = _BY_NAME.get(filename.rpartition(".")[2].lower()) or _kind(head)
-    if kind is not None:
-        width, height = _size(data) if kind.kind == "image" else (None, None)
-        return Sniffed(kind.kind, kind.content_type, kind.extension, width, height)
-    if _is_text(head):
-        return Sniffed("text", "text/plain; charset=utf-8", "txt")
-    return Sniffed("file", UNKNOWN, "bin")
+    extension = filename.rpartition(".")[2].lower()
+    kind = _BY_NAME.get(extension)
+    if kind is None and extension in _TEXTS_BY_NAME and _is_text(head):
+        kind = _TEXTS_BY_NAME[extension]
+    kind = kind or _kind(head) or (_PLAIN if _is_text(head) else _FILE)
+    width, height = _size(data) if kind.kind == "image" else (None, None)
+    return Sniffed(kind.kind, kind.content_type, kind.extension, width, height)
 
 
 def _kind(head: bytes) -> Kind | None:

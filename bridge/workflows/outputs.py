@@ -77,9 +77,9 @@ THEIRS: dict[str, OutputKind] = {
         "text",
         None,
         {
-            "txt": "text/plain",
-            "csv": "text/csv",
-            "md": "text/markdown",
+            "txt": "text/plain; charset=utf-8",
+            "csv": "text/csv; charset=utf-8",
+            "md": "text/markdown; charset=utf-8",
             "json": "application/json",
         },
     ),

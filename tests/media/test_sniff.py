@@ -99,6 +99,26 @@ def test_3d_files_are_known_by_their_names(name: str, data: bytes, content_type:
     assert (found.kind, found.content_type) == ("file", content_type)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "kind", "content_type"),
+    [
+        ("a.txt", b"GIF89a is a format", "text", "text/plain; charset=utf-8"),
+        ("a.md", b"II*\t", "text", "text/markdown; charset=utf-8"),
+        ("a.CSV", b"RIFF,x,yWEBP", "text", "text/csv; charset=utf-8"),
+        ("a.json", b'{"a": 1}', "text", "application/json"),
+        ("a.svg", b"<svg/>", "file", "image/svg+xml"),
+        # What is no text is what its bytes say.
+        ("a.txt", b"\x89PNG\r\n\x1a\n\0", "image", "image/png"),
+        ("a.json", b"\0\1", "file", "application/octet-stream"),
+    ],
+)
+def test_the_format_of_a_text_is_known_by_its_name(
+    name: str, data: bytes, kind: str, content_type: str
+) -> None:
+    found = sniff(data, name)
+    assert (found.kind, found.content_type) == (kind, content_type)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_something(data: bytes) -> None:
     for prefix in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"II*\x00", b"BM"):

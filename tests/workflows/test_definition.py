@@ -430,7 +430,7 @@ def test_what_is_saved_comes_before_previews() -> None:
         ("SaveImageAdvanced", "png", "image", "image/png"),
         ("SaveImageAdvanced", "exr", "image", "image/x-exr"),
         ("SaveAudioAdvanced", "opus", "audio", "audio/ogg"),
-        ("SaveText", "md", "text", "text/markdown"),
+        ("SaveText", "md", "text", "text/markdown; charset=utf-8"),
         ("SaveSVGNode", None, "file", "image/svg+xml"),
     ],
 )
