@@ -124,11 +124,15 @@ def build(
 
 
 def _with_outputs(graph: Graph, found: Iterable[OutputDefinition], chosen: AppMode) -> Graph:
-    """Return the graph without output nodes that the author has not chosen, and nothing needs."""
+    """Return the graph without output nodes that the author has not chosen, and nothing needs.
+
+    Output nodes of ours are chosen by being there.
+    """
     nodes = {output.node for output in found}
     if nodes.isdisjoint(chosen.outputs):
         return graph
-    return graph.without(nodes.difference(chosen.outputs, graph.consumers()))
+    ours = {node for node in nodes if graph.nodes[node].class_type in outputs.OURS}
+    return graph.without(nodes.difference(chosen.outputs, ours, graph.consumers()))
 
 
 def _with_others(inputs: tuple[Input, ...], chosen: AppMode) -> tuple[Input, ...]:

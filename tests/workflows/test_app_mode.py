@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bridge.contract.errors import InvalidInput
 from bridge.workflows import binding, source
 from bridge.workflows.graph import WorkflowError
+from bridge.workflows.objectinfo import ObjectInfo
 from bridge.workflows.workflow import Workflow
 from tests.vectors import comparison
 from tests.vectors.drawing import INPUT_NODE, Drawing
@@ -103,6 +104,43 @@ def test_a_sidecar_goes_above_what_the_author_chose() -> None:
     found = built(document([["2", "height"]], []), sidecar)
     assert [spec.name for spec in found.inputs] == ["rows"]
     assert found.find_input("1.batch_size") is None
+
+
+def declared(name: str, inputs: dict[str, Any], *, output: str | None = None) -> dict[str, Any]:
+    """A class of ours, as a server declares it."""
+    return {
+        "input": {"required": inputs},
+        "input_order": {"required": list(inputs)},
+        "output": [] if output is None else [output],
+        "output_node": output is None,
+        "name": name,
+        "python_module": "custom_nodes.comfy2mqtt",
+    }
+
+
+def test_our_own_nodes_go_above_what_the_author_chose() -> None:
+    kept = "Comfy2MQTTImageOutput"
+    given = "Comfy2MQTTIntegerInput"
+    classes = {
+        kept: declared(kept, {"images": ["IMAGE"], "name": ["STRING", {}]}),
+        given: declared(given, {"name": ["STRING", {}], "value": ["INT", {}]}, output="INT"),
+    }
+    drawn = document([["2", "height"]], ["8"])
+    drawing = Drawing()
+    drawing.node(20, kept, values=["final"], inputs={"images": "IMAGE"})
+    drawn["nodes"] += drawing.nodes
+    drawn["links"].append([90, 1, 0, 20, 0, "IMAGE"])
+    drawing.nodes[0]["inputs"][0]["link"] = 90
+    info = ObjectInfo({**comparison.object_info("0.33.0").raw, **classes})
+
+    def names() -> tuple[list[str], list[str]]:
+        file = source.read("demo.app.json", msgspec.json.encode(drawn))
+        found = file.build("demo", info)
+        return [each.name for each in found.inputs], [each.node for each in found.outputs]
+
+    assert names() == (["height"], ["8", "20"])
+    drawn["nodes"].append({"id": 21, "type": given, "widgets_values": ["rows", 3]})
+    assert names() == (["rows"], ["8", "20"])
 
 
 @pytest.mark.parametrize(
