@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -21,8 +23,16 @@ StartBridge = Callable[..., Any]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long one example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long one example takes says how busy the machine is, not whether the code is right. Whoever
+# changes the code runs these tests often, each time with other examples; a build server runs them
+# once.
+EXAMPLES = 100 if os.environ.get("CI") else 30
+settings.register_profile(
+    "any-load",
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("any-load")
 
 
@@ -96,3 +106,9 @@ async def detached(bridges: StartBridge) -> StartBridge:
         return process
 
     return make
+
+
+def pytest_collection_finish() -> None:
+    """Hides thousands of collected tests, which stay until the end, from the garbage collector."""
+    gc.collect()
+    gc.freeze()

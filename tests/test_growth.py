@@ -231,6 +231,7 @@ def untraced() -> Iterator[None]:
     sys.settrace(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_the_work_of_one_does_not_grow_with_what_others_began(name: str) -> None:
     few, many = TABLES[name](), TABLES[name]()

@@ -56,7 +56,7 @@ def damaged(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 def test_a_damaged_message_raises_only_what_is_documented(name: str) -> None:
     target = TARGETS[name]
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(deadline=None, database=None)
     @given(damaged(target.seeds))
     def check(data: bytes) -> None:
         target.run(data)
