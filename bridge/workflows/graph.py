@@ -59,12 +59,16 @@ class NodeOutput(msgspec.Struct, frozen=True, gc=False):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """One node: its inputs are literals, or links in ComfyUI's own form."""
+    """One node: its inputs are literals, or links in ComfyUI's own form.
+
+    `unknown` are the names and types of values that its file has for inputs of a newer class.
+    """
 
     id: str
     class_type: str
     inputs: Mapping[str, Any]
     title: str | None = None
+    unknown: Mapping[str, str] = {}
 
     def entry(self) -> dict[str, Any]:
         """Return the node as it stands in a prompt; its title is kept for nodes that read it."""
@@ -155,6 +159,14 @@ class Graph(msgspec.Struct, frozen=True):
     def without(self, nodes: Container[str]) -> Graph:
         """Return a graph that lacks some nodes, which nothing may link to."""
         return Graph({key: node for key, node in self.nodes.items() if key not in nodes})
+
+    def with_unknown(self, unknown: Mapping[str, Mapping[str, str]]) -> Graph:
+        """Return a graph whose nodes have the unknown values given by node, name and type."""
+        nodes = {
+            key: msgspec.structs.replace(node, unknown=unknown[key]) if key in unknown else node
+            for key, node in self.nodes.items()
+        }
+        return Graph(nodes)
 
     def changed(self, values: Mapping[NodeInput, Any]) -> Graph:
         """Return a graph with other literals at some places."""

@@ -117,7 +117,7 @@ def graph_of(document: Any, info: ObjectInfo | None) -> tuple[Graph, Collection[
         known = Replacements() if info is None else info.replacements
         return replaced(parsed, known, info or ()), ()
     found = _converted(document, info, convert_undrawn, keep_unknown=True)
-    return graph.parse(found.prompt), found.dynamic
+    return graph.parse(found.prompt).with_unknown(found.unknown), found.dynamic
 
 
 def prompt_of(document: Any, info: ObjectInfo | None) -> Any:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.messages import encode
 from bridge.contract.retained import Missing, MissingChoice, MissingInput
 from bridge.contract.topics import is_id
-from bridge.workflows import binding, constraints, definition, graph, outputs
+from bridge.workflows import binding, constraints, definition, graph, outputs, source
 from bridge.workflows.conversion import ConversionError, convert
 from bridge.workflows.graph import NodeInput, WorkflowError
 from bridge.workflows.inputs import BY_NODE, KINDS, SEED_MAX, InputKind
@@ -537,6 +538,28 @@ def test_an_input_that_the_server_is_too_old_for_is_named_and_the_rest_runs() ->
     pack = {**sampler, "python_module": "custom_nodes.a_pack"}
     known = ObjectInfo({**INFO.raw, "Sampler": pack})
     assert workflow(document, known).definition().missing is UNSET
+
+
+@pytest.mark.parametrize(
+    ("name", "unknown"),
+    [
+        ("3d_moge_perspective_to_mesh", ["67:55.refine_steps INT"]),
+        ("api_recraft_v4_1_flash_t2i", ["12.style_id STRING", "12.style_match STRING"]),
+        # What the page keeps of its own is none: buttons, what becomes of a seed.
+        ("api_bytedance_seedream_5_0_flash_image_edit", []),
+        ("image_z_image_turbo", []),
+    ],
+)
+def test_values_that_the_server_is_too_old_for_are_named(name: str, unknown: list[str]) -> None:
+    data = json.dumps(comparison.load("templates-0.1.123")[name]).encode()
+    info = comparison.live_object_info()
+    found = source.read(f"{name}.json", data).build("any", info)
+    assert found.missing is not None
+    assert [
+        f"{each.node}.{each.input} {each.type}" for each in found.missing.unknown_inputs
+    ] == unknown
+    # They are no inputs: this server would pass them over.
+    assert not any(found.find_input(each.partition(" ")[0]) for each in unknown)
 
 
 def test_templates_of_a_newer_comfyui_name_what_they_need() -> None:

@@ -20,6 +20,10 @@ from bridge.workflows.page_pictures import CAMERA, SCENE, is_page_picture
 
 # A graph that nests deeper than this is none that anybody drew.
 MAX_DEPTH = 50
+# How types of ComfyUI are called, by those of their values.
+_TYPES = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING"}
+# What the page does with a seed after each run; a node with several has numbers at the names.
+_CONTROL = "control_after_generate"
 
 
 class NodeMeta(TypedDict):
@@ -40,10 +44,14 @@ class ApiNode(TypedDict):
 
 
 class Converted(Struct, frozen=True):
-    """A prompt; the texts at the places `dynamic` are to be drawn before it is sent."""
+    """A prompt; the texts at the places `dynamic` are to be drawn before it is sent.
+
+    `unknown` are the types of values that the server has no inputs for, by node and name.
+    """
 
     prompt: dict[str, ApiNode]
     dynamic: frozenset[NodeInput]
+    unknown: Mapping[str, Mapping[str, str]] = {}
 
 
 def serialize(
@@ -62,6 +70,7 @@ def serialize(
     sources = LinkResolver(places, front_end, budget)
     prompt: dict[str, ApiNode] = {}
     dynamic: set[NodeInput] = set()
+    unknown: dict[str, Mapping[str, str]] = {}
     sent = [place for place in places if not (place.node.virtual or place.node.inactive)]
     # What the server does not know and nothing is linked to is a label, a switch, a note: unless
     # there is nothing else.
@@ -76,6 +85,8 @@ def serialize(
                 for widget in place.node.widgets
                 if widget.name not in linked and _is_drawn(widget)
             )
+            if found := _unknown_values(place.node, place.node.declared):
+                unknown[place.id] = found
         elif keep_unknown:
             prompt[place.id] = _unknown_entry(place, sources)
         else:
@@ -85,7 +96,7 @@ def serialize(
         inputs = entry["inputs"]
         for name in [name for name, value in inputs.items() if _dangles(value, prompt)]:
             del inputs[name]
-    return Converted(prompt, frozenset(dynamic))
+    return Converted(prompt, frozenset(dynamic), unknown)
 
 
 def _places(root: LiveGraph, front_end: FrontEnd, budget: Budget) -> Iterator[Place]:
@@ -134,6 +145,21 @@ def _unknown_entry(place: Place, sources: LinkResolver) -> ApiNode:
         "class_type": node.type,
         "inputs": inputs | dict(_linked(place, sources)),
         "_meta": {"title": node.title or node.type},
+    }
+
+
+def _unknown_values(node: LiveNode, declared: NodeClass) -> dict[str, str]:
+    """Return names and types of values that the file names, and nothing on the node takes.
+
+    Files of older front ends have no names, and a node of a pack may keep names of its own.
+    """
+    if not (node.source.named and declared.is_core):
+        return {}
+    known = {widget.name for widget in node.widgets} | {slot.name for slot in node.inputs}
+    return {
+        name: _TYPES.get(type(value), "*")
+        for name, value in node.source.named.items()
+        if not (name in known or declared.declares(name) or name.startswith(_CONTROL))
     }
 
 
