@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -195,7 +196,7 @@ class Attempt:
             return Stopped()
         prompt = self._instance.execute(
             self.prompt_id,
-            isolate(plan.prompt, self.prompt_id),
+            isolate(plan.prompt, self.prompt_id, datetime.now().astimezone()),
             preview=self._job.envelope.preview,
             extra_data=self._extra_data(plan),
         )

@@ -7,7 +7,9 @@ here, and put in by `place` when its bytes are known.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -38,6 +40,10 @@ FOLDER = "comfy2mqtt"
 # The input of saving nodes that names a folder and the beginning of a file's name.
 PREFIX = "filename_prefix"
 MAX_BATCH = 64
+# A date in a file's name, which ComfyUI's page puts in: `%date:yyyy-MM-dd%`. To the page a text
+# with one dot is something else, and of one with more dots it takes the part before them.
+_DATE = re.compile(r"%date:([^%.]*)(?:\.[^%.]*\.[^%]*)?%")
+_DATE_PART = re.compile(r"yyyy|yy|dd?|MM?|hh?|mm?|ss?")
 
 # Given a smallest and a largest value, draws a whole number between them, both included.
 RandomInt = Callable[[int, int], int]
@@ -185,8 +191,10 @@ def upload_name(sha256: str, extension: str) -> str:
     return f"{sha256}.{extension}"
 
 
-def isolate(prompt: Mapping[str, dict[str, Any]], prompt_id: str) -> dict[str, dict[str, Any]]:
-    """Return the prompt with a folder of its own for what its nodes save.
+def isolate(
+    prompt: Mapping[str, dict[str, Any]], prompt_id: str, now: datetime
+) -> dict[str, dict[str, Any]]:
+    """Return the prompt with a folder of its own for what its nodes save, and dates in the names.
 
     Files of two jobs with the same `filename_prefix` could be confused, and saving into a folder
     of thousands is slow.
@@ -195,12 +203,25 @@ def isolate(prompt: Mapping[str, dict[str, Any]], prompt_id: str) -> dict[str, d
     for node_id, node in prompt.items():
         prefix = node["inputs"].get(PREFIX)
         if isinstance(prefix, str):
+            prefix = _DATE.sub(lambda found: _date(found[1], now), prefix)
             name = posixpath.basename(prefix.replace("\\", "/")).lstrip(".") or "output"
             inputs = {**node["inputs"], PREFIX: f"{FOLDER}/{prompt_id}/{name}"}
             isolated[node_id] = {**node, "inputs": inputs}
         else:
             isolated[node_id] = node
     return isolated
+
+
+def _date(form: str, now: datetime) -> str:
+    """Return a date as the page writes it: `yyyy`, `MM`, `dd`, `hh`, `mm`, `ss`, or shorter."""
+    parts = {"d": now.day, "M": now.month, "h": now.hour, "m": now.minute, "s": now.second}
+
+    def part(found: re.Match[str]) -> str:
+        if found[0].startswith("y"):
+            return f"{now.year:04}"[-len(found[0]) :]
+        return f"{parts[found[0][0]]:0{len(found[0])}}"
+
+    return _DATE_PART.sub(part, form)
 
 
 def _used(workflow: Workflow, values: Mapping[str, Any]) -> dict[str, Input]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.workflows.graphs import NAMED, PLAIN, workflow
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
 SHA = hashlib.sha256(PNG).hexdigest()
+NOW = datetime(2026, 3, 9, 7, 4, 5, tzinfo=UTC)
 PICTURE = {"base64": base64.b64encode(PNG).decode(), "content_type": "image/png"}
 
 
@@ -267,7 +269,7 @@ def test_two_requests_never_mix_and_the_graph_stays_as_it_is(
 
 def test_each_job_saves_into_a_folder_of_its_own() -> None:
     prompt = bind(PLAIN, {}).prompt
-    isolated = binding.isolate(prompt, "p1")
+    isolated = binding.isolate(prompt, "p1", NOW)
     assert isolated["58:4"]["inputs"]["filename_prefix"] == "comfy2mqtt/p1/pic"
     assert prompt["58:4"]["inputs"]["filename_prefix"] == "some/where/pic"
     assert isolated["2"] == prompt["2"]
@@ -276,8 +278,29 @@ def test_each_job_saves_into_a_folder_of_its_own() -> None:
 @pytest.mark.parametrize("prefix", ["../../x", "..", "a\\..\\b", "/", "%date:yyyy%/x", ""])
 def test_no_prefix_leads_out_of_that_folder(prefix: str) -> None:
     prompt = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": prefix}}}
-    found = binding.isolate(prompt, "p1")["1"]["inputs"]["filename_prefix"]
+    found = binding.isolate(prompt, "p1", NOW)["1"]["inputs"]["filename_prefix"]
     parts = found.split("/")
     assert parts[:2] == ["comfy2mqtt", "p1"]
     assert len(parts) == 3
     assert ".." not in parts
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        ("%date:yyyy-MM-dd%", "2026-03-09"),
+        ("a_%date:yyMd_hhmmss%_b", "a_2639_070405_b"),
+        ("%date:yyyy/MM/dd%", "09"),
+        ("%date:h:m:s%", "7:4:5"),
+        ("%date:yyyy-MM-dd%/%date:yy%", "26"),
+        # As the page takes dots.
+        ("%date:dd.MM%", "%date:dd.MM%"),
+        ("%date:dd.MM.yyyy%", "09"),
+        ("%width%x%height%", "%width%x%height%"),
+        ("100% a date: yyyy", "100% a date: yyyy"),
+    ],
+)
+def test_a_date_in_a_files_name_is_that_of_the_job(prefix: str, name: str) -> None:
+    prompt = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": prefix}}}
+    found = binding.isolate(prompt, "p1", NOW)["1"]["inputs"]["filename_prefix"]
+    assert found == f"comfy2mqtt/p1/{name}"

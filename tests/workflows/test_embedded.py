@@ -5,6 +5,7 @@ import json
 import struct
 import zlib
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -127,7 +128,9 @@ def test_a_picture_that_was_made_here_does_not_name_the_folder_of_its_job() -> N
     saver = {"class_type": "SaveImage", "inputs": {"filename_prefix": "a/fin"}}
     titled = {"1": {**saver, "_meta": {"title": "Finished"}}}
     info = PngInfo()
-    info.add_text("prompt", json.dumps(isolate(titled, PROMPT_ID)))
+    info.add_text(
+        "prompt", json.dumps(isolate(titled, PROMPT_ID, datetime(2026, 3, 9, tzinfo=UTC)))
+    )
     document = source.document_of(png(info))
     assert document["1"]["inputs"] == {"filename_prefix": "fin"}
     assert document["1"]["_meta"] == {"title": "Finished"}
