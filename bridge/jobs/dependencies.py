@@ -31,6 +31,7 @@ from bridge.media.digest import sha256_of
 from bridge.media.extents import MediaLimits
 from bridge.media.files import INLINE_LIMIT, Files, read_kept
 from bridge.media.sniff import sniff
+from bridge.media.transcode import Transcoder
 from bridge.workflows.binding import place, takes
 from bridge.workflows.graph import NodeInput
 
@@ -50,13 +51,14 @@ class Dependencies:
         journal: Journal,
         files: Files,
         sources: Sources,
+        transcoder: Transcoder,
         limits: MediaLimits = MediaLimits(),  # noqa: B008 - it never changes
     ) -> None:
-        """`limits` bound what an input unpacks to."""
+        """`limits` bound what an input unpacks to, which the transcoder may have to find out."""
         self._journal = journal
         self._files = files
         self._sources = sources
-        self.bounds = InputBounds(journal, files, limits)
+        self.bounds = InputBounds(journal, files, limits, transcoder)
         """The bounds of what inputs unpack to."""
         self._endings: dict[Key, asyncio.Event] = {}
 

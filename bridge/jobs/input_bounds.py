@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ from bridge.media.extents import (
     measure,
 )
 from bridge.media.files import INLINE_LIMIT, Files
+from bridge.media.transcode import CannotTranscode, Transcoder
 
 # Of so many files the extent is remembered: an upload is often used again and again.
 MAX_KNOWN = 10_000
@@ -30,8 +32,9 @@ MAX_KNOWN = 10_000
 # seconds on end, with so many of them left, is to ask again.
 MAX_LOOKED_AT = 4
 LOOKED_AT_S = 0.5
-# A larger file is measured in a thread: its parts may be many.
-_IN_PLACE = 4 * 1024
+# So many parts are looked at here, which takes half a millisecond and is enough for most files.
+# One of more parts is measured in a process of its own.
+_FEW_PARTS = 250
 # Inputs of these kinds are decoded.
 _DECODED = frozenset(("image", "mask", "video", "audio"))
 
@@ -51,13 +54,15 @@ class InputBounds:
         journal: Journal,
         files: Files,
         limits: MediaLimits,
+        transcoder: Transcoder,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._journal = journal
         self._files = files
         self._limits = limits
-        # Threads that compute hold up the event loop, the more the more of them there are.
+        self._transcoder = transcoder
+        # Whoever sends files that take long has one processor busy, not all.
         self._turn = asyncio.Semaphore(1)
         self._looks: dict[str, _Looks] = {}
         self.spend: Callable[[str, float], None] = lambda _client, _seconds: None
@@ -95,6 +100,10 @@ class InputBounds:
                     "with fewer and larger ones",
                     input=name,
                 ) from None
+            except CannotTranscode as error:
+                raise InvalidInput(
+                    f"input {name!r}: what it unpacks to cannot be found out: {error}", input=name
+                ) from None
         self._known[blob.sha256] = extent
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
@@ -108,38 +117,34 @@ class InputBounds:
     async def _measure(self, client: str, blob: Blob, data: bytes | memoryview | None) -> Extent:
         if data is None and blob.size <= INLINE_LIMIT:
             data = await self._journal.blob(blob.sha256)
-        if data is None:
-
-            def read(offset: int, count: int) -> bytes:
-                return self._files.read(blob.sha256, offset, count)
-
-            reader = Reader(blob.size, read, pause=_pause)
-        elif len(data) <= _IN_PLACE:
-            return measure(Reader.of(data))
-        else:
-            reader = Reader.of(data, pause=_pause)
+        if data is not None:
+            with suppress(TooManyParts):
+                return measure(Reader.of(data, _FEW_PARTS))
         looks = self._looks.setdefault(client, _Looks(self._clock()))
         looks.count += 1
-        spent: list[float] = []
         try:
             async with self._turn:
-                return await asyncio.to_thread(_timed, reader, spent)
+                return await self._measure_long(client, blob, data)
         finally:
             looks.count -= 1
             if not looks.count:
                 del self._looks[client]
-            self.spend(client, sum(spent))
 
+    async def _measure_long(
+        self, client: str, blob: Blob, data: bytes | memoryview | None
+    ) -> Extent:
+        """Measure a file that takes longer, or is yet to be read."""
 
-def _pause() -> None:
-    """Let the event loop's thread run: without a pause it waits 5 ms each time."""
-    time.sleep(0.000_05)
+        def read(offset: int, count: int) -> bytes:
+            if data is None:
+                return self._files.read(blob.sha256, offset, count)
+            return bytes(data[offset : offset + count])
 
-
-def _timed(reader: Reader, spent: list[float]) -> Extent:
-    """Measure a file, and note the processor's seconds that this took."""
-    began = time.thread_time()
-    try:
-        return measure(reader)
-    finally:
-        spent.append(time.thread_time() - began)
+        if data is None:
+            with suppress(TooManyParts):
+                return await asyncio.to_thread(measure, Reader(blob.size, read, _FEW_PARTS))
+        found = await self._transcoder.measure(blob.size, read)
+        self.spend(client, found.seconds)
+        if found.extent is None:
+            raise TooManyParts
+        return found.extent

@@ -2,7 +2,9 @@
 
 A frame is two lengths (unsigned, 32 bits, big endian), a header in JSON and a body of raw bytes.
 The bridge sends an `Order` with the image as it came, or `Compose` with several; the worker
-answers `Made` with the new one, or `Refused`. Neither side takes a frame longer than it expects.
+answers `Made` with the new one, or `Refused`. For `Measure`, which brings no bytes, the worker asks
+for them by `Wanted`, part by part, and gets each as a body, until it answers `Measured`. Neither
+side takes a frame longer than it expects.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import BinaryIO, TypeAlias
 
 from msgspec import Struct
 
+from bridge.media.extents import Extent
 from bridge.media.profile import Target
 
 # Larger images are refused unread; 8192 x 8192 pixels of RGB take 192 MiB as a bmp.
@@ -54,7 +57,14 @@ class Compose(Struct, frozen=True, tag=True):
     seconds: int
 
 
-Asked: TypeAlias = Order | Compose
+class Measure(Struct, frozen=True, tag=True):
+    """Tell what media of `size` bytes unpack to; `seconds` as of an Order."""
+
+    size: int
+    seconds: int
+
+
+Asked: TypeAlias = Order | Compose | Measure
 
 
 class Made(Struct, frozen=True, tag=True):
@@ -70,7 +80,24 @@ class Refused(Struct, frozen=True, tag=True):
     reason: str
 
 
-Answer: TypeAlias = Made | Refused
+class Wanted(Struct, frozen=True, tag=True):
+    """These bytes are looked at next."""
+
+    offset: int
+    count: int
+
+
+class Measured(Struct, frozen=True, tag=True):
+    """The extent of media, None if they have too many parts, and the time that this took.
+
+    `seconds` are those of the worker's processor.
+    """
+
+    extent: Extent | None
+    seconds: float
+
+
+Answer: TypeAlias = Made | Refused | Wanted | Measured
 
 
 class Broken(Exception):

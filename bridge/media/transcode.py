@@ -1,5 +1,8 @@
 """Transcoding: images into the form that a client asked for, in processes of their own.
 
+They also measure what media of many parts unpack to: in a thread of the bridge, that would hold up
+its event loop.
+
 A worker is started when there is something to do, takes one image after another, and is stopped
 when there was nothing for a while. One that takes too long is killed, one that dies is replaced.
 The bridge itself never decodes an image.
@@ -14,8 +17,9 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, Self, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -23,7 +27,19 @@ from msgspec.structs import replace
 
 from bridge.contract.messages import Format, OutputInfo, or_none
 from bridge.media import pipe, profile
-from bridge.media.pipe import Answer, Asked, Broken, Collage, Compose, Order, Refused
+from bridge.media.pipe import (
+    Answer,
+    Asked,
+    Broken,
+    Collage,
+    Compose,
+    Made,
+    Measure,
+    Measured,
+    Order,
+    Refused,
+    Wanted,
+)
 from bridge.media.profile import Profile, Source, Target, content_type
 
 MAX_WORKERS = 2
@@ -32,6 +48,9 @@ IDLE_S = 60.0
 _STOP_S = 1.0
 # The environment may hold passwords: a worker gets of it only what an interpreter needs to start.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
+
+# Returns so many bytes from an offset on; blocks. Raises FileNotFoundError.
+Read: TypeAlias = Callable[[int, int], bytes]
 
 _read_answer = msgspec.json.Decoder(Answer).decode
 _encode = msgspec.json.Encoder().encode
@@ -79,6 +98,17 @@ class Transcoder:
         form: Format = "jpeg" if collage.columns else "webp"
         return await self._carry_out(Compose(collage, self._seconds), data, form)
 
+    async def measure(self, size: int, read: Read) -> Measured:
+        """Return what media of `size` bytes unpack to; `read` is called in a thread.
+
+        Takes none of the places for images: its caller bounds how many it has measured at a time.
+        Raises CannotTranscode, and what `read` does.
+        """
+        answer, _ = await self._ask(_encode(Measure(size, self._seconds)), b"", read)
+        if not isinstance(answer, Measured):
+            raise CannotTranscode(_unexpected(answer))
+        return answer
+
     @property
     def _seconds(self) -> int:
         return math.ceil(self._timeout_s)
@@ -88,8 +118,8 @@ class Transcoder:
             raise CannotTranscode(f"it has {len(data)} bytes, more than {pipe.MAX_BODY}")
         async with self._slots:
             answer, body = await self._ask(_encode(order), data)
-        if isinstance(answer, Refused):
-            raise CannotTranscode(answer.reason)
+        if not isinstance(answer, Made):
+            raise CannotTranscode(_unexpected(answer))
         # Hashed here: a worker that was given hostile bytes must not be who names them.
         sha256 = await asyncio.to_thread(_sha256, body)
         return Transcoded(body, sha256, content_type(form), answer.width, answer.height)
@@ -134,21 +164,25 @@ class Transcoder:
         """The processes that wait for work."""
         return [worker.pid for worker in self._idle]
 
-    async def _ask(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
+    async def _ask(
+        self, header: bytes, data: bytes | memoryview, read: Read | None = None
+    ) -> tuple[Answer, bytes]:
         try:
-            return await self._ask_one(header, data)
+            return await self._ask_one(header, data, read)
         except Broken:
             # Something else than this image may have ended it, such as the kernel for its memory.
             try:
-                return await self._ask_one(header, data)
+                return await self._ask_one(header, data, read)
             except Broken as error:
                 raise CannotTranscode(f"the process that decodes it fails: {error}") from None
 
-    async def _ask_one(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
+    async def _ask_one(
+        self, header: bytes, data: bytes | memoryview, read: Read | None
+    ) -> tuple[Answer, bytes]:
         worker = await self._worker()
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await worker.ask(header, data)
+                answer = await worker.ask(header, data, read)
         except TimeoutError:
             raise CannotTranscode(f"it takes longer than {self._timeout_s:g} s") from None
         if self._closed:
@@ -180,6 +214,10 @@ class Transcoder:
         finally:
             if self._idle.pop(worker, None) is not None:
                 await asyncio.to_thread(worker.stop)
+
+
+def _unexpected(answer: Answer) -> str:
+    return answer.reason if isinstance(answer, Refused) else "its process answers something else"
 
 
 def _sha256(data: bytes) -> str:
@@ -218,13 +256,17 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    async def ask(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
-        """Execute a command in the process. Unless that succeeds, the process has ended afterwards.
+    async def ask(
+        self, header: bytes, data: bytes | memoryview, read: Read | None
+    ) -> tuple[Answer, bytes]:
+        """Execute a command in the process, which may ask for bytes that `read` returns.
 
-        Raises Broken.
+        Unless that succeeds, the process has ended afterwards. Raises Broken, and what `read` does.
         """
         # No task, which the end of the event loop would cancel before its thread has ended.
-        exchange = asyncio.get_running_loop().run_in_executor(None, self._exchange, header, data)
+        exchange = asyncio.get_running_loop().run_in_executor(
+            None, self._exchange, header, data, read
+        )
         try:
             return await asyncio.shield(exchange)
         except BaseException:
@@ -245,7 +287,15 @@ class _Worker:
             self._process.wait()
         self._answers.close()
 
-    def _exchange(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
+    def _exchange(
+        self, header: bytes, data: bytes | memoryview, read: Read | None
+    ) -> tuple[Answer, bytes]:
+        answer, body = self._exchange_one(header, data)
+        while read is not None and isinstance(answer, Wanted):
+            answer, body = self._exchange_one(b"", read(answer.offset, answer.count))
+        return answer, body
+
+    def _exchange_one(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
         try:
             pipe.send(self._orders, header, data)
             frame = pipe.receive(self._answers)

@@ -1,4 +1,4 @@
-"""The process that images are decoded in, so that a hostile one harms nothing else.
+"""The process for hostile media: images are decoded in it, and media of many parts measured.
 
 `python -m bridge.media.worker` takes orders on its standard input and answers on its standard
 output, in the frames of `bridge.media.pipe`, until its input ends. It may use little memory and
@@ -11,14 +11,27 @@ import importlib
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import BinaryIO
 
 import msgspec
 
 from bridge.media import pipe
-from bridge.media.pipe import Answer, Asked, Made, Order, Refused
+from bridge.media.extents import Reader, TooManyParts, measure
+from bridge.media.pipe import (
+    Answer,
+    Asked,
+    Compose,
+    Made,
+    Measure,
+    Measured,
+    Order,
+    Refused,
+    Wanted,
+)
 from bridge.text import clip, printable
 
 resource: ModuleType | None = None
@@ -46,13 +59,39 @@ def main() -> None:
     with answers, suppress(BrokenPipeError):
         while (frame := pipe.receive(orders)) is not None:
             header, body = frame
-            answer, made = _carry_out(_read_order(header), body)
-            pipe.send(answers, _encode(answer), made)
+            order = _read_order(header)
+            _limit_time(order.seconds)
+            if isinstance(order, Measure):
+                pipe.send(answers, _encode(_measure(order.size, orders, answers)))
+            else:
+                pipe.send(answers, *_make(order, body))
 
 
-def _carry_out(order: Asked, data: bytes) -> tuple[Answer, memoryview]:
+def _measure(size: int, orders: BinaryIO, answers: BinaryIO) -> Measured:
+    """Measure media whose bytes the bridge sends as they are asked for. Raises Broken."""
+
+    def read(offset: int, count: int) -> bytes:
+        pipe.send(answers, _encode(Wanted(offset, count)))
+        frame = pipe.receive(orders)
+        if frame is None:
+            raise pipe.Broken("it ended")
+        return frame[1]
+
+    began = time.process_time()
+    try:
+        extent = measure(Reader(size, read))
+    except TooManyParts:
+        extent = None
+    return Measured(extent, time.process_time() - began)
+
+
+def _make(order: Order | Compose, data: bytes) -> tuple[bytes, memoryview]:
+    answer, made = _carry_out(order, data)
+    return _encode(answer), made
+
+
+def _carry_out(order: Order | Compose, data: bytes) -> tuple[Answer, memoryview]:
     nothing = memoryview(b"")
-    _limit_time(order.seconds)
     try:
         # Here, so that a Pillow that is missing or broken is reported as a reason.
         from bridge.media import collage, picture  # noqa: PLC0415

@@ -148,10 +148,12 @@ class Bridge:
             self._topics, self._publisher, self._speaks_for_all if config.journal else None
         )
         last_values = LastValues()
+        self._transcoder = transcoder = Transcoder()
         dependencies = Dependencies(
             self._journal,
             self._files,
             Sources(self._download, last_values.get),
+            transcoder,
             MediaLimits(
                 config.max_input_pixels,
                 config.max_input_frames,
@@ -170,7 +172,6 @@ class Bridge:
             ),
         )
         addresses = PublicUrls.of(config)
-        self._transcoder = transcoder = Transcoder()
         displays = Displays(
             config.display,
             images=RetainedImages(folder / "displays", self._publisher, self._topics.display_image),

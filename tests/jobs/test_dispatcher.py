@@ -206,7 +206,9 @@ async def house(
     journal, files, told = Journal(folder / "journal.db"), Folder(folder / "blobs"), Told()
     await journal.open()
     files.open()
-    dependencies = Dependencies(journal, files, Sources(cast("Any", fetch), cast("Any", None)))
+    dependencies = Dependencies(
+        journal, files, Sources(cast("Any", fetch), cast("Any", None)), Transcoder()
+    )
     dispatcher = House(
         journal=journal,
         files=files,
@@ -328,7 +330,9 @@ async def test_all_who_wait_for_a_job_learn_that_it_has_ended(tmp_path: Path) ->
     journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
     await journal.open()
     files.open()
-    waiting = Dependencies(journal, files, Sources(cast("Any", None), cast("Any", None)))
+    waiting = Dependencies(
+        journal, files, Sources(cast("Any", None), cast("Any", None)), Transcoder()
+    )
     key = Key("alice", "source")
     await journal.accept(draft("source"), 1.0)
     first = asyncio.create_task(waiting.gather(key, waits_for(JobOutput("source"))))

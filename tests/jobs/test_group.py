@@ -52,7 +52,9 @@ async def member(
         files=files,
         instances=[] if comfyui is None else [cast("Any", comfyui)],
         listener=told,
-        dependencies=Dependencies(journal, files, Sources(cast("Any", None), cast("Any", None))),
+        dependencies=Dependencies(
+            journal, files, Sources(cast("Any", None), cast("Any", None)), cast("Any", None)
+        ),
         can_run=lambda _name, _needs: True,
         limits=Limits(3, 60.0, 60.0, 60.0),
         finalizer=Finalizer(

@@ -19,6 +19,7 @@ from PIL import Image
 
 from bridge.contract.messages import OutputInfo
 from bridge.media import pipe
+from bridge.media.extents import Reader, measure
 from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from tests.media.images import encoded, gif_of_frames, opened, photo, png_of_size, target
@@ -191,6 +192,39 @@ async def test_a_process_that_cannot_be_started_is_reported(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(CannotTranscode, match="no process to decode it can be started"):
         await transcoder.transcode(PHOTO, JPEG)
+
+
+async def test_media_are_measured_in_a_process_that_asks_for_their_bytes(
+    transcoder: Transcoder,
+) -> None:
+    gif = gif_of_frames(50)
+    asked: list[int] = []
+
+    def read(offset: int, count: int) -> bytes:
+        asked.append(offset)
+        return gif[offset : offset + count]
+
+    found = await transcoder.measure(len(gif), read)
+    assert found.extent == measure(Reader.of(gif))
+    assert found.extent.frames == 50
+    assert asked
+    many = b"GIF89a" + bytes((8, 0, 8, 0, 0, 0, 0)) + b"\x21\xf9" + b"\x01\x01" * 4_000_000
+    given_up = await transcoder.measure(len(many), lambda at, count: many[at : at + count])
+    assert given_up.extent is None
+    assert 0 < given_up.seconds < 20
+    assert len(transcoder.pids) == 1  # the same one
+    await works(transcoder)
+
+
+async def test_a_file_that_goes_while_it_is_measured_leaves_no_process(
+    transcoder: Transcoder,
+) -> None:
+    def read(_offset: int, _count: int) -> bytes:
+        raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError):
+        await transcoder.measure(100, read)
+    assert transcoder.pids == []
 
 
 async def test_a_process_goes_when_there_was_nothing_to_do() -> None:

@@ -134,20 +134,20 @@ FLOODS: tuple[Mutant, ...] = (
         tests=("tests/adapters/mqtt/test_subscriber.py",),
     ),
     Mutant(
-        name="measuring-never-pauses",
-        file="bridge/media/extents/reader.py",
-        old="            self._pause()\n",
-        new="",
-        guarantee="measuring a file of many parts leaves time to the event loop",
-        tests=("tests/media/extents/test_extents.py",),
-    ),
-    Mutant(
         name="readers-of-a-key-unbounded",
         file="bridge/adapters/web/limits.py",
         old="            if total <= limit:\n",
         new="            if True:\n",
         guarantee="what waits for all readers with one key is bounded",
         tests=("tests/adapters/web/test_limits.py",),
+    ),
+    Mutant(
+        name="a-file-of-many-parts-holds-the-loop",
+        file="bridge/jobs/input_bounds.py",
+        old="_FEW_PARTS = 250\n",
+        new="_FEW_PARTS = 1_000_000\n",
+        guarantee="media of many parts are measured in another process",
+        tests=("tests/jobs/test_input_bounds.py",),
     ),
     Mutant(
         name="files-that-take-long-pile-up",

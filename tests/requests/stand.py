@@ -148,12 +148,14 @@ class Stand:
         uploads = Uploads(
             folder / "uploads", self.journal, self.files, UploadRules(10**6, lambda _: 10**6, 60.0)
         )
-        waiting = Dependencies(self.journal, self.files, Sources(_nothing, _nothing))
+        self.transcoder = Transcoder()
+        waiting = Dependencies(
+            self.journal, self.files, Sources(_nothing, _nothing), self.transcoder
+        )
         nodes = NodeRules(deny=("LoadImage",))
         self.library = Library(
             folder / "workflows", folder / "cache", ["main"], nodes, keyed=["main"]
         )
-        self.transcoder = Transcoder()
         media = InputMedia(waiting, uploads, permissions, 100_000)
         admission = Admission(
             AdmissionConfig(MAX_QUEUE, permissions, nodes),

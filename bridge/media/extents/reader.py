@@ -9,8 +9,6 @@ from msgspec import Struct
 # Elements of a container that are looked at. Each takes some microseconds.
 MAX_STEPS = 100_000
 _BLOCK = 64 * 1024
-# So many steps take half a millisecond or so.
-_STEPS_TO_PAUSE = 250
 # What C code does with a megabyte takes as long as so many steps.
 _STEPS_A_BLOCK = 1_000
 
@@ -24,46 +22,31 @@ class TooManyParts(Exception):
 
 
 class Reader:
-    """Reads `size` bytes by `read(offset, count)`, in blocks; `of` reads bytes in memory.
-
-    `pause` is called now and then, between steps: for other threads, which cannot run meanwhile.
-    """
+    """Reads `size` bytes by `read(offset, count)`, in blocks; `of` reads bytes in memory."""
 
     def __init__(
         self,
         size: int,
         read: Callable[[int, int], bytes],
         max_steps: int = MAX_STEPS,
-        pause: Callable[[], None] = lambda: None,
     ) -> None:
         self.size = size
         self._read = read
         self._steps = max_steps
-        self._pause = pause
-        self._since_pause = 0
         self._block = b""
         self._block_at = 0
 
     @classmethod
-    def of(
-        cls,
-        data: bytes | memoryview,
-        max_steps: int = MAX_STEPS,
-        pause: Callable[[], None] = lambda: None,
-    ) -> Reader:
+    def of(cls, data: bytes | memoryview, max_steps: int = MAX_STEPS) -> Reader:
         """Return one of bytes in memory."""
         view = memoryview(data)
-        return cls(len(view), lambda at, count: bytes(view[at : at + count]), max_steps, pause)
+        return cls(len(view), lambda at, count: bytes(view[at : at + count]), max_steps)
 
     def step(self, count: int = 1) -> None:
         """Count a step, or several. Raises TooManyParts."""
         self._steps -= count
         if self._steps < 0:
             raise TooManyParts
-        self._since_pause += count
-        if self._since_pause >= _STEPS_TO_PAUSE:
-            self._since_pause = 0
-            self._pause()
 
     def at(self, offset: int, count: int) -> bytes:
         """Return exactly `count` bytes. Raises Short."""

@@ -250,19 +250,7 @@ def test_inputs_are_bounded_together() -> None:
     assert refused.value.details["setting"] == "max_input_unpacked"
 
 
-def test_others_run_between_the_steps_of_a_file_of_many_parts() -> None:
-    pauses = 0
-
-    def pause() -> None:
-        nonlocal pauses
-        pauses += 1
-
-    gif = b"GIF89a" + bytes((8, 0, 8, 0, 0, 0, 0)) + b"\x21\xf9"
-    with pytest.raises(TooManyParts):
-        measure(Reader.of(gif + b"\x01\x01" * 4_000_000, pause=pause))
-    assert pauses > 100
-    pauses = 0
-    measure(Reader.of(_silent_flac(500_000), pause=pause))
-    assert pauses > 5
-    large = gif + (b"\xff" + bytes(255)) * 200_000 + b"\0;"
-    assert of(large).pixels == 64
+def test_a_large_file_of_usual_parts_is_measured() -> None:
+    blocks = (b"\xff" + bytes(255)) * 200_000
+    head = b"GIF89a" + bytes((8, 0, 8, 0, 0, 0, 0)) + b"\x21\xf9"
+    assert of(head + blocks + b"\0;").pixels == 64
