@@ -41,6 +41,8 @@ with suppress(ImportError):  # Windows has none
 # Address space, in bytes: enough for `picture.MAX_PIXELS`, three times decoded, and an interpreter.
 MAX_MEMORY = 1536 * 1024 * 1024
 _MAX_REASON = 200
+# A third of a share of the processor where others want it too.
+_NICE = 5
 _read_order = msgspec.json.Decoder(Asked).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -115,6 +117,9 @@ def _reason(error: Exception) -> str:
 
 
 def _give_up_rights() -> None:
+    # Where processors are short, bridge and broker go first: they serve everybody.
+    with suppress(OSError, AttributeError):  # Windows has none
+        os.nice(_NICE)
     with suppress(OSError):  # Linux: if memory runs out, let it be this one that has to go
         Path("/proc/self/oom_score_adj").write_text("1000")
     if resource is None:

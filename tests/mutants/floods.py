@@ -150,6 +150,22 @@ FLOODS: tuple[Mutant, ...] = (
         tests=("tests/jobs/test_input_bounds.py",),
     ),
     Mutant(
+        name="connections-at-once-find-no-room",
+        file="bridge/adapters/web/server.py",
+        old="            backlog=_BACKLOG,\n",
+        new="",
+        guarantee="bare connections at once shut nobody out for a second",
+        tests=("tests/adapters/web/test_server.py",),
+    ),
+    Mutant(
+        name="a-silent-connection-gets-a-handler",
+        file="bridge/adapters/web/server.py",
+        old="            lambda: SilentConnection(handler, places, trusted, head_s),\n",
+        new="            handler,\n",
+        guarantee="a connection that says nothing costs little",
+        tests=("tests/adapters/web/test_server.py",),
+    ),
+    Mutant(
         name="files-that-take-long-pile-up",
         file="bridge/jobs/input_bounds.py",
         old="        if self._clock() - looks.since > LOOKED_AT_S:\n",

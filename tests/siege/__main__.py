@@ -2,9 +2,9 @@
 
 One client floods a bridge in each way that was found to stop others, while another client, an
 honest one, measures how long an answer takes. Everything is real and on the loopback: broker,
-ComfyUI, bridge; each flood lasts some seconds. A flood over MQTT comes twice, first to topics that
-nobody subscribes to: what that costs the honest client is the machine's and the broker's. Prints a
-Markdown table, and exits with 1 where the honest client's p95 was more than twice what it is alone,
+ComfyUI, bridge; each flood lasts some seconds. It comes twice, first to a process that takes it and
+does nothing: what that costs the honest client is the machine's and the broker's. Prints a Markdown
+table, and exits with 1 where the honest client's p95 was more than twice what it is alone,
 or memory was kept.
 """
 
@@ -16,8 +16,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -30,7 +30,7 @@ from tests.bench.machine import describe
 from tests.bench.processes import memory
 from tests.end_to_end import graphs
 from tests.siege.figures import Finding, put, table
-from tests.siege.floods import BY_WEB, CLIENT, FLOODS, Given
+from tests.siege.floods import BY_WEB, CLIENT, FLOODS, NEEDS_ANSWERS, Given
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server, supervised
 from tests.support.peer import Peer
@@ -125,12 +125,12 @@ async def _with(
 
 
 async def _one(name: str, given: Given, ask: Ask, pid: int) -> Finding:
-    """Measure alone, beside a flood that goes past the bridge, beside one that does not."""
+    """Measure alone, beside a flood that goes elsewhere, and beside one to the bridge."""
     alone = await _measured(ask, time.monotonic() + ALONE_S)
     past = None
-    if name not in BY_WEB:
-        elsewhere = replace(given, base=NOBODYS)
-        past, _ = await _beside(name, elsewhere, ask, lambda: None)
+    if name not in NEEDS_ANSWERS:
+        async with _idle(given) as elsewhere:
+            past, _ = await _beside(name, elsewhere, ask, lambda: None)
         await asyncio.sleep(SETTLE_S)
     before = highest = memory(pid).resident
 
@@ -145,17 +145,41 @@ async def _one(name: str, given: Given, ask: Ask, pid: int) -> Finding:
     return Finding(about, output, alone, past, meanwhile, before, highest, after)
 
 
-async def _beside(
-    name: str, given: Given, ask: Ask, look: Callable[[], None]
-) -> tuple[list[float], str]:
-    """Measure while a flood lasts, and look often; returns what was measured, and what it sent."""
-    flood = await asyncio.create_subprocess_exec(
+@asynccontextmanager
+async def _idle(given: Given) -> AsyncIterator[Given]:
+    """Have a process that takes a flood and does nothing; gives what leads the flood there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    elsewhere = replace(given, base=NOBODYS, port=port)
+    idle = await _start("idle", elsewhere)
+    try:
+        assert idle.stdout is not None
+        await idle.stdout.readline()
+        yield elsewhere
+    finally:
+        idle.kill()
+        await idle.wait()
+
+
+async def _start(name: str, given: Given) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.siege.floods", name, str(FLOOD_S)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
-    sent = asyncio.create_task(flood.communicate(json.dumps(asdict(given)).encode()))
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(asdict(given)).encode())
+    process.stdin.write_eof()
+    return process
+
+
+async def _beside(
+    name: str, given: Given, ask: Ask, look: Callable[[], None]
+) -> tuple[list[float], str]:
+    """Measure while a flood lasts, and look often; returns what was measured, and what it sent."""
+    flood = await _start(name, given)
+    sent = asyncio.create_task(flood.communicate())
     measuring = asyncio.create_task(_measured(ask, time.monotonic() + FLOOD_S))
     try:
         while not (sent.done() and measuring.done()):

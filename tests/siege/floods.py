@@ -15,9 +15,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
+import uvloop
 import websockets
 from msgspec import Struct
 
+from bridge.mqtt import Address, Connection, Subscription
 from tests.support.peer import Peer
 
 # A client may send so many requests a second; a flood within its rate stays below.
@@ -161,12 +163,30 @@ FLOODS: Mapping[str, Callable[[Given, float], Coroutine[Any, Any, str]]] = {
 }
 # Those whose victims come by the web.
 BY_WEB = frozenset(("unfinished", "bare"))
+# Those that a process which does nothing would hold up.
+NEEDS_ANSWERS = frozenset(("unfinished",))
+
+
+async def idle(given: Given) -> None:
+    """Take what floods send, over MQTT and on the port, and do nothing with it."""
+    accepting = await asyncio.start_server(
+        lambda _reader, _writer: None, "127.0.0.1", given.port, backlog=2048
+    )
+    async with accepting, Connection(Address.parse(given.broker), client_id="idle") as connection:
+        await connection.subscribe([Subscription(filter=f"{given.base}/#")])
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        async for incoming in connection.messages:
+            connection.ack(incoming)
 
 
 def main() -> None:
-    """Run one flood for so many seconds."""
+    """Run one flood for so many seconds, or the process that takes floods until it is killed."""
     name, seconds = sys.argv[1:]
     given = Given(**json.load(sys.stdin))
+    if name == "idle":
+        uvloop.run(idle(given))
+        return
     sent = asyncio.run(FLOODS[name](given, time.monotonic() + float(seconds)))
     sys.stdout.write(sent)
 

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import HttpVersion10, web
 
@@ -24,9 +24,91 @@ HEAD_S: Final = 10.0
 # Connections without a complete request: of all, and of one network.
 WAITING: Final = 512
 WAITING_OF_ONE: Final = 128
+# Connections that the system has made and that are yet to be accepted: whoever finds no room there
+# tries again after a second.
+_BACKLOG: Final = 4 * WAITING
 # Bytes of a request: its line and its headers.
 _HEAD: Final = 64 * 1024
 _STOP_S: Final = 2.0
+
+
+class SilentConnection(asyncio.Protocol):
+    """One TCP connection that has said nothing yet: anybody can have hundreds of them a second.
+
+    aiohttp's own takes a task, a parser and a dozen other objects; it takes over at the first byte.
+    """
+
+    __slots__ = ("_handler", "_head_s", "_network", "_places", "_timer", "_transport", "_trusted")
+
+    def __init__(
+        self,
+        handler: Callable[[], TcpConnection],
+        places: Places[SilentConnection | TcpConnection],
+        trusted: Sequence[Network],
+        head_s: float,
+    ) -> None:
+        """`handler` makes what takes over; `head_s` is how many seconds it may say nothing."""
+        self._handler = handler
+        self._places = places
+        self._trusted = trusted
+        self._head_s = head_s
+        self._network = ""
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place; the oldest connection of the largest network may lose its own."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._timer = asyncio.get_running_loop().call_later(self._head_s, self.force_close)
+        self._network, shared = _network_of(transport, self._trusted)
+        _enter(self._places, self, self._network, shared=shared)
+
+    def data_received(self, data: bytes) -> None:
+        """Have a handler take over."""
+        transport = self._transport
+        if transport is None:
+            return  # it was closed meanwhile
+        self._leave()
+        handler = self._handler()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(data)
+
+    def connection_lost(self, _exc: BaseException | None) -> None:
+        """Release the place."""
+        self._leave()
+
+    def force_close(self) -> None:
+        """Close the connection."""
+        transport = self._transport
+        self._leave()
+        if transport is not None:
+            transport.abort()
+
+    def _leave(self) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._places.leave(self, self._network)
+
+
+def _network_of(transport: asyncio.BaseTransport, trusted: Sequence[Network]) -> tuple[str, bool]:
+    """Return whose connection it is, and whether that is a proxy, behind which there are many."""
+    peer = transport.get_extra_info("peername")
+    address = str(peer[0]) if isinstance(peer, tuple) else ""
+    return network_of(address), is_in(address, trusted)
+
+
+def _enter(
+    places: Places[SilentConnection | TcpConnection],
+    who: SilentConnection | TcpConnection,
+    network: str,
+    *,
+    shared: bool,
+) -> None:
+    victim = places.enter(who, network, shared=shared)
+    if victim is not None:
+        victim.force_close()
 
 
 class TcpConnection(web.RequestHandler):
@@ -47,7 +129,7 @@ class TcpConnection(web.RequestHandler):
     def __init__(
         self,
         manager: web.Server,
-        places: Places[TcpConnection],
+        places: Places[SilentConnection | TcpConnection],
         trusted: Sequence[Network],
         head_s: float,
     ) -> None:
@@ -81,9 +163,7 @@ class TcpConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place; the oldest connection of the largest network may lose its own."""
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._network, self._shared = network_of(address), is_in(address, self._trusted)
+        self._network, self._shared = _network_of(transport, self._trusted)
         self.wait_for_request()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -126,9 +206,7 @@ class TcpConnection(web.RequestHandler):
         """Take a place among those who have no complete request."""
         if self.transport is None:
             return  # it was lost meanwhile
-        victim = self._places.enter(self, self._network, shared=self._shared)
-        if victim is not None:
-            victim.force_close()
+        _enter(self._places, self, self._network, shared=self._shared)
 
     def request_received(self) -> None:
         """Leave the place: a request has come, and its bytes were read."""
@@ -175,8 +253,9 @@ async def serving(
 ) -> AsyncIterator[int]:
     """Serve an application while the block lasts; gives the port. Raises OSError.
 
-    `host` "" is all interfaces, `port` 0 any free one. `head_s`: seconds for a TLS handshake, and
-    for a request's head. `trusted`: proxies, which may have more connections than others.
+    `host` "" is all interfaces, `port` 0 any free one. `head_s`: seconds for a TLS handshake, for a
+    connection's first byte, and for a request's head. `trusted`: proxies, which may have more
+    connections than others.
     """
     app.middlewares.insert(0, _bounded)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_S)
@@ -184,12 +263,17 @@ async def serving(
     manager = runner.server
     if manager is None:
         raise RuntimeError("a runner that was set up has a server")
-    places: Places[TcpConnection] = Places(WAITING, WAITING_OF_ONE)
+    places: Places[SilentConnection | TcpConnection] = Places(WAITING, WAITING_OF_ONE)
+
+    def handler() -> TcpConnection:
+        return TcpConnection(manager, places, trusted, head_s)
+
     try:
         server = await asyncio.get_running_loop().create_server(
-            lambda: TcpConnection(manager, places, trusted, head_s),
+            lambda: SilentConnection(handler, places, trusted, head_s),
             host or None,
             port,
+            backlog=_BACKLOG,
             ssl=tls,
             ssl_handshake_timeout=None if tls is None else head_s,
         )
@@ -197,5 +281,7 @@ async def serving(
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
+            for each in list(places):
+                each.force_close()
     finally:
         await runner.cleanup()

@@ -60,7 +60,7 @@ def gif(file: Reader, extent: Extent) -> None:
 def _after_blocks(file: Reader, at: int) -> int:
     """Return where blocks of up to 255 bytes end: by one without any. Raises Short."""
     while True:
-        window = file.at(at, min(_WINDOW, file.size - at))
+        window = file.at(at, max(1, min(_WINDOW, file.size - at)))
         last = len(window)
         place = count = 0
         while place < last and (size := window[place]):

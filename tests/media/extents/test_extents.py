@@ -250,6 +250,14 @@ def test_inputs_are_bounded_together() -> None:
     assert refused.value.details["setting"] == "max_input_unpacked"
 
 
+def test_a_file_that_is_cut_off_is_left_where_it_ends() -> None:
+    gif = b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0)
+    gif += b"\x2c" + struct.pack("<HHHHB", 0, 0, 8, 8, 0) + b"\x02\x05data."
+    for whole in (gif, *map(vector, (*FILMS, *SOUNDS))):
+        for cut in range(1, len(whole), 1 + len(whole) // 100):
+            measure(Reader.of(whole[:cut], max_steps=1_000))
+
+
 def test_a_large_file_of_usual_parts_is_measured() -> None:
     blocks = (b"\xff" + bytes(255)) * 200_000
     head = b"GIF89a" + bytes((8, 0, 8, 0, 0, 0, 0)) + b"\x21\xf9"
