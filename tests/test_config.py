@@ -317,3 +317,35 @@ def test_a_key_that_cannot_be_one_stops_the_start_and_is_not_shown(
     with pytest.raises(ConfigError, match=told) as caught:
         config.check(found)
     assert "sécret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('blobs = "pictures"', "expected s3://bucket"),
+        ('blobs = "s3://pictures/a b"', "expected s3://bucket"),
+        ('s3_endpoint = "http://minio:9000"', "s3_endpoint: needs blobs"),
+        ('links = "store"', "links: needs blobs"),
+        ('blobs = "s3://pictures"\ns3_endpoint = "minio:9000"', "s3_endpoint: 'minio:9000'"),
+        ('blobs = "s3://pictures"\ns3_access_key = "x"', "give both, or neither"),
+        (
+            'blobs = "s3://pictures"\ns3_access_key = "x"\ns3_secret_key_file = "/no/such"',
+            "s3_secret_key_file: '/no/such': expected a file",
+        ),
+    ],
+)
+def test_a_bucket_needs_settings_that_go_together(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        config.check(load(tmp_path, text))
+
+
+def test_a_bucket_is_a_name_and_a_prefix_and_its_secret_is_one(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2\n")
+    file = tmp_path / "secret"
+    found = load(
+        tmp_path,
+        f'blobs = "s3://pictures/a/b/"\ns3_access_key = "x"\ns3_secret_key_file = "{file}"',
+    )
+    config.check(found)
+    assert found.bucket == ("pictures", "a/b")
+    assert "hunter2" in found.secrets

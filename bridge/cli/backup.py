@@ -18,9 +18,16 @@ from bridge.jobs.journal.backup import JOURNAL, KEYS, LINK_KEY, BackupError, Rep
 async def back_up_to(settings: Config, target: Path) -> int:
     """Write a backup; returns the exit status."""
     if settings.journal:
-        stop("the journal is in PostgreSQL: back it up with pg_dump", WRONG_USAGE)
+        rest = (
+            f", and what is in {settings.blobs} with the store's own tools"
+            if settings.blobs
+            else ""
+        )
+        stop(f"the journal is in PostgreSQL: back it up with pg_dump{rest}", WRONG_USAGE)
     try:
-        report = await asyncio.to_thread(back_up, settings.folder, target, _keys(settings))
+        report = await asyncio.to_thread(
+            back_up, settings.folder, target, _keys(settings), settings.blobs
+        )
     except BackupError as error:
         stop(str(error), FAILED)
     click.echo(f"{target}: {_summary(report)}")
@@ -63,4 +70,7 @@ def _summary(report: Report) -> str:
     found = f"{report.jobs} jobs, {report.blobs} large outputs and inputs ({report.size:,} bytes)"
     keys = f", {' and '.join(sorted(report.keys))}" if report.keys else ""
     left = f"; left as they were: {', '.join(report.left)}" if report.left else ""
-    return f"{found}{keys}{left}"
+    rest = (
+        f"; not in it: {report.elsewhere} that are in {report.bucket}" if report.elsewhere else ""
+    )
+    return f"{found}{keys}{left}{rest}"

@@ -99,6 +99,9 @@ def explain_health(health: BridgeHealth) -> Iterator[Finding]:
     if health.paused:
         advice = "comfy2mqtt queue resume"
         yield Finding(good=True, what="its queue is paused, by the operator", advice=advice)
+    if health.store is not UNSET:
+        what = f"jobs wait for its store of large outputs: {health.store}"
+        yield Finding(good=False, what=what, advice="comfy2mqtt doctor on its machine tries it")
     for name, hook in health.hooks.items():
         what = f"its hook {name!r} is {hook.state}"
         if hook.error is UNSET:

@@ -36,6 +36,7 @@ from bridge.contract.topics import Topics, matches
 from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, PubAck, Subscription
 from bridge.service.instances import ON_LINUX, interpreter
+from bridge.service.stores import bucket_of
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError
@@ -63,6 +64,7 @@ async def examine(settings: Config, *, as_json: bool) -> int:
         _broker(settings),
         _data(settings),
         _journal(settings),
+        _bucket(settings),
         _comfyui(settings),
         _workflows(settings),
     )
@@ -210,6 +212,22 @@ async def _journal(settings: Config) -> AsyncIterator[Finding]:
         )
     else:
         yield Finding(good=True, what=f"the journal can be reached at {name}")
+
+
+async def _bucket(settings: Config) -> AsyncIterator[Finding]:
+    if not settings.blobs:
+        return
+    try:
+        await asyncio.to_thread(lambda: bucket_of(settings).probe())
+    except (DatabaseError, OSError) as error:
+        yield Finding(
+            good=False,
+            what=f"large outputs: {error}",
+            advice="settings: blobs, s3_endpoint, s3_region, s3_access_key, s3_secret_key_file;"
+            " docs/several-bridges.md lists the rights that are needed",
+        )
+    else:
+        yield Finding(good=True, what=f"{settings.blobs} can be written, read and deleted from")
 
 
 async def _data(settings: Config) -> AsyncIterator[Finding]:

@@ -12,9 +12,11 @@ from bridge.cli.diagnostics import Finding
 from bridge.cli.shared import FAILED
 from bridge.config import Config
 from bridge.jobs.database import DatabaseError
-from bridge.jobs.journal import repair
+from bridge.jobs.journal import Journal, repair
 from bridge.jobs.journal.backup import BLOBS, JOURNAL
 from bridge.jobs.journal.repair import Condition, Unrepairable
+from bridge.media.files import compare_all
+from bridge.service.stores import bucket_of, files_of
 
 _SHOWN = 5
 _AGAIN = "they are refused, and repaired when the same bytes come again; look at the disk's health"
@@ -24,7 +26,7 @@ async def examine_journal(settings: Config, *, as_json: bool) -> int:
     """Print what is found and done; the exit status is 1 if something was wrong."""
     private.from_now_on()
     healthy = True
-    for finding in await asyncio.to_thread(_findings, settings):
+    for finding in await _found(settings):
         healthy = healthy and finding.good
         if as_json:
             click.echo(msgspec.json.encode(finding))
@@ -35,22 +37,53 @@ async def examine_journal(settings: Config, *, as_json: bool) -> int:
     return 0 if healthy else FAILED
 
 
+async def _found(settings: Config) -> list[Finding]:
+    if not settings.journal:
+        return await asyncio.to_thread(_findings, settings)
+    what = "the journal is in PostgreSQL, which checks itself"
+    findings = [
+        Finding(good=True, what=what, advice="use pg_amcheck, and a cluster with checksums")
+    ]
+    if settings.blobs:
+        findings += await _of_group(settings)
+    return findings
+
+
+async def _of_group(settings: Config) -> list[Finding]:
+    """Compare the blobs that a journal in PostgreSQL names, in the bucket and in the database."""
+    journal = Journal(settings.journal)
+    try:
+        await journal.open()
+        try:
+            names = await journal.files()
+        finally:
+            await journal.close()
+        damaged, missing = await asyncio.to_thread(compare_all, files_of(settings), sorted(names))
+    except (DatabaseError, OSError) as error:
+        return [Finding(good=False, what=str(error))]
+    return _bytes(Condition([], damaged, missing))
+
+
 def _findings(settings: Config) -> list[Finding]:
-    if settings.journal:
-        what = "the journal is in PostgreSQL, which checks itself"
-        return [
-            Finding(good=True, what=what, advice="use pg_amcheck, and a cluster with checksums")
-        ]
-    journal, blobs = settings.folder / JOURNAL, settings.folder / BLOBS
+    journal = settings.folder / JOURNAL
     if not journal.exists():
         return [Finding(good=True, what=f"there is no journal in {settings.folder} yet")]
     try:
-        found = repair.check(journal, blobs)
+        found = _checked(settings)
         if found.faults:
             return [*_faults(found), *_repaired(settings)]
     except (Unrepairable, DatabaseError, OSError) as error:
         return [Finding(good=False, what=str(error))]
-    return [Finding(good=True, what=f"{journal} is sound"), *_bytes(found, settings)]
+    return [Finding(good=True, what=f"{journal} is sound"), *_of_folder(found, settings)]
+
+
+def _checked(settings: Config) -> Condition:
+    """Check a journal of SQLite's and all blobs; those that are not in the folder in the bucket."""
+    found = repair.check(settings.folder / JOURNAL, settings.folder / BLOBS)
+    if not settings.blobs or not found.missing:
+        return found
+    damaged, missing = compare_all(bucket_of(settings), found.missing)
+    return Condition(found.faults, [*found.damaged, *damaged], missing)
 
 
 def _faults(found: Condition) -> list[Finding]:
@@ -70,12 +103,16 @@ def _repaired(settings: Config) -> list[Finding]:
         advice=f"the damaged one is {saved.aside}; jobs missing in the new one are forgotten,"
         " and run once more if their clients send them again",
     )
-    return [done, *_bytes(repair.check(journal, settings.folder / BLOBS), settings)]
+    return [done, *_of_folder(_checked(settings), settings)]
 
 
-def _bytes(found: Condition, settings: Config) -> list[Finding]:
+def _of_folder(found: Condition, settings: Config) -> list[Finding]:
     if found.damaged:
         repair.set_aside(settings.folder / BLOBS, found.damaged)
+    return _bytes(found)
+
+
+def _bytes(found: Condition) -> list[Finding]:
     lists = (("are damaged", found.damaged), ("are gone", found.missing))
     findings = [
         Finding(

@@ -54,6 +54,12 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "workflows": "The folder of workflows.",
         "data": "The folder of journal, outputs and logs; by default in ~/.local/share.",
         "journal": "postgresql://... for a group of bridges; by default SQLite, in data.",
+        "blobs": "s3://bucket/prefix for large outputs and inputs; by default beside the journal.",
+        "s3_endpoint": "The address of a store that speaks S3; by default that of AWS.",
+        "s3_public_endpoint": "Its address for clients, in links, if that is another one.",
+        "s3_region": "The bucket's region.",
+        "s3_access_key": "The access key; by default the environment's, as AWS' tools find it.",
+        "s3_secret_key_file": "A file whose first line is the secret key.",
         "member": "This bridge's name in a group; by default the host's.",
         "lease_s": "After this time without a heartbeat a bridge of a group counts as dead.",
         "name": "The bridge's name in bridge/info.",
@@ -112,6 +118,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "link_key_file": "The key that links are signed with; without it: link.key in the data"
         " folder.",
         "link_s": "How long a link is valid.",
+        "links": "Whose links results carry for large outputs: the bridge's, or the store's own.",
     },
     KEEPING: {
         "keep_results_s": "How long to keep results and the recipes of their jobs.",

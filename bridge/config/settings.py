@@ -62,6 +62,7 @@ _LISTS = frozenset(
 # Settings with an address to listen at.
 _LISTENS = frozenset({"metrics_listen", "websocket_listen"})
 
+_BUCKET = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,62})(?:/([A-Za-z0-9._/-]{0,500}))?")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._*\[\]:-]+/?")
 _LONGEST_ID = 64
 _HIGHEST_PORT = 65_535
@@ -122,6 +123,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     journal: str = ""
     member: Name | None = None
     lease_s: Annotated[float, Meta(ge=1)] = 10.0
+    # Empty: large blobs are where the journal is. Else a bucket, s3://bucket/prefix. Without
+    # credentials here they are those of the environment, as AWS' own tools find them.
+    blobs: str = ""
+    s3_endpoint: str | None = None
+    # Where clients reach it, if elsewhere.
+    s3_public_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_access_key: str | None = None
+    s3_secret_key_file: Path | None = None
     log_level: Level = "info"
     log_format: Literal["text", "json"] = "text"
     # Off unless an address to listen on is set.
@@ -196,6 +206,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     public_mqtt_url: str | None = None
     link_key_file: Path | None = None
     link_s: Seconds = 86_400.0
+    # Whose links results carry for large outputs.
+    links: Literal["bridge", "store"] = "bridge"
 
     @property
     def comfyuis(self) -> tuple[ComfyUI, ...]:
@@ -234,9 +246,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for each in self.comfyuis:
             with suppress(OSError, UnicodeError):
                 found.append(each.read_api_key())
-        if self.mqtt_password_file is not None:
+        for file in (self.mqtt_password_file, self.s3_secret_key_file):
             with suppress(OSError, UnicodeError):
-                found.append(self.mqtt_password_file.read_text().partition("\n")[0].strip())
+                found += [] if file is None else [first_line(file)]
         return tuple({each for each in found if each})
 
     @property
@@ -266,6 +278,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return self.data
         home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
         return Path(home) / "comfy2mqtt"
+
+    @property
+    def bucket(self) -> tuple[str, str] | None:
+        """The bucket of large blobs, and the prefix of all names in it; None without one."""
+        found = _BUCKET.fullmatch(self.blobs)
+        return None if found is None else (found[1], (found[2] or "").strip("/"))
 
     @property
     def managed(self) -> Path:
@@ -337,6 +355,7 @@ def check(config: Config) -> None:
             raise ConfigError(f"{where}environment: only for one that the bridge starts")
     _check_topic_rights(config)
     _check_journal(config)
+    _check_blobs(config)
     for each in config.comfyuis:
         if any(len(config.on_the_wire(name)) > _LONGEST_ID for name in (each.name, each.gpu or "")):
             raise ConfigError("member: too long, with the name of a ComfyUI or its gpu after it")
@@ -351,6 +370,29 @@ def _check_journal(config: Config) -> None:
     if config.journal and config.homeassistant:
         # What is set there lies with one bridge, and each of a group would announce its own.
         raise ConfigError("homeassistant: not with journal, which several bridges may share")
+
+
+def _check_blobs(config: Config) -> None:
+    given = [name for name in TYPES if name.startswith("s3_") and getattr(config, name) is not None]
+    given += ["links"] * (config.links == "store")
+    if not config.blobs and given:
+        raise ConfigError(f"{given[0]}: needs blobs, a bucket: s3://bucket/prefix")
+    if config.blobs and config.bucket is None:
+        raise ConfigError(f"blobs: {config.blobs!r}: expected s3://bucket or s3://bucket/prefix")
+    for name in ("s3_endpoint", "s3_public_endpoint"):
+        url = getattr(config, name)
+        if url is not None and not _is_http(url, query=False):
+            raise ConfigError(
+                f"{name}: {url!r}: expected http://host[:port] or https://host[:port]"
+            )
+    if (config.s3_access_key is None) != (config.s3_secret_key_file is None):
+        raise ConfigError("s3_access_key and s3_secret_key_file: give both, or neither")
+    if config.s3_secret_key_file is not None:
+        try:
+            first_line(config.s3_secret_key_file)
+        except (OSError, UnicodeError):
+            file = str(config.s3_secret_key_file)
+            raise ConfigError(f"s3_secret_key_file: {file!r}: expected a file of text") from None
 
 
 def check_websocket(config: Config) -> None:
@@ -442,6 +484,11 @@ def _is_http(url: str, *, query: bool = True) -> bool:
         and port != 0
         and (query or not parts.query)
     )
+
+
+def first_line(file: Path) -> str:
+    """Return a file's first line, such as a secret. Raises OSError and UnicodeError."""
+    return file.read_text().partition("\n")[0].strip()
 
 
 def host_and_port(listen: str) -> tuple[str, int]:

@@ -228,7 +228,10 @@ class ReleaseReport(Struct, frozen=True, kw_only=True):
 
 
 class HealthReport(Struct, frozen=True, kw_only=True):
-    """The health of all parts; `healthy`: at least one ComfyUI takes jobs. `memory` is in bytes."""
+    """The health of all parts; `healthy`: at least one ComfyUI takes jobs. `memory` is in bytes.
+
+    `store` is what is wrong with the store of large outputs.
+    """
 
     healthy: bool
     version: str
@@ -239,6 +242,7 @@ class HealthReport(Struct, frozen=True, kw_only=True):
     failed: int
     comfyui: dict[str, ComfyUIState]
     memory: int | UnsetType = UNSET
+    store: str | UnsetType = UNSET
 
 
 class LevelReport(Struct, frozen=True, kw_only=True):

@@ -202,7 +202,8 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
 
     `clients` are those with the most seconds at a ComfyUI. `hooks` are by their names, `gpus` by
     the names of the ComfyUIs that they are of.
-    While it is `paused`, by the operator, no job starts.
+    While it is `paused`, by the operator, no job starts. `store` is what is wrong with the store of
+    large outputs: until it works again, jobs that have such outputs wait for it.
     """
 
     at: float
@@ -219,6 +220,7 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
     memory: int | UnsetType = UNSET
     hooks: dict[str, HookHealth] = {}
     gpus: dict[str, GpuFigures] = {}
+    store: str | UnsetType = UNSET
 
 
 class ComfyUIState(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
         _may_pass,
         backoff=Backoff(cap=_RETRY_CAP_S),
         failed=lambda error, _: log.error(
-            "cannot use the disk or the database, trying again: %s", error
+            "cannot use the disk, the database or the store, trying again: %s", error
         ),
     )
 

@@ -13,7 +13,15 @@ from msgspec.structs import replace
 
 from bridge.contract.errors import BridgeError, ExecutionError
 from bridge.contract.fitting import fit_result
-from bridge.contract.messages import MissingOutput, OutputInfo, Result, Shown, State, Timings
+from bridge.contract.messages import (
+    MissingOutput,
+    OutputInfo,
+    Result,
+    Shown,
+    State,
+    Timings,
+    or_unset,
+)
 from bridge.contract.numbering import MAX_N, numbered
 from bridge.contract.sinks import Delivered
 from bridge.jobs import job_messages
@@ -33,8 +41,8 @@ log = logging.getLogger(__name__)
 # Called for each job once: its timings, and when it ended, in seconds since the epoch.
 Trace = Callable[[Job, Timings, float], None]
 
-# The address of an output of a job, good until a time in seconds since the epoch.
-Link = Callable[[Key, int, float], str]
+# The address of an output of a job, good until a time in seconds since the epoch; None without one.
+Link = Callable[[Key, OutputInfo, float], Awaitable[str | None]]
 
 # Puts the first image of a job's outputs on a display; what went wrong is in what it returns.
 Show = Callable[[Job, str, Sequence[CollectedOutput]], Awaitable[Shown]]
@@ -124,7 +132,7 @@ class Finalizer:
             kept = await self._keep(job, completion)
             now, clock = self._journal.clock.now(), self._journal.clock
             timings = self._timings(job, completion, delivering)
-            linked = self._linked(job, infos, clock.shown(now + keep_s))
+            linked = await self._linked(job, infos, clock.shown(now + keep_s))
             result = self._result(job, outcome, completion, linked, timings)
             encoded = await self._journal.finish(
                 job.key,
@@ -252,12 +260,11 @@ class Finalizer:
         info = replace(output.info, topic=UNSET if topic is None else topic)
         return replace(output, info=info, offered=True)
 
-    def _linked(self, job: Job, infos: list[OutputInfo], until: float) -> list[OutputInfo]:
+    async def _linked(self, job: Job, infos: list[OutputInfo], until: float) -> list[OutputInfo]:
         """Add to each output that is kept its URL, good for as long as it is kept."""
-        link = self._link
-        if link is None or job.envelope.deliver == "none":
+        if job.envelope.deliver == "none":
             return infos
-        return [replace(info, url=link(job.key, info.index, until)) for info in infos]
+        return await linked(self._link, job.key, infos, until)
 
     async def _keep(self, job: Job, completion: Completion) -> list[KeptOutput]:
         if job.envelope.deliver == "none":
@@ -269,6 +276,16 @@ class Finalizer:
     async def keep(self, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
         """Have outputs on disk, those that are not to be rows of the journal."""
         return await keep(self._files, outputs)
+
+
+async def linked(
+    link: Link | None, key: Key, infos: Sequence[OutputInfo], until: float
+) -> list[OutputInfo]:
+    """Add to each output the URL that `link` makes, good until then; unchanged where it is None."""
+    if link is None:
+        return [*infos]
+    urls = [await link(key, info, until) for info in infos]
+    return [replace(info, url=or_unset(url)) for info, url in zip(infos, urls, strict=True)]
 
 
 async def keep(files: Files, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:

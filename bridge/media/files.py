@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
@@ -26,6 +26,10 @@ INLINE_LIMIT = 64 * 1024
 # So many files are known to be whole at a time.
 _MAX_COMPARED = 4096
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+# Deletes the blobs that are old enough but those that it is given, by their SHA-256. Blocks.
+Sweeper = Callable[[Collection[str]], None]
 
 
 class Damaged(FileNotFoundError):
@@ -54,11 +58,23 @@ class Files(Protocol):
         """
         ...
 
-    def sweep(self, keep: Collection[str], older_than_s: float) -> None:
-        """Delete blobs that are not to be kept and were put longer ago than that.
+    def sweeper(self, older_than_s: float) -> Sweeper:
+        """Return what deletes blobs that are not to be kept and were put longer ago than that.
 
-        The age protects those that were put for a row which is about to be written.
+        The age protects those that were put for a row which is about to be written. It is that at
+        this call: what is to be kept is found out after it. So it is no matter how long a process
+        stands still in between, in which others put blobs and write their rows.
         """
+        ...
+
+    def link(self, sha256: str, lasts_s: float) -> str | None:
+        """Return an address at which anybody may read a blob for so long; None where none is."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """The fault of the store now, in a sentence; None while none is known."""
+        ...
 
     def close(self) -> None:
         """Close what is held open."""
@@ -143,15 +159,26 @@ class Folder:
                 path.replace(path.with_name(f"{sha256}.damaged"))
         raise Damaged(sha256)
 
-    def sweep(self, keep: Collection[str], older_than_s: float) -> None:
-        """Delete blobs that are not to be kept and were put longer ago than that."""
+    def sweeper(self, older_than_s: float) -> Sweeper:
+        """Return what deletes blobs that are not to be kept and were put longer ago than that."""
         before = time.time() - older_than_s
-        for path in self._folder.iterdir():
-            if path.name in keep:
-                continue
-            with self._renewing, suppress(FileNotFoundError):
-                if path.stat().st_mtime < before:
-                    path.unlink()
+
+        def sweep(keep: Collection[str]) -> None:
+            for path in self._folder.iterdir():
+                if path.name in keep:
+                    continue
+                with self._renewing, suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
+
+        return sweep
+
+    def link(self, _sha256: str, _lasts_s: float) -> None:
+        """Return None: the bridge alone reads here."""
+
+    @property
+    def trouble(self) -> None:
+        """Return None: an error is the reader's or the writer's to report."""
 
     def close(self) -> None:
         """Do nothing: nothing is held open."""
@@ -159,6 +186,65 @@ class Folder:
     def _path(self, sha256: str) -> Path:
         check_name(sha256)
         return self._folder / sha256
+
+
+class Successor:
+    """`Files` that took the place of others: new blobs go to it, old ones are read where they are.
+
+    The old ones are swept as before, until none is left.
+    """
+
+    def __init__(self, new: Files, old: Files) -> None:
+        self._new = new
+        self._old = old
+
+    def open(self) -> None:
+        """Open both."""
+        self._old.open()
+        self._new.open()
+
+    def put(self, sha256: str, data: bytes | memoryview) -> None:
+        """Write a blob to the new ones."""
+        self._new.put(sha256, data)
+
+    def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
+        """Return `count` bytes from `offset` on (all, if negative), from where the blob is.
+
+        Raises FileNotFoundError; Damaged where the bytes are not those of the name.
+        """
+        try:
+            return self._new.read(sha256, offset, count)
+        except Exception as failure:  # noqa: BLE001 - also of a store that is away
+            try:
+                return self._old.read(sha256, offset, count)
+            except Damaged:
+                raise
+            except FileNotFoundError:
+                raise failure from None
+
+    def sweeper(self, older_than_s: float) -> Sweeper:
+        """Return what sweeps both."""
+        new, old = self._new.sweeper(older_than_s), self._old.sweeper(older_than_s)
+
+        def sweep(keep: Collection[str]) -> None:
+            old(keep)
+            new(keep)
+
+        return sweep
+
+    def link(self, sha256: str, lasts_s: float) -> str | None:
+        """Return an address of a blob among the new ones; None where none is."""
+        return self._new.link(sha256, lasts_s)
+
+    @property
+    def trouble(self) -> str | None:
+        """The fault of the new ones."""
+        return self._new.trouble
+
+    def close(self) -> None:
+        """Close both."""
+        self._new.close()
+        self._old.close()
 
 
 class _Stamp(NamedTuple):
@@ -201,6 +287,19 @@ async def read_kept(
     if data is None:
         return await asyncio.to_thread(files.read, sha256, offset, count)
     return kept_bytes(files, sha256, data, offset, count)
+
+
+def compare_all(files: Files, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Compare blobs with their names; returns those that are damaged, and those missing. Blocks."""
+    damaged, missing = [], []
+    for sha256 in names:
+        try:
+            files.read(sha256, 0, 0)
+        except Damaged:
+            damaged.append(sha256)
+        except FileNotFoundError:
+            missing.append(sha256)
+    return damaged, missing
 
 
 def check_name(sha256: str) -> None:

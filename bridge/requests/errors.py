@@ -28,7 +28,7 @@ def refusal(error: Exception, transaction: Transaction | UnsetType, request: str
         return Answer(error=error, transaction=transaction)
     log.error("%s failed", request, exc_info=error)
     if isinstance(error, DatabaseError | OSError):
-        answer: BridgeError = Busy("the bridge cannot use its disk or its database at the moment")
+        answer: BridgeError = Busy("the bridge cannot use its disk, database or store now")
     else:
         answer = internal(error)
     return Answer(error=answer, transaction=transaction)

@@ -46,7 +46,6 @@ from bridge.contract.topics import HomeAssistantTopics, Topics
 from bridge.hooks.calls import MqttCalls
 from bridge.hooks.room import Hooks
 from bridge.jobs.core import Limits as JobLimits
-from bridge.jobs.database import need_driver
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
@@ -59,7 +58,6 @@ from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.warmup import Warmup
 from bridge.media.download import DownloadRules, download
 from bridge.media.extents import MediaLimits
-from bridge.media.files import Files, Folder
 from bridge.media.transcode import Transcoder
 from bridge.mqtt import Address, Connection
 from bridge.requests.admission import Admission, AdmissionConfig
@@ -70,7 +68,7 @@ from bridge.requests.permissions import Permissions, setting
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
-from bridge.service.public_urls import PublicUrls, page_address
+from bridge.service.public_urls import Links, page_address
 from bridge.workflows.binding import FOLDER
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
@@ -88,6 +86,7 @@ from bridge.service.retention import Retention
 from bridge.service.sets import set_parts
 from bridge.service.sinks import SinkParts
 from bridge.service.starting import waited_out
+from bridge.service.stores import files_of
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +114,7 @@ class Bridge:
         self._address = address
         self._topics = Topics(config.base_topic)
         self._journal = Journal(config.journal or folder / "journal.db")
-        self._files = _files(config)
+        self._files = files_of(config)
         self._permissions = Permissions(config.clients)
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
         self._library = Library(
@@ -171,7 +170,7 @@ class Bridge:
                 config.keep_uploads_s,
             ),
         )
-        addresses = PublicUrls.of(config)
+        links = Links.of(config, self._files)
         displays = Displays(
             config.display,
             images=RetainedImages(folder / "displays", self._publisher, self._topics.display_image),
@@ -180,7 +179,7 @@ class Bridge:
             rights=self._permissions,
             transcoder=transcoder,
             alone=not config.journal,
-            **({} if addresses is None else {"url_of": addresses.display}),
+            **({} if links.addresses is None else {"url_of": links.addresses.display}),
         )
         homeassistant = [self._homeassistant(transcoder)] if config.homeassistant else []
         listeners = Listeners(self._publisher, *homeassistant)
@@ -217,7 +216,7 @@ class Bridge:
                 config.keep_outputs_s,
                 show=displays.show,
                 transcoder=transcoder,
-                link=None if addresses is None else addresses.output,
+                link=links.output,
                 trace=tracing.traces(),
                 result_room=self._publisher.result_room,
                 trial=size_probe,
@@ -256,6 +255,7 @@ class Bridge:
             instances=self._instances,
             hooks=self._hooks.health,
             gpus=self._gpus.figures,
+            store=lambda: self._files.trouble,
         )
         media = InputMedia(dependencies, self._uploads, self._permissions, config.max_inline_input)
         admission = Admission(
@@ -289,7 +289,7 @@ class Bridge:
             places=Places(
                 deliver=self._sinks.deliveries.deliver,
                 show=displays.show,
-                link=None if addresses is None else addresses.set_output,
+                link=links.set_output,
             ),
             spend=processor.spend,
             ours=self._speaks_for_all,
@@ -543,9 +543,10 @@ class Bridge:
 
     def _start_steps(self) -> Iterator[Callable[[], Awaitable[object]]]:
         """Yield what is to be done once the journal is open, before anything is served."""
+        # It may be waited for, and longer than a lease lasts.
+        yield partial(asyncio.to_thread, self._files.open)
         if self._group is not None:
             yield self._group.join
-        yield partial(asyncio.to_thread, self._files.open)
         yield from (each.start for each in self._extensions)
         yield self._descriptions.open
         yield self._dispatcher.recover
@@ -610,14 +611,3 @@ def _rate_limiter(config: Config, permissions: Permissions) -> RateLimiter:
         new_per_s=config.new_clients_per_s,
         listed=lambda client: client in own or permissions.lists(client),
     )
-
-
-def _files(config: Config) -> Files:
-    """The store of large outputs and media: where the journal is."""
-    if not config.journal:
-        return Folder(config.folder / "blobs")
-    # An extra: who has no PostgreSQL needs no psycopg.
-    need_driver()
-    from bridge.jobs.database.blobs import Blobs  # noqa: PLC0415
-
-    return Blobs(config.journal)

@@ -56,8 +56,10 @@ class BridgeInfoPublisher:
         instances: Sequence[Instance],
         hooks: Callable[[], dict[str, HookHealth]],
         gpus: dict[str, GpuFigures],
+        store: Callable[[], str | None],
     ) -> None:
-        """`gpus` are read at each message."""
+        """`gpus` are read at each message; `store` says what is wrong with that of large blobs."""
+        self._store = store
         self._hooks = hooks
         self._gpus = gpus
         self._config = config
@@ -162,6 +164,7 @@ class BridgeInfoPublisher:
             memory=or_unset(resident_bytes()),
             hooks=self._hooks(),
             gpus=self._gpus,
+            store=or_unset(self._store()),
         )
 
     def health_report(self) -> HealthReport:
@@ -177,6 +180,7 @@ class BridgeInfoPublisher:
             failed=dispatcher.counters.outcomes["failed"],
             comfyui={each.name: comfyui_state(each.state) for each in self._instances},
             memory=or_unset(resident_bytes()),
+            store=or_unset(self._store()),
         )
 
 

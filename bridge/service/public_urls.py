@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from bridge.config import Config, host_and_port, shared_key
 from bridge.contract import links
 from bridge.contract.links import Link
+from bridge.contract.messages import OutputInfo
 from bridge.jobs.queue import Key
+from bridge.media.files import INLINE_LIMIT, Files
+
+
+class Links:
+    """The addresses of outputs in results: the store's own for large ones, else the bridge's."""
+
+    def __init__(self, addresses: PublicUrls | None, files: Files | None) -> None:
+        """`addresses` are the bridge's, if it has any; `files` make links, if the store's count."""
+        self.addresses = addresses
+        self._files = files
+
+    @classmethod
+    def of(cls, config: Config, files: Files) -> Links:
+        """Return those of a bridge. Raises ConfigError."""
+        return cls(PublicUrls.of(config), files if config.links == "store" else None)
+
+    async def output(self, job: Key, info: OutputInfo, until: float) -> str | None:
+        """Return a link to an output, good until a time in seconds since the epoch, if one is."""
+        found = await self._stored(info, until)
+        if found is None and self.addresses is not None:
+            found = self.addresses.output(job, info.index, until)
+        return found
+
+    async def set_output(self, key: Key, info: OutputInfo, until: float) -> str | None:
+        """Return a link to what a set has collected, likewise."""
+        found = await self._stored(info, until)
+        if found is None and self.addresses is not None:
+            found = self.addresses.set_output(key, info.index, until)
+        return found
+
+    async def _stored(self, info: OutputInfo, until: float) -> str | None:
+        if self._files is None or info.size <= INLINE_LIMIT:
+            return None
+        return await asyncio.to_thread(self._files.link, info.sha256, until - time.time())
 
 
 class PublicUrls:

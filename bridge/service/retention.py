@@ -97,8 +97,8 @@ class Retention:
             max_outputs_of=lambda client: self._permissions.of(client).max_outputs,
         )
         if self._since_jump_s() > _AGE_S:
-            kept = await self._journal.files()
-            await asyncio.to_thread(self._files.sweep, kept, _AGE_S)
+            sweep = await asyncio.to_thread(self._files.sweeper, _AGE_S)
+            await asyncio.to_thread(sweep, await self._journal.files())
 
     def _since_jump_s(self) -> float:
         return self._journal.clock.now() - self._jumped_at

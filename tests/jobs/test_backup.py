@@ -141,3 +141,14 @@ async def test_the_keys_are_in_it_and_are_put_where_there_are_none(tmp_path: Pat
     assert new[KEYS].read_text() == f"the {KEYS}"
     assert new[KEYS].stat().st_mode & 0o077 == 0
     assert new[LINK_KEY].read_text() == "another"
+
+
+async def test_a_backup_says_how_much_is_in_a_bucket_instead(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "data")).close()
+    (tmp_path / "data" / "blobs" / SHA256).unlink()
+    with pytest.raises(BackupError):
+        back_up(tmp_path / "data", tmp_path / "backup.tar")
+    report = back_up(tmp_path / "data", tmp_path / "backup.tar", bucket="s3://pictures/x")
+    assert (report.jobs, report.blobs) == (2, 0)
+    assert (report.elsewhere, report.bucket) == (1, "s3://pictures/x")
+    assert unpack(tmp_path / "backup.tar", tmp_path / "new") == report

@@ -61,13 +61,13 @@ def test_what_nobody_needs_is_swept_unless_it_is_new(blobs: Blobs, address: str)
 
     blobs.put(SHA, DATA)
     age()
-    blobs.sweep({SHA}, older_than_s=60)
+    blobs.sweeper(older_than_s=60)({SHA})
     assert blobs.read(SHA) == DATA
     blobs.put(SHA, DATA)  # somebody needs it again: not to be swept under their feet
-    blobs.sweep(set(), older_than_s=60)
+    blobs.sweeper(older_than_s=60)(set())
     assert blobs.read(SHA) == DATA
     age()
-    blobs.sweep(set(), older_than_s=60)
+    blobs.sweeper(older_than_s=60)(set())
     with pytest.raises(FileNotFoundError):
         blobs.read(SHA)
     with psycopg.connect(address) as connection:
@@ -80,15 +80,15 @@ def test_while_the_databases_clock_was_set_lately_nothing_is_swept(
     steady = 0.0
     blobs._jumps = JumpWatch(lambda: steady)
     blobs.put(SHA, DATA)
-    blobs.sweep(set(), older_than_s=3600)
+    blobs.sweeper(older_than_s=3600)(set())
     with psycopg.connect(address) as connection:
         connection.execute("UPDATE files SET put_at = to_timestamp(100)")
     # To a bridge whose own clock stood still, the database's has gone on by what it was set by.
     steady = -7200.0
-    blobs.sweep(set(), older_than_s=3600)
+    blobs.sweeper(older_than_s=3600)(set())
     assert blobs.read(SHA) == DATA
     steady = -3500.0
-    blobs.sweep(set(), older_than_s=3600)
+    blobs.sweeper(older_than_s=3600)(set())
     assert blobs.read(SHA) == DATA
 
 
@@ -148,3 +148,11 @@ def test_damage_that_nobody_has_read_is_repaired_too(blobs: Blobs, address: str)
     other.put(SHA, DATA)
     assert other.read(SHA) == DATA
     other.close()
+
+
+def test_what_is_put_after_a_sweep_began_is_not_old_to_it(blobs: Blobs) -> None:
+    """However long its process stood still before it read what is to be kept."""
+    sweep = blobs.sweeper(older_than_s=0)
+    blobs.put(SHA, DATA)
+    sweep(set())
+    assert blobs.read(SHA) == DATA

@@ -114,7 +114,7 @@ async def test_what_is_gone_when_the_bridge_is_back_is_made_again(tmp_path: Path
     async with house(tmp_path, comfyui=Counted(), deliver=hanging.deliver) as dispatcher:
         await dispatcher.take("j1", envelope=PUT)
         await hanging.wait()
-    Folder(tmp_path / "blobs").sweep((), -1.0)
+    Folder(tmp_path / "blobs").sweeper(-1.0)(())
     sinks, again = Sinks(), Counted()
     async with house(tmp_path, comfyui=again, deliver=sinks.deliver) as dispatcher:
         sinks.house = dispatcher

@@ -126,7 +126,7 @@ async def test_a_large_output_is_there_however_long_its_result_could_not_be_writ
 
     async def fails_once(*_: object, **__: object) -> bytes:
         journal.finish = finish  # type: ignore[method-assign]
-        files.sweep(await journal.files(), older_than_s=-1)
+        files.sweeper(older_than_s=-1)(await journal.files())
         raise DatabaseError("the disk is full")
 
     journal.finish = fails_once  # type: ignore[method-assign]

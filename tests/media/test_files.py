@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.media.files import Damaged, Folder
+from bridge.media.files import Damaged, Folder, Successor
 
 DATA = b"some bytes" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -32,13 +32,13 @@ def test_what_nobody_needs_is_swept_unless_it_is_new(files: Folder, tmp_path: Pa
     files.put(SHA, DATA)
     path = tmp_path / "blobs" / SHA
     os.utime(path, (100, 100))
-    files.sweep({SHA}, older_than_s=60)
+    files.sweeper(older_than_s=60)({SHA})
     assert files.read(SHA) == DATA
     files.put(SHA, DATA)  # somebody needs it again: not to be swept under their feet
-    files.sweep(set(), older_than_s=60)
+    files.sweeper(older_than_s=60)(set())
     assert files.read(SHA) == DATA
     os.utime(path, (100, 100))
-    files.sweep(set(), older_than_s=60)
+    files.sweeper(older_than_s=60)(set())
     with pytest.raises(FileNotFoundError):
         files.read(SHA)
 
@@ -58,7 +58,7 @@ def test_what_is_put_again_while_it_is_swept_is_there_afterwards(
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", slowly)
-    files.sweep(set(), older_than_s=60)
+    files.sweeper(older_than_s=60)(set())
     putting.join()
     assert files.read(SHA) == DATA
 
@@ -125,7 +125,7 @@ def test_a_damaged_blob_is_repaired_when_its_bytes_come_again(
     files.put(LARGE_SHA, LARGE)
     assert files.read(LARGE_SHA) == LARGE
     assert files.read(LARGE_SHA, 150_000, 5) == LARGE[150_000:150_005]
-    files.sweep({LARGE_SHA}, older_than_s=-60)
+    files.sweeper(older_than_s=-60)({LARGE_SHA})
     assert [path.name for path in (tmp_path / "blobs").iterdir()] == [LARGE_SHA]
 
 
@@ -142,3 +142,50 @@ def test_a_blob_is_compared_once_for_all_of_its_parts(
     files.put(LARGE_SHA, LARGE)
     for start in range(0, len(LARGE), 100_000):
         assert files.read(LARGE_SHA, start, 100_000) == LARGE[start : start + 100_000]
+
+
+def test_what_is_put_after_a_sweep_began_is_not_old_to_it(files: Folder) -> None:
+    """However long its process stood still before it read what is to be kept."""
+    sweep = files.sweeper(older_than_s=0)
+    files.put(SHA, DATA)
+    sweep(set())
+    assert files.read(SHA) == DATA
+
+
+def test_blobs_go_to_the_new_store_and_old_ones_are_read_and_swept_where_they_are(
+    files: Folder, tmp_path: Path
+) -> None:
+    files.put(SHA, DATA)
+    both = Successor(Folder(tmp_path / "new"), files)
+    both.open()
+    both.put(LARGE_SHA, LARGE)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [LARGE_SHA]
+    assert (both.read(SHA), both.read(SHA, 5, 7)) == (DATA, DATA[5:12])
+    assert both.read(LARGE_SHA) == LARGE
+    with pytest.raises(FileNotFoundError):
+        both.read("0" * 64)
+    both.sweeper(older_than_s=-60)({LARGE_SHA})
+    with pytest.raises(FileNotFoundError):
+        both.read(SHA)
+    assert both.read(LARGE_SHA) == LARGE
+    both.close()
+
+
+def test_an_old_blob_is_read_while_the_new_store_is_away(files: Folder, tmp_path: Path) -> None:
+    files.put(SHA, DATA)
+    (tmp_path / "no folder").write_bytes(b"")
+    both = Successor(Folder(tmp_path / "no folder"), files)
+    assert both.read(SHA) == DATA
+    with pytest.raises(NotADirectoryError):
+        both.read(LARGE_SHA)
+
+
+def test_a_blob_that_is_damaged_in_the_new_store_is_read_from_the_old_one(
+    files: Folder, tmp_path: Path
+) -> None:
+    files.put(LARGE_SHA, LARGE)
+    both = Successor(Folder(tmp_path / "new"), files)
+    both.open()
+    both.put(LARGE_SHA, LARGE)
+    damage(tmp_path / "new" / LARGE_SHA, "changed")
+    assert both.read(LARGE_SHA) == LARGE

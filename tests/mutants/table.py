@@ -1010,8 +1010,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="swept-while-written",
         file="bridge/service/retention.py",
-        old="self._files.sweep, kept, _AGE_S)",
-        new="self._files.sweep, kept, -60.0)",
+        old="self._files.sweeper, _AGE_S)",
+        new="self._files.sweeper, -60.0)",
         guarantee="a file that was just written, and has no row yet, is not swept",
         tests=("tests/service/test_retention.py",),
     ),

@@ -33,7 +33,7 @@ from bridge.jobs.sets.collect import Places
 from bridge.jobs.sets.plan import SetSpec
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
-from bridge.service.public_urls import PublicUrls
+from bridge.service.public_urls import Links, PublicUrls
 from bridge.sinks.delivery import Deliveries
 from tests.media.images import encoded, opened
 from tests.requests.stand import Stand, standing
@@ -479,7 +479,9 @@ async def test_a_display_shows_the_sheet_at_last(stand: Stand) -> None:
 
 async def test_what_was_collected_has_a_link_for_as_long_as_it_is_kept(stand: Stand) -> None:
     key = bytes(links.KEY_BYTES)
-    stand.collector.places = Places(link=PublicUrls("https://x.example", key).set_output)
+    stand.collector.places = Places(
+        link=Links(PublicUrls("https://x.example", key), None).set_output
+    )
     found = await run(stand, [image("red")], repeat=1, collect=["zip"], keep_s=1000)
     (info,) = found.outputs or []
     address, _, token = str(info.url).partition(links.PREFIX)

@@ -14,8 +14,8 @@ _COMPILE = (
     *("--no-emit-find-links", "--constraint", "requirements.lock"),
 )
 _OF_IMAGE = """\
-# What the image holds: the dependencies in pyproject.toml and the extra postgresql, in the versions
-# of requirements.lock, with the hashes of their files. Written by `make lock`, by uv.
+# What the image holds: the dependencies in pyproject.toml, the extras postgresql and s3, in the
+# versions of requirements.lock, with the hashes of their files. Written by `make lock`, by uv.
 """
 _OF_BUILD = """\
 # What a wheel of ours is built with, in the versions of requirements.lock, with the hashes of their
@@ -26,7 +26,8 @@ _OF_BUILD = """\
 def main() -> None:
     """Write both; the argument is uv."""
     uv = sys.argv[1]
-    IMAGE.write_text(_OF_IMAGE + _compiled(uv, "--extra", "postgresql", "pyproject.toml"))
+    extras = ("--extra", "postgresql", "--extra", "s3")
+    IMAGE.write_text(_OF_IMAGE + _compiled(uv, *extras, "pyproject.toml"))
     BUILD.write_text(_OF_BUILD + _compiled(uv, "-", wanted="hatchling"))
 
 

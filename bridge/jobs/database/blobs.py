@@ -19,7 +19,7 @@ import psycopg
 from bridge.jobs.clock import JumpWatch
 from bridge.jobs.database.engine import DatabaseError
 from bridge.jobs.database.postgresql import connect, name_of
-from bridge.media.files import Damaged, check_name
+from bridge.media.files import Damaged, Sweeper, check_name
 
 log = logging.getLogger(__name__)
 
@@ -109,25 +109,35 @@ class Blobs:
         )
         raise Damaged(sha256)
 
-    def sweep(self, keep: Collection[str], older_than_s: float) -> None:
-        """Delete blobs that are not to be kept and were put longer ago than that.
+    def sweeper(self, older_than_s: float) -> Sweeper:
+        """Return what deletes blobs that are not to be kept and were put longer ago than that.
 
         By the database's clock, which all bridges share; none while that was set since.
         """
-
-        def work(connection: _Connection) -> None:
-            (at,) = connection.execute(
+        (at,) = self._run(
+            lambda connection: connection.execute(
                 b"SELECT extract(epoch FROM clock_timestamp())::float"
-            ).fetchone() or (0.0,)
-            if self._jumps.since_jump_s(at) <= older_than_s:
-                return
-            connection.execute(
-                b"DELETE FROM files WHERE put_at < now() - make_interval(secs => %s) "
-                b"AND NOT sha256 = ANY (%s)",
-                (older_than_s, list(keep)),
+            ).fetchone()
+        ) or (0.0,)
+        if self._jumps.since_jump_s(at) <= older_than_s:
+            return lambda _: None
+
+        def sweep(keep: Collection[str]) -> None:
+            self._run(
+                lambda connection: connection.execute(
+                    b"DELETE FROM files WHERE put_at < to_timestamp(%s) AND NOT sha256 = ANY (%s)",
+                    (at - older_than_s, list(keep)),
+                )
             )
 
-        self._run(work)
+        return sweep
+
+    def link(self, _sha256: str, _lasts_s: float) -> None:
+        """Return None: bridges alone read here."""
+
+    @property
+    def trouble(self) -> None:
+        """Return None: an error is the reader's or the writer's to report."""
 
     def close(self) -> None:
         """Disconnect."""

@@ -10,6 +10,7 @@ backup was made is `lost`, since what became of it afterwards is not in there.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -29,8 +30,11 @@ from bridge.jobs.journal import queries
 JOURNAL = "journal.db"
 KEYS = "keys.json"
 LINK_KEY = "link.key"
+# Names the bucket that has the blobs which are not in the backup.
+ELSEWHERE = "elsewhere"
 BLOBS = "blobs"
 _BLOB = re.compile(rf"{BLOBS}/([0-9a-f]{{64}})")
+_MEMBERS = (JOURNAL, KEYS, LINK_KEY, ELSEWHERE)
 _CHUNK = 1024 * 1024
 
 
@@ -42,6 +46,7 @@ class Report(Struct, frozen=True):
     """A backup's contents: jobs, blobs in files and the bytes of those, and the files of keys.
 
     `left` are files of keys that a restore did not touch, because there were some already.
+    `elsewhere` counts the blobs that the journal names and that are in a bucket instead, `bucket`.
     """
 
     jobs: int
@@ -49,10 +54,16 @@ class Report(Struct, frozen=True):
     size: int
     keys: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    elsewhere: int = 0
+    bucket: str = ""
 
 
-def back_up(folder: Path, target: Path, keys: Mapping[str, Path] | None = None) -> Report:
+def back_up(
+    folder: Path, target: Path, keys: Mapping[str, Path] | None = None, bucket: str = ""
+) -> Report:
     """Write a backup of a bridge's data folder; whole or not at all. Raises BackupError.
+
+    Blobs that are in a bucket stay there: the backup has its name.
 
     `keys` are the files of KEYS and LINK_KEY, wherever they lie; one that is not there is left out.
     The backup is for its owner's eyes: it holds what clients sent, and with LINK_KEY a secret.
@@ -70,15 +81,23 @@ def back_up(folder: Path, target: Path, keys: Mapping[str, Path] | None = None) 
                 tarfile.open(fileobj=file, mode="w") as tar,
             ):
                 tar.add(snapshot, JOURNAL)
-                for sha256 in blobs:
+                here = [
+                    sha256 for sha256 in blobs if not bucket or (folder / BLOBS / sha256).exists()
+                ]
+                for sha256 in here:
                     path = folder / BLOBS / sha256
                     tar.add(path, f"{BLOBS}/{sha256}")
                     size += path.stat().st_size
+                if bucket:
+                    told = tarfile.TarInfo(ELSEWHERE)
+                    told.size = len(bucket.encode())
+                    tar.addfile(told, io.BytesIO(bucket.encode()))
                 for name, path in found.items():
                     tar.add(path, name)
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
         raise BackupError(f"{target}: {error}") from error
-    return Report(jobs, len(blobs), size, tuple(found))
+    elsewhere = len(blobs) - len(here)
+    return Report(jobs, len(here), size, tuple(found), elsewhere=elsewhere, bucket=bucket)
 
 
 def unpack(file: Path, folder: Path, keys: Mapping[str, Path] | None = None) -> Report:
@@ -134,7 +153,7 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> Report:
     there: set[str] = set()
     for member in tar:
         match = _BLOB.fullmatch(member.name)
-        if not member.isreg() or (match is None and member.name not in (JOURNAL, KEYS, LINK_KEY)):
+        if not member.isreg() or (match is None and member.name not in _MEMBERS):
             raise BackupError(f"{member.name!r} does not belong in a backup")
         with _opened(tar, member) as source:
             if match is None:
@@ -150,9 +169,12 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> Report:
         raise BackupError("it has no journal: not a backup of comfy2mqtt")
     with closing(sqlite3.connect(folder / JOURNAL)) as journal:
         jobs, wanted = _counted(journal)
-    if missing := set(wanted) - there:
+    told = folder / ELSEWHERE
+    bucket = told.read_text() if told.exists() else ""
+    missing = set(wanted) - there
+    if missing and not bucket:
         raise BackupError(f"it lacks {len(missing)} blobs that its journal names")
-    return Report(jobs, len(there), size)
+    return Report(jobs, len(there), size, elsewhere=len(missing), bucket=bucket)
 
 
 def _place_keys(found: Path, keys: Mapping[str, Path], report: Report) -> Report:

@@ -30,7 +30,7 @@ from bridge.contract.sinks import Delivered
 from bridge.contract.targets import extension_of
 from bridge.jobs.delivering import Deliver
 from bridge.jobs.durable import until_room
-from bridge.jobs.finalizer import Link, Show, SizeTrial, keep
+from bridge.jobs.finalizer import Link, Show, SizeTrial, keep, linked
 from bridge.jobs.job import Job, KeptOutput
 from bridge.jobs.journal import Journal, Stored
 from bridge.jobs.journal.sets import JobRow, OutputRow, SetRecord
@@ -188,13 +188,9 @@ class SetCollector:
             delivered = await deliver(job, infos)
         return Collected(infos, missing, keep_s, shown, delivered)
 
-    def linked(self, key: Key, infos: Sequence[OutputInfo], until: float) -> list[OutputInfo]:
+    async def linked(self, key: Key, infos: Sequence[OutputInfo], until: float) -> list[OutputInfo]:
         """Add to each output its address, good until a time in seconds since the epoch."""
-        link = self.places.link
-        return [
-            info if link is None else replace(info, url=link(key, info.index, until))
-            for info in infos
-        ]
+        return await linked(self.places.link, key, infos, until)
 
     async def _made(
         self,

@@ -391,7 +391,9 @@ class SetDriver:
                 messages.result,
                 spec=spec,
                 room=room,
-                outputs=self._collector.linked(key, collected.outputs, clock.shown(keep_until)),
+                outputs=await self._collector.linked(
+                    key, collected.outputs, clock.shown(keep_until)
+                ),
                 missing=collected.missing,
                 shown=collected.shown,
                 delivered=collected.delivered,

@@ -1,0 +1,57 @@
+"""The store of large blobs: where the journal is, or a bucket."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from bridge.config import Config, first_line
+from bridge.jobs.database import DatabaseError, need_driver
+from bridge.media.files import Files, Folder, Successor
+
+if TYPE_CHECKING:
+    from bridge.jobs.object_store import ObjectStore
+
+
+def files_of(config: Config) -> Files:
+    """Return the store of large outputs and inputs. Raises DatabaseError."""
+    beside = _beside_journal(config)
+    return beside if config.bucket is None else Successor(bucket_of(config), beside)
+
+
+def bucket_of(config: Config) -> ObjectStore:
+    """Return the store in the bucket that is set. Raises DatabaseError."""
+    try:
+        importlib.import_module("obstore")
+    except ImportError:
+        raise DatabaseError(
+            "blobs in a bucket need obstore: pip install 'comfy2mqtt[s3]'"
+        ) from None
+    if config.bucket is None:
+        raise DatabaseError("no bucket is set: blobs")
+    # An extra, as is PostgreSQL's driver: who has no bucket needs none.
+    from bridge.jobs.object_store import ObjectStore, Place  # noqa: PLC0415
+
+    bucket, prefix = config.bucket
+    secret = config.s3_secret_key_file
+    return ObjectStore.at(
+        Place(
+            bucket=bucket,
+            prefix=prefix,
+            endpoint=config.s3_endpoint,
+            links_from=config.s3_public_endpoint,
+            region=config.s3_region,
+            access_key=config.s3_access_key,
+            secret_key=None if secret is None else first_line(secret),
+        ),
+        links=config.links == "store",
+    )
+
+
+def _beside_journal(config: Config) -> Files:
+    if not config.journal:
+        return Folder(config.folder / "blobs")
+    need_driver()
+    from bridge.jobs.database.blobs import Blobs  # noqa: PLC0415
+
+    return Blobs(config.journal)
