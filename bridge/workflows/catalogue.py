@@ -250,19 +250,11 @@ def _missing_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[Mis
 
 
 def _unknown_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MissingInput]:
-    """Yield inputs with a link or value that their class does not declare."""
+    """Yield inputs with a link or value in the file that their class does not declare."""
     for node in nodes.values():
         found = class_of(info, node)
-        if found is None or not found.is_core:
-            continue
-        for name, taken in node.links():
-            if not found.declares(name):
-                source = class_of(info, nodes[taken.node]) if taken.node in nodes else None
-                outputs = () if source is None else source.outputs
-                kind = outputs[taken.output].type if 0 <= taken.output < len(outputs) else "*"
-                yield MissingInput(node=node.id, input=name, type=kind)
         for name, kind in node.unknown.items():
-            if not found.declares(name):
+            if found is not None and not found.declares(name):
                 yield MissingInput(node=node.id, input=name, type=kind)
 
 

@@ -117,6 +117,25 @@ def with_typed_numbers(graph: Graph, declared: Declarations) -> Graph:
     return graph.changed(values) if values else graph
 
 
+def without_unknown_links(graph: Graph, declared: Declarations) -> Graph:
+    """Return the graph without links to inputs that a class of ComfyUI's own does not declare.
+
+    The class is older than the file, and ComfyUI would fail at what it does not expect. The nodes
+    have their names and types as `unknown`.
+    """
+    unknown = {node.id: dict(_unknown_links(node, declared)) for node in graph.nodes.values()}
+    return graph.with_unknown({key: found for key, found in unknown.items() if found})
+
+
+def _unknown_links(node: Node, declared: Declarations) -> Iterator[tuple[str, str]]:
+    found = declared.node_class(node.class_type)
+    # Of nodes of packs it cannot be known: many take what they do not declare.
+    if found is not None and found.is_core and node.class_type != _CUSTOM_COMBO:
+        for name, taken in node.links():
+            if not found.declares(name):
+                yield name, declared.gives(taken) or "*"
+
+
 def _number(kind: str, text: str) -> int | float | None:
     try:
         match kind:

@@ -65,6 +65,7 @@ def build(
     chosen = AppMode() if drawing is None else app_mode.read(drawing, graph)
     declared = Declarations(graph, info)
     graph = constraints.with_typed_numbers(graph, declared)
+    graph = constraints.without_unknown_links(graph, declared)
     graph = _with_outputs(graph, outputs.outputs(graph, declared), chosen)
     declared = Declarations(graph, info)
     workflow = Workflow(

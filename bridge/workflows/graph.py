@@ -61,7 +61,7 @@ class NodeOutput(msgspec.Struct, frozen=True, gc=False):
 class Node(msgspec.Struct, frozen=True):
     """One node: its inputs are literals, or links in ComfyUI's own form.
 
-    `unknown` are the names and types of values that its file has for inputs of a newer class.
+    `unknown` are names and types of inputs that its file has, and its class is too old for.
     """
 
     id: str
@@ -161,11 +161,13 @@ class Graph(msgspec.Struct, frozen=True):
         return Graph({key: node for key, node in self.nodes.items() if key not in nodes})
 
     def with_unknown(self, unknown: Mapping[str, Mapping[str, str]]) -> Graph:
-        """Return a graph whose nodes have the unknown values given by node, name and type."""
-        nodes = {
-            key: msgspec.structs.replace(node, unknown=unknown[key]) if key in unknown else node
-            for key, node in self.nodes.items()
-        }
+        """Return a graph without some inputs, given by node, name and type, which it notes."""
+        nodes = dict(self.nodes)
+        for key, found in unknown.items():
+            node = nodes[key]
+            inputs = {name: value for name, value in node.inputs.items() if name not in found}
+            noted = {**node.unknown, **found}
+            nodes[key] = msgspec.structs.replace(node, inputs=inputs, unknown=noted)
         return Graph(nodes)
 
     def changed(self, values: Mapping[NodeInput, Any]) -> Graph:

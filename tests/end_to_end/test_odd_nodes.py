@@ -169,6 +169,33 @@ async def test_a_file_that_cannot_be_had_costs_that_output_alone(
                 assert each["error"]["code"] == "execution_error"
 
 
+async def test_what_a_newer_comfyui_would_take_is_named_and_left_out(
+    attached: StartBridge, broker: Mosquitto
+) -> None:
+    mood = node("PrimitiveString", value="x")
+    files = {
+        # Of the older and of the newer kind of class, on the way and at the end.
+        "older": {"1": empty(), "2": mood, "3": node("ImageInvert", image=["1", 0], hint=["2", 0])},
+        "newer": {"2": mood, "3": node("PrimitiveInt", value=5, hint=["2", 0])},
+        "saver": {"1": empty(), "2": mood, "3": {**saved("1")}},
+        "value": {"1": empty(), "3": saved("1")},
+    }
+    files["older"]["4"] = saved("3")
+    files["newer"]["4"] = node("PreviewAny", source=["3", 0])
+    files["saver"]["3"]["inputs"]["hint"] = ["2", 0]
+    files["value"]["3"]["inputs"]["hint"] = "a value"
+    await attached(files)
+    hint = {"node": "3", "input": "hint", "type": "STRING"}
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        await peer.subscribe(WORKFLOWS)
+        for name in files:
+            described = (await peer.next(f"comfy2mqtt/workflow/{name}")).json
+            unknown = described.get("missing", {}).get("unknown_inputs", [])
+            assert (described["runnable"], unknown) == (True, [hint] * (name != "value")), name
+            await run(peer, name)
+
+
 async def test_what_is_saved_comes_before_what_is_shown(
     attached: StartBridge, broker: Mosquitto
 ) -> None:

@@ -189,6 +189,12 @@ def _missing(workflow: Workflow) -> str:
     parts = [_listed(list(models))] if models else []
     if lacking.api_key:
         parts.append(f"a key for {_listed(lacking.api_key)}")
+    nodes = workflow.graph.nodes
+    newer = dict.fromkeys(
+        f"{nodes[each.node].class_type}.{each.input}" for each in lacking.unknown_inputs
+    )
+    if newer:
+        parts.append(f"a newer server for {_listed(list(newer))}")
     return "; ".join(parts)
 
 

@@ -529,15 +529,21 @@ def test_an_input_that_the_server_is_too_old_for_is_named_and_the_rest_runs() ->
     document = copy.deepcopy(PLAIN)
     document["2"]["inputs"]["hint"] = ["3", 1]
     document["2"]["inputs"]["text"] = "a literal that the page leaves there"
-    definition = workflow(document, ObjectInfo({**INFO.raw, "Sampler": sampler})).definition()
+    built = workflow(document, ObjectInfo({**INFO.raw, "Sampler": sampler}))
+    definition = built.definition()
     assert definition.runnable is True
+    # ComfyUI passes over values that it does not know, and fails at links.
+    assert "hint" not in built.graph.nodes["2"].inputs
+    assert "text" in built.graph.nodes["2"].inputs
     assert definition.missing == Missing(
         unknown_inputs=[MissingInput(node="2", input="hint", type="MASK")]
     )
     # Of nodes of others it cannot be known: many take what they do not declare.
     pack = {**sampler, "python_module": "custom_nodes.a_pack"}
     known = ObjectInfo({**INFO.raw, "Sampler": pack})
-    assert workflow(document, known).definition().missing is UNSET
+    of_pack = workflow(document, known)
+    assert of_pack.definition().missing is UNSET
+    assert "hint" in of_pack.graph.nodes["2"].inputs
 
 
 @pytest.mark.parametrize(
