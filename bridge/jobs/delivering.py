@@ -83,10 +83,7 @@ class Delivering:
 
         Raises FileNotFoundError where they are gone.
         """
-        outputs = [
-            CollectedOutput(info, await until_on_disk(functools.partial(self._whole, info)))
-            for info in left.outputs
-        ]
+        outputs = [CollectedOutput(info, await self._whole(info)) for info in left.outputs]
         ended = Completion(
             plan=plan,
             outputs=outputs,
@@ -105,15 +102,19 @@ class Delivering:
         return replace(ended, delivered=found)
 
     async def read(self, sha256: str, size: int) -> AsyncIterator[bytes]:
-        """Yield the bytes of an output that is kept. Raises FileNotFoundError, DatabaseError."""
+        """Yield the bytes of an output that is kept; waits for a database that is away.
+
+        Raises FileNotFoundError.
+        """
         if size <= INLINE_LIMIT:
-            data = await self._journal.blob(sha256)
+            data = await until_on_disk(lambda: self._journal.blob(sha256))
             if data is None:
                 raise FileNotFoundError(sha256)
             yield whole(sha256, data)
             return
         for offset in range(0, size, PIECE):
-            yield await asyncio.to_thread(self._files.read, sha256, offset, PIECE)
+            piece = functools.partial(self._files.read, sha256, offset, PIECE)
+            yield await until_on_disk(functools.partial(asyncio.to_thread, piece))
 
     async def _whole(self, info: OutputInfo) -> bytes:
         return b"".join([piece async for piece in self.read(info.sha256, info.size)])

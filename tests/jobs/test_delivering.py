@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,8 @@ import pytest
 from bridge.comfyui import events
 from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
+from bridge.jobs.database import Away
+from bridge.jobs.delivering import Delivering
 from bridge.jobs.job import Envelope, Job, Sink
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
@@ -210,3 +213,31 @@ async def test_without_sinks_nothing_is_noted(tmp_path: Path, envelope: Envelope
     async with house(tmp_path, comfyui=Counted()) as dispatcher:
         await dispatcher.take("j1", envelope=envelope)
         assert "delivered" not in await dispatcher.told.outcome("j1")
+
+
+async def test_what_a_sink_is_given_is_read_once_the_database_is_back() -> None:
+    """A database that restarts is no fault of the sink, and costs no delivery."""
+    asked = 0
+
+    def away() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 1
+
+    class Database:
+        async def blob(self, _sha256: str) -> bytes:
+            if away():
+                raise Away("away")
+            return b"a barn"
+
+        def read(self, _sha256: str, _offset: int, _count: int) -> bytes:
+            if away():
+                raise Away("away")
+            return LARGE.encode()
+
+    database = cast("Any", Database())
+    delivering = Delivering(database, database, cast("Any", None), None)
+    for content in (b"a barn", LARGE.encode()):
+        asked = 0
+        sha256 = hashlib.sha256(content).hexdigest()
+        assert [each async for each in delivering.read(sha256, len(content))] == [content]

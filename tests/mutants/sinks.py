@@ -85,4 +85,12 @@ SINKS: tuple[Mutant, ...] = (
         guarantee="a client's server that hangs holds up no other client's deliveries",
         tests=("tests/sinks/test_delivery.py",),
     ),
+    Mutant(
+        name="a-database-away-costs-a-delivery",
+        file="bridge/jobs/delivering.py",
+        old="data = await until_on_disk(lambda: self._journal.blob(sha256))",
+        new="data = await self._journal.blob(sha256)",
+        guarantee="a database that restarts costs no delivery",
+        tests=("tests/jobs/test_delivering.py",),
+    ),
 )

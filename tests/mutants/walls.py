@@ -403,4 +403,30 @@ WALLS: tuple[Mutant, ...] = (
         guarantee="a clock that is set makes no file that a ComfyUI holds old",
         tests=("tests/custom_nodes/test_uploads.py",),
     ),
+    # Releases.
+    Mutant(
+        name="an-image-by-any-hash",
+        file="Dockerfile",
+        old="        --require-hashes --requirement image.lock",
+        new="        --requirement image.lock",
+        guarantee="an image is made of packages that are pinned by hash",
+        tests=("tests/test_release.py",),
+    ),
+    Mutant(
+        name="log-feeds-itself",
+        file="bridge/adapters/mqtt/logtopic.py",
+        old="record.name == last_lines.name or self._publishing",
+        new="record.name == last_lines.name",
+        guarantee="what goes wrong in publishing the log is not published",
+        tests=("tests/adapters/mqtt/test_logtopic.py",),
+    ),
+    # What media unpack to.
+    Mutant(
+        name="a-gif-that-ends-is-read-on",
+        file="bridge/media/extents/pictures.py",
+        old="max(1, min(_WINDOW, file.size - at))",
+        new="min(_WINDOW, file.size - at)",
+        guarantee="a file that is cut off is left where it ends",
+        tests=("tests/media/extents/test_extents.py",),
+    ),
 )
