@@ -482,6 +482,9 @@ class Bridge:
         elif how == "memory":
             error = BridgeError("out of memory")
             self.handle(events.AttemptBroke(key, error, self._new_id(), free_memory=True))
+        elif how == "no room":
+            error = BridgeError("ComfyUI's disk is full")
+            self.handle(events.AttemptBroke(key, error, self._new_id(), no_room=True))
         else:
             self.handle(events.Defect(key, BridgeError("internal error")))
 

@@ -26,7 +26,9 @@ from tests.jobs.simulation import Bridge, ComfyUI, Fenced, Row, World
 
 STEPS = 50
 CLIENTS = st.sampled_from("abc")
-ENDINGS = st.sampled_from(["succeeded", "succeeded", "succeeded", "failed", "memory", "defect"])
+ENDINGS = st.sampled_from(
+    ["succeeded", "succeeded", "succeeded", "failed", "memory", "no room", "defect"]
+)
 PICK = st.integers(0, 1_000)
 HEARD = st.sampled_from([True, True, False])
 LINK = st.sampled_from(
