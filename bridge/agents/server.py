@@ -15,6 +15,7 @@ import uvicorn
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from msgspec import UNSET
 
@@ -66,8 +67,13 @@ class Agents:
             await self.server.run(incoming, outgoing, options)
 
     async def serve_http(self, host: str, port: int, token: str | None) -> None:
-        """Serve streamable HTTP at `/mcp`, until cancelled; with a token, who sends it alone."""
-        app: Any = self.server.streamable_http_app(host=host)
+        """Serve streamable HTTP at `/mcp`, until cancelled; with a token, who sends it alone.
+
+        Without one, requests have to name this machine: a page of a site that has its own name
+        resolve to this address does not.
+        """
+        security = None if token is not None else _of_names(host)
+        app: Any = self.server.streamable_http_app(host=host, transport_security=security)
         if token is not None:
             app = _guarded(app, token)
         config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False)
@@ -235,6 +241,17 @@ def _failure(text: str) -> types.CallToolResult:
 
 
 _App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def _of_names(host: str) -> TransportSecuritySettings:
+    """Accept requests to and from this machine's own names, of which `host` is one."""
+    given = f"[{host}]" if ":" in host else host
+    names = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]", given)]
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=names,
+        allowed_origins=[f"http://{name}" for name in names],
+    )
 
 
 def _guarded(app: _App, token: str) -> _App:

@@ -154,29 +154,51 @@ async def test_who_can_ask_nobody_gets_the_bridges_word(bridge: InMemoryBridge) 
     assert bridge.submitted[0].inputs == {}
 
 
-async def test_it_serves_http_to_who_has_the_token(bridge: InMemoryBridge) -> None:
+@asynccontextmanager
+async def served(bridge: InMemoryBridge, host: str, token: str | None) -> AsyncIterator[str]:
+    """Serve HTTP to agents; gives the address once something answers there."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((host, 0))
         port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/mcp"
+    url = f"http://{host}:{port}/mcp"
     async with bridge.client("agent") as client:
-        serving = asyncio.create_task(Agents(client).serve_http("127.0.0.1", port, "sesame"))
+        serving = asyncio.create_task(Agents(client).serve_http(host, port, token))
         try:
             async with httpx2.AsyncClient() as http:
-                answer = None
-                while answer is None:
+                while True:
                     try:
-                        answer = await http.post(url, json={})
+                        await http.get(url)
                     except httpx2.ConnectError:
                         await asyncio.sleep(0)
-                assert answer.status_code == 401
-            headers = {"authorization": "Bearer sesame"}
-            async with httpx2.AsyncClient(headers=headers) as http:
-                transport = streamable_http_client(url, http_client=http)
-                async with mcp.Client(transport) as found:
-                    result = await found.call_tool("demo", {"prompt": "x"})
-                    assert isinstance(result.content[0], types.ImageContent)
+                    else:
+                        break
+            yield url
         finally:
             serving.cancel()
             with anyio.move_on_after(5):
                 await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_it_serves_http_to_who_has_the_token(bridge: InMemoryBridge) -> None:
+    async with served(bridge, "127.0.0.1", "sesame") as url:
+        async with httpx2.AsyncClient() as http:
+            assert (await http.post(url, json={})).status_code == 401
+        headers = {"authorization": "Bearer sesame"}
+        async with httpx2.AsyncClient(headers=headers) as http:
+            transport = streamable_http_client(url, http_client=http)
+            async with mcp.Client(transport) as found:
+                result = await found.call_tool("demo", {"prompt": "x"})
+                assert isinstance(result.content[0], types.ImageContent)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+async def test_without_a_token_no_page_from_elsewhere_reaches_it(
+    bridge: InMemoryBridge, host: str
+) -> None:
+    async with served(bridge, host, None) as url, httpx2.AsyncClient() as http:
+        rebound = await http.post(url, json={}, headers={"host": "site.example"})
+        assert rebound.status_code == 421
+        foreign = await http.post(url, json={}, headers={"origin": "http://site.example"})
+        assert foreign.status_code == 403
+        async with mcp.Client(streamable_http_client(url, http_client=http)) as found:
+            assert [each.name for each in (await found.list_tools()).tools] == ["demo"]

@@ -429,4 +429,12 @@ WALLS: tuple[Mutant, ...] = (
         guarantee="a file that is cut off is left where it ends",
         tests=("tests/media/extents/test_extents.py",),
     ),
+    Mutant(
+        name="agents-by-any-name",
+        file="bridge/agents/server.py",
+        old="host=host, transport_security=security",
+        new="host=host",
+        guarantee="no page from elsewhere speaks to the server for agents",
+        tests=("tests/agents/test_server.py",),
+    ),
 )
