@@ -259,7 +259,7 @@ async def test_readers_with_one_key_that_never_read_share_a_budget(
     caplog.set_level(logging.INFO)
     output, count = b"x" * 300_000, 60
     async with (
-        serve(buffer=20_000_000, ping_s=0.4) as server,
+        serve(buffer=20_000_000) as server,
         Peer(broker.url) as bridge,
         server.visitor() as alice,
         AsyncExitStack() as stack,
