@@ -124,7 +124,7 @@ export class Form {
 
   /**
    * Returns `values`, by name, that differ from the definition's defaults (the main text also where
-   * it does not), and `media`, a MediaInput by name.
+   * it does not), `media`, a MediaInput by name, and the `axes` and `collect` of a set.
    */
   entered() {
     const values = {};
@@ -139,7 +139,7 @@ export class Form {
       const isDefault = same(value, field.schema.default) || (value === "" && !field.schema.default);
       if (!isDefault || (name === mainText(this.definition) && value !== "")) values[name] = value;
     }
-    return { values, media };
+    return { values, media, ...this.sets.entered() };
   }
 
   /** Resolves with the inputs of the request once all media are uploaded; an error names its input. */
@@ -176,11 +176,12 @@ export class Form {
     this.changed();
   }
 
-  /** Enters values and leaves the media as they are. */
-  fillValues(values) {
+  /** Enters what `entered` returned, and leaves the media as they are. */
+  enter({ values, axes, collect }) {
     const media = {};
     for (const [name, field] of this.fields) if (field.isMedia) media[name] = field.media;
     this._fill(values, media);
+    this.sets.enter({ axes, collect });
   }
 
   /** Gives every field its default, and empties those that have none. */

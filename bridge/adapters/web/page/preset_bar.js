@@ -33,16 +33,15 @@ export class PresetBar {
   }
 
   _apply() {
-    const values = this.presets.get(this.workflow, this.choice.value);
-    show(this.remove, Boolean(values));
-    if (values) this.form.fillValues(values);
+    const preset = this.presets.get(this.workflow, this.choice.value);
+    show(this.remove, Boolean(preset));
+    if (preset) this.form.enter(preset);
   }
 
   async _save() {
     const name = await askName(say("preset.name"));
     if (!name) return;
-    const { values } = this.form.entered();
-    const isSaved = this.presets.save(this.workflow, name, values);
+    const isSaved = this.presets.save(this.workflow, name, this.form.entered());
     announce(isSaved ? say("preset.saved", { name }) : say("preset.full"));
     this.draw(this.workflow, isSaved ? name : "");
   }

@@ -1,4 +1,7 @@
-/** Values of a workflow's form under a name, in the browser's storage, for each client. */
+/**
+ * What was entered in a workflow's form, under a name, in the browser's storage, for each client: `values`
+ * by input, the `axes` of a set, and what it is to `collect`.
+ */
 
 import { readObject, writeObject } from "./marks.js";
 
@@ -13,14 +16,17 @@ export class Presets {
     return Object.keys(this._all(workflow)).sort((one, other) => one.localeCompare(other));
   }
 
-  /** Returns the values of a preset, undefined if there is none. */
+  /** Returns what was entered, undefined if there is no such preset. */
   get(workflow, name) {
-    return this._all(workflow)[name];
+    const found = this._all(workflow)[name];
+    // Before there were sets, a preset was the values alone.
+    return !found || Array.isArray(found.axes) ? found : { values: found, axes: [], collect: [] };
   }
 
-  /** Saves values under a name, in place of what was there; false if there is no room. */
-  save(workflow, name, values) {
-    return writeObject(this.storage, this._key(workflow), { ...this._all(workflow), [name]: values });
+  /** Saves what was entered in place of what was there; false if there is no room. */
+  save(workflow, name, { values, axes, collect }) {
+    const all = { ...this._all(workflow), [name]: { values, axes, collect } };
+    return writeObject(this.storage, this._key(workflow), all);
   }
 
   remove(workflow, name) {

@@ -40,10 +40,28 @@ export class SetForm {
     this._changed();
   }
 
+  /** Returns the `axes` as they were entered, each `{ name, entered }`, and what the set is to `collect`. */
+  entered() {
+    const used = this.axes.filter((axis) => axis.name);
+    return {
+      axes: used.map((axis) => ({ name: axis.name, entered: axis.entered() })),
+      collect: this.collect ?? [],
+    };
+  }
+
   /** What the set collects, undefined for nothing. */
   get collect() {
     const chosen = COLLECT.filter((_, at) => this.boxes[at].checked);
     return chosen.length ? chosen : undefined;
+  }
+
+  /** Enters what `entered` returned; an input that the workflow does not have any more is left out. */
+  enter({ axes, collect }) {
+    const known = axes.filter(({ name }) => this.axes[0]?.schemas.has(name));
+    for (const [at, axis] of this.axes.entries()) axis.enter(known[at] ?? { name: "", entered: "" });
+    for (const [at, box] of this.boxes.entries()) box.checked = collect.includes(COLLECT[at]);
+    if (known.length) byId("set").open = true;
+    this._changed();
   }
 
   /** `{ grid, collect }` as `submit` takes them; undefined while no axis, or not each, has its values. */
@@ -133,6 +151,14 @@ class AxisField {
     return readAxis(this.schemas.get(this.name), this.entered());
   }
 
+  /** Chooses an input, and enters what `entered` returned for it. */
+  enter({ name, entered }) {
+    this.select.value = name;
+    this._draw();
+    this.setEntered(entered);
+    this.refuse(null);
+  }
+
   focus() {
     (this.values.querySelector("input, textarea") ?? this.select).focus();
   }
@@ -148,6 +174,7 @@ class AxisField {
   _draw() {
     const schema = this.schemas.get(this.name);
     this.entered = () => "";
+    this.setEntered = () => {};
     this.values.replaceChildren();
     if (!schema) return;
     const ways = { choices: () => this._choices(schema), both: () => say("axis.both") };
@@ -164,6 +191,7 @@ class AxisField {
         : make("input", { ...properties, type: "text", autocomplete: "off" });
     if (way === "seeds") entry.value = "4";
     this.entered = () => entry.value;
+    this.setEntered = (text) => (entry.value = text);
     return make(
       "div",
       {},
@@ -177,6 +205,7 @@ class AxisField {
     const all = schema.enum ?? this.choices(schema["x-choices"]) ?? [];
     const boxes = all.map(() => make("input", { type: "checkbox" }));
     this.entered = () => all.filter((_, index) => boxes[index].checked);
+    this.setEntered = (chosen) => all.forEach((each, at) => (boxes[at].checked = chosen.includes(each)));
     const rows = all.map((each, index) => make("label", { class: "check" }, boxes[index], String(each)));
     return make("fieldset", {}, make("legend", {}, say("axis.choices")), make("div", {}, rows));
   }

@@ -79,6 +79,40 @@ async def test_axes_are_read_counted_and_found_again_in_a_result(visit: Visit) -
     assert told["notes"] == [True, True]
 
 
+async def test_a_preset_keeps_the_axes_too(visit: Visit, client: str) -> None:
+    window = await visit(client)
+    # What a page saved before there were sets: the values alone.
+    await window.page.evaluate(
+        """(client) => localStorage.setItem(`presets ${client} demo`,
+            JSON.stringify({ older: { prompt: "a barn" } }))""",
+        client,
+    )
+    await window.page.reload()
+    await window.at("#set > summary").click()
+    one, two = (window.page.get_by_label(label, exact=True) for label in ("Vary", "And vary"))
+    await one.select_option("steps")
+    await window.page.get_by_label("Values", exact=True).fill("1, 2")
+    await two.select_option("seed")
+    await window.page.get_by_label("Number of seeds").fill("3")
+    await window.page.get_by_label("Contact sheet").check()
+    await window.press("Save as preset")
+    await window.page.get_by_role("textbox", name="Name of the preset").fill("grid")
+    await window.page.keyboard.press("Enter")
+    await window.press("Reset to defaults")
+    assert await one.input_value() == ""
+    await window.page.reload()
+    chosen = window.page.get_by_label("Preset", exact=True)
+    await chosen.select_option("grid")
+    assert [await one.input_value(), await two.input_value()] == ["steps", "seed"]
+    assert await window.page.get_by_label("Values", exact=True).input_value() == "1, 2"
+    assert await window.page.get_by_label("Contact sheet").is_checked()
+    assert await window.at("#run").inner_text() == "Run 6 jobs"
+    await chosen.select_option("older")
+    assert await window.field("prompt").input_value() == "a barn"
+    assert [await one.input_value(), await two.input_value()] == ["", ""]
+    assert not await window.page.get_by_label("Contact sheet").is_checked()
+
+
 async def _labels(window: Window) -> tuple[list[str], list[str]]:
     """The labels of a table's columns and rows."""
     columns = await window.at(".set thead tr:last-child th:not(.set-axis)").all_inner_texts()
