@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from bridge import config
 from bridge.adapters.metrics import BridgeCollector, MetricsSources
+from bridge.adapters.web.keyring import Keyring
 from bridge.jobs.counters import Counters
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +71,37 @@ def test_the_add_on_gives_the_bridge_what_home_assistant_knows() -> None:
     assert run["environment"](options, {**broker, "ssl": True})["COMFY2MQTT_MQTT_URL"].startswith(
         "mqtts://"
     )
+
+
+def test_the_add_on_shows_the_page_in_the_sidebar(tmp_path: Path) -> None:
+    run = runpy.run_path(str(DEPLOY / "home-assistant-addon" / "run.py"))
+    announced = (DEPLOY / "home-assistant-addon" / "config.yaml").read_text()
+    host, port = run["INGRESS"].split(":")
+    assert host == "0.0.0.0"  # noqa: S104 - a container's own
+    assert f"ingress: true\ningress_port: {port}\n" in announced
+    broker = {"host": "h", "port": 1883}
+    settings = run["environment"]({"comfyui_url": "http://pc:8188"}, broker)
+    loaded = config.load({}, {**settings, "COMFY2MQTT_DATA": str(tmp_path / "data")})
+    assert loaded.frame_ancestors == ("self",)
+    assert loaded.trusted_proxies == (run["SUPERVISOR_ADDRESS"],)
+    assert loaded.websocket_listen == run["INGRESS"]
+
+
+def test_the_add_on_makes_the_pages_key_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runpy.run_path(str(DEPLOY / "home-assistant-addon" / "run.py"))
+    monkeypatch.setenv("COMFY2MQTT_DATA", str(tmp_path / "data"))
+    program = str(Path(sys.executable).with_name("comfy2mqtt"))
+    for _ in range(2):
+        run["keep_page_key"](program, tmp_path)
+        keyring = Keyring(tmp_path / "data" / "keys.json")
+        keyring.refresh()
+        path = tmp_path / run["PAGE_KEY"]
+        found = keyring.find(path.read_text().strip())
+        assert found is not None
+        assert (found.client, len(keyring.keys)) == ("page", 1)
+        assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:

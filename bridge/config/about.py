@@ -103,7 +103,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "websocket_mqtt_url": "The adapter's own account at the broker; by default mqtt_url.",
         "websocket_keys": "The file of keys; without it: keys.json in the data folder.",
         "websocket_origins": "Pages from elsewhere that may open the socket; *: all.",
-        "frame_ancestors": "Pages from elsewhere that may embed ours in a frame; *: all.",
+        "frame_ancestors": "Pages that may embed ours in a frame; self: of its origin; *: all.",
         "websocket_cert": "Its certificate, PEM, for https.",
         "websocket_cert_key": "The certificate's key, PEM, if that is another file.",
         "websocket_max_message": "Bytes of a message from a client.",

@@ -399,13 +399,12 @@ def check_websocket(config: Config) -> None:
     """Check what the web adapter needs of several settings together. Raises ConfigError."""
     if config.public_url is not None and not _is_http(config.public_url, query=False):
         raise ConfigError("public_url: expected http://host[:port] or https://host[:port]")
-    for name in ("websocket_origins", "frame_ancestors"):
+    for name, words in (("websocket_origins", ("*",)), ("frame_ancestors", ("*", "self"))):
         for each in getattr(config, name):
             # Nothing else either: the latter are written into a header as they are.
-            if each != "*" and not (_ORIGIN.fullmatch(each) and _is_http(each, query=False)):
-                raise ConfigError(
-                    f"{name}: {each!r}: expected http://host[:port], https://host[:port] or *"
-                )
+            if each not in words and not (_ORIGIN.fullmatch(each) and _is_http(each, query=False)):
+                allowed = ", ".join(("http://host[:port]", "https://host[:port]", *words))
+                raise ConfigError(f"{name}: {each!r}: expected one of {allowed}")
     for each in config.trusted_proxies:
         try:
             ipaddress.ip_network(each)

@@ -41,7 +41,7 @@ _FOR_EVER: Final = "public, max-age=31536000, immutable"
 class Handlers:
     """Answers everything but sockets. `stall_s`: how long a piece may take to be read.
 
-    `frame_ancestors`: origins whose pages may embed the page.
+    `frame_ancestors`: origins whose pages may embed the page; `self` for those of its own.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Handlers:
         self._signed_urls = signed_urls
         self._displays = displays
         self._page = page
-        ancestors = " ".join(("'self'", *frame_ancestors)) if frame_ancestors else "'none'"
+        others = (each for each in frame_ancestors if each != "self")
+        ancestors = " ".join(("'self'", *others)) if frame_ancestors else "'none'"
         self._policy = f"{_PAGE_POLICY}{ancestors}"
         self._first_login = first_login
         self._stall_s = stall_s

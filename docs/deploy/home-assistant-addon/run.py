@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
@@ -14,6 +15,11 @@ from urllib.parse import quote
 SUPERVISOR = "http://supervisor/services/mqtt"
 OPTIONS = Path("/data/options.json")
 CONFIG = Path("/config")
+# The page in Home Assistant's sidebar: the port of config.yaml, and the supervisor's address, which
+# alone asks for it (both are part of how ingress works).
+INGRESS = "0.0.0.0:8099"
+SUPERVISOR_ADDRESS = "172.30.32.2"
+PAGE_KEY = "page-key.txt"
 
 
 def environment(options: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, str]:
@@ -29,10 +35,33 @@ def environment(options: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[s
         "COMFY2MQTT_HOMEASSISTANT": "true",
         "COMFY2MQTT_DATA": "/data/bridge",
         "COMFY2MQTT_WORKFLOWS": str(CONFIG / "workflows"),
+        "COMFY2MQTT_WEBSOCKET_LISTEN": INGRESS,
+        "COMFY2MQTT_TRUSTED_PROXIES": SUPERVISOR_ADDRESS,
+        "COMFY2MQTT_FRAME_ANCESTORS": "self",
     }
     if options.get("comfyui_secret"):
         found["COMFY2MQTT_COMFYUI_SECRET"] = str(options["comfyui_secret"])
     return found
+
+
+def keep_page_key(program: str, folder: Path) -> None:
+    """Make the access key that the page asks for, once, where the user can read it."""
+    path = folder / PAGE_KEY
+    if path.exists():
+        return
+    made = subprocess.run(
+        [program, "keys", "add", "page", "--name", "sidebar"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    half = path.with_suffix(".part")
+    half.touch(mode=0o600)
+    half.write_text(made.stdout)
+    half.replace(path)
+    sys.stderr.write(
+        f"the page's access key is in {PAGE_KEY} of the add-on's configuration folder\n"
+    )
 
 
 def main() -> None:
@@ -45,6 +74,7 @@ def main() -> None:
     os.environ.update(environment(json.loads(OPTIONS.read_text()), broker))
     (CONFIG / "workflows").mkdir(exist_ok=True)
     program = str(Path(sys.executable).with_name("comfy2mqtt"))
+    keep_page_key(program, CONFIG)
     os.execv(program, [program, "serve"])
 
 

@@ -181,7 +181,11 @@ async def test_texts_are_compressed_for_who_takes_them_so(serve_alone: Serve, pa
 
 async def test_a_page_that_is_listed_may_embed_the_page(serve_alone: Serve) -> None:
     home = "http://homeassistant.local:8123"
-    for listed, policy in (((), "frame-ancestors 'none'"), ((home,), f"ancestors 'self' {home}")):
+    for listed, policy in (
+        ((), "frame-ancestors 'none'"),
+        (("self",), "frame-ancestors 'self'"),
+        ((home,), f"frame-ancestors 'self' {home}"),
+    ):
         async with (
             serve_alone(frame_ancestors=listed) as server,
             aiohttp.ClientSession() as web,

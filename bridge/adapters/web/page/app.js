@@ -323,7 +323,7 @@ class Page {
       ...brokerOf(client.registered, location.hostname),
       base: client.registered.base ?? "comfy2mqtt",
       client: client.registered.client,
-      socket: new URL("/ws", location.href.replace(/^http/, "ws")).href,
+      socket: new URL("ws", location.href.replace(/^http/, "ws")).href,
       workflow: form.definition.name,
       main: mainText(form.definition),
     });

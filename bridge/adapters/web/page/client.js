@@ -868,7 +868,7 @@ function parse(text) {
 }
 
 function ownSocket() {
-  return new URL("/ws", location.href.replace(/^http/, "ws")).href;
+  return new URL("ws", location.href.replace(/^http/, "ws")).href;
 }
 
 function plain(detail) {
