@@ -32,6 +32,7 @@ from bridge.jobs.job import Blob, Job, MediaInput, Plan
 from bridge.jobs.outputs import CollectedOutput, Collector
 from bridge.jobs.progress import Meter, Snapshot
 from bridge.workflows.binding import FOLDER, isolate, upload_name
+from bridge.workflows.embedded import without_folder
 
 # After this long a ComfyUI that was asked to stop a prompt is taken to be stuck.
 STOP_GRACE_S = 10.0
@@ -219,13 +220,16 @@ class Attempt:
             data = await self._load_media(blob.sha256)
             await client.put_media(blob.sha256, data, blob.content_type)
 
+    async def _view(self, filename: str, subfolder: str, type_: str) -> bytes:
+        """Fetch a file; a picture that is dropped in elsewhere names its author's folders alone."""
+        data = await self._instance.client.view(filename, subfolder, type_)
+        return without_folder(data, f"{FOLDER}/{self.prompt_id}")
+
     async def _follow(self, plan: Plan, prompt: AsyncGenerator[events.Event, None]) -> Ending:
         try:
             async with aclosing(prompt), asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                collector = Collector(
-                    tasks, self._instance.client.view, plan.outputs, self._observer.output
-                )
+                collector = Collector(tasks, self._view, plan.outputs, self._observer.output)
                 try:
                     return await self._take_events(plan, prompt, collector)
                 finally:

@@ -10,6 +10,7 @@ first directory of the EXIF data, each `<key>:<text>`, as ComfyUI's SaveAnimated
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ KEYS = frozenset(("prompt", "workflow"))
 # As much as a workflow file of its own may have.
 MAX_TEXT = 16 * 1024 * 1024
 
+_TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt", b"comf"))
 _KEY_END = 80  # a PNG keyword has at most 79 characters
 _ASCII = 2  # EXIF's type for texts
 _ENTRY = 12  # bytes of an entry of an EXIF directory
@@ -47,19 +49,47 @@ def texts(data: bytes) -> dict[str, str]:
     return found
 
 
-def _png(data: bytes) -> Iterator[tuple[str, str]]:
+def without_folder(data: bytes, folder: str) -> bytes:
+    """Return a picture whose texts do not name the folder that its prompt saved into.
+
+    Names of files in JSON lose it, and spaces behind them keep the length. What is no picture, is
+    cut off, or does not name it, is returned as it is.
+    """
+    begins = f'"{folder}/'.encode()
+    if not is_picture(data) or begins not in data:
+        return data
+    name = re.compile(re.escape(begins) + rb'((?:[^"\\]|\\.)*)"')
+    pad = b" " * (len(begins) - 1)
+    changed = bytearray(name.sub(lambda found: b'"' + found[1] + b'"' + pad, data))
+    if data.startswith(PNG):
+        try:
+            texts = [each for each in _chunks(data) if each[0] in _TEXTS]
+        except WorkflowError:
+            return data
+        for _, start, end in texts:
+            struct.pack_into(">I", changed, end, zlib.crc32(changed[start - 4 : end]))
+    return bytes(changed)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of each chunk of a PNG, as far as it is whole."""
     offset = len(PNG)
-    while offset < len(data):
+    while offset + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, offset)
         start, offset = offset + 8, offset + 12 + length
         if offset > len(data):
             raise WorkflowError("the picture is broken: it is cut off")
-        if kind in (b"tEXt", b"zTXt", b"iTXt", b"comf"):
-            key, separator, rest = data[start : start + length].partition(b"\0")
-            if separator and len(key) < _KEY_END:
-                yield key.decode("latin-1"), _png_text(kind, rest)
+        yield kind, start, start + length
         if kind == b"IEND":
             return
+
+
+def _png(data: bytes) -> Iterator[tuple[str, str]]:
+    for kind, start, end in _chunks(data):
+        if kind in _TEXTS:
+            key, separator, rest = data[start:end].partition(b"\0")
+            if separator and len(key) < _KEY_END:
+                yield key.decode("latin-1"), _png_text(kind, rest)
 
 
 def _png_text(kind: bytes, rest: bytes) -> str:

@@ -362,6 +362,8 @@ async def test_a_picture_that_was_made_here_gives_the_same_names(
         for name, _, text in MADE:
             await run(peer, name, {text: "morning"})
             picture = (await peer.job(name, "output/0")).payload
+            # Nothing of the job's folder, wherever the picture is dropped in.
+            assert b'"comfy2mqtt/' not in picture
             suffix = "webp" if name == "webp" else "png"
             (bridge.workflows / f"again-{name}.{suffix}").write_bytes(picture)
             again, first = await described(f"again-{name}"), await described(name)

@@ -134,3 +134,43 @@ def test_a_picture_that_was_made_here_does_not_name_the_folder_of_its_job() -> N
     document = source.document_of(png(info))
     assert document["1"]["inputs"] == {"filename_prefix": "fin"}
     assert document["1"]["_meta"] == {"title": "Finished"}
+
+
+def of_a_job(kind: str) -> bytes:
+    """A picture with a prompt that saves into a job's folder, and one that only speaks of it."""
+    prompt = json.dumps({"1": {"filename_prefix": f'{FOLDER}/a "b"'}, "2": {"text": FOLDER}})
+    if kind == "webp":
+        picture = Image.new("RGB", (4, 4))
+        exif = picture.getexif()
+        exif[0x0110] = f"prompt:{prompt}"
+        buffer = io.BytesIO()
+        picture.save(buffer, "WEBP", exif=exif)
+        return buffer.getvalue()
+    info = PngInfo()
+    if kind == "apng":
+        info.add(b"comf", b"prompt\0" + prompt.encode())
+    else:
+        info.add_text("prompt", prompt)
+    return png(info)
+
+
+FOLDER = f"comfy2mqtt/{PROMPT_ID}"
+
+
+@pytest.mark.parametrize("kind", ["png", "apng", "webp"])
+def test_a_jobs_folder_is_taken_out_of_its_pictures(kind: str) -> None:
+    data = of_a_job(kind)
+    cleaned = embedded.without_folder(data, FOLDER)
+    assert len(cleaned) == len(data)
+    found = json.loads(embedded.texts(cleaned)["prompt"])
+    assert found == {"1": {"filename_prefix": 'a "b"'}, "2": {"text": FOLDER}}
+    # Pillow checks the checksums.
+    with Image.open(io.BytesIO(cleaned)) as picture:
+        picture.verify()
+    with Image.open(io.BytesIO(cleaned)) as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == (0, 0, 0)
+    # Another job's, and what is no whole picture.
+    assert embedded.without_folder(data, "comfy2mqtt/other") is data
+    assert embedded.without_folder(data[1:], FOLDER) == data[1:]
+    if kind != "webp":
+        assert embedded.without_folder(data[:-3], FOLDER) in (data[:-3], cleaned[:-3])
