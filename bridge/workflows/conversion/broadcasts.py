@@ -7,7 +7,8 @@ likewise. Of several senders the one of the highest priority counts, of two alik
 stands in a widget is replaced only where the file says that it may be.
 
 The extension puts links into the page's graph before a prompt is made; here they are put into the
-graph that was loaded, as version 7.8 of it does.
+graph that was loaded, as version 7.8 of it does. Its setting to send texts to combos has no effect:
+neither the page nor ComfyUI takes such a link.
 """
 
 from __future__ import annotations
@@ -75,14 +76,14 @@ class _Sender(Struct, frozen=True):
     title: _Rule | None
     input: _Rule | None
     to: Collection[str] | None
-    # Other types that it may go to.
-    more_types: frozenset[str]
+    # It may go to what takes any type.
+    to_any: bool
     # Given the receiving node and its input.
     suits: Callable[[LiveNode, InputSlot], bool]
 
     def matches(self, node: LiveNode, slot: InputSlot) -> bool:
         return (
-            (slot.type == self.type or slot.type in self.more_types)
+            (slot.type == self.type or (self.to_any and slot.type == "*"))
             and self.origin != node.id
             and (self.to is None or node.id in self.to)
             and (self.title is None or self.title.lets(_title(node)))
@@ -189,15 +190,9 @@ class _Sending:
                 title,
                 self._input_rule(place),
                 to,
-                frozenset(self._more_types(kind)),
+                bool(self._settings.get("send_to_any")),
                 self._distinction(place) if always or count[kind] > 1 else _always,
             )
-
-    def _more_types(self, kind: str) -> Iterator[str]:
-        if kind == "STRING" and self._settings.get("string_to_combo"):
-            yield "COMBO"
-        if self._settings.get("send_to_any"):
-            yield "*"
 
     def _values(self) -> Iterator[tuple[int, tuple[str, int, str] | None]]:
         """Yield place, and node, output and type, of each value."""
