@@ -437,4 +437,12 @@ WALLS: tuple[Mutant, ...] = (
         guarantee="no page from elsewhere speaks to the server for agents",
         tests=("tests/agents/test_server.py",),
     ),
+    Mutant(
+        name="numbers-of-any-length",
+        file="bridge/media/extents/films.py",
+        old="file.big(at, size) if size <= _LONGEST_NUMBER else 0",
+        new="file.big(at, size)",
+        guarantee="whatever numbers a film has, it is measured",
+        tests=("tests/media/extents/test_extents.py",),
+    ),
 )

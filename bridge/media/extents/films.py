@@ -17,8 +17,8 @@ from bridge.media.extents.reader import Extent, Reader
 _PARENTS = frozenset((b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"))
 _LARGE, _TO_THE_END = 1, 0
 _AAC_SAMPLES = 1024
-# No time or rate is larger.
-_MOST = 1e12
+# No time or rate is smaller, or larger.
+_LEAST, _MOST = 1e-9, 1e12
 
 
 class _Track(Struct):
@@ -138,6 +138,7 @@ _IS_VIDEO, _IS_AUDIO = 1, 2
 _LACING = 0x06
 _DEFAULT_SCALE_NS = 1_000_000
 _CODEC_NAME = 32
+_LONGEST_NUMBER = 8
 
 
 def matroska(file: Reader, extent: Extent) -> None:
@@ -156,13 +157,13 @@ def matroska(file: Reader, extent: Extent) -> None:
                     track = _Track()
                 continue
             if name == _SCALE:
-                scale = file.big(at, size)
+                scale = _number(file, at, size)
             elif name == _DURATION:
                 duration = _float(file, at, size)
             elif name == _TIME:
-                cluster = file.big(at, size)
+                cluster = _number(file, at, size)
             elif name == _NUMBER:
-                tracks[file.big(at, size)] = track
+                tracks[_number(file, at, size)] = track
             elif name in (_SIMPLE_BLOCK, _BLOCK):
                 last = max(last, cluster + _block(file, at, size, tracks))
             else:
@@ -176,19 +177,20 @@ def matroska(file: Reader, extent: Extent) -> None:
 
 def _of_entry(file: Reader, name: int, at: int, size: int, track: _Track) -> None:
     if name == _TYPE:
-        track.film, track.sound = file.big(at, size) == _IS_VIDEO, file.big(at, size) == _IS_AUDIO
+        kind = _number(file, at, size)
+        track.film, track.sound = kind == _IS_VIDEO, kind == _IS_AUDIO
         # The format's own values where a track does not say.
         track.rate, track.channels = track.rate or 8000.0, track.channels or 1
     elif name == _CODEC:
         track.codec = file.at(at, min(size, _CODEC_NAME))
     elif name == _WIDTH:
-        track.width = file.big(at, size)
+        track.width = _number(file, at, size)
     elif name == _HEIGHT:
-        track.height = file.big(at, size)
+        track.height = _number(file, at, size)
     elif name in (_RATE, _OUTPUT_RATE):
         track.rate = max(track.rate, _float(file, at, size))
     elif name == _CHANNELS:
-        track.channels = file.big(at, size)
+        track.channels = _number(file, at, size)
 
 
 def _block(file: Reader, at: int, size: int, tracks: dict[int, _Track]) -> int:
@@ -221,11 +223,16 @@ def _length(file: Reader, at: int) -> tuple[int, int]:
     return 0 if value == (1 << 7 * count) - 1 else value, at + count
 
 
+def _number(file: Reader, at: int, size: int) -> int:
+    """Return a number of up to eight bytes; 0 for what is longer, which is none."""
+    return file.big(at, size) if size <= _LONGEST_NUMBER else 0
+
+
 def _float(file: Reader, at: int, size: int) -> float:
     """Return a float of 4 or 8 bytes; 0 for what is no length of time or rate."""
     layout = {4: ">f", 8: ">d"}.get(size)
     value = 0.0 if layout is None else struct.unpack(layout, file.at(at, size))[0]
-    return float(value) if 0 < value < _MOST else 0.0
+    return float(value) if _LEAST < value < _MOST else 0.0
 
 
 # AVI.

@@ -258,6 +258,26 @@ def test_a_file_that_is_cut_off_is_left_where_it_ends() -> None:
             measure(Reader.of(whole[:cut], max_steps=1_000))
 
 
+def _element(name: bytes, value: bytes) -> bytes:
+    return name + bytes((0x08, *len(value).to_bytes(4, "big"))) + value
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        _element(b"\x2a\xd7\xb1", b"\xff" * 200) + _element(b"\xe7", b"\xff" * 200),
+        _element(b"\x86", b"mp4a") + _element(b"\xb5", struct.pack(">d", 5e-324)),
+    ],
+    ids=["numbers of 200 bytes", "a rate of nearly nothing"],
+)
+def test_numbers_that_no_film_has_count_as_none(elements: bytes) -> None:
+    """A number, a kind and one block of a track with sound, all in one segment."""
+    track = b"\xae\xff" + elements + _element(b"\xd7", b"\x01") + _element(b"\x83", b"\x02")
+    block = _element(b"\xa3", b"\x81\x00\x00\x00")
+    found = of(b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\xff" + track + block)
+    assert found.seconds < 1e9
+
+
 def test_a_large_file_of_usual_parts_is_measured() -> None:
     blocks = (b"\xff" + bytes(255)) * 200_000
     head = b"GIF89a" + bytes((8, 0, 8, 0, 0, 0, 0)) + b"\x21\xf9"
