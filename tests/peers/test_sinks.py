@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import fcntl
 import hashlib
-import os
-import shutil
-import subprocess
 import sys
-import venv
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +19,11 @@ from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
 from bridge.sinks.delivery import Deliveries
 from tests.jobs.drafts import draft
-from tests.support.patience import PATIENCE_S
+from tests.peers import servers
+from tests.peers.servers import MOTO, output_of, serving
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
 
-PACKAGES = ("moto[server]==5.2.5", "wsgidav==4.4.0", "cheroot==11.1.2")
 DATA = b"a barn " * 300_000  # in several pieces
 SHA256 = hashlib.sha256(DATA).hexdigest()
 INFO = OutputInfo(
@@ -53,66 +46,7 @@ sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1]).read())
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """The interpreter of an environment with the servers, in the cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    name = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
-    folder = cache / "comfy2mqtt" / f"sinks-{name}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            venv.create(folder, with_pip=True)
-            pip = (folder / "bin/python", "-m", "pip", "install", "--quiet", *PACKAGES)
-            subprocess.run(pip, check=True)
-            (folder / ".ready").touch()
-    return folder / "bin" / "python"
-
-
-@asynccontextmanager
-async def serving(*command: str | Path) -> AsyncIterator[str]:
-    """Run a server on a port that is free, given after its command; yields its address."""
-    port = await _free_port()
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        str(port),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not await _answers(port):
-                assert process.returncode is None
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def _free_port() -> int:
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
-
-
-async def _answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        await asyncio.sleep(0.1)
-        return False
-    writer.close()
-    return True
-
-
-async def output_of(*command: str | Path) -> bytes:
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    found, _ = await process.communicate()
-    assert process.returncode == 0
-    return found
+    return servers.python()
 
 
 async def read(_sha256: str, size: int) -> AsyncIterator[bytes]:
@@ -136,7 +70,7 @@ async def deliver(*sinks: Sink) -> list[Delivered]:
 
 
 async def test_an_output_is_put_to_a_presigned_url_of_s3(python: Path) -> None:
-    async with serving(python, "-m", "moto.server", "-H", "127.0.0.1", "-p") as s3:
+    with serving(python, *MOTO) as s3:
         put, get = (await output_of(python, "-c", PRESIGN, s3)).decode().split()
         (found,) = await deliver(Sink(put))
         assert not found.error, found.error
@@ -157,7 +91,7 @@ async def test_an_output_is_put_to_webdav_and_missing_folders_are_made(
     root = tmp_path / "dav"
     root.mkdir()
     command = (python.parent / "wsgidav", "--config", config, "--host", "127.0.0.1")
-    async with serving(*command, "--root", root, "--port") as dav:
+    with serving(*command, "--root", root, "--port") as dav:
         secret = base64.b64encode(b"alice:secret").decode()
         url = f"{dav}/pictures/{{date}}/"
         held, refused = await deliver(

@@ -1,0 +1,63 @@
+"""Servers of others in Python, in an environment of their own in the cache folder."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import time
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.peers import cache
+from tests.support.patience import PATIENCE_S
+
+PACKAGES = ("moto[server]==5.2.5", "wsgidav==4.4.0", "cheroot==11.1.2")
+# Of moto's S3, with its port after it.
+MOTO = ("-m", "moto.server", "-H", "127.0.0.1", "-p")
+
+
+def python() -> Path:
+    """Return the interpreter of the environment with the servers."""
+
+    def fill(folder: Path) -> None:
+        venv.create(folder, with_pip=True)
+        pip = (folder / "bin/python", "-m", "pip", "install", "--quiet", *PACKAGES)
+        subprocess.run(pip, check=True)
+
+    return cache.made("servers-" + "-".join(PACKAGES), fill) / "bin" / "python"
+
+
+@contextmanager
+def serving(*command: str | Path) -> Iterator[str]:
+    """Run a server on a port that is free, given after its command; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen((*command, str(port)), stdout=quiet, stderr=quiet) as process:
+        try:
+            until = time.monotonic() + PATIENCE_S
+            while not _answers(port):
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+async def output_of(*command: str | Path) -> bytes:
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    found, _ = await process.communicate()
+    assert process.returncode == 0
+    return found
