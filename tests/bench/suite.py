@@ -9,6 +9,7 @@ from tests.bench.measurements import (
     browsers,
     crowd,
     drawing,
+    folder,
     gap,
     group,
     idle,
@@ -48,6 +49,7 @@ SUITE: Sequence[Measurement] = tuple(
         backlog,
         drawing,
         idle,
+        folder,
         browsers,
     )
 )
