@@ -134,14 +134,14 @@ class Webhooks:
     async def _conclude(self, hook: Webhook, problem: str | None, status: int | None) -> None:
         webhooks = self._journal.webhooks
         if problem is None:
-            await webhooks.remove(hook.id)
+            await webhooks.remove(hook)
             return
         pause_s = self._pauses(hook.attempts + 1, status)
         shown = targets.shown(hook.url)
         if pause_s is None:
             log.warning("webhook %s failed for the last time: %s", shown, problem)
-            await webhooks.remove(hook.id)
+            await webhooks.remove(hook)
             self._gave_up(hook, problem)
             return
         log.info("webhook %s failed, next try in %g s: %s", shown, pause_s, problem)
-        await webhooks.postpone(hook.id, self._journal.clock.now() + pause_s)
+        await webhooks.postpone(hook, self._journal.clock.now() + pause_s)

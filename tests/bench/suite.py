@@ -25,6 +25,7 @@ from tests.bench.measurements import (
     sets,
     sinks,
     trivial,
+    writers,
 )
 from tests.bench.stand import Measurement
 
@@ -46,6 +47,7 @@ SUITE: Sequence[Measurement] = tuple(
         group,
         recovery,
         journal,
+        writers,
         backlog,
         drawing,
         idle,

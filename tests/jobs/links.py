@@ -17,9 +17,10 @@ from msgspec import Struct
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.topics import Topics
+from bridge.jobs.database import complete
 from bridge.jobs.journal import Unpublished, publication, queries, rows, sets
 from bridge.jobs.journal.schema import SCHEMA
-from bridge.jobs.journal.sequence import Draw, next_number
+from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
 from bridge.mqtt import ConnectionLost, PubAck, Publish, PublishRefused
 
@@ -41,7 +42,7 @@ class Ledger:
                 self._db.execute(statement)
 
     def draw(self, client: str, life: str) -> int:
-        return next_number(self._db, client, life)
+        return number(self._db, Draw(client, drawer=life))
 
     def finish(self, key: Key, n: int, now: float, owner: str | None) -> bytes:
         result = b'{"n":%d}' % n
@@ -80,7 +81,7 @@ class Ledger:
         return [rows.unpublished(row) for row in self._db.execute(sql, values)]
 
     def note_published(self, key: Key, life: str) -> list[Key]:
-        return publication.note_published(self._db, [key], life)
+        return complete(publication.note_published(self._db, [key], life))
 
     def note_set_published(self, key: Key) -> None:
         self._db.execute(queries.SET_PUBLISHED, key)

@@ -34,8 +34,8 @@ async def test_a_webhook_waits_until_it_was_sent(journal: Journal) -> None:
     assert len(await journal.webhooks.due(2.0, {"alice"}, 9)) == 1
     assert len(await journal.webhooks.due(2.0, (), 1)) == 2
     first, second, other = found
-    await journal.webhooks.remove(first.id)
-    await journal.webhooks.postpone(second.id, 9.0)
+    await journal.webhooks.remove(first)
+    await journal.webhooks.postpone(second, 9.0)
     assert await journal.webhooks.due(2.0, (), 9) == [other]
     assert await journal.webhooks.next_due(2.0) == 9.0
     (again,) = await journal.webhooks.due(9.0, {"bob"}, 9)

@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from msgspec.structs import replace
 
-from bridge.contract.numbering import Numbered
 from bridge.jobs.database import Fenced, Transaction
 from bridge.jobs.job import Job
-from bridge.jobs.journal import AlreadyEnded, Journal
-from bridge.jobs.journal.membership import Beat
+from bridge.jobs.journal import AlreadyEnded
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
+from tests.jobs.members import KEY, OVER_S, Member
 from tests.support.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.postgresql
-
-KEY = Key("alice", "j1")
-# With a lease that is over at once, and no time of grace after a start of the database.
-LONG_S, OVER_S = 100.0, 0.0
-
-
-class Member:
-    """A bridge's journal, and its life in the group."""
-
-    def __init__(self, address: str, name: str) -> None:
-        self.journal = Journal(address)
-        self.name = name
-        self.life = uuid.uuid4().hex
-
-    async def join(self, lease_s: float = LONG_S) -> float | None:
-        return await self.journal.join(self.name, self.life, lease_s)
-
-    async def beat(self, lease_s: float = LONG_S, *, staying: bool = True) -> Beat:
-        return await self.journal.beat(lease_s, staying=staying)
-
-    async def accept(self, job_id: str = "j1") -> Job:
-        return (await self.journal.accept(draft(job_id), 1000.0)).record.job
-
-    async def finish(self, key: Key = KEY) -> bytes:
-        return await self.journal.finish(
-            key, state="succeeded", result=Numbered(b"", b""), now=2000.0
-        )
-
 
 Make = Callable[[str], Awaitable[Member]]
 

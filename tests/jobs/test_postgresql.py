@@ -22,8 +22,8 @@ from tests.support.tcpproxy import TcpProxy
 
 pytestmark = pytest.mark.postgresql
 
-# A simple query (protocol 3.0, "Q"): how a transaction is committed.
-COMMIT = b"Q\0\0\0\x0bCOMMIT"
+# A statement without a name is parsed (protocol 3.0, "P"): how a transaction is committed.
+COMMIT = b"P\0\0\0\x0e\0COMMIT\0"
 
 
 @pytest.fixture

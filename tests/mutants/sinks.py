@@ -64,7 +64,7 @@ SINKS: tuple[Mutant, ...] = (
     Mutant(
         name="webhooks-unwritten",
         file="bridge/sinks/webhooks.py",
-        old="        await webhooks.postpone(hook.id, self._journal.clock.now() + pause_s)",
+        old="        await webhooks.postpone(hook, self._journal.clock.now() + pause_s)",
         new="        await webhooks.remove(hook.id)",
         guarantee="a webhook that is refused is sent again",
         tests=("tests/sinks/test_webhooks.py",),

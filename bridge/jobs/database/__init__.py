@@ -6,24 +6,38 @@ What differs lies in `sqlite.py` and `postgresql.py`, the dialect of the schema 
 
 from bridge.jobs.database.database import Database, need_driver, probe
 from bridge.jobs.database.engine import (
+    ALL_SENT,
     FULL_DISK,
+    SENT,
     Away,
     Cursor,
     DatabaseError,
     Fenced,
+    Statements,
+    Stepped,
+    Steps,
+    Touched,
     Transaction,
     Work,
+    complete,
 )
 
 __all__ = [
+    "ALL_SENT",
     "FULL_DISK",
+    "SENT",
     "Away",
     "Cursor",
     "Database",
     "DatabaseError",
     "Fenced",
+    "Statements",
+    "Stepped",
+    "Steps",
+    "Touched",
     "Transaction",
     "Work",
+    "complete",
     "need_driver",
     "probe",
 ]

@@ -18,7 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from bridge.jobs.database.engine import DatabaseError, Engine, Schema, Work, WorkResult
+from bridge.jobs.database.engine import (
+    DatabaseError,
+    Engine,
+    Schema,
+    Stepped,
+    Task,
+    Touched,
+    Work,
+    WorkResult,
+)
 from bridge.jobs.database.sqlite import Sqlite
 
 if TYPE_CHECKING:
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What was handed over: work, or an answer that is only to come in its turn.
-_Asked: TypeAlias = tuple[Work[Any] | WorkResult, asyncio.Future[Any]]
+_Asked: TypeAlias = tuple[Task | WorkResult, asyncio.Future[Any]]
 
 # A group is bounded so that one commit, and thus one answer, does not take ever longer.
 MAX_GROUP = 256
@@ -64,6 +73,11 @@ class Database:
         self._thread.start()
         await opened
 
+    @property
+    def round_trips(self) -> int:
+        """The number of waits for a server, for the bench."""
+        return 0 if self._engine is None else self._engine.round_trips
+
     async def close(self) -> None:
         """Finish what was handed over, then close."""
         if self._thread is not None and self._engine is not None:
@@ -75,20 +89,28 @@ class Database:
             self._thread = None
 
     def guard(self, query: str) -> None:
-        """Begin each transaction with a query; Fenced is raised where it finds nothing."""
+        """Begin each transaction with a query; Fenced is raised where it divides by zero."""
         if self._engine is not None:
             self._engine.guard(query)
 
-    def run(self, work: Work[T]) -> asyncio.Future[T]:
+    def run(self, work: Work[T], touched: Touched = None) -> asyncio.Future[T]:
         """Hand over work; the future is done when its commit is on disk.
 
-        Works run in the order of the calls. Raises DatabaseError through the future; what `work`
-        raises comes through as it is, and undoes only that work.
+        Works run in the order of the calls, and none of another bridge that touches the same
+        meanwhile. Raises DatabaseError through the future; what `work` raises comes through as it
+        is, and undoes only that work.
         """
+        return self._hand_over(Task(work, touched, stepped=False))
+
+    def run_stepped(self, work: Stepped[T], touched: Touched) -> asyncio.Future[T]:
+        """Hand over work as `run` does; between its steps those run that touch something else."""
+        return self._hand_over(Task(work, touched, stepped=True))
+
+    def _hand_over(self, task: Task) -> asyncio.Future[Any]:
         if self._loop is None:
             raise RuntimeError("the database is not open")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._inbox.put((work, future))
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._inbox.put((task, future))
         self._unanswered += 1
         return future
 
@@ -120,18 +142,18 @@ class Database:
                 self._answer([future for _, future in group], self._run_group(engine, group))
 
     def _run_group(self, engine: Engine, group: Sequence[_Asked]) -> list[WorkResult]:
-        works = [work for work, _ in group if not isinstance(work, WorkResult)]
-        if not works:
+        tasks = [task for task, _ in group if isinstance(task, Task)]
+        if not tasks:
             answers = []
         else:
             try:
-                answers = engine.run(works)
+                answers = engine.run(tasks)
             except Exception as error:  # noqa: BLE001 - it is everybody's answer
-                answers = [WorkResult(error=error)] * len(works)
+                answers = [WorkResult(error=error)] * len(tasks)
             else:
                 self.commits += 1
         answered = iter(answers)
-        return [work if isinstance(work, WorkResult) else next(answered) for work, _ in group]
+        return [task if isinstance(task, WorkResult) else next(answered) for task, _ in group]
 
     def _next_group(self) -> list[_Asked]:
         """Wait for work; an empty list means: close."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -42,16 +42,48 @@ class Cursor(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
-class Transaction(Protocol):
-    """A transaction to run statements in; each `?` stands for a parameter."""
+class Statements(Protocol):
+    """A connection to run statements on; each `?` stands for a parameter."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
         """Run one statement."""
         ...
 
 
+class Transaction(Statements, Protocol):
+    """A transaction to run statements in."""
+
+    def notify(self, channel: str, text: str) -> None:
+        """Notify other processes once this is committed; a notice may be lost."""
+        ...
+
+
 # It may run more than once, if the database undid what it did: it changes nothing else.
 Work = Callable[[Transaction], T]
+
+# A work that yields before it looks into a result, since others may send statements meanwhile; it
+# yields `ALL_SENT` if it has sent its last one.
+Steps = Generator[bool, None, T]
+Stepped = Callable[[Transaction], Steps[T]]
+SENT, ALL_SENT = False, True
+
+# What a work touches, by names: none other touches it at the same time, in whichever bridge. None
+# stands for everything; a work that touches nothing only reads.
+Touched: TypeAlias = frozenset[str] | None
+
+
+class Task(NamedTuple):
+    """A work that was handed over, and what it touches."""
+
+    work: Work[Any] | Stepped[Any]
+    touched: Touched
+    stepped: bool
+
+    def steps(self, db: Transaction) -> Steps[Any]:
+        """Begin the work; the generator returns its value."""
+        if self.stepped:
+            return (yield from self.work(db))
+        return self.work(db)
 
 
 class WorkResult(NamedTuple):
@@ -64,10 +96,13 @@ class WorkResult(NamedTuple):
 class Engine(Protocol):
     """One kind of database. All calls but `interrupt` block, and come from one thread."""
 
+    round_trips: int
+    """The number of waits for a server."""
+
     def open(self) -> None:
         """Connect, and bring the tables up to date. Raises DatabaseError."""
 
-    def run(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
+    def run(self, tasks: Sequence[Task]) -> list[WorkResult]:
         """Run works in one transaction that is durable when this returns.
 
         What one of them raises undoes only that one. Raises DatabaseError where none was done.
@@ -75,7 +110,7 @@ class Engine(Protocol):
         ...
 
     def guard(self, query: str) -> None:
-        """Begin each transaction with a query; Fenced is raised where it finds nothing."""
+        """Begin each transaction with a query; Fenced is raised where it divides by zero."""
 
     def interrupt(self) -> None:
         """End a wait for the database, from another thread: nobody needs the answer any more."""
@@ -90,28 +125,85 @@ def nothing_to_keep(answers: Sequence[WorkResult]) -> bool:
 
 
 def run_each(
-    db: Transaction, works: Sequence[Work[Any]], fatal: tuple[type[Exception], ...]
+    db: Transaction,
+    tasks: Sequence[Task],
+    fatal: tuple[type[Exception], ...],
+    settle: Callable[[], None] = lambda: None,
 ) -> list[WorkResult]:
-    """Run works within a transaction, each in a savepoint; raises those errors that end all.
+    """Run works within a transaction, one after another, each in a savepoint.
 
-    One alone needs none: where it failed, the whole transaction is to be undone.
+    Raises those errors that end all. One alone needs no savepoint: where it failed, the whole
+    transaction is to be undone. `settle` waits for what a work has sent.
     """
     answers = []
-    if len(works) == 1:
+    alone = len(tasks) == 1
+    for task in tasks:
+        if not alone:
+            db.execute("SAVEPOINT work")
         try:
-            return [WorkResult(works[0](db))]
+            value = complete(task.steps(db))
+            settle()
+            answers.append(WorkResult(value))
         except fatal:
             raise
         except Exception as error:  # noqa: BLE001 - it is the answer
-            return [WorkResult(error=error)]
-    for work in works:
-        db.execute("SAVEPOINT work")
-        try:
-            answers.append(WorkResult(work(db)))
-        except fatal:
-            raise
-        except Exception as error:  # noqa: BLE001 - it is the answer
-            db.execute("ROLLBACK TO SAVEPOINT work")
+            if not alone:
+                db.execute("ROLLBACK TO SAVEPOINT work")
             answers.append(WorkResult(error=error))
-        db.execute("RELEASE SAVEPOINT work")
+        if not alone:
+            db.execute("RELEASE SAVEPOINT work")
     return answers
+
+
+def run_together(
+    db: Transaction, tasks: Sequence[Task], settle: Callable[[], None]
+) -> list[WorkResult]:
+    """Run works within a transaction, a step of each at a time; `settle` waits for the results.
+
+    Those that touch the same run in their order, and so does everything with one that touches
+    everything, or only reads. So each finds what it would find if they ran one after another.
+    Raises what one of them raises: then all is to be undone.
+    """
+    answers = [WorkResult()] * len(tasks)
+    waiting = list(enumerate(tasks))
+    running: list[tuple[int, Task, Steps[Any]]] = []
+    sent: list[tuple[int, Task, Steps[Any]]] = []
+
+    def advance(place: int, task: Task, steps: Steps[Any]) -> None:
+        try:
+            (sent if next(steps) is ALL_SENT else running).append((place, task, steps))
+        except StopIteration as end:
+            answers[place] = WorkResult(end.value)
+
+    while waiting or running or sent:
+        under_way, running, sent = [*sent, *running], [], []
+        for each in under_way:
+            advance(*each)
+        held = {name for _, task, _ in running for name in task.touched or ()}
+        alone = any(not task.touched for _, task, _ in running)
+        held_back = []
+        for place, task in waiting:
+            free = held.isdisjoint(task.touched) if task.touched else not held
+            if alone or not free:
+                held_back.append((place, task))
+            else:
+                before = len(running)
+                advance(place, task, task.steps(db))
+                if len(running) == before:
+                    continue
+            held.update(task.touched or ())
+            alone = alone or not task.touched
+        waiting = held_back
+        if running or sent:
+            settle()
+    return answers
+
+
+def complete(steps: Steps[T]) -> T:
+    """Run a work to its end, and return its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value

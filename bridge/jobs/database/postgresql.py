@@ -1,8 +1,10 @@
 """PostgreSQL: one database that several bridges share.
 
-One transaction writes at a time, whichever bridge it is of, as with SQLite: a lock of the
-database's own is held from its begin to its commit. So what the journal's logic may rely on is the
-same on both, nothing can deadlock, and numbers drawn in a transaction are committed in their order.
+Each transaction first takes all the locks that it needs, in one order: the journal's, shared or
+alone, and then those of what its works touch (`Touched`). Whatever two transactions could do to
+each other's rows, one of them waits for before it has read anything. So what the journal's logic
+may rely on is the same as with SQLite, nothing can deadlock, and numbers drawn in a transaction are
+committed in their order; docs/several-bridges.md has the proof.
 
 A connection that is lost is made again. If that happens during a commit, nobody knows at first
 whether it reached the disk; the database is asked for the fate of the transaction before anybody
@@ -11,12 +13,13 @@ is answered.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
 import re
 import threading
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,21 +27,27 @@ import psycopg
 
 from bridge.jobs.database.engine import (
     Away,
-    Cursor,
     DatabaseError,
     Fenced,
     Schema,
-    Work,
+    Task,
     WorkResult,
     nothing_to_keep,
     run_each,
+    run_together,
 )
+from bridge.jobs.database.pipeline import Pipeline
 from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
 
-# Names of advisory locks: any number that nobody else uses in this database.
-_WRITER = 0x63326D_01
+# Names of advisory locks: any numbers that nobody else uses in this database. One is the whole
+# journal's, which versions before this one take alone for each transaction; the other one begins
+# the names of what a work touches.
+_JOURNAL = 0x63326D_01
+_TOUCHED = 0x63326D
+# Who touches more takes the whole journal: the server's table of locks is bounded.
+_MOST_TOUCHED = 512
 
 CONNECT_TIMEOUT_S = 5
 # A bridge that freezes within a transaction holds everybody up: the server ends it after this.
@@ -47,11 +56,19 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _FATE_PAUSE_S = 0.1
 
 # After these nothing more can be done in a transaction.
-_FATAL = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+_FENCED = psycopg.errors.DivisionByZero
+_FATAL = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, _FENCED)
+# These pass, if the transaction is run again.
+_AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _IN_THE_FUTURE = "22023"
 # Codes and texts of what passes: no connection, no room or memory, starting up, shutting down.
 _PASSING = ("08", "53", "57P")
 _PASSING_TEXTS = ("starting up", "shutting down", "recovery", "too many clients")
+
+# The array is of numbers in ascending order, and is gone through in its order.
+_LOCK = "SELECT pg_advisory_xact_lock(?, each) FROM unnest(?::text::int[]) AS each"
+_NAME = "SELECT pg_current_xact_id()::text"
+_FATE = "SELECT pg_xact_status(?::text::xid8)"
 
 
 class PostgreSQL:
@@ -61,21 +78,24 @@ class PostgreSQL:
         self._address = address
         self._schema = schema
         self._name = name_of(address)
-        self._connection: psycopg.Connection[Any] | None = None
+        self._pipeline: Pipeline | None = None
         self._guard = ""
         self._interrupted = threading.Event()
         self._retry_at = 0.0
         self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        self.round_trips = 0
 
     def open(self) -> None:
         """Connect, and bring the tables up to date.
 
         Raises DatabaseError if it cannot be reached, or a newer version wrote it.
         """
-        connection = self._connected()
+        pipeline = self._connected()
         try:
-            with connection.transaction():
-                self._migrate(connection)
+            self._begin(pipeline, None)
+            self._migrate(pipeline)
+            pipeline.command("COMMIT")
+            pipeline.settle()
         except psycopg.Error as error:
             raise self._explain(error) from error
 
@@ -84,16 +104,16 @@ class PostgreSQL:
         self._connected()
         return self._name
 
-    def run(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
+    def run(self, tasks: Sequence[Task]) -> list[WorkResult]:
         """Run works in one transaction; once more where the connection was lost before its end."""
         try:
-            return self._attempt(works)
+            return self._attempt(tasks)
         except _NothingDone as nothing:
             log.warning("%s", nothing)
-        return self._attempt(works)
+        return self._attempt(tasks)
 
     def guard(self, query: str) -> None:
-        """Begin each transaction with a query from now on."""
+        """Begin each transaction with a query: if it fails, all that was sent after it is void."""
         self._guard = query
 
     def interrupt(self) -> None:
@@ -102,53 +122,91 @@ class PostgreSQL:
 
     def close(self) -> None:
         """Disconnect."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
 
-    def _attempt(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
-        connection = self._connected()
+    def _attempt(self, tasks: Sequence[Task]) -> list[WorkResult]:
+        """Run works together; one after another where one of them fails."""
+        pipeline = self._connected()
+        before = pipeline.round_trips
         try:
-            self._begin(connection)
-            answers = run_each(_Statements(connection), works, _FATAL)
+            if len(tasks) > 1:
+                with contextlib.suppress(_WorkFailed):
+                    return self._transaction(pipeline, tasks, _together)
+            return self._transaction(pipeline, tasks, _one_after_another)
+        finally:
+            self.round_trips += pipeline.round_trips - before
+
+    def _transaction(
+        self,
+        pipeline: Pipeline,
+        tasks: Sequence[Task],
+        run: Callable[[_Transaction, Sequence[Task]], list[WorkResult]],
+    ) -> list[WorkResult]:
+        touched = _touched(tasks)
+        transaction = _Transaction(pipeline)
+        try:
+            self._begin(pipeline, touched)
+            # One that only reads needs no name.
+            name = None if touched == [] else pipeline.execute(_NAME)
+            try:
+                answers = run(transaction, tasks)
+            except _WorkFailed:
+                _roll_back(pipeline)
+                raise
+            pipeline.settle()
             if nothing_to_keep(answers):
-                connection.rollback()
+                _roll_back(pipeline)
                 return answers
-            transaction = _current(connection)
         except psycopg.Error as error:
-            raise self._nothing_done(connection, error) from error
-        except Fenced:
-            connection.rollback()
-            raise
-        try:
-            ending = connection.execute(b"COMMIT", prepare=False).statusmessage
-        except psycopg.Error as error:
-            if not connection.closed:
-                raise self._nothing_done(connection, error) from error
-            log.warning("lost the connection to %s during a commit", self._name)
-            if transaction is not None and not self._was_committed(transaction):
-                raise _NothingDone(f"{self._name}: {error}") from error
-        else:
-            if ending != "COMMIT":
-                raise DatabaseError(f"{self._name}: the transaction ended with {ending}")
+            raise self._nothing_done(pipeline, error) from error
+        self._commit(pipeline, None if name is None else name.fetchone()[0], transaction.notices)
         return answers
 
-    def _begin(self, connection: psycopg.Connection[Any]) -> None:
-        """Begin a transaction, alone; after the lock, since only then nothing changes any more."""
-        cursor = _run_script(
-            connection, f"BEGIN; SELECT pg_advisory_xact_lock({_WRITER}); {self._guard}"
-        )
-        if self._guard and cursor.fetchone() is None:
-            raise Fenced(f"{self._name}: this bridge was counted as dead")
+    def _begin(self, pipeline: Pipeline, touched: Sequence[int] | None) -> None:
+        """Begin a transaction; each statement after the locks sees all that was done before."""
+        pipeline.command("BEGIN ISOLATION LEVEL READ COMMITTED")
+        if touched is None:
+            pipeline.execute(f"SELECT pg_advisory_xact_lock({_JOURNAL})")
+        else:
+            pipeline.execute(f"SELECT pg_advisory_xact_lock_shared({_JOURNAL})")
+        if touched:
+            pipeline.execute(_LOCK, (_TOUCHED, f"{{{','.join(map(str, touched))}}}"))
+        if self._guard:
+            pipeline.execute(self._guard)
 
-    def _nothing_done(self, connection: psycopg.Connection[Any], error: Exception) -> DatabaseError:
+    def _commit(
+        self, pipeline: Pipeline, name: str | None, notices: Sequence[tuple[str, str]]
+    ) -> None:
+        """Commit; the notices are sent after it, since one at a time commits with notices."""
+        commit = pipeline.command("COMMIT")
+        for notice in notices:
+            pipeline.execute("SELECT pg_notify(?, ?)", notice)
+        try:
+            pipeline.settle()
+        except psycopg.Error as error:
+            if commit.is_here:
+                log.warning("%s: notices were lost: %s", self._name, error)
+            elif not pipeline.closed:
+                raise self._nothing_done(pipeline, error) from error
+            else:
+                log.warning("lost the connection to %s during a commit", self._name)
+                if name is not None and not self._was_committed(name):
+                    raise _NothingDone(f"{self._name}: {error}") from error
+        if commit.is_here and commit.status != "COMMIT":
+            raise DatabaseError(f"{self._name}: the transaction ended with {commit.status}")
+
+    def _nothing_done(self, pipeline: Pipeline, error: Exception) -> Exception:
         """Undo what was begun; says whether another attempt has a chance."""
-        if not connection.closed:
+        if not pipeline.closed:
             try:
-                connection.rollback()
+                _roll_back(pipeline)
             except psycopg.Error:
-                connection.close()
-        if connection.closed or isinstance(error, psycopg.errors.DeadlockDetected):
+                pipeline.close()
+        if isinstance(error, _FENCED):
+            return Fenced(f"{self._name}: this bridge was counted as dead")
+        if pipeline.closed or isinstance(error, _AGAIN):
             return _NothingDone(f"{self._name}: {error}")
         return self._explain(error)
 
@@ -164,11 +222,7 @@ class PostgreSQL:
     def _fate(self, transaction: str) -> bool | None:
         """True if it was committed; None if that is not known yet."""
         try:
-            row = (
-                self._connected()
-                .execute(b"SELECT pg_xact_status(%s::xid8)", (transaction,))
-                .fetchone()
-            )
+            row = self._connected().execute(_FATE, (transaction,)).fetchone()
         except DatabaseError:
             return None
         except psycopg.Error as error:
@@ -177,28 +231,27 @@ class PostgreSQL:
         status = None if row is None else row[0]
         return None if status == "in progress" else status == "committed"
 
-    def _connected(self) -> psycopg.Connection[Any]:
+    def _connected(self) -> Pipeline:
         """Return a connection that works as far as is known.
 
         Raises DatabaseError if there is none; not everybody who asks waits for that again.
         """
-        if self._connection is not None and not self._connection.closed:
-            return self._connection
+        if self._pipeline is not None and not self._pipeline.closed:
+            return self._pipeline
         if time.monotonic() < self._retry_at:
             raise Away(f"{self._name} is away")
         try:
-            self._connection = connect(self._address)
+            self._pipeline = Pipeline(connect(self._address))
         except psycopg.Error as error:
             self._retry_at = time.monotonic() + self._backoff.next()
             raise self._explain(error) from error
         self._retry_at = 0.0
         self._backoff.reset()
-        return self._connection
+        return self._pipeline
 
-    def _migrate(self, connection: psycopg.Connection[Any]) -> None:
-        connection.execute(f"SELECT pg_advisory_xact_lock({_WRITER})".encode())
-        connection.execute(b"CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
-        row = connection.execute(b"SELECT version FROM schema_version").fetchone()
+    def _migrate(self, pipeline: Pipeline) -> None:
+        pipeline.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+        row = pipeline.execute("SELECT version FROM schema_version").fetchone()
         version = 0 if row is None else row[0]
         if version > len(self._schema):
             raise DatabaseError(
@@ -207,9 +260,9 @@ class PostgreSQL:
             )
         for statements in self._schema[version:]:
             for statement in statements:
-                connection.execute(in_dialect(statement).encode())
-        connection.execute(b"DELETE FROM schema_version")
-        connection.execute(b"INSERT INTO schema_version VALUES (%s)", (len(self._schema),))
+                pipeline.execute(in_dialect(statement))
+        pipeline.execute("DELETE FROM schema_version")
+        pipeline.execute("INSERT INTO schema_version VALUES (?)", (len(self._schema),))
 
     def _explain(self, error: Exception) -> DatabaseError:
         kind = Away if may_pass(error) else DatabaseError
@@ -234,15 +287,58 @@ class _NothingDone(DatabaseError):
     """The transaction was undone for a reason that has passed, perhaps."""
 
 
-class _Statements:
+class _WorkFailed(Exception):
+    """One of several works failed: which one shows once they run one after another."""
+
+
+class _Transaction:
     """A connection as a `Transaction`."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.execute = pipeline.execute
+        self.settle = pipeline.settle
+        self.notices: list[tuple[str, str]] = []
 
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
-        """Run one statement."""
-        return self._connection.execute(_with_percent(sql), parameters, binary=True)
+    def notify(self, channel: str, text: str) -> None:
+        """Have a notice sent after the commit."""
+        self.notices.append((channel, text))
+
+
+def _together(transaction: _Transaction, tasks: Sequence[Task]) -> list[WorkResult]:
+    try:
+        answers = run_together(transaction, tasks, transaction.settle)
+        transaction.settle()
+    except _FATAL:
+        raise
+    except Exception as error:
+        raise _WorkFailed from error
+    return answers
+
+
+def _one_after_another(transaction: _Transaction, tasks: Sequence[Task]) -> list[WorkResult]:
+    return run_each(transaction, tasks, _FATAL, transaction.settle)
+
+
+def _touched(tasks: Sequence[Task]) -> list[int] | None:
+    """Return the locks of what works touch, in the order of all; None for the whole journal.
+
+    Two names may have one lock: then one waits for the other in vain.
+    """
+    names = set[str]()
+    for task in tasks:
+        if task.touched is None:
+            return None
+        names |= task.touched
+    if len(names) > _MOST_TOUCHED:
+        return None
+    return sorted({zlib.crc32(name.encode()) - 2**31 for name in names})
+
+
+def _roll_back(pipeline: Pipeline) -> None:
+    with contextlib.suppress(psycopg.Error):
+        pipeline.settle()  # after an error nothing is done that was sent together with it
+    pipeline.command("ROLLBACK")
+    pipeline.settle()
 
 
 def connect(address: str) -> psycopg.Connection[Any]:
@@ -293,20 +389,9 @@ _TYPES = (
 )
 
 
-@functools.cache
-def _with_percent(sql: str) -> bytes:
-    return sql.replace("%", "%%").replace("?", "%s").encode()
-
-
 def _run_script(connection: psycopg.Connection[Any], statements: str) -> psycopg.Cursor[Any]:
     """Run several statements in one packet; returns what the last one gave."""
     cursor = connection.execute(statements.encode(), prepare=False)  # more than one cannot be
     while cursor.nextset():
         pass
     return cursor
-
-
-def _current(connection: psycopg.Connection[Any]) -> str | None:
-    """Name the current transaction; None if it has not written anything."""
-    row = connection.execute(b"SELECT pg_current_xact_id_if_assigned()::text").fetchone()
-    return None if row is None else row[0]

@@ -7,14 +7,13 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from bridge.jobs.database.engine import (
     FULL_DISK,
     Away,
     DatabaseError,
     Schema,
-    Work,
+    Task,
     WorkResult,
     nothing_to_keep,
     run_each,
@@ -24,13 +23,22 @@ from bridge.jobs.database.engine import (
 _LEAST_ROOM = 1024 * 1024
 
 
+class _Connection(sqlite3.Connection):
+    """A connection as a `Transaction`."""
+
+    def notify(self, channel: str, text: str) -> None:
+        """Do nothing: nobody else has the file."""
+
+
 class Sqlite:
     """An `Engine` on a file."""
+
+    round_trips = 0
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self._path = path
         self._schema = schema
-        self._connection: sqlite3.Connection | None = None
+        self._connection: _Connection | None = None
         self._lock: sqlite3.Connection | None = None
 
     def open(self) -> None:
@@ -43,33 +51,33 @@ class Sqlite:
         except (sqlite3.Error, OSError) as error:
             raise self._explain(error) from error
 
-    def run(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
+    def run(self, tasks: Sequence[Task]) -> list[WorkResult]:
         """Run works in one transaction; in one each where the disk has no room for them all.
 
         So a full disk costs no work that only reads.
         """
         try:
-            return self._attempt(works)
+            return self._attempt(tasks)
         except Away:
-            if len(works) == 1:
+            if len(tasks) == 1:
                 raise
-        return [self._alone(work) for work in works]
+        return [self._alone(task) for task in tasks]
 
-    def _alone(self, work: Work[Any]) -> WorkResult:
+    def _alone(self, task: Task) -> WorkResult:
         try:
-            (answer,) = self._attempt([work])
+            (answer,) = self._attempt([task])
         except Away as error:
             return WorkResult(error=error)
         return answer
 
-    def _attempt(self, works: Sequence[Work[Any]]) -> list[WorkResult]:
+    def _attempt(self, tasks: Sequence[Task]) -> list[WorkResult]:
         connection = self._connection
         if connection is None:
             raise RuntimeError("the database is not open")
         try:
             connection.execute("BEGIN IMMEDIATE")
             # Disk full and the like: SQLite may have rolled back already.
-            answers = self._explained(run_each(connection, works, (sqlite3.OperationalError,)))
+            answers = self._explained(run_each(connection, tasks, (sqlite3.OperationalError,)))
             connection.execute("ROLLBACK" if nothing_to_keep(answers) else "COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
@@ -105,7 +113,9 @@ class Sqlite:
             self._path.with_suffix(".lock"), isolation_level=None, timeout=1
         )
         self._lock.execute("BEGIN EXCLUSIVE")
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=1)
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, timeout=1, factory=_Connection
+        )
         self._connection = connection
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: a commit survives a power cut, not only the end of the process.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from bridge.contract.errors import Expired
-from bridge.jobs.database import Transaction
+from bridge.jobs.database import SENT, Cursor, Steps, Transaction
 from bridge.jobs.job import Draft, Job, Plan
 from bridge.jobs.journal import queries, rows
 from bridge.jobs.journal.rows import Record
@@ -40,16 +40,21 @@ class Encoded:
         return found
 
 
-def known(db: Transaction, draft: Draft) -> Record | None:
+def known(db: Transaction, draft: Draft) -> Steps[Record | None]:
     """Return the job that has a draft's id, or that the same MQTT delivery made before."""
-    found = find(db, queries.JOB, draft.key)
+    row = db.execute(queries.JOB, draft.key)
+    yield SENT
+    found = _read(row)
     if found is None and draft.redelivered and draft.delivery is not None:
         found = _find_delivered(db, draft.delivery)
     return found
 
 
-def insert(db: Transaction, new: Encoded, n: int) -> Record:
-    """Write a new job down, under its number; its id must be free. Raises Expired."""
+def insert(db: Transaction, new: Encoded, n: int) -> Callable[[], Record]:
+    """Write a new job down, under its number; its id must be free. Raises Expired.
+
+    The function returned looks at what was written.
+    """
     job, draft, envelope = new.job, new.draft, new.draft.job.envelope
     values = (
         *job.key,
@@ -75,14 +80,23 @@ def insert(db: Transaction, new: Encoded, n: int) -> Record:
         envelope.set_id,
         envelope.set_index,
     )
-    (seq,) = db.execute(queries.INSERT_JOB, values).fetchone()
     keep_media(db, job.key, draft.plan, draft.media)
-    return Record(replace(job, seq=seq), draft.fingerprint, n)
+    inserted = db.execute(queries.INSERT_JOB, values)
+
+    def record() -> Record:
+        (seq,) = inserted.fetchone()
+        return Record(replace(job, seq=seq), draft.fingerprint, n)
+
+    return record
 
 
 def find(db: Transaction, sql: str, values: Sequence[Any]) -> Record | None:
     """Return the job that a query finds."""
-    row = db.execute(sql, values).fetchone()
+    return _read(db.execute(sql, values))
+
+
+def _read(found: Cursor) -> Record | None:
+    row = found.fetchone()
     return None if row is None else rows.read(row)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -31,7 +31,15 @@ from bridge.contract.messages import State
 from bridge.contract.numbering import Numbered
 from bridge.jobs import state as transitions
 from bridge.jobs.clock import Clock, Reading
-from bridge.jobs.database import Database, Transaction
+from bridge.jobs.database import (
+    ALL_SENT,
+    SENT,
+    Database,
+    Stepped,
+    Steps,
+    Transaction,
+    Work,
+)
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
 from bridge.jobs.journal import (
     acceptance,
@@ -40,6 +48,7 @@ from bridge.jobs.journal import (
     queries,
     rows,
     sets,
+    touched,
     webhooks,
 )
 from bridge.jobs.journal.membership import Beat
@@ -48,6 +57,7 @@ from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.journal.sequence import (
     ClientNumbers,
     Draw,
+    drawn,
     forget_clients,
     go_on_above,
     number,
@@ -58,6 +68,8 @@ from bridge.jobs.queue import Key
 from bridge.jobs.state import Happening
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Where bridges of a group notify each other of what has changed.
 CHANNEL = "comfy2mqtt"
@@ -108,6 +120,9 @@ class Journal:
         # Of several bridges each counts in the database.
         self._numbers: ClientNumbers | None = None
         self._published: list[Key] = []
+        self._estimates: dict[str, float] = {}
+        # Whether there may be other bridges that want to know what happens to jobs.
+        self._heard = self.shared
         numbers = Numbers(self._draw, self._written, self._notify_of, lambda: self._owner)
         self.sets = Sets(self._database, numbers)
         self.webhooks = Webhooks(self._database)
@@ -116,13 +131,14 @@ class Journal:
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
         await self._database.open()
-        self.jumped_s = self.clock.resume(*await self._database.run(_noted_time))
+        self.jumped_s = self.clock.resume(*await self._read(_noted_time))
         if not self.shared:
             self._numbers = ClientNumbers(await self._rows(queries.ALL_RESERVED))
 
     async def close(self) -> None:
         """Write what was handed over, and close."""
         self._note_published()
+        self._note_estimates()
         if self._numbers is not None:  # several bridges have noted it within a minute
             noted = self._note_time()
             noted.add_done_callback(succeeded)
@@ -132,6 +148,11 @@ class Journal:
     def commits(self) -> int:
         """The number of transactions that reached the disk."""
         return self._database.commits
+
+    @property
+    def round_trips(self) -> int:
+        """The number of waits for a server."""
+        return self._database.round_trips
 
     # Notes.
 
@@ -177,7 +198,7 @@ class Journal:
 
     async def paused(self) -> bool:
         """True if nothing is to be started."""
-        return await self._database.run(lambda db: _noted(db, "paused")) == "1"
+        return await self._read(lambda db: _noted(db, "paused")) == "1"
 
     async def mark_restored(self) -> None:
         """Note that this is a backup: what has not ended in it is lost.
@@ -194,7 +215,7 @@ class Journal:
 
     async def restored(self) -> bool:
         """True if this is a backup that was put in place and not used yet."""
-        return await self._database.run(lambda db: _noted(db, "restored")) == "1"
+        return await self._read(lambda db: _noted(db, "restored")) == "1"
 
     async def taken_up(self) -> None:
         """Note that what a backup lost was reported."""
@@ -207,15 +228,17 @@ class Journal:
         new = acceptance.Encoded(draft, now)
         draw = self._draw(draft.key.client)
 
-        def work(db: Transaction) -> Acceptance:
-            known = acceptance.known(db, draft)
+        def work(db: Transaction) -> Steps[Acceptance]:
+            n = drawn(db, draw)
+            known = yield from acceptance.known(db, draft)
             if known is not None:
                 return Acceptance(known, new=False)
-            record = acceptance.insert(db, new, number(db, draw))
+            record = acceptance.insert(db, new, n())
             self._notify_of(db, draft.key)
-            return Acceptance(record, new=True)
+            yield ALL_SENT
+            return Acceptance(record(), new=True)
 
-        accepted = await self._database.run(work)
+        accepted = await self._database.run_stepped(work, touched.draft(draft))
         if accepted.new:
             self._written(draw)
         return accepted
@@ -237,7 +260,8 @@ class Journal:
             self._notify_of(db, job.key)
             return n
 
-        n = await self._database.run(work)
+        blobs = (blob.sha256 for blob in plan.blobs)
+        n = await self._database.run(work, touched.client(job.key.client, blobs))
         self._written(draw)
         return n
 
@@ -265,8 +289,10 @@ class Journal:
     def _mark_started(self, job: Job, draw: Draw) -> asyncio.Future[int]:
         values = (_RUNNING, job.attempt, job.instance, job.prompt_id)
 
-        def work(db: Transaction) -> int:
-            n = number(db, draw)
+        def work(db: Transaction) -> Steps[int]:
+            counted = drawn(db, draw)
+            yield SENT
+            n = counted()
             db.execute(queries.START_JOB, (*values, n, *job.key))
             return n
 
@@ -276,7 +302,7 @@ class Journal:
         """Draw a number for a status that changes nothing; see `started` for the future."""
         draw = self._draw(job.key.client)
         if draw.n is None or draw.reserve is not None:
-            return self._drawn(draw, lambda db: number(db, draw))
+            return self._drawn(draw, lambda db: _number(db, draw))
         return self._database.in_turn(draw.n)
 
     async def requeued(self, job: Job) -> int:
@@ -290,7 +316,7 @@ class Journal:
             self._notify_of(db, job.key)
             return n
 
-        n = await self._database.run(work)
+        n = await self._database.run(work, touched.client(job.key.client))
         self._written(draw)
         return n
 
@@ -315,26 +341,30 @@ class Journal:
         """
         if not transitions.is_outcome(state):
             raise ValueError(f"{state!r} is no outcome")
-        draw = self._draw(key.client)
+        draw, outputs = self._draw(key.client), list(outputs)
 
-        def work(db: Transaction) -> bytes:
-            n = number(db, draw)
+        def work(db: Transaction) -> Steps[bytes]:
+            counted = drawn(db, draw)
+            yield SENT
+            n = counted()
             encoded = result.with_n(n)
             values = (state, n, encoded, now, self._life, *key, self._life)
-            if db.execute(queries.FINISH_JOB, values).rowcount != 1:
-                raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
-            self._notify_of(db, key, Notice.ENDED)
+            finished = db.execute(queries.FINISH_JOB, values)
             for output in outputs:
                 sets.keep_output(db, key, output, keep_until)
             db.execute(queries.DROP_MEDIA, key)
-            if estimate is not None:
-                db.execute(queries.SET_ESTIMATE, estimate)
             if hooks is not None:
                 hooks.write(db, encoded)
+            yield ALL_SENT
+            if finished.rowcount != 1:
+                raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
+            self._notify_of(db, key, Notice.ENDED)
             return encoded
 
-        encoded = await self._database.run(work)
+        encoded = await self._database.run_stepped(work, touched.outputs(key.client, outputs))
         self._written(draw)
+        if estimate is not None:
+            self._estimate(*estimate)
         if hooks is not None:
             self.webhooks.new()
         return encoded
@@ -353,7 +383,7 @@ class Journal:
                 db.execute(queries.KEEP_MEDIA, (*key, output.sha256))
             db.execute(queries.KEEP_UNDELIVERED, (undelivered, *key))
 
-        await self._database.run(work)
+        await self._database.run(work, touched.outputs(key.client, outputs))
 
     async def undelivered(self, key: Key) -> bytes | None:
         """Return what was kept of a job whose sinks have yet to have it; None if nothing was."""
@@ -363,7 +393,24 @@ class Journal:
 
     async def estimates(self) -> dict[str, float]:
         """The seconds that a run of each workflow is expected to take."""
-        return dict(await self._rows(queries.ESTIMATES))
+        return dict(await self._rows(queries.ESTIMATES)) | self._estimates
+
+    def _estimate(self, workflow: str, run_s: float) -> None:
+        """Have an estimate noted, not at once: many jobs of one workflow share a write."""
+        if not self._estimates:
+            asyncio.get_running_loop().call_later(NOTE_S, self._note_estimates)
+        self._estimates[workflow] = run_s
+
+    def _note_estimates(self) -> None:
+        estimates, self._estimates = self._estimates, {}
+
+        def work(db: Transaction) -> None:
+            for estimate in estimates.items():
+                db.execute(queries.SET_ESTIMATE, estimate)
+
+        if estimates:
+            noted = self._database.run(work, touched.workflows(estimates))
+            noted.add_done_callback(succeeded)
 
     # Results.
 
@@ -381,7 +428,10 @@ class Journal:
     def _note_published(self) -> None:
         keys, self._published = self._published, []
         if keys:
-            noted = self._database.run(lambda db: publication.note_published(db, keys, self._owner))
+            noted = self._database.run_stepped(
+                lambda db: publication.note_published(db, keys, self._owner),
+                touched.clients(key.client for key in keys),
+            )
             noted.add_done_callback(self._raise_overtaken)
 
     def _raise_overtaken(self, noted: asyncio.Future[list[Key]]) -> None:
@@ -394,12 +444,17 @@ class Journal:
 
     def passed_over(self, key: Key) -> None:
         """Note that the broker did not take a job's result, while it takes others'."""
-        noted = self._database.run(lambda db: publication.pass_over(db, key))
+        noted = self._database.run(
+            lambda db: publication.pass_over(db, key), touched.client(key.client)
+        )
         noted.add_done_callback(succeeded)
 
     def _renumber(self, keys: Sequence[Key], *, published: bool) -> asyncio.Future[None]:
         draws = [(key, self._draw(key.client)) for key in keys]
-        raised = self._database.run(lambda db: publication.renumber(db, draws, published=published))
+        raised = self._database.run(
+            lambda db: publication.renumber(db, draws, published=published),
+            touched.clients(key.client for key in keys),
+        )
 
         def written(done: asyncio.Future[None]) -> None:
             if succeeded(done):
@@ -433,7 +488,7 @@ class Journal:
             jobs = publication.ack(db, client, up_to, self._owner)
             return jobs + sets.ack(db, client, up_to)
 
-        return await self._database.run(work)
+        return await self._database.run(work, touched.client(client))
 
     async def resume(self, client: str, after: int, limit: int) -> None:
         """Ack what a client has, which asks for what comes after a number.
@@ -447,7 +502,7 @@ class Journal:
             sets.ack(db, client, after)
             return publication.passed_over(db, client, after, limit)
 
-        missed = await self._database.run(work)
+        missed = await self._database.run(work, touched.client(client))
         if missed:
             await self._renumber(missed, published=False)
 
@@ -460,7 +515,7 @@ class Journal:
             webhooks.forget(db, key)
             return found
 
-        return await self._database.run(work)
+        return await self._database.run(work, touched.client(key.client))
 
     # Jobs as they stand.
 
@@ -482,7 +537,7 @@ class Journal:
 
     async def get(self, key: Key) -> Record:
         """A client's job. Raises UnknownJob."""
-        record = await self._database.run(lambda db: acceptance.find(db, queries.JOB, key))
+        record = await self._read(lambda db: acceptance.find(db, queries.JOB, key))
         if record is None:
             raise UnknownJob(f"no job {key.job_id!r}", job_id=key.job_id)
         return record
@@ -510,7 +565,10 @@ class Journal:
 
     async def keep(self, key: Key, keep_until: float) -> int:
         """Keep a job's outputs until then; returns how many there are."""
-        return await self._change(queries.KEEP_OUTPUTS, (keep_until, *key))
+        return await self._database.run(
+            lambda db: db.execute(queries.KEEP_OUTPUTS, (keep_until, *key)).rowcount,
+            touched.client(key.client),
+        )
 
     async def output(self, key: Key, index: int) -> Stored | None:
         """Return the place of the bytes of a job's output, if they are kept."""
@@ -527,7 +585,7 @@ class Journal:
             db.execute(queries.KEEP_BLOB, (kept.sha256, kept.size, kept.data))
             db.execute(queries.KEEP_UPLOAD, (client, upload, *described, keep_until))
 
-        await self._database.run(work)
+        await self._database.run(work, touched.client(client, (kept.sha256,)))
 
     async def upload(self, client: str, upload: str) -> KeptUpload | None:
         """A client's upload, without its bytes, if it is complete and still kept."""
@@ -594,7 +652,14 @@ class Journal:
         bridge is none. `life` is another one after each start, 32 hexadecimal digits. PostgreSQL
         alone has groups.
         """
-        until = await self._database.run(lambda db: membership.join(db, name, life, lease_s))
+
+        def work(db: Transaction) -> float | None:
+            until = membership.join(db, name, life, lease_s)
+            if until is None:
+                db.notify(CHANNEL, f"{life}:")  # from now on somebody wants to know of jobs
+            return until
+
+        until = await self._database.run(work)
         if until is None:
             self.member(life)
         return until
@@ -616,12 +681,13 @@ class Journal:
 
         beat = await self._database.run(work)
         self._last_beat = membership.Times(beat.at, steady)
+        self._heard = bool(beat.others)
         return beat
 
     async def holds_intake(self) -> bool:
         """True if this member takes the group's requests."""
         life = self._owner
-        return await self._database.run(lambda db: membership.holds_intake(db, life))
+        return await self._read(lambda db: membership.holds_intake(db, life))
 
     async def hand_over(self) -> bool:
         """Release the intake; returns whether another member is there to take it."""
@@ -652,13 +718,15 @@ class Journal:
         if self._life is None:
             return True
 
-        def work(db: Transaction) -> Any:
-            row = db.execute(queries.CLAIM, (self._life, *job.key, self._life)).fetchone()
+        def work(db: Transaction) -> Steps[Any]:
+            claimed = db.execute(queries.CLAIM, (self._life, *job.key, self._life))
+            yield ALL_SENT
+            row = claimed.fetchone()
             if row is not None:
                 self._notify_of(db, job.key, Notice.TAKEN)
             return row
 
-        row = await self._database.run(work)
+        row = await self._database.run_stepped(work, touched.client(job.key.client))
         if row is None:
             return False
         job.attempt, job.prompt_id = row
@@ -684,7 +752,7 @@ class Journal:
             self._notify_of(db, key)
             return found.job.state
 
-        return await self._database.run(work)
+        return await self._database.run(work, touched.client(key.client))
 
     async def standings(self, keys: Sequence[Key]) -> list[Record]:
         """Return the jobs' standing, of those that are there."""
@@ -693,7 +761,7 @@ class Journal:
             found = (acceptance.find(db, queries.JOB, key) for key in keys)
             return [record for record in found if record is not None]
 
-        return await self._database.run(work)
+        return await self._read(work)
 
     async def unowned(self, *, waiting: bool) -> set[Key]:
         """Every job that nobody has; those that wait for something only if asked for."""
@@ -710,29 +778,35 @@ class Journal:
 
     def _notify(self, db: Transaction, word: str = "") -> None:
         """Notify the other bridges of something once this is committed."""
-        if self.shared:
-            db.execute(queries.NOTIFY, (CHANNEL, f"{self._life}:{word}"))
+        db.notify(CHANNEL, f"{self._life}:{word}")
 
     def _notify_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
         """Notify the other bridges of what happened to a job once this is committed."""
-        self._notify(db, f"{what}{key.client}/{key.job_id}")
+        if self._heard:
+            self._notify(db, f"{what}{key.client}/{key.job_id}")
 
     @property
     def _owner(self) -> str:
         """The owner of this bridge's jobs, as queries compare it; empty for a bridge alone."""
         return self._life or ""
 
+    def _read(self, work: Work[T]) -> asyncio.Future[T]:
+        return self._database.run(work, touched.NOTHING)
+
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> asyncio.Future[list[Any]]:
-        return self._database.run(lambda db: list(db.execute(sql, values)))
+        def work(db: Transaction) -> Steps[list[Any]]:
+            found = db.execute(sql, values)
+            yield ALL_SENT
+            return list(found)
 
-    def _row(self, sql: str, values: Sequence[Any]) -> asyncio.Future[Any]:
-        return self._database.run(lambda db: db.execute(sql, values).fetchone())
+        return self._database.run_stepped(work, touched.NOTHING)
 
-    def _records(self, sql: str, values: Sequence[Any]) -> asyncio.Future[list[Record]]:
-        return self._database.run(lambda db: [rows.read(row) for row in db.execute(sql, values)])
+    async def _row(self, sql: str, values: Sequence[Any]) -> Any:
+        found = await self._rows(sql, values)
+        return found[0] if found else None
 
-    def _change(self, sql: str, values: Sequence[Any]) -> asyncio.Future[int]:
-        return self._database.run(lambda db: db.execute(sql, values).rowcount)
+    async def _records(self, sql: str, values: Sequence[Any]) -> list[Record]:
+        return [rows.read(row) for row in await self._rows(sql, values)]
 
     def _draw(self, client: str) -> Draw:
         """Draw a client's next number."""
@@ -745,12 +819,12 @@ class Journal:
         if self._numbers is not None:
             self._numbers.written(draw)
 
-    def _drawn(self, draw: Draw, work: Callable[[Transaction], int]) -> asyncio.Future[int]:
+    def _drawn(self, draw: Draw, work: Stepped[int]) -> asyncio.Future[int]:
         def written(done: asyncio.Future[int]) -> None:
             if succeeded(done):
                 self._written(draw)
 
-        future = self._database.run(work)
+        future = self._database.run_stepped(work, touched.client(draw.client))
         future.add_done_callback(written)
         return future
 
@@ -798,6 +872,12 @@ def _noted_time(db: Transaction) -> tuple[Reading | None, float | None]:
 
 def _note(db: Transaction, name: str, value: str) -> None:
     db.execute(queries.NOTE, (name, value))
+
+
+def _number(db: Transaction, draw: Draw) -> Steps[int]:
+    n = drawn(db, draw)
+    yield ALL_SENT
+    return n()
 
 
 def _log_failure(done: asyncio.Future[int]) -> None:

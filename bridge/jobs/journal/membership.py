@@ -20,7 +20,7 @@ from bridge.jobs import state
 from bridge.jobs.database import Transaction
 from bridge.jobs.journal import queries, rows
 from bridge.jobs.journal.rows import Record
-from bridge.jobs.journal.sequence import next_number
+from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.state import Happening
 
 # The database's clock was set if it is off by more seconds, and by more than a lease.
@@ -51,7 +51,7 @@ class Beat(Struct, frozen=True):
 
 
 def guard(life: str) -> str:
-    """Return the query that finds something as long as a member does not count as dead."""
+    """Return the query that divides by zero once a member counts as dead."""
     return queries.GUARD.replace("[life]", uuid.UUID(life).hex)
 
 
@@ -148,7 +148,7 @@ def _requeue_orphans(db: Transaction, life: str) -> list[Record]:
         if job.state in state.before(Happening.REQUEUE):
             job.state = state.after(job.state, Happening.REQUEUE)
         job.prompt_id, job.instance = str(uuid.uuid4()), None
-        n = next_number(db, job.key.client, life)
+        n = number(db, Draw(job.key.client, drawer=life))
         db.execute(queries.REQUEUE_ORPHAN, (job.state, job.prompt_id, n, *job.key))
         requeued.append(replace(record, n=n, owner=None))
     return requeued

@@ -20,39 +20,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bridge.jobs.database import Transaction
+from bridge.jobs.database import ALL_SENT, Statements, Steps
 from bridge.jobs.journal import queries
 from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
 
 
-def note_published(db: Transaction, keys: Iterable[Key], life: str) -> list[Key]:
+def note_published(db: Statements, keys: Iterable[Key], life: str) -> Steps[list[Key]]:
     """Note that the broker has these results; return those that may have been overtaken.
 
     `life` is the bridge that published them, empty for one alone. Those that are returned have to
     be given new numbers (`renumber`), and are not noted until then.
     """
-    sql = queries.PUBLISHED
-    return [key for key in keys if db.execute(sql, (*key, life, life)).rowcount != 1]
+    noted = [(key, db.execute(queries.PUBLISHED, (*key, life, life))) for key in keys]
+    yield ALL_SENT
+    return [key for key, changed in noted if changed.rowcount != 1]
 
 
-def pass_over(db: Transaction, key: Key) -> None:
+def pass_over(db: Statements, key: Key) -> None:
     """Note that the broker did not take a result, while it takes what has higher numbers."""
     db.execute(queries.NOT_TAKEN, key)
 
 
-def passed_over(db: Transaction, client: str, up_to: int, limit: int) -> list[Key]:
+def passed_over(db: Statements, client: str, up_to: int, limit: int) -> list[Key]:
     """Return a client's unacked results up to a number that the broker did not take."""
     return [Key(*row) for row in db.execute(queries.ALL_NOT_TAKEN, (client, up_to, limit))]
 
 
-def renumber(db: Transaction, draws: Iterable[tuple[Key, Draw]], *, published: bool) -> None:
+def renumber(db: Statements, draws: Iterable[tuple[Key, Draw]], *, published: bool) -> None:
     """Give results new numbers, one draw each; one that was acked meanwhile keeps its own."""
     for key, draw in draws:
         db.execute(queries.RENUMBER, (number(db, draw), 1 if published else 2, *key))
 
 
-def ack(db: Transaction, client: str, up_to: int, life: str) -> int:
+def ack(db: Statements, client: str, up_to: int, life: str) -> int:
     """Note that a client was sent the message with a number; return how many results it acks."""
     acked = db.execute(queries.ACK, (client, up_to, up_to, life)).rowcount
     return int(acked + db.execute(queries.ACK_BY_FIRST_NUMBER, (client, up_to)).rowcount)

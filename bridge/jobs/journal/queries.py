@@ -330,7 +330,6 @@ SWEEP_BLOBS = """
 
 # Several bridges: whose a job is.
 
-NOTIFY = "SELECT pg_notify(?, ?)"  # PostgreSQL
 # Nothing where another bridge has it, or it has ended.
 CLAIM = """
     UPDATE jobs SET owner = ?
@@ -346,8 +345,9 @@ TO_CANCEL = """
 
 # Several bridges: who they are (PostgreSQL).
 
-# The life is put in as text: it is a part of what begins each transaction.
-GUARD = "SELECT 1 FROM members WHERE life = '[life]'"
+# The life is put in as text: it is a part of what begins each transaction. Where there is no such
+# member, the division fails, and with it the transaction.
+GUARD = "SELECT 1 / COUNT(*) FROM members WHERE life = '[life]'"
 MEMBER_OF_NAME = _sql("SELECT life, expires, expires < [now] FROM members WHERE name = ?")
 # What has ended and was published stays the dead one's.
 INHERIT_JOBS = """

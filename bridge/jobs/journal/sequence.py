@@ -6,7 +6,8 @@ drawn when its transaction is handed to the database, and published as soon as t
 with nothing awaited between: the database answers in the order in which it was asked. Several
 bridges publish side by side; what an ack counts then, `publication` says.
 
-No number is used twice. Of several bridges each transaction counts in the table itself. One bridge
+No number is used twice. Of several bridges each transaction counts in the table itself, alone with
+the client until its commit, so that a higher number is never on disk before a lower one. One bridge
 alone counts in memory, and the table says up to which number it may have counted: `reserved`. A
 number above what is known to be on disk carries a reservation in its own transaction; so a number
 is never published whose reservation is not on disk, and a restart continues above. That costs no
@@ -15,11 +16,11 @@ write of its own, but for one in so many messages that change no row.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec import Struct
 
-from bridge.jobs.database import Transaction
+from bridge.jobs.database import Statements
 from bridge.jobs.journal import queries
 
 # How many numbers a client is given ahead at a time.
@@ -87,32 +88,30 @@ class ClientNumbers:
                 del self._blocks[client]
 
 
-def number(db: Transaction, draw: Draw) -> int:
+def number(db: Statements, draw: Draw) -> int:
     """Return the number that was drawn, or draw it now; called once, in its transaction."""
+    return drawn(db, draw)()
+
+
+def drawn(db: Statements, draw: Draw) -> Callable[[], int]:
+    """Draw the number now if it was not drawn before; the function returned looks at it."""
     if draw.n is None:
-        return next_number(db, draw.client, draw.drawer)
+        counted = db.execute(queries.NEXT_NUMBER, (draw.client, _FLOOR, draw.drawer))
+        return lambda: int(counted.fetchone()[0])
+    n = draw.n
     if draw.reserve is not None:
         db.execute(queries.RESERVE, (draw.client, draw.reserve))
-    return draw.n
+    return lambda: n
 
 
-def next_number(db: Transaction, client: str, drawer: str | None) -> int:
-    """Count in the table, for the bridge `drawer`.
-
-    One transaction writes at a time, so that a higher number is never on disk before a lower one.
-    """
-    (n,) = db.execute(queries.NEXT_NUMBER, (client, _FLOOR, drawer)).fetchone()
-    return int(n)
-
-
-def go_on_above(db: Transaction) -> None:
+def go_on_above(db: Statements) -> None:
     """Raise all numbers far above those that there are: clients may have seen higher ones."""
     (highest,) = db.execute(queries.HIGHEST_RESERVED).fetchone()
     db.execute(queries.RESERVE, (_FLOOR, highest))
     db.execute(queries.RESERVE_FOR_ALL, (highest + RESTORED_ABOVE,))
 
 
-def forget_clients(db: Transaction) -> list[tuple[str, int]]:
+def forget_clients(db: Statements) -> list[tuple[str, int]]:
     """Forget the numbers of clients that have no job any more; returns those as they were.
 
     The floor is raised above theirs, so that none of them is used again under the same name.

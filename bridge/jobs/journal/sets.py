@@ -7,8 +7,9 @@ row says how many were. A set has ended when its result is in its row.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -17,12 +18,14 @@ from bridge.aio import succeeded
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import Outcome, State, encode
 from bridge.contract.sets import SetResult, SetState
-from bridge.jobs.database import Database, Transaction
+from bridge.jobs.database import Database, Statements, Steps, Transaction, Work
 from bridge.jobs.job import Draft, Envelope, KeptOutput
-from bridge.jobs.journal import acceptance, queries, webhooks
+from bridge.jobs.journal import acceptance, queries, touched, webhooks
 from bridge.jobs.journal.rows import Record, decode_envelope
 from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
+
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -113,10 +116,10 @@ class Sets:
         envelope = _encode(new.record.envelope)
         draws = [self._numbers.draw(key.client), self._numbers.draw(key.client)]
 
-        def work(db: Transaction) -> tuple[SetRecord, Record | None]:
+        def work(db: Transaction) -> Steps[tuple[SetRecord, Record | None]]:
             known = _find(db, key)
             if known is None:
-                job = acceptance.known(db, first)
+                job = yield from acceptance.known(db, first)
                 known = None if job is None else _set_of(db, job)
             if known is not None:
                 return known, None
@@ -139,11 +142,12 @@ class Sets:
                 ),
             )
             acceptance.keep_blobs(db, media_key(key), new.blobs, new.media)
-            job = acceptance.insert(db, encoded, number(db, draws[1]))
+            job = acceptance.insert(db, encoded, number(db, draws[1]))()
             self._numbers.notify(db, job.job.key)
             return record, job
 
-        found = await self._database.run(work)
+        touches = touched.draft(first, sha256s=new.blobs)
+        found = await self._database.run_stepped(work, touches)
         if found[1] is not None:
             self._written(draws)
         return found
@@ -166,61 +170,59 @@ class Sets:
             for each, draw in zip(encoded, draws, strict=True):
                 # A job of the client's own choosing may have that name: this one gets another.
                 free = each.renamed(_free(db, each.draft.key))
-                records.append(acceptance.insert(db, free, number(db, draw)))
+                records.append(acceptance.insert(db, free, number(db, draw))())
                 self._numbers.notify(db, free.draft.key)
             return records
 
-        found = await self._database.run(work)
+        found = await self._database.run(work, touched.draft(*drafts))
         if found is not None:
             self._written(draws)
         return found
 
     async def get(self, key: Key) -> SetRecord:
         """A client's set. Raises UnknownJob."""
-        record = await self._database.run(lambda db: _find(db, key))
+        record = await self._read(lambda db: _find(db, key))
         if record is None:
             raise UnknownJob(f"no set {key.job_id!r}", set_id=key.job_id)
         return record
 
     async def spec(self, key: Key) -> bytes | None:
         """Return the stored specification of a set's jobs; None once it has ended."""
-        row = await self._database.run(lambda db: db.execute(queries.SET_SPEC, key).fetchone())
+        row = await self._read(lambda db: db.execute(queries.SET_SPEC, key).fetchone())
         return None if row is None else row[0]
 
     async def unfinished(self) -> list[SetRecord]:
         """Every set without a result, in the order of acceptance."""
-        return await self._database.run(
+        return await self._read(
             lambda db: [_read(row) for row in db.execute(queries.UNFINISHED_SETS)]
         )
 
     async def jobs(self, key: Key) -> list[JobRow]:
         """The jobs of a set that were made, in their order."""
-        return await self._database.run(lambda db: _jobs(db, key))
+        return await self._read(lambda db: _jobs(db, key))
 
     async def outputs(self, key: Key) -> list[OutputRow]:
         """Return the kept outputs of a set's jobs, in the order of the jobs."""
-        return await self._database.run(
+        return await self._read(
             lambda db: [OutputRow(*row) for row in db.execute(queries.OUTPUTS_OF_SET, key)]
         )
 
     async def results(self, key: Key) -> list[tuple[int, bytes]]:
         """Return the kept results of a set's jobs, by their places in it."""
-        return await self._database.run(lambda db: list(db.execute(queries.RESULTS_OF_SET, key)))
+        return await self._read(lambda db: list(db.execute(queries.RESULTS_OF_SET, key)))
 
     async def under_way(self, key: Key) -> list[Key]:
         """The jobs of a set that were made and have not ended, in their order."""
-        found = await self._database.run(lambda db: list(db.execute(queries.UNDER_WAY_OF_SET, key)))
+        found = await self._read(lambda db: list(db.execute(queries.UNDER_WAY_OF_SET, key)))
         return [Key(key.client, job_id) for (job_id,) in found]
 
     async def counts(self, key: Key) -> dict[State, int]:
         """Return the number of a set's jobs in each state, of those that were made."""
-        return dict(
-            await self._database.run(lambda db: list(db.execute(queries.COUNT_SET_JOBS, key)))
-        )
+        return dict(await self._read(lambda db: list(db.execute(queries.COUNT_SET_JOBS, key))))
 
     async def yet_to_make(self, client: str) -> int:
         """Return the number of jobs of a client's sets that were not made yet."""
-        (found,) = await self._database.run(
+        (found,) = await self._read(
             lambda db: db.execute(queries.UNMADE_OF_CLIENT, (client,)).fetchone()
         )
         return int(found)
@@ -235,7 +237,7 @@ class Sets:
             db.execute(queries.ENTER_SET_STATE, (state, *key))
             return _find(db, key)
 
-        record = await self._database.run(work)
+        record = await self._database.run(work, touched.client(key.client))
         if record is None:
             raise UnknownJob(f"no set {key.job_id!r}", set_id=key.job_id)
         return record
@@ -281,7 +283,7 @@ class Sets:
             webhooks.new("set", key, outcome, hooks, now=now, shown=at).write(db, encoded)
             return encoded
 
-        found = await self._database.run(work)
+        found = await self._database.run(work, touched.outputs(key.client, outputs))
         if found is not None:
             self._written([draw])
             self.on_hooks()
@@ -289,7 +291,9 @@ class Sets:
 
     def published(self, key: Key) -> None:
         """Note that the broker has a set's result; if that fails, it is published once more."""
-        noted = self._database.run(lambda db: db.execute(queries.SET_PUBLISHED, key).rowcount)
+        noted = self._database.run(
+            lambda db: db.execute(queries.SET_PUBLISHED, key).rowcount, touched.client(key.client)
+        )
         noted.add_done_callback(succeeded)
 
     async def hold(self, key: Key, outputs: Sequence[KeptOutput]) -> None:
@@ -303,7 +307,7 @@ class Sets:
                 db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
                 db.execute(queries.KEEP_MEDIA, (*media_key(key), output.sha256))
 
-        await self._database.run(work)
+        await self._database.run(work, touched.outputs(key.client, outputs))
 
     async def keep(self, key: Key, keep_until: float) -> int:
         """Keep what a set has collected, and its jobs' outputs, until then; how many there are."""
@@ -313,7 +317,7 @@ class Sets:
             of_jobs = (keep_until, key.client, *key)
             return own + db.execute(queries.KEEP_OUTPUTS_OF_SET, of_jobs).rowcount
 
-        return await self._database.run(work)
+        return await self._database.run(work, touched.client(key.client))
 
     async def forget(self, key: Key) -> bool:
         """Delete an ended set's result, and what is kept of its jobs; False if nothing was."""
@@ -326,7 +330,10 @@ class Sets:
             webhooks.forget(db, key)
             return db.execute(queries.FORGET_RESULTS_OF_SET, key).rowcount > 0 or found
 
-        return await self._database.run(work)
+        return await self._database.run(work, touched.client(key.client))
+
+    def _read(self, work: Work[T]) -> asyncio.Future[T]:
+        return self._database.run(work, touched.NOTHING)
 
     def _written(self, draws: Iterable[Draw]) -> None:
         for draw in draws:
@@ -351,7 +358,7 @@ def keep_output(db: Transaction, key: Key, output: KeptOutput, keep_until: float
     )
 
 
-def ack(db: Transaction, client: str, n: int) -> int:
+def ack(db: Statements, client: str, n: int) -> int:
     """Note that a client has the set's result with a number, if one has it; how many were new.
 
     A higher number acks no set's result: the client cannot have listed it.

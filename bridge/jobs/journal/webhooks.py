@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -16,7 +17,7 @@ from msgspec import Struct
 from bridge.contract.messages import State
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.job import Hook
-from bridge.jobs.journal import queries
+from bridge.jobs.journal import queries, touched
 from bridge.jobs.queue import Key
 
 # So many of a client's may wait: more say that nobody is there to take them.
@@ -95,26 +96,27 @@ class Webhooks:
                 )
             ]
 
-        return await self._database.run(work)
+        return await self._database.run(work, touched.NOTHING)
 
     async def next_due(self, now: float) -> float | None:
         """Return when the next one is due that is not yet; None where none waits."""
         row = await self._database.run(
-            lambda db: db.execute(queries.NEXT_WEBHOOK, (now,)).fetchone()
+            lambda db: db.execute(queries.NEXT_WEBHOOK, (now,)).fetchone(), touched.NOTHING
         )
         found: float | None = row[0]
         return found
 
-    async def remove(self, message_id: str) -> None:
+    async def remove(self, hook: Webhook) -> None:
         """Delete one that was sent or given up."""
-        await self._database.run(
-            lambda db: db.execute(queries.DROP_WEBHOOK, (message_id,)).rowcount
-        )
+        await self._change(hook, queries.DROP_WEBHOOK, (hook.id,))
 
-    async def postpone(self, message_id: str, due: float) -> None:
+    async def postpone(self, hook: Webhook, due: float) -> None:
         """Note that an attempt failed, and when the next one is due."""
+        await self._change(hook, queries.POSTPONE_WEBHOOK, (due, hook.id))
+
+    async def _change(self, hook: Webhook, sql: str, values: Sequence[Any]) -> None:
         await self._database.run(
-            lambda db: db.execute(queries.POSTPONE_WEBHOOK, (due, message_id)).rowcount
+            lambda db: db.execute(sql, values).rowcount, touched.client(hook.client)
         )
 
 

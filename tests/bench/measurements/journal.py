@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 
-from bridge.contract.retained import OutputDefinition
-from bridge.jobs.job import Draft, Envelope, Job, Plan
 from bridge.jobs.journal import Journal
-from bridge.jobs.queue import Key
-from bridge.jobs.state import first
 from tests.bench.figures import compare, p50, p99
-from tests.bench.graphs import COLOUR, to_bridge, trivial
 from tests.bench.report import Aim, Row
 from tests.bench.stand import Measurement, Stand
+from tests.bench.writer import new_draft
 
 INSERTS = 300
 MANY = 10_000
@@ -58,24 +53,7 @@ async def measure(stand: Stand) -> list[Row]:
 
 async def _accept(journal: Journal) -> None:
     """Accept one job, as the intake does."""
-    draft = Draft(
-        job=Job(
-            key=Key("bench", uuid.uuid4().hex),
-            workflow="trivial",
-            workflow_version="0" * 12,
-            state=first(waits=False),
-            prompt_id=str(uuid.uuid4()),
-            envelope=Envelope(),
-        ),
-        fingerprint=b"\0" * 32,
-        plan=Plan(
-            prompt=trivial(0, to_bridge("2")),
-            inputs={COLOUR: 0},
-            names={COLOUR: COLOUR},
-            outputs=[OutputDefinition(name="image", kind="image", node="2")],
-        ),
-    )
-    await journal.accept(draft, time.time())
+    await journal.accept(new_draft("bench"), time.time())
 
 
 async def _write(file: int) -> None:
