@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tests.bench.measurements import (
     backlog,
+    blobs,
     browsers,
     crowd,
     drawing,
@@ -45,6 +46,7 @@ SUITE: Sequence[Measurement] = tuple(
         pool,
         models,
         group,
+        blobs,
         recovery,
         journal,
         writers,

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import resource
-from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -29,10 +29,20 @@ from bridge.media.transcode import Transcoder
 from bridge.service.public_urls import Links
 from bridge.service.stores import files_of
 from tests.jobs.drafts import draft
-from tests.peers import servers
+from tests.peers import npm, servers
 from tests.peers.faulty_s3 import FaultyS3
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
+
+S3RVER = "s3rver@3.7.1"
+# Puts a server's clock ahead.
+SHIFTED = """
+const Real = Date, ahead = {seconds} * 1000;
+global.Date = class extends Real {{
+  constructor(...given) {{ given.length ? super(...given) : super(Real.now() + ahead); }}
+  static now() {{ return Real.now() + ahead; }}
+}};
+"""
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
 
@@ -42,23 +52,6 @@ LARGE = os.urandom(3 * PART + 12_345)  # in four parts
 
 def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with servers.serving(servers.python(), *servers.MOTO) as url:
-        yield url
-
-
-@pytest.fixture
-async def s3(moto: str) -> AsyncIterator[FaultyS3]:
-    async with aiohttp.ClientSession() as session:
-        async with session.post(f"{moto}/moto-api/reset") as reset:
-            assert reset.status == 200
-        async with session.put(f"{moto}/pictures") as made:
-            assert made.status == 200
-    async with FaultyS3(moto).serving() as proxy:
-        yield proxy
 
 
 def store(s3: FaultyS3, **options: Any) -> ObjectStore:
@@ -395,3 +388,46 @@ async def test_doctor_tries_the_bucket_and_compares_what_is_in_it(
     await asyncio.to_thread(bucket._store.put, key, b"other bytes")
     assert await journal_check.examine_journal(settings, as_json=False) == 1
     assert f"1 stored inputs or outputs are damaged: {sha(SMALL)}" in capsys.readouterr().out
+
+
+def s3rver(folder: Path, ahead_s: int) -> AbstractContextManager[str]:
+    """Run a store of another make, which refuses requests of another time as AWS does."""
+    clock = folder / "clock.js"
+    clock.write_text(SHIFTED.format(seconds=ahead_s))
+    data = folder / "s3rver"
+    data.mkdir()
+    program = npm.ensure(S3RVER) / "node_modules" / "s3rver" / "bin" / "s3rver.js"
+    where = ("-d", data, "-a", "127.0.0.1", "--configure-bucket", "pictures", "-p")
+    return servers.serving(npm.node(), "-r", clock, program, *where)
+
+
+def of_s3rver(url: str, **options: Any) -> ObjectStore:
+    place = Place(
+        bucket="pictures", endpoint=url, region="us-east-1", access_key="S3RVER", **options
+    )
+    return ObjectStore.at(place, links=True)
+
+
+async def test_a_store_of_another_make_does_the_same(tmp_path: Path) -> None:
+    with s3rver(tmp_path, 0) as url:
+        files = of_s3rver(url, secret_key="S3RVER")  # noqa: S106
+        for data in (SMALL, LARGE):
+            await asyncio.to_thread(files.put, sha(data), data)
+            reader = of_s3rver(url, secret_key="S3RVER")  # noqa: S106
+            assert await asyncio.to_thread(reader.read, sha(data), 5, 7) == data[5:12]
+            assert await asyncio.to_thread(reader.read, sha(data)) == data
+            link = await asyncio.to_thread(files.link, sha(data), 60.0)
+            async with aiohttp.ClientSession() as session, session.get(str(link)) as answer:
+                assert await answer.read() == data
+        await asyncio.sleep(1.1)
+        sweep = await asyncio.to_thread(files.sweeper, 0.0)
+        await asyncio.to_thread(sweep, {sha(SMALL)})
+        assert await asyncio.to_thread(files.read, sha(SMALL)) == SMALL
+        with pytest.raises(FileNotFoundError):
+            await asyncio.to_thread(files.read, sha(LARGE))
+        await asyncio.to_thread(files.probe)
+
+
+async def test_clocks_that_are_an_hour_apart_are_said_to_be(tmp_path: Path) -> None:
+    with s3rver(tmp_path, 3600) as url, pytest.raises(Away, match="clock and the store's are too"):
+        await asyncio.to_thread(of_s3rver(url, secret_key="S3RVER").open)  # noqa: S106
