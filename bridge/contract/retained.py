@@ -62,8 +62,8 @@ class Missing(Struct, frozen=True, kw_only=True):
     """The node types, and the values of choices, that no connected ComfyUI has; and missing links.
 
     `api_key` are classes of partner nodes, where no API key of Comfy.org is set for the ComfyUI.
-    `unknown_inputs` have a link or a value in the file, and are no inputs of their class there: the
-    file is of a newer ComfyUI, and this one runs without them.
+    `unknown_inputs` have a link or a value in the file, and are no inputs of their class there, or
+    take no such value: the file is of a newer ComfyUI, and this one runs without them.
     """
 
     nodes: list[str] = []

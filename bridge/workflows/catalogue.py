@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from bridge.contract.lacks import WEIGHTS
 from bridge.contract.retained import Missing, MissingChoice, MissingInput
-from bridge.workflows.constraints import brings_choices
+from bridge.workflows.constraints import Declarations, brings_choices
 from bridge.workflows.graph import Graph, Node, NodeInput, link
 from bridge.workflows.inputs import BY_NODE, CHOICES_SHOWN
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
@@ -229,7 +229,11 @@ def missing(nodes: Iterable[Node], info: ObjectInfo, *, keyed: bool = True) -> M
         choices=choices,
         inputs=list(_missing_inputs(by_id, info)),
         api_key=[each for each in classes if _is_partner(info, each)],
-        unknown_inputs=list(_unknown_inputs(by_id, info)),
+        unknown_inputs=[
+            MissingInput(node=node.id, input=name, type=kind)
+            for node in by_id.values()
+            for name, kind in node.unknown.items()
+        ],
     )
 
 
@@ -249,32 +253,27 @@ def _missing_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[Mis
                 yield MissingInput(node=node.id, input=spec.name, type=spec.type)
 
 
-def _unknown_inputs(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MissingInput]:
-    """Yield inputs with a link or value in the file that their class does not declare."""
-    for node in nodes.values():
-        found = class_of(info, node)
-        for name, kind in node.unknown.items():
-            if found is not None and not found.declares(name):
-                yield MissingInput(node=node.id, input=name, type=kind)
-
-
 def _is_output(found: NodeClass | None) -> bool:
     return found is not None and found.output_node
 
 
 def made_choices(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MadeChoice]:
-    """Yield the choices that a prompt makes among those that a ComfyUI declares."""
+    """Yield the choices that a prompt makes among those that a ComfyUI declares.
+
+    Also those among what another choice brings, such as `model.resolution`.
+    """
+    declared = Declarations(Graph(nodes), info)
     for node in nodes.values():
-        found = class_of(info, node)
-        if found is None:
+        if class_of(info, node) is None:
             continue
         for name in node.inputs:
-            spec = found.input(name)
+            spec = declared.input(node, name)
             if spec is None or not is_choice(spec) or brings_choices(node, name):
                 continue
             place = _set_at(NodeInput(node.id, name), nodes)
             if place is not None:
-                yield MadeChoice(node, spec, place, nodes[place.node].inputs[place.input])
+                value = nodes[place.node].inputs[place.input]
+                yield MadeChoice(node, spec.renamed(name), place, value)
 
 
 def is_choice(spec: InputSpec) -> bool:

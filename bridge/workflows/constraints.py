@@ -106,15 +106,25 @@ class ChoiceList(Struct, frozen=True):
 
 
 def with_typed_numbers(graph: Graph, declared: Declarations) -> Graph:
-    """Return the graph with numbers for texts where a number is declared, as ComfyUI reads them."""
+    """Return the graph with numbers for texts where a number is declared, as ComfyUI reads them.
+
+    Where a text is none, the class is older than the file, and ComfyUI would refuse it: the number
+    is the default, and the node has the input as `unknown`.
+    """
     values: dict[NodeInput, int | float] = {}
+    unknown: dict[str, dict[str, str]] = {}
     for node in graph.nodes.values():
         for name, value in node.literals():
             spec = declared.input(node, name) if isinstance(value, str) else None
-            number = None if spec is None else _number(spec.type, value)
+            if spec is None or spec.type not in ("INT", "FLOAT"):
+                continue
+            number = _number(spec.type, value)
+            if number is None and isinstance(spec.default, int | float):
+                unknown.setdefault(node.id, {})[name] = "STRING"
+                number = spec.default
             if number is not None and misreading(number) is None:
                 values[NodeInput(node.id, name)] = number
-    return graph.changed(values) if values else graph
+    return graph.with_unknown(unknown).changed(values) if values else graph
 
 
 def without_unknown_links(graph: Graph, declared: Declarations) -> Graph:

@@ -453,9 +453,13 @@ def test_a_number_that_is_written_as_a_text_is_a_number() -> None:
         ("cfg", "float", 7.5),
     ]
     document["2"]["inputs"] |= {"steps": "many", "cfg": "nan", "seed": "9" * 30}
-    assert [spec.name for spec in workflow(document).inputs] == ["image"]
-    for key, value in (("steps", "many"), ("cfg", "nan"), ("seed", "9" * 30)):
-        assert workflow(document).graph.nodes["2"].inputs[key] == value
+    found = workflow(document)
+    # ComfyUI would refuse a text that is none: the default counts, and the file is of a newer one.
+    assert [(spec.name, spec.default) for spec in found.inputs[1:]] == [("steps", 20)]
+    assert found.missing is not None
+    assert found.missing.unknown_inputs == [MissingInput(node="2", input="steps", type="STRING")]
+    for key, value in (("cfg", "nan"), ("seed", "9" * 30)):
+        assert found.graph.nodes["2"].inputs[key] == value
 
 
 @pytest.mark.parametrize(
@@ -551,6 +555,9 @@ def test_an_input_that_the_server_is_too_old_for_is_named_and_the_rest_runs() ->
     [
         ("3d_moge_perspective_to_mesh", ["67:55.refine_steps INT"]),
         ("api_recraft_v4_1_flash_t2i", ["12.style_id STRING", "12.style_match STRING"]),
+        # Values of another type, in the root and in a subgraph, are the server's default.
+        ("video_ltx2_3_t2v", ["267:242.color_space STRING", "267:242.bit_depth STRING"]),
+        ("api_minimax_h3_max_i2v", ["24.seed STRING"]),
         # What the page keeps of its own is none: buttons, what becomes of a seed.
         ("api_bytedance_seedream_5_0_flash_image_edit", []),
         ("image_z_image_turbo", []),
@@ -564,8 +571,20 @@ def test_values_that_the_server_is_too_old_for_are_named(name: str, unknown: lis
     assert [
         f"{each.node}.{each.input} {each.type}" for each in found.missing.unknown_inputs
     ] == unknown
-    # They are no inputs: this server would pass them over.
-    assert not any(found.find_input(each.partition(" ")[0]) for each in unknown)
+    inputs = [found.find_input(each.partition(" ")[0]) for each in unknown]
+    # Most are no inputs here; a number is one all the same.
+    assert all(each is None or isinstance(each.default, int) for each in inputs)
+
+
+def test_a_choice_among_what_another_choice_brings_is_named_where_the_server_lacks_it() -> None:
+    document = comparison.load("templates-0.1.123")["api_bytedance_seedream_5_0_lite_image_edit"]
+    data = json.dumps(document).encode()
+    found = source.read("any.json", data).build("any", comparison.live_object_info())
+    assert found.missing is not None
+    (choice,) = found.missing.choices
+    assert (choice.node, choice.input) == ("35", "model.size_preset")
+    assert choice.value == "(1K) 1024x1024 (1:1)"
+    assert choice.allowed[0] == "(2K) 2048x2048 (1:1)"
 
 
 def test_templates_of_a_newer_comfyui_name_what_they_need() -> None:
