@@ -75,6 +75,7 @@ class Dependencies:
     async def gather(self, key: Key, plan: Plan) -> tuple[Plan, dict[str, bytes]]:
         """Wait for all of a plan's bytes; returns the complete plan, and the new bytes by SHA-256.
 
+        Large ones among them have yet to be put, before the row that names them.
         Raises DependencyFailed, InvalidInput for what unpacks to more than it may, and what the
         sources raise. Cancelling it leaves nothing behind.
         """
@@ -87,9 +88,6 @@ class Dependencies:
         inputs = dict(plan.inputs)
         for each in media:
             put(prompt, inputs, each)
-        for sha256, data in new.items():
-            if len(data) > INLINE_LIMIT:
-                await asyncio.to_thread(self._files.put, sha256, data)
         return replace(plan, media=media, prompt=prompt, inputs=inputs), new
 
     async def _complete(self, client: str, media: MediaInput, new: dict[str, bytes]) -> MediaInput:

@@ -44,7 +44,7 @@ from bridge.jobs.quarantine import Quarantine
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.state import Happening
-from bridge.media.files import Damaged, Files, read_kept
+from bridge.media.files import Damaged, Files, put_large, read_kept
 from bridge.retry import retry
 from bridge.workflows.binding import FOLDER
 
@@ -483,8 +483,14 @@ class Dispatcher:
 
     async def _release(self, effect: effects.Release) -> None:
         job = self._job(effect.key)
+
+        async def release() -> int:
+            # With each attempt: what was put long ago is swept unless a row names it.
+            await put_large(self._files, effect.media)
+            return await self._journal.released(job, effect.plan, effect.media)
+
         try:
-            n = await until_on_disk(lambda: self._journal.released(job, effect.plan, effect.media))
+            n = await until_on_disk(release)
         except Expired as error:  # bytes of it were swept meanwhile
             self.handle(events.Unresolvable(effect.key, error))
         else:

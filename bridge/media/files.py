@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
@@ -287,6 +287,13 @@ async def read_kept(
     if data is None:
         return await asyncio.to_thread(files.read, sha256, offset, count)
     return kept_bytes(files, sha256, data, offset, count)
+
+
+async def put_large(files: Files, media: Mapping[str, bytes]) -> None:
+    """Have those bytes in the store, by SHA-256, that are too many for a row; before their row."""
+    for sha256, data in media.items():
+        if len(data) > INLINE_LIMIT:
+            await asyncio.to_thread(files.put, sha256, data)
 
 
 def compare_all(files: Files, names: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -34,7 +34,7 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Draft, JobSinks, MediaInput, Plan
 from bridge.jobs.journal import Journal, Record
 from bridge.jobs.queue import Key
-from bridge.media.files import INLINE_LIMIT, Files
+from bridge.media.files import Files, put_large
 from bridge.requests import drafts
 from bridge.requests.context import Answer, Respond, Submission
 from bridge.requests.drafts import QueueRoom
@@ -151,9 +151,7 @@ class Admission:
                 raise
             answer(known, duplicate=True)
             return
-        for sha256, data in draft.media.items():
-            if len(data) > INLINE_LIMIT:
-                await asyncio.to_thread(self._files.put, sha256, data)
+        await put_large(self._files, draft.media)
         acceptance = await self._journal.accept(draft, self._journal.clock.now())
         # From here to the last line nothing is awaited: numbers leave in their order.
         record = acceptance.record

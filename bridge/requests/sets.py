@@ -53,7 +53,7 @@ from bridge.jobs.queue import Key
 from bridge.jobs.sets import messages
 from bridge.jobs.sets.driver import SetDriver
 from bridge.jobs.sets.plan import Patch, SetSpec, difference, shown_by
-from bridge.media.files import INLINE_LIMIT, Files
+from bridge.media.files import Files, put_large
 from bridge.requests import drafts, views
 from bridge.requests.admission import Admission, check_runnable
 from bridge.requests.context import Answer, RequestContext, Respond, Submission
@@ -127,9 +127,7 @@ class SetRequests:
             answer(known, duplicate=True)
             return
         spec, media = found.spec, found.media
-        for sha256, data in media.items():
-            if len(data) > INLINE_LIMIT:
-                await asyncio.to_thread(self._files.put, sha256, data)
+        await put_large(self._files, media)
         new = await asyncio.to_thread(_new, submission, key, spec, media)
         record, is_new = await self._driver.accept(new, spec)
         if not is_new and record.fingerprint != spec.fingerprint:

@@ -561,6 +561,32 @@ async def test_large_media_are_waited_for_while_the_database_is_away(tmp_path: P
         assert (await dispatcher.told.outcome("j1"))["state"] == "succeeded"
 
 
+async def test_a_large_input_is_there_however_long_its_row_could_not_be_written(
+    tmp_path: Path,
+) -> None:
+    """A sweep may come between two attempts: no row names the file yet."""
+    data = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (100).to_bytes(4, "big") * 2 + bytes(100_000)
+
+    async def fetch(_client: str, _url: Url) -> bytes:
+        return data
+
+    comfyui = Uploads()
+    async with house(tmp_path, fetch=fetch, comfyui=comfyui) as dispatcher:
+        released = dispatcher.journal.released
+
+        async def fails_once(*_: object) -> int:
+            dispatcher.journal.released = released  # type: ignore[method-assign]
+            dispatcher._files.sweeper(-60.0)(await dispatcher.journal.files())
+            raise DatabaseError("the database is away")
+
+        dispatcher.journal.released = fails_once  # type: ignore[method-assign, assignment]
+        await dispatcher.take("j1", plan=waits_for(Url("http://x/y.png")))
+        comfyui.until.set()
+        comfyui.finish(await comfyui.began.get())
+        assert (await dispatcher.told.outcome("j1"))["state"] == "succeeded"
+        assert dispatcher._files.read(hashlib.sha256(data).hexdigest()) == data
+
+
 async def test_media_that_are_gone_cost_the_job_and_name_no_path(tmp_path: Path) -> None:
     comfyui = Uploads()
     async with house(tmp_path, comfyui=comfyui) as dispatcher:

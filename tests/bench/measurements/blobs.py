@@ -39,14 +39,14 @@ async def measure(stand: Stand) -> list[Row]:
         for number in range(stand.rounds):
             for where, found in written.items():
                 found.append(await _written(server, where))
-            told = ", ".join(f"{where} {found[-1]:.3f}" for where, found in written.items())
-            stand.tell(f"round {number + 1} of {stand.rounds}: {told} MB a MB of output")
+            told = ", ".join(f"{where} {found[-1]:.1f}" for where, found in written.items())
+            stand.tell(f"round {number + 1} of {stand.rounds}: {told} KB a MB of output")
     pairs = zip(written["bucket"], written["database"], strict=True)
     return [
         Row(
-            what="a journal in PostgreSQL: MB written to its log for a MB of outputs of 1.9 MB, "
+            what="a journal in PostgreSQL: KB written to its log for a MB of outputs of 1.9 MB, "
             "with them in a bucket over with them in it",
-            unit="MB",
+            unit="KB",
             value=Spread.of(written["bucket"]),
             reference=Spread.of(written["database"]),
             ratio=Spread.of([bucket / database for bucket, database in pairs]),
@@ -56,7 +56,7 @@ async def measure(stand: Stand) -> list[Row]:
 
 
 async def _written(server: PostgreSQL, where: str) -> float:
-    """Have jobs end; returns the bytes of the database's log for each of their outputs' bytes."""
+    """Have jobs end; returns the KB of the database's log for each MB of their outputs."""
     with server.database() as address:
         files: Files = (
             Blobs(address) if where == "database" else ObjectStore(MemoryStore(), "a bucket")
@@ -70,7 +70,7 @@ async def _written(server: PostgreSQL, where: str) -> float:
         found = _log(address) - before
         await asyncio.to_thread(files.close)
         await journal.close()
-    return found / (JOBS * SIZE)
+    return 1000 * found / (JOBS * SIZE)
 
 
 async def _end(journal: Journal, files: Files, job_id: str) -> None:
