@@ -118,8 +118,9 @@ def _reason(error: Exception) -> str:
 
 def _give_up_rights() -> None:
     # Where processors are short, bridge and broker go first: they serve everybody.
-    with suppress(OSError, AttributeError):  # Windows has none
-        os.nice(_NICE)
+    if sys.platform != "win32":
+        with suppress(OSError):
+            os.nice(_NICE)
     with suppress(OSError):  # Linux: if memory runs out, let it be this one that has to go
         Path("/proc/self/oom_score_adj").write_text("1000")
     if resource is None:
