@@ -183,7 +183,8 @@ class ObjectStore:
     @property
     def trouble(self) -> str | None:
         """The fault of the store now, in a sentence; None while it works."""
-        return None if self._trouble is None else str(self._trouble)
+        trouble = self._trouble
+        return None if trouble is None else str(trouble)
 
     def open(self) -> None:
         """Ask the store for something. Raises Away, or DatabaseError for what will not pass."""
@@ -377,10 +378,11 @@ class ObjectStore:
 
     def _ask(self, work: Callable[[], T]) -> T:
         """Ask the store for something. Raises as its work does, or DatabaseError."""
-        if self._trouble is None:
+        trouble = self._trouble
+        if trouble is None:
             return self._asked(work)
         if not self._trying.acquire(blocking=False):
-            raise Away(str(self._trouble))
+            raise Away(str(trouble))
         try:
             return self._asked(work)
         finally:
@@ -396,8 +398,10 @@ class ObjectStore:
             if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
                 self._trouble = None
                 raise
-            self._trouble = _explained(self._name, error)
-            raise self._trouble from error
+            log.debug("%s: %s", self._name, error)
+            self._trouble = trouble = _explained(self._name, error)
+            # Without the library's own text, which has many lines.
+            raise trouble from None
         self._trouble = None
         return found
 
