@@ -106,6 +106,9 @@ class Place(Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return f"s3://{self.bucket}{'/' if self.prefix else ''}{self.prefix}"
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 class _Known(NamedTuple):
     """An object that was put or compared: its key, version and bytes; when we put it, if we did."""
