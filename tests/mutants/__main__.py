@@ -28,9 +28,6 @@ from tests.mutants.table import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0
-# What notices has to be quick: of large programs a mosquitto, and a PostgreSQL for a few.
-_MARKS = "not comfyui and not peers and not slow"
-_NO_DATABASE = " and not postgresql"
 # Pytest's exit statuses: everything passed, or at least one test failed.
 _PASSED, _FAILED = 0, 1
 
@@ -72,17 +69,14 @@ class Copy:
         path.write_text(mutant.applied(source))
         began = time.monotonic()
         try:
-            status, output = self.run_tests(mutant.tests, limit_s, postgresql=mutant.postgresql)
+            status, output = self.run_tests(mutant.tests, limit_s, mutant.marks)
         finally:
             path.write_text(source)
         return Report(mutant, verdict(mutant, status), time.monotonic() - began, output)
 
-    def run_tests(
-        self, tests: Iterable[str], limit_s: float, *, postgresql: bool = False
-    ) -> tuple[int | None, str]:
+    def run_tests(self, tests: Iterable[str], limit_s: float, marks: str) -> tuple[int | None, str]:
         """Return pytest's exit status, None if it was stopped at the limit, and its output."""
         command = (sys.executable, "-B", "-m", "pytest", "-q", "-x", "--no-header", "--tb=short")
-        marks = _MARKS if postgresql else _MARKS + _NO_DATABASE
         process = subprocess.Popen(
             (*command, "-p", "no:cacheprovider", "-m", marks, *tests),
             cwd=self.folder,
@@ -135,14 +129,12 @@ def _run(mutants: Sequence[Mutant], jobs: int) -> Iterator[Report]:
 
 def _passes_unchanged(mutants: Sequence[Mutant]) -> bool:
     """Whether all tests pass without a mutant: otherwise their failure would mean nothing."""
-    for postgresql in (False, True):
-        those = [each for each in mutants if each.postgresql == postgresql]
+    for marks in sorted({each.marks for each in mutants}):
+        those = [each for each in mutants if each.marks == marks]
         tests = sorted({test for mutant in those for test in mutant.tests})
-        if not tests:
-            continue
         with tempfile.TemporaryDirectory() as folder:
             copy = Copy(Path(folder))
-            status, output = copy.run_tests(tests, len(tests) * LIMIT_S, postgresql=postgresql)
+            status, output = copy.run_tests(tests, len(tests) * LIMIT_S, marks)
         if status != _PASSED:
             sys.stdout.write(f"{output}\nthese tests fail without any mutant\n")
             return False

@@ -76,6 +76,7 @@ FLOODS: tuple[Mutant, ...] = (
         new="        if False:\n",
         guarantee="a request's work does not grow with the clients that wait",
         tests=("tests/test_growth.py",),
+        slow=True,
     ),
     Mutant(
         name="debounced-topics-unbounded",
@@ -84,6 +85,7 @@ FLOODS: tuple[Mutant, ...] = (
         new="        if False:\n",
         guarantee="the topics on which a trigger fired a short while ago are bounded",
         tests=("tests/test_growth.py",),
+        slow=True,
     ),
     Mutant(
         name="begun-uploads-read-each-time",

@@ -13,7 +13,7 @@ class Mutant(Struct, frozen=True, kw_only=True):
 
     `guarantee` is what a user loses; `tests` are pytest's names of what has to fail. `equivalent`
     argues, for one that may survive, why no test can tell it from the original. `postgresql`: its
-    tests need a database.
+    tests need a database; `slow`: they are among those that take seconds.
     """
 
     name: str
@@ -24,6 +24,15 @@ class Mutant(Struct, frozen=True, kw_only=True):
     tests: tuple[str, ...]
     equivalent: str | None = None
     postgresql: bool = False
+    slow: bool = False
+
+    @property
+    def marks(self) -> str:
+        """Which of its tests are run, as pytest's option says it."""
+        # What notices has to be quick: of large programs a mosquitto, and a PostgreSQL for a few.
+        here = {"postgresql": self.postgresql, "slow": self.slow}
+        left_out = ["comfyui", "peers", *(name for name, wanted in here.items() if not wanted)]
+        return " and ".join(f"not {name}" for name in left_out)
 
     def applied(self, source: str) -> str:
         """Return a source with the change. Raises ValueError unless `old` occurs exactly once."""
