@@ -108,23 +108,34 @@ class ChoiceList(Struct, frozen=True):
 def with_typed_numbers(graph: Graph, declared: Declarations) -> Graph:
     """Return the graph with numbers for texts where a number is declared, as ComfyUI reads them.
 
-    Where a text is none, the class is older than the file, and ComfyUI would refuse it: the number
-    is the default, and the node has the input as `unknown`.
+    Where ComfyUI would refuse the value, since its class is older than the file, it is the nearest
+    that it takes, for a text that is no number the default; the node has the input as `unknown`.
     """
     values: dict[NodeInput, int | float] = {}
     unknown: dict[str, dict[str, str]] = {}
     for node in graph.nodes.values():
-        for name, value in node.literals():
-            spec = declared.input(node, name) if isinstance(value, str) else None
+        found = declared.node_class(node.class_type)
+        for name, value in () if found is None else node.literals():
+            spec = declared.input(node, name)
             if spec is None or spec.type not in ("INT", "FLOAT"):
                 continue
-            number = _number(spec.type, value)
-            if number is None and isinstance(spec.default, int | float):
-                unknown.setdefault(node.id, {})[name] = "STRING"
-                number = spec.default
-            if number is not None and misreading(number) is None:
-                values[NodeInput(node.id, name)] = number
+            read = _number(spec.type, value) if isinstance(value, str) else value
+            taken = spec.default if read is None else read
+            if not isinstance(taken, int | float) or misreading(taken) is not None:
+                continue
+            # A node of a pack may check its numbers itself.
+            if found is not None and found.is_core:
+                taken = _within(taken, spec)
+            if taken != read:
+                unknown.setdefault(node.id, {})[name] = "STRING" if read is None else spec.type
+            if taken != value:
+                values[NodeInput(node.id, name)] = taken
     return graph.with_unknown(unknown).changed(values) if values else graph
+
+
+def _within(number: float, spec: InputSpec) -> int | float:
+    low = number if spec.minimum is None else max(number, spec.minimum)
+    return low if spec.maximum is None else min(low, spec.maximum)
 
 
 def without_unknown_links(graph: Graph, declared: Declarations) -> Graph:

@@ -463,6 +463,34 @@ def test_a_number_that_is_written_as_a_text_is_a_number() -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "steps", "taken"),
+    [
+        ("nodes", 20_000, 10_000),
+        ("nodes", 0, 1),
+        ("nodes", "20000", 10_000),
+        ("nodes", 30, 30),
+        # A pack's node may check its numbers itself.
+        ("custom_nodes.a_pack", 20_000, 20_000),
+    ],
+)
+def test_a_number_that_the_class_would_refuse_is_the_nearest_that_it_takes(
+    module: str, steps: Any, taken: int
+) -> None:
+    document = copy.deepcopy(PLAIN)
+    document["2"]["inputs"]["steps"] = steps
+    declared = copy.deepcopy(INFO.raw["Sampler"])
+    declared["input"]["required"]["steps"] = ["INT", {"default": 20, "min": 1, "max": 10_000}]
+    info = ObjectInfo({**INFO.raw, "Sampler": {**declared, "python_module": module}})
+    found = workflow(document, info)
+    assert found.graph.nodes["2"].inputs["steps"] == taken
+    assert found.missing is not None
+    unknown = (
+        [] if str(taken) == str(steps) else [MissingInput(node="2", input="steps", type="INT")]
+    )
+    assert found.missing.unknown_inputs == unknown
+
+
+@pytest.mark.parametrize(
     "declared", [["FLOAT,INT", {"widgetType": "FLOAT"}], ["INT,FLOAT", {}], ["FLOAT", {}]]
 )
 def test_what_takes_every_number_takes_a_float_also_where_the_file_has_a_whole_one(
