@@ -30,7 +30,7 @@ from tests.jobs.members import OVER_S, Member
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
+pytestmark = pytest.mark.postgresql
 
 # As versions before wrote it.
 WHOLE_JOURNAL = 0x63326D_01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import psycopg
@@ -60,16 +61,30 @@ async def test_a_commit_whose_answer_was_lost_is_reported_as_what_it_was(
     journal: Journal, proxy: TcpProxy
 ) -> None:
     await accept(journal, "j1")
-    proxy.swallow_answer(COMMIT)
+    proxy.swallow_answer(COMMIT, within=True)
     await accept(journal, "j2")  # done once, and told as done
     assert await jobs(journal) == ["j1", "j2"]
 
 
 async def test_a_commit_that_was_lost_is_made_again(journal: Journal, proxy: TcpProxy) -> None:
     await accept(journal, "j1")
-    proxy.swallow_request(COMMIT)
+    proxy.swallow_request(COMMIT, within=True)
     await accept(journal, "j2")
     assert await jobs(journal) == ["j1", "j2"]
+
+
+@pytest.mark.parametrize("seen", [False, True])
+async def test_a_claim_whose_commit_was_lost_is_made_again(
+    journal: Journal,
+    proxy: TcpProxy,
+    seen: bool,  # noqa: FBT001
+) -> None:
+    await journal.join("a", uuid.uuid4().hex, 100.0)
+    job = (await journal.accept(draft("j1"), 1000.0)).record.job
+    swallow = proxy.swallow_answer if seen else proxy.swallow_request
+    swallow(COMMIT, within=True)
+    assert await journal.claim(job)
+    assert [each.key for each in await journal.unfinished()] == [job.key]
 
 
 async def test_a_connection_that_was_cut_is_made_again(journal: Journal, proxy: TcpProxy) -> None:
@@ -102,7 +117,7 @@ async def test_nobody_waits_for_ever_for_the_fate_of_a_commit(
     journal: Journal, proxy: TcpProxy
 ) -> None:
     await accept(journal, "j1")
-    proxy.swallow_answer(COMMIT)
+    proxy.swallow_answer(COMMIT, within=True)
     pending = asyncio.ensure_future(accept(journal, "j2"))
     await asyncio.sleep(0)
     proxy.refuse()

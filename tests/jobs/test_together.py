@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.jobs.database import ALL_SENT, SENT, Cursor, Steps, Transaction
+from bridge.jobs.database import ALL_SENT, SENT, SURE, Cursor, Steps, Transaction
 from bridge.jobs.database.engine import Task, run_together
 
 
@@ -41,16 +41,19 @@ class Server:
         self.sent.append("-")
 
     def run(self, *tasks: Task) -> list[Any]:
-        return [answer.value for answer in run_together(self, tasks, self.settle)]
+        answers = run_together(self, tasks, self.settle, lambda: self.sent.append("commit"))
+        return [answer.value for answer in answers]
 
 
-def work(name: str, *touched: str, steps: int = 2, everything: bool = False) -> Task:
+def work(
+    name: str, *touched: str, steps: int = 2, everything: bool = False, last: int = ALL_SENT
+) -> Task:
     """Return a work that sends a statement in each of its steps, and looks at each result."""
 
     def sends(db: Transaction) -> Steps[str]:
         for step in range(steps):
             db.execute(f"{name}{step}")
-            yield ALL_SENT if step == steps - 1 else SENT
+            yield last if step == steps - 1 else SENT
         return name
 
     return Task(sends, None if everything else frozenset(touched), stepped=True)
@@ -60,6 +63,25 @@ def test_works_that_touch_different_things_wait_for_the_server_together() -> Non
     server = Server()
     assert server.run(work("a", "x"), work("b", "y"), work("c", "z", steps=1)) == ["a", "b", "c"]
     assert server.sent == ["a0", "b0", "c0", "-", "a1", "b1", "-"]
+
+
+def test_what_is_sure_is_committed_with_its_last_statement() -> None:
+    server = Server()
+    tasks = (work("a", "x", last=SURE), work("b", "y", steps=1, last=SURE))
+    assert server.run(*tasks) == ["a", "b"]
+    assert server.sent == ["a0", "b0", "-", "a1", "commit"]
+
+
+def test_what_is_not_sure_is_looked_at_before_the_commit() -> None:
+    server = Server()
+    assert server.run(work("a", "x", steps=1), work("b", "y", steps=1, last=SURE)) == ["a", "b"]
+    assert server.sent == ["a0", "b0", "-"]
+
+
+def test_what_is_sure_waits_for_what_is_not() -> None:
+    server = Server()
+    assert server.run(work("a", "x", last=SURE), work("b", "y")) == ["a", "b"]
+    assert server.sent == ["a0", "b0", "-", "a1", "b1", "-"]
 
 
 def test_works_that_touch_the_same_send_in_their_order() -> None:

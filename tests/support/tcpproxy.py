@@ -41,6 +41,7 @@ class TcpProxy:
         self._budget: int | None = None
         self._unanswered: bytes | None = None
         self._unsent: list[bytes] = []
+        self._within = False
         self._cut = asyncio.Event()
         self._answered = asyncio.Event()
         self._held: bytes | None = None
@@ -94,14 +95,22 @@ class TcpProxy:
         """Wait until the server has answered a client, whichever was the first."""
         await self._answered.wait()
 
-    def swallow_answer(self, request: bytes) -> None:
-        """Pass on the next request that begins so, and cut the connection at its answer."""
-        self._unanswered = request
+    def swallow_answer(self, request: bytes, *, within: bool = False) -> None:
+        """Pass on the next request that begins so, and cut the connection at its answer.
 
-    def swallow_request(self, request: bytes, *, times: int = 1) -> None:
+        Or, `within`, the next packet that has the request anywhere.
+        """
+        self._unanswered = request
+        self._within = within
+
+    def swallow_request(self, request: bytes, *, times: int = 1, within: bool = False) -> None:
         """Cut the connection at the next requests that begin so; the server never sees them."""
         self._unsent = [request] * times
+        self._within = within
         self._cut.clear()
+
+    def _is(self, data: bytes, request: bytes) -> bool:
+        return request in data if self._within else data.startswith(request)
 
     def pass_requests(self) -> None:
         """Swallow no more of them."""
@@ -146,11 +155,11 @@ class TcpProxy:
     async def _up(self, line: Line) -> None:
         with suppress(OSError):
             while data := await line.reader.read(65536):
-                if self._unsent and data.startswith(self._unsent[0]):
+                if self._unsent and self._is(data, self._unsent[0]):
                     self._unsent.pop()
                     self._cut.set()
                     break
-                if self._unanswered is not None and data.startswith(self._unanswered):
+                if self._unanswered is not None and self._is(data, self._unanswered):
                     self._unanswered = None
                     line.muted = True
                 await self._flowing.wait()

@@ -61,11 +61,12 @@ class Transaction(Statements, Protocol):
 # It may run more than once, if the database undid what it did: it changes nothing else.
 Work = Callable[[Transaction], T]
 
-# A work that yields before it looks into a result, since others may send statements meanwhile; it
-# yields `ALL_SENT` if it has sent its last one.
-Steps = Generator[bool, None, T]
+# A work that yields before it looks into a result, since others may send statements meanwhile. It
+# yields whether it has sent its last one, and whether it is `SURE`: it raises nothing after that,
+# and may be done once more if the answer to a commit is lost.
+Steps = Generator[int, None, T]
 Stepped = Callable[[Transaction], Steps[T]]
-SENT, ALL_SENT = False, True
+SENT, ALL_SENT, SURE = range(3)
 
 # What a work touches, by names: none other touches it at the same time, in whichever bridge. None
 # stands for everything; a work that touches nothing only reads.
@@ -156,47 +157,72 @@ def run_each(
 
 
 def run_together(
-    db: Transaction, tasks: Sequence[Task], settle: Callable[[], None]
+    db: Transaction,
+    tasks: Sequence[Task],
+    settle: Callable[[], None],
+    commit: Callable[[], None],
 ) -> list[WorkResult]:
     """Run works within a transaction, a step of each at a time; `settle` waits for the results.
+
+    So does `commit`, which is called instead once all are sure.
 
     Those that touch the same run in their order, and so does everything with one that touches
     everything, or only reads. So each finds what it would find if they ran one after another.
     Raises what one of them raises: then all is to be undone.
     """
-    answers = [WorkResult()] * len(tasks)
+    together = _Together(len(tasks))
     waiting = list(enumerate(tasks))
-    running: list[tuple[int, Task, Steps[Any]]] = []
-    sent: list[tuple[int, Task, Steps[Any]]] = []
+    while waiting or together.under_way:
+        together.go_on()
+        waiting = together.start(db, waiting)
+        if together.under_way:
+            (commit if together.sure == len(tasks) else settle)()
+    return together.answers
 
-    def advance(place: int, task: Task, steps: Steps[Any]) -> None:
-        try:
-            (sent if next(steps) is ALL_SENT else running).append((place, task, steps))
-        except StopIteration as end:
-            answers[place] = WorkResult(end.value)
 
-    while waiting or running or sent:
-        under_way, running, sent = [*sent, *running], [], []
-        for each in under_way:
-            advance(*each)
-        held = {name for _, task, _ in running for name in task.touched or ()}
-        alone = any(not task.touched for _, task, _ in running)
+class _Together:
+    """The works of `run_together`."""
+
+    def __init__(self, count: int) -> None:
+        self.answers = [WorkResult()] * count
+        # Each with its place, and whether it is yet to send something.
+        self.under_way: list[tuple[int, Task, Steps[Any], bool]] = []
+        self.sure = 0
+
+    def go_on(self) -> None:
+        """Run the next step of each that is under way."""
+        under_way, self.under_way = self.under_way, []
+        for place, task, steps, _ in under_way:
+            self._step(place, task, steps)
+
+    def start(self, db: Transaction, waiting: list[tuple[int, Task]]) -> list[tuple[int, Task]]:
+        """Start those that need not wait for an earlier one; returns the others."""
         held_back = []
+        held = set[str]()
+        alone = False
+        for _, task, _, sends in self.under_way:
+            held.update(task.touched or () if sends else ())
+            alone = alone or (sends and not task.touched)
         for place, task in waiting:
             free = held.isdisjoint(task.touched) if task.touched else not held
             if alone or not free:
                 held_back.append((place, task))
-            else:
-                before = len(running)
-                advance(place, task, task.steps(db))
-                if len(running) == before:
-                    continue
+            elif not self._step(place, task, task.steps(db)):
+                continue
             held.update(task.touched or ())
             alone = alone or not task.touched
-        waiting = held_back
-        if running or sent:
-            settle()
-    return answers
+        return held_back
+
+    def _step(self, place: int, task: Task, steps: Steps[Any]) -> bool:
+        """Run a work's next step; returns whether it is yet to send something."""
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            self.answers[place] = WorkResult(end.value)
+            return False
+        self.under_way.append((place, task, steps, step == SENT))
+        self.sure += step == SURE
+        return step == SENT
 
 
 def complete(steps: Steps[T]) -> T:

@@ -20,7 +20,7 @@ from psycopg import pq
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 
-_DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
+_DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.PIPELINE_SYNC)
 
 
 class Result:
@@ -75,8 +75,9 @@ class Pipeline:
         self._transformer = Transformer(connection)
         self._names = map(b"s%d".__mod__, itertools.count())
         self._prepared: dict[bytes, bytes] = {}
-        # What is waited for: a statement's result, or that its text was prepared.
-        self._sent: deque[Result | bytes] = deque()
+        # What is waited for: a statement's result, that its text was prepared, or that a packet
+        # was gone through (None).
+        self._sent: deque[Result | bytes | None] = deque()
         self.round_trips = 0
         self._libpq.nonblocking = 1
         self._libpq.enter_pipeline_mode()
@@ -118,16 +119,22 @@ class Pipeline:
         self._sent.append(result)
         return result
 
+    def send(self) -> None:
+        """Send what there is, and do not wait for the results."""
+        self._libpq.pipeline_sync()
+        self._sent.append(None)
+        self._flush()
+
     def settle(self) -> None:
         """Wait for the results of all that was sent. Raises psycopg.Error: of the first failure."""
         if not self._sent:
             return
         self.round_trips += 1
-        self._libpq.pipeline_sync()
         failure: psycopg.Error | None = None
         try:
-            self._flush()
-            while (answer := self._next()).status != pq.ExecStatus.PIPELINE_SYNC:
+            self.send()
+            while self._sent:
+                answer = self._next()
                 sent = self._sent.popleft()
                 if answer.status not in _DONE:
                     failure = failure or error_from_result(answer, self._encoding)

@@ -36,7 +36,7 @@ from bridge.jobs.database.engine import (
     run_each,
     run_together,
 )
-from bridge.jobs.database.pipeline import Pipeline
+from bridge.jobs.database.pipeline import Pipeline, Result
 from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
@@ -131,9 +131,8 @@ class PostgreSQL:
         pipeline = self._connected()
         before = pipeline.round_trips
         try:
-            if len(tasks) > 1:
-                with contextlib.suppress(_WorkFailed):
-                    return self._transaction(pipeline, tasks, _together)
+            with contextlib.suppress(_WorkFailed):
+                return self._transaction(pipeline, tasks, _together)
             return self._transaction(pipeline, tasks, _one_after_another)
         finally:
             self.round_trips += pipeline.round_trips - before
@@ -145,23 +144,25 @@ class PostgreSQL:
         run: Callable[[_Transaction, Sequence[Task]], list[WorkResult]],
     ) -> list[WorkResult]:
         touched = _touched(tasks)
-        transaction = _Transaction(pipeline)
         try:
             self._begin(pipeline, touched)
             # One that only reads needs no name.
             name = None if touched == [] else pipeline.execute(_NAME)
+            transaction = _Transaction(pipeline, lambda again: self._commit(pipeline, name, again))
             try:
                 answers = run(transaction, tasks)
             except _WorkFailed:
                 _roll_back(pipeline)
                 raise
-            pipeline.settle()
-            if nothing_to_keep(answers):
-                _roll_back(pipeline)
-                return answers
+            if not transaction.committed:
+                pipeline.settle()
+                if nothing_to_keep(answers):
+                    _roll_back(pipeline)
+                    return answers
+                transaction.commit(again=False)
         except psycopg.Error as error:
             raise self._nothing_done(pipeline, error) from error
-        self._commit(pipeline, None if name is None else name.fetchone()[0], transaction.notices)
+        self._notify(pipeline, transaction.notices)
         return answers
 
     def _begin(self, pipeline: Pipeline, touched: Sequence[int] | None) -> None:
@@ -176,26 +177,33 @@ class PostgreSQL:
         if self._guard:
             pipeline.execute(self._guard)
 
-    def _commit(
-        self, pipeline: Pipeline, name: str | None, notices: Sequence[tuple[str, str]]
-    ) -> None:
-        """Commit; the notices are sent after it, since one at a time commits with notices."""
+    def _commit(self, pipeline: Pipeline, name: Result | None, again: bool) -> None:  # noqa: FBT001
+        """Commit. Raises psycopg.Error if that was refused, with what was sent before it.
+
+        What may be done `again` is done again where the answer is lost.
+        """
         commit = pipeline.command("COMMIT")
-        for notice in notices:
-            pipeline.execute("SELECT pg_notify(?, ?)", notice)
         try:
             pipeline.settle()
         except psycopg.Error as error:
-            if commit.is_here:
-                log.warning("%s: notices were lost: %s", self._name, error)
-            elif not pipeline.closed:
-                raise self._nothing_done(pipeline, error) from error
-            else:
+            if not pipeline.closed and not commit.is_here:
+                raise
+            if not commit.is_here:
                 log.warning("lost the connection to %s during a commit", self._name)
-                if name is not None and not self._was_committed(name):
+                if again or (name is not None and not self._was_committed(name)):
                     raise _NothingDone(f"{self._name}: {error}") from error
         if commit.is_here and commit.status != "COMMIT":
             raise DatabaseError(f"{self._name}: the transaction ended with {commit.status}")
+
+    def _notify(self, pipeline: Pipeline, notices: Sequence[tuple[str, str]]) -> None:
+        """Send notices, after the commit: transactions that notify are committed one at a time."""
+        if notices and not pipeline.closed:
+            try:
+                for notice in notices:
+                    pipeline.execute("SELECT pg_notify(?, ?)", notice)
+                pipeline.send()
+            except psycopg.Error as error:
+                log.warning("%s: notices were lost: %s", self._name, error)
 
     def _nothing_done(self, pipeline: Pipeline, error: Exception) -> Exception:
         """Undo what was begun; says whether another attempt has a chance."""
@@ -210,8 +218,9 @@ class PostgreSQL:
             return _NothingDone(f"{self._name}: {error}")
         return self._explain(error)
 
-    def _was_committed(self, transaction: str) -> bool:
+    def _was_committed(self, name: Result) -> bool:
         """Query the fate of a transaction until a server answers."""
+        (transaction,) = name.fetchone()
         while True:
             fate = self._fate(transaction)
             if fate is not None:
@@ -294,10 +303,17 @@ class _WorkFailed(Exception):
 class _Transaction:
     """A connection as a `Transaction`."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, commit: Callable[[bool], None]) -> None:
         self.execute = pipeline.execute
         self.settle = pipeline.settle
+        self._commit = commit
+        self.committed = False
         self.notices: list[tuple[str, str]] = []
+
+    def commit(self, *, again: bool = True) -> None:
+        """Wait until it is on disk."""
+        self._commit(again)
+        self.committed = True
 
     def notify(self, channel: str, text: str) -> None:
         """Have a notice sent after the commit."""
@@ -306,9 +322,10 @@ class _Transaction:
 
 def _together(transaction: _Transaction, tasks: Sequence[Task]) -> list[WorkResult]:
     try:
-        answers = run_together(transaction, tasks, transaction.settle)
-        transaction.settle()
-    except _FATAL:
+        answers = run_together(transaction, tasks, transaction.settle, transaction.commit)
+        if not transaction.committed:
+            transaction.settle()
+    except (*_FATAL, DatabaseError):
         raise
     except Exception as error:
         raise _WorkFailed from error

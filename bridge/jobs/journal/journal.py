@@ -34,6 +34,7 @@ from bridge.jobs.clock import Clock, Reading
 from bridge.jobs.database import (
     ALL_SENT,
     SENT,
+    SURE,
     Database,
     Stepped,
     Steps,
@@ -294,6 +295,7 @@ class Journal:
             yield SENT
             n = counted()
             db.execute(queries.START_JOB, (*values, n, *job.key))
+            yield SURE
             return n
 
         return self._drawn(draw, work)
@@ -720,7 +722,7 @@ class Journal:
 
         def work(db: Transaction) -> Steps[Any]:
             claimed = db.execute(queries.CLAIM, (self._life, *job.key, self._life))
-            yield ALL_SENT
+            yield SURE
             row = claimed.fetchone()
             if row is not None:
                 self._notify_of(db, job.key, Notice.TAKEN)
@@ -796,7 +798,7 @@ class Journal:
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> asyncio.Future[list[Any]]:
         def work(db: Transaction) -> Steps[list[Any]]:
             found = db.execute(sql, values)
-            yield ALL_SENT
+            yield SURE
             return list(found)
 
         return self._database.run_stepped(work, touched.NOTHING)
@@ -876,7 +878,7 @@ def _note(db: Transaction, name: str, value: str) -> None:
 
 def _number(db: Transaction, draw: Draw) -> Steps[int]:
     n = drawn(db, draw)
-    yield ALL_SENT
+    yield SURE
     return n()
 
 

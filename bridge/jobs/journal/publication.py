@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bridge.jobs.database import ALL_SENT, Statements, Steps
+from bridge.jobs.database import SURE, Statements, Steps
 from bridge.jobs.journal import queries
 from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
@@ -33,7 +33,7 @@ def note_published(db: Statements, keys: Iterable[Key], life: str) -> Steps[list
     be given new numbers (`renumber`), and are not noted until then.
     """
     noted = [(key, db.execute(queries.PUBLISHED, (*key, life, life))) for key in keys]
-    yield ALL_SENT
+    yield SURE
     return [key for key, changed in noted if changed.rowcount != 1]
 
 
