@@ -22,8 +22,8 @@ CORE = "homeassistant==2026.11.0"
 WANTED = "3.14"
 # What Home Assistant would install itself when it sets these up.
 # Without tts the frontend gets no list of actions.
-COMPONENTS = ("ai_task", "camera", "frontend", "hassio", "image", "media_source", "mqtt")
-COMPONENTS += ("repairs", "stream", "tts")
+COMPONENTS: tuple[str, ...] = ("ai_task", "camera", "frontend", "hassio", "image", "media_source")
+COMPONENTS += ("mqtt", "repairs", "stream", "tts")
 MYPY = "mypy==2.4.1"
 ROOT = Path(__file__).parents[3]
 # What a chroot needs of ours to reach a package index.
