@@ -222,19 +222,23 @@ class ObjectStore:
         Raises FileNotFoundError; Damaged where the bytes are not those of the name; DatabaseError.
         """
         check_name(sha256)
+        is_whole = offset == 0 and count < 0
+        missing = FileNotFoundError(sha256)
         known = self._known.get(sha256)
         if known is not None:
             try:
+                if is_whole:
+                    return self._whole(sha256, known.key)
                 return self._part(known, offset, count)
-            except (FileNotFoundError, PreconditionError):
-                self._forget(sha256)
-        missing = FileNotFoundError(sha256)
+            except FileNotFoundError as error:
+                missing = error
+            except PreconditionError:
+                pass  # it is another object now: to be compared anew
+            self._forget(sha256)
         for key in self._keys(sha256):
             try:
-                if offset == 0 and count < 0:
-                    whole = io.BytesIO()
-                    self._compare(sha256, key, whole)
-                    return whole.getvalue()
+                if is_whole:
+                    return self._whole(sha256, key)
                 return self._part(self._compare(sha256, key), offset, count)
             except FileNotFoundError as error:
                 missing = error
@@ -302,6 +306,12 @@ class ObjectStore:
         found.sort(key=lambda each: each["last_modified"], reverse=True)
         return [each["path"] for each in found if _OURS.fullmatch(each["path"])]
 
+    def _whole(self, sha256: str, key: str) -> bytes:
+        """Read an object whole, and compare it with its name."""
+        whole = io.BytesIO()
+        self._compare(sha256, key, whole)
+        return whole.getvalue()
+
     def _part(self, known: _Known, offset: int, count: int) -> bytes:
         """Read from an object that was compared, as long as it is the same one."""
         end = known.size if count < 0 else min(known.size, offset + count)
@@ -332,7 +342,9 @@ class ObjectStore:
         digest, e_tag, size = self._ask(work)
         if digest != sha256:
             self._remove(sha256, key)
-        return self._note(sha256, _Known(key, e_tag, size))
+        before = self._known.get(sha256)
+        put_at = before.put_at if before is not None and before.key == key else float("-inf")
+        return self._note(sha256, _Known(key, e_tag, size, put_at))
 
     def _remove(self, sha256: str, key: str) -> NoReturn:
         log.error("blob %s is damaged and no longer used; check the store %s", sha256, self._name)

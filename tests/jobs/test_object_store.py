@@ -180,6 +180,18 @@ def test_a_damaged_blob_is_never_given_and_is_repaired_when_its_bytes_come_again
     assert files.read(SHA) == DATA
 
 
+def test_a_blob_that_is_read_whole_is_compared_each_time(
+    files: ObjectStore, bucket: Bucket
+) -> None:
+    files.put(SHA, DATA)
+    assert files.read(SHA) == DATA
+    files.put(SHA, DATA)
+    (key,) = bucket.found()
+    bucket.rotten[key] = DATA[:-1] + b"x"
+    with pytest.raises(Damaged):
+        files.read(SHA)
+
+
 def test_where_one_object_of_a_blob_is_damaged_another_is_read(
     files: ObjectStore, bucket: Bucket, time: Time
 ) -> None:

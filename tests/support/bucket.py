@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from obstore.store import MemoryStore
@@ -18,6 +19,8 @@ class Bucket:
         self.clock = clock
         self.calls: list[str] = []
         self.fault: Exception | None = None
+        # What is read of an object whose disk has changed it, while it is the same to the store.
+        self.rotten: dict[str, bytes] = {}
         # What was asked to be deleted and is not yet, while deletions are held back.
         self.held: list[str] | None = None
         self._put_at: dict[str, float] = {}
@@ -29,7 +32,10 @@ class Bucket:
 
     def get(self, key: str, **options: Any) -> Any:
         self._note("get")
-        return self.store.get(key, **options)
+        found = self.store.get(key, **options)
+        if key in self.rotten:
+            return SimpleNamespace(meta=found.meta, stream=lambda _: [self.rotten[key]])
+        return found
 
     def head(self, key: str) -> Any:
         self._note("head")
