@@ -13,6 +13,7 @@ import io
 import logging
 import re
 import secrets
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -451,5 +452,7 @@ def _taken(values: Iterator[T], count: int) -> Iterator[T]:
 
 def _awake_or_not() -> float:
     """Return the seconds since the machine's start, those while it slept included."""
+    if sys.platform == "win32":
+        return time.monotonic()
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)

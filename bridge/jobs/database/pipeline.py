@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-import select
 from collections import deque
 from collections.abc import Iterator, Sequence
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import Any
 
 import psycopg
@@ -79,6 +79,8 @@ class Pipeline:
         # was gone through (None).
         self._sent: deque[Result | bytes | None] = deque()
         self.round_trips = 0
+        self._selector = DefaultSelector()
+        self._selector.register(self._libpq.socket, EVENT_READ)
         self._libpq.nonblocking = 1
         self._libpq.enter_pipeline_mode()
 
@@ -89,6 +91,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Disconnect."""
+        self._selector.close()
         self._connection.close()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Result:
@@ -158,15 +161,14 @@ class Pipeline:
     def _flush(self) -> None:
         """Send what is to be sent, and receive meanwhile: the server may wait for that."""
         while self._libpq.flush():
-            ready = self._ready(select.POLLIN | select.POLLOUT)
-            if ready & ~select.POLLOUT:
+            if self._ready(EVENT_READ | EVENT_WRITE) & EVENT_READ:
                 self._libpq.consume_input()
 
     def _next(self) -> pq.abc.PGresult:
         """Return the next answer; waits without the interpreter's lock."""
         while True:
             while self._libpq.is_busy():
-                self._ready(select.POLLIN)
+                self._ready(EVENT_READ)
                 self._libpq.consume_input()
             answer = self._libpq.get_result()
             if answer is not None:
@@ -175,9 +177,8 @@ class Pipeline:
                 raise psycopg.OperationalError("the connection is lost")
 
     def _ready(self, events: int) -> int:
-        poll = select.poll()
-        poll.register(self._libpq.socket, events)
-        ((_, ready),) = poll.poll()
+        self._selector.modify(self._libpq.socket, events)
+        ((_, ready),) = self._selector.select()
         return ready
 
 
