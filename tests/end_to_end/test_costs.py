@@ -38,7 +38,7 @@ JOBS = 20
 # None comes twice: ComfyUI would have it from before.
 COLOURS = itertools.count()
 # Functions of the bridge on the way of a small job with this workflow: lower it with the figure.
-MOST_FUNCTIONS = 630
+MOST_FUNCTIONS = 655
 # 3 bytes a pixel, since noise does not compress: 6 MB.
 SIDE = 1_400
 

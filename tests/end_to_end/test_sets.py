@@ -162,15 +162,16 @@ async def test_a_set_goes_on_at_another_bridge_when_its_own_dies(
         async with Peer(broker.url) as peer:
             await peer.listen()
             await peer.ask("submit", {"workflow": "slow", "repeat": JOBS, "set_id": "s1"})
-            await attached(workflows, name="two", member="two", **settings)
+            two = await attached(workflows, name="two", member="two", **settings)
             await peer.result("s1-5")
             await one.kill()
             await whole(peer, "s1")
+        await two.stop()  # while there is a database
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def journal(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """Yield the settings of a journal of each kind."""
+    """Yield the settings of a journal of each kind; to be named before what starts bridges."""
     if request.param == "sqlite":
         yield {}
         return
@@ -180,7 +181,7 @@ def journal(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
 
 
 async def test_a_set_collects_also_where_the_bridge_is_killed_at_its_end(
-    attached: StartBridge, broker: Mosquitto, tmp_path: Path, journal: dict[str, Any]
+    journal: dict[str, Any], attached: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
     photos = {"name": "photos", "path": str(tmp_path / "photos"), "file": "{job_id}-{name}"}
