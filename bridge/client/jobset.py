@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -55,6 +56,8 @@ class Set:
         self._topic = topic
         self._jobs: dict[str, Job] = {}  # known, and not given out yet
         self._given: set[str] = set()
+        # Those that somebody has: what they fetch comes by way of here.
+        self._passed_on: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._ended: list[str] = []
         self._result: SetResult | None = None
         self._outputs = Outputs(session, set_id=set_id)
@@ -91,8 +94,10 @@ class Set:
 
         What could not be collected is in the result, as `missing`. Raises UnknownJob, and Damaged.
         """
-        found = or_none((await self.outcome()).outputs)
-        return [await self._outputs.get(info) for info in found or []]
+        found = or_none((await self.outcome()).outputs) or []
+        if found:  # a client that was answered with the result has not listened for its parts yet
+            await self._session.listen(self._topic)
+        return [await self._outputs.get(info) for info in found]
 
     async def __aiter__(self) -> AsyncIterator[Job]:
         """Yield each job once it has ended, in that order; those that were never made are not.
@@ -166,7 +171,7 @@ class Set:
 
     def job(self, job_id: str) -> Job:
         """Return a job of the set, of which a message came."""
-        found = self._jobs.get(job_id)
+        found = self._jobs.get(job_id) or self._passed_on.get(job_id)
         if found is None:
             found = self._jobs[job_id] = Job(self._session, job_id, self.workflow)
         return found
@@ -179,7 +184,7 @@ class Set:
 
     def _give(self, job_id: str) -> Job:
         self._given.add(job_id)
-        job = self.job(job_id)
+        job = self._passed_on[job_id] = self.job(job_id)
         del self._jobs[job_id]  # what it gave is its receiver's to keep
         return job
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from msgspec import UNSET
 
 from bridge.client import Client, Damaged, JobCancelled, sync
 from bridge.client.testing import InMemoryBridge
+from bridge.client.testing_sets import InMemorySets
 from bridge.contract.errors import (
     BadRequest,
     BridgeError,
@@ -57,6 +59,32 @@ async def test_a_set_gives_what_it_has_collected(client: Client) -> None:
         assert opened.namelist() == ["s1-0-output0.png", "s1-1-output0.png"]
     assert (await client.job_set("s1").outputs())[0].data == b"picture"
     assert await (await client.submit_set("demo", repeat=2)).outputs() == []
+
+
+async def test_the_parts_of_a_set_that_has_ended_come_at_the_first_request(
+    bridge: InMemoryBridge, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await client.submit_set("demo", repeat=2, collect=["zip"], set_id="s1")).result()
+    asked: list[tuple[str, bool]] = []
+
+    def noted(kind: Any) -> Any:
+        fetch = kind._fetch
+
+        def note(of: Any, whose: Any, wanted: Any) -> Any:
+            asked.append((whose.id, wanted.inline))
+            return fetch(of, whose, wanted)
+
+        return note
+
+    for kind in (InMemorySets, InMemoryBridge):
+        monkeypatch.setattr(kind, "_fetch", noted(kind))
+    async with bridge.client("alice") as again:
+        ended = again.job_set("s1")
+        await ended.refresh()
+        assert len(await ended.outputs()) == 1
+        async for job in ended:
+            assert (await job.outputs())[0].data == b"picture"
+    assert asked == [("s1", False), ("s1-0", False), ("s1-1", False)]
 
 
 async def test_what_a_set_has_collected_is_fetched_in_parts_and_compared(
