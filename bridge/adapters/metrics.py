@@ -17,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from bridge.adapters.scaling import Scaling
 from bridge.adapters.web.server import serving
 from bridge.comfyui.instance import Instance
 from bridge.config import ConfigError
@@ -69,6 +70,11 @@ class BridgeCollector(Collector):
             ("instance", counters.instances),
         ):
             yield _summary(f"{name}_run_seconds", f"Runs at a ComfyUI, by {name}.", name, shares)
+        yield _gauge(
+            "comfyuis_ready",
+            "ComfyUIs of this bridge that take jobs.",
+            sum(each.state.usable for each in sources.instances),
+        )
         yield _gauge(
             "comfyui_state",
             "1 for the state that a ComfyUI is in.",
@@ -130,13 +136,15 @@ def _summary(name: str, about: str, label: str, shares: Mapping[str, Share]) -> 
 
 
 class MetricsAdapter:
-    """Serves the metrics; use `run` as a task."""
+    """Serves the metrics, and what else is at their address; use `run` as a task."""
 
-    def __init__(self, host: str, port: int, sources: MetricsSources) -> None:
+    def __init__(self, host: str, port: int, sources: MetricsSources, scaling: Scaling) -> None:
         self._host = host
         self._port = port
+        self._scaling = scaling
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(BridgeCollector(sources))
+        self._registry.register(scaling)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -144,6 +152,7 @@ class MetricsAdapter:
         """Serve until cancelled. Raises CannotServeMetrics."""
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_routes(self._scaling.routes)
         try:
             async with serving(app, self._host, self._port):
                 await asyncio.Event().wait()
@@ -152,5 +161,6 @@ class MetricsAdapter:
             raise CannotServeMetrics(f"metrics_listen: {where}: {error.strerror}") from None
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        await self._scaling.look()
         body = generate_latest(self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

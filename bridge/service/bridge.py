@@ -381,6 +381,7 @@ class Bridge:
             return None
         # Prometheus' library and an HTTP server: 3 MB, and a sixth of the start, for who asks.
         from bridge.adapters.metrics import MetricsAdapter, MetricsSources  # noqa: PLC0415
+        from bridge.adapters.scaling import Scaling, ScalingSources  # noqa: PLC0415
 
         host, port = host_and_port(self._config.metrics_listen)
         sources = MetricsSources(
@@ -393,7 +394,18 @@ class Bridge:
             connected=lambda: self._publisher.connected,
             gpus=self._gpus.figures,
         )
-        return MetricsAdapter(host, port, sources)
+        scaling = ScalingSources(
+            backlog=self._journal.backlog,
+            speaks=lambda: self._speaks_for_all() and self._holds_lease(),
+            missing=self._missing,
+        )
+        return MetricsAdapter(host, port, sources, Scaling(scaling))
+
+    def _missing(self) -> str | None:
+        """Return what this bridge lacks to take or to run jobs; a ComfyUI has states of its own."""
+        if not self._holds_lease():
+            return "the lease of this bridge is over: it cannot reach the database"
+        return None if self._publisher.connected else "there is no connection to the broker"
 
     def _admin_commands(self) -> list[AdminCommands]:
         if not self._config.operator_verbs:

@@ -22,6 +22,14 @@ MUTANTS: tuple[Mutant, ...] = (
     *HOMEASSISTANT,
     *WALLS,
     *BROKERS,
+    Mutant(
+        name="backlog-of-each-member",
+        file="bridge/adapters/scaling.py",
+        old="if self._sources.speaks():",
+        new="if True:",
+        guarantee="the sum of a group's backlog over its bridges counts each job once",
+        tests=("tests/adapters/test_scaling.py",),
+    ),
     # The contract: topics and links.
     Mutant(
         name="foreign-reply-topic",

@@ -30,6 +30,7 @@ from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
 from bridge.contract.numbering import Numbered
 from bridge.jobs import state as transitions
+from bridge.jobs.backlog import Backlog
 from bridge.jobs.clock import Clock, Reading
 from bridge.jobs.database import (
     ALL_SENT,
@@ -44,6 +45,7 @@ from bridge.jobs.database import (
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
 from bridge.jobs.journal import (
     acceptance,
+    backlog,
     membership,
     publication,
     queries,
@@ -529,6 +531,10 @@ class Journal:
         """Every job without an outcome that another bridge of the group has."""
         found = await self._records(queries.CLAIMED_BY_OTHERS, (self._owner,))
         return [record.job for record in found]
+
+    async def backlog(self) -> Backlog:
+        """Return the work that has not ended, whichever bridge of the group has it."""
+        return await self._read(lambda db: backlog.read(db, shared=self.shared))
 
     async def plan(self, key: Key) -> Plan:
         """Return the plan to run a job by; kept as long as its result. Raises UnknownJob."""

@@ -121,6 +121,10 @@ UNFINISHED = _sql("""
 CLAIMED_BY_OTHERS = _sql("""
     SELECT [record] FROM jobs WHERE finished_at IS NULL AND owner IS NOT NULL AND owner <> ?
     ORDER BY seq""")
+# How many have not ended, by what they need.
+BACKLOG = """
+    SELECT workflow, needs, state, COUNT(*) FROM jobs WHERE finished_at IS NULL
+    GROUP BY workflow, needs, state"""
 # Client, the number above which, all states that count, workflow and set (NULL: any), how many.
 PAGE = _sql("""
     SELECT [record] FROM jobs WHERE client = ? AND n > ? AND state IN ([any_states])
@@ -362,6 +366,7 @@ SHORTEN_LEASES = _sql("UPDATE members SET expires = [now] + ? WHERE expires > [n
 RENEW_LEASE = _sql("UPDATE members SET expires = [now] + ? WHERE life = ?")
 BURY_THE_DEAD = _sql("DELETE FROM members WHERE [dead] AND life <> ?")
 OTHER_MEMBERS = _sql("SELECT name FROM members WHERE life <> ? AND expires > [now]")
+HOW_MANY_MEMBERS = _sql("SELECT COUNT(*) FROM members WHERE expires > [now]")
 HAS_INTAKE = "SELECT 1 FROM intake WHERE life = ?"
 INTAKE_IS_HELD = _sql("""
     SELECT 1 FROM intake JOIN members ON members.life = intake.life WHERE NOT ([dead])""")

@@ -103,7 +103,7 @@ def read(row: Sequence[Any]) -> Record:
             keep_s=keep_s,
             ordered=bool(ordered),
             replace=word,
-            needs=_needs(needs),
+            needs=read_needs(needs),
             envelope=decode_envelope(envelope),
         ),
         fingerprint,
@@ -117,6 +117,6 @@ def read(row: Sequence[Any]) -> Record:
 
 
 @functools.lru_cache(maxsize=1024)
-def _needs(encoded: bytes | None) -> Needs:
+def read_needs(encoded: bytes | None) -> Needs:
     """Read what a job needs: one object for all that need the same."""
     return Needs() if encoded is None else msgspec.json.decode(encoded, type=Needs)
