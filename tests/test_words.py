@@ -34,5 +34,7 @@ def test_docstrings_and_messages_are_text_and_names_are_not() -> None:
 
 
 def test_a_docstring_names_its_subject_first() -> None:
-    source = '"""What is there."""\n\ndef f():\n    """Whatever it is."""\n\ndef g():\n    "Who."\n'
-    assert [(each.line, each.word) for each in questions(source)] == [(1, "What"), (7, "Who")]
+    source = (
+        '"""What is there."""\n\ndef f():\n    """Whatever it is."""\n\ndef g():\n    "Whether."\n'
+    )
+    assert [(each.line, each.word) for each in questions(source)] == [(1, "What"), (7, "Whether")]

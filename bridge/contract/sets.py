@@ -171,7 +171,7 @@ class KeepSetReport(Struct, frozen=True, kw_only=True):
 
 
 class ForgetSetReport(Struct, frozen=True, kw_only=True):
-    """Whether anything of the set was still kept."""
+    """The answer to a set's `forget`: `forgotten` is false if nothing of it was kept any more."""
 
     set_id: str
     forgotten: bool

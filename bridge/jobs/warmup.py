@@ -46,7 +46,7 @@ _NEVER = "never"
 
 
 class Due(Struct, frozen=True):
-    """Whether a ComfyUI is to be warmed: `epoch` is the process that was, `left` that it yielded.
+    """A ComfyUI's need of a warm-up: `epoch` is its last warmed process, `left` that it yielded.
 
     Pure: `seen` returns what is known after another state.
     """

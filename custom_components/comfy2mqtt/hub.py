@@ -160,7 +160,7 @@ class Hub:
 
     @property
     def standing(self) -> Standing:
-        """Whether the bridge is online and busy, as automations see it."""
+        """The bridge's state as automations see it: online or not, busy or not."""
         return standing(self.comfyui.values(), is_online=self.is_available)
 
     @callback

@@ -73,12 +73,12 @@ class Tokens:
         return token
 
     def knows(self, token: str) -> bool:
-        """Whether this one is good."""
+        """True if this token is valid."""
         self._forget()
         return self._find(token) is not None
 
     def spend(self, token: str) -> bool:
-        """Whether this one is good, which it is no more afterwards."""
+        """Return True if this token was valid, and make it invalid."""
         self._forget()
         found = self._find(token)
         if found is not None:
@@ -122,7 +122,7 @@ class Guard:
         return True
 
     def lets_in(self, path: str, headers: Mapping[str, str]) -> bool:
-        """Whether a request may pass, by its path and headers."""
+        """Return True if a request may pass, by its path and headers."""
         offered = headers.get(SECRET_HEADER)
         if offered is not None:
             return hmac.compare_digest(offered.encode(errors="surrogateescape"), self._secret)
@@ -166,7 +166,7 @@ class Guard:
 
 
 def _is_of_this_machine(headers: Mapping[str, str]) -> bool:
-    """Whether the request is to a loopback name, and not from a page of another place.
+    """Return True if the request is to a loopback name, and not from a page of another place.
 
     A foreign name that resolves to this machine is none. The port may be another: a tunnel's.
     """

@@ -18,7 +18,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_sha256(text: str) -> bool:
-    """Whether the text is a SHA-256 in lower-case hex: 64 digits."""
+    """True if the text is a SHA-256 in lower-case hex: 64 digits."""
     return _SHA256.fullmatch(text) is not None
 
 
@@ -77,7 +77,7 @@ class HeldMedia:
         return media
 
     def holds(self, sha256: str) -> bool:
-        """Whether it is held. Counts as a use: who asks is about to need it."""
+        """True if it is held. Counts as a use: who asks is about to need it."""
         with self._lock:
             return self._touch(sha256) is not None
 

@@ -25,7 +25,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
 
 def is_suffix(text: str) -> bool:
-    """Whether a file's name may end in it: a dot and up to 16 letters or digits."""
+    """True if a file's name may end in it: a dot and up to 16 letters or digits."""
     return _SUFFIX.fullmatch(text) is not None
 
 

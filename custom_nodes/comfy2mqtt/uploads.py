@@ -27,7 +27,7 @@ _JUMP_S = 60.0
 
 
 class Jumps:
-    """Whether the wall clock was set, as far as this process has seen."""
+    """The times at which this process saw that the wall clock was set."""
 
     def __init__(self) -> None:
         self._ahead = time.time() - time.monotonic()

@@ -19,7 +19,7 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def alive(self) -> bool | None:
-        """Whether it lives; None for a ComfyUI whose worker has another name."""
+        """True if it lives; None for a ComfyUI whose worker has another name."""
         if self._thread is None:
             found = (thread for thread in threading.enumerate() if _NAME in thread.name)
             self._thread = next(found, None)

@@ -62,7 +62,7 @@ _NO_TEXT = re.compile(
     r"^```.*?^```|^<!--.*?-->|(?<=\n\n)(?: {4}[^\n]*\n+)+|`[^`\n]*`|\]\([^)]*\)",
     re.DOTALL | re.MULTILINE,
 )
-_QUESTION = re.compile("(?:What|Who|Whom|Whose|How|Which|Where|When|Why)\\b")
+_QUESTION = re.compile("(?:What|Who|Whom|Whose|How|Which|Where|When|Whether|Why)\\b")
 _LATER = re.compile(r"^## (?!Unreleased)", re.MULTILINE)
 
 

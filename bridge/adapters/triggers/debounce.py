@@ -1,4 +1,4 @@
-"""Whether a trigger fired on a topic a short while ago. Pure."""
+"""Recognises that a trigger fired on a topic a short while ago. Pure."""
 
 from __future__ import annotations
 

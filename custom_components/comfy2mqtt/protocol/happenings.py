@@ -20,7 +20,7 @@ CONDITIONS = tuple(OF_BRIDGE.values())
 
 
 class Standing(NamedTuple):
-    """Whether a bridge can be reached, and whether a job runs at a ComfyUI of it."""
+    """A bridge's state: it can be reached or not, and a job runs at a ComfyUI of it or not."""
 
     is_online: bool
     is_busy: bool

@@ -38,7 +38,7 @@ class Scene:
         return np.random.Generator(np.random.PCG64(words))
 
     def has(self, *names: str) -> bool:
-        """Whether any of these places, details or lights is asked for."""
+        """True if any of these places, details or lights is asked for."""
         asked = self.commission
         return any(
             name in asked.places or name in asked.details or name == asked.light for name in names
