@@ -24,6 +24,7 @@ from bridge.cli.shared import (
     DOCTOR_SETTINGS,
     FAILED,
     KEY_SETTINGS,
+    WEB_SETTINGS,
     WRONG_USAGE,
     as_client,
     as_json,
@@ -409,7 +410,7 @@ def backup(target: Path, settings: Config) -> None:
 @main.command()
 @click.option("--http", metavar="HOST:PORT", help="Serve streamable HTTP at /mcp, not stdio.")
 @click.option(
-    "--token", envvar="MCP_TOKEN", help="The token that agents send over HTTP; or MCP_TOKEN."
+    "--token", envvar="MCP_TOKEN", help="The token that agents send over HTTP.  [MCP_TOKEN]"
 )
 @settings(*CLIENT_SETTINGS)
 @as_client
@@ -438,7 +439,7 @@ def restore(source: Path | None, settings: Config) -> None:
 
 
 @main.command()
-@settings(*config.TYPES)
+@settings(*config.TYPES, shown=WEB_SETTINGS)
 def websocket(settings: Config) -> None:
     """Run the web adapter alone, at any broker, until Ctrl-C."""
     from bridge.cli import serve as command
@@ -492,10 +493,11 @@ def revoke_key(key_id: str, settings: Config) -> None:
 @main.command()
 @click.option(
     "--journal",
-    metavar="[VALUE]",
+    metavar="[URL]",
     is_flag=False,
     flag_value=_KEPT,
-    help="Without a VALUE: check the stored data instead, and repair it.",
+    help="Without a URL: only check the stored data, and repair it; with one: the setting"
+    " `journal`.  [COMFY2MQTT_JOURNAL]",
 )
 @as_json
 @settings(*DOCTOR_SETTINGS)
@@ -556,7 +558,13 @@ def init(*, file: Path, overwrite: bool) -> None:
 
 @main.command()
 @click.option("--once", is_flag=True, help="Exit after one picture.")
-@click.option("-o", "--output", "folder", default=".", type=click.Path(path_type=Path))
+@click.option(
+    *("-o", "--output", "folder"),
+    default=".",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Where to save the picture.  [default: the working folder]",
+)
 @settings("workflows")
 def demo(*, once: bool, folder: Path, settings: Config) -> None:
     """Start a broker, a bridge and a ComfyUI, and paint one picture."""
@@ -667,6 +675,6 @@ main.sections = {
     ),
     "Set up": (
         *("init", "demo", "models", "mosquitto", "broker-files", "completion", "convert"),
-        *("asyncapi", "mcp"),
+        "asyncapi",
     ),
 }

@@ -17,7 +17,10 @@ from bridge.config.about import BROKER, GROUPS, group_of, meaning
 _DEFAULTS = Config()
 _WORDS: dict[Any, str] = {bool: "true|false", int: "NUMBER", float: "NUMBER", Path: "PATH"}
 _NAMED = {
-    **dict.fromkeys(("clients", "comfyui", "display", "sink", "sink_folder", "trigger"), "JSON"),
+    **dict.fromkeys(
+        ("clients", "comfyui", "display", "hook", "sink", "sink_folder", "trigger"), "JSON"
+    ),
+    **dict.fromkeys(("max_publishes_per_s", "new_clients_per_s"), "NUMBER"),
     "comfyui_args": "ARGUMENTS",
     "journal": "URL",
 }
@@ -88,19 +91,21 @@ def _refused(error: OSError) -> str:
     return f"{' -> '.join(names)}: {error.strerror}" if names else str(error)
 
 
-def setting_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the decorator that adds the flag of a setting."""
+def setting_option(
+    name: str, *, hidden: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the decorator that adds the flag of a setting; `--help` leaves out a hidden one."""
     facts = [config.variable(name)]
     default = getattr(_DEFAULTS, name)
     if default not in (None, "", (), {}):
-        shown = str(default).lower() if isinstance(default, bool) else _number(default)
-        facts.append(f"default {shown}")
+        facts.append(f"default {_shown(default)}")
     return click.option(
         f"--{name.replace('_', '-')}",
         name,
         cls=SettingOption,
         group=group_of(name),
         metavar=_metavar(name),
+        hidden=hidden,
         help=f"{meaning(name)}  [{'; '.join(facts)}]",
     )
 
@@ -114,12 +119,17 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _number(default: object) -> str:
-    return f"{default:g}" if isinstance(default, float) and default < _LARGE else _whole(default)
-
-
-def _whole(default: object) -> str:
-    return f"{default:.0f}" if isinstance(default, float) else str(default)
+def _shown(default: object) -> str:
+    """Return a default as the flag takes it."""
+    match default:
+        case bool():
+            return str(default).lower()
+        case tuple():
+            return ",".join(map(str, default))
+        case float():
+            return f"{default:g}" if default < _LARGE else f"{default:.0f}"
+        case _:
+            return str(default)
 
 
 def _metavar(name: str) -> str:

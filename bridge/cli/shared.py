@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from bridge.aio import new_event_loop
 from bridge.cli.broker_flags import FLAG_NAMES, BrokerFlags, broker_url
 from bridge.cli.options import broker_options, setting_option
 from bridge.config import Config, ConfigError
+from bridge.config.about import GROUPS, WEB
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import ID_RULE, is_id
 from bridge.mqtt import ConnectionRefused, MqttError
@@ -37,6 +38,8 @@ CLIENT_SETTINGS = (
     "mqtt_password_file",
     "base_topic",
 )
+# What the web adapter alone uses; it accepts the flags of all others too.
+WEB_SETTINGS = (*CLIENT_SETTINGS, *GROUPS[WEB], "data", "log_level", "log_format")
 # What `doctor` looks at; its `--journal` is an option of its own.
 DOCTOR_SETTINGS = (
     *CLIENT_SETTINGS,
@@ -72,8 +75,14 @@ def load_settings(flags: Mapping[str, Any], broker: BrokerFlags, file: Path | No
     return msgspec.structs.replace(found, mqtt_url=url)
 
 
-def settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add `--config` and a flag for each of these settings; the command gets `settings`."""
+def settings(
+    *names: str, shown: Iterable[str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add `--config` and a flag for each of these settings; the command gets `settings`.
+
+    `--help` lists those of `shown`, by default all.
+    """
+    listed = names if shown is None else tuple(shown)
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -89,7 +98,7 @@ def settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
         command: Callable[..., None] = wrapped
         for name in reversed(names):
-            command = setting_option(name)(command)
+            command = setting_option(name, hidden=name not in listed)(command)
         if "mqtt_url" in names:
             command = broker_options(command)
         file = click.option(
@@ -110,7 +119,7 @@ def as_client(function: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--client",
         envvar="COMFY2MQTT_CLIENT",
-        help="The client's name; by default the broker's user, else cli.",
+        help="The client's name; by default the broker's user, else cli.  [COMFY2MQTT_CLIENT]",
     )(function)
 
 

@@ -21,7 +21,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "mqtt_url": "mqtt://user:password@host:port, mqtts:// for TLS, ws:// or wss:// with a path,"
         " or a bare host.",
         "mqtt_ca": "Certificates to trust, PEM, in place of the system's.",
-        "mqtt_cert": "The bridge's certificate, PEM, for a broker that asks for one.",
+        "mqtt_cert": "A certificate to present, PEM, to a broker that asks for one.",
         "mqtt_key": "The certificate's key, PEM, if that is another file.",
         "mqtt_password_file": "A file whose first line is the password.",
         "isolation_probe_url": "The broker's URL with a client's password, to test whether it"
@@ -40,7 +40,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "comfyui_secret": "The COMFY2MQTT_SECRET of an attached ComfyUI, if it has one.",
         "comfyui_warm": "A workflow to keep loaded: it runs at the start and after a yield.",
         "comfyui_api_key_file": "A file with the key of a Comfy.org account, for partner nodes.",
-        "comfyui_api_key": "The key itself, in place of the file.",
+        "comfyui_api_key": "The key of a Comfy.org account itself, in place of the file.",
         "comfyui_gpu": "The name of ComfyUI's graphics card, by which other programs request it.",
         "comfyui": "Several ComfyUIs, as tables.",
         "hook": "Calls before a ComfyUI is busy and after it was idle, as tables.",

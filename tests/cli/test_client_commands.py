@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from msgspec import UNSET
@@ -147,3 +149,53 @@ def test_the_doctor_has_flags_for_what_it_looks_at_alone(cli: Cli) -> None:
         assert flag not in shown, flag
     assert "The broker:" in shown
     assert "ComfyUI:" in shown
+
+
+def _options(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Option]]:
+    """Yield every option of a command and of those below it, with the command's name."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            yield f"{name} {option.opts[-1]}", option
+    if isinstance(command, click.Group):
+        for word, below in command.commands.items():
+            yield from _options(below, f"{name} {word}".strip())
+
+
+def test_each_flag_has_its_help_its_default_and_its_variable() -> None:
+    for flag, option in _options(main):
+        told = option.help or ""
+        assert told, flag
+        for variable in (option.envvar,) if isinstance(option.envvar, str) else ():
+            assert f"[{variable}" in told, flag
+        if isinstance(option.default, str | int | float) and option.default and not option.is_flag:
+            assert option.show_default or "default" in told or flag.endswith("--count"), flag
+        assert not re.search(r"default [(\[{']", told), f"{flag}: as Python writes it: {told}"
+
+
+def test_each_command_stands_in_one_section_of_the_help() -> None:
+    listed = [name for names in main.sections.values() for name in names]
+    assert sorted(listed) == sorted(main.commands)
+
+
+def test_the_web_adapter_alone_shows_the_flags_that_it_uses_and_takes_all(cli: Cli) -> None:
+    shown = cli("websocket", "--help").stdout
+    for flag in ("--websocket-listen", "--public-url", "--host", "--base-topic", "--log-level"):
+        assert flag in shown, flag
+    for flag in ("--comfyui-url", "--max-queue", "--homeassistant", "--keep-results-s"):
+        assert flag not in shown, flag
+    ran = cli("websocket", "--comfyui-url", "http://h:1", "--websocket-origins", "none")
+    assert "websocket_origins: 'none': expected" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "shown"),
+    [
+        ("--max-publishes-per-s", "NUMBER"),
+        ("--new-clients-per-s", "NUMBER"),
+        ("--hook", "JSON"),
+        ("--model-hosts", "default huggingface.co,civitai.com,github.com"),
+    ],
+)
+def test_what_a_flag_takes_is_shown_as_it_is_typed(flag: str, shown: str, cli: Cli) -> None:
+    text = " ".join(cli("serve", "--help").stdout.split())
+    assert shown in text.split(flag + " ", 1)[1][:200].split(" --")[0]
