@@ -54,9 +54,9 @@ export function fieldFrame(name, schema, control, ...content) {
   return { name, element, label, refuse, require, focus: () => control.focus() };
 }
 
-/** An input addressed by node and name ("3.steps") is labelled with the node's title. */
+/** An input addressed by node and name ("3.steps") is labelled with the node's title and that name. */
 export function labelOf(name, schema) {
   const place = schema["x-place"];
   if (place === undefined) return schema.title ?? title(name);
-  return place ? `${place}: ${name.split(".").at(-1)}` : name;
+  return place || name;
 }

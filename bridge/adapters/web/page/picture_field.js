@@ -33,6 +33,10 @@ export function pictureField(name, schema, tools) {
     if (field.media !== media) return;
     const drawn = url ? make("img", { src: url, alt: media.filename }) : icon("picture");
     field.shown.replaceChildren(drawn);
+    // ComfyUI may be able to read what the browser cannot, so the file is sent nevertheless.
+    drawn.addEventListener("error", () => {
+      drawn.replaceWith(make("p", { class: "about" }, say("media.cannotShow")));
+    });
   };
 
   async function openPainter() {

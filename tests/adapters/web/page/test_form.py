@@ -4,7 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from tests.adapters.web.page.conftest import Visit, choose, painted, picture
+from tests.adapters.web.page.conftest import SMALL, Visit, choose, painted, picture
+
+# The fields, lists and rows of tabs whose text is wider than the room that it has.
+CUT = """() => {
+    const pen = document.createElement("canvas").getContext("2d");
+    const found = [];
+    for (const each of document.querySelectorAll("input, select, .tabs")) {
+        if (!each.checkVisibility() || each.matches("[type=range], [type=file]")) continue;
+        const style = getComputedStyle(each);
+        const isHint = each.matches("input") && !each.value;
+        const size = (isHint ? getComputedStyle(each, "::placeholder") : style).fontSize;
+        const text = each.selectedOptions?.[0]?.text ?? (each.value || each.placeholder);
+        pen.font = `${style.fontWeight} ${size} ${style.fontFamily}`;
+        const isTabs = each.matches(".tabs");
+        const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+        const room = each.clientWidth - (isTabs ? 0 : padding);
+        const width = isTabs ? each.scrollWidth : pen.measureText(text).width;
+        if (width > room + 1) found.push(`${text ?? "tabs"}: ${width} of ${room}`);
+    }
+    return found;
+}"""
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -101,3 +121,34 @@ async def test_the_painter_zooms_redoes_and_feels_a_pens_pressure(
     await window.page.mouse.click(*middle)
     assert await painted(window, (48, 32), (48, 38)) == [True, False]
     await window.press("Cancel")
+
+
+async def test_an_input_without_a_name_is_labelled_with_its_node_and_its_own_name(
+    visit: Visit, client: str
+) -> None:
+    window = await visit(client, "plain")
+    await window.at("#more summary").click()
+    labels = await window.at("#form .field > label").all_inner_texts()
+    assert {"EmptyImage: width", "EmptyImage: color", "SaveImage: filename_prefix"} <= {
+        label.strip() for label in labels
+    }
+
+
+async def test_a_picture_that_the_browser_cannot_show_is_no_broken_icon(
+    visit: Visit, client: str
+) -> None:
+    window = await visit(client, "masked")
+    await choose(window, "picture", b"\x89PNG\r\n\x1a\n" + bytes(99))
+    shown = window.at('[data-input="picture"] .shown')
+    await shown.get_by_text("The browser cannot show this picture.").wait_for()
+    assert await shown.locator("img").count() == 0
+
+
+async def test_on_a_phone_no_text_of_the_form_and_the_gallery_is_cut(
+    visit: Visit, client: str
+) -> None:
+    window = await visit(client, viewport={"width": 390, "height": 844})
+    await window.ended(await window.run(prompt="a barn", **SMALL))
+    await window.at("#code-samples summary").click()
+    await window.at(".tabs button").first.wait_for()
+    assert await window.page.evaluate(CUT) == []
