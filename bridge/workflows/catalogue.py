@@ -7,6 +7,7 @@ that one offers is a choice. Whether a prompt can run is asked of each by itself
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any, NamedTuple
 
 import msgspec
@@ -138,14 +139,33 @@ def _has(info: ObjectInfo, needs: Needs, *, keyed: bool) -> bool:
 def _merged(infos: list[ObjectInfo]) -> ObjectInfo | None:
     if len(infos) < 2:  # noqa: PLR2004 - nothing to merge
         return infos[0] if infos else None
-    raw: dict[str, Any] = {}
     replacements = Replacements()
     for info in infos:
         replacements |= info.replacements
-        for name, declared in info.raw.items():
-            known = raw.get(name)
-            raw[name] = declared if known is None else _union(known, declared)
-    return ObjectInfo(raw, replacements)
+    return ObjectInfo(_Merged([info.raw for info in infos]), replacements)
+
+
+class _Merged(Mapping[str, Any]):
+    """The declarations of several ComfyUIs, those of each class made one when it is asked for."""
+
+    def __init__(self, each: list[Mapping[str, Any]]) -> None:
+        self._each = each
+        self._names = dict.fromkeys(name for declared in each for name in declared)
+
+    def __getitem__(self, name: str) -> Any:
+        found = [declared[name] for declared in self._each if name in declared]
+        if not found:
+            raise KeyError(name)
+        return reduce(_union, found)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _union(known: Any, other: Any) -> Any:

@@ -28,12 +28,11 @@ _MAX_DIGITS = 10
 def reads_workflow(graph: Graph, info: ObjectInfo) -> bool:
     """True if a node of a pack asks for the workflow; ComfyUI's own nodes only store it."""
     for node in graph.nodes.values():
-        declared = _declared(node, info)
-        raw = info.raw.get(node.class_type)
-        module = raw.get("python_module") if isinstance(raw, dict) else None
-        of_pack = str(module).startswith(_PACKS) and not node.class_type.startswith(_OURS)
-        hidden = () if declared is None else declared.hidden
-        if of_pack and any(each.type == _HIDDEN for each in hidden):
+        found = _declared(node, info)
+        if found is None or not found.module.startswith(_PACKS):
+            continue
+        ours = node.class_type.startswith(_OURS)
+        if not ours and any(each.type == _HIDDEN for each in found.hidden):
             return True
     return False
 

@@ -1,7 +1,8 @@
 """A ComfyUI's node classes: a typed, read-only view over `/object_info`.
 
 The answer is large (541 KB on a plain 0.3.75, 1.6 MB on 0.33.0) and most of it is never looked at,
-so a class is read when it is first asked for. Three dialects are understood: combos as a plain
+so it stays JSON, a fifth of the size of what JSON decodes to, and a class is read when it is first
+asked for. Three dialects are understood: combos as a plain
 list of choices, combos as `COMBO` with options, and the dynamic inputs of newer servers (a combo
 whose choice brings further inputs, lists of inputs that grow, inputs that share a type).
 
@@ -31,6 +32,7 @@ MAX_MEMBERS = 1_000
 # The types whose value is typed in, in ComfyUI's own page without any extension.
 VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 _NUMBERS = {"INT", "FLOAT"}
+_NUMERIC = (int, float)
 
 # Where ComfyUI's own classes come from; others come from packs of nodes.
 _CORE = ("nodes", "comfy_extras.", "comfy_api_nodes.")
@@ -38,6 +40,10 @@ _CORE = ("nodes", "comfy_extras.", "comfy_api_nodes.")
 _CREDENTIALS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 
 _NO_OPTIONS: Mapping[str, Any] = {}
+
+_CLASSES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# What decoding JSON raises.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class ObjectInfoError(ValueError):
@@ -251,8 +257,13 @@ class NodeClass(msgspec.Struct, frozen=True):
     output_node: bool = False
     description: str = ""
     api_node: bool = False
-    # Of ComfyUI itself, whose classes take no inputs but those that they declare.
-    is_core: bool = False
+    # Where its code is: `nodes`, `comfy_extras.nodes_x`, `custom_nodes.pack`.
+    module: str = ""
+
+    @property
+    def is_core(self) -> bool:
+        """True if it is of ComfyUI itself, whose classes take no inputs but what they declare."""
+        return self.module.startswith(_CORE)
 
     @property
     def is_partner(self) -> bool:
@@ -270,6 +281,28 @@ class NodeClass(msgspec.Struct, frozen=True):
     def declares(self, name: str) -> bool:
         """True if the server knows the input; `format.codec` belongs to `format`."""
         return self.input(name) is not None or self.input(name.partition(".")[0]) is not None
+
+
+class Undecoded(Mapping[str, Any]):
+    """Declarations by class, as JSON: each is decoded when it is asked for, and not kept.
+
+    Asking raises msgspec's DecodeError, UnicodeDecodeError or RecursionError where one cannot be.
+    """
+
+    def __init__(self, found: Mapping[str, msgspec.Raw]) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> Any:
+        return msgspec.json.decode(self._found[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 class ObjectInfo:
@@ -291,15 +324,18 @@ class ObjectInfo:
         ObjectInfoError where it is no JSON object.
         """
         try:
-            raw = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raw = _CLASSES.decode(data)
+        except msgspec.ValidationError as error:
+            raise ObjectInfoError("expected an object of node classes by name") from error
+        except _UNREADABLE as error:
             raise ObjectInfoError(f"no JSON: {error}") from error
-        if not isinstance(raw, dict):
-            raise ObjectInfoError("expected an object of node classes by name")
+        known = Undecoded(raw)
         for name in no_outputs:
-            if isinstance(found := raw.get(name), dict):
-                found["output_node"] = False
-        return cls(raw, Replacements.decode(replacements))
+            found = _decoded(known, name)
+            if isinstance(found, dict):
+                changed = msgspec.json.encode({**found, "output_node": False})
+                raw[name] = msgspec.Raw(changed)
+        return cls(known, Replacements.decode(replacements))
 
     def __contains__(self, name: object) -> bool:
         return name in self._raw
@@ -322,7 +358,7 @@ class ObjectInfo:
         """
         found = self._classes.get(name)
         if found is None and name in self._raw:
-            found = self._classes[name] = _node_class(name, self._raw[name])
+            found = self._classes[name] = _node_class(name, self._raw)
         return found
 
     def order_known(self) -> bool:
@@ -331,7 +367,7 @@ class ObjectInfo:
         A saved `/object_info` often had its keys sorted. The inputs of a class have their order in
         `input_order`; the order of what a dynamic combo's choice brings is then lost.
         """
-        for declared in self._raw.values():
+        for declared in self._declarations():
             inputs = _mapping(_mapping(declared).get("input"))
             order = _mapping(_mapping(declared).get("input_order"))
             for section, specs in inputs.items():
@@ -345,15 +381,27 @@ class ObjectInfo:
         """True if any class carries `key`: it shows a server's age."""
         known = self._keys.get(key)
         if known is None:
-            known = any(isinstance(each, dict) and key in each for each in self._raw.values())
+            known = any(isinstance(each, dict) and key in each for each in self._declarations())
             self._keys[key] = known
         return known
 
+    def _declarations(self) -> Iterator[Any]:
+        """Yield the declarations, None for one that cannot be decoded."""
+        for name in self._raw:
+            yield _decoded(self._raw, name)
 
-def _node_class(name: str, raw: Any) -> NodeClass:
+
+def _decoded(raw: Mapping[str, Any], name: str) -> Any:
     try:
-        return _read_class(name, raw)
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        return raw.get(name)
+    except _UNREADABLE:
+        return None
+
+
+def _node_class(name: str, raw: Mapping[str, Any]) -> NodeClass:
+    try:
+        return _read_class(name, raw[name])
+    except (TypeError, ValueError, AttributeError, *_UNREADABLE) as error:
         raise ObjectInfoError(str(error) or "cannot be read", class_type=name) from error
 
 
@@ -372,7 +420,7 @@ def _read_class(name: str, raw: Any) -> NodeClass:
         output_node=raw.get("output_node") is True,
         description=str(raw.get("description") or ""),
         api_node=bool(raw.get("api_node")),
-        is_core=str(raw.get("python_module", "")).startswith(_CORE),
+        module=str(raw.get("python_module", "")),
     )
 
 
@@ -456,7 +504,8 @@ def _list(value: Any) -> list[Any]:
 
 
 def _number(value: Any) -> int | float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    # A tuple: to make `int | float` each time takes longer than to ask.
+    return value if isinstance(value, _NUMERIC) and not isinstance(value, bool) else None
 
 
 def _count(value: Any) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,6 +196,35 @@ def test_a_class_that_cannot_be_read_leaves_the_others_usable() -> None:
 def test_a_body_that_is_no_object_of_classes_is_refused(body: bytes) -> None:
     with pytest.raises(ObjectInfoError):
         ObjectInfo.decode(body)
+
+
+def test_a_class_whose_json_is_no_text_leaves_the_others_usable() -> None:
+    info = ObjectInfo.decode(b'{"Bad": {"description": "\xff"}, "Good": {"input": {}}}')
+
+    with pytest.raises(ObjectInfoError) as caught:
+        info.get("Bad")
+    assert caught.value.class_type == "Bad"
+    assert info.get("Good") is not None
+    assert info.declares_key("input")
+    assert info.order_known()
+
+
+def test_json_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ObjectInfoError):
+        ObjectInfo.decode(b'{"Deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
+def test_what_a_server_says_takes_no_more_memory_than_its_json_until_it_is_asked_for() -> None:
+    body = msgspec.json.encode(comparison.load("object-info-0.33.0"))
+    tracemalloc.start()
+    try:
+        info = ObjectInfo.decode(body)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert info.get("KSampler") is not None
+    assert held < len(body) / 4  # decoded it would be five times the body
 
 
 def test_a_class_is_read_when_it_is_first_asked_for_and_then_kept() -> None:
