@@ -17,7 +17,13 @@ from msgspec import Struct
 
 from bridge.contract.topics import ID
 from bridge.workflows.graph import Graph, Node, NodeInput, NodeOutput, WorkflowError, misreading
-from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo, ObjectInfoError
+from bridge.workflows.objectinfo import (
+    InputSpec,
+    NodeClass,
+    ObjectInfo,
+    ObjectInfoError,
+    OutputSpec,
+)
 
 Consumers = Iterable[tuple[Node, str]]
 
@@ -70,7 +76,7 @@ class Declarations:
         outputs = self.outputs(source)
         if outputs is None or not 0 <= link.output < len(outputs):
             return None
-        return outputs[link.output][1]
+        return outputs[link.output].type
 
     def check_links(self, ends: Iterable[str]) -> None:
         """Raise WorkflowError for a link to an output that a node has not, before `ends`.
@@ -84,7 +90,7 @@ class Declarations:
                 outputs = self.outputs(source)
                 if outputs is None or taken.output < len(outputs):
                     continue
-                if not outputs or outputs[-1][1] != "*":
+                if not outputs or outputs[-1].type != "*":
                     raise WorkflowError(
                         f"input {name!r} takes output {taken.output} of node {source.id} "
                         f"({source.class_type}), which has {len(outputs) or 'none'} in this "
@@ -92,10 +98,10 @@ class Declarations:
                         node=node.id,
                     )
 
-    def outputs(self, node: Node) -> list[tuple[str, str]] | None:
-        """Return name and type of each output of a node."""
+    def outputs(self, node: Node) -> tuple[OutputSpec, ...] | None:
+        """Return the outputs of a node."""
         found = self.node_class(node.class_type)
-        return None if found is None else [(each.name, each.type) for each in found.outputs]
+        return None if found is None else found.outputs
 
 
 class ChoiceList(Struct, frozen=True):

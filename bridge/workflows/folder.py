@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +75,12 @@ class WorkflowFolder:
         """Return every workflow file of the folder, in the order of their names, as it is now."""
         before, self._read = self._read, {}
         now = time.time_ns()
-        sidecars = {path.stem: path for path in self._files(SIDECAR)}
+        paths = self._files()
+        sidecars = {path.stem: path for path in paths if path.suffix.lower() == SIDECAR}
         found: list[WorkflowSource | BrokenFile] = []
-        for path in self._files(*SUFFIXES):
+        for path in paths:
+            if path.suffix.lower() == SIDECAR:
+                continue
             beside = sidecars.pop(path.stem, None)
             stamps = (_stamp(path), None if beside is None else _stamp(beside))
             known = before.get(path.name)
@@ -93,14 +95,11 @@ class WorkflowFolder:
         ]
         return found
 
-    def _files(self, *suffixes: str) -> Iterator[Path]:
+    def _files(self) -> list[Path]:
         try:
-            paths = sorted(self.path.iterdir())
+            return sorted(filter(is_workflow, self.path.iterdir()))
         except OSError:
-            return
-        for path in paths:
-            if is_workflow(path) and path.suffix.lower() in suffixes:
-                yield path
+            return []
 
 
 def is_workflow(path: Path) -> bool:

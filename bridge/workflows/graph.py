@@ -7,7 +7,7 @@ binding makes a new prompt for each job, so that two jobs cannot see each other'
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ MAX_NESTING = 50
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 # Values that are no link, without a closer look.
 _SCALARS = (str, int, float)
+_LISTS = (list, tuple)
 # The key under which a list stands in a prompt as a value. ComfyUI replaces any object that has it
 # by what is under it, and takes the outcome for a link where it looks like one.
 VALUE = "__value__"
@@ -77,20 +78,21 @@ class Node(msgspec.Struct, frozen=True):
             entry["_meta"] = {"title": self.title}
         return entry
 
-    def literals(self) -> Iterator[tuple[str, Any]]:
-        """Yield each input that is a literal."""
-        for name, value in self.inputs.items():
-            if isinstance(value, _SCALARS) or link(value) is None:
-                yield name, value
+    def literals(self) -> list[tuple[str, Any]]:
+        """Return each input that is a literal."""
+        return [
+            (name, value)
+            for name, value in self.inputs.items()
+            if isinstance(value, _SCALARS) or link(value) is None
+        ]
 
-    def links(self) -> Iterator[tuple[str, NodeOutput]]:
-        """Yield each input that is a link."""
-        for name, value in self.inputs.items():
-            if isinstance(value, _SCALARS):
-                continue
-            found = link(value)
-            if found is not None:
-                yield name, found
+    def links(self) -> list[tuple[str, NodeOutput]]:
+        """Return each input that is a link."""
+        return [
+            (name, found)
+            for name, value in self.inputs.items()
+            if not isinstance(value, _SCALARS) and (found := link(value)) is not None
+        ]
 
 
 class Graph(msgspec.Struct, frozen=True):
@@ -143,7 +145,7 @@ class Graph(msgspec.Struct, frozen=True):
     def _levels(self) -> tuple[dict[str, int], set[str]]:
         """Return the longest chain that ends at each node, and the nodes that need a cycle."""
         consumers = self.consumers()
-        waits = {node.id: sum(1 for _ in node.links()) for node in self.nodes.values()}
+        waits = {node.id: len(node.links()) for node in self.nodes.values()}
         ready = [node for node, count in waits.items() if not count]
         levels = dict.fromkeys(ready, 1)
         while ready:
@@ -161,7 +163,9 @@ class Graph(msgspec.Struct, frozen=True):
         return Graph({key: node for key, node in self.nodes.items() if key not in nodes})
 
     def with_unknown(self, unknown: Mapping[str, Mapping[str, str]]) -> Graph:
-        """Return a graph without some inputs, given by node, name and type, which it notes."""
+        """Return the graph without some inputs, given by node, name and type, which it notes."""
+        if not unknown:
+            return self
         nodes = dict(self.nodes)
         for key, found in unknown.items():
             node = nodes[key]
@@ -171,7 +175,9 @@ class Graph(msgspec.Struct, frozen=True):
         return Graph(nodes)
 
     def changed(self, values: Mapping[NodeInput, Any]) -> Graph:
-        """Return a graph with other literals at some places."""
+        """Return the graph with other literals at some places."""
+        if not values:
+            return self
         nodes = dict(self.nodes)
         for target, value in values.items():
             node = nodes[target.node]
@@ -186,8 +192,10 @@ class Graph(msgspec.Struct, frozen=True):
 
 def link(value: Any) -> NodeOutput | None:
     """Return the link that an input's value is, or None for a literal."""
-    match value:
-        case [str(node), int(output)] if not isinstance(output, bool):
+    # Asked for each input of each node several times: a pattern takes three times as long.
+    if isinstance(value, _LISTS) and len(value) == 2:  # noqa: PLR2004 - a node and its output
+        node, output = value
+        if isinstance(node, str) and isinstance(output, int) and not isinstance(output, bool):
             return NodeOutput(node, output)
     return None
 

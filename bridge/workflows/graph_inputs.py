@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Container, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from bridge.workflows import constraints, naming
@@ -29,6 +28,7 @@ from bridge.workflows.page_pictures import MEANT, is_page_picture, is_taken
 
 _BY_TYPE = {"INT": "integer", "FLOAT": "float", "BOOLEAN": "boolean", "STRING": "text"}
 _BY_VALUE = {int: "integer", float: "float", bool: "boolean", dict: "json"}
+_GIVEN = (str, int, float, dict)
 
 
 def declared_inputs(graph: Graph, declared: Declarations) -> tuple[Input, ...]:
@@ -134,19 +134,20 @@ def addressable_inputs(
     found: dict[str, Input] = {}
     for node in graph.nodes.values():
         taken = consumers.get(node.id, ()) if naming.is_primitive(node) else ()
+        numbers = list(constraints.numbers_taken(taken, declared))
+        passed_on = {naming.last(each) for _, each in taken}
         for name, value in node.literals():
-            if isinstance(value, str | int | float | dict):
+            if isinstance(value, _GIVEN):
                 target = NodeInput(node.id, name)
-                spec = declared.input(node, name)
-                numbers = list(constraints.numbers_taken(taken, declared))
-                feeds = {naming.last(name), *(naming.last(each) for _, each in taken)}
-                place = _addressable_input(
-                    node, target, spec, numbers, is_seed=bool(feeds & naming.SEEDS)
-                )
-                called = names.get(target, str(target))
-                drawn: Drawn = "default" if target in dynamic else "never"
-                found[str(target)] = msgspec.structs.replace(
-                    place, name=called, drawn=drawn, names_file=any(map(names_file, feeds))
+                place = str(target)
+                found[place] = _addressable_input(
+                    node,
+                    target,
+                    declared.input(node, name),
+                    numbers,
+                    called=names.get(target, place),
+                    feeds={naming.last(name), *passed_on},
+                    drawn="default" if target in dynamic else "never",
                 )
     return found
 
@@ -165,11 +166,22 @@ def aliases(graph: Graph, found: Mapping[str, Input]) -> dict[str, str]:
 
 
 def _addressable_input(
-    node: Node, target: NodeInput, spec: InputSpec | None, taken: list[InputSpec], *, is_seed: bool
+    node: Node,
+    target: NodeInput,
+    spec: InputSpec | None,
+    taken: list[InputSpec],
+    *,
+    called: str,
+    feeds: set[str],
+    drawn: Drawn,
 ) -> Input:
-    """Draw the input at a place; `taken` are the numbers that take its value further on."""
+    """Draw the input at a place.
+
+    `taken` are the numbers that take its value further on, `feeds` the names of what it feeds.
+    """
     value = node.inputs[target.input]
-    specs = [*taken, *(() if spec is None else (spec,))]
+    specs = taken if spec is None else [*taken, spec]
+    is_seed = not feeds.isdisjoint(naming.SEEDS)
     media = naming.media_kind(node, target.input, spec)
     kind = media if media in KINDS else _kind(value, spec, is_seed=is_seed)
     brings = constraints.brings_choices(node, target.input)
@@ -177,7 +189,7 @@ def _addressable_input(
     kind = kind if choices is None else "choice"
     of_page = is_page_picture(spec)
     return Input(
-        name=str(target),
+        name=called,
         kind=kind,
         target=target,
         title=f"{node.title or node.class_type}: {target.input}",
@@ -192,6 +204,8 @@ def _addressable_input(
         position=NodeInput(node.id, "index") if brings and "index" in node.inputs else None,
         of_page=of_page,
         via="upload",
+        drawn=drawn,
+        names_file=any(map(names_file, feeds)),
     )
 
 

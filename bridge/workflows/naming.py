@@ -194,7 +194,8 @@ def _settings(
     node: Node, graph: Graph, declared: Declarations
 ) -> Iterator[tuple[NodeInput, PlainName]]:
     for name, value in node.inputs.items():
-        number, word = _NUMBERS.get(last(name)), _WORDS.get(last(name))
+        short = last(name)
+        number, word = _NUMBERS.get(short), _WORDS.get(short)
         plain = number or word
         if plain is None:
             continue
@@ -215,7 +216,7 @@ def _settings(
 def _size_rank(node: Node, declared: Declarations) -> int | None:
     """Return how likely a node's size is the picture's (0: most), None if it is not."""
     outputs = declared.outputs(node)
-    types = None if outputs is None else {kind for _, kind in outputs}
+    types = None if outputs is None else {each.type for each in outputs}
     if types is None:
         return 0 if "Latent" in node.class_type else 1
     if "LATENT" in types:
@@ -299,7 +300,7 @@ class _Texts:
         if outputs is None:
             ends = "Guider" in node.class_type
         else:
-            ends = all(given != "CONDITIONING" for _, given in outputs)
+            ends = all(each.type != "CONDITIONING" for each in outputs)
         if takes and ends:
             return NEGATIVE if "neg" in short else PROMPT
         return None
@@ -331,8 +332,8 @@ class _Texts:
         outputs = self._declared.outputs(node)
         if outputs is None:
             side = "negative" if here.output == 1 else "positive"
-        elif 0 <= here.output < len(outputs) and outputs[here.output][1] == "CONDITIONING":
-            found = outputs[here.output][0].lower()
+        elif 0 <= here.output < len(outputs) and outputs[here.output].type == "CONDITIONING":
+            found = outputs[here.output].name.lower()
             side = "negative" if "negative" in found else "positive"
         else:
             return {}
