@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from bridge import config, private
 from bridge.adapters.web.errors import CannotServe
 from bridge.aio import first
+from bridge.cli.shared import FAILED
 from bridge.config import Config, ConfigError
 from bridge.mqtt import MqttError
 
@@ -26,6 +29,8 @@ log = logging.getLogger(__name__)
 # So long the event loop waits at most for a thread that computes in Python, such as the one that
 # reads what a picture unpacks to. Python's own 5 ms would be added to answers several times over.
 _SWITCH_S = 0.000_5
+# Threads that wait for a disk or a database at the end get so long.
+_THREADS_S = 5.0
 
 
 def warn_of_unknown(environment: Mapping[str, str]) -> None:
@@ -69,10 +74,25 @@ def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str |
     sys.setswitchinterval(_SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serving)
+            try:
+                runner.run(serving)
+            finally:
+                _end_whatever_waits()
     except* reasons as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         reason = str(error)
     return reason
+
+
+def _end_whatever_waits() -> None:
+    """See that this process ends soon: Python waits for its threads, and theirs may never end."""
+
+    def end() -> None:
+        log.error("a thread still waits for a disk or a database: ending without it")
+        os._exit(FAILED)
+
+    timer = threading.Timer(_THREADS_S, end)
+    timer.daemon = True
+    timer.start()

@@ -67,7 +67,10 @@ async def connected(
     try:
         yield ComfyUISocket(socket, client_id)
     finally:
-        await socket.close()
+        try:
+            await socket.close()
+        finally:
+            socket.transport.abort()  # one that does not answer keeps it open
 
 
 async def _opened(

@@ -59,6 +59,7 @@ class Group:
         self._dispatcher = dispatcher
         self._listener = listener
         self._life = uuid.uuid4().hex
+        self._joining = False
         self.was_silent = False
         self._valid_until = 0.0
         self._intake = asyncio.Event()
@@ -104,6 +105,7 @@ class Group:
         Raises DatabaseError where another bridge has our name, or the database cannot be had.
         """
         first: float | None = None
+        self._joining = True
         while True:
             began = time.monotonic()
             until = await self._journal.join(self.name, self._life, self.lease_s)
@@ -132,8 +134,9 @@ class Group:
 
     async def leave(self) -> None:
         """Be a member no longer: others may have our name, and what we did not end."""
-        with suppress(DatabaseError, Fenced):
-            await self._journal.leave()
+        if self._joining:
+            with suppress(DatabaseError, Fenced):
+                await self._journal.leave()
 
     # The tasks.
 

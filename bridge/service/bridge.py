@@ -90,6 +90,9 @@ from bridge.service.stores import files_of
 
 log = logging.getLogger(__name__)
 
+# What is left of the end, such as the last messages, gets so long each: then it is left undone.
+_LAST_S = 5.0
+
 
 def _browsers(config: Config) -> WebAdapter | None:
     """Make the web adapter, where there is to be one; where not, it costs no start."""
@@ -506,8 +509,6 @@ class Bridge:
         self._publisher.publish(self._topics.log, line)
 
     async def _run(self, stopping: asyncio.Event) -> None:
-        if not await waited_out(self._journal.open, stopping):
-            return
         try:
             for step in self._start_steps():
                 if not await waited_out(step, stopping):
@@ -539,22 +540,26 @@ class Bridge:
                 publishing = None
                 if self._cluster_connection is not None:
                     publishing = tasks.create_task(self._cluster_connection.run())
+                    serving.append(publishing)
+                serving.append(subscribing)
                 await stopping.wait()
-                await self._stop(subscribing)
-                if self._cluster_connection is not None and publishing is not None:
-                    self._cluster_connection.close()
-                    await publishing
+                await _bounded(self._stop(subscribing, publishing), self._config.stop_s + _LAST_S)
                 for task in serving:
                     task.cancel()
         finally:
-            if self._group is not None:
-                await self._group.leave()
-            await self._transcoder.close()
-            await self._journal.close()
-            await asyncio.to_thread(self._files.close)
+            await self._close()
+
+    async def _close(self) -> None:
+        """Give back what is held. Raises DatabaseError if the database does not answer."""
+        await self._transcoder.close()
+        if self._group is not None:
+            await _bounded(self._group.leave(), _LAST_S)
+        await _bounded(asyncio.to_thread(self._files.close), _LAST_S)
+        await self._journal.close()
 
     def _start_steps(self) -> Iterator[Callable[[], Awaitable[object]]]:
-        """Yield what is to be done once the journal is open, before anything is served."""
+        """Yield what is to be done before anything is served."""
+        yield self._journal.open
         # It may be waited for, and longer than a lease lasts.
         yield partial(asyncio.to_thread, self._files.open)
         if self._group is not None:
@@ -567,7 +572,9 @@ class Bridge:
     async def _know_clients(self) -> None:
         self._handler.know(await self._journal.clients())
 
-    async def _stop(self, subscribing: asyncio.Task[None]) -> None:
+    async def _stop(
+        self, subscribing: asyncio.Task[None], publishing: asyncio.Task[None] | None
+    ) -> None:
         """Accept no more requests, wait for running jobs, disconnect; the journal has the rest."""
         log.info("stopping")
         if self._cluster_connection is None:
@@ -582,6 +589,9 @@ class Bridge:
         await self._hooks.stop()
         self._subscriber.close()
         await asyncio.wait((subscribing,))
+        if self._cluster_connection is not None and publishing is not None:
+            self._cluster_connection.close()
+            await publishing
 
     def _learn_size(self, size: int) -> None:
         """Take note of the largest payload that the broker passes on."""
@@ -612,6 +622,17 @@ class Bridge:
             if wanted.backup_url is UNSET:
                 raise
         return await download(wanted.backup_url, rules)
+
+
+async def _bounded(ending: Awaitable[object], most_s: float) -> None:
+    """Wait for a part of the end, for so long at most: it may wait for somebody who is gone."""
+    try:
+        async with asyncio.timeout(most_s):
+            await ending
+    except TimeoutError:
+        log.error(  # noqa: TRY400 - it says nothing of where
+            "not all has ended in %g s: the next start continues with what is left", most_s
+        )
 
 
 def _rate_limiter(config: Config, permissions: Permissions) -> RateLimiter:

@@ -1,4 +1,4 @@
-"""Waits at the start for a disk that is full and a database that is away."""
+"""Waits at the start for a disk that is full and a database that is away or does not answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable
 
-from bridge.aio import wait_set
+from bridge.aio import first, wait_set
 from bridge.jobs.database import FULL_DISK, Away
 from bridge.retry import Backoff
 
@@ -26,19 +26,20 @@ async def waited_out(
 ) -> bool:
     """Do a step of the start, again and again while the disk is full or the database is away.
 
-    Returns False once `stopping` is set while it waits. Raises what will not pass by itself, such
-    as a folder that may not be written, a wrong password, or another bridge on the same journal.
+    Returns False once `stopping` is set; a step that is under way is cancelled then. Raises what
+    will not pass by itself, such as a folder that may not be written, a wrong password, or another
+    bridge on the same journal.
     """
     backoff = Backoff(first_pause_s, _LONGEST_PAUSE_S)
     while True:
         try:
-            await step()
+            await first(step(), stopping.wait())
         except (Away, OSError) as error:
             if not may_pass(error):
                 raise
             log.error("cannot start yet, trying again: %s", error)  # noqa: TRY400
         else:
-            return True
+            return not stopping.is_set()
         if await wait_set(stopping, backoff.next()):
             return False
 

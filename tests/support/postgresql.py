@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -90,6 +90,23 @@ class PostgreSQL:
             self._process.send_signal(how)
             self._process.wait(_START_TIMEOUT_S)
             self._process = None
+
+    def freeze(self) -> None:
+        """Stop all its processes where they are: connections stay, and nothing is answered."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
+        if self._process is not None:
+            # The first one makes the others, each a session of its own.
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            os.kill(self._process.pid, number)
+            for pid in children.read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), number)
 
     def address(self, database: str) -> str:
         return f"postgresql://tests@127.0.0.1:{self.port}/{database}"

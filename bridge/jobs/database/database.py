@@ -40,6 +40,8 @@ _Asked: TypeAlias = tuple[Task | WorkResult, asyncio.Future[Any]]
 
 # A group is bounded so that one commit, and thus one answer, does not take ever longer.
 MAX_GROUP = 256
+# A database that does not answer keeps nobody longer from ending.
+CLOSE_S = 5.0
 
 
 class Database:
@@ -79,14 +81,23 @@ class Database:
         return 0 if self._engine is None else self._engine.round_trips
 
     async def close(self) -> None:
-        """Finish what was handed over, then close."""
+        """Finish what was handed over, then close.
+
+        Raises DatabaseError if the database, or its disk, lets us wait too long: then the thread
+        is left to itself, and ends with the process.
+        """
         if self._thread is not None and self._engine is not None:
+            thread, self._thread = self._thread, None
             self._inbox.put(None)
             self._engine.interrupt()
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(thread.join, CLOSE_S)
+            if thread.is_alive():
+                raise DatabaseError(
+                    f"{self._engine.name} does not answer: what was yet to be written there is "
+                    "written, or done again, after the next start"
+                )
             if self._answers:
                 await asyncio.wait([future for future, _ in self._answers])
-            self._thread = None
 
     def guard(self, query: str) -> None:
         """Begin each transaction with a query; Fenced is raised where it divides by zero."""

@@ -97,6 +97,8 @@ class WorkResult(NamedTuple):
 class Engine(Protocol):
     """One kind of database. All calls but `interrupt` block, and come from one thread."""
 
+    name: str
+    """Its name in messages."""
     round_trips: int
     """The number of waits for a server."""
 

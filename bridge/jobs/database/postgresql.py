@@ -77,7 +77,7 @@ class PostgreSQL:
     def __init__(self, address: str, schema: Schema) -> None:
         self._address = address
         self._schema = schema
-        self._name = name_of(address)
+        self.name = name_of(address)
         self._pipeline: Pipeline | None = None
         self._guard = ""
         self._interrupted = threading.Event()
@@ -102,7 +102,7 @@ class PostgreSQL:
     def probe(self) -> str:
         """Connect, and return what the database is called. Raises DatabaseError."""
         self._connected()
-        return self._name
+        return self.name
 
     def run(self, tasks: Sequence[Task]) -> list[WorkResult]:
         """Run works in one transaction; once more where the connection was lost before its end."""
@@ -189,11 +189,11 @@ class PostgreSQL:
             if not pipeline.closed and not commit.is_here:
                 raise
             if not commit.is_here:
-                log.warning("lost the connection to %s during a commit", self._name)
+                log.warning("lost the connection to %s during a commit", self.name)
                 if again or (name is not None and not self._was_committed(name)):
-                    raise _NothingDone(f"{self._name}: {error}") from error
+                    raise _NothingDone(f"{self.name}: {error}") from error
         if commit.is_here and commit.status != "COMMIT":
-            raise DatabaseError(f"{self._name}: the transaction ended with {commit.status}")
+            raise DatabaseError(f"{self.name}: the transaction ended with {commit.status}")
 
     def _notify(self, pipeline: Pipeline, notices: Sequence[tuple[str, str]]) -> None:
         """Send notices, after the commit: transactions that notify are committed one at a time."""
@@ -203,7 +203,7 @@ class PostgreSQL:
                     pipeline.execute("SELECT pg_notify(?, ?)", notice)
                 pipeline.send()
             except psycopg.Error as error:
-                log.warning("%s: notices were lost: %s", self._name, error)
+                log.warning("%s: notices were lost: %s", self.name, error)
 
     def _nothing_done(self, pipeline: Pipeline, error: Exception) -> Exception:
         """Undo what was begun; says whether another attempt has a chance."""
@@ -213,9 +213,9 @@ class PostgreSQL:
             except psycopg.Error:
                 pipeline.close()
         if isinstance(error, _FENCED):
-            return Fenced(f"{self._name}: this bridge was counted as dead")
+            return Fenced(f"{self.name}: this bridge was counted as dead")
         if pipeline.closed or isinstance(error, _AGAIN):
-            return _NothingDone(f"{self._name}: {error}")
+            return _NothingDone(f"{self.name}: {error}")
         return self._explain(error)
 
     def _was_committed(self, name: Result) -> bool:
@@ -226,7 +226,7 @@ class PostgreSQL:
             if fate is not None:
                 return fate
             if self._interrupted.wait(_FATE_PAUSE_S):
-                raise DatabaseError(f"{self._name} is away: what it has done is not known")
+                raise DatabaseError(f"{self.name} is away: what it has done is not known")
 
     def _fate(self, transaction: str) -> bool | None:
         """True if it was committed; None if that is not known yet."""
@@ -248,7 +248,7 @@ class PostgreSQL:
         if self._pipeline is not None and not self._pipeline.closed:
             return self._pipeline
         if time.monotonic() < self._retry_at:
-            raise Away(f"{self._name} is away")
+            raise Away(f"{self.name} is away")
         try:
             self._pipeline = Pipeline(connect(self._address))
         except psycopg.Error as error:
@@ -264,7 +264,7 @@ class PostgreSQL:
         version = 0 if row is None else row[0]
         if version > len(self._schema):
             raise DatabaseError(
-                f"{self._name} was written by a newer version (schema {version}, "
+                f"{self.name} was written by a newer version (schema {version}, "
                 f"this one knows {len(self._schema)})"
             )
         for statements in self._schema[version:]:
@@ -275,7 +275,7 @@ class PostgreSQL:
 
     def _explain(self, error: Exception) -> DatabaseError:
         kind = Away if may_pass(error) else DatabaseError
-        return kind(f"{self._name}: {error}")
+        return kind(f"{self.name}: {error}")
 
 
 def may_pass(error: Exception) -> bool:

@@ -37,6 +37,7 @@ class Sqlite:
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self._path = path
+        self.name = str(path)
         self._schema = schema
         self._connection: _Connection | None = None
         self._lock: sqlite3.Connection | None = None
