@@ -329,7 +329,9 @@ class Client:
             raise BadRequest(f"a set's id is {ID_RULE}", field="set_id")
         found = self._sets.get(set_id)
         if found is None:
-            found = self._sets[set_id] = Set(self._session, set_id, self.topics.sets(self.name))
+            found = self._sets[set_id] = Set(
+                self._session, set_id, self.topics.sets(self.name), self.job
+            )
         return found
 
     async def upload(self, source: Any, name: str | None = None) -> dict[str, str]:
@@ -557,9 +559,9 @@ class Client:
         if about is not None:
             job_id, levels = about
             of_set = self._set_of(job_id)
+            if of_set is not None:
+                of_set.hold(job_id)
             job = self._jobs.get(job_id)
-            if job is None and of_set is not None:
-                job = of_set.job(job_id)
             if job is not None:
                 job.on_message(levels, message)
             if of_set is not None and levels == ("result",):

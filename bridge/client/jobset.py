@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -44,8 +43,13 @@ class Set:
     waits here and both are back.
     """
 
-    def __init__(self, session: Session, set_id: str, topic: str) -> None:
-        """`topic` is the filter of what is published about sets."""
+    def __init__(
+        self, session: Session, set_id: str, topic: str, job_of: Callable[[str], Job]
+    ) -> None:
+        """`topic` is the filter of what is published about sets; `job_of` returns the job of an id.
+
+        It has to return the same job for as long as somebody has it.
+        """
         self.id = set_id
         self.workflow: str | None = None
         self.state: SetState | None = None
@@ -54,10 +58,9 @@ class Set:
         self.status: SetStatus | None = None
         self._session = session
         self._topic = topic
-        self._jobs: dict[str, Job] = {}  # known, and not given out yet
+        self._job_of = job_of
+        self._held: dict[str, Job] = {}  # of which a message came, until they are given out
         self._given: set[str] = set()
-        # Those that somebody has: what they fetch comes by way of here.
-        self._passed_on: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._ended: list[str] = []
         self._result: SetResult | None = None
         self._outputs = Outputs(session, set_id=set_id)
@@ -169,12 +172,10 @@ class Set:
             _log.warning("cannot read the message on %s: %s", message.topic, error)
         self._changed.set()
 
-    def job(self, job_id: str) -> Job:
-        """Return a job of the set, of which a message came."""
-        found = self._jobs.get(job_id) or self._passed_on.get(job_id)
-        if found is None:
-            found = self._jobs[job_id] = Job(self._session, job_id, self.workflow)
-        return found
+    def hold(self, job_id: str) -> None:
+        """Keep a job of the set, of which a message came, until it is given out."""
+        if job_id not in self._given and job_id not in self._held:
+            self._held[job_id] = self._job(job_id)
 
     def job_ended(self, job_id: str) -> None:
         """Note that the result of a job came."""
@@ -184,8 +185,12 @@ class Set:
 
     def _give(self, job_id: str) -> Job:
         self._given.add(job_id)
-        job = self._passed_on[job_id] = self.job(job_id)
-        del self._jobs[job_id]  # what it gave is its receiver's to keep
+        # From now on it is its receiver's to keep.
+        return self._held.pop(job_id, None) or self._job(job_id)
+
+    def _job(self, job_id: str) -> Job:
+        job = self._job_of(job_id)
+        job.workflow = job.workflow or self.workflow
         return job
 
     def _take(self, status: SetStatus) -> None:

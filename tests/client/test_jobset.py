@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import zipfile
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import pytest
 from msgspec import UNSET
 
 from bridge.client import Client, Damaged, JobCancelled, sync
+from bridge.client.job import Job
 from bridge.client.testing import InMemoryBridge
 from bridge.client.testing_sets import InMemorySets
 from bridge.contract.errors import (
@@ -49,6 +51,23 @@ async def test_a_set_gives_its_jobs_as_they_end(bridge: InMemoryBridge, client: 
     assert result.jobs[1].inputs == {"steps": 1, "seed": 6}
     assert [each.inputs for each in bridge.submitted][1] == {"prompt": "x", "steps": 1, "seed": 6}
     assert [job async for job in found] == []
+
+
+async def test_a_set_and_its_client_have_one_job_for_an_id(client: Client) -> None:
+    found = client.job_set("s1")
+    asked_for = client.job("s1-1")
+    await client.submit_set("demo", repeat=2, set_id="s1")
+    first, second = [job async for job in found]
+    assert second is asked_for
+    assert client.job("s1-0") is first
+
+
+async def test_a_set_keeps_no_job_that_was_given_out(client: Client) -> None:
+    found = await client.submit_set("demo", repeat=2, set_id="s1")
+    assert len([job.id async for job in found]) == 2
+    found.hold("s1-0")  # as at a message that comes once more
+    gc.collect()
+    assert [each for each in gc.get_objects() if isinstance(each, Job)] == []
 
 
 async def test_a_set_gives_what_it_has_collected(client: Client) -> None:
