@@ -36,6 +36,11 @@ settings.register_profile(
 settings.load_profile("any-load")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores: tests wait for processes, disks and timers a third of the time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One real ComfyUI for all tests that need one: it takes long to start."""

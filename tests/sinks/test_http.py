@@ -129,11 +129,11 @@ async def test_a_server_that_hangs_is_left(
 async def test_a_server_that_takes_its_time_is_waited_for_while_bytes_move(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "STALL_S", 1.5)
+    monkeypatch.setattr(http, "STALL_S", 0.6)
 
     async def source() -> AsyncIterator[bytes]:
         for _ in range(5):
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
             yield b"a"
 
     await http.put(receiver.url(), {}, Body(source, 5, "x/y"), HERE)
