@@ -37,7 +37,7 @@ settings.load_profile("any-load")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than cores: tests wait for processes, disks and timers a third of the time."""
+    """One worker more than cores, since tests wait for processes, disks and timers as well."""
     return (os.cpu_count() or 1) + 1
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable
 from bridge.jobs.core import Core, Limits, Moment, Phase, effects, events
-from bridge.jobs.core.core import MAX_NO_ROOM, REASON_SETTLES_S, REASONS_AT_ONCE
+from bridge.jobs.core.core import MAX_NO_ROOM
 from bridge.jobs.core.entry import Entry
 from bridge.jobs.core.ownership import events_for
 from bridge.jobs.core.pool import REST_FIRST_S, REST_LONGEST_S, Availability
+from bridge.jobs.core.reasons import AT_ONCE, SETTLES_S
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
@@ -295,16 +296,16 @@ def test_a_client_learns_why_its_job_waits_and_when_that_is_over() -> None:
     core = Rig("main")
     core.ready("main")
     core.ready("main", availability=AWAY)
-    for number in range(REASONS_AT_ONCE + 20):
+    for number in range(AT_ONCE + 20):
         core.add(f"j{number}")
-    core.clock += REASON_SETTLES_S
+    core.clock += SETTLES_S
     core.tell(events.Tick())
     told = core.wanted(effects.Announce)
-    assert len(told) == REASONS_AT_ONCE
+    assert len(told) == AT_ONCE
     assert told[0].status.reason == "ComfyUI main is unreachable"
     core.done = []
     core.tell(events.Paused(paused=True))
-    core.clock += REASON_SETTLES_S
+    core.clock += SETTLES_S
     core.tell(events.Tick())
     assert core.wanted(effects.Announce)[0].status.reason == "the operator paused the queue"
 
@@ -674,11 +675,11 @@ def test_a_recovered_job_says_why_it_waits_and_when_the_reason_changes() -> None
     core = Rig("main")
     core.tell(events.Recovered([core.make("j1")]))
     core.ready("main", availability=Availability(usable=False, state="starting"))
-    core.clock += REASON_SETTLES_S
+    core.clock += SETTLES_S
     assert core.wakes_at().steady <= core.clock
     core.tell(events.Tick())
     core.ready("main", availability=Availability(usable=False, state="crash_loop"))
-    core.clock += REASON_SETTLES_S
+    core.clock += SETTLES_S
     core.tell(events.Tick())
     assert [each.status.reason for each in core.wanted(effects.Announce)] == [
         "ComfyUI main is starting",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.jobs.core import effects, events
-from bridge.jobs.core.core import REASON_SETTLES_S
+from bridge.jobs.core.reasons import SETTLES_S
 from tests.jobs.test_core import A, B, Rig
 
 
@@ -38,14 +38,14 @@ def test_that_its_reason_changed_is_published() -> None:
     core.ready("main")
     hold(core, "main")
     core.add("j1")
-    core.clock += REASON_SETTLES_S
+    core.clock += SETTLES_S
     core.tell(events.Tick())
     assert [each.status.reason for each in core.wanted(effects.Announce)] == [
         "ComfyUI main waits for hook 'llm'"
     ]
     core.done = []
     hold(core, "main", "GPU 'card'")
-    core.clock += REASON_SETTLES_S
+    core.clock += SETTLES_S
     core.tell(events.Tick())
     assert [each.status.reason for each in core.wanted(effects.Announce)] == [
         "ComfyUI main waits for GPU 'card'"

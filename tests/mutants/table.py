@@ -678,9 +678,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="newer-job-replaced",
-        file="bridge/jobs/core/core.py",
-        old="sorted((known, entry), key=lambda each: each.job.seq)",
-        new="sorted((known, entry), key=lambda each: -each.job.seq)",
+        file="bridge/jobs/core/replacement.py",
+        old="sorted((known, job), key=lambda each: each.seq)",
+        new="sorted((known, job), key=lambda each: -each.seq)",
         guarantee="of jobs with one word of replace the newest is run",
         tests=("tests/jobs/test_core.py",),
     ),

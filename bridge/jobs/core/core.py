@@ -7,9 +7,7 @@ queue, or in one place that a `Start` gave it, never in both.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Collection, Mapping
-from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -27,8 +25,11 @@ from bridge.contract.messages import JobStatus, State
 from bridge.jobs import job_messages
 from bridge.jobs.core import effects, events
 from bridge.jobs.core.book import Book
+from bridge.jobs.core.deadlines import Deadlines
 from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
 from bridge.jobs.core.pool import CanRun, Member, Pool
+from bridge.jobs.core.reasons import Reasons
+from bridge.jobs.core.replacement import Replacement
 from bridge.jobs.counters import Counters
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
@@ -36,15 +37,8 @@ from bridge.jobs.state import Happening, after
 
 # An attempt that never reached ComfyUI is not made again at once.
 RETRY_PAUSE_S = 0.5
-# A ComfyUI that is away for less is not worth a message, in seconds.
-REASON_SETTLES_S = 5.0
-# So many clients learn why their jobs wait, the next jobs first: with thousands of messages at
-# once a broker would drop those of others.
-REASONS_AT_ONCE = 100
 # A job that fills the disk itself, each time, is given up after so many attempts: some hours.
 MAX_NO_ROOM = 20
-# So many deadlines that count no longer may be held: to sort them out for each job costs more.
-_SPARE_DEADLINES = 100
 
 
 class Limits(Struct, frozen=True):
@@ -83,11 +77,10 @@ class Core:
         self.counters = Counters()
         self._limits = limits
         self._alone = alone
-        self._deadlines: list[tuple[float, Key]] = []
-        self._newest: dict[tuple[str, str], Key] = {}  # by client and word of `replace`
+        self._deadlines = Deadlines()
+        self._replacement = Replacement()
+        self._reasons = Reasons(self.book)
         self._adopted_by: dict[str, str] = {}  # by prompt id, while it may be elsewhere too
-        self._published_reasons: dict[Key, str] = {}
-        self._reasons_due: float | None = None
         self._draining = False
         self._gated = False
         self.must_schedule = False
@@ -98,11 +91,9 @@ class Core:
 
     def wakes_at(self) -> Moment:
         """Return when a Tick is due, by either clock: infinity where none is."""
-        journal = self._deadlines[0][0] if self._deadlines else float("inf")
-        steady = [each.rests_until for each in self.book.pool if each.rests_until is not None]
-        if self._reasons_due is not None:
-            steady.append(self._reasons_due)
-        return Moment(journal, min(steady, default=float("inf")))
+        steady = [self._reasons.due, *(each.rests_until for each in self.book.pool)]
+        due = min((each for each in steady if each is not None), default=float("inf"))
+        return Moment(self._deadlines.next, due)
 
     # -- events --
 
@@ -197,7 +188,7 @@ class Core:
             return  # another bridge's notice of it, or our own once more
         entry = self.book.entries[job.key] = Entry(job, Phase.RESOLVING)
         if job.state == "waiting":
-            self._add_deadline(job)
+            self._deadlines.add(job, self.book.entries)
             self._do(effects.Resolve(job.key))
         else:
             if adopt:
@@ -229,45 +220,27 @@ class Core:
 
     def _enqueue(self, entry: Entry) -> None:
         self.book.enqueue(entry)
-        self._add_deadline(entry.job)
+        self._deadlines.add(entry.job, self.book.entries)
         self.must_schedule = True
-
-    def _add_deadline(self, job: Job) -> None:
-        if job.start_before is None or job.state not in ("waiting", "queued"):
-            return
-        if len(self._deadlines) > 2 * len(self.book.entries) + _SPARE_DEADLINES:
-            # Most are of jobs that have ended, or stand here twice.
-            there = {each for each in self._deadlines if each[1] in self.book.entries}
-            self._deadlines = sorted(there)  # a sorted list is a heap
-        heapq.heappush(self._deadlines, (job.start_before, job.key))
 
     def _leave(self, entry: Entry, outcome: State | None) -> None:
         job = entry.job
         self._free_place(entry)
         self.book.remove(entry)
-        self._published_reasons.pop(job.key, None)
-        if job.replace is not None and self._newest.get((job.key.client, job.replace)) == job.key:
-            del self._newest[job.key.client, job.replace]
+        self._reasons.forget(job.key)
+        self._replacement.forget(job)
         self._do(effects.Left(job.key, outcome))
         # Nobody may be left that wants a ComfyUI.
         self.must_schedule |= self._gated
 
     def _replace(self, entry: Entry) -> None:
         """Cancel the older of two jobs of which only the newest is wanted."""
-        job = entry.job
-        if job.replace is None:
+        pair = self._replacement.add(entry.job)
+        if pair is None:
             return
-        word = (job.key.client, job.replace)
-        known = self.book.entries.get(self._newest.get(word, job.key))
-        if known is None or known is entry:
-            self._newest[word] = job.key
-            return
-        # One that comes back from a ComfyUI may be the older one.
-        older, newer = sorted((known, entry), key=lambda each: each.job.seq)
-        self._newest[word] = newer.job.key
+        older, newer = self.book.entries[pair[0].key], pair[1].key.job_id
         if older.not_started and older.phase is not Phase.ACTIVE:
-            by = newer.job.key.job_id
-            error = Replaced(f"job {by!r} replaced it", by=by)
+            error = Replaced(f"job {newer!r} replaced it", by=newer)
             self._withdraw(older.job.key, Withdrawal(Happening.CANCEL, error))
 
     # -- jobs that end before they start --
@@ -355,7 +328,7 @@ class Core:
     def _paused(self, event: events.Paused) -> None:
         self.book.paused = event.paused
         self.must_schedule = True
-        self._reasons_soon()
+        self._look_at_reasons()
 
     def _stops(self, _event: events.Draining) -> None:
         self._draining = True
@@ -371,7 +344,7 @@ class Core:
         self._gated = member.gated = True
         if member.held != event.reason:
             member.held = event.reason
-            self._reasons_soon()
+            self._look_at_reasons()
         self.must_schedule = True
 
     def _schedule(self, _event: events.Schedule) -> None:
@@ -515,7 +488,7 @@ class Core:
         if entry.job.state == "running":
             entry.job.attempt -= 1
         self.book.pool[entry.instance or ""].rest(self._now.steady)
-        self._reasons_soon()
+        self._look_at_reasons()
         self.counters.retried += 1
         self._requeue(entry, event.error, event.prompt_id)
 
@@ -625,7 +598,7 @@ class Core:
         before, member.availability = member.availability, availability
         if not (before.usable and availability.usable):
             # Also at the start, and where it is away for another reason than before.
-            self._reasons_soon()
+            self._look_at_reasons()
         if availability.usable and not (before.usable or member.asked or member.asking):
             if self.book.adopting or self._adopted_by:
                 member.asking = True
@@ -660,43 +633,23 @@ class Core:
     # -- time --
 
     def _tick(self, _event: events.Tick) -> None:
-        while self._deadlines and self._deadlines[0][0] <= self._now.journal:
-            _, key = heapq.heappop(self._deadlines)
+        for key in self._deadlines.due(self._now.journal):
             self._expire(key)
         for member in self.book.pool:
             if member.rests_until is not None and member.rests_until <= self._now.steady:
                 member.rests_until = None
                 self.must_schedule = True
-                self._reasons_soon()
-        if self._reasons_due is not None and self._reasons_due <= self._now.steady:
-            self._reasons_due = None
-            self._announce_reasons()
+                self._look_at_reasons()
+        for job in self._reasons.changed(self._now.steady):
+            self._do(effects.Announce(job.key, self.book.status(job)))
 
-    def _reasons_soon(self) -> None:
-        if self._reasons_due is None:
-            self._reasons_due = self._now.steady + REASON_SETTLES_S
+    def _look_at_reasons(self) -> None:
+        self._reasons.look_soon(self._now.steady)
 
     def announced(self, job: Job, n: int) -> JobStatus:
-        """Return a job's status message, to be published: when its reason is over, that is too."""
-        reason = self.book.why_waiting(job)
-        if reason is not None:
-            self._published_reasons[job.key] = reason
-            self._reasons_soon()
+        """Return a job's status message, to be published."""
+        self._reasons.will_publish(job, self._now.steady)
         return self.book.status(job, n)
-
-    def _announce_reasons(self) -> None:
-        """Publish why the next jobs wait, wherever that has changed."""
-        published, self._published_reasons = self._published_reasons, {}
-        all_take_jobs = all(member.takes_jobs for member in self.book.pool)
-        if not published and not self.book.paused and all_take_jobs:
-            return
-        for key in islice(self.book.queue.in_order(), REASONS_AT_ONCE):
-            job = self.book.entries[key].job
-            reason = self.book.why_waiting(job)
-            if reason is not None:
-                self._published_reasons[key] = reason
-            if published.get(key) != reason:
-                self._do(effects.Announce(key, self.book.status(job)))
 
 
 def _expired(job: Job, ahead: float) -> Expired:

@@ -1,0 +1,58 @@
+"""The reasons for which jobs wait, as their clients know them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from bridge.jobs.core.book import Book
+from bridge.jobs.job import Job
+from bridge.jobs.queue import Key
+
+# A ComfyUI that is away for less is not worth a message, in seconds.
+SETTLES_S = 5.0
+# So many clients learn why their jobs wait, the next jobs first: with thousands of messages at
+# once a broker would drop those of others.
+AT_ONCE = 100
+
+
+class Reasons:
+    """Published reasons, and the time of the next look, in seconds by the steady clock."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._published: dict[Key, str] = {}
+        self.due: float | None = None
+
+    def look_soon(self, now: float) -> None:
+        """Compare once what happens now has settled."""
+        if self.due is None:
+            self.due = now + SETTLES_S
+
+    def will_publish(self, job: Job, now: float) -> None:
+        """Note that a job's status leaves: once its reason is over, another one has to follow."""
+        reason = self._book.why_waiting(job)
+        if reason is not None:
+            self._published[job.key] = reason
+            self.look_soon(now)
+
+    def forget(self, key: Key) -> None:
+        """Forget a job that left."""
+        self._published.pop(key, None)
+
+    def changed(self, now: float) -> Iterator[Job]:
+        """Yield the next jobs whose reason has changed, for their status to be published."""
+        if self.due is None or self.due > now:
+            return
+        self.due = None
+        published, self._published = self._published, {}
+        all_take_jobs = all(member.takes_jobs for member in self._book.pool)
+        if not published and not self._book.paused and all_take_jobs:
+            return
+        for key in islice(self._book.queue.in_order(), AT_ONCE):
+            job = self._book.entries[key].job
+            reason = self._book.why_waiting(job)
+            if reason is not None:
+                self._published[key] = reason
+            if published.get(key) != reason:
+                yield job
