@@ -1,0 +1,130 @@
+"""Mutants of requests: permissions, rates, what one client may do to all."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+REQUESTS: tuple[Mutant, ...] = (
+    # Requests: permissions and rates.
+    Mutant(
+        name="rights-not-inherited",
+        file="bridge/requests/permissions.py",
+        old="name: _with(everybody, client) for name",
+        new="name: _with(Granted(), client) for name",
+        guarantee="what a client's table leaves out is as the table of everybody says",
+        tests=("tests/requests/test_permissions.py",),
+    ),
+    Mutant(
+        name="inline-for-all",
+        file="bridge/requests/permissions.py",
+        old="inline: bool = False",
+        new="inline: bool = True",
+        guarantee="a client that nobody listed may not send workflows of its own",
+        tests=("tests/requests/test_permissions.py",),
+    ),
+    Mutant(
+        name="credits-for-all",
+        file="bridge/requests/permissions.py",
+        old="partner_nodes: bool = False",
+        new="partner_nodes: bool = True",
+        guarantee="a client that nobody listed spends no credits at Comfy.org",
+        tests=("tests/requests/test_permissions.py",),
+    ),
+    Mutant(
+        name="key-with-every-prompt",
+        file="bridge/jobs/attempt.py",
+        old="if plan.partner and self._instance.api_key is not None:",
+        new="if self._instance.api_key is not None:",
+        guarantee="the key for partner nodes goes with prompts that have some, and no others",
+        tests=("tests/jobs/test_attempt.py",),
+    ),
+    Mutant(
+        name="key-in-an-error",
+        file="bridge/jobs/failures.py",
+        old='return value.replace(secret, "***")',
+        new="return value",
+        guarantee="the key for partner nodes is in no error",
+        tests=("tests/jobs/test_attempt.py",),
+    ),
+    Mutant(
+        name="requests-drawn",
+        file="bridge/workflows/binding.py",
+        old='mine = spec.drawn == "default" and text == spec.default',
+        new='mine = spec.drawn == "default"',
+        guarantee="what a request sends as a prompt is taken as it is",
+        tests=("tests/workflows/test_dynamic_prompts.py",),
+    ),
+    Mutant(
+        name="topics-for-all",
+        file="bridge/requests/permissions.py",
+        old="if not any(matches(each, topic) for each in allowed):",
+        new="if allowed and not any(matches(each, topic) for each in allowed):",
+        guarantee="a topic is an input only for clients that may read it",
+        tests=("tests/requests/test_permissions.py",),
+    ),
+    Mutant(
+        name="priority-unbounded",
+        file="bridge/requests/permissions.py",
+        old="if priority > highest:",
+        new="if priority > 100:",
+        guarantee="max_priority bounds a client's priority",
+        tests=("tests/requests/test_permissions.py",),
+    ),
+    Mutant(
+        name="rate-shared-by-all",
+        file="bridge/requests/rate_limit.py",
+        old="        _keep(self._known, client, allowance)\n",
+        new='        _keep(self._known, "*", allowance)\n',
+        guarantee="one client's flood is not another's",
+        tests=("tests/requests/test_rate_limit.py",),
+    ),
+    Mutant(
+        name="refusals-without-rate",
+        file="bridge/requests/rate_limit.py",
+        old="QuotaExceeded if allowance.refusals.try_take(now) else Flood",
+        new="QuotaExceeded",
+        guarantee="refusals of a flood have a rate too",
+        tests=("tests/requests/test_rate_limit.py",),
+    ),
+    Mutant(
+        name="flood-of-names",
+        file="bridge/requests/rate_limit.py",
+        old="    if len(table) > MAX_CLIENTS:\n",
+        new="    if not table:\n",
+        guarantee="a flood that uses a new name each time takes bounded memory",
+        tests=("tests/requests/test_rate_limit.py",),
+    ),
+    # What one client may do to the ComfyUI of all.
+    Mutant(
+        name="never-in-quarantine",
+        file="bridge/jobs/quarantine.py",
+        old="if suspect is None or suspect.deaths < DEATHS:",
+        new="if True:",
+        guarantee="a prompt that ended its ComfyUI twice is refused",
+        tests=("tests/jobs/test_quarantine.py",),
+    ),
+    Mutant(
+        name="quarantine-by-seed",
+        file="bridge/jobs/quarantine.py",
+        old="if name not in SEEDS}",
+        new="if True}",
+        guarantee="a prompt in quarantine is known whatever its seed",
+        tests=("tests/jobs/test_quarantine.py",),
+    ),
+    Mutant(
+        name="first-prompt-not-blamed",
+        file="bridge/comfyui/prompt_tracker.py",
+        old="return next(started, left[0] if left and alone else None)",
+        new="return next(started, None)",
+        guarantee="a prompt that ends its ComfyUI before its first frame counts",
+        tests=("tests/comfyui/test_prompt_tracker.py",),
+    ),
+    Mutant(
+        name="backlog-of-each-member",
+        file="bridge/adapters/scaling.py",
+        old="if self._sources.speaks():",
+        new="if True:",
+        guarantee="the sum of a group's backlog over its bridges counts each job once",
+        tests=("tests/adapters/test_scaling.py",),
+    ),
+)
