@@ -33,6 +33,8 @@ T = TypeVar("T")
 # Payloads up to this size are joined with their packet's head: one system call, one segment.
 _JOINED: Final = 16 * 1024
 # What a TLS socket raises where another one raises BlockingIOError.
+# The ends of a handshake at a port for plain MQTT.
+_NO_TLS: Final = (ConnectionError, ssl.SSLEOFError)
 _NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _SUBPROTOCOL: Final = Subprotocol("mqtt")
 _BINARY: Final = (Opcode.BINARY, Opcode.CONT)
@@ -266,6 +268,9 @@ async def _open_tls(plain: socket.socket, context: ssl.SSLContext, host: str) ->
             plain, server_hostname=host, do_handshake_on_connect=False
         )
         await _when_ready(secured, secured.do_handshake)
+    except _NO_TLS as error:
+        sock.close()
+        raise OSError(f"that port does not speak TLS ({_said(error)})") from error
     except BaseException:
         sock.close()
         raise
@@ -290,6 +295,9 @@ async def _open_websocket(sock: socket.socket, address: Address) -> WebSocketStr
                 protocol.receive_data(data)
             else:
                 protocol.receive_eof()
+    except ConnectionError as error:
+        sock.close()
+        raise OSError(f"that port does not speak WebSocket ({_said(error)})") from error
     except BaseException:
         sock.close()
         raise

@@ -16,6 +16,8 @@ from bridge.workflows.workflow import Workflow
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.25
+# A ComfyUI on a fast machine is ready by then; what is missing later is reported, once.
+_PATIENCE_S = 15.0
 
 
 class Parts(Struct, frozen=True):
@@ -41,15 +43,34 @@ class Parts(Struct, frozen=True):
         )
 
 
-async def greet(look: Callable[[], Parts]) -> None:
-    """Log a greeting once the bridge is ready for the first time."""
+async def greet(look: Callable[[], Parts], *, patience_s: float = _PATIENCE_S) -> None:
+    """Log a greeting once the bridge is ready for the first time, and before what it waits for."""
     began = time.monotonic()
+    reported = False
     parts = look()
     while not parts.ready:
+        if not reported and time.monotonic() - began >= patience_s:
+            reported = True
+            for line in obstacles(parts):
+                log.warning("%s", line)
         await asyncio.sleep(_LOOK_EVERY_S)
         parts = look()
     for line in lines(parts, time.monotonic() - began):
         log.info("%s", line)
+
+
+def obstacles(parts: Parts) -> Iterator[str]:
+    """Return what a bridge that is not ready waits for, line by line. Pure."""
+    if not parts.connected:
+        yield f"not ready yet: no connection to the broker, {parts.broker}"
+    usable = [name for name, state in parts.comfyuis.items() if state.usable]
+    if not usable:
+        for name, state in parts.comfyuis.items():
+            why = "" if state.last_error is None else f", {state.last_error}"
+            yield f"not ready yet: ComfyUI {name} is {state.state}{why}"
+    elif parts.connected:
+        yield f"not ready yet: the nodes of ComfyUI {', '.join(usable)} are being read"
+    yield "`comfy2mqtt doctor` tests each part, and says what to do"
 
 
 def lines(parts: Parts, seconds: float) -> Iterator[str]:

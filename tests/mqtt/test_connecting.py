@@ -207,7 +207,7 @@ async def test_tls_verifies_the_broker(configure: Configure, certificate: Path) 
 
 async def test_tls_to_a_broker_without_it_is_unreachable(address: Address) -> None:
     plain = Address(host=address.host, port=address.port, tls=True)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match="that port does not speak TLS"):
         await Connection(plain, timeout_s=5).__aenter__()
 
 

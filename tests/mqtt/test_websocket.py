@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from bridge.mosquitto import Mosquitto
 from bridge.mqtt import (
     Address,
     Connection,
@@ -123,6 +124,14 @@ async def test_a_server_without_mqtt_there_says_so(scripted: Scripted) -> None:
             address = Address(host=plain.host, port=plain.port, path="/here")
             with pytest.raises(Unreachable, match=words):
                 await Connection(address).__aenter__()
+    gc.collect()
+
+
+async def test_a_broker_without_websocket_at_that_port_is_reported(broker: Mosquitto) -> None:
+    plain = Address.parse(broker.url)
+    address = Address(host=plain.host, port=plain.port, path="/mqtt")
+    with pytest.raises(Unreachable, match="WebSocket"):
+        await Connection(address, timeout_s=5).__aenter__()
     gc.collect()
 
 

@@ -10,7 +10,7 @@ import pytest
 from bridge.comfyui.state import InstanceState
 from bridge.config import Config
 from bridge.contract.retained import Missing, MissingChoice
-from bridge.service.greeting import Parts, greet, lines
+from bridge.service.greeting import Parts, greet, lines, obstacles
 from bridge.service.public_urls import page_address
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
@@ -74,6 +74,30 @@ async def test_it_waits_until_a_job_could_run(
     async with asyncio.timeout(10):
         await greet(lambda: stages.pop(0))
     assert caplog.messages[-1].startswith("ready in ")
+
+
+async def test_what_a_bridge_waits_for_is_reported_once(
+    workflow: Workflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="bridge.service.greeting")
+    away = InstanceState("unreachable", 0.0, last_error="http://h:1: Connection refused")
+    waits = Parts("b", connected=True, comfyuis={"main": away}, workflows=[workflow])
+    stages = [waits, waits, msgspec.structs.replace(waits, comfyuis={"main": READY})]
+    async with asyncio.timeout(10):
+        await greet(lambda: stages.pop(0), patience_s=0)
+    assert caplog.messages[:2] == [
+        "not ready yet: ComfyUI main is unreachable, http://h:1: Connection refused",
+        "`comfy2mqtt doctor` tests each part, and says what to do",
+    ]
+    assert sum("not ready yet" in each for each in caplog.messages) == 1
+    assert caplog.messages[-1].startswith("ready in ")
+
+
+def test_each_obstacle_is_named(workflow: Workflow) -> None:
+    alone = Parts("mqtt://h", connected=False, comfyuis={"main": READY}, workflows=[workflow])
+    assert next(obstacles(alone)) == "not ready yet: no connection to the broker, mqtt://h"
+    unread = msgspec.structs.replace(alone, connected=True)
+    assert next(obstacles(unread)) == "not ready yet: the nodes of ComfyUI main are being read"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ _ANOTHER = (
     "journal (docs/several-bridges.md)"
 )
 
+_NO_BROKER = "is a broker running there? mqtt_url, or -H and -p, name another; trying again"
+
 E = TypeVar("E", bound=Exception)
 
 
@@ -54,6 +56,7 @@ class Reconnect:
         self._backoff = backoff or Backoff()
         self._was_connected = False
         self._is_connected = False
+        self._was_advised = False
         self._thrown_out = 0
         self._closing = asyncio.Event()
 
@@ -127,7 +130,12 @@ class Reconnect:
             if error.bad_credentials and not self._was_connected:
                 raise
             log.error("%s", error)  # noqa: TRY400 - the broker's words say it all
-        except* (Unreachable, SubscribeRefused, DatabaseError) as group:
+        except* Unreachable as group:
+            # Whoever starts the bridge reads the first line; a broker that was there comes back.
+            advice = "" if self._was_connected or self._was_advised else f"; {_NO_BROKER}"
+            self._was_advised = True
+            log.warning("%s%s", _first(group), advice)
+        except* (SubscribeRefused, DatabaseError) as group:
             log.warning("%s", _first(group))
         return loss
 

@@ -61,6 +61,20 @@ async def test_what_passes_is_tried_again_ever_more_slowly(
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 4
 
 
+async def test_the_first_line_about_a_broker_that_is_not_there_says_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await Attempts(Unreachable("no route"), Unreachable("no route"), None).reconnect.run()
+    first, second = caplog.messages
+    assert first == (
+        "no route; is a broker running there? mqtt_url, or -H and -p, name another; trying again"
+    )
+    assert second == "no route"
+    caplog.clear()
+    await Attempts(Unreachable("no route"), None, connects=True).reconnect.run()
+    assert caplog.messages == ["no route"]
+
+
 async def test_bad_credentials_end_it_unless_they_were_good_before() -> None:
     with pytest.RaisesGroup(ConnectionRefused):
         await Attempts(ConnectionRefused(0x86), None).reconnect.run()
