@@ -503,6 +503,11 @@ class Bridge:
             workflows=list(library.workflows.values()),
             broken=len(library.broken),
             page=page_address(self._config),
+            addresses={
+                self._config.instance_name(each): each.url
+                for each in self._config.comfyuis
+                if each.url is not None
+            },
         )
 
     def _publish_log(self, line: BridgeLog) -> None:

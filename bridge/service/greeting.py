@@ -23,8 +23,9 @@ _PATIENCE_S = 15.0
 class Parts(Struct, frozen=True):
     """The state of a bridge's parts at one moment.
 
-    `comfyuis` are the states by name, `workflows` those that were read, `broken` the files that
-    could not be; `page` is the address of the page, if there is one.
+    `comfyuis` are the states by name, `addresses` those of attached ones, `workflows` those that
+    were read, `broken` the files that could not be; `page` is the address of the page, if there is
+    one.
     """
 
     broker: str
@@ -33,6 +34,7 @@ class Parts(Struct, frozen=True):
     workflows: Sequence[Workflow]
     broken: int = 0
     page: str | None = None
+    addresses: Mapping[str, str] = {}
 
     @property
     def ready(self) -> bool:
@@ -66,8 +68,9 @@ def obstacles(parts: Parts) -> Iterator[str]:
     usable = [name for name, state in parts.comfyuis.items() if state.usable]
     if not usable:
         for name, state in parts.comfyuis.items():
-            why = "" if state.last_error is None else f", {state.last_error}"
-            yield f"not ready yet: ComfyUI {name} is {state.state}{why}"
+            where = ", ".join(filter(None, (name, parts.addresses.get(name))))
+            why = state.last_error or f"ComfyUI is {state.state}"
+            yield f"not ready yet: {why} ({where})"
     elif parts.connected:
         yield f"not ready yet: the nodes of ComfyUI {', '.join(usable)} are being read"
     yield "`comfy2mqtt doctor` tests each part, and says what to do"

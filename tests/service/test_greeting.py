@@ -80,16 +80,24 @@ async def test_what_a_bridge_waits_for_is_reported_once(
     workflow: Workflow, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="bridge.service.greeting")
-    away = InstanceState("unreachable", 0.0, last_error="http://h:1: Connection refused")
-    waits = Parts("b", connected=True, comfyuis={"main": away}, workflows=[workflow])
+    away = InstanceState("unreachable", 0.0, last_error="ComfyUI cannot be reached: refused")
+    states = {"main": away, "next": InstanceState("starting", 0.0)}
+    waits = Parts(
+        "b",
+        connected=True,
+        comfyuis=states,
+        workflows=[workflow],
+        addresses={"main": "http://h:8188"},
+    )
     stages = [waits, waits, msgspec.structs.replace(waits, comfyuis={"main": READY})]
     async with asyncio.timeout(10):
         await greet(lambda: stages.pop(0), patience_s=0)
-    assert caplog.messages[:2] == [
-        "not ready yet: ComfyUI main is unreachable, http://h:1: Connection refused",
+    assert caplog.messages[:3] == [
+        "not ready yet: ComfyUI cannot be reached: refused (main, http://h:8188)",
+        "not ready yet: ComfyUI is starting (next)",
         "`comfy2mqtt doctor` tests each part, and says what to do",
     ]
-    assert sum("not ready yet" in each for each in caplog.messages) == 1
+    assert sum("not ready yet" in each for each in caplog.messages) == 2
     assert caplog.messages[-1].startswith("ready in ")
 
 
