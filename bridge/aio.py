@@ -40,9 +40,10 @@ async def first(*work: Awaitable[Any]) -> Any:
 
 async def wait_set(event: asyncio.Event, timeout_s: float | None) -> bool:
     """Wait until an event is set, for `timeout_s` at most (None: for ever). True if it is."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
+    if not event.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
     return event.is_set()
 
 

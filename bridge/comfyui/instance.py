@@ -45,6 +45,7 @@ last_lines = logging.getLogger(f"{__name__}.last_lines")
 
 # What came of ending a prompt: it ended; it does not; ComfyUI itself is of no use any more.
 End: TypeAlias = Literal["stopped", "hung", "useless"]
+Condition: TypeAlias = Callable[[InstanceState], bool]
 
 # Our own child comes back soon or is started again; an attached server may be away for days.
 _SUPERVISED_RECONNECT_CAP_S = 1.0
@@ -68,7 +69,7 @@ class StateBoard:
 
     def __init__(self, state: InstanceState) -> None:
         self._present = state
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], Condition] = {}
 
     @property
     def present(self) -> InstanceState:
@@ -76,23 +77,27 @@ class StateBoard:
         return self._present
 
     def set(self, state: InstanceState) -> None:
-        """Make this the present state; wakes those who wait, if anything is different."""
+        """Make this the present state; wakes those who wait for such a one."""
         if state == self._present:
             return
         self._present = state
-        for waiting in self._waiting:
-            if not waiting.done():
+        for waiting, condition in self._waiting.items():
+            if not waiting.done() and condition(state):
                 waiting.set_result(None)
 
-    async def changed(self, seen: InstanceState) -> InstanceState:
-        """Wait until the state is not `seen`, and return it; states in between are skipped."""
-        while self._present == seen:
+    async def until(self, condition: Condition) -> InstanceState:
+        """Wait until the state meets a condition, and return it; states in between are skipped.
+
+        The condition is asked at each change, on the way of who makes it: a ComfyUI is busy and
+        ready again with each job, which concerns few of those who wait.
+        """
+        while not condition(self._present):
             waiting = asyncio.get_running_loop().create_future()
-            self._waiting.add(waiting)
+            self._waiting[waiting] = condition
             try:
                 await waiting
             finally:
-                self._waiting.discard(waiting)
+                del self._waiting[waiting]
         return self._present
 
 
@@ -138,12 +143,19 @@ class Instance:
 
         States in between are skipped. Cancelling it changes nothing.
         """
-        return await self._board.changed(self.state if seen is None else seen)
+        known = self.state if seen is None else seen
+        return await self.until(lambda state: state != known)
+
+    async def until(self, condition: Condition) -> InstanceState:
+        """Wait until the state meets a condition, and return it; it must be quick, and not raise.
+
+        Cancelling it changes nothing.
+        """
+        return await self._board.until(condition)
 
     async def ready(self) -> None:
         """Wait until prompts can be submitted."""
-        while not self.state.usable:
-            await self.changed(self.state)
+        await self.until(lambda state: state.usable)
 
     @property
     def client(self) -> ComfyClient:
@@ -374,9 +386,9 @@ class Instance:
     async def _vacate(self, session: ComfySession) -> None:
         """Free memory whenever it is to yield and its prompts have ended."""
         while True:
-            await self._until(lambda: self.state.yielding and not self._lifecycle.vacated)
+            await self.until(lambda state: state.yielding and not self._lifecycle.vacated)
             await session.unused()
-            await self._until(lambda: self.state.state in ("ready", "busy"))
+            await self.until(lambda state: state.state in ("ready", "busy"))
             if self.state.yielding:
                 await self._free_for_sure()
                 self._handle(lifecycle.Vacated())
@@ -391,13 +403,9 @@ class Instance:
                 log.warning("ComfyUI %s did not free its memory: %s", self.name, error)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(backoff.next()):
-                        await self._until(lambda: not self.state.yielding)
+                        await self.until(lambda state: not state.yielding)
             else:
                 return
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await self.changed()
 
     async def _watch_health(self) -> None:
         """Unload the models of an idle process. Raises StartFailed for a frozen one."""

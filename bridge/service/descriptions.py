@@ -257,14 +257,10 @@ def _process(state: InstanceState) -> str | None:
 
 async def _asked(node_info: NodeInfo, instance: Instance, process: str) -> None:
     """Wait until a process was asked for its nodes, at most until it is gone or takes too long."""
-
-    async def gone() -> None:
-        while _process(instance.state) == process:
-            await instance.changed()
-
     with suppress(TimeoutError):
         async with asyncio.timeout(DESCRIBED_WITHIN_S):
-            await first(node_info.asked.wait(), gone())
+            gone = instance.until(lambda state: _process(state) != process)
+            await first(node_info.asked.wait(), gone)
 
 
 async def _news(instance: Instance, published: InstanceState) -> None:
@@ -275,7 +271,5 @@ async def _news(instance: Instance, published: InstanceState) -> None:
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(BUSY_INTERVAL_S):
-            state = published
-            while state.usable and published.usable and state.epoch == published.epoch:
-                state = await instance.changed(state)
+            await instance.until(lambda state: _process(state) != _process(published))
     await instance.changed(published)

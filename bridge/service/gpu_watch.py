@@ -51,9 +51,8 @@ class GpuWatch:
                 await asyncio.gather(*waits, return_exceptions=True)
 
     async def _usable_changed(self, instance: Instance) -> None:
-        before = state = instance.state
-        while state.usable == before.usable:
-            state = await instance.changed(state)
+        usable = instance.state.usable
+        await instance.until(lambda state: state.usable != usable)
 
     async def _look(self) -> None:
         here = [each for each in self._instances if is_here(self._configs[each.name])]

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from bridge.comfyui.errors import ComfyUIUnreachable
-from bridge.comfyui.instance import StateBoard
+from bridge.comfyui.instance import Condition, StateBoard
 from bridge.comfyui.state import InstanceState, StateName
 from bridge.contract.topics import Topics
 from bridge.service import descriptions
@@ -62,7 +62,11 @@ class ComfyUI:
         return self.board.present
 
     async def changed(self, seen: InstanceState | None = None) -> InstanceState:
-        return await self.board.changed(self.state if seen is None else seen)
+        known = self.state if seen is None else seen
+        return await self.board.until(lambda state: state != known)
+
+    async def until(self, condition: Condition) -> InstanceState:
+        return await self.board.until(condition)
 
     def become(self, state: StateName, epoch: str = "1") -> None:
         self.board.set(InstanceState(state=state, since=0.0, epoch=epoch))

@@ -366,7 +366,7 @@ class Core:
 
     def _give_jobs(self) -> None:
         given = True
-        while given:
+        while given and self.book.queued:
             given = False
             for member in self.book.pool:
                 if member.has_room:
