@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-pictures homeassistant-python test test-fast test-real test-peers test-pythons check check-here format templates pictures bench siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-pictures homeassistant-python test test-fast test-real test-peers test-pythons check check-here format templates pictures bench flames siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -41,6 +41,7 @@ help:
 	@echo "make pictures    makes the pictures of the pages again, from real runs"
 	@echo "make bench       the bridge beside a direct client, as a table, in under ten minutes"
 	@echo "                 (WRITE=1: into docs/performance.md as well)"
+	@echo "make flames      where a small job's time goes: docs/images/flames.svg"
 	@echo "make siege       one client floods a bridge in each way, another measures (WRITE=1: into"
 	@echo "                 docs/security.md as well; FLOODS=names)"
 	@echo "make soak        20,000 small jobs: does anything grow? (JOBS=number)"
@@ -141,6 +142,9 @@ templates: $(READY)
 
 bench: setup postgresql
 	@$(BIN)/python -m tests.bench $(if $(WRITE),--write docs/performance.md)
+
+flames: setup
+	@$(BIN)/python -m tests.bench.flames docs/images/flames.svg
 
 siege: setup
 	@$(BIN)/python -m tests.siege $(if $(WRITE),--write docs/security.md) $(FLOODS)

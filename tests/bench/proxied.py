@@ -1,6 +1,5 @@
 """Another reference: comfy-api-proxy, the official HTTP API in front of a ComfyUI, from PyPI.
 
-It has an environment of its own in the user's cache folder, made by the first run that needs it.
 Its client asks as often as the proxy answers, which is the fastest way to learn of an end: its
 event stream opens a WebSocket for each job.
 """
@@ -9,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 
-from bridge import virtualenv
-from bridge.comfyui.install import cache_folder
 from tests.bench.delivery import BenchError, Delivery
+from tests.bench.installed import installed
 from tests.bench.polling import PAUSE_S
 from tests.support.comfyui import Graph
 
-VERSION = "0.1.6"
+PACKAGE, VERSION = "comfy-api-proxy", "0.1.6"
 START_S = 30.0
 
 
@@ -68,7 +64,7 @@ class ProxyClient:
 @asynccontextmanager
 async def proxied(comfyui: str) -> AsyncIterator[ProxyClient]:
     """Run the proxy in front of a ComfyUI. Raises BenchError."""
-    python = await asyncio.to_thread(_installed)
+    python = await asyncio.to_thread(installed, PACKAGE, VERSION)
     port = _free_port()
     process = await asyncio.create_subprocess_exec(
         *(str(python), "-m", "comfy_api_proxy.cli", "run"),
@@ -88,22 +84,6 @@ async def proxied(comfyui: str) -> AsyncIterator[ProxyClient]:
         if process.returncode is None:
             process.terminate()
         await process.wait()
-
-
-def _installed() -> Path:
-    """Return the interpreter of its environment, made first if need be. Raises BenchError."""
-    folder = cache_folder() / f"comfy-api-proxy-{VERSION}"
-    python, whole = virtualenv.interpreter(folder), folder / "whole"
-    if whole.exists():
-        return python
-    try:
-        virtualenv.create(folder, say=lambda _: None)
-        install = (*("-m", "pip", "install", "-qq"), f"comfy-api-proxy=={VERSION}")
-        subprocess.run((python, *install), check=True, capture_output=True, text=True)
-    except (virtualenv.VirtualenvError, subprocess.CalledProcessError) as error:
-        raise BenchError(f"comfy-api-proxy {VERSION} could not be installed: {error}") from error
-    whole.touch()
-    return python
 
 
 def _free_port() -> int:

@@ -19,6 +19,7 @@ from tests.bench.measurements import (
     loop,
     models,
     others,
+    parts,
     pool,
     progress,
     recovery,
@@ -34,6 +35,7 @@ SUITE: Sequence[Measurement] = tuple(
     module.MEASUREMENT
     for module in (
         trivial,
+        parts,
         others,
         crowd,
         large,

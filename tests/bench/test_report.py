@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from tests.bench import flames
 from tests.bench.figures import Spread, compare, p50, percentile
 from tests.bench.plot import svg
 from tests.bench.report import Aim, Machine, Report, Row, markdown, put
@@ -68,3 +69,29 @@ def test_growth_is_what_goes_on_until_the_end() -> None:
 def test_each_measurement_has_a_name_of_its_own() -> None:
     names = [measurement.name for measurement in SUITE]
     assert len(set(names)) == len(names)
+
+
+FOLDED = """
+thread (7): MainThread;main (bridge/a.py:1);Runner.run (asyncio/runners.py:118);\
+publish (bridge/mqtt/link.py:9);write (socket.py:3) 30
+thread (7): MainThread;main (bridge/a.py:1);Runner.run (asyncio/runners.py:118);\
+publish (bridge/mqtt/link.py:12) 60
+thread (7): MainThread;main (bridge/a.py:1);Runner.run (asyncio/runners.py:118);seldom (b.py:1) 0
+thread (8): journal;Thread.run (threading.py:975);commit <&> (bridge/jobs/sqlite.py:4) 10
+""".strip()
+
+
+def test_a_flame_graph_has_a_box_for_each_function_as_wide_as_its_share() -> None:
+    found = list(flames.boxes(flames.read(FOLDED)))
+    assert [(box.frame.partition(" (")[0], box.depth, box.left, box.looks) for box in found] == [
+        ("thread MainThread", 0, 0, 90),
+        ("publish", 1, 0, 90),
+        ("write", 2, 0, 30),
+        ("seldom", 1, 90, 0),
+        ("thread journal", 0, 90, 10),
+        ("commit <&>", 1, 90, 10),
+    ]
+    drawn = ET.fromstring(flames.svg(found))  # noqa: S314 - our own
+    titles = [title.text for title in drawn.iter("{http://www.w3.org/2000/svg}title")]
+    assert "publish (bridge/mqtt/link.py): 90.0 %" in titles
+    assert not any(title and "seldom" in title for title in titles)

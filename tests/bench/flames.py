@@ -1,0 +1,177 @@
+"""Where a small job's time goes, as a flame graph: `python -m tests.bench.flames FILE.svg`.
+
+py-spy looks at a bridge's threads while jobs run one after another, at those that run or could. It
+reads another process's memory: where that is not allowed to users, it needs root. The width of a
+function is its share of all looks, of its callees above it too; what is narrower than a hair is
+left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from msgspec import Struct
+
+from tests.bench.__main__ import FOLDER
+from tests.bench.delivery import BenchError
+from tests.bench.graphs import COLOUR, to_bridge, trivial
+from tests.bench.installed import installed
+from tests.bench.stand import Stand
+from tests.bench.subscriber import subscribed
+from tests.support.bridge import BridgeProcess
+from tests.support.comfyui import Server, supervised
+
+VERSION = "0.4.3"
+SECONDS = 20
+LOOKS_A_SECOND = 250
+WARM_UP = 20
+
+_WIDTH, _ROW, _TOP = 1000, 17, 24
+_NARROWEST, _LETTER = 1.2, 6.2
+# What starts the loop says nothing about jobs.
+_ROOTS = ("Runner.run", "Thread.run")
+_FRAME = re.compile(r"(?P<name>.*) \((?P<file>[^()]*?)(:\d+)?\)")
+_COLOURS: Mapping[str, str] = {
+    "jobs": "#f4b183",
+    "mqtt": "#9dc3e6",
+    "adapters": "#bdd7ee",
+    "comfyui": "#a9d18e",
+    "requests": "#ffe699",
+    "workflows": "#ffd966",
+}
+_OURS, _THEIRS = "#e2c4d8", "#d9d9d9"
+
+
+class Box(Struct, frozen=True):
+    """A function in the graph: `left` and `looks` are counts of looks, `depth` is from 0."""
+
+    frame: str
+    depth: int
+    left: int
+    looks: int
+
+
+def read(folded: str) -> Counter[tuple[str, ...]]:
+    """Read py-spy's raw form, a stack and its count a line, without what only starts things."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for line in folded.splitlines():
+        stack, _, count = line.rpartition(" ")
+        thread, *frames = (_plain(frame) for frame in stack.split(";"))
+        starts = [at for at, frame in enumerate(frames) if frame.startswith(_ROOTS)]
+        found[thread, *frames[starts[-1] + 1 if starts else 0 :]] += int(count)
+    return found
+
+
+def _plain(frame: str) -> str:
+    """Return a frame without its line, a thread without its number."""
+    parts = _FRAME.fullmatch(frame)
+    if parts is not None:
+        return f"{parts['name']} ({parts['file']})"
+    return re.sub(r"^thread \(\d+\): ", "thread ", frame)
+
+
+def boxes(stacks: Mapping[tuple[str, ...], int], depth: int = 0, left: int = 0) -> Iterator[Box]:
+    """Yield the functions of stacks, those of one caller side by side in alphabetical order."""
+    below: dict[str, Counter[tuple[str, ...]]] = {}
+    for stack, looks in stacks.items():
+        if stack:
+            below.setdefault(stack[0], Counter())[stack[1:]] += looks
+    for frame in sorted(below):
+        looks = below[frame].total()
+        yield Box(frame, depth, left, looks)
+        yield from boxes(below[frame], depth + 1, left)
+        left += looks
+
+
+def svg(drawn: Sequence[Box]) -> str:
+    """Draw a flame graph; the share of each function is shown where the mouse is."""
+    total = sum(box.looks for box in drawn if box.depth == 0)
+    shown = [box for box in drawn if _WIDTH * box.looks / total >= _NARROWEST]
+    height = _TOP + _ROW * (1 + max(box.depth for box in shown))
+    return "\n".join((*_head(height), *_rectangles(shown, total, height), "</svg>", ""))
+
+
+def _head(height: int) -> Iterator[str]:
+    box = f'viewBox="0 0 {_WIDTH} {height}"'
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="11">'
+    yield f'<rect width="{_WIDTH}" height="{height}" fill="white"/>'
+    left = 4.0
+    for name, colour in (*_COLOURS.items(), ("other rooms", _OURS), ("libraries", _THEIRS)):
+        yield f'<rect x="{left:g}" y="5" width="11" height="11" fill="{colour}"/>'
+        yield f'<text x="{left + 15:g}" y="15">{name}</text>'
+        left += 30 + _LETTER * len(name)
+
+
+def _rectangles(shown: Iterable[Box], total: int, height: int) -> Iterator[str]:
+    for box in shown:
+        x, width = (round(_WIDTH * each / total, 1) for each in (box.left, box.looks))
+        y = height - _ROW * (box.depth + 1)
+        about = escape(f"{box.frame}: {100 * box.looks / total:.1f} %")
+        yield (
+            f'<g><title>{about}</title><rect x="{x:g}" y="{y}" width="{width:g}" '
+            f'height="{_ROW - 1}" fill="{_colour(box.frame)}"/>'
+        )
+        letters = int((width - 4) / _LETTER)
+        name = box.frame.partition(" (")[0]
+        text = name if len(name) <= letters else f"{name[: letters - 1]}…"
+        if letters > 2:
+            yield f'<text x="{x + 2:g}" y="{y + 12}">{escape(text)}</text>'
+        yield "</g>"
+
+
+def _colour(frame: str) -> str:
+    ours = re.search(r"\(bridge/(\w+)", frame)
+    return _THEIRS if ours is None else _COLOURS.get(ours[1], _OURS)
+
+
+async def _looked(stand: Stand, spy: Path) -> str:
+    """Run jobs on a new bridge, and return what py-spy saw meanwhile. Raises BenchError."""
+    file = stand.folder / "looks"
+    workflows = {"ours": trivial(0, to_bridge("2"))}
+    async with (
+        stand.broker() as broker,
+        stand.bridge(BridgeProcess, broker, workflows) as bridge,
+        subscribed(broker.url) as subscriber,
+    ):
+        for _ in range(WARM_UP):
+            await subscriber.run("ours", {COLOUR: stand.colour()})
+        looking = await asyncio.create_subprocess_exec(
+            *(str(spy), "record", "--threads", "--format", "raw", "--output", str(file)),
+            *("--pid", str(bridge.pid), "--rate", str(LOOKS_A_SECOND), "--duration", str(SECONDS)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        ended = asyncio.create_task(looking.communicate())
+        while not ended.done():
+            await subscriber.run("ours", {COLOUR: stand.colour()})
+        _, said = await ended
+    if looking.returncode:
+        raise BenchError(f"py-spy: {said.decode(errors='replace').strip()}")
+    return file.read_text()
+
+
+def main(to: Path) -> None:
+    """Look, and draw."""
+    spy = installed("py-spy", VERSION).with_name("py-spy")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=FOLDER) as name:
+        folder = Path(name)
+        server = Server(supervised(), folder / "comfyui")
+        try:
+            server.start()
+            looks = asyncio.run(_looked(Stand(folder, server, 1, print), spy))
+        finally:
+            server.stop()
+    to.write_text(svg(list(boxes(read(looks)))))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,107 @@
+"""A bridge that lacks a part, to see what the part costs: `python -m` this `PART serve`.
+
+Each part is removed from the running program, and nothing takes its place. Such a bridge keeps no
+promise: it is for the bench alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import runpy
+import sqlite3
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bridge import tracing
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.comfyui.cleanup import Cleanup
+from bridge.jobs.database import database
+from bridge.jobs.database.sqlite import Sqlite
+from tests.support.bridge import BridgeProcess
+
+
+class LesserBridge(BridgeProcess):
+    """A bridge as any other, started without a part."""
+
+    part: str
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What to start."""
+        return (sys.executable, "-m", "tests.bench.lesser_bridge", self.part, "serve")
+
+
+def lesser(part: str) -> type[LesserBridge]:
+    """Return the kind of bridge that lacks a part."""
+    return type("Lesser", (LesserBridge,), {"part": part})
+
+
+def _nothing(*_arguments: Any, **_options: Any) -> None:
+    """Do nothing."""
+
+
+def _syncs() -> None:
+    opened = Sqlite._open
+
+    def open_(self: Sqlite) -> None:
+        opened(self)
+        assert self._connection is not None
+        self._connection.execute("PRAGMA synchronous = OFF")
+
+    Sqlite._open = open_  # type: ignore[method-assign]
+
+
+def _file() -> None:
+    connect = sqlite3.connect
+
+    def in_memory(path: Any, **options: Any) -> Any:
+        where = ":memory:" if str(path).endswith(".db") else path
+        return connect(where, check_same_thread=False, **options)
+
+    sqlite3.connect = in_memory  # type: ignore[assignment]
+
+
+def _thread() -> None:
+    """Run the journal's works on the loop's own thread, at once, in memory."""
+    _file()
+
+    def hand_over(self: Any, task: Any) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._unanswered += 1
+        answers = self._run_group(self._engine, [(task, future)])
+        self._loop.call_soon(self._settle, [future], answers)
+        return future
+
+    database.Database._hand_over = hand_over  # type: ignore[method-assign]
+
+
+def _news() -> None:
+    Publisher.status = _nothing  # type: ignore[method-assign]
+    Publisher.progress = _nothing  # type: ignore[method-assign]
+
+
+def _cleanup() -> None:
+    Cleanup.add = _nothing  # type: ignore[method-assign]
+
+
+def _spans() -> None:
+    tracing.traces = _nothing
+
+
+# What each part is called in the table, and how it is removed.
+PARTS: Mapping[str, tuple[str, Callable[[], None]]] = {
+    "syncs": ("the journal's syncs of the disk", _syncs),
+    "file": ("the journal's file: it is in memory", _file),
+    "thread": ("the journal's file and its thread", _thread),
+    "news": ("statuses and progress", _news),
+    "cleanup": ("the cleaning up at ComfyUI", _cleanup),
+    "spans": ("spans, which nobody collects", _spans),
+    "collector": ("Python's garbage collector", gc.disable),
+}
+
+
+if __name__ == "__main__":
+    PARTS[sys.argv.pop(1)][1]()
+    runpy.run_module("bridge", run_name="__main__", alter_sys=True)
