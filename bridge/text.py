@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import json
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 
 def clip(text: str, longest: int, mark: str = "...") -> str:
@@ -42,6 +44,23 @@ _UTF_16 = (
 )
 # No text has these; what was no UTF-16 often does.
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
+
+
+def quoted(value: object) -> str:
+    """Return a value of JSON as an error names it: a short one whole, others by their kind."""
+    if isinstance(value, str):
+        return repr(clip(value, _QUOTED))
+    if value is None or isinstance(value, bool | int | float):
+        return clip(json.dumps(value), _QUOTED)
+    return next((words for kind, words in _OTHERS if isinstance(value, kind)), "something else")
+
+
+_QUOTED = 60
+_OTHERS: tuple[tuple[Any, str], ...] = (
+    (list | tuple, "a list"),
+    (dict, "an object"),
+    (bytes | bytearray | memoryview, "bytes"),
+)
 
 
 def without_colours(text: str) -> str:

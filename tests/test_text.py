@@ -6,6 +6,7 @@ from bridge.text import (
     one_line,
     plain_problem,
     printable,
+    quoted,
     without_colours,
     without_folders,
 )
@@ -15,6 +16,24 @@ def test_a_text_that_fits_stays_and_a_longer_one_says_that_it_was_cut() -> None:
     assert clip("12345", 5) == "12345"
     assert clip("123456", 5) == "12..."
     assert clip("123456", 5, "…") == "1234…"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (1.5, "1.5"),
+        ("a", "'a'"),
+        ("x" * 99, f"'{'x' * 57}...'"),
+        ([1], "a list"),
+        ({"a": 1}, "an object"),
+        (b"\x89PNG", "bytes"),
+        (object(), "something else"),
+    ],
+)
+def test_a_value_is_named_as_json_calls_it(value: object, shown: str) -> None:
+    assert quoted(value) == shown
 
 
 def test_white_space_of_all_kinds_is_one_space() -> None:

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from bridge.contract.errors import BadRequest
 from bridge.contract.messages import Count, Id, Seconds
+from bridge.text import plain_problem, quoted
 
 MAX_URL = 2048
 
@@ -75,7 +76,7 @@ def read(value: Any) -> Source:
     """Read a media input's value. Raises BadRequest, which says what is allowed."""
     keys = [key for key in _BY_KEY if isinstance(value, dict) and key in value]
     if len(keys) != 1:
-        found = "several of them" if keys else type(value).__name__
+        found = "several of them" if keys else quoted(value)
         raise BadRequest(
             f"expected an object with one of {', '.join(_BY_KEY)}, not {found}",
             allowed=list(_BY_KEY),
@@ -83,9 +84,9 @@ def read(value: Any) -> Source:
     try:
         source: Base64 | Source = msgspec.convert(value, _BY_KEY[keys[0]])
     except msgspec.ValidationError as error:
-        problem = str(error)
-        if "base64" in problem.partition(" - at ")[0]:
-            problem = "`base64` is not valid base64"
+        # msgspec's own words for a base64 string that is none.
+        no_base64 = "base64" in str(error).partition(" - at ")[0]
+        problem = "`base64` is not valid base64" if no_base64 else plain_problem(str(error))
         raise BadRequest(problem, allowed=list(_BY_KEY)) from None
     if isinstance(source, Base64):
         return Inline(source.base64, source.content_type)

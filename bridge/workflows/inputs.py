@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from msgspec import UNSET, Struct, UnsetType
 
 from bridge.contract.errors import InvalidInput
+from bridge.text import quoted
 from bridge.workflows.graph import VALUE, NodeInput, misreading
 
 Via: TypeAlias = Literal["media", "upload"]
@@ -94,6 +95,24 @@ def refuse(spec: Input, problem: str, **allowed: Any) -> NoReturn:
     raise InvalidInput(f"input {spec.name!r}: {problem}", input=spec.name, **allowed)
 
 
+def _unfit(spec: Input, expected: str, value: Any, **allowed: Any) -> NoReturn:
+    """Raise InvalidInput for a value of another kind: what is expected, and what was given."""
+    refuse(spec, f"expected {expected}, not {quoted(value)}", **allowed)
+
+
+def _range(spec: Input) -> str:
+    """Return the limits of a number's input as words; nothing where there are none."""
+    match (spec.minimum, spec.maximum):
+        case (None, None):
+            return ""
+        case (least, None):
+            return f" of at least {least}"
+        case (None, most):
+            return f" of at most {most}"
+        case (least, most):
+            return f" from {least} to {most}"
+
+
 # No file's name has these: one ends a line of a log, another the name itself.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 NO_CONTROLS = "a file's name has no control characters, such as a line's end"
@@ -119,12 +138,12 @@ def limits(spec: Input) -> dict[str, Any]:
 
 def _text(spec: Input, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        refuse(spec, "expected a text", type="string")
+        _unfit(spec, "text", value, type="string")
     text = str(value)
     if spec.max_length is not None and len(text) > spec.max_length:
         refuse(
             spec,
-            f"{len(text)} characters are too many",
+            f"{len(text)} characters are too many: at most {spec.max_length}",
             max_length=spec.max_length,
         )
     if spec.names_file and has_controls(text):
@@ -139,7 +158,7 @@ def _text(spec: Input, value: Any) -> str:
 def _integer(spec: Input, value: Any) -> int:
     number = _whole(value)
     if number is None:
-        refuse(spec, "expected a whole number", type="integer", **limits(spec))
+        _unfit(spec, f"a whole number{_range(spec)}", value, type="integer", **limits(spec))
     _check(spec, number)
     return int(_within(spec, number))
 
@@ -168,7 +187,7 @@ def _float(spec: Input, value: Any) -> float:
         except (ValueError, OverflowError):
             number = None
     if number is None or not math.isfinite(number):
-        refuse(spec, "expected a number", type="number", **limits(spec))
+        _unfit(spec, f"a number{_range(spec)}", value, type="number", **limits(spec))
     return float(_within(spec, number))
 
 
@@ -192,7 +211,7 @@ def _boolean(spec: Input, value: Any) -> bool:
         return value
     known = _WORDS.get(str(value).strip().lower()) if isinstance(value, str | int) else None
     if known is None:
-        refuse(spec, "expected true or false", type="boolean")
+        _unfit(spec, "true or false", value, type="boolean")
     return known
 
 
@@ -222,7 +241,7 @@ def _json(spec: Input, value: Any) -> dict[str, Any]:
     """
     wanted = list if _is_list(spec) else dict
     if not isinstance(value, wanted):
-        refuse(spec, "expected a JSON value of another type", type=_json_type(spec))
+        _unfit(spec, quoted(wanted()), value, type=_json_type(spec))
     if isinstance(value, dict) and VALUE in value:
         refuse(spec, f"the key {VALUE!r} has a meaning of its own to ComfyUI", type="object")
     _check(spec, value)
@@ -245,7 +264,7 @@ def _json_type(spec: Input) -> str:
 
 
 def _media(spec: Input, value: Any) -> NoReturn:
-    refuse(spec, f"expected an {spec.kind}, not {type(value).__name__}", type=spec.kind)
+    _unfit(spec, f"bytes, or an object that says where the {spec.kind} is", value, type=spec.kind)
 
 
 def _number_schema(json_type: str) -> Callable[[Input], dict[str, Any]]:

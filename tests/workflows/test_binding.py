@@ -188,6 +188,31 @@ def test_a_wrong_value_names_the_input_and_what_is_allowed(
     assert caught.value.details.items() >= details.items()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("steps", "many", "expected a whole number from 5 to 100, not 'many'"),
+        ("steps", [5], "expected a whole number from 5 to 100, not a list"),
+        ("tiled", {}, "expected true or false, not an object"),
+        ("prompt", None, "expected text, not null"),
+        ("prompt", "x" * 21, "21 characters are too many: at most 20"),
+        (
+            "picture",
+            "there.png",
+            "expected an object with one of base64, upload, job, url, topic, not 'there.png'",
+        ),
+        ("picture", {"upload": 5}, "upload: expected text"),
+        ("picture", {"job": "a", "more": 1}, "unknown field 'more'"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_words_that_name_no_type_of_ours(
+    name: str, value: Any, told: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        bind(NAMED, {"picture": PICTURE, name: value})
+    assert caught.value.message == f"input {name!r}: {told}"
+
+
 @pytest.mark.parametrize("text", ["%%%", "YQ", "YQ=", " YQ==", "YQ==\n", "Y\u00e9==", "-_=="])
 def test_base64_is_whole_and_of_its_own_alphabet(text: str) -> None:
     with pytest.raises(InvalidInput, match="`base64` is not valid base64"):
