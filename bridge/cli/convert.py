@@ -12,10 +12,14 @@ from bridge.cli.shared import FAILED, stop
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
 from bridge.config import Config
+from bridge.media.sniff import sniff
 from bridge.workflows import graph, source
+from bridge.workflows.embedded import is_picture
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.source import NeedsObjectInfo
+
+_MEDIA = ("image/", "audio/", "video/")
 
 
 async def convert_file(settings: Config, file: Path, saved: Path | None) -> int:
@@ -24,7 +28,9 @@ async def convert_file(settings: Config, file: Path, saved: Path | None) -> int:
     What the nodes are is read from `saved`, else from what the bridge last kept, else asked.
     """
     try:
-        document = source.document_of(await asyncio.to_thread(file.read_bytes))
+        data = await asyncio.to_thread(file.read_bytes)
+        _check_kind(file, data)
+        document = source.document_of(data)
         try:
             prompt = source.prompt_of(document, None)
         except NeedsObjectInfo:
@@ -37,6 +43,16 @@ async def convert_file(settings: Config, file: Path, saved: Path | None) -> int:
         stop(f"{file}{at}: {error}", FAILED)
     click.echo(json.dumps(prompt, indent=2, ensure_ascii=False))
     return 0
+
+
+def _check_kind(file: Path, data: bytes) -> None:
+    """End the command where a file is a picture, a sound or a film that cannot carry a graph."""
+    kind = sniff(data).content_type
+    if kind.startswith(_MEDIA) and not is_picture(data):
+        stop(
+            f"{file}: this is {kind}, not a workflow: ComfyUI saves one as JSON, in PNG or in WebP",
+            FAILED,
+        )
 
 
 async def _object_info(settings: Config, saved: Path | None) -> ObjectInfo:

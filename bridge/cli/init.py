@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,17 @@ from bridge.config.draft import draft
 from bridge.mqtt import BadAddress
 
 _PAGE = "127.0.0.1:8090"
+_NO_PAGE = "-"
 _OWN = "own"
+_PORTS = 65536
 
 
 def write_settings(file: Path, *, overwrite: bool) -> None:
     """Ask, and write the file. Ends the command where it cannot be."""
     if file.exists() and not overwrite:
         stop(f"{file} exists already; --overwrite replaces it", WRONG_USAGE)
+    if not os.access(file.parent, os.W_OK):
+        stop(f"{file} cannot be written: {file.parent} is no folder that you may write", FAILED)
     chosen = _asked(file)
     try:
         write_file(file, draft(chosen).encode(), mode=PRIVATE)
@@ -50,7 +55,11 @@ def _named(file: Path) -> str:
 def _asked(file: Path) -> dict[str, Any]:
     """Ask what has to be known, and return it as settings."""
     chosen: dict[str, Any] = {}
-    url = click.prompt("1. Where is the MQTT broker? (host or host:port)", default="127.0.0.1:1883")
+    url = click.prompt(
+        "1. Where is the MQTT broker? (host or host:port)",
+        default="127.0.0.1:1883",
+        value_proc=_broker,
+    )
     user = click.prompt(
         "2. Which user of the broker? (empty: the broker asks for none)",
         default="",
@@ -62,32 +71,55 @@ def _asked(file: Path) -> dict[str, Any]:
         write_file(secret, f"{password}\n".encode(), mode=PRIVATE)
         chosen["mqtt_password_file"] = str(secret.resolve())
         click.echo(f"   The password is in {secret}, which only you may read.")
-    chosen["mqtt_url"] = _broker(url, user)
+    chosen["mqtt_url"] = broker_url(url, BrokerFlags(username=user or None))
     comfyui = click.prompt(
         "3. Which ComfyUI? (own: the bridge installs one; http://host:8188: one that runs;\n"
         "   a folder: the bridge starts that one)",
         default=_OWN,
+        value_proc=_comfyui,
     )
     if comfyui.startswith(("http://", "https://")):
         chosen["comfyui_url"] = comfyui
     elif comfyui != _OWN:
         chosen["comfyui_path"] = str(Path(comfyui).expanduser())
     page = click.prompt(
-        "4. At which address is the web page served? (host:port; - for none)", default=_PAGE
+        "4. At which address is the web page served? (host:port; - for none)",
+        default=_PAGE,
+        value_proc=_page,
     )
-    if page != "-":
+    if page != _NO_PAGE:
         chosen["websocket_listen"] = page
     if click.confirm("5. Announce the workflows to Home Assistant?", default=False):
         chosen["homeassistant"] = True
     return chosen
 
 
-def _broker(given: str, user: str) -> str:
-    """Return the URL of what was typed as a broker. Ends the command where it is none."""
-    flags = BrokerFlags(username=user or None)
+def _broker(given: str) -> str:
+    """Return the URL of what was typed as a broker. Raises UsageError, and click asks again."""
+    url = given if "://" in given else f"mqtt://{given}"
     try:
-        url = broker_url(given if "://" in given else f"mqtt://{given}", flags)
         bridge_address(config.Config(mqtt_url=url))
     except (BadAddress, ValueError) as error:
-        stop(f"the broker {given!r}: {error}", WRONG_USAGE)
+        raise click.UsageError(f"{given!r}: {error}") from None
     return url
+
+
+def _comfyui(given: str) -> str:
+    """Return what was typed as a ComfyUI: `own`, a URL or a folder. Raises UsageError."""
+    is_folder = (Path(given).expanduser() / "main.py").is_file()
+    if given != _OWN and not given.startswith(("http://", "https://")) and not is_folder:
+        raise click.UsageError(
+            f"{given!r}: expected {_OWN}, http://host:port or a folder with ComfyUI's main.py"
+        )
+    return given
+
+
+def _page(given: str) -> str:
+    """Return what was typed as the page's address. Raises UsageError."""
+    try:
+        _, port = config.host_and_port(given) if given != _NO_PAGE else ("", 1)
+    except ValueError:
+        port = 0
+    if not 0 < port < _PORTS:
+        raise click.UsageError(f"{given!r}: expected host:port, such as {_PAGE}, or {_NO_PAGE}")
+    return given

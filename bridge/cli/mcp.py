@@ -6,7 +6,7 @@ import ipaddress
 
 from bridge.cli.find import client_of
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
-from bridge.config import Config, ConfigError, host_and_port
+from bridge.config import Config, host_and_port
 
 
 async def serve_agents(settings: Config, name: str, http: str | None, token: str | None) -> int:
@@ -31,12 +31,12 @@ def _address(http: str, token: str | None) -> tuple[str, int]:
     """Return where to listen; end the command where everybody could use the client's rights."""
     try:
         host, port = host_and_port(http)
-    except (ConfigError, ValueError) as error:
-        stop(f"--http: {error}", WRONG_USAGE)
+    except ValueError:
+        stop(f"--http: {http!r}: expected host:port, such as 127.0.0.1:8765", WRONG_USAGE)
     if token is None and not _is_here(host):
         stop(
-            f"--http: on {host} everybody there could run workflows as this client: set "
-            "MCP_TOKEN, which agents then send as `Authorization: Bearer ...`",
+            f"--http: on {host or 'all addresses'} everybody there could run workflows as this "
+            "client: set MCP_TOKEN, which agents then send as `Authorization: Bearer ...`",
             WRONG_USAGE,
         )
     return host, port

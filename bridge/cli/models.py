@@ -23,6 +23,11 @@ from bridge.workflows.models import ModelFile
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.workflow import Workflow
 
+_BY_HAND = "the workflow names no URL; docs/models.md says where such a file goes"
+_UNKNOWN = (
+    "Which models it lacks is known once a bridge has met its ComfyUI: `comfy2mqtt workflows` and "
+    "`comfy2mqtt doctor` name them, and docs/models.md says where they go"
+)
 # A line for each so many seconds, where there is no terminal.
 _EVERY_S = 10.0
 
@@ -38,8 +43,10 @@ async def get(settings: Config, name: str, to: Path | None) -> int:
     wanted = [each for each in _wanted(workflow) if not (folder / each.folder / each.name).exists()]
     for choice in () if workflow.missing is None else workflow.missing.choices:
         if not any(each.name == choice.value.replace("\\", "/") for each in wanted):
-            click.echo(f"{choice.input} {choice.value!r}: the workflow names no URL", err=True)
-    if not wanted:
+            click.echo(f"{choice.input} {choice.value!r}: {_BY_HAND}", err=True)
+    if workflow.missing is None and not any(each.url for each in workflow.models):
+        click.echo(f"{name} names no URL of a model. {_UNKNOWN}", err=True)
+    elif not wanted:
         click.echo(f"nothing to fetch for {name}", err=True)
     failed = False
     for model in wanted:

@@ -247,7 +247,8 @@ async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
         paths = await asyncio.to_thread(target.save, job, outputs)
     except OSError as error:
         stop(
-            f"the job has succeeded; its outputs cannot be written: {error}; the bridge has them: "
+            f"the job has succeeded; its outputs cannot be written: "
+            f"{error.strerror or error}; the bridge has them: "
             f"comfy2mqtt get {job.id} -o FOLDER",
             FAILED,
         )

@@ -33,8 +33,10 @@ def each_of(path: Path, definition: Definition) -> list[dict[str, Any]]:
     """
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        stop(f"--each {path}: {error}", WRONG_USAGE)
+    except OSError as error:
+        stop(f"--each {path}: {error.strerror or error}", WRONG_USAGE)
+    except UnicodeDecodeError:
+        stop(f"--each {path}: expected a text file in UTF-8", WRONG_USAGE)
     entries = _rows(path, text) if path.suffix.lower() == ".csv" else _objects(path, text)
     if not entries:
         stop(f"--each {path}: it contains no job", WRONG_USAGE)

@@ -162,4 +162,6 @@ def explain(error: BridgeError) -> str:
     allowed = error.details.get("allowed")
     if isinstance(allowed, list):
         allowed = ", ".join(map(str, allowed))
-    return f"{error.message} (allowed: {allowed})" if allowed else error.message
+    message = f"{error.message} (allowed: {allowed})" if allowed else error.message
+    setting = error.details.get("setting")
+    return f"{message}; the bridge's setting {setting} decides that" if setting else message

@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.cli.bus_lines import phrase
+from bridge.cli.shared import WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract.operator import BridgeLog
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
-from bridge.mqtt import Connection, Incoming, Subscription
+from bridge.mqtt import Connection, Incoming, InvalidMessage, Subscription
 from bridge.text import printable
 
 
@@ -35,7 +36,14 @@ async def watch(settings: Config, filters: Sequence[str], *, as_json: bool, coun
     base = settings.base_topic
     wanted = [f"{base}/{each}" for each in filters or ("#",)]
     async with Connection(bridge_address(settings), manual_ack=False) as connection:
-        await connection.subscribe([Subscription(filter=each, qos=0) for each in wanted])
+        try:
+            await connection.subscribe([Subscription(filter=each, qos=0) for each in wanted])
+        except InvalidMessage:
+            stop(
+                f"{' '.join(filters)}: not a topic filter: + stands for one whole level, and # for "
+                "all that follow, as the last one",
+                WRONG_USAGE,
+            )
         seen = 0
         async for message in connection.messages:
             line = _line(message, base)

@@ -491,8 +491,10 @@ def first_line(file: Path) -> str:
 
 
 def host_and_port(listen: str) -> tuple[str, int]:
-    """Split `host:port` or `[IPv6]:port`; without a host it is "", all interfaces."""
-    host, _, port = listen.rpartition(":")
+    """Split `host:port` or `[IPv6]:port`; an empty host means all interfaces. Raises ValueError."""
+    host, colon, port = listen.rpartition(":")
+    if not colon:
+        raise ValueError(f"{listen!r}: expected host:port")
     return host.strip("[]"), int(port)
 
 

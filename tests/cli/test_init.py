@@ -62,8 +62,26 @@ def test_a_file_that_is_there_is_left_and_a_broker_that_cannot_be_is_reported(
     told = answer("", "", "", "", "")
     assert (told.exit_code, "--overwrite" in told.stderr) == (2, True)
     assert FILE.read_text() == "max_queue = 5\n"
-    told = answer("http://h", "", words=("--overwrite",))
-    assert (told.exit_code, "the scheme must be" in told.stderr) == (2, True)
+
+
+def test_an_answer_that_cannot_be_is_refused_and_the_question_asked_again(answer: Answer) -> None:
+    told = answer("http://h", "127.0.0.1:9", "", "/nowhere", "own", "8090", "here:0", "-", "")
+    assert "Error: 'http://h': the scheme must be" in told.output
+    assert "Error: '/nowhere': expected own, http://host:port or a folder" in told.output
+    assert told.output.count("expected host:port, such as 127.0.0.1:8090, or -") == 2
+    found = config.load({}, {}, FILE)
+    assert (found.mqtt_url, found.comfyui_url, found.websocket_listen) == (
+        "mqtt://127.0.0.1:9",
+        None,
+        None,
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_reported_before_any_question(answer: Answer) -> None:
+    told = answer(words=("--file", "nowhere/comfy2mqtt.toml"))
+    assert told.exit_code == 1
+    assert "nowhere/comfy2mqtt.toml cannot be written: nowhere is no folder" in told.stderr
+    assert "broker" not in told.stdout
 
 
 def test_every_setting_is_in_the_draft_with_what_it_means() -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from bridge.cli.main import main
 from bridge.client.testing import InMemoryBridge
-from bridge.contract.errors import Busy, InvalidInput, QuotaExceeded
+from bridge.contract.errors import Busy, Forbidden, InvalidInput, QuotaExceeded
 
 Cli = Callable[..., Result]
 NOWHERE = "mqtt://127.0.0.1:9"
@@ -149,6 +149,29 @@ TYPED = [
     ),
     ("asyncapi --write nofolder.txt/x", 1, "Error: nofolder.txt/x: Not a directory"),
     ("workflows a b", 2, "workflows: expected nothing, NAME or describe NAME"),
+    (
+        "convert photo.jpg",
+        1,
+        (
+            "photo.jpg: this is image/jpeg, not a workflow: "
+            "ComfyUI saves one as JSON, in PNG or in WebP"
+        ),
+    ),
+    ("mcp --http 8765", 2, "--http: '8765': expected host:port, such as 127.0.0.1:8765"),
+    (
+        "models get demo --to .",
+        0,
+        (
+            "demo names no URL of a model. Which models it lacks is known once a bridge has met "
+            "its ComfyUI: `comfy2mqtt workflows` and `comfy2mqtt doctor` name them, and "
+            "docs/models.md says where they go"
+        ),
+    ),
+    (
+        "init --file nowhere/x.toml",
+        1,
+        "nowhere/x.toml cannot be written: nowhere is no folder that you may write",
+    ),
     ("comfyui stop --now", 2, "--now: use it only with `comfyui yield`"),
 ]
 INTERNALS = re.compile(
@@ -166,6 +189,7 @@ def test_each_mistake_has_its_whole_message(
     Path("nofolder.txt").write_text("")
     Path("misspelt.toml").write_text('mqtt_ulr = "x"\n')
     Path("broken.toml").write_text("max_queue = \n")
+    Path("photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(99))
     words = [each.strip("'") for each in re.findall(r"'[^']*'|\S+", line)]
     ran = CliRunner().invoke(main, words, prog_name="comfy2mqtt")
     _check(ran, status, told)
@@ -190,6 +214,7 @@ ASKED = [
     ("run dmeo", 1, "there is no workflow 'dmeo'; did you mean 'demo'? (allowed: demo)"),
     ("run demo -i prompt", 2, "-i prompt: expected NAME=VALUE"),
     ("run demo -i picture=@none.png", 2, "-i picture: 'none.png' is no file"),
+    ("run demo --each none.csv", 2, "--each none.csv: No such file or directory"),
     ("get none", 1, "client 'cli' has no job 'none'; `comfy2mqtt jobs` lists them"),
     ("show 'no id'", 1, "'no id' is no job's id"),
     ("cancel demp", 1, "has no job 'demp'; did you mean 'demo1'?"),
@@ -203,6 +228,15 @@ def test_a_mistake_that_the_bridge_has_to_know_of_is_reported_in_a_line(
 ) -> None:
     assert cli("run", "demo", "--job-id", "demo1").exit_code == 0
     _check(cli(*(each.strip("'") for each in re.findall(r"'[^']*'|\S+", line))), status, told)
+
+
+def test_a_right_that_is_missing_is_reported_with_the_setting_that_gives_it(
+    cli: Cli, bridge: InMemoryBridge
+) -> None:
+    told = "'cli' may not have anything delivered to h"
+    bridge.refusals = [Forbidden(told, setting="clients.cli.sink_hosts", allowed=[])]
+    ran = cli("run", "demo", "--put", "https://h/x")
+    _check(ran, 1, f"{told}; the bridge's setting clients.cli.sink_hosts decides that")
 
 
 def test_what_the_bridge_refuses_is_reported_with_what_is_allowed(
