@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-pictures homeassistant-python test test-fast test-real test-peers test-pythons check check-here format templates pictures bench flames siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-pictures homeassistant-python test test-fast test-real test-peers test-upgrade test-pythons check check-here format templates pictures bench flames siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -33,6 +33,7 @@ help:
 	@echo "make test-pythons  checks and fast tests on each other supported Python that is here"
 	@echo "make coverage    how much of each folder the tests of test-fast run"
 	@echo "make test-peers  large programs of others at work with it, which it installs first"
+	@echo "make test-upgrade  bridges of an earlier commit beside those of this one; in a full clone"
 	@echo "make check       format, lint, types, import rules, words"
 	@echo "make format      puts the format right, and what the linter can"
 	@echo "make templates   draws docs/templates.md: what ComfyUI's templates take and give here"
@@ -68,7 +69,7 @@ demo: setup
 test: test-fast test-real
 
 FAST := not comfyui and not broker and not postgresql and not peers and not slow
-REAL := not peers and (comfyui or broker or postgresql or slow)
+REAL := not peers and not upgrade and (comfyui or broker or postgresql or slow)
 
 # So many at a time, each with a ComfyUI and a PostgreSQL of its own; 0: one after the other.
 AT_ONCE := 2
@@ -88,6 +89,9 @@ coverage: $(READY)
 
 test-peers: setup
 	@$(BIN)/python -m pytest --no-header -m peers
+
+test-upgrade: setup
+	@$(BIN)/python -m pytest --no-header -m upgrade tests/end_to_end/test_rolling_upgrade.py
 
 # From the PATH or pyenv, each with an environment of its own; $(VENV) is what `make test` is for.
 # A shim of pyenv may stand for a Python that is not there, hence the try.

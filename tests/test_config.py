@@ -217,7 +217,6 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ({"comfyui_path": "/nowhere"}, "main.py"),
         ({"workflows": "/nowhere"}, "existing folder"),
         ({"journal": "mysql://h/x"}, "journal: expected postgresql://"),
-        ({"journal": "postgresql://h/x", "homeassistant": "true"}, "homeassistant: not with"),
         ({"display": '[{"name": "a"}, {"name": "a"}]'}, "display 'a': there are two"),
         ({"comfyui": '[{"name": "a"}, {"name": "a"}]'}, "two of that name"),
         ({"comfyui": '[{"name": "a", "url": "h:1"}]'}, "'a': url: expected http"),

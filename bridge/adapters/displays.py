@@ -56,12 +56,8 @@ class Displays(Extension):
         rights: Permissions,
         transcoder: Transcoder,
         url_of: DisplayUrl = lambda _: None,
-        alone: bool = True,
     ) -> None:
-        """Raise ConfigError for a format that no image can have.
-
-        `alone`: no other bridge publishes to them, so that the images kept here are the last.
-        """
+        """Raise ConfigError for a format that no image can have."""
         self._tables = {table.name: table for table in tables}
         self._forms = {table.name: form_of(table) for table in tables}
         self._images = images
@@ -70,7 +66,6 @@ class Displays(Extension):
         self._rights = rights
         self._transcoder = transcoder
         self._url_of = url_of
-        self._alone = alone
 
     def check(self, client: str, name: str) -> None:
         """Raise BadRequest or Forbidden unless a client may use a display."""
@@ -97,8 +92,6 @@ class Displays(Extension):
 
     async def connected(self, _connection: Connection) -> None:
         """Publish all images, and clear those of displays that are gone."""
-        if not self._alone:
-            return
         for name in await self._images.publish_all(self._tables, self._refused):
             self._publisher.publish(self._topics.display_url(name), None, retain=True)
         for name in self._tables:

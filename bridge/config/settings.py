@@ -367,9 +367,6 @@ def check(config: Config) -> None:
 def _check_journal(config: Config) -> None:
     if config.journal and not config.journal.startswith(("postgresql://", "postgres://")):
         raise ConfigError("journal: expected postgresql://user:password@host:port/database")
-    if config.journal and config.homeassistant:
-        # What is set there lies with one bridge, and each of a group would announce its own.
-        raise ConfigError("homeassistant: not with journal, which several bridges may share")
 
 
 def _check_blobs(config: Config) -> None:

@@ -353,6 +353,24 @@ class HomeAssistantTopics:
         """The command topic of a workflow's button."""
         return f"{self.tree}{name}/run"
 
+    def job(self, name: str, job_id: str) -> str:
+        """The topic on which the bridges of a group tell each other of a job."""
+        return f"{self.tree}{name}/job/{job_id}"
+
+    @property
+    def jobs(self) -> str:
+        """The filter for what the bridges of a group tell each other of jobs."""
+        return f"{self.tree}+/job/+"
+
+    def parse_job(self, topic: str) -> tuple[str, str] | None:
+        """Return the workflow and the job that bridges of a group tell each other of."""
+        if not topic.startswith(self.tree):
+            return None
+        match topic.removeprefix(self.tree).split("/"):
+            case [name, "job", job_id] if is_id(name) and is_id(job_id):
+                return name, job_id
+        return None
+
     @property
     def commands(self) -> tuple[str, ...]:
         """The filters for all commands."""

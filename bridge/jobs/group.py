@@ -21,7 +21,7 @@ from bridge.jobs.core import events
 from bridge.jobs.core.ownership import events_for
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import CHANNEL, Journal, Notice, Record
+from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.listener import Listener
 from bridge.jobs.queue import Key
@@ -68,6 +68,8 @@ class Group:
         self._changed: set[Key] = set()
         self._compare = True
         self._look = asyncio.Event()
+        # Called when another bridge asks which nodes our ComfyUIs have.
+        self.on_asked: Callable[[], None] = lambda: None
         self._on_beat: Callable[[Beat], None] = lambda _: None
 
     # What the rest of the bridge asks.
@@ -201,6 +203,8 @@ class Group:
                 self._compare_all()
             elif life == self._life:
                 continue
+            elif word == ASK_NODES:
+                self.on_asked()
             elif word[:1] not in _NOTICES:
                 self._beat_now.set()
                 self._compare_all()
@@ -259,6 +263,7 @@ class Group:
     async def _differences(self) -> set[Key]:
         """Find the jobs whose place in the journal is not that in our view, or that are to end."""
         self._dispatcher.hold(paused=await self._journal.paused())
+        self._dispatcher.book.estimates.learn(await self._journal.estimates())
         there = await self._journal.unowned(waiting=self.has_intake)
         differences = there ^ self._dispatcher.book.unclaimed()
         return differences | await self._journal.to_cancel()

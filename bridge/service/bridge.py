@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,10 +18,11 @@ from msgspec import UNSET
 
 from bridge import __version__, tracing
 from bridge.adapters.displays import Displays
-from bridge.adapters.homeassistant.adapter import CLIENT as HOME_ASSISTANT
 from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
+from bridge.adapters.homeassistant.news import CLIENT as HOME_ASSISTANT
+from bridge.adapters.homeassistant.news import Teller
 from bridge.adapters.mqtt import logtopic
 from bridge.adapters.mqtt.acl_probe import AclProbe
 from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, responder_of
@@ -31,7 +32,7 @@ from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
-from bridge.adapters.mqtt.retained_images import RetainedImages
+from bridge.adapters.mqtt.retained_images import RetainedImages, SharedImages
 from bridge.adapters.mqtt.size_probe import SizeProbe
 from bridge.adapters.mqtt.subscriber import BrokerSettings, Subscriber
 from bridge.adapters.triggers.adapter import Triggers
@@ -49,10 +50,10 @@ from bridge.jobs.core import Limits as JobLimits
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
-from bridge.jobs.group import Group
+from bridge.jobs.group import BEATS, Group
 from bridge.jobs.input_files import InputFiles
 from bridge.jobs.journal import Journal
-from bridge.jobs.listener import Listeners
+from bridge.jobs.listener import Listener, Listeners
 from bridge.jobs.sets.collect import Places
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.warmup import Warmup
@@ -82,6 +83,7 @@ from bridge.service.clock_report import ClockReport
 from bridge.service.descriptions import Descriptions
 from bridge.service.gpu_watch import GpuWatch
 from bridge.service.greeting import Parts, greet
+from bridge.service.offers import Offers
 from bridge.service.retention import Retention
 from bridge.service.sets import set_parts
 from bridge.service.sinks import SinkParts
@@ -116,16 +118,14 @@ class Bridge:
         self._config = config
         self._address = address
         self._topics = Topics(config.base_topic)
+        self._tree = HomeAssistantTopics(self._topics, config.homeassistant_prefix)
         self._journal = Journal(config.journal or folder / "journal.db")
         self._files = files_of(config)
         self._permissions = Permissions(config.clients)
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
+        keyed = [name for name, comfyui in comfyuis.items() if comfyui.api_key is not None]
         self._library = Library(
-            config.workflows,
-            folder / "object_info",
-            list(comfyuis),
-            nodes,
-            keyed=[name for name, comfyui in comfyuis.items() if comfyui.api_key is not None],
+            config.workflows, folder / "object_info", list(comfyuis), nodes, keyed=keyed
         )
         self._instances = [
             Instance(
@@ -176,16 +176,15 @@ class Bridge:
         links = Links.of(config, self._files)
         displays = Displays(
             config.display,
-            images=RetainedImages(folder / "displays", self._publisher, self._topics.display_image),
+            images=self._images("displays", "display", self._topics.display_image),
             publisher=self._publisher,
             topics=self._topics,
             rights=self._permissions,
             transcoder=transcoder,
-            alone=not config.journal,
             **({} if links.addresses is None else {"url_of": links.addresses.display}),
         )
         homeassistant = [self._homeassistant(transcoder)] if config.homeassistant else []
-        listeners = Listeners(self._publisher, *homeassistant)
+        listeners = Listeners(self._publisher, *map(self._listening, homeassistant))
         self._sinks = SinkParts(
             config,
             self._topics,
@@ -195,7 +194,6 @@ class Bridge:
             read=self._read_kept,
             ours=self._speaks_for_all,
         )
-        warm = {config.instance_name(each): each.warm for each in config.comfyuis if each.warm}
         size_probe = SizeProbe(self._topics, self._publisher, self._learn_size)
         self._dispatcher = Dispatcher(
             journal=self._journal,
@@ -226,20 +224,17 @@ class Bridge:
             ),
             deliver=self._sinks.deliveries.deliver,
         )
-        self._warmups = [
-            Warmup(each, warm[each.name], library=self._library, dispatcher=self._dispatcher)
-            for each in self._instances
-            if each.name in warm
-        ]
+        self._warmups = self._warming()
         self._descriptions = Descriptions(
             self._library,
             self._instances,
             topics=self._topics,
             publisher=self._publisher,
             retained=self._retained,
-            changed=self._dispatcher.look,
+            changed=self._nodes_changed,
             audience=homeassistant,
         )
+        self._offers = self._offering(keyed, homeassistant) if config.journal else None
         self._gpus = GpuWatch(self._instances, comfyuis)
         self._hooks = Hooks(
             config,
@@ -268,7 +263,7 @@ class Bridge:
             files=self._files,
             dispatcher=self._dispatcher,
             media=media,
-            refresh=self._descriptions.refresh,
+            refresh=self._refresh,
             check_display=displays.check,
             sinks=self._sinks.rules,
             under_way=self._sinks.deliveries.under_way,
@@ -317,9 +312,12 @@ class Bridge:
             publisher=self._publisher,
         )
         commands = self._admin_commands()
-        everywhere = [*commands, sets.extension, size_probe, self._hooks]
-        self._extensions: list[Extension] = [displays, triggers, *everywhere, *homeassistant]
-        self._group = self._grouped()
+        everywhere = [*commands[:1], sets.extension, size_probe, self._hooks]
+        self._extensions: list[Extension] = [
+            *(displays, triggers, *commands[1:], *homeassistant),
+            *everywhere,
+        ]
+        self._group = self._grouped(listeners)
         settings = BrokerSettings(
             address,
             config.mqtt_client_id,
@@ -344,18 +342,7 @@ class Bridge:
             group=self._group,
         )
         self._browsers = _browsers(config)
-        self._cluster_connection: ClusterConnection | None = None
-        if self._group is not None:
-            self._cluster_connection = ClusterConnection(
-                settings,
-                self._group,
-                topics=self._topics,
-                handler=handler,
-                journal=self._journal,
-                publisher=self._publisher,
-                retained=self._retained,
-                extensions=everywhere,
-            )
+        self._cluster_connection = self._clustered(settings, everywhere)
         self._metrics = self._metrics_adapter()
         self._clock_report = ClockReport(self._topics, self._publisher)
         self._retention = Retention(
@@ -377,6 +364,32 @@ class Bridge:
         )
         self._probe = AclProbe(
             address, probe_address(config), self._topics, self._info.set_isolation
+        )
+
+    def _warming(self) -> list[Warmup]:
+        config = self._config
+        warm = {config.instance_name(each): each.warm for each in config.comfyuis if each.warm}
+        return [
+            Warmup(each, warm[each.name], library=self._library, dispatcher=self._dispatcher)
+            for each in self._instances
+            if each.name in warm
+        ]
+
+    def _clustered(
+        self, settings: BrokerSettings, everywhere: Sequence[Extension]
+    ) -> ClusterConnection | None:
+        if self._group is None:
+            return None
+        return ClusterConnection(
+            settings,
+            self._group,
+            topics=self._topics,
+            handler=self._handler,
+            journal=self._journal,
+            publisher=self._publisher,
+            retained=self._retained,
+            extensions=everywhere,
+            leading=[each for each in self._extensions if each not in everywhere],
         )
 
     def _metrics_adapter(self) -> MetricsAdapter | None:
@@ -422,20 +435,57 @@ class Bridge:
             pause_changed=self._info.publish_health,
             elsewhere=self._journal.claimed_by_others if self._config.journal else None,
         )
-        return [AdminCommands(self._topics, operator, self._publisher, self._responder)]
+        # Of several bridges by the connection of each, and by the one that moves between them.
+        ways = (False, True) if self._config.journal else (True,)
+        return [
+            AdminCommands(self._topics, operator, self._publisher, partial(self._responder, intake))
+            for intake in ways
+        ]
 
-    def _grouped(self) -> Group | None:
+    def _grouped(self, listener: Listener) -> Group | None:
         config = self._config
         if not config.journal:
             return None
-        return Group(
+        self._dispatcher.book.elsewhere = self._retained.places
+        group = Group(
             config.journal,
             config.member_name,
             config.lease_s,
             journal=self._journal,
             dispatcher=self._dispatcher,
-            listener=self._publisher,
+            listener=listener,
         )
+        if self._offers is not None:
+            group.on_asked = self._offers.asked
+        return group
+
+    def _offering(self, keyed: Sequence[str], homeassistant: Sequence[HomeAssistant]) -> Offers:
+        def named(comfyuis: Sequence[str]) -> None:
+            for each in homeassistant:
+                each.set_instances(comfyuis)
+
+        return Offers(
+            self._config.member_name,
+            journal=self._journal,
+            library=self._library,
+            comfyuis=[each.name for each in self._instances],
+            keyed=keyed,
+            look_s=self._config.lease_s / BEATS,
+            leads=self._speaks_for_all,
+            set_others=self._descriptions.set_others,
+            refresh=self._descriptions.refresh,
+            named=named,
+        )
+
+    async def _refresh(self) -> bool:
+        if self._offers is not None:
+            self._offers.ask()
+        return await self._descriptions.refresh()
+
+    def _nodes_changed(self) -> None:
+        self._dispatcher.look()
+        if self._offers is not None:
+            self._offers.wake()
 
     def _read_kept(self, sha256: str, size: int) -> AsyncIterator[bytes]:
         return self._dispatcher.delivering.read(sha256, size)
@@ -446,13 +496,14 @@ class Bridge:
     def _speaks_for_all(self) -> bool:
         return self._group is None or self._group.has_intake
 
-    def _responder(self, verb: str, payload: bytes) -> Responder:
+    def _responder(self, intake: bool, verb: str, payload: bytes) -> Responder:  # noqa: FBT001
         """Return this bridge's part in an operator's command."""
         if self._group is None:
             return Responder.ANSWER
         return responder_of(
             verb,
             payload,
+            intake=intake,
             leader=self._group.has_intake,
             owns=self._owns,
             owns_gpu=self._owns_gpu,
@@ -466,12 +517,12 @@ class Bridge:
     def _owns(self, comfyui: str) -> bool | None:
         if any(instance.name == comfyui for instance in self._instances):
             return True
-        return False if self._retained.is_published_elsewhere(comfyui) else None
+        others = self._offers is not None and self._offers.has(comfyui)
+        return False if others or self._retained.is_published_elsewhere(comfyui) else None
 
     def _homeassistant(self, transcoder: Transcoder) -> HomeAssistant:
         config = self._config
-        folder = config.folder / "homeassistant"
-        tree = HomeAssistantTopics(self._topics, config.homeassistant_prefix)
+        tree = self._tree
         names = tuple(instance.name for instance in self._instances)
         return HomeAssistant(
             AnnouncedBridge(
@@ -479,14 +530,28 @@ class Bridge:
             ),
             topics=self._topics,
             tree=tree,
-            inputs=Inputs(folder / "inputs.json"),
-            images=RetainedImages(folder, self._publisher, lambda name: tree.state(name, "image")),
+            inputs=Inputs(self._journal.kept, config.folder / "homeassistant" / "inputs.json"),
+            images=self._images(
+                "homeassistant", "homeassistant image", lambda name: tree.state(name, "image")
+            ),
             journal=self._journal,
             files=self._files,
             publisher=self._publisher,
             transcoder=transcoder,
             choices=self._library.choices,
+            leads=self._speaks_for_all if config.journal else None,
         )
+
+    def _listening(self, homeassistant: HomeAssistant) -> Listener:
+        """Return what shows jobs in Home Assistant: of several bridges by the one that leads."""
+        if not self._config.journal:
+            return homeassistant
+        return Teller(self._publisher, self._tree, homeassistant)
+
+    def _images(self, folder: str, kind: str, topic: Callable[[str], str]) -> RetainedImages:
+        if self._config.journal:
+            return SharedImages(self._journal.kept, kind, self._publisher, topic)
+        return RetainedImages(self._config.folder / folder, self._publisher, topic)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then end in good order."""
@@ -537,10 +602,8 @@ class Bridge:
                     tasks.create_task(greet(self._parts)),
                     *(tasks.create_task(each.run()) for each in self._extensions),
                 ]
-                if self._metrics is not None:
-                    serving.append(tasks.create_task(self._metrics.run()))
-                if self._browsers is not None:
-                    serving.append(tasks.create_task(self._browsers.run()))
+                others = (self._offers, self._metrics, self._browsers)
+                serving += [tasks.create_task(each.run()) for each in others if each is not None]
                 subscribing = tasks.create_task(self._subscriber.run())
                 publishing = None
                 if self._cluster_connection is not None:
@@ -571,6 +634,8 @@ class Bridge:
             yield self._group.join
         yield from (each.start for each in self._extensions)
         yield self._descriptions.open
+        if self._offers is not None:
+            yield self._offers.open
         yield self._dispatcher.recover
         yield self._know_clients
 

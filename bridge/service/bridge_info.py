@@ -152,7 +152,7 @@ class BridgeInfoPublisher:
         return BridgeHealth(
             at=round(time.time(), 3),
             queued=dispatcher.book.queued,
-            running=dispatcher.book.running,
+            running=dispatcher.book.running + dispatcher.book.elsewhere()[1],
             accepted=counters.accepted,
             succeeded=counters.outcomes["succeeded"],
             failed=counters.outcomes["failed"],
@@ -170,15 +170,17 @@ class BridgeInfoPublisher:
     def health_report(self) -> HealthReport:
         """Return the answer to the operator's `health_check`."""
         dispatcher = self._dispatcher
+        places, busy = dispatcher.book.elsewhere()
+        ours = {each.name: comfyui_state(each.state) for each in self._instances}
         return HealthReport(
-            healthy=any(instance.state.usable for instance in self._instances),
+            healthy=places > 0 or any(instance.state.usable for instance in self._instances),
             version=__version__,
             paused=dispatcher.book.paused,
             queued=dispatcher.book.queued,
-            running=dispatcher.book.running,
+            running=dispatcher.book.running + busy,
             succeeded=dispatcher.counters.outcomes["succeeded"],
             failed=dispatcher.counters.outcomes["failed"],
-            comfyui={each.name: comfyui_state(each.state) for each in self._instances},
+            comfyui={**self._retained.elsewhere(), **ours},
             memory=or_unset(resident_bytes()),
             store=or_unset(self._store()),
         )

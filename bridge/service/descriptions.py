@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ from bridge.contract.topics import Topics
 from bridge.requests.operator import comfyui_state
 from bridge.retry import Backoff
 from bridge.workflows.library import BrokenFile, Changes, Library
-from bridge.workflows.objectinfo import ObjectInfoError
+from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +206,10 @@ class Descriptions:
             broken=[each.message for each in self._library.broken],
             waiting=self._library.waiting,
         )
+
+    async def set_others(self, infos: Mapping[str, ObjectInfo], keyed: Collection[str]) -> None:
+        """Describe the workflows with the ComfyUIs of other bridges, as `Library.set_others`."""
+        self._publish(await self._library.set_others(infos, keyed))
 
     def publish_faults(self) -> None:
         """Publish an event for every file that cannot be used, for clients that came later."""

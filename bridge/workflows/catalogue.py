@@ -61,12 +61,31 @@ class NodeCatalogue:
         """Return another catalogue, with new reports of some of them."""
         return NodeCatalogue({**self._infos, **news}, self._keyed)
 
+    def knows(self, infos: Mapping[str, ObjectInfo]) -> bool:
+        """True if these are the last reports that it has of those ComfyUIs."""
+        return all(self._infos.get(name) is info for name, info in infos.items())
+
+    def with_others(
+        self,
+        others: Mapping[str, ObjectInfo],
+        gone: Collection[str],
+        keyed: Collection[str],
+    ) -> NodeCatalogue:
+        """Return another catalogue, with reports of other bridges' ComfyUIs.
+
+        Those of `gone` are left out; `keyed` are those of `others` that have a key. They are in the
+        order of their names, so that each bridge of a group describes the same.
+        """
+        ours = {name: info for name, info in self._infos.items() if name not in gone}
+        keys = (self._keyed - set(gone) - set(others)) | set(keyed)
+        return NodeCatalogue(dict(sorted({**ours, **others}.items())), keys)
+
     def lacking(self, nodes: Iterable[Node]) -> Missing | None:
         """Return the lacks of the one that lacks least; None while nothing is known of any."""
         nodes = list(nodes)
-        found = [
-            missing(nodes, info, keyed=name in self._keyed) for name, info in self._infos.items()
-        ]
+        # Of several that are equal one says it all.
+        each = {(id(info), name in self._keyed): info for name, info in self._infos.items()}
+        found = [missing(nodes, info, keyed=keyed) for (_, keyed), info in each.items()]
         return min(
             found,
             key=lambda each: sum(map(len, msgspec.structs.astuple(each))),
@@ -137,6 +156,8 @@ def _has(info: ObjectInfo, needs: Needs, *, keyed: bool) -> bool:
 
 
 def _merged(infos: list[ObjectInfo]) -> ObjectInfo | None:
+    # Bridges with equal ComfyUIs share one report.
+    infos = list({id(info): info for info in infos}.values())
     if len(infos) < 2:  # noqa: PLR2004 - nothing to merge
         return infos[0] if infos else None
     replacements = Replacements()

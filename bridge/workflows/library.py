@@ -100,6 +100,8 @@ class Library:
         self._comfyuis = comfyuis
         # By ComfyUI: its classes, and those that others have replaced.
         self._reported: dict[str, tuple[bytes, bytes, tuple[str, ...]]] = {}
+        # The ComfyUIs of other bridges: their reports, and which have a key.
+        self._others: tuple[Mapping[str, ObjectInfo], frozenset[str]] = ({}, frozenset())
         self._state = _State(NodeCatalogue(keyed=keyed))
         # Versions by name, oldest first.
         self._versions: dict[str, dict[str, WorkflowSource]] = {}
@@ -228,6 +230,21 @@ class Library:
         self._reported[comfyui] = info, replacements, no_outputs
         return changes
 
+    def reports(self) -> dict[str, tuple[bytes, bytes, tuple[str, ...]]]:
+        """Return what our ComfyUIs reported last: as `update` takes it, by name."""
+        return dict(self._reported)
+
+    async def set_others(self, infos: Mapping[str, ObjectInfo], keyed: Collection[str]) -> Changes:
+        """Know the ComfyUIs of other bridges from now on, and no others than these.
+
+        `keyed` are those that have a key of Comfy.org. Each report is an object of its own only if
+        it differs from the others.
+        """
+        before, _ = self._others
+        gone = [name for name in before if name not in infos]
+        self._others = infos, frozenset(keyed)
+        return await self._change({}, gone)
+
     async def changes(self) -> AsyncIterator[Changes]:
         """Watch the folder, and give what becomes different, until cancelled."""
         async for _ in awatch(
@@ -235,15 +252,20 @@ class Library:
         ):
             yield await self.reload()
 
-    async def _change(self, news: Mapping[str, ObjectInfo]) -> Changes:
+    async def _change(self, news: Mapping[str, ObjectInfo], gone: Collection[str] = ()) -> Changes:
         async with self._changing:
             before = self._state
-            self._state = await asyncio.to_thread(self._next, before, news)
+            self._state = await asyncio.to_thread(self._next, before, news, gone)
             self._remember(self._state)
             return _difference(before, self._state)
 
-    def _next(self, before: _State, news: Mapping[str, ObjectInfo]) -> _State:
+    def _next(
+        self, before: _State, news: Mapping[str, ObjectInfo], gone: Collection[str]
+    ) -> _State:
         catalogue = before.catalogue.with_infos(news) if news else before.catalogue
+        others, keyed = self._others
+        if gone or not catalogue.knows(others):
+            catalogue = catalogue.with_others(others, gone, keyed)
         sources: dict[str, WorkflowSource] = {}
         faults: dict[str, BrokenFile] = {}
         for found in self._folder.read():

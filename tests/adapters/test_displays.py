@@ -58,7 +58,7 @@ class Transcoder:
 
 
 class Setup:
-    def __init__(self, folder: Path, *, alone: bool = True, **table: Any) -> None:
+    def __init__(self, folder: Path, **table: Any) -> None:
         self.publisher, self.transcoder = Publisher(), Transcoder()
         tables = [msgspec.convert({"name": "hall", **table}, Display)]
         self.displays = Displays(
@@ -69,7 +69,6 @@ class Setup:
             rights=Permissions({"alice": Client(displays=("hall",))}),
             transcoder=cast("Any", self.transcoder),
             url_of=lambda name: f"https://bridge/{name}.png",
-            alone=alone,
         )
 
     async def show(self, *found: CollectedOutput, client: str = "alice", name: str = "hall") -> Any:
@@ -140,10 +139,6 @@ async def test_a_broker_that_lost_the_images_gets_them_again_with_their_addresse
     again = Setup(tmp_path)
     await again.displays.connected(cast("Any", None))
     assert again.publisher.held == setup.publisher.held
-    # In a cluster another bridge may have shown a newer one.
-    other = Setup(tmp_path, alone=False)
-    await other.displays.connected(cast("Any", None))
-    assert other.publisher.held == {}
     # The broker's limit became smaller.
     small = Setup(tmp_path)
     small.publisher.limit = 1

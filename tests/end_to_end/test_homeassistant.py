@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from typing import Any
@@ -137,19 +136,22 @@ async def test_without_the_setting_nothing_is_announced(
 
 
 @pytest.mark.broker
-async def test_an_input_that_cannot_be_kept_costs_nobody_the_bridge(
+async def test_what_an_earlier_version_kept_in_a_file_is_set(
     detached: StartBridge, broker: Mosquitto
 ) -> None:
     bridge = await detached({"colour": graphs.colour()}, homeassistant="true")
-    async with Peer(broker.url) as peer:
-        await peer.listen()
-        await peer.subscribe("homeassistant/#", f"{TREE}/#")
-        await peer.next(CONFIG)
-        (bridge.folder / "data" / "homeassistant").touch()  # where its folder should be
-        peer.publish(f"{TREE}/colour/input/colour/set", "7")
-        while "FileExistsError" not in bridge.log:  # noqa: ASYNC110 - nobody is told of it
-            await asyncio.sleep(0.05)
-        assert (await peer.ask("status", "none"))["error"]["code"] == "unknown_job"
+    await bridge.stop()
+    file = bridge.folder / "data" / "homeassistant" / "inputs.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"colour": {"colour": 7}}')
+    for _ in range(2):
+        await bridge.start(ready=False)
+        await bridge.ready("unreachable")
+        async with Peer(broker.url) as peer:
+            await peer.subscribe(f"{TREE}/#")
+            await peer.next(f"{TREE}/colour/input/colour", lambda m: m.payload == b"7")
+        assert [each.name for each in file.parent.glob("inputs*")] == ["inputs.json.in-journal"]
+        await bridge.stop()
 
 
 @pytest.mark.broker

@@ -4,76 +4,17 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
 from bridge.mosquitto import Mosquitto
-from tests.conftest import StartBridge
-from tests.end_to_end import graphs
-from tests.support.bridge import BridgeProcess
-from tests.support.comfyui import Server
-from tests.support.peer import Message, Peer
+from tests.end_to_end.group import BRIDGE, Start, member
+from tests.support.peer import Peer
 from tests.support.postgresql import PostgreSQL
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.postgresql]
-
-BRIDGE = "comfy2mqtt/bridge"
-# Long enough for a machine that is busy with other tests.
-LEASE_S = 2
-WORKFLOWS = {"slow": graphs.slow(0.6), "colour": graphs.colour(), "echo": graphs.echo()}
-
-Start = Callable[..., Coroutine[Any, Any, BridgeProcess]]
-
-
-@pytest.fixture
-def journal(postgresql: PostgreSQL) -> Iterator[str]:
-    with postgresql.database() as address:
-        yield address
-
-
-@pytest.fixture
-async def watcher(broker: Mosquitto) -> AsyncIterator[Peer]:
-    """Hears all that bridges tell of themselves."""
-    async with Peer(broker.url, client="watcher") as peer:
-        await peer.subscribe(f"{BRIDGE}/#")
-        yield peer
-
-
-@pytest.fixture
-def start(journal: str, bridges: StartBridge, comfyui: Server, watcher: Peer) -> Start:
-    """Starts a bridge of the group, and waits until it can work: `start("a")`."""
-
-    async def start(name: str, **settings: Any) -> BridgeProcess:
-        bridge: BridgeProcess = await bridges(
-            name,
-            start=False,
-            workflows=WORKFLOWS,
-            comfyui_url=comfyui.url,
-            comfyui_secret=comfyui.secret,
-            journal=journal,
-            member=name,
-            lease_s=LEASE_S,
-            **settings,
-        )
-        await bridge.start(ready=False)
-        await member(watcher, name, b"online")
-        await watcher.next(f"{BRIDGE}/comfyui/{name}-default", is_usable)
-        await watcher.next(f"{BRIDGE}/state", lambda m: m.payload == b"online")
-        watcher.messages.append(watcher.all(f"{BRIDGE}/state")[-1])  # for the next one, too
-        return bridge
-
-    return start
-
-
-def is_usable(message: Message) -> bool:
-    return bool(message.payload) and message.json["state"] in ("ready", "busy")
-
-
-async def member(watcher: Peer, name: str, state: bytes) -> Message:
-    return await watcher.next(f"{BRIDGE}/member/{name}", lambda m: m.payload == state)
 
 
 def states(watcher: Peer) -> list[bytes]:

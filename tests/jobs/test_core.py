@@ -409,6 +409,25 @@ def test_in_a_group_a_job_is_claimed_before_it_is_run_or_ended() -> None:
     assert core.book.running == 1
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_bridge_of_a_group_that_stops_gives_back_what_has_not_begun(alone: bool) -> None:  # noqa: FBT001
+    core = Rig("main", alone=alone)
+    core.ready("main")
+    runs, waits = core.add("j1"), core.add("j2")
+    for key in () if alone else (runs, waits):
+        core.tell(events.Claimed(key, 1, f"p-{key.job_id}"))
+    core.tell(events.Began(runs))
+    core.tell(events.Draining())
+    assert [each.key for each in core.wanted(effects.Stop)] == ([] if alone else [waits])
+    assert core.book.is_busy
+    core.tell(events.AttemptStopped(waits, "p9"))
+    core.tell(events.Requeued(waits, 5))
+    assert core.book.is_busy
+    core.tell(events.AttemptSucceeded(runs, 1.0))
+    core.tell(events.Finished(runs))
+    assert not core.book.is_busy
+
+
 def no_room(key: Key) -> events.AttemptBroke:
     error = BridgeError("node 9 (SaveImage): [Errno 28] No space left on device")
     return events.AttemptBroke(key, error, "p2", no_room=True)

@@ -24,6 +24,7 @@ from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
+from tests.jobs import members as journal_members
 from tests.jobs.drafts import KEPT_PICTURE, draft
 from tests.jobs.test_dispatcher import Scripted, Told, waits_for
 from tests.support.patience import PATIENCE_S
@@ -187,3 +188,24 @@ async def test_a_cancel_reaches_the_bridge_that_has_the_job_though_the_notice_wa
             await other.close()
             await state_is(one.journal, job.key, "cancelled")
             assert comfyui.cancelled == [prompt_id]
+
+
+async def test_another_bridge_may_ask_which_nodes_there_are(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    asked = asyncio.Event()
+    with postgresql.database() as address:
+        await _asks(address, tmp_path, asked)
+
+
+async def _asks(address: str, tmp_path: Path, asked: asyncio.Event) -> None:
+    other = journal_members.Member(address, "two")
+    await other.journal.open()
+    await other.join()
+    async with member(address, tmp_path) as one:
+        one.group.on_asked = asked.set
+        async with asyncio.timeout(PATIENCE_S):
+            while not asked.is_set():  # its ears may not be open yet
+                await other.journal.ask_nodes()
+                await asyncio.sleep(0.05)
+    await other.journal.close()

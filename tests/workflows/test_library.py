@@ -246,6 +246,27 @@ async def test_a_broken_sidecar_breaks_only_its_workflow(shelf: Shelf) -> None:
         shelf.library.get("drawn")
 
 
+async def test_workflows_are_described_by_what_other_bridges_have_too(shelf: Shelf) -> None:
+    shelf.put("plain.json", PLAIN)
+    await shelf.library.open()
+    await shelf.library.update("one", b"{}")
+    assert shelf.library.get("plain").missing is not None
+    assert shelf.library.get("plain").definition().runnable is False
+    changes = await shelf.library.set_others({"b-main": INFO}, ["b-main"])
+    assert [each.name for each in changes.updated] == ["plain"]
+    assert shelf.library.get("plain").definition().runnable is True
+    needs = shelf.library.catalogue.needs(PLAIN)
+    assert shelf.library.can_run("b-main", needs)
+    assert not shelf.library.can_run("one", needs)
+    # What ours report later leaves the others where they are.
+    await shelf.library.update("one", b'{"Other": {}}')
+    assert shelf.library.can_run("b-main", needs)
+    assert list(shelf.library.reports()) == ["one"]
+    changes = await shelf.library.set_others({}, ())
+    assert [each.name for each in changes.updated] == ["plain"]
+    assert not shelf.library.can_run("b-main", needs)
+
+
 async def test_older_versions_can_be_had_for_a_while(shelf: Shelf) -> None:
     versions = []
     for value in range(VERSIONS_KEPT + 1):

@@ -2,6 +2,7 @@
 
 Its jobs are those of one client, `homeassistant`, with that client's permissions; other clients'
 jobs are not shown. An announcement that the broker retains from an earlier run shows what is gone.
+Of several bridges the one that takes requests announces and shows everything.
 """
 
 from __future__ import annotations
@@ -9,21 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from bridge.adapters.homeassistant import discovery
-from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, Done
+from bridge.adapters.homeassistant.board import Board
+from bridge.adapters.homeassistant.device_state import ACTIVE, REFUSED, DeviceState, Done
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
+from bridge.adapters.homeassistant.news import CLIENT, Order, news
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
-from bridge.contract.errors import Error
+from bridge.contract.errors import Error, UnknownJob
 from bridge.contract.messages import (
     Accepted,
     JobStatus,
@@ -31,15 +36,17 @@ from bridge.contract.messages import (
     OutputInfo,
     Progress,
     Result,
+    State,
     Submit,
-    encode,
     or_none,
 )
 from bridge.contract.retained import Definition
 from bridge.contract.sets import SetAccepted
 from bridge.contract.topics import RUN, HomeAssistantTopics, Topics
+from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.durable import until_on_disk
 from bridge.jobs.job import Envelope, Job
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import Journal, Record
 from bridge.jobs.queue import Key
 from bridge.media.files import Files, read_kept
 from bridge.media.profile import Profile
@@ -50,12 +57,15 @@ from bridge.requests.handler import RequestHandler
 
 log = logging.getLogger(__name__)
 
-CLIENT = "homeassistant"
 # Many answer Home Assistant's birth message: not all in the same instant.
 BIRTH_DELAY_S = 5.0
 _BORN = b"online"
 # So many pictures, each with a seed of its own.
 SURPRISES = 4
+# Of several bridges: so often the jobs that have not ended are looked at, as news may be lost.
+_LOOK_S = 10.0
+# More jobs of one client than ever wait.
+_MOST = 100_000
 # An image for a dashboard; Home Assistant's own broker takes 2 MB at a time.
 _MAX_IMAGE_BYTES = 1024 * 1024
 
@@ -91,9 +101,16 @@ class HomeAssistant(Extension):
         publisher: Publisher,
         transcoder: Transcoder,
         choices: Callable[[], Choices] = dict,
+        leads: Callable[[], bool] | None = None,
     ) -> None:
-        """`choices` returns the lists that definitions only name."""
+        """`choices` returns the lists that definitions only name.
+
+        `leads`: of several bridges, whether this one takes the requests.
+        """
         self._bridge = bridge
+        self._alone = leads is None
+        self._leads = leads or (lambda: True)
+        self._order = Order()
         self._choices = choices
         self._topics = topics
         self._tree = tree
@@ -103,26 +120,32 @@ class HomeAssistant(Extension):
         self._files = files
         self._publisher = publisher
         self._transcoder = transcoder
+        self._board = Board(publisher, topics, tree, self._leads)
         self._devices: dict[str, _Device] = {}
         self._device_states: dict[str, DeviceState] = {}
-        # The retained messages, by topic.
-        self._announced: dict[str, discovery.Device] = {}
-        self._states: dict[str, Any] = {}
         self._work: asyncio.Queue[_Work] = asyncio.Queue()
-        self._announce(discovery.bridge_id(topics), discovery.the_bridge(bridge, topics))
 
     async def start(self) -> None:
         """Read what was set, and the jobs from before this process."""
         await self._inputs.open()
-        for job in await self._journal.unfinished():
+        self.set_instances(self._bridge.instances)
+        for job in await self._journal.unfinished() if self._alone else ():
             if job.key.client == CLIENT:
                 self._device_state(job.workflow).add(job.key.job_id, job.state)
 
     async def run(self) -> None:
         """Publish images and answer births, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            if not self._alone:
+                tasks.create_task(self._look_at_jobs())
             while True:
                 tasks.create_task(_guarded(await self._work.get()))
+
+    def set_instances(self, names: Sequence[str]) -> None:
+        """Announce these ComfyUIs, of all bridges of a group."""
+        self._bridge = replace(self._bridge, instances=tuple(names))
+        device = discovery.the_bridge(self._bridge, self._topics)
+        self._board.announce(discovery.bridge_id(self._topics), device)
 
     # Workflows.
 
@@ -136,26 +159,24 @@ class HomeAssistant(Extension):
         announcement = discovery.workflow(
             definition, list(device.fields.values()), self._bridge, self._topics, tree
         )
-        self._announce(discovery.workflow_id(self._topics, name), announcement)
+        self._board.announce(discovery.workflow_id(self._topics, name), announcement)
         for key in before.fields if before is not None else ():
             if key not in device.fields:
-                self._clear(tree.input(name, key))
+                self._board.clear(tree.input(name, key))
         for field in device.fields.values():
             self._show_input(name, field)
         runnable = definition.runnable is not False
-        self._set(tree.state(name, "available"), b"online" if runnable else b"offline")
+        self._board.set(tree.state(name, "available"), b"online" if runnable else b"offline")
         self._show(name)
 
     def remove_workflow(self, name: str) -> None:
         """Clear everything retained of a workflow."""
         device = self._devices.pop(name, None)
-        topic = self._tree.discovery(discovery.workflow_id(self._topics, name))
-        before = self._announced.pop(topic, None)
-        if device is None or before is None:
+        if device is None:
             return
-        self._publisher.publish(topic, None, retain=True)
-        self._clear_device(encode(before))
-        self._later(lambda: self._images.remove(name))
+        self._board.withdraw(discovery.workflow_id(self._topics, name))
+        if self._leads():
+            self._later(lambda: self._images.remove(name))
 
     # Messages.
 
@@ -170,11 +191,14 @@ class HomeAssistant(Extension):
             ),
             Subscription(filter=self._tree.birth, retain_handling=2),
             Subscription(filter=self._tree.discovered, no_local=True),
+            *(() if self._alone else (Subscription(filter=self._tree.jobs, retain_handling=2),)),
         ]
 
     async def connected(self, _connection: Connection) -> None:
-        """Publish all that is retained."""
-        self._publish_all()
+        """Publish all that is retained. Raises DatabaseError."""
+        if not self._alone:
+            await self._recall()
+        self._board.publish_all()
         await self._images.publish_all(self._devices, _too_large)
 
     async def received(
@@ -191,9 +215,91 @@ class HomeAssistant(Extension):
         elif incoming.topic == self._tree.birth and incoming.payload == _BORN:
             self._later(self._answer_birth)
         elif incoming.retain and incoming.payload and incoming.topic.endswith("/config"):
-            self._seen(incoming.topic, incoming.payload)
+            self._board.seen(incoming.topic, incoming.payload)
+        elif not self._alone and (of := self._tree.parse_job(incoming.topic)) is not None:
+            await self._heard(*of, incoming.payload)
 
-    # As a listener of jobs.
+    # The jobs of several bridges.
+
+    async def _heard(self, name: str, job_id: str, payload: bytes) -> None:
+        """Take a bridge's news of a job."""
+        told = news(payload)
+        if told is None:
+            return
+        if told.ended:
+            await self._ended(job_id)
+            return
+        state = self._device_state(name)
+        if told.status is not UNSET and self._order.is_newer(job_id, told.status.n):
+            state.status(told.status)
+        elif told.progress is not UNSET and self._order.goes_on(job_id):
+            state.progress(told.progress)
+        self._show(name)
+
+    async def _ended(self, job_id: str) -> None:
+        """Show how a job ended, once."""
+        try:
+            record = await until_on_disk(lambda: self._journal.get(Key(CLIENT, job_id)))
+        except UnknownJob:
+            return
+        if record.ended and self._order.ends(job_id):
+            result = _result(record)
+            self._end(record, result)
+            if result is None:
+                self._show(record.job.workflow)
+            else:
+                await self._show_result(result)
+
+    def _end(self, record: Record, result: Result | None) -> None:
+        job, error = record.job, None if result is None else or_none(result.error)
+        self._device_state(job.workflow).ended(
+            job.key.job_id, job.state, None if error is None else error.message
+        )
+
+    async def _recall(self) -> None:
+        """Know what the bridge that took the requests before knew. Raises DatabaseError."""
+        await self._inputs.read()
+        ended = await self._journal.last_ended(CLIENT)
+        active = await self._journal.page(CLIENT, after=0, limit=_MOST, states=ACTIVE)
+        # What a dead bridge may not have told.
+        orphans = await self._journal.unpublished(self._journal.clock.now(), orphans=True)
+        before, self._device_states = self._device_states, {}
+        for record in ended:
+            self._end(record, _result(record))
+        for job, n in ((record.job, record.n) for record in active):
+            if self._order.goes_on(job.key.job_id):
+                # News may have come meanwhile.
+                newer = self._order.is_newer(job.key.job_id, n)
+                known = None if newer else _states(before, job.workflow).get(job.key.job_id)
+                self._device_state(job.workflow).add(job.key.job_id, known or job.state)
+        for name, device in self._devices.items():
+            self._show(name)
+            for field in device.fields.values():
+                self._show_input(name, field)
+        for each in orphans:
+            if each.key.client == CLIENT and not each.of_set:
+                self._later(partial(self._ended, each.key.job_id))
+
+    async def _look_at_jobs(self) -> None:
+        """See now and then whether jobs have ended without news of it."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._leads():
+                await _guarded(self._look_once)
+
+    async def _look_once(self) -> None:
+        jobs = [each for state in self._device_states.values() for each in state.jobs]
+        there = await self._journal.standings([Key(CLIENT, job_id) for job_id in jobs])
+        for record in there:
+            if record.ended:
+                await self._ended(record.job.key.job_id)
+        known = {record.job.key.job_id for record in there}
+        for gone in set(jobs) - known:
+            for name, state in self._device_states.items():
+                state.forget(gone)
+                self._show(name)
+
+    # As a listener of jobs; of several bridges' jobs see `news`.
 
     def status(self, job: Job, status: JobStatus) -> None:
         """Show a job's state."""
@@ -309,16 +415,14 @@ class HomeAssistant(Extension):
     def _show(self, name: str) -> None:
         if name in self._devices:
             for what, state in self._device_state(name).shown().items():
-                self._set(self._tree.state(name, what), state.encode())
+                self._board.set(self._tree.state(name, what), state.encode())
 
     def _show_input(self, name: str, field: Field, *, again: bool = False) -> None:
         """Publish an input's value; `again`: even if it is the one published last."""
         value = self._inputs.get(name, field.key)
         topic = self._tree.input(name, field.key)
         shown = field.shown(value if value is not None and field.takes(value) else field.default)
-        if again:
-            self._states.pop(topic, None)
-        self._set(topic, shown.encode() if isinstance(shown, str) else shown)
+        self._board.set(topic, shown.encode() if isinstance(shown, str) else shown, again=again)
 
     async def _show_result(self, result: Result) -> None:
         """Publish the first image, then the states, then the event that the job is done."""
@@ -371,66 +475,9 @@ class HomeAssistant(Extension):
         if name in self._devices:
             self._publisher.publish(self._tree.state(name, "done"), done.payload())
 
-    # Retained messages.
-
-    def _announce(self, device_id: str, device: discovery.Device) -> None:
-        topic = self._tree.discovery(device_id)
-        before = self._announced.get(topic)
-        self._announced[topic] = device
-        if before is None:
-            self._publisher.publish(topic, device, retain=True)
-        elif before != device:
-            self._replace(topic, encode(before))
-
-    def _replace(self, topic: str, before: bytes) -> None:
-        """Publish an announcement again, without the components that only the last one had."""
-        device, known = self._announced[topic], discovery.announced(before)
-        gone = {} if known is None else known.gone(device["components"])
-        if known is not None:
-            for each in known.topics(gone):
-                self._clear_own(each)
-        self._publisher.publish(topic, discovery.without(device, gone), retain=True)
-
-    def _seen(self, topic: str, payload: bytes) -> None:
-        """Take a retained announcement: workflows and inputs of ours in it may be gone."""
-        known = discovery.announced(payload)
-        if known is None or not known.is_of(self._topics):
-            return
-        device = self._announced.get(topic)
-        if device is None:
-            self._publisher.publish(topic, None, retain=True)
-            self._clear_device(payload)
-        elif known.gone(device["components"]):
-            self._replace(topic, payload)
-
-    def _clear_device(self, announcement: bytes) -> None:
-        """Clear all states of a device."""
-        known = discovery.announced(announcement)
-        for topic in known.topics(known.components) if known is not None else ():
-            self._clear_own(topic)
-
-    def _clear_own(self, topic: str) -> None:
-        if topic.startswith(self._tree.tree):
-            self._clear(topic)
-
-    def _clear(self, topic: str) -> None:
-        self._states.pop(topic, None)
-        self._publisher.publish(topic, None, retain=True)
-
-    def _set(self, topic: str, state: Any) -> None:
-        if self._states.get(topic) != state:
-            self._states[topic] = state
-            self._publisher.publish(topic, state, retain=True)
-
-    def _publish_all(self) -> None:
-        for topic, device in self._announced.items():
-            self._publisher.publish(topic, device, retain=True)
-        for topic, state in self._states.items():
-            self._publisher.publish(topic, state, retain=True)
-
     async def _answer_birth(self) -> None:
         await asyncio.sleep(secrets.randbelow(1000) / 1000 * BIRTH_DELAY_S)
-        self._publish_all()
+        self._board.publish_all()
 
     def _later(self, work: _Work) -> None:
         self._work.put_nowait(work)
@@ -440,8 +487,21 @@ async def _guarded(work: _Work) -> None:
     """Do some work. A failure costs an image on a dashboard, not the bridge."""
     try:
         await work()
+    except DatabaseError as error:
+        log.warning("Home Assistant: %s", error)
+    except Fenced:
+        raise
     except Exception:
         log.exception("Home Assistant: a message was not handled: defect in the bridge")
+
+
+def _states(states: Mapping[str, DeviceState], workflow: str) -> dict[str, State]:
+    return states[workflow].jobs if workflow in states else {}
+
+
+def _result(record: Record) -> Result | None:
+    """Return how a job ended; None if that is kept no longer."""
+    return None if record.result is None else msgspec.json.decode(record.result, type=Result)
 
 
 def _done(event_type: str, error: Error | None, job_id: str | None = None) -> Done:

@@ -12,7 +12,7 @@ from bridge.text import clip
 
 IDLE = "idle"
 # Of several jobs the state of the one that is furthest is shown.
-_ACTIVE: tuple[State, ...] = ("running", "queued", "waiting")
+ACTIVE: tuple[State, ...] = ("running", "queued", "waiting")
 
 
 class DeviceState:
@@ -24,6 +24,11 @@ class DeviceState:
         self._progress = 0.0
         self._eta: float | None = None
         self._message: str | None = None
+
+    @property
+    def jobs(self) -> dict[str, State]:
+        """The jobs that have not ended, and their states."""
+        return dict(self._jobs)
 
     def add(self, job_id: str, state: State) -> None:
         """Add a job from before this process."""
@@ -52,6 +57,10 @@ class DeviceState:
         if state == "succeeded":
             self._progress = 100.0
 
+    def forget(self, job_id: str) -> None:
+        """Note that nothing is known of a job any more."""
+        self._jobs.pop(job_id, None)
+
     def refused(self, message: str) -> None:
         """Take the reason why a job, or a value of an input, was not taken."""
         self._message = message
@@ -59,7 +68,7 @@ class DeviceState:
     def shown(self) -> dict[str, str]:
         """Return the payloads to publish, by the last level of their topics."""
         found = set(self._jobs.values())
-        state = next((each for each in _ACTIVE if each in found), self._last)
+        state = next((each for each in ACTIVE if each in found), self._last)
         waiting = sum(each != "running" for each in self._jobs.values())
         return {
             "state": state,
@@ -87,4 +96,4 @@ class Done(Struct, frozen=True):
 
 REFUSED = "refused"
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired", REFUSED)
-STATES = (IDLE, *reversed(_ACTIVE), *OUTCOMES[:-1])
+STATES = (IDLE, *reversed(ACTIVE), *OUTCOMES[:-1])

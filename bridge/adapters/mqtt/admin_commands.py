@@ -83,17 +83,21 @@ def responder_of(
     verb: str,
     payload: bytes,
     *,
+    intake: bool,
     leader: bool,
     owns: Callable[[str], bool | None],
     owns_gpu: Callable[[str], bool | None] = lambda _: None,
 ) -> Responder:
     """Return one bridge's part in a command to a cluster.
 
-    It answers for its own ComfyUIs; the leader, which takes the requests, for all else, by what it
-    knows itself. `owns` says whether a ComfyUI is this bridge's, None if no bridge is known to
-    have it; `owns_gpu` the same of a GPU.
+    It answers for its own ComfyUIs, by its own connection. What the cluster answers comes by the
+    `intake` as well, whose session waits at the broker while the leader changes; there the bridge
+    that takes requests answers, by what it knows itself. What all carry out, the others do by
+    their own connections. `owns` says whether a ComfyUI is this bridge's, None if no bridge is
+    known to have it; `owns_gpu` the same of a GPU.
     """
-    rest = Responder.ANSWER if leader else Responder.IGNORE
+    rest = Responder.ANSWER if intake else Responder.IGNORE
+    owned = Responder.IGNORE if intake else Responder.ANSWER
     try:
         command = operator.decode(verb, payload)
     except BridgeError:
@@ -101,16 +105,16 @@ def responder_of(
     match command:
         case operator.Named(instance=str(instance)):
             own = owns(instance)
-            return rest if own is None else Responder.ANSWER if own else Responder.IGNORE
+            return rest if own is None else owned if own else Responder.IGNORE
         case operator.OfGpu(gpu=str(gpu)):
             own = owns_gpu(gpu)
-            return rest if own is None else Responder.ANSWER if own else Responder.IGNORE
+            return rest if own is None else owned if own else Responder.IGNORE
         case (
             operator.Named()
             | operator.Reload()
             | operator.SetLogLevel()
             | operator.ReleaseQuarantine()
         ):
-            return Responder.ANSWER if leader else Responder.SILENT
+            return rest if intake or leader else Responder.SILENT
         case _:
             return rest

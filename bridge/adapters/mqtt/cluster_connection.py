@@ -39,8 +39,12 @@ class ClusterConnection:
         publisher: Publisher,
         retained: Retained,
         extensions: Sequence[Extension],
+        leading: Sequence[Extension] = (),
     ) -> None:
-        """`extensions`: what every bridge of the cluster subscribes to, such as admin commands."""
+        """`extensions`: what every bridge of the cluster subscribes to, such as admin commands.
+
+        `leading`: those of the bridge that takes requests, which publishes for them here.
+        """
         self._settings = settings
         self._group = group
         self._topic = topics.member(group.name)
@@ -49,11 +53,15 @@ class ClusterConnection:
         self._publisher = publisher
         self._retained = retained
         self._extensions = extensions
+        self._leading = leading
         self._lost_at = journal.clock.now()
         # Set when results are to be published: of bridges that died, and our own.
         self._orphans = asyncio.Event()
         self._unpublished = asyncio.Event()
+        # Set when all is to be published again, as what was published meanwhile was not.
+        self._was_silent = asyncio.Event()
         self._others: frozenset[str] = frozenset()
+        self._connected: Connection | None = None
         self._pacer = Pacer(settings.max_publishes_per_s)
         self._refused_filters = RefusedFilters(topics, publisher)
         self._reconnect = Reconnect(self._use, self._lost)
@@ -68,6 +76,7 @@ class ClusterConnection:
                 tasks.create_task(self._group.run(self._beat)),
                 tasks.create_task(self._publish_results(self._orphans, orphans=True)),
                 tasks.create_task(self._publish_results(self._unpublished, orphans=False)),
+                tasks.create_task(self._speak_again()),
             ]
             await self._reconnect.run()
             for task in serving:
@@ -88,10 +97,12 @@ class ClusterConnection:
         async with self._connection() as connection:
             self._reconnect.connected()
             self._publisher.attach(connection)
+            self._connected = connection
             wanted = [each for extension in self._extensions for each in extension.subscriptions]
             await self._refused_filters.subscribe(connection, [], wanted)
             self._publisher.publish(self._topic, ONLINE, retain=True)
             self._retained.publish_all()
+            await self._introduce(connection)
             self._publisher.catch_up(await self._journal.unpublished(self._lost_at - REPEAT_S))
             if self._group.has_intake:
                 self._orphans.set()  # those that were due without a connection
@@ -99,6 +110,22 @@ class ClusterConnection:
                 async for incoming in connection.messages:
                     await give_to(self._extensions, incoming, None, self._handler)
                     connection.ack(incoming)
+
+    async def _introduce(self, connection: Connection) -> None:
+        """Publish what is to be retained, if this bridge is the one to do so."""
+        for extension in self._leading if self._group.has_intake else ():
+            await extension.connected(connection)
+
+    async def _speak_again(self) -> None:
+        while True:
+            await self._was_silent.wait()
+            self._was_silent.clear()
+            if self._connected is not None:
+                try:
+                    await self._introduce(self._connected)
+                except DatabaseError:
+                    self._was_silent.set()
+                    await asyncio.sleep(1)
 
     def _connection(self) -> Connection:
         return Connection(
@@ -118,6 +145,7 @@ class ClusterConnection:
             self._orphans.set()
         if self._group.was_silent:
             self._retained.publish_all()
+            self._was_silent.set()
         if self._group.was_silent or (self._publisher.connected and self._publisher.behind):
             self._unpublished.set()
 
@@ -139,5 +167,6 @@ class ClusterConnection:
                 self._publisher.catch_up(found)
 
     def _lost(self, loss: ConnectionLost | None) -> None:
+        self._connected = None
         self._publisher.detach(loss)
         self._lost_at = self._journal.clock.now()

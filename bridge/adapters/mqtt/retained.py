@@ -7,7 +7,10 @@ run left at the broker, and is not in the set, is cleared when the broker sends 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.described import Retained as Description
@@ -30,6 +33,8 @@ _UNKNOWN_BEATS = 2
 # In a cluster so many topics of others are watched; what more there is waits until some are gone.
 MAX_SEEN = 10_000
 
+_state = msgspec.json.Decoder(ComfyUIState).decode
+
 
 class Retained:
     """The bridge's retained messages."""
@@ -49,6 +54,10 @@ class Retained:
         self._online = False
         # Topics that are not in our set, and for how many heartbeats no known bridge owned them.
         self._seen: dict[str, int] = {}
+        # In a cluster the ComfyUIs of the other bridges, by name, and which bridges there are.
+        self._elsewhere: dict[str, ComfyUIState] = {}
+        self._others: tuple[str, ...] = ()
+        self._places: tuple[int, int] | None = None
 
     def info(self, info: BridgeInfo) -> None:
         """Describe the bridge."""
@@ -120,7 +129,7 @@ class Retained:
         """Note that no requests come any more; the broker publishes the last will."""
         self._online = False
 
-    def seen(self, topic: str) -> None:
+    def seen(self, topic: str, payload: bytes = b"") -> None:
         """Clear what the broker retains on one of our topics, unless it is in the set.
 
         In a cluster it may be of another bridge, one that is not even known yet.
@@ -130,11 +139,34 @@ class Retained:
         if self._clustered:
             if topic in self._seen or len(self._seen) < MAX_SEEN:
                 self._seen[topic] = 0
+                self._note(topic, payload)
         else:
             self._publish(topic, None)
 
+    def _note(self, topic: str, payload: bytes) -> None:
+        name = topic.removeprefix(self._topics.comfyui(""))
+        if name != topic:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                self._elsewhere[name] = _state(payload)
+                self._places = None
+
+    def elsewhere(self) -> dict[str, ComfyUIState]:
+        """Return the ComfyUIs of the other bridges that live, as they were published last."""
+        prefixes = tuple(f"{name}-" for name in self._others)
+        return {name: state for name, state in self._elsewhere.items() if name.startswith(prefixes)}
+
+    def places(self) -> tuple[int, int]:
+        """Return how many ComfyUIs of other bridges take jobs, and how many of them run one."""
+        if self._places is None:
+            states = [each.state for each in self.elsewhere().values()]
+            busy = states.count("busy")
+            self._places = busy + states.count("ready"), busy
+        return self._places
+
     def set_members(self, others: Iterable[str]) -> None:
         """Note which other bridges there are, at each heartbeat; clear what gone ones published."""
+        self._others = others = tuple(others)
+        self._places = None
         own = tuple(
             topic(f"{name}-")
             for name in others
@@ -146,6 +178,7 @@ class Retained:
             self._seen[topic] = times + 1 if unknown else 0
             if self._seen[topic] > _UNKNOWN_BEATS and self._leads():
                 del self._seen[topic]
+                self._elsewhere.pop(topic.removeprefix(self._topics.comfyui("")), None)
                 self._publish(topic, None)
 
     def is_published_elsewhere(self, instance: str) -> bool:

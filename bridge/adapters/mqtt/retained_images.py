@@ -1,4 +1,4 @@
-"""Retained images, each kept in a file as well.
+"""Retained images, each kept in a file as well, or in the journal of a group of bridges.
 
 So a broker that lost what it retained gets them back at the next connection.
 """
@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.atomicfile import write_file
+from bridge.jobs.durable import until_on_disk
+from bridge.jobs.journal.kept import Kept
 from bridge.mqtt import PacketTooLarge
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,11 @@ class RetainedImage(Struct, frozen=True):
     about: list[tuple[str, str]] = []
 
 
+_decode = msgspec.msgpack.Decoder(RetainedImage).decode
+
+
 class RetainedImages:
-    """The last image under each name; names are ids."""
+    """The last image under each name; names are ids. Kept as files of this bridge alone."""
 
     def __init__(self, folder: Path, publisher: Publisher, topic: Callable[[str], str]) -> None:
         """`topic` returns where the image of a name is published."""
@@ -63,7 +68,7 @@ class RetainedImages:
         """Return the last image of a name."""
         try:
             data = await asyncio.to_thread(self._file(name).read_bytes)
-            return msgspec.msgpack.decode(data, type=RetainedImage)
+            return _decode(data)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -113,3 +118,68 @@ class RetainedImages:
         except OSError as error:
             log.warning("cannot list %s: %s", self._folder, error)
             return []
+
+
+class SharedImages(RetainedImages):
+    """Those that all bridges of a group publish: kept in the journal.
+
+    Several may publish one name at a time: each looks afterwards which one the journal has, and
+    publishes that one. So the last one that is published is the one in the journal.
+    All raise DatabaseError, but for `put`, which waits for the database.
+    """
+
+    def __init__(
+        self, kept: Kept, kind: str, publisher: Publisher, topic: Callable[[str], str]
+    ) -> None:
+        """`kind`: what they are, in the journal."""
+        super().__init__(Path(), publisher, topic)
+        self._journal = kept
+        self._kind = kind
+
+    async def put(self, name: str, image: RetainedImage) -> None:
+        """Keep an image and publish it, or neither. Raises PacketTooLarge."""
+        room = self._publisher.image_room(self._topic(name), image.content_type, image.about)
+        if room is not None and len(image.data) > room:
+            raise PacketTooLarge(len(image.data), room)
+        data = {name: msgspec.msgpack.encode(image)}
+        await until_on_disk(lambda: self._journal.keep(self._kind, data))
+        self._publish(name, image)
+        await until_on_disk(lambda: self._agree(name, image))
+
+    async def remove(self, name: str) -> None:
+        """Clear and delete a name's image."""
+        await self._journal.drop(self._kind, name)
+        self._publisher.publish(self._topic(name), None, retain=True)
+
+    async def get(self, name: str) -> RetainedImage | None:
+        """Return the last image of a name."""
+        data = await self._journal.get(self._kind, name)
+        try:
+            return None if data is None else _decode(data)
+        except msgspec.MsgspecError as error:
+            log.warning("cannot read the %s of %s: %s", self._kind, name, error)
+            return None
+
+    async def publish_all(
+        self, names: Collection[str], refused: Callable[[str, PacketTooLarge], None]
+    ) -> list[str]:
+        """Publish the images of `names`, delete all others; return the names of those.
+
+        `refused` is called for each image that this broker does not take.
+        """
+        kept = await self._journal.names(self._kind)
+        gone = [name for name in kept if name not in names]
+        for name in gone:
+            await self.remove(name)
+        for name in kept:
+            try:
+                await self._agree(name, None)
+            except PacketTooLarge as error:
+                refused(name, error)
+        return gone
+
+    async def _agree(self, name: str, published: RetainedImage | None) -> None:
+        """Publish what the journal has until nothing else was published meanwhile."""
+        while (kept := await self.get(name)) is not None and kept != published:
+            self._publish(name, kept)
+            published = kept

@@ -198,10 +198,9 @@ class Subscriber:
             ],
         )
         self._retained.publish_all()
+        for extension in self._extensions:
+            await extension.connected(connection)
         if self._group is None:
-            # What this bridge holds of displays may be older than what another one has shown.
-            for extension in self._extensions:
-                await extension.connected(connection)
             missing = await self._journal.unpublished(self._lost_at - REPEAT_S)
             self._publisher.catch_up(missing)
         else:
@@ -325,7 +324,7 @@ class Subscriber:
         inputs = self._settings.input_topics
         match kind_of_other(self._topics, incoming, inputs, clustered=clustered):
             case "leftover":
-                self._retained.seen(incoming.topic)
+                self._retained.seen(incoming.topic, incoming.payload)
             case "input":
                 self._last_values.put(incoming.topic, incoming.payload, stored=incoming.retain)
 

@@ -5,7 +5,7 @@ The core changes it; adapters and requests ask it where jobs stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from bridge.contract.messages import JobStatus
 from bridge.contract.retained import InstanceState as StateName
@@ -40,6 +40,8 @@ class Book:
         self.entries: dict[Key, Entry] = {}
         self.active: dict[Key, Entry] = {}  # at a ComfyUI, or on their way there or back
         self.adopting: set[Key] = set()  # may be at a ComfyUI from before this process
+        # Of several bridges: how many ComfyUIs of the others take jobs, and how many run one.
+        self.elsewhere: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     # -- for the core alone --
 
@@ -95,8 +97,10 @@ class Book:
 
     @property
     def is_busy(self) -> bool:
-        """True if ComfyUI has begun a job whose outcome is not written yet."""
-        return any(entry.job.state == "running" for entry in self.active.values())
+        """True if ComfyUI has begun a job whose outcome is not written yet, or a job leaves it."""
+        return any(
+            entry.job.state == "running" or entry.stop is not None for entry in self.active.values()
+        )
 
     def unended(self) -> Iterator[Job]:
         """Yield all jobs: at a ComfyUI, then in the order of their turns, then those that wait."""
@@ -148,8 +152,9 @@ class Book:
         """Return the seconds until a job has ended that is accepted now, with so many before it."""
         if self.paused:
             return None
+        places, busy = self.elsewhere()
         return self.estimates.until_end(
-            workflow, position, active=self.running, places=self.pool.usable
+            workflow, position, active=self.running + busy, places=self.pool.usable + places
         )
 
     def status(self, job: Job, n: int = 0) -> JobStatus:

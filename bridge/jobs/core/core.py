@@ -332,6 +332,12 @@ class Core:
 
     def _stops(self, _event: events.Draining) -> None:
         self._draining = True
+        if not self._alone:
+            # Another bridge starts it sooner than this one, which ends.
+            for entry in self.book.active.values():
+                if entry.phase is Phase.ACTIVE and entry.not_started and entry.stop is None:
+                    entry.stop = StopReason.SEND_BACK
+                    self._do(effects.Stop(entry.job.key))
 
     def _catalogue_changed(self, _event: events.CatalogueChanged) -> None:
         self.must_schedule = True

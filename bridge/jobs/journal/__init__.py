@@ -5,10 +5,18 @@ statuses and results, `membership` who is in a group of bridges, `schema` the ta
 copies a journal that is in use. The database below is `bridge.jobs.database`.
 """
 
-from bridge.jobs.journal.journal import CHANNEL, MARK_AFTER_S, AlreadyEnded, Journal, Notice
+from bridge.jobs.journal.journal import (
+    ASK_NODES,
+    CHANNEL,
+    MARK_AFTER_S,
+    AlreadyEnded,
+    Journal,
+    Notice,
+)
 from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored, Unpublished
 
 __all__ = [
+    "ASK_NODES",
     "CHANNEL",
     "MARK_AFTER_S",
     "Acceptance",

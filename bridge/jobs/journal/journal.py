@@ -54,9 +54,11 @@ from bridge.jobs.journal import (
     touched,
     webhooks,
 )
+from bridge.jobs.journal.kept import Kept
 from bridge.jobs.journal.membership import Beat
+from bridge.jobs.journal.offers import Offers
 from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored, Unpublished
-from bridge.jobs.journal.schema import SCHEMA
+from bridge.jobs.journal.schema import ADDED, SCHEMA
 from bridge.jobs.journal.sequence import (
     ClientNumbers,
     Draw,
@@ -76,6 +78,8 @@ T = TypeVar("T")
 
 # Where bridges of a group notify each other of what has changed.
 CHANNEL = "comfy2mqtt"
+# By this notice the others are asked to look which nodes their ComfyUIs have.
+ASK_NODES = "nodes"
 
 # How long what the broker has acknowledged is gathered before it is written down.
 NOTE_S = 1.0
@@ -129,11 +133,14 @@ class Journal:
         numbers = Numbers(self._draw, self._written, self._notify_of, lambda: self._owner)
         self.sets = Sets(self._database, numbers)
         self.webhooks = Webhooks(self._database)
+        self.kept = Kept(self._database)
+        self.offers = Offers(self._database)
         self.sets.on_hooks = self.webhooks.new
 
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
         await self._database.open()
+        await self._database.run(_add_tables)
         self.jumped_s = self.clock.resume(*await self._read(_noted_time))
         if not self.shared:
             self._numbers = ClientNumbers(await self._rows(queries.ALL_RESERVED))
@@ -569,6 +576,10 @@ class Journal:
         values = (client, after, *wanted, workflow, set_id, limit)
         return await self._records(queries.PAGE, values)
 
+    async def last_ended(self, client: str) -> list[Record]:
+        """The last job of each workflow that ended, of a client."""
+        return await self._records(queries.LAST_ENDED, (client, client))
+
     # Bytes. Small ones lie in the journal itself, large ones are `Files` of that name.
 
     async def keep(self, key: Key, keep_until: float) -> int:
@@ -718,6 +729,10 @@ class Journal:
 
         await self._database.run(work)
 
+    async def ask_nodes(self) -> None:
+        """Ask the other bridges to look which nodes their ComfyUIs have."""
+        await self._database.run(lambda db: self._notify(db, ASK_NODES), touched.OFFERS)
+
     async def claim(self, job: Job) -> bool:
         """Take a job before it is run or concluded; False if another bridge has it, or it ended.
 
@@ -862,6 +877,11 @@ def beyond_budgets(
             held += size
             held_of[client] += size
     return over
+
+
+def _add_tables(db: Transaction) -> None:
+    for statement in ADDED:
+        db.execute(statement)
 
 
 def _noted(db: Transaction, name: str) -> str | None:

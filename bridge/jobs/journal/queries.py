@@ -175,6 +175,10 @@ ACK = """
     AND (published = 1 OR n = ? OR published = 0 AND ? = '')"""
 ACK_BY_FIRST_NUMBER = """
     UPDATE jobs SET acked = 1 WHERE client = ? AND first_n = ? AND acked = 0"""
+# The last one of each workflow. The client, twice.
+LAST_ENDED = _sql("""
+    SELECT [record] FROM jobs WHERE client = ? AND finished_at IS NOT NULL AND n IN (
+        SELECT MAX(n) FROM jobs WHERE client = ? AND finished_at IS NOT NULL GROUP BY workflow)""")
 FORGET_RESULT = """
     UPDATE jobs SET result = NULL, plan = NULL, acked = 1
     WHERE client = ? AND job_id = ? AND finished_at IS NOT NULL AND result IS NOT NULL"""
@@ -379,3 +383,28 @@ ORPHANS = _sql("""
 REQUEUE_ORPHAN = """
     UPDATE jobs SET owner = NULL, state = ?, prompt_id = ?, instance = NULL, n = ?
     WHERE client = ? AND job_id = ?"""
+
+# What the ComfyUIs of several bridges have (PostgreSQL).
+
+OFFER = _sql("""
+    INSERT INTO offers (comfyui, member, digest, offer, seen) VALUES (?, ?, ?, ?, [now])
+    ON CONFLICT (comfyui) DO UPDATE SET member = excluded.member, digest = excluded.digest,
+        offer = excluded.offer, seen = excluded.seen""")
+OFFERS = "SELECT comfyui, digest FROM offers ORDER BY comfyui"
+OFFERED = "SELECT offer FROM offers WHERE comfyui = ? AND digest = ?"
+OFFERS_OF = "SELECT comfyui FROM offers WHERE member = ?"
+DROP_OFFER = "DELETE FROM offers WHERE comfyui = ?"
+SEE_OFFERS = _sql("UPDATE offers SET seen = [now] WHERE member IN (SELECT name FROM members)")
+DROP_OLD_OFFERS = _sql("DELETE FROM offers WHERE seen < [now] - ?")
+
+# What adapters keep.
+
+KEPT = "SELECT name, value FROM kept WHERE kind = ?"
+KEPT_NAMES = "SELECT name FROM kept WHERE kind = ? ORDER BY name"
+KEPT_VALUE = "SELECT value FROM kept WHERE kind = ? AND name = ?"
+KEEP = """
+    INSERT INTO kept (kind, name, value) VALUES (?, ?, ?)
+    ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value"""
+KEEP_IF_NEW = """
+    INSERT INTO kept (kind, name, value) VALUES (?, ?, ?) ON CONFLICT (kind, name) DO NOTHING"""
+DROP_KEPT = "DELETE FROM kept WHERE kind = ? AND name = ?"

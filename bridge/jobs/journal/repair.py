@@ -20,7 +20,7 @@ from msgspec import Struct
 from bridge.atomicfile import sync_folder
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import queries, sequence
-from bridge.jobs.journal.schema import SCHEMA
+from bridge.jobs.journal.schema import ADDED, SCHEMA
 from bridge.media.files import Folder
 
 _PROBLEMS_SHOWN = 10
@@ -157,7 +157,7 @@ def _locked(journal: Path) -> Iterator[None]:
 
 def _copied(source: sqlite3.Connection, target: sqlite3.Connection) -> dict[str, int]:
     version = _version(source)
-    for statements in SCHEMA[:version]:
+    for statements in (*SCHEMA[:version], ADDED):
         for statement in statements:
             target.execute(statement)
     target.execute(f"PRAGMA user_version = {version}")

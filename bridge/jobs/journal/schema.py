@@ -1,5 +1,9 @@
 """The journal's tables. Append a version; never change one that was released.
 
+A bridge does not start on tables of a later version than its own. So a table that earlier bridges
+need not know is none of a version: it is added beside them (`ADDED`), and bridges of both kinds
+work on one journal, and may be restarted, until all are upgraded.
+
 Times are seconds by the journal's clock (`jobs.clock`). `seq` is the order of acceptance. A job's
 row outlives its result (which is set to NULL when it expires), so that its id is remembered.
 """
@@ -175,4 +179,24 @@ SCHEMA = (
     VERSION_6,
     VERSION_7,
     VERSION_8,
+)
+
+# In types that both databases know. Each statement may be run again and again.
+ADDED = (
+    # What adapters keep, by kind and name: what was set in Home Assistant, the last pictures.
+    """CREATE TABLE IF NOT EXISTS kept (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        value BYTEA NOT NULL,
+        PRIMARY KEY (kind, name)
+    )""",
+    # Of several bridges: the nodes and choices of each one's ComfyUIs. `seen` is when its bridge
+    # was last a member, by the database's clock.
+    """CREATE TABLE IF NOT EXISTS offers (
+        comfyui TEXT PRIMARY KEY,
+        member TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        offer BYTEA NOT NULL,
+        seen DOUBLE PRECISION NOT NULL
+    )""",
 )

@@ -1,7 +1,8 @@
 """Names of what a work touches, by which several bridges keep apart (`database.Touched`).
 
 A client stands for all rows that have its name: its numbers, jobs, sets, outputs, uploads and
-webhooks. What clients share has names of its own: bytes by their hash, estimates by the workflow.
+webhooks. What clients share has names of its own: bytes by their hash, estimates by the workflow,
+what adapters keep by its kind.
 The members, the intake and the notes stand under everything, and so does what goes through the rows
 of all clients. What another work may do to a row that it does not name, a work must neither change
 nor rely on.
@@ -16,6 +17,8 @@ from bridge.jobs.job import Draft, KeptOutput
 
 # Each single statement finds what is committed.
 NOTHING: frozenset[str] = frozenset()
+# What the ComfyUIs of a group's bridges have.
+OFFERS = frozenset(("offers",))
 
 
 def clients(names: Iterable[str]) -> Touched:
@@ -42,3 +45,8 @@ def outputs(name: str, kept: Iterable[KeptOutput]) -> Touched:
 def workflows(names: Iterable[str]) -> Touched:
     """Return the estimates of workflows."""
     return frozenset(f"workflow {name}" for name in names)
+
+
+def kept(kind: str) -> Touched:
+    """Return what adapters keep of one kind."""
+    return frozenset((f"kept {kind}",))

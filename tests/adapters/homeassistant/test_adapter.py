@@ -15,6 +15,7 @@ from bridge.adapters.homeassistant import adapter
 from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
+from bridge.adapters.homeassistant.news import CLIENT
 from bridge.adapters.mqtt.retained_images import RetainedImages
 from bridge.contract.errors import Error, Forbidden
 from bridge.contract.messages import Accepted, JobStatus, OutputInfo, Progress, encode
@@ -71,6 +72,19 @@ class Journal:
         return type("Stored", (), {"data": b"png", "sha256": hashlib.sha256(b"png").hexdigest()})()
 
 
+class Kept:
+    """What a journal would keep."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    async def all(self, _kind: str) -> dict[str, bytes]:
+        return dict(self.values)
+
+    async def keep(self, _kind: str, values: dict[str, bytes]) -> None:
+        self.values.update(values)
+
+
 class Transcoder:
     def __init__(self) -> None:
         self.limits: list[int | None] = []
@@ -94,16 +108,17 @@ class Handler:
 
 
 class Setup:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: Kept | None = None) -> None:
         topics = Topics()
         tree = HomeAssistantTopics(topics, "homeassistant")
         self.broker, self.journal, self.handler = Broker(), Journal(), Handler()
         self.transcoder = Transcoder()
+        self.kept = kept or Kept()
         self.made = HomeAssistant(
             AnnouncedBridge("comfy2mqtt", "1.0", ("main",)),
             topics=topics,
             tree=tree,
-            inputs=Inputs(folder / "inputs.json"),
+            inputs=Inputs(cast("Any", self.kept), folder / "inputs.json"),
             images=RetainedImages(
                 folder, cast("Any", self.broker), lambda name: tree.state(name, "image")
             ),
@@ -142,7 +157,7 @@ async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
 
 def job(**changes: Any) -> Any:
     found = events.job()
-    found.key = Key(adapter.CLIENT, "j1")
+    found.key = Key(CLIENT, "j1")
     for name, value in changes.items():
         setattr(found, name, value)
     return found
@@ -178,7 +193,7 @@ async def test_a_workflow_is_announced_with_its_inputs_and_states(setup: Setup) 
 async def test_a_removed_workflow_leaves_nothing_behind(setup: Setup) -> None:
     before = dict(setup.broker.held)
     setup.made.workflow(definition(prompt=PROMPT))
-    setup.made.result(Key(adapter.CLIENT, "j1"), job().envelope, result())
+    setup.made.result(Key(CLIENT, "j1"), job().envelope, result())
     await setup.until(lambda: setup.state("image"))
     setup.made.remove_workflow("demo")
     await setup.until(lambda: setup.state("image") is None)
@@ -218,7 +233,7 @@ async def test_an_input_that_is_set_is_shown_kept_and_given_to_the_next_run(
     assert asked.submit.inputs == {"steps": 30, "prompt": "a blue barn"}
     assert asked.submit.output.deliver == "fetch"
     assert (asked.client, asked.delivery, asked.redelivered) == ("homeassistant", "delivery", True)
-    again = Setup(tmp_path)
+    again = Setup(tmp_path, setup.kept)
     await again.made.start()
     again.made.workflow(definition(steps=STEPS))
     assert again.state("input/steps") == b"30"
@@ -278,7 +293,7 @@ async def test_a_small_picture_does_not_overtake_a_large_one(setup: Setup) -> No
 
     setup.transcoder.in_form = in_form  # type: ignore[assignment,method-assign]
     for name in ("j1", "j2"):
-        key = Key(adapter.CLIENT, name)
+        key = Key(CLIENT, name)
         setup.made.result(key, job().envelope, result(job_id=name))
     await setup.until(lambda: seen)
     # Its definition may change meanwhile.
@@ -312,7 +327,7 @@ async def test_a_result_shows_its_first_image_and_then_that_it_is_done(setup: Se
     setup.broker.packet_limit = 5000
     setup.made.workflow(definition())
     setup.made.status(job(), status("running"))
-    setup.made.result(Key(adapter.CLIENT, "j1"), job().envelope, result())
+    setup.made.result(Key(CLIENT, "j1"), job().envelope, result())
     await setup.until(setup.done)
     assert setup.state("image") == b"jpeg of png"
     assert setup.transcoder.limits == [5000]
@@ -328,7 +343,7 @@ async def test_an_image_that_cannot_be_shown_does_not_hide_the_end(
     setup.made.workflow(definition())
     error = Error("timeout", "it took too long", {})
     found = result(state="failed", error=error)
-    setup.made.result(Key(adapter.CLIENT, "j1"), job().envelope, found)
+    setup.made.result(Key(CLIENT, "j1"), job().envelope, found)
     await setup.until(setup.done)
     assert setup.done()[0]["code"] == "timeout"
     assert setup.state("image") is None
@@ -381,5 +396,5 @@ async def test_a_defect_costs_a_picture_and_not_the_bridge(
     setup.made._later(defect)
     await setup.until(lambda: "ZeroDivisionError" in caplog.text)
     setup.made.workflow(definition())
-    setup.made.result(Key(adapter.CLIENT, "j1"), job().envelope, result())
+    setup.made.result(Key(CLIENT, "j1"), job().envelope, result())
     await setup.until(setup.done)

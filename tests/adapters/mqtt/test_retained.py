@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from bridge.adapters.mqtt.retained import Retained
+from bridge.contract.messages import encode
 from bridge.contract.retained import BridgeHealth, ComfyUIState, Definition
 from bridge.contract.topics import Topics
 
@@ -137,3 +138,21 @@ def test_a_bridge_that_does_not_lead_publishes_its_own_comfyuis_alone() -> None:
     for _ in range(4):
         made.set_members([])
     assert publisher.topics == ["bridge/comfyui/one-main"]
+
+
+def test_the_comfyuis_of_other_bridges_that_live_are_counted() -> None:
+    made, _ = retained(leads=True)
+    for name, word in (("b-x", "busy"), ("b-y", "ready"), ("c-x", "ready"), ("d-x", "stopped")):
+        made.seen(f"{BASE}/bridge/comfyui/{name}", encode(state(word)))
+    made.seen(f"{BASE}/bridge/comfyui/b-z", b"nonsense")
+    made.set_members(["b", "d"])
+    assert set(made.elsewhere()) == {"b-x", "b-y", "d-x"}
+    assert made.places() == (2, 1)
+    made.seen(f"{BASE}/bridge/comfyui/b-y", encode(state("busy")))
+    assert made.places() == (2, 2)
+    made.set_members(["d"])
+    assert made.places() == (0, 0)
+    for _ in range(3):
+        made.set_members(["d"])
+    made.set_members(["b", "d"])
+    assert set(made.elsewhere()) == {"d-x"}

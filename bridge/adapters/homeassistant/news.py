@@ -1,0 +1,110 @@
+"""News of Home Assistant's jobs between the bridges of a group.
+
+The bridge that takes requests shows all of them, whichever bridge runs them. So each bridge
+publishes what happens to a job, and the one that takes requests subscribes to that by the session
+that moves from bridge to bridge: what nobody has taken yet waits at the broker.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.contract.messages import JobStatus, OutputInfo, Progress, Result, encode
+from bridge.contract.topics import HomeAssistantTopics
+from bridge.jobs.job import Envelope, Job
+from bridge.jobs.listener import Listener
+from bridge.jobs.queue import Key
+
+CLIENT = "homeassistant"
+# Of so many ended jobs it is remembered that they were shown.
+_SHOWN = 1000
+
+
+class News(Struct, frozen=True, omit_defaults=True):
+    """A change of a job; of one that has `ended` the journal has the result."""
+
+    status: JobStatus | UnsetType = UNSET
+    progress: Progress | UnsetType = UNSET
+    ended: bool = False
+
+
+_read = msgspec.json.Decoder(News)
+
+
+def news(payload: bytes) -> News | None:
+    """Read news; None for what is none."""
+    try:
+        return _read.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+class Teller:
+    """Publishes what happens to Home Assistant's jobs here; a `jobs.listener.Listener`."""
+
+    def __init__(self, publisher: Publisher, tree: HomeAssistantTopics, previews: Listener) -> None:
+        """`previews` shows previews at once: they depend on nothing else."""
+        self._publisher = publisher
+        self._tree = tree
+        self._previews = previews
+
+    def status(self, job: Job, status: JobStatus) -> None:
+        """Tell a job's state."""
+        self._tell(job.key, job.workflow, News(status=status))
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        """Tell how far a job is; it may get lost."""
+        if job.key.client == CLIENT:
+            topic = self._tree.job(job.workflow, job.key.job_id)
+            told = encode(News(progress=progress))
+            self._publisher.transient(topic, told, "application/json")
+
+    def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
+        """Show a preview."""
+        self._previews.preview(job, content_type, data)
+
+    def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
+        """Leave outputs to their result."""
+
+    def result(self, key: Key, _envelope: Envelope, result: bytes) -> None:
+        """Tell that a job has ended."""
+        if key.client == CLIENT:
+            workflow = msgspec.json.decode(result, type=Result).workflow
+            self._tell(key, workflow, News(ended=True))
+
+    def _tell(self, key: Key, workflow: str, told: News) -> None:
+        if key.client == CLIENT:
+            self._publisher.publish(self._tree.job(workflow, key.job_id), told)
+
+
+class Order:
+    """The order of news: those of several bridges may come in another one, or twice."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, int] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+
+    def is_newer(self, job_id: str, n: int) -> bool:
+        """Take a job's state of number `n`; False if a later one, or its end, is known."""
+        if job_id in self._ended or n < self._latest.get(job_id, 0):
+            return False
+        self._latest[job_id] = n
+        return True
+
+    def goes_on(self, job_id: str) -> bool:
+        """True if the end of a job is not known."""
+        return job_id not in self._ended
+
+    def ends(self, job_id: str) -> bool:
+        """Take a job's end; False if it is known already."""
+        self._latest.pop(job_id, None)
+        if job_id in self._ended:
+            return False
+        self._ended[job_id] = None
+        if len(self._ended) > _SHOWN:
+            self._ended.popitem(last=False)
+        return True

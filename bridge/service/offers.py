@@ -1,0 +1,160 @@
+"""The nodes and choices of a group together: each bridge writes down what its ComfyUIs have.
+
+The one that takes requests describes the workflows, and admits jobs, by what all of them have. Each
+reads what the others have, as any may be the next to take requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+import msgspec
+
+from bridge.aio import wait_set
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.journal import Journal
+from bridge.jobs.journal.offers import Offer, Packed
+from bridge.service.descriptions import REFRESH_INTERVAL_S
+from bridge.workflows.library import Library
+from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
+
+log = logging.getLogger(__name__)
+
+# So often the offers of bridges that are gone are looked at.
+_SWEEP_S = 60.0
+
+# Takes the reports of other bridges' ComfyUIs, and which have a key.
+SetOthers = Callable[[Mapping[str, ObjectInfo], Collection[str]], Awaitable[None]]
+
+
+class Offers:
+    """Use `open` once this bridge is a member, then `run` as a task; `wake` when nodes changed."""
+
+    def __init__(
+        self,
+        member: str,
+        *,
+        journal: Journal,
+        library: Library,
+        comfyuis: Sequence[str],
+        keyed: Collection[str],
+        look_s: float,
+        leads: Callable[[], bool],
+        set_others: SetOthers,
+        refresh: Callable[[], Awaitable[bool]],
+        named: Callable[[Sequence[str]], None],
+    ) -> None:
+        """`comfyuis` are ours, `keyed` those with a key; the others are looked for every `look_s`.
+
+        `refresh` asks our ComfyUIs again which nodes they have, unless that was done just now.
+        `named` is called with the names of all ComfyUIs of the group, when they change.
+        """
+        self._member = member
+        self._journal = journal
+        self._library = library
+        self._comfyuis = comfyuis
+        self._keyed = keyed
+        self._look_s = look_s
+        self._leads = leads
+        self._set_others = set_others
+        self._refresh = refresh
+        self._named = named
+        # What is in the journal of ours, and of the others: reports, and digests.
+        self._offered: dict[str, tuple[bytes, bytes, tuple[str, ...]]] = {}
+        self._known: dict[str, str] = {}
+        # By digest; None for what cannot be read.
+        self._read: dict[str, tuple[ObjectInfo, bool] | None] = {}
+        self._due = asyncio.Event()
+        self._asking = self._asked = False
+        self._ask_at = 0.0
+        self._sweep_at = 0.0
+
+    def has(self, comfyui: str) -> bool:
+        """True if another bridge has a ComfyUI of that name."""
+        return comfyui in self._known
+
+    def wake(self) -> None:
+        """Look at once: a ComfyUI of ours has other nodes or choices."""
+        self._due.set()
+
+    def ask(self) -> None:
+        """Ask the others to look which nodes their ComfyUIs have; not more often than they do."""
+        if time.monotonic() >= self._ask_at:
+            self._ask_at = time.monotonic() + REFRESH_INTERVAL_S
+            self._asking = True
+            self._due.set()
+
+    def asked(self) -> None:
+        """Look which nodes our ComfyUIs have, for another bridge."""
+        self._asked = True
+        self._due.set()
+
+    async def open(self) -> None:
+        """Know the others before anything is described. Raises DatabaseError."""
+        await self._journal.offers.withdraw(self._member, self._comfyuis)
+        await self._look()
+
+    async def run(self) -> None:
+        """Offer what is ours and follow the others, until cancelled."""
+        while True:
+            await wait_set(self._due, self._look_s)
+            self._due.clear()
+            try:
+                if self._asking:
+                    self._asking = False
+                    await self._journal.ask_nodes()
+                if self._asked:
+                    self._asked = False
+                    await self._refresh()
+                await self._offer()
+                await self._look()
+                if self._leads() and time.monotonic() >= self._sweep_at:
+                    self._sweep_at = time.monotonic() + _SWEEP_S
+                    await self._journal.offers.sweep()
+            except DatabaseError as error:
+                log.warning("cannot read what the ComfyUIs of other bridges have: %s", error)
+
+    async def _offer(self) -> None:
+        for name, report in self._library.reports().items():
+            if self._offered.get(name) == report:
+                continue
+            offer = Offer(*report, keyed=name in self._keyed)
+            packed = await asyncio.to_thread(Packed.of, offer)
+            await self._journal.offers.offer(self._member, name, packed)
+            self._offered[name] = report
+
+    async def _look(self) -> None:
+        digests = await self._journal.offers.digests()
+        wanted = {name: digest for name, digest in digests.items() if name not in self._comfyuis}
+        if wanted == self._known:
+            return
+        self._read = {key: value for key, value in self._read.items() if key in wanted.values()}
+        found: dict[str, str] = {}
+        for name, digest in wanted.items():
+            if digest not in self._read:
+                packed = await self._journal.offers.get(name, digest)
+                if packed is None:
+                    continue  # it has another one by now: the next look finds it
+                self._read[digest] = await asyncio.to_thread(_unpacked, name, packed)
+            found[name] = digest
+        reports = {name: self._read[digest] for name, digest in found.items()}
+        usable = {name: report for name, report in reports.items() if report is not None}
+        await self._set_others(
+            {name: info for name, (info, _) in usable.items()},
+            [name for name, (_, keyed) in usable.items() if keyed],
+        )
+        self._known = found
+        self._named(sorted({*self._comfyuis, *found}))
+
+
+def _unpacked(name: str, packed: Packed) -> tuple[ObjectInfo, bool] | None:
+    try:
+        offer = packed.unpacked()
+        info = ObjectInfo.decode(offer.info, offer.replacements, offer.no_outputs)
+    except (msgspec.MsgspecError, ObjectInfoError) as error:
+        log.warning("what ComfyUI %s of another bridge has cannot be read: %s", name, error)
+        return None
+    return info, offer.keyed

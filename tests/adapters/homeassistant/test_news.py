@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from bridge.adapters.homeassistant.news import News, Order, news
+from bridge.contract.messages import JobStatus, encode
+
+
+def test_news_of_another_version_or_of_nobody_are_none() -> None:
+    told = News(status=JobStatus(job_id="j1", workflow="demo", n=1, state="queued", attempt=0))
+    assert news(encode(told)) == told
+    assert news(b'{"ended": true, "more": 1}') == News(ended=True)
+    assert news(b"\xff") is None
+    assert news(b"[]") is None
+
+
+def test_what_comes_late_or_twice_changes_nothing() -> None:
+    order = Order()
+    assert order.is_newer("j1", 2)
+    assert not order.is_newer("j1", 1)
+    assert order.is_newer("j1", 3)
+    assert order.goes_on("j1")
+    assert order.ends("j1")
+    assert not order.ends("j1")
+    assert not order.is_newer("j1", 4)
+    assert not order.goes_on("j1")
+    assert order.is_newer("j2", 1)
+
+
+def test_no_more_ends_are_remembered_than_come_twice() -> None:
+    order = Order()
+    for index in range(5000):
+        order.ends(f"j{index}")
+    assert order.goes_on("j0")
+    assert not order.goes_on("j4999")
