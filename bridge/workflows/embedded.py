@@ -23,6 +23,7 @@ KEYS = frozenset(("prompt", "workflow"))
 MAX_TEXT = 16 * 1024 * 1024
 
 _TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt", b"comf"))
+_REST_OF_STRING = re.compile(rb'(?:[^"\\]|\\.)*"')
 _KEY_END = 80  # a PNG keyword has at most 79 characters
 _ASCII = 2  # EXIF's type for texts
 _ENTRY = 12  # bytes of an entry of an EXIF directory
@@ -56,11 +57,14 @@ def without_folder(data: bytes, folder: str) -> bytes:
     cut off, or does not name it, is returned as it is.
     """
     begins = f'"{folder}/'.encode()
-    if not is_picture(data) or begins not in data:
+    at = data.find(begins) if is_picture(data) else -1
+    if at < 0:
         return data
-    name = re.compile(re.escape(begins) + rb'((?:[^"\\]|\\.)*)"')
     pad = b" " * (len(begins) - 1)
-    changed = bytearray(name.sub(lambda found: b'"' + found[1] + b'"' + pad, data))
+    changed = bytearray(data)
+    while at >= 0 and (rest := _REST_OF_STRING.match(data, at + len(begins))):
+        changed[at : rest.end()] = b'"' + rest[0] + pad
+        at = data.find(begins, rest.end())
     if data.startswith(PNG):
         try:
             texts = [each for each in _chunks(data) if each[0] in _TEXTS]
