@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 import uuid
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.listener import Listener
+from bridge.jobs.looking import pause_s
 from bridge.jobs.queue import Key
 
 log = logging.getLogger(__name__)
@@ -32,8 +34,6 @@ log = logging.getLogger(__name__)
 BEATS = 4
 # Notices may be missed; then all is compared, at the latest after this.
 COMPARE_S = 10.0
-# After a look at what has changed, the next one is not at once: many jobs share a read.
-GATHER_S = 0.1
 _AT_ONCE = 200
 _NOTICES = frozenset(Notice)
 
@@ -228,9 +228,12 @@ class Group:
         self._look.set()
 
     async def _follow(self) -> None:
+        looked_at = float("-inf")
         while True:
             if not await wait_set(self._look, COMPARE_S):
                 self._compare = True
+            since_last_s = time.monotonic() - looked_at
+            await asyncio.sleep(pause_s(since_last_s, len(self.others), random.random()))  # noqa: S311
             self._look.clear()
             compare, self._compare = self._compare, False
             changed, self._changed = self._changed, set()
@@ -243,7 +246,7 @@ class Group:
             except DatabaseError as error:
                 log.warning("cannot read the jobs of other bridges: %s", error)
                 self._compare = True
-            await asyncio.sleep(GATHER_S)
+            looked_at = time.monotonic()
 
     async def _look_at(self, keys: list[Key]) -> set[Key]:
         """Read where jobs stand, and act on it; returns those that the journal has."""
