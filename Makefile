@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 $(SUPPORTED:%=python%); do \
 FOUND := $(shell $(BIN)/python -I -c 'import importlib.util, pip; \
 	print(importlib.util.find_spec("bridge").submodule_search_locations[0])' 2>/dev/null)
 
-.PHONY: help setup demo integration homeassistant-pictures homeassistant-python test test-fast test-real test-peers test-upgrade test-pythons check check-here format templates pictures bench flames siege soak chaos lives fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
+.PHONY: help setup demo integration homeassistant-pictures homeassistant-python test test-fast test-real test-peers test-upgrade test-pythons check check-here format templates pictures bench flames siege soak chaos lives simulate fuzz audit lock release pin-images coverage mutants clean broker browser comfyui postgresql
 
 help:
 	@echo "make demo        a picture over MQTT: sets up what is missing, then runs all of it"
@@ -48,6 +48,7 @@ help:
 	@echo "make soak        20,000 small jobs: does anything grow? (JOBS=number)"
 	@echo "make chaos       kills, freezes and cuts at random, and counts what became of 600 jobs, twice"
 	@echo "make lives       a hundred thousand steps of jobs' lives, with simulated faults"
+	@echo "make simulate    a thousand bridges on virtual time, as tables (WRITE=1: into docs/scale.md)"
 	@echo "make mutants     breaks each guarantee once, and looks whether a test notices (NAMES=...)"
 	@echo "make fuzz        the decoders under a fuzzer, 60,000 cases each (CASES=number,"
 	@echo "                 TARGETS=names)"
@@ -164,6 +165,10 @@ chaos: setup postgresql
 lives: $(READY)
 	@COMFY2MQTT_TEST_STEPS=100000 $(BIN)/python -m pytest --quiet --no-header --timeout 0 \
 		tests/jobs/test_lives.py
+
+# Deciding code is the bridge's own; minutes on two cores.
+simulate: $(READY)
+	@$(BIN)/python -m tests.simulation $(if $(WRITE),--write)
 
 mutants: $(READY) broker postgresql
 	@$(BIN)/python -m tests.mutants $(NAMES)

@@ -1,0 +1,94 @@
+"""A model of the PostgreSQL that bridges share: how long transactions take, and on what they wait.
+
+Each bridge has one transaction at a time, as `bridge.jobs.database` has it: what comes meanwhile is
+in the next one. A transaction takes processor time of the server, waits for the network and the
+disk, and for locks: the journal's, shared or alone, and those of its clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from msgspec import Struct
+
+
+class Costs(Struct, frozen=True):
+    """Seconds; `_s` of work is the server's processor time, of which it has so many `cores`.
+
+    `look_s` is for a job that a bridge looks at, one of many, `compare_s` for a comparison of a
+    bridge's view and `row_s` for each job that waits then, `notice_s` for a notice to one listener.
+    The defaults are what `python -m tests.simulation.costs` measured (docs/scale.md); network, disk
+    and cores are those of a usual server of its own.
+    """
+
+    cores: int = 16
+    round_trip_s: float = 0.0005
+    sync_s: float = 0.001
+    transaction_s: float = 375e-6
+    work_s: float = 60e-6
+    beat_s: float = 475e-6
+    look_s: float = 40e-6
+    compare_s: float = 375e-6
+    row_s: float = 0.3e-6
+    notice_s: float = 18e-6
+
+
+class Database:
+    """Tells when a transaction is over that begins now. Calls come in the order of time."""
+
+    def __init__(self, costs: Costs) -> None:
+        self.costs = costs
+        self.used_s = 0.0
+        self.transactions = 0
+        self.alone_s = 0.0
+        self._busy_until = 0.0
+        self._shared_until = 0.0
+        self._alone_until = 0.0
+        self._clients: dict[str, float] = {}
+
+    def write(self, now: float, works: int, clients: Collection[str]) -> float:
+        """Run works of clients in one transaction; returns when its commit is on disk."""
+        costs = self.costs
+        begins = max(now, self._alone_until, *(self._clients.get(each, 0.0) for each in clients))
+        work_s = costs.transaction_s + works * costs.work_s
+        ends = self._ends(now, begins, work_s, round_trips=3) + costs.sync_s
+        for each in clients:
+            self._clients[each] = ends
+        return self._share(ends)
+
+    def beat(self, now: float, orphans: int) -> float:
+        """Renew a lease, alone, and return so many jobs of the dead to the queue."""
+        costs = self.costs
+        begins = max(now, self._alone_until, self._shared_until)
+        work_s = costs.beat_s + orphans * costs.work_s
+        ends = self._ends(now, begins, work_s, round_trips=6 + 2 * orphans) + costs.sync_s
+        self._alone_until = ends
+        self.alone_s += ends - begins
+        return ends
+
+    def look(self, now: float, jobs: int) -> float:
+        """Read where jobs stand, one after another."""
+        begins = max(now, self._alone_until)
+        return self._share(self._ends(now, begins, jobs * self.costs.look_s, round_trips=1 + jobs))
+
+    def compare(self, now: float, rows: int) -> float:
+        """Read which jobs nobody has, and whether the queue is paused."""
+        begins = max(now, self._alone_until)
+        work_s = self.costs.compare_s + rows * self.costs.row_s
+        return self._share(self._ends(now, begins, work_s, round_trips=3))
+
+    def notify(self, now: float, listeners: int) -> float:
+        """Send a notice to so many; returns when they have it."""
+        return self._ends(now, now, listeners * self.costs.notice_s, round_trips=0.5)
+
+    def _share(self, ends: float) -> float:
+        self._shared_until = max(self._shared_until, ends)
+        return ends
+
+    def _ends(self, now: float, begins: float, work_s: float, *, round_trips: float) -> float:
+        """Return when work is done that may begin then: what was asked before comes first."""
+        self.transactions += 1
+        self.used_s += work_s
+        waits_s = max(0.0, self._busy_until - now)
+        self._busy_until = now + waits_s + work_s / self.costs.cores
+        return begins + waits_s + work_s + round_trips * self.costs.round_trip_s
