@@ -1,4 +1,4 @@
-"""When a bridge of a group looks at the jobs that others have changed. Pure.
+"""The pause before a bridge of a group looks at the jobs that others have changed. Pure.
 
 All bridges get the notice of a new job at the same moment. If all of them looked at once, each one
 with an idle ComfyUI would claim it, and all but one would have waited for that job's client's lock

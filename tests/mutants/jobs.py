@@ -15,6 +15,22 @@ JOBS: tuple[Mutant, ...] = (
         tests=("tests/jobs/test_queue.py",),
     ),
     Mutant(
+        name="all-look-at-once",
+        file="bridge/jobs/looking.py",
+        old="SPREAD_S * others * chance",
+        new="0.0",
+        guarantee="bridges with idle ComfyUIs do not all claim the same job",
+        tests=("tests/simulation/test_fleet.py",),
+    ),
+    Mutant(
+        name="only-own-comfyuis-in-estimates",
+        file="bridge/jobs/core/book.py",
+        old="places=self.pool.usable + places",
+        new="places=self.pool.usable",
+        guarantee="an estimate counts the ComfyUIs of all bridges of a group",
+        tests=("tests/simulation/test_fleet.py",),
+    ),
+    Mutant(
         name="ordered-is-passed",
         file="bridge/jobs/queue.py",
         old="and prefer(lane) and not self._passes_ordered(first, head)",
