@@ -8,7 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-FILES = ("Dockerfile", "docs/deploy/home-assistant-addon/Dockerfile", "compose.yaml")
+FILES = (
+    "Dockerfile",
+    "docs/deploy/home-assistant-addon/Dockerfile",
+    "compose.yaml",
+    "docs/deploy/group.compose.yaml",
+)
 # In a Dockerfile an ARG names the image; a digest that is there already is replaced.
 _IMAGE = re.compile(
     r"^(?P<before>(?:ARG \w+_IMAGE=|FROM |\s+image: ))(?P<image>[a-z][\w./-]*:[\w.-]+)(?:@\S+)?$",
