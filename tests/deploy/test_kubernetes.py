@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
+import urllib.error
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +17,11 @@ from msgspec.structs import fields
 
 from bridge import config
 from bridge.adapters.scaling import BacklogReport, Scaling, ScalingSources
+from bridge.mosquitto import Mosquitto
+from tests.adapters.test_metrics import free_port
+from tests.adapters.test_scaling import get, until
+from tests.conftest import StartBridge
+from tests.support.postgresql import PostgreSQL
 
 FOLDER = Path(__file__).parents[2] / "docs" / "deploy" / "kubernetes"
 # The first one that starts and ends sidecars around containers by default, and the newest known.
@@ -31,7 +39,7 @@ def pod() -> Any:
     return read("statefulset.yaml")["spec"]["template"]
 
 
-def bridge() -> Any:
+def bridge_container() -> Any:
     (found,) = pod()["spec"]["containers"]
     return found
 
@@ -40,7 +48,7 @@ def environment() -> dict[str, str]:
     """The bridge's environment in its first pod."""
     secret = read("secret.yaml")
     values = {}
-    for each in bridge()["env"]:
+    for each in bridge_container()["env"]:
         source = each.get("valueFrom", {})
         if "secretKeyRef" in source:
             assert source["secretKeyRef"]["name"] == secret["metadata"]["name"]
@@ -88,8 +96,11 @@ def test_the_bridge_takes_the_settings_that_it_is_given() -> None:
     found = settings()
     config.check(found)
     assert found.member_name == "comfy2mqtt-0"
-    assert f"--config=/etc/comfy2mqtt/{'comfy2mqtt.toml'}" in bridge()["args"]
-    assert {each["mountPath"] for each in bridge()["volumeMounts"]} >= {"/etc/comfy2mqtt", "/data"}
+    assert f"--config=/etc/comfy2mqtt/{'comfy2mqtt.toml'}" in bridge_container()["args"]
+    assert {each["mountPath"] for each in bridge_container()["volumeMounts"]} >= {
+        "/etc/comfy2mqtt",
+        "/data",
+    }
     assert str(found.data).startswith("/data/")
     (comfyui,) = pod()["spec"]["initContainers"]
     url = urlsplit(found.comfyui_url or "")
@@ -109,11 +120,11 @@ async def test_probes_and_the_autoscaler_ask_for_what_is_served() -> None:
     scaling = Scaling(ScalingSources(nothing, lambda: True, lambda: None))
     served = {route.path for route in scaling.routes}
     port = int((settings().metrics_listen or "").rpartition(":")[2])
-    (exposed,) = bridge()["ports"]
+    (exposed,) = bridge_container()["ports"]
     assert exposed["containerPort"] == port
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert bridge()[probe]["httpGet"]["path"] in served
-        assert bridge()[probe]["httpGet"]["port"] == exposed["name"]
+        assert bridge_container()[probe]["httpGet"]["path"] in served
+        assert bridge_container()[probe]["httpGet"]["port"] == exposed["name"]
 
     service = read("service.yaml")
     scaled = read("scaledobject.yaml")["spec"]
@@ -151,3 +162,37 @@ def test_no_container_is_root_or_may_become_it() -> None:
 def test_nothing_in_them_is_a_password() -> None:
     for value in read("secret.yaml")["stringData"].values():
         assert "CHANGE-ME" in value
+
+
+@pytest.mark.broker
+@pytest.mark.postgresql
+async def test_a_bridge_with_the_settings_of_a_pod_becomes_ready(
+    bridges: StartBridge, broker: Mosquitto, postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    port = free_port()
+    given = {name.removeprefix(config.PREFIX).lower(): each for name, each in environment().items()}
+    with postgresql.database() as journal:
+        reached = {
+            "mqtt_url": broker.url,
+            "journal": journal,
+            "metrics_listen": f"127.0.0.1:{port}",
+            "data": tmp_path / "data" / "bridge",
+        }
+        bridge = await bridges(start=False, **{**given, **reached})
+        bridge.environment["COMFY2MQTT_CONFIG"] = str(FOLDER / "comfy2mqtt.toml")
+        await bridge.start(ready=False)
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            path = bridge_container()[probe]["httpGet"]["path"]
+            await until(partial(answers, port, path), lambda status: status == 200)
+        assert f'"{given["member"]}' in bridge.log.replace("'", '"')
+        assert bridge.log.startswith("{")  # log_format, which the file of settings has
+        assert await bridge.stop() == 0
+
+
+async def answers(port: int, path: str) -> int:
+    """The status of an answer; 0 while nobody listens."""
+    try:
+        status, _ = await asyncio.to_thread(get, port, path)
+    except urllib.error.URLError:
+        return 0
+    return status
