@@ -329,11 +329,14 @@ class ObjectStore:
         return self._ask(work)
 
     def _compare(self, sha256: str, key: str, into: io.BytesIO | None = None) -> _Known:
-        """Read an object and compare it with its name. Raises Damaged, FileNotFoundError."""
+        """Read an object and compare it with its name. Raises Damaged, FileNotFoundError, Away."""
 
         def work() -> tuple[str, str | None, int]:
             found = self._store.get(key)
             digest = hashlib.sha256()
+            if into is not None:
+                into.seek(0)
+                into.truncate()
             for step in found.stream(_STEP):
                 digest.update(step)
                 if into is not None:
@@ -342,6 +345,9 @@ class ObjectStore:
 
         digest, e_tag, size = self._ask(work)
         if digest != sha256:
+            # Bytes that were damaged on their way must not cost those that are stored.
+            if self._ask(work)[0] != digest:
+                raise Away(f"{self._name}: what is read of blob {sha256} is not the same each time")
             self._remove(sha256, key)
         before = self._known.get(sha256)
         put_at = before.put_at if before is not None and before.key == key else float("-inf")

@@ -192,6 +192,21 @@ def test_a_blob_that_is_read_whole_is_compared_each_time(
         files.read(SHA)
 
 
+@pytest.mark.parametrize("part", [(0, -1), (5, 7)])
+def test_bytes_that_are_damaged_on_their_way_cost_no_blob(
+    files: ObjectStore, bucket: Bucket, part: tuple[int, int]
+) -> None:
+    files.put(SHA, DATA)
+    reader = opened(bucket)
+    bucket.garbled = [DATA[:-1] + b"x", DATA[:-2]]
+    with pytest.raises(Away, match="not the same each time"):
+        reader.read(SHA, *part)
+    bucket.garbled = [DATA[:-1] + b"x"]
+    with pytest.raises(Away, match="not the same each time"):
+        reader.read(SHA, *part)
+    assert reader.read(SHA) == DATA
+
+
 def test_where_one_object_of_a_blob_is_damaged_another_is_read(
     files: ObjectStore, bucket: Bucket, time: Time
 ) -> None:

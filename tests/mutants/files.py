@@ -169,4 +169,12 @@ FILES: tuple[Mutant, ...] = (
         guarantee="a message whose age nobody knows is not young",
         tests=("tests/adapters/mqtt/test_last_values.py",),
     ),
+    Mutant(
+        name="blob-deleted-for-one-bad-read",
+        file="bridge/jobs/object_store.py",
+        old="if self._ask(work)[0] != digest:",
+        new="if False:",
+        guarantee="bytes of a bucket that are damaged on their way cost no stored ones",
+        tests=("tests/jobs/test_object_store.py",),
+    ),
 )

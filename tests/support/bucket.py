@@ -21,6 +21,8 @@ class Bucket:
         self.fault: Exception | None = None
         # What is read of an object whose disk has changed it, while it is the same to the store.
         self.rotten: dict[str, bytes] = {}
+        # What the next reads give instead of what is stored: damaged on their way.
+        self.garbled: list[bytes] = []
         # What was asked to be deleted and is not yet, while deletions are held back.
         self.held: list[str] | None = None
         self._put_at: dict[str, float] = {}
@@ -33,6 +35,9 @@ class Bucket:
     def get(self, key: str, **options: Any) -> Any:
         self._note("get")
         found = self.store.get(key, **options)
+        if self.garbled:
+            given = self.garbled.pop(0)
+            return SimpleNamespace(meta=found.meta, stream=lambda _: [given])
         if key in self.rotten:
             return SimpleNamespace(meta=found.meta, stream=lambda _: [self.rotten[key]])
         return found
