@@ -37,8 +37,10 @@ pytestmark = pytest.mark.comfyui
 JOBS = 20
 # None comes twice: ComfyUI would have it from before.
 COLOURS = itertools.count()
-# Functions of the bridge on the way of a small job with this workflow: lower it with the figure.
-MOST_FUNCTIONS = 655
+# Functions of the bridge on the way of a small job with this workflow, and calls of them for each
+# job, where a coroutine counts each time that it continues: lower them with the figures.
+MOST_FUNCTIONS = 653
+MOST_CALLS = 1_960
 # 3 bytes a pixel, since noise does not compress: 6 MB.
 SIDE = 1_400
 
@@ -185,6 +187,9 @@ async def test_a_small_job_passes_through_a_bounded_number_of_functions(
                 await run_jobs(peer, "ours")
     functions = walk.functions(at_least=JOBS)
     assert len(functions) <= MOST_FUNCTIONS, "\n".join(functions)
+    calls = walk.calls.total() / JOBS
+    often = [f"{count / JOBS:.1f} {code.co_qualname}" for code, count in walk.calls.most_common(50)]
+    assert calls <= MOST_CALLS, "\n".join((f"{calls:.0f} calls", *often))
 
 
 async def test_a_saved_picture_costs_one_request_more(
