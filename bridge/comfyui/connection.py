@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NoReturn, cast
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
+from websockets.http11 import Request, Response
+from websockets.streams import StreamReader
 from yarl import URL
 
 from bridge.comfyui.errors import ComfyUIUnreachable
@@ -27,27 +34,94 @@ _CLOSE_TIMEOUT_S = 1.0
 # A node that holds Python's lock keeps ComfyUI from answering a ping for as long.
 _PING_INTERVAL_S = 20.0
 _PING_TIMEOUT_S = 60.0
+# Payloads from this size on are taken out of what was received, not copied.
+_LARGE = 64 * 1024
+_DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+Take = Callable[[Frame], None]
 
 
-class ComfyUISocket:
-    """An open socket; `client_id` is what prompts are submitted under."""
+class ComfyUISocket(ClientConnection):
+    """An open socket; `client_id` is what prompts are submitted under.
 
-    def __init__(self, socket: ClientConnection, client_id: str) -> None:
+    Messages are handed on where they are read, as they were received: on their way through the
+    library's queue large ones are copied twice.
+    """
+
+    def __init__(self, client_id: str, protocol: ClientProtocol, **options: Any) -> None:
+        super().__init__(protocol, **options)
         self.client_id = client_id
-        self._socket = socket
+        # Until there is a `_take`, what it would have been given.
+        self._early: list[Frame] = []
+        self._take: Take = self._early.append
+        self._defect: Exception | None = None
+        self._message = bytearray()
+        self._is_text = False
+        reader = protocol.reader
+        reader.read_exact = partial(_read_exact, reader)  # type: ignore[method-assign]
 
-    async def frames(self) -> AsyncGenerator[Frame, None]:
-        """Yield frames until the connection is gone; then raises ComfyUIUnreachable.
+    async def hand_on(self, take: Take) -> NoReturn:
+        """Call `take` with each frame, those that came before first, until the connection is gone.
 
-        Cancelling or closing it leaves the connection open.
+        Raises ComfyUIUnreachable then, or what `take` raised. Cancelling it leaves the connection
+        open.
         """
+        early, self._early = self._early, []
+        for frame in early:
+            take(frame)
+        self._take = take
         try:
-            while True:
-                frame = decode(await self._socket.recv())
-                if frame is not None:
-                    yield frame
+            await self.wait_closed()
+            if self._defect is not None:
+                raise self._defect
+            await self.recv()
         except ConnectionClosed as error:
             raise ComfyUIUnreachable(f"the connection was cut: {error}", sent=True) from error
+        finally:
+            self._take = self._early.append
+        raise AssertionError("no message goes into the library's own queue")
+
+    def process_event(self, event: WebSocketFrame | Request | Response) -> None:
+        """Hand on a message that is whole; the library does the rest, such as the handshake."""
+        if not isinstance(event, WebSocketFrame) or event.opcode not in _DATA:
+            super().process_event(event)
+            return
+        if event.opcode is Opcode.CONT:
+            self._message += event.data
+        else:
+            self._is_text = event.opcode is Opcode.TEXT
+            data = event.data
+            self._message = data if isinstance(data, bytearray) else bytearray(data)
+        if not event.fin or self._defect is not None:
+            return
+        message, self._message = self._message, bytearray()
+        frame = decode(message.decode(errors="replace") if self._is_text else message)
+        if frame is None:
+            return
+        try:
+            self._take(frame)
+        except Exception as error:  # noqa: BLE001 - `hand_on` raises it
+            self._defect = error
+            self.transport.abort()
+
+
+def _read_exact(reader: StreamReader, size: int) -> Generator[None, None, bytearray]:
+    """Read so many bytes, in place of websockets' own, which copies a large message twice.
+
+    Raises EOFError.
+    """
+    while len(reader.buffer) < size:
+        if reader.eof:
+            raise EOFError(f"{len(reader.buffer)} bytes of {size}")
+        yield
+    taken = reader.buffer
+    if size < _LARGE:
+        found = taken[:size]
+        del taken[:size]
+        return found
+    reader.buffer = taken[size:]
+    del taken[size:]
+    return taken
 
 
 @asynccontextmanager
@@ -65,7 +139,7 @@ async def connected(
     client_id = uuid.uuid4().hex
     socket = await _opened(base_url, client_id, headers or {}, max_frame)
     try:
-        yield ComfyUISocket(socket, client_id)
+        yield socket
     finally:
         try:
             await socket.close()
@@ -75,26 +149,25 @@ async def connected(
 
 async def _opened(
     base_url: URL, client_id: str, headers: Mapping[str, str], max_frame: int
-) -> ClientConnection:
+) -> ComfyUISocket:
     scheme = {"http": "ws", "https": "wss"}.get(base_url.scheme, base_url.scheme)
     url = URL(f"{base_url}/ws", encoded=True).with_scheme(scheme).with_query(clientId=client_id)
     try:
         async with asyncio.timeout(_OPEN_TIMEOUT_S):
-            socket = await connect(
+            opened = await connect(
                 str(url),
                 additional_headers=headers,
                 # Images do not compress, and ComfyUI's one thread would do the work.
                 compression=None,
                 max_size=max_frame,
-                # Unlimited, so that unread messages do not hold up the answer to our first ping:
-                # those about others' prompts may come at once. Later `frames` reads all.
-                max_queue=None,
+                create_connection=partial(ComfyUISocket, client_id),  # type: ignore[arg-type]
                 open_timeout=None,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 ping_interval=_PING_INTERVAL_S,
                 ping_timeout=_PING_TIMEOUT_S,
                 proxy=None,
             )
+            socket = cast("ComfyUISocket", opened)
             try:
                 await socket.send(FEATURE_FLAGS)
                 # Old servers do not answer the flags; any server answers a ping after them.

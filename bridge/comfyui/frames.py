@@ -209,7 +209,7 @@ _output_header = msgspec.json.Decoder(OutputHeader)
 _GARBAGE = (msgspec.DecodeError, UnicodeError, RecursionError, ValueError, struct.error)
 
 
-def decode(message: str | bytes) -> Frame | None:
+def decode(message: str | bytes | bytearray) -> Frame | None:
     """Return the frame in one WebSocket message (text or binary), or None if it holds none."""
     try:
         return _text(message) if isinstance(message, str) else _binary(message)
@@ -238,7 +238,7 @@ def strict_json(text: str | bytes) -> bytes:
     return msgspec.json.encode(json.loads(text, parse_constant=lambda _: None))
 
 
-def _binary(message: bytes) -> PreviewImage | OutputBytes | None:
+def _binary(message: bytes | bytearray) -> PreviewImage | OutputBytes | None:
     (kind,) = _U32.unpack_from(message)
     if kind == OUTPUT:
         header, data = _prefixed(message)
@@ -256,7 +256,7 @@ def _binary(message: bytes) -> PreviewImage | OutputBytes | None:
     return None
 
 
-def _prefixed(message: bytes) -> tuple[memoryview, memoryview]:
+def _prefixed(message: bytes | bytearray) -> tuple[memoryview, memoryview]:
     """Split what follows the type into JSON, whose length stands before it, and payload."""
     _, length = _U32_PAIR.unpack_from(message)
     end = 8 + length

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import msgspec
@@ -259,10 +258,7 @@ class ComfySession:
                 self._attempted.set()
                 self._tracker.connected()
                 self._apply(())
-                async with aclosing(connection.frames()) as received:
-                    async for frame in received:
-                        self._received(frame)
-                return True
+                await connection.hand_on(self._received)
         except ComfyUIError as error:
             if self._connection is not None:
                 # A cut is not worth reporting if the next attempt succeeds, which is made at once.
