@@ -37,6 +37,8 @@ _WIDTH, _ROW, _TOP = 1000, 17, 24
 _NARROWEST, _LETTER = 1.2, 6.2
 # What starts the loop says nothing about jobs.
 _ROOTS = ("Runner.run", "Thread.run")
+# Threads that wait for work, though py-spy takes some of them to be running.
+_WAITING = ("Database._next_group ", "WorkerThread.run ", "_worker ")
 _FRAME = re.compile(r"(?P<name>.*) \((?P<file>[^()]*?)(:\d+)?\)")
 _COLOURS: Mapping[str, str] = {
     "jobs": "#f4b183",
@@ -59,11 +61,13 @@ class Box(Struct, frozen=True):
 
 
 def read(folded: str) -> Counter[tuple[str, ...]]:
-    """Read py-spy's raw form, a stack and its count a line, without what only starts things."""
+    """Read py-spy's raw form, a stack and its count a line, without what starts things or waits."""
     found: Counter[tuple[str, ...]] = Counter()
     for line in folded.splitlines():
         stack, _, count = line.rpartition(" ")
         thread, *frames = (_plain(frame) for frame in stack.split(";"))
+        if frames and frames[-1].startswith(_WAITING):
+            continue
         starts = [at for at, frame in enumerate(frames) if frame.startswith(_ROOTS)]
         found[thread, *frames[starts[-1] + 1 if starts else 0 :]] += int(count)
     return found
