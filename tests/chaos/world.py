@@ -187,11 +187,20 @@ async def _insisting(customers: list[Customer]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _strikes(plan: Plan, possible: list[str], dice: random.Random, tell: Tell) -> list[str]:
+    """What happens, in order: as planned, without what cannot be made here, else by chance."""
+    for each in plan.order:
+        if each not in possible:
+            tell(f"{each}: cannot be made on this machine")
+    planned = [each for each in plan.order if each in possible]
+    return planned or [dice.choice(possible) for _ in range(plan.strikes)]
+
+
 async def _happen(
     plan: Plan, victims: Victims, customers: list[Customer], dice: random.Random, tell: Tell
 ) -> None:
     """Send the jobs, strike meanwhile, and have a third of the customers away for long."""
-    names = list(plan.order) or [dice.choice(list(victims.faults)) for _ in range(plan.strikes)]
+    names = _strikes(plan, list(victims.faults), dice, tell)
     away = dice.sample(customers, len(customers) // 3)
     done = asyncio.Event()
 

@@ -99,6 +99,8 @@ async def test_what_a_killed_installer_left_running_is_waited_for(world: World) 
         "install.SOURCE = os.environ['SOURCE']\n"
         "install.LOCK = os.environ['LOCK']\n"
         "install.platform.machine = lambda: 'x86_64'\n"
+        "from tests.comfyui.worlds import ROOM\n"
+        "building.shutil.disk_usage = lambda _: ROOM\n"
         "building.REPORT_EVERY_S = 0.05\n"
         "asyncio.run(install.ensure(lambda line: print(line, flush=True)))\n"
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import platform
+import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pip
 import pytest
@@ -27,6 +29,7 @@ fail = Path(os.environ["FAKE_COMFYUI"], "fail")
 sys.exit(fail.read_text() if fail.exists() else 0)
 """
 
+ROOM = SimpleNamespace(total=10**12, used=0, free=10**12)
 QUICK_ENVIRONMENT = """
 import subprocess, sys
 from pathlib import Path
@@ -116,6 +119,8 @@ def whole_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(world.wheels))
     monkeypatch.setenv("FAKE_COMFYUI", str(world.switches))
+    # The tiny wheels need no gigabytes, and /tmp may be a small disk in memory.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: ROOM)
     return world
 
 
