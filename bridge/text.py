@@ -106,9 +106,15 @@ def _last_part(found: re.Match[str]) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that a misspelt one was most likely meant to be, if any is like it."""
+    if len(word) > _LONGEST_WORD:
+        return None
     by_folded = {each.casefold(): each for each in known}
     found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None
+
+
+# Comparing words takes a time that grows with both, and anybody may send a long one.
+_LONGEST_WORD = 100
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -90,6 +90,8 @@ def test_the_word_that_was_most_likely_meant_is_offered() -> None:
     assert did_you_mean("promt", ["prompt", "steps"]) == "; did you mean 'prompt'?"
     assert did_you_mean("MQTT_ULR", ["mqtt_url", "mqtt_ca"]) == "; did you mean 'mqtt_url'?"
     assert did_you_mean("xyz", ["prompt", "steps"]) == ""
+    # Anybody may send a long word: it is compared with nothing.
+    assert did_you_mean("prompt" * 20, ["prompt" * 20]) == ""
 
 
 def test_paths_in_a_long_text_take_no_time() -> None:

@@ -16,7 +16,7 @@ from bridge.contract.errors import BadRequest
 from bridge.contract.messages import Ask, Id, State
 from bridge.contract.reading import decoded, text_of
 from bridge.contract.retained import ComfyUIState, GpuLease
-from bridge.text import as_utf8
+from bridge.text import as_utf8, did_you_mean
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -310,7 +310,8 @@ def decode(verb: str, payload: bytes) -> Order:
     """Decode a command. Raises BadRequest, which names the field and what is allowed there."""
     row = VERBS.get(verb)
     if row is None:
-        raise BadRequest(f"unknown verb {verb!r}", allowed=sorted(VERBS))
+        allowed = sorted(VERBS)
+        raise BadRequest(f"unknown verb {verb!r}{did_you_mean(verb, allowed)}", allowed=allowed)
     payload = as_utf8(payload).strip()
     if payload and payload[:1] != b"{":
         payload = msgspec.json.encode({_field(verb, row): text_of(payload)})

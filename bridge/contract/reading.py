@@ -9,7 +9,7 @@ from msgspec import Struct, inspect
 
 from bridge.contract.errors import BadRequest
 from bridge.contract.topics import ID_RULE
-from bridge.text import as_utf8, plain_problem
+from bridge.text import as_utf8, did_you_mean, plain_problem
 
 
 def text_of(payload: bytes) -> str:
@@ -41,8 +41,9 @@ def unfit(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
     allowed = _choices(kind, field)
     if not field and "field `" in problem:
         field = problem.split("`")[1]
-        problem = "required" if "missing" in problem else "unknown field"
         allowed = sorted(kind.__struct_fields__)
+        unknown = f"unknown field{did_you_mean(field, allowed)}"
+        problem = "required" if "missing" in problem else unknown
     problem = plain_problem(problem)
     message = f"{field}: {problem}" if field else problem
     return BadRequest(message, field=field or None, allowed=allowed)

@@ -41,7 +41,7 @@ from bridge.contract.sets import (
     StatusSet,
 )
 from bridge.contract.topics import RUN, UPLOAD
-from bridge.text import as_utf8
+from bridge.text import as_utf8, did_you_mean
 
 # A verb is a Struct and a row here.
 VERBS: dict[str, type[Request | SetRequest]] = {
@@ -117,7 +117,8 @@ def decode(verb: str, payload: bytes) -> Request | SetRequest:
     """
     decoder = _DECODERS.get(verb)
     if decoder is None:
-        raise BadRequest(f"unknown verb {verb!r}", allowed=sorted([*VERBS, RUN, UPLOAD]))
+        allowed = sorted([*VERBS, RUN, UPLOAD])
+        raise BadRequest(f"unknown verb {verb!r}{did_you_mean(verb, allowed)}", allowed=allowed)
     payload = as_utf8(payload)
     if verb in _BY_JOB_ID and payload[:1] not in (b"", b"{"):
         payload = msgspec.json.encode({"job_id": text_of(payload).strip()})
@@ -276,7 +277,8 @@ def _set_field(fields: dict[str, Any], name: str, value: Any) -> None:
     if field not in _SUBMIT_FIELDS or field in ("workflow", "prompt"):
         named = {*_SUBMIT_FIELDS, "text"} - {"workflow", "prompt"}
         allowed = sorted(f"${name}" for name in named)
-        raise BadRequest(f"unknown field {name!r}", field=name, allowed=allowed)
+        meant = did_you_mean(name, allowed)
+        raise BadRequest(f"unknown field {name!r}{meant}", field=name, allowed=allowed)
     if field == "job_id" and fields.get("job_id", value) != value:
         raise BadRequest("the topic and $job_id name different jobs", field=name)
     if field in _NOT_TEXT and isinstance(value, str):

@@ -19,6 +19,7 @@ from watchfiles import Change, awatch
 
 from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
+from bridge.text import did_you_mean
 from bridge.workflows import definition, models
 from bridge.workflows.catalogue import Needs, NodeCatalogue
 from bridge.workflows.folder import BrokenFile, WorkflowFolder, broken, is_workflow
@@ -303,8 +304,9 @@ class Library:
                 f"{name!r} can be read when a ComfyUI has reported its nodes", workflow=name
             )
         fault = next((each for each in self.broken if each.workflow == name), None)
-        why = f"its file is broken: {fault.reason}" if fault else "there is no such workflow"
         allowed = sorted(self._state.workflows)
+        missing = f"there is no such workflow{did_you_mean(name, allowed)}"
+        why = f"its file is broken: {fault.reason}" if fault else missing
         return UnknownWorkflow(f"{name!r}: {why}", workflow=name, allowed=allowed)
 
     def _read_cache(self) -> dict[str, ObjectInfo]:

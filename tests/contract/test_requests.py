@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 from typing import get_args
 
 import msgspec
@@ -216,6 +217,26 @@ def test_an_unknown_verb_says_which_there_are() -> None:
         requests.decode("dance", b"")
     assert "submit" in caught.value.details["allowed"]
     assert "run" in caught.value.details["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (lambda: requests.decode("submti", b"{}"), "unknown verb 'submti'; did you mean 'submit'?"),
+        (
+            lambda: requests.decode("submit", b'{"workflow": "demo", "inptus": {}}'),
+            "inptus: unknown field; did you mean 'inputs'?",
+        ),
+        (
+            lambda: requests.decode_run("demo", None, b'{"$outptu": {}}'),
+            "unknown field '$outptu'; did you mean '$output'?",
+        ),
+    ],
+)
+def test_a_misspelt_word_is_recognised(read: Callable[[], object], told: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read()
+    assert caught.value.message == told
 
 
 def test_a_bad_request_still_has_its_transaction() -> None:
