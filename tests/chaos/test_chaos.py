@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.chaos.world import Plan, facts, run
+from tests.chaos.world import Plan, facts, run, strikes
 
 pytestmark = pytest.mark.comfyui
 
@@ -21,6 +21,15 @@ FAULTS = (
     "puback lost",
     "clock set",
 )
+
+
+def test_a_fault_that_cannot_be_made_here_is_left_out_and_named() -> None:
+    told: list[str] = []
+    plan = Plan(seed=1, jobs=1, customers=1, strikes=2, order=("disk full", "clock set"))
+    assert strikes(plan, ["clock set", "link stalled"], random.Random(1), told.append) == [
+        "clock set"
+    ]
+    assert told == ["disk full: cannot be made on this machine"]
 
 
 @pytest.mark.timeout(400)

@@ -187,7 +187,7 @@ async def _insisting(customers: list[Customer]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _strikes(plan: Plan, possible: list[str], dice: random.Random, tell: Tell) -> list[str]:
+def strikes(plan: Plan, possible: list[str], dice: random.Random, tell: Tell) -> list[str]:
     """What happens, in order: as planned, without what cannot be made here, else by chance."""
     for each in plan.order:
         if each not in possible:
@@ -200,7 +200,7 @@ async def _happen(
     plan: Plan, victims: Victims, customers: list[Customer], dice: random.Random, tell: Tell
 ) -> None:
     """Send the jobs, strike meanwhile, and have a third of the customers away for long."""
-    names = _strikes(plan, list(victims.faults), dice, tell)
+    names = strikes(plan, list(victims.faults), dice, tell)
     away = dice.sample(customers, len(customers) // 3)
     done = asyncio.Event()
 
