@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
+from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages, SharedImages
+from bridge.jobs.journal import Journal
 from bridge.mqtt import PacketTooLarge
 
 LIMIT = 100
@@ -16,6 +17,9 @@ class Publisher:
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
+
+    def image_room(self, _topic: str, _content_type: str, _about: object) -> int | None:
+        return LIMIT
 
     def image(self, topic: str, data: bytes, _content_type: str, _about: object) -> None:
         if len(data) > LIMIT:
@@ -105,3 +109,39 @@ async def test_pictures_that_cannot_be_read_or_deleted_end_nothing(tmp_path: Pat
     (tmp_path / "file").touch()
     nowhere, _ = images_in(tmp_path / "file")
     assert await nowhere.publish_all(["hall"], never) == []
+
+
+async def test_what_several_bridges_show_at_a_time_is_what_the_journal_has(tmp_path: Path) -> None:
+    journal, broker = Journal(tmp_path / "journal.db"), Publisher()
+    await journal.open()
+
+    def bridge() -> SharedImages:
+        return SharedImages(
+            journal.kept, "display", cast("Any", broker), lambda name: f"display/{name}"
+        )
+
+    one, other = bridge(), bridge()
+    newer = picture(letter="b")
+
+    keep = journal.kept.keep
+
+    async def overtaken(kind: str, values: dict[str, bytes], **options: bool) -> None:
+        await keep(kind, values, **options)
+        journal.kept.keep = keep  # type: ignore[method-assign]
+        await other.put("hall", newer)
+
+    journal.kept.keep = overtaken  # type: ignore[assignment, method-assign]
+    await one.put("hall", picture(letter="a"))
+    assert broker.held == {"display/hall": newer.data}
+    assert await one.get("hall") == newer
+
+    # One that does not fit changes nothing, and one of a display that is gone goes.
+    with pytest.raises(PacketTooLarge):
+        await one.put("hall", picture(LIMIT + 1))
+    assert await other.get("hall") == newer
+    await other.put("attic", picture())
+    broker.held.clear()
+    assert await one.publish_all(["hall"], never) == ["attic"]
+    assert broker.held == {"display/hall": newer.data}
+    assert await other.get("attic") is None
+    await journal.close()
