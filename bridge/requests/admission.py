@@ -300,7 +300,7 @@ class Admission:
             inputs=work.plan.inputs,
             runnable=or_unset(runnable),
             missing=UNSET if lacking is None or runnable else lacking,
-            instances=book.pool.able(self._library.catalogue.needs(prompt)),
+            instances=self._library.catalogue.able(self._library.catalogue.needs(prompt)),
             position=position,
             eta_s=job_messages.seconds(book.eta_of_next(workflow.name, position)),
         )

@@ -457,6 +457,7 @@ class Bridge:
         )
         if self._offers is not None:
             group.on_asked = self._offers.asked
+            self._dispatcher.book.able_elsewhere = self._offers.able
         return group
 
     def _offering(self, keyed: Sequence[str], homeassistant: Sequence[HomeAssistant]) -> Offers:
@@ -475,6 +476,7 @@ class Bridge:
             set_others=self._descriptions.set_others,
             refresh=self._descriptions.refresh,
             named=named,
+            states=self._retained.elsewhere,
         )
 
     async def _refresh(self) -> bool:

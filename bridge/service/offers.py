@@ -14,10 +14,13 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 import msgspec
 
 from bridge.aio import wait_set
+from bridge.contract.retained import ComfyUIState
+from bridge.contract.retained import InstanceState as State
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.offers import Offer, Packed
 from bridge.service.descriptions import REFRESH_INTERVAL_S
+from bridge.workflows.catalogue import Needs
 from bridge.workflows.library import Library
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 
@@ -46,11 +49,13 @@ class Offers:
         set_others: SetOthers,
         refresh: Callable[[], Awaitable[bool]],
         named: Callable[[Sequence[str]], None],
+        states: Callable[[], Mapping[str, ComfyUIState]],
     ) -> None:
         """`comfyuis` are ours, `keyed` those with a key; the others are looked for every `look_s`.
 
         `refresh` asks our ComfyUIs again which nodes they have, unless that was done just now.
-        `named` is called with the names of all ComfyUIs of the group, when they change.
+        `named` is called with the names of all ComfyUIs of the group, when they change; `states`
+        returns those of other bridges that live, where this one takes the requests.
         """
         self._member = member
         self._journal = journal
@@ -62,6 +67,7 @@ class Offers:
         self._set_others = set_others
         self._refresh = refresh
         self._named = named
+        self._states = states
         # What is in the journal of ours, and of the others: reports, and digests.
         self._offered: dict[str, tuple[bytes, bytes, tuple[str, ...]]] = {}
         self._known: dict[str, str] = {}
@@ -75,6 +81,24 @@ class Offers:
     def has(self, comfyui: str) -> bool:
         """True if another bridge has a ComfyUI of that name."""
         return comfyui in self._known
+
+    def able(self, needs: Needs) -> dict[str, State | None]:
+        """Return the ComfyUIs of other bridges that have what is needed, and their states.
+
+        One that takes jobs says it all; None stands for one whose bridge is gone. The bridge that
+        takes requests alone knows the states: for the others there are none.
+        """
+        if not self._leads():
+            return {}
+        states = self._states()
+        found: dict[str, State | None] = {}
+        for name in self._known:
+            state = states.get(name)
+            if self._library.can_run(name, needs):
+                found[name] = None if state is None else state.state
+                if state is not None and state.state in ("ready", "busy"):
+                    return {name: state.state}
+        return found
 
     def wake(self) -> None:
         """Look at once: a ComfyUI of ours has other nodes or choices."""

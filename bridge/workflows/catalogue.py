@@ -122,6 +122,10 @@ class NodeCatalogue:
             ),
         )
 
+    def able(self, needs: Needs) -> list[str]:
+        """Return the names of all ComfyUIs that have what is needed, sorted."""
+        return sorted(name for name in self._infos if self.can_run(name, needs))
+
     def can_run(self, name: str, needs: Needs) -> bool:
         """True if this ComfyUI has all that is needed; False while its classes are not known."""
         known = self._able.get((name, needs))

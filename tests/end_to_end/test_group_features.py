@@ -55,7 +55,11 @@ async def test_a_request_is_refused_only_if_no_bridge_can_run_it(
         # While that bridge is away its jobs wait for it.
         await other.stop()
         await member(watcher, "b", b"offline")
+        dry = await peer.ask("submit", {"workflow": "slow", "dry_run": True})
+        assert dry["data"]["instances"] == ["b-default"]
         assert (await peer.ask("run/slow/two"))["status"] == "ok"
+        waiting = await peer.job("two", "status")
+        assert waiting.json["reason"] == "ComfyUI b-default is away"
         await other.start(ready=False)
         assert (await peer.result("two"))["instance"] == "b-default"
 
@@ -163,6 +167,7 @@ async def test_a_bridge_that_is_stopped_for_maintenance_ends_its_jobs_and_leaves
         jobs = [f"j{index}" for index in range(3)]
         for job_id in jobs:
             assert (await peer.ask(f"run/slow/{job_id}"))["status"] == "ok"
+            assert "reason" not in (await peer.job(job_id, "status")).json
         assert await first.stop() == 0
         one = await peer.result("one")
         assert (one["instance"], one["attempts"]) == ("a-default", 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import tarfile
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ BEFORE = "df09e9948aae8f0c6ecf22c67cf0fdac59d58644"
 async def before(tmp_path: Path) -> Path:
     """The folder of the earlier commit's bridge."""
     process = await asyncio.create_subprocess_exec(
-        *("git", "-C", str(ROOT), "archive", BEFORE, "bridge", "custom_nodes"),
+        *("git", "-C", str(ROOT), "archive", "--format=zip", BEFORE, "bridge", "custom_nodes"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -39,8 +39,8 @@ async def before(tmp_path: Path) -> Path:
         "history, git fetch --unshallow"
     )
     folder = tmp_path / "before"
-    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        tar.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(packed)) as files:
+        files.extractall(folder)
     return folder
 
 

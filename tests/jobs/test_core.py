@@ -428,6 +428,27 @@ def test_a_bridge_of_a_group_that_stops_gives_back_what_has_not_begun(alone: boo
     assert not core.book.is_busy
 
 
+def test_a_job_waits_for_who_can_run_it_in_whichever_bridge() -> None:
+    core = Rig("main", alone=False, main={A})
+    core.ready("main")
+    job = core.make("j1", needs=B)
+    others: dict[str, Any] = {}
+    core.book.able_elsewhere = lambda _: others
+    assert core.book.why_waiting(job) is None
+    others |= {"b-main": None, "b-other": "yielded"}
+    reason = core.book.why_waiting(job)
+    assert reason == "ComfyUI b-main is away, ComfyUI b-other is left to others"
+    others["b-main"] = "busy"
+    assert core.book.why_waiting(job) is None
+    # Ours is as good, and away.
+    ours = core.make("j2", needs=A)
+    others.clear()
+    core.ready("main", availability=AWAY)
+    assert core.book.why_waiting(ours) == "ComfyUI main is unreachable"
+    others["b-main"] = "ready"
+    assert core.book.why_waiting(ours) is None
+
+
 def no_room(key: Key) -> events.AttemptBroke:
     error = BridgeError("node 9 (SaveImage): [Errno 28] No space left on device")
     return events.AttemptBroke(key, error, "p2", no_room=True)

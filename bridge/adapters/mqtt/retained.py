@@ -57,6 +57,8 @@ class Retained:
         # In a cluster the ComfyUIs of the other bridges, by name, and which bridges there are.
         self._elsewhere: dict[str, ComfyUIState] = {}
         self._others: tuple[str, ...] = ()
+        # What follows from the two, until they change.
+        self._alive: dict[str, ComfyUIState] | None = None
         self._places: tuple[int, int] | None = None
 
     def info(self, info: BridgeInfo) -> None:
@@ -148,12 +150,16 @@ class Retained:
         if name != topic:
             with suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 self._elsewhere[name] = _state(payload)
-                self._places = None
+                self._alive = self._places = None
 
     def elsewhere(self) -> dict[str, ComfyUIState]:
         """Return the ComfyUIs of the other bridges that live, as they were published last."""
-        prefixes = tuple(f"{name}-" for name in self._others)
-        return {name: state for name, state in self._elsewhere.items() if name.startswith(prefixes)}
+        if self._alive is None:
+            prefixes = tuple(f"{name}-" for name in self._others)
+            self._alive = {
+                name: state for name, state in self._elsewhere.items() if name.startswith(prefixes)
+            }
+        return self._alive
 
     def places(self) -> tuple[int, int]:
         """Return how many ComfyUIs of other bridges take jobs, and how many of them run one."""
@@ -166,7 +172,7 @@ class Retained:
     def set_members(self, others: Iterable[str]) -> None:
         """Note which other bridges there are, at each heartbeat; clear what gone ones published."""
         self._others = others = tuple(others)
-        self._places = None
+        self._alive = self._places = None
         own = tuple(
             topic(f"{name}-")
             for name in others

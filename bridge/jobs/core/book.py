@@ -6,6 +6,7 @@ The core changes it; adapters and requests ask it where jobs stand.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 from bridge.contract.messages import JobStatus
 from bridge.contract.retained import InstanceState as StateName
@@ -15,11 +16,14 @@ from bridge.jobs.core.pool import Member, PinnedTo, Pool
 from bridge.jobs.estimates import Estimates
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key, Queue
+from bridge.workflows.catalogue import Needs
 
 # A place before every priority that a request can have.
 _FIRST = 1_000_000
+# So many ComfyUIs of other bridges are named as reasons.
+_NAMED = 3
 
-_AWAY: Mapping[StateName, str] = {
+_AWAY: Mapping[str, str] = {
     "stopped": "is stopped",
     "starting": "is starting",
     "unreachable": "is unreachable",
@@ -42,6 +46,8 @@ class Book:
         self.adopting: set[Key] = set()  # may be at a ComfyUI from before this process
         # Of several bridges: how many ComfyUIs of the others take jobs, and how many run one.
         self.elsewhere: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        # ... and which of them have what is needed, with their states; None of one that is gone.
+        self.able_elsewhere: Callable[[Needs], Mapping[str, StateName | None]] = lambda _: {}
 
     # -- for the core alone --
 
@@ -169,13 +175,23 @@ class Book:
             return None
         if self.paused:
             return "the operator paused the queue"
-        if all(member.takes_jobs for member in self.pool):
+        others = self.able_elsewhere(job.needs)
+        others_take = any(state is not None and state not in _AWAY for state in others.values())
+        if others_take or (not others and all(member.takes_jobs for member in self.pool)):
             return None
         able = set(self.pool.able(job.needs))
+        if others and not able:
+            return _all_away(others)
         members = [member for member in self.pool if member.name in able] or list(self.pool)
         if any(member.takes_jobs for member in members):
             return None
         return ", ".join(f"ComfyUI {member.name} {_away(member)}" for member in members)
+
+
+def _all_away(states: Mapping[str, StateName | None]) -> str:
+    """Return why ComfyUIs of other bridges take no jobs, of the first few."""
+    away = ((name, _AWAY.get(state or "", "is away")) for name, state in states.items())
+    return ", ".join(f"ComfyUI {name} {why}" for name, why in islice(away, _NAMED))
 
 
 def _away(member: Member) -> str:
