@@ -86,6 +86,21 @@ def test_two_jobs_at_most_are_at_a_comfyui() -> None:
     assert core.started() == [("j2", "main")]
 
 
+def test_a_job_is_left_to_an_idle_comfyui_of_another_bridge() -> None:
+    core = Rig("main")
+    elsewhere = (3, 2)
+    core.book.elsewhere = lambda: elsewhere
+    core.ready("main")
+    core.add("first")
+    core.add("second")
+    assert core.started() == [("first", "main")]  # not the second one behind it
+    core.add("third")  # one more than are idle there
+    assert core.started() == [("second", "main")]
+    core.tell(events.LeftComfyUI(Key("alice", "first")))
+    core.tell(events.LeftComfyUI(Key("alice", "second")))
+    assert core.started() == [("third", "main")]  # it is idle itself
+
+
 def test_a_comfyui_that_died_under_a_job_gets_one_at_a_time_until_one_succeeds() -> None:
     core = Rig("main")
     core.ready("main")

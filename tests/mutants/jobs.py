@@ -23,6 +23,14 @@ JOBS: tuple[Mutant, ...] = (
         tests=("tests/simulation/test_fleet.py",),
     ),
     Mutant(
+        name="behind-another-while-others-idle",
+        file="bridge/jobs/core/pool.py",
+        old="left = not member.is_free(now) and len(queue) <= idle_elsewhere",
+        new="left = False",
+        guarantee="a job is left to an idle ComfyUI, of whichever bridge, not put behind another",
+        tests=("tests/jobs/test_core.py", "tests/simulation/test_fleet.py"),
+    ),
+    Mutant(
         name="only-own-comfyuis-in-estimates",
         file="bridge/jobs/core/book.py",
         old="places=self.pool.usable + places",

@@ -67,12 +67,23 @@ def test_jobs_of_lost_bridges_run_again_soon_after_their_lease(fleet: Fleet) -> 
     assert max(again) < LEASE_S + 25.0
 
 
-def test_bridges_with_idle_comfyuis_do_not_all_claim_the_same_job() -> None:
+@pytest.fixture(scope="module")
+def half_idle() -> Fleet:
+    """Twenty bridges with half of what they can do."""
     fleet = Fleet(BRIDGES, GPUS_EACH, costs=Costs(), kinds=KINDS)
     ask_at_random(fleet, 10, 0.5 * BRIDGES * GPUS_EACH * JOBS_A_SECOND, until=20.0)
     fleet.run(ALL_ENDED_S)
     assert fleet.unended == 0
-    assert fleet.claims_lost < len(fleet.records)
+    return fleet
+
+
+def test_bridges_with_idle_comfyuis_do_not_all_claim_the_same_job(half_idle: Fleet) -> None:
+    assert half_idle.claims_lost < len(half_idle.records)
+
+
+def test_no_job_waits_behind_another_while_comfyuis_are_idle(half_idle: Fleet) -> None:
+    waits = [each.starts[0] - each.asked for each in half_idle.records.values()]
+    assert Spread.of(waits).high < 0.5
 
 
 def test_estimates_count_the_comfyuis_of_all_bridges(fleet: Fleet) -> None:

@@ -381,8 +381,9 @@ class Core:
     def _give(self, member: Member) -> bool:
         key: Key | None = None
         try:
+            places, busy = self.book.elsewhere()
             key = self.book.pool.take(
-                member, self.book.queue, self._limits.reorder_s, self._now.steady
+                member, self.book.queue, self._limits.reorder_s, self._now.steady, places - busy
             )
             if key is not None:
                 self._give_job(member, self.book.entries[key])

@@ -1,8 +1,8 @@
 """The choice of a ComfyUI for each job. Pure.
 
 Each ComfyUI takes jobs one ahead, so that it never idles between two. It takes what it can run; a
-job is left to one that is idle rather than put behind another job, and to one that has its model
-loaded.
+job is left to one that is idle rather than put behind another job, also to one of another bridge,
+and to one that has its model loaded.
 """
 
 from __future__ import annotations
@@ -174,9 +174,15 @@ class Pool:
         """The names of the ComfyUIs that have what is needed."""
         return [name for name in self._members if self._can_run(name, needs)]
 
-    def take(self, member: Member, queue: Queue, reorder_s: float, now: float) -> Key | None:
-        """Take the next job for a ComfyUI out of the queue; None if it should have none now."""
-        if member.held is not None:
+    def take(
+        self, member: Member, queue: Queue, reorder_s: float, now: float, idle_elsewhere: int = 0
+    ) -> Key | None:
+        """Take the next job for a ComfyUI out of the queue; None if it should have none now.
+
+        `idle_elsewhere` ComfyUIs of other bridges would start a job at once: so many are left.
+        """
+        left = not member.is_free(now) and len(queue) <= idle_elsewhere
+        if member.held is not None or left:
             return queue.take(able=lambda lane: lane == PinnedTo(member.name))
         return queue.take(
             able=None if self._no_choice else lambda lane: self._may_take(member, lane, now),
