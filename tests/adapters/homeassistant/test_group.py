@@ -1,0 +1,198 @@
+"""Home Assistant with several bridges, without a broker: one shows what all of them say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from bridge.adapters.homeassistant.adapter import HomeAssistant
+from bridge.adapters.homeassistant.discovery import AnnouncedBridge
+from bridge.adapters.homeassistant.inputs import Inputs
+from bridge.adapters.homeassistant.news import CLIENT, Teller
+from bridge.adapters.mqtt.retained_images import SharedImages
+from bridge.contract.messages import JobStatus, Progress, encode
+from bridge.contract.numbering import Numbered
+from bridge.contract.topics import HomeAssistantTopics, Topics
+from bridge.jobs.journal import Journal
+from bridge.jobs.queue import Key
+from bridge.mqtt import Incoming
+from tests.adapters.homeassistant.definitions import STEPS, definition
+from tests.adapters.homeassistant.test_adapter import Broker, Transcoder, job, result
+from tests.jobs.drafts import draft
+
+TREE = "comfy2mqtt/homeassistant/demo"
+
+
+class Bridge:
+    """One of several bridges on one journal and one broker."""
+
+    def __init__(self, journal: Journal, broker: Broker, *, leads: bool) -> None:
+        topics = Topics()
+        tree = HomeAssistantTopics(topics, "homeassistant")
+        self.leads = leads
+        self.made = HomeAssistant(
+            AnnouncedBridge("comfy2mqtt", "1.0", ("a-main",)),
+            topics=topics,
+            tree=tree,
+            inputs=Inputs(journal.kept, Path("none")),
+            images=SharedImages(
+                journal.kept, "image", cast("Any", broker), lambda name: tree.state(name, "image")
+            ),
+            journal=journal,
+            files=cast("Any", None),
+            publisher=cast("Any", broker),
+            transcoder=cast("Any", Transcoder()),
+            leads=lambda: self.leads,
+        )
+        self.teller = Teller(cast("Any", broker), tree, self.made)
+
+    async def hear(self, broker: Broker) -> None:
+        """Take the news that came to the broker since the last time."""
+        news, broker.events = broker.events, []
+        for topic, message in news:
+            if "/job/" in topic:
+                payload = message if isinstance(message, bytes) else encode(message)
+                incoming = Incoming(
+                    topic=topic, payload=payload, qos=1, retain=False, dup=False, mid=1
+                )
+                await self.made.received(incoming, None, cast("Any", None))
+            else:
+                broker.events.append((topic, message))
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = Journal(tmp_path / "journal.db")
+    await journal.open()
+    yield journal
+    await journal.close()
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+async def two(journal: Journal, broker: Broker) -> tuple[Bridge, Bridge]:
+    """The one that takes requests, and another one."""
+    made = Bridge(journal, broker, leads=True), Bridge(journal, broker, leads=False)
+    for each in made:
+        await each.made.start()
+        each.made.workflow(definition(steps=STEPS))
+    await made[0].made.connected(cast("Any", None))
+    return made
+
+
+def status(state: str, n: int, job_id: str = "j1") -> JobStatus:
+    return JobStatus(job_id=job_id, workflow="demo", n=n, state=cast("Any", state), attempt=1)
+
+
+def shown(broker: Broker, what: str) -> Any:
+    return broker.held.get(f"{TREE}/{what}")
+
+
+def done(broker: Broker) -> list[Any]:
+    return [message["job_id"] for topic, message in broker.events if topic == f"{TREE}/done"]
+
+
+async def accepted(journal: Journal, job_id: str = "j1") -> Any:
+    return await journal.accept(draft(job_id, CLIENT, workflow="demo"), 1000.0)
+
+
+async def finished(journal: Journal, job_id: str = "j1") -> bytes:
+    plain = msgspec.json.decode(result())
+    plain |= {"job_id": job_id, "outputs": []}
+    encoded = encode({key: value for key, value in plain.items() if key != "n"})
+    return await journal.finish(
+        Key(CLIENT, job_id),
+        state="succeeded",
+        result=Numbered(b'{"n":', b"," + encoded[1:]),
+        now=2000.0,
+    )
+
+
+async def test_one_announces_and_shows_what_another_runs(
+    two: tuple[Bridge, Bridge], journal: Journal, broker: Broker
+) -> None:
+    leader, other = two
+    await accepted(journal)
+    other.teller.status(job(), status("running", 5))
+    other.teller.progress(job(), Progress(job_id="j1", workflow="demo", percent=40.0))
+    other.teller.status(job(key=Key("alice", "j1")), status("running", 9))
+    other.teller.progress(
+        job(key=Key("alice", "j1")), Progress(job_id="j1", workflow="demo", percent=50.0)
+    )
+    assert other.teller.output(job(), cast("Any", None), b"") is None
+    await leader.hear(broker)
+    leader.teller.status(job(), status("queued", 4))  # on its way for longer
+    await leader.hear(broker)
+    assert (shown(broker, "state"), shown(broker, "progress")) == (b"running", b"40")
+
+    encoded = await finished(journal)
+    for _ in range(2):
+        other.teller.result(Key(CLIENT, "j1"), job().envelope, encoded)
+        other.teller.result(Key("alice", "j1"), job().envelope, encoded)
+        await leader.hear(broker)
+    assert (shown(broker, "state"), shown(broker, "busy")) == (b"succeeded", b"OFF")
+    assert done(broker) == ["j1"]
+    # Nonsense, and a job that nobody knows.
+    for payload in (b"nonsense", b'{"ended": true}'):
+        broker.events.append((f"{TREE}/job/j9", payload))
+    await leader.hear(broker)
+    assert done(broker) == ["j1"]
+
+
+async def test_the_next_one_goes_on_where_the_last_one_was(
+    two: tuple[Bridge, Bridge], journal: Journal, broker: Broker
+) -> None:
+    leader, other = two
+    incoming = Incoming(
+        topic=f"{TREE}/input/steps/set", payload=b"30", qos=1, retain=False, dup=False, mid=1
+    )
+    await leader.made.received(incoming, None, cast("Any", None))
+    await accepted(journal)
+    await finished(journal)
+    await accepted(journal, "j2")
+    before = set(broker.held)
+    broker.held.clear()
+    other.made.set_instances(["a-main", "b-main"])
+    assert broker.held == {}  # it is not its turn
+    leader.leads, other.leads = False, True
+    await other.made.connected(cast("Any", None))
+    assert set(broker.held) == before
+    assert shown(broker, "input/steps") == b"30"
+    assert (shown(broker, "state"), shown(broker, "queue")) == (b"queued", b"1")
+    device = broker.held["homeassistant/device/comfy2mqtt-bridge/config"]
+    assert {"comfyui-a-main", "comfyui-b-main"} <= set(device["components"])
+    # What the first one does now changes nothing.
+    leader.made.workflow(definition())
+    leader.made.remove_workflow("demo")
+    assert set(broker.held) == before
+
+
+async def test_an_end_without_news_is_found(
+    two: tuple[Bridge, Bridge], journal: Journal, broker: Broker
+) -> None:
+    leader, _ = two
+    await accepted(journal)
+    await accepted(journal, "j2")
+    leader.teller.status(job(), status("running", 5))
+    leader.teller.status(job(key=Key(CLIENT, "gone")), status("queued", 6, "gone"))
+    leader.teller.status(job(key=Key(CLIENT, "j2")), status("queued", 7, "j2"))
+    await leader.hear(broker)
+    assert shown(broker, "queue") == b"2"
+    await finished(journal)
+    await leader.made._look_once()
+    assert done(broker) == ["j1"]
+    assert (shown(broker, "state"), shown(broker, "queue")) == (b"queued", b"1")
+
+
+def test_news_come_by_the_connection_that_takes_requests(tmp_path: Path) -> None:
+    journal, broker = Journal(tmp_path / "journal.db"), Broker()
+    several = Bridge(journal, broker, leads=True).made
+    assert "comfy2mqtt/homeassistant/+/job/+" in {each.filter for each in several.subscriptions}
