@@ -12,6 +12,7 @@ from bridge.config import Config
 from bridge.jobs.database import Fenced
 from bridge.service import instances
 from bridge.service.bridge import Bridge
+from bridge.service.stores import need_extras
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ async def serve(config: Config) -> None:
         with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     address = bridge_address(config)
+    # Before a ComfyUI is installed, which takes minutes.
+    need_extras(config)
     found = await instances.configs(config, stopping)
     if found is None:
         return

@@ -21,12 +21,7 @@ def files_of(config: Config) -> Files:
 
 def bucket_of(config: Config) -> ObjectStore:
     """Return the store in the bucket that is set. Raises DatabaseError."""
-    try:
-        importlib.import_module("obstore")
-    except ImportError:
-        raise DatabaseError(
-            "blobs in a bucket need obstore: pip install 'comfy2mqtt[s3]'"
-        ) from None
+    _need_obstore()
     if config.bucket is None:
         raise DatabaseError("no bucket is set: blobs")
     # An extra, as is PostgreSQL's driver: who has no bucket needs none.
@@ -46,6 +41,23 @@ def bucket_of(config: Config) -> ObjectStore:
         ),
         links=config.links == "store",
     )
+
+
+def need_extras(config: Config) -> None:
+    """See that the extras which these settings need are installed. Raises DatabaseError."""
+    if config.journal:
+        need_driver()
+    if config.bucket is not None:
+        _need_obstore()
+
+
+def _need_obstore() -> None:
+    try:
+        importlib.import_module("obstore")
+    except ImportError:
+        raise DatabaseError(
+            "blobs in a bucket need obstore: pip install 'comfy2mqtt[s3]'"
+        ) from None
 
 
 def _beside_journal(config: Config) -> Files:

@@ -10,10 +10,13 @@ import resource
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from bridge.config import Config
 from bridge.jobs.database import Away, DatabaseError
 from bridge.jobs.journal import Journal
+from bridge.service import instances, serve
 from bridge.service.starting import waited_out
 from tests.support.patience import PATIENCE_S
 
@@ -95,3 +98,31 @@ async def test_each_step_is_tried_again_until_it_succeeds() -> None:
 
     assert await waited_out(step, asyncio.Event(), first_pause_s=0.0)
     assert errors == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "module", "told"),
+    [
+        (
+            {"journal": "postgresql://h/db"},
+            "psycopg",
+            "a journal in PostgreSQL needs psycopg: pip install 'comfy2mqtt[postgresql]'",
+        ),
+        (
+            {"blobs": "s3://bucket/outputs"},
+            "obstore",
+            "blobs in a bucket need obstore: pip install 'comfy2mqtt[s3]'",
+        ),
+    ],
+)
+async def test_an_extra_that_is_missing_is_reported_before_a_comfyui_is_installed(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], module: str, told: str
+) -> None:
+    async def install(*_: object) -> None:
+        raise AssertionError("a ComfyUI would have been installed")
+
+    monkeypatch.setattr(instances, "configs", install)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DatabaseError) as caught:
+        await serve(msgspec.structs.replace(Config(), **settings))
+    assert str(caught.value) == told
