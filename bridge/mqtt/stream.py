@@ -136,7 +136,7 @@ class Stream:
     def write(self, most: int) -> None:
         """Write what the network takes now, at most so many bytes. Raises OSError."""
         while self._queue and most > 0:
-            piece = self._queue[0]
+            piece = self._next()
             try:
                 sent = self._sock.send(piece[:most])
             except _NOT_NOW:
@@ -148,6 +148,16 @@ class Stream:
                 self._queue[0] = piece[sent:]
             else:
                 self._queue.popleft()
+
+    def _next(self) -> memoryview:
+        """Return the first piece, with small ones behind it in it: each write is a system call."""
+        small: list[memoryview] = []
+        size = 0
+        while self._queue and (size := size + len(self._queue[0])) <= _JOINED:
+            small.append(self._queue.popleft())
+        if small:
+            self._queue.appendleft(small[0] if len(small) == 1 else memoryview(b"".join(small)))
+        return self._queue[0]
 
     def _put(self, data: memoryview) -> None:
         self._queue.append(data)

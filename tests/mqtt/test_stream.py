@@ -50,6 +50,46 @@ def test_a_turn_writes_so_much_and_goes_on_where_it_stopped(pair: Pair) -> None:
     assert received == b"head" + payload
 
 
+class Counting:
+    """A socket that takes a little at a time, and keeps what each write brought."""
+
+    def __init__(self, takes: int) -> None:
+        self.takes = takes
+        self.writes: list[bytes] = []
+
+    def send(self, data: memoryview) -> int:
+        self.writes.append(bytes(data[: self.takes]))
+        return len(self.writes[-1])
+
+
+def test_small_packets_leave_together_and_large_ones_uncopied() -> None:
+    network = Counting(takes=100 * KILO)
+    stream = Stream(cast("socket.socket", network))
+    large = bytes(20 * KILO)
+    for packet in (b"one", b"two", b"three"):
+        stream.put(packet)
+    stream.put(b"head", large)
+    stream.put(b"four")
+    stream.write(100 * KILO)
+    assert network.writes == [b"onetwothreehead", large, b"four"]
+    assert (stream.written, stream.waiting) == (stream.queued, False)
+
+
+def test_packets_that_leave_together_in_pieces_stay_in_their_order() -> None:
+    network = Counting(takes=5)
+    stream = Stream(cast("socket.socket", network))
+    packets = [bytes([number]) * 7 for number in range(9)]
+    for packet in packets[:5]:
+        stream.put(packet)
+    stream.write(12)
+    assert stream.written == 12
+    for packet in packets[5:]:
+        stream.put(packet)
+    stream.write(KILO)
+    assert b"".join(network.writes) == b"".join(packets)
+    assert (stream.written, stream.waiting) == (stream.queued, False)
+
+
 def test_what_the_network_does_not_take_waits(pair: Pair) -> None:
     stream, other = pair
     stream.put(b"", bytes(16 * KILO * KILO))
