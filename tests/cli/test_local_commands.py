@@ -68,7 +68,8 @@ def test_a_file_of_keys_that_cannot_be_read_is_reported(cli: Cli) -> None:
     Path("data/keys.json").write_text("{")
     for command in (("add", "alice"), ("list",), ("revoke", "x")):
         told = cli("keys", *command)
-        assert (told.exit_code, "keys.json" in told.stderr) == (1, True)
+        assert (told.exit_code, "keys.json: not a file of keys" in told.stderr) == (1, True)
+        assert "make new keys with `comfy2mqtt keys add`" in told.stderr
 
 
 def test_the_documents_are_printed_written_and_compared(cli: Cli) -> None:

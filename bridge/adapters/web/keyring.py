@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 from bridge.adapters.web.errors import KeyringError
 from bridge.atomicfile import PRIVATE, write_file
 from bridge.contract.messages import Id
+from bridge.text import plain_problem
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,10 @@ class Keyring:
         except OSError as error:
             raise KeyringError(f"{self._path}: {error.strerror}") from None
         except msgspec.MsgspecError as error:
-            raise KeyringError(f"{self._path}: {error}") from None
+            raise KeyringError(
+                f"{self._path}: not a file of keys ({plain_problem(str(error))}): restore it from "
+                "a backup, or move it away and make new keys with `comfy2mqtt keys add`"
+            ) from None
 
     def _write(self, keys: list[AccessKey]) -> None:
         """Replace the file, whole or not at all. Raises OSError."""
