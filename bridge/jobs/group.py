@@ -14,6 +14,8 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import starmap
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -22,11 +24,15 @@ from bridge.jobs.core import events
 from bridge.jobs.core.ownership import events_for
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record
+from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record, queries
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.listener import Listener
 from bridge.jobs.looking import pause_s
+from bridge.jobs.presence import LOOK_S, Found, Gone, Presence, Watch
 from bridge.jobs.queue import Key
+
+if TYPE_CHECKING:
+    from bridge.jobs.database.notices import Ask
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ BEATS = 4
 # Notices may be missed; then all is compared, at the latest after this.
 COMPARE_S = 10.0
 _AT_ONCE = 200
+# How often to see whether we are a member again.
+_HELD_S = 0.05
 _NOTICES = frozenset(Notice)
 
 
@@ -61,7 +69,11 @@ class Group:
         self._life = uuid.uuid4().hex
         self._joining = False
         self.was_silent = False
+        self._missed = False
         self._valid_until = 0.0
+        self._presence = Presence()
+        self._watch = Watch()
+        self._gone: list[Gone] = []
         self._intake = asyncio.Event()
         self._staying = True
         self._beat_now = asyncio.Event()
@@ -80,8 +92,13 @@ class Group:
         return self._intake.is_set()
 
     def holds(self) -> bool:
-        """True if our lease runs: after that others may do what we would."""
-        return time.monotonic() < self._valid_until
+        """True if we are a member for sure: after that others may do what we would."""
+        return time.monotonic() < min(self._valid_until, self._presence.until)
+
+    async def held(self) -> None:
+        """Wait until `holds`."""
+        while not self.holds():  # noqa: ASYNC110 - time alone tells it
+            await asyncio.sleep(_HELD_S)
 
     async def granted(self) -> None:
         """Wait until this bridge has the intake, and see in the journal that it still has."""
@@ -156,15 +173,19 @@ class Group:
     async def _beat_for_ever(self) -> None:
         while True:
             self._beat_now.clear()
-            began = time.monotonic()
+            began, session = time.monotonic(), self._presence.session
+            gone, self._gone = self._gone if self._staying else [], []
             try:
-                beat = await self._journal.beat(self.lease_s, staying=self._staying)
+                beat = await self._journal.beat(self.lease_s, staying=self._staying, gone=gone)
             except DatabaseError as error:
                 log.warning("cannot renew the lease: %s", error)
             else:
-                # What was to be said meanwhile was not: the lease might have been over for good.
-                self.was_silent = began > self._valid_until
+                self._missed |= not self.holds()
                 self._valid_until = began + self.lease_s
+                self._presence.beaten(session)
+                # What was to be said meanwhile was not: the others might have buried us.
+                self.was_silent = self._missed and self.holds()
+                self._missed = self._missed and not self.was_silent
                 self._take(beat)
             await wait_set(self._beat_now, self.lease_s / BEATS)
 
@@ -197,7 +218,13 @@ class Group:
     async def _hear(self) -> None:
         from bridge.jobs.database.notices import notices  # noqa: PLC0415 - an extra
 
-        async for notice in notices(self._address, CHANNEL):
+        async for notice in notices(
+            self._address,
+            CHANNEL,
+            began=self._be_present,
+            look=self._look_at_others,
+            every_s=LOOK_S,
+        ):
             life, _, word = (notice or "").partition(":")
             if notice is None:
                 self._compare_all()
@@ -211,6 +238,27 @@ class Group:
             else:
                 client, _, job_id = word[1:].partition("/")
                 self._noticed(Notice(word[0]), Key(client, job_id))
+
+    async def _be_present(self, ask: Ask) -> None:
+        """Take the lock that shows the others that this process lives."""
+        self._presence.asks(time.monotonic())
+        await ask(queries.HOLD_PRESENCE, (self._life,))
+        self._presence.took()
+        self._beat_now.set()
+
+    async def _look_at_others(self, ask: Ask) -> None:
+        """See who of the others lives: all, if we have the intake, or who has it."""
+        asked = time.monotonic()
+        found = await ask(queries.LOOK_AT_OTHERS, (self._life, self.has_intake))
+        answered = time.monotonic()
+        if not self.holds():
+            self._missed = True
+            self._beat_now.set()
+        self._presence.answered(asked)
+        gone = self._watch.look(asked, answered, starmap(Found, found))
+        if gone:
+            self._gone = gone
+            self._beat_now.set()
 
     def _noticed(self, what: Notice, key: Key) -> None:
         if what is Notice.LOOK:

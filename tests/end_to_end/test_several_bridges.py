@@ -14,6 +14,9 @@ from tests.end_to_end.group import BRIDGE, Start, member
 from tests.support.peer import Peer
 from tests.support.postgresql import PostgreSQL
 
+# A lease that runs for longer than any test.
+NEVER_S = 3600
+
 pytestmark = [pytest.mark.comfyui, pytest.mark.postgresql]
 
 
@@ -102,6 +105,27 @@ async def test_a_killed_intake_is_followed_by_another_and_no_request_is_lost_or_
         jobs = [f"{when}-{index}" for when in ("early", "late") for index in range(6)]
         await all_succeed(peer, jobs)
     await member(watcher, "a", b"offline")
+    assert b"offline" not in states(watcher)
+
+
+async def test_killed_bridges_are_missed_though_their_leases_run(
+    start: Start, broker: Mosquitto, watcher: Peer, journal: str
+) -> None:
+    intake, worker, _ = [await start(name, lease_s=NEVER_S) for name in ("a", "b", "c")]
+    async with Peer(broker.url) as peer:
+        await peer.listen()
+        jobs = [f"j{index}" for index in range(6)]
+        for job_id in jobs:
+            peer.request(f"run/slow/{job_id}")
+        job_id = await running_at(journal, "b-default")
+        await worker.kill()
+        await all_succeed(peer, jobs)
+        (result,) = results(peer, job_id)
+        assert result["instance"] != "b-default"
+        assert result["attempts"] == 2
+        await intake.kill()
+        peer.request("run/slow/late")
+        assert (await peer.result("late"))["instance"] == "c-default"
     assert b"offline" not in states(watcher)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bridge.contract.numbering import Numbered
 from bridge.jobs.job import Job, KeptOutput
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.membership import Beat
+from bridge.jobs.presence import Gone
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
 
@@ -28,8 +29,10 @@ class Member:
     async def join(self, lease_s: float = LONG_S) -> float | None:
         return await self.journal.join(self.name, self.life, lease_s)
 
-    async def beat(self, lease_s: float = LONG_S, *, staying: bool = True) -> Beat:
-        return await self.journal.beat(lease_s, staying=staying)
+    async def beat(
+        self, lease_s: float = LONG_S, *, staying: bool = True, gone: Sequence[Gone] = ()
+    ) -> Beat:
+        return await self.journal.beat(lease_s, staying=staying, gone=gone)
 
     async def accept(self, job_id: str = "j1") -> Job:
         return (await self.journal.accept(draft(job_id), 1000.0)).record.job

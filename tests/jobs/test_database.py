@@ -139,8 +139,12 @@ def test_blobs_tell_that_a_server_is_not_there_without_the_password() -> None:
 async def test_notices_of_a_server_that_is_away_are_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    async def nothing(_: object) -> None:
+        pass
+
+    address = "postgresql://bridge:hunter2@127.0.0.1:9/journal"
     waiting = asyncio.ensure_future(
-        anext(notices("postgresql://bridge:hunter2@127.0.0.1:9/journal", "x"))
+        anext(notices(address, "x", began=nothing, look=nothing, every_s=1.0))
     )
     async with asyncio.timeout(PATIENCE_S):
         while "cannot listen for notices" not in caplog.text:  # noqa: ASYNC110 - nobody is told of it

@@ -39,11 +39,19 @@ class Member(NamedTuple):
     journal: Journal
     dispatcher: Dispatcher
     group: Group
+    silent: list[bool]
+    """Of each heartbeat, whether it came after a silence."""
 
 
 @asynccontextmanager
 async def member(
-    address: str, folder: Path, name: str = "one", comfyui: Scripted | None = None
+    address: str,
+    folder: Path,
+    name: str = "one",
+    comfyui: Scripted | None = None,
+    *,
+    lease_s: float = 2.0,
+    intake: bool = True,
 ) -> AsyncIterator[Member]:
     journal, files, told = Journal(address), Folder(folder / "blobs"), Told()
     await journal.open()
@@ -62,13 +70,16 @@ async def member(
             journal, files, told, 60.0, show=cast("Any", None), transcoder=cast("Any", None)
         ),
     )
-    group = Group(address, name, 2.0, journal=journal, dispatcher=dispatcher, listener=told)
+    group = Group(address, name, lease_s, journal=journal, dispatcher=dispatcher, listener=told)
     await group.join()
     await dispatcher.recover()
-    tasks = [asyncio.create_task(group.run(lambda _: None)), asyncio.create_task(dispatcher.run())]
+    silent: list[bool] = []
+    following = group.run(lambda _: silent.append(group.was_silent))
+    tasks = [asyncio.create_task(following), asyncio.create_task(dispatcher.run())]
     try:
-        await group.granted()
-        yield Member(journal, dispatcher, group)
+        if intake:
+            await group.granted()
+        yield Member(journal, dispatcher, group, silent)
     finally:
         for task in tasks:
             task.cancel()
@@ -136,9 +147,9 @@ async def test_a_bridge_whose_heartbeats_fail_holds_nothing_once_its_lease_is_ov
                 cut.setattr(one.journal, "beat", beat)
                 await asyncio.sleep(one.group.lease_s)
                 assert not one.group.holds()
-            while not one.group.holds():  # noqa: ASYNC110 - the next heartbeat makes it true
+            await one.group.held()
+            while True not in one.silent:  # noqa: ASYNC110 - a heartbeat tells
                 await asyncio.sleep(0.02)
-            assert one.group.was_silent
 
 
 async def test_a_waiting_job_that_the_last_life_had_claimed_is_released(
@@ -209,3 +220,46 @@ async def _asks(address: str, tmp_path: Path, asked: asyncio.Event) -> None:
                 await other.journal.ask_nodes()
                 await asyncio.sleep(0.05)
     await other.journal.close()
+
+
+async def test_a_bridge_whose_session_was_cut_stays_a_member(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    with postgresql.database() as address:
+        async with (
+            member(address, tmp_path, "one", lease_s=100.0) as one,
+            member(address, tmp_path, "two", lease_s=100.0, intake=False) as two,
+        ):
+            for _ in range(3):
+                cut_notices(address)
+                await asyncio.sleep(1.0)  # less than it takes to be missed
+            async with asyncio.timeout(PATIENCE_S):
+                await one.group.held()
+                await two.group.held()
+            assert one.group.has_intake
+            assert await one.group.confirm()
+            assert not await two.group.confirm()
+
+
+async def test_a_bridge_without_its_session_holds_nothing_though_its_lease_runs(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgresql.database() as address:
+        async with member(address, tmp_path, lease_s=100.0) as one, asyncio.timeout(PATIENCE_S):
+            while one.group._presence.session is None:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.02)
+            with monkeypatch.context() as cut:
+                # The journal's connection stays.
+                cut.setattr("bridge.jobs.database.notices._connected", _no_connection)
+                one.silent.clear()
+                cut_notices(address)
+                while one.group.holds():  # noqa: ASYNC110 - it is over by itself
+                    await asyncio.sleep(0.02)
+                await one.journal.accept(draft("j1"), 1.0)
+            await one.group.held()
+            while True not in one.silent:  # noqa: ASYNC110 - a heartbeat tells
+                await asyncio.sleep(0.02)
+
+
+async def _no_connection(_: str) -> NoReturn:
+    raise psycopg.OperationalError("cut off")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from bridge.jobs.database import Fenced, Transaction
 from bridge.jobs.job import Job
-from bridge.jobs.journal import AlreadyEnded
+from bridge.jobs.journal import AlreadyEnded, queries
+from bridge.jobs.presence import Gone
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
 from tests.jobs.members import KEY, OVER_S, Member
@@ -80,6 +83,68 @@ async def test_one_that_was_taken_for_dead_is_refused_everything(a: Member, b: M
             await late
     assert await b.journal.claim(requeued.job)
     await b.finish()
+
+
+async def lease_of(member: Member, of: Member | None = None) -> float:
+    life = (of or member).life
+
+    def work(db: Transaction) -> float:
+        (expires,) = db.execute("SELECT expires FROM members WHERE life = ?", (life,)).fetchone()
+        return float(expires)
+
+    return await member.journal._database.run(work)
+
+
+async def test_one_whose_session_ended_is_dead_unless_it_renewed_its_lease(
+    a: Member, b: Member
+) -> None:
+    await a.beat()
+    job = await a.accept()
+    assert await a.journal.claim(job)
+    before = await lease_of(a)
+    await a.beat()
+    assert not (await b.beat(OVER_S, gone=[Gone(a.life, before)])).intake
+    seen = await lease_of(a)
+    beat = await b.beat(OVER_S, gone=[Gone(a.life, seen)])
+    assert beat.intake
+    assert [each.job.key for each in beat.requeued] == [KEY]
+    with pytest.raises(Fenced):
+        await a.beat()
+
+
+async def test_one_whose_session_holds_its_lock_is_not_dead(
+    a: Member, b: Member, address: str
+) -> None:
+    await a.beat()
+    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as session:
+        hold = queries.HOLD_PRESENCE.replace("?", "%s").encode()
+        await session.execute(hold, (a.life,))
+        await b.beat(OVER_S)  # which shortens what others have renewed for longer
+        gone = Gone(a.life, await lease_of(a))
+        assert not (await b.beat(OVER_S, gone=[gone])).intake
+        assert await looks(b) == [(*gone, True)]
+    assert await looks(b) == [(*gone, False)]
+    assert (await b.beat(OVER_S, gone=[gone])).intake
+
+
+async def test_after_a_start_of_the_database_all_have_time_for_a_new_session(
+    a: Member, b: Member, postgresql: PostgreSQL
+) -> None:
+    await a.beat()
+    postgresql.stop()
+    postgresql.start()
+    gone = Gone(a.life, await lease_of(b, of=a))
+    assert not (await b.beat(gone=[gone])).intake
+    await b.beat(OVER_S)  # it shortens the other's lease
+    gone = Gone(a.life, await lease_of(b, of=a))
+    assert (await b.beat(OVER_S, gone=[gone])).intake
+
+
+async def looks(member: Member) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = await member.journal._rows(
+        queries.LOOK_AT_OTHERS, (member.life, True)
+    )
+    return found
 
 
 async def test_who_renews_in_time_after_all_is_not_dead(a: Member, b: Member) -> None:

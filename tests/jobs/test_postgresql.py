@@ -126,6 +126,23 @@ async def test_nobody_waits_for_ever_for_the_fate_of_a_commit(
         await pending
 
 
+async def test_nobody_waits_for_ever_for_a_database_that_does_not_answer(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.jobs.database.database.CLOSE_S", 0.2)
+    journal = Journal(address)
+    await journal.open()
+    with psycopg.connect(address) as other:
+        other.execute("LOCK TABLE jobs")
+        pending = asyncio.ensure_future(accept(journal, "j1"))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(DatabaseError, match="does not answer"):
+                await journal.close()
+    pending.cancel()
+    await asyncio.gather(pending, return_exceptions=True)
+
+
 async def test_what_was_accepted_survives_a_killed_server() -> None:
     with running_postgresql() as server, server.database() as address:
         server.stop(signal.SIGQUIT)

@@ -188,8 +188,8 @@ MQTT: tuple[Mutant, ...] = (
     Mutant(
         name="lease-never-ends",
         file="bridge/jobs/group.py",
-        old="return time.monotonic() < self._valid_until",
-        new="return True",
+        old="return time.monotonic() < min(self._valid_until, self._presence.until)",
+        new="return time.monotonic() < self._presence.until",
         guarantee="a bridge that cannot renew its lease publishes nothing once it is over",
         tests=("tests/jobs/test_group.py",),
         postgresql=True,

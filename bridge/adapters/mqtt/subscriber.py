@@ -241,6 +241,9 @@ class Subscriber:
 
         async for incoming in self._without_floods(connection):
             await room.take(len(incoming.payload))
+            if self._group is not None:
+                # It waits at the broker, rather than for an answer that we may not give.
+                await self._group.held()
             await self._in_order(incoming, begin)
             if connection.messages.waiting:
                 # One at a time: what arrives meanwhile is not to wait for all that is here.
@@ -311,13 +314,22 @@ class Subscriber:
             await give_to(self._extensions, incoming, delivery, self._handler)
             return
 
+        late: list[Answer] = []
+
         def respond(answer: Answer) -> None:
-            self._publisher.answer(found.context, answer)
+            if self._group is None or self._group.holds():
+                self._publisher.answer(found.context, answer)
+            else:
+                late.append(answer)
 
         if found.refusal is not None:
             self._handler.refuse(found.context, found.refusal, respond)
         else:
             await self._handler.handle(replace(found.context, let_pass=let_pass), respond)
+        if late and self._group is not None:
+            await self._group.held()
+            for answer in late:
+                self._publisher.answer(found.context, answer)
 
     def _take_other(self, incoming: Incoming) -> None:
         clustered = self._group is not None

@@ -69,6 +69,7 @@ from bridge.jobs.journal.sequence import (
 )
 from bridge.jobs.journal.sets import Numbers, Sets
 from bridge.jobs.journal.webhooks import NewHooks, Webhooks
+from bridge.jobs.presence import Gone
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Happening
 
@@ -688,12 +689,17 @@ class Journal:
         self._life = life
         self._database.guard(membership.guard(life))
 
-    async def beat(self, lease_s: float, *, staying: bool) -> Beat:
-        """Renew the lease, and see how the group is; one not `staying` takes no requests."""
+    async def beat(self, lease_s: float, *, staying: bool, gone: Sequence[Gone] = ()) -> Beat:
+        """Renew the lease, and see how the group is; one not `staying` takes no requests.
+
+        `gone` are others that died, as far as was seen.
+        """
         life, last, steady = self._owner, self._last_beat, time.monotonic()
 
         def work(db: Transaction) -> Beat:
-            beat = membership.beat(db, life, lease_s, staying=staying, last=last, steady=steady)
+            beat = membership.beat(
+                db, life, lease_s, staying=staying, gone=gone, last=last, steady=steady
+            )
             for record in beat.requeued:
                 self._notify_of(db, record.job.key)
             return beat

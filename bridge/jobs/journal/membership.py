@@ -1,8 +1,9 @@
 """The members of a group of bridges in the database: works for PostgreSQL alone.
 
 A member has a lease for itself, and renews it by heartbeats; time is the database's. Whoever finds
-that a lease has run out takes the member for dead: it deletes the member's row, and from then on
-the database refuses that member everything (`guard`). So nothing that a frozen bridge does once it
+that a lease has run out, or sees that the session of a member has ended (`jobs.presence`), takes it
+for dead: it deletes the member's row, and from then on the database refuses that member everything
+(`guard`). So nothing that a frozen bridge does once it
 wakes can count, and one decision, taken in one transaction, frees all that it had.
 
 The database's clock may be set. A bridge sees that between two of its heartbeats, by its own steady
@@ -12,6 +13,7 @@ clock: it lengthens all leases by what went by too much, and shortens those that
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,12 +23,15 @@ from bridge.jobs.database import Transaction
 from bridge.jobs.journal import queries, rows
 from bridge.jobs.journal.rows import Record
 from bridge.jobs.journal.sequence import Draw, number
+from bridge.jobs.presence import Gone
 from bridge.jobs.state import Happening
 
 # The database's clock was set if it is off by more seconds, and by more than a lease.
 _JUMP_S = 5.0
 # No lease runs for more than so many leases, and seconds: others may have a longer one.
 _MOST_LEASES, _MOST_S = 10, 60.0
+# After a start of the database nobody has a session: all have so long to make a new one.
+_GRACE_S = 10.0
 
 
 class Times(Struct, frozen=True):
@@ -79,16 +84,19 @@ def beat(
     lease_s: float,
     *,
     staying: bool,
+    gone: Sequence[Gone] = (),
     last: Times | None = None,
     steady: float = 0.0,
 ) -> Beat:
     """Renew the lease; take the intake where nobody has it; bury the dead if we have it.
 
-    One that is not `staying` has handed the intake over. `last` is when this bridge's last
-    heartbeat was, `steady` its steady clock now.
+    One that is not `staying` has handed the intake over. `gone` died as far as was seen, `last` is
+    when this bridge's last heartbeat was, `steady` its steady clock now.
     """
     at = _correct_leases(db, lease_s, last, steady)
     db.execute(queries.RENEW_LEASE, (lease_s, life))
+    for each in gone:
+        db.execute(queries.BURY_THE_GONE, (min(lease_s, _GRACE_S), *each))
     intake = staying and _take_intake(db, life, lease_s)
     requeued = []
     if intake:

@@ -13,6 +13,12 @@ from bridge.contract.messages import State
 
 # Time is the database's, which all members share (PostgreSQL).
 _NOW = "EXTRACT(EPOCH FROM clock_timestamp())"
+# While the database was away nobody could renew a lease: all have one lease's time to do so. A
+# start that is yet to come was before the clock was set back.
+_UP_FOR_LONG = (
+    "pg_postmaster_start_time() NOT BETWEEN "
+    "clock_timestamp() - make_interval(secs => ?) AND clock_timestamp()"
+)
 _SHARED_PARTS = {
     # What `rows.read` reads.
     "record": (
@@ -26,12 +32,10 @@ _SHARED_PARTS = {
         "n, result, finished_at"
     ),
     "now": _NOW,
-    # While the database was away nobody could renew a lease: all have one lease's time to do so.
-    # A start that is yet to come was before the clock was set back.
-    "dead": (
-        f"expires < {_NOW} AND pg_postmaster_start_time() NOT BETWEEN "
-        "clock_timestamp() - make_interval(secs => ?) AND clock_timestamp()"
-    ),
+    "dead": f"expires < {_NOW} AND {_UP_FOR_LONG}",
+    "up_for_long": _UP_FOR_LONG,
+    # The lock that a member's session holds while its process lives.
+    "presence": "('x' || substr(life, 1, 16))::bit(64)::bigint",
     "unpublished": "result IS NOT NULL AND acked = 0 AND (published <> 1 OR finished_at >= ?)",
     "any_states": ", ".join("?" * len(get_args(State))),
 }
@@ -369,6 +373,15 @@ LENGTHEN_LEASES = "UPDATE members SET expires = expires + ?"
 SHORTEN_LEASES = _sql("UPDATE members SET expires = [now] + ? WHERE expires > [now] + ?")
 RENEW_LEASE = _sql("UPDATE members SET expires = [now] + ? WHERE life = ?")
 BURY_THE_DEAD = _sql("DELETE FROM members WHERE [dead] AND life <> ?")
+# Several sessions of one bridge may hold it: the old one, when a network was cut, ends late.
+HOLD_PRESENCE = _sql("SELECT pg_advisory_lock_shared([presence]) FROM (SELECT ?::text) AS _ (life)")
+# This bridge, and whether it looks at all others, or at the one that has the intake alone.
+LOOK_AT_OTHERS = _sql("""
+    SELECT life, expires, NOT pg_try_advisory_xact_lock([presence]) FROM members
+    WHERE life <> ? AND (?::bool OR life = (SELECT life FROM intake))""")
+BURY_THE_GONE = _sql("""
+    DELETE FROM members WHERE [up_for_long] AND life = ? AND expires = ?
+    AND pg_try_advisory_xact_lock([presence])""")
 OTHER_MEMBERS = _sql("SELECT name FROM members WHERE life <> ? AND expires > [now]")
 HOW_MANY_MEMBERS = _sql("SELECT COUNT(*) FROM members WHERE expires > [now]")
 HAS_INTAKE = "SELECT 1 FROM intake WHERE life = ?"

@@ -56,7 +56,7 @@ async def measure(stand: Stand) -> list[Row]:
         ),
         Row(
             what="the bridge that takes requests killed, to the picture of a job asked for "
-            "meanwhile, by another (a lease of 10 s)",
+            "meanwhile, by another",
             unit="s",
             value=Spread.of(missed),
         ),

@@ -1,0 +1,103 @@
+"""The rules by which the bridges of a group notice within seconds that one of them died. Pure.
+
+Each bridge holds a lock by a session of the database, which ends with the process, and the lock
+with it. The others look whether it is held. `Presence` is what a bridge may conclude about itself,
+`Watch` what it may conclude about others; docs/several-bridges.md proves that they never disagree:
+nobody is counted as dead before it has stopped to count itself as a member.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+# The others are looked at so often.
+LOOK_S = 0.5
+# A bridge counts itself as a member for so long after it asked a question that was answered by the
+# session that has its lock ...
+VALID_S = 1.5
+# ... and nobody counts it as dead sooner after it was first seen without the lock.
+GONE_S = VALID_S
+
+
+class Found(NamedTuple):
+    """A member at a look: when its lease expires, and whether its lock is held."""
+
+    life: str
+    expires: float
+    present: bool
+
+
+class Gone(NamedTuple):
+    """A member that is to be counted as dead, unless it has renewed its lease since."""
+
+    life: str
+    expires: float
+
+
+class Presence:
+    """Until when a bridge may count itself as a member; seconds by its steady clock.
+
+    One that never asked for the lock is seen without it by nobody: its lease alone counts.
+    """
+
+    def __init__(self) -> None:
+        self.until = math.inf
+        self.session: int | None = None
+        """The number of the session that has the lock, as far as is known."""
+        self._sessions = 0
+        self._counts = False
+
+    def asks(self, now: float) -> None:
+        """Note that a new session is about to ask for the lock."""
+        self.until = min(self.until, now + VALID_S)
+        self.session, self._counts = None, False
+
+    def took(self) -> None:
+        """Note that the session has the lock; it counts with the next heartbeat."""
+        self._sessions += 1
+        self.session = self._sessions
+
+    def beaten(self, session: int | None) -> None:
+        """Note a heartbeat that succeeded: who saw us without the lock before does not count.
+
+        `session` is the one that there was when it began.
+        """
+        if session is not None and session == self.session:
+            self._counts = True
+
+    def answered(self, asked: float) -> None:
+        """Note that the session has answered what it was asked then."""
+        if self._counts:
+            self.until = asked + VALID_S
+
+
+class Watch:
+    """Finds out which of the others died; the times are of the watcher's steady clock."""
+
+    def __init__(self) -> None:
+        self._present: set[str] = set()
+        # When a member was first seen without its lock, and the end of its lease then.
+        self._missing: dict[str, tuple[float, float]] = {}
+
+    def look(self, asked: float, answered: float, found: Iterable[Found]) -> list[Gone]:
+        """Take what a look found; returns who is to be counted as dead.
+
+        Who was never seen with a lock has none: it is of an older version, or behind a pooler.
+        """
+        gone = []
+        present, missing = self._present, self._missing
+        self._present, self._missing = set(), {}
+        for each in found:
+            if each.present:
+                self._present.add(each.life)
+            elif each.life in present:
+                self._present.add(each.life)
+                since, expires = missing.get(each.life, (answered, each.expires))
+                if expires != each.expires:
+                    since = answered
+                self._missing[each.life] = since, each.expires
+                if asked - since >= GONE_S:
+                    gone.append(Gone(each.life, each.expires))
+        return gone
