@@ -218,4 +218,12 @@ MQTT: tuple[Mutant, ...] = (
         guarantee="nothing larger than the broker takes is published",
         tests=("tests/adapters/mqtt/test_encoder.py",),
     ),
+    Mutant(
+        name="refused-and-nobody-hears-it",
+        file="bridge/adapters/mqtt/subscriber.py",
+        old="if self._group is not None and not self._publisher.connected:",
+        new="if False:",
+        guarantee="a request whose answer reaches nobody comes again",
+        tests=("tests/adapters/mqtt/test_subscriber.py",),
+    ),
 )

@@ -227,7 +227,7 @@ class Subscriber:
                 nonlocal passed
                 if not passed:
                     passed = True
-                    connection.ack(incoming)
+                    self._acknowledge(connection, incoming)
                     room.give(len(incoming.payload))
 
             await self._handle(incoming, delivery, let_pass)
@@ -248,6 +248,17 @@ class Subscriber:
             if connection.messages.waiting:
                 # One at a time: what arrives meanwhile is not to wait for all that is here.
                 await asyncio.sleep(0)
+
+    def _acknowledge(self, connection: Connection, incoming: Incoming) -> None:
+        """Acknowledge a message; end the connection instead if its answer reached nobody.
+
+        In a cluster answers leave by another connection, which may be away. Then the message comes
+        again, to this bridge or another one, which can answer it.
+        """
+        if self._group is not None and not self._publisher.connected:
+            connection.abort()
+        else:
+            connection.ack(incoming)
 
     async def _without_floods(self, connection: Connection) -> AsyncIterator[Incoming]:
         """Yield what is to be handled; acknowledge what would get no answer."""

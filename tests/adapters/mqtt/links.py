@@ -49,6 +49,10 @@ class FakeConnection:
         self.log.append("disconnected")
         self.messages.end(None)
 
+    def abort(self) -> None:
+        self.log.append("aborted")
+        self.messages.end(ConnectionLost("aborted"))
+
     def deliver(self, topic: str, mid: int = 1, **fields: Any) -> Incoming:
         common = {"payload": b"{}", "qos": 1, "retain": False, "dup": False, "mid": mid}
         incoming = Incoming(topic=topic, **{**common, **fields})

@@ -60,6 +60,8 @@ class Handler:
 
 
 class Publisher:
+    connected = True
+
     def __init__(self, log: list[Any]) -> None:
         self.log = log
 
@@ -117,6 +119,12 @@ class Group:
     async def confirm(self) -> bool:
         return self.confirmed
 
+    async def held(self) -> None:
+        pass
+
+    def holds(self) -> bool:
+        return True
+
 
 class Setup:
     def __init__(
@@ -125,6 +133,7 @@ class Setup:
         self.log: list[Any] = []
         self.handler = Handler(self.log)
         self.journal = Journal()
+        self.publisher = Publisher(self.log)
         self.connections: list[FakeConnection] = []
         self.values = LastValues()
         self.failures: list[Exception] = []
@@ -142,7 +151,7 @@ class Setup:
             topics=Topics(),
             handler=cast("Any", self.handler),
             journal=cast("Any", self.journal),
-            publisher=cast("Any", Publisher(self.log)),
+            publisher=cast("Any", self.publisher),
             retained=cast("Any", Retained(self.log)),
             last_values=self.values,
             connected=lambda _: self.log.append("introduced"),
@@ -488,6 +497,22 @@ async def test_in_a_cluster_it_connects_when_it_is_to_take_requests_and_publishe
         assert setup.journal.since[-1][1]
         setup.subscriber.close()
         await running
+
+
+async def test_a_request_whose_answer_reaches_nobody_comes_again() -> None:
+    group = Group()
+    group.leads.set()
+    setup = Setup(group=group)
+    setup.publisher.connected = False
+    async with setup.running() as connection:
+        setup.log.clear()
+        connection.deliver(LIST, 1)
+        await until(lambda: "aborted" in setup.log or setup.acked())
+        assert setup.acked() == []
+        await until(lambda: "online" in setup.log)
+        setup.publisher.connected = True
+        setup.connection.deliver(LIST, 1, dup=True)
+        await until(lambda: setup.acked() == [1])
 
 
 async def test_a_bridge_that_never_takes_requests_can_be_closed() -> None:
