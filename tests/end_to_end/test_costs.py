@@ -23,7 +23,7 @@ import pytest
 
 from bridge.comfyui.settings import AttachConfig
 from bridge.config import Config
-from bridge.jobs.journal import journal
+from bridge.jobs.journal import lives
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
 from bridge.service import Bridge, descriptions
@@ -137,7 +137,7 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # On a slow machine a small job would run long enough to be worth a note.
-    monkeypatch.setattr(journal, "MARK_AFTER_S", 60.0)
+    monkeypatch.setattr(lives, "MARK_AFTER_S", 60.0)
     audit = Audit()
     async with serve({"ours": graphs.colour()}) as bridge, Peer(broker.url) as peer:
         await peer.listen()
@@ -160,7 +160,7 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
         answers = peer.all("comfy2mqtt/client/alice/response/run")
         states = len(peer.all("comfy2mqtt/bridge/comfyui/+")) - states
     # Accepted and ended; now and then, which results the broker has, and a block of numbers.
-    assert 2 * JOBS <= commits <= 2 * JOBS + took_s / journal.NOTE_S + 2
+    assert 2 * JOBS <= commits <= 2 * JOBS + took_s / lives.NOTE_S + 2
     # Queued, running, the output and the result; and an answer.
     assert len(messages) == 4 * JOBS
     assert len(answers) == JOBS + 1
@@ -177,7 +177,7 @@ async def test_a_small_job_passes_through_a_bounded_number_of_functions(
     broker: Mosquitto,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(journal, "MARK_AFTER_S", 60.0)
+    monkeypatch.setattr(lives, "MARK_AFTER_S", 60.0)
     walk = Walk()
     with walk.watching():
         async with serve({"ours": graphs.colour()}), Peer(broker.url) as peer:

@@ -144,7 +144,7 @@ JOURNAL: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="ids-forgotten-early",
-        file="bridge/jobs/journal/journal.py",
+        file="bridge/jobs/journal/reads.py",
         old="db.execute(queries.SWEEP_JOBS, (forget_before,))",
         new="db.execute(queries.SWEEP_JOBS, (results_before,))",
         guarantee="ids are remembered for longer than results",

@@ -1,0 +1,261 @@
+"""The life of jobs in the journal: accepted, started, requeued, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from bridge.aio import succeeded
+from bridge.contract.messages import State
+from bridge.contract.numbering import Numbered
+from bridge.jobs import state as transitions
+from bridge.jobs.database import (
+    ALL_SENT,
+    SENT,
+    SURE,
+    Steps,
+    Transaction,
+)
+from bridge.jobs.job import Draft, Job, KeptOutput, Plan
+from bridge.jobs.journal import (
+    acceptance,
+    queries,
+    sets,
+    touched,
+)
+from bridge.jobs.journal.base import Base, Notice
+from bridge.jobs.journal.rows import Acceptance
+from bridge.jobs.journal.sequence import (
+    Draw,
+    drawn,
+    number,
+)
+from bridge.jobs.journal.webhooks import NewHooks
+from bridge.jobs.queue import Key
+from bridge.jobs.state import Happening
+
+log = logging.getLogger(__name__)
+
+# How long what the broker has acknowledged is gathered before it is written down.
+NOTE_S = 1.0
+# A job that is over in less is not worth the write that it has started.
+MARK_AFTER_S = 0.1
+
+(_WAITING,) = transitions.before(Happening.RELEASE)
+(_RUNNING,) = transitions.before(Happening.REQUEUE)
+_RELEASED = transitions.after(_WAITING, Happening.RELEASE)
+_REQUEUED = transitions.after(_RUNNING, Happening.REQUEUE)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class AlreadyEnded(RuntimeError):
+    """A job was to be given a second outcome."""
+
+
+class Lives(Base):
+    """The life of each job."""
+
+    async def accept(self, draft: Draft, now: float) -> Acceptance:
+        """Write a job down, unless its id, or its MQTT delivery, is known already."""
+        new = acceptance.Encoded(draft, now)
+        draw = self._draw(draft.key.client)
+
+        def work(db: Transaction) -> Steps[Acceptance]:
+            n = drawn(db, draw)
+            known = yield from acceptance.known(db, draft)
+            if known is not None:
+                return Acceptance(known, new=False)
+            record = acceptance.insert(db, new, n())
+            self._notify_of(db, draft.key)
+            yield ALL_SENT
+            return Acceptance(record(), new=True)
+
+        accepted = await self._database.run_stepped(work, touched.draft(draft))
+        if accepted.new:
+            self._written(draw)
+        return accepted
+
+    async def released(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> int:
+        """Note that all that a job waited for is here: its plan, complete, and the bytes.
+
+        Returns the number of that. Raises AlreadyEnded where it waits no longer.
+        """
+        encoded = _encode(plan)
+        draw = self._draw(job.key.client)
+
+        def work(db: Transaction) -> int:
+            n = number(db, draw)
+            values = (_RELEASED, encoded, n, *job.key, _WAITING, self._life)
+            if db.execute(queries.RELEASE_JOB, values).rowcount != 1:
+                raise AlreadyEnded(f"job {job.key.job_id} of {job.key.client} waits no longer")
+            acceptance.keep_media(db, job.key, plan, media)
+            self._notify_of(db, job.key)
+            return n
+
+        blobs = (blob.sha256 for blob in plan.blobs)
+        n = await self._database.run(work, touched.client(job.key.client, blobs))
+        self._written(draw)
+        return n
+
+    def started(self, job: Job) -> asyncio.Future[int]:
+        """Note that a job was given to a ComfyUI; the future gives the number, in its turn.
+
+        Who awaits it, or adds a callback to it, at once continues in the order of the numbers. It
+        raises DatabaseError where the number could not be had: then nothing is to be published.
+
+        Whether ComfyUI has a job is asked of ComfyUI. The mark bounds the attempts of a job that
+        takes everything down with it; for one that is over in an instant it is not worth a write,
+        unless other bridges want to know.
+        """
+        draw, prompt_id = self._draw(job.key.client), job.prompt_id
+        if draw.n is None or draw.reserve is not None:
+            return self._mark_started(job, draw)
+
+        def mark() -> None:
+            if job.state == _RUNNING and job.prompt_id == prompt_id:
+                self._mark_started(job, draw).add_done_callback(_log_failure)
+
+        asyncio.get_running_loop().call_later(MARK_AFTER_S, mark)
+        return self._database.in_turn(draw.n)
+
+    def _mark_started(self, job: Job, draw: Draw) -> asyncio.Future[int]:
+        values = (_RUNNING, job.attempt, job.instance, job.prompt_id)
+
+        def work(db: Transaction) -> Steps[int]:
+            counted = drawn(db, draw)
+            yield SENT
+            n = counted()
+            db.execute(queries.START_JOB, (*values, n, *job.key))
+            yield SURE
+            return n
+
+        return self._drawn(draw, work)
+
+    def status_number(self, job: Job) -> asyncio.Future[int]:
+        """Draw a number for a status that changes nothing; see `started` for the future."""
+        draw = self._draw(job.key.client)
+        if draw.n is None or draw.reserve is not None:
+            return self._drawn(draw, lambda db: _number(db, draw))
+        return self._database.in_turn(draw.n)
+
+    async def requeued(self, job: Job) -> int:
+        """Note that a job returns to the queue, under a new prompt id; returns the number."""
+        draw = self._draw(job.key.client)
+        values = (_REQUEUED, job.attempt, job.prompt_id)
+
+        def work(db: Transaction) -> int:
+            n = number(db, draw)
+            db.execute(queries.REQUEUE_JOB, (*values, n, *job.key))
+            self._notify_of(db, job.key)
+            return n
+
+        n = await self._database.run(work, touched.client(job.key.client))
+        self._written(draw)
+        return n
+
+    async def finish(
+        self,
+        key: Key,
+        *,
+        state: State,
+        result: Numbered,
+        now: float,
+        outputs: Iterable[KeptOutput] = (),
+        keep_until: float = 0.0,
+        estimate: tuple[str, float] | None = None,
+        hooks: NewHooks | None = None,
+    ) -> bytes:
+        """Write a job's outcome, with its outputs, in one transaction; returns the result.
+
+        `result` is the message without its number; `estimate` is a workflow, and how many seconds
+        its next run is expected to take; `hooks` are who is to be sent the result.
+
+        Raises AlreadyEnded where there is one: the first outcome stands.
+        """
+        if not transitions.is_outcome(state):
+            raise ValueError(f"{state!r} is no outcome")
+        draw, outputs = self._draw(key.client), list(outputs)
+
+        def work(db: Transaction) -> Steps[bytes]:
+            counted = drawn(db, draw)
+            yield SENT
+            n = counted()
+            encoded = result.with_n(n)
+            values = (state, n, encoded, now, self._life, *key, self._life)
+            finished = db.execute(queries.FINISH_JOB, values)
+            for output in outputs:
+                sets.keep_output(db, key, output, keep_until)
+            db.execute(queries.DROP_MEDIA, key)
+            if hooks is not None:
+                hooks.write(db, encoded)
+            yield ALL_SENT
+            if finished.rowcount != 1:
+                raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
+            self._notify_of(db, key, Notice.ENDED)
+            return encoded
+
+        encoded = await self._database.run_stepped(work, touched.outputs(key.client, outputs))
+        self._written(draw)
+        if estimate is not None:
+            self._estimate(*estimate)
+        if hooks is not None:
+            self.webhooks.new()
+        return encoded
+
+    async def keep_undelivered(
+        self, key: Key, undelivered: bytes, outputs: Sequence[KeptOutput]
+    ) -> None:
+        """Keep what a job gave until its sinks have it: its outputs, and `undelivered` about them.
+
+        The bytes stay for as long as the job has no outcome, whatever the sweep does.
+        """
+
+        def work(db: Transaction) -> None:
+            for output in outputs:
+                db.execute(queries.KEEP_BLOB, (output.sha256, output.size, output.data))
+                db.execute(queries.KEEP_MEDIA, (*key, output.sha256))
+            db.execute(queries.KEEP_UNDELIVERED, (undelivered, *key))
+
+        await self._database.run(work, touched.outputs(key.client, outputs))
+
+    async def undelivered(self, key: Key) -> bytes | None:
+        """Return what was kept of a job whose sinks have yet to have it; None if nothing was."""
+        row = await self._row(queries.UNDELIVERED, key)
+        found: bytes | None = None if row is None else row[0]
+        return found
+
+    async def estimates(self) -> dict[str, float]:
+        """The seconds that a run of each workflow is expected to take."""
+        return dict(await self._rows(queries.ESTIMATES)) | self._estimates
+
+    def _estimate(self, workflow: str, run_s: float) -> None:
+        """Have an estimate noted, not at once: many jobs of one workflow share a write."""
+        if not self._estimates:
+            asyncio.get_running_loop().call_later(NOTE_S, self._note_estimates)
+        self._estimates[workflow] = run_s
+
+    def _note_estimates(self) -> None:
+        estimates, self._estimates = self._estimates, {}
+
+        def work(db: Transaction) -> None:
+            for estimate in estimates.items():
+                db.execute(queries.SET_ESTIMATE, estimate)
+
+        if estimates:
+            noted = self._database.run(work, touched.workflows(estimates))
+            noted.add_done_callback(succeeded)
+
+
+def _number(db: Transaction, draw: Draw) -> Steps[int]:
+    n = drawn(db, draw)
+    yield SURE
+    return n()
+
+
+def _log_failure(done: asyncio.Future[int]) -> None:
+    if not done.cancelled() and done.exception() is not None:
+        log.error("cannot store the start of a job: %s", done.exception())

@@ -1,0 +1,190 @@
+"""Reads of the journal: jobs as they stand, their bytes, and the sweep of what has had its time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import get_args
+
+import msgspec
+
+from bridge.contract.errors import UnknownJob
+from bridge.contract.messages import State
+from bridge.jobs.backlog import Backlog
+from bridge.jobs.database import (
+    Transaction,
+)
+from bridge.jobs.job import Job, Plan
+from bridge.jobs.journal import (
+    acceptance,
+    backlog,
+    queries,
+    sets,
+    touched,
+)
+from bridge.jobs.journal.base import Base, any_of
+from bridge.jobs.journal.rows import KeptUpload, Record, Stored
+from bridge.jobs.journal.sequence import (
+    forget_clients,
+)
+from bridge.jobs.queue import Key
+
+_decode_plan = msgspec.json.Decoder(Plan).decode
+
+
+class Reads(Base):
+    """Jobs as they stand, and bytes."""
+
+    async def unfinished(self) -> list[Job]:
+        """Every job without an outcome that this bridge has, in the order of acceptance."""
+        return [record.job for record in await self._records(queries.UNFINISHED, (self._owner,))]
+
+    async def claimed_by_others(self) -> list[Job]:
+        """Every job without an outcome that another bridge of the group has."""
+        found = await self._records(queries.CLAIMED_BY_OTHERS, (self._owner,))
+        return [record.job for record in found]
+
+    async def backlog(self) -> Backlog:
+        """Return the work that has not ended, whichever bridge of the group has it."""
+        return await self._read(lambda db: backlog.read(db, shared=self.shared))
+
+    async def plan(self, key: Key) -> Plan:
+        """Return the plan to run a job by; kept as long as its result. Raises UnknownJob."""
+        row = await self._row(queries.PLAN, key)
+        if row is None or row[0] is None:
+            raise UnknownJob(f"the plan of job {key.job_id!r} is not kept", job_id=key.job_id)
+        return _decode_plan(row[0])
+
+    async def get(self, key: Key) -> Record:
+        """A client's job. Raises UnknownJob."""
+        record = await self._read(lambda db: acceptance.find(db, queries.JOB, key))
+        if record is None:
+            raise UnknownJob(f"no job {key.job_id!r}", job_id=key.job_id)
+        return record
+
+    async def clients(self, limit: int = 10_000) -> list[str]:
+        """Return the names of clients that have jobs here, up to `limit`."""
+        return [client for (client,) in await self._rows(queries.CLIENTS, (limit,))]
+
+    async def page(
+        self,
+        client: str,
+        *,
+        after: int,
+        limit: int,
+        states: Iterable[State] | None = None,
+        workflow: str | None = None,
+        set_id: str | None = None,
+    ) -> list[Record]:
+        """A client's jobs, or a set's, whose latest number is above `after`, in that order."""
+        wanted = any_of(get_args(State) if states is None else states)
+        values = (client, after, *wanted, workflow, set_id, limit)
+        return await self._records(queries.PAGE, values)
+
+    async def last_ended(self, client: str) -> list[Record]:
+        """The last job of each workflow that ended, of a client."""
+        return await self._records(queries.LAST_ENDED, (client, client))
+
+    # Bytes. Small ones lie in the journal itself, large ones are `Files` of that name.
+
+    async def keep(self, key: Key, keep_until: float) -> int:
+        """Keep a job's outputs until then; returns how many there are."""
+        return await self._database.run(
+            lambda db: db.execute(queries.KEEP_OUTPUTS, (keep_until, *key)).rowcount,
+            touched.client(key.client),
+        )
+
+    async def output(self, key: Key, index: int) -> Stored | None:
+        """Return the place of the bytes of a job's output, if they are kept."""
+        row = await self._row(queries.OUTPUT, (*key, index))
+        return None if row is None else Stored(*row)
+
+    async def keep_upload(
+        self, client: str, upload: str, kept: KeptUpload, keep_until: float
+    ) -> None:
+        """Note an upload that is complete; one of the same name before it is replaced."""
+        described = (kept.kind, kept.content_type, kept.extension, kept.sha256)
+
+        def work(db: Transaction) -> None:
+            db.execute(queries.KEEP_BLOB, (kept.sha256, kept.size, kept.data))
+            db.execute(queries.KEEP_UPLOAD, (client, upload, *described, keep_until))
+
+        await self._database.run(work, touched.client(client, (kept.sha256,)))
+
+    async def upload(self, client: str, upload: str) -> KeptUpload | None:
+        """A client's upload, without its bytes, if it is complete and still kept."""
+        row = await self._row(queries.UPLOAD, (client, upload))
+        return None if row is None else KeptUpload(*row)
+
+    async def uploaded(self, client: str) -> int:
+        """Return the bytes of complete uploads that are kept for a client, rows included."""
+        (size,) = await self._row(queries.UPLOADED, (client,))
+        return int(size)
+
+    async def blob(self, sha256: str) -> bytes | None:
+        """A small blob's bytes; None where they are a file."""
+        row = await self._row(queries.BLOB, (sha256,))
+        return None if row is None else row[0]
+
+    async def files(self) -> set[str]:
+        """The hashes of all blobs that are files."""
+        return {sha256 for (sha256,) in await self._rows(queries.FILES)}
+
+    async def sweep(
+        self,
+        *,
+        now: float,
+        results_before: float,
+        forget_before: float,
+        max_outputs: int | None = None,
+        max_outputs_of: Callable[[str], int] | None = None,
+    ) -> None:
+        """Delete what is kept no longer.
+
+        Outputs go at their own time, results that ended before `results_before` then, and ids
+        that ended before `forget_before` are forgotten; so are clients that have no job any more.
+
+        `max_outputs` bounds all outputs together, `max_outputs_of` those of a client, in bytes: it
+        is called here, in the event loop. Those of acked results go first.
+        """
+        over: list[tuple[str, str, int]] = []
+        if max_outputs is not None:
+            kept = await self._rows(queries.OUTPUTS_BY_WORTH, (now,))
+            over = beyond_budgets(kept, max_outputs, max_outputs_of)
+
+        def work(db: Transaction) -> list[tuple[str, int]]:
+            db.execute(queries.SWEEP_OUTPUTS, (now,))
+            db.execute(queries.SWEEP_UPLOADS, (now,))
+            for place in over:
+                db.execute(queries.DROP_OUTPUT, place)
+            db.execute(queries.SWEEP_RESULTS, (results_before,))
+            db.execute(queries.SWEEP_JOBS, (forget_before,))
+            sets.sweep(db, results_before, forget_before)
+            db.execute(queries.SWEEP_BLOBS)
+            return forget_clients(db)
+
+        forgotten = await self._database.run(work)
+        if self._numbers is not None:
+            self._numbers.forget(forgotten)
+
+
+def beyond_budgets(
+    kept: Iterable[tuple[str, str, int, int]],
+    budget: int,
+    budget_of: Callable[[str], int] | None = None,
+) -> list[tuple[str, str, int]]:
+    """Return which outputs are beyond budgets of bytes: client, job id and index of each.
+
+    They come with their sizes, those that are to stay longest first. Pure.
+    """
+    held = 0
+    held_of: Counter[str] = Counter()
+    over = []
+    for client, job_id, index, size in kept:
+        beyond = budget_of is not None and held_of[client] + size > budget_of(client)
+        if beyond or held + size > budget:
+            over.append((client, job_id, index))
+        else:
+            held += size
+            held_of[client] += size
+    return over

@@ -1,0 +1,170 @@
+"""The journal as several bridges share it: members, the intake, whose a job is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bridge.contract.messages import State
+from bridge.jobs import state as transitions
+from bridge.jobs.database import (
+    SURE,
+    Steps,
+    Transaction,
+)
+from bridge.jobs.job import Job
+from bridge.jobs.journal import (
+    acceptance,
+    membership,
+    queries,
+    touched,
+)
+from bridge.jobs.journal.base import ASK_NODES, CHANNEL, Base, Notice, any_of
+from bridge.jobs.journal.membership import Beat
+from bridge.jobs.journal.rows import Record
+from bridge.jobs.presence import Gone
+from bridge.jobs.queue import Key
+from bridge.jobs.state import Happening
+
+
+class Shared(Base):
+    """A journal of several bridges."""
+
+    async def join(self, name: str, life: str, lease_s: float) -> float | None:
+        """Become a member of the group: what this bridge does is its own from now on.
+
+        Returns until when the lease of another member of that name runs, if it does: then this
+        bridge is none. `life` is another one after each start, 32 hexadecimal digits. PostgreSQL
+        alone has groups.
+        """
+
+        def work(db: Transaction) -> float | None:
+            until = membership.join(db, name, life, lease_s)
+            if until is None:
+                db.notify(CHANNEL, f"{life}:")  # from now on somebody wants to know of jobs
+            return until
+
+        until = await self._database.run(work)
+        if until is None:
+            self.member(life)
+        return until
+
+    def member(self, life: str) -> None:
+        """Be the member of that life from now on."""
+        self._life = life
+        self._database.guard(membership.guard(life))
+
+    async def beat(self, lease_s: float, *, staying: bool, gone: Sequence[Gone] = ()) -> Beat:
+        """Renew the lease, and see how the group is; one not `staying` takes no requests.
+
+        `gone` are others that died, as far as was seen.
+        """
+        life, last, steady = self._owner, self._last_beat, time.monotonic()
+
+        def work(db: Transaction) -> Beat:
+            beat = membership.beat(
+                db, life, lease_s, staying=staying, gone=gone, last=last, steady=steady
+            )
+            for record in beat.requeued:
+                self._notify_of(db, record.job.key)
+            return beat
+
+        beat = await self._database.run(work)
+        self._last_beat = membership.Times(beat.at, steady)
+        self._heard = bool(beat.others)
+        return beat
+
+    async def holds_intake(self) -> bool:
+        """True if this member takes the group's requests."""
+        life = self._owner
+        return await self._read(lambda db: membership.holds_intake(db, life))
+
+    async def hand_over(self) -> bool:
+        """Release the intake; returns whether another member is there to take it."""
+        life = self._owner
+
+        def work(db: Transaction) -> bool:
+            others = membership.hand_over(db, life)
+            self._notify(db)
+            return others
+
+        return await self._database.run(work)
+
+    async def leave(self) -> None:
+        """Be a member no longer; what this bridge still has, somebody else will run."""
+        life = self._owner
+
+        def work(db: Transaction) -> None:
+            membership.leave(db, life)
+            self._notify(db)
+
+        await self._database.run(work)
+
+    async def ask_nodes(self) -> None:
+        """Ask the other bridges to look which nodes their ComfyUIs have."""
+        await self._database.run(lambda db: self._notify(db, ASK_NODES), touched.OFFERS)
+
+    async def claim(self, job: Job) -> bool:
+        """Take a job before it is run or concluded; False if another bridge has it, or it ended.
+
+        What another bridge may have changed of it is brought up to date.
+        """
+        if self._life is None:
+            return True
+
+        def work(db: Transaction) -> Steps[Any]:
+            claimed = db.execute(queries.CLAIM, (self._life, *job.key, self._life))
+            yield SURE
+            row = claimed.fetchone()
+            if row is not None:
+                self._notify_of(db, job.key, Notice.TAKEN)
+            return row
+
+        row = await self._database.run_stepped(work, touched.client(job.key.client))
+        if row is None:
+            return False
+        job.attempt, job.prompt_id = row
+        return True
+
+    async def seize(self, key: Key) -> Job | State | None:
+        """Seize a job to cancel it: it is ours now, or whoever has it is notified to stop it.
+
+        Returns the job in the one case, its state in the other, None if it is not there or ended.
+        """
+        if self._life is None:
+            return None
+
+        def work(db: Transaction) -> Job | State | None:
+            found = acceptance.find(db, queries.JOB, key)
+            if found is None or found.ended:
+                return None
+            if found.owner is None:
+                db.execute(queries.SEIZE, (self._life, *key))
+                self._notify_of(db, key, Notice.TAKEN)
+                return found.job
+            db.execute(queries.ASK_TO_CANCEL, key)
+            self._notify_of(db, key)
+            return found.job.state
+
+        return await self._database.run(work, touched.client(key.client))
+
+    async def standings(self, keys: Sequence[Key]) -> list[Record]:
+        """Return the jobs' standing, of those that are there."""
+
+        def work(db: Transaction) -> list[Record]:
+            found = (acceptance.find(db, queries.JOB, key) for key in keys)
+            return [record for record in found if record is not None]
+
+        return await self._read(work)
+
+    async def unowned(self, *, waiting: bool) -> set[Key]:
+        """Every job that nobody has; those that wait for something only if asked for."""
+        wanted = transitions.before(Happening.START)
+        if waiting:
+            wanted |= transitions.before(Happening.RELEASE)
+        return {Key(*row) for row in await self._rows(queries.UNOWNED, any_of(wanted))}
+
+    async def to_cancel(self) -> set[Key]:
+        """Every job that this bridge has and that another one was asked to cancel."""
+        return {Key(*row) for row in await self._rows(queries.TO_CANCEL, (self._owner,))}
