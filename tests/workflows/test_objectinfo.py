@@ -210,8 +210,9 @@ def test_a_class_whose_json_is_no_text_leaves_the_others_usable() -> None:
 
 
 def test_json_that_is_nested_too_deeply_is_refused() -> None:
+    # On Python 3.14, which has more room on the stack, when the class is asked for.
     with pytest.raises(ObjectInfoError):
-        ObjectInfo.decode(b'{"Deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+        ObjectInfo.decode(b'{"Deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}").get("Deep")
 
 
 def test_what_a_server_says_takes_no_more_memory_than_its_json_until_it_is_asked_for() -> None:
