@@ -182,7 +182,7 @@ def _fleet(found: Sequence[Lived]) -> str:
         "journals, clients": f"{len(found)}, {len(all_turns):,}",
         "jobs that ended": f"{sum(each.jobs - each.unended for each in found):,}",
         "jobs that were lost": f"{sum(each.unended for each in found)}",
-        "jobs started a second": f"{started:.0f}",
+        f"jobs started a second, from {_SETTLED_S:.0f} s to the loss": f"{started:.0f}",
         "the same if no GPU ever had to load a model": f"{gpus * JOBS_A_SECOND:.0f}",
         "share of their time that GPUs were busy": f"{_mean([each.busy for each in found]):.1%}",
         "Jain's index of the clients of one journal": f"{min(within):.3f} to {max(within):.3f}",
@@ -226,7 +226,8 @@ def _grown(found: Sequence[Grown]) -> str:
 
 def _lost(found: Sequence[Lived]) -> str:
     sums = [sum(each) for each in zip(*(lived.per_slice for lived in found), strict=True)]
-    points = [(index * _SLICE_S, each / _SLICE_S) for index, each in enumerate(sums)]
+    rates = [(index * _SLICE_S, each / _SLICE_S) for index, each in enumerate(sums)]
+    points = [each for each in rates if each[0] >= _SETTLED_S]
     return plot.over_time(
         "jobs started a second; a tenth of the bridges is lost", points, _LOST_AT_S
     )

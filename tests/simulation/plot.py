@@ -24,11 +24,11 @@ def lines(found: Mapping[str, Sequence[tuple[float, float]]]) -> str:
 
 def over_time(what: str, points: Sequence[tuple[float, float]], marked: float) -> str:
     """Draw a rate over seconds, from zero, with a line at a time."""
-    last = points[-1][0]
+    first, last = points[0][0], points[-1][0]
     most = 1.1 * max(y for _, y in points)
 
     def x(at: float) -> float:
-        return round(_LEFT + at / last * (_WIDTH - _LEFT - 20), 1)
+        return round(_LEFT + (at - first) / (last - first) * (_WIDTH - _LEFT - 20), 1)
 
     def y(rate: float) -> float:
         return round((1 - rate / most) * (_HEIGHT - _BOTTOM - 20) + 20, 1)
@@ -41,7 +41,7 @@ def over_time(what: str, points: Sequence[tuple[float, float]], marked: float) -
         f'<text x="{_LEFT}" y="14" fill="#1b6ca8">{escape(what)}</text>',
     ]
     for fifth in range(6):
-        rate, at = most * fifth / 5, last * fifth / 5
+        rate, at = most * fifth / 5, first + (last - first) * fifth / 5
         parts += [
             f'<path d="M{_LEFT} {y(rate)}H{_WIDTH - 20}" stroke="#ddd"/>',
             f'<text x="{_LEFT - 6}" y="{y(rate) + 4}" text-anchor="end">{rate:.0f}</text>',
