@@ -174,6 +174,12 @@ def test_doctor_sees_whether_it_can_be_reached(address: str) -> None:
     assert "tests@" not in str(caught.value)
 
 
+def test_the_reason_of_a_database_that_is_away_has_one_line() -> None:
+    with pytest.raises(DatabaseError, match="refused") as caught:
+        probe("postgresql://nobody@127.0.0.1:9/none")
+    assert str(caught.value).isprintable()
+
+
 async def test_a_journal_of_an_older_version_is_brought_up_to_date(address: str) -> None:
     with psycopg.connect(address) as connection:
         for statement in [each for version in SCHEMA[:3] for each in version]:

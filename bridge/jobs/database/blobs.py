@@ -20,6 +20,7 @@ from bridge.jobs.clock import JumpWatch
 from bridge.jobs.database.engine import DatabaseError
 from bridge.jobs.database.postgresql import connect, name_of
 from bridge.media.files import Damaged, Sweeper, check_name
+from bridge.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class Blobs:
             try:
                 return self._attempt(work)
             except psycopg.Error as error:
-                raise DatabaseError(f"{name_of(self._address)}: {error}") from error
+                raise DatabaseError(f"{name_of(self._address)}: {one_line(str(error))}") from error
 
     def _attempt(self, work: Callable[[_Connection], T]) -> T:
         if self._connection is None or self._connection.closed:

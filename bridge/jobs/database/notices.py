@@ -11,6 +11,7 @@ import psycopg
 
 from bridge.jobs.database.postgresql import CONNECT_TIMEOUT_S, name_of
 from bridge.retry import Backoff
+from bridge.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ async def notices(
                         await look(ask)
         except psycopg.Error as error:
             log.warning(
-                "cannot listen for notices of %s, trying again: %s", name_of(address), error
+                "cannot listen for notices of %s, trying again: %s",
+                name_of(address),
+                one_line(str(error)),
             )
         await asyncio.sleep(backoff.next())
 

@@ -38,6 +38,7 @@ from bridge.jobs.database.engine import (
 )
 from bridge.jobs.database.pipeline import Pipeline, Result
 from bridge.retry import Backoff
+from bridge.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ class PostgreSQL:
             if not commit.is_here:
                 log.warning("lost the connection to %s during a commit", self.name)
                 if again or (name is not None and not self._was_committed(name)):
-                    raise _NothingDone(f"{self.name}: {error}") from error
+                    raise _NothingDone(f"{self.name}: {one_line(str(error))}") from error
         if commit.is_here and commit.status != "COMMIT":
             raise DatabaseError(f"{self.name}: the transaction ended with {commit.status}")
 
@@ -203,7 +204,7 @@ class PostgreSQL:
                     pipeline.execute("SELECT pg_notify(?, ?)", notice)
                 pipeline.send()
             except psycopg.Error as error:
-                log.warning("%s: notices were lost: %s", self.name, error)
+                log.warning("%s: notices were lost: %s", self.name, one_line(str(error)))
 
     def _nothing_done(self, pipeline: Pipeline, error: Exception) -> Exception:
         """Undo what was begun; says whether another attempt has a chance."""
@@ -215,7 +216,7 @@ class PostgreSQL:
         if isinstance(error, _FENCED):
             return Fenced(f"{self.name}: this bridge was counted as dead")
         if pipeline.closed or isinstance(error, _AGAIN):
-            return _NothingDone(f"{self.name}: {error}")
+            return _NothingDone(f"{self.name}: {one_line(str(error))}")
         return self._explain(error)
 
     def _was_committed(self, name: Result) -> bool:
@@ -275,7 +276,7 @@ class PostgreSQL:
 
     def _explain(self, error: Exception) -> DatabaseError:
         kind = Away if may_pass(error) else DatabaseError
-        return kind(f"{self.name}: {error}")
+        return kind(f"{self.name}: {one_line(str(error))}")
 
 
 def may_pass(error: Exception) -> bool:
