@@ -37,8 +37,8 @@ settings.load_profile("any-load")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than cores, since tests wait for processes, disks and timers as well."""
-    return (os.cpu_count() or 1) + 1
+    """Two workers more than cores, since tests wait for processes, disks and timers as well."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(scope="session")

@@ -400,4 +400,4 @@ class TwoBridges(RuleBasedStateMachine):
 
 
 TestTwoBridges = TwoBridges.TestCase
-TestTwoBridges.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestTwoBridges.settings = settings(stateful_step_count=60)

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 
@@ -42,7 +43,9 @@ def send(
             left -= 1
             answers.append((now + 0.01, quota.take(now)))
         else:
-            now += 0.001
+            may_send = pacer.wait_s(now) if left and len(answers) < in_flight else math.inf
+            next_answer = min((at - now for at, _ in answers), default=math.inf)
+            now += max(0.001, min(may_send, next_answer))
     raise AssertionError
 
 
