@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from tests.bench.report import Row, amount
 
 _WIDTH, _HEIGHT = 640, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 20, 90
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 20, 90
 _COLOURS = ("#1b6ca8", "#c8553d", "#2a9d5c", "#8e5aa8")
 
 
