@@ -26,6 +26,7 @@ from yarl import URL
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden
 from bridge.media.download import Reach, guarded_session
+from bridge.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,9 @@ _STEP = 2**20
 _CONNECT_S = 30.0
 # A server that sends nothing for so long has gone.
 _SILENCE_S = 60.0
+# So many attempts in a row may bring nothing; the pauses between them grow.
 _ATTEMPTS = 5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _SHA256 = re.compile('(?:W/)?"?(?P<digest>[0-9a-f]{64})"?')
 _REDIRECTS = (301, 302, 303, 307, 308)
 _RESUMED, _NOTHING_LEFT = 206, 416
@@ -93,17 +96,23 @@ async def _received(
     context: ssl.SSLContext | None,
 ) -> _Expected:
     """Fetch all of it; a connection that breaks is made again, and continues where it was."""
-    attempts = 1
+    pause, attempts = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), 0
     while True:
+        before, _ = _here(part)
         try:
             return await _attempt(source, part, hosts, progress, context)
         except _Interrupted as error:
+            here, etag = _here(part)
+            if etag and here > before:
+                pause.reset()
+                attempts = 0
+            attempts += 1
             if attempts == _ATTEMPTS:
                 raise DependencyFailed(
                     f"{_host(source.url)} broke off {_ATTEMPTS} times: {error}; what is here is "
                     "kept, and continued the next time"
                 ) from None
-            attempts += 1
+        await asyncio.sleep(pause.next())
 
 
 class _Expected(Struct, frozen=True):
