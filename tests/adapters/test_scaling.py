@@ -30,7 +30,8 @@ def get(port: int, path: str) -> tuple[int, Any]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
             status, text, kind = answer.status, answer.read().decode(), answer.headers
     except urllib.error.HTTPError as error:
-        status, text, kind = error.code, error.read().decode(), error.headers
+        with error:
+            status, text, kind = error.code, error.read().decode(), error.headers
     is_json = kind.get_content_type() == "application/json"
     return status, json.loads(text) if is_json else text
 
