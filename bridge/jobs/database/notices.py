@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from bridge.jobs.database.postgresql import CONNECT_TIMEOUT_S, name_of
+from bridge.jobs.database.postgresql import name_of, watched
 from bridge.retry import Backoff
 from bridge.text import one_line
 
@@ -68,16 +68,8 @@ async def notices(
 
 
 async def _connected(address: str) -> psycopg.AsyncConnection[Any]:
-    return await psycopg.AsyncConnection.connect(
-        address,
-        autocommit=True,
-        application_name="comfy2mqtt notices",
-        connect_timeout=CONNECT_TIMEOUT_S,
-        keepalives_idle=5,
-        keepalives_interval=2,
-        keepalives_count=3,
-        tcp_user_timeout=10_000,
-    )
+    line = watched(address, "comfy2mqtt notices")
+    return await psycopg.AsyncConnection.connect(line, autocommit=True)
 
 
 def _asker(connection: psycopg.AsyncConnection[Any]) -> Ask:

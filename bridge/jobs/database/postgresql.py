@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from bridge.jobs.database.engine import (
     Away,
@@ -50,7 +51,6 @@ _TOUCHED = 0x63326D
 # Who touches more takes the whole journal: the server's table of locks is bounded.
 _MOST_TOUCHED = 512
 
-CONNECT_TIMEOUT_S = 5
 # A bridge that freezes within a transaction holds everybody up: the server ends it after this.
 FROZEN_TIMEOUT_S = 5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
@@ -360,20 +360,8 @@ def _roll_back(pipeline: Pipeline) -> None:
 
 
 def connect(address: str) -> psycopg.Connection[Any]:
-    """Connect so that a peer or a network that died is noticed within seconds.
-
-    Raises psycopg.Error.
-    """
-    connection = psycopg.connect(
-        address,
-        autocommit=True,
-        application_name="comfy2mqtt",
-        connect_timeout=CONNECT_TIMEOUT_S,
-        keepalives_idle=5,
-        keepalives_interval=2,
-        keepalives_count=3,
-        tcp_user_timeout=10_000,
-    )
+    """Connect. Raises psycopg.Error."""
+    connection = psycopg.connect(watched(address, "comfy2mqtt"), autocommit=True)
     _run_script(
         connection,
         f"SET idle_in_transaction_session_timeout = '{FROZEN_TIMEOUT_S}s';"
@@ -383,6 +371,22 @@ def connect(address: str) -> psycopg.Connection[Any]:
         "WHERE current_setting('synchronous_commit') = 'off'",
     )
     return connection
+
+
+def watched(address: str, application: str) -> str:
+    """Return how to connect so that a peer or a network that died is noticed within seconds.
+
+    `application` is the connection's name at the server. Raises psycopg.Error.
+    """
+    return make_conninfo(
+        address,
+        application_name=application,
+        connect_timeout=5,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=10_000,
+    )
 
 
 def name_of(address: str) -> str:
