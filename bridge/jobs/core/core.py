@@ -21,7 +21,7 @@ from bridge.contract.errors import (
     Replaced,
     internal,
 )
-from bridge.contract.messages import JobStatus, State
+from bridge.contract.messages import JobStatus, State, or_none
 from bridge.jobs import job_messages
 from bridge.jobs.core import effects, events
 from bridge.jobs.core.book import Book
@@ -371,19 +371,21 @@ class Core:
             self._do(effects.Wanted(member.name, wanted))
 
     def _give_jobs(self) -> None:
+        if not self.book.queued:
+            return
+        places, busy = self.book.elsewhere()
         given = True
         while given and self.book.queued:
             given = False
             for member in self.book.pool:
                 if member.has_room:
-                    given = self._give(member) or given
+                    given = self._give(member, places - busy) or given
 
-    def _give(self, member: Member) -> bool:
+    def _give(self, member: Member, idle_elsewhere: int) -> bool:
         key: Key | None = None
         try:
-            places, busy = self.book.elsewhere()
             key = self.book.pool.take(
-                member, self.book.queue, self._limits.reorder_s, self._now.steady, places - busy
+                member, self.book.queue, self._limits.reorder_s, self._now.steady, idle_elsewhere
             )
             if key is not None:
                 self._give_job(member, self.book.entries[key])
@@ -655,8 +657,9 @@ class Core:
 
     def announced(self, job: Job, n: int) -> JobStatus:
         """Return a job's status message, to be published."""
-        self._reasons.will_publish(job, self._now.steady)
-        return self.book.status(job, n)
+        status = self.book.status(job, n)
+        self._reasons.will_publish(job.key, or_none(status.reason), self._now.steady)
+        return status
 
 
 def _expired(job: Job, ahead: float) -> Expired:

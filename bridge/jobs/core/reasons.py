@@ -29,11 +29,10 @@ class Reasons:
         if self.due is None:
             self.due = now + SETTLES_S
 
-    def will_publish(self, job: Job, now: float) -> None:
+    def will_publish(self, key: Key, reason: str | None, now: float) -> None:
         """Note that a job's status leaves: once its reason is over, another one has to follow."""
-        reason = self._book.why_waiting(job)
         if reason is not None:
-            self._published[job.key] = reason
+            self._published[key] = reason
             self.look_soon(now)
 
     def forget(self, key: Key) -> None:
