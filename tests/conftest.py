@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bridge.jobs.journal import Journal
 from bridge.mosquitto import Mosquitto
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server, running_server, supervised
@@ -39,6 +40,15 @@ settings.load_profile("any-load")
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers more than cores, since tests wait for processes, disks and timers as well."""
     return (os.cpu_count() or 1) + 2
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    """The journal of a bridge alone, for one test."""
+    journal = Journal(tmp_path / "journal.db")
+    await journal.open()
+    yield journal
+    await journal.close()
 
 
 @pytest.fixture(scope="session")

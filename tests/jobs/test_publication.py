@@ -48,15 +48,6 @@ async def acked(journal: Journal, job_id: str) -> bool:
     return (await journal.get(Key("alice", job_id))).acked
 
 
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    """The journal of a bridge alone."""
-    journal = Journal(tmp_path / "journal.db")
-    await journal.open()
-    yield journal
-    await journal.close()
-
-
 async def test_of_a_bridge_alone_an_ack_counts_what_was_sent_in_its_turn(journal: Journal) -> None:
     await accept(journal, "a", "b")
     await finish(journal, "a")

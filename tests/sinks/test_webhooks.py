@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,14 +25,6 @@ from tests.support.patience import PATIENCE_S
 KEY = bytes(32)
 HERE = Reach(("127.0.0.1",), "x")
 RESULT = Numbered(b'{"job_id":"j1","n":', b"}")
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    found = Journal(tmp_path / "journal.db")
-    await found.open()
-    yield found
-    await found.close()
 
 
 async def end(journal: Journal, job_id: str, *urls: str, client: str = "alice") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,14 +61,6 @@ class Bridge:
                 await self.made.received(incoming, None, cast("Any", None))
             else:
                 broker.events.append((topic, message))
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    journal = Journal(tmp_path / "journal.db")
-    await journal.open()
-    yield journal
-    await journal.close()
 
 
 @pytest.fixture

@@ -1,20 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from bridge.adapters.homeassistant.inputs import TAKEN_OVER, Inputs
 from bridge.jobs.journal import Journal
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    journal = Journal(tmp_path / "journal.db")
-    await journal.open()
-    yield journal
-    await journal.close()
 
 
 @pytest.fixture
