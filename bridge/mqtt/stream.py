@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 # Payloads up to this size are joined with their packet's head: one system call, one segment.
 _JOINED: Final = 16 * 1024
-# What a TLS socket raises where another one raises BlockingIOError.
 # The ends of a handshake at a port for plain MQTT.
 _NO_TLS: Final = (ConnectionError, ssl.SSLEOFError)
+# What a TLS socket raises where another one raises BlockingIOError.
 _NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _SUBPROTOCOL: Final = Subprotocol("mqtt")
 _BINARY: Final = (Opcode.BINARY, Opcode.CONT)

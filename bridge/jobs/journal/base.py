@@ -12,27 +12,13 @@ from typing import Any, TypeVar, get_args
 from bridge.aio import succeeded
 from bridge.contract.messages import State
 from bridge.jobs.clock import Clock
-from bridge.jobs.database import (
-    SURE,
-    Database,
-    Stepped,
-    Steps,
-    Transaction,
-    Work,
-)
-from bridge.jobs.journal import (
-    membership,
-    rows,
-    touched,
-)
+from bridge.jobs.database import SURE, Database, Stepped, Steps, Transaction, Work
+from bridge.jobs.journal import membership, rows, touched
 from bridge.jobs.journal.kept import Kept
 from bridge.jobs.journal.offers import Offers
 from bridge.jobs.journal.rows import Record
 from bridge.jobs.journal.schema import SCHEMA
-from bridge.jobs.journal.sequence import (
-    ClientNumbers,
-    Draw,
-)
+from bridge.jobs.journal.sequence import ClientNumbers, Draw
 from bridge.jobs.journal.sets import Numbers, Sets
 from bridge.jobs.journal.webhooks import Webhooks
 from bridge.jobs.queue import Key

@@ -20,25 +20,13 @@ import msgspec
 
 from bridge.aio import succeeded
 from bridge.jobs.clock import Reading
-from bridge.jobs.database import (
-    Transaction,
-)
-from bridge.jobs.journal import (
-    publication,
-    queries,
-    rows,
-    sets,
-    touched,
-    webhooks,
-)
+from bridge.jobs.database import Transaction
+from bridge.jobs.journal import publication, queries, rows, sets, touched, webhooks
 from bridge.jobs.journal.lives import NOTE_S, Lives
 from bridge.jobs.journal.reads import Reads
 from bridge.jobs.journal.rows import Unpublished
 from bridge.jobs.journal.schema import ADDED
-from bridge.jobs.journal.sequence import (
-    ClientNumbers,
-    go_on_above,
-)
+from bridge.jobs.journal.sequence import ClientNumbers, go_on_above
 from bridge.jobs.journal.shared import Shared
 from bridge.jobs.queue import Key
 

@@ -12,27 +12,12 @@ from bridge.aio import succeeded
 from bridge.contract.messages import State
 from bridge.contract.numbering import Numbered
 from bridge.jobs import state as transitions
-from bridge.jobs.database import (
-    ALL_SENT,
-    SENT,
-    SURE,
-    Steps,
-    Transaction,
-)
+from bridge.jobs.database import ALL_SENT, SENT, SURE, Steps, Transaction
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
-from bridge.jobs.journal import (
-    acceptance,
-    queries,
-    sets,
-    touched,
-)
+from bridge.jobs.journal import acceptance, queries, sets, touched
 from bridge.jobs.journal.base import Base, Notice
 from bridge.jobs.journal.rows import Acceptance
-from bridge.jobs.journal.sequence import (
-    Draw,
-    drawn,
-    number,
-)
+from bridge.jobs.journal.sequence import Draw, drawn, number
 from bridge.jobs.journal.webhooks import NewHooks
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Happening

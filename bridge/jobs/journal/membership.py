@@ -3,8 +3,8 @@
 A member has a lease for itself, and renews it by heartbeats; time is the database's. Whoever finds
 that a lease has run out, or sees that the session of a member has ended (`jobs.presence`), takes it
 for dead: it deletes the member's row, and from then on the database refuses that member everything
-(`guard`). So nothing that a frozen bridge does once it
-wakes can count, and one decision, taken in one transaction, frees all that it had.
+(`guard`). So nothing that a frozen bridge does once it wakes can count, and one decision, taken in
+one transaction, frees all that it had.
 
 The database's clock may be set. A bridge sees that between two of its heartbeats, by its own steady
 clock: it lengthens all leases by what went by too much, and shortens those that would run for ever.

@@ -11,22 +11,12 @@ import msgspec
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
 from bridge.jobs.backlog import Backlog
-from bridge.jobs.database import (
-    Transaction,
-)
+from bridge.jobs.database import Transaction
 from bridge.jobs.job import Job, Plan
-from bridge.jobs.journal import (
-    acceptance,
-    backlog,
-    queries,
-    sets,
-    touched,
-)
+from bridge.jobs.journal import acceptance, backlog, queries, sets, touched
 from bridge.jobs.journal.base import Base, any_of
 from bridge.jobs.journal.rows import KeptUpload, Record, Stored
-from bridge.jobs.journal.sequence import (
-    forget_clients,
-)
+from bridge.jobs.journal.sequence import forget_clients
 from bridge.jobs.queue import Key
 
 _decode_plan = msgspec.json.Decoder(Plan).decode

@@ -8,18 +8,9 @@ from typing import Any
 
 from bridge.contract.messages import State
 from bridge.jobs import state as transitions
-from bridge.jobs.database import (
-    SURE,
-    Steps,
-    Transaction,
-)
+from bridge.jobs.database import SURE, Steps, Transaction
 from bridge.jobs.job import Job
-from bridge.jobs.journal import (
-    acceptance,
-    membership,
-    queries,
-    touched,
-)
+from bridge.jobs.journal import acceptance, membership, queries, touched
 from bridge.jobs.journal.base import ASK_NODES, CHANNEL, Base, Notice, any_of
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.journal.rows import Record
