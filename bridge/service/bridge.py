@@ -22,7 +22,7 @@ from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.news import CLIENT as HOME_ASSISTANT
-from bridge.adapters.homeassistant.news import Teller
+from bridge.adapters.homeassistant.news import NewsPublisher
 from bridge.adapters.mqtt import logtopic
 from bridge.adapters.mqtt.acl_probe import AclProbe
 from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, responder_of
@@ -548,7 +548,7 @@ class Bridge:
         """Return what shows jobs in Home Assistant: of several bridges by the one that leads."""
         if not self._config.journal:
             return homeassistant
-        return Teller(self._publisher, self._tree, homeassistant)
+        return NewsPublisher(self._publisher, self._tree, homeassistant)
 
     def _images(self, folder: str, kind: str, topic: Callable[[str], str]) -> RetainedImages:
         if self._config.journal:

@@ -24,7 +24,7 @@ from bridge.adapters.homeassistant.device_state import ACTIVE, REFUSED, DeviceSt
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.news import CLIENT, Order, news
+from bridge.adapters.homeassistant.news import CLIENT, Order, read_news
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
@@ -223,17 +223,17 @@ class HomeAssistant(Extension):
 
     async def _heard(self, name: str, job_id: str, payload: bytes) -> None:
         """Take a bridge's news of a job."""
-        told = news(payload)
-        if told is None:
+        news = read_news(payload)
+        if news is None:
             return
-        if told.ended:
+        if news.ended:
             await self._ended(job_id)
             return
         state = self._device_state(name)
-        if told.status is not UNSET and self._order.is_newer(job_id, told.status.n):
-            state.status(told.status)
-        elif told.progress is not UNSET and self._order.goes_on(job_id):
-            state.progress(told.progress)
+        if news.status is not UNSET and self._order.is_newer(job_id, news.status.n):
+            state.status(news.status)
+        elif news.progress is not UNSET and self._order.goes_on(job_id):
+            state.progress(news.progress)
         self._show(name)
 
     async def _ended(self, job_id: str) -> None:
@@ -261,7 +261,7 @@ class HomeAssistant(Extension):
         await self._inputs.read()
         ended = await self._journal.last_ended(CLIENT)
         active = await self._journal.page(CLIENT, after=0, limit=_MOST, states=ACTIVE)
-        # What a dead bridge may not have told.
+        # The ends of which a dead bridge may not have published news.
         orphans = await self._journal.unpublished(self._journal.clock.now(), orphans=True)
         before, self._device_states = self._device_states, {}
         for record in ended:

@@ -32,18 +32,18 @@ class News(Struct, frozen=True, omit_defaults=True):
     ended: bool = False
 
 
-_read = msgspec.json.Decoder(News)
+_decode = msgspec.json.Decoder(News).decode
 
 
-def news(payload: bytes) -> News | None:
+def read_news(payload: bytes) -> News | None:
     """Read news; None for what is none."""
     try:
-        return _read.decode(payload)
+        return _decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
-class Teller:
+class NewsPublisher:
     """Publishes what happens to Home Assistant's jobs here; a `jobs.listener.Listener`."""
 
     def __init__(self, publisher: Publisher, tree: HomeAssistantTopics, previews: Listener) -> None:
@@ -53,15 +53,15 @@ class Teller:
         self._previews = previews
 
     def status(self, job: Job, status: JobStatus) -> None:
-        """Tell a job's state."""
-        self._tell(job.key, job.workflow, News(status=status))
+        """Publish a job's state."""
+        self._publish(job.key, job.workflow, News(status=status))
 
     def progress(self, job: Job, progress: Progress) -> None:
-        """Tell how far a job is; it may get lost."""
+        """Publish how far a job is; it may get lost."""
         if job.key.client == CLIENT:
             topic = self._tree.job(job.workflow, job.key.job_id)
-            told = encode(News(progress=progress))
-            self._publisher.transient(topic, told, "application/json")
+            news = encode(News(progress=progress))
+            self._publisher.transient(topic, news, "application/json")
 
     def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
         """Show a preview."""
@@ -71,14 +71,14 @@ class Teller:
         """Leave outputs to their result."""
 
     def result(self, key: Key, _envelope: Envelope, result: bytes) -> None:
-        """Tell that a job has ended."""
+        """Publish that a job has ended."""
         if key.client == CLIENT:
             workflow = msgspec.json.decode(result, type=Result).workflow
-            self._tell(key, workflow, News(ended=True))
+            self._publish(key, workflow, News(ended=True))
 
-    def _tell(self, key: Key, workflow: str, told: News) -> None:
+    def _publish(self, key: Key, workflow: str, news: News) -> None:
         if key.client == CLIENT:
-            self._publisher.publish(self._tree.job(workflow, key.job_id), told)
+            self._publisher.publish(self._tree.job(workflow, key.job_id), news)
 
 
 class Order:

@@ -11,7 +11,7 @@ import pytest
 from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.news import CLIENT, Teller
+from bridge.adapters.homeassistant.news import CLIENT, NewsPublisher
 from bridge.adapters.mqtt.retained_images import SharedImages
 from bridge.contract.messages import JobStatus, Progress, encode
 from bridge.contract.numbering import Numbered
@@ -47,7 +47,7 @@ class Bridge:
             transcoder=cast("Any", Transcoder()),
             leads=lambda: self.leads,
         )
-        self.teller = Teller(cast("Any", broker), tree, self.made)
+        self.publisher = NewsPublisher(cast("Any", broker), tree, self.made)
 
     async def hear(self, broker: Broker) -> None:
         """Take the news that came to the broker since the last time."""
@@ -112,22 +112,22 @@ async def test_one_announces_and_shows_what_another_runs(
 ) -> None:
     leader, other = two
     await accepted(journal)
-    other.teller.status(job(), status("running", 5))
-    other.teller.progress(job(), Progress(job_id="j1", workflow="demo", percent=40.0))
-    other.teller.status(job(key=Key("alice", "j1")), status("running", 9))
-    other.teller.progress(
+    other.publisher.status(job(), status("running", 5))
+    other.publisher.progress(job(), Progress(job_id="j1", workflow="demo", percent=40.0))
+    other.publisher.status(job(key=Key("alice", "j1")), status("running", 9))
+    other.publisher.progress(
         job(key=Key("alice", "j1")), Progress(job_id="j1", workflow="demo", percent=50.0)
     )
-    assert other.teller.output(job(), cast("Any", None), b"") is None
+    assert other.publisher.output(job(), cast("Any", None), b"") is None
     await leader.hear(broker)
-    leader.teller.status(job(), status("queued", 4))  # on its way for longer
+    leader.publisher.status(job(), status("queued", 4))  # on its way for longer
     await leader.hear(broker)
     assert (shown(broker, "state"), shown(broker, "progress")) == (b"running", b"40")
 
     encoded = await finished(journal)
     for _ in range(2):
-        other.teller.result(Key(CLIENT, "j1"), job().envelope, encoded)
-        other.teller.result(Key("alice", "j1"), job().envelope, encoded)
+        other.publisher.result(Key(CLIENT, "j1"), job().envelope, encoded)
+        other.publisher.result(Key("alice", "j1"), job().envelope, encoded)
         await leader.hear(broker)
     assert (shown(broker, "state"), shown(broker, "busy")) == (b"succeeded", b"OFF")
     assert done(broker) == ["j1"]
@@ -172,9 +172,9 @@ async def test_an_end_without_news_is_found(
     leader, _ = two
     await accepted(journal)
     await accepted(journal, "j2")
-    leader.teller.status(job(), status("running", 5))
-    leader.teller.status(job(key=Key(CLIENT, "gone")), status("queued", 6, "gone"))
-    leader.teller.status(job(key=Key(CLIENT, "j2")), status("queued", 7, "j2"))
+    leader.publisher.status(job(), status("running", 5))
+    leader.publisher.status(job(key=Key(CLIENT, "gone")), status("queued", 6, "gone"))
+    leader.publisher.status(job(key=Key(CLIENT, "j2")), status("queued", 7, "j2"))
     await leader.hear(broker)
     assert shown(broker, "queue") == b"2"
     await finished(journal)

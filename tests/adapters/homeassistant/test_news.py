@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from bridge.adapters.homeassistant.news import News, Order, news
+from bridge.adapters.homeassistant.news import News, Order, read_news
 from bridge.contract.messages import JobStatus, encode
 
 
 def test_news_of_another_version_or_of_nobody_are_none() -> None:
     told = News(status=JobStatus(job_id="j1", workflow="demo", n=1, state="queued", attempt=0))
-    assert news(encode(told)) == told
-    assert news(b'{"ended": true, "more": 1}') == News(ended=True)
-    assert news(b"\xff") is None
-    assert news(b"[]") is None
+    assert read_news(encode(told)) == told
+    assert read_news(b'{"ended": true, "more": 1}') == News(ended=True)
+    assert read_news(b"\xff") is None
+    assert read_news(b"[]") is None
 
 
 def test_what_comes_late_or_twice_changes_nothing() -> None:
