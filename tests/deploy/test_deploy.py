@@ -17,7 +17,7 @@ from bridge.adapters.metrics import BridgeCollector, MetricsSources
 from bridge.adapters.web.keyring import Keyring
 from bridge.jobs.counters import Counters
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
 # Variables that are no settings: the client's name, the nodes' own.
 OTHERS = {"CLIENT", "SECRET", "CONFIG", "GUARD", "MEDIA_BYTES", "OUTPUT_BYTES", "UNPACKED_BYTES"}
