@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from tests.support.patience import PATIENCE_S
-from tests.support.peer import Peer
+from tests.support.peer import Message, Peer
 
 ROOT = Path(__file__).parents[2]
 READY_S = 120.0
@@ -123,9 +123,14 @@ class BridgeProcess:
         self, peer: Peer, bridge: str, comfyui: str, states: tuple[str, ...]
     ) -> None:
         await peer.next(f"{bridge}/state", lambda message: message.payload == b"online", READY_S)
-        await peer.next(
-            f"{bridge}/comfyui/{comfyui}", lambda message: message.json["state"] in states, READY_S
-        )
+
+        # The broker may retain a state from the process before, and give it first. That of this
+        # process is published before "online".
+        def is_now(message: Message) -> bool:
+            newest: Message = peer.all(message.topic)[-1]
+            return message is newest and message.json["state"] in states
+
+        await peer.next(f"{bridge}/comfyui/{comfyui}", is_now, READY_S)
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
