@@ -9,51 +9,44 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from bridge import __version__, tracing
+from bridge import tracing
 from bridge.adapters.displays import Displays
-from bridge.adapters.homeassistant.adapter import HomeAssistant
-from bridge.adapters.homeassistant.discovery import AnnouncedBridge
-from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.news import CLIENT as HOME_ASSISTANT
-from bridge.adapters.homeassistant.news import NewsPublisher
 from bridge.adapters.mqtt import logtopic
 from bridge.adapters.mqtt.acl_probe import AclProbe
-from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, responder_of
 from bridge.adapters.mqtt.broker_address import probe_address
 from bridge.adapters.mqtt.cluster_connection import ClusterConnection
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
-from bridge.adapters.mqtt.retained_images import RetainedImages, SharedImages
 from bridge.adapters.mqtt.size_probe import SizeProbe
 from bridge.adapters.mqtt.subscriber import BrokerSettings, Subscriber
 from bridge.adapters.triggers.adapter import Triggers
 from bridge.comfyui.health_policy import HealthPolicy
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
-from bridge.config import Config, host_and_port
+from bridge.config import Config
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.operator import BridgeLog
 from bridge.contract.sources import Url
-from bridge.contract.topics import HomeAssistantTopics, Topics
+from bridge.contract.topics import Topics
 from bridge.hooks.calls import MqttCalls
 from bridge.hooks.room import Hooks
 from bridge.jobs.core import Limits as JobLimits
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
-from bridge.jobs.group import BEATS, Group
 from bridge.jobs.input_files import InputFiles
 from bridge.jobs.journal import Journal
-from bridge.jobs.listener import Listener, Listeners
+from bridge.jobs.listener import Listeners
 from bridge.jobs.sets.collect import Places
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.warmup import Warmup
@@ -64,12 +57,25 @@ from bridge.mqtt import Address, Connection
 from bridge.requests.admission import Admission, AdmissionConfig
 from bridge.requests.handler import RequestHandler
 from bridge.requests.input_media import InputMedia
-from bridge.requests.operator import Operator
 from bridge.requests.permissions import Permissions, setting
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
+from bridge.service.bridge_info import BridgeInfoPublisher
+from bridge.service.clock_report import ClockReport
+from bridge.service.commands import CommandParts
+from bridge.service.descriptions import Descriptions
+from bridge.service.gpu_watch import GpuWatch
+from bridge.service.greeting import Parts, greet
+from bridge.service.group import GroupParts
+from bridge.service.homeassistant import HomeAssistantParts
+from bridge.service.images import retained_images
 from bridge.service.public_urls import Links, page_address
+from bridge.service.retention import Retention
+from bridge.service.sets import set_parts
+from bridge.service.sinks import SinkParts
+from bridge.service.starting import waited_out
+from bridge.service.stores import files_of
 from bridge.workflows.binding import FOLDER
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
@@ -77,18 +83,6 @@ from bridge.workflows.nodes import NodeRules
 if TYPE_CHECKING:
     from bridge.adapters.metrics import MetricsAdapter
     from bridge.adapters.web.adapter import WebAdapter
-
-from bridge.service.bridge_info import BridgeInfoPublisher
-from bridge.service.clock_report import ClockReport
-from bridge.service.descriptions import Descriptions
-from bridge.service.gpu_watch import GpuWatch
-from bridge.service.greeting import Parts, greet
-from bridge.service.offers import Offers
-from bridge.service.retention import Retention
-from bridge.service.sets import set_parts
-from bridge.service.sinks import SinkParts
-from bridge.service.starting import waited_out
-from bridge.service.stores import files_of
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +112,7 @@ class Bridge:
         self._config = config
         self._address = address
         self._topics = Topics(config.base_topic)
-        self._tree = HomeAssistantTopics(self._topics, config.homeassistant_prefix)
+        self._group = group = GroupParts(config)
         self._journal = Journal(config.journal or folder / "journal.db")
         self._files = files_of(config)
         self._permissions = Permissions(config.clients)
@@ -143,11 +137,11 @@ class Bridge:
             set_delivered=self._journal.sets.published,
             keep_results_s=config.keep_results_s,
             keep_outputs_s=config.keep_outputs_s,
-            may_publish=self._holds_lease,
+            may_publish=group.holds_lease,
             cloudevents=config.cloudevents,
         )
         self._retained = Retained(
-            self._topics, self._publisher, self._speaks_for_all if config.journal else None
+            self._topics, self._publisher, group.speaks_for_all if config.journal else None
         )
         last_values = LastValues()
         self._transcoder = transcoder = Transcoder()
@@ -176,15 +170,32 @@ class Bridge:
         links = Links.of(config, self._files)
         displays = Displays(
             config.display,
-            images=self._images("displays", "display", self._topics.display_image),
+            images=retained_images(
+                config,
+                self._journal,
+                self._publisher,
+                self._topics.display_image,
+                folder="displays",
+                kind="display",
+            ),
             publisher=self._publisher,
             topics=self._topics,
             rights=self._permissions,
             transcoder=transcoder,
             **({} if links.addresses is None else {"url_of": links.addresses.display}),
         )
-        homeassistant = [self._homeassistant(transcoder)] if config.homeassistant else []
-        listeners = Listeners(self._publisher, *map(self._listening, homeassistant))
+        homeassistant = HomeAssistantParts(
+            config,
+            self._topics,
+            comfyuis=list(comfyuis),
+            journal=self._journal,
+            files=self._files,
+            library=self._library,
+            publisher=self._publisher,
+            transcoder=transcoder,
+            leads=group.speaks_for_all,
+        )
+        listeners = Listeners(self._publisher, *homeassistant.listeners)
         self._sinks = SinkParts(
             config,
             self._topics,
@@ -192,7 +203,7 @@ class Bridge:
             publisher=self._publisher,
             permissions=self._permissions,
             read=self._read_kept,
-            ours=self._speaks_for_all,
+            ours=group.speaks_for_all,
         )
         size_probe = SizeProbe(self._topics, self._publisher, self._learn_size)
         self._dispatcher = Dispatcher(
@@ -232,9 +243,19 @@ class Bridge:
             publisher=self._publisher,
             retained=self._retained,
             changed=self._nodes_changed,
-            audience=homeassistant,
+            audience=homeassistant.adapters,
         )
-        self._offers = self._offering(keyed, homeassistant) if config.journal else None
+        group.form(
+            journal=self._journal,
+            library=self._library,
+            dispatcher=self._dispatcher,
+            descriptions=self._descriptions,
+            retained=self._retained,
+            listener=listeners,
+            comfyuis=list(comfyuis),
+            keyed=keyed,
+            named=homeassistant.set_instances,
+        )
         self._gpus = GpuWatch(self._instances, comfyuis)
         self._hooks = Hooks(
             config,
@@ -290,7 +311,7 @@ class Bridge:
                 link=links.set_output,
             ),
             spend=processor.spend,
-            ours=self._speaks_for_all,
+            ours=group.speaks_for_all,
         )
         handler = self._handler = RequestHandler(
             admission=admission,
@@ -311,13 +332,23 @@ class Bridge:
             displays=displays,
             publisher=self._publisher,
         )
-        commands = self._admin_commands()
-        everywhere = [*commands[:1], sets.extension, size_probe, self._hooks]
-        self._extensions: list[Extension] = [
-            *(displays, triggers, *commands[1:], *homeassistant),
-            *everywhere,
-        ]
-        self._group = self._grouped(listeners)
+        commands = CommandParts(
+            config,
+            self._topics,
+            descriptions=self._descriptions,
+            dispatcher=self._dispatcher,
+            group=group,
+            hooks=self._hooks,
+            info=self._info,
+            instances=self._instances,
+            journal=self._journal,
+            publisher=self._publisher,
+            retained=self._retained,
+        )
+        # In a group every bridge receives these messages, by its own connection.
+        everywhere = [*commands.everywhere, sets.extension, size_probe, self._hooks]
+        leading = [displays, triggers, *commands.leading, *homeassistant.adapters]
+        self._extensions: list[Extension] = [*leading, *everywhere]
         settings = BrokerSettings(
             address,
             config.mqtt_client_id,
@@ -335,14 +366,25 @@ class Bridge:
             retained=self._retained,
             last_values=last_values,
             connected=self._introduce,
-            # In a cluster every bridge receives commands, by its own connection; so it publishes.
-            extensions=[
-                each for each in self._extensions if self._group is None or each not in everywhere
-            ],
-            group=self._group,
+            extensions=self._extensions if group.group is None else leading,
+            group=group.group,
+        )
+        self._cluster_connection = (
+            None
+            if group.group is None
+            else ClusterConnection(
+                settings,
+                group.group,
+                topics=self._topics,
+                handler=handler,
+                journal=self._journal,
+                publisher=self._publisher,
+                retained=self._retained,
+                extensions=everywhere,
+                leading=leading,
+            )
         )
         self._browsers = _browsers(config)
-        self._cluster_connection = self._clustered(settings, everywhere)
         self._metrics = self._metrics_adapter()
         self._clock_report = ClockReport(self._topics, self._publisher)
         self._retention = Retention(
@@ -351,7 +393,7 @@ class Bridge:
             journal=self._journal,
             files=self._files,
             uploads=self._uploads,
-            ours=self._speaks_for_all,
+            ours=group.speaks_for_all,
             jumped=self._clock_report.jumped,
             attempts=[
                 each.output_folder / FOLDER
@@ -366,6 +408,22 @@ class Bridge:
             address, probe_address(config), self._topics, self._info.set_isolation
         )
 
+    def _metrics_adapter(self) -> MetricsAdapter | None:
+        """Make the adapter for metrics, if there is to be one."""
+        if self._config.metrics_listen is None:
+            return None
+        from bridge.service.metrics import metrics_adapter  # noqa: PLC0415
+
+        return metrics_adapter(
+            self._config.metrics_listen,
+            dispatcher=self._dispatcher,
+            instances=self._instances,
+            journal=self._journal,
+            publisher=self._publisher,
+            gpus=self._gpus,
+            group=self._group,
+        )
+
     def _warming(self) -> list[Warmup]:
         config = self._config
         warm = {config.instance_name(each): each.warm for each in config.comfyuis if each.warm}
@@ -375,185 +433,16 @@ class Bridge:
             if each.name in warm
         ]
 
-    def _clustered(
-        self, settings: BrokerSettings, everywhere: Sequence[Extension]
-    ) -> ClusterConnection | None:
-        if self._group is None:
-            return None
-        return ClusterConnection(
-            settings,
-            self._group,
-            topics=self._topics,
-            handler=self._handler,
-            journal=self._journal,
-            publisher=self._publisher,
-            retained=self._retained,
-            extensions=everywhere,
-            leading=[each for each in self._extensions if each not in everywhere],
-        )
-
-    def _metrics_adapter(self) -> MetricsAdapter | None:
-        if self._config.metrics_listen is None:
-            return None
-        # Prometheus' library and an HTTP server: 3 MB, and a sixth of the start, for who asks.
-        from bridge.adapters.metrics import MetricsAdapter, MetricsSources  # noqa: PLC0415
-        from bridge.adapters.scaling import Scaling, ScalingSources  # noqa: PLC0415
-
-        host, port = host_and_port(self._config.metrics_listen)
-        sources = MetricsSources(
-            version=__version__,
-            counters=self._dispatcher.counters,
-            instances=self._instances,
-            queued=lambda: self._dispatcher.book.queued,
-            running=lambda: self._dispatcher.book.running,
-            commits=lambda: self._journal.commits,
-            connected=lambda: self._publisher.connected,
-            gpus=self._gpus.figures,
-        )
-        scaling = ScalingSources(
-            backlog=self._journal.backlog,
-            speaks=lambda: self._speaks_for_all() and self._holds_lease(),
-            missing=self._missing,
-        )
-        return MetricsAdapter(host, port, sources, Scaling(scaling))
-
-    def _missing(self) -> str | None:
-        """Return what this bridge lacks to take or to run jobs; a ComfyUI has states of its own."""
-        if not self._holds_lease():
-            return "the lease of this bridge is over: it cannot reach the database"
-        return None if self._publisher.connected else "there is no connection to the broker"
-
-    def _admin_commands(self) -> list[AdminCommands]:
-        if not self._config.operator_verbs:
-            return []
-        operator = Operator(
-            instances=self._instances,
-            dispatcher=self._dispatcher,
-            reload=self._descriptions.reload,
-            health=self._info.health_report,
-            gpus=self._hooks,
-            pause_changed=self._info.publish_health,
-            elsewhere=self._journal.claimed_by_others if self._config.journal else None,
-        )
-        # Of several bridges by the connection of each, and by the one that moves between them.
-        ways = (False, True) if self._config.journal else (True,)
-        return [
-            AdminCommands(self._topics, operator, self._publisher, partial(self._responder, intake))
-            for intake in ways
-        ]
-
-    def _grouped(self, listener: Listener) -> Group | None:
-        config = self._config
-        if not config.journal:
-            return None
-        self._dispatcher.book.elsewhere = self._retained.places
-        group = Group(
-            config.journal,
-            config.member_name,
-            config.lease_s,
-            journal=self._journal,
-            dispatcher=self._dispatcher,
-            listener=listener,
-        )
-        if self._offers is not None:
-            group.on_asked = self._offers.asked
-            self._dispatcher.book.able_elsewhere = self._offers.able
-        return group
-
-    def _offering(self, keyed: Sequence[str], homeassistant: Sequence[HomeAssistant]) -> Offers:
-        def named(comfyuis: Sequence[str]) -> None:
-            for each in homeassistant:
-                each.set_instances(comfyuis)
-
-        return Offers(
-            self._config.member_name,
-            journal=self._journal,
-            library=self._library,
-            comfyuis=[each.name for each in self._instances],
-            keyed=keyed,
-            look_s=self._config.lease_s / BEATS,
-            leads=self._speaks_for_all,
-            set_others=self._descriptions.set_others,
-            refresh=self._descriptions.refresh,
-            named=named,
-            states=self._retained.elsewhere,
-        )
-
     async def _refresh(self) -> bool:
-        if self._offers is not None:
-            self._offers.ask()
+        self._group.ask_nodes()
         return await self._descriptions.refresh()
 
     def _nodes_changed(self) -> None:
         self._dispatcher.look()
-        if self._offers is not None:
-            self._offers.wake()
+        self._group.nodes_changed()
 
     def _read_kept(self, sha256: str, size: int) -> AsyncIterator[bytes]:
         return self._dispatcher.delivering.read(sha256, size)
-
-    def _holds_lease(self) -> bool:
-        return self._group is None or self._group.holds()
-
-    def _speaks_for_all(self) -> bool:
-        return self._group is None or self._group.has_intake
-
-    def _responder(self, intake: bool, verb: str, payload: bytes) -> Responder:  # noqa: FBT001
-        """Return this bridge's part in an operator's command."""
-        if self._group is None:
-            return Responder.ANSWER
-        return responder_of(
-            verb,
-            payload,
-            intake=intake,
-            leader=self._group.has_intake,
-            owns=self._owns,
-            owns_gpu=self._owns_gpu,
-        )
-
-    def _owns_gpu(self, gpu: str) -> bool | None:
-        if self._hooks.owns(gpu):
-            return True
-        return False if self._retained.is_gpu_elsewhere(gpu) else None
-
-    def _owns(self, comfyui: str) -> bool | None:
-        if any(instance.name == comfyui for instance in self._instances):
-            return True
-        others = self._offers is not None and self._offers.has(comfyui)
-        return False if others or self._retained.is_published_elsewhere(comfyui) else None
-
-    def _homeassistant(self, transcoder: Transcoder) -> HomeAssistant:
-        config = self._config
-        tree = self._tree
-        names = tuple(instance.name for instance in self._instances)
-        return HomeAssistant(
-            AnnouncedBridge(
-                config.name, __version__, names, config.operator_verbs, config.public_url
-            ),
-            topics=self._topics,
-            tree=tree,
-            inputs=Inputs(self._journal.kept, config.folder / "homeassistant" / "inputs.json"),
-            images=self._images(
-                "homeassistant", "homeassistant image", lambda name: tree.state(name, "image")
-            ),
-            journal=self._journal,
-            files=self._files,
-            publisher=self._publisher,
-            transcoder=transcoder,
-            choices=self._library.choices,
-            leads=self._speaks_for_all if config.journal else None,
-        )
-
-    def _listening(self, homeassistant: HomeAssistant) -> Listener:
-        """Return what shows jobs in Home Assistant: of several bridges by the one that leads."""
-        if not self._config.journal:
-            return homeassistant
-        return NewsPublisher(self._publisher, self._tree, homeassistant)
-
-    def _images(self, folder: str, kind: str, topic: Callable[[str], str]) -> RetainedImages:
-        if self._config.journal:
-            return SharedImages(self._journal.kept, kind, self._publisher, topic)
-        return RetainedImages(self._config.folder / folder, self._publisher, topic)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then end in good order."""
@@ -604,7 +493,7 @@ class Bridge:
                     tasks.create_task(greet(self._parts)),
                     *(tasks.create_task(each.run()) for each in self._extensions),
                 ]
-                others = (self._offers, self._metrics, self._browsers)
+                others = (self._group.offers, self._metrics, self._browsers)
                 serving += [tasks.create_task(each.run()) for each in others if each is not None]
                 subscribing = tasks.create_task(self._subscriber.run())
                 publishing = None
@@ -622,8 +511,8 @@ class Bridge:
     async def _close(self) -> None:
         """Give back what is held. Raises DatabaseError if the database does not answer."""
         await self._transcoder.close()
-        if self._group is not None:
-            await _bounded(self._group.leave(), _LAST_S)
+        if self._group.group is not None:
+            await _bounded(self._group.group.leave(), _LAST_S)
         await _bounded(asyncio.to_thread(self._files.close), _LAST_S)
         await self._journal.close()
 
@@ -632,12 +521,12 @@ class Bridge:
         yield self._journal.open
         # It may be waited for, and longer than a lease lasts.
         yield partial(asyncio.to_thread, self._files.open)
-        if self._group is not None:
-            yield self._group.join
+        if self._group.group is not None:
+            yield self._group.group.join
         yield from (each.start for each in self._extensions)
         yield self._descriptions.open
-        if self._offers is not None:
-            yield self._offers.open
+        if self._group.offers is not None:
+            yield self._group.offers.open
         yield self._dispatcher.recover
         yield self._know_clients
 

@@ -1,0 +1,90 @@
+"""The operator's commands, put together: which of several bridges carries out and answers one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, responder_of
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.retained import Retained
+from bridge.comfyui.instance import Instance
+from bridge.config import Config
+from bridge.contract.topics import Topics
+from bridge.hooks.room import Hooks
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.journal import Journal
+from bridge.requests.operator import Operator
+from bridge.service.bridge_info import BridgeInfoPublisher
+from bridge.service.descriptions import Descriptions
+from bridge.service.group import GroupParts
+
+
+class CommandParts:
+    """Receives an operator's commands; both lists are empty if they are not allowed.
+
+    In a group every bridge has `everywhere` at its own connection, and the one that takes requests
+    has `leading` at the connection of the requests.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Topics,
+        *,
+        descriptions: Descriptions,
+        dispatcher: Dispatcher,
+        group: GroupParts,
+        hooks: Hooks,
+        info: BridgeInfoPublisher,
+        instances: Sequence[Instance],
+        journal: Journal,
+        publisher: Publisher,
+        retained: Retained,
+    ) -> None:
+        """Make the parts, once `group` is formed."""
+        self._group = group
+        self._hooks = hooks
+        self._comfyuis = [each.name for each in instances]
+        self._retained = retained
+        self.everywhere: list[AdminCommands] = []
+        self.leading: list[AdminCommands] = []
+        if not config.operator_verbs:
+            return
+        operator = Operator(
+            instances=instances,
+            dispatcher=dispatcher,
+            reload=descriptions.reload,
+            health=info.health_report,
+            gpus=hooks,
+            pause_changed=info.publish_health,
+            elsewhere=journal.claimed_by_others if config.journal else None,
+        )
+        commands = partial(AdminCommands, topics, operator, publisher)
+        if config.journal:
+            self.everywhere.append(commands(partial(self._responder, intake=False)))
+            self.leading.append(commands(partial(self._responder, intake=True)))
+        else:
+            self.everywhere.append(commands())
+
+    def _responder(self, verb: str, payload: bytes, *, intake: bool) -> Responder:
+        """Return this bridge's part in a command to its group."""
+        return responder_of(
+            verb,
+            payload,
+            intake=intake,
+            leader=self._group.speaks_for_all(),
+            owns=self._owns,
+            owns_gpu=self._owns_gpu,
+        )
+
+    def _owns(self, comfyui: str) -> bool | None:
+        if comfyui in self._comfyuis:
+            return True
+        others = self._group.has(comfyui) or self._retained.is_published_elsewhere(comfyui)
+        return False if others else None
+
+    def _owns_gpu(self, gpu: str) -> bool | None:
+        if self._hooks.owns(gpu):
+            return True
+        return False if self._retained.is_gpu_elsewhere(gpu) else None

@@ -1,0 +1,94 @@
+"""A bridge's parts in a group of bridges, put together, and what it may do there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from bridge.adapters.mqtt.retained import Retained
+from bridge.config import Config
+from bridge.jobs.dispatcher import Dispatcher
+from bridge.jobs.group import BEATS, Group
+from bridge.jobs.journal import Journal
+from bridge.jobs.listener import Listener
+from bridge.service.descriptions import Descriptions
+from bridge.service.offers import Offers
+from bridge.workflows.library import Library
+
+
+class GroupParts:
+    """The group of bridges that share a journal, and the offers of nodes in it.
+
+    A bridge alone has neither, and may do everything. `form` them once the other parts are made.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.group: Group | None = None
+        self.offers: Offers | None = None
+
+    def form(
+        self,
+        *,
+        journal: Journal,
+        library: Library,
+        dispatcher: Dispatcher,
+        descriptions: Descriptions,
+        retained: Retained,
+        listener: Listener,
+        comfyuis: Sequence[str],
+        keyed: Collection[str],
+        named: Callable[[Sequence[str]], None],
+    ) -> None:
+        """Make the parts, if the journal is shared.
+
+        `comfyuis` are ours, `keyed` those with a key; `named` is called with those of all bridges.
+        """
+        config = self._config
+        if not config.journal:
+            return
+        self.offers = Offers(
+            config.member_name,
+            journal=journal,
+            library=library,
+            comfyuis=comfyuis,
+            keyed=keyed,
+            look_s=config.lease_s / BEATS,
+            leads=self.speaks_for_all,
+            set_others=descriptions.set_others,
+            refresh=descriptions.refresh,
+            named=named,
+            states=retained.elsewhere,
+        )
+        self.group = Group(
+            config.journal,
+            config.member_name,
+            config.lease_s,
+            journal=journal,
+            dispatcher=dispatcher,
+            listener=listener,
+        )
+        self.group.on_asked = self.offers.asked
+        dispatcher.book.elsewhere = retained.places
+        dispatcher.book.able_elsewhere = self.offers.able
+
+    def holds_lease(self) -> bool:
+        """True if no other bridge may do what this one does."""
+        return self.group is None or self.group.holds()
+
+    def speaks_for_all(self) -> bool:
+        """True if this bridge takes the requests, and does what one of the bridges has to do."""
+        return self.group is None or self.group.has_intake
+
+    def nodes_changed(self) -> None:
+        """Offer the nodes of our ComfyUIs to the other bridges again."""
+        if self.offers is not None:
+            self.offers.wake()
+
+    def ask_nodes(self) -> None:
+        """Ask the other bridges which nodes their ComfyUIs have."""
+        if self.offers is not None:
+            self.offers.ask()
+
+    def has(self, comfyui: str) -> bool:
+        """True if another bridge has a ComfyUI of that name."""
+        return self.offers is not None and self.offers.has(comfyui)

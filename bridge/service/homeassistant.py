@@ -1,0 +1,75 @@
+"""The parts that show workflows and jobs in Home Assistant, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bridge import __version__
+from bridge.adapters.homeassistant.adapter import HomeAssistant
+from bridge.adapters.homeassistant.discovery import AnnouncedBridge
+from bridge.adapters.homeassistant.inputs import Inputs
+from bridge.adapters.homeassistant.news import NewsPublisher
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.config import Config
+from bridge.contract.topics import HomeAssistantTopics, Topics
+from bridge.jobs.journal import Journal
+from bridge.jobs.listener import Listener
+from bridge.media.files import Files
+from bridge.media.transcode import Transcoder
+from bridge.service.images import retained_images
+from bridge.workflows.library import Library
+
+
+class HomeAssistantParts:
+    """The adapter, and the listener to jobs for it; both lists are empty if it is not wanted."""
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Topics,
+        *,
+        comfyuis: Sequence[str],
+        journal: Journal,
+        files: Files,
+        library: Library,
+        publisher: Publisher,
+        transcoder: Transcoder,
+        leads: Callable[[], bool],
+    ) -> None:
+        """`comfyuis` are ours. `leads`: in a group, True while this bridge takes the requests."""
+        self.adapters: list[HomeAssistant] = []
+        self.listeners: list[Listener] = []
+        if not config.homeassistant:
+            return
+        tree = HomeAssistantTopics(topics, config.homeassistant_prefix)
+        adapter = HomeAssistant(
+            AnnouncedBridge(
+                config.name, __version__, tuple(comfyuis), config.operator_verbs, config.public_url
+            ),
+            topics=topics,
+            tree=tree,
+            inputs=Inputs(journal.kept, config.folder / "homeassistant" / "inputs.json"),
+            images=retained_images(
+                config,
+                journal,
+                publisher,
+                lambda name: tree.state(name, "image"),
+                folder="homeassistant",
+                kind="homeassistant image",
+            ),
+            journal=journal,
+            files=files,
+            publisher=publisher,
+            transcoder=transcoder,
+            choices=library.choices,
+            leads=leads if config.journal else None,
+        )
+        self.adapters.append(adapter)
+        # In a group the adapter that shows a job may be another bridge's: all hear of it by MQTT.
+        in_group = NewsPublisher(publisher, tree, adapter) if config.journal else adapter
+        self.listeners.append(in_group)
+
+    def set_instances(self, comfyuis: Sequence[str]) -> None:
+        """Announce these ComfyUIs, of all bridges of a group."""
+        for each in self.adapters:
+            each.set_instances(comfyuis)
