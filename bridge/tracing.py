@@ -1,4 +1,4 @@
-"""Traces: a span for each job and its parts, where OpenTelemetry's API is installed (an extra).
+"""Traces: a span for each job and its parts, where OpenTelemetry (an extra) was started before.
 
 A request's User Property `traceparent` (W3C Trace Context) makes them children of the sender's
 span. Where they go, OpenTelemetry's own settings say: `opentelemetry-instrument comfy2mqtt serve`.
@@ -6,6 +6,7 @@ span. Where they go, OpenTelemetry's own settings say: `opentelemetry-instrument
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from bridge.contract.messages import Timings
@@ -19,11 +20,14 @@ _NS = 1_000_000_000
 
 
 def traces() -> Trace | None:
-    """Return the maker of spans; None where OpenTelemetry is not installed."""
-    try:
-        from opentelemetry import trace  # noqa: PLC0415 - an extra
-    except ImportError:
+    """Return the maker of spans; None where nobody has started OpenTelemetry to collect them.
+
+    `opentelemetry-instrument` loads it before it loads the bridge.
+    """
+    if "opentelemetry.trace" not in sys.modules:
         return None
+    from opentelemetry import trace  # noqa: PLC0415 - an extra
+
     return with_tracer(trace.get_tracer("comfy2mqtt"))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -61,3 +63,11 @@ def test_without_a_senders_trace_it_is_one_of_its_own_and_a_failure_is_reported(
     (whole,) = (span for span in exporter.get_finished_spans() if span.name == "job")
     assert whole.parent is None
     assert not whole.status.is_ok
+
+
+def test_spans_are_made_only_where_opentelemetry_was_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert tracing.traces() is not None
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    assert tracing.traces() is None

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
-from watchfiles import Change, awatch
+from watchfiles import Change, watch
 
 from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
@@ -47,6 +48,7 @@ T = TypeVar("T")
 VERSIONS_KEPT = 5
 # How long a burst of changes to the folder may last before it is looked at, in milliseconds.
 _DEBOUNCE_MS = 300
+_NO_TIMEOUT = 0
 
 
 # The end of the name of the file with a ComfyUI's replaced classes, in the cache.
@@ -248,10 +250,21 @@ class Library:
 
     async def changes(self) -> AsyncIterator[Changes]:
         """Watch the folder, and give what becomes different, until cancelled."""
-        async for _ in awatch(
-            self._folder.path, debounce=_DEBOUNCE_MS, recursive=False, watch_filter=_is_watched
-        ):
-            yield await self.reload()
+        stopped = threading.Event()
+        # In a thread of asyncio's: that of `awatch` would load anyio's backend, 1.4 MB, for this.
+        bursts = watch(
+            self._folder.path,
+            debounce=_DEBOUNCE_MS,
+            recursive=False,
+            rust_timeout=_NO_TIMEOUT,
+            stop_event=stopped,
+            watch_filter=_is_watched,
+        )
+        try:
+            while await asyncio.to_thread(next, bursts, None):
+                yield await self.reload()
+        finally:
+            stopped.set()
 
     async def _change(self, news: Mapping[str, ObjectInfo], gone: Collection[str] = ()) -> Changes:
         async with self._changing:

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bridge import tracing
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.comfyui.cleanup import Cleanup
 from bridge.jobs.database import database
@@ -86,10 +85,6 @@ def _cleanup() -> None:
     Cleanup.add = _nothing  # type: ignore[method-assign]
 
 
-def _spans() -> None:
-    tracing.traces = _nothing
-
-
 # What each part is called in the table, and how it is removed.
 PARTS: Mapping[str, tuple[str, Callable[[], None]]] = {
     "syncs": ("the journal's syncs of the disk", _syncs),
@@ -97,7 +92,6 @@ PARTS: Mapping[str, tuple[str, Callable[[], None]]] = {
     "thread": ("the journal's file and its thread", _thread),
     "news": ("statuses and progress", _news),
     "cleanup": ("the cleaning up at ComfyUI", _cleanup),
-    "spans": ("spans, which nobody collects", _spans),
     "collector": ("Python's garbage collector", gc.disable),
 }
 
