@@ -183,6 +183,7 @@ class House(Dispatcher):
     """A dispatcher with its journal, on a real disk."""
 
     journal: Journal
+    files: Folder
     told: Told
 
     async def take(self, job_id: str, **changes: Any) -> Job:
@@ -222,7 +223,7 @@ async def house(
         ),
         deliver=deliver,
     )
-    dispatcher.journal, dispatcher.told = journal, told
+    dispatcher.journal, dispatcher.files, dispatcher.told = journal, files, told
     running = asyncio.create_task(dispatcher.run())
     try:
         yield dispatcher
@@ -519,7 +520,7 @@ async def test_a_job_that_was_stopped_at_comfyui_itself_says_so(tmp_path: Path) 
 async def with_media(dispatcher: House, job_id: str, data: bytes) -> Job:
     """Take a job whose input is some bytes that the bridge keeps."""
     sha256 = hashlib.sha256(data).hexdigest()
-    dispatcher._files.put(sha256, data)
+    dispatcher.files.put(sha256, data)
     blob = Blob(sha256, len(data), "image/png", "png")
     media = MediaInput("image", "image", "1", "image", "media", [blob])
     plan = Plan(PLAN.prompt, {}, {}, PLAN.outputs, [media])
@@ -546,7 +547,7 @@ async def test_large_media_are_waited_for_while_the_database_is_away(tmp_path: P
     comfyui = Uploads()
     comfyui.until.set()
     async with house(tmp_path, comfyui=comfyui) as dispatcher:
-        read, times = dispatcher._files.read, 0
+        read, times = dispatcher.files.read, 0
 
         def away_once(*arguments: Any) -> bytes:
             nonlocal times
@@ -555,7 +556,7 @@ async def test_large_media_are_waited_for_while_the_database_is_away(tmp_path: P
                 raise DatabaseError("the database is away")
             return read(*arguments)
 
-        dispatcher._files.read = away_once  # type: ignore[method-assign, assignment]
+        dispatcher.files.read = away_once  # type: ignore[method-assign, assignment]
         await with_media(dispatcher, "j1", b"y" * 100_000)
         comfyui.finish(await comfyui.began.get())
         assert (await dispatcher.told.outcome("j1"))["state"] == "succeeded"
@@ -576,7 +577,7 @@ async def test_a_large_input_is_there_however_long_its_row_could_not_be_written(
 
         async def fails_once(*_: object) -> int:
             dispatcher.journal.released = released  # type: ignore[method-assign]
-            dispatcher._files.sweeper(-60.0)(await dispatcher.journal.files())
+            dispatcher.files.sweeper(-60.0)(await dispatcher.journal.files())
             raise DatabaseError("the database is away")
 
         dispatcher.journal.released = fails_once  # type: ignore[method-assign, assignment]
@@ -584,7 +585,7 @@ async def test_a_large_input_is_there_however_long_its_row_could_not_be_written(
         comfyui.until.set()
         comfyui.finish(await comfyui.began.get())
         assert (await dispatcher.told.outcome("j1"))["state"] == "succeeded"
-        assert dispatcher._files.read(hashlib.sha256(data).hexdigest()) == data
+        assert dispatcher.files.read(hashlib.sha256(data).hexdigest()) == data
 
 
 async def test_media_that_are_gone_cost_the_job_and_name_no_path(tmp_path: Path) -> None:

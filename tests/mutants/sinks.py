@@ -47,8 +47,8 @@ SINKS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="undelivered-forgotten",
-        file="bridge/jobs/dispatcher.py",
-        old="if self.delivering.has(job) and await self._resumed(job, plan):",
+        file="bridge/jobs/runner.py",
+        old="if self._delivering.has(job) and await self._resumed(job, plan):",
         new="if False:",
         guarantee="a bridge that dies while it delivers goes on with the sinks, not with ComfyUI",
         tests=("tests/jobs/test_delivering.py",),

@@ -1,0 +1,325 @@
+"""Runs jobs at ComfyUIs, and writes how they ended.
+
+The core says when a job starts, stops, returns to the queue, and has ended. Once a job has left its
+ComfyUI, which has the next one then, its outputs are brought into form and delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bridge.aio import first
+from bridge.comfyui.errors import ComfyUIError
+from bridge.comfyui.instance import Instance
+from bridge.contract.errors import ExecutionError, Expired
+from bridge.jobs import attempt
+from bridge.jobs.attempt import Attempt
+from bridge.jobs.core import Core, Limits, effects, events
+from bridge.jobs.core.entry import StopReason
+from bridge.jobs.delivering import Delivering, Undelivered
+from bridge.jobs.durable import until_on_disk
+from bridge.jobs.finalizer import Completion, Finalizer
+from bridge.jobs.input_files import InputFiles
+from bridge.jobs.job import Job, Plan
+from bridge.jobs.journal import Journal
+from bridge.jobs.listener import Listener
+from bridge.jobs.outputs import CollectedOutput
+from bridge.jobs.quarantine import Quarantine
+from bridge.jobs.queue import Key
+from bridge.jobs.reporter import Reporter
+from bridge.jobs.tasks import JobTasks
+from bridge.media.files import Damaged, Files, read_kept
+from bridge.workflows.binding import FOLDER
+
+log = logging.getLogger(__name__)
+
+# Plans of jobs that were just accepted: most start at once, and need not be read again.
+_PLANS_AT_HAND = 64
+# So many jobs that never ran are concluded side by side: their outcomes share the disk's time.
+_FINISHED_AT_ONCE = 100
+
+
+class _Concluded(Struct, frozen=True):
+    """An attempt that has ended, until its outcome is written."""
+
+    ended: Completion
+    instance: str
+    prompt_id: str
+    saved_files: bool
+
+
+class Runner:
+    """Carries out the effects Start, Stop, Requeue and Finish."""
+
+    def __init__(
+        self,
+        tasks: JobTasks,
+        core: Core,
+        *,
+        journal: Journal,
+        files: Files,
+        instances: Mapping[str, Instance],
+        listener: Listener,
+        limits: Limits,
+        finalizer: Finalizer,
+        quarantine: Quarantine,
+        delivering: Delivering,
+        input_files: InputFiles,
+    ) -> None:
+        self._tasks = tasks
+        self._core = core
+        self._journal = journal
+        self._files = files
+        self._instances = instances
+        self._listener = listener
+        self._limits = limits
+        self._finalizer = finalizer
+        self._quarantine = quarantine
+        self._delivering = delivering
+        self._input_files = input_files
+        # By job, while its outputs are delivered: set where it is cancelled.
+        self._stopping: dict[Key, asyncio.Event] = {}
+        self._plans: dict[Key, Plan] = {}
+        self._attempts: dict[Key, Attempt] = {}
+        self._concluded: dict[Key, _Concluded] = {}
+        self._finishing = asyncio.Semaphore(_FINISHED_AT_ONCE)
+
+    def keep_at_hand(self, key: Key, plan: Plan) -> None:
+        """Keep a job's plan in memory until it starts, if there is room."""
+        if len(self._plans) < _PLANS_AT_HAND:
+            self._plans[key] = plan
+
+    def attempt_at(self, key: Key) -> Attempt | None:
+        """Return the attempt at a job that is under way, or whose outcome is being written."""
+        return self._attempts.get(key)
+
+    def forget(self, key: Key) -> None:
+        """Drop what is kept for a job: it has ended, or another bridge has it."""
+        self._plans.pop(key, None)
+        self._attempts.pop(key, None)
+        self._concluded.pop(key, None)
+        self._input_files.release(key)
+
+    def _job(self, key: Key) -> Job:
+        return self._core.book.entries[key].job
+
+    def start(self, start: effects.Start) -> None:
+        """Begin an attempt at a job, in a task."""
+        key = start.key
+        job, instance = self._job(key), self._instances[start.instance]
+        reporter = Reporter(
+            job,
+            self._listener,
+            self._core.book.estimates,
+            began=lambda: self._tasks.handle(events.Began(key)),
+            offer=lambda output: self._finalizer.offer(job, output),
+        )
+        self._attempts[key] = made = Attempt(
+            job,
+            instance,
+            observer=reporter,
+            load_media=self._load_media,
+            timeout_s=job.timeout_s or self._limits.timeout_s,
+            silence_s=self._limits.silence_s,
+            adopt=start.adopt,
+            began=start.began,
+        )
+        self._tasks.start_for(key, self._attempt(job, instance, made, adopt=start.adopt))
+
+    def stop(self, effect: effects.Stop) -> None:
+        """Cancel the attempt at a job, or the delivery of its outputs."""
+        if effect.key in self._stopping:
+            self._stop_delivery(effect.key)
+        else:
+            self._attempts[effect.key].cancel()
+
+    def _stop_delivery(self, key: Key) -> None:
+        """End a delivery where the job is cancelled; what else ends a job is about ComfyUI."""
+        entry = self._core.book.entry(key)
+        if entry is not None and entry.stop is StopReason.CANCEL:
+            self._stopping[key].set()
+
+    async def _attempt(self, job: Job, instance: Instance, made: Attempt, *, adopt: bool) -> None:
+        key = job.key
+        plan = self._plans.pop(key, None)
+        if plan is None:
+            plan = await until_on_disk(lambda: self._journal.plan(key))
+        if self._delivering.has(job) and await self._resumed(job, plan):
+            return
+        await self._input_files.take(key, plan.uploads, instance.name)
+        refused = None if adopt else self._quarantine.refusal(plan.prompt, time.monotonic())
+        ending = attempt.Failure(refused) if refused else await self._judged(plan, made)
+        if made.used_key:
+            self._core.counters.used_key(key.client)
+        # Before the outputs are brought into form, and all is written: ComfyUI is not to idle.
+        self._tasks.handle(events.LeftComfyUI(key))
+        ended = Completion(plan=plan, times=made.times, comfyui_version=instance.state.version)
+        event: events.Event
+        match ending:
+            case attempt.Success(outputs, reused, missing):
+                ended = replace(ended, reused=reused, missing=missing)
+                event, ended = await self._formed(job, outputs, ended)
+            case attempt.Failure(error, counts):
+                event = events.AttemptFailed(key, error, counts)
+            case attempt.Stopped():
+                event = events.AttemptStopped(key, _new_prompt_id())
+            case attempt.Retry(error, free_memory, counts, no_room):
+                event = events.AttemptBroke(
+                    key, error, _new_prompt_id(), counts, free_memory, no_room
+                )
+        # What did not succeed may have saved files that no message named.
+        saved_files = made.saved_files or not isinstance(ending, attempt.Success)
+        if isinstance(event, events.AttemptSucceeded) and self._delivering.has(job):
+            undelivered = Undelivered(
+                [each.info for each in ended.outputs],
+                self._finalizer.timings(job, ended),
+                ended.shown,
+                [*ended.missing],
+                ended.reused,
+                ended.comfyui_version,
+                instance.name,
+                made.prompt_id,
+                saved_files,
+                event.run_s,
+            )
+            keeping = self._delivering.keep(job, ended, undelivered)
+            await self._deliver(job, keeping, undelivered)
+            return
+        self._concluded[key] = _Concluded(
+            ended, instance.name, made.prompt_id, saved_files=saved_files
+        )
+        self._tasks.handle(event)
+
+    async def _resumed(self, job: Job, plan: Plan) -> bool:
+        """Deliver the outputs of a job that were kept before; False where none were."""
+        left = await self._delivering.left(job)
+        if left is None:
+            return False
+        resuming = self._delivering.resume(job, plan, left)
+        try:
+            await self._deliver(job, resuming, left)
+        except FileNotFoundError as gone:
+            log.warning("an output is gone before its delivery, the job runs again: %s", gone)
+            return False
+        return True
+
+    async def _deliver(
+        self, job: Job, keeping: Coroutine[Any, Any, Completion], what: Undelivered
+    ) -> None:
+        """Deliver what a job gave, once it is kept, and conclude it; a cancel ends that.
+
+        Raises FileNotFoundError where it is gone.
+        """
+        key = job.key
+        stopping = self._stopping[key] = asyncio.Event()
+        self._stop_delivery(key)  # it may have been cancelled just before
+        try:
+            ended = await keeping
+            self._tasks.handle(events.LeftComfyUI(key))
+            delivered = await first(self._delivering.deliver(job, ended), stopping.wait())
+        finally:
+            del self._stopping[key]
+        event: events.Event = events.AttemptSucceeded(key, what.run_s)
+        if isinstance(delivered, Completion):
+            ended = delivered
+        else:
+            event = events.AttemptStopped(key, _new_prompt_id())
+        self._concluded[key] = _Concluded(
+            ended, what.instance, what.prompt_id, saved_files=what.saved_files
+        )
+        self._tasks.handle(event)
+
+    async def _judged(self, plan: Plan, made: Attempt) -> attempt.Ending:
+        """Run an attempt; a prompt that ended its ComfyUI twice is not tried again."""
+        ending = await made.run(plan)
+        now = time.monotonic()
+        if made.killed is not None:
+            self._quarantine.ended(plan.prompt, made.killed, now)
+            refused = self._quarantine.refusal(plan.prompt, now)
+            if refused is not None and isinstance(ending, attempt.Retry):
+                return attempt.Failure(refused, counts=ending.counts)
+        elif isinstance(ending, attempt.Success):
+            self._quarantine.survived(plan.prompt)
+        return ending
+
+    async def _formed(
+        self, job: Job, outputs: Sequence[CollectedOutput], ended: Completion
+    ) -> tuple[events.Event, Completion]:
+        """Bring the images into the form that was asked for; without it the job has failed."""
+        try:
+            formed = await self._finalizer.in_form(job, outputs)
+        except ExecutionError as error:
+            return events.AttemptFailed(job.key, error), ended
+        shown = await self._finalizer.show(job, outputs)
+        run_s = None if ended.reused else ended.run_s
+        return (
+            events.AttemptSucceeded(job.key, run_s),
+            replace(ended, outputs=formed, shown=shown),
+        )
+
+    async def _load_media(self, sha256: str) -> bytes:
+        async def load() -> bytes:
+            return await read_kept(self._files, sha256, await self._journal.blob(sha256))
+
+        try:
+            return await until_on_disk(load)
+        except FileNotFoundError as gone:
+            why = "damaged" if isinstance(gone, Damaged) else "no longer kept"
+            raise Expired(f"the bytes of an input are {why}", sha256=sha256) from None
+
+    async def requeue(self, effect: effects.Requeue) -> None:
+        """Write that a job returns to the queue."""
+        job = self._job(effect.key)
+        level = logging.INFO if effect.expected else logging.WARNING
+        log.log(
+            level,
+            "job %s of client %s returns to the queue: %s",
+            job.key.job_id,
+            job.key.client,
+            effect.reason,
+        )
+        if effect.free is not None:
+            with suppress(ComfyUIError):
+                await self._instances[effect.free].free()
+        if effect.delay_s:
+            await asyncio.sleep(effect.delay_s)
+        n = await until_on_disk(lambda: self._journal.requeued(job))
+        self._clean_up(self._concluded.pop(job.key, None))
+        self._attempts.pop(job.key, None)
+        self._tasks.handle(events.Requeued(job.key, n))
+
+    async def finish(self, effect: effects.Finish) -> None:
+        """Publish the outputs of a job, write its outcome, and let ComfyUI drop its data."""
+        job = self._job(effect.key)
+        concluded = self._concluded.get(job.key)
+        if concluded is None:
+            async with self._finishing:
+                await self._finalizer.write(job, effect.outcome, Completion(error=effect.error))
+        else:
+            ended = replace(concluded.ended, error=effect.error, expect_s=effect.expect_s)
+            if effect.outcome != "succeeded":
+                ended = replace(ended, outputs=())
+            await self._finalizer.write(job, effect.outcome, ended)
+        self._clean_up(concluded)
+        self._tasks.handle(events.Finished(job.key))
+
+    def _clean_up(self, concluded: _Concluded | None) -> None:
+        """Let ComfyUI drop a prompt's data, now that its outcome is on disk."""
+        if concluded is not None:
+            folder = f"{FOLDER}/{concluded.prompt_id}" if concluded.saved_files else None
+            instance = self._instances.get(concluded.instance)
+            if instance is not None:  # another bridge's, which died
+                instance.clean_up(concluded.prompt_id, folder)
+
+
+def _new_prompt_id() -> str:
+    return str(uuid.uuid4())

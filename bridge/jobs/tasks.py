@@ -1,0 +1,51 @@
+"""The tasks in which jobs are worked on: what goes wrong in one costs its job alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from bridge import logs
+from bridge.contract.errors import UnknownJob, internal
+from bridge.jobs.core import events
+from bridge.jobs.database import Fenced
+from bridge.jobs.journal import AlreadyEnded
+from bridge.jobs.queue import Key
+
+log = logging.getLogger(__name__)
+
+
+class JobTasks:
+    """Starts tasks in a group, once it has one. `handle` takes the events that come of them."""
+
+    def __init__(self, handle: Callable[[events.Event], None]) -> None:
+        self.handle = handle
+        self.group: asyncio.TaskGroup | None = None
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start work that is not guarded: if it fails, the bridge stops."""
+        if self.group is None:
+            raise RuntimeError("the dispatcher does not run")
+        return self.group.create_task(work)
+
+    def start_for(self, key: Key, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start work for a job. If it fails, the job has failed; Fenced stops the bridge."""
+        task = self.start(self._guarded(key, work))
+        # One that is cancelled before its first step never comes to await it.
+        task.add_done_callback(lambda _: work.close())
+        return task
+
+    async def _guarded(self, key: Key, work: Coroutine[Any, Any, None]) -> None:
+        with logs.about(key.client, key.job_id):
+            try:
+                await work
+            except (UnknownJob, AlreadyEnded) as error:
+                log.warning("%s", error)
+                self.handle(events.Vanished(key))
+            except Fenced:
+                raise
+            except Exception as error:
+                log.exception("defect in the bridge")
+                self.handle(events.Defect(key, internal(error)))
