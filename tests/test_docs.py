@@ -60,7 +60,7 @@ def test_commands_are_commands_with_options_that_they_have(page: Path) -> None:
 
 def _check(command: click.Command, words: list[str], line: str) -> None:
     while isinstance(command, click.Group) and words and not words[0].startswith(("-", "[")):
-        found = command.commands.get(words[0])
+        found = command.get_command(click.Context(command), words[0])
         assert found is not None, f"{line}: no command {words[0]!r}"
         command, words = found, words[1:]
     options = {option for each in command.params for option in each.opts} | {"--help", "-h"}

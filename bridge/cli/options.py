@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -58,10 +60,27 @@ class GroupedCommand(click.Command):
 
 
 class Commands(click.Group):
-    """A group of commands, shown in sections where it has a list of them."""
+    """A group of commands, shown in sections where it has any.
+
+    `sections` maps the title of each to its commands, and those to their places, as "module:name"
+    below `bridge.cli.commands`: a module is imported when one of its commands is asked for.
+    """
 
     command_class = GroupedCommand
-    sections: Mapping[str, tuple[str, ...]] = {}
+    sections: Mapping[str, Mapping[str, str]] = {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it
+        """Return the names of all commands, in order."""
+        return sorted({*self.commands, *chain.from_iterable(self.sections.values())})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, None if there is none of that name."""
+        for places in self.sections.values():
+            if cmd_name in places and cmd_name not in self.commands:
+                module, _, name = places[cmd_name].partition(":")
+                found = import_module(f"bridge.cli.commands.{module}")
+                self.add_command(getattr(found, name), cmd_name)
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the machine refuses it is a line, not a traceback."""
@@ -74,12 +93,10 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with the first sentence of each, not cut."""
-        left = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]
-        listed = {name for names in self.sections.values() for name in names}
-        others = tuple(name for name in left if name not in listed)
-        sections = {**self.sections, "More" if self.sections else "Commands": others}
-        for title, names in sections.items():
-            rows = [(name, self.commands[name].get_short_help_str(_SHORT)) for name in names]
+        sections: Mapping[str, Iterable[str]] = self.sections
+        for title, names in (sections or {"Commands": self.list_commands(ctx)}).items():
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(name, each.get_short_help_str(_SHORT)) for name, each in found if each]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)

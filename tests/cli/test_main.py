@@ -1,0 +1,52 @@
+"""The commands are found, and only the one that is run is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from bridge.cli import commands
+from bridge.cli.main import main
+
+
+def test_each_command_stands_in_one_section_of_the_help() -> None:
+    listed = [place for places in main.sections.values() for place in places.values()]
+    assert sorted(listed) == sorted(defined_commands())
+
+
+def defined_commands() -> Iterator[str]:
+    """Yield the places of all commands of `bridge.cli.commands` that are in no group there."""
+    for found in pkgutil.iter_modules(commands.__path__):
+        module = importlib.import_module(f"{commands.__name__}.{found.name}")
+        here = {
+            name: each for name, each in vars(module).items() if isinstance(each, click.Command)
+        }
+        groups = [each for each in here.values() if isinstance(each, click.Group)]
+        grouped = [below for group in groups for below in group.commands.values()]
+        yield from (f"{found.name}:{name}" for name, each in here.items() if each not in grouped)
+
+
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [
+        (["--version"], set()),
+        (["jobs", "--help"], {"completers", "jobs"}),
+        (["serve", "-h"], {"serve"}),
+    ],
+)
+def test_only_the_command_that_is_run_is_loaded(words: list[str], modules: set[str]) -> None:
+    program = (
+        "import atexit, sys; from bridge.cli.main import main;"
+        "atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr));"
+        f"main({words})"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    inside = f"{commands.__name__}."
+    loaded = [name for name in ran.stderr.decode().split() if name.startswith(inside)]
+    assert {name.removeprefix(inside) for name in loaded} == modules
