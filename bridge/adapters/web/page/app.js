@@ -315,7 +315,7 @@ class Page {
   _requestChanged() {
     const { client, form } = this;
     if (!form.definition || !client.registered) return;
-    const { values, media } = form.entered();
+    const { values, media } = form.example();
     const way = form.sets.way;
     const varies = way?.grid ?? {};
     this.codeSamples.draw({

@@ -11,6 +11,9 @@ import { MediaInput } from "./media_input.js";
 import { SetForm } from "./set_form.js";
 import { say, sayCount } from "./texts.js";
 
+/** File names for inputs of media, by kind. */
+const EXAMPLES = { image: "picture.png", mask: "mask.png", audio: "sound.wav", video: "video.mp4" };
+
 /** Returns the name of a definition's main text input, undefined if it has none. */
 export function mainText(definition) {
   const inputs = Object.entries(definition?.inputs?.properties ?? {});
@@ -140,6 +143,17 @@ export class Form {
       if (!isDefault || (name === mainText(this.definition) && value !== "")) values[name] = value;
     }
     return { values, media, ...this.sets.entered() };
+  }
+
+  /** Returns what `entered` does, with an example in place of each required input that is empty. */
+  example() {
+    const { values, media, ...set } = this.entered();
+    for (const name of this.definition.inputs.required ?? []) {
+      const { isMedia, schema } = this.fields.get(name) ?? {};
+      if (isMedia) media[name] ??= { filename: EXAMPLES[schema["x-kind"]] ?? "file" };
+      else if (schema?.["x-kind"] === "text") values[name] ??= "...";
+    }
+    return { values, media, ...set };
   }
 
   /** Resolves with the inputs of the request once all media are uploaded; an error names its input. */

@@ -152,3 +152,14 @@ async def test_on_a_phone_no_text_of_the_form_and_the_gallery_is_cut(
     await window.at("#code-samples summary").click()
     await window.at(".tabs button").first.wait_for()
     assert await window.page.evaluate(CUT) == []
+
+
+async def test_a_code_sample_names_an_example_where_a_picture_is_still_to_be_chosen(
+    visit: Visit, client: str
+) -> None:
+    window = await visit(client, "masked")
+    await window.at("#code-samples summary").click()
+    sample = window.at("#sample pre")
+    assert "-f 'picture.png'" in await sample.inner_text()
+    await window.page.get_by_role("tab", name="Python").click()
+    assert 'picture=Path("picture.png")' in await sample.inner_text()
