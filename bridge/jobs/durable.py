@@ -15,15 +15,23 @@ T = TypeVar("T")
 _RETRY_CAP_S = 30.0
 
 
-async def until_on_disk(write: Callable[[], Awaitable[T]]) -> T:
-    """Write or read, again and again while the disk refuses: what is known must not get lost."""
+async def until_on_disk(
+    write: Callable[[], Awaitable[T]], failed: Callable[[], None] = lambda: None
+) -> T:
+    """Write or read, again and again while the disk refuses: what is known must not get lost.
+
+    `failed` is called after each attempt that another one follows.
+    """
+
+    def report(error: BaseException, _attempt: int) -> None:
+        log.error("cannot use the disk, the database or the store, trying again: %s", error)
+        failed()
+
     return await retry(
         write,
         _may_pass,
         backoff=Backoff(cap=_RETRY_CAP_S),
-        failed=lambda error, _: log.error(
-            "cannot use the disk, the database or the store, trying again: %s", error
-        ),
+        failed=report,
     )
 
 

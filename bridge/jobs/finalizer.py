@@ -118,10 +118,17 @@ class Finalizer:
         self._transcoder = transcoder
         self._trial = trial
 
-    async def write(self, job: Job, outcome: State, completion: Completion) -> None:
+    async def write(
+        self,
+        job: Job,
+        outcome: State,
+        completion: Completion,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
         """Publish a job's outputs, write its outcome, and publish its result.
 
-        Raises AlreadyEnded where the journal has another outcome.
+        `failed` is called each time that the outcome could not be written: it is tried again until
+        it is. Raises AlreadyEnded where the journal has another outcome.
         """
         delivering = time.monotonic()
         infos = [each.info for each in (await self.published(job, completion)).outputs]
@@ -152,7 +159,7 @@ class Finalizer:
             )
             return encoded, timings
 
-        result, timings = await until_on_disk(finish)
+        result, timings = await until_on_disk(finish, failed)
         self._listener.result(job.key, job.envelope, result)
         if self._trace is not None:
             clock = self._journal.clock

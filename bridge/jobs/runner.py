@@ -301,14 +301,19 @@ class Runner:
         """Publish the outputs of a job, write its outcome, and let ComfyUI drop its data."""
         job = self._job(effect.key)
         concluded = self._concluded.get(job.key)
+
+        def failed() -> None:
+            self._tasks.handle(events.Unwritten(job.key))
+
         if concluded is None:
+            ended = Completion(error=effect.error)
             async with self._finishing:
-                await self._finalizer.write(job, effect.outcome, Completion(error=effect.error))
+                await self._finalizer.write(job, effect.outcome, ended, failed)
         else:
             ended = replace(concluded.ended, error=effect.error, expect_s=effect.expect_s)
             if effect.outcome != "succeeded":
                 ended = replace(ended, outputs=())
-            await self._finalizer.write(job, effect.outcome, ended)
+            await self._finalizer.write(job, effect.outcome, ended, failed)
         self._clean_up(concluded)
         self._tasks.handle(events.Finished(job.key))
 

@@ -8,7 +8,7 @@ from msgspec import UnsetType
 
 from bridge.contract.errors import BridgeError, Busy, internal
 from bridge.contract.messages import Transaction
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import Away, DatabaseError, Fenced
 from bridge.requests.context import Answer
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,10 @@ def refusal(error: Exception, transaction: Transaction | UnsetType, request: str
         raise error
     if isinstance(error, BridgeError):
         return Answer(error=error, transaction=transaction)
-    log.error("%s failed", request, exc_info=error)
+    if isinstance(error, Away):
+        log.error("%s failed: %s", request, error)
+    else:
+        log.error("%s failed", request, exc_info=error)
     if isinstance(error, DatabaseError | OSError):
         answer: BridgeError = Busy("the bridge cannot use its disk, database or store now")
     else:

@@ -325,6 +325,28 @@ def test_a_client_learns_why_its_job_waits_and_when_that_is_over() -> None:
     assert core.wanted(effects.Announce)[0].status.reason == "the operator paused the queue"
 
 
+def test_no_job_starts_while_three_outcomes_cannot_be_written() -> None:
+    core = Rig("main")
+    core.ready("main")
+    keys = [core.add(f"j{number}") for number in range(7)]
+    for number in range(3):
+        core.tell(events.LeftComfyUI(keys[number]))
+        core.tell(events.AttemptSucceeded(keys[number], 1.0))
+        core.tell(events.Unwritten(keys[number]))
+        core.tell(events.Unwritten(keys[number]))  # once more, after a while
+    assert [job for job, _ in core.started()] == ["j0", "j1", "j2", "j3", "j4"]
+    for key in keys[3:5]:
+        core.tell(events.LeftComfyUI(key))
+    assert core.started() == []
+    core.clock += SETTLES_S
+    core.tell(events.Tick())
+    announced = core.wanted(effects.Announce)
+    assert [each.key for each in announced] == keys[5:]
+    assert announced[0].status.reason == "the outcomes of earlier jobs cannot be stored at present"
+    core.tell(events.Finished(keys[0]))
+    assert [job for job, _ in core.started()] == ["j5", "j6"]
+
+
 def test_a_queue_that_is_paused_or_drained_gives_out_nothing() -> None:
     core = Rig("main")
     core.tell(events.Paused(paused=True))

@@ -24,7 +24,7 @@ from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.core import Limits
 from bridge.jobs.core.events import Recovered
-from bridge.jobs.database import DatabaseError
+from bridge.jobs.database import Away, DatabaseError
 from bridge.jobs.delivering import Deliver
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
@@ -641,6 +641,30 @@ async def test_a_defect_at_a_deadline_costs_that_job_not_the_bridge(tmp_path: Pa
         dispatcher._finalizer.write = write  # type: ignore[method-assign]
         await dispatcher.take("j2", start_before=1.0)
         assert (await dispatcher.told.outcome("j2"))["state"] == "expired"
+
+
+async def test_jobs_wait_while_the_outcomes_of_others_cannot_be_written(tmp_path: Path) -> None:
+    async with house(tmp_path, comfyui=Comfy()) as dispatcher:
+        finish = dispatcher.journal.finish
+
+        async def refuse(*_: object, **__: object) -> bytes:
+            raise Away("the bucket is away")
+
+        dispatcher.journal.finish = refuse  # type: ignore[method-assign]
+        jobs = [f"j{number}" for number in range(10)]
+        for job_id in jobs:
+            await dispatcher.take(job_id)
+        async with asyncio.timeout(PATIENCE_S):
+            while dispatcher.book.held is None or any(  # noqa: ASYNC110 - nobody is told
+                each.holds_place for each in dispatcher.book.entries.values()
+            ):
+                await asyncio.sleep(0.01)
+        # At most those that were at the ComfyUI when the third could not be written.
+        assert len(dispatcher.book.unwritten) <= 3 + 2
+        assert len(dispatcher.book.entries) == 10
+        dispatcher.journal.finish = finish  # type: ignore[method-assign]
+        for job_id in jobs:
+            assert (await dispatcher.told.outcome(job_id))["state"] == "succeeded"
 
 
 async def test_the_log_of_a_full_disk_says_why(caplog: pytest.LogCaptureFixture) -> None:

@@ -235,6 +235,8 @@ class Lives(RuleBasedStateMachine):
             self.do(bridge, operation.do)
         elif operation.name not in _NOT_AGAIN:
             bridge.writes.append(operation)
+            if operation.name == "Finish" and operation.key is not None:
+                bridge.handle(events.Unwritten(operation.key))
 
     def do(self, bridge: Bridge, work: object) -> None:
         """Do something for a bridge, which ends where the others took it for dead."""

@@ -20,6 +20,8 @@ from bridge.workflows.catalogue import Needs
 
 # A place before every priority that a request can have.
 _FIRST = 1_000_000
+# With so many outcomes that could not be written no further job is started.
+UNWRITTEN_MAX = 3
 # So many ComfyUIs of other bridges are named as reasons.
 _NAMED = 3
 
@@ -43,6 +45,8 @@ class Book:
         self.queue = Queue()
         self.entries: dict[Key, Entry] = {}
         self.active: dict[Key, Entry] = {}  # at a ComfyUI, or on their way there or back
+        # Their outcomes could not be written so far, and are in memory alone.
+        self.unwritten: set[Key] = set()
         self.adopting: set[Key] = set()  # may be at a ComfyUI from before this process
         # Of several bridges: how many ComfyUIs of the others take jobs, and how many run one.
         self.elsewhere: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -76,6 +80,7 @@ class Book:
         del self.entries[entry.job.key]
         self.active.pop(entry.job.key, None)
         self.adopting.discard(entry.job.key)
+        self.unwritten.discard(entry.job.key)
 
     # -- for everybody --
 
@@ -146,6 +151,19 @@ class Book:
         """Return the number of jobs that would start before one that is accepted now."""
         return self.queue.position_of_next(client, priority)
 
+    @property
+    def held(self) -> str | None:
+        """The reason for which no job starts at any ComfyUI; None if there is none.
+
+        Outcomes in memory take room there, and a crash would run their jobs again; but a single one
+        that can never be written blocks nobody.
+        """
+        if self.paused:
+            return "the operator paused the queue"
+        if len(self.unwritten) >= UNWRITTEN_MAX:
+            return "the outcomes of earlier jobs cannot be stored at present"
+        return None
+
     def outlook(self, job: Job) -> tuple[int | None, float | None]:
         """Return the number of jobs before this one, and the seconds until it will have ended.
 
@@ -156,7 +174,7 @@ class Book:
 
     def eta_of_next(self, workflow: str, position: int) -> float | None:
         """Return the seconds until a job has ended that is accepted now, with so many before it."""
-        if self.paused:
+        if self.held is not None:
             return None
         places, busy = self.elsewhere()
         return self.estimates.until_end(
@@ -173,8 +191,8 @@ class Book:
         """Return why a job does not start though its turn may have come; None if it could."""
         if job.state != "queued" or job.key in self.active:
             return None
-        if self.paused:
-            return "the operator paused the queue"
+        if self.held is not None:
+            return self.held
         others = self.able_elsewhere(job.needs)
         others_take = any(state is not None and state not in _AWAY for state in others.values())
         if others_take or (not others and all(member.takes_jobs for member in self.pool)):

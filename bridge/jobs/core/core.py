@@ -172,6 +172,7 @@ class Core:
             events.AttemptBroke: (active, self._broke),
             events.Requeued: ({Phase.REQUEUING}, self._requeued),
             events.Finished: ({Phase.FINISHING}, self._finished),
+            events.Unwritten: ({Phase.FINISHING}, self._unwritten),
             events.Vanished: (every, self._vanished),
             events.Defect: (every, self._give_up),
             events.TakenElsewhere: (unclaimed, self._known_elsewhere),
@@ -226,7 +227,11 @@ class Core:
     def _leave(self, entry: Entry, outcome: State | None) -> None:
         job = entry.job
         self._free_place(entry)
+        held = self.book.held
         self.book.remove(entry)
+        if held != self.book.held:
+            self.must_schedule = True
+            self._look_at_reasons()
         self._reasons.forget(job.key)
         self._replacement.forget(job)
         self._do(effects.Left(job.key, outcome))
@@ -356,15 +361,18 @@ class Core:
     def _schedule(self, _event: events.Schedule) -> None:
         """Start the next jobs at each ComfyUI that has room, one after the other in turn."""
         self.must_schedule = False
-        if not (self.book.paused or self._draining):
+        if not self._starts_nothing:
             self._give_jobs()
         for member in self.book.pool:
             if member.gated:
                 self._tell_wanted(member)
 
+    @property
+    def _starts_nothing(self) -> bool:
+        return self._draining or self.book.held is not None
+
     def _tell_wanted(self, member: Member) -> None:
-        stopped = self.book.paused or self._draining
-        waits = not stopped and self.book.pool.wanted(member, self.book.queue)
+        waits = not self._starts_nothing and self.book.pool.wanted(member, self.book.queue)
         wanted = waits or bool(member.jobs)
         if wanted != member.wanted:
             member.wanted = wanted
@@ -587,6 +595,10 @@ class Core:
             run_s=entry.run_s,
         )
         self._leave(entry, job.state)
+
+    def _unwritten(self, entry: Entry, _event: events.Unwritten) -> None:
+        self.book.unwritten.add(entry.job.key)
+        self._look_at_reasons()
 
     def _give_up(self, entry: Entry, event: events.Defect) -> None:
         """Fail a job over a defect of ours; at the second one leave it to the next start."""

@@ -110,6 +110,10 @@ class Finished(JobEvent, frozen=True):
     """A job's outcome is in the journal, and its result is published."""
 
 
+class Unwritten(JobEvent, frozen=True):
+    """A job's outcome could not be written: that is tried again, and this may come again."""
+
+
 class Vanished(JobEvent, frozen=True):
     """The journal has no such job, or it has an outcome already: the first outcome stands."""
 
@@ -230,6 +234,7 @@ Event: TypeAlias = (
     | AttemptBroke
     | Requeued
     | Finished
+    | Unwritten
     | Vanished
     | Defect
     | TakenElsewhere

@@ -46,7 +46,7 @@ class Reasons:
         self.due = None
         published, self._published = self._published, {}
         all_take_jobs = all(member.takes_jobs for member in self._book.pool)
-        if not published and not self._book.paused and all_take_jobs:
+        if not published and self._book.held is None and all_take_jobs:
             return
         for key in islice(self._book.queue.in_order(), AT_ONCE):
             job = self._book.entries[key].job
