@@ -183,5 +183,9 @@ def _row(
 
 
 MEASUREMENT = Measurement(
-    "intakes", "requests accepted by one bridge of a group, and by all", measure, comfyui=False
+    "intakes",
+    "requests accepted by one bridge of a group, and by all",
+    measure,
+    comfyui=False,
+    rounds=3,
 )
