@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bridge.aio import first
 from bridge.mosquitto import Mosquitto
+from tests.chaos.bucket import Bucket
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server
 from tests.support.postgresql import PostgreSQL
@@ -24,6 +25,8 @@ Fault = Callable[[], Awaitable[None]]
 SHIFTS = ("-2h", "+3h", "+0")
 JUMPS = ("+8d", "+30d", "-20y", "+0")
 SUBACK, PUBACK = b"\x90", b"\x40"
+# What becomes of every request to the bucket while it is away.
+OUTAGES = ("slow", "slow down", "internal", "full", "half request", "lost answer", "half answer")
 # So long a request is waited for whose acknowledgement gets lost.
 REQUEST_S = 5.0
 
@@ -40,6 +43,7 @@ class Victims:
         disk: Path | None,
         server: Server | None,
         database: PostgreSQL | None,
+        bucket: Bucket | None,
         faketime: str | None,
         dice: random.Random,
     ) -> None:
@@ -49,6 +53,7 @@ class Victims:
         """
         self.counts: Counter[str] = Counter()
         self.bridges = bridges
+        self.bucket = bucket
         self._broker = broker
         self._proxies = proxies
         self._disk = disk
@@ -78,6 +83,8 @@ class Victims:
             found["disk full"] = self._fill_disk
         if self._database is not None:
             found["database restarted"] = self._restart_database
+        if self.bucket is not None:
+            found["bucket away"] = self._disturb_bucket
         return found
 
     async def strike(self, name: str) -> None:
@@ -133,6 +140,14 @@ class Victims:
         assert self._database is not None
         await asyncio.to_thread(self._database.stop, signal.SIGQUIT)
         await asyncio.to_thread(self._database.start, durable=True)
+
+    async def _disturb_bucket(self) -> None:
+        assert self.bucket is not None
+        self.bucket.proxy.always = self._dice.choice(OUTAGES)
+        await asyncio.sleep(self._dice.uniform(0.5, 6.0))
+        if self._dice.random() < 0.5:
+            await self.strike("bridge killed")
+        self.bucket.proxy.always = None
 
     async def _freeze(self, pid: int) -> None:
         with suppress(ProcessLookupError):

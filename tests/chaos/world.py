@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from bridge.mosquitto import Mosquitto
+from tests.chaos.bucket import running_bucket
 from tests.chaos.customers import Customer
 from tests.chaos.faults import Victims, fake_clock
 from tests.chaos.leftovers import leftovers, resident
@@ -36,6 +37,8 @@ WORKFLOW = "work"
 # After so many jobs somebody asks for a set of so many.
 SET_EVERY, SET_SIZE = 15, 6
 DISK = "96m"
+# The pixels of one side of a picture of noise that has more than 64 KB, and goes to the bucket.
+LARGE = 192
 # Frozen for longer, a bridge of several is taken for dead.
 LEASE_S = 2
 # The longest that healing all may take before something is taken to be stuck.
@@ -54,7 +57,8 @@ class Plan(Struct, frozen=True):
     strikes: int
     order: tuple[str, ...] = ()
     pause_s: float = 3.0
-    # More than one share a journal in PostgreSQL, and a ComfyUI that somebody else runs.
+    # More than one share a journal in PostgreSQL, a bucket for the outputs, and a ComfyUI that
+    # somebody else runs.
     bridges: int = 1
 
 
@@ -75,6 +79,10 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
                 await _happen(plan, victims, customers, dice, tell)
                 await _settled(customers, tell)
                 verdict = await judge(customers, folder, victims.counts)
+                if victims.bucket is not None:
+                    verdict.puts = victims.bucket.puts
+                    if verdict.puts < verdict.succeeded:
+                        verdict.broken.append("outputs were not put into the bucket")
         finally:
             for customer in customers:
                 await customer.leave()
@@ -95,7 +103,7 @@ async def _victims(
     """Start all parts but the broker, which runs."""
     proxies = [await stack.enter_async_context(TcpProxy(broker.url)) for _ in range(plan.bridges)]
     places = [folder / f"bridge{number}" for number in range(plan.bridges)]
-    disk = server = database = None
+    disk = server = database = bucket = None
     # Every output is delivered to this folder, which all bridges share.
     sink = folder / DELIVERED
     sink.mkdir()
@@ -104,6 +112,7 @@ async def _victims(
         "sink": [{"put": "folder:all"}],
     }
     settings: dict[str, Any] = {}
+    size = 64
     if plan.bridges == 1:
         disk = stack.enter_context(_small_disk(places[0] / "data"))
         if disk is None:
@@ -112,11 +121,14 @@ async def _victims(
     else:
         server = stack.enter_context(running_server(supervised(), folder / "comfyui"))
         database = stack.enter_context(running_postgresql(durable=True))
+        bucket = await stack.enter_async_context(running_bucket())
+        size = LARGE
         settings = {
             "comfyui_url": server.url,
             "comfyui_secret": server.secret,
             "journal": stack.enter_context(database.database()),
             "lease_s": LEASE_S,
+            **bucket.settings(folder),
         }
     bridges = []
     for place, proxy in zip(places, proxies, strict=True):
@@ -131,7 +143,7 @@ async def _victims(
             **delivered,
             **settings,
         )
-        bridge.add_workflow(WORKFLOW, _work(folder / TALLY))
+        bridge.add_workflow(WORKFLOW, _work(folder / TALLY, size))
         library = _faketime()
         if library is not None:
             fake_clock(bridge, library)
@@ -147,6 +159,7 @@ async def _victims(
         disk=disk,
         server=server,
         database=database,
+        bucket=bucket,
         faketime=_faketime(),
         dice=dice,
     )
@@ -167,12 +180,15 @@ def _supervised(folder: Path) -> dict[str, Any]:
     }
 
 
-def _work(tally: Path) -> Graph:
+def _work(tally: Path, size: int) -> Graph:
     """Takes its time, saves a file, leaves a mark in another, gives an image; input `tag`."""
-    graph = then(image(size=64), "TestSleep", seconds=0.1, step=0.05)
+    graph = then(image(size=size), "TestSleep", seconds=0.1, step=0.05)
     graph = then(graph, "TestWrite")
     graph = our_output(then(graph, "TestTally", file=str(tally), tag=["9", 0]))
-    graph["9"] = {"class_type": "Comfy2MQTTTextInput", "inputs": {"name": "tag", "text": ""}}
+    graph["9"] = {"class_type": "Comfy2MQTTTextInput", "inputs": {"name": "tag", "value": ""}}
+    # Drawn for each job: no two have the same picture.
+    graph["10"] = {"class_type": "Comfy2MQTTSeedInput", "inputs": {"name": "seed", "value": 0}}
+    graph["1"]["inputs"]["seed"] = ["10", 0]
     return graph
 
 
