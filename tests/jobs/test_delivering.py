@@ -18,14 +18,14 @@ from bridge.jobs.delivering import Delivering
 from bridge.jobs.job import Envelope, Job, Sink
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
-from tests.jobs.test_dispatcher import Comfy, House, house
+from tests.jobs.dispatching import QuickComfyUI, RunningDispatcher, running_dispatcher
 from tests.support.patience import PATIENCE_S
 
 PUT = Envelope(put=[Sink("https://h/dav/")])
 LARGE = "a barn " * 20_000
 
 
-class Counted(Comfy):
+class Counted(QuickComfyUI):
     """Counts what it runs; each prompt gives a small text and a large one."""
 
     def __init__(self) -> None:
@@ -53,15 +53,15 @@ class Sinks:
             self.open.set()
         self.came = asyncio.Event()
         self.taken: list[bytes] = []
-        self.house: House | None = None
+        self.dispatcher: RunningDispatcher | None = None
 
     async def deliver(self, job: Job, outputs: Sequence[OutputInfo]) -> list[Delivered]:
         del job
         self.came.set()
         await self.open.wait()
-        assert self.house is not None
+        assert self.dispatcher is not None
         for info in outputs:
-            read = self.house.delivering.read(info.sha256, info.size)
+            read = self.dispatcher.delivering.read(info.sha256, info.size)
             self.taken.append(b"".join([piece async for piece in read]))
         return [Delivered(output=each.index, url="https://h/dav/") for each in outputs]
 
@@ -74,14 +74,14 @@ async def test_outputs_are_on_disk_then_delivered_and_the_result_says_where(
     tmp_path: Path,
 ) -> None:
     sinks = Sinks(is_open=False)
-    async with house(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
-        sinks.house = dispatcher
+    async with running_dispatcher(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
+        sinks.dispatcher = dispatcher
         job = await dispatcher.take("j1", envelope=PUT)
         await sinks.wait()
         assert await dispatcher.journal.undelivered(job.key) is not None
-        assert dispatcher.told.results == {}
+        assert dispatcher.recorder.results == {}
         sinks.open.set()
-        result = await dispatcher.told.outcome("j1")
+        result = await dispatcher.recorder.outcome("j1")
         assert result["state"] == "succeeded"
         assert [each["url"] for each in result["delivered"]] == ["https://h/dav/"] * 2
         assert sinks.taken == [b"a barn", LARGE.encode()]
@@ -96,16 +96,16 @@ async def test_a_bridge_that_dies_in_the_middle_goes_on_with_the_sinks_alone(
     tmp_path: Path,
 ) -> None:
     hanging, comfyui = Sinks(is_open=False), Counted()
-    async with house(tmp_path, comfyui=comfyui, deliver=hanging.deliver) as dispatcher:
+    async with running_dispatcher(tmp_path, comfyui=comfyui, deliver=hanging.deliver) as dispatcher:
         await dispatcher.take("j1", envelope=PUT)
         await hanging.wait()
     sinks, again = Sinks(), Counted()
-    async with house(tmp_path, comfyui=again, deliver=sinks.deliver) as dispatcher:
-        sinks.house = dispatcher
+    async with running_dispatcher(tmp_path, comfyui=again, deliver=sinks.deliver) as dispatcher:
+        sinks.dispatcher = dispatcher
         # What no outcome refers to yet is not swept.
         await dispatcher.journal.sweep(now=9e9, results_before=0.0, forget_before=0.0)
         await dispatcher.recover()
-        result = await dispatcher.told.outcome("j1")
+        result = await dispatcher.recorder.outcome("j1")
         assert (result["state"], len(result["delivered"])) == ("succeeded", 2)
         assert result["timings"]["deliver_s"] >= 0
         assert sinks.taken == [b"a barn", LARGE.encode()]
@@ -114,28 +114,30 @@ async def test_a_bridge_that_dies_in_the_middle_goes_on_with_the_sinks_alone(
 
 async def test_what_is_gone_when_the_bridge_is_back_is_made_again(tmp_path: Path) -> None:
     hanging = Sinks(is_open=False)
-    async with house(tmp_path, comfyui=Counted(), deliver=hanging.deliver) as dispatcher:
+    async with running_dispatcher(
+        tmp_path, comfyui=Counted(), deliver=hanging.deliver
+    ) as dispatcher:
         await dispatcher.take("j1", envelope=PUT)
         await hanging.wait()
     Folder(tmp_path / "blobs").sweeper(-1.0)(())
     sinks, again = Sinks(), Counted()
-    async with house(tmp_path, comfyui=again, deliver=sinks.deliver) as dispatcher:
-        sinks.house = dispatcher
+    async with running_dispatcher(tmp_path, comfyui=again, deliver=sinks.deliver) as dispatcher:
+        sinks.dispatcher = dispatcher
         cast("Any", again).adopt = None
         left = await dispatcher.journal.unfinished()
         dispatcher.add(left[0])
-        assert (await dispatcher.told.outcome("j1"))["state"] == "succeeded"
+        assert (await dispatcher.recorder.outcome("j1"))["state"] == "succeeded"
     assert again.ran == 1
     assert len(sinks.taken) == 2
 
 
 async def test_a_cancel_ends_a_delivery(tmp_path: Path) -> None:
     sinks = Sinks(is_open=False)
-    async with house(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
+    async with running_dispatcher(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
         job = await dispatcher.take("j1", envelope=PUT)
         await sinks.wait()
         await dispatcher.cancel(job.key)
-        result = await dispatcher.told.outcome("j1")
+        result = await dispatcher.recorder.outcome("j1")
         assert result["state"] == "cancelled"
         assert "delivered" not in result
         assert await dispatcher.journal.undelivered(job.key) is None
@@ -143,7 +145,7 @@ async def test_a_cancel_ends_a_delivery(tmp_path: Path) -> None:
 
 async def test_a_cancel_while_outputs_are_kept_ends_their_delivery_too(tmp_path: Path) -> None:
     sinks = Sinks(is_open=False)
-    async with house(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
+    async with running_dispatcher(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
         keep, keeping = dispatcher.journal.keep_undelivered, asyncio.Event()
         go_on = asyncio.Event()
 
@@ -158,22 +160,22 @@ async def test_a_cancel_while_outputs_are_kept_ends_their_delivery_too(tmp_path:
             await keeping.wait()
         await dispatcher.cancel(job.key)
         go_on.set()
-        assert (await dispatcher.told.outcome("j1"))["state"] == "cancelled"
+        assert (await dispatcher.recorder.outcome("j1"))["state"] == "cancelled"
 
 
 async def test_a_sink_that_hangs_keeps_comfyui_from_nothing(tmp_path: Path) -> None:
     sinks, comfyui = Sinks(is_open=False), Counted()
-    async with house(tmp_path, comfyui=comfyui, deliver=sinks.deliver) as dispatcher:
-        sinks.house = dispatcher
+    async with running_dispatcher(tmp_path, comfyui=comfyui, deliver=sinks.deliver) as dispatcher:
+        sinks.dispatcher = dispatcher
         for number in range(5):
             await dispatcher.take(f"j{number}", envelope=PUT)
         await dispatcher.take("other")
-        assert (await dispatcher.told.outcome("other"))["state"] == "succeeded"
-        assert dispatcher.told.results.keys() == {"other"}
+        assert (await dispatcher.recorder.outcome("other"))["state"] == "succeeded"
+        assert dispatcher.recorder.results.keys() == {"other"}
         dispatcher.send_back("main")  # what is over there is not sent back
         sinks.open.set()
         for number in range(5):
-            assert (await dispatcher.told.outcome(f"j{number}"))["state"] == "succeeded"
+            assert (await dispatcher.recorder.outcome(f"j{number}"))["state"] == "succeeded"
     assert comfyui.ran == 6
 
 
@@ -181,7 +183,7 @@ async def test_nothing_of_it_is_in_memory_while_a_sink_is_waited_for(tmp_path: P
     sinks = Sinks(is_open=False)
     kept: list[Any] = []
 
-    async with house(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
+    async with running_dispatcher(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
         deliver = dispatcher.delivering.deliver
 
         async def spied(job: Job, ended: Any) -> Any:
@@ -199,10 +201,10 @@ async def test_outputs_that_are_not_to_be_kept_are_kept_until_they_are_delivered
 ) -> None:
     sinks = Sinks()
     envelope = Envelope(put=PUT.put, deliver="none")
-    async with house(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
-        sinks.house = dispatcher
+    async with running_dispatcher(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
+        sinks.dispatcher = dispatcher
         await dispatcher.take("j1", envelope=envelope)
-        assert len((await dispatcher.told.outcome("j1"))["delivered"]) == 2
+        assert len((await dispatcher.recorder.outcome("j1"))["delivered"]) == 2
         assert await dispatcher.journal.output(Key("alice", "j1"), 0) is None
         await dispatcher.journal.sweep(now=9e9, results_before=0.0, forget_before=0.0)
         assert await dispatcher.journal.files() == set()
@@ -210,9 +212,9 @@ async def test_outputs_that_are_not_to_be_kept_are_kept_until_they_are_delivered
 
 @pytest.mark.parametrize("envelope", [Envelope(), PUT])
 async def test_without_sinks_nothing_is_noted(tmp_path: Path, envelope: Envelope) -> None:
-    async with house(tmp_path, comfyui=Counted()) as dispatcher:
+    async with running_dispatcher(tmp_path, comfyui=Counted()) as dispatcher:
         await dispatcher.take("j1", envelope=envelope)
-        assert "delivered" not in await dispatcher.told.outcome("j1")
+        assert "delivered" not in await dispatcher.recorder.outcome("j1")
 
 
 async def test_what_a_sink_is_given_is_read_once_the_database_is_back() -> None:

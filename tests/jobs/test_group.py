@@ -25,8 +25,8 @@ from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from tests.jobs import members as journal_members
+from tests.jobs.dispatching import Recorder, SteeredComfyUI, waits_for
 from tests.jobs.drafts import KEPT_PICTURE, draft
-from tests.jobs.test_dispatcher import Scripted, Told, waits_for
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
@@ -48,29 +48,29 @@ async def member(
     address: str,
     folder: Path,
     name: str = "one",
-    comfyui: Scripted | None = None,
+    comfyui: SteeredComfyUI | None = None,
     *,
     lease_s: float = 2.0,
     intake: bool = True,
 ) -> AsyncIterator[Member]:
-    journal, files, told = Journal(address), Folder(folder / "blobs"), Told()
+    journal, files, recorder = Journal(address), Folder(folder / "blobs"), Recorder()
     await journal.open()
     files.open()
     dispatcher = Dispatcher(
         journal=journal,
         files=files,
         instances=[] if comfyui is None else [cast("Any", comfyui)],
-        listener=told,
+        listener=recorder,
         dependencies=Dependencies(
             journal, files, Sources(cast("Any", None), cast("Any", None)), cast("Any", None)
         ),
         can_run=lambda _name, _needs: True,
         limits=Limits(3, 60.0, 60.0, 60.0),
         finalizer=Finalizer(
-            journal, files, told, 60.0, show=cast("Any", None), transcoder=cast("Any", None)
+            journal, files, recorder, 60.0, show=cast("Any", None), transcoder=cast("Any", None)
         ),
     )
-    group = Group(address, name, lease_s, journal=journal, dispatcher=dispatcher, listener=told)
+    group = Group(address, name, lease_s, journal=journal, dispatcher=dispatcher, listener=recorder)
     await group.join()
     await dispatcher.recover()
     silent: list[bool] = []
@@ -109,7 +109,7 @@ async def test_a_job_learns_the_end_of_what_it_waits_for_though_the_notice_was_m
             waiter = draft("waiter", plan=waits_for(JobOutput("source")))
             job = (await one.journal.accept(waiter, 1.0)).record.job
             one.dispatcher.accept(job, waiter.plan)
-            while not one.dispatcher.awaited():  # noqa: ASYNC110 - nobody is told
+            while not one.dispatcher.awaited():  # noqa: ASYNC110 - nothing reports it
                 await asyncio.sleep(0.01)
             if cut:
                 cut_notices(address)
@@ -182,7 +182,7 @@ async def test_a_cancel_reaches_the_bridge_that_has_the_job_though_the_notice_wa
     postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(groups, "COMPARE_S", 0.5)
-    comfyui = Scripted()
+    comfyui = SteeredComfyUI()
     with postgresql.database() as address:
         async with member(address, tmp_path, comfyui=comfyui) as one:
             wanted = draft("j1")
@@ -246,7 +246,7 @@ async def test_a_bridge_without_its_session_holds_nothing_though_its_lease_runs(
 ) -> None:
     with postgresql.database() as address:
         async with member(address, tmp_path, lease_s=100.0) as one, asyncio.timeout(PATIENCE_S):
-            while one.group._presence.session is None:  # noqa: ASYNC110 - nobody is told
+            while one.group._presence.session is None:  # noqa: ASYNC110 - nothing reports it
                 await asyncio.sleep(0.02)
             with monkeypatch.context() as cut:
                 # The journal's connection stays.

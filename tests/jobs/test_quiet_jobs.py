@@ -10,13 +10,13 @@ from bridge.jobs.estimates import Estimates
 from bridge.jobs.job import Envelope
 from bridge.jobs.progress import Snapshot
 from bridge.jobs.reporter import Reporter
+from tests.jobs.dispatching import QuickComfyUI, Recorder, running_dispatcher
 from tests.jobs.drafts import draft
-from tests.jobs.test_dispatcher import Comfy, Told, house
 
 OF_SET = Envelope(set_id="s1", set_index=0)
 
 
-class Heard(Told):
+class Heard(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.percents: list[float] = []
@@ -45,13 +45,13 @@ def test_progress_comes_at_once_but_not_of_a_job_of_a_set() -> None:
 async def test_a_job_of_a_set_that_is_over_at_once_never_says_that_it_runs(
     tmp_path: Path,
 ) -> None:
-    async with house(tmp_path, comfyui=Comfy()) as dispatcher:
+    async with running_dispatcher(tmp_path, comfyui=QuickComfyUI()) as dispatcher:
         heard = Heard()
         dispatcher._listener = heard
         await dispatcher.take("alone")
         await dispatcher.take("s1-0", envelope=OF_SET)
         for job_id in ("alone", "s1-0"):
-            await dispatcher.told.outcome(job_id)
+            await dispatcher.recorder.outcome(job_id)
         await asyncio.sleep(0)
     assert ("alone", "running") in heard.states
     assert ("s1-0", "running") not in heard.states

@@ -229,6 +229,6 @@ JOBS: tuple[Mutant, ...] = (
         old="return isinstance(error, (DatabaseError, OSError))",
         new="return isinstance(error, ())",
         guarantee="what is known of a job is written once the disk takes it",
-        tests=("tests/jobs/test_dispatcher.py::test_the_log_of_a_full_disk_says_why",),
+        tests=("tests/jobs/test_durable.py::test_the_log_of_a_full_disk_says_why",),
     ),
 )

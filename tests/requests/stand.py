@@ -41,8 +41,8 @@ from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
+from tests.jobs.dispatching import RunningDispatcher, running_dispatcher
 from tests.jobs.drafts import draft
-from tests.jobs.test_dispatcher import House, house
 from tests.workflows.graphs import INFO, NAMED
 
 MAX_QUEUE = 3
@@ -137,7 +137,9 @@ class SetNotes:
 class Stand:
     """A handler, and what its tests look at."""
 
-    def __init__(self, folder: Path, dispatcher: House, clients: Mapping[str, Client]) -> None:
+    def __init__(
+        self, folder: Path, dispatcher: RunningDispatcher, clients: Mapping[str, Client]
+    ) -> None:
         self.dispatcher = dispatcher
         self.journal = dispatcher.journal
         self.files = Folder(folder / "blobs")
@@ -284,7 +286,7 @@ async def standing(folder: Path, **clients: Client) -> AsyncIterator[Stand]:
     for name, content in workflows.items():
         _write(folder / "workflows" / f"{name}.json", content)
     _write(folder / "cache" / "main.json", INFO.raw)
-    async with house(folder) as dispatcher:
+    async with running_dispatcher(folder) as dispatcher:
         stand = Stand(folder, dispatcher, clients)
         await stand.library.open()
         try:

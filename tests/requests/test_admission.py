@@ -366,7 +366,7 @@ async def test_a_cancel_that_follows_at_once_means_the_job(stand: Stand) -> None
     await asyncio.sleep(0)
     await stand.data("cancel", b"j1")
     await submitting
-    assert (await stand.dispatcher.told.outcome("j1"))["state"] == "cancelled"
+    assert (await stand.dispatcher.recorder.outcome("j1"))["state"] == "cancelled"
 
 
 async def test_numbers_leave_in_their_order(stand: Stand) -> None:
@@ -376,7 +376,7 @@ async def test_numbers_leave_in_their_order(stand: Stand) -> None:
     def respond(answer: Answer) -> None:
         order.append(answer.data.job_id)
 
-    stand.dispatcher.told.status = lambda job, *_: order.append(job.key.job_id)  # type: ignore[method-assign]
+    stand.dispatcher.recorder.status = lambda job, *_: order.append(job.key.job_id)  # type: ignore[method-assign]
     for job_id in ("a", "b"):
         payload = json.dumps({"workflow": "simple", "job_id": job_id}).encode()
         context = RequestContext(client="alice", verb="submit", payload=payload)

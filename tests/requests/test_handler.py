@@ -186,7 +186,7 @@ async def test_a_cancel_ends_a_job_that_waits(stand: Stand) -> None:
     await stand.submitted("j1")
     cancelled = await stand.data("cancel", b"j1")
     assert cancelled["job_id"] == "j1"
-    result = await stand.dispatcher.told.outcome("j1")
+    result = await stand.dispatcher.recorder.outcome("j1")
     assert result["state"] == "cancelled"
     again = await stand.data("cancel", b"j1")
     assert (again["state"], again["cancelling"]) == ("cancelled", False)
@@ -327,7 +327,7 @@ async def test_an_error_of_a_part_is_answered_by_correlation(stand: Stand) -> No
 async def test_an_output_of_a_job_that_failed_is_no_input(stand: Stand) -> None:
     await stand.submitted("j1")
     await stand.data("cancel", b"j1")
-    await stand.dispatcher.told.outcome("j1")
+    await stand.dispatcher.recorder.outcome("j1")
     given = {"job": "j1"}
     error = await stand.error("submit", workflow="picture", inputs={"picture": given})
     assert isinstance(error, DependencyFailed)

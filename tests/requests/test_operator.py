@@ -30,13 +30,13 @@ from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
 from bridge.requests.context import Answer
 from bridge.requests.operator import Operator
+from tests.jobs.dispatching import RunningDispatcher, running_dispatcher
 from tests.jobs.drafts import draft
-from tests.jobs.test_dispatcher import House, house
 
 
 class Stand(NamedTuple):
     operator: Operator
-    dispatcher: House
+    dispatcher: RunningDispatcher
     instances: list[Instance]
     pauses: list[bool]
 
@@ -81,7 +81,7 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
         Instance("ours", ours, folder=tmp_path / "ours"),
         Instance("theirs", theirs, folder=tmp_path / "theirs"),
     ]
-    async with house(tmp_path) as dispatcher:
+    async with running_dispatcher(tmp_path) as dispatcher:
         pauses: list[bool] = []
         operator = Operator(
             instances=instances,
@@ -189,7 +189,7 @@ async def test_the_queue_is_listed_paused_resumed_and_cleared(stand: Stand) -> N
     assert stand.pauses == [True, False, True, False]
     assert await stand.data("queue/clear", client="bob") == {"cancelled": 0}
     assert await stand.data("queue/clear") == {"cancelled": 3}
-    assert (await stand.dispatcher.told.outcome("j0"))["state"] == "cancelled"
+    assert (await stand.dispatcher.recorder.outcome("j0"))["state"] == "cancelled"
 
 
 async def test_prompts_in_quarantine_are_released(stand: Stand) -> None:

@@ -1,0 +1,26 @@
+"""A disk that is full, or away, is waited for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from bridge.jobs.database import DatabaseError
+from bridge.jobs.durable import until_on_disk
+
+
+async def test_the_log_of_a_full_disk_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    times = 0
+
+    async def write() -> int:
+        nonlocal times
+        times += 1
+        if times == 1:
+            raise DatabaseError("journal.db: database or disk is full")
+        return 1
+
+    with caplog.at_level(logging.ERROR):
+        await until_on_disk(write)
+    assert "disk is full" in caplog.text
+    assert "Future" not in caplog.text
