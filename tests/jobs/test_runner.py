@@ -22,6 +22,7 @@ from tests.jobs.dispatching import (
     running_dispatcher,
 )
 from tests.jobs.drafts import PLAN
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.mark.parametrize("lasts", [False, True])

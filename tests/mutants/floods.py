@@ -101,7 +101,7 @@ FLOODS: tuple[Mutant, ...] = (
         old="        if event.no_room and entry.no_room < MAX_NO_ROOM:\n",
         new="        if False:\n",
         guarantee="a full disk at a ComfyUI costs no job",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_attempts.py",),
     ),
     Mutant(
         name="start-ends-on-a-full-disk",

@@ -119,7 +119,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         old="if not self._alone:\n            # Another",
         new="if False:\n            # Another",
         guarantee="a bridge of a group that stops gives back what has not begun",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_group.py",),
     ),
     Mutant(
         name="two-pictures-for-one-display",

@@ -28,7 +28,7 @@ JOBS: tuple[Mutant, ...] = (
         old="left = not member.is_free(now) and len(queue) <= idle_elsewhere",
         new="left = False",
         guarantee="a job is left to an idle ComfyUI, of whichever bridge, not put behind another",
-        tests=("tests/jobs/test_core.py", "tests/simulation/test_fleet.py"),
+        tests=("tests/jobs/core/test_pool.py", "tests/simulation/test_fleet.py"),
     ),
     Mutant(
         name="only-own-comfyuis-in-estimates",
@@ -77,7 +77,7 @@ JOBS: tuple[Mutant, ...] = (
         old="if event.no_room or job.attempt >= most:",
         new="if False:",
         guarantee="a job that fails for passing reasons is tried so many times and no more",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_attempts.py",),
     ),
     Mutant(
         name="memory-runs-out-thrice",
@@ -85,7 +85,7 @@ JOBS: tuple[Mutant, ...] = (
         old="most = 2 if event.free_memory else self._limits.max_attempts",
         new="most = self._limits.max_attempts",
         guarantee="a job for which memory ran out twice has failed",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_attempts.py",),
     ),
     Mutant(
         name="cancelled-job-runs-again",
@@ -93,7 +93,7 @@ JOBS: tuple[Mutant, ...] = (
         old="if self._end_as_asked(entry, event.prompt_id):\n            return\n",
         new="if False:\n            return\n",
         guarantee="a job that is cancelled while its ComfyUI dies is not run again",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_attempts.py",),
     ),
     Mutant(
         name="running-job-expires",
@@ -101,7 +101,7 @@ JOBS: tuple[Mutant, ...] = (
         old="if entry is not None and entry.not_started:",
         new="if entry is not None:",
         guarantee="a job expires before its start or not at all",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_withdrawn.py",),
     ),
     Mutant(
         name="running-job-replaced",
@@ -109,7 +109,7 @@ JOBS: tuple[Mutant, ...] = (
         old="if older.not_started and older.phase is not Phase.ACTIVE:",
         new="if True:",
         guarantee="a job that has started is not replaced",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_withdrawn.py",),
     ),
     Mutant(
         name="newer-job-replaced",
@@ -117,7 +117,7 @@ JOBS: tuple[Mutant, ...] = (
         old="sorted((known, job), key=lambda each: each.seq)",
         new="sorted((known, job), key=lambda each: -each.seq)",
         guarantee="of jobs with one word of replace the newest is run",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_withdrawn.py",),
     ),
     Mutant(
         name="pause-ignored",
@@ -125,7 +125,7 @@ JOBS: tuple[Mutant, ...] = (
         old="return self._draining or self.book.held is not None",
         new="return self._draining",
         guarantee="while the queue is paused nothing starts",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_pool.py",),
     ),
     Mutant(
         name="unwritten-ignored",
@@ -133,7 +133,7 @@ JOBS: tuple[Mutant, ...] = (
         old="if len(self.unwritten) >= UNWRITTEN_MAX:",
         new="if False:",
         guarantee="outcomes that cannot be written are few: memory does not grow with an outage",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_reasons.py",),
     ),
     Mutant(
         name="drain-ignored",
@@ -141,7 +141,7 @@ JOBS: tuple[Mutant, ...] = (
         old="return self._draining or self.book.held is not None",
         new="return self.book.held is not None",
         guarantee="a bridge that stops starts nothing more",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_pool.py",),
     ),
     Mutant(
         name="old-prompt-id",
@@ -149,7 +149,7 @@ JOBS: tuple[Mutant, ...] = (
         old="entry.job.prompt_id = prompt_id\n",
         new="pass\n",
         guarantee="each attempt has a prompt id of its own: the old prompt may still turn up",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_attempts.py",),
     ),
     Mutant(
         name="killer-job-for-ever",
@@ -157,7 +157,7 @@ JOBS: tuple[Mutant, ...] = (
         old='if job.state == "queued" and job.attempt >= self._limits.max_attempts:',
         new="if False:",
         guarantee="a job that takes every bridge down with it is lost after some attempts",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_attempts.py",),
     ),
     Mutant(
         name="late-event-counts",
@@ -165,7 +165,7 @@ JOBS: tuple[Mutant, ...] = (
         old="events.AttemptFailed: (active, self._failed),",
         new="events.AttemptFailed: (every, self._failed),",
         guarantee="once an outcome is being written nothing else becomes one",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_core.py",),
     ),
     Mutant(
         name="clear-cancels-all-clients",
@@ -173,7 +173,7 @@ JOBS: tuple[Mutant, ...] = (
         old="if client in (None, key.client)",
         new="if client in (client, key.client)",
         guarantee="clearing one client's jobs leaves those of others alone",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_withdrawn.py",),
     ),
     Mutant(
         name="send-back-counts",
@@ -181,7 +181,7 @@ JOBS: tuple[Mutant, ...] = (
         old="case StopReason.SEND_BACK:",
         new="case None:",
         guarantee="a job that the operator sends back is run again",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_attempts.py",),
     ),
     Mutant(
         name="claim-not-asked",
@@ -189,7 +189,7 @@ JOBS: tuple[Mutant, ...] = (
         old="if self._alone:\n            self._claimed(entry)",
         new="if True:\n            self._claimed(entry)",
         guarantee="of several bridges one runs a job",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_group.py",),
     ),
     Mutant(
         name="comfyui-takes-all",
@@ -197,7 +197,7 @@ JOBS: tuple[Mutant, ...] = (
         old="and self._jobs < most",
         new="",
         guarantee="one job runs at a ComfyUI and one waits there: the others keep their turns",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_pool.py",),
     ),
     Mutant(
         name="away-is-usable",
@@ -205,7 +205,7 @@ JOBS: tuple[Mutant, ...] = (
         old="return self.usable and not self.asking and",
         new="return not self.asking and",
         guarantee="a ComfyUI that is away is given no job",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_pool.py",),
     ),
     Mutant(
         name="pinned-anywhere",
@@ -213,7 +213,7 @@ JOBS: tuple[Mutant, ...] = (
         old="return lane.name == member.name",
         new="return True",
         guarantee="a job that an attached ComfyUI may have does not run elsewhere meanwhile",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_pool.py",),
     ),
     Mutant(
         name="foreign-job-taken",
@@ -221,7 +221,7 @@ JOBS: tuple[Mutant, ...] = (
         old="if owner not in (None, life):",
         new="if False:",
         guarantee="a job that another bridge has claimed is left to it",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_group.py",),
     ),
     Mutant(
         name="disk-not-waited-for",

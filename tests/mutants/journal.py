@@ -92,7 +92,7 @@ JOURNAL: tuple[Mutant, ...] = (
         old="            case StopReason.EXPIRE:\n",
         new="            case StopReason.EXPIRE if False:\n",
         guarantee="a job that begins just as its deadline stops it ends expired",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_withdrawn.py",),
     ),
     Mutant(
         name="a-defect-loses-what-was-decided",
@@ -100,7 +100,7 @@ JOURNAL: tuple[Mutant, ...] = (
         old="            self._report(error, key)\n",
         new="            raise\n",
         guarantee="a defect while jobs are given out costs one job and no other",
-        tests=("tests/jobs/test_core.py",),
+        tests=("tests/jobs/core/test_core.py",),
     ),
     Mutant(
         name="numbers-before-the-suback",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.jobs.core import effects, events
 from bridge.jobs.core.reasons import SETTLES_S
-from tests.jobs.test_core import A, B, Rig
+from tests.jobs.core.rig import A, B, Rig
 
 
 def hold(core: Rig, name: str, reason: str | None = "hook 'llm'") -> None:

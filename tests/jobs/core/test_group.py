@@ -1,0 +1,72 @@
+"""Jobs that several bridges know: claims, and what the others did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.jobs.core import effects, events
+from bridge.jobs.core.ownership import events_for
+from tests.jobs.core.rig import Rig
+
+
+def test_in_a_group_a_job_is_claimed_before_it_is_run_or_ended() -> None:
+    core = Rig("main", alone=False)
+    core.ready("main")
+    key = core.add("j1")
+    assert core.wanted(effects.Claim) == [effects.Claim(key)]
+    core.tell(events.TakenElsewhere(key))  # an old notice: the claim's answer decides
+    assert key in core.book
+    core.tell(events.Claimed(key, 2, "p9"))
+    assert core.started() == [("j1", "main")]
+    other = core.add("j2")
+    core.tell(events.ClaimLost(other))
+    assert core.wanted(effects.Left) == [effects.Left(other, None)]
+    assert core.book.running == 1
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_bridge_of_a_group_that_stops_gives_back_what_has_not_begun(alone: bool) -> None:  # noqa: FBT001
+    core = Rig("main", alone=alone)
+    core.ready("main")
+    runs, waits = core.add("j1"), core.add("j2")
+    for key in () if alone else (runs, waits):
+        core.tell(events.Claimed(key, 1, f"p-{key.job_id}"))
+    core.tell(events.Began(runs))
+    core.tell(events.Draining())
+    assert [each.key for each in core.wanted(effects.Stop)] == ([] if alone else [waits])
+    assert core.book.is_busy
+    core.tell(events.AttemptStopped(waits, "p9"))
+    core.tell(events.Requeued(waits, 5))
+    assert core.book.is_busy
+    core.tell(events.AttemptSucceeded(runs, 1.0))
+    core.tell(events.Finished(runs))
+    assert not core.book.is_busy
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"ended": True}, [events.EndedElsewhere]),
+        ({"owner": "other"}, [events.TakenElsewhere]),
+        ({"owner": "me", "cancelling": True, "known": True}, [events.CancelAsked]),
+        ({"owner": "me", "cancelling": True}, []),
+        ({"known": True}, []),
+        ({}, [events.Accepted]),
+        ({"cancelling": True}, [events.Accepted, events.CancelAsked]),
+        ({"state": "waiting"}, []),
+        ({"state": "waiting", "has_intake": True}, [events.Accepted]),
+    ],
+)
+def test_what_other_bridges_do_is_understood(found: dict[str, Any], expected: list[type]) -> None:
+    job = Rig().make("j1", state=found.pop("state", "queued"))
+    standing: dict[str, Any] = {
+        "owner": None,
+        "cancelling": False,
+        "ended": False,
+        "life": "me",
+        "has_intake": False,
+        "known": False,
+    }
+    assert [type(each) for each in events_for(job, **{**standing, **found})] == expected
