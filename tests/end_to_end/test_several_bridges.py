@@ -24,6 +24,15 @@ def states(watcher: Peer) -> list[bytes]:
     return [message.payload for message in watcher.all(f"{BRIDGE}/state")]
 
 
+async def run_slow(peer: Peer, number: int) -> list[str]:
+    """Ask for some jobs that take a while; returns their ids."""
+    await peer.listen()
+    jobs = [f"j{index}" for index in range(number)]
+    for job_id in jobs:
+        peer.request(f"run/slow/{job_id}")
+    return jobs
+
+
 async def all_succeed(peer: Peer, jobs: list[str]) -> Counter[str]:
     """Each job has one outcome, and the bytes of all its results are the same; who ran them."""
     results = [await peer.result(job_id, timeout_s=60) for job_id in jobs]
@@ -43,10 +52,7 @@ async def test_each_request_runs_once_and_all_bridges_work(
     for name in ("a", "b", "c"):
         await start(name)
     async with Peer(broker.url) as peer:
-        await peer.listen()
-        jobs = [f"j{index}" for index in range(12)]
-        for job_id in jobs:
-            peer.request(f"run/slow/{job_id}")
+        jobs = await run_slow(peer, 12)
         ran = await all_succeed(peer, jobs)
         assert set(ran) == {"a-default", "b-default", "c-default"}
         assert [len(results(peer, job_id)) for job_id in jobs] == [1] * len(jobs)
@@ -72,10 +78,7 @@ async def test_a_job_is_cancelled_and_waited_for_wherever_it_runs(
     await start("a")
     await start("b")
     async with Peer(broker.url) as peer:
-        await peer.listen()
-        jobs = [f"j{index}" for index in range(4)]
-        for job_id in jobs:
-            peer.request(f"run/slow/{job_id}")
+        await run_slow(peer, 4)
         job_id = await running_at(journal, "b-default")
         assert (await peer.ask("cancel", job_id))["data"]["cancelling"] is True
         assert (await peer.result(job_id))["state"] == "cancelled"
@@ -113,10 +116,7 @@ async def test_killed_bridges_are_missed_though_their_leases_run(
 ) -> None:
     intake, worker, _ = [await start(name, lease_s=NEVER_S) for name in ("a", "b", "c")]
     async with Peer(broker.url) as peer:
-        await peer.listen()
-        jobs = [f"j{index}" for index in range(6)]
-        for job_id in jobs:
-            peer.request(f"run/slow/{job_id}")
+        jobs = await run_slow(peer, 6)
         job_id = await running_at(journal, "b-default")
         await worker.kill()
         await all_succeed(peer, jobs)
@@ -135,10 +135,7 @@ async def test_a_killed_workers_job_runs_again_elsewhere(
     await start("a")
     worker = await start("b")
     async with Peer(broker.url) as peer:
-        await peer.listen()
-        jobs = [f"j{index}" for index in range(4)]
-        for job_id in jobs:
-            peer.request(f"run/slow/{job_id}")
+        jobs = await run_slow(peer, 4)
         job_id = await running_at(journal, "b-default")
         await worker.kill()
         await all_succeed(peer, jobs)
@@ -153,10 +150,7 @@ async def test_a_frozen_worker_that_wakes_gives_no_second_outcome(
     await start("a")
     worker = await start("b")
     async with Peer(broker.url) as peer:
-        await peer.listen()
-        jobs = [f"j{index}" for index in range(4)]
-        for job_id in jobs:
-            peer.request(f"run/slow/{job_id}")
+        jobs = await run_slow(peer, 4)
         job_id = await running_at(journal, "b-default")
         worker.signal(signal.SIGSTOP)
         await all_succeed(peer, jobs)
@@ -197,10 +191,7 @@ async def test_a_restarted_database_costs_no_job_and_no_member(
 ) -> None:
     members = [await start(name) for name in ("a", "b")]
     async with Peer(broker.url) as peer:
-        await peer.listen()
-        jobs = [f"j{index}" for index in range(4)]
-        for job_id in jobs:
-            peer.request(f"run/slow/{job_id}")
+        jobs = await run_slow(peer, 4)
         for _ in jobs:
             await peer.response("run")
         postgresql.stop(signal.SIGINT)
