@@ -284,6 +284,22 @@ async def accept_and_bury(two: Two) -> Pair:
     return Pair(two.accept, lambda: two.b.beat(OVER_S), check)
 
 
+async def renew_and_bury(two: Two) -> Pair:
+    """A bridge whose lease is over renews it while another one takes it for dead."""
+    job = await two.claimed(two.a)
+    await two.b.beat()
+    await two.a.beat(OVER_S, staying=False)
+
+    async def check(first: Any, second: Any) -> None:
+        buried = isinstance(first, Fenced)
+        assert [each.job.key for each in second.requeued] == [job.key] * buried
+        assert (await two.b.journal.get(job.key)).owner == (None if buried else two.a.life)
+        assert (await two.b.beat()).others == (set() if buried else {"a"})
+        assert not two.overtaken or buried
+
+    return Pair(two.a.beat, lambda: two.b.beat(OVER_S), check)
+
+
 async def two_intakes(two: Two) -> Pair:
     """Two bridges see that nobody has the intake."""
     await two.a.journal.hand_over()
@@ -369,6 +385,7 @@ PAIRS = (
     two_ends,
     end_and_bury,
     accept_and_bury,
+    renew_and_bury,
     two_intakes,
     forget_and_end,
     sweep_and_accept,
@@ -418,6 +435,28 @@ async def test_a_bridge_of_the_version_before_is_alone_while_it_writes(
         assert taken == (False,)
         gate.open()
         await asked
+
+
+async def test_a_heartbeat_stops_nobody_and_waits_for_nobody(two: Two) -> None:
+    await two.revive()
+    assert (await two.a.beat()).intake
+    assert (await two.b.beat()).others == {"a"}
+    two.client = "alice"
+    job = await two.accept()
+
+    async def is_over_while_stopped(first: Act, second: Act) -> None:
+        gate = two.stop(two.a, before=7)  # it holds its locks
+        under_way = asyncio.ensure_future(first())
+        await gate.reached.wait()
+        asked = asyncio.ensure_future(second())
+        await two.until_waiting(two.b, asked)
+        gate.open()
+        assert asked.done()
+        await asyncio.gather(under_way, asked)
+
+    await is_over_while_stopped(two.a.beat, lambda: two.b.journal.claim(job))
+    await is_over_while_stopped(lambda: two.accept("j2"), two.b.beat)
+    await is_over_while_stopped(two.a.beat, two.b.beat)
 
 
 def _turned(check: Callable[[Any, Any], Awaitable[None]]) -> Any:

@@ -60,6 +60,15 @@ WALLS: tuple[Mutant, ...] = (
         tests=("tests/jobs/test_together.py",),
     ),
     Mutant(
+        name="heartbeats-stop-everybody",
+        file="bridge/jobs/journal/touched.py",
+        old='    return frozenset((f"member {life}",))\n',
+        new="    return None\n",
+        guarantee="a heartbeat waits for no other bridge, and none for it",
+        tests=("tests/jobs/test_interleaving.py",),
+        postgresql=True,
+    ),
+    Mutant(
         name="dead-are-not-buried",
         file="bridge/jobs/journal/membership.py",
         old="        db.execute(queries.BURY_THE_DEAD, (lease_s, life))\n",
@@ -125,8 +134,8 @@ WALLS: tuple[Mutant, ...] = (
     Mutant(
         name="lease-is-not-renewed",
         file="bridge/jobs/journal/membership.py",
-        old="    db.execute(queries.RENEW_LEASE, (lease_s, life))\n",
-        new="",
+        old="    db.execute(queries.RENEW_LEASE, (lease_s, life))\n    seen = ",
+        new="    seen = ",
         guarantee="a bridge that renews its lease in time is not dead",
         tests=("tests/jobs/test_membership.py",),
         postgresql=True,

@@ -150,7 +150,7 @@ def _growth(found: Sequence[Grown]) -> str:
         "claims lost, a job",
         "server's processor",
         "ms of it a job",
-        "time that heartbeats lock all",
+        "time that one locks all others out",
         "longest between two heartbeats, s",
     )
     rows = [f"| {' | '.join(heads)} |", f"|{'---:|' * len(heads)}"]

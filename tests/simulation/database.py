@@ -56,8 +56,14 @@ class Database:
             self._clients[each] = ends
         return self._share(ends)
 
-    def beat(self, now: float, orphans: int) -> float:
-        """Renew a lease, alone, and return so many jobs of the dead to the queue."""
+    def renew(self, now: float) -> float:
+        """Renew a lease, beside others' transactions."""
+        begins = max(now, self._alone_until)
+        ends = self._ends(now, begins, self.costs.beat_s, round_trips=1) + self.costs.sync_s
+        return self._share(ends)
+
+    def settle(self, now: float, orphans: int) -> float:
+        """Take the intake or bury the dead, alone, and return so many jobs to the queue."""
         costs = self.costs
         begins = max(now, self._alone_until, self._shared_until)
         work_s = costs.beat_s + orphans * costs.work_s

@@ -265,8 +265,11 @@ class Bridge:
         if self.dead:
             return
         fleet = self.fleet
+        ends = fleet.database.renew(fleet.now)
+        before = fleet.intake
         orphans = fleet.orphans() if fleet.takes_intake(self) else []
-        ends = fleet.database.beat(fleet.now, len(orphans))
+        if orphans or fleet.intake is not before:
+            ends = fleet.database.settle(ends, len(orphans))
         fleet.longest_beat_s = max(fleet.longest_beat_s, ends - self.beat_at)
         fleet.at(ends, lambda: self._beaten(orphans))
 

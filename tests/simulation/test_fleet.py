@@ -91,11 +91,12 @@ def test_estimates_count_the_comfyuis_of_all_bridges(fleet: Fleet) -> None:
     assert 0.4 < Spread.of(eta_ratios(found)).median < 1.6
 
 
-def test_a_transaction_waits_for_others_of_its_clients_and_a_heartbeat_for_all() -> None:
+def test_a_transaction_waits_for_others_of_its_clients_and_for_who_settles_the_group() -> None:
     database = Database(Costs())
     first = database.write(0.0, 1, ["a"])
     assert database.write(0.0, 1, ["b"]) == pytest.approx(first, rel=0.1)
     assert database.write(0.0, 1, ["a"]) > 1.9 * first
-    alone = database.beat(0.0, 0)
+    assert database.renew(0.0) < 1.1 * first
+    alone = database.settle(0.0, 0)
     assert alone > 1.9 * first
     assert database.write(0.0, 1, ["c"]) > alone

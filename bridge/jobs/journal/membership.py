@@ -6,6 +6,10 @@ for dead: it deletes the member's row, and from then on the database refuses tha
 (`guard`). So nothing that a frozen bridge does once it wakes can count, and one decision, taken in
 one transaction, frees all that it had.
 
+A heartbeat writes the bridge's own row alone (`renew`), and stops nobody. Only if it finds
+something to put right, which `is_settled` decides, a second transaction does that (`settle`), alone
+with the journal.
+
 The database's clock may be set. A bridge sees that between two of its heartbeats, by its own steady
 clock: it lengthens all leases by what went by too much, and shortens those that would run for ever.
 """
@@ -19,7 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bridge.jobs import state
-from bridge.jobs.database import Transaction
+from bridge.jobs.database import SURE, Steps, Transaction
 from bridge.jobs.journal import queries, rows
 from bridge.jobs.journal.rows import Record
 from bridge.jobs.journal.sequence import Draw, number
@@ -55,6 +59,22 @@ class Beat(Struct, frozen=True):
     """The database's time."""
 
 
+class Seen(Struct, frozen=True):
+    """How a member sees the group when it has renewed its lease.
+
+    `vacant`: nobody who lives has the intake. `overlong`: a lease runs longer than any may.
+    `bereaved`: this member has the intake, and a dead one, or its jobs, are there.
+    """
+
+    at: float
+    """The database's time."""
+    intake: bool
+    vacant: bool
+    overlong: bool
+    bereaved: bool
+    others: frozenset[str]
+
+
 def guard(life: str) -> str:
     """Return the query that divides by zero once a member counts as dead."""
     return queries.GUARD.replace("[life]", uuid.UUID(life).hex)
@@ -78,7 +98,27 @@ def join(db: Transaction, name: str, life: str, lease_s: float) -> float | None:
     return None
 
 
-def beat(
+def renew(db: Transaction, life: str, lease_s: float) -> Steps[Seen]:
+    """Renew the lease, and see how the group is; nothing else is written."""
+    db.execute(queries.RENEW_LEASE, (lease_s, life))
+    seen = db.execute(queries.SEE_GROUP, (life, lease_s, _most_s(lease_s), lease_s, life))
+    others = db.execute(queries.OTHER_MEMBERS, (life,))
+    yield SURE
+    at, intake, vacant, overlong, bereaved = seen.fetchone()
+    names = frozenset(name for (name,) in others)
+    return Seen(at, intake, vacant, overlong, bereaved, names)
+
+
+def is_settled(
+    seen: Seen, lease_s: float, *, staying: bool, last: Times | None, steady: float
+) -> bool:
+    """True if `settle` would change nothing, as far as was seen; its docstring has the rest."""
+    if seen.overlong or _jumped_s(seen.at, lease_s, last, steady):
+        return False
+    return not (staying and (seen.vacant or seen.bereaved))
+
+
+def settle(
     db: Transaction,
     life: str,
     lease_s: float,
@@ -88,7 +128,7 @@ def beat(
     last: Times | None = None,
     steady: float = 0.0,
 ) -> Beat:
-    """Renew the lease; take the intake where nobody has it; bury the dead if we have it.
+    """Correct leases; take the intake where nobody has it; bury the dead if we have it.
 
     One that is not `staying` has handed the intake over. `gone` died as far as was seen, `last` is
     when this bridge's last heartbeat was, `steady` its steady clock now.
@@ -109,13 +149,24 @@ def beat(
 def _correct_leases(db: Transaction, lease_s: float, last: Times | None, steady: float) -> float:
     """Undo to the leases what was done to the database's clock; returns its time."""
     (at,) = map(float, db.execute(queries.DATABASE_TIME).fetchone())
-    if last is not None:
-        jumped = (at - last.database) - (steady - last.steady)
-        if jumped > max(lease_s, _JUMP_S):
-            db.execute(queries.LENGTHEN_LEASES, (jumped,))
-    most_s = _MOST_LEASES * lease_s + _MOST_S
+    jumped_s = _jumped_s(at, lease_s, last, steady)
+    if jumped_s:
+        db.execute(queries.LENGTHEN_LEASES, (jumped_s,))
+    most_s = _most_s(lease_s)
     db.execute(queries.SHORTEN_LEASES, (most_s, most_s))
     return at
+
+
+def _jumped_s(at: float, lease_s: float, last: Times | None, steady: float) -> float:
+    """Return by how much the database's clock was set forward since `last`; 0 if it was not."""
+    if last is None:
+        return 0.0
+    jumped_s = (at - last.database) - (steady - last.steady)
+    return jumped_s if jumped_s > max(lease_s, _JUMP_S) else 0.0
+
+
+def _most_s(lease_s: float) -> float:
+    return _MOST_LEASES * lease_s + _MOST_S
 
 
 def hand_over(db: Transaction, life: str) -> bool:

@@ -34,6 +34,10 @@ _SHARED_PARTS = {
     "now": _NOW,
     "dead": f"expires < {_NOW} AND {_UP_FOR_LONG}",
     "up_for_long": _UP_FOR_LONG,
+    "orphaned": (
+        "finished_at IS NULL AND owner IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM members WHERE life = jobs.owner)"
+    ),
     # The lock that a member's session holds while its process lives.
     "presence": "('x' || substr(life, 1, 16))::bit(64)::bigint",
     "unpublished": "result IS NOT NULL AND acked = 0 AND (published <> 1 OR finished_at >= ?)",
@@ -387,12 +391,20 @@ HOW_MANY_MEMBERS = _sql("SELECT COUNT(*) FROM members WHERE expires > [now]")
 HAS_INTAKE = "SELECT 1 FROM intake WHERE life = ?"
 INTAKE_IS_HELD = _sql("""
     SELECT 1 FROM intake JOIN members ON members.life = intake.life WHERE NOT ([dead])""")
+# This bridge, the time of grace, the most that a lease runs, the time of grace, this bridge.
+SEE_GROUP = _sql("""
+    WITH own AS (SELECT COUNT(*) > 0 AS intake FROM intake WHERE life = ?)
+    SELECT [now]::float, own.intake,
+        NOT EXISTS (SELECT 1 FROM intake JOIN members ON members.life = intake.life
+            WHERE NOT ([dead])),
+        EXISTS (SELECT 1 FROM members WHERE expires > [now] + ?),
+        own.intake AND (EXISTS (SELECT 1 FROM members WHERE [dead] AND life <> ?)
+            OR EXISTS (SELECT 1 FROM jobs WHERE [orphaned]))
+    FROM own""")
 TAKE_INTAKE = """
     INSERT INTO intake VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET life = excluded.life"""
 LET_GO_OF_INTAKE = "DELETE FROM intake WHERE life = ?"
-ORPHANS = _sql("""
-    SELECT [record] FROM jobs WHERE finished_at IS NULL AND owner IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM members WHERE life = jobs.owner)""")
+ORPHANS = _sql("SELECT [record] FROM jobs WHERE [orphaned]")
 REQUEUE_ORPHAN = """
     UPDATE jobs SET owner = NULL, state = ?, prompt_id = ?, instance = NULL, n = ?
     WHERE client = ? AND job_id = ?"""

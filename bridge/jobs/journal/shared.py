@@ -52,16 +52,24 @@ class Shared(Base):
         `gone` are others that died, as far as was seen.
         """
         life, last, steady = self._owner, self._last_beat, time.monotonic()
+        seen = await self._database.run_stepped(
+            lambda db: membership.renew(db, life, lease_s), touched.member(life)
+        )
+        beat = Beat(staying and seen.intake, seen.others, at=seen.at)
+        if gone or not membership.is_settled(
+            seen, lease_s, staying=staying, last=last, steady=steady
+        ):
+            steady = time.monotonic()
 
-        def work(db: Transaction) -> Beat:
-            beat = membership.beat(
-                db, life, lease_s, staying=staying, gone=gone, last=last, steady=steady
-            )
-            for record in beat.requeued:
-                self._notify_of(db, record.job.key)
-            return beat
+            def work(db: Transaction) -> Beat:
+                beat = membership.settle(
+                    db, life, lease_s, staying=staying, gone=gone, last=last, steady=steady
+                )
+                for record in beat.requeued:
+                    self._notify_of(db, record.job.key)
+                return beat
 
-        beat = await self._database.run(work)
+            beat = await self._database.run(work)
         self._last_beat = membership.Times(beat.at, steady)
         self._heard = bool(beat.others)
         return beat

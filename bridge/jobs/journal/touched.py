@@ -2,10 +2,10 @@
 
 A client stands for all rows that have its name: its numbers, jobs, sets, outputs, uploads and
 webhooks. What clients share has names of its own: bytes by their hash, estimates by the workflow,
-what adapters keep by its kind.
-The members, the intake and the notes stand under everything, and so does what goes through the rows
-of all clients. What another work may do to a row that it does not name, a work must neither change
-nor rely on.
+what adapters keep by its kind, and a member's own row, for its heartbeats.
+The other members, the intake and the notes stand under everything, and so does what goes through
+the rows of all clients. What another work may do to a row that it does not name, a work must
+neither change nor rely on.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def draft(wanted: Draft, *more: Draft, sha256s: Iterable[str] = ()) -> Touched:
 def outputs(name: str, kept: Iterable[KeptOutput]) -> Touched:
     """Return what is touched by keeping outputs of a client's job or set."""
     return client(name, (output.sha256 for output in kept))
+
+
+def member(life: str) -> Touched:
+    """Return a member's own row, but for what is done to it under everything."""
+    return frozenset((f"member {life}",))
 
 
 def workflows(names: Iterable[str]) -> Touched:
