@@ -87,6 +87,54 @@ async def test_a_claim_whose_commit_was_lost_is_made_again(
     assert [each.key for each in await journal.unfinished()] == [job.key]
 
 
+@pytest.mark.parametrize("but_for", [0, 1, 60, 120, 180, 240])
+async def test_an_acceptance_is_told_as_what_it_was_wherever_its_answer_is_cut(
+    journal: Journal, proxy: TcpProxy, but_for: int
+) -> None:
+    await accept(journal, "j1")
+    proxy.swallow_answer(COMMIT, within=True, but_for=but_for)
+    taken = await journal.accept(draft("j2"), 1000.0)
+    await proxy.was_closed()
+    assert (taken.new, taken.record.job.state) == (True, "queued")
+    assert await jobs(journal) == ["j1", "j2"]
+    again = await journal.accept(draft("j2"), 1001.0)
+    assert (again.new, again.record.job.seq) == (False, taken.record.job.seq)
+
+
+async def test_an_acceptance_whose_answer_was_lost_is_one_whatever_became_of_the_job_since(
+    journal: Journal, proxy: TcpProxy, address: str
+) -> None:
+    other = Journal(address)
+    await other.open()
+    proxy.swallow_answer(COMMIT, within=True)
+    proxy.refuse()
+    pending = asyncio.ensure_future(journal.accept(draft("j1"), 1000.0))
+    await proxy.was_closed()
+    (job,) = await other.unfinished()
+    job.state, job.attempt, job.prompt_id = "running", 1, "another"
+    await other.started(job)
+    proxy.open()
+    taken = await pending
+    assert (taken.new, taken.record.job.state) == (True, "queued")
+    assert (await other.get(job.key)).job.state == "running"
+    await other.close()
+
+
+async def test_an_acceptance_that_was_lost_is_none_if_another_bridge_was_faster(
+    journal: Journal, proxy: TcpProxy, address: str
+) -> None:
+    other = Journal(address)
+    await other.open()
+    proxy.swallow_request(COMMIT, within=True)
+    proxy.refuse()
+    pending = asyncio.ensure_future(journal.accept(draft("j1"), 1000.0))
+    await proxy.was_closed()
+    assert (await other.accept(draft("j1"), 1000.5)).new
+    proxy.open()
+    assert not (await pending).new
+    await other.close()
+
+
 async def test_a_connection_that_was_cut_is_made_again(journal: Journal, proxy: TcpProxy) -> None:
     await accept(journal, "j1")
     proxy.cut()
@@ -99,6 +147,7 @@ async def test_while_the_database_is_away_work_is_refused_and_then_done(
 ) -> None:
     await accept(journal, "j1")
     proxy.close()
+    await proxy.ended()
     with pytest.raises(DatabaseError, match="postgresql://127"):
         await accept(journal, "j2")
     proxy.open()

@@ -168,5 +168,7 @@ async def _hear(listener: psycopg.AsyncConnection[object]) -> None:
 
 
 if __name__ == "__main__":
-    with running_postgresql(Path.cwd() / "build", durable=True) as postgresql:
+    BUILD = Path.cwd() / "build"
+    BUILD.mkdir(exist_ok=True)
+    with running_postgresql(BUILD, durable=True) as postgresql:
         asyncio.run(_main(postgresql))

@@ -16,7 +16,8 @@ class Line:
         self.writer = writer
         self.server_reader = reader
         self.server_writer = writer
-        self.muted = False
+        # How much of what the server sends still passes; all, if None.
+        self.passes: int | None = None
 
     async def connect(self, url: str) -> None:
         to = urlsplit(url)
@@ -42,6 +43,7 @@ class TcpProxy:
         self._unanswered: bytes | None = None
         self._unsent: list[bytes] = []
         self._within = False
+        self._but_for = 0
         self._cut = asyncio.Event()
         self._answered = asyncio.Event()
         self._held: bytes | None = None
@@ -75,6 +77,11 @@ class TcpProxy:
         self._accepting = False
         self.cut()
 
+    async def ended(self) -> None:
+        """Wait until no connection is left."""
+        while self._lines:  # noqa: ASYNC110 - of its own tasks, in a few turns of the loop
+            await asyncio.sleep(0)
+
     def refuse(self) -> None:
         """Reset each new connection, until `open`; those that there are go on."""
         self._accepting = False
@@ -88,20 +95,22 @@ class TcpProxy:
         self._cut.clear()
 
     async def was_closed(self) -> None:
-        """Wait until `close_after` or `swallow_request` struck."""
+        """Wait until `close_after`, `swallow_request` or `swallow_answer` struck."""
         await self._cut.wait()
 
     async def answered(self) -> None:
         """Wait until the server has answered a client, whichever was the first."""
         await self._answered.wait()
 
-    def swallow_answer(self, request: bytes, *, within: bool = False) -> None:
+    def swallow_answer(self, request: bytes, *, within: bool = False, but_for: int = 0) -> None:
         """Pass on the next request that begins so, and cut the connection at its answer.
 
-        Or, `within`, the next packet that has the request anywhere.
+        Or, `within`, the next packet that has the request anywhere. Of the answer's bytes the first
+        ones pass, `but_for` so many.
         """
-        self._unanswered = request
+        self._unanswered, self._but_for = request, but_for
         self._within = within
+        self._cut.clear()
 
     def swallow_request(self, request: bytes, *, times: int = 1, within: bool = False) -> None:
         """Cut the connection at the next requests that begin so; the server never sees them."""
@@ -161,7 +170,7 @@ class TcpProxy:
                     break
                 if self._unanswered is not None and self._is(data, self._unanswered):
                     self._unanswered = None
-                    line.muted = True
+                    line.passes = self._but_for
                 await self._flowing.wait()
                 line.server_writer.write(data)
                 await line.server_writer.drain()
@@ -170,7 +179,12 @@ class TcpProxy:
     async def _down(self, line: Line) -> None:
         passed = 0
         with suppress(OSError):
-            while (data := await line.server_reader.read(65536)) and not line.muted:
+            while data := await line.server_reader.read(65536):
+                if line.passes is not None and len(data) >= line.passes:
+                    line.writer.write(data[: line.passes])
+                    await line.writer.drain()
+                    self._cut.set()
+                    break
                 passed += len(data)
                 if self._budget is not None and passed > self._budget:
                     self._budget = None

@@ -63,7 +63,7 @@ Work = Callable[[Transaction], T]
 
 # A work that yields before it looks into a result, since others may send statements meanwhile. It
 # yields whether it has sent its last one, and whether it is `SURE`: it raises nothing after that,
-# and may be done once more if the answer to a commit is lost.
+# and may be done again, after it was done, if the answer to a commit is lost.
 Steps = Generator[int, None, T]
 Stepped = Callable[[Transaction], Steps[T]]
 SENT, ALL_SENT, SURE = range(3)

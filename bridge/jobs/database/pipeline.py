@@ -89,6 +89,16 @@ class Pipeline:
         """True if the connection is lost, or was closed."""
         return self._connection.closed
 
+    def is_alive(self) -> bool:
+        """False if the connection was closed, also by the server: then nothing is sent in vain."""
+        if not self.closed:
+            try:
+                while self._ready(EVENT_READ, timeout_s=0.0):
+                    self._libpq.consume_input()
+            except psycopg.Error:
+                self._connection.close()
+        return not self.closed
+
     def close(self) -> None:
         """Disconnect."""
         self._selector.close()
@@ -176,10 +186,10 @@ class Pipeline:
             if self._libpq.status == pq.ConnStatus.BAD:
                 raise psycopg.OperationalError("the connection is lost")
 
-    def _ready(self, events: int) -> int:
+    def _ready(self, events: int, timeout_s: float | None = None) -> int:
+        """Wait for events of the socket; 0 if none came."""
         self._selector.modify(self._libpq.socket, events)
-        ((_, ready),) = self._selector.select()
-        return ready
+        return sum(ready for _, ready in self._selector.select(timeout_s))
 
 
 @functools.cache

@@ -7,8 +7,8 @@ may rely on is the same as with SQLite, nothing can deadlock, and numbers drawn 
 committed in their order; docs/several-bridges.md has the proof.
 
 A connection that is lost is made again. If that happens during a commit, nobody knows at first
-whether it reached the disk; the database is asked for the fate of the transaction before anybody
-is answered.
+whether it reached the disk. Before anybody is answered, the database is asked for the fate of the
+transaction, or the works are done again until it answers, if all of them may be.
 """
 
 from __future__ import annotations
@@ -106,12 +106,19 @@ class PostgreSQL:
         return self.name
 
     def run(self, tasks: Sequence[Task]) -> list[WorkResult]:
-        """Run works in one transaction; once more where the connection was lost before its end."""
+        """Run works in one transaction; once more where the connection was lost before its end.
+
+        If it was lost during the commit of what may be done again, that is done until a server
+        answers: before that nobody knows what became of it.
+        """
         try:
-            return self._attempt(tasks)
-        except _NothingDone as nothing:
-            log.warning("%s", nothing)
-        return self._attempt(tasks)
+            return self._attempt_twice(tasks)
+        except _NotKnown as lost:
+            log.warning("%s", lost)
+        while True:
+            with contextlib.suppress(DatabaseError):
+                return self._attempt(tasks)
+            self._pause()
 
     def guard(self, query: str) -> None:
         """Begin each transaction with a query: if it fails, all that was sent after it is void."""
@@ -126,6 +133,13 @@ class PostgreSQL:
         if self._pipeline is not None:
             self._pipeline.close()
             self._pipeline = None
+
+    def _attempt_twice(self, tasks: Sequence[Task]) -> list[WorkResult]:
+        try:
+            return self._attempt(tasks)
+        except _NothingDone as nothing:
+            log.warning("%s", nothing)
+        return self._attempt(tasks)
 
     def _attempt(self, tasks: Sequence[Task]) -> list[WorkResult]:
         """Run works together; one after another where one of them fails."""
@@ -181,7 +195,8 @@ class PostgreSQL:
     def _commit(self, pipeline: Pipeline, name: Result | None, again: bool) -> None:  # noqa: FBT001
         """Commit. Raises psycopg.Error if that was refused, with what was sent before it.
 
-        What may be done `again` is done again where the answer is lost.
+        Where the answer is lost, raises _NotKnown for what may be done `again`, and finds out what
+        became of all else.
         """
         commit = pipeline.command("COMMIT")
         try:
@@ -190,8 +205,11 @@ class PostgreSQL:
             if not pipeline.closed and not commit.is_here:
                 raise
             if not commit.is_here:
-                log.warning("lost the connection to %s during a commit", self.name)
-                if again or (name is not None and not self._was_committed(name)):
+                lost = f"lost the connection to {self.name} during a commit"
+                if again:
+                    raise _NotKnown(lost) from error
+                log.warning("%s", lost)
+                if name is not None and not self._was_committed(name):
                     raise _NothingDone(f"{self.name}: {one_line(str(error))}") from error
         if commit.is_here and commit.status != "COMMIT":
             raise DatabaseError(f"{self.name}: the transaction ended with {commit.status}")
@@ -226,8 +244,12 @@ class PostgreSQL:
             fate = self._fate(transaction)
             if fate is not None:
                 return fate
-            if self._interrupted.wait(_FATE_PAUSE_S):
-                raise DatabaseError(f"{self.name} is away: what it has done is not known")
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait before the server is asked again for what it has done. Raises DatabaseError."""
+        if self._interrupted.wait(_FATE_PAUSE_S):
+            raise DatabaseError(f"{self.name} is away: what it has done is not known")
 
     def _fate(self, transaction: str) -> bool | None:
         """True if it was committed; None if that is not known yet."""
@@ -246,7 +268,7 @@ class PostgreSQL:
 
         Raises DatabaseError if there is none; not everybody who asks waits for that again.
         """
-        if self._pipeline is not None and not self._pipeline.closed:
+        if self._pipeline is not None and self._pipeline.is_alive():
             return self._pipeline
         if time.monotonic() < self._retry_at:
             raise Away(f"{self.name} is away")
@@ -295,6 +317,10 @@ def may_pass(error: Exception) -> bool:
 
 class _NothingDone(DatabaseError):
     """The transaction was undone for a reason that has passed, perhaps."""
+
+
+class _NotKnown(DatabaseError):
+    """Nobody knows whether the transaction was committed."""
 
 
 class _WorkFailed(Exception):

@@ -14,6 +14,7 @@ from bridge.jobs.database import SENT, Cursor, Steps, Transaction
 from bridge.jobs.job import Draft, Job, Plan
 from bridge.jobs.journal import queries, rows
 from bridge.jobs.journal.rows import Record
+from bridge.jobs.journal.sequence import Draw, drawn
 from bridge.jobs.queue import Key
 from bridge.media.files import INLINE_LIMIT
 
@@ -29,6 +30,15 @@ class Encoded:
         self.needs = _encode(draft.job.needs)
         self.envelope = _encode(draft.job.envelope)
         self.plan = _encode(draft.plan)
+
+    def record(self, seq: int, n: int) -> Record:
+        """Return it as it is when it was written down."""
+        return Record(replace(self.job, seq=seq), self.draft.fingerprint, n)
+
+    def wrote(self, known: Record) -> bool:
+        """True if a row is this one, by what nobody changes; others may have run it since."""
+        is_it = self.job.accepted_at, self.job.workflow_version, self.draft.fingerprint
+        return is_it == (known.job.accepted_at, known.job.workflow_version, known.fingerprint)
 
     def renamed(self, key: Key) -> Encoded:
         """Return the same under another id."""
@@ -55,8 +65,41 @@ def insert(db: Transaction, new: Encoded, n: int) -> Callable[[], Record]:
 
     The function returned looks at what was written.
     """
+    keep_media(db, new.job.key, new.draft.plan, new.draft.media)
+    inserted = db.execute(queries.INSERT_JOB, (*_values(new), n))
+
+    def record() -> Record:
+        (seq,) = inserted.fetchone()
+        return new.record(seq, n)
+
+    return record
+
+
+def insert_if_new(db: Transaction, new: Encoded, draw: Draw) -> Callable[[], tuple[Record, bool]]:
+    """Write a job without media down, unless its id is known.
+
+    The function returned looks at what was sent, and returns the job of that id, and whether it was
+    written now.
+    """
+    client = new.job.key.client
+    n = drawn(db, draw)
+    found = db.execute(queries.JOB, new.job.key)
+    inserted = db.execute(queries.INSERT_JOB_IF_NEW, (*_values(new), draw.n, client))
+
+    def record() -> tuple[Record, bool]:
+        known = _read(found)
+        if known is not None:
+            return known, False
+        (seq,) = inserted.fetchone()
+        return new.record(seq, n()), True
+
+    return record
+
+
+def _values(new: Encoded) -> tuple[Any, ...]:
+    """Return a new job's columns, but for its number."""
     job, draft, envelope = new.job, new.draft, new.draft.job.envelope
-    values = (
+    return (
         *job.key,
         job.workflow,
         job.workflow_version,
@@ -76,18 +119,9 @@ def insert(db: Transaction, new: Encoded, n: int) -> Callable[[], Record]:
         new.needs,
         new.envelope,
         new.plan,
-        n,
         envelope.set_id,
         envelope.set_index,
     )
-    keep_media(db, job.key, draft.plan, draft.media)
-    inserted = db.execute(queries.INSERT_JOB, values)
-
-    def record() -> Record:
-        (seq,) = inserted.fetchone()
-        return Record(replace(job, seq=seq), draft.fingerprint, n)
-
-    return record
 
 
 def find(db: Transaction, sql: str, values: Sequence[Any]) -> Record | None:

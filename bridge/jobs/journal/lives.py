@@ -48,6 +48,20 @@ class Lives(Base):
         """Write a job down, unless its id, or its MQTT delivery, is known already."""
         new = acceptance.Encoded(draft, now)
         draw = self._draw(draft.key.client)
+        tried = False
+
+        def at_once(db: Transaction) -> Steps[Acceptance]:
+            nonlocal tried
+            again, tried = tried, True
+            look = acceptance.insert_if_new(db, new, draw)
+            yield SURE
+            record, written = look()
+            if again and not written and new.wrote(record):
+                # We did, and the answer to that commit was lost.
+                record, written = new.record(record.job.seq, record.n), True
+            if written:
+                self._notify_of(db, draft.key)
+            return Acceptance(record, new=written)
 
         def work(db: Transaction) -> Steps[Acceptance]:
             n = drawn(db, draw)
@@ -59,7 +73,10 @@ class Lives(Base):
             yield ALL_SENT
             return Acceptance(record(), new=True)
 
-        accepted = await self._database.run_stepped(work, touched.draft(draft))
+        look_first = draft.redelivered or draft.plan.blobs
+        accepted = await self._database.run_stepped(
+            work if look_first else at_once, touched.draft(draft)
+        )
         if accepted.new:
             self._written(draw)
         return accepted

@@ -60,7 +60,7 @@ class Beat(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True):
-    """How a member sees the group when it has renewed its lease.
+    """The group as a member sees it when it has renewed its lease.
 
     `vacant`: nobody who lives has the intake. `overlong`: a lease runs longer than any may.
     `bereaved`: this member has the intake, and a dead one, or its jobs, are there.

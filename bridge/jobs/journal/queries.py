@@ -92,9 +92,14 @@ FORGET_CLIENTS = """
 INSERT_JOB = """
     INSERT INTO jobs (client, job_id, workflow, workflow_version, fingerprint, delivery, packet,
         state, priority, attempt, prompt_id, accepted_at, start_before, timeout_s, keep_s, ordered,
-        replace_word, needs, envelope, plan, n, set_id, set_index)
+        replace_word, needs, envelope, plan, set_id, set_index, n)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     RETURNING seq"""
+# Under the number that its client was given last, if the first of the last two parameters, its
+# number, is NULL; the other one is the client. Nothing where the id is not free.
+INSERT_JOB_IF_NEW = INSERT_JOB.replace(
+    "?)", "COALESCE(?, (SELECT reserved FROM clients WHERE client = ?))) ON CONFLICT DO NOTHING"
+)
 # One that this bridge had claimed in its last life is anybody's again.
 RELEASE_JOB = """
     UPDATE jobs SET state = ?, plan = ?, n = ?, owner = NULL
