@@ -1,4 +1,4 @@
-# The bridge, attached to a ComfyUI of yours: docker compose up, with compose.yaml beside this.
+# The bridge, attached to your own ComfyUI: docker compose up, with compose.yaml beside this.
 # Every package is installed by the hash of its file. `make pin-images` writes the digests of the
 # base images here and in compose.yaml: a tag is whatever its registry says today.
 ARG PYTHON_IMAGE=python:3.12-slim

@@ -53,7 +53,7 @@ help:
 	@echo "make fuzz        the decoders under a fuzzer, 60,000 cases each (CASES=number,"
 	@echo "                 TARGETS=names)"
 	@echo "make audit       known faults in what requirements.lock pins; needs a database on the net"
-	@echo "make lock        pins anew what $(VENV), the image and the managed ComfyUI are made of"
+	@echo "make lock        pins again what $(VENV), the image and the managed ComfyUI are made of"
 	@echo "make release     a wheel, an inventory (CycloneDX) and a note of provenance, in dist/"
 	@echo "make pin-images  writes the digests of the base images (needs docker)"
 	@echo "make integration the integration for Home Assistant as the archive that HACS takes, in dist"
@@ -123,7 +123,7 @@ check-here: $(READY)
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python -m tests.support.words
 	@$(BIN)/comfy2mqtt asyncapi --write docs --check || { echo "make documents puts it right"; exit 1; }
-	@told=$$($(BIN)/lint-imports --no-logo) || { echo "$$told"; exit 1; }
+	@found=$$($(BIN)/lint-imports --no-logo) || { echo "$$found"; exit 1; }
 
 format: $(READY)
 	@$(BIN)/ruff check --quiet --fix-only .
@@ -208,7 +208,7 @@ postgresql:
 comfyui: $(READY)
 	@$(BIN)/python -m bridge.comfyui.install > /dev/null
 
-# One that was whole is brought up to date; any other is made anew.
+# One that was whole is brought up to date; any other is made again.
 $(READY): pyproject.toml requirements.lock bridge/virtualenv.py
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install python3"; exit 1; }
 	@test "$(FOUND)" = "$(CURDIR)/bridge" && test -e $@ || rm -rf $(VENV)

@@ -199,6 +199,6 @@ def _free_port(wanted: int) -> int:
         try:
             probe.bind((HOST, wanted))
         except OSError as error:
-            raise MosquittoError(f"port {wanted} cannot be had: {error.strerror}") from error
+            raise MosquittoError(f"port {wanted} cannot be used: {error.strerror}") from error
         port: int = probe.getsockname()[1]
     return port

@@ -88,7 +88,7 @@ async def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 async def test_a_taken_port_is_an_error_even_though_somebody_answers_there(tmp_path: Path) -> None:
     async with Mosquitto(tmp_path / "first") as first:
         second = Mosquitto(tmp_path / "second", port=first.port)
-        with pytest.raises(MosquittoError, match=f"port {first.port} cannot be had"):
+        with pytest.raises(MosquittoError, match=f"port {first.port} cannot be used"):
             await second.start()
         assert second.pid is None
 

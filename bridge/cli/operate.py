@@ -65,8 +65,8 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
         while connection.messages.backlog:
             state = (await anext(connection.messages)).payload
         if state != b"online":
-            told = away(settings, None if state is None else state.decode(errors="replace"))
-            stop(f"{told}: nothing was sent. Start it (`comfy2mqtt serve`)", FAILED)
+            reason = away(settings, None if state is None else state.decode(errors="replace"))
+            stop(f"{reason}: nothing was sent. Start it (`comfy2mqtt serve`)", FAILED)
         await connection.publish(
             topics.order(verb),
             encode({**fields, "transaction": transaction}),

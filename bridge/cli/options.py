@@ -87,7 +87,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # click's own affair: who read has gone
+            raise  # the reader is gone: click ends quietly
         except OSError as error:
             raise click.ClickException(_refused(error)) from error
 

@@ -239,7 +239,7 @@ def _check_media(inputs: Mapping[str, Any]) -> None:
 async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
     """Save what an ended job gave, and say where; or say why it gave nothing."""
     if result.state != "succeeded":
-        _tell_failure(result, as_json=wanted.as_json)
+        _print_failure(result, as_json=wanted.as_json)
         return FAILED
     outputs = await job.outputs()
     target = target_of(wanted.output)
@@ -257,10 +257,10 @@ async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
         click.echo(encode({"files": files, "result": result}))
     else:
         _show_files(paths, outputs, wanted)
-    return _tell_deliveries(result)
+    return _print_deliveries(result)
 
 
-def _tell_deliveries(result: Result) -> int:
+def _print_deliveries(result: Result) -> int:
     """Print each delivery on standard error; returns the exit status."""
     status = 0
     for each in [] if result.delivered is UNSET else result.delivered:
@@ -324,7 +324,7 @@ def _cancel_on_interrupt(job: Job | Set) -> asyncio.Event:
     return interrupted
 
 
-def _tell_failure(result: Result, *, as_json: bool) -> None:
+def _print_failure(result: Result, *, as_json: bool) -> None:
     if as_json:
         click.echo(encode({"files": [], "result": result}))
     why = "" if result.error is UNSET else f": {explain(from_wire(result.error))}"

@@ -15,7 +15,7 @@ from bridge.client import pictures
 from bridge.contract.messages import Axis
 from bridge.contract.sinks import Put
 
-# What is larger goes by upload, in parts: base64 in a request would have to fit one packet.
+# What is larger is uploaded, in parts: base64 in a request would have to fit one packet.
 INLINE_BYTES: Final = 256 * 1024
 # Of a request's room, so that several inputs fit, and a broker may announce more than it takes.
 _INLINE_SHARE: Final = 8

@@ -237,7 +237,7 @@ class Instance:
         with suppress(ComfyUIError):
             if await self.cancel(prompt_id, within_s=within_s):
                 return "stopped"
-        self._condemn("hung", "a prompt does not get on, and heeds no interrupt")
+        self._condemn("hung", "a prompt makes no progress, and no interrupt stops it")
         return "hung"
 
     async def known(self) -> QueueSnapshot:
@@ -267,7 +267,7 @@ class Instance:
         """Return for how many seconds a prompt that is followed has sent nothing, else None."""
         return None if self._session is None else self._session.silence(prompt_id)
 
-    # -- the operator's orders ------------------------------------------------------------------
+    # -- the operator's commands ----------------------------------------------------------------
     # An attached ComfyUI is not ours to start and stop: those do nothing for it.
 
     def start(self) -> None:
@@ -463,7 +463,7 @@ class Instance:
             "ComfyUI %s: %s; %s, next try in %.0f s (all it printed: %s)",
             *(self.name, failure, what, restart.delay_s, self._folder / "comfyui.log"),
         )
-        # The failure has the line that tells why; a page of them at each try would bury it.
+        # The failure has the line that tells why; a page of them at each try would hide it.
         for line in failure.log[-_LAST_LINES:]:
             last_lines.debug("ComfyUI %s | %s", self.name, line)
         self._detach(

@@ -127,7 +127,7 @@ class Process:
         return _exit(code) or Exit(code=code, signal=None)
 
     def kill(self) -> None:
-        """Kill it and all that it started, when it would not heed a request to end."""
+        """Kill it and all that it started, if it does not end when asked to."""
         if self._subreaper.stdin is not None:
             self._subreaper.stdin.close()
 

@@ -143,7 +143,7 @@ LifecycleEvent: TypeAlias = (
     | Stopped
 )
 
-# "connected" stands for yielded, busy or ready, by the operator's orders and the queue; "failed"
+# "connected" stands for yielded, busy or ready, by the operator's commands and the queue; "failed"
 # for restarting or crash_loop.
 Target: TypeAlias = StateName | Literal["connected", "failed"]
 Row: TypeAlias = Mapping[type[LifecycleEvent], Target]

@@ -234,8 +234,8 @@ class Supervisor:
         if any(_ADDRESS_IN_USE in line for line in log):
             return StartFailed("port_taken", "somebody else has ComfyUI's port", log=log)
         if how.signal is None:
-            told = telling_line(log)
-            last = f": {told}" if told else ""
+            line = telling_line(log)
+            last = f": {line}" if line else ""
             return StartFailed("exited", f"ComfyUI {how}{last}", log=log)
         if how.signal != _SIGKILL:
             return StartFailed("crashed", f"ComfyUI {how}", log=log)

@@ -41,7 +41,7 @@ def _lines(chosen: Mapping[str, Any]) -> Iterator[str]:
             else:
                 yield f"# {name} = {_value(getattr(defaults, name))}"
     yield ""
-    yield "# Tables stand at the end of the file: docs/settings.md has examples."
+    yield "# Tables are at the end of the file: docs/settings.md has examples."
     for name, header in _TABLES.items():
         yield ""
         yield f"# {meaning(name)}"

@@ -136,7 +136,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_format: Literal["text", "json"] = "text"
     # Off unless an address to listen on is set.
     metrics_listen: Listen | None = None
-    # Whether orders are taken from `bridge/request/`; the broker's ACL says from whom.
+    # Whether commands are read from `bridge/request/`; the broker's ACL says who may send them.
     operator_verbs: bool = True
     max_packet: Bytes | None = None
     cloudevents: bool = False
@@ -572,8 +572,8 @@ def _allowed(key: str, problem: str) -> str:
     choices = get_args(TYPES[key])
     if "Invalid enum value" in problem and choices:
         return f"expected one of {', '.join(map(str, choices))}"
-    told = plain_problem(problem)
+    sentence = plain_problem(problem)
     unit = (
         "bytes" if TYPES[key] in (Bytes, Bytes | None) else "seconds" if key.endswith("_s") else ""
     )
-    return f"{told} ({unit})" if unit and "number" in told else told
+    return f"{sentence} ({unit})" if unit and "number" in sentence else sentence

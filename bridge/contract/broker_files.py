@@ -133,7 +133,7 @@ def _nanomq(topics: Topics, users: Users, others: Others) -> str:
 
 
 def _vernemq(topics: Topics, users: Users, others: Others) -> str:
-    # The format of mosquitto without empty lines, and for what may be both without a word.
+    # The format of mosquitto without empty lines, and without `readwrite`.
     lines = access.acl(topics, users, others).replace(" readwrite ", " ").splitlines()
     return "\n".join([*filter(None, lines), ""])
 

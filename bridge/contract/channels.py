@@ -157,7 +157,7 @@ _PREVIEW = Bytes("Preview", "An image of the work so far", "image/jpeg", _ABOUT_
 _OUTPUT = Bytes("OutputBytes", "An output's bytes", properties=(*_ABOUT_JOB, *_FACTS))
 _PART = Bytes("PartBytes", "Bytes of an output that were asked for with `fetch`")
 _PICTURE = Bytes("Picture", "The last picture for a display, in its form", "image/png")
-_ADDRESS = Bytes("PictureUrl", "Where that picture can be had over HTTP, plain text", "text/plain")
+_ADDRESS = Bytes("PictureUrl", "The URL of that picture, plain text", "text/plain")
 
 
 def channels(topics: Topics | None = None) -> tuple[Channel, ...]:

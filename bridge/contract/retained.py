@@ -38,8 +38,8 @@ class OutputDefinition(Struct, frozen=True, kw_only=True):
 class MissingChoice(Struct, frozen=True, kw_only=True):
     """A value in a graph that ComfyUI does not offer: a model that is not there, most often.
 
-    Of a model `folder` is where its file belongs, below ComfyUI's `models`, and `url` where the
-    workflow says that it can be had.
+    Of a model `folder` is where its file belongs, below ComfyUI's `models`, and `url` where it
+    can be downloaded, if the workflow names that.
     """
 
     node: str

@@ -93,7 +93,7 @@ class _Gpu:
     def __init__(self, instances: Sequence[str], kept: Kept | None) -> None:
         self.instances = instances
         self.lock = Lock(kept)
-        # Its ComfyUIs were told to leave, to finish or not.
+        # Set while its ComfyUIs leave the GPU: True if their jobs may finish.
         self.left: bool | None = None
         self.idle_since: float | None = None
         self.freeing = False

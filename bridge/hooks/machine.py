@@ -37,7 +37,7 @@ class Machine:
     def __init__(self, rules: Rules, *, prepared: bool = False) -> None:
         """`prepared`: an earlier process had called `before_busy`, and not `after_idle`."""
         self.rules = rules
-        # What was prepared earlier may be undone by now: it is prepared anew, or released.
+        # What was prepared earlier may be undone by now: it is prepared again, or released.
         self.state: HookState = "preparing" if prepared else "idle"
         # What went wrong last, until a call succeeds.
         self.error: str | None = None

@@ -97,7 +97,7 @@ class Hooks(Extension):
         self._woken = asyncio.Event()
         self._saved = State()
         self._saving = asyncio.Lock()
-        self._told: Mapping[str, HookHealth] = {}
+        self._reported: Mapping[str, HookHealth] = {}
         self._published: dict[str, GpuLease] = {}
         self._renewed_at = float("-inf")
         self._tasks: asyncio.TaskGroup | None = None
@@ -355,9 +355,9 @@ class Hooks(Extension):
             if renew or seen != self._published.get(name):
                 self._published[name] = seen
                 self._retained.gpu(lease, self._lasts_s(name))
-        told = self.health()
-        if told != self._told:
-            self._told = told
+        health = self.health()
+        if health != self._reported:
+            self._reported = health
             self._changed()
 
     def _view(self, gpu: str) -> GpuLease:

@@ -37,7 +37,7 @@ from bridge.workflows.graph import NodeInput
 
 
 class Sources(Struct, frozen=True):
-    """Fetch bytes for a client. Each raises BridgeError for what cannot be had."""
+    """Fetch bytes for a client. Each raises BridgeError for what cannot be fetched."""
 
     url: Callable[[str, Url], Awaitable[bytes]]
     topic: Callable[[str, Topic], Awaitable[bytes]]

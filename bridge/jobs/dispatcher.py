@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 # A machine that sleeps stops the timers: a deadline is looked at again at least this often.
 _LOOK_AGAIN_S = 10.0
-# So often a ComfyUI is asked for its queue before it is given jobs all the same.
+# So often a ComfyUI is asked for its queue before it is given jobs nevertheless.
 _QUEUE_READ_ATTEMPTS = 3
 
 
@@ -349,12 +349,12 @@ class Dispatcher:
             effects.Publish: self._publish,
             effects.AskPrompts: self._ask_prompts,
             effects.CancelPrompt: self._cancel_prompt,
-            effects.Wanted: self._tell_wanted,
+            effects.Wanted: self._report_wanted,
             effects.Left: self._forget,
             effects.Report: self._report,
         }
 
-    def _tell_wanted(self, effect: effects.Wanted) -> None:
+    def _report_wanted(self, effect: effects.Wanted) -> None:
         self.on_wanted(effect.instance, effect.wanted)
 
     def _report(self, effect: effects.Report) -> None:

@@ -106,7 +106,7 @@ def is_full_disk(event: Failed) -> bool:
 
 def short(text: str) -> str:
     """Return ComfyUI's words as clients get them: nothing of its machine, nothing endless."""
-    # Where files lie at ComfyUI is no client's business.
+    # No client learns the folders of ComfyUI's machine.
     return without_folders(clip(without_colours(text), _LONGEST))
 
 

@@ -234,7 +234,7 @@ class ObjectStore:
             except FileNotFoundError as error:
                 missing = error
             except PreconditionError:
-                pass  # it is another object now: to be compared anew
+                pass  # it is another object now: to be compared again
             self._forget(sha256)
         for key in self._keys(sha256):
             try:
@@ -430,9 +430,9 @@ class ObjectStore:
 
 def _explained(name: str, error: Exception) -> DatabaseError:
     """Return the error in a sentence: Away where it may pass by itself."""
-    told = str(error)
+    text = str(error)
     for pattern, meaning, lasts in _MEANINGS:
-        if re.search(pattern, told):
+        if re.search(pattern, text):
             return (DatabaseError if lasts else Away)(f"{name}: {meaning}")
     return Away(f"{name}: {_first_line(error)}")
 

@@ -38,7 +38,7 @@ Offer = Callable[[CollectedOutput], CollectedOutput]
 
 
 class _Content(Struct, frozen=True):
-    """The bytes of an output and their SHA-256 in hexadecimal, or why they cannot be had."""
+    """The bytes of an output and their SHA-256 in hexadecimal, or why there are none."""
 
     data: bytes | memoryview
     sha256: str
@@ -127,7 +127,7 @@ class Collector:
         except (UnexpectedAnswer, ReplyTooLarge) as error:
             if isinstance(error, UnexpectedAnswer) and error.status >= _SERVER_FAULT:
                 raise
-            # It is not there, or not to be had: that costs this output, not the others.
+            # It is not there, or cannot be read: that costs this output, not the others.
             found.content = _Content(b"", "", error)
         else:
             found.content = _Content(data, await sha256_of(data))

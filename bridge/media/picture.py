@@ -78,7 +78,7 @@ def make(data: bytes, target: Target) -> Picture:
     Raises Refusal, and whatever Pillow raises at broken images.
     """
     with warnings.catch_warnings():
-        # Pillow only warns of what is large beyond reason, and goes on.
+        # Pillow only warns of what is large beyond reason, and continues.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         stills, metadata = _decode(data, target)
     width, height = stills[0].image.size

@@ -55,7 +55,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # With so much taken in and not taken by anybody nothing more is read, until half of it is gone.
-# The network's own window then holds up the broker, who keeps or drops as it is set to.
+# TCP's window then stops the broker, which keeps or drops messages as it is set to.
 MAX_BACKLOG = 16 * 1024 * 1024
 # Filters in one SUBSCRIBE: AWS IoT takes no more, and ends the connection for a ninth.
 _FILTERS_PER_PACKET = 8

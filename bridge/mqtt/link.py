@@ -254,7 +254,7 @@ class BrokerLink:
         if with_will and not self._v5:
             self.cut(None)  # a DISCONNECT of 3.1.1 always withdraws the will
             return
-        # 0x04 asks the broker to publish the will all the same (3.14.2.1).
+        # 0x04 asks the broker to publish the will nevertheless (3.14.2.1).
         reason = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
         self._client.disconnect(reason if with_will else None)
 

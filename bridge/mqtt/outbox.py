@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 # Bytes given to the wire ahead of the socket. What is beyond waits here, its payload uncopied.
 _AHEAD: Final = 256 * 1024
-_NO_SUBSCRIBERS: Final = 0x10
 # Unacknowledged messages, whatever the broker would take: when a quota is reached, all that is on
 # its way is refused at once. With an answer after 50 ms that is still 640 messages a second.
 _IN_FLIGHT: Final = 32
@@ -36,11 +35,6 @@ class PubAck(msgspec.Struct, frozen=True):
 
     code: int = 0
     reason: str = "success"
-
-    @property
-    def no_subscribers(self) -> bool:
-        """True if the broker says that nobody subscribes to the topic. A `#` monitor hides it."""
-        return self.code == _NO_SUBSCRIBERS
 
 
 class Wire(Protocol):

@@ -51,7 +51,7 @@ from bridge.workflows.workflow import Workflow
 T = TypeVar("T")
 # The media in larger payloads take milliseconds to decode.
 _LARGE = 256 * 1024
-# What is said of a request for what is so at the moment, not for what it is.
+# Refusals that depend on the moment, not on the request: the same one may be accepted later.
 _NOT_ITS_FAULT = (
     UnknownWorkflow,
     ComfyUIUnavailable,

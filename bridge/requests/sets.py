@@ -249,7 +249,7 @@ class _Bound(msgspec.Struct, frozen=True):
 
 
 class _Draws:
-    """Random numbers that can be had again: a grid has the same seed where it varies none.
+    """Random numbers that can be drawn again: a grid has the same seed where it varies none.
 
     Those between the same bounds are had again in their order, whatever else is drawn.
     """

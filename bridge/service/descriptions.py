@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 # `/object_info` costs ComfyUI up to seconds: it is not asked for every request with a typo in it.
 REFRESH_INTERVAL_S = 5.0
 # A request waits at most this long for a refresh. Those that come meanwhile wait for the same one,
-# until the same moment: PUBACKs leave in order, so whoever waits holds up all that came later.
+# until the same moment: PUBACKs leave in order, so whoever waits delays all that came later.
 REFRESH_WITHIN_S = 5.0
 # After a refresh that took t seconds none is begun for so many times t: a ComfyUI that takes
-# seconds each time holds up requests for a tenth of the time at most.
+# seconds each time delays requests for a tenth of the time at most.
 REFRESH_REST = 9.0
 # Pauses after a fetch that failed.
 RETRY_FIRST_S = 1.0

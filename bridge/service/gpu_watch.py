@@ -64,7 +64,7 @@ class GpuWatch:
                 instance, cards if instance in here else [], visible_to(config, os.environ)
             )
 
-        # Side by side: one that does not answer holds up no other.
+        # Side by side: one that does not answer delays no other.
         await asyncio.gather(*map(look, self._instances))
 
 

@@ -65,7 +65,7 @@ class HomeAssistantParts:
             leads=leads if config.journal else None,
         )
         self.adapters.append(adapter)
-        # In a group the adapter that shows a job may be another bridge's: all hear of it by MQTT.
+        # In a group the adapter that shows a job may be another bridge's: all get its news by MQTT.
         in_group = NewsPublisher(publisher, tree, adapter) if config.journal else adapter
         self.listeners.append(in_group)
 

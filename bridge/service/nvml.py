@@ -54,15 +54,15 @@ def _card(nvml: Any, index: int) -> Card:
     """Return one card. Raises NVMLError where it is lost; figures that it has not are None."""
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
 
-    def told(ask: Callable[[], T]) -> T | None:
+    def if_known(ask: Callable[[], T]) -> T | None:
         try:
             return ask()
         except nvml.NVMLError:
             return None
 
-    memory = told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    power_mw = told(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-    temperature = told(lambda: nvml.nvmlDeviceGetTemperature(handle, _TEMPERATURE_OF_GPU))
+    memory = if_known(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    power_mw = if_known(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+    temperature = if_known(lambda: nvml.nvmlDeviceGetTemperature(handle, _TEMPERATURE_OF_GPU))
     return Card(
         index,
         _text(nvml.nvmlDeviceGetUUID(handle)),

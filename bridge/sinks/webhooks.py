@@ -34,7 +34,7 @@ LOOK_AGAIN_S = 5.0
 
 # Raises Forbidden unless a webhook may be sent; returns where it may reach.
 CheckHook = Callable[[Webhook], Reach]
-# Told of each webhook that was given up, and why.
+# Called with each webhook that was given up, and why.
 GaveUp = Callable[[Webhook, str], None]
 
 

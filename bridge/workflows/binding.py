@@ -239,8 +239,8 @@ def _by_input(
     for name, value in given.items():
         spec = declared.get(name) or workflow.find_input(name)
         if spec is None:
-            told = f"unknown input {name!r}{did_you_mean(name, declared)}"
-            raise InvalidInput(told, input=name, allowed=sorted(declared))
+            problem = f"unknown input {name!r}{did_you_mean(name, declared)}"
+            raise InvalidInput(problem, input=name, allowed=sorted(declared))
         if spec.name in values:
             raise InvalidInput(f"input {spec.name!r} is given twice", input=name)
         values[spec.name] = value

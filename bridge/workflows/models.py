@@ -1,4 +1,4 @@
-"""The model files that a workflow names: where ComfyUI keeps each, and where it can be had. Pure.
+"""The model files that a workflow names: where ComfyUI keeps each, and its URL. Pure.
 
 ComfyUI's page keeps them with the nodes, in `properties.models`: name, directory, URL, and at times
 a hash. A file is data of somebody else: a name or folder that leads elsewhere is not taken.

@@ -29,8 +29,6 @@ MATCH_TYPE = "COMFY_MATCHTYPE_V3"
 # A growing list has no more members than this, whatever is declared.
 MAX_MEMBERS = 1_000
 
-# The types whose value is typed in, in ComfyUI's own page without any extension.
-VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 _NUMBERS = {"INT", "FLOAT"}
 _NUMERIC = (int, float)
 
@@ -121,12 +119,6 @@ class InputSpec(msgspec.Struct, frozen=True):
     def force_input(self) -> bool:
         """True if it takes a link only, although its type could be typed in."""
         return bool(self.options.get("forceInput"))
-
-    @property
-    def is_widget(self) -> bool:
-        """True if a literal can be given, by the types that every front end knows."""
-        known = self.widget_type in VALUE_TYPES or self.type == DYNAMIC_COMBO
-        return known and not self.force_input
 
     @property
     def default(self) -> Any:

@@ -132,6 +132,6 @@ def _readable(raw: Any) -> Iterator[Replacement]:
         except msgspec.ValidationError:
             continue
         values = [mapping.set_value for mapping in found.input_mapping or ()]
-        # A server's own value must not be taken for a link either.
+        # A server's own value must not be read as a link either.
         if not any(misreading(value) for value in values if value is not UNSET):
             yield found

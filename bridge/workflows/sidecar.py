@@ -108,7 +108,7 @@ class Sidecar(Struct, frozen=True):
     def error(
         self, path: tuple[str, ...], problem: str, allowed: Iterable[str] = ()
     ) -> SidecarError:
-        """Return the error for what stands at a path of keys."""
+        """Return the error for the value at a path of keys."""
         return _error(self.text, path, problem, allowed)
 
 

@@ -15,7 +15,7 @@ from bridge.workflows.models import ModelFile
 from bridge.workflows.sidecar import PressRules, SinkRules
 
 # A graph of thousands of literals would make a definition that no broker takes; those that are
-# not listed can be given all the same.
+# not listed can be given nevertheless.
 PLACES_LISTED = 200
 _EXAMPLE_INPUTS = 3
 

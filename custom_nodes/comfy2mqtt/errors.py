@@ -83,8 +83,10 @@ class ImagesDiffer(NodeError):
     code = "images_differ"
 
     def __init__(self, name: str, sizes: list[tuple[int, int]]) -> None:
-        told = ", ".join(f"{width} x {height}" for width, height in sizes)
-        super().__init__(f"Input '{name}': a batch takes images of one size, not of {told} pixels.")
+        given = ", ".join(f"{width} x {height}" for width, height in sizes)
+        super().__init__(
+            f"Input '{name}': a batch takes images of one size, not of {given} pixels."
+        )
         self.name, self.sizes = name, sizes
 
 

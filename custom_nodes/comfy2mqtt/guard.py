@@ -47,7 +47,7 @@ _REFUSED = (
     "This ComfyUI belongs to comfy2mqtt and answers nobody else. "
     "`comfy2mqtt comfyui open`, on this machine, gives a link to its page."
 )
-# No script, so that a policy without scripts lets it pass. The browser goes on by itself: a
+# No script, so that a policy without scripts lets it pass. The browser continues by itself: a
 # redirect would count as coming from wherever the link was clicked, and the cookie stay behind.
 _WELCOME = (
     "<!doctype html><meta charset=utf-8><title>ComfyUI</title>"

@@ -165,8 +165,8 @@ def test_sinks_go_with_a_request_and_what_became_of_them_is_reported(
         Delivered(output=0, url="folder:photos/j1-0.png"),
         Delivered(output=0, url="https://h/x", error=error),
     ]
-    assert run_module._tell_deliveries(result(delivered[:1])) == 0
-    assert run_module._tell_deliveries(result(delivered)) == 1
+    assert run_module._print_deliveries(result(delivered[:1])) == 0
+    assert run_module._print_deliveries(result(delivered)) == 1
     told = capsys.readouterr().err
     assert "output 0 is at folder:photos/j1-0.png" in told
     assert "output 0 is not at https://h/x: the server answers 403 Forbidden" in told

@@ -253,7 +253,7 @@ class Bridge:
         if self.world.draw_bool():
             self.handle(events.Resolved(key, self.world.plan, {}))
         else:
-            self.handle(events.Unresolvable(key, BridgeError("it cannot be had")))
+            self.handle(events.Unresolvable(key, BridgeError("it cannot be fetched")))
 
     def _ask(self, name: str) -> None:
         comfyui = self.comfyuis[name]

@@ -42,7 +42,7 @@ MQTT: tuple[Mutant, ...] = (
     Mutant(
         name="answer-before-its-bytes",
         file="bridge/adapters/web/requests.py",
-        old="if request.part is not None and not request.has_part and _tells_of_a_part(reply):",
+        old="if request.part is not None and not request.has_part and _has_a_part(reply):",
         new="if False:",
         guarantee="an answer that overtakes the bytes that it tells of is given after them",
         tests=("tests/adapters/web/test_requests.py",),

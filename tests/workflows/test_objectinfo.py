@@ -48,7 +48,9 @@ def test_the_sampler_of_a_real_server_is_read_as_it_is_declared(version: str) ->
     assert (steps.default, steps.minimum, steps.maximum) == (20, 1, 10_000)
     assert (cfg.type, cfg.default, cfg.step, cfg.rounding) == ("FLOAT", 8.0, 0.1, 0.01)
     assert "euler" in (sampler.inputs[4].choices or ())
-    assert [spec.is_widget for spec in sampler.inputs].count(False) == 4
+    assert [spec.widget_type for spec in sampler.inputs if spec.choices is None] == [
+        *("MODEL", "INT", "INT", "FLOAT", "CONDITIONING", "CONDITIONING", "LATENT", "FLOAT")
+    ]
     assert [(each.name, each.type) for each in sampler.outputs] == [("LATENT", "LATENT")]
     assert not sampler.output_node
 
@@ -73,18 +75,19 @@ def test_both_kinds_of_combo_give_their_choices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("declared", "is_widget"),
+    ("declared", "widget_type", "force_input"),
     [
-        (["STRING", {"multiline": True}], True),
-        (["STRING", {"forceInput": True}], False),
-        (["IMAGE"], False),
-        (["FLOAT,INT", {"widgetType": "FLOAT"}], True),
-        (["COMFY_DYNAMICCOMBO_V3", {"options": []}], True),
-        ([["a"], {}], True),
+        (["STRING", {"multiline": True}], "STRING", False),
+        (["STRING", {"forceInput": True}], "STRING", True),
+        (["IMAGE"], "IMAGE", False),
+        (["FLOAT,INT", {"widgetType": "FLOAT"}], "FLOAT", False),
+        (["COMFY_DYNAMICCOMBO_V3", {"options": []}], "COMFY_DYNAMICCOMBO_V3", False),
+        ([["a"], {}], "COMBO", False),
     ],
 )
-def test_an_input_is_a_widget_or_a_socket(declared: Any, *, is_widget: bool) -> None:
-    assert only_input(declared).is_widget is is_widget
+def test_how_a_value_is_typed_in(declared: Any, widget_type: str, *, force_input: bool) -> None:
+    spec = only_input(declared)
+    assert (spec.widget_type, spec.force_input) == (widget_type, force_input)
 
 
 @pytest.mark.parametrize(

@@ -217,11 +217,11 @@ class HomeAssistant(Extension):
         elif incoming.retain and incoming.payload and incoming.topic.endswith("/config"):
             self._board.seen(incoming.topic, incoming.payload)
         elif not self._alone and (of := self._tree.parse_job(incoming.topic)) is not None:
-            await self._heard(*of, incoming.payload)
+            await self._take_news(*of, incoming.payload)
 
     # The jobs of several bridges.
 
-    async def _heard(self, name: str, job_id: str, payload: bytes) -> None:
+    async def _take_news(self, name: str, job_id: str, payload: bytes) -> None:
         """Take a bridge's news of a job."""
         news = read_news(payload)
         if news is None:
@@ -232,7 +232,7 @@ class HomeAssistant(Extension):
         state = self._device_state(name)
         if news.status is not UNSET and self._order.is_newer(job_id, news.status.n):
             state.status(news.status)
-        elif news.progress is not UNSET and self._order.goes_on(job_id):
+        elif news.progress is not UNSET and self._order.is_running(job_id):
             state.progress(news.progress)
         self._show(name)
 
@@ -267,7 +267,7 @@ class HomeAssistant(Extension):
         for record in ended:
             self._end(record, _result(record))
         for job, n in ((record.job, record.n) for record in active):
-            if self._order.goes_on(job.key.job_id):
+            if self._order.is_running(job.key.job_id):
                 # News may have come meanwhile.
                 newer = self._order.is_newer(job.key.job_id, n)
                 known = None if newer else _states(before, job.workflow).get(job.key.job_id)

@@ -95,7 +95,7 @@ class Order:
         self._latest[job_id] = n
         return True
 
-    def goes_on(self, job_id: str) -> bool:
+    def is_running(self, job_id: str) -> bool:
         """True if the end of a job is not known."""
         return job_id not in self._ended
 

@@ -1,7 +1,7 @@
 """Reasons why the web adapter cannot serve. Each text is one line for the operator.
 
 CannotServe
-├── CannotListen     the address is not to be had
+├── CannotListen     the address cannot be used
 └── KeyringError     the file of keys cannot be used
 """
 
@@ -13,7 +13,7 @@ class CannotServe(Exception):
 
 
 class CannotListen(CannotServe):
-    """The address is not to be had."""
+    """The address cannot be used."""
 
 
 class KeyringError(CannotServe):

@@ -268,7 +268,7 @@ class Hub:
         self._unconfirmed.discard(key)
         if payload == self._bodies.get(key, b""):
             return
-        fields.pop("type", None)  # it would be taken for another frame
+        fields.pop("type", None)  # it would be read as another frame
         frame = _public_frame(what, name, payload, fields)
         if payload:
             self._bodies[key], self._retained[key] = payload, frame
@@ -325,7 +325,7 @@ class Hub:
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return  # not the bridge's
         if head.type is not UNSET:
-            return  # it would be taken for another frame
+            return  # it would be read as another frame
         frame = frames.spliced(what, payload)
         if what == "progress":
             self._send_newest(found, job_id, Importance.PROGRESS, frame)

@@ -172,7 +172,7 @@ class Requests:
             reply = _REPLY.decode(payload.decode())
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise UnreadableReply(str(error)) from None
-        if request.part is not None and not request.has_part and _tells_of_a_part(reply):
+        if request.part is not None and not request.has_part and _has_a_part(reply):
             request.reply = reply  # the broker does not keep the order
             return None
         del self._waiting[correlation]
@@ -230,7 +230,7 @@ class Requests:
         return None if request is None or request.client != client else request
 
 
-def _tells_of_a_part(reply: Reply) -> bool:
+def _has_a_part(reply: Reply) -> bool:
     """Return whether an answer says that bytes are published beside it."""
     if reply.status != "ok" or reply.data is UNSET:
         return False

@@ -365,13 +365,13 @@ class Core:
             self._give_jobs()
         for member in self.book.pool:
             if member.gated:
-                self._tell_wanted(member)
+                self._report_wanted(member)
 
     @property
     def _starts_nothing(self) -> bool:
         return self._draining or self.book.held is not None
 
-    def _tell_wanted(self, member: Member) -> None:
+    def _report_wanted(self, member: Member) -> None:
         waits = not self._starts_nothing and self.book.pool.wanted(member, self.book.queue)
         wanted = waits or bool(member.jobs)
         if wanted != member.wanted:

@@ -36,7 +36,7 @@ class Resolved(JobEvent, frozen=True):
 
 
 class Unresolvable(JobEvent, frozen=True):
-    """A job waited for something that cannot be had."""
+    """A job waited for something that it cannot get."""
 
     error: BridgeError
 

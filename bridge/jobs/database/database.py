@@ -62,7 +62,7 @@ class Database:
     async def open(self) -> None:
         """Connect, bring the tables up to date, start the thread.
 
-        Raises DatabaseError if it cannot be had, another process uses it, or a newer version
+        Raises DatabaseError if it cannot be opened, another process uses it, or a newer version
         wrote it.
         """
         engine = self._engine = _engine(self._where, self._schema)
@@ -202,7 +202,7 @@ class Database:
     def _settle_next(self) -> None:
         if self._loop is not None and self._answers:
             _settle(*self._answers[0])
-            # After who waited has gone on: what that publishes comes first.
+            # After those who waited have continued: what they publish comes first.
             self._loop.call_soon(self._answered)
 
     def _answered(self) -> None:
@@ -212,7 +212,7 @@ class Database:
 
 
 def _settle(future: asyncio.Future[Any], answer: WorkResult) -> None:
-    if future.done():  # whoever waited was cancelled; the work is done all the same
+    if future.done():  # whoever waited was cancelled; the work is done nevertheless
         return
     if answer.error is None:
         future.set_result(answer.value)

@@ -156,7 +156,7 @@ class Pipeline:
                 elif isinstance(sent, Result):
                     sent.take(answer, self._transformer)
         except psycopg.Error:
-            self._connection.close()  # what is to come would be taken for another's result
+            self._connection.close()  # the next answer would be read as another's result
             raise
         finally:
             self._sent.clear()

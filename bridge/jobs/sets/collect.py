@@ -1,7 +1,7 @@
 """Contact sheets, animations and zips of the outputs of a set's jobs, when those have ended.
 
 Images are decoded in the image workers alone, one at a time, and for one set at a time: outputs of
-jobs wait for one image at most. What cannot be had is named with the reason, and costs the set
+jobs wait for one image at most. What cannot be read is named with the reason, and costs the set
 nothing else. After a restart all is made again: the same jobs give the same bytes.
 """
 

@@ -18,7 +18,7 @@ _MORE = 2
 # Where they are over in no time, as many as end in this many seconds, up to so many.
 _AHEAD_S = 0.5
 MOST = 64
-# So many jobs of a set may wait for their input; they hold up no others.
+# So many jobs of a set may wait for their input; they block no others.
 MOST_WAITING = 16
 
 

@@ -45,7 +45,7 @@ _RULES = ("title", "input", "prompt", "negative", "group")
 
 _PRIORITY, _OF_OWN_KIND, _BY_PATTERN, _BY_FRAME, _BY_COLOUR = 10, 10, 20, 3, 6
 _ALIKE, _OTHERS = 1, 2
-# How inputs of one type at one sender are told apart, by their names.
+# How inputs of one type at one sender are distinguished, by their names.
 _SAME_START, _SAME_END, _SAME_TITLE, _AS_PATTERN = 1, 2, 3, 4
 # The title of what receives for a subgraph's outputs.
 _OUTPUTS = "subgraph output node"
@@ -263,7 +263,7 @@ class _Sending:
         try:
             return Pattern(source)
         except InvalidPattern:
-            return None  # the page goes on without it, too
+            return None  # the page continues without it, too
         except UnknownPattern as error:
             reason = f"the pattern {source!r} for the {what} is not understood here: {error}"
             raise self._node.error("unknown_pattern", reason) from None

@@ -32,7 +32,7 @@ FORMATS = (
 )
 _READ_OPTIONS = {
     "format_whitelist": ",".join(demuxer for _, demuxer in FORMATS),
-    # Not one file beside the bytes at hand, whatever they ask for.
+    # No file but these bytes is read, whatever they ask for.
     "protocol_whitelist": "",
 }
 # No version of a library, no date, no random number: equal sound or film is equal bytes.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 try:
     from ..comfy_video import VideoFromFile
-except ImportError:  # an older ComfyUI has no VIDEO; pictures make a film all the same
+except ImportError:  # an older ComfyUI has no VIDEO; pictures make a film nevertheless
     VideoFromFile = None
 
 # In which ComfyUI, too, counts frame rates: 29.97 is 2997/100.

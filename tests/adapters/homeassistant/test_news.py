@@ -17,11 +17,11 @@ def test_what_comes_late_or_twice_changes_nothing() -> None:
     assert order.is_newer("j1", 2)
     assert not order.is_newer("j1", 1)
     assert order.is_newer("j1", 3)
-    assert order.goes_on("j1")
+    assert order.is_running("j1")
     assert order.ends("j1")
     assert not order.ends("j1")
     assert not order.is_newer("j1", 4)
-    assert not order.goes_on("j1")
+    assert not order.is_running("j1")
     assert order.is_newer("j2", 1)
 
 
@@ -29,5 +29,5 @@ def test_no_more_ends_are_remembered_than_come_twice() -> None:
     order = Order()
     for index in range(5000):
         order.ends(f"j{index}")
-    assert order.goes_on("j0")
-    assert not order.goes_on("j4999")
+    assert order.is_running("j0")
+    assert not order.is_running("j4999")

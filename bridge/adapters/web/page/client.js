@@ -651,12 +651,12 @@ export class Job extends EventTarget {
   async *[Symbol.asyncIterator]() {
     const events = [];
     let woken = deferred();
-    const heard = (event) => {
+    const received = (event) => {
       events.push({ type: event.type, ...plain(event.detail) });
       woken.resolve();
     };
     const types = ["status", "progress", "preview", "output", "result"];
-    for (const type of types) this.addEventListener(type, heard);
+    for (const type of types) this.addEventListener(type, received);
     try {
       if (this.result) events.push({ type: "result", ...this.result });
       for (;;) {
@@ -669,7 +669,7 @@ export class Job extends EventTarget {
         await woken.promise;
       }
     } finally {
-      for (const type of types) this.removeEventListener(type, heard);
+      for (const type of types) this.removeEventListener(type, received);
     }
   }
 

@@ -136,7 +136,7 @@ function list(name, schema, known) {
     get: () => (select.selectedIndex < 0 ? undefined : all[select.selectedIndex]),
     set: (value) => {
       select.selectedIndex = all.indexOf(value);
-      // No longer among the choices, such as a deleted model: shown all the same; the bridge decides.
+      // No longer among the choices, such as a deleted model: shown nevertheless; the bridge decides.
       if (select.selectedIndex < 0 && value !== undefined) {
         all.push(value);
         select.append(make("option", { value: all.length - 1 }, String(value)));

@@ -15,14 +15,14 @@ const QUIET = { quiet: true, kind: "small" };
 
 export class Viewer {
   /**
-   * `gallery` gives the `shown()` views, in their order, and is told by `choose(view)` which one is
-   * looked at; `inputs` are the InputPictures, `actions` as in job_actions.js.
+   * `gallery` gives the `shown()` views, in their order, and its `choose(view)` is called with the one
+   * that is looked at; `inputs` are the InputPictures, `actions` as in job_actions.js.
    */
   constructor({ client, gallery, inputs, actions }) {
     this.client = client;
     this.gallery = gallery;
     this.inputs = inputs;
-    // What goes on in the form needs the form to be seen.
+    // An action that continues in the form closes the dialog, which would cover the form.
     const thenForm = (action) => (...given) => {
       this.dialog.close();
       action(...given);
