@@ -12,7 +12,7 @@ import pytest
 from bridge.jobs.database import Database, DatabaseError
 from bridge.jobs.database.blobs import Blobs
 from bridge.jobs.database.engine import Away
-from bridge.jobs.database.notices import notices
+from bridge.jobs.database.notices import is_pooled, notices
 from bridge.jobs.database.postgresql import in_dialect, name_of
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.schema import SCHEMA
@@ -153,6 +153,18 @@ async def test_notices_of_a_server_that_is_away_are_waited_for(
     assert "hunter2" not in caplog.text
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("session", "behind"), [(7, False), (8, True)])
+async def test_a_pooler_is_noticed_by_the_server_process_that_answers(
+    session: int,
+    behind: bool,  # noqa: FBT001
+) -> None:
+    async def ask(sql: str, _: object) -> list[tuple[int]]:
+        assert sql == "SELECT pg_backend_pid()"
+        return [(session,)]
+
+    assert await is_pooled(7, ask) is behind
 
 
 def test_every_statement_of_the_schema_is_translated_for_postgresql() -> None:

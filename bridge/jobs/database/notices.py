@@ -41,7 +41,7 @@ async def notices(
             async with await _connected(address) as connection:
                 ask = _asker(connection)
                 await connection.execute(f"LISTEN {channel}".encode())
-                pooled = await _is_pooled(connection, ask)
+                pooled = await is_pooled(connection.info.backend_pid, ask)
                 if not pooled:
                     await began(ask)
                 elif not warned:
@@ -80,7 +80,7 @@ def _asker(connection: psycopg.AsyncConnection[Any]) -> Ask:
     return ask
 
 
-async def _is_pooled(connection: psycopg.AsyncConnection[Any], ask: Ask) -> bool:
-    """True if whoever took our connection is not the server's process that runs statements."""
+async def is_pooled(connected: int, ask: Ask) -> bool:
+    """True if who took our connection, by its process id, is not who runs our statements."""
     ((pid,),) = await ask("SELECT pg_backend_pid()", ())
-    return bool(pid != connection.info.backend_pid)
+    return bool(pid != connected)

@@ -58,7 +58,15 @@ _FATE_PAUSE_S = 0.1
 
 # After these nothing more can be done in a transaction.
 _FENCED = psycopg.errors.DivisionByZero
-_FATAL = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, _FENCED)
+# What was prepared is another session's: a pooler gives each transaction any session.
+_POOLED = (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName)
+_FATAL = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+    _FENCED,
+    *_POOLED,
+)
 # These pass, if the transaction is run again.
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _IN_THE_FUTURE = "22023"
@@ -297,6 +305,11 @@ class PostgreSQL:
         pipeline.execute("INSERT INTO schema_version VALUES (?)", (len(self._schema),))
 
     def _explain(self, error: Exception) -> DatabaseError:
+        if isinstance(error, _POOLED):
+            return DatabaseError(
+                f"{self.name} is behind a pooler that gives each transaction another session: "
+                "it has to be in session mode (PgBouncer: pool_mode = session), or left out"
+            )
         kind = Away if may_pass(error) else DatabaseError
         return kind(f"{self.name}: {one_line(str(error))}")
 
