@@ -49,6 +49,7 @@ ALLOWED: dict[str, tuple[int, str]] = {
     "bridge/adapters/web/first_login.py": (1, "when a key was made, shown by `keys list`"),
     "bridge/service/bridge_info.py": (1, "when health was published, shown"),
     "bridge/comfyui/instance.py": (2, "since when a ComfyUI is in its state, shown"),
+    "bridge/comfyui/updates.py": (1, "when releases were looked for, shown"),
     "bridge/adapters/displays.py": (1, "when a display's picture was made, shown"),
     "bridge/adapters/web/content.py": (1, "Last-Modified, beside an ETag that decides"),
     "bridge/logs.py": (1, _SHOWN),

@@ -37,6 +37,7 @@ from bridge.comfyui.session import (
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.comfyui.state import InstanceState, Lifecycle, LifecycleEvent, Yielder
 from bridge.comfyui.supervisor import Running, Supervisor
+from bridge.contract.retained import ComfyUIRelease
 from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
@@ -286,6 +287,17 @@ class Instance:
         if self._supervisor is not None:
             self._handle(lifecycle.Closing())
             self._supervisor.restart()
+
+    def use(self, config: SuperviseConfig) -> None:
+        """Have the supervised process be another one, from its next start on."""
+        if self.supervised:
+            self._config = config
+            if self._supervisor is not None:
+                self._supervisor.use(config)
+
+    def note_release(self, release: ComfyUIRelease) -> None:
+        """Show what is known of newer releases."""
+        self._handle(lifecycle.ReleaseNoted(release))
 
     async def free(self) -> None:
         """Unload a supervised one's models and drop its caches; an attached one is left alone.

@@ -109,7 +109,9 @@ async def releases(repository: str) -> list[Release]:
         raise Unreachable(f"git cannot be run: {error.strerror}") from None
     if asked.returncode:
         said = complaint.decode(errors="replace").strip().splitlines()
-        raise Unreachable(said[-1] if said else f"git ended with status {asked.returncode}")
+        # Advice may follow.
+        fatal = [line.removeprefix("fatal: ") for line in said if line.startswith("fatal: ")]
+        raise Unreachable([f"git ended with status {asked.returncode}", *said[-1:], *fatal[:1]][-1])
     return listed(answer.decode(errors="replace"))
 
 
@@ -141,7 +143,7 @@ class Manager:
             )
             found = await install.ensure(self._report)
             return await self._use(await asyncio.to_thread(_of_pypi, found))
-        return await self._use(await self._built(release))
+        return await self._use(await self.build(release))
 
     async def upgrade(self, wanted: str | None) -> Current:
         """Install a newer version beside the one in use, which stays if the new one does not start.
@@ -157,7 +159,7 @@ class Manager:
             self._report(f"ComfyUI {used.version} is used already")
             return before
         try:
-            made = await self._built(release)
+            made = await self.build(release)
         except InstallFailed as error:
             raise InstallFailed(f"{error}\nComfyUI {used.version} stays in use") from None
         return await self._use(made)
@@ -170,16 +172,27 @@ class Manager:
             raise InstallFailed(f"{self._repository} has {which}; the newest are: {newest}")
         return release
 
-    async def _built(self, release: Release) -> Version:
+    async def releases(self) -> list[Release]:
+        """Return the repository's releases, the oldest first. Raises Unreachable."""
+        return await releases(self._repository)
+
+    async def build(self, release: Release) -> Version:
+        """Install a release beside the one in use. Raises InstallFailed.
+
+        It is there then, has been started twice, and is not used yet.
+        """
         place = self.root / "versions" / f"{release.version}-{release.commit[:8]}"
         async with install.alone(self.root / "install.lock", self._report) as lock:
             building = _FromGit(place, lock, self._report, self, release)
             return building.found() or await building.run()
 
     async def _use(self, made: Version) -> Current:
-        return await asyncio.to_thread(self._switch, made)
+        now = await asyncio.to_thread(self.use, made)
+        self._report(f"ComfyUI {made.version} is used from the bridge's next start on")
+        return now
 
-    def _switch(self, made: Version) -> Current:
+    def use(self, made: Version) -> Current:
+        """Have a version that was built used from now on; removes all but the one before it."""
         _make_home(home_of(self.root))
         try:
             before = current(self.root)
@@ -192,10 +205,15 @@ class Manager:
         for each in (self.root / "versions").glob("*"):
             if each not in kept and each.is_dir():
                 remove(each)
-        self._report(f"ComfyUI {made.version} is used from the bridge's next start on")
         if old is not None and old.version != made.version:
             self._report(f"ComfyUI {old.version}, used before, stays in {Path(old.path).parent}")
         return now
+
+    def page_of(self, release: Release) -> str | None:
+        """Return the address of a release's page, where that is known."""
+        address = self._repository.removesuffix(".git").rstrip("/")
+        is_known = address.startswith("https://github.com/")
+        return f"{address}/releases/tag/{release.tag}" if is_known else None
 
     @property
     def repository(self) -> str:

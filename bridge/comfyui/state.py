@@ -19,8 +19,9 @@ from bridge.contract import retained
 
 # The contract's words are used as they are: this is what is published.
 StateName: TypeAlias = retained.InstanceState
-# The one who wants a ComfyUI left to others: the operator, or the lock of its GPU.
-Yielder: TypeAlias = Literal["operator", "gpu"]
+# The one who wants a ComfyUI left to others: the operator, the lock of its GPU, or the install of
+# another release.
+Yielder: TypeAlias = Literal["operator", "gpu", "update"]
 
 
 class InstanceState(msgspec.Struct, frozen=True):
@@ -32,7 +33,8 @@ class InstanceState(msgspec.Struct, frozen=True):
     that process remembered is gone when it changes, and what it had loaded when `unloads` does.
     One that is `closed` gets no prompts though it may be connected: it is being stopped, is
     `yielding` (the operator lends it to other programs), or has a prompt that hangs. One that is
-    `unguarded` is supervised, and answers without its secret.
+    `unguarded` is supervised, and answers without its secret. `release` is of one whose
+    releases are looked for.
     """
 
     state: StateName
@@ -46,6 +48,7 @@ class InstanceState(msgspec.Struct, frozen=True):
     closed: bool = False
     yielding: bool = False
     unguarded: bool = False
+    release: retained.ComfyUIRelease | None = None
 
     @property
     def usable(self) -> bool:
@@ -115,6 +118,12 @@ class Unloaded(msgspec.Struct, frozen=True):
     """Its models were unloaded."""
 
 
+class ReleaseNoted(msgspec.Struct, frozen=True):
+    """Something is new about its releases."""
+
+    release: retained.ComfyUIRelease
+
+
 class Died(msgspec.Struct, frozen=True):
     """Its process ended, or did not get ready; `crash_loop`: too often."""
 
@@ -139,6 +148,7 @@ LifecycleEvent: TypeAlias = (
     | Vacated
     | Resumed
     | Unloaded
+    | ReleaseNoted
     | Died
     | Stopped
 )
@@ -176,7 +186,7 @@ TABLE: Mapping[StateName, Row] = {
     "restarting": {Starting: "starting", Stopped: "stopped"},
     "crash_loop": {Starting: "starting", Stopped: "stopped"},
 }
-_ANYWHERE = (Unguarded, Condemned, Closing, Yielding, Vacated, Resumed, Unloaded)
+_ANYWHERE = (Unguarded, Condemned, Closing, Yielding, Vacated, Resumed, Unloaded, ReleaseNoted)
 
 
 class Lifecycle:
@@ -247,17 +257,19 @@ class Lifecycle:
 
     def _fields(self, event: LifecycleEvent) -> dict[str, object]:
         """Return the fields of the state that an event changes by itself."""
+        changes: dict[str, object] = {}
         match event:
             case Starting() | Unguarded():
-                return {"unguarded": isinstance(event, Unguarded)}
+                changes = {"unguarded": isinstance(event, Unguarded)}
             case Connected(version, epoch):
-                return {"version": version, "epoch": epoch}
+                changes = {"version": version, "epoch": epoch}
             case Disconnected(text, reason) | Condemned(text, reason):
-                return {"last_error": text, "reason": reason}
+                changes = {"last_error": text, "reason": reason}
             case Died(text, reason):
                 restarts = self.state.restarts + 1
-                return {"last_error": text, "reason": reason, "restarts": restarts}
+                changes = {"last_error": text, "reason": reason, "restarts": restarts}
+            case ReleaseNoted(release):
+                changes = {"release": release}
             case Unloaded():
-                return {"unloads": self.state.unloads + 1}
-            case _:
-                return {}
+                changes = {"unloads": self.state.unloads + 1}
+        return changes

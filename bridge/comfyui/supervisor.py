@@ -122,6 +122,10 @@ class Supervisor:
         self._wanted.set()
         self._ordered.set()
 
+    def use(self, config: SuperviseConfig) -> None:
+        """Take path, interpreter and arguments from these settings, from the next start on."""
+        self._config = config
+
     def works(self) -> None:
         """Note that it did what it is for: what it dies of from now on is no crash loop so far."""
         self._policy.reset()

@@ -46,6 +46,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "hook": "Calls before a ComfyUI is busy and after it was idle, as tables.",
         "comfyui_repository": "The git repository for `comfyui install`.",
         "model_hosts": "Hosts that `models get` may fetch from, with their subdomains.",
+        "comfyui_updates": "Look for releases once a day; operators may install them.",
         "comfyui_torch_index": "An index of torch's own builds, for ROCm or XPU.",
         "silence_s": "How long a running job may send nothing before it counts as hanging.",
         "idle_unload_s": "How long ComfyUI is idle before it unloads its models; 0: never.",

@@ -110,6 +110,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # torch's own builds for cards that PyPI has none for.
     comfyui_repository: str | None = None
     comfyui_torch_index: str | None = None
+    # Look there once a day for newer releases, and let operators install them.
+    comfyui_updates: bool = False
     # Where `comfy2mqtt models get` may fetch from, and their subdomains.
     model_hosts: tuple[str, ...] = ("huggingface.co", "civitai.com", "github.com")
     # Several of them, in place of the settings above.

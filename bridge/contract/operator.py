@@ -58,6 +58,17 @@ class Resume(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Resume a ComfyUI: it takes jobs again."""
 
 
+class Update(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Install another release of the managed ComfyUI: by default the newest that is known.
+
+    It is for all ComfyUIs that share the install. With `install` false it is only looked whether
+    there is a newer one.
+    """
+
+    version: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    install: bool = True
+
+
 class OpenPage(Named, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Make a link to the page of a ComfyUI that the bridge runs; of several name one."""
 
@@ -137,6 +148,7 @@ Order: TypeAlias = (
     | Free
     | Yield
     | Resume
+    | Update
     | OpenPage
     | Reload
     | ListQueue
@@ -289,6 +301,7 @@ VERBS: dict[str, Verb] = {
     "comfyui/free": Verb(Free, InstancesReport),
     "comfyui/yield": Verb(Yield, InstancesReport),
     "comfyui/resume": Verb(Resume, InstancesReport),
+    "comfyui/update": Verb(Update, InstancesReport),
     "comfyui/open": Verb(OpenPage, LinkReport),
     "workflows/reload": Verb(Reload, ReloadReport),
     "queue/list": Verb(ListQueue, QueueReport),

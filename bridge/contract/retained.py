@@ -223,11 +223,33 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
     store: str | UnsetType = UNSET
 
 
+# How far the install of another release is: it is built beside the one in use, running jobs end,
+# ComfyUI is started from it.
+UpdateStep = Literal["installing", "draining", "starting"]
+
+
+class ComfyUIRelease(Struct, frozen=True, kw_only=True):
+    """The release that a managed ComfyUI runs, and the newest one, where the bridge looks for it.
+
+    `latest` is `installed` where there is no newer one, and absent before the first look, which was
+    `looked_at`. `url` is the page of the newest. `step` is there while another one is installed;
+    `error` is what went wrong with the last look or install.
+    """
+
+    installed: str
+    latest: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    looked_at: float | UnsetType = UNSET
+    step: UpdateStep | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
 class ComfyUIState(Struct, frozen=True, kw_only=True):
     """One ComfyUI's state, since when, and what went wrong last.
 
     `reason` is the stable word for `last_error`; docs/operations.md explains each. With `unguarded`
-    the bridge's own one answers anybody on its machine, a page in a browser there too.
+    the bridge's own one answers anybody on its machine, a page in a browser there too. `release` is
+    of one whose releases the bridge looks for: the setting `comfyui_updates`.
     """
 
     state: InstanceState
@@ -237,6 +259,7 @@ class ComfyUIState(Struct, frozen=True, kw_only=True):
     reason: str | UnsetType = UNSET
     version: str | UnsetType = UNSET
     unguarded: bool | UnsetType = UNSET
+    release: ComfyUIRelease | UnsetType = UNSET
 
 
 class BridgeEvent(Struct, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ from bridge.contract.operator import (
     SetLogLevel,
     Start,
     Stop,
+    Update,
     Yield,
 )
 from bridge.contract.retained import ComfyUIState
@@ -72,6 +73,7 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
         reason=or_unset(state.reason),
         version=or_unset(state.version),
         unguarded=True if state.unguarded else UNSET,
+        release=or_unset(state.release),
     )
 
 
@@ -83,11 +85,29 @@ class GpuLocks(Protocol):
         ...
 
 
+class Updating(Protocol):
+    """The releases of the managed ComfyUI."""
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """The ComfyUIs that share the install."""
+        ...
+
+    def look(self) -> None:
+        """Look for newer releases soon."""
+        ...
+
+    def install(self, version: str | None) -> None:
+        """Begin to install a release, the newest by default. Raises Conflict."""
+        ...
+
+
 class Operator:
     """Executes commands. `reload` reads the workflows again, `health` returns the state of all.
 
     `pause_changed` is called once the queue was paused or resumed. `elsewhere` returns the jobs
-    that other bridges of a group have, which `queue/list` shows as well.
+    that other bridges of a group have, which `queue/list` shows as well. Without `updates` none are
+    looked for.
     """
 
     def __init__(
@@ -100,6 +120,7 @@ class Operator:
         gpus: GpuLocks,
         pause_changed: Callable[[], None] = lambda: None,
         elsewhere: Callable[[], Awaitable[list[Job]]] | None = None,
+        updates: Updating | None = None,
     ) -> None:
         self._instances = {instance.name: instance for instance in instances}
         self._dispatcher = dispatcher
@@ -108,6 +129,7 @@ class Operator:
         self._gpus = gpus
         self._pause_changed = pause_changed
         self._elsewhere = elsewhere
+        self._updates = updates
 
     async def handle(self, verb: str, payload: bytes, correlation: bytes | None) -> Answer:
         """Execute a command; returns its one answer, whatever it is."""
@@ -124,8 +146,8 @@ class Operator:
         match order:
             case Start() | Stop() | Restart() | Free() | Yield() | Resume():
                 return await self._order_comfyui(order)
-            case OpenPage():
-                return await self._open_page(order)
+            case OpenPage() | Update():
+                return await self._order_one(order)
             case ListQueue() | PauseQueue() | ResumeQueue() | ClearQueue() | ReleaseQuarantine():
                 return await self._order_queue(order)
             case Reload():
@@ -173,6 +195,9 @@ class Operator:
                     assert_never(order)
         return InstancesReport(instances={each.name: comfyui_state(each.state) for each in chosen})
 
+    async def _order_one(self, order: OpenPage | Update) -> LinkReport | InstancesReport:
+        return self._update(order) if isinstance(order, Update) else await self._open_page(order)
+
     async def _open_page(self, order: OpenPage) -> LinkReport:
         chosen = self._chosen(order)
         if len(chosen) > 1:
@@ -187,6 +212,21 @@ class Operator:
         except ComfyUIError as error:
             raise ComfyUIUnavailable(str(error), instance=instance.name) from None
         return LinkReport(instance=instance.name, url=link.path, lasts_s=or_unset(link.lasts_s))
+
+    def _update(self, order: Update) -> InstancesReport:
+        chosen = self._chosen(order)
+        there = () if self._updates is None else self._updates.instances
+        if self._updates is None or not set(chosen) & set(there):
+            raise Forbidden(
+                "no updates are looked for: that takes the setting comfyui_updates, and a ComfyUI"
+                " that `comfy2mqtt comfyui install` installed",
+                instance=or_none(order.instance),
+            )
+        if order.install:
+            self._updates.install(or_none(order.version))
+        else:
+            self._updates.look()
+        return InstancesReport(instances={each.name: comfyui_state(each.state) for each in there})
 
     def _chosen(self, order: Named) -> list[Instance]:
         """Return the command's ComfyUIs. An attached one is not ours to start, stop or free."""

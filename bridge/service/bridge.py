@@ -63,6 +63,7 @@ from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
 from bridge.service.bridge_info import BridgeInfoPublisher
 from bridge.service.clock_report import ClockReport
+from bridge.service.comfyui_updates import updates_of
 from bridge.service.commands import CommandParts
 from bridge.service.descriptions import Descriptions
 from bridge.service.gpu_watch import GpuWatch
@@ -130,6 +131,7 @@ class Bridge:
             )
             for name, comfyui in comfyuis.items()
         ]
+        self._updates = updates_of(config, self._instances, comfyuis)
         self._publisher = Publisher(
             self._topics,
             delivered=self._journal.published,
@@ -188,6 +190,7 @@ class Bridge:
             config,
             self._topics,
             comfyuis=list(comfyuis),
+            updated=[] if self._updates is None else self._updates.names,
             journal=self._journal,
             files=self._files,
             library=self._library,
@@ -235,7 +238,6 @@ class Bridge:
             ),
             deliver=self._sinks.deliveries.deliver,
         )
-        self._warmups = self._warming()
         self._descriptions = Descriptions(
             self._library,
             self._instances,
@@ -335,6 +337,7 @@ class Bridge:
         commands = CommandParts(
             config,
             self._topics,
+            updates=self._updates,
             descriptions=self._descriptions,
             dispatcher=self._dispatcher,
             group=group,
@@ -482,7 +485,7 @@ class Bridge:
                         for each in self._instances
                     ),
                     tasks.create_task(self._dispatcher.run()),
-                    *(tasks.create_task(each.run()) for each in self._warmups),
+                    *(tasks.create_task(each.run()) for each in self._warming()),
                     tasks.create_task(self._dispatcher.input_files.run()),
                     tasks.create_task(self._sinks.run()),
                     tasks.create_task(self._descriptions.follow_folder()),
@@ -493,7 +496,7 @@ class Bridge:
                     tasks.create_task(greet(self._parts)),
                     *(tasks.create_task(each.run()) for each in self._extensions),
                 ]
-                others = (self._group.offers, self._metrics, self._browsers)
+                others = (self._group.offers, self._metrics, self._browsers, self._updates)
                 serving += [tasks.create_task(each.run()) for each in others if each is not None]
                 subscribing = tasks.create_task(self._subscriber.run())
                 publishing = None

@@ -9,6 +9,7 @@ from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, respon
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.comfyui.instance import Instance
+from bridge.comfyui.updates import Updates
 from bridge.config import Config
 from bridge.contract.topics import Topics
 from bridge.hooks.room import Hooks
@@ -41,6 +42,7 @@ class CommandParts:
         journal: Journal,
         publisher: Publisher,
         retained: Retained,
+        updates: Updates | None,
     ) -> None:
         """Make the parts, once `group` is formed."""
         self._group = group
@@ -59,6 +61,7 @@ class CommandParts:
             gpus=hooks,
             pause_changed=info.publish_health,
             elsewhere=journal.claimed_by_others if config.journal else None,
+            updates=updates,
         )
         commands = partial(AdminCommands, topics, operator, publisher)
         if config.journal:

@@ -29,6 +29,7 @@ class HomeAssistantParts:
         topics: Topics,
         *,
         comfyuis: Sequence[str],
+        updated: Sequence[str],
         journal: Journal,
         files: Files,
         library: Library,
@@ -36,7 +37,10 @@ class HomeAssistantParts:
         transcoder: Transcoder,
         leads: Callable[[], bool],
     ) -> None:
-        """`comfyuis` are ours. `leads`: in a group, True while this bridge takes the requests."""
+        """`comfyuis` are ours, `updated` those whose releases are looked for.
+
+        `leads`: in a group, True while this bridge takes the requests.
+        """
         self.adapters: list[HomeAssistant] = []
         self.listeners: list[Listener] = []
         if not config.homeassistant:
@@ -44,7 +48,12 @@ class HomeAssistantParts:
         tree = HomeAssistantTopics(topics, config.homeassistant_prefix)
         adapter = HomeAssistant(
             AnnouncedBridge(
-                config.name, __version__, tuple(comfyuis), config.operator_verbs, config.public_url
+                config.name,
+                __version__,
+                tuple(comfyuis),
+                config.operator_verbs,
+                config.public_url,
+                frozenset(updated),
             ),
             topics=topics,
             tree=tree,

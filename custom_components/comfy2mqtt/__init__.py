@@ -22,7 +22,7 @@ from .protocol.messages import RefusedError
 from .protocol.topics import Topics
 from .requests import mqtt_is_there
 
-PLATFORMS = [Platform.AI_TASK, Platform.EVENT, Platform.IMAGE]
+PLATFORMS = [Platform.AI_TASK, Platform.EVENT, Platform.IMAGE, Platform.UPDATE]
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 

@@ -184,6 +184,10 @@ class Hub:
         """
         return await self._requests.ask(verb, *names, **fields)
 
+    async def order(self, verb: str, **fields: Any) -> Mapping[str, Any]:
+        """Send an operator's command; return the data of its answer. Raises as `ask`."""
+        return await self._requests.order(verb, **fields)
+
     async def output(self, job_id: str, output: Output, width: int | None = None) -> Media:
         """Fetch the bytes of an output; see `Requests.output`."""
         return await self._requests.output(job_id, output, width)

@@ -94,13 +94,30 @@ class Requests:
 
         Raises RefusedError for what the bridge refuses, HomeAssistantError without an answer.
         """
+        return await self._ask(self._topics.request(verb, *names), fields, "no_answer")
+
+    async def order(self, verb: str, **fields: Any) -> Mapping[str, Any]:
+        """Send an operator's command, which the broker may not let Home Assistant send.
+
+        Returns and raises as `ask`.
+        """
+        topics = self._topics
+        # Answers to operators are not for everybody: they are subscribed to while one is expected.
+        stop = await mqtt.async_subscribe(
+            self._hass, topics.order_response(verb), self.take, qos=1, encoding=None
+        )
+        try:
+            return await self._ask(topics.order(verb), fields, "no_operator")
+        finally:
+            stop()
+
+    async def _ask(self, topic: str, fields: Mapping[str, Any], silence: str) -> Mapping[str, Any]:
         transaction = uuid4().hex
         payload = request(transaction, fields)
-        topic = self._topics.request(verb, *names)
         answer: asyncio.Future[Response] = self._hass.loop.create_future()
         self._answers[transaction] = answer
         try:
-            response = await self._answered(topic, payload, answer)
+            response = await self._answered(topic, payload, answer, silence)
         finally:
             del self._answers[transaction]
         if response.error is not None:
@@ -108,7 +125,11 @@ class Requests:
         return response.data
 
     async def _answered(
-        self, topic: str, payload: str | bytes, answer: asyncio.Future[Response]
+        self,
+        topic: str,
+        payload: str | bytes,
+        answer: asyncio.Future[Response],
+        silence: str = "no_answer",
     ) -> Response:
         for _ in range(TRIES):
             if not self._is_available():
@@ -117,7 +138,7 @@ class Requests:
             done, _ = await asyncio.wait((answer,), timeout=ANSWER_S)
             if done:
                 return answer.result()
-        raise failure("no_answer", base=self._topics.base, client=self._topics.client)
+        raise failure(silence, base=self._topics.base, client=self._topics.client)
 
     async def output(self, job_id: str, output: Output, width: int | None = None) -> Media:
         """Fetch the bytes of an output, or with `width` a WebP of a picture, so wide at most.

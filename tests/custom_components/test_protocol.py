@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from bridge.comfyui.errors import ComfyUIForbidden, UnexpectedAnswer
 from bridge.contract import access
@@ -35,6 +35,7 @@ from bridge.contract.requests import VERBS
 from bridge.contract.retained import (
     BridgeInfo,
     Choices,
+    ComfyUIRelease,
     ComfyUIState,
     Definition,
     InstanceState,
@@ -42,6 +43,7 @@ from bridge.contract.retained import (
     Missing,
     MissingChoice,
     OutputDefinition,
+    UpdateStep,
 )
 
 card: Any = importlib.import_module("comfy2mqtt_protocol.card")
@@ -50,6 +52,7 @@ happenings: Any = importlib.import_module("comfy2mqtt_protocol.happenings")
 ledger: Any = importlib.import_module("comfy2mqtt_protocol.ledger")
 messages: Any = importlib.import_module("comfy2mqtt_protocol.messages")
 problems: Any = importlib.import_module("comfy2mqtt_protocol.problems")
+releases: Any = importlib.import_module("comfy2mqtt_protocol.releases")
 selectors: Any = importlib.import_module("comfy2mqtt_protocol.selectors")
 ours: Any = importlib.import_module("comfy2mqtt_protocol.topics")
 
@@ -89,6 +92,8 @@ def test_its_topics_are_the_bridges() -> None:
     assert here.workflows == there.workflow("+")
     assert here.displays == there.display_images
     assert here.request("submit") == there.request("ha", "submit")
+    assert here.order("comfyui/update") == there.order("comfyui/update")
+    assert here.order_response("comfyui/update") == there.order_response("comfyui/update")
     assert here.request("upload", "u", "fin") == there.request("ha", "upload", "u", "fin")
     assert here.verb_of(there.response("ha", "list")) == "list"
     assert here.name_of(there.workflow("demo")) == "demo"
@@ -112,6 +117,25 @@ def test_a_clients_rights_are_enough_for_it() -> None:
         assert may("read", read.replace("+", "x")), read
     for verb in (("submit",), ("list",), ("ack",), ("fetch",), ("cancel",), ("upload", "u", "0")):
         assert may("write", here.request(*verb)), verb
+
+
+def test_what_is_known_of_a_comfyuis_releases_is_read() -> None:
+    def read(release: ComfyUIRelease | UnsetType) -> Any:
+        state = ComfyUIState(state="ready", since=1.0, restarts=0, release=release)
+        return releases.read_release(json.loads(encode(state)))
+
+    assert read(UNSET) is None
+    before = read(ComfyUIRelease(installed="0.9.0"))
+    assert (before.installed, before.latest, before.is_installing) == ("0.9.0", None, False)
+    url = "https://example.org/v0.10.0"
+    found = read(ComfyUIRelease(installed="0.9.0", latest="0.10.0", url=url, looked_at=1.0))
+    assert (found.latest, found.url, found.error) == ("0.10.0", url, None)
+    failed = read(ComfyUIRelease(installed="0.9.0", step="starting", error="it " * 200))
+    assert failed.is_installing
+    assert len(failed.error) == 255
+    for step in get_args(UpdateStep):
+        assert read(ComfyUIRelease(installed="0.9.0", step=step)).is_installing
+    assert releases.read_release({"release": "soon"}) is None
 
 
 def test_the_manifest_listens_where_a_bridge_with_the_default_base_is_found() -> None:

@@ -103,4 +103,23 @@ COMFYUI: tuple[Mutant, ...] = (
         guarantee="a ComfyUI that the operator leaves to others gets no jobs",
         tests=("tests/comfyui/test_state.py",),
     ),
+    Mutant(
+        name="updated-under-a-job",
+        file="bridge/comfyui/update_policy.py",
+        old='_AT_WORK = ("ready", "busy", "unreachable")',
+        new='_AT_WORK = ("ready", "busy")',
+        guarantee="another release of ComfyUI replaces none that may have a job",
+        tests=("tests/comfyui/test_update_policy.py",),
+    ),
+    Mutant(
+        name="updated-to-what-fails",
+        file="bridge/comfyui/updates.py",
+        old=(
+            "                for each, config in before.items():\n"
+            "                    _restart(each, config)\n"
+        ),
+        new="",
+        guarantee="a release that does not start leaves the one before at work",
+        tests=("tests/comfyui/test_updates.py",),
+    ),
 )

@@ -15,13 +15,18 @@ from typing import Any
 import pytest
 
 from bridge.mosquitto import Mosquitto
+from tests.comfyui.test_updates import main
+from tests.comfyui.worlds import World, whole_world, world
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
+from tests.end_to_end.test_comfyui_updates import Updated, updated
 from tests.peers.homeassistant_integration import environment
 from tests.peers.homeassistant_integration.environment import Place
 from tests.peers.test_homeassistant import Control, home, photo
 from tests.support.bridge import BridgeProcess
+from tests.support.peer import Peer
 
+__all__ = ["whole_world", "world"]  # fixtures
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 MISSING = (
@@ -58,6 +63,24 @@ class ControlOfBoth(Control):
         match order.split():
             case ["broker", "stop" | "start" as verb]:
                 await getattr(self._broker, verb)()
+                return None
+        return await super()._obey(order)
+
+
+class ControlOfReleases(Control):
+    """Makes releases of ComfyUI, and has the bridge look for them."""
+
+    def __init__(self, stand: Updated) -> None:
+        super().__init__(stand.bridge)
+        self._repository = stand.repository
+
+    async def _obey(self, order: str) -> Any:
+        match order.split():
+            case ["release", version, *faults]:
+                program = main(version, start="no card" if faults else "")
+                await asyncio.to_thread(self._repository.release, f"v{version}", program)
+                async with Peer(self._bridge.settings["mqtt_url"], client="operator") as peer:
+                    peer.publish("comfy2mqtt/bridge/request/comfyui/update", {"install": False})
                 return None
         return await super()._obey(order)
 
@@ -138,6 +161,36 @@ async def test_a_real_home_assistant_finds_a_real_bridge_and_gets_pictures(
             sources / HERE,
             tmp_path / "real.log",
             *(place.python, "-m", "pytest", "-c", "pytest.ini", "-x", "real_run.py"),
+            COMFY2MQTT_TEST_BROKER=str(broker.port),
+            COMFY2MQTT_TEST_CONTROL=str(port),
+        )
+
+
+@pytest.fixture
+async def stand(world: World, bridges: StartBridge, tmp_path: Path) -> Updated:
+    """A bridge whose ComfyUI can be updated."""
+    return await updated(world, bridges, tmp_path, comfyui_updates="true", homeassistant="true")
+
+
+@pytest.mark.slow
+async def test_a_real_home_assistant_offers_and_installs_releases_of_comfyui(
+    place: Place, sources: Path, stand: Updated, broker: Mosquitto, tmp_path: Path
+) -> None:
+    async with ControlOfReleases(stand).serve() as port:
+        await run(
+            place,
+            sources / HERE,
+            tmp_path / "update.log",
+            *(
+                place.python,
+                "-m",
+                "pytest",
+                "-c",
+                "pytest.ini",
+                "-x",
+                "--show-capture=no",
+                "real_update.py",
+            ),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
         )

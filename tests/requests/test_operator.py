@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
-from bridge.contract.errors import BadRequest
+from bridge.contract.errors import BadRequest, Conflict
 from bridge.contract.messages import encode
 from bridge.contract.operator import (
     GpuReport,
@@ -24,7 +24,7 @@ from bridge.contract.operator import (
     ReloadReport,
     RequestGpu,
 )
-from bridge.contract.retained import GpuLease
+from bridge.contract.retained import ComfyUIRelease, GpuLease
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
@@ -34,11 +34,28 @@ from tests.jobs.dispatching import RunningDispatcher, running_dispatcher
 from tests.jobs.drafts import draft
 
 
+class Releases:
+    """Releases of one ComfyUI; one is being installed after the first order."""
+
+    def __init__(self, *instances: Instance) -> None:
+        self.instances = instances
+        self.ordered: list[str | None] = []
+
+    def look(self) -> None:
+        self.ordered.append("look")
+
+    def install(self, version: str | None) -> None:
+        if self.ordered:
+            raise Conflict("another release is being installed")
+        self.ordered.append(version)
+
+
 class Stand(NamedTuple):
     operator: Operator
     dispatcher: RunningDispatcher
     instances: list[Instance]
     pauses: list[bool]
+    releases: Releases
 
     async def answer(self, verb: str, **fields: Any) -> Answer:
         return await self.operator.handle(verb, json.dumps(fields).encode(), None)
@@ -83,6 +100,7 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
     ]
     async with running_dispatcher(tmp_path) as dispatcher:
         pauses: list[bool] = []
+        releases = Releases(instances[0])
         operator = Operator(
             instances=instances,
             dispatcher=dispatcher,
@@ -90,8 +108,9 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
             health=health,
             gpus=Gpus(),
             pause_changed=lambda: pauses.append(dispatcher.book.paused),
+            updates=releases,
         )
-        yield Stand(operator, dispatcher, instances, pauses)
+        yield Stand(operator, dispatcher, instances, pauses, releases)
 
 
 async def test_an_order_that_meets_a_defect_is_answered(
@@ -266,3 +285,28 @@ async def test_a_request_for_a_gpu_that_makes_no_sense_is_refused(
     stand: Stand, fields: dict[str, Any]
 ) -> None:
     assert (await stand.error("gpu/request", **fields))[0] == "bad_request"
+
+
+async def test_an_update_is_begun_for_those_that_share_the_install_and_answered_at_once(
+    stand: Stand,
+) -> None:
+    assert list((await stand.data("comfyui/update", version="0.10.0"))["instances"]) == ["ours"]
+    assert stand.releases.ordered == ["0.10.0"]
+    assert (await stand.error("comfyui/update"))[0] == "conflict"
+    stand.releases.ordered.clear()
+    await stand.data("comfyui/update", instance="ours")
+    await stand.data("comfyui/update", install=False)
+    assert stand.releases.ordered == [None, "look"]
+    # An attached one is not ours to update.
+    assert (await stand.error("comfyui/update", instance="theirs"))[0] == "forbidden"
+    stand.instances[0].note_release(ComfyUIRelease(installed="0.9.0", latest="0.10.0"))
+    shown = (await stand.data("comfyui/stop"))["instances"]["ours"]
+    assert shown["release"] == {"installed": "0.9.0", "latest": "0.10.0"}
+
+
+async def test_without_the_setting_nothing_is_updated(stand: Stand) -> None:
+    stand.operator._updates = None
+    for order in ({}, {"install": False}, {"version": "0.10.0"}):
+        code, _ = await stand.error("comfyui/update", **order)
+        assert code == "forbidden"
+    assert stand.releases.ordered == []

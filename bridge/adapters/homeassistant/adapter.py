@@ -25,6 +25,7 @@ from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.news import CLIENT, Order, read_news
+from bridge.adapters.homeassistant.releases import is_updated
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
@@ -144,6 +145,9 @@ class HomeAssistant(Extension):
     def set_instances(self, names: Sequence[str]) -> None:
         """Announce these ComfyUIs, of all bridges of a group."""
         self._bridge = replace(self._bridge, instances=tuple(names))
+        self._announce_bridge()
+
+    def _announce_bridge(self) -> None:
         device = discovery.the_bridge(self._bridge, self._topics)
         self._board.announce(discovery.bridge_id(self._topics), device)
 
@@ -216,8 +220,19 @@ class HomeAssistant(Extension):
             self._later(self._answer_birth)
         elif incoming.retain and incoming.payload and incoming.topic.endswith("/config"):
             self._board.seen(incoming.topic, incoming.payload)
+        elif (of_comfyui := self._topics.public_of(incoming.topic)) is not None:
+            self._note_released(*of_comfyui, incoming.payload)
         elif not self._alone and (of := self._tree.parse_job(incoming.topic)) is not None:
             await self._take_news(*of, incoming.payload)
+
+    def _note_released(self, what: str, name: str | None, payload: bytes) -> None:
+        """Note whether another bridge looks for the releases of one of its ComfyUIs."""
+        if self._alone or what != "comfyui" or name is None:
+            return
+        updated = self._bridge.updated | {name} if is_updated(payload) else self._bridge.updated
+        if updated != self._bridge.updated:
+            self._bridge = replace(self._bridge, updated=updated)
+            self._announce_bridge()
 
     # The jobs of several bridges.
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 from bridge.adapters.homeassistant.device_state import OUTCOMES, STATES
 from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
 from bridge.adapters.homeassistant.orders import Component, orders
+from bridge.adapters.homeassistant.releases import component as release_component
 from bridge.contract.retained import Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 
@@ -38,7 +39,8 @@ Device = dict[str, Any]
 class AnnouncedBridge(Struct, frozen=True):
     """The bridge, for its own device.
 
-    `instances`: its ComfyUIs; `url`: its page; `orders`: it takes an operator's commands.
+    `instances`: its ComfyUIs; `url`: its page; `orders`: it takes an operator's commands;
+    `updated`: those ComfyUIs whose releases are looked for.
     """
 
     name: str
@@ -46,6 +48,7 @@ class AnnouncedBridge(Struct, frozen=True):
     instances: tuple[str, ...]
     orders: bool = False
     url: str | None = None
+    updated: frozenset[str] = frozenset()
 
 
 def workflow_id(topics: Topics, name: str) -> str:
@@ -420,6 +423,10 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
                 },
             )
         )
+        if instance in bridge.updated:
+            name = f"ComfyUI {instance} release" if several else "ComfyUI release"
+            component = release_component(instance, name, topics, installs=bridge.orders)
+            found.append((f"release-{instance}", component))
     return [*found, *(orders(bridge.instances, topics) if bridge.orders else ())]
 
 

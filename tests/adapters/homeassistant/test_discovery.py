@@ -2,12 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from bridge.adapters.homeassistant import discovery
 from bridge.adapters.homeassistant.device_state import OUTCOMES
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import fields
+from bridge.adapters.homeassistant.releases import is_updated
 from bridge.contract import operator
 from bridge.contract.messages import encode
+from bridge.contract.retained import ComfyUIRelease, ComfyUIState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, SEED, STEPS, STYLE, definition
 
@@ -103,6 +107,27 @@ def test_what_lasts_is_a_switch_whose_payloads_are_orders() -> None:
     # The buttons of before are there for who presses them.
     assert not components["pause"]["enabled_by_default"]
     assert "enabled_by_default" not in components["restart"]
+
+
+def test_a_comfyui_whose_releases_are_looked_for_has_an_update_that_is_an_order() -> None:
+    updated = replace(BRIDGE, updated=frozenset({"gpu0"}))
+    assert "release-gpu0" not in discovery.the_bridge(BRIDGE, TOPICS)["components"]
+    found = discovery.the_bridge(updated, TOPICS)["components"]["release-gpu0"]
+    assert found["state_topic"] == TOPICS.comfyui("gpu0")
+    assert found["command_topic"] == TOPICS.order("comfyui/update")
+    order = operator.decode("comfyui/update", found["payload_install"].encode())
+    assert order == operator.Update(instance="gpu0")
+    # Where no commands are taken it shows releases, and installs none.
+    shown = discovery.the_bridge(replace(updated, orders=False), TOPICS)
+    assert "command_topic" not in shown["components"]["release-gpu0"]
+
+
+def test_a_state_says_whether_releases_are_looked_for() -> None:
+    state = ComfyUIState(state="ready", since=1.0, restarts=0)
+    assert not is_updated(encode(state))
+    assert is_updated(encode(replace(state, release=ComfyUIRelease(installed="0.9.0"))))
+    for broken in (b"", b"{", b"[]", b"\xff", b'{"release": 3}'):
+        assert not is_updated(broken)
 
 
 def test_every_device_leads_to_the_page() -> None:

@@ -15,6 +15,7 @@ from bridge.adapters.homeassistant.news import CLIENT, NewsPublisher
 from bridge.adapters.mqtt.retained_images import SharedImages
 from bridge.contract.messages import JobStatus, Progress, encode
 from bridge.contract.numbering import Numbered
+from bridge.contract.retained import ComfyUIRelease, ComfyUIState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
@@ -187,3 +188,22 @@ def test_news_come_by_the_connection_that_takes_requests(tmp_path: Path) -> None
     journal, broker = Journal(tmp_path / "journal.db"), Broker()
     several = Bridge(journal, broker, leads=True).made
     assert "comfy2mqtt/homeassistant/+/job/+" in {each.filter for each in several.subscriptions}
+
+
+async def test_the_releases_of_another_bridges_comfyui_are_announced(
+    broker: Broker, two: tuple[Bridge, Bridge]
+) -> None:
+    leader = two[0].made
+    leader.set_instances(("a-main", "b-main"))
+
+    def announced() -> set[str]:
+        device = broker.held["homeassistant/device/comfy2mqtt-bridge/config"]
+        return {key for key in device["components"] if key.startswith("release-")}
+
+    state = ComfyUIState(state="ready", since=1.0, restarts=0)
+    updated = msgspec.structs.replace(state, release=ComfyUIRelease(installed="0.9.0"))
+    for told, expected in ((state, set()), (updated, {"release-b-main"})):
+        topic = Topics().comfyui("b-main")
+        incoming = Incoming(topic=topic, payload=encode(told), qos=1, retain=True, dup=False, mid=1)
+        await leader.received(incoming, None, cast("Any", None))
+        assert announced() == expected

@@ -168,6 +168,10 @@ class FakeBridge:
         return subscribe
 
     def _published(self, topic: str, payload: Any, *args: Any, **kwargs: Any) -> Any:
+        order = f"{self.base}/bridge/request/"
+        if topic.startswith(order):
+            self.hass.loop.call_soon(self._obey, topic.removeprefix(order), json.loads(payload))
+            return self._inner(f"{topic}/seen", b"", *args, **kwargs)
         prefix = f"{self.base}/client/{self.client}/request/"
         if not topic.startswith(prefix):
             return self._inner(topic, payload, *args, **kwargs)
@@ -176,6 +180,16 @@ class FakeBridge:
         self.requests.append((verb, data))
         self.hass.loop.call_soon(self._answer, verb, data)
         return self._inner(f"{topic}/seen", b"", *args, **kwargs)
+
+    def _obey(self, verb: str, data: Any) -> None:
+        """Answer an operator's command, unless this bridge takes none of Home Assistant's."""
+        self.requests.append((verb, data))
+        if verb in self.silent:
+            return
+        answer: dict[str, Any] = {"status": "ok", "data": {"instances": {}}}
+        if verb in self.errors:
+            answer = {"status": "error", "error": self.errors[verb]}
+        self.fire(f"bridge/response/{verb}", {**answer, "transaction": data["transaction"]})
 
     def _answer(self, whole: str, data: Any) -> None:
         verb = whole.split("/", maxsplit=1)[0]

@@ -1,0 +1,59 @@
+"""The room for updates of the managed ComfyUI, where the settings want one and there is one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bridge.comfyui import install, machine, managed
+from bridge.comfyui.building import InstallFailed
+from bridge.comfyui.instance import Instance
+from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.comfyui.updates import Updates
+from bridge.config import Config
+
+log = logging.getLogger(__name__)
+
+
+def updates_of(
+    config: Config,
+    instances: Sequence[Instance],
+    configs: Mapping[str, AttachConfig | SuperviseConfig],
+) -> Updates | None:
+    """Return the room; None without the setting, or without a ComfyUI that it is for.
+
+    That is one of `comfyui install`: what comes from PyPI alone keeps its models in its own folder,
+    and another release would not find them there.
+    """
+    if not config.comfyui_updates:
+        return None
+    root = config.managed.absolute()
+    try:
+        current = managed.current(root)
+    except InstallFailed:
+        current = None
+    used = None if current is None else current.used
+    ours = {
+        each: found
+        for each in instances
+        if isinstance(found := configs[each.name], SuperviseConfig)
+        and used is not None
+        and found.path == Path(used.path)
+    }
+    if used is None or not ours:
+        log.warning(
+            "comfyui_updates: there is no ComfyUI of `comfy2mqtt comfyui install` to update"
+        )
+        return None
+    return Updates(_manager(config, root), used, ours)
+
+
+def _manager(config: Config, root: Path) -> managed.Manager:
+    found = machine.facts()
+    torch = install.torch_of(found.machine)
+    pinned = (torch.torch, torch.torchvision, torch.torchaudio)
+    device = machine.device_of(found)
+    wheels = machine.wheels(found, device, config.comfyui_torch_index, pinned)
+    repository = config.comfyui_repository or managed.REPOSITORY
+    return managed.Manager(root, repository, wheels, log.info)

@@ -1,0 +1,95 @@
+"""Updates: the releases of each ComfyUI that the bridge manages and looks for newer ones of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from homeassistant.components.update import UpdateEntity, UpdateEntityFeature
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .devices import HubEntity
+from .hub import COMFYUI, Comfy2MQTTConfigEntry
+from .protocol.messages import RefusedError
+from .protocol.releases import Release, read_release
+from .requests import failure
+
+PARALLEL_UPDATES = 1
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: Comfy2MQTTConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add an entity for each ComfyUI whose releases are looked for."""
+    hub = entry.runtime_data
+    known: set[str] = set()
+
+    @callback
+    def add() -> None:
+        there = {name for name, state in hub.comfyui.items() if read_release(state) is not None}
+        new = sorted(there - known)
+        known.update(new)
+        async_add_entities(ComfyUIRelease(hass, entry, name) for name in new)
+
+    add()
+    entry.async_on_unload(hub.listen(COMFYUI, add))
+
+
+class ComfyUIRelease(HubEntity, UpdateEntity):
+    """The release that a ComfyUI runs, and the newest one."""
+
+    _attr_translation_key = "comfyui"
+    _attr_title = "ComfyUI"
+    _attr_supported_features = (
+        UpdateEntityFeature.INSTALL
+        | UpdateEntityFeature.PROGRESS
+        | UpdateEntityFeature.SPECIFIC_VERSION
+    )
+
+    def __init__(self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, comfyui: str) -> None:
+        super().__init__(hass, entry, f"release-{comfyui}", None)
+        self._comfyui = comfyui
+        self._attr_translation_placeholders = {"comfyui": comfyui}
+        # Discovery has one already.
+        self._attr_entity_registry_enabled_default = not self.is_beside_discovery
+        self._take()
+
+    async def async_added_to_hass(self) -> None:
+        """Follow the state of the ComfyUI."""
+        await super().async_added_to_hass()
+        self.async_on_remove(self.hub.listen(COMFYUI, self._changed))
+
+    @callback
+    def _changed(self) -> None:
+        self._take()
+        self.async_write_ha_state()
+
+    def _take(self) -> None:
+        found = self._release
+        if found is not None:
+            self._attr_installed_version = found.installed
+            self._attr_latest_version = found.latest
+            self._attr_release_url = found.url
+            self._attr_release_summary = found.error
+            self._attr_in_progress = found.is_installing
+
+    @property
+    def _release(self) -> Release | None:
+        return read_release(self.hub.comfyui.get(self._comfyui, {}))
+
+    @property
+    def available(self) -> bool:
+        """Return True while the bridge looks for the releases of this ComfyUI."""
+        return super().available and self._release is not None
+
+    async def async_install(self, version: str | None, backup: bool, **_kwargs: Any) -> None:  # noqa: ARG002, FBT001 - Home Assistant's
+        """Have the bridge install a release, by default the newest; its state shows how far it is.
+
+        Raises HomeAssistantError.
+        """
+        try:
+            await self.hub.order("comfyui/update", instance=self._comfyui, version=version)
+        except RefusedError as error:
+            raise failure("request_refused", error=error, code=error.code) from None
