@@ -19,6 +19,8 @@ from tests.comfyui.test_updates import main
 from tests.comfyui.worlds import World, whole_world, world
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
+from tests.end_to_end.conftest import journal, start, watcher
+from tests.end_to_end.group import Start
 from tests.end_to_end.test_comfyui_updates import Updated, updated
 from tests.peers.homeassistant_integration import environment
 from tests.peers.homeassistant_integration.environment import Place
@@ -26,7 +28,7 @@ from tests.peers.test_homeassistant import Control, home, photo
 from tests.support.bridge import BridgeProcess
 from tests.support.peer import Peer
 
-__all__ = ["whole_world", "world"]  # fixtures
+__all__ = ["journal", "start", "watcher", "whole_world", "world"]  # fixtures
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 MISSING = (
@@ -83,6 +85,26 @@ class ControlOfReleases(Control):
                     peer.publish("comfy2mqtt/bridge/request/comfyui/update", {"install": False})
                 return None
         return await super()._obey(order)
+
+
+class ControlOfGroup(Control):
+    """Kills and starts the bridges of a group by their names."""
+
+    def __init__(self, bridges: dict[str, BridgeProcess]) -> None:
+        super().__init__(bridges["a"])
+        self._bridges = bridges
+
+    async def _obey(self, order: str) -> Any:
+        match order.split():
+            case ["kill", name]:
+                await self._bridges[name].kill()
+            case ["start", name]:
+                await self._bridges[name].start(ready=False)
+            case ["inputs", _, job_id]:
+                return await super()._obey(f"inputs {job_id}")
+            case _:
+                raise AssertionError(order)
+        return None
 
 
 async def run(place: Place, folder: Path, log: Path, *args: str, **variables: str) -> None:
@@ -190,6 +212,35 @@ async def test_a_real_home_assistant_offers_and_installs_releases_of_comfyui(
                 "-x",
                 "--show-capture=no",
                 "real_update.py",
+            ),
+            COMFY2MQTT_TEST_BROKER=str(broker.port),
+            COMFY2MQTT_TEST_CONTROL=str(port),
+        )
+
+
+@pytest.mark.comfyui
+@pytest.mark.postgresql
+async def test_a_real_home_assistant_misses_no_bridge_of_a_group(
+    place: Place, sources: Path, start: Start, broker: Mosquitto, tmp_path: Path
+) -> None:
+    workflows = {"home": home(), "photo": photo()}
+    bridges = {
+        name: await start(name, workflows=workflows, homeassistant="true") for name in ("a", "b")
+    }
+    async with ControlOfGroup(bridges).serve() as port:
+        await run(
+            place,
+            sources / HERE,
+            tmp_path / "group.log",
+            *(
+                place.python,
+                "-m",
+                "pytest",
+                "-c",
+                "pytest.ini",
+                "-x",
+                "--show-capture=no",
+                "real_group.py",
             ),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
