@@ -173,11 +173,9 @@ simulate: $(READY)
 mutants: $(READY) broker postgresql
 	@$(BIN)/python -m tests.mutants $(NAMES)
 
-# What is committed, as it stands at the top of the archive.
+# What is committed, as it stands at the top of the archive; ADDRESS: where it is published.
 integration:
-	@mkdir -p dist
-	@git archive --format=zip --output dist/comfy2mqtt-homeassistant.zip HEAD:custom_components/comfy2mqtt
-	@echo "dist/comfy2mqtt-homeassistant.zip"
+	@$(PYTHON) -m tests.support.integration $(ADDRESS)
 
 homeassistant-python: $(READY)
 	@$(BIN)/python -m tests.peers.homeassistant_integration.environment

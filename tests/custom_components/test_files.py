@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import re
+import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 import bridge
+from tests.support import integration
 
 ROOT = Path(__file__).parents[2]
 INTEGRATION = ROOT / "custom_components" / "comfy2mqtt"
@@ -75,7 +79,28 @@ def test_every_action_and_field_is_described_and_has_an_icon() -> None:
 def test_its_version_is_the_bridges_and_hacs_finds_the_archive() -> None:
     assert read("manifest.json")["version"] == bridge.__version__
     hacs = json.loads((ROOT / "hacs.json").read_text())
-    assert f"dist/{hacs['filename']}" in (ROOT / "Makefile").read_text()
+    assert Path("dist") / hacs["filename"] == integration.ARCHIVE
+
+
+def test_an_archive_that_is_published_has_links_that_lead_there() -> None:
+    manifest = read("manifest.json")
+    # Nobody owns `.example` (RFC 2606): a link that is not set leads to nobody's page.
+    for each in ("documentation", "issue_tracker"):
+        assert ".example/" in manifest[each]
+    command = ("git", "archive", "--format=zip", f"HEAD:{integration.FOLDER}")
+    committed = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout
+    assert integration.archive(committed, None) == committed
+    made = integration.archive(committed, "https://github.com/somebody/comfy2mqtt.git")
+    with zipfile.ZipFile(io.BytesIO(committed)) as before, zipfile.ZipFile(io.BytesIO(made)) as now:
+        assert before.namelist() == now.namelist()
+        others = set(now.namelist()) - {"manifest.json"}
+        assert all(before.read(each) == now.read(each) for each in others)
+        found = json.loads(now.read("manifest.json"))
+    page = "https://github.com/somebody/comfy2mqtt/blob/HEAD/docs/home-assistant.md"
+    assert found["documentation"] == page
+    assert (ROOT / page.partition("/HEAD/")[2]).exists()
+    assert found["issue_tracker"] == "https://github.com/somebody/comfy2mqtt/issues"
+    assert list(found) == list(manifest)
 
 
 def test_every_trigger_and_condition_of_a_device_has_its_text() -> None:
