@@ -67,15 +67,20 @@ class Delivering:
         kept = await until_on_disk(lambda: self._journal.undelivered(job.key))
         return None if kept is None else msgspec.json.decode(kept, type=Undelivered)
 
-    async def keep(self, job: Job, ended: Completion, undelivered: Undelivered) -> Completion:
-        """Publish the outputs of a job and have them on disk; returns its end without the bytes."""
+    async def keep(
+        self, job: Job, ended: Completion, undelivered: Undelivered, failed: Callable[[], None]
+    ) -> Completion:
+        """Publish the outputs of a job and have them on disk; returns its end without the bytes.
+
+        `failed` is called each time that they could not be written: it is tried until they are.
+        """
         ended = await self._finalizer.published(job, ended)
 
         async def keep() -> None:
             kept = await self._finalizer.keep(ended.outputs)
             await self._journal.keep_undelivered(job.key, msgspec.json.encode(undelivered), kept)
 
-        await until_on_disk(keep)
+        await until_on_disk(keep, failed)
         return _without_bytes(ended, undelivered.timings)
 
     async def resume(self, job: Job, plan: Plan, left: Undelivered) -> Completion:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -191,7 +191,7 @@ class Runner:
                 saved_files,
                 event.run_s,
             )
-            keeping = self._delivering.keep(job, ended, undelivered)
+            keeping = self._delivering.keep(job, ended, undelivered, self._unwritten(key))
             await self._deliver(job, keeping, undelivered)
             return
         self._concluded[key] = _Concluded(
@@ -224,6 +224,7 @@ class Runner:
         self._stop_delivery(key)  # it may have been cancelled just before
         try:
             ended = await keeping
+            self._tasks.handle(events.Kept(key))
             self._tasks.handle(events.LeftComfyUI(key))
             delivered = await first(self._delivering.deliver(job, ended), stopping.wait())
         finally:
@@ -300,11 +301,7 @@ class Runner:
     async def finish(self, effect: effects.Finish) -> None:
         """Publish the outputs of a job, write its outcome, and let ComfyUI drop its data."""
         job = self._job(effect.key)
-        concluded = self._concluded.get(job.key)
-
-        def failed() -> None:
-            self._tasks.handle(events.Unwritten(job.key))
-
+        concluded, failed = self._concluded.get(job.key), self._unwritten(job.key)
         if concluded is None:
             ended = Completion(error=effect.error)
             async with self._finishing:
@@ -316,6 +313,9 @@ class Runner:
             await self._finalizer.write(job, effect.outcome, ended, failed)
         self._clean_up(concluded)
         self._tasks.handle(events.Finished(job.key))
+
+    def _unwritten(self, key: Key) -> Callable[[], None]:
+        return lambda: self._tasks.handle(events.Unwritten(key))
 
     def _clean_up(self, concluded: _Concluded | None) -> None:
         """Let ComfyUI drop a prompt's data, now that its outcome is on disk."""

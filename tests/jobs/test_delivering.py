@@ -163,6 +163,29 @@ async def test_a_cancel_while_outputs_are_kept_ends_their_delivery_too(tmp_path:
         assert (await dispatcher.recorder.outcome("j1"))["state"] == "cancelled"
 
 
+async def test_jobs_wait_while_outputs_cannot_be_kept_for_their_sinks(tmp_path: Path) -> None:
+    sinks = Sinks()
+    async with running_dispatcher(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
+        sinks.dispatcher = dispatcher
+        keep = dispatcher.journal.keep_undelivered
+
+        async def refuse(*_: Any) -> None:
+            raise Away("the bucket is away")
+
+        cast("Any", dispatcher.journal).keep_undelivered = refuse
+        for number in range(20):
+            await dispatcher.take(f"j{number}", envelope=PUT)
+        async with asyncio.timeout(PATIENCE_S):
+            while dispatcher.book.held is None or any(  # noqa: ASYNC110 - nothing reports it
+                each.holds_place for each in dispatcher.book.entries.values()
+            ):
+                await asyncio.sleep(0.01)
+        assert dispatcher.book.queued > 0
+        cast("Any", dispatcher.journal).keep_undelivered = keep
+        for number in range(20):
+            assert (await dispatcher.recorder.outcome(f"j{number}"))["state"] == "succeeded"
+
+
 async def test_a_sink_that_hangs_keeps_comfyui_from_nothing(tmp_path: Path) -> None:
     sinks, comfyui = Sinks(is_open=False), Counted()
     async with running_dispatcher(tmp_path, comfyui=comfyui, deliver=sinks.deliver) as dispatcher:

@@ -136,6 +136,14 @@ JOBS: tuple[Mutant, ...] = (
         tests=("tests/jobs/core/test_reasons.py",),
     ),
     Mutant(
+        name="unkept-ignored",
+        file="bridge/jobs/core/core.py",
+        old="({Phase.ACTIVE, Phase.FINISHING}, self._unwritten)",
+        new="({Phase.FINISHING}, self._unwritten)",
+        guarantee="outputs that cannot be kept for their sinks are few",
+        tests=("tests/jobs/core/test_reasons.py",),
+    ),
+    Mutant(
         name="drain-ignored",
         file="bridge/jobs/core/core.py",
         old="return self._draining or self.book.held is not None",

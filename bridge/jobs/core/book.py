@@ -45,7 +45,7 @@ class Book:
         self.queue = Queue()
         self.entries: dict[Key, Entry] = {}
         self.active: dict[Key, Entry] = {}  # at a ComfyUI, or on their way there or back
-        # Their outcomes could not be written so far, and are in memory alone.
+        # What they gave could not be written so far, and is in memory alone.
         self.unwritten: set[Key] = set()
         self.adopting: set[Key] = set()  # may be at a ComfyUI from before this process
         # Of several bridges: how many ComfyUIs of the others take jobs, and how many run one.

@@ -172,7 +172,8 @@ class Core:
             events.AttemptBroke: (active, self._broke),
             events.Requeued: ({Phase.REQUEUING}, self._requeued),
             events.Finished: ({Phase.FINISHING}, self._finished),
-            events.Unwritten: ({Phase.FINISHING}, self._unwritten),
+            events.Unwritten: ({Phase.ACTIVE, Phase.FINISHING}, self._unwritten),
+            events.Kept: (active, self._kept),
             events.Vanished: (every, self._vanished),
             events.Defect: (every, self._give_up),
             events.TakenElsewhere: (unclaimed, self._known_elsewhere),
@@ -229,9 +230,7 @@ class Core:
         self._free_place(entry)
         held = self.book.held
         self.book.remove(entry)
-        if held != self.book.held:
-            self.must_schedule = True
-            self._look_at_reasons()
+        self._look_if_held_changed(held)
         self._reasons.forget(job.key)
         self._replacement.forget(job)
         self._do(effects.Left(job.key, outcome))
@@ -597,8 +596,20 @@ class Core:
         self._leave(entry, job.state)
 
     def _unwritten(self, entry: Entry, _event: events.Unwritten) -> None:
+        held = self.book.held
         self.book.unwritten.add(entry.job.key)
-        self._look_at_reasons()
+        self._look_if_held_changed(held)
+
+    def _kept(self, entry: Entry, _event: events.Kept) -> None:
+        held = self.book.held
+        self.book.unwritten.discard(entry.job.key)
+        self._look_if_held_changed(held)
+
+    def _look_if_held_changed(self, before: str | None) -> None:
+        """Look at the queue and at the reasons again where it is no longer held as before."""
+        if before != self.book.held:
+            self.must_schedule = True
+            self._look_at_reasons()
 
     def _give_up(self, entry: Entry, event: events.Defect) -> None:
         """Fail a job over a defect of ours; at the second one leave it to the next start."""

@@ -111,7 +111,11 @@ class Finished(JobEvent, frozen=True):
 
 
 class Unwritten(JobEvent, frozen=True):
-    """A job's outcome could not be written: that is tried again, and this may come again."""
+    """A job's outcome or outputs could not be written: that is tried again, so this may repeat."""
+
+
+class Kept(JobEvent, frozen=True):
+    """A job's outputs are on disk, until its sinks have them and its outcome is written."""
 
 
 class Vanished(JobEvent, frozen=True):
@@ -235,6 +239,7 @@ Event: TypeAlias = (
     | Requeued
     | Finished
     | Unwritten
+    | Kept
     | Vanished
     | Defect
     | TakenElsewhere

@@ -97,6 +97,26 @@ def test_a_queue_that_is_paused_wants_nothing() -> None:
     assert told(core) == [("main", False)]
 
 
+def test_it_is_wanted_by_nobody_while_outcomes_cannot_be_written() -> None:
+    core = Rig("main")
+    core.ready("main")
+    hold(core, "main", None)
+    keys = [core.add(f"j{number}") for number in range(5)]
+    for key in keys[:3]:
+        core.tell(events.LeftComfyUI(key))
+        core.tell(events.AttemptSucceeded(key, 1.0))
+    core.add("waits")
+    hold(core, "main")  # its GPU is taken for another
+    for key in keys[3:]:
+        core.tell(events.LeftComfyUI(key))
+    assert told(core) == [("main", True)]
+    for key in keys[:3]:
+        core.tell(events.Unwritten(key))
+    assert told(core) == [("main", False)]
+    core.tell(events.Finished(keys[0]))
+    assert told(core) == [("main", True)]
+
+
 def test_one_that_was_never_held_costs_nothing() -> None:
     core = Rig("main")
     core.ready("main")

@@ -95,3 +95,17 @@ def test_no_job_starts_while_three_outcomes_cannot_be_written() -> None:
     assert announced[0].status.reason == "the outcomes of earlier jobs cannot be stored at present"
     core.tell(events.Finished(keys[0]))
     assert [job for job, _ in core.started()] == ["j5", "j6"]
+
+
+def test_outputs_that_cannot_be_kept_for_their_sinks_hold_the_queue_too() -> None:
+    core = Rig("main")
+    core.ready("main")
+    keys = [core.add(f"j{number}") for number in range(6)]
+    for number in range(3):
+        core.tell(events.LeftComfyUI(keys[number]))
+        core.tell(events.Unwritten(keys[number]))
+    assert [job for job, _ in core.started()] == ["j0", "j1", "j2", "j3", "j4"]
+    core.tell(events.LeftComfyUI(keys[3]))
+    assert core.started() == []
+    core.tell(events.Kept(keys[0]))  # its sinks may take long
+    assert [job for job, _ in core.started()] == ["j5"]
