@@ -82,6 +82,16 @@ class Commands(click.Group):
                 self.add_command(getattr(found, name), cmd_name)
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named; click looks at all for one that may have been meant."""
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            for name in names:
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the machine refuses it is a line, not a traceback."""
         try:
