@@ -112,6 +112,9 @@ class Group:
     def __init__(self) -> None:
         self.leads = asyncio.Event()
         self.confirmed = True
+        self.lease = asyncio.Event()
+        self.lease.set()
+        self.waiting = 0
 
     async def granted(self) -> None:
         await self.leads.wait()
@@ -120,10 +123,12 @@ class Group:
         return self.confirmed
 
     async def held(self) -> None:
-        pass
+        self.waiting += 1
+        await self.lease.wait()
+        self.waiting -= 1
 
     def holds(self) -> bool:
-        return True
+        return self.lease.is_set()
 
 
 class Setup:
@@ -225,6 +230,38 @@ async def test_a_request_that_lets_others_pass_is_acknowledged_once_before_its_a
         await until(lambda: setup.log.count(("answered", "list")) == 3)
         await until(lambda: len(setup.acked()) == 3)
         assert setup.acked() == [1, 2, 3]
+
+
+async def test_requests_wait_at_the_broker_while_the_database_is_away() -> None:
+    group = Group()
+    group.leads.set()
+    setup = Setup(group=group)
+    async with setup.running() as connection:
+        group.lease.clear()
+        connection.deliver(LIST, 1)
+        connection.deliver(LIST, 2)
+        await until(lambda: group.waiting == 1 or bool(setup.acked()))
+        assert (setup.handler.asked, setup.acked()) == ([], [])
+        group.lease.set()
+        await until(lambda: setup.acked() == [1, 2])
+        assert setup.log.count(("answered", "list")) == 2
+
+
+async def test_an_answer_that_was_due_while_the_database_was_away_is_published_then() -> None:
+    group = Group()
+    group.leads.set()
+    setup = Setup(group=group)
+    async with setup.running() as connection:
+        setup.handler.gates["slow"] = asyncio.Event()
+        connection.deliver(LIST, 1, payload=b"slow")
+        await until(lambda: setup.handler.asked)
+        group.lease.clear()
+        setup.handler.gates["slow"].set()
+        await until(lambda: group.waiting == 1 or bool(setup.acked()))
+        assert (("answered", "list") in setup.log, setup.acked()) == (False, [])
+        group.lease.set()
+        await until(lambda: setup.acked() == [1])
+        assert ("answered", "list") in setup.log
 
 
 async def test_clients_take_turns_and_pubacks_keep_the_order_of_arrival() -> None:
