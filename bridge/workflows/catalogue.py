@@ -309,10 +309,13 @@ def made_choices(nodes: Mapping[str, Node], info: ObjectInfo) -> Iterator[MadeCh
     """
     declared = Declarations(Graph(nodes), info)
     for node in nodes.values():
-        if class_of(info, node) is None:
+        found = class_of(info, node)
+        if found is None:
             continue
+        # Asked for each job: most inputs have no choices, and only a name with a dot is brought.
+        listed = {spec.name for spec in found.inputs if spec.choices is not None}
         for name in node.inputs:
-            spec = declared.input(node, name)
+            spec = declared.input(node, name) if name in listed or "." in name else None
             if spec is None or not is_choice(spec) or brings_choices(node, name):
                 continue
             place = _set_at(NodeInput(node.id, name), nodes)

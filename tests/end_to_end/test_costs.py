@@ -40,7 +40,7 @@ COLOURS = itertools.count()
 # Functions of the bridge on the way of a small job with this workflow, and calls of them for each
 # job, where a coroutine counts each time that it continues: lower them with the figures.
 MOST_FUNCTIONS = 670
-MOST_CALLS = 2_120
+MOST_CALLS = 2_000
 # 3 bytes a pixel, since noise does not compress: 6 MB.
 SIDE = 1_400
 
@@ -172,15 +172,19 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
     assert audit.heard == []
 
 
+@pytest.mark.parametrize("workflows", [1, 300])
 async def test_a_small_job_passes_through_a_bounded_number_of_functions(
     serve: Callable[[dict[str, Graph]], Any],
     broker: Mosquitto,
     monkeypatch: pytest.MonkeyPatch,
+    workflows: int,
 ) -> None:
+    """However many workflows there are."""
     monkeypatch.setattr(lives, "MARK_AFTER_S", 60.0)
+    names = ["ours", *(f"other{number}" for number in range(1, workflows))]
     walk = Walk()
     with walk.watching():
-        async with serve({"ours": graphs.colour()}), Peer(broker.url) as peer:
+        async with serve(dict.fromkeys(names, graphs.colour())), Peer(broker.url) as peer:
             await peer.listen()
             await run_jobs(peer, "ours", "warm-up")
             with walk.counting():
