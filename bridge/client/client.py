@@ -79,6 +79,8 @@ _FIRST_AGAIN_S = 5.0
 _LAST_AGAIN_S = 300.0
 # A bridge that is there has answered by then.
 _DESCRIBED_S = 5.0
+# A request that expires at the broker is not to limit how long its job waits: the most there is.
+_LONGEST_WAIT_S = 31_536_000.0
 
 
 class Client:
@@ -198,8 +200,9 @@ class Client:
         about the job. A call that is cancelled may have reached the bridge: who bounds it with
         `asyncio.timeout` gives a `job_id`, to cancel the job or to submit it again. `within_s`
         raises TimeoutError where the bridge has not answered by then, and has a broker with MQTT 5
-        drop the request, so that a bridge that comes back later does not run it. Outputs are
-        delivered to each of `put`, a URL or a `Put`, and the result is sent to `webhook`.
+        drop the request, so that a bridge that comes back later does not run it; a job that was
+        accepted may wait for longer. Outputs are delivered to each of `put`, a URL or a `Put`, and
+        the result is sent to `webhook`.
 
         Raises what the bridge refuses it for: UnknownWorkflow, InvalidInput, TooLarge, Busy,
         QuotaExceeded, Conflict, ...
@@ -208,6 +211,8 @@ class Client:
             raise ValueError("wait=False needs an outbox")
         if self._outbox and within_s is not None:
             raise ValueError("within_s is for a client without an outbox, which sends it anyway")
+        if within_s is not None and start_within_s is None:
+            start_within_s = _LONGEST_WAIT_S
         given = await for_wire({**(inputs or {}), **more_inputs}, self._upload, self._inline())
         request = Submit(
             workflow=workflow,

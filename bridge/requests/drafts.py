@@ -130,10 +130,10 @@ def draft(
 
 
 def start_before(submission: Submission, now: float) -> float | None:
-    """Return until when the job may start: by its own field, or by MQTT's Message Expiry."""
-    limits = (or_none(submission.submit.start_within_s), submission.context.expiry_s)
-    given = [seconds for seconds in limits if seconds is not None]
-    return now + min(given) if given else None
+    """Return until when the job may start: by its own field, else by MQTT's Message Expiry."""
+    own = submission.submit.start_within_s
+    given = submission.context.expiry_s if own is UNSET else own
+    return None if given is None else now + given
 
 
 def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:

@@ -71,6 +71,16 @@ async def test_a_request_carries_what_was_given(client: Client, fake: FakeBridge
     assert (job.id, job.workflow, job.state) == ("my-job", "wf", "queued")
 
 
+async def test_a_job_may_wait_for_longer_than_the_answer_to_its_request(
+    client: Client, fake: FakeBridge
+) -> None:
+    submitting = asyncio.create_task(client.submit("wf", within_s=30.0))
+    asked = await fake.asked("submit")
+    assert asked.body["start_within_s"] == 31_536_000
+    await fake.accept(asked)
+    await submitting
+
+
 async def test_media_go_as_base64_with_their_type(
     client: Client, fake: FakeBridge, tmp_path: Path
 ) -> None:

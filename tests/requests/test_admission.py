@@ -322,11 +322,17 @@ async def test_a_topic_that_is_not_allowed_is_no_input(tmp_path: Path) -> None:
 
 
 async def test_a_job_starts_in_time_or_never(stand: Stand) -> None:
-    await stand.data("submit", workflow="simple", job_id="j1", start_within_s=60, expiry_s=30)
+    await stand.data("submit", workflow="simple", job_id="j1", expiry_s=30)
     record = await stand.journal.get(Key("alice", "j1"))
     assert record.job.start_before == pytest.approx(record.job.accepted_at + 30, abs=5)
     await stand.submitted("j2")
     assert (await stand.journal.get(Key("alice", "j2"))).job.start_before is None
+
+
+async def test_a_job_may_wait_for_longer_than_its_request(stand: Stand) -> None:
+    await stand.data("submit", workflow="simple", job_id="j1", start_within_s=600, expiry_s=30)
+    record = await stand.journal.get(Key("alice", "j1"))
+    assert record.job.start_before == pytest.approx(record.job.accepted_at + 600, abs=5)
 
 
 @pytest.mark.parametrize(
