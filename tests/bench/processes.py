@@ -27,6 +27,19 @@ def memory(pid: int) -> Memory:
     return Memory(found["Rss"], found["Pss"])
 
 
+def forget_peak(pid: int) -> None:
+    """Have the most memory that a process has had be what it has now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak(pid: int) -> int:
+    """Return the most resident memory that a process has had, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * _KIB
+    raise RuntimeError("this kernel does not count it")
+
+
 def processor_s(pid: int) -> float:
     """Return the processor time that a process has used, all threads, in seconds."""
     # "pid (name) state ...": the name may hold spaces and brackets.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.bench.delivery import Delivery, check_same, to_image
 from tests.bench.figures import compare, p50
 from tests.bench.graphs import SEEDS, photo, to_bridge, to_disk
+from tests.bench.processes import forget_peak, memory, peak
 from tests.bench.report import Aim, Row
 from tests.bench.stand import Both, Measurement, Stand
 from tests.bench.turns import Side, take_turns
@@ -16,13 +17,17 @@ from tests.bench.turns import Side, take_turns
 SIZES = (1024, 2048)
 JOBS = 4
 AIM = Aim(1.0)
+MEMORY = Aim(1.2)
+_MB = 1e6
 
 
 async def measure(stand: Stand) -> list[Row]:
     """Measure each size."""
     workflows = {f"photo-{size}": {**photo(size), **to_bridge("5", "4")} for size in SIZES}
     async with stand.both(workflows) as both:
-        return [await _compare(stand, both, size) for size in SIZES]
+        idle = memory(both.processes.bridge).resident
+        rows = [await _compare(stand, both, size) for size in SIZES]
+        return [*rows, await _memory(stand, both, SIZES[-1], idle)]
 
 
 async def _compare(stand: Stand, both: Both, size: int) -> Row:
@@ -45,6 +50,20 @@ async def _compare(stand: Stand, both: Both, size: int) -> Row:
         compare(times["bridge"], times["direct"], p50),
         AIM,
     )
+
+
+async def _memory(stand: Stand, both: Both, size: int, idle: int) -> Row:
+    """Measure what the bridge has at its peak more than when it had done nothing yet."""
+    bridge = both.processes.bridge
+    peaks: list[list[float]] = []
+    sizes: list[list[float]] = []
+    for _ in range(stand.rounds):
+        forget_peak(bridge)
+        found = await both.subscriber.run(f"photo-{size}", SEEDS)
+        peaks.append([(peak(bridge) - idle) / _MB])
+        sizes.append([len(found.image) / _MB])
+    what = f"photo-like PNG of {size} px: memory of the bridge at its peak, over the picture's size"
+    return Row.compared(what, "MB", compare(peaks, sizes, p50), MEMORY)
 
 
 MEASUREMENT = Measurement(
