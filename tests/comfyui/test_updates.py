@@ -162,6 +162,8 @@ async def test_a_job_runs_to_its_end_before_its_comfyui_is_replaced(stand: Stand
     await stand.shown(step="draining")
     assert stand.instance.state.closed
     assert not ended.done()
+    # A bridge that is killed now starts the one before.
+    assert stand.on_disk == "0.9.0"
     assert await stand.instance.cancel(prompt_id)
     await ended
     await stand.shown(installed="0.10.0", step=UNSET)
