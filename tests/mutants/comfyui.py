@@ -120,6 +120,9 @@ COMFYUI: tuple[Mutant, ...] = (
         ),
         new="",
         guarantee="a release that does not start leaves the one before at work",
-        tests=("tests/comfyui/test_updates.py",),
+        tests=(
+            "tests/comfyui/test_updates.py::test_a_release_that_does_not_start_leaves_the_one_before",
+        ),
+        slow=True,
     ),
 )
