@@ -50,3 +50,10 @@ def test_only_the_command_that_is_run_is_loaded(words: list[str], modules: set[s
     inside = f"{commands.__name__}."
     loaded = [name for name in ran.stderr.decode().split() if name.startswith(inside)]
     assert {name.removeprefix(inside) for name in loaded} == modules
+
+
+def test_a_mistyped_command_is_looked_for_among_all_though_none_is_loaded() -> None:
+    program = "from bridge.cli.main import main; main(['job'])"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert ran.returncode == 2
+    assert b"jobs" in ran.stderr
