@@ -130,8 +130,10 @@ def _row(named: tuple[str, ComfyUIState]) -> tuple[str, ...]:
 
 
 def _show_queue(report: QueueReport) -> None:
-    paused = ", paused" if report.paused else ""
-    click.echo(f"{report.running} at ComfyUI, {report.queued} queued{paused}")
+    held = "" if report.held is UNSET else f"; none starts: {report.held}"
+    if report.paused:
+        held = ", paused"
+    click.echo(f"{report.running} at ComfyUI, {report.queued} queued{held}")
     rows = (
         (
             each.client,

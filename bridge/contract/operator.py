@@ -212,13 +212,17 @@ class QueueEntry(Struct, frozen=True, kw_only=True):
 
 
 class QueueReport(Struct, frozen=True, kw_only=True):
-    """The queue: those at a ComfyUI first. With `more`, not all are shown."""
+    """The queue: those at a ComfyUI first. With `more`, not all are shown.
+
+    `held` is why the bridge that answers starts no job at present.
+    """
 
     paused: bool
     queued: int
     running: int
     jobs: list[QueueEntry]
     more: bool
+    held: str | UnsetType = UNSET
 
 
 class PauseReport(Struct, frozen=True, kw_only=True):

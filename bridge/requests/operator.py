@@ -288,6 +288,7 @@ class Operator:
             running=dispatcher.book.running + sum(job.state == "running" for job in others),
             jobs=[self._entry(job) for job in jobs[: order.limit]],
             more=len(jobs) > order.limit,
+            held=or_unset(dispatcher.book.held),
         )
 
     def _entry(self, job: Job) -> QueueEntry:

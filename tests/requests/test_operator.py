@@ -28,6 +28,7 @@ from bridge.contract.retained import ComfyUIRelease, GpuLease
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
+from bridge.jobs.queue import Key
 from bridge.requests.context import Answer
 from bridge.requests.operator import Operator
 from tests.jobs.dispatching import RunningDispatcher, running_dispatcher
@@ -209,6 +210,14 @@ async def test_the_queue_is_listed_paused_resumed_and_cleared(stand: Stand) -> N
     assert await stand.data("queue/clear", client="bob") == {"cancelled": 0}
     assert await stand.data("queue/clear") == {"cancelled": 3}
     assert (await stand.dispatcher.recorder.outcome("j0"))["state"] == "cancelled"
+
+
+async def test_the_queue_says_why_no_job_starts(stand: Stand) -> None:
+    await stand.dispatcher.take("j0")
+    assert "held" not in await stand.data("queue/list")
+    stand.dispatcher.book.unwritten |= {Key("alice", f"ended-{number}") for number in range(3)}
+    reason = "the outcomes of earlier jobs cannot be stored at present"
+    assert (await stand.data("queue/list"))["held"] == reason
 
 
 async def test_prompts_in_quarantine_are_released(stand: Stand) -> None:
