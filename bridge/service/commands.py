@@ -65,8 +65,8 @@ class CommandParts:
         )
         commands = partial(AdminCommands, topics, operator, publisher)
         if config.journal:
-            self.everywhere.append(commands(partial(self._responder, intake=False)))
-            self.leading.append(commands(partial(self._responder, intake=True)))
+            self.everywhere.append(commands(partial(self._responder, intake=False), group.held))
+            self.leading.append(commands(partial(self._responder, intake=True), group.held))
         else:
             self.everywhere.append(commands())
 

@@ -75,6 +75,11 @@ class GroupParts:
         """True if no other bridge may do what this one does."""
         return self.group is None or self.group.holds()
 
+    async def held(self) -> None:
+        """Wait until `holds_lease`."""
+        if self.group is not None:
+            await self.group.held()
+
     def speaks_for_all(self) -> bool:
         """True if this bridge takes the requests, and does what one of the bridges has to do."""
         return self.group is None or self.group.has_intake

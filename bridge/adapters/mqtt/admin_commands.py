@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 
 from bridge.adapters.mqtt.extension import Extension
@@ -25,6 +25,10 @@ class Responder(Enum):
     IGNORE = "leave to another"
 
 
+async def _at_once() -> None:
+    """Return: a bridge alone may always publish."""
+
+
 class AdminCommands(Extension):
     """Carries out an operator's commands, acknowledged in their order, as requests are."""
 
@@ -34,12 +38,17 @@ class AdminCommands(Extension):
         operator: Operator,
         publisher: Publisher,
         responder: Callable[[str, bytes], Responder] = lambda *_: Responder.ANSWER,
+        held: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
-        """`responder` says what a command, verb and payload, is to this bridge among several."""
+        """`responder` says what a command, verb and payload, is to this bridge among several.
+
+        `held` waits until it may publish: an answer that is due before is published then.
+        """
         self._topics = topics
         self._operator = operator
         self._publisher = publisher
         self._responder = responder
+        self._held = held
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -66,6 +75,7 @@ class AdminCommands(Extension):
             transaction = transaction_of(incoming.payload, correlation)
             answer = Answer(error=refusal, transaction=transaction)
         if responder is Responder.ANSWER:
+            await self._held()
             self._publisher.answer_command(verb, answer, correlation)
 
 

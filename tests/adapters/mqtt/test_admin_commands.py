@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, respon
 from bridge.contract.topics import Topics
 from bridge.mqtt import Incoming
 from bridge.requests.context import Answer
+from tests.adapters.mqtt.links import until
 
 ANSWER, SILENT, IGNORE = Responder.ANSWER, Responder.SILENT, Responder.IGNORE
 
@@ -85,6 +87,22 @@ async def test_a_command_is_carried_out_and_answered() -> None:
     assert operator.commands == [("queue/pause", b"")]
     ((verb, answer, correlation),) = publisher.answers
     assert (verb, answer.data, correlation) == ("queue/pause", {"paused": True}, b"c")
+
+
+async def test_an_answer_that_is_due_while_the_bridge_may_not_publish_is_published_then() -> None:
+    lease = asyncio.Event()
+    operator, publisher = Operator(), Publisher()
+
+    async def held() -> None:
+        await lease.wait()
+
+    made = AdminCommands(Topics(), cast("Any", operator), cast("Any", publisher), held=held)
+    received = asyncio.ensure_future(made.received(command(), None, cast("Any", None)))
+    await until(lambda: operator.commands)
+    assert publisher.answers == []
+    lease.set()
+    await received
+    assert len(publisher.answers) == 1
 
 
 async def test_of_several_bridges_one_is_silent_and_one_ignores_it() -> None:
