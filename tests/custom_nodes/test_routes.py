@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from yarl import URL
 
 from tests.custom_nodes.comfyui import MEDIA_BYTES, OUTPUT_BYTES
 from tests.custom_nodes.graphs import image_graph, noise
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -137,7 +139,9 @@ async def test_an_evicted_output_is_gone_and_not_unknown(comfyui: ComfyUI) -> No
     assert await status(comfyui, "GET", path) == 410
     assert await status(comfyui, "GET", f"{path}/2/0") == 410
     assert await comfyui.held(last) == [last.outputs[0].header]
-    assert f"the outputs of prompt {first.prompt_id}" in comfyui.server.log()
+    async with asyncio.timeout(PATIENCE_S):  # ComfyUI's log is written by a thread of its own
+        while f"the outputs of prompt {first.prompt_id}" not in comfyui.server.log():  # noqa: ASYNC110 - a file
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(
