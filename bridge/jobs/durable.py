@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -13,6 +14,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _RETRY_CAP_S = 30.0
+# A store that hangs is as one that fails: its answer is waited for much longer.
+SLOW_S = 10.0
 
 
 async def until_on_disk(
@@ -20,15 +23,23 @@ async def until_on_disk(
 ) -> T:
     """Write or read, again and again while the disk refuses: what is known must not get lost.
 
-    `failed` is called after each attempt that another one follows.
+    `failed` is called after each attempt that another one follows, and for one that takes longer
+    than `SLOW_S`.
     """
+
+    async def attempt() -> T:
+        slow = asyncio.get_running_loop().call_later(SLOW_S, failed)
+        try:
+            return await write()
+        finally:
+            slow.cancel()
 
     def report(error: BaseException, _attempt: int) -> None:
         log.error("cannot use the disk, the database or the store, trying again: %s", error)
         failed()
 
     return await retry(
-        write,
+        attempt,
         _may_pass,
         backoff=Backoff(cap=_RETRY_CAP_S),
         failed=report,
