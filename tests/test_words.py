@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.words import findings, prose, questions, strings
+from tests.support.words import findings, prose, questions, remarks, strings
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,13 @@ def test_code_in_a_page_is_no_text_and_lines_stay_where_they_are() -> None:
 def test_docstrings_and_messages_are_text_and_names_are_not() -> None:
     source = 'told = "told"\n\ndef f():\n    """One\n\n    told.\n    """\n    raise E("is told")\n'
     assert [each.line for each in findings(strings(source))] == [6, 8]
+
+
+def test_comments_are_text_of_sources_scripts_and_styles() -> None:
+    (found,) = findings(strings('told = "#told"  # it is told\nx = 1\n'))
+    assert found.line == 1
+    script = 'const told = "https://told";\n\n  // One is told.\n/* and\n   told */ told();\n'
+    assert [each.line for each in findings(remarks(script))] == [3, 5]
 
 
 def test_a_docstring_names_its_subject_first() -> None:

@@ -1,16 +1,18 @@
 """Words that readers of our texts stumbled over, each with a better one: `make check` refuses them.
 
-Texts are the pages, docstrings, and strings with a space in them (messages, help, log lines); code
-in pages is not text. A docstring of the sources may not begin with a question word either: "What is
-known of a machine" hides its subject, "A machine's system and processor" names it. Run as a program
-it prints what it finds, and ends with 1 if that is anything.
+Texts are the pages, docstrings, comments, and strings with a space in them (messages, help, log
+lines); code in pages is not text. A docstring of the sources may not begin with a question word
+either: "What is known of a machine" hides its subject, "A machine's system and processor" names it.
+Run as a program it prints what it finds, and ends with 1 if that is anything.
 """
 
 from __future__ import annotations
 
 import ast
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +65,8 @@ _NO_TEXT = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _QUESTION = re.compile("(?:What|Who|Whom|Whose|How|Which|Where|When|Whether|Why)\\b")
+# Comments at the end of a line are few, and look like the inside of a URL.
+_REMARK = re.compile(r"/\*.*?\*/|^ *//[^\n]*", re.DOTALL | re.MULTILINE)
 _LATER = re.compile(r"^## (?!Unreleased)", re.MULTILINE)
 
 
@@ -89,8 +93,12 @@ def prose(page: str) -> str:
 
 
 def strings(source: str) -> str:
-    """Return the docstrings and messages of a Python file, each in the line where it begins."""
-    lines: dict[int, str] = {}
+    """Return docstrings, comments and messages of a Python file, each in the line of its own."""
+    lines = {
+        token.start[0]: token.string
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             for number, line in enumerate(node.value.split("\n")):
@@ -120,6 +128,18 @@ def texts() -> Iterator[tuple[Path, str]]:
         yield page, prose(text)
     for file in sources():
         yield file, strings(file.read_text("utf-8"))
+    for pattern in ("*.js", "*.css"):
+        for file in sorted((ROOT / "bridge").rglob(pattern)):
+            yield file, remarks(file.read_text("utf-8"))
+
+
+def remarks(source: str) -> str:
+    """Return the comments of a script or a style sheet, each in the lines where it stands."""
+    lines = [""] * (source.count("\n") + 1)
+    for found in _REMARK.finditer(source):
+        for number, line in enumerate(found[0].split("\n"), source.count("\n", 0, found.start())):
+            lines[number] += line
+    return "\n".join(lines)
 
 
 def sources() -> Iterator[Path]:

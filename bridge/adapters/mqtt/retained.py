@@ -28,7 +28,7 @@ ONLINE = b"online"
 OFFLINE = b"offline"
 # Health is published more often than this; when it stops, nobody reads an old figure.
 HEALTH_EXPIRY_S = 120.0
-# A bridge that joins a cluster may be heard before the journal has it as a member.
+# Messages of a bridge that joins may arrive before the journal has it as a member.
 _UNKNOWN_BEATS = 2
 # In a cluster so many topics of others are watched; what more there is waits until some are gone.
 MAX_SEEN = 10_000

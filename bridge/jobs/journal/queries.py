@@ -329,7 +329,7 @@ SWEEP_OUTPUTS = "DELETE FROM outputs WHERE keep_until < ?"
 SWEEP_UPLOADS = "DELETE FROM uploads WHERE keep_until < ?"
 SWEEP_RESULTS = """
     UPDATE jobs SET result = NULL, plan = NULL WHERE result IS NOT NULL AND finished_at < ?"""
-# Not while its set goes on: what became of it belongs to the set's result. Nor while an output is
+# Not while its set continues: what became of it belongs to the set's result. Nor while an output is
 # kept: it is fetched by the job's id, which no other job may have meanwhile.
 SWEEP_JOBS = """
     DELETE FROM jobs WHERE finished_at < ?
