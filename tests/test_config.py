@@ -324,6 +324,7 @@ def test_a_key_that_cannot_be_one_stops_the_start_and_is_not_shown(
     [
         ('blobs = "pictures"', "expected s3://bucket"),
         ('blobs = "s3://pictures/a b"', "expected s3://bucket"),
+        ('blobs = "s3://b/x"', "the bucket's name with three at least"),
         ('s3_endpoint = "http://minio:9000"', "s3_endpoint: needs blobs"),
         ('links = "store"', "links: needs blobs"),
         ('blobs = "s3://pictures"\ns3_endpoint = "minio:9000"', "s3_endpoint: 'minio:9000'"),

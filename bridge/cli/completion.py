@@ -15,7 +15,8 @@ from click.shell_completion import CompletionItem, get_completion_class
 from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.aio import new_event_loop
-from bridge.cli.shared import CLIENT_SETTINGS, FAILED, client_name, stop
+from bridge.cli.broker_flags import FLAG_NAMES, BrokerFlags
+from bridge.cli.shared import CLIENT_SETTINGS, FAILED, client_name, load_settings, stop
 from bridge.client import Client
 from bridge.contract.errors import BridgeError
 from bridge.mqtt import MqttError
@@ -86,10 +87,12 @@ def _asked(
     context: click.Context, ask: Callable[[Client], Awaitable[list[CompletionItem]]]
 ) -> list[CompletionItem]:
     """Ask the broker that the line so far names."""
-    flags = {name: context.params.get(name) for name in CLIENT_SETTINGS}
+    given = context.params.get
+    flags = {name: given(name) for name in CLIENT_SETTINGS}
+    broker = BrokerFlags(**{name: given(name) for name in FLAG_NAMES})
     try:
-        settings = config.load(flags, file=context.params.get("file"))
-        name = client_name(context.params.get("client"), settings)
+        settings = load_settings(flags, broker, given("file"))
+        name = client_name(given("client"), settings)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(_within(settings, name, ask))
     except (config.ConfigError, BridgeError, MqttError, OSError, TimeoutError, SystemExit):

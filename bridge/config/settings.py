@@ -377,7 +377,10 @@ def _check_blobs(config: Config) -> None:
     if not config.blobs and given:
         raise ConfigError(f"{given[0]}: needs blobs, a bucket: s3://bucket/prefix")
     if config.blobs and config.bucket is None:
-        raise ConfigError(f"blobs: {config.blobs!r}: expected s3://bucket or s3://bucket/prefix")
+        raise ConfigError(
+            f"blobs: {config.blobs!r}: expected s3://bucket or s3://bucket/prefix, in letters,"
+            " digits, '.', '_' and '-', the bucket's name with three at least"
+        )
     for name in ("s3_endpoint", "s3_public_endpoint"):
         url = getattr(config, name)
         if url is not None and not _is_http(url, query=False):

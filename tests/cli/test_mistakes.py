@@ -148,6 +148,7 @@ TYPED = [
         "nofolder.txt: it is a file, not a folder",
     ),
     ("asyncapi --write nofolder.txt/x", 1, "Error: nofolder.txt/x: Not a directory"),
+    ("asyncapi --check", 2, "--check: also give --write FOLDER, the folder to look at"),
     ("workflows a b", 2, "workflows: expected nothing, NAME or describe NAME"),
     (
         "convert photo.jpg",

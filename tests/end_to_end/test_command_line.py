@@ -162,7 +162,7 @@ async def test_a_job_is_run_again_as_it_ran(shell: Shell) -> None:
     assert (await shell("replay", "nobody")).status == 1
 
 
-async def test_tab_offers_what_the_broker_knows(shell: Shell) -> None:
+async def test_tab_offers_what_the_broker_knows(shell: Shell, broker: Mosquitto) -> None:
     await shell("run", "noise", "--job-id", "my-job")
     assert await shell.offered("comfy2mqtt run ") == ["echo", "noise", "slow"]
     assert await shell.offered("comfy2mqtt run no") == ["noise"]
@@ -178,6 +178,9 @@ async def test_tab_offers_what_the_broker_knows(shell: Shell) -> None:
         assert "_COMFY2MQTT_COMPLETE" in (await shell("completion", name)).out
     shell._url = "mqtt://127.0.0.1:1"
     assert await shell.offered("comfy2mqtt run no") == []
+    # A bare host and port of the line itself.
+    line = f"comfy2mqtt run -H 127.0.0.1 -p {broker.port} no"
+    assert await shell.offered(line) == ["noise"]
 
 
 async def test_the_bus_is_shown_live(shell: Shell, broker: Mosquitto) -> None:

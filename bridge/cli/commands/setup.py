@@ -113,6 +113,8 @@ def asyncapi(*, folder: Path | None, check: bool) -> None:
     """Print the topics and messages as an AsyncAPI 3 document."""
     from bridge.cli import documents
 
+    if folder is None and check:
+        stop("--check: also give --write FOLDER, the folder to look at", WRONG_USAGE)
     if folder is not None and check:
         stale = documents.stale(folder)
         if stale:
