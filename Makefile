@@ -161,6 +161,7 @@ chaos: setup postgresql
 	@tests/chaos/install-faketime
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 	@$(BIN)/python -m tests.chaos --bridges 3 $(CHAOS)
+	@$(BIN)/python -m tests.chaos --bridges 3 --without "broker killed" $(CHAOS)
 
 lives: $(READY)
 	@COMFY2MQTT_TEST_STEPS=100000 $(BIN)/python -m pytest --quiet --no-header --timeout 0 \

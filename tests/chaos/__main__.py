@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,13 +28,13 @@ FIXED = 1
 @click.option("--strikes", default=30, show_default=True, help="How many faults happen.")
 @click.option("--customers", default=9, show_default=True)
 @click.option("--bridges", default=1, show_default=True, help="Several share a PostgreSQL.")
+@click.option("--without", multiple=True, help="A fault that is not to happen, by its name.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="By default 1 and a random one.")
-def main(jobs: int, strikes: int, customers: int, bridges: int, seeds: tuple[int, ...]) -> None:
+def main(seeds: tuple[int, ...], **options: Any) -> None:
     """Run the chaos, once for each seed."""
     kept = True
     for seed in seeds or (FIXED, random.SystemRandom().randrange(10**6)):
-        plan = Plan(seed=seed, jobs=jobs, customers=customers, strikes=strikes, bridges=bridges)
-        kept &= _once(plan)
+        kept &= _once(Plan(seed=seed, **options))
     sys.exit(0 if kept else 1)
 
 

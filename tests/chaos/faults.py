@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
+
 from bridge.aio import first
 from bridge.mosquitto import Mosquitto
 from tests.chaos.bucket import Bucket
@@ -26,7 +28,16 @@ SHIFTS = ("-2h", "+3h", "+0")
 JUMPS = ("+8d", "+30d", "-20y", "+0")
 SUBACK, PUBACK = b"\x90", b"\x40"
 # What becomes of every request to the bucket while it is away.
-OUTAGES = ("slow", "slow down", "internal", "full", "half request", "lost answer", "half answer")
+OUTAGES = (
+    "slow",
+    "hang",
+    "slow down",
+    "internal",
+    "full",
+    "half request",
+    "lost answer",
+    "half answer",
+)
 # So long a request is waited for whose acknowledgement gets lost.
 REQUEST_S = 5.0
 
@@ -83,6 +94,7 @@ class Victims:
             found["disk full"] = self._fill_disk
         if self._database is not None:
             found["database restarted"] = self._restart_database
+            found["intake killed"] = self._kill_intake
         if self.bucket is not None:
             found["bucket away"] = self._disturb_bucket
         return found
@@ -106,6 +118,21 @@ class Victims:
         bridge = self._one()
         await bridge.kill()
         await self._restart(bridge)
+
+    async def _kill_intake(self) -> None:
+        """Kill the bridge that takes the requests."""
+        name = await asyncio.to_thread(self._intake)
+        bridge = next((each for each in self.bridges if each.settings["member"] == name), None)
+        if bridge is not None:  # else nobody has it: the last one has just been killed
+            await bridge.kill()
+            await self._restart(bridge)
+
+    def _intake(self) -> str | None:
+        with psycopg.connect(self.bridges[0].settings["journal"]) as connection:
+            found = connection.execute(
+                "SELECT members.name FROM intake JOIN members ON members.life = intake.life"
+            ).fetchone()
+        return None if found is None else str(found[0])
 
     async def _stop_bridge(self) -> None:
         bridge = self._one()

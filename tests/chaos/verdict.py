@@ -19,6 +19,7 @@ from tests.chaos.customers import OUTCOMES, Customer
 # at ComfyUI at a time, and while the bucket is away the outcomes of a few more are in memory alone.
 UNKNOWABLE = (
     "bridge killed",
+    "intake killed",
     "bridge stopped",
     "comfyui killed",
     "disk full",
@@ -47,6 +48,8 @@ class Verdict(Struct):
     ran_twice_at_most: int
     faults: dict[str, int]
     broken: list[str]
+    # How often another bridge began to take the requests.
+    intake_moves: int = 0
     # Of objects into the bucket, where there is one, attempts that failed among them.
     puts: int = 0
     # Each bridge's resident bytes at the end.

@@ -53,9 +53,10 @@ class Plan(Struct, frozen=True):
     seed: int
     jobs: int
     customers: int
-    # Faults, in this order; without any they are drawn.
+    # Faults, in this order; without any they are drawn, but none of `without`.
     strikes: int
     order: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     pause_s: float = 3.0
     # More than one share a journal in PostgreSQL, a bucket for the outputs, and a ComfyUI that
     # somebody else runs.
@@ -79,6 +80,9 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
                 await _happen(plan, victims, customers, dice, tell)
                 await _settled(customers, tell)
                 verdict = await judge(customers, folder, victims.counts)
+                verdict.intake_moves = _intake_moves(victims)
+                if victims.counts["intake killed"] and not verdict.intake_moves:
+                    verdict.broken.append("nobody else took the requests")
                 if victims.bucket is not None:
                     verdict.puts = victims.bucket.puts
                     if verdict.puts < verdict.succeeded:
@@ -209,7 +213,8 @@ def strikes(plan: Plan, possible: list[str], dice: random.Random, tell: Tell) ->
         if each not in possible:
             tell(f"{each}: cannot be made on this machine")
     planned = [each for each in plan.order if each in possible]
-    return planned or [dice.choice(possible) for _ in range(plan.strikes)]
+    drawn = [each for each in possible if each not in plan.without]
+    return planned or [dice.choice(drawn) for _ in range(plan.strikes)]
 
 
 async def _happen(
@@ -241,6 +246,11 @@ async def _happen(
         await done.wait()
     for customer in away:
         customer.connect()
+
+
+def _intake_moves(victims: Victims) -> int:
+    taken = sum(each.log.count("receives the requests of the group") for each in victims.bridges)
+    return max(0, taken - 1)
 
 
 async def _settled(customers: list[Customer], tell: Tell) -> None:

@@ -25,8 +25,9 @@ _DROPPED = ("transfer-encoding", "content-length", "content-encoding", "connecti
 class FaultyS3:
     """`faults` befall the next requests, one each; `always` all of them.
 
-    A fault is one of `_REFUSALS`, or `slow`, `half request` (the connection is cut while the
-    request's body comes), `lost answer` (cut after the server has done it) or `half answer`.
+    A fault is one of `_REFUSALS`, or `slow`, `hang` (nothing is done until `always` is another),
+    `half request` (the connection is cut while the request's body comes), `lost answer` (cut after
+    the server has done it) or `half answer`.
     """
 
     def __init__(self, target: str) -> None:
@@ -63,6 +64,8 @@ class FaultyS3:
             await request.content.read(1000)
             return self._cut(request)
         body = await request.read()
+        while fault == "hang" and self.always == "hang":  # noqa: ASYNC110 - set by hand
+            await asyncio.sleep(_SLOW_S)
         if fault == "slow":
             await asyncio.sleep(_SLOW_S)
         async with self._session.request(
