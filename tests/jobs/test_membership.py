@@ -307,3 +307,17 @@ async def test_a_database_clock_that_is_set_back_lets_no_lease_run_for_ever(
 
     assert await a.journal._database.run(longest) <= 70.0
     assert (await b.beat()).others == {"a"}
+
+
+async def test_each_step_of_a_job_waits_for_the_server_at_most_so_often(a: Member) -> None:
+    async def waits(step: Awaitable[Any]) -> int:
+        before = a.journal.round_trips
+        await step
+        return a.journal.round_trips - before
+
+    await a.accept("first")  # its client is known then
+    job = await a.accept()
+    assert await waits(a.accept("j2")) == 1
+    assert await waits(a.journal.claim(job)) == 1
+    assert await waits(a.finish()) <= 3
+    assert await waits(a.beat()) == 1
