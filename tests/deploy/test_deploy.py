@@ -14,7 +14,9 @@ import pytest
 
 from bridge import config
 from bridge.adapters.metrics import BridgeCollector, MetricsSources
+from bridge.adapters.scaling import Scaling, ScalingSources
 from bridge.adapters.web.keyring import Keyring
+from bridge.jobs.backlog import Backlog
 from bridge.jobs.counters import Counters
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +106,7 @@ def test_the_add_on_makes_the_pages_key_once(
         assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+async def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     counters = Counters()
     counters.ended("succeeded", client="c", workflow="w", instance="i", run_s=1.0)
     sources = MetricsSources(
@@ -119,6 +121,13 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     there = {"process_resident_memory_bytes", "process_open_fds"}
     for family in BridgeCollector(sources).collect():
         there |= {family.name, f"{family.name}_total", f"{family.name}_sum", f"{family.name}_count"}
+
+    async def backlog() -> Backlog:
+        return Backlog(1, [])
+
+    scaling = Scaling(ScalingSources(backlog, speaks=lambda: True, missing=lambda: None))
+    await scaling.look()
+    there |= {family.name for family in scaling.collect()}
     dashboard = json.loads((DEPLOY / "grafana.json").read_text())
     asked = {
         name
