@@ -319,5 +319,6 @@ async def test_each_step_of_a_job_waits_for_the_server_at_most_so_often(a: Membe
     job = await a.accept()
     assert await waits(a.accept("j2")) == 1
     assert await waits(a.journal.claim(job)) == 1
+    assert await waits(a.journal.started(job)) == 1
     assert await waits(a.finish()) <= 3
     assert await waits(a.beat()) == 1

@@ -129,11 +129,9 @@ class Lives(Base):
 
         def work(db: Transaction) -> Steps[int]:
             counted = drawn(db, draw)
-            yield SENT
-            n = counted()
-            db.execute(queries.START_JOB, (*values, n, *job.key))
+            db.execute(queries.START_JOB, (*values, draw.n, draw.client, *job.key))
             yield SURE
-            return n
+            return counted()
 
         return self._drawn(draw, work)
 

@@ -95,18 +95,17 @@ INSERT_JOB = """
         replace_word, needs, envelope, plan, set_id, set_index, n)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     RETURNING seq"""
-# Under the number that its client was given last, if the first of the last two parameters, its
-# number, is NULL; the other one is the client. Nothing where the id is not free.
-INSERT_JOB_IF_NEW = INSERT_JOB.replace(
-    "?)", "COALESCE(?, (SELECT reserved FROM clients WHERE client = ?))) ON CONFLICT DO NOTHING"
-)
+# The number of a client, two parameters: if the first is NULL, the one that it was given last.
+_NUMBER = "COALESCE(?, (SELECT reserved FROM clients WHERE client = ?))"
+# Nothing where the id is not free.
+INSERT_JOB_IF_NEW = INSERT_JOB.replace("?)", f"{_NUMBER}) ON CONFLICT DO NOTHING")
 # One that this bridge had claimed in its last life is anybody's again.
 RELEASE_JOB = """
     UPDATE jobs SET state = ?, plan = ?, n = ?, owner = NULL
     WHERE client = ? AND job_id = ? AND state = ? AND (owner IS NULL OR owner = ?)"""
 START_JOB = """
-    UPDATE jobs SET state = ?, attempt = ?, instance = ?, prompt_id = ?, n = ?
-    WHERE client = ? AND job_id = ? AND finished_at IS NULL"""
+    UPDATE jobs SET state = ?, attempt = ?, instance = ?, prompt_id = ?, n = [number]
+    WHERE client = ? AND job_id = ? AND finished_at IS NULL""".replace("[number]", _NUMBER)
 REQUEUE_JOB = """
     UPDATE jobs SET state = ?, attempt = ?, instance = NULL, prompt_id = ?, n = ?, owner = NULL
     WHERE client = ? AND job_id = ? AND finished_at IS NULL"""
