@@ -45,6 +45,8 @@ def pooled(
         user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         # It refuses to be root, and who it is then may not enter root's cache folder.
         folder.chmod(0o755)
+        for file in (settings, users):
+            file.chmod(0o644)
         root = shutil.copytree(package, folder / "root", symlinks=True)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
