@@ -316,6 +316,7 @@ async def test_each_step_of_a_job_waits_for_the_server_at_most_so_often(a: Membe
         return a.journal.round_trips - before
 
     await a.accept("first")  # its client is known then
+    await a.beat()  # and a has the intake
     job = await a.accept()
     assert await waits(a.accept("j2")) == 1
     assert await waits(a.journal.claim(job)) == 1

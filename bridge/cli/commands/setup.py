@@ -9,6 +9,7 @@ import click
 from bridge.cli.options import Commands, GroupedCommand
 from bridge.cli.shared import (
     FAILED,
+    WRONG_USAGE,
     run_async,
     settings,
     stop,
