@@ -71,6 +71,10 @@ ALLOWED: dict[str, tuple[int, str]] = {
     "bridge/workflows/folder.py": (3, _IDENTITY),
     "bridge/adapters/web/keyring.py": (1, _IDENTITY),
     "custom_nodes/comfy2mqtt/uploads.py": (4, "ages of files; held back after a jump, as there"),
+    "custom_components/comfy2mqtt/devices.py": (
+        1,
+        "whether Home Assistant made an entity just now",
+    ),
     "custom_components/comfy2mqtt/media_source.py": (1, "the order of pictures that are shown"),
     "custom_components/comfy2mqtt/hub.py": (2, "when a picture came, shown"),
 }

@@ -13,11 +13,10 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
-from . import actions, automations, card, issues
+from . import actions, automations, card, issues, media_source
 from .const import CONF_BASE, CONF_CLIENT, DOMAIN
-from .devices import device, follow_workflows
+from .devices import device, follow_discovery, follow_workflows
 from .hub import WORKFLOWS, Comfy2MQTTConfigEntry, Hub
-from .media_source import ResultView
 from .protocol.messages import RefusedError
 from .protocol.topics import Topics
 from .requests import mqtt_is_there
@@ -29,7 +28,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
     """Register the actions, what serves results, and the dashboard card."""
     actions.set_up(hass)
-    hass.http.register_view(ResultView())
+    hass.http.register_view(media_source.ResultView())
     await card.set_up(hass)
     return True
 
@@ -50,6 +49,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
             translation_placeholders={"base": topics.base, "client": topics.client},
         ) from error
     entry.runtime_data = hub
+    entry.async_on_unload(follow_discovery(hass, entry))
     device(hass, entry, None)
     follow_workflows(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
@@ -78,6 +78,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) 
     """Remove what was kept of a bridge: nothing of it stays."""
     hub = Hub(hass, Topics(entry.data[CONF_BASE], entry.data[CONF_CLIENT]), entry.entry_id)
     await hub.remove()
+    await media_source.remove(hass, entry.entry_id)
     issues.remove_all(hass, entry)
 
 

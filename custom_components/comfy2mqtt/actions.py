@@ -24,11 +24,11 @@ from homeassistant.helpers.service import async_set_service_schema
 from homeassistant.util import slugify
 
 from .const import DOMAIN
-from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
+from .hub import AVAILABILITY, CHOICES, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
 from .media import with_media
 from .protocol import selectors
 from .protocol.messages import OUTCOMES, RefusedError, Result
-from .requests import failure
+from .requests import failure, said
 
 ATTR_ENTRY = "config_entry_id"
 ATTR_WORKFLOW = "workflow"
@@ -125,11 +125,7 @@ def entry_of(hass: HomeAssistant, entry_id: str | None) -> Comfy2MQTTConfigEntry
 
 def refused(error: RefusedError) -> ServiceValidationError:
     """Return what the bridge refused as Home Assistant shows it to whoever asked."""
-    return ServiceValidationError(
-        translation_domain=DOMAIN,
-        translation_key="request_refused",
-        translation_placeholders={"error": error.message, "code": error.code},
-    )
+    return ServiceValidationError(**said(error))
 
 
 async def _run(
@@ -220,13 +216,13 @@ def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], No
 
     @callback
     def stop() -> None:
-        ends[0]()
-        ends[1]()
+        for end in ends:
+            end()
         for action, _ in drawn.values():
             hass.services.async_remove(DOMAIN, action)
 
     update()
-    ends = [hub.listen(WORKFLOWS, update), hub.listen(AVAILABILITY, update)]
+    ends = [hub.listen(what, update) for what in (WORKFLOWS, CHOICES, AVAILABILITY)]
     return stop
 
 

@@ -33,7 +33,7 @@ PARALLEL_UPDATES = 0
 
 
 async def async_setup_entry(
-    hass: HomeAssistant,
+    _hass: HomeAssistant,
     entry: Comfy2MQTTConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
@@ -41,7 +41,7 @@ async def async_setup_entry(
     for subentry in entry.subentries.values():
         if subentry.subentry_type == SUBENTRY_AI_TASK:
             async_add_entities(
-                [WorkflowTask(hass, entry, subentry)], config_subentry_id=subentry.subentry_id
+                [WorkflowTask(entry, subentry)], config_subentry_id=subentry.subentry_id
             )
 
 
@@ -50,11 +50,9 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
 
     _attr_translation_key = "task"
 
-    def __init__(
-        self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, subentry: ConfigSubentry
-    ) -> None:
+    def __init__(self, entry: Comfy2MQTTConfigEntry, subentry: ConfigSubentry) -> None:
         self._options = subentry.data
-        super().__init__(hass, entry, f"task-{subentry.subentry_id}", subentry.data[CONF_WORKFLOW])
+        super().__init__(entry, f"task-{subentry.subentry_id}", subentry.data[CONF_WORKFLOW])
         self._attr_name = subentry.title
         self._attr_supported_features = self._features()
 

@@ -27,6 +27,7 @@ from .hub import AVAILABILITY, ENDED, RESULTS, WORKFLOWS, Comfy2MQTTConfigEntry,
 from .protocol import selectors
 from .protocol.card import shown, step
 from .protocol.messages import RefusedError, Result
+from .requests import said
 
 URL = f"/{DOMAIN}/card.js"
 _SCRIPT = Path(__file__).parent / "frontend" / "card.js"
@@ -53,7 +54,7 @@ def _entry(
     try:
         return entry_of(hass, message.get(ATTR_ENTRY))
     except HomeAssistantError as error:
-        connection.send_error(message["id"], websocket_api.ERR_NOT_FOUND, str(error))
+        connection.send_error(message["id"], websocket_api.ERR_NOT_FOUND, str(error), **said(error))
         return None
 
 
@@ -136,8 +137,12 @@ async def _run(hass: HomeAssistant, connection: ActiveConnection, message: dict[
     given = inputs if workflow is None else selectors.given(workflow, inputs)
     try:
         await hub.submit(name, given, follow=False, job_id=job_id, preview=True)
-    except (RefusedError, HomeAssistantError) as error:
-        connection.send_event(message["id"], {"state": "refused", "message": str(error)})
+    except RefusedError as error:
+        # A sentence of the bridge's, which has it in English alone.
+        connection.send_event(message["id"], {"state": "refused", "message": error.message})
+    except HomeAssistantError as error:
+        refused = {"state": "refused", "message": str(error), **said(error)}
+        connection.send_event(message["id"], refused)
 
 
 def _all(ends: list[Callable[[], None]]) -> Callable[[], None]:

@@ -2,16 +2,22 @@
 
 A device of Home Assistant belongs to one config entry. Where the bridge announces its workflows by
 MQTT discovery (`homeassistant = true`), our entities are added to those devices, so that a workflow
-is one device and not two; `base-workflow-name` names it in either case.
+is one device and not two; `base-workflow-name` names it in either case. Where discovery comes
+later, our device is given up, and its entities move to that of discovery.
 """
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 from homeassistant.components import mqtt
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
+from homeassistant.helpers.entity_platform import EntityPlatform
+from homeassistant.util import dt as dt_util
 
 from .const import CONF_BASE, DOMAIN
 from .hub import AVAILABILITY, Comfy2MQTTConfigEntry
@@ -21,6 +27,15 @@ MAKER = "comfy2mqtt"
 _BRIDGE = "-bridge"
 # The entities that each workflow has, by the last part of their ids.
 OF_WORKFLOW = ("picture", "job-ended")
+RELEASE = "release-"
+# A bridge announces a workflow by discovery right after the workflow itself. Whoever has used an
+# entity for longer keeps it.
+_AT_ONCE = timedelta(minutes=1)
+
+
+def _is_of_discovery_too(key: str) -> bool:
+    """Return True for an entity that discovery has as well: beside that one it is disabled."""
+    return key in OF_WORKFLOW or key.startswith(RELEASE)
 
 
 def workflow_identifier(topics: Topics, name: str) -> str:
@@ -75,6 +90,63 @@ def device(
 
 
 @callback
+def follow_discovery(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> CALLBACK_TYPE:
+    """Give up each device of ours once discovery has made one as well; return what ends that."""
+
+    @callback
+    def changed(event: Event[dr.EventDeviceRegistryUpdatedData]) -> None:
+        if event.data["action"] == "create":
+            _join_discovery(hass, entry)
+
+    _join_discovery(hass, entry)
+    return hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, changed)
+
+
+@callback
+def _join_discovery(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
+    registry = dr.async_get(hass)
+    for ours in dr.async_entries_for_config_entry(registry, entry.entry_id):
+        for domain, identifier in ours.identifiers:
+            found = discovered(hass, identifier) if domain == DOMAIN else None
+            if found is not None:
+                _move_entities(hass, ours, found, identifier)
+                _give_up(hass, ours, found)
+                break
+
+
+@callback
+def _move_entities(
+    hass: HomeAssistant, ours: dr.DeviceEntry, found: dr.DeviceEntry, identifier: str
+) -> None:
+    entities = er.async_get(hass)
+    for entity in er.async_entries_for_device(entities, ours.id, include_disabled_entities=True):
+        entities.async_update_entity(entity.entity_id, device_id=found.id)
+        key = entity.unique_id.removeprefix(f"{identifier}-")
+        # A clock that was set back makes nothing new.
+        is_new = abs(dt_util.utcnow() - entity.created_at) < _AT_ONCE
+        if is_new and _is_of_discovery_too(key) and entity.disabled_by is None:
+            entities.async_update_entity(
+                entity.entity_id, disabled_by=er.RegistryEntryDisabler.INTEGRATION
+            )
+
+
+@callback
+def _give_up(hass: HomeAssistant, ours: dr.DeviceEntry, found: dr.DeviceEntry) -> None:
+    """Remove our device; what a person has set of it goes to the other one."""
+    registry = dr.async_get(hass)
+    for each in dr.async_entries_for_config_entry(registry, ours.config_entry_id):
+        if each.via_device_id == ours.id:
+            registry.async_update_device(each.id, via_device_id=found.id)
+    registry.async_update_device(
+        found.id,
+        area_id=found.area_id or ours.area_id,
+        labels=found.labels | ours.labels,
+        name_by_user=found.name_by_user or ours.name_by_user,
+    )
+    registry.async_remove_device(ours.id)
+
+
+@callback
 def bridge_of(hass: HomeAssistant, device_id: str) -> Comfy2MQTTConfigEntry | None:
     """Return the entry whose bridge has a device as its own; None if it is any other device."""
     found = dr.async_get(hass).async_get(device_id)
@@ -123,15 +195,27 @@ class HubEntity(Entity):
     _attr_has_entity_name = True
     _attr_should_poll = False
 
-    def __init__(
-        self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, key: str, workflow: str | None
-    ) -> None:
+    def __init__(self, entry: Comfy2MQTTConfigEntry, key: str, workflow: str | None) -> None:
+        self._entry = entry
         self.hub = entry.runtime_data
         self.workflow = workflow
+        self._key = key
         self._attr_unique_id = f"{_identifier(self.hub.topics, workflow)}-{key}"
+
+    @callback
+    def add_to_platform_start(
+        self,
+        hass: HomeAssistant,
+        platform: EntityPlatform,
+        parallel_updates: asyncio.Semaphore | None,
+    ) -> None:
+        """Take the device that there is now: discovery may have made one since this was made."""
+        super().add_to_platform_start(hass, platform, parallel_updates)
         # A device belongs to one subentry, or to none: those of AI tasks are not made with them.
-        self.device_entry = device(hass, entry, workflow)
-        self.is_beside_discovery = self.device_entry.config_entry_id != entry.entry_id
+        self.device_entry = device(hass, self._entry, self.workflow)
+        if _is_of_discovery_too(self._key):
+            is_beside_discovery = self.device_entry.config_entry_id != self._entry.entry_id
+            self._attr_entity_registry_enabled_default = not is_beside_discovery
 
     async def async_added_to_hass(self) -> None:
         """Follow whether the bridge is there."""

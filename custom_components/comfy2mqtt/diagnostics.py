@@ -1,4 +1,8 @@
-"""Diagnostics: how a bridge stands. No prompt, picture or password is in them."""
+"""Diagnostics: how a bridge stands.
+
+No prompt, picture or password is in them, no text of an error, and neither the bridge's nor the
+client's name.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from .const import CONF_CLIENT, CONF_INPUTS
 from .hub import Comfy2MQTTConfigEntry
 
 # Inputs that were preset hold prompts; errors and paths may name people and folders.
-_SECRET = {CONF_CLIENT, CONF_INPUTS, "last_error"}
+_SECRET = {CONF_CLIENT, CONF_INPUTS, "name", "last_error", "error"}
 
 
 async def async_get_config_entry_diagnostics(
@@ -26,7 +30,7 @@ async def async_get_config_entry_diagnostics(
             async_redact_data(dict(each.data), _SECRET) for each in entry.subentries.values()
         ],
         "available": hub.is_available,
-        "info": None if hub.info is None else asdict(hub.info),
+        "info": None if hub.info is None else async_redact_data(asdict(hub.info), _SECRET),
         "comfyui": {name: async_redact_data(state, _SECRET) for name, state in hub.comfyui.items()},
         "workflows": {
             name: {

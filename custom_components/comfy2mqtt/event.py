@@ -15,7 +15,7 @@ PARALLEL_UPDATES = 0
 
 
 async def async_setup_entry(
-    hass: HomeAssistant,
+    _hass: HomeAssistant,
     entry: Comfy2MQTTConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
@@ -28,7 +28,7 @@ async def async_setup_entry(
         new = sorted(set(hub.workflows) - known)
         known.intersection_update(hub.workflows)
         known.update(new)
-        async_add_entities(JobEnded(hass, entry, name) for name in new)
+        async_add_entities(JobEnded(entry, name) for name in new)
 
     add()
     entry.async_on_unload(hub.listen(WORKFLOWS, add))
@@ -39,12 +39,10 @@ class JobEnded(HubEntity, EventEntity):
 
     _attr_translation_key = "job_ended"
 
-    def __init__(self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, workflow: str) -> None:
-        super().__init__(hass, entry, "job-ended", workflow)
+    def __init__(self, entry: Comfy2MQTTConfigEntry, workflow: str) -> None:
+        super().__init__(entry, "job-ended", workflow)
         self._attr_event_types = list(OUTCOMES)
         self._entry_id = entry.entry_id
-        # Discovery has one already.
-        self._attr_entity_registry_enabled_default = not self.is_beside_discovery
 
     async def async_added_to_hass(self) -> None:
         """Follow the results."""

@@ -46,9 +46,10 @@ _STORE_VERSION = 1
 _SAVE_DELAY_S = 10.0
 
 # What listeners can listen to.
-AVAILABILITY, WORKFLOWS, COMFYUI, DISPLAYS, RESULTS, ENDED = (
+AVAILABILITY, WORKFLOWS, CHOICES, COMFYUI, DISPLAYS, RESULTS, ENDED = (
     "availability",
     "workflows",
+    "choices",
     "comfyui",
     "displays",
     "results",
@@ -341,9 +342,12 @@ class Hub:
 
     @callback
     def _take_choices(self, message: mqtt.ReceiveMessage) -> None:
+        name = self.topics.name_of(message.topic)
         choices = self._read(message, read_choices) if message.payload else []
-        if choices is not None:
-            self.choices[self.topics.name_of(message.topic)] = choices
+        # The definitions that name a list stay the same when it changes.
+        if choices is not None and choices != self.choices.get(name):
+            self.choices[name] = choices
+            self._tell(CHOICES)
 
     @callback
     def _take_comfyui(self, message: mqtt.ReceiveMessage) -> None:

@@ -49,16 +49,17 @@ async def async_setup_entry(
 
 
 class WorkflowImage(HubEntity, ImageEntity):
-    """The last picture of a workflow. Its bytes are fetched when somebody looks at it."""
+    """The last picture of a workflow. Its bytes are fetched when somebody looks at it.
+
+    Discovery's is a JPEG of at most 1 MB, this one as it was made.
+    """
 
     _attr_translation_key = "picture"
 
     def __init__(self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, workflow: str) -> None:
-        HubEntity.__init__(self, hass, entry, "picture", workflow)
+        HubEntity.__init__(self, entry, "picture", workflow)
         ImageEntity.__init__(self, hass)
         self._name = workflow
-        # Discovery has one already; that one is a JPEG of at most 1 MB, this one as it was made.
-        self._attr_entity_registry_enabled_default = not self.is_beside_discovery
         self._picture: Picture | None = None
         self._data: bytes | None = None
         self._take()
@@ -104,7 +105,7 @@ class DisplayImage(HubEntity, ImageEntity):
     _attr_translation_key = "display"
 
     def __init__(self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, display: str) -> None:
-        HubEntity.__init__(self, hass, entry, f"display-{display}", None)
+        HubEntity.__init__(self, entry, f"display-{display}", None)
         ImageEntity.__init__(self, hass)
         self._display = display
         self._attr_translation_placeholders = {"display": display}

@@ -1,13 +1,16 @@
 """Media: what workflows have made, to browse, to show, and to attach to a task.
 
 A result is `<entry>/<workflow>/<job>/<index>`. Its bytes are fetched over MQTT when they are
-wanted, and kept in Home Assistant's cache folder, so that it can be an attachment.
+wanted, and kept in Home Assistant's cache folder, so that it can be an attachment; each bridge has
+a folder there.
 """
 
 from __future__ import annotations
 
 import mimetypes
+import shutil
 from collections.abc import Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,7 @@ from .hub import Comfy2MQTTConfigEntry
 from .protocol.definitions import MalformedError
 from .protocol.messages import Output, RefusedError, Result, read_result
 from .protocol.topics import is_id
-from .requests import Media
+from .requests import Media, said
 
 _SHOWN = 200
 _KEPT = 50
@@ -98,7 +101,7 @@ class ResultsSource(MediaSource):
         try:
             jobs = await entry.runtime_data.jobs(workflow=workflow, states=["succeeded"])
         except (HomeAssistantError, RefusedError) as error:
-            raise BrowseError(str(error)) from error
+            raise BrowseError(str(error), **said(error)) from error
         definition = entry.runtime_data.workflows.get(workflow)
         return _folder(
             item.identifier,
@@ -191,16 +194,30 @@ async def fetched(hass: HomeAssistant, entry_id: str, job_id: str, index: str) -
     """
     entry, output = await _output_of(hass, entry_id, job_id, index)
     suffix = mimetypes.guess_extension(output.content_type, strict=False) or ".bin"
-    folder = Path(hass.config.cache_path(DOMAIN))
-    path = folder / f"{output.sha256}{suffix}"
+    path = _folder_of(hass, entry_id) / f"{output.sha256}{suffix}"
     if not await hass.async_add_executor_job(path.exists):
         media = await entry.runtime_data.output(job_id, output)
         await hass.async_add_executor_job(_keep, path, media)
     return Kept(path, output.content_type)
 
 
+def _folder_of(hass: HomeAssistant, entry_id: str) -> Path:
+    """Return the folder in which the results of a bridge are kept."""
+    return Path(hass.config.cache_path(DOMAIN, entry_id))
+
+
+async def remove(hass: HomeAssistant, entry_id: str) -> None:
+    """Remove the results of a bridge that were kept; with the last bridge everything."""
+    folder = _folder_of(hass, entry_id)
+    others = [
+        each for each in hass.config_entries.async_entries(DOMAIN) if each.entry_id != entry_id
+    ]
+    gone = folder if others else folder.parent
+    await hass.async_add_executor_job(partial(shutil.rmtree, gone, ignore_errors=True))
+
+
 def _keep(path: Path, media: Media) -> None:
-    """Write bytes into the cache folder, of which the newest files stay."""
+    """Write bytes into the folder of a bridge, in which the newest files stay."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     unfinished.write_bytes(media.data)

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 from uuid import uuid4
 
 from homeassistant.components import mqtt
@@ -25,6 +25,7 @@ from .protocol.messages import (
     PART,
     Limits,
     Output,
+    RefusedError,
     Response,
     inline,
     read_part,
@@ -52,6 +53,29 @@ def failure(key: str, **placeholders: Any) -> HomeAssistantError:
         translation_domain=DOMAIN,
         translation_key=key,
         translation_placeholders={name: str(value) for name, value in placeholders.items()},
+    )
+
+
+class Said(TypedDict):
+    """The text of an error, by its key; without a key for an error of another integration."""
+
+    translation_domain: str | None
+    translation_key: str | None
+    translation_placeholders: dict[str, str] | None
+
+
+def said(error: HomeAssistantError | RefusedError) -> Said:
+    """Return the key and placeholders by which an error is shown in the user's language."""
+    if isinstance(error, RefusedError):
+        return Said(
+            translation_domain=DOMAIN,
+            translation_key="request_refused",
+            translation_placeholders={"error": error.message, "code": error.code},
+        )
+    return Said(
+        translation_domain=error.translation_domain,
+        translation_key=error.translation_key,
+        translation_placeholders=error.translation_placeholders,
     )
 
 

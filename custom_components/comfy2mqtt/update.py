@@ -8,7 +8,7 @@ from homeassistant.components.update import UpdateEntity, UpdateEntityFeature
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .devices import HubEntity
+from .devices import RELEASE, HubEntity
 from .hub import COMFYUI, Comfy2MQTTConfigEntry
 from .protocol.messages import RefusedError
 from .protocol.releases import Release, read_release
@@ -18,7 +18,7 @@ PARALLEL_UPDATES = 1
 
 
 async def async_setup_entry(
-    hass: HomeAssistant,
+    _hass: HomeAssistant,
     entry: Comfy2MQTTConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
@@ -31,7 +31,7 @@ async def async_setup_entry(
         there = {name for name, state in hub.comfyui.items() if read_release(state) is not None}
         new = sorted(there - known)
         known.update(new)
-        async_add_entities(ComfyUIRelease(hass, entry, name) for name in new)
+        async_add_entities(ComfyUIRelease(entry, name) for name in new)
 
     add()
     entry.async_on_unload(hub.listen(COMFYUI, add))
@@ -48,12 +48,10 @@ class ComfyUIRelease(HubEntity, UpdateEntity):
         | UpdateEntityFeature.SPECIFIC_VERSION
     )
 
-    def __init__(self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, comfyui: str) -> None:
-        super().__init__(hass, entry, f"release-{comfyui}", None)
+    def __init__(self, entry: Comfy2MQTTConfigEntry, comfyui: str) -> None:
+        super().__init__(entry, f"{RELEASE}{comfyui}", None)
         self._comfyui = comfyui
         self._attr_translation_placeholders = {"comfyui": comfyui}
-        # Discovery has one already.
-        self._attr_entity_registry_enabled_default = not self.is_beside_discovery
         self._take()
 
     async def async_added_to_hass(self) -> None:

@@ -79,6 +79,8 @@ class Control:
                 self._bridge.add_workflow("home", {**self._graph, "99": broken})
             case ["mend"]:
                 self._bridge.add_workflow("home", self._graph)
+            case ["add", name]:
+                self._bridge.add_workflow(name, self._graph)
             case ["drop", name]:
                 self._drop(name)
             case ["delete", name]:

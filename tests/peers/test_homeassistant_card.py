@@ -58,6 +58,7 @@ async def test_a_prompt_becomes_a_picture_on_a_dashboard(
             await server.enter(page, f"/{DASHBOARD}")
             await a_picture_is_made(page)
             await a_job_is_cancelled(page)
+            await an_error_is_told_as_home_assistant_tells_it(page)
             gone = page.locator("comfy2mqtt-card").nth(2)
             await expect(gone.get_by_text("There is no such workflow.")).to_be_visible()
             await expect(gone.get_by_role("button", name="Run")).to_be_disabled()
@@ -85,6 +86,19 @@ async def a_picture_is_made(page: Page) -> None:
     seen = await page.evaluate("document.seen")
     assert any(source.startswith("data:image/") for source, _ in seen)
     assert any(percent > 0 for _, percent in seen)
+
+
+async def an_error_is_told_as_home_assistant_tells_it(page: Page) -> None:
+    card = page.locator("comfy2mqtt-card").nth(0)
+    error = {
+        "message": "as it came",
+        "translation_domain": "comfy2mqtt",
+        "translation_key": "not_available",
+        "translation_placeholders": {"base": "studio"},
+    }
+    told = "(card, error) => card._told(error)"
+    assert await card.evaluate(told, error) == "The bridge studio is not available."
+    assert await card.evaluate(told, {"message": "as it came"}) == "as it came"
 
 
 async def a_job_is_cancelled(page: Page) -> None:

@@ -220,14 +220,14 @@ class Comfy2MQTTCard extends HTMLElement {
     const inputs = this._prompt ? { [this._prompt]: this._parts.prompt.value } : {};
     // Without this the job would be run again after each interruption of the connection.
     const once = { resubscribe: false };
-    this._stopJob = this._subscribe("run", (found) => this._step(found), { inputs }, once);
+    this._stopJob = this._subscribe("run", (found) => this._take(found), { inputs }, once);
     const { connection } = this._hass;
     const lost = () => this._working(false);
     connection.addEventListener("disconnected", lost);
     try {
       await this._stopJob;
     } catch (error) {
-      this._step({ state: "refused", message: error.message });
+      await this._take({ ...error, state: "refused", message: error.message });
     } finally {
       this._lost?.();
       this._lost = () => connection.removeEventListener("disconnected", lost);
@@ -241,6 +241,24 @@ class Comfy2MQTTCard extends HTMLElement {
     progress.hidden = !isWorking;
     cancel.hidden = !this._job?.id;
     if (isWorking) progress.removeAttribute("value");
+  }
+
+  // What is refused by Home Assistant ends the job, and says why in the user's language.
+  async _take(found) {
+    if (found.translation_key) found = { ...found, message: await this._told(found) };
+    this._step(found);
+  }
+
+  async _told(error) {
+    const { message, translation_domain: domain, translation_key: key } = error;
+    if (!key) return message;
+    try {
+      const localize = await this._hass.loadBackendTranslation("exceptions", domain);
+      const place = `component.${domain}.exceptions.${key}.message`;
+      return localize(place, error.translation_placeholders || {}) || message;
+    } catch {
+      return message;
+    }
   }
 
   _step(found) {
@@ -275,7 +293,7 @@ class Comfy2MQTTCard extends HTMLElement {
     try {
       await this._hass.callService("comfy2mqtt", "cancel", data);
     } catch (error) {
-      this._say(error.message, true);
+      this._say(await this._told(error), true);
     }
   }
 }

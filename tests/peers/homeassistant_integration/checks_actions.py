@@ -66,6 +66,11 @@ async def test_each_workflow_has_an_action_with_its_inputs_as_fields(
     assert photo["selector"] == {"media": {"accept": ["image/*"]}}
     await call(home, "run_demo", prompt="a boat", style="ink")
     assert bridge.asked("submit")[0]["inputs"] == {"prompt": "a boat", "style": "ink"}
+    # A model that was installed is in a list, and the definition that names the list is as before.
+    bridge.fire("bridge/choices/styles", {"name": "styles", "choices": ["oil", "ink", "wash"]})
+    described = (await async_get_all_descriptions(home))[DOMAIN]
+    options = described["run_demo"]["fields"]["style"]["selector"]["select"]["options"]
+    assert options == ["oil", "ink", "wash"]
     # A changed definition changes the fields, a removed one removes the action.
     fewer = {**DEMO, "title": "New", "inputs": {"properties": {"prompt": {"x-kind": "text"}}}}
     bridge.fire("workflow/demo", fewer, retain=True)
@@ -183,8 +188,15 @@ async def test_results_are_browsed_by_workflow_and_played(
     with pytest.raises(BrowseError):
         await media_source.async_browse_media(home, f"media-source://{DOMAIN}/nothing")
     bridge.errors["list"] = {"code": "busy", "message": "later"}
-    with pytest.raises(BrowseError, match="later"):
+    with pytest.raises(BrowseError, match="later") as refused:
         await media_source.async_browse_media(home, f"media-source://{DOMAIN}/{entry}/demo")
+    assert refused.value.translation_key == "request_refused"
+    assert refused.value.translation_placeholders == {"error": "later", "code": "busy"}
+    bridge.leave()
+    with pytest.raises(BrowseError, match="is not available") as away:
+        await media_source.async_browse_media(home, f"media-source://{DOMAIN}/{entry}/demo")
+    assert away.value.translation_key == "not_available"
+    bridge.come()
     for place in (f"{entry}/demo/j2/7", f"{entry}/demo/../0", "nothing/demo/j2/0", entry):
         with pytest.raises(media_source.Unresolvable):
             await media_source.async_resolve_media(home, f"media-source://{DOMAIN}/{place}", None)
@@ -228,4 +240,23 @@ async def test_only_the_newest_results_stay_in_the_cache(
         bridge.result(f"j{number}")
         place = f"media-source://{DOMAIN}/{loaded.entry_id}/demo/j{number}/0"
         await media_source.async_resolve_media(home, place, None)
-    assert len(list((tmp_path / ".cache" / DOMAIN).iterdir())) == 2
+    assert len(list((tmp_path / ".cache" / DOMAIN / loaded.entry_id).iterdir())) == 2
+
+
+async def test_the_results_of_one_bridge_stay_when_another_is_removed(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    mqtt_client_mock: Any,
+    loaded: MockConfigEntry,
+    tmp_path: Path,
+) -> None:
+    second = FakeBridge(home, mqtt_client_mock, "studio")
+    other = await set_up(home, second, entry_with(base="studio"))
+    for each, entry in ((bridge, loaded), (second, other)):
+        each.result("j1")
+        place = f"media-source://{DOMAIN}/{entry.entry_id}/demo/j1/0"
+        await media_source.async_resolve_media(home, place, None)
+    cache = tmp_path / ".cache" / DOMAIN
+    assert {each.name for each in cache.iterdir()} == {loaded.entry_id, other.entry_id}
+    await home.config_entries.async_remove(loaded.entry_id)
+    assert [each.name for each in cache.iterdir()] == [other.entry_id]

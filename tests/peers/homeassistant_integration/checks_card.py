@@ -91,6 +91,14 @@ async def test_what_is_refused_says_why(
     await subscribe(socket, "run", inputs={}, workflow="no such")
     assert "job_id" in await event(socket)
     assert await event(socket) == {"state": "refused", "message": "too many steps"}
+    # What Home Assistant says of it is said in the user's language.
+    bridge.leave()
+    await subscribe(socket, "run", inputs={})
+    assert "job_id" in await event(socket)
+    found = await event(socket)
+    assert found["message"] == "The bridge comfy2mqtt is not available"
+    assert (found["translation_domain"], found["translation_key"]) == (DOMAIN, "not_available")
+    assert found["translation_placeholders"] == {"base": "comfy2mqtt"}
 
 
 async def test_a_bridge_that_is_not_set_up_is_an_error_and_one_that_goes_is_noticed(
@@ -99,6 +107,7 @@ async def test_a_bridge_that_is_not_set_up_is_an_error_and_one_that_goes_is_noti
     for kind, more in (("workflow", {}), ("run", {"inputs": {}})):
         answer = await subscribe(socket, kind, config_entry_id="none", **more)
         assert answer["error"]["code"] == "not_found"
+        assert answer["error"]["translation_key"] == "no_entry"
     await subscribe(socket, "workflow")
     await event(socket)
     assert await home.config_entries.async_unload(loaded.entry_id)

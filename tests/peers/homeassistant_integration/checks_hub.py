@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import DOMAIN, entry_with, set_up
 from fake_bridge import DEMO, INFO, PHOTO, PNG, FakeBridge
-from homeassistant.components import mqtt
+from homeassistant.components import media_source, mqtt
 from homeassistant.components.image import async_get_image
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
@@ -17,6 +20,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_send
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.comfy2mqtt import async_remove_config_entry_device
+from custom_components.comfy2mqtt.devices import discovered
 from custom_components.comfy2mqtt.diagnostics import async_get_config_entry_diagnostics
 
 PICTURE, ENDED = "image.demo_last_picture", "event.demo_job_ended"
@@ -273,6 +277,89 @@ async def test_discoverys_devices_are_taken_and_not_made_twice(
     assert entities.async_get(PICTURE) is None
 
 
+@pytest.fixture
+def ours(home: HomeAssistant) -> Callable[[MockConfigEntry], set[str | None]]:
+    """Return the names of the devices that are the integration's own."""
+
+    def names(entry: MockConfigEntry) -> set[str | None]:
+        registry = device_registry.async_get(home)
+        found = device_registry.async_entries_for_config_entry(registry, entry.entry_id)
+        return {each.name for each in found}
+
+    return names
+
+
+def at_discoverys(home: HomeAssistant, workflow: str, entity: str) -> entity_registry.RegistryEntry:
+    """Return an entity of ours, which has to be at the device that discovery has made."""
+    device = discovered(home, f"comfy2mqtt-workflow-{workflow}")
+    known = entity_registry.async_get(home).async_get(entity)
+    assert device is not None
+    assert known is not None
+    assert known.device_id == device.id
+    return known
+
+
+async def test_discovery_that_is_turned_on_later_takes_our_devices(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    ours: Callable[[MockConfigEntry], set[str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Its entities have been used for longer.
+    monkeypatch.setattr("custom_components.comfy2mqtt.devices._AT_ONCE", timedelta())
+    devices = device_registry.async_get(home)
+    place = (DOMAIN, "comfy2mqtt-workflow-demo")
+    before = devices.async_get_device_by_identifier(place, loaded.entry_id)
+    assert before is not None
+    devices.async_update_device(before.id, name_by_user="Painter", labels={"art"})
+    bridge.announce("demo")
+    await home.async_block_till_done()
+    # The bridge's own device comes with the first workflow's.
+    assert ours(loaded) == {"Photo", "Caption"}
+    found = discovered(home, "comfy2mqtt-workflow-demo")
+    assert found is not None
+    assert (found.name_by_user, found.labels) == ("Painter", {"art"})
+    for entity in (PICTURE, ENDED, "ai_task.demo_task_demo"):
+        assert at_discoverys(home, "demo", entity).disabled_by is None
+    bridge.end("j1")
+    await settled(home)
+    assert state(home, ENDED).attributes["job_id"] == "j1"
+    the_bridge = discovered(home, "comfy2mqtt-bridge")
+    assert the_bridge is not None
+    registry = device_registry.async_get(home)
+    for each in device_registry.async_entries_for_config_entry(registry, loaded.entry_id):
+        assert each.via_device_id == the_bridge.id
+    # What was made twice by an earlier version is one device at the next start.
+    assert await home.config_entries.async_unload(loaded.entry_id)
+    bridge.announce("photo")
+    await home.async_block_till_done()
+    await set_up(home, bridge, loaded)
+    assert ours(loaded) == {"Caption"}
+    assert at_discoverys(home, "photo", "image.photo_last_picture").disabled_by is None
+
+
+async def test_a_workflow_that_is_added_while_both_run_is_one_device(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    ours: Callable[[MockConfigEntry], set[str | None]],
+) -> None:
+    # First the workflow itself, as the bridge publishes them.
+    bridge.workflows["second"] = {**DEMO, "name": "second", "title": "Second"}
+    bridge.fire("workflow/second", bridge.workflows["second"], retain=True)
+    bridge.announce("second")
+    await home.async_block_till_done()
+    assert "Second" not in ours(loaded)
+    for entity in ("image.second_last_picture", "event.second_job_ended"):
+        by = at_discoverys(home, "second", entity).disabled_by
+        assert by is entity_registry.RegistryEntryDisabler.INTEGRATION
+        assert home.states.get(entity) is None
+    bridge.fire("workflow/second", "", retain=True)
+    await home.async_block_till_done()
+    assert entity_registry.async_get(home).async_get("image.second_last_picture") is None
+
+
 async def test_what_is_a_persons_to_put_right_is_a_repair_while_it_lasts(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
@@ -341,10 +428,18 @@ async def test_what_cannot_be_read_is_passed_over(
 
 
 async def test_removed_it_leaves_no_trace(
-    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry, hass_storage: dict[str, Any]
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    hass_storage: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
     bridge.end("j1")
     await settled(home)
+    place = f"media-source://{DOMAIN}/{loaded.entry_id}/demo/j1/0"
+    await media_source.async_resolve_media(home, place, None)
+    cache = tmp_path / ".cache" / DOMAIN
+    assert list(cache.rglob("*.png"))
     assert await home.config_entries.async_unload(loaded.entry_id)
     assert f"{DOMAIN}.{loaded.entry_id}" in hass_storage
     issue_registry.async_create_issue(
@@ -358,6 +453,7 @@ async def test_removed_it_leaves_no_trace(
     await home.config_entries.async_remove(loaded.entry_id)
     await home.async_block_till_done()
     assert f"{DOMAIN}.{loaded.entry_id}" not in hass_storage
+    assert not cache.exists()
     assert issues(home) == set()
     assert not [each for each in home.services.async_services().get(DOMAIN, {}) if "run_" in each]
     assert not [
@@ -372,10 +468,14 @@ async def test_diagnostics_hold_no_prompt_and_no_name(
 ) -> None:
     task = {"workflow": "demo", "inputs": {"prompt": "a secret"}}
     entry = await set_up(home, bridge, entry_with(task))
-    bridge.fire("bridge/comfyui/default", {"state": "ready", "last_error": "/home/anna/x"})
+    release = {"installed": "0.3.1", "error": "/home/anna/comfyui: no space left"}
+    comfyui = {"state": "ready", "last_error": "/home/anna/x", "release": release}
+    bridge.fire("bridge/comfyui/default", comfyui)
+    bridge.fire("bridge/info", {**INFO, "name": "anna's bridge"})
     bridge.end("j1", inputs={"prompt": "a secret"})
     found = await async_get_config_entry_diagnostics(home, entry)
     for secret in ("secret", "homeassistant", "anna"):
         assert secret not in str(found)
     assert found["workflows"]["demo"]["inputs"]["prompt"] == "text"
     assert found["info"]["contract"] == 1
+    assert found["comfyui"]["default"]["release"]["installed"] == "0.3.1"

@@ -118,6 +118,27 @@ class FakeBridge:
         self.fire("bridge/info", self.info, retain=True)
         self.fire("bridge/state", "online", retain=True)
 
+    def announce(self, workflow: str) -> None:
+        """Announce a workflow by discovery, as with `homeassistant = true`."""
+        device = f"{self.base}-workflow-{workflow}"
+        button = {
+            "platform": "button",
+            "name": "Run",
+            "unique_id": f"{device}-run",
+            "command_topic": f"{self.base}/homeassistant/{workflow}/run",
+        }
+        announcement = {
+            "device": {
+                "identifiers": [device],
+                "name": self.workflows[workflow]["title"],
+                "via_device": f"{self.base}-bridge",
+            },
+            "origin": {"name": "comfy2mqtt"},
+            "components": {"run": button},
+        }
+        topic = f"homeassistant/device/{device}/config"
+        async_fire_mqtt_message(self.hass, topic, json.dumps(announcement), 1, True)
+
     def leave(self) -> None:
         self.fire("bridge/state", "offline", retain=True)
 

@@ -19,7 +19,7 @@ from homeassistant.components.device_automation import (
 )
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers import entity_registry, issue_registry
+from homeassistant.helpers import device_registry, entity_registry, issue_registry
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
 from pytest_homeassistant_custom_component.common import async_capture_events
@@ -126,6 +126,30 @@ async def test_the_automations_of_the_page_are_valid(house: HomeAssistant) -> No
     assert len(config) == 4
     assert await async_setup_component(house, "automation", {"automation": config})
     assert [each.state for each in house.states.async_all("automation")] == ["on"] * 4
+
+
+async def test_a_workflow_that_is_added_while_both_run_is_one_device(house: HomeAssistant) -> None:
+    flows = house.config_entries.flow
+    (card,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
+    await flows.async_configure(card["flow_id"], {})
+    await house.async_block_till_done()
+    (entry,) = house.config_entries.async_entries(DOMAIN)
+    devices, entities = device_registry.async_get(house), entity_registry.async_get(house)
+    identifier = "comfy2mqtt-workflow-added"
+
+    def ours() -> str | None:
+        return entities.async_get_entity_id("image", DOMAIN, f"{identifier}-picture")
+
+    await tell("add added")
+    device = await until(house, lambda: discovered(house, identifier))
+    known = entities.async_get(await until(house, ours))
+    assert known is not None
+    assert known.device_id == device.id
+    assert known.disabled_by is entity_registry.RegistryEntryDisabler.INTEGRATION
+    made = device_registry.async_entries_for_config_entry(devices, entry.entry_id)
+    assert not [each for each in made if each.model == "Workflow"]
+    await tell("delete added")
+    await until(house, lambda: discovered(house, identifier) is None)
 
 
 async def test_a_broker_that_restarts_is_no_end(
