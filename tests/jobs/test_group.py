@@ -190,6 +190,7 @@ async def test_a_cancel_reaches_the_bridge_that_has_the_job_though_the_notice_wa
             one.dispatcher.accept(job, wanted.plan)
             async with asyncio.timeout(PATIENCE_S):
                 prompt_id = await comfyui.began.get()
+            await state_is(one.journal, job.key, "running")  # that is written a little later
             other = Journal(address)
             await other.open()
             await other.join("two", uuid.uuid4().hex, 100.0)
