@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from bridge.jobs.database import FULL_DISK, DatabaseError
@@ -19,7 +20,7 @@ SLOW_S = 10.0
 
 
 async def until_on_disk(
-    write: Callable[[], Awaitable[T]], failed: Callable[[], None] = lambda: None
+    write: Callable[[], Awaitable[T]], failed: Callable[[], None] | None = None
 ) -> T:
     """Write or read, again and again while the disk refuses: what is known must not get lost.
 
@@ -27,23 +28,26 @@ async def until_on_disk(
     than `SLOW_S`.
     """
 
-    async def attempt() -> T:
-        slow = asyncio.get_running_loop().call_later(SLOW_S, failed)
-        try:
-            return await write()
-        finally:
-            slow.cancel()
-
     def report(error: BaseException, _attempt: int) -> None:
         log.error("cannot use the disk, the database or the store, trying again: %s", error)
-        failed()
+        if failed is not None:
+            failed()
 
     return await retry(
-        attempt,
+        write if failed is None else partial(_watched, write, failed),
         _may_pass,
         backoff=Backoff(cap=_RETRY_CAP_S),
         failed=report,
     )
+
+
+async def _watched(write: Callable[[], Awaitable[T]], slow: Callable[[], None]) -> T:
+    """Write; `slow` is called if that takes longer than `SLOW_S`."""
+    timer = asyncio.get_running_loop().call_later(SLOW_S, slow)
+    try:
+        return await write()
+    finally:
+        timer.cancel()
 
 
 async def until_room(write: Callable[[], Awaitable[T]]) -> T:

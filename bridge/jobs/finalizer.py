@@ -123,7 +123,7 @@ class Finalizer:
         job: Job,
         outcome: State,
         completion: Completion,
-        failed: Callable[[], None] = lambda: None,
+        failed: Callable[[], None] | None = None,
     ) -> None:
         """Publish a job's outputs, write its outcome, and publish its result.
 
