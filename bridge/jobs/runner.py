@@ -224,7 +224,7 @@ class Runner:
         self._stop_delivery(key)  # it may have been cancelled just before
         try:
             ended = await keeping
-            self._tasks.handle(events.Kept(key))
+            self._tasks.handle(events.OutputsKept(key))
             self._tasks.handle(events.LeftComfyUI(key))
             delivered = await first(self._delivering.deliver(job, ended), stopping.wait())
         finally:

@@ -173,7 +173,7 @@ class Core:
             events.Requeued: ({Phase.REQUEUING}, self._requeued),
             events.Finished: ({Phase.FINISHING}, self._finished),
             events.Unwritten: ({Phase.ACTIVE, Phase.FINISHING}, self._unwritten),
-            events.Kept: (active, self._kept),
+            events.OutputsKept: (active, self._kept),
             events.Vanished: (every, self._vanished),
             events.Defect: (every, self._give_up),
             events.TakenElsewhere: (unclaimed, self._known_elsewhere),
@@ -600,7 +600,7 @@ class Core:
         self.book.unwritten.add(entry.job.key)
         self._look_if_held_changed(held)
 
-    def _kept(self, entry: Entry, _event: events.Kept) -> None:
+    def _kept(self, entry: Entry, _event: events.OutputsKept) -> None:
         held = self.book.held
         self.book.unwritten.discard(entry.job.key)
         self._look_if_held_changed(held)

@@ -114,7 +114,7 @@ class Unwritten(JobEvent, frozen=True):
     """A job's outcome or outputs could not be written: that is tried again, so this may repeat."""
 
 
-class Kept(JobEvent, frozen=True):
+class OutputsKept(JobEvent, frozen=True):
     """A job's outputs are on disk, until its sinks have them and its outcome is written."""
 
 
@@ -239,7 +239,7 @@ Event: TypeAlias = (
     | Requeued
     | Finished
     | Unwritten
-    | Kept
+    | OutputsKept
     | Vanished
     | Defect
     | TakenElsewhere

@@ -107,5 +107,5 @@ def test_outputs_that_cannot_be_kept_for_their_sinks_hold_the_queue_too() -> Non
     assert [job for job, _ in core.started()] == ["j0", "j1", "j2", "j3", "j4"]
     core.tell(events.LeftComfyUI(keys[3]))
     assert core.started() == []
-    core.tell(events.Kept(keys[0]))  # its sinks may take long
+    core.tell(events.OutputsKept(keys[0]))  # its sinks may take long
     assert [job for job, _ in core.started()] == ["j5"]
