@@ -6,7 +6,6 @@ from typing import cast
 
 import click
 
-from bridge.comfyui import install as pypi
 from bridge.comfyui import machine, managed
 from bridge.config import Config
 
@@ -22,13 +21,13 @@ async def upgrade(settings: Config, version: str | None, device: str | None) -> 
 
 
 def _manager(settings: Config, device: str | None) -> managed.Manager:
-    found = machine.facts()
-    chosen = cast("machine.Device", device or machine.device_of(found))
-    torch = pypi.torch_of(found.machine)
-    pinned = (torch.torch, torch.torchvision, torch.torchaudio)
-    wheels = machine.wheels(found, chosen, settings.comfyui_torch_index, pinned)
-    repository = settings.comfyui_repository or managed.REPOSITORY
-    return managed.Manager(settings.managed.absolute(), repository, wheels, _report)
+    return managed.Manager.here(
+        settings.managed.absolute(),
+        settings.comfyui_repository,
+        settings.comfyui_torch_index,
+        _report,
+        cast("machine.Device | None", device),
+    )
 
 
 def _report(line: str) -> None:

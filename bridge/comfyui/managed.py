@@ -20,9 +20,8 @@ import msgspec
 from msgspec import Struct
 
 from bridge import atomicfile, virtualenv
-from bridge.comfyui import install
+from bridge.comfyui import install, machine
 from bridge.comfyui.building import Building, InstallFailed, remove
-from bridge.comfyui.machine import Wheels
 from bridge.comfyui.releases import Release, chosen, listed
 from bridge.comfyui.settings import OUR_NODES
 from bridge.programs import running
@@ -118,11 +117,30 @@ async def releases(repository: str) -> list[Release]:
 class Manager:
     """Installs and upgrades below `root`; `report` is called with lines about the progress."""
 
-    def __init__(self, root: Path, repository: str, wheels: Wheels, report: Report) -> None:
+    def __init__(self, root: Path, repository: str, wheels: machine.Wheels, report: Report) -> None:
         self.root = root
         self._repository = repository
         self._wheels = wheels
         self._report = report
+
+    @classmethod
+    def here(
+        cls,
+        root: Path,
+        repository: str | None,
+        torch_index: str | None,
+        report: Report,
+        device: machine.Device | None = None,
+    ) -> Manager:
+        """Return one whose packages fit this machine, by default for the device that it has.
+
+        `repository` is ComfyUI's own by default, `torch_index` as the setting has it.
+        """
+        found = machine.facts()
+        torch = install.torch_of(found.machine)
+        pinned = (torch.torch, torch.torchvision, torch.torchaudio)
+        wheels = machine.wheels(found, device or machine.device_of(found), torch_index, pinned)
+        return cls(root, repository or REPOSITORY, wheels, report)
 
     async def install(self, wanted: str | None) -> Current:
         """Install a version, by default the newest, and have it used. Raises InstallFailed.
@@ -221,7 +239,7 @@ class Manager:
         return self._repository
 
     @property
-    def wheels(self) -> Wheels:
+    def wheels(self) -> machine.Wheels:
         """The torch that fits this machine."""
         return self._wheels
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bridge.comfyui import install, machine, managed
+from bridge.comfyui import managed
 from bridge.comfyui.building import InstallFailed
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
@@ -46,14 +46,7 @@ def updates_of(
             "comfyui_updates: there is no ComfyUI of `comfy2mqtt comfyui install` to update"
         )
         return None
-    return Updates(_manager(config, root), used, ours)
-
-
-def _manager(config: Config, root: Path) -> managed.Manager:
-    found = machine.facts()
-    torch = install.torch_of(found.machine)
-    pinned = (torch.torch, torch.torchvision, torch.torchaudio)
-    device = machine.device_of(found)
-    wheels = machine.wheels(found, device, config.comfyui_torch_index, pinned)
-    repository = config.comfyui_repository or managed.REPOSITORY
-    return managed.Manager(root, repository, wheels, log.info)
+    manager = managed.Manager.here(
+        root, config.comfyui_repository, config.comfyui_torch_index, log.info
+    )
+    return Updates(manager, used, ours)
