@@ -8,14 +8,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-from bridge import config, private
+from bridge import config, logs, private
 from bridge.adapters.web.errors import CannotServe
 from bridge.aio import first
-from bridge.cli.shared import FAILED
+from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config, ConfigError
 from bridge.mqtt import MqttError
 
@@ -66,6 +66,23 @@ async def _serve_web(settings: Config) -> None:
         with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
             loop.add_signal_handler(number, stopping.set)
     await first(WebAdapter.of(settings).run(), stopping.wait())
+
+
+def begin(
+    settings: Config,
+    check: Callable[[Config], None],
+    run: Callable[[Config], str | None],
+) -> None:
+    """Check the settings, set up the log, and run; ends the process where that fails."""
+    try:
+        check(settings)
+    except ConfigError as error:
+        stop(str(error), WRONG_USAGE)
+    logs.set_up(settings.log_level, settings.log_format, settings.secrets)
+    warn_of_unknown(os.environ)
+    reason = run(settings)
+    if reason is not None:
+        stop(reason, FAILED)
 
 
 def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str | None:

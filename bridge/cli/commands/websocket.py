@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from bridge import config, logs
+from bridge import config
 from bridge.cli.options import GroupedCommand
-from bridge.cli.shared import (
-    FAILED,
-    WEB_SETTINGS,
-    WRONG_USAGE,
-    settings,
-    stop,
-)
+from bridge.cli.shared import WEB_SETTINGS, settings
 from bridge.config import Config
 
 
@@ -24,12 +16,4 @@ def websocket(settings: Config) -> None:
     """Run the web adapter alone, at any broker, until Ctrl-C."""
     from bridge.cli import serve as command
 
-    try:
-        config.check_websocket(settings)
-    except config.ConfigError as error:
-        stop(str(error), WRONG_USAGE)
-    logs.set_up(settings.log_level, settings.log_format, settings.secrets)
-    command.warn_of_unknown(os.environ)
-    reason = command.serve_web(settings)
-    if reason is not None:
-        stop(reason, FAILED)
+    command.begin(settings, config.check_websocket, command.serve_web)
