@@ -48,6 +48,15 @@ async def journal(postgresql: PostgreSQL, address: str, proxy: TcpProxy) -> Asyn
     await journal.close()
 
 
+@pytest.fixture
+async def other(address: str) -> AsyncIterator[Journal]:
+    """The journal of another bridge, which the proxy is not before."""
+    other = Journal(address)
+    await other.open()
+    yield other
+    await other.close()
+
+
 async def accept(journal: Journal, job_id: str) -> None:
     taken = await journal.accept(draft(job_id), 1000.0)
     assert taken.new
@@ -102,10 +111,8 @@ async def test_an_acceptance_is_told_as_what_it_was_wherever_its_answer_is_cut(
 
 
 async def test_an_acceptance_whose_answer_was_lost_is_one_whatever_became_of_the_job_since(
-    journal: Journal, proxy: TcpProxy, address: str
+    journal: Journal, proxy: TcpProxy, other: Journal
 ) -> None:
-    other = Journal(address)
-    await other.open()
     proxy.swallow_answer(COMMIT, within=True)
     proxy.refuse()
     pending = asyncio.ensure_future(journal.accept(draft("j1"), 1000.0))
@@ -117,14 +124,11 @@ async def test_an_acceptance_whose_answer_was_lost_is_one_whatever_became_of_the
     taken = await pending
     assert (taken.new, taken.record.job.state) == (True, "queued")
     assert (await other.get(job.key)).job.state == "running"
-    await other.close()
 
 
 async def test_an_acceptance_that_was_lost_is_none_if_another_bridge_was_faster(
-    journal: Journal, proxy: TcpProxy, address: str
+    journal: Journal, proxy: TcpProxy, other: Journal
 ) -> None:
-    other = Journal(address)
-    await other.open()
     proxy.swallow_request(COMMIT, within=True)
     proxy.refuse()
     pending = asyncio.ensure_future(journal.accept(draft("j1"), 1000.0))
@@ -132,7 +136,6 @@ async def test_an_acceptance_that_was_lost_is_none_if_another_bridge_was_faster(
     assert (await other.accept(draft("j1"), 1000.5)).new
     proxy.open()
     assert not (await pending).new
-    await other.close()
 
 
 async def test_a_connection_that_was_cut_is_made_again(journal: Journal, proxy: TcpProxy) -> None:

@@ -54,6 +54,11 @@ def sources(place: Place) -> Iterator[Path]:
         yield folder
 
 
+def checks(place: Place, *words: str) -> tuple[str, ...]:
+    """Return the command of a pytest in Home Assistant's environment."""
+    return (place.python, "-m", "pytest", "-c", "pytest.ini", *words)
+
+
 class ControlOfBoth(Control):
     """Stops and starts the broker, too."""
 
@@ -128,8 +133,7 @@ async def test_it_does_what_it_should_whatever_the_bridge_does(
         place,
         sources / HERE,
         tmp_path / "checks.log",
-        *(place.python, "-m", "pytest", "-c", "pytest.ini", "-n", "2", "--quiet"),
-        *(*coverage, COVERED_PERCENT),
+        *checks(place, "-n", "2", "--quiet", *coverage, COVERED_PERCENT),
     )
 
 
@@ -156,15 +160,7 @@ async def test_the_newest_home_assistant_takes_all_that_discovery_announces(
             place,
             sources / HERE,
             tmp_path / "discovery.log",
-            *(
-                place.python,
-                "-m",
-                "pytest",
-                "-c",
-                "pytest.ini",
-                "--durations=8",
-                "real_discovery.py",
-            ),
+            *checks(place, "--durations=8", "real_discovery.py"),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
         )
@@ -182,7 +178,7 @@ async def test_a_real_home_assistant_finds_a_real_bridge_and_gets_pictures(
             place,
             sources / HERE,
             tmp_path / "real.log",
-            *(place.python, "-m", "pytest", "-c", "pytest.ini", "-x", "real_run.py"),
+            *checks(place, "-x", "real_run.py"),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
         )
@@ -203,16 +199,7 @@ async def test_a_real_home_assistant_offers_and_installs_releases_of_comfyui(
             place,
             sources / HERE,
             tmp_path / "update.log",
-            *(
-                place.python,
-                "-m",
-                "pytest",
-                "-c",
-                "pytest.ini",
-                "-x",
-                "--show-capture=no",
-                "real_update.py",
-            ),
+            *checks(place, "-x", "--show-capture=no", "real_update.py"),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
         )
@@ -232,16 +219,7 @@ async def test_a_real_home_assistant_misses_no_bridge_of_a_group(
             place,
             sources / HERE,
             tmp_path / "group.log",
-            *(
-                place.python,
-                "-m",
-                "pytest",
-                "-c",
-                "pytest.ini",
-                "-x",
-                "--show-capture=no",
-                "real_group.py",
-            ),
+            *checks(place, "-x", "--show-capture=no", "real_group.py"),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
         )

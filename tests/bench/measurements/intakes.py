@@ -96,7 +96,7 @@ async def _cost(
         before, began = [processor_s(pid) for pid in pids], time.perf_counter()
         await _submit(stand, subscriber, clients, REQUESTS)
         clock = time.perf_counter() - began
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # as above: their looks count, too
         spent = [processor_s(pid) - was for pid, was in zip(pids, before, strict=True)]
     per = [each / REQUESTS for each in spent]
     return Cost(clock / REQUESTS, tuple(per[:-1]), per[-1])
