@@ -452,7 +452,7 @@ async def test_a_request_that_fails_beyond_its_answer_ends_the_bridge_unacknowle
     with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
         async with setup.running() as connection:
             connection.deliver(LIST, 1)
-            await asyncio.sleep(5)
+            await asyncio.sleep(5)  # the error comes before, and ends it
     assert setup.acked() == []
 
 
