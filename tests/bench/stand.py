@@ -93,9 +93,15 @@ class Stand:
     ) -> B:
         """Make a bridge, attached unless `settings` say otherwise; `async with` starts it."""
         where = {} if settings.keys() & _COMFYUIS else self.attached
-        # What is said at debug level costs more than what is done; what is sent here is no flood.
+        # The debug level costs more than the work itself; what is sent here is no flood.
         clients = {"*": {"requests_per_s": 100_000, "max_queue": 20_000}}
-        defaults = {"mqtt_url": broker.url, "log_level": "info", "clients": clients, **where}
+        defaults = {
+            "mqtt_url": broker.url,
+            "log_level": "info",
+            "clients": clients,
+            "new_clients_per_s": 100_000,
+            **where,
+        }
         bridge = kind(self.new_folder("bridge"), **{**defaults, **settings})
         for name, graph in workflows.items():
             bridge.add_workflow(name, graph)
