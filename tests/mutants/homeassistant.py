@@ -129,4 +129,12 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         guarantee="the picture that a broker retains is the last one in the journal",
         tests=("tests/adapters/mqtt/test_retained_images.py",),
     ),
+    Mutant(
+        name="add-on-loses-a-backup-that-cannot-be-restored",
+        file="docs/deploy/home-assistant-addon/run.py",
+        old="subprocess.run(restore, check=False).returncode != 0:",
+        new="subprocess.run(restore, check=False).returncode < 0:",
+        guarantee="a backup that cannot be restored stays, and no bridge begins without it",
+        tests=("tests/deploy/test_home_assistant_addon.py",),
+    ),
 )
