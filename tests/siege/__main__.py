@@ -108,8 +108,7 @@ async def _with(
         given = Given(broker.url, BASE, port, key, "j")
 
         async def by_mqtt() -> None:
-            bob.messages.clear()
-            bob._taken.clear()
+            bob.forget()
             await bob.ask("submit", {"workflow": "colour", "dry_run": True})
 
         async def by_web() -> None:

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from tests.support.patience import PATIENCE_S
 
 
 class Message(Struct, frozen=True):
-    """What a peer received."""
+    """The messages that a peer received."""
 
     topic: str
     payload: bytes
@@ -60,7 +61,8 @@ class Peer:
         self._url = urlsplit(url)
         self._version = version
         self._session_s = session_s
-        self._taken: set[int] = set()
+        # The numbers of the messages that no wait has returned, by topic.
+        self._untaken: dict[str, dict[int, None]] = {}
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         protocol = MQTTProtocolVersion.MQTTv5 if version == 5 else MQTTProtocolVersion.MQTTv311
@@ -179,29 +181,54 @@ class Peer:
         """Wait for the next message on a topic or filter that no wait has returned before."""
         try:
             async with asyncio.timeout(timeout_s):
+                found = sorted(self._untaken_on(topic))
                 while True:
                     self._arrived.clear()
-                    for index, message in self._matching(topic):
-                        if index not in self._taken and where(message):
-                            self._taken.add(index)
-                            return message
+                    for index in found:
+                        if where(self.messages[index]):
+                            return self._taken(index)
+                    seen = len(self.messages)
                     await self._arrived.wait()
+                    # Of many messages none is looked at twice.
+                    found = self._untaken_since(seen, topic)
         except TimeoutError:
             came = [f"{each.topic} {each.payload[:300]!r}" for each in self.messages]
             raise AssertionError("\n".join((f"nothing on {topic}; what came:", *came))) from None
 
     def all(self, topic: str) -> list[Message]:
         """Return every message on a topic or filter so far."""
-        return [message for _, message in self._matching(topic)]
+        return [message for message in self.messages if _matches(topic, message.topic)]
+
+    def forget(self) -> None:
+        """Forget every message so far."""
+        self.messages.clear()
+        self._untaken.clear()
 
     def of_job(self, job_id: str, what: str = "#") -> list[Message]:
         return self.all(f"{self.base}/client/{self.client}/job/{job_id}/{what}")
 
-    def _matching(self, topic: str) -> Iterator[tuple[int, Message]]:
-        exact = not set(topic) & set("+#")  # paho's own way takes long, for each message anew
-        for index, message in enumerate(self.messages):
-            if message.topic == topic if exact else paho.topic_matches_sub(topic, message.topic):
-                yield index, message
+    def _untaken_on(self, topic: str) -> Iterator[int]:
+        if topic in self._untaken:
+            yield from self._untaken[topic]
+        elif set(topic) & set("+#"):
+            for name, untaken in self._untaken.items():
+                if _matches(topic, name):
+                    yield from untaken
+
+    def _untaken_since(self, start: int, topic: str) -> list[int]:
+        return [
+            index
+            for index, message in enumerate(self.messages[start:], start)
+            if index in self._untaken.get(message.topic, ()) and _matches(topic, message.topic)
+        ]
+
+    def _taken(self, index: int) -> Message:
+        message = self.messages[index]
+        untaken = self._untaken[message.topic]
+        del untaken[index]
+        if not untaken:
+            del self._untaken[message.topic]
+        return message
 
     def _on_message(self, _client: paho.Client, _data: Any, got: paho.MQTTMessage) -> None:
         names = (
@@ -214,6 +241,7 @@ class Peer:
         self._loop.call_soon_threadsafe(self._take, message)
 
     def _take(self, message: Message) -> None:
+        self._untaken.setdefault(message.topic, {})[len(self.messages)] = None
         self.messages.append(message)
         self._arrived.set()
 
@@ -224,6 +252,11 @@ class Peer:
                 future.set_result(value)
 
         self._loop.call_soon_threadsafe(set_it)
+
+
+@lru_cache(100_000)  # paho's way takes long
+def _matches(topic_filter: str, topic: str) -> bool:
+    return paho.topic_matches_sub(topic_filter, topic)
 
 
 @contextmanager
