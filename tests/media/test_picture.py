@@ -1,7 +1,8 @@
-"""What Pillow is told to do, tried in the tests' own process."""
+"""The calls of Pillow, tried in the tests' own process."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ def with_texts() -> PngImagePlugin.PngInfo:
     return texts
 
 
+@cache  # it has the second in which it was made
 def srgb() -> bytes:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     return bytes(profile.tobytes())
