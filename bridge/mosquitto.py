@@ -142,7 +142,9 @@ class Mosquitto:
     async def _until_it_answers(self, process: asyncio.subprocess.Process, port: int) -> None:
         async def connect() -> None:
             if process.returncode is not None:
-                raise MosquittoError(f"mosquitto ended with {process.returncode}: {self._said()}")
+                raise MosquittoError(
+                    f"mosquitto ended with {process.returncode}: {self._log_text()}"
+                )
             _, writer = await asyncio.open_connection(HOST, port)
             writer.close()
             await writer.wait_closed()
@@ -153,10 +155,10 @@ class Mosquitto:
         except OSError as error:
             raise MosquittoError(
                 f"mosquitto takes no connection on {HOST}:{port} after {START_TIMEOUT_S:.0f} s: "
-                f"{self._said()}"
+                f"{self._log_text()}"
             ) from error
 
-    def _said(self) -> str:
+    def _log_text(self) -> str:
         return " | ".join(self._log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
 

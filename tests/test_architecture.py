@@ -1,4 +1,4 @@
-"""What docs/architecture.md shows is what the code is."""
+"""docs/architecture.md shows the code as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who reads a clock that may be set, and why that does no harm: nobody else does.
+"""Every read of a clock that may be set, and why it does no harm: there is no other.
 
 Ages, leases, deadlines and estimates are measured by the journal's clock (`bridge.jobs.clock`), by
 a steady one, or by the database's.
@@ -88,7 +88,7 @@ OF_THE_DATABASE: dict[str, tuple[int, str]] = {
 
 
 def reads(text: str) -> int:
-    """How often a program reads a clock that may be set."""
+    """Count the places where a program reads a clock that may be set."""
     if not _MAY_READ.search(text):
         return 0  # parsing all files takes seconds
     attributes = (each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Attribute))
@@ -105,7 +105,7 @@ def _last_name(of: ast.expr) -> str:
 
 
 def reads_in_sql(text: str) -> int:
-    """How often its SQL reads the database's clock."""
+    """Count the places where its SQL reads the database's clock."""
     if not _SQL.search(text):
         return 0
     constants = (each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Constant))

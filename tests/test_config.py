@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge import config
-from bridge.config import Client, Config, ConfigError, about
+from bridge.config import ClientRights, Config, ConfigError, about
 from bridge.requests.permissions import Granted
 
 DOCUMENT = Path("docs/settings.md")
@@ -154,8 +154,8 @@ def test_what_clients_may_do_is_a_table_for_each(tmp_path: Path) -> None:
     """
     found = load(tmp_path, text).clients
     assert found == {
-        "*": Client(max_queue=5),
-        "kitchen": Client(workflows=("portrait", "frame-*"), inline=True),
+        "*": ClientRights(max_queue=5),
+        "kitchen": ClientRights(workflows=("portrait", "frame-*"), inline=True),
     }
 
 
@@ -264,7 +264,7 @@ def documented_under(heading: str) -> dict[str, str]:
 
 def test_every_field_of_a_clients_table_is_documented_with_its_default() -> None:
     documented = documented_under("field")
-    assert list(documented) == list(Client.__struct_fields__)
+    assert list(documented) == list(ClientRights.__struct_fields__)
     for name in ("max_priority", "max_queue", "requests_per_s"):
         assert float(documented[name].replace(",", "")) == getattr(Granted(), name), name
 

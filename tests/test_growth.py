@@ -14,12 +14,12 @@ from bridge.adapters.triggers.debounce import MAX_TOPICS, Debounce
 from bridge.adapters.web.limits import Failures
 from bridge.contract.topics import Topics
 from bridge.jobs import counters
-from bridge.jobs.begun import BegunUploads
 from bridge.jobs.counters import Counters
 from bridge.jobs.journal.sequence import ClientNumbers
 from bridge.jobs.queue import MAX_EXACT, Key, Queue
+from bridge.jobs.unfinished_uploads import UnfinishedUploads
 from bridge.mqtt import Incoming, Lane
-from bridge.mqtt.intake import Turns
+from bridge.mqtt.intake import FairQueue
 from bridge.requests import processor_time, rate_limit
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
@@ -63,7 +63,7 @@ def _turns() -> Table:
     def lane_of(incoming: Incoming) -> Lane:
         return Lane(incoming.topic, incoming.topic)
 
-    table = Turns(lane_of)
+    table = FairQueue(lane_of)
 
     def put(topic: str) -> None:
         table.put(Incoming(topic=topic, payload=b"", qos=0, retain=False, dup=False, mid=0), 1)
@@ -93,10 +93,10 @@ def _processor() -> Table:
 
 
 def _begun() -> Table:
-    table = BegunUploads()
+    table = UnfinishedUploads()
 
     def one() -> None:
-        table.besides("alice", "mine")
+        table.total_without("alice", "mine")
         table.add("alice", "mine", 5)
         table.remove("alice", "mine")
 

@@ -1,4 +1,4 @@
-"""What is installed beside us has a licence that goes with ours, MIT, and is pinned by its hash."""
+"""Every dependency has a licence that goes with ours, MIT, and is pinned by its hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image and a release are made of: by hash, in the versions that the tests ran with."""
+"""The parts of an image and a release: by hash, in the versions that the tests ran with."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.words import findings, prose, questions, remarks, strings
+from tests.support.words import findings, names, prose, questions, remarks, strings
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,12 @@ def test_a_docstring_names_its_subject_first() -> None:
         '"""What is there."""\n\ndef f():\n    """Whatever it is."""\n\ndef g():\n    "Whether."\n'
     )
     assert [(each.line, each.word) for each in questions(source)] == [(1, "What"), (7, "Whether")]
+
+
+def test_names_of_modules_classes_and_functions_use_the_terms_of_the_field() -> None:
+    source = "class JobNews:\n    def _tell(self): ...\n\ndef retell(told): ...\n"
+    assert [(each.line, each.word) for each in names(source, "lives")] == [
+        (1, "lives"),
+        (1, "JobNews"),
+        (2, "_tell"),
+    ]

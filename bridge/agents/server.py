@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from bridge import __version__
 from bridge.agents import tools
-from bridge.agents.tools import Content, ToolSpec
+from bridge.agents.tools import ToolContent, ToolSpec
 from bridge.client import Client, Job
 from bridge.contract import messages
 from bridge.contract.errors import BridgeError, Forbidden, UnknownWorkflow
@@ -219,7 +219,7 @@ def _tool(spec: ToolSpec) -> types.Tool:
     )
 
 
-def _block(content: Content) -> types.ContentBlock:
+def _block(content: ToolContent) -> types.ContentBlock:
     if content.text is not None:
         return types.TextContent(type="text", text=content.text)
     kind = content.content_type

@@ -42,7 +42,7 @@ class ToolSpec(Struct, frozen=True):
     schema: dict[str, Any]
 
 
-class Content(Struct, frozen=True):
+class ToolContent(Struct, frozen=True):
     """A part of a result: `text`, bytes of a media type, or a link to them."""
 
     text: str | None = None
@@ -108,24 +108,24 @@ def _field(about: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"type": kind, **kept, **limits}
 
 
-def contents(outputs: Sequence[JobOutput]) -> list[Content]:
+def contents(outputs: Sequence[JobOutput]) -> list[ToolContent]:
     """Return what a job gave: pictures, sounds and texts as they are, what is large as a link."""
     return [_content(each) for each in outputs]
 
 
-def _content(output: JobOutput) -> Content:
+def _content(output: JobOutput) -> ToolContent:
     info = output.info
     kind = info.content_type.partition(";")[0]
     name = info.filename if info.filename is not UNSET else f"{info.name}"
     url = None if info.url is UNSET else info.url
     if kind.startswith("text/") or kind == "application/json":
-        return Content(text=output.data[:MAX_TEXT].decode("utf-8", "replace"))
+        return ToolContent(text=output.data[:MAX_TEXT].decode("utf-8", "replace"))
     if kind.startswith(("image/", "audio/")) and info.size <= MAX_INLINE:
         data = base64.b64encode(output.data).decode()
-        return Content(data=data, content_type=kind, name=name, size=info.size)
+        return ToolContent(data=data, content_type=kind, name=name, size=info.size)
     if url is not None:
-        return Content(url=url, content_type=kind, name=name, size=info.size)
-    return Content(
+        return ToolContent(url=url, content_type=kind, name=name, size=info.size)
+    return ToolContent(
         text=f"output {info.index} ({name}, {kind}, {info.size} bytes) is too large to be shown "
         "here; the bridge keeps it for a while under this job_id"
     )

@@ -12,7 +12,15 @@ from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
-from bridge.jobs.journal.backup import JOURNAL, KEYS, LINK_KEY, BackupError, Report, back_up, unpack
+from bridge.jobs.journal.backup import (
+    JOURNAL,
+    KEYS,
+    LINK_KEY,
+    BackupError,
+    BackupReport,
+    back_up,
+    unpack,
+)
 
 
 async def back_up_to(settings: Config, target: Path) -> int:
@@ -66,7 +74,7 @@ def _keys(settings: Config) -> dict[str, Path]:
     return {KEYS: settings.keys_file, LINK_KEY: settings.link_key}
 
 
-def _summary(report: Report) -> str:
+def _summary(report: BackupReport) -> str:
     found = f"{report.jobs} jobs, {report.blobs} large outputs and inputs ({report.size:,} bytes)"
     keys = f", {' and '.join(sorted(report.keys))}" if report.keys else ""
     left = f"; left as they were: {', '.join(report.left)}" if report.left else ""

@@ -48,7 +48,7 @@ _IN_ORDER = 30
 _NAME_WIDTH = 14
 
 
-class Found(Struct):
+class TrialResults(Struct):
     """The results of the tests; None: not known."""
 
     refused: dict[str, str] = {}
@@ -99,7 +99,7 @@ def _filters(settings: Config, topics: Topics) -> list[str]:
     home = HomeAssistantTopics(topics, settings.homeassistant_prefix)
     filters = [topics.requests, *topics.retained, *Permissions(settings.clients).input_topics]
     if settings.operator_verbs:
-        filters.append(topics.orders)
+        filters.append(topics.commands)
     if settings.homeassistant:
         filters += [home.birth, *home.commands]
     return list(dict.fromkeys([*filters, *(each.topic for each in settings.trigger)]))
@@ -112,7 +112,7 @@ class _Trial:
         self._connection = connection
         self._topics = topics
         self._name = name
-        self._found = Found()
+        self._found = TrialResults()
 
     async def system(self) -> dict[str, bytes]:
         """Return what the broker publishes of itself, as far as it lets us see it."""
@@ -123,7 +123,7 @@ class _Trial:
         self._connection.unsubscribe(SYSTEM_FILTERS)
         return {each.topic: each.payload for each in came if each.topic.startswith("$SYS/")}
 
-    async def all(self, filters: Sequence[str]) -> Found:
+    async def all(self, filters: Sequence[str]) -> TrialResults:
         await self._subscriptions(filters)
         await self._rights()
         await self._retained()
@@ -260,7 +260,7 @@ class _Trial:
                 came.append(message)
 
 
-def rows(connection: Connection, found: Found, *, session_s: float) -> Iterable[Finding]:
+def rows(connection: Connection, found: TrialResults, *, session_s: float) -> Iterable[Finding]:
     """Yield a line for each thing that a broker may give. Pure but for what it is given."""
     connack = connection.connack
     limited = restrictions(
@@ -331,7 +331,7 @@ def rows(connection: Connection, found: Found, *, session_s: float) -> Iterable[
         yield _row("publish", f"{topic}: {reason}", advice, good=False)
 
 
-def _retained_row(found: Found, follows: str) -> Finding:
+def _retained_row(found: TrialResults, follows: str) -> Finding:
     if found.retained is None:
         return _row("retained", "could not be tested", follows)
     if not found.retained:

@@ -28,7 +28,7 @@ from bridge.comfyui.building import InstallFailed
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
 from bridge.config import ComfyUI, Config, ConfigError
-from bridge.contract import lacks
+from bridge.contract import missing
 from bridge.contract.messages import encode
 from bridge.contract.operator import HealthReport
 from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState, GpuLease
@@ -167,9 +167,9 @@ async def explain_bridge(connection: Connection, topics: Topics) -> AsyncIterato
 
 async def _asked(connection: Connection, topics: Topics) -> dict[str, bytes]:
     """Ask the bridge for its ComfyUIs' states, where the broker sends nothing retained of them."""
-    answer_topic = topics.order_response("health_check")
+    answer_topic = topics.command_response("health_check")
     await connection.subscribe([Subscription(filter=answer_topic)])
-    connection.publish(topics.order("health_check"), b"").add_done_callback(_seen)
+    connection.publish(topics.command("health_check"), b"").add_done_callback(_seen)
     try:
         async with asyncio.timeout(_ANSWER_S):
             async for message in connection.messages:
@@ -350,7 +350,7 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
             yield Finding(good=True, what=f"workflow {name}{known}")
         else:
             yield Finding(
-                good=name in lacks.OPTIONAL and bool(lacks.models(lacking)),
-                what=f"workflow {name} cannot run: {lacks.why_not(name, lacking)}",
-                advice=lacks.advice(lacking, name),
+                good=name in missing.OPTIONAL and bool(missing.models(lacking)),
+                what=f"workflow {name} cannot run: {missing.why_not_runnable(name, lacking)}",
+                advice=missing.advice(lacking, name),
             )

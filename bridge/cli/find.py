@@ -67,7 +67,7 @@ def away(settings: Config, state: str | None) -> str:
 
 
 async def all_jobs(client: Client, states: Sequence[State] = ()) -> list[JobView]:
-    """Return all jobs of the client, those of the latest news last, without acking any."""
+    """Return all jobs of the client, the most recently changed last, without acking any."""
     found: list[JobView] = []
     wanted = list(states) or None
     page = await client.jobs(states=wanted, limit=_PAGE, peek=True)

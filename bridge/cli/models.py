@@ -17,7 +17,7 @@ from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.comfyui import install, managed
 from bridge.config import Config
 from bridge.contract.errors import BridgeError
-from bridge.media.model_files import Progress, Source, fetch
+from bridge.media.model_files import ModelSource, Progress, fetch
 from bridge.workflows.library import Library
 from bridge.workflows.models import ModelFile
 from bridge.workflows.nodes import NodeRules
@@ -56,7 +56,7 @@ async def get(settings: Config, name: str, to: Path | None) -> int:
 
 async def _got(settings: Config, model: ModelFile, folder: Path) -> bool:
     target = folder / model.folder / model.name
-    source = Source(model.url or "", model.sha256)
+    source = ModelSource(model.url or "", model.sha256)
     try:
         with _shown(f"{model.folder}/{model.name}") as shown:
             fetched = await fetch(source, target, settings.model_hosts, shown)

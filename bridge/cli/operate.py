@@ -59,7 +59,7 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
     transaction = uuid.uuid4().hex
     async with Connection(bridge_address(settings)) as connection:
         await connection.subscribe([Subscription(filter=topics.state)])
-        await connection.subscribe([Subscription(filter=topics.order_response(verb))])
+        await connection.subscribe([Subscription(filter=topics.command_response(verb))])
         # What is retained comes before the answer to the second subscription.
         state = None
         while connection.messages.backlog:
@@ -68,7 +68,7 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
             reason = away(settings, None if state is None else state.decode(errors="replace"))
             stop(f"{reason}: nothing was sent. Start it (`comfy2mqtt serve`)", FAILED)
         await connection.publish(
-            topics.order(verb),
+            topics.command(verb),
             encode({**fields, "transaction": transaction}),
             qos=1,
             # A bridge that is away must not find it when it is back.

@@ -35,7 +35,7 @@ ANSWER_S = 30.0
 _TAKE_BACK_S = 1.0
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class RunOptions(Struct, frozen=True, kw_only=True):
     """The command line's wishes. `show`: None is where the terminal can."""
 
     inputs: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
         return bool(self.each or self.grid or self.repeat)
 
 
-async def run_job(settings: Config, name: str, workflow: str, wanted: Wanted) -> int:
+async def run_job(settings: Config, name: str, workflow: str, wanted: RunOptions) -> int:
     """Run it; returns the exit status. Ctrl-C cancels the job."""
     _check(wanted)
     async with client_of(settings, name) as client:
@@ -73,7 +73,7 @@ async def run_job(settings: Config, name: str, workflow: str, wanted: Wanted) ->
 
 
 async def _run_set(
-    client: Client, definition: Definition, given: dict[str, Any], wanted: Wanted
+    client: Client, definition: Definition, given: dict[str, Any], wanted: RunOptions
 ) -> int:
     if sum(map(bool, (wanted.each, wanted.grid, wanted.repeat))) > 1:
         stop("one of --each, --grid and --repeat", WRONG_USAGE)
@@ -100,12 +100,12 @@ async def _run_set(
     if wanted.detach:
         click.echo(encode({"set_id": jobs.id}) if wanted.as_json else jobs.id)
         return 0
-    return await run_set.see_through(
+    return await run_set.save_results(
         jobs, folder, as_json=wanted.as_json, interrupted=_cancel_on_interrupt(jobs)
     )
 
 
-async def replay(settings: Config, name: str, begun: str, wanted: Wanted) -> int:
+async def replay(settings: Config, name: str, begun: str, wanted: RunOptions) -> int:
     """Run a job again, as it ran: the same version, the same inputs, the same seeds."""
     _check(wanted)
     async with client_of(settings, name) as client:
@@ -119,7 +119,7 @@ async def replay(settings: Config, name: str, begun: str, wanted: Wanted) -> int
         return await _run(client, recipe.workflow, given, wanted, version)
 
 
-async def get(settings: Config, name: str, begun: str, wanted: Wanted) -> int:
+async def get(settings: Config, name: str, begun: str, wanted: RunOptions) -> int:
     """Save what a job gave; with `wait`, once it has ended."""
     _check(wanted)
     async with client_of(settings, name) as client:
@@ -136,7 +136,7 @@ async def get(settings: Config, name: str, begun: str, wanted: Wanted) -> int:
         return await _conclude(job, result, wanted)
 
 
-async def _get_set(client: Client, set_id: str, wanted: Wanted) -> int:
+async def _get_set(client: Client, set_id: str, wanted: RunOptions) -> int:
     folder = run_set.folder_of(wanted.output)
     async with answering():
         jobs = client.job_set(set_id)
@@ -144,7 +144,7 @@ async def _get_set(client: Client, set_id: str, wanted: Wanted) -> int:
     if view.result is UNSET and not wanted.wait:
         ended = view.counts.succeeded + view.counts.failed + view.counts.cancelled
         stop(f"set {jobs.id}: {ended} of {view.total} jobs have ended; --wait waits", FAILED)
-    return await run_set.see_through(
+    return await run_set.save_results(
         jobs, folder, as_json=wanted.as_json, interrupted=asyncio.Event()
     )
 
@@ -159,7 +159,7 @@ async def definition_of(client: Client, workflow: str) -> Definition:
         raise UnknownWorkflow(f"{error.message}{meant}", workflow=workflow, allowed=names) from None
 
 
-def _check(wanted: Wanted) -> None:
+def _check(wanted: RunOptions) -> None:
     """End the command where its wishes cannot be met, before anything is sent."""
     if wanted.collect and not wanted.is_set:
         stop("--collect is for sets: give one of --each, --grid and --repeat too", WRONG_USAGE)
@@ -174,7 +174,7 @@ async def _run(
     client: Client,
     workflow: str,
     given: Mapping[str, Any],
-    wanted: Wanted,
+    wanted: RunOptions,
     version: str | None = None,
 ) -> int:
     job_id = wanted.job_id or uuid.uuid4().hex
@@ -236,7 +236,7 @@ def _check_media(inputs: Mapping[str, Any]) -> None:
             )
 
 
-async def _conclude(job: Job, result: Result, wanted: Wanted) -> int:
+async def _conclude(job: Job, result: Result, wanted: RunOptions) -> int:
     """Save what an ended job gave, and say where; or say why it gave nothing."""
     if result.state != "succeeded":
         _print_failure(result, as_json=wanted.as_json)
@@ -273,7 +273,7 @@ def _print_deliveries(result: Result) -> int:
     return status
 
 
-def _show_files(paths: Sequence[Path], outputs: Sequence[JobOutput], wanted: Wanted) -> None:
+def _show_files(paths: Sequence[Path], outputs: Sequence[JobOutput], wanted: RunOptions) -> None:
     how = _shown_how(wanted)
     for path, output in zip(paths, outputs, strict=False):
         shown = how and terminal.picture(output.data, output.info.content_type, how)
@@ -282,7 +282,7 @@ def _show_files(paths: Sequence[Path], outputs: Sequence[JobOutput], wanted: Wan
         click.echo(str(path.resolve()))
 
 
-def _shown_how(wanted: Wanted) -> terminal.Protocol | None:
+def _shown_how(wanted: RunOptions) -> terminal.Protocol | None:
     """Return the protocol to show pictures here, if any."""
     if wanted.show is False or not (wanted.show or sys.stdout.isatty()):
         return None

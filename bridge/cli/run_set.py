@@ -54,7 +54,9 @@ def grid_of(given: tuple[str, ...], definition: Definition) -> dict[str, Any]:
     return found
 
 
-async def see_through(jobs: Set, folder: Path, *, as_json: bool, interrupted: asyncio.Event) -> int:
+async def save_results(
+    jobs: Set, folder: Path, *, as_json: bool, interrupted: asyncio.Event
+) -> int:
     """Save what the jobs of a set give, in a folder that is there; returns the exit status."""
     paths: list[Path] = []
     with SetProgress(jobs, quiet=as_json) as progress:

@@ -94,7 +94,7 @@ def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str |
             try:
                 runner.run(serving)
             finally:
-                _end_whatever_waits()
+                _force_exit_soon()
     except* reasons as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -103,7 +103,7 @@ def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str |
     return reason
 
 
-def _end_whatever_waits() -> None:
+def _force_exit_soon() -> None:
     """See that this process ends soon: Python waits for its threads, and theirs may never end."""
 
     def end() -> None:

@@ -17,7 +17,6 @@ from bridge.cli.shared import FAILED, explain, stop
 from bridge.cli.words import duration, size, waiting
 from bridge.config import Config
 from bridge.contract.errors import from_wire
-from bridge.contract.lacks import why_not
 from bridge.contract.messages import (
     CancelReport,
     JobView,
@@ -27,6 +26,7 @@ from bridge.contract.messages import (
     encode,
     or_none,
 )
+from bridge.contract.missing import why_not_runnable
 from bridge.contract.retained import Definition
 from bridge.contract.sets import SetResult, SetView
 
@@ -189,7 +189,9 @@ def _runnable(definition: Definition) -> str:
 def _missing(definition: Definition) -> str:
     if definition.forbidden is not UNSET:
         return "not allowed: " + ", ".join(definition.forbidden)
-    return "" if definition.missing is UNSET else why_not(definition.name, definition.missing)
+    return (
+        "" if definition.missing is UNSET else why_not_runnable(definition.name, definition.missing)
+    )
 
 
 def _inputs(definition: Definition) -> Iterator[tuple[str, ...]]:

@@ -26,7 +26,7 @@ _FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-class Target(Protocol):
+class Destination(Protocol):
     """A place for outputs."""
 
     def check(self) -> None:
@@ -36,7 +36,7 @@ class Target(Protocol):
         """Write the outputs, and return their files. Blocks. Raises OSError."""
 
 
-def target_of(text: str) -> Target:
+def target_of(text: str) -> Destination:
     """Return the place that `-o` names."""
     if text == STANDARD_OUTPUT:
         return _StandardOutput()

@@ -131,7 +131,7 @@ class Client:
             client,
             on_message=self._on_message,
             on_gap=self._on_gap,
-            patient=outbox is not None,
+            retries=outbox is not None,
         )
 
     async def __aenter__(self) -> Self:
@@ -371,7 +371,7 @@ class Client:
         pause = Backoff(_FIRST_AGAIN_S, _LAST_AGAIN_S)
         while True:
             try:
-                accepted = await self._settled(request, job.id, patient=True)
+                accepted = await self._settled(request, job.id, retries=True)
             except (Busy, QuotaExceeded) as error:
                 _log.info("job %s waits: %s", job.id, error)
                 await asyncio.sleep(pause.next())
@@ -382,15 +382,15 @@ class Client:
                 job.accepted(accepted)
                 return accepted
 
-    async def _settled(self, request: Submit, job_id: str, *, patient: bool = False) -> Accepted:
+    async def _settled(self, request: Submit, job_id: str, *, retries: bool = False) -> Accepted:
         """Submit it, and cross it out once the bridge has said yes or no.
 
-        `patient`: that there is no room for it now is neither.
+        `retries`: that there is no room for it now is neither.
         """
         try:
             accepted = await self._session.ask("submit", request, Accepted)
         except BridgeError as error:
-            if not (patient and isinstance(error, Busy | QuotaExceeded)):
+            if not (retries and isinstance(error, Busy | QuotaExceeded)):
                 await self._outbox_of().remove(job_id)
             raise
         await self._outbox_of().remove(job_id)

@@ -91,11 +91,11 @@ class Outputs:
                 data = await self._fetch(info, inline=inline)
                 self.received[info.index] = ReceivedBytes(info, data)
         raise self._damaged(
-            f"output {info.index} of {self._whose} does not match its SHA-256", info.index
+            f"output {info.index} of {self._owner} does not match its SHA-256", info.index
         )
 
     @property
-    def _whose(self) -> str:
+    def _owner(self) -> str:
         return f"set {self._set_id!r}" if self._job_id is None else f"job {self._job_id!r}"
 
     def _damaged(self, text: str, output: int) -> Damaged:
@@ -131,7 +131,7 @@ class Outputs:
             if len(data) == part.count:
                 return part, data
         raise self._damaged(
-            f"the bytes from {offset} of output {index} of {self._whose} do not come", index
+            f"the bytes from {offset} of output {index} of {self._owner} do not come", index
         )
 
     def _request(self, index: int, offset: int, *, inline: bool) -> Fetch | FetchSet:

@@ -120,11 +120,11 @@ class Session:
         on_message: Callable[[Incoming], None],
         on_gap: Callable[[], None],
         backoff: Backoff | None = None,
-        patient: bool = False,
+        retries: bool = False,
     ) -> None:
         """`on_message` is called with each message about a job, `on_gap` when some may be lost.
 
-        Both run on the event loop's thread and must not block. `patient`: a broker that cannot be
+        Both run on the event loop's thread and must not block. `retries`: a broker that cannot be
         reached at the start is tried again, too.
         """
         self._connect = connect
@@ -133,7 +133,7 @@ class Session:
         self._on_message = on_message
         self._on_gap = on_gap
         self._backoff = backoff or Backoff()
-        self._patient = patient
+        self._retries = retries
         self._contract: int | None = None
         self._connection: SessionConnection | None = None
         # Further subscriptions, made once somebody asks: a broker may not allow them to everybody.
@@ -355,7 +355,7 @@ class Session:
                 await self._connect_once(opened)
             except MqttError as error:
                 if not opened.done():
-                    if not (self._patient and isinstance(error, Unreachable | ConnectionLost)):
+                    if not (self._retries and isinstance(error, Unreachable | ConnectionLost)):
                         raise
                     opened.set_result(None)
                 if isinstance(error, ConnectionLost) and error.code == PACKET_TOO_LARGE:

@@ -32,7 +32,7 @@ async def upload(session: Session, media: Media, name: str | None = None) -> Upl
         try:
             if not report.complete:
                 await _parts(session, media.data, name, report.held)
-                report = await _patient(session, b"", name, FIN)
+                report = await _retry_when_busy(session, b"", name, FIN)
         except (Conflict, InvalidInput):
             # Somebody else uploads the same, or has just ended: the next beginning shows which.
             if attempt == _ATTEMPTS - 1:
@@ -48,7 +48,7 @@ async def _parts(session: Session, data: bytes, name: str, held: int) -> None:
         size = PART_BYTES if room is None else max(1, min(PART_BYTES, room))
         part = data[held : held + size]
         try:
-            report = await _patient(session, part, name, str(held))
+            report = await _retry_when_busy(session, part, name, str(held))
         except TooLarge:
             # A broker that announced more than it takes: what it takes is known by now.
             room = session.room(UPLOAD, name, str(held))
@@ -58,7 +58,7 @@ async def _parts(session: Session, data: bytes, name: str, held: int) -> None:
             held = report.held
 
 
-async def _patient(session: Session, payload: bytes, *names: str) -> UploadReport:
+async def _retry_when_busy(session: Session, payload: bytes, *names: str) -> UploadReport:
     """Send; where this client is faster than it may be, retry when the bridge says."""
     while True:
         try:

@@ -23,9 +23,9 @@ from bridge.comfyui.errors import (
     ComfyUIError,
     ComfyUIForbidden,
     ComfyUIUnreachable,
-    Gone,
     NodeProblems,
     NotFound,
+    OutputGone,
     PromptRejected,
     ReplyTooLarge,
     UnexpectedAnswer,
@@ -354,14 +354,14 @@ class ComfyClient:
             await self._ok(response, _MIB)
 
     async def held_outputs(self, prompt_id: str) -> tuple[OutputHeader, ...]:
-        """Return the outputs of a prompt that our nodes hold; raises NotFound or Gone."""
+        """Return the outputs of a prompt that our nodes hold; raises NotFound or OutputGone."""
         body = await self._get(f"/comfy2mqtt/outputs/{_segment(prompt_id)}", limit=_MIB * 16)
         return self._decoded(_headers, body, "GET /comfy2mqtt/outputs/{prompt_id}")
 
     async def held_output(
         self, prompt_id: str, node: str, index: int, *, limit: int = _MIB * 1024
     ) -> bytes:
-        """Return an output's bytes; raises NotFound, or Gone if the budget took it."""
+        """Return an output's bytes; raises NotFound, or OutputGone if the budget took it."""
         path = f"/comfy2mqtt/outputs/{_segment(prompt_id)}/{_segment(node)}/{index}"
         return await self._get(path, limit=limit, within_s=_LONG_PATIENCE_S)
 
@@ -493,7 +493,7 @@ _BY_STATUS: Mapping[int, type[UnexpectedAnswer]] = {
     HTTPStatus.UNAUTHORIZED: ComfyUIForbidden,
     HTTPStatus.FORBIDDEN: ComfyUIForbidden,
     HTTPStatus.NOT_FOUND: NotFound,
-    HTTPStatus.GONE: Gone,
+    HTTPStatus.GONE: OutputGone,
 }
 
 

@@ -5,7 +5,7 @@
     ├── UnexpectedAnswer     an HTTP status or a body that ComfyUI does not send
     │   ├── NotFound         404
     │   ├── ComfyUIForbidden 401 or 403: the secret or the proxy's password is wrong
-    │   └── Gone             410: our nodes held it once and had to let it go
+    │   └── OutputGone       410: our nodes held it once and had to let it go
     ├── ReplyTooLarge        more bytes than the caller allows
     ├── PromptRejected       ComfyUI's validation refused all of it or a part
     ├── AlreadyFollowed      two callers follow the same prompt
@@ -84,7 +84,7 @@ class ComfyUIForbidden(UnexpectedAnswer):
     code = "forbidden"
 
 
-class Gone(UnexpectedAnswer):
+class OutputGone(UnexpectedAnswer):
     """410: an output that was not fetched in time and that a newer one replaced."""
 
     code = "gone"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from bridge.comfyui.events import Event, Preview
+from bridge.comfyui.events import Event, PromptPreview
 
 
 class EventQueue:
@@ -16,12 +16,12 @@ class EventQueue:
 
     def __init__(self) -> None:
         self._events: deque[Event | None] = deque()
-        self._preview: Preview | None = None
+        self._preview: PromptPreview | None = None
         self._arrived: asyncio.Future[None] | None = None
 
     def put(self, event: Event) -> None:
         """Add an event and wake the reader; never waits. Call it on the event loop's thread."""
-        if isinstance(event, Preview):
+        if isinstance(event, PromptPreview):
             # None holds the preview's place in the queue, so that a newer one takes it.
             waiting, self._preview = self._preview, event
             if waiting is not None:

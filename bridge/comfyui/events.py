@@ -41,7 +41,7 @@ class Step(msgspec.Struct, frozen=True, tag=True):
     maximum: float
 
 
-class Preview(msgspec.Struct, frozen=True, tag=True):
+class PromptPreview(msgspec.Struct, frozen=True, tag=True):
     """A picture of the work so far; only the newest matters. `node` is None if it is unknown."""
 
     node: str | None
@@ -102,11 +102,11 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     traceback: tuple[str, ...]
 
 
-class Interrupted(msgspec.Struct, frozen=True, tag=True):
+class PromptInterrupted(msgspec.Struct, frozen=True, tag=True):
     """The prompt was stopped, or taken out of the queue, by the bridge or at ComfyUI."""
 
 
-class Lost(msgspec.Struct, frozen=True, tag=True):
+class PromptLost(msgspec.Struct, frozen=True, tag=True):
     """ComfyUI no longer knows the prompt, or its results are gone; `reason` is a sentence.
 
     `died`: its process, or the thread that runs prompts, ended by itself while it ran the prompt.
@@ -116,7 +116,7 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
     died: bool = False
 
 
-Terminal: TypeAlias = Succeeded | Failed | Interrupted | Lost
+Terminal: TypeAlias = Succeeded | Failed | PromptInterrupted | PromptLost
 
 Event: TypeAlias = (
     Queued
@@ -124,7 +124,7 @@ Event: TypeAlias = (
     | Cached
     | NodeStarted
     | Step
-    | Preview
+    | PromptPreview
     | NodeOutput
     | SocketImage
     | Executed

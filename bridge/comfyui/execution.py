@@ -73,7 +73,7 @@ class Execution:
                 yield from self.output(frame.header, frame.data)
             case frames.PreviewImage():
                 yield from self._picture(frame)
-            case frames.ProgressState() | frames.Progress():
+            case frames.ProgressState() | frames.StepProgress():
                 yield from self._progress(frame)
             case frames.NodeExecuted():
                 yield from self._executed(frame)
@@ -157,7 +157,7 @@ class Execution:
                 self._outputs[node] = output
                 yield events.Executed(node, node, output)
         if self._lacks_socket_images():
-            yield events.Lost(
+            yield events.PromptLost(
                 "the connection was cut while results were sent that exist only there"
             )
         else:
@@ -172,7 +172,7 @@ class Execution:
             case frames.ExecutionFault():
                 self._end = failure(frame)
             case frames.ExecutionInterrupted():
-                self._end = events.Interrupted()
+                self._end = events.PromptInterrupted()
             case frames.ExecutionSuccess():
                 # An output that did not come because a node refused it is no success.
                 self._end = self._blocked or events.Succeeded(self._outputs)
@@ -184,15 +184,15 @@ class Execution:
             self._socket_images[node] = index + 1
             yield events.SocketImage(node, index, frame.content_type, frame.data)
         elif self._preview:
-            yield events.Preview(node, frame.content_type, frame.data)
+            yield events.PromptPreview(node, frame.content_type, frame.data)
 
-    def _progress(self, frame: frames.ProgressState | frames.Progress) -> Iterator[Event]:
+    def _progress(self, frame: frames.ProgressState | frames.StepProgress) -> Iterator[Event]:
         match frame:
             case frames.ProgressState():
                 for node, progress in frame.nodes.items():
                     if progress.state == "running":
                         yield from self._step(node, progress.value, progress.max)
-            case frames.Progress(node=str(node)):
+            case frames.StepProgress(node=str(node)):
                 yield from self._step(node, frame.value, frame.max)
 
     def _step(self, node: str, value: float, maximum: float) -> Iterator[Event]:

@@ -45,7 +45,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     exec_info: ExecInfo = ExecInfo()
 
 
-class Status(msgspec.Struct, frozen=True):
+class StatusMessage(msgspec.Struct, frozen=True):
     """Sent to every client whenever the queue changes, and first on each connection."""
 
     status: QueueStatus = QueueStatus()
@@ -72,7 +72,7 @@ class Executing(msgspec.Struct, frozen=True):
     display_node: str | None = None
 
 
-class Progress(msgspec.Struct, frozen=True):
+class StepProgress(msgspec.Struct, frozen=True):
     """A node's step, in the older form."""
 
     value: float
@@ -159,11 +159,11 @@ class OutputBytes(msgspec.Struct, frozen=True):
 
 
 TextFrame: TypeAlias = (
-    Status
+    StatusMessage
     | ExecutionStart
     | ExecutionCached
     | Executing
-    | Progress
+    | StepProgress
     | ProgressState
     | NodeExecuted
     | ExecutionSuccess
@@ -175,11 +175,11 @@ Frame: TypeAlias = TextFrame | PreviewImage | OutputBytes
 _TEXT_TYPES: dict[str, msgspec.json.Decoder[TextFrame]] = {
     name: msgspec.json.Decoder(kind)
     for name, kind in (
-        ("status", Status),
+        ("status", StatusMessage),
         ("execution_start", ExecutionStart),
         ("execution_cached", ExecutionCached),
         ("executing", Executing),
-        ("progress", Progress),
+        ("progress", StepProgress),
         ("progress_state", ProgressState),
         ("executed", NodeExecuted),
         ("execution_success", ExecutionSuccess),
@@ -278,7 +278,7 @@ def output_headers(output: Mapping[str, Any]) -> tuple[OutputHeader, ...]:
 def prompt_of(frame: Frame) -> str | None:
     """Return the id of a frame's prompt; None if it names none."""
     match frame:
-        case Status():
+        case StatusMessage():
             return None
         case OutputBytes():
             return frame.header.prompt_id

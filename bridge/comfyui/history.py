@@ -30,7 +30,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 
     prompt: Mapping[str, Any]
     outputs: Mapping[str, Mapping[str, Any]]
-    end: events.Succeeded | events.Failed | events.Interrupted
+    end: events.Succeeded | events.Failed | events.PromptInterrupted
 
 
 class _QueueItem(msgspec.Struct, frozen=True, array_like=True):
@@ -108,11 +108,11 @@ def read_history(body: bytes, prompt_id: str) -> HistoryEntry | None:
     return HistoryEntry(prompt=entry.prompt.graph, outputs=entry.outputs, end=_end(entry))
 
 
-def _end(entry: _Entry) -> events.Succeeded | events.Failed | events.Interrupted:
+def _end(entry: _Entry) -> events.Succeeded | events.Failed | events.PromptInterrupted:
     status = entry.status or _Status(status_str="success", completed=True)
     for name, data in status.messages:
         if name == "execution_interrupted":
-            return events.Interrupted()
+            return events.PromptInterrupted()
         if name == "execution_error":
             return failure(msgspec.convert(data, frames.ExecutionFault, strict=False))
     if status.completed or status.status_str == "success":

@@ -230,7 +230,7 @@ class Instance:
                 hello = await self.client.hello()
         except (ComfyUIError, TimeoutError):
             if self.supervised:
-                self._condemn("frozen", "ComfyUI does not answer any more")
+                self._abandon("frozen", "ComfyUI does not answer any more")
             return "useless"
         if hello is not None and hello.worker is False:
             self._worker_died()
@@ -238,7 +238,7 @@ class Instance:
         with suppress(ComfyUIError):
             if await self.cancel(prompt_id, within_s=within_s):
                 return "stopped"
-        self._condemn("hung", "a prompt makes no progress, and no interrupt stops it")
+        self._abandon("hung", "a prompt makes no progress, and no interrupt stops it")
         return "hung"
 
     async def known(self) -> QueueSnapshot:
@@ -455,18 +455,18 @@ class Instance:
 
     def _worker_died(self) -> None:
         text = "ComfyUI answers, but the thread that runs prompts has ended"
-        self._condemn("worker_dead", text)
+        self._abandon("worker_dead", text)
         if not self.supervised and self._session is not None:
             self._session.lose(text, died=True, alone=False)
 
-    def _condemn(self, failure: StartFailure, text: str) -> None:
+    def _abandon(self, failure: StartFailure, text: str) -> None:
         """Abandon a ComfyUI that is there and of no use: end its process, if it is ours to end."""
         if self.supervised:
             if self._useless is not None and not self._useless.done():
                 self._useless.set_exception(StartFailed(failure, text))
         elif not self.state.closed:
             log.warning("ComfyUI %s: %s; it gets no jobs until that is fixed", self.name, text)
-            self._handle(lifecycle.Condemned(text, failure))
+            self._handle(lifecycle.Unusable(text, failure))
 
     def _failed(self, failure: StartFailed, restart: PlannedRestart) -> None:
         """Handle the end of a supervised process, or a start that failed."""

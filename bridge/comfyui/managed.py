@@ -54,7 +54,7 @@ class Current(Struct, frozen=True, omit_defaults=True):
     before: Version | None = None
 
 
-class Unreachable(InstallFailed):
+class RepositoryUnreachable(InstallFailed):
     """The repository cannot be asked, or git is not there."""
 
 
@@ -89,7 +89,7 @@ _AGAIN = "install it again: comfy2mqtt comfyui install"
 
 
 async def releases(repository: str) -> list[Release]:
-    """Ask a repository for its releases, the oldest first. Raises Unreachable."""
+    """Ask a repository for its releases, the oldest first. Raises RepositoryUnreachable."""
     command = ("git", "ls-remote", "--tags", "--", repository)
     try:
         async with (
@@ -103,14 +103,16 @@ async def releases(repository: str) -> list[Release]:
         ):
             answer, complaint = await asked.communicate()
     except TimeoutError:
-        raise Unreachable(f"no answer within {_ASK_S:g} s") from None
+        raise RepositoryUnreachable(f"no answer within {_ASK_S:g} s") from None
     except OSError as error:
-        raise Unreachable(f"git cannot be run: {error.strerror}") from None
+        raise RepositoryUnreachable(f"git cannot be run: {error.strerror}") from None
     if asked.returncode:
         said = complaint.decode(errors="replace").strip().splitlines()
         # Advice may follow.
         fatal = [line.removeprefix("fatal: ") for line in said if line.startswith("fatal: ")]
-        raise Unreachable([f"git ended with status {asked.returncode}", *said[-1:], *fatal[:1]][-1])
+        raise RepositoryUnreachable(
+            [f"git ended with status {asked.returncode}", *said[-1:], *fatal[:1]][-1]
+        )
     return listed(answer.decode(errors="replace"))
 
 
@@ -149,7 +151,7 @@ class Manager:
         """
         try:
             release = self._release(await releases(self._repository), wanted)
-        except Unreachable as error:
+        except RepositoryUnreachable as error:
             if wanted not in (None, install.VERSION, f"v{install.VERSION}"):
                 raise InstallFailed(
                     f"{self._repository} cannot be reached ({error}), and PyPI has ComfyUI "
@@ -166,7 +168,7 @@ class Manager:
     async def upgrade(self, wanted: str | None) -> Current:
         """Install a newer version beside the one in use, which stays if the new one does not start.
 
-        Raises InstallFailed, Unreachable among them.
+        Raises InstallFailed, RepositoryUnreachable among them.
         """
         before = current(self.root)
         if before is None:
@@ -191,7 +193,7 @@ class Manager:
         return release
 
     async def releases(self) -> list[Release]:
-        """Return the repository's releases, the oldest first. Raises Unreachable."""
+        """Return the repository's releases, the oldest first. Raises RepositoryUnreachable."""
         return await releases(self._repository)
 
     async def build(self, release: Release) -> Version:

@@ -145,7 +145,7 @@ class PromptTracker:
         return deliveries
 
     def queue_length(self, prompts: int) -> None:
-        """Note that ComfyUI's queue changed: for some prompts that may be the only news there is.
+        """Note that ComfyUI's queue changed: for some prompts that may be the only sign there is.
 
         `prompts` counts everybody's that run or wait.
         """
@@ -206,9 +206,9 @@ class PromptTracker:
     def vanished(self, prompt: Prompt) -> Deliveries:
         """End a prompt that ComfyUI neither queues nor remembers."""
         prompt.execution.stop(
-            events.Interrupted()
+            events.PromptInterrupted()
             if prompt.withdrawn
-            else events.Lost("ComfyUI neither queues nor remembers the prompt")
+            else events.PromptLost("ComfyUI neither queues nor remembers the prompt")
         )
         return self.complete(prompt)
 
@@ -223,7 +223,7 @@ class PromptTracker:
         prompt.failed_fetches += 1
         if not final and prompt.failed_fetches < FETCH_ATTEMPTS:
             return []  # it stays in doubt
-        prompt.execution.stop(events.Lost(f"an output is gone: {reason}"))
+        prompt.execution.stop(events.PromptLost(f"an output is gone: {reason}"))
         return self.complete(prompt)
 
     def complete(self, prompt: Prompt) -> Deliveries:
@@ -241,7 +241,7 @@ class PromptTracker:
         for prompt in tuple(self._by_id.values()):
             execution = prompt.execution
             if execution.end is None or execution.missing():
-                execution.stop(events.Lost(reason, died=prompt is suspect))
+                execution.stop(events.PromptLost(reason, died=prompt is suspect))
             deliveries += self.complete(prompt)
         return deliveries
 

@@ -21,8 +21,8 @@ from bridge.comfyui.connection import DEFAULT_MAX_FRAME, ComfyUISocket, connecte
 from bridge.comfyui.errors import (
     ComfyUIError,
     ComfyUIUnreachable,
-    Gone,
     NotFound,
+    OutputGone,
     ReplyTooLarge,
     UnexpectedAnswer,
 )
@@ -288,7 +288,7 @@ class ComfySession:
         return self._connection
 
     def _received(self, frame: frames.Frame) -> None:
-        if isinstance(frame, frames.Status):
+        if isinstance(frame, frames.StatusMessage):
             prompts = frame.status.exec_info.queue_remaining
             self._queue_changed.set()
             self._report(QueueLength(prompts))
@@ -371,7 +371,7 @@ class ComfySession:
             try:
                 data = await self.client.held_output(prompt.prompt_id, header.node, header.index)
             except (UnexpectedAnswer, ReplyTooLarge) as error:
-                final = isinstance(error, NotFound | Gone | ReplyTooLarge)
+                final = isinstance(error, NotFound | OutputGone | ReplyTooLarge)
                 self._apply(self._tracker.output_failed(prompt, str(error), final=final))
                 if self._tracker.follows(prompt):
                     useless.append(error)

@@ -87,7 +87,7 @@ class QueueLength(msgspec.Struct, frozen=True):
     prompts: int
 
 
-class Condemned(msgspec.Struct, frozen=True):
+class Unusable(msgspec.Struct, frozen=True):
     """An attached one is there and of no use: it gets no prompts until that is over."""
 
     text: str
@@ -142,7 +142,7 @@ LifecycleEvent: TypeAlias = (
     | Connected
     | Disconnected
     | QueueLength
-    | Condemned
+    | Unusable
     | Closing
     | Yielding
     | Vacated
@@ -186,7 +186,7 @@ TABLE: Mapping[StateName, Row] = {
     "restarting": {Starting: "starting", Stopped: "stopped"},
     "crash_loop": {Starting: "starting", Stopped: "stopped"},
 }
-_ANYWHERE = (Unguarded, Condemned, Closing, Yielding, Vacated, Resumed, Unloaded, ReleaseNoted)
+_ANYWHERE = (Unguarded, Unusable, Closing, Yielding, Vacated, Resumed, Unloaded, ReleaseNoted)
 
 
 class Lifecycle:
@@ -198,7 +198,7 @@ class Lifecycle:
         self.vacated = False
         self._yielding: frozenset[Yielder] = frozenset()
         self._closing = False
-        self._condemned = False
+        self._unusable = False
         self._prompts = 0
 
     def handle(self, event: LifecycleEvent, now: float) -> InstanceState:
@@ -215,7 +215,7 @@ class Lifecycle:
         if name != before:
             changes |= {"state": name, "since": now}
         yielding = bool(self._yielding)
-        closed = yielding or self._closing or self._condemned
+        closed = yielding or self._closing or self._unusable
         self.state = msgspec.structs.replace(
             self.state, closed=closed, yielding=yielding, **changes
         )
@@ -235,13 +235,13 @@ class Lifecycle:
         match event:
             case Connected(epoch=epoch) if epoch is None or epoch != self.state.epoch:
                 # What was wrong was wrong with the process before.
-                self._closing = self._condemned = False
+                self._closing = self._unusable = False
             case QueueLength(prompts):
                 self._prompts = prompts
                 # With an empty queue the prompt that did not get on is over.
-                self._condemned &= prompts > 0
-            case Condemned():
-                self._condemned = True
+                self._unusable &= prompts > 0
+            case Unusable():
+                self._unusable = True
             case Closing():
                 self._closing = True
             case Yielding(by=by):
@@ -263,7 +263,7 @@ class Lifecycle:
                 changes = {"unguarded": isinstance(event, Unguarded)}
             case Connected(version, epoch):
                 changes = {"version": version, "epoch": epoch}
-            case Disconnected(text, reason) | Condemned(text, reason):
+            case Disconnected(text, reason) | Unusable(text, reason):
                 changes = {"last_error": text, "reason": reason}
             case Died(text, reason):
                 restarts = self.state.restarts + 1

@@ -26,11 +26,11 @@ import msgspec
 
 from bridge.aio import first
 from bridge.comfyui.client import ComfyClient
+from bridge.comfyui.error_line import error_line
 from bridge.comfyui.errors import ComfyUIUnreachable, StartFailed, UnexpectedAnswer
 from bridge.comfyui.process import Exit, Log, Process, launched
 from bridge.comfyui.restart_policy import PlannedRestart, RestartPolicy
 from bridge.comfyui.settings import SuperviseConfig
-from bridge.comfyui.telling_line import telling_line
 
 T = TypeVar("T")
 
@@ -238,7 +238,7 @@ class Supervisor:
         if any(_ADDRESS_IN_USE in line for line in log):
             return StartFailed("port_taken", "somebody else has ComfyUI's port", log=log)
         if how.signal is None:
-            line = telling_line(log)
+            line = error_line(log)
             last = f": {line}" if line else ""
             return StartFailed("exited", f"ComfyUI {how}{last}", log=log)
         if how.signal != _SIGKILL:

@@ -1,4 +1,4 @@
-"""Updates of the managed ComfyUI: looked for once a day, installed on an operator's order.
+"""Updates of the managed ComfyUI: looked for once a day, installed on an operator's command.
 
 A release is built beside the one in use, which continues with its jobs. Then no more jobs begin,
 those that run end, and each ComfyUI is started from the new release. It takes its place on disk
@@ -109,9 +109,9 @@ class Updates:
         try:
             releases = await self._manager.releases()
         except InstallFailed as error:
-            said = self._said(error)
-            log.warning("cannot look for releases of ComfyUI: %s", said)
-            self._show(error=f"cannot look for releases: {said}")
+            text = self._error_text(error)
+            log.warning("cannot look for releases of ComfyUI: %s", text)
+            self._show(error=f"cannot look for releases: {text}")
             return None
         found = policy.newer(self._used.version, releases)
         self._show(
@@ -131,9 +131,9 @@ class Updates:
             made = await self._manager.build(release)
             await self._replace(made)
         except (InstallFailed, OSError) as error:
-            said, used = self._said(error), self._used.version
-            log.warning("ComfyUI %s is not installed, %s stays in use: %s", version, used, said)
-            self._show(step=UNSET, error=f"{version} is not installed: {said}")
+            text, used = self._error_text(error), self._used.version
+            log.warning("ComfyUI %s is not installed, %s stays in use: %s", version, used, text)
+            self._show(step=UNSET, error=f"{version} is not installed: {text}")
         else:
             log.info("ComfyUI %s is used now", made.version)
             self._used = made
@@ -187,7 +187,7 @@ class Updates:
             if policy.outcome(state, now) == "fails":
                 raise InstallFailed(f"ComfyUI {each.name} does not start: {now.last_error}")
 
-    def _said(self, error: Exception) -> str:
+    def _error_text(self, error: Exception) -> str:
         """Return an error without the repository's address, which may hold a password."""
         return str(error).replace(self._manager.repository, "the repository")
 

@@ -16,14 +16,23 @@ from bridge.config.settings import (
     unknown,
     variable,
 )
-from bridge.config.tables import Call, Client, ComfyUI, Display, Hook, Sink, SinkFolder, Trigger
+from bridge.config.tables import (
+    Call,
+    ClientRights,
+    ComfyUI,
+    Display,
+    Hook,
+    Sink,
+    SinkFolder,
+    Trigger,
+)
 
 __all__ = [
     "FILE",
     "PREFIX",
     "TYPES",
     "Call",
-    "Client",
+    "ClientRights",
     "ComfyUI",
     "Config",
     "ConfigError",

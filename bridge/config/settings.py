@@ -25,7 +25,7 @@ from msgspec import Meta, Struct
 from bridge import resources
 from bridge.config.tables import (
     Call,
-    Client,
+    ClientRights,
     ComfyUI,
     Display,
     Hook,
@@ -156,7 +156,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_input_unpacked: Bytes = 4 * 1024**3
     keep_uploads_s: Seconds = 86_400.0
     # Who may do what, by the client's name; `*` is everybody who is not listed.
-    clients: dict[Who, Client] = {}
+    clients: dict[Who, ClientRights] = {}
     # Classes of nodes that graphs may be made of, with `*` and `?`; without any: all.
     allow_nodes: tuple[str, ...] = ()
     deny_nodes: tuple[str, ...] = ()

@@ -51,7 +51,7 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.api_key
 
 
-class Client(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClientRights(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The rights of one client, or with the name `*` of everybody.
 
     What is left out is as `*` says, and what that leaves out as `bridge.requests.permissions` does.

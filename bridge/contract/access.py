@@ -19,7 +19,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 # What mosquitto puts a user's name for.
 USER = "%u"
-# The orders that are buttons of the bridge's device in Home Assistant.
+# The commands that are buttons of the bridge's device in Home Assistant.
 BUTTONS = ("comfyui/restart", "comfyui/yield", "comfyui/resume", "queue/pause", "queue/resume")
 
 
@@ -85,19 +85,19 @@ def role(name: Role, topics: Topics, others: Others) -> tuple[Grant, ...]:
                 Grant("readwrite", f"{home.tree}#"),
                 Grant("read", f"{others.discovery}/#"),
                 Grant("write", home.birth),
-                *(Grant("write", topics.order(each)) for each in BUTTONS),
+                *(Grant("write", topics.command(each)) for each in BUTTONS),
             )
         case "operator":
             return (
                 Grant("read", f"{base}/#"),
-                Grant("write", topics.orders),
+                Grant("write", topics.commands),
                 Grant("read", "$SYS/#"),
             )
         case "gpu":
             # Every client sees who has it.
             return (
-                Grant("write", topics.order("gpu/+")),
-                Grant("read", topics.order_response("gpu/+")),
+                Grant("write", topics.command("gpu/+")),
+                Grant("read", topics.command_response("gpu/+")),
             )
 
 

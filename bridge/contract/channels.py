@@ -203,7 +203,7 @@ def channels(topics: Topics | None = None) -> tuple[Channel, ...]:
             )
             for verb, kinds in ANSWERS.items()
         ),
-        *_orders(topics),
+        *_admin_channels(topics),
         *_jobs(topics),
         *_sets(topics),
         Channel(
@@ -337,16 +337,16 @@ def _simple_requests(topics: Topics) -> tuple[Channel, ...]:
     )
 
 
-def _orders(topics: Topics) -> Iterator[Channel]:
+def _admin_channels(topics: Topics) -> Iterator[Channel]:
     for verb, row in operator.VERBS.items():
         name = "order" + "".join(word.capitalize() for word in re.split("[/_]", verb))
-        summary = _first_line(row.order)
+        summary = _first_line(row.command)
         yield Channel(
-            f"{name}Request", topics.order(verb), "receive", summary, (row.order,), verb=name
+            f"{name}Request", topics.command(verb), "receive", summary, (row.command,), verb=name
         )
         yield Channel(
             f"{name}Response",
-            topics.order_response(verb),
+            topics.command_response(verb),
             "send",
             f"Answers to {verb}",
             (row.report,),

@@ -174,7 +174,7 @@ class DeliveryFailed(BridgeError):
 
 
 class Lost(BridgeError):
-    """A job's fate cannot be known any more, and running it again is not safe."""
+    """A job's outcome cannot be known any more, and running it again is not safe."""
 
     code = "lost"
 

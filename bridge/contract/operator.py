@@ -141,7 +141,7 @@ class SetLogLevel(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):
     level: Level
 
 
-Order: TypeAlias = (
+Command: TypeAlias = (
     Start
     | Stop
     | Restart
@@ -294,7 +294,7 @@ Report: TypeAlias = (
 class Verb(NamedTuple):
     """The payload of an admin command, and the data of its answer."""
 
-    order: type[Order]
+    command: type[Command]
     report: type[Report]
 
 
@@ -318,12 +318,12 @@ VERBS: dict[str, Verb] = {
     "health_check": Verb(CheckHealth, HealthReport),
     "log_level": Verb(SetLogLevel, LevelReport),
 }
-_DECODERS = {verb: msgspec.json.Decoder(row.order) for verb, row in VERBS.items()}
+_DECODERS = {verb: msgspec.json.Decoder(row.command) for verb, row in VERBS.items()}
 # What a payload of plain text stands for, by the field that a verb has: `mosquitto_pub -m gpu0`.
 _AS_TEXT = ("instance", "client", "level", "holder")
 
 
-def decode(verb: str, payload: bytes) -> Order:
+def decode(verb: str, payload: bytes) -> Command:
     """Decode a command. Raises BadRequest, which names the field and what is allowed there."""
     row = VERBS.get(verb)
     if row is None:
@@ -332,12 +332,12 @@ def decode(verb: str, payload: bytes) -> Order:
     payload = as_utf8(payload).strip()
     if payload and payload[:1] != b"{":
         payload = msgspec.json.encode({_field(verb, row): text_of(payload)})
-    order: Order = decoded(_DECODERS[verb], payload or b"{}", row.order)
-    return order
+    command: Command = decoded(_DECODERS[verb], payload or b"{}", row.command)
+    return command
 
 
 def _field(verb: str, row: Verb) -> str:
     for name in _AS_TEXT:
-        if name in row.order.__struct_fields__:
+        if name in row.command.__struct_fields__:
             return name
     raise BadRequest(f"{verb} takes no text: an empty payload, or a JSON object")

@@ -88,7 +88,7 @@ class Text(Struct, frozen=True):
     text: str
 
 
-class Media(Struct, frozen=True):
+class PayloadMedia(Struct, frozen=True):
     """The main media input, as a bare payload of bytes."""
 
     data: bytes
@@ -99,7 +99,7 @@ class Run(Struct, frozen=True):
     """A request on `run`: `submit`'s fields, and what the payload itself stands for."""
 
     submit: Submit
-    main: Text | Media | None = None
+    main: Text | PayloadMedia | None = None
 
 
 class _Transaction(Struct):
@@ -156,7 +156,7 @@ def decode_run(
     if main is None and plain.strip():
         given = decoded(_OBJECT, plain, Submit)
         main = _named_text(given)
-    elif isinstance(main, Media):
+    elif isinstance(main, PayloadMedia):
         given = {
             name.removeprefix("input."): value
             for name, value in user_properties or []
@@ -168,7 +168,7 @@ def decode_run(
             _set_field(fields, name, value)
     try:
         # A User Property is always a string, whatever it stands for.
-        strict = not isinstance(main, Media)
+        strict = not isinstance(main, PayloadMedia)
         submit = msgspec.convert({**fields, "inputs": inputs}, Submit, strict=strict)
     except msgspec.ValidationError as error:
         raise unfit(error, Submit) from None
@@ -243,16 +243,16 @@ def main_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _main(payload: bytes, plain: bytes, content_type: str | None) -> Text | Media | None:
+def _main(payload: bytes, plain: bytes, content_type: str | None) -> Text | PayloadMedia | None:
     """Return a payload's main input; None for inputs by name. `plain` is it as UTF-8, if a text."""
     if payload and content_type and main_type(content_type).startswith(_MEDIA_TYPES):
-        return Media(payload, content_type)
+        return PayloadMedia(payload, content_type)
     try:
         text = plain.decode()
     except UnicodeDecodeError:
         if plain.lstrip()[:1] == b"{":
             raise BadRequest("the payload begins with { but is not UTF-8") from None
-        return Media(payload, content_type)
+        return PayloadMedia(payload, content_type)
     stripped = text.strip()
     if not stripped or stripped.startswith("{"):
         return None

@@ -67,26 +67,26 @@ _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 T = TypeVar("T")
 
 
-class Http(Struct, frozen=True):
+class HttpTarget(Struct, frozen=True):
     """A PUT or POST to `url`, which may have placeholders yet; `host` is as it is resolved."""
 
     url: str
     host: str
 
 
-class Folder(Struct, frozen=True):
+class FolderTarget(Struct, frozen=True):
     """A folder of the operator's, by its name."""
 
     name: str
 
 
-class Topic(Struct, frozen=True):
+class TopicTarget(Struct, frozen=True):
     """A topic, which may have placeholders yet."""
 
     topic: str
 
 
-Target: TypeAlias = Http | Folder | Topic
+Target: TypeAlias = HttpTarget | FolderTarget | TopicTarget
 
 
 def read(url: str, field: str = "put.url") -> Target:
@@ -101,14 +101,14 @@ def read(url: str, field: str = "put.url") -> Target:
                     f"{field}: {url!r}: expected folder:NAME, a folder that the operator has named",
                     field=field,
                 )
-            return Folder(rest)
+            return FolderTarget(rest)
         case "mqtt":
             if not rest or set(rest) & set("+#\0") or rest.startswith(("$", "/")):
                 raise BadRequest(
                     f"{field}: {url!r}: expected mqtt:TOPIC, without wildcards", field=field
                 )
             check_template(rest, field)
-            return Topic(rest)
+            return TopicTarget(rest)
     raise BadRequest(
         f"{field}: expected a URL that begins with one of https:, http:, folder:, mqtt:",
         field=field,
@@ -116,14 +116,14 @@ def read(url: str, field: str = "put.url") -> Target:
     )
 
 
-def read_http(url: str, field: str) -> Http:
+def read_http(url: str, field: str) -> HttpTarget:
     """Read a target that can only be HTTP. Raises BadRequest."""
     if url.partition(":")[0].lower() not in ("http", "https"):
         raise BadRequest(f"{field}: expected an http or https URL", field=field)
     return _http(url, field)
 
 
-def _http(url: str, field: str) -> Http:
+def _http(url: str, field: str) -> HttpTarget:
     if _URL.fullmatch(url) is None:
         raise BadRequest(
             f"{field}: expected a URL in ASCII, without spaces: encode others as %XX", field=field
@@ -143,7 +143,7 @@ def _http(url: str, field: str) -> Http:
     if parts.fragment:
         raise BadRequest(f"{field}: no fragment (#) in the URL", field=field)
     check_template(url, field)
-    return Http(url, host)
+    return HttpTarget(url, host)
 
 
 def check_template(text: str, field: str) -> None:
@@ -185,11 +185,11 @@ def check_headers(headers: Mapping[str, str], field: str = "put.headers") -> Non
             )
 
 
-def tells_jobs_apart(target: Target) -> bool:
+def differs_per_job(target: Target) -> bool:
     """True if two jobs of a set do not overwrite each other's outputs there."""
-    if isinstance(target, Folder):
+    if isinstance(target, FolderTarget):
         return True  # the operator's template is the operator's affair
-    text = target.topic if isinstance(target, Topic) else target.url
+    text = target.topic if isinstance(target, TopicTarget) else target.url
     return _is_folder(target) or bool(set(_PLACEHOLDER.findall(text)) & set(_OF_ONE_JOB))
 
 
@@ -200,15 +200,15 @@ def chosen(target: Target, output: int | None, outputs: Sequence[T]) -> Sequence
     """
     if output is not None:
         return outputs[output : output + 1]
-    if isinstance(target, Folder) or _is_folder(target):
+    if isinstance(target, FolderTarget) or _is_folder(target):
         return outputs
-    text = target.topic if isinstance(target, Topic) else target.url
+    text = target.topic if isinstance(target, TopicTarget) else target.url
     apart = set(_PLACEHOLDER.findall(text)) & set(_OF_ONE_OUTPUT)
     return outputs if apart else outputs[:1]
 
 
 def _is_folder(target: Target) -> bool:
-    return isinstance(target, Http) and urlsplit(target.url).path.endswith("/")
+    return isinstance(target, HttpTarget) and urlsplit(target.url).path.endswith("/")
 
 
 def facts(
@@ -258,7 +258,7 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
-def url_for(target: Http, values: Mapping[str, str]) -> str:
+def url_for(target: HttpTarget, values: Mapping[str, str]) -> str:
     """Return the URL of one output."""
     path, mark, query = target.url.partition("?")
     name = DEFAULT_NAME if _is_folder(target) else ""

@@ -125,19 +125,19 @@ class Topics:
         return f"{self.base}/bridge/log"
 
     @property
-    def orders(self) -> str:
+    def commands(self) -> str:
         """The filter for every command of an operator."""
         return f"{self.base}/bridge/request/#"
 
-    def order(self, verb: str) -> str:
+    def command(self, verb: str) -> str:
         """The topic of an admin command, such as `comfyui/start`."""
         return f"{self.base}/bridge/request/{verb}"
 
-    def order_response(self, verb: str) -> str:
+    def command_response(self, verb: str) -> str:
         """The topic of its answer."""
         return f"{self.base}/bridge/response/{verb}"
 
-    def parse_order(self, topic: str) -> str | None:
+    def parse_command(self, topic: str) -> str | None:
         """Return the verb of a command's topic, known or not; None where there is nobody to answer.
 
         Its levels are valid ids, fit to build the topic of the answer.

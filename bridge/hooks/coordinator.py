@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from bridge.hooks.lock import BRIDGE, Kept, Lock
+from bridge.hooks.lock import BRIDGE, Lock, SavedLock
 from bridge.hooks.machine import Machine, Rules
 
 
@@ -25,13 +25,13 @@ class Now(Struct, frozen=True):
 # -- what is to be done ---------------------------------------------------------------------------
 
 
-class Prepare(Struct, frozen=True):
+class PrepareHook(Struct, frozen=True):
     """Call a hook's `before_busy`. Answered by `ended`."""
 
     hook: str
 
 
-class Release(Struct, frozen=True):
+class ReleaseHook(Struct, frozen=True):
     """Free the memory of a hook's ComfyUIs, then call its `after_idle`. Answered by `ended`."""
 
     hook: str
@@ -53,7 +53,7 @@ class TakeBack(Struct, frozen=True):
     gpu: str
 
 
-class Free(Struct, frozen=True):
+class FreeMemory(Struct, frozen=True):
     """Free the memory of a GPU's ComfyUIs. Answered by `freed`."""
 
     gpu: str
@@ -66,10 +66,10 @@ class Hold(Struct, frozen=True):
     reason: str | None
 
 
-Action: TypeAlias = Prepare | Release | Leave | TakeBack | Free | Hold
+Action: TypeAlias = PrepareHook | ReleaseHook | Leave | TakeBack | FreeMemory | Hold
 
 
-class Seen(Struct):
+class ComfyUIView(Struct):
     """The coordinator's view of a ComfyUI.
 
     `wanted`: jobs wait for it or are there. `vacant`: nothing of ours is on its GPU, since it
@@ -84,13 +84,13 @@ class State(Struct, frozen=True):
     """The state kept over a restart: hooks that are to be released, and the locks by GPU."""
 
     prepared: list[str] = []
-    locks: dict[str, Kept] = {}
+    locks: dict[str, SavedLock] = {}
 
 
 class _Gpu:
     """One GPU with a lock, and what the bridge is doing about it."""
 
-    def __init__(self, instances: Sequence[str], kept: Kept | None) -> None:
+    def __init__(self, instances: Sequence[str], kept: SavedLock | None) -> None:
         self.instances = instances
         self.lock = Lock(kept)
         # Set while its ComfyUIs leave the GPU: True if their jobs may finish.
@@ -122,7 +122,7 @@ class Coordinator:
             name: _Gpu(instances, state.locks.get(name)) for name, instances in gpus.items()
         }
         names = set[str]().union(*gpus.values(), *(each.instances for each in hooks))
-        self.seen = {name: Seen() for name in sorted(names)}
+        self.seen = {name: ComfyUIView() for name in sorted(names)}
         self._free_after_s = free_after_s
         self._held: dict[str, str | None] = {}
 
@@ -156,7 +156,7 @@ class Coordinator:
                 now.steady, wanted=self._wants(machine, now), blocked=self._blocked(machine, now)
             )
             if work is not None:
-                made = Prepare if work == "prepare" else Release
+                made = PrepareHook if work == "prepare" else ReleaseHook
                 actions.append(made(machine.rules.name))
         for name in self.seen:
             reason = self.reason(name, now)
@@ -198,7 +198,7 @@ class Coordinator:
             gpu.idle_since = now.steady
         elif not gpu.freeing and now.steady >= gpu.idle_since + self._free_after_s:
             gpu.freeing = True
-            yield Free(name)
+            yield FreeMemory(name)
 
     def _is_vacant(self, gpu: _Gpu) -> bool:
         """True if nothing of ours is on a GPU, and no hook around it is being called."""

@@ -49,7 +49,7 @@ class Waiting(Struct, frozen=True):
         return -self.priority, self.place
 
 
-class Kept(Struct, frozen=True):
+class SavedLock(Struct, frozen=True):
     """The state kept over a restart: the lease of another program, and those who wait."""
 
     lease: Lease | None = None
@@ -59,8 +59,8 @@ class Kept(Struct, frozen=True):
 class Lock:
     """One GPU. All times are seconds by a clock that never goes back, also across restarts."""
 
-    def __init__(self, kept: Kept | None = None) -> None:
-        kept = kept or Kept()
+    def __init__(self, kept: SavedLock | None = None) -> None:
+        kept = kept or SavedLock()
         self.lease = kept.lease
         self.waiting = kept.waiting[:MAX_WAITING]
         self._place = max((each.place for each in self.waiting), default=0)
@@ -68,10 +68,10 @@ class Lock:
         self._own_place: int | None = None
         self._wanted = False
 
-    def kept(self) -> Kept:
+    def kept(self) -> SavedLock:
         """Return what outlives the process. What the bridge has itself does not."""
         lease = None if self.lease is None or self.lease.holder == BRIDGE else self.lease
-        return Kept(lease, self.waiting)
+        return SavedLock(lease, self.waiting)
 
     # -- for the bridge --
 

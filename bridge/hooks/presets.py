@@ -26,7 +26,7 @@ _WAKE_TIMEOUT_S = 180.0
 _LOOK_AGAIN_S = 0.25
 
 
-class Made(Struct, frozen=True):
+class HookCalls(Struct, frozen=True):
     """The functions of one hook. `at_stop`: also when the bridge stops, as it runs no program."""
 
     before: Do | None
@@ -35,7 +35,7 @@ class Made(Struct, frozen=True):
     at_stop: bool
 
 
-def made(hook: Hook, mqtt: MqttCalls, base: str) -> Made:
+def calls_of(hook: Hook, mqtt: MqttCalls, base: str) -> HookCalls:
     """Return what a hook does; `base` is the bridge's own first level. Raises ConfigError."""
     where = f"hook {hook.name!r}: "
     before, after = _of_preset(hook, where)
@@ -47,7 +47,7 @@ def made(hook: Hook, mqtt: MqttCalls, base: str) -> Made:
         raise ConfigError(f"{where}expected a preset, before_busy or after_idle")
     default = _WAKE_TIMEOUT_S if hook.preset == "wake-on-lan" else _TIMEOUT_S
     at_stop = hook.after_idle is None or not hook.after_idle.command
-    return Made(before, after, hook.timeout_s or default, at_stop)
+    return HookCalls(before, after, hook.timeout_s or default, at_stop)
 
 
 def _of_preset(hook: Hook, where: str) -> tuple[Do | None, Do | None]:

@@ -38,7 +38,7 @@ from bridge.workflows.embedded import without_folder
 STOP_GRACE_S = 10.0
 
 
-class Times(Struct):
+class AttemptTimes(Struct):
     """An attempt's times: sent, begun and ended at ComfyUI, in seconds by a monotonic clock."""
 
     sent: float
@@ -74,11 +74,11 @@ class Retry(Struct, frozen=True):
     no_room: bool = False
 
 
-class Stopped(Struct, frozen=True):
+class Interruption(Struct, frozen=True):
     """The attempt was interrupted, by us or at ComfyUI."""
 
 
-Ending: TypeAlias = Success | Failure | Retry | Stopped
+Ending: TypeAlias = Success | Failure | Retry | Interruption
 
 
 class Observer(Protocol):
@@ -94,7 +94,7 @@ class Observer(Protocol):
     def progress(self, snapshot: Snapshot) -> None:
         """The prompt got on."""
 
-    def preview(self, preview: events.Preview) -> None:
+    def preview(self, preview: events.PromptPreview) -> None:
         """ComfyUI sent an image of the work so far."""
 
 
@@ -118,7 +118,7 @@ class Attempt:
         `began`: it was seen to run there. It may run for `timeout_s` seconds, and send
         nothing for `silence_s` seconds.
         """
-        self.times = Times(time.monotonic())
+        self.times = AttemptTimes(time.monotonic())
         self.saved_files = False
         self.used_key = False
         # Why its ComfyUI ended by itself while it ran the prompt, where it did.
@@ -194,7 +194,7 @@ class Attempt:
         if plan.media:
             await first(self._stop.wait(), self._send_media(plan))
         if self._stop.is_set():
-            return Stopped()
+            return Interruption()
         prompt = self._instance.execute(
             self.prompt_id,
             isolate(plan.prompt, self.prompt_id, datetime.now().astimezone()),
@@ -305,7 +305,7 @@ class Attempt:
                 case events.Succeeded():
                     self.times.ended = time.monotonic()
                     return self._success(plan, await collector.all(), collector.missing)
-                case events.Failed() | events.Interrupted() | events.Lost():
+                case events.Failed() | events.PromptInterrupted() | events.PromptLost():
                     return self._failure(event)
                 case events.NodeOutput() | events.SocketImage():
                     collector.received(event)
@@ -324,7 +324,7 @@ class Attempt:
         | events.Cached
         | events.NodeStarted
         | events.Step
-        | events.Preview,
+        | events.PromptPreview,
     ) -> None:
         match event:
             case events.Started():
@@ -341,7 +341,7 @@ class Attempt:
                 self._observer.progress(meter.node(display_node))
             case events.Step(node, value, maximum):
                 self._observer.progress(meter.step(node, value, maximum))
-            case events.Preview():
+            case events.PromptPreview():
                 self._observer.preview(event)
             case events.Queued():
                 pass
@@ -365,19 +365,21 @@ class Attempt:
             return Retry(error, free_memory=True)
         return Failure(error)
 
-    def _failure(self, event: events.Failed | events.Interrupted | events.Lost) -> Ending:
-        if isinstance(event, events.Lost) and event.died:
+    def _failure(
+        self, event: events.Failed | events.PromptInterrupted | events.PromptLost
+    ) -> Ending:
+        if isinstance(event, events.PromptLost) and event.died:
             self.killed = failures.short(event.reason)
         match event:
             case events.Failed():
                 return self._failed(event)
-            case events.Interrupted() if self._cut and not self._stop.is_set():
+            case events.PromptInterrupted() if self._cut and not self._stop.is_set():
                 return Failure(self._cut)
-            case events.Lost() if self._cut and self._hung and not self._stop.is_set():
+            case events.PromptLost() if self._cut and self._hung and not self._stop.is_set():
                 return Failure(self._cut)
-            case events.Interrupted():
-                return Stopped()
-            case events.Lost(reason, died):
+            case events.PromptInterrupted():
+                return Interruption()
+            case events.PromptLost(reason, died):
                 # A prompt may end its ComfyUI before its start was reported: that counts too.
                 return Retry(failures.lost(reason), counts=died)
 

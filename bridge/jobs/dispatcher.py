@@ -21,7 +21,7 @@ from bridge.comfyui.state import InstanceState
 from bridge.contract.errors import Lost, internal
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import state
-from bridge.jobs.core import Book, Core, Limits, Moment, Phase, effects, events
+from bridge.jobs.core import Book, Core, JobLimits, Moment, Phase, effects, events
 from bridge.jobs.core.pool import Availability, CanRun
 from bridge.jobs.counters import Counters
 from bridge.jobs.delivering import Deliver, Delivering
@@ -36,7 +36,7 @@ from bridge.jobs.quarantine import Quarantine
 from bridge.jobs.queue import Key
 from bridge.jobs.resolver import Resolver
 from bridge.jobs.runner import Runner
-from bridge.jobs.state import Happening
+from bridge.jobs.state import Transition
 from bridge.jobs.tasks import JobTasks
 from bridge.media.files import Files
 from bridge.retry import retry
@@ -64,7 +64,7 @@ class Dispatcher:
         listener: Listener,
         dependencies: Dependencies,
         can_run: CanRun,
-        limits: Limits,
+        limits: JobLimits,
         finalizer: Finalizer,
         input_files: InputFiles | None = None,
         deliver: Deliver | None = None,
@@ -140,7 +140,7 @@ class Dispatcher:
 
     def add(self, job: Job) -> None:
         """Take a job that the journal has; one that is here already stays as it is."""
-        self.handle(events.Accepted(job))
+        self.handle(events.JobAccepted(job))
 
     def announce(self, job: Job, n: int) -> None:
         """Publish the status of a job that waits, under the number that the journal gave."""
@@ -153,7 +153,7 @@ class Dispatcher:
         cancelled: its result says whether that came in time.
         """
         while True:
-            self.handle(events.CancelAsked(key))
+            self.handle(events.CancelRequested(key))
             entry = self.book.entry(key)
             if entry is None:
                 found = await self._journal.seize(key)
@@ -179,7 +179,7 @@ class Dispatcher:
         """Cancel all jobs that have not started, of one client or of all; returns how many."""
         keys = self.book.clearable(client)
         leaving = [self._left(key) for key in keys]
-        self.handle(events.ClearAsked(client))
+        self.handle(events.ClearRequested(client))
         outcomes = await asyncio.gather(*leaving)
         return sum(outcome == "cancelled" for outcome in outcomes)
 
@@ -188,7 +188,7 @@ class Dispatcher:
 
         `waits_for` is what that ComfyUI waits for; None where the operator wants it.
         """
-        self.handle(events.SendBackAsked(instance, waits_for))
+        self.handle(events.RequeueRequested(instance, waits_for))
 
     async def pause(self) -> None:
         """Start nothing more, also after a restart; what runs may end."""
@@ -237,9 +237,9 @@ class Dispatcher:
         """Fail what a backup that was restored had not ended; nothing is left to run."""
         for job in jobs:
             error = Lost("the bridge was restored from a backup in which it had not ended")
-            outcome = state.after(job.state, Happening.FAIL)
+            outcome = state.after(job.state, Transition.FAIL)
             await self._finalizer.write(job, outcome, Completion(error=error))
-        await self._journal.taken_up()
+        await self._journal.backup_reported()
 
     async def run(self) -> None:
         """Run jobs until cancelled. Raises Fenced, in a group, where others took over."""
@@ -331,7 +331,7 @@ class Dispatcher:
     def _by_tasks(self) -> Mapping[type, Callable[[Any], Coroutine[Any, Any, None]]]:
         """The effects that take time: each is a task of its job."""
         return {
-            effects.Release: self._resolver.release,
+            effects.ReleaseJob: self._resolver.release,
             effects.Claim: self._claim,
             effects.Requeue: self._runner.requeue,
             effects.Finish: self._runner.finish,
@@ -342,22 +342,22 @@ class Dispatcher:
         return {
             effects.Resolve: self._resolver.start,
             effects.StopResolving: self._resolver.stop,
-            effects.Start: self._runner.start,
-            effects.Stop: self._runner.stop,
+            effects.StartJob: self._runner.start,
+            effects.StopJob: self._runner.stop,
             effects.MarkStarted: self._mark_started,
             effects.Announce: self._announce,
-            effects.Publish: self._publish,
-            effects.AskPrompts: self._ask_prompts,
+            effects.PublishStatus: self._publish,
+            effects.ListPrompts: self._ask_prompts,
             effects.CancelPrompt: self._cancel_prompt,
-            effects.Wanted: self._report_wanted,
+            effects.ReportDemand: self._report_wanted,
             effects.Left: self._forget,
-            effects.Report: self._report,
+            effects.ReportDefect: self._report,
         }
 
-    def _report_wanted(self, effect: effects.Wanted) -> None:
+    def _report_wanted(self, effect: effects.ReportDemand) -> None:
         self.on_wanted(effect.instance, effect.wanted)
 
-    def _report(self, effect: effects.Report) -> None:
+    def _report(self, effect: effects.ReportDefect) -> None:
         log.error("defect in the bridge", exc_info=effect.error)
 
     def _job(self, key: Key) -> Job:
@@ -383,7 +383,7 @@ class Dispatcher:
         job = self._job(effect.key)
         self._publish_when(self._journal.status_number(job), job, effect.status)
 
-    def _publish(self, effect: effects.Publish) -> None:
+    def _publish(self, effect: effects.PublishStatus) -> None:
         self._listener.status(self._job(effect.key), effect.status)
 
     def _publish_when(self, numbered: asyncio.Future[int], job: Job, status: JobStatus) -> None:
@@ -425,7 +425,7 @@ class Dispatcher:
 
     # -- prompts from before this process --
 
-    def _ask_prompts(self, effect: effects.AskPrompts) -> None:
+    def _ask_prompts(self, effect: effects.ListPrompts) -> None:
         self._tasks.start(self._asked_prompts(self._instances[effect.instance]))
 
     async def _asked_prompts(self, instance: Instance) -> None:
@@ -434,7 +434,7 @@ class Dispatcher:
             # What it has already would be run elsewhere once more.
             known = await retry(instance.known, ComfyUIError, attempts=_QUEUE_READ_ATTEMPTS)
             prompt_ids = frozenset([*known.running, *known.pending])
-        self.handle(events.PromptsKnown(instance.name, prompt_ids))
+        self.handle(events.PromptsListed(instance.name, prompt_ids))
 
     def _cancel_prompt(self, effect: effects.CancelPrompt) -> None:
         self._tasks.start(

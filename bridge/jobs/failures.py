@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.comfyui.errors import ComfyUIError, Gone, PromptRejected
+from bridge.comfyui.errors import ComfyUIError, OutputGone, PromptRejected
 from bridge.comfyui.events import Failed
 from bridge.contract.errors import (
     BridgeError,
@@ -60,7 +60,7 @@ def rejected(error: PromptRejected, names: Mapping[str, str]) -> BridgeError:
 
 def unavailable(error: ComfyUIError, instance: str) -> BridgeError:
     """Translate a ComfyUI that could not be asked, or whose answer could not be used."""
-    kind = Lost if isinstance(error, Gone) else ComfyUIUnavailable
+    kind = Lost if isinstance(error, OutputGone) else ComfyUIUnavailable
     return kind(short(str(error)), instance=instance)
 
 

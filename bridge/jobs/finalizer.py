@@ -25,7 +25,7 @@ from bridge.contract.messages import (
 from bridge.contract.numbering import MAX_N, numbered
 from bridge.contract.sinks import Delivered
 from bridge.jobs import job_messages
-from bridge.jobs.attempt import Times
+from bridge.jobs.attempt import AttemptTimes
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.job import Envelope, Job, KeptOutput, Plan
 from bridge.jobs.journal import Journal, webhooks
@@ -58,7 +58,7 @@ class Completion(Struct, frozen=True, kw_only=True):
     missing: Sequence[MissingOutput] = ()
     delivered: Sequence[Delivered] | None = None
     reused: bool = False
-    times: Times | None = None
+    times: AttemptTimes | None = None
     # Where it was kept before: then its outputs have no bytes here, and `times` count no more.
     kept: bool = False
     timings: Timings | None = None
@@ -317,7 +317,7 @@ def _kept(info: OutputInfo, data: bytes | None) -> KeptOutput:
     )
 
 
-def _timings(since_s: float, times: Times | None, delivering: float) -> Timings:
+def _timings(since_s: float, times: AttemptTimes | None, delivering: float) -> Timings:
     """Seconds in each part, of a job that was accepted so long ago; zero where it did not get."""
     if times is None:
         return Timings(queued_s=round(max(0.0, since_s), 3), load_s=0.0, run_s=0.0, deliver_s=0.0)

@@ -27,8 +27,8 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record, queries
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.listener import Listener
-from bridge.jobs.looking import pause_s
-from bridge.jobs.presence import LOOK_S, Found, Gone, Presence, Watch
+from bridge.jobs.look_delay import look_delay_s
+from bridge.jobs.presence import LOOK_S, DeadMember, MemberState, Presence, Watch
 from bridge.jobs.queue import Key
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Group:
         self._valid_until = 0.0
         self._presence = Presence()
         self._watch = Watch()
-        self._gone: list[Gone] = []
+        self._dead: list[DeadMember] = []
         self._intake = asyncio.Event()
         self._staying = True
         self._beat_now = asyncio.Event()
@@ -167,23 +167,23 @@ class Group:
         self._on_beat = on_beat
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._beat_for_ever())
-            tasks.create_task(self._hear())
+            tasks.create_task(self._listen())
             tasks.create_task(self._follow())
 
     async def _beat_for_ever(self) -> None:
         while True:
             self._beat_now.clear()
             began, session = time.monotonic(), self._presence.session
-            gone, self._gone = self._gone if self._staying else [], []
+            dead, self._dead = self._dead if self._staying else [], []
             try:
-                beat = await self._journal.beat(self.lease_s, staying=self._staying, gone=gone)
+                beat = await self._journal.beat(self.lease_s, staying=self._staying, dead=dead)
             except DatabaseError as error:
                 log.warning("cannot renew the lease: %s", error)
             else:
                 self._missed |= not self.holds()
                 self._valid_until = began + self.lease_s
-                self._presence.beaten(session)
-                # What was to be said meanwhile was not: the others might have buried us.
+                self._presence.renewed(session)
+                # What was to be said meanwhile was not: the others might have counted us as dead.
                 self.was_silent = self._missed and self.holds()
                 self._missed = self._missed and not self.was_silent
                 self._take(beat)
@@ -215,13 +215,13 @@ class Group:
             self._changed.add(job.key)
             self._look.set()
 
-    async def _hear(self) -> None:
+    async def _listen(self) -> None:
         from bridge.jobs.database.notices import notices  # noqa: PLC0415 - an extra
 
         async for notice in notices(
             self._address,
             CHANNEL,
-            began=self._be_present,
+            began=self._take_lock,
             look=self._look_at_others,
             every_s=LOOK_S,
         ):
@@ -239,11 +239,11 @@ class Group:
                 client, _, job_id = word[1:].partition("/")
                 self._noticed(Notice(word[0]), Key(client, job_id))
 
-    async def _be_present(self, ask: Ask) -> None:
+    async def _take_lock(self, ask: Ask) -> None:
         """Take the lock that shows the others that this process lives."""
-        self._presence.asks(time.monotonic())
+        self._presence.connecting(time.monotonic())
         await ask(queries.HOLD_PRESENCE, (self._life,))
-        self._presence.took()
+        self._presence.locked()
         self._beat_now.set()
 
     async def _look_at_others(self, ask: Ask) -> None:
@@ -255,9 +255,9 @@ class Group:
             self._missed = True
             self._beat_now.set()
         self._presence.answered(asked)
-        gone = self._watch.look(asked, answered, starmap(Found, found))
-        if gone:
-            self._gone = gone
+        dead = self._watch.look(asked, answered, starmap(MemberState, found))
+        if dead:
+            self._dead = dead
             self._beat_now.set()
 
     def _noticed(self, what: Notice, key: Key) -> None:
@@ -281,7 +281,7 @@ class Group:
             if not await wait_set(self._look, COMPARE_S):
                 self._compare = True
             since_last_s = time.monotonic() - looked_at
-            await asyncio.sleep(pause_s(since_last_s, len(self.others), random.random()))  # noqa: S311
+            await asyncio.sleep(look_delay_s(since_last_s, len(self.others), random.random()))  # noqa: S311
             self._look.clear()
             compare, self._compare = self._compare, False
             changed, self._changed = self._changed, set()
@@ -308,8 +308,8 @@ class Group:
     async def _look_at_awaited(self) -> None:
         """Look at the jobs of other bridges that jobs here wait for: a notice may be missed."""
         awaited = self._dispatcher.awaited()
-        for gone in awaited - await self._look_at(list(awaited)):
-            self._dispatcher.ended_elsewhere(gone)
+        for ended in awaited - await self._look_at(list(awaited)):
+            self._dispatcher.ended_elsewhere(ended)
 
     async def _differences(self) -> set[Key]:
         """Find the jobs whose place in the journal is not that in our view, or that are to end."""

@@ -28,7 +28,7 @@ SWEEP_EVERY_S = 3600.0
 MOST = 10_000
 
 
-class Place(Protocol):
+class ComfyUIHost(Protocol):
     """A ComfyUI; its `client` raises ComfyUIUnreachable while there is none."""
 
     name: str
@@ -42,7 +42,7 @@ class Place(Protocol):
 class InputFiles:
     """The files that jobs need at each ComfyUI. Run `run` as a task; all on one loop's thread."""
 
-    def __init__(self, places: Sequence[Place], keep_s: float) -> None:
+    def __init__(self, places: Sequence[ComfyUIHost], keep_s: float) -> None:
         """A file that no job is known to need is removed once it is `keep_s` seconds old."""
         self._places = {place.name: place for place in places}
         self._keep_s = keep_s

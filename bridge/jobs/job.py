@@ -19,7 +19,7 @@ from bridge.workflows.binding import upload_name
 from bridge.workflows.catalogue import Needs
 
 
-class Sink(Struct, frozen=True, omit_defaults=True):
+class OutputSink(Struct, frozen=True, omit_defaults=True):
     """A place to deliver outputs to: the one of that index, or all that the URL has room for.
 
     `own`: the operator wants it, so that it needs no right of the client's.
@@ -31,8 +31,8 @@ class Sink(Struct, frozen=True, omit_defaults=True):
     own: bool = False
 
 
-class Hook(Struct, frozen=True, omit_defaults=True):
-    """A receiver of the result; `own` as for a Sink."""
+class ResultReceiver(Struct, frozen=True, omit_defaults=True):
+    """A receiver of the result; `own` as for an OutputSink."""
 
     url: str
     own: bool = False
@@ -41,8 +41,8 @@ class Hook(Struct, frozen=True, omit_defaults=True):
 class JobSinks(Struct, frozen=True):
     """The sinks of a job's outputs, and the receivers of its result."""
 
-    put: list[Sink] = []
-    webhooks: list[Hook] = []
+    put: list[OutputSink] = []
+    webhooks: list[ResultReceiver] = []
 
 
 class Envelope(Struct, frozen=True, omit_defaults=True):
@@ -65,8 +65,8 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     preview: bool = False
     profile: Profile | None = None
     show: str | None = None
-    put: list[Sink] = []
-    webhooks: list[Hook] = []
+    put: list[OutputSink] = []
+    webhooks: list[ResultReceiver] = []
     set_id: str | None = None
     set_index: int | None = None
 

@@ -29,7 +29,7 @@ from obstore.store import MemoryStore, S3Store
 
 from bridge.jobs.clock import JumpWatch
 from bridge.jobs.database.engine import Away, DatabaseError
-from bridge.media.files import Damaged, Sweeper, check_name
+from bridge.media.files import BlobDamaged, Sweeper, check_name
 from bridge.media.sniff import sniff
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ _MEANINGS: tuple[tuple[str, str, bool], ...] = (
 )
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class BucketAddress(Struct, frozen=True, kw_only=True):
     """A bucket and how it is reached.
 
     `links_from` is the address that clients reach it by, where that is another one. Without
@@ -120,7 +120,7 @@ class _Known(NamedTuple):
     put_at: float = float("-inf")
 
 
-def _connect(place: Place, endpoint: str | None) -> S3Store:
+def _connect(place: BucketAddress, endpoint: str | None) -> S3Store:
     """Return a client of a bucket; asks nothing."""
     options = {
         "endpoint": endpoint,
@@ -165,18 +165,18 @@ class ObjectStore:
         self._name = name
         self._signer = signer
         self._links_s = links_s
-        self._steady = _awake_or_not if steady is None else steady
+        self._steady = _since_boot_s if steady is None else steady
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._swept_at = float("-inf")
         self._jumps = JumpWatch(self._steady)
         # What went wrong last; None since it works again. While something does, one call at a
         # time finds out whether it still does: the others need not wait for that.
-        self._trouble: DatabaseError | None = None
+        self._fault: DatabaseError | None = None
         self._trying = threading.Lock()
 
     @classmethod
-    def at(cls, place: Place, *, links: bool = False) -> ObjectStore:
+    def at(cls, place: BucketAddress, *, links: bool = False) -> ObjectStore:
         """Return the store at a place, which makes `links` or none. Raises DatabaseError."""
         if not links:
             return cls(_connect(place, place.endpoint), str(place))
@@ -185,10 +185,10 @@ class ObjectStore:
         return cls(store, str(place), signer=signer, links_s=LONGEST_LINK_S)
 
     @property
-    def trouble(self) -> str | None:
+    def fault(self) -> str | None:
         """The fault of the store now, in a sentence; None while it works."""
-        trouble = self._trouble
-        return None if trouble is None else str(trouble)
+        fault = self._fault
+        return None if fault is None else str(fault)
 
     def open(self) -> None:
         """Ask the store for something. Raises Away, or DatabaseError for what will not pass."""
@@ -220,7 +220,7 @@ class ObjectStore:
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
         """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
 
-        Raises FileNotFoundError; Damaged where the bytes are not those of the name; DatabaseError.
+        Raises FileNotFoundError; BlobDamaged where the bytes are not the name's; DatabaseError.
         """
         check_name(sha256)
         is_whole = offset == 0 and count < 0
@@ -269,15 +269,17 @@ class ObjectStore:
         """
         # Else it finds out whether the store works again.
         rests = self._steady() - self._swept_at < _SWEEP_EVERY_S
-        if rests and self._trouble is None:
+        if rests and self._fault is None:
             return lambda _: None
         at = self._ask(self._time)
         if rests or self._jumps.since_jump_s(at) <= older_than_s:
             return lambda _: None
 
         def sweep(keep: Collection[str]) -> None:
-            doomed = self._doomed(keep, at - older_than_s, at - max(older_than_s, self._links_s))
-            while batch := list(_taken(doomed, _MOST_DELETED)):
+            deletable = self._deletable(
+                keep, at - older_than_s, at - max(older_than_s, self._links_s)
+            )
+            while batch := list(_taken(deletable, _MOST_DELETED)):
                 self._ask(lambda paths=batch: self._store.delete(paths))  # type: ignore[misc]
             self._swept_at = self._steady()
 
@@ -329,7 +331,7 @@ class ObjectStore:
         return self._ask(work)
 
     def _compare(self, sha256: str, key: str, into: io.BytesIO | None = None) -> _Known:
-        """Read an object and compare it with its name. Raises Damaged, FileNotFoundError, Away."""
+        """Compare an object with its name. Raises BlobDamaged, FileNotFoundError, Away."""
 
         def work() -> tuple[str, str | None, int]:
             found = self._store.get(key)
@@ -356,14 +358,14 @@ class ObjectStore:
     def _remove(self, sha256: str, key: str) -> NoReturn:
         log.error("blob %s is damaged and no longer used; check the store %s", sha256, self._name)
         self._ask(lambda: self._store.delete(key))
-        raise Damaged(sha256)
+        raise BlobDamaged(sha256)
 
     def _time(self) -> float:
         """Return the store's time, seconds since the epoch, or a moment before."""
         self._store.put("clock", b"what the time is")
         return self._store.head("clock")["last_modified"].timestamp()
 
-    def _doomed(self, keep: Collection[str], before: float, again: float) -> Iterator[str]:
+    def _deletable(self, keep: Collection[str], before: float, again: float) -> Iterator[str]:
         """Yield the objects to be deleted: put before one time, or put again since before another.
 
         Both in seconds since the epoch, by the store's clock.
@@ -400,11 +402,11 @@ class ObjectStore:
 
     def _ask(self, work: Callable[[], T]) -> T:
         """Ask the store for something. Raises as its work does, or DatabaseError."""
-        trouble = self._trouble
-        if trouble is None:
+        fault = self._fault
+        if fault is None:
             return self._asked(work)
         if not self._trying.acquire(blocking=False):
-            raise Away(str(trouble))
+            raise Away(str(fault))
         try:
             return self._asked(work)
         finally:
@@ -418,13 +420,13 @@ class ObjectStore:
         except (BaseError, OSError, ValueError) as error:
             # The library says so of a bucket that is not there as well.
             if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
-                self._trouble = None
+                self._fault = None
                 raise
             log.debug("%s: %s", self._name, error)
-            self._trouble = trouble = _explained(self._name, error)
+            self._fault = fault = _explained(self._name, error)
             # Without the library's own text, which has many lines.
-            raise trouble from None
-        self._trouble = None
+            raise fault from None
+        self._fault = None
         return found
 
 
@@ -456,7 +458,7 @@ def _taken(values: Iterator[T], count: int) -> Iterator[T]:
         yield value
 
 
-def _awake_or_not() -> float:
+def _since_boot_s() -> float:
     """Return the seconds since the machine's start, those while it slept included."""
     if sys.platform == "win32":
         return time.monotonic()

@@ -21,7 +21,7 @@ VALID_S = 1.5
 GONE_S = VALID_S
 
 
-class Found(NamedTuple):
+class MemberState(NamedTuple):
     """A member at a look: when its lease expires, and whether its lock is held."""
 
     life: str
@@ -29,7 +29,7 @@ class Found(NamedTuple):
     present: bool
 
 
-class Gone(NamedTuple):
+class DeadMember(NamedTuple):
     """A member that is to be counted as dead, unless it has renewed its lease since."""
 
     life: str
@@ -49,17 +49,17 @@ class Presence:
         self._sessions = 0
         self._counts = False
 
-    def asks(self, now: float) -> None:
+    def connecting(self, now: float) -> None:
         """Note that a new session is about to ask for the lock."""
         self.until = min(self.until, now + VALID_S)
         self.session, self._counts = None, False
 
-    def took(self) -> None:
+    def locked(self) -> None:
         """Note that the session has the lock; it counts with the next heartbeat."""
         self._sessions += 1
         self.session = self._sessions
 
-    def beaten(self, session: int | None) -> None:
+    def renewed(self, session: int | None) -> None:
         """Note a heartbeat that succeeded: who saw us without the lock before does not count.
 
         `session` is the one that there was when it began.
@@ -81,12 +81,12 @@ class Watch:
         # When a member was first seen without its lock, and the end of its lease then.
         self._missing: dict[str, tuple[float, float]] = {}
 
-    def look(self, asked: float, answered: float, found: Iterable[Found]) -> list[Gone]:
+    def look(self, asked: float, answered: float, found: Iterable[MemberState]) -> list[DeadMember]:
         """Take what a look found; returns who is to be counted as dead.
 
         Who was never seen with a lock has none: it is of an older version, or behind a pooler.
         """
-        gone = []
+        dead = []
         present, missing = self._present, self._missing
         self._present, self._missing = set(), {}
         for each in found:
@@ -99,5 +99,5 @@ class Watch:
                     since = answered
                 self._missing[each.life] = since, each.expires
                 if asked - since >= GONE_S:
-                    gone.append(Gone(each.life, each.expires))
-        return gone
+                    dead.append(DeadMember(each.life, each.expires))
+        return dead

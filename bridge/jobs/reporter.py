@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bridge.comfyui.events import Preview
+from bridge.comfyui.events import PromptPreview
 from bridge.contract.messages import Progress, or_unset
 from bridge.jobs.estimates import Estimates
 from bridge.jobs.job import Job
@@ -64,7 +64,7 @@ class Reporter:
         )
         self._listener.progress(job, progress)
 
-    def preview(self, preview: Preview) -> None:
+    def preview(self, preview: PromptPreview) -> None:
         """Publish a preview, unless it comes too soon."""
         now = time.monotonic()
         if now < self._next_preview:

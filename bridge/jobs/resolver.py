@@ -16,7 +16,7 @@ from bridge.media.files import Files, put_large
 
 
 class Resolver:
-    """Carries out the effects Resolve, StopResolving and Release."""
+    """Carries out the effects Resolve, StopResolving and ReleaseJob."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Resolver:
             self._resolving.pop(key, None)
             self._tasks.handle(events.Resolved(key, plan, media))
 
-    async def release(self, effect: effects.Release) -> None:
+    async def release(self, effect: effects.ReleaseJob) -> None:
         """Write that a job waits for its turn only, with the inputs that were gathered."""
         job = self._book.entries[effect.key].job
 

@@ -23,7 +23,7 @@ from bridge.comfyui.instance import Instance
 from bridge.contract.errors import ExecutionError, Expired
 from bridge.jobs import attempt
 from bridge.jobs.attempt import Attempt
-from bridge.jobs.core import Core, Limits, effects, events
+from bridge.jobs.core import Core, JobLimits, effects, events
 from bridge.jobs.core.entry import StopReason
 from bridge.jobs.delivering import Delivering, Undelivered
 from bridge.jobs.durable import until_on_disk
@@ -37,7 +37,7 @@ from bridge.jobs.quarantine import Quarantine
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
 from bridge.jobs.tasks import JobTasks
-from bridge.media.files import Damaged, Files, read_kept
+from bridge.media.files import BlobDamaged, Files, read_kept
 from bridge.workflows.binding import FOLDER
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class _Concluded(Struct, frozen=True):
 
 
 class Runner:
-    """Carries out the effects Start, Stop, Requeue and Finish."""
+    """Carries out the effects StartJob, StopJob, Requeue and Finish."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Runner:
         files: Files,
         instances: Mapping[str, Instance],
         listener: Listener,
-        limits: Limits,
+        limits: JobLimits,
         finalizer: Finalizer,
         quarantine: Quarantine,
         delivering: Delivering,
@@ -112,7 +112,7 @@ class Runner:
     def _job(self, key: Key) -> Job:
         return self._core.book.entries[key].job
 
-    def start(self, start: effects.Start) -> None:
+    def start(self, start: effects.StartJob) -> None:
         """Begin an attempt at a job, in a task."""
         key = start.key
         job, instance = self._job(key), self._instances[start.instance]
@@ -135,7 +135,7 @@ class Runner:
         )
         self._tasks.start_for(key, self._attempt(job, instance, made, adopt=start.adopt))
 
-    def stop(self, effect: effects.Stop) -> None:
+    def stop(self, effect: effects.StopJob) -> None:
         """Cancel the attempt at a job, or the delivery of its outputs."""
         if effect.key in self._stopping:
             self._stop_delivery(effect.key)
@@ -170,7 +170,7 @@ class Runner:
                 event, ended = await self._formed(job, outputs, ended)
             case attempt.Failure(error, counts):
                 event = events.AttemptFailed(key, error, counts)
-            case attempt.Stopped():
+            case attempt.Interruption():
                 event = events.AttemptStopped(key, _new_prompt_id())
             case attempt.Retry(error, free_memory, counts, no_room):
                 event = events.AttemptBroke(
@@ -224,7 +224,7 @@ class Runner:
         self._stop_delivery(key)  # it may have been cancelled just before
         try:
             ended = await keeping
-            self._tasks.handle(events.OutputsKept(key))
+            self._tasks.handle(events.OutputsStored(key))
             self._tasks.handle(events.LeftComfyUI(key))
             delivered = await first(self._delivering.deliver(job, ended), stopping.wait())
         finally:
@@ -274,7 +274,7 @@ class Runner:
         try:
             return await until_on_disk(load)
         except FileNotFoundError as gone:
-            why = "damaged" if isinstance(gone, Damaged) else "no longer kept"
+            why = "damaged" if isinstance(gone, BlobDamaged) else "no longer kept"
             raise Expired(f"the bytes of an input are {why}", sha256=sha256) from None
 
     async def requeue(self, effect: effects.Requeue) -> None:
@@ -315,7 +315,7 @@ class Runner:
         self._tasks.handle(events.Finished(job.key))
 
     def _unwritten(self, key: Key) -> Callable[[], None]:
-        return lambda: self._tasks.handle(events.Unwritten(key))
+        return lambda: self._tasks.handle(events.WriteFailed(key))
 
     def _clean_up(self, concluded: _Concluded | None) -> None:
         """Let ComfyUI drop a prompt's data, now that its outcome is on disk."""

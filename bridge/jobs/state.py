@@ -17,8 +17,8 @@ from enum import StrEnum
 from bridge.contract.messages import State
 
 
-class Happening(StrEnum):
-    """The events that change the state of a job."""
+class Transition(StrEnum):
+    """The transitions between the states of a job."""
 
     RELEASE = "release"
     START = "start"
@@ -32,39 +32,39 @@ class Happening(StrEnum):
 class IllegalTransition(RuntimeError):
     """Something happened to a job that cannot happen in its state: a defect of ours."""
 
-    def __init__(self, state: State, happening: Happening) -> None:
-        super().__init__(f"a job that is {state} cannot {happening}")
+    def __init__(self, state: State, transition: Transition) -> None:
+        super().__init__(f"a job that is {state} cannot {transition}")
         self.state = state
-        self.happening = happening
+        self.transition = transition
 
 
 OUTCOMES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
-TRANSITIONS: Mapping[tuple[State, Happening], State] = {
-    ("waiting", Happening.RELEASE): "queued",
-    ("waiting", Happening.FAIL): "failed",
-    ("waiting", Happening.CANCEL): "cancelled",
-    ("waiting", Happening.EXPIRE): "expired",
-    ("queued", Happening.START): "running",
-    ("queued", Happening.FAIL): "failed",
-    ("queued", Happening.CANCEL): "cancelled",
-    ("queued", Happening.EXPIRE): "expired",
-    ("running", Happening.REQUEUE): "queued",
-    ("running", Happening.SUCCEED): "succeeded",
-    ("running", Happening.FAIL): "failed",
-    ("running", Happening.CANCEL): "cancelled",
+TRANSITIONS: Mapping[tuple[State, Transition], State] = {
+    ("waiting", Transition.RELEASE): "queued",
+    ("waiting", Transition.FAIL): "failed",
+    ("waiting", Transition.CANCEL): "cancelled",
+    ("waiting", Transition.EXPIRE): "expired",
+    ("queued", Transition.START): "running",
+    ("queued", Transition.FAIL): "failed",
+    ("queued", Transition.CANCEL): "cancelled",
+    ("queued", Transition.EXPIRE): "expired",
+    ("running", Transition.REQUEUE): "queued",
+    ("running", Transition.SUCCEED): "succeeded",
+    ("running", Transition.FAIL): "failed",
+    ("running", Transition.CANCEL): "cancelled",
 }
 
 
-def after(state: State, happening: Happening) -> State:
+def after(state: State, transition: Transition) -> State:
     """Return the state that follows.
 
     Raises IllegalTransition for what the table does not have.
     """
     try:
-        return TRANSITIONS[state, happening]
+        return TRANSITIONS[state, transition]
     except KeyError:
-        raise IllegalTransition(state, happening) from None
+        raise IllegalTransition(state, transition) from None
 
 
 def first(*, waits: bool) -> State:
@@ -72,9 +72,9 @@ def first(*, waits: bool) -> State:
     return "waiting" if waits else "queued"
 
 
-def before(happening: Happening) -> frozenset[State]:
+def before(transition: Transition) -> frozenset[State]:
     """Return the states in which something can happen."""
-    return frozenset(state for state, what in TRANSITIONS if what is happening)
+    return frozenset(state for state, what in TRANSITIONS if what is transition)
 
 
 def is_outcome(state: State) -> bool:

@@ -19,8 +19,8 @@ from msgspec import UNSET, Struct
 
 from bridge.contract.errors import Busy, Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload, UploadReport, or_none
-from bridge.jobs.begun import BegunUploads
 from bridge.jobs.journal import Journal, KeptUpload
+from bridge.jobs.unfinished_uploads import UnfinishedUploads
 from bridge.media.digest import sha256_of
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
@@ -50,7 +50,7 @@ class Uploads:
         self._journal = journal
         self._files = files
         self._rules = rules
-        self._begun_uploads: BegunUploads | None = None
+        self._unfinished: UnfinishedUploads | None = None
         self._reading = asyncio.Lock()
         # Parts of one upload are written one after the other, in the order in which they came.
         # A lock that nobody holds or waits for is gone: there may be any number of names.
@@ -144,18 +144,18 @@ class Uploads:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < now - self._rules.keep_s:
                     path.unlink()
-                    if self._begun_uploads is not None and path.suffix == _BEGUN:
+                    if self._unfinished is not None and path.suffix == _BEGUN:
                         client, upload, _ = path.name.split(".")
-                        self._begun_uploads.remove(client, upload)
+                        self._unfinished.remove(client, upload)
 
-    async def _known(self) -> BegunUploads:
+    async def _known(self) -> UnfinishedUploads:
         """Return what is begun; the folder is read once."""
         async with self._reading:
-            if self._begun_uploads is None:
-                self._begun_uploads = BegunUploads(await asyncio.to_thread(self._read_begun))
-            return self._begun_uploads
+            if self._unfinished is None:
+                self._unfinished = UnfinishedUploads(await asyncio.to_thread(self._read_unfinished))
+            return self._unfinished
 
-    async def _check(self, client: str, size: int, but: str | None = None) -> BegunUploads:
+    async def _check(self, client: str, size: int, but: str | None = None) -> UnfinishedUploads:
         """Check a new upload's size; `but` names the one that it takes the place of.
 
         Nothing is awaited between the count and the return.
@@ -170,7 +170,7 @@ class Uploads:
             )
         known = await self._known()
         there = await self._journal.uploaded(client)
-        count, begun = known.besides(client, but)
+        count, begun = known.total_without(client, but)
         if but is not None and len(known) >= MAX_BEGUN_OF_ALL:
             raise Busy(
                 f"{MAX_BEGUN_OF_ALL} uploads of all clients are begun: ask again later",
@@ -242,15 +242,15 @@ class Uploads:
             return max(held, file.tell())
 
     def _discard(self, client: str, upload: str) -> None:
-        if self._begun_uploads is not None:
-            self._begun_uploads.remove(client, upload)
+        if self._unfinished is not None:
+            self._unfinished.remove(client, upload)
         self._path(client, upload).unlink(missing_ok=True)
         self._words(client, upload).unlink(missing_ok=True)
 
     def _words(self, client: str, upload: str) -> Path:
         return self._folder / f"{client}.{upload}{_BEGUN}"
 
-    def _read_begun(self) -> list[tuple[str, str, int]]:
+    def _read_unfinished(self) -> list[tuple[str, str, int]]:
         """Return what lies in the folder: client, upload, and size as announced."""
         found = []
         for path in self._folder.glob(f"*{_BEGUN}"):

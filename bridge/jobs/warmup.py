@@ -176,7 +176,7 @@ class _Silent:
     def progress(self, snapshot: Snapshot) -> None:
         """Note progress: the warm-up is not hanging."""
 
-    def preview(self, preview: comfyui_events.Preview) -> None:
+    def preview(self, preview: comfyui_events.PromptPreview) -> None:
         """ComfyUI sent an image of it."""
 
 

@@ -32,7 +32,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 Sweeper = Callable[[Collection[str]], None]
 
 
-class Damaged(FileNotFoundError):
+class BlobDamaged(FileNotFoundError):
     """A blob's bytes are no longer what its name says: as good as gone."""
 
     def __init__(self, sha256: str) -> None:
@@ -54,7 +54,7 @@ class Files(Protocol):
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
         """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
 
-        Raises FileNotFoundError; Damaged where the bytes are not those of the name.
+        Raises FileNotFoundError; BlobDamaged where the bytes are not those of the name.
         """
         ...
 
@@ -72,7 +72,7 @@ class Files(Protocol):
         ...
 
     @property
-    def trouble(self) -> str | None:
+    def fault(self) -> str | None:
         """The fault of the store now, in a sentence; None while none is known."""
         ...
 
@@ -122,7 +122,7 @@ class Folder:
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
         """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
 
-        Raises FileNotFoundError; Damaged where the bytes are not those of the name.
+        Raises FileNotFoundError; BlobDamaged where the bytes are not those of the name.
         """
         with self._path(sha256).open("rb") as file:
             found = os.fstat(file.fileno())
@@ -136,7 +136,7 @@ class Folder:
             return file.read(count)
 
     def _compare(self, sha256: str, file: BufferedReader) -> None:
-        """Compare an open file with its name, unless that was done. Raises Damaged."""
+        """Compare an open file with its name, unless that was done. Raises BlobDamaged."""
         found = os.fstat(file.fileno())
         if self._compared.get(sha256) == _stamp(found):
             return
@@ -157,7 +157,7 @@ class Folder:
         with self._renewing, suppress(FileNotFoundError):
             if path.stat().st_ino == found.st_ino:  # else it was repaired meanwhile
                 path.replace(path.with_name(f"{sha256}.damaged"))
-        raise Damaged(sha256)
+        raise BlobDamaged(sha256)
 
     def sweeper(self, older_than_s: float) -> Sweeper:
         """Return what deletes blobs that are not to be kept and were put longer ago than that."""
@@ -177,7 +177,7 @@ class Folder:
         """Return None: the bridge alone reads here."""
 
     @property
-    def trouble(self) -> None:
+    def fault(self) -> None:
         """Return None: an error is the reader's or the writer's to report."""
 
     def close(self) -> None:
@@ -210,14 +210,14 @@ class Successor:
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
         """Return `count` bytes from `offset` on (all, if negative), from where the blob is.
 
-        Raises FileNotFoundError; Damaged where the bytes are not those of the name.
+        Raises FileNotFoundError; BlobDamaged where the bytes are not those of the name.
         """
         try:
             return self._new.read(sha256, offset, count)
         except Exception as failure:  # noqa: BLE001 - also of a store that is away
             try:
                 return self._old.read(sha256, offset, count)
-            except Damaged:
+            except BlobDamaged:
                 raise
             except FileNotFoundError:
                 raise failure from None
@@ -237,9 +237,9 @@ class Successor:
         return self._new.link(sha256, lasts_s)
 
     @property
-    def trouble(self) -> str | None:
+    def fault(self) -> str | None:
         """The fault of the new ones."""
-        return self._new.trouble
+        return self._new.fault
 
     def close(self) -> None:
         """Close both."""
@@ -260,10 +260,10 @@ def _stamp(found: os.stat_result) -> _Stamp:
 
 
 def whole(sha256: str, data: bytes) -> bytes:
-    """Return small bytes that were kept in the journal. Raises Damaged if they are others now."""
+    """Return small bytes from the journal. Raises BlobDamaged if they are others now."""
     if hashlib.sha256(data).hexdigest() != sha256:
         log.error("blob %s is damaged and not used; check the journal's disk", sha256)
-        raise Damaged(sha256)
+        raise BlobDamaged(sha256)
     return data
 
 
@@ -272,8 +272,8 @@ def kept_bytes(
 ) -> bytes:
     """Return bytes from a row of the journal, which has `data`, or from the file, where it is None.
 
-    `count` of them from `offset` on, all if negative. Raises FileNotFoundError; Damaged where the
-    bytes are not those of the name. Blocks.
+    `count` of them from `offset` on, all if negative. Raises FileNotFoundError; BlobDamaged
+    where the bytes are not those of the name. Blocks.
     """
     if data is None:
         return files.read(sha256, offset, count)
@@ -302,7 +302,7 @@ def compare_all(files: Files, names: Iterable[str]) -> tuple[list[str], list[str
     for sha256 in names:
         try:
             files.read(sha256, 0, 0)
-        except Damaged:
+        except BlobDamaged:
             damaged.append(sha256)
         except FileNotFoundError:
             missing.append(sha256)

@@ -47,7 +47,7 @@ _RESUMED, _NOTHING_LEFT = 206, 416
 Progress = Callable[[int, int | None], None]
 
 
-class Source(Struct, frozen=True):
+class ModelSource(Struct, frozen=True):
     """A file's URL, and its SHA-256 in hexadecimal, if that is known."""
 
     url: str
@@ -67,7 +67,7 @@ class _Interrupted(Exception):
 
 
 async def fetch(
-    source: Source,
+    source: ModelSource,
     target: Path,
     hosts: tuple[str, ...],
     progress: Progress,
@@ -89,7 +89,7 @@ async def fetch(
 
 
 async def _received(
-    source: Source,
+    source: ModelSource,
     part: Path,
     hosts: tuple[str, ...],
     progress: Progress,
@@ -121,7 +121,7 @@ class _Expected(Struct, frozen=True):
 
 
 async def _attempt(
-    source: Source,
+    source: ModelSource,
     part: Path,
     hosts: tuple[str, ...],
     progress: Progress,
@@ -198,7 +198,7 @@ async def _receive(
     return _Expected(total, linked)
 
 
-def _put_in_place(source: Source, part: Path, target: Path, expected: _Expected) -> Fetched:
+def _put_in_place(source: ModelSource, part: Path, target: Path, expected: _Expected) -> Fetched:
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()

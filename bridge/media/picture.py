@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from bridge.contract.messages import Dither, Format
 from bridge.media.palette import PALETTES
-from bridge.media.profile import CannotFit, Encoding, Target, fit, search
+from bridge.media.profile import CannotFit, Encoding, TargetImage, fit, search
 from bridge.media.sniff import sniff
 
 # The most pixels of an image, and of all frames of an animated one together, in the new size:
@@ -72,7 +72,7 @@ class _Metadata(Struct):
 _Options: TypeAlias = dict[str, Any]
 
 
-def make(data: bytes, target: Target) -> Picture:
+def make(data: bytes, target: TargetImage) -> Picture:
     """Make of an image what is asked.
 
     Raises Refusal, and whatever Pillow raises at broken images.
@@ -109,7 +109,7 @@ def make(data: bytes, target: Target) -> Picture:
 # From bytes to pixels.
 
 
-def _decode(data: bytes, target: Target) -> tuple[list[_Still], _Metadata]:
+def _decode(data: bytes, target: TargetImage) -> tuple[list[_Still], _Metadata]:
     name = _PILLOW_NAMES.get(sniff(data).content_type)
     if name is None:
         raise Refusal("it is of a format that cannot be changed")
@@ -139,7 +139,7 @@ def _is_animated(image: Image.Image) -> bool:
     return image.format in ("PNG", "GIF", "WEBP") and bool(getattr(image, "is_animated", False))
 
 
-def _frames(image: Image.Image, target: Target) -> list[_Still]:
+def _frames(image: Image.Image, target: TargetImage) -> list[_Still]:
     stills: list[_Still] = []
     pixels = 0
     # Not asked how many there are: to count them, Pillow walks through all of them.
@@ -160,7 +160,7 @@ def _frames(image: Image.Image, target: Target) -> list[_Still]:
     raise AssertionError("counting has no end")
 
 
-def _still(image: Image.Image, target: Target) -> Image.Image:
+def _still(image: Image.Image, target: TargetImage) -> Image.Image:
     """Return an image upright, in RGB, RGBA or grey, within the size asked for."""
     shown = image
     if image.getexif().get(_ORIENTATION, 1) != 1:
@@ -171,7 +171,7 @@ def _still(image: Image.Image, target: Target) -> Image.Image:
     return shown if shown.size == size else shown.resize(size, Image.Resampling.LANCZOS)
 
 
-def _in_plain_mode(image: Image.Image, target: Target) -> Image.Image:
+def _in_plain_mode(image: Image.Image, target: TargetImage) -> Image.Image:
     transparent = image.has_transparency_data
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
         image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
@@ -201,13 +201,13 @@ def _in_srgb(image: Image.Image, icc: bytes, plain: str) -> Image.Image:
     return image
 
 
-def _keeps(target: Target) -> bool:
+def _keeps(target: TargetImage) -> bool:
     """True if the new image carries what the old one did besides pixels."""
     profile = target.profile
     return not profile.strip and profile.dither is None and target.format in _WITH_METADATA
 
 
-def _metadata(image: Image.Image, target: Target) -> _Metadata:
+def _metadata(image: Image.Image, target: TargetImage) -> _Metadata:
     metadata = _Metadata(loop=image.info.get("loop"))
     if not _keeps(target):
         return metadata
@@ -226,7 +226,7 @@ def _metadata(image: Image.Image, target: Target) -> _Metadata:
 
 
 def _encode(
-    stills: list[_Still], attempt: Encoding, target: Target, metadata: _Metadata
+    stills: list[_Still], attempt: Encoding, target: TargetImage, metadata: _Metadata
 ) -> memoryview:
     size = (attempt.width, attempt.height)
     images = [_sized(still.image, size, target) for still in stills]
@@ -239,7 +239,7 @@ def _encode(
     return buffer.getbuffer()
 
 
-def _sized(image: Image.Image, size: tuple[int, int], target: Target) -> Image.Image:
+def _sized(image: Image.Image, size: tuple[int, int], target: TargetImage) -> Image.Image:
     sized = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
     if target.profile.dither is not None:
         return _dithered(sized, target.profile.dither, target.format)
@@ -274,7 +274,7 @@ def _options(attempt: Encoding, metadata: _Metadata) -> _Options:
 
 
 def _moving(
-    stills: list[_Still], rest: list[Image.Image], target: Target, metadata: _Metadata
+    stills: list[_Still], rest: list[Image.Image], target: TargetImage, metadata: _Metadata
 ) -> _Options:
     options: _Options = {
         "save_all": True,

@@ -1,10 +1,10 @@
 """The protocol of the bridge and its worker: frames over pipes.
 
 A frame is two lengths (unsigned, 32 bits, big endian), a header in JSON and a body of raw bytes.
-The bridge sends an `Order` with the image as it came, or `Compose` with several; the worker
+The bridge sends a `Transcode` with the image as it came, or `Compose` with several; the worker
 answers `Made` with the new one, or `Refused`. For `Measure`, which brings no bytes, the worker asks
-for them by `Wanted`, part by part, and gets each as a body, until it answers `Measured`. Neither
-side takes a frame longer than it expects.
+for them by `BytesNeeded`, part by part, and gets each as a body, until it answers `Measured`.
+Neither side takes a frame longer than it expects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 from msgspec import Struct
 
 from bridge.media.extents import Extent
-from bridge.media.profile import Target
+from bridge.media.profile import TargetImage
 
 # Larger images are refused unread; 8192 x 8192 pixels of RGB take 192 MiB as a bmp.
 MAX_BODY = 256 * 1024 * 1024
@@ -43,28 +43,28 @@ class Collage(Struct, frozen=True):
     frame_ms: int = 500
 
 
-class Order(Struct, frozen=True, tag=True):
+class Transcode(Struct, frozen=True, tag=True):
     """Make this of the image; `seconds` of the processor's time may be spent on it."""
 
-    target: Target
+    target: TargetImage
     seconds: int
 
 
 class Compose(Struct, frozen=True, tag=True):
-    """Make this of several images; `seconds` as of an Order."""
+    """Make this of several images; `seconds` as of a Transcode."""
 
     collage: Collage
     seconds: int
 
 
 class Measure(Struct, frozen=True, tag=True):
-    """Tell what media of `size` bytes unpack to; `seconds` as of an Order."""
+    """Tell what media of `size` bytes unpack to; `seconds` as of a Transcode."""
 
     size: int
     seconds: int
 
 
-Asked: TypeAlias = Order | Compose | Measure
+Asked: TypeAlias = Transcode | Compose | Measure
 
 
 class Made(Struct, frozen=True, tag=True):
@@ -80,7 +80,7 @@ class Refused(Struct, frozen=True, tag=True):
     reason: str
 
 
-class Wanted(Struct, frozen=True, tag=True):
+class BytesNeeded(Struct, frozen=True, tag=True):
     """These bytes are looked at next."""
 
     offset: int
@@ -97,7 +97,7 @@ class Measured(Struct, frozen=True, tag=True):
     seconds: float
 
 
-Answer: TypeAlias = Made | Refused | Wanted | Measured
+Answer: TypeAlias = Made | Refused | BytesNeeded | Measured
 
 
 class Broken(Exception):

@@ -50,7 +50,7 @@ class Profile(Struct, frozen=True, omit_defaults=True):
     strip: bool = False
 
 
-class Source(Struct, frozen=True):
+class SourceImage(Struct, frozen=True):
     """An image as it came; sizes in pixels, as far as its header has them, and bytes."""
 
     content_type: str
@@ -59,7 +59,7 @@ class Source(Struct, frozen=True):
     size: int
 
 
-class Target(Struct, frozen=True):
+class TargetImage(Struct, frozen=True):
     """The image to be made of one image; `quality` is the most, for formats that have one."""
 
     format: Format
@@ -114,7 +114,7 @@ def read(output: Output) -> Profile | None:
     return None if profile == Profile() else profile
 
 
-def target(profile: Profile, source: Source) -> Target | None:
+def target(profile: Profile, source: SourceImage) -> TargetImage | None:
     """Return the image to be made of one, None where it is as asked already."""
     own = next((form for form in FORMATS if content_type(form) == source.content_type), None)
     wanted = profile.format or ("png" if profile.dither else own or "png")
@@ -129,7 +129,7 @@ def target(profile: Profile, source: Source) -> Target | None:
     ):
         return None
     quality = (profile.quality or DEFAULT_QUALITY) if wanted in _WITH_QUALITY else None
-    return Target(wanted, quality, profile)
+    return TargetImage(wanted, quality, profile)
 
 
 def content_type(form: Format) -> str:

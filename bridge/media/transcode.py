@@ -31,16 +31,16 @@ from bridge.media.pipe import (
     Answer,
     Asked,
     Broken,
+    BytesNeeded,
     Collage,
     Compose,
     Made,
     Measure,
     Measured,
-    Order,
     Refused,
-    Wanted,
+    Transcode,
 )
-from bridge.media.profile import Profile, Source, Target, content_type
+from bridge.media.profile import Profile, SourceImage, TargetImage, content_type
 
 MAX_WORKERS = 2
 TIMEOUT_S = 60.0
@@ -86,9 +86,9 @@ class Transcoder:
         self._idle: dict[_Worker, asyncio.Task[None]] = {}
         self._closed = False
 
-    async def transcode(self, data: bytes | memoryview, target: Target) -> Transcoded:
+    async def transcode(self, data: bytes | memoryview, target: TargetImage) -> Transcoded:
         """Return an image in another form. Raises CannotTranscode."""
-        return await self._carry_out(Order(target, self._seconds), data, target.format)
+        return await self._carry_out(Transcode(target, self._seconds), data, target.format)
 
     async def compose(self, collage: Collage, data: bytes) -> Transcoded:
         """Return a contact sheet or an animation, of the images one after another in `data`.
@@ -113,11 +113,11 @@ class Transcoder:
     def _seconds(self) -> int:
         return math.ceil(self._timeout_s)
 
-    async def _carry_out(self, order: Asked, data: bytes | memoryview, form: Format) -> Transcoded:
+    async def _carry_out(self, task: Asked, data: bytes | memoryview, form: Format) -> Transcoded:
         if len(data) > pipe.MAX_BODY:
             raise CannotTranscode(f"it has {len(data)} bytes, more than {pipe.MAX_BODY}")
         async with self._slots:
-            answer, body = await self._ask(_encode(order), data)
+            answer, body = await self._ask(_encode(task), data)
         if not isinstance(answer, Made):
             raise CannotTranscode(_unexpected(answer))
         # Hashed here: a worker that was given hostile bytes must not be who names them.
@@ -134,7 +134,9 @@ class Transcoder:
         """
         if info.kind != "image":
             return info, data
-        source = Source(info.content_type, or_none(info.width), or_none(info.height), info.size)
+        source = SourceImage(
+            info.content_type, or_none(info.width), or_none(info.height), info.size
+        )
         wanted = profile.target(form, source)
         if wanted is None:
             return info, data
@@ -229,7 +231,7 @@ class _Worker:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._orders = cast("BinaryIO", process.stdin)
+        self._tasks = cast("BinaryIO", process.stdin)
         self._answers = io.BufferedReader(cast("io.RawIOBase", process.stdout))
 
     @classmethod
@@ -279,7 +281,7 @@ class _Worker:
     def stop(self) -> None:
         """End it; blocks until it is gone."""
         with suppress(OSError):
-            self._orders.close()
+            self._tasks.close()
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
@@ -291,13 +293,13 @@ class _Worker:
         self, header: bytes, data: bytes | memoryview, read: Read | None
     ) -> tuple[Answer, bytes]:
         answer, body = self._exchange_one(header, data)
-        while read is not None and isinstance(answer, Wanted):
+        while read is not None and isinstance(answer, BytesNeeded):
             answer, body = self._exchange_one(b"", read(answer.offset, answer.count))
         return answer, body
 
     def _exchange_one(self, header: bytes, data: bytes | memoryview) -> tuple[Answer, bytes]:
         try:
-            pipe.send(self._orders, header, data)
+            pipe.send(self._tasks, header, data)
             frame = pipe.receive(self._answers)
         except OSError as error:
             raise Broken(str(error)) from None

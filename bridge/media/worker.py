@@ -1,6 +1,6 @@
 """The process for hostile media: images are decoded in it, and media of many parts measured.
 
-`python -m bridge.media.worker` takes orders on its standard input and answers on its standard
+`python -m bridge.media.worker` takes tasks on its standard input and answers on its standard
 output, in the frames of `bridge.media.pipe`, until its input ends. It may use little memory and
 time, and may write no file.
 """
@@ -24,13 +24,13 @@ from bridge.media.extents import Reader, TooManyParts, measure
 from bridge.media.pipe import (
     Answer,
     Asked,
+    BytesNeeded,
     Compose,
     Made,
     Measure,
     Measured,
-    Order,
     Refused,
-    Wanted,
+    Transcode,
 )
 from bridge.text import clip, printable
 
@@ -43,7 +43,7 @@ MAX_MEMORY = 1536 * 1024 * 1024
 _MAX_REASON = 200
 # A third of a share of the processor where others want it too.
 _NICE = 5
-_read_order = msgspec.json.Decoder(Asked).decode
+_read_task = msgspec.json.Decoder(Asked).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -51,30 +51,30 @@ def main() -> None:
     """Serve until the input ends."""
     # Ctrl-C is meant for the bridge, which may still need an answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    orders = sys.stdin.buffer
+    tasks = sys.stdin.buffer
     # What some library prints must not come between the frames.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    with suppress(ImportError):  # reported with the first order
+    with suppress(ImportError):  # reported with the first task
         importlib.import_module("bridge.media.collage")
     _give_up_rights()
     with answers, suppress(BrokenPipeError):
-        while (frame := pipe.receive(orders)) is not None:
+        while (frame := pipe.receive(tasks)) is not None:
             header, body = frame
-            order = _read_order(header)
-            _limit_time(order.seconds)
-            if isinstance(order, Measure):
-                pipe.send(answers, _encode(_measure(order.size, orders, answers)))
+            task = _read_task(header)
+            _limit_time(task.seconds)
+            if isinstance(task, Measure):
+                pipe.send(answers, _encode(_measure(task.size, tasks, answers)))
             else:
-                pipe.send(answers, *_make(order, body))
+                pipe.send(answers, *_make(task, body))
 
 
-def _measure(size: int, orders: BinaryIO, answers: BinaryIO) -> Measured:
+def _measure(size: int, tasks: BinaryIO, answers: BinaryIO) -> Measured:
     """Measure media whose bytes the bridge sends as they are asked for. Raises Broken."""
 
     def read(offset: int, count: int) -> bytes:
-        pipe.send(answers, _encode(Wanted(offset, count)))
-        frame = pipe.receive(orders)
+        pipe.send(answers, _encode(BytesNeeded(offset, count)))
+        frame = pipe.receive(tasks)
         if frame is None:
             raise pipe.Broken("it ended")
         return frame[1]
@@ -87,21 +87,21 @@ def _measure(size: int, orders: BinaryIO, answers: BinaryIO) -> Measured:
     return Measured(extent, time.process_time() - began)
 
 
-def _make(order: Order | Compose, data: bytes) -> tuple[bytes, memoryview]:
-    answer, made = _carry_out(order, data)
+def _make(task: Transcode | Compose, data: bytes) -> tuple[bytes, memoryview]:
+    answer, made = _carry_out(task, data)
     return _encode(answer), made
 
 
-def _carry_out(order: Order | Compose, data: bytes) -> tuple[Answer, memoryview]:
+def _carry_out(task: Transcode | Compose, data: bytes) -> tuple[Answer, memoryview]:
     nothing = memoryview(b"")
     try:
         # Here, so that a Pillow that is missing or broken is reported as a reason.
         from bridge.media import collage, picture  # noqa: PLC0415
 
-        if isinstance(order, Order):
-            made = picture.make(data, order.target)
+        if isinstance(task, Transcode):
+            made = picture.make(data, task.target)
         else:
-            made = collage.make(data, order.collage)
+            made = collage.make(data, task.collage)
     except MemoryError:
         return Refused("it takes more memory than it may"), nothing
     except Exception as error:  # noqa: BLE001 - broken images raise nearly anything

@@ -25,7 +25,7 @@ from bridge.mqtt.errors import (
     SubscribeRefused,
     Unreachable,
 )
-from bridge.mqtt.intake import AckOrder, LaneOf, Turns
+from bridge.mqtt.intake import AckOrder, FairQueue, LaneOf
 from bridge.mqtt.link import BrokerLink, Connack, Events, Version, Will
 from bridge.mqtt.outbox import Outbox, PubAck
 from bridge.mqtt.pacing import Pacer
@@ -77,7 +77,7 @@ class Messages:
         """`read(True)` continues reading from the network, `read(False)` stops it."""
         self._read = read
         self._held = False
-        self._turns = Turns() if lane_of is None else Turns(lane_of)
+        self._turns = FairQueue() if lane_of is None else FairQueue(lane_of)
         self._something = asyncio.Event()
         self._over = False
         self._failure: ConnectionLost | None = None
@@ -365,7 +365,7 @@ class Connection:
             raise InvalidMessage(f"a topic filter is malformed: {error}") from error
         except TimeoutError as error:
             link.cut(ConnectionLost(f"no answer to a subscription within {self._timeout_s:g} s"))
-            raise self._gone() from error
+            raise self._connection_lost() from error
         answers = iter(codes)
         codes = [
             next(answers) if self._is_offered(each) else WILDCARDS_NOT_SUPPORTED
@@ -447,10 +447,10 @@ class Connection:
         if self._link is None or self._outbox is None:
             raise RuntimeError("not connected yet")
         if self._end is not None or self._outbox.closed:
-            raise self._gone()
+            raise self._connection_lost()
         return self._link, self._outbox
 
-    def _gone(self) -> ConnectionLost:
+    def _connection_lost(self) -> ConnectionLost:
         end = self._end or ConnectionLost("it is being closed here")
         return ConnectionLost(end.reason, end.code)
 
@@ -489,9 +489,9 @@ class Connection:
                 self.ack(message)
         self.messages.put(message, size)
 
-    def _read(self, go_on: bool) -> None:  # noqa: FBT001 - it is the question itself
+    def _read(self, resume: bool) -> None:  # noqa: FBT001 - it is the question itself
         if self._link is not None and self._end is None:
-            self._link.read(go_on=go_on)
+            self._link.read(resume=resume)
 
     def _on_acknowledged(self, puback: Puback) -> None:
         if self._outbox is not None:

@@ -29,7 +29,7 @@ class _Waiting(NamedTuple):
     sender: str
 
 
-class Turns:
+class FairQueue:
     """Messages that wait: one of each lane in its turn, and within a lane in order of arrival.
 
     So whoever sends much waits behind itself. No work grows with the number of lanes; how much

@@ -188,7 +188,7 @@ class BrokerLink:
             self._keepalive,
             **self._connect_options,
         )
-        self.read(go_on=True)
+        self.read(resume=True)
         self._tick()
 
     def next_mid(self) -> int:
@@ -203,11 +203,11 @@ class BrokerLink:
         """Queue the PUBACK for a message."""
         self._put(puback_packet(mid))
 
-    def read(self, *, go_on: bool) -> None:
+    def read(self, *, resume: bool) -> None:
         """Continue reading from the network, or stop it: then the broker has to wait."""
         if self._over.is_set():
             return
-        if go_on:
+        if resume:
             self._loop.add_reader(self._stream.fileno(), self._turn, self._read)
             # A TLS socket may hold bytes already, for which the selector does not wake us.
             self._loop.call_soon(self._turn, self._read)

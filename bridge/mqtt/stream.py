@@ -236,12 +236,12 @@ async def open_stream(address: Address, timeout_s: float) -> Stream:
             f"{address}: its certificate is not valid: {error.verify_message}"
         ) from error
     except OSError as error:
-        raise Unreachable(f"{address}: {_said(error)}") from error
+        raise Unreachable(f"{address}: {_error_text(error)}") from error
     except UnicodeError as error:
         raise BadAddress(f"the host {address.host!r} is no name: {error}") from error
 
 
-def _said(error: OSError) -> str:
+def _error_text(error: OSError) -> str:
     # asyncio puts words of its own in place of the system's "Connection refused".
     if isinstance(error, (ssl.SSLError, socket.gaierror)) or error.errno is None:
         return error.strerror or str(error)
@@ -280,7 +280,7 @@ async def _open_tls(plain: socket.socket, context: ssl.SSLContext, host: str) ->
         await _when_ready(secured, secured.do_handshake)
     except _NO_TLS as error:
         sock.close()
-        raise OSError(f"that port does not speak TLS ({_said(error)})") from error
+        raise OSError(f"that port does not speak TLS ({_error_text(error)})") from error
     except BaseException:
         sock.close()
         raise
@@ -307,7 +307,7 @@ async def _open_websocket(sock: socket.socket, address: Address) -> WebSocketStr
                 protocol.receive_eof()
     except ConnectionError as error:
         sock.close()
-        raise OSError(f"that port does not speak WebSocket ({_said(error)})") from error
+        raise OSError(f"that port does not speak WebSocket ({_error_text(error)})") from error
     except BaseException:
         sock.close()
         raise

@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Part, Submit, Transaction
-from bridge.contract.requests import Media, Text
+from bridge.contract.requests import PayloadMedia, Text
 
 
 class Room(Protocol):
@@ -76,7 +76,7 @@ class Submission(Struct, frozen=True):
 
     context: RequestContext
     submit: Submit
-    main: Text | Media | None
+    main: Text | PayloadMedia | None
     transaction: Transaction | UnsetType
 
     @property

@@ -47,7 +47,7 @@ from bridge.jobs.journal.sets import collected_key
 from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
 from bridge.jobs.uploads import Uploads
-from bridge.media.files import Damaged, Files, read_kept
+from bridge.media.files import BlobDamaged, Files, read_kept
 from bridge.requests import views
 from bridge.requests.admission import Admission
 from bridge.requests.context import Answer, PartBytes, RequestContext, Respond, Submission
@@ -57,7 +57,7 @@ from bridge.requests.rate_limit import Flood, RateLimiter
 from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
 
-_Main: TypeAlias = requests.Text | requests.Media | None
+_Main: TypeAlias = requests.Text | requests.PayloadMedia | None
 _AboutJobs: TypeAlias = Cancel | Status | Keep | Forget | Recipe | List | Ack
 
 
@@ -294,7 +294,7 @@ class RequestHandler:
             data = await read_kept(self._files, stored.sha256, stored.data, request.offset, count)
         except FileNotFoundError as gone:
             # Somebody deleted it, or the disk lost it. No other attempt will find it.
-            why = "is whole any more" if isinstance(gone, Damaged) else "has its bytes any more"
+            why = "is whole any more" if isinstance(gone, BlobDamaged) else "has its bytes any more"
             raise _not_kept(request.output, whose, why) from None
         part = views.part(request, stored, data)
         return part, None if request.inline else PartBytes(part, data)

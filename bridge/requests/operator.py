@@ -23,6 +23,7 @@ from bridge.contract.operator import (
     CheckHealth,
     ClearQueue,
     ClearReport,
+    Command,
     Free,
     GpuReport,
     HealthReport,
@@ -32,7 +33,6 @@ from bridge.contract.operator import (
     ListQueue,
     Named,
     OpenPage,
-    Order,
     PauseQueue,
     PauseReport,
     QueueEntry,
@@ -80,7 +80,7 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
 class GpuLocks(Protocol):
     """The locks of GPUs, which other programs ask for."""
 
-    async def order(self, order: RequestGpu | ReleaseGpu) -> GpuReport:
+    async def execute(self, command: RequestGpu | ReleaseGpu) -> GpuReport:
         """Request or release a GPU; it is on disk when this returns. Raises BadRequest and Busy."""
         ...
 
@@ -135,44 +135,44 @@ class Operator:
         """Execute a command; returns its one answer, whatever it is."""
         transaction = requests.transaction_of(payload, correlation)
         try:
-            order = operator.decode(verb, payload)
-            if not isinstance(order, ListQueue | CheckHealth):
+            command = operator.decode(verb, payload)
+            if not isinstance(command, ListQueue | CheckHealth):
                 log.info("operator command: %s %s", verb, payload.decode(errors="replace"))
-            return Answer(data=await self._carry_out(order), transaction=transaction)
+            return Answer(data=await self._carry_out(command), transaction=transaction)
         except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
             return refusal(error, transaction, f"the operator's {verb}")
 
-    async def _carry_out(self, order: Order) -> Report:
-        match order:
+    async def _carry_out(self, command: Command) -> Report:
+        match command:
             case Start() | Stop() | Restart() | Free() | Yield() | Resume():
-                return await self._order_comfyui(order)
+                return await self._execute_at_comfyui(command)
             case OpenPage() | Update():
-                return await self._order_one(order)
+                return await self._execute_at_one(command)
             case ListQueue() | PauseQueue() | ResumeQueue() | ClearQueue() | ReleaseQuarantine():
-                return await self._order_queue(order)
+                return await self._execute_at_queue(command)
             case Reload():
                 return await self._reload()
             case RequestGpu() | ReleaseGpu():
-                return await self._gpus.order(order)
+                return await self._gpus.execute(command)
             case CheckHealth() | SetLogLevel():
-                return self._order_bridge(order)
+                return self._execute_at_bridge(command)
             case _:
-                assert_never(order)
+                assert_never(command)
 
-    def _order_bridge(self, order: CheckHealth | SetLogLevel) -> HealthReport | LevelReport:
-        if isinstance(order, CheckHealth):
+    def _execute_at_bridge(self, command: CheckHealth | SetLogLevel) -> HealthReport | LevelReport:
+        if isinstance(command, CheckHealth):
             return self._health()
-        logging.getLogger("bridge").setLevel(order.level.upper())
-        return LevelReport(level=order.level)
+        logging.getLogger("bridge").setLevel(command.level.upper())
+        return LevelReport(level=command.level)
 
     # ComfyUI.
 
-    async def _order_comfyui(
-        self, order: Start | Stop | Restart | Free | Yield | Resume
+    async def _execute_at_comfyui(
+        self, command: Start | Stop | Restart | Free | Yield | Resume
     ) -> InstancesReport:
-        chosen = self._chosen(order)
+        chosen = self._chosen(command)
         for instance in chosen:
-            match order:
+            match command:
                 case Start():
                     instance.start()
                 case Stop():
@@ -192,14 +192,16 @@ class Operator:
                 case Resume():
                     instance.resume()
                 case _:
-                    assert_never(order)
+                    assert_never(command)
         return InstancesReport(instances={each.name: comfyui_state(each.state) for each in chosen})
 
-    async def _order_one(self, order: OpenPage | Update) -> LinkReport | InstancesReport:
-        return self._update(order) if isinstance(order, Update) else await self._open_page(order)
+    async def _execute_at_one(self, command: OpenPage | Update) -> LinkReport | InstancesReport:
+        return (
+            self._update(command) if isinstance(command, Update) else await self._open_page(command)
+        )
 
-    async def _open_page(self, order: OpenPage) -> LinkReport:
-        chosen = self._chosen(order)
+    async def _open_page(self, command: OpenPage) -> LinkReport:
+        chosen = self._chosen(command)
         if len(chosen) > 1:
             raise BadRequest(
                 "there are several ComfyUIs: say which one",
@@ -213,53 +215,53 @@ class Operator:
             raise ComfyUIUnavailable(str(error), instance=instance.name) from None
         return LinkReport(instance=instance.name, url=link.path, lasts_s=or_unset(link.lasts_s))
 
-    def _update(self, order: Update) -> InstancesReport:
-        chosen = self._chosen(order)
+    def _update(self, command: Update) -> InstancesReport:
+        chosen = self._chosen(command)
         there = () if self._updates is None else self._updates.instances
         if self._updates is None or not set(chosen) & set(there):
             raise Forbidden(
                 "no updates are looked for: that takes the setting comfyui_updates, and a ComfyUI"
                 " that `comfy2mqtt comfyui install` installed",
-                instance=or_none(order.instance),
+                instance=or_none(command.instance),
             )
-        if order.install:
-            self._updates.install(or_none(order.version))
+        if command.install:
+            self._updates.install(or_none(command.version))
         else:
             self._updates.look()
         return InstancesReport(instances={each.name: comfyui_state(each.state) for each in there})
 
-    def _chosen(self, order: Named) -> list[Instance]:
+    def _chosen(self, command: Named) -> list[Instance]:
         """Return the command's ComfyUIs. An attached one is not ours to start, stop or free."""
-        if order.instance is UNSET:
+        if command.instance is UNSET:
             found = list(self._instances.values())
-        elif order.instance in self._instances:
-            found = [self._instances[order.instance]]
+        elif command.instance in self._instances:
+            found = [self._instances[command.instance]]
         else:
             raise BadRequest(
-                f"there is no ComfyUI {order.instance!r}",
+                f"there is no ComfyUI {command.instance!r}",
                 field="instance",
                 allowed=sorted(self._instances),
             )
-        if isinstance(order, Yield | Resume):
+        if isinstance(command, Yield | Resume):
             return found
         ours = [instance for instance in found if instance.supervised]
         if not ours:
             names = ", ".join(instance.name for instance in found)
             raise Forbidden(
                 f"{names} is attached: it runs and holds models for others too",
-                instance=or_none(order.instance),
+                instance=or_none(command.instance),
             )
         return ours
 
     # The queue.
 
-    async def _order_queue(
-        self, order: ListQueue | PauseQueue | ResumeQueue | ClearQueue | ReleaseQuarantine
+    async def _execute_at_queue(
+        self, command: ListQueue | PauseQueue | ResumeQueue | ClearQueue | ReleaseQuarantine
     ) -> QueueReport | PauseReport | ClearReport | ReleaseReport:
         dispatcher = self._dispatcher
-        match order:
+        match command:
             case ListQueue():
-                return await self._queue(order)
+                return await self._queue(command)
             case PauseQueue(paused=True):
                 await dispatcher.pause()
                 self._pause_changed()
@@ -273,21 +275,21 @@ class Operator:
             case ReleaseQuarantine():
                 return ReleaseReport(released=dispatcher.quarantine.release())
 
-    async def _queue(self, order: ListQueue) -> QueueReport:
+    async def _queue(self, command: ListQueue) -> QueueReport:
         dispatcher = self._dispatcher
-        client = or_none(order.client)
+        client = or_none(command.client)
         others = [] if self._elsewhere is None else await self._elsewhere()
         # A job that another bridge has just taken may still be in our view: it is listed once.
         taken = {job.key for job in others}
         ours = (job for job in dispatcher.book.unended() if job.key not in taken)
         wanted = (job for job in chain(others, ours) if client in (None, job.key.client))
-        jobs = list(islice(wanted, order.limit + 1))
+        jobs = list(islice(wanted, command.limit + 1))
         return QueueReport(
             paused=dispatcher.book.paused,
             queued=dispatcher.book.queued,
             running=dispatcher.book.running + sum(job.state == "running" for job in others),
-            jobs=[self._entry(job) for job in jobs[: order.limit]],
-            more=len(jobs) > order.limit,
+            jobs=[self._entry(job) for job in jobs[: command.limit]],
+            more=len(jobs) > command.limit,
             held=or_unset(dispatcher.book.held),
         )
 

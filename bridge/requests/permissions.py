@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 import msgspec
 from msgspec import Struct
 
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract.errors import Forbidden
 from bridge.contract.topics import matches
 
@@ -53,7 +53,7 @@ class Granted(Struct, frozen=True, kw_only=True):
 class Permissions:
     """Answers what a client may do. Each `check_` raises Forbidden, which names the setting."""
 
-    def __init__(self, table: Mapping[str, Client]) -> None:
+    def __init__(self, table: Mapping[str, ClientRights]) -> None:
         everybody = _with(Granted(), table.get(EVERYBODY))
         self._everybody = everybody
         self._listed = {
@@ -176,7 +176,7 @@ def _named(globs: Sequence[str], name: str) -> bool:
     return any(fnmatchcase(name, each) for each in globs)
 
 
-def _with(before: Granted, client: Client | None) -> Granted:
+def _with(before: Granted, client: ClientRights | None) -> Granted:
     fields = {} if client is None else msgspec.structs.asdict(client)
     given = {name: value for name, value in fields.items() if value is not None}
     return msgspec.structs.replace(before, **given)

@@ -30,7 +30,7 @@ from bridge.contract.errors import (
     UnknownWorkflow,
 )
 from bridge.contract.messages import Transaction, or_none
-from bridge.contract.requests import Media
+from bridge.contract.requests import PayloadMedia
 from bridge.contract.sets import (
     AboutSet,
     CancelSet,
@@ -261,7 +261,7 @@ class _Draws:
     def again(self) -> None:
         self._had.clear()
 
-    def anew(self) -> None:
+    def renew(self) -> None:
         self._drawn.clear()
         self._had.clear()
 
@@ -316,7 +316,7 @@ class _Binder:
             for at, entry in enumerate(axis[1:], start=1):
                 if at % _AT_ONCE == 0:
                     await asyncio.sleep(0)
-                (self._draws.again if same_seed else self._draws.anew)()
+                (self._draws.again if same_seed else self._draws.renew)()
                 others = {name: value for name, value in firsts.items() if name not in axis[0]}
                 plan = await self._plan({**common, **others, **entry})
                 found.append(difference(base, plan))
@@ -426,7 +426,7 @@ async def _fingerprint(submission: Submission) -> bytes:
     submit, main = submission.submit, submission.main
     work = submit.prompt if submit.workflow is UNSET else submit.workflow
     ways = [None if each is UNSET else each for each in (submit.each, submit.grid, submit.repeat)]
-    given = main.data if isinstance(main, Media) else main
+    given = main.data if isinstance(main, PayloadMedia) else main
     shown = or_none(submit.show)
     same: list[Any] = [work, submit.inputs, ways, given, submit.output, shown]
     if submit.collect is not UNSET:

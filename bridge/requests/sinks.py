@@ -12,14 +12,13 @@ from typing import TypeVar
 
 from msgspec import UNSET
 
-from bridge.config import ConfigError, SinkFolder
-from bridge.config import Sink as Table
+from bridge.config import ConfigError, Sink, SinkFolder
 from bridge.contract import targets
 from bridge.contract.errors import BadRequest, BridgeError
 from bridge.contract.messages import Submit, or_none
 from bridge.contract.sinks import Put
-from bridge.contract.targets import Folder, Http, Target, Topic
-from bridge.jobs.job import Hook, JobSinks, Sink
+from bridge.contract.targets import FolderTarget, HttpTarget, Target, TopicTarget
+from bridge.jobs.job import JobSinks, OutputSink, ResultReceiver
 from bridge.media.download import Reach
 from bridge.requests.permissions import Permissions, setting
 from bridge.workflows.sidecar import SinkRules
@@ -31,7 +30,7 @@ class Sinks:
     """Reads and checks the sinks of requests."""
 
     def __init__(
-        self, permissions: Permissions, tables: Sequence[Table] = (), folders: Collection[str] = ()
+        self, permissions: Permissions, tables: Sequence[Sink] = (), folders: Collection[str] = ()
     ) -> None:
         """`folders` are the names of the operator's. Raises ConfigError for a table of no use."""
         self._permissions = permissions
@@ -58,25 +57,25 @@ class Sinks:
             _once([each for sinks in found for each in sinks.webhooks]),
         )
 
-    def check(self, client: str, sink: Sink | Hook, target: Target) -> Reach:
+    def check(self, client: str, sink: OutputSink | ResultReceiver, target: Target) -> Reach:
         """Check that a target may be used now; returns where a request to it may reach.
 
         Raises BadRequest for a folder that there is none of, and Forbidden.
         """
-        if isinstance(target, Folder) and target.name not in self._folders:
+        if isinstance(target, FolderTarget) and target.name not in self._folders:
             raise BadRequest(
                 f"there is no folder {target.name!r}", field="put", allowed=sorted(self._folders)
             )
         where = setting(client, "sink_hosts")
         if sink.own:
             # The operator's word is enough, also for a private host.
-            return Reach((target.host,) if isinstance(target, Http) else (), where)
+            return Reach((target.host,) if isinstance(target, HttpTarget) else (), where)
         match target:
-            case Http(host=host):
+            case HttpTarget(host=host):
                 self._permissions.check_sink_host(client, host)
-            case Folder(name=name):
+            case FolderTarget(name=name):
                 self._permissions.check_sink_folder(client, name)
-            case Topic(topic=topic):
+            case TopicTarget(topic=topic):
                 self._permissions.check_sink_topic(client, topic)
         return Reach(self._permissions.private_sink_hosts(client), where)
 
@@ -84,12 +83,12 @@ class Sinks:
         put = []
         for number, each in enumerate(submit.put or ()):
             field = f"put[{number}].url"
-            sink = Sink(each.url, or_none(each.output), each.headers)
+            sink = OutputSink(each.url, or_none(each.output), each.headers)
             target = targets.read(each.url, field)
             self._check_headers(target, each.headers, f"put[{number}].headers")
-            if not isinstance(target, Topic) or "{" not in target.topic:
+            if not isinstance(target, TopicTarget) or "{" not in target.topic:
                 self.check(client, sink, target)  # else once it is known which topic it is
-            if submit.is_set and not targets.tells_jobs_apart(target):
+            if submit.is_set and not targets.differs_per_job(target):
                 raise BadRequest(
                     f"{field}: the jobs of a set would overwrite each other there: put {{job_id}} "
                     "into it, or end it with a slash",
@@ -98,23 +97,23 @@ class Sinks:
             put.append(sink)
         if submit.webhook is UNSET:
             return JobSinks(put)
-        hook = Hook(submit.webhook.url)
+        hook = ResultReceiver(submit.webhook.url)
         self.check(client, hook, targets.read_http(hook.url, "webhook.url"))
         return JobSinks(put, [hook])
 
     def _own(self, puts: Sequence[Put], webhook: str | None) -> JobSinks:
-        put = [Sink(each.url, or_none(each.output), each.headers, own=True) for each in puts]
-        return JobSinks(put, [] if webhook is None else [Hook(webhook, own=True)])
+        put = [OutputSink(each.url, or_none(each.output), each.headers, own=True) for each in puts]
+        return JobSinks(put, [] if webhook is None else [ResultReceiver(webhook, own=True)])
 
-    def _of_table(self, number: int, table: Table) -> JobSinks:
+    def _of_table(self, number: int, table: Sink) -> JobSinks:
         where = f"sink[{number}]"
         if (table.put is None) == (table.webhook is None):
             raise ConfigError(f"{where}: give one of put and webhook")
         try:
             if table.webhook is not None:
                 targets.read_http(table.webhook, f"{where}.webhook")
-                return JobSinks([], [Hook(table.webhook, own=True)])
-            sink = Sink(table.put or "", table.output, table.headers, own=True)
+                return JobSinks([], [ResultReceiver(table.webhook, own=True)])
+            sink = OutputSink(table.put or "", table.output, table.headers, own=True)
             target = targets.read(sink.url, f"{where}.put")
             self._check_headers(target, table.headers, f"{where}.headers")
             self.check("*", sink, target)
@@ -124,7 +123,7 @@ class Sinks:
 
     @staticmethod
     def _check_headers(target: Target, headers: dict[str, str], field: str) -> None:
-        if headers and not isinstance(target, Http):
+        if headers and not isinstance(target, HttpTarget):
             raise BadRequest(f"{field}: only with an http or https URL", field=field)
         targets.check_headers(headers, field)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from bridge.contract.errors import ExecutionError
 from bridge.jobs.journal import Stored
 from bridge.media.files import Files, read_kept
-from bridge.media.profile import Profile, Source, target
+from bridge.media.profile import Profile, SourceImage, target
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.requests.processor_time import ProcessorTime
 
@@ -85,7 +85,7 @@ class Thumbnails:
 
     async def _make(self, stored: Stored, width: int) -> Stored:
         asked = Profile(format="webp", quality=QUALITY, max_width=width, strip=True)
-        form = target(asked, Source(stored.content_type, None, None, stored.size))
+        form = target(asked, SourceImage(stored.content_type, None, None, stored.size))
         if form is None:
             return stored
         data = await read_kept(self._files, stored.sha256, stored.data)

@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from bridge import tracing
 from bridge.adapters.displays import Displays
-from bridge.adapters.homeassistant.news import CLIENT as HOME_ASSISTANT
+from bridge.adapters.homeassistant.job_updates import CLIENT as HOME_ASSISTANT
 from bridge.adapters.mqtt import logtopic
 from bridge.adapters.mqtt.acl_probe import AclProbe
 from bridge.adapters.mqtt.broker_address import probe_address
@@ -39,15 +39,15 @@ from bridge.contract.operator import BridgeLog
 from bridge.contract.sources import Url
 from bridge.contract.topics import Topics
 from bridge.hooks.calls import MqttCalls
-from bridge.hooks.room import Hooks
-from bridge.jobs.core import Limits as JobLimits
+from bridge.hooks.driver import Hooks
+from bridge.jobs.core import JobLimits
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.input_files import InputFiles
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listeners
-from bridge.jobs.sets.collect import Places
+from bridge.jobs.sets.collect import OutputRoutes
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.jobs.warmup import Warmup
 from bridge.media.download import DownloadRules, download
@@ -276,7 +276,7 @@ class Bridge:
             instances=self._instances,
             hooks=self._hooks.health,
             gpus=self._gpus.figures,
-            store=lambda: self._files.trouble,
+            store=lambda: self._files.fault,
         )
         media = InputMedia(dependencies, self._uploads, self._permissions, config.max_inline_input)
         admission = Admission(
@@ -307,7 +307,7 @@ class Bridge:
             publisher=self._publisher,
             transcoder=transcoder,
             trial=size_probe,
-            places=Places(
+            places=OutputRoutes(
                 deliver=self._sinks.deliveries.deliver,
                 show=displays.show,
                 link=links.set_output,

@@ -12,7 +12,7 @@ from bridge.comfyui.instance import Instance
 from bridge.comfyui.updates import Updates
 from bridge.config import Config
 from bridge.contract.topics import Topics
-from bridge.hooks.room import Hooks
+from bridge.hooks.driver import Hooks
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
 from bridge.requests.operator import Operator

@@ -182,7 +182,7 @@ class Descriptions:
                         await _asked(node_info, instance, process)
                         continue
                 self._retained.comfyui(instance.name, comfyui_state(state))
-                await _news(instance, state)
+                await _state_changed(instance, state)
 
     async def follow_folder(self) -> None:
         """Publish what changes in the folder, until cancelled."""
@@ -267,7 +267,7 @@ async def _asked(node_info: NodeInfo, instance: Instance, process: str) -> None:
             await first(node_info.asked.wait(), gone)
 
 
-async def _news(instance: Instance, published: InstanceState) -> None:
+async def _state_changed(instance: Instance, published: InstanceState) -> None:
     """Wait until a ComfyUI has a state that is to be published after `published`.
 
     That it is busy, or ready, is published at once if nothing was for a while, and else a little

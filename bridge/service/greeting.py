@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from bridge.comfyui.state import InstanceState
-from bridge.contract.lacks import why_not
+from bridge.contract.missing import why_not_runnable
 from bridge.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def lines(parts: Parts, seconds: float) -> Iterator[str]:
         if each.forbidden:
             yield f"workflow {each.name} is not allowed: {', '.join(each.forbidden)}"
         elif each.runnable is False and each.missing is not None:
-            yield f"workflow {each.name} cannot run: {why_not(each.name, each.missing)}"
+            yield f"workflow {each.name} cannot run: {why_not_runnable(each.name, each.missing)}"
     if parts.broken:
         yield f"files that are no workflows: {parts.broken}; `comfy2mqtt doctor` says which"
     if parts.page is not None:

@@ -11,7 +11,7 @@ from bridge.jobs.group import BEATS, Group
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.service.descriptions import Descriptions
-from bridge.service.offers import Offers
+from bridge.service.offers import OfferExchange
 from bridge.workflows.library import Library
 
 
@@ -24,7 +24,7 @@ class GroupParts:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.group: Group | None = None
-        self.offers: Offers | None = None
+        self.offers: OfferExchange | None = None
 
     def form(
         self,
@@ -46,7 +46,7 @@ class GroupParts:
         config = self._config
         if not config.journal:
             return
-        self.offers = Offers(
+        self.offers = OfferExchange(
             config.member_name,
             journal=journal,
             library=library,

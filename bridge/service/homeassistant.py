@@ -8,7 +8,7 @@ from bridge import __version__
 from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.news import NewsPublisher
+from bridge.adapters.homeassistant.job_updates import JobUpdatePublisher
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.config import Config
 from bridge.contract.topics import HomeAssistantTopics, Topics
@@ -74,8 +74,8 @@ class HomeAssistantParts:
             leads=leads if config.journal else None,
         )
         self.adapters.append(adapter)
-        # In a group the adapter that shows a job may be another bridge's: all get its news by MQTT.
-        in_group = NewsPublisher(publisher, tree, adapter) if config.journal else adapter
+        # In a group another bridge's adapter may show a job: all get its updates by MQTT.
+        in_group = JobUpdatePublisher(publisher, tree, adapter) if config.journal else adapter
         self.listeners.append(in_group)
 
     def set_instances(self, comfyuis: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ _SWEEP_S = 60.0
 SetOthers = Callable[[Mapping[str, ObjectInfo], Collection[str]], Awaitable[None]]
 
 
-class Offers:
+class OfferExchange:
     """Use `open` once this bridge is a member, then `run` as a task; `wake` when nodes changed."""
 
     def __init__(

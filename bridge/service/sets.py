@@ -12,7 +12,7 @@ from bridge.config import Config
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import SizeTrial
 from bridge.jobs.journal import Journal
-from bridge.jobs.sets.collect import Places, SetCollector
+from bridge.jobs.sets.collect import OutputRoutes, SetCollector
 from bridge.jobs.sets.driver import Bounds, SetDriver
 from bridge.media.files import Files
 from bridge.media.transcode import Transcoder
@@ -43,7 +43,7 @@ def set_parts(
     publisher: Publisher,
     transcoder: Transcoder,
     trial: SizeTrial,
-    places: Places,
+    places: OutputRoutes,
     spend: Callable[[str, float], None],
     ours: Callable[[], bool],
 ) -> SetParts:

@@ -10,15 +10,15 @@ from bridge.adapters.mqtt.sinks import TopicSink
 from bridge.config import Config, shared_key
 from bridge.contract import targets
 from bridge.contract.topics import Topics
-from bridge.jobs.job import Hook
+from bridge.jobs.job import ResultReceiver
 from bridge.jobs.journal import Journal
-from bridge.jobs.journal.webhooks import Webhook
+from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.media.download import Reach
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks, check_folder
 from bridge.sinks import signature
 from bridge.sinks.delivery import Deliveries, NamedFolder, Read
-from bridge.sinks.webhooks import Webhooks
+from bridge.sinks.webhooks import WebhookSender
 
 
 class SinkParts:
@@ -51,7 +51,7 @@ class SinkParts:
             publish=mqtt.publish,
             within_s=config.sink_timeout_s,
         )
-        self._webhooks = Webhooks(
+        self._webhooks = WebhookSender(
             journal,
             key=functools.cache(lambda: shared_key(config.webhook_key, signature.KEY_BYTES)),
             check=self._reach,
@@ -59,9 +59,9 @@ class SinkParts:
             ours=ours,
         )
 
-    def _reach(self, hook: Webhook) -> Reach:
+    def _reach(self, hook: PendingWebhook) -> Reach:
         target = targets.read_http(hook.url, "webhook")
-        return self.rules.check(hook.client, Hook(hook.url, hook.own), target)
+        return self.rules.check(hook.client, ResultReceiver(hook.url, hook.own), target)
 
     async def run(self) -> None:
         """Send webhooks until cancelled, and then write no more files."""

@@ -25,12 +25,12 @@ def bucket_of(config: Config) -> ObjectStore:
     if config.bucket is None:
         raise DatabaseError("no bucket is set: blobs")
     # An extra, as is PostgreSQL's driver: who has no bucket needs none.
-    from bridge.jobs.object_store import ObjectStore, Place  # noqa: PLC0415
+    from bridge.jobs.object_store import BucketAddress, ObjectStore  # noqa: PLC0415
 
     bucket, prefix = config.bucket
     secret = config.s3_secret_key_file
     return ObjectStore.at(
-        Place(
+        BucketAddress(
             bucket=bucket,
             prefix=prefix,
             endpoint=config.s3_endpoint,

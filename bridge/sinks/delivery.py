@@ -22,14 +22,14 @@ from bridge.contract import targets
 from bridge.contract.errors import BridgeError, TooLarge, internal
 from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
-from bridge.contract.targets import Folder, Http, Target, Topic
-from bridge.jobs.job import Job, Sink
+from bridge.contract.targets import FolderTarget, HttpTarget, Target, TopicTarget
+from bridge.jobs.job import Job, OutputSink
 from bridge.media.download import Reach, passes
 from bridge.retry import Backoff, retry
 from bridge.sinks import http, schedule
 from bridge.sinks.folder import FolderWriter
 from bridge.sinks.http import Body, Source
-from bridge.sinks.schedule import Refused
+from bridge.sinks.schedule import DeliveryRefused
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ Read = Callable[[str, int], AsyncIterator[bytes]]
 # Raises TooLarge, Forbidden, and OSError where there is no broker for the moment.
 PublishTopic = Callable[[Job, OutputInfo, str, bytes], Awaitable[None]]
 # Raises Forbidden or BadRequest unless a client may use a target; returns where it may reach.
-Check = Callable[[str, Sink, Target], Reach]
+Check = Callable[[str, OutputSink, Target], Reach]
 
 
 class NamedFolder(Struct, frozen=True):
@@ -117,7 +117,12 @@ class Deliveries:
         self._writer.close()
 
     async def _one(
-        self, job: Job, sink: Sink, target: Target, info: OutputInfo, places: asyncio.Semaphore
+        self,
+        job: Job,
+        sink: OutputSink,
+        target: Target,
+        info: OutputInfo,
+        places: asyncio.Semaphore,
     ) -> Delivered:
         values = targets.facts(
             info,
@@ -159,7 +164,7 @@ class Deliveries:
             asked_s = None
             try:
                 await work()
-            except Refused as refused:
+            except DeliveryRefused as refused:
                 asked_s = refused.after_s
                 raise
 
@@ -170,7 +175,7 @@ class Deliveries:
                 backoff=Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S),
                 within_s=self._within_s,
             )
-        except Refused as refused:
+        except DeliveryRefused as refused:
             raise schedule.failed(
                 str(refused), shown, attempts=attempts, status=refused.status
             ) from None
@@ -182,7 +187,12 @@ class Deliveries:
             raise schedule.failed(problem, shown, attempts=attempts) from None
 
     def _work(
-        self, job: Job, sink: Sink, target: Target, info: OutputInfo, values: Mapping[str, str]
+        self,
+        job: Job,
+        sink: OutputSink,
+        target: Target,
+        info: OutputInfo,
+        values: Mapping[str, str],
     ) -> tuple[str, Callable[[], Awaitable[None]]]:
         """Return where an output goes, and what brings it there."""
 
@@ -190,36 +200,40 @@ class Deliveries:
             return self._read(info.sha256, info.size)
 
         match target:
-            case Http():
+            case HttpTarget():
                 url = targets.url_for(target, values)
                 return url, lambda: self._put(
                     job, sink, target, url, Body(source, info.size, info.content_type)
                 )
-            case Folder(name=name):
+            case FolderTarget(name=name):
                 known = self._folders.get(name)
                 file = "" if known is None else targets.filled(known.file, values)
                 return f"{sink.url}/{file}", lambda: self._write(job, sink, target, file, source)
-            case Topic():
+            case TopicTarget():
                 topic = targets.filled(target.topic, values)
-                to = Topic(topic)
+                to = TopicTarget(topic)
                 return f"mqtt:{topic}", lambda: self._to_topic(job, sink, to, info, source)
 
-    async def _put(self, job: Job, sink: Sink, target: Http, url: str, body: Body) -> None:
+    async def _put(
+        self, job: Job, sink: OutputSink, target: HttpTarget, url: str, body: Body
+    ) -> None:
         reach = self._check(job.key.client, sink, target)
         try:
             await http.put(url, sink.headers, body, reach)
-        except Refused as refused:
+        except DeliveryRefused as refused:
             if not refused.missing:
                 raise
             await http.make_folders(url, sink.headers, reach)
             await http.put(url, sink.headers, body, reach)
 
-    async def _write(self, job: Job, sink: Sink, target: Folder, file: str, source: Source) -> None:
+    async def _write(
+        self, job: Job, sink: OutputSink, target: FolderTarget, file: str, source: Source
+    ) -> None:
         self._check(job.key.client, sink, target)
         await self._writer.write(self._folders[target.name].path, file, source)
 
     async def _to_topic(
-        self, job: Job, sink: Sink, target: Topic, info: OutputInfo, source: Source
+        self, job: Job, sink: OutputSink, target: TopicTarget, info: OutputInfo, source: Source
     ) -> None:
         self._check(job.key.client, sink, target)
         if info.size > self._max_topic:
@@ -232,7 +246,7 @@ class Deliveries:
         await self._publish(job, info, target.topic, data)
 
 
-def _lacking(sink: Sink, count: int) -> Delivered:
+def _lacking(sink: OutputSink, count: int) -> Delivered:
     index = sink.output or 0
     shown = targets.shown(sink.url)
     error = schedule.failed(f"the job put out {count}, and none at {index}", shown, attempts=1)
@@ -241,7 +255,7 @@ def _lacking(sink: Sink, count: int) -> Delivered:
 
 def _passes(error: BaseException) -> bool:
     """True if another attempt may go better; not where the bytes to send are gone."""
-    if isinstance(error, Refused):
+    if isinstance(error, DeliveryRefused):
         return error.passes
     if isinstance(error, FileNotFoundError):
         return False

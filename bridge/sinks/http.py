@@ -17,7 +17,7 @@ from yarl import URL
 from bridge.contract.sinks import Headers
 from bridge.media.download import Reach, checked_host, guarded_session
 from bridge.sinks import schedule
-from bridge.sinks.schedule import STALL_S, Refused
+from bridge.sinks.schedule import STALL_S, DeliveryRefused
 
 # A store says in its answer which of its rules was broken; no more of it is read.
 _READ = 4096
@@ -39,7 +39,7 @@ class Body(Struct, frozen=True):
 async def put(url: str, headers: Headers, body: Body, reach: Reach) -> None:
     """Send bytes by PUT, once.
 
-    Raises Forbidden, Refused, TimeoutError where nothing moves, aiohttp.ClientError and OSError.
+    Raises Forbidden, DeliveryRefused, aiohttp.ClientError, OSError and TimeoutError.
     """
     given = {name.lower(): value for name, value in headers.items()}
     sent = {"content-type": body.content_type, **given, "content-length": str(body.size)}
@@ -68,7 +68,7 @@ async def make_folders(url: str, headers: Headers, reach: Reach) -> None:
         try:
             await _request("MKCOL", f"{at}/", auth, reach, None)
             break
-        except Refused as refused:
+        except DeliveryRefused as refused:
             if not refused.missing:
                 break  # it is there, or is not to be made: the next PUT says so
             missing.append(at)
@@ -116,7 +116,7 @@ async def _request(
         raise refused
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> Refused | None:
+async def _refusal(response: aiohttp.ClientResponse) -> DeliveryRefused | None:
     code = None
     if not response.ok:
         code = _CODE.search(await response.content.read(_READ))

@@ -21,7 +21,7 @@ PAUSES_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0, 14_400.0, 14_400.0, 28_800.
 WEBHOOK_TIMEOUT_S = 15.0
 
 
-class Refused(Exception):
+class DeliveryRefused(Exception):
     """A server's answer that says no; `passes`: it may say yes later, in `after_s` at the soonest.
 
     `missing`: the folder is not there, which WebDAV can make.
@@ -41,7 +41,9 @@ class Refused(Exception):
         return self.status == 409  # noqa: PLR2004 - HTTP's
 
 
-def judge(status: int, reason: str, code: str | None, retry_after: str | None) -> Refused | None:
+def judge(
+    status: int, reason: str, code: str | None, retry_after: str | None
+) -> DeliveryRefused | None:
     """Return why an answer is a refusal, None where it is none.
 
     `code` is the word that a store's XML has for it, `retry_after` the header.
@@ -52,9 +54,11 @@ def judge(status: int, reason: str, code: str | None, retry_after: str | None) -
     if code is not None:
         what = f"{what} ({code})"
     if status in _REDIRECTS:
-        return Refused(f"{what}; redirects are not followed", status)
+        return DeliveryRefused(f"{what}; redirects are not followed", status)
     passes = status in _PASSING
-    return Refused(what, status, passes=passes, after_s=_seconds(retry_after) if passes else None)
+    return DeliveryRefused(
+        what, status, passes=passes, after_s=_seconds(retry_after) if passes else None
+    )
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -20,10 +20,10 @@ from bridge.contract import targets
 from bridge.contract.errors import BridgeError
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.journal import Journal
-from bridge.jobs.journal.webhooks import Webhook
+from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.media.download import Reach
 from bridge.sinks import http, schedule, signature
-from bridge.sinks.schedule import Refused
+from bridge.sinks.schedule import DeliveryRefused
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ AT_ONCE = 4
 LOOK_AGAIN_S = 5.0
 
 # Raises Forbidden unless a webhook may be sent; returns where it may reach.
-CheckHook = Callable[[Webhook], Reach]
+CheckHook = Callable[[PendingWebhook], Reach]
 # Called with each webhook that was given up, and why.
-GaveUp = Callable[[Webhook, str], None]
+GaveUp = Callable[[PendingWebhook, str], None]
 
 
-class Webhooks:
+class WebhookSender:
     """Use `run` as a task, once the journal is open. All methods are for the loop's thread."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Webhooks:
         next_at = await self._journal.webhooks.next_due(now)
         return LOOK_AGAIN_S if next_at is None else min(LOOK_AGAIN_S, max(0.05, next_at - now))
 
-    async def _send(self, hook: Webhook) -> None:
+    async def _send(self, hook: PendingWebhook) -> None:
         with logs.about(hook.client, hook.name):
             try:
                 problem, status = await self._attempt(hook)
@@ -113,7 +113,7 @@ class Webhooks:
                 del self._of_client[hook.client]
             self._wake.set()
 
-    async def _attempt(self, hook: Webhook) -> tuple[str | None, int | None]:
+    async def _attempt(self, hook: PendingWebhook) -> tuple[str | None, int | None]:
         """Send it once; returns what went wrong, and the answer's status where that was it."""
         at = int(time.time())
         try:
@@ -121,7 +121,7 @@ class Webhooks:
             headers = signature.headers(self._key(), hook.client, hook.id, at, hook.body)
             async with asyncio.timeout(schedule.WEBHOOK_TIMEOUT_S):
                 await http.post(hook.url, headers, hook.body, reach)
-        except Refused as refused:
+        except DeliveryRefused as refused:
             return str(refused), refused.status
         except TimeoutError:
             return f"no answer within {schedule.WEBHOOK_TIMEOUT_S:g} s", None
@@ -131,7 +131,9 @@ class Webhooks:
             return str(error) or type(error).__name__, None
         return None, None
 
-    async def _conclude(self, hook: Webhook, problem: str | None, status: int | None) -> None:
+    async def _conclude(
+        self, hook: PendingWebhook, problem: str | None, status: int | None
+    ) -> None:
         webhooks = self._journal.webhooks
         if problem is None:
             await webhooks.remove(hook)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from bridge.contract.lacks import WEIGHTS
+from bridge.contract.missing import WEIGHTS
 from bridge.contract.retained import Missing, MissingChoice, MissingInput
 from bridge.workflows.constraints import Declarations, brings_choices
 from bridge.workflows.graph import Graph, Node, NodeInput, link
@@ -57,9 +57,9 @@ class NodeCatalogue:
         """The nodes of all of them together; None while nothing is known of any."""
         return self._merged
 
-    def with_infos(self, news: Mapping[str, ObjectInfo]) -> NodeCatalogue:
+    def with_infos(self, infos: Mapping[str, ObjectInfo]) -> NodeCatalogue:
         """Return another catalogue, with new reports of some of them."""
-        return NodeCatalogue({**self._infos, **news}, self._keyed)
+        return NodeCatalogue({**self._infos, **infos}, self._keyed)
 
     def knows(self, infos: Mapping[str, ObjectInfo]) -> bool:
         """True if these are the last reports that it has of those ComfyUIs."""

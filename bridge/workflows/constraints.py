@@ -16,7 +16,7 @@ from hashlib import sha256
 from msgspec import Struct
 
 from bridge.contract.topics import ID
-from bridge.workflows.graph import Graph, Node, NodeInput, NodeOutput, WorkflowError, misreading
+from bridge.workflows.graph import Graph, Node, NodeInput, NodeLink, WorkflowError, misreading
 from bridge.workflows.objectinfo import (
     InputSpec,
     NodeClass,
@@ -70,7 +70,7 @@ class Declarations:
             path = f"{path}.{part}"
         return spec
 
-    def gives(self, link: NodeOutput) -> str | None:
+    def gives(self, link: NodeLink) -> str | None:
         """Return the type of the output that a link takes."""
         source = self._graph.nodes[link.node]
         outputs = self.outputs(source)

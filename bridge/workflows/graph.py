@@ -52,7 +52,7 @@ class NodeInput(msgspec.Struct, frozen=True, gc=False):
         return f"{self.node}.{self.input}"
 
 
-class NodeOutput(msgspec.Struct, frozen=True, gc=False):
+class NodeLink(msgspec.Struct, frozen=True, gc=False):
     """An input that takes another node's output."""
 
     node: str
@@ -86,7 +86,7 @@ class Node(msgspec.Struct, frozen=True):
             if isinstance(value, _SCALARS) or link(value) is None
         ]
 
-    def links(self) -> list[tuple[str, NodeOutput]]:
+    def links(self) -> list[tuple[str, NodeLink]]:
         """Return each input that is a link."""
         return [
             (name, found)
@@ -190,13 +190,13 @@ class Graph(msgspec.Struct, frozen=True):
         return {node.id: node.entry() for node in self.nodes.values()}
 
 
-def link(value: Any) -> NodeOutput | None:
+def link(value: Any) -> NodeLink | None:
     """Return the link that an input's value is, or None for a literal."""
     # Asked for each input of each node several times: a pattern takes three times as long.
     if isinstance(value, _LISTS) and len(value) == 2:  # noqa: PLR2004 - a node and its output
         node, output = value
         if isinstance(node, str) and isinstance(output, int) and not isinstance(output, bool):
-            return NodeOutput(node, output)
+            return NodeLink(node, output)
     return None
 
 

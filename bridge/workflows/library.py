@@ -266,17 +266,19 @@ class Library:
         finally:
             stopped.set()
 
-    async def _change(self, news: Mapping[str, ObjectInfo], gone: Collection[str] = ()) -> Changes:
+    async def _change(
+        self, reported: Mapping[str, ObjectInfo], gone: Collection[str] = ()
+    ) -> Changes:
         async with self._changing:
             before = self._state
-            self._state = await asyncio.to_thread(self._next, before, news, gone)
+            self._state = await asyncio.to_thread(self._next, before, reported, gone)
             self._remember(self._state)
             return _difference(before, self._state)
 
     def _next(
-        self, before: _State, news: Mapping[str, ObjectInfo], gone: Collection[str]
+        self, before: _State, reported: Mapping[str, ObjectInfo], gone: Collection[str]
     ) -> _State:
-        catalogue = before.catalogue.with_infos(news) if news else before.catalogue
+        catalogue = before.catalogue.with_infos(reported) if reported else before.catalogue
         others, keyed = self._others
         if gone or not catalogue.knows(others):
             catalogue = catalogue.with_others(others, gone, keyed)

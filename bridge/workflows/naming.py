@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from bridge.workflows.constraints import Declarations
-from bridge.workflows.graph import Graph, Node, NodeInput, NodeOutput, link
+from bridge.workflows.graph import Graph, Node, NodeInput, NodeLink, link
 from bridge.workflows.objectinfo import InputSpec
 from bridge.workflows.page_pictures import is_page_picture
 
@@ -289,7 +289,7 @@ class _Texts:
                 elif isinstance(value, str) and self._is_text(node, name):
                     yield NodeInput(node.id, name), PlainName(role)
 
-    def _end(self, node: Node, name: str, taken: NodeOutput) -> str | None:
+    def _end(self, node: Node, name: str, taken: NodeLink) -> str | None:
         """Return which conditioning an input takes, where a conditioning ends there."""
         short = last(name)
         if short in ("positive", "negative"):
@@ -305,9 +305,9 @@ class _Texts:
             return NEGATIVE if "neg" in short else PROMPT
         return None
 
-    def _walk(self, starts: list[NodeOutput], role: str) -> Iterator[tuple[NodeInput, PlainName]]:
+    def _walk(self, starts: list[NodeLink], role: str) -> Iterator[tuple[NodeInput, PlainName]]:
         waiting = list(reversed(starts))
-        seen: set[NodeOutput] = set()
+        seen: set[NodeLink] = set()
         while waiting:
             here = waiting.pop()
             if here in seen:
@@ -324,7 +324,7 @@ class _Texts:
             behind = (link(value) for name, value in names.items() if self._leads_on(name, value))
             waiting.extend(reversed([each for each in behind if each is not None]))
 
-    def _inputs_behind(self, node: Node, here: NodeOutput) -> Mapping[str, Any]:
+    def _inputs_behind(self, node: Node, here: NodeLink) -> Mapping[str, Any]:
         """Return the inputs from which an output is made: of a pair, only its own side."""
         sides = [name for name in ("positive", "negative") if link(node.inputs.get(name))]
         if not sides:
@@ -354,7 +354,7 @@ class _Texts:
         spec = self._declared.input(node, name)
         return spec is None or spec.type == "STRING"
 
-    def _is_prompt(self, node: Node, name: str, here: NodeOutput) -> bool:
+    def _is_prompt(self, node: Node, name: str, here: NodeLink) -> bool:
         """True if a literal on the way is a text that people write."""
         if not self._is_text(node, name):
             return False

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from bridge.workflows.graph import Graph, NodeOutput, link, misreading
+from bridge.workflows.graph import Graph, NodeLink, link, misreading
 
 
 class InputMapping(Struct, frozen=True):
@@ -110,7 +110,7 @@ def replaced(graph: Graph, known: Replacements, installed: Container[str]) -> Gr
         return graph
 
     def followed(value: Any) -> Any:
-        taken: NodeOutput | None = link(value)
+        taken: NodeLink | None = link(value)
         if taken is None or taken.node not in found:
             return value
         return [taken.node, found[taken.node].output(taken.output)]

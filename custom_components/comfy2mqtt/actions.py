@@ -28,7 +28,7 @@ from .hub import AVAILABILITY, CHOICES, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
 from .media import with_media
 from .protocol import selectors
 from .protocol.messages import OUTCOMES, RefusedError, Result
-from .requests import failure, said
+from .requests import error_text, failure
 
 ATTR_ENTRY = "config_entry_id"
 ATTR_WORKFLOW = "workflow"
@@ -125,7 +125,7 @@ def entry_of(hass: HomeAssistant, entry_id: str | None) -> Comfy2MQTTConfigEntry
 
 def refused(error: RefusedError) -> ServiceValidationError:
     """Return what the bridge refused as Home Assistant shows it to whoever asked."""
-    return ServiceValidationError(**said(error))
+    return ServiceValidationError(**error_text(error))
 
 
 async def _run(

@@ -91,7 +91,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
             (each for each in result.outputs if each.content_type.startswith("image/")), None
         )
         media = await self._output(result, output, "no_picture")
-        self._said(chat_log, f"{result.workflow} {result.job_id}")
+        self._add_to_chat(chat_log, f"{result.workflow} {result.job_id}")
         return ai_task.GenImageTaskResult(
             image_data=media.data,
             conversation_id=chat_log.conversation_id,
@@ -108,7 +108,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
         result = await self._run(task)
         media = await self._output(result, result.first(TEXT), "no_text")
         text = media.data.decode(errors="replace").strip()
-        self._said(chat_log, text)
+        self._add_to_chat(chat_log, text)
         return ai_task.GenDataTaskResult(
             conversation_id=chat_log.conversation_id,
             data=text if task.structure is None else structured(text, task.structure),
@@ -159,7 +159,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
         except RefusedError as error:
             raise failure("refused", workflow=result.workflow, error=error.message) from error
 
-    def _said(self, chat_log: conversation.ChatLog, text: str) -> None:
+    def _add_to_chat(self, chat_log: conversation.ChatLog, text: str) -> None:
         chat_log.async_add_assistant_content_without_tools(
             conversation.AssistantContent(agent_id=self.entity_id, content=text)
         )

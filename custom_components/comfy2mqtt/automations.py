@@ -15,7 +15,7 @@ from .actions import response_of
 from .const import EVENT
 from .devices import device
 from .hub import AVAILABILITY, COMFYUI, RESULTS, Comfy2MQTTConfigEntry
-from .protocol import happenings
+from .protocol import automation_events
 from .protocol.messages import Result
 
 
@@ -32,7 +32,7 @@ def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], No
 
     @callback
     def ended(result: Result, is_history: bool) -> None:  # noqa: FBT001 - a listener's
-        trigger = happenings.ended(result)
+        trigger = automation_events.ended(result)
         if trigger is not None and not is_history and result.workflow in hub.workflows:
             fire(result.workflow, trigger, **response_of(entry.entry_id, result))
 
@@ -40,7 +40,7 @@ def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], No
     def changed() -> None:
         nonlocal before
         earlier, before = before, hub.standing
-        for trigger in happenings.triggered(earlier, before):
+        for trigger in automation_events.triggered(earlier, before):
             fire(None, trigger)
 
     ends = [hub.listen(RESULTS, ended)]

@@ -27,7 +27,7 @@ from .hub import AVAILABILITY, ENDED, RESULTS, WORKFLOWS, Comfy2MQTTConfigEntry,
 from .protocol import selectors
 from .protocol.card import shown, step
 from .protocol.messages import RefusedError, Result
-from .requests import said
+from .requests import error_text
 
 URL = f"/{DOMAIN}/card.js"
 _SCRIPT = Path(__file__).parent / "frontend" / "card.js"
@@ -54,7 +54,9 @@ def _entry(
     try:
         return entry_of(hass, message.get(ATTR_ENTRY))
     except HomeAssistantError as error:
-        connection.send_error(message["id"], websocket_api.ERR_NOT_FOUND, str(error), **said(error))
+        connection.send_error(
+            message["id"], websocket_api.ERR_NOT_FOUND, str(error), **error_text(error)
+        )
         return None
 
 
@@ -141,7 +143,7 @@ async def _run(hass: HomeAssistant, connection: ActiveConnection, message: dict[
         # A sentence of the bridge's, which has it in English alone.
         connection.send_event(message["id"], {"state": "refused", "message": error.message})
     except HomeAssistantError as error:
-        refused = {"state": "refused", "message": str(error), **said(error)}
+        refused = {"state": "refused", "message": str(error), **error_text(error)}
         connection.send_event(message["id"], refused)
 
 

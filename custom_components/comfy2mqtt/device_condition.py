@@ -12,7 +12,7 @@ from homeassistant.helpers.typing import ConfigType, TemplateVarsType
 
 from .const import DOMAIN
 from .devices import bridge_of
-from .protocol.happenings import CONDITIONS, OFFLINE
+from .protocol.automation_events import CONDITIONS, OFFLINE
 
 CONDITION_SCHEMA = DEVICE_CONDITION_BASE_SCHEMA.extend(
     {vol.Required(CONF_TYPE): vol.In(CONDITIONS)}

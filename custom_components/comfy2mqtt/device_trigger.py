@@ -12,7 +12,7 @@ from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN, EVENT
 from .devices import bridge_of
-from .protocol.happenings import OF_BRIDGE, OF_WORKFLOW
+from .protocol.automation_events import OF_BRIDGE, OF_WORKFLOW
 
 TRIGGER_SCHEMA = DEVICE_TRIGGER_BASE_SCHEMA.extend(
     {vol.Required(CONF_TYPE): vol.In((*OF_WORKFLOW, *OF_BRIDGE))}

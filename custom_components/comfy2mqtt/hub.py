@@ -21,8 +21,8 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
+from .protocol.automation_events import Standing, standing
 from .protocol.definitions import MalformedError, Workflow, read_choices, read_object, read_workflow
-from .protocol.happenings import Standing, standing
 from .protocol.ledger import Ledger
 from .protocol.messages import (
     OUTCOMES,
@@ -148,7 +148,7 @@ class Hub:
         self._requests.stop()
         for result in self._results.values():
             end(result)
-        self._tell(ENDED)
+        self._notify(ENDED)
 
     async def remove(self) -> None:
         """Remove what was kept on disk."""
@@ -185,9 +185,9 @@ class Hub:
         """
         return await self._requests.ask(verb, *names, **fields)
 
-    async def order(self, verb: str, **fields: Any) -> Mapping[str, Any]:
+    async def command(self, verb: str, **fields: Any) -> Mapping[str, Any]:
         """Send an operator's command; return the data of its answer. Raises as `ask`."""
-        return await self._requests.order(verb, **fields)
+        return await self._requests.command(verb, **fields)
 
     async def output(self, job_id: str, output: Output, width: int | None = None) -> Media:
         """Fetch the bytes of an output; see `Requests.output`."""
@@ -326,19 +326,19 @@ class Hub:
                 picture.sha256,
                 dt_util.utcnow().isoformat(),
             )
-        self._tell(RESULTS, result, is_history)
+        self._notify(RESULTS, result, is_history)
 
     @callback
     def _take_workflow(self, message: mqtt.ReceiveMessage) -> None:
         name = self.topics.name_of(message.topic)
         if not message.payload:
             if self.workflows.pop(name, None) is not None:
-                self._tell(WORKFLOWS)
+                self._notify(WORKFLOWS)
             return
         workflow = self._read(message, read_workflow)
         if workflow is not None and workflow != self.workflows.get(name):
             self.workflows[name] = workflow
-            self._tell(WORKFLOWS)
+            self._notify(WORKFLOWS)
 
     @callback
     def _take_choices(self, message: mqtt.ReceiveMessage) -> None:
@@ -347,7 +347,7 @@ class Hub:
         # The definitions that name a list stay the same when it changes.
         if choices is not None and choices != self.choices.get(name):
             self.choices[name] = choices
-            self._tell(CHOICES)
+            self._notify(CHOICES)
 
     @callback
     def _take_comfyui(self, message: mqtt.ReceiveMessage) -> None:
@@ -357,7 +357,7 @@ class Hub:
             self.comfyui[name] = state
         elif state is not None:
             self.comfyui.pop(name, None)
-        self._tell(COMFYUI)
+        self._notify(COMFYUI)
 
     @callback
     def _take_display(self, message: mqtt.ReceiveMessage) -> None:
@@ -366,7 +366,7 @@ class Hub:
             self.displays[name] = Shown(data, dt_util.utcnow().isoformat())
         else:
             self.displays.pop(name, None)
-        self._tell(DISPLAYS)
+        self._notify(DISPLAYS)
 
     @callback
     def _take_info(self, message: mqtt.ReceiveMessage) -> None:
@@ -375,7 +375,7 @@ class Hub:
             self.info = info
             self._requests.limits = info.limits
             self._see_whether_ready()
-            self._tell(AVAILABILITY)
+            self._notify(AVAILABILITY)
 
     @callback
     def _take_state(self, message: mqtt.ReceiveMessage) -> None:
@@ -395,7 +395,7 @@ class Hub:
     @callback
     def _interrupted(self) -> None:
         self._ledger.interrupted()
-        self._tell(AVAILABILITY)
+        self._notify(AVAILABILITY)
         if self.is_settled and self.is_available:
             self._spawn(self._catch_up_quietly())
 
@@ -474,7 +474,7 @@ class Hub:
     # Helpers.
 
     @callback
-    def _tell(self, what: str, *about: Any) -> None:
+    def _notify(self, what: str, *about: Any) -> None:
         for listener in list(self._listeners.get(what, ())):
             listener(*about)
 

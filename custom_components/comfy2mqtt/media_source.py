@@ -36,7 +36,7 @@ from .hub import Comfy2MQTTConfigEntry
 from .protocol.definitions import MalformedError
 from .protocol.messages import Output, RefusedError, Result, read_result
 from .protocol.topics import is_id
-from .requests import Media, said
+from .requests import Media, error_text
 
 _SHOWN = 200
 _KEPT = 50
@@ -101,7 +101,7 @@ class ResultsSource(MediaSource):
         try:
             jobs = await entry.runtime_data.jobs(workflow=workflow, states=["succeeded"])
         except (HomeAssistantError, RefusedError) as error:
-            raise BrowseError(str(error), **said(error)) from error
+            raise BrowseError(str(error), **error_text(error)) from error
         definition = entry.runtime_data.workflows.get(workflow)
         return _folder(
             item.identifier,

@@ -56,7 +56,7 @@ def failure(key: str, **placeholders: Any) -> HomeAssistantError:
     )
 
 
-class Said(TypedDict):
+class ErrorText(TypedDict):
     """The text of an error, by its key; without a key for an error of another integration."""
 
     translation_domain: str | None
@@ -64,15 +64,15 @@ class Said(TypedDict):
     translation_placeholders: dict[str, str] | None
 
 
-def said(error: HomeAssistantError | RefusedError) -> Said:
+def error_text(error: HomeAssistantError | RefusedError) -> ErrorText:
     """Return the key and placeholders by which an error is shown in the user's language."""
     if isinstance(error, RefusedError):
-        return Said(
+        return ErrorText(
             translation_domain=DOMAIN,
             translation_key="request_refused",
             translation_placeholders={"error": error.message, "code": error.code},
         )
-    return Said(
+    return ErrorText(
         translation_domain=error.translation_domain,
         translation_key=error.translation_key,
         translation_placeholders=error.translation_placeholders,
@@ -120,7 +120,7 @@ class Requests:
         """
         return await self._ask(self._topics.request(verb, *names), fields, "no_answer")
 
-    async def order(self, verb: str, **fields: Any) -> Mapping[str, Any]:
+    async def command(self, verb: str, **fields: Any) -> Mapping[str, Any]:
         """Send an operator's command, which the broker may not let Home Assistant send.
 
         Returns and raises as `ask`.
@@ -128,10 +128,10 @@ class Requests:
         topics = self._topics
         # Answers to operators are not for everybody: they are subscribed to while one is expected.
         stop = await mqtt.async_subscribe(
-            self._hass, topics.order_response(verb), self.take, qos=1, encoding=None
+            self._hass, topics.command_response(verb), self.take, qos=1, encoding=None
         )
         try:
-            return await self._ask(topics.order(verb), fields, "no_operator")
+            return await self._ask(topics.command(verb), fields, "no_operator")
         finally:
             stop()
 

@@ -88,6 +88,6 @@ class ComfyUIRelease(HubEntity, UpdateEntity):
         Raises HomeAssistantError.
         """
         try:
-            await self.hub.order("comfyui/update", instance=self._comfyui, version=version)
+            await self.hub.command("comfyui/update", instance=self._comfyui, version=version)
         except RefusedError as error:
             raise failure("request_refused", error=error, code=error.code) from None

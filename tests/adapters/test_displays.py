@@ -10,7 +10,7 @@ import pytest
 
 from bridge.adapters.displays import Displays
 from bridge.adapters.mqtt.retained_images import RetainedImages
-from bridge.config import Client, ConfigError
+from bridge.config import ClientRights, ConfigError
 from bridge.config.tables import Display
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import OutputInfo
@@ -66,7 +66,7 @@ class Setup:
             images=RetainedImages(folder, cast("Any", self.publisher), Topics().display_image),
             publisher=cast("Any", self.publisher),
             topics=Topics(),
-            rights=Permissions({"alice": Client(displays=("hall",))}),
+            rights=Permissions({"alice": ClientRights(displays=("hall",))}),
             transcoder=cast("Any", self.transcoder),
             url_of=lambda name: f"https://bridge/{name}.png",
         )

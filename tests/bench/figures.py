@@ -1,4 +1,4 @@
-"""What is made of measured values: percentiles, medians over rounds, ratios.
+"""Figures from measured values: percentiles, medians over rounds, ratios.
 
 Pure. A round is one pass over all sides of a comparison. Each round gives one ratio, taken between
 neighbours in time; a figure of the table is the median of its rounds, its spread their extremes.

@@ -1,4 +1,4 @@
-"""Where a small job's time goes, as a flame graph: `python -m tests.bench.flames FILE.svg`.
+"""A small job's time, as a flame graph: `python -m tests.bench.flames FILE.svg`.
 
 py-spy looks at a bridge's threads while jobs run one after another, at those that run or could. It
 reads another process's memory: where that is not allowed to users, it needs root. The width of a

@@ -28,7 +28,7 @@ class IntakeOfPart(BridgeProcess):
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What to start."""
+        """The command line's choices."""
         module = "tests.bench.intake_of_part"
         return (sys.executable, "-m", module, str(self.part), str(self.of), "serve")
 

@@ -28,7 +28,7 @@ class LesserBridge(BridgeProcess):
 
     @property
     def command(self) -> Sequence[str]:
-        """What to start."""
+        """The command line's choices."""
         return (sys.executable, "-m", "tests.bench.lesser_bridge", self.part, "serve")
 
 

@@ -1,4 +1,4 @@
-"""Where a run takes place: without that its figures say little."""
+"""The machine of a run: without it the figures say little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel tells of a process: its memory and its processor time. Linux."""
+"""A process's memory and processor time, as the kernel reports them. Linux."""
 
 from __future__ import annotations
 

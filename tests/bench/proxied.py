@@ -53,7 +53,7 @@ class ProxyClient:
         return Delivery(took, max(took, ended - began), image)
 
     async def answers(self) -> bool:
-        """Whether it is up."""
+        """True if it is up."""
         try:
             async with self._session.get(f"{self._url}/health") as response:
                 return response.status == 200

@@ -21,7 +21,7 @@ class Aim(Struct, frozen=True):
     at_least: bool = False
 
     def met(self, figure: float) -> bool:
-        """Whether a figure keeps to it."""
+        """True if a figure keeps to it."""
         return figure >= self.bound if self.at_least else figure <= self.bound
 
     def text(self, unit: str) -> str:
@@ -57,7 +57,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Machine(Struct, frozen=True):
-    """Where and with what it was measured; `load` is the number of runnable tasks at the start."""
+    """The machine and the versions; `load` is the number of runnable tasks at the start."""
 
     processor: str
     cores: int

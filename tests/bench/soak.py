@@ -34,7 +34,7 @@ _MB = 1e6
 
 
 class Level(Struct, frozen=True):
-    """What the bridge holds; sizes in bytes."""
+    """The bridge's memory and disk; sizes in bytes."""
 
     memory: int
     handles: int
@@ -43,7 +43,7 @@ class Level(Struct, frozen=True):
 
 
 class Bound(Struct, frozen=True):
-    """How far the highest of the last third of the run may be above that of the middle third."""
+    """The allowed rise: of the highest of the run's last third above that of the middle third."""
 
     name: str
     of: Callable[[Level], int]
@@ -66,7 +66,7 @@ class SweepingBridge(BridgeProcess):
 
     @property
     def command(self) -> Sequence[str]:
-        """What to start."""
+        """The command line's choices."""
         return (sys.executable, "-W", "error", "-m", sweeping_bridge.__name__, "serve")
 
 
@@ -133,7 +133,7 @@ def _level(bridge: BridgeProcess) -> Level:
 
 
 def has_grown(levels: Sequence[Level], bound: Bound) -> bool:
-    """Whether the last third of a run is above the middle third by more than allowed."""
+    """True if the last third of a run is above the middle third by more than allowed."""
     third = len(levels) // 3
     middle = max(map(bound.of, levels[third:-third]))
     last = max(map(bound.of, levels[-third:]))

@@ -1,4 +1,4 @@
-"""What measurements stand on: a broker, a ComfyUI and bridges, all real, and how they are watched.
+"""The ground of measurements: a broker, a ComfyUI and bridges, all real, and their watching.
 
 Everything writes below one folder on the checkout's own disk: in a /tmp that is memory the journal
 would look faster than it is.
@@ -54,7 +54,7 @@ class Stand:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the ComfyUI looks for more checkpoints."""
+        """The folder in which the ComfyUI looks for more checkpoints."""
         return self.folder / CHECKPOINTS
 
     @property

@@ -1,4 +1,4 @@
-"""What is made of figures, without measuring any."""
+"""Reports of figures, without measuring any."""
 
 from __future__ import annotations
 

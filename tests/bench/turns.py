@@ -26,7 +26,7 @@ class Side(Struct, frozen=True):
 
 
 class Taken(Struct):
-    """What one side did in one round; processor time in seconds, by process."""
+    """One side's work in one round; processor time in seconds, by process."""
 
     deliveries: list[Delivery]
     processor: dict[str, float]

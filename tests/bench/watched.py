@@ -44,7 +44,7 @@ class WatchedBridge(BridgeProcess):
 
     @property
     def command(self) -> Sequence[str]:
-        """What to start."""
+        """The command line's choices."""
         window = self.folder / "turns"
         window.write_bytes(bytes(_SIZE))
         self._values = _open(window)

@@ -40,7 +40,7 @@ class Bucket:
 
     @property
     def puts(self) -> int:
-        """How many objects the bridges have put, the attempts that failed among them."""
+        """The number of objects that the bridges have put, the attempts that failed among them."""
         return self.proxy.requests.count("PUT")
 
 

@@ -1,4 +1,4 @@
-"""What can happen to the parts: each fault is a coroutine that does its harm and heals it."""
+"""Faults of the parts: each is a coroutine that does its harm and heals it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is there when it is over, and should not be: processes, files, memory."""
+"""Leftovers at the end that should not be there: processes, files, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of every job, and whether that is what was promised."""
+"""The outcome of every job, compared with what was promised."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ Tell = Callable[[str], None]
 
 
 class Plan(Struct, frozen=True):
-    """How much is to happen. All chance comes from the seed, as far as the machine lets it."""
+    """The size of a run. All chance comes from the seed, as far as the machine lets it."""
 
     seed: int
     jobs: int
@@ -208,7 +208,7 @@ async def _insisting(customers: list[Customer]) -> AsyncIterator[None]:
 
 
 def strikes(plan: Plan, possible: list[str], dice: random.Random, tell: Tell) -> list[str]:
-    """What happens, in order: as planned, without what cannot be made here, else by chance."""
+    """Return the faults in order: as planned, without what cannot be made here, else by chance."""
     for each in plan.order:
         if each not in possible:
             tell(f"{each}: cannot be made on this machine")

@@ -1,4 +1,4 @@
-"""Which broker it is."""
+"""Recognising a broker's product."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says of a broker, tried on real ones with little."""
+"""The doctor's findings about a broker, tried on real ones with few features."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_a_bridge_is_asked_what_the_broker_does_not_send(
     monkeypatch.setattr("bridge.cli.doctor._RETAINED_S", 3.0)
     monkeypatch.setattr("bridge.cli.doctor._ANSWER_S", PATIENCE_S)
     topics = Topics()
-    order, answer = topics.order("health_check"), topics.order_response("health_check")
+    order, answer = topics.command("health_check"), topics.command_response("health_check")
     comfyui = ComfyUIState(state="ready", since=0.0, restarts=0)
     report = HealthReport(
         healthy=True,

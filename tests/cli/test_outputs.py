@@ -1,4 +1,4 @@
-"""Where `-o` puts what a job gives, what `get` and `show` say, and when nothing is sent at all."""
+"""The files of `-o`, the output of `get` and `show`, and commands that send nothing at all."""
 
 from __future__ import annotations
 

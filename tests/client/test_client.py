@@ -1,4 +1,4 @@
-"""What a client asks of a bridge."""
+"""A client's requests to a bridge."""
 
 from __future__ import annotations
 

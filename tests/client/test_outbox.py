@@ -1,4 +1,4 @@
-"""What lies in the outbox gets to the bridge, whoever is away in between."""
+"""Requests in the outbox get to the bridge, whoever is away in between."""
 
 from __future__ import annotations
 

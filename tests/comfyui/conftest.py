@@ -19,7 +19,7 @@ __all__ = ["whole_world", "world"]
 
 @pytest.fixture(scope="session")
 def comfyui_config() -> SuperviseConfig:
-    """How to start the real ComfyUI; installs it if need be."""
+    """The settings to start the real ComfyUI; installs it if need be."""
     return supervised()
 
 

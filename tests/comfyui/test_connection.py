@@ -17,7 +17,7 @@ from bridge.aio import first
 from bridge.comfyui import connection
 from bridge.comfyui.connection import ComfyUISocket, _read_exact, connected
 from bridge.comfyui.errors import ComfyUIUnreachable
-from bridge.comfyui.frames import PREVIEW, Frame, PreviewImage, Status
+from bridge.comfyui.frames import PREVIEW, Frame, PreviewImage, StatusMessage
 from tests.support.patience import PATIENCE_S
 
 STATUS = '{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 1}}}}'
@@ -54,7 +54,7 @@ async def received(socket: ComfyUISocket, count: int) -> list[Frame]:
 async def test_a_server_that_tells_much_at_once_is_connected_to() -> None:
     async with talked_to(*[STATUS] * MANY) as url, connected(url) as opened:
         frames = await received(opened, MANY)
-    assert [type(frame) for frame in frames] == [Status] * MANY
+    assert [type(frame) for frame in frames] == [StatusMessage] * MANY
 
 
 async def test_a_message_in_fragments_is_one_frame_and_one_that_is_no_text_is_none() -> None:
@@ -63,7 +63,7 @@ async def test_a_message_in_fragments_is_one_frame_and_one_that_is_no_text_is_no
     texts = [STATUS[at : at + 7] for at in range(0, len(STATUS), 7)]
     async with talked_to(texts, "no JSON", fragments, STATUS) as url, connected(url) as opened:
         one, preview, last = await received(opened, 3)
-    assert isinstance(one, Status)
+    assert isinstance(one, StatusMessage)
     assert one == last
     assert isinstance(preview, PreviewImage)
     assert bytes(preview.data) == b"picture"
@@ -94,7 +94,7 @@ async def test_a_server_that_hangs_up_is_unreachable_once_all_that_it_sent_is_ta
             with pytest.raises(ComfyUIUnreachable):
                 async with asyncio.timeout(PATIENCE_S):
                     await opened.hand_on(found.append)
-    assert [type(frame) for frame in found] == [Status]
+    assert [type(frame) for frame in found] == [StatusMessage]
 
 
 @pytest.mark.parametrize("size", [1, 70_000, 3_000_000])

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.comfyui.event_queue import EventQueue
-from bridge.comfyui.events import Event, Preview, Started, Step
+from bridge.comfyui.events import Event, PromptPreview, Started, Step
 
 
 def step(value: int) -> Step:
     return Step("3", value, 100)
 
 
-def preview(number: int) -> Preview:
-    return Preview("3", "image/jpeg", bytes([number]))
+def preview(number: int) -> PromptPreview:
+    return PromptPreview("3", "image/jpeg", bytes([number]))
 
 
 async def drawn(queue: EventQueue, count: int) -> list[Event]:
@@ -58,7 +58,7 @@ def test_nothing_but_older_previews_is_dropped(put: list[Event]) -> None:
         queue = EventQueue()
         for event in put:
             queue.put(event)
-        previews = [event for event in put if isinstance(event, Preview)]
+        previews = [event for event in put if isinstance(event, PromptPreview)]
         steps = len(put) - len(previews)
         return await drawn(queue, steps + bool(previews))
 
@@ -66,5 +66,5 @@ def test_nothing_but_older_previews_is_dropped(put: list[Event]) -> None:
     assert [one for one in got if isinstance(one, Step)] == [
         one for one in put if isinstance(one, Step)
     ]
-    previews = [one for one in put if isinstance(one, Preview)]
-    assert [one for one in got if isinstance(one, Preview)] == previews[-1:]
+    previews = [one for one in put if isinstance(one, PromptPreview)]
+    assert [one for one in got if isinstance(one, PromptPreview)] == previews[-1:]

@@ -46,7 +46,7 @@ def fed(execution: Execution, *said: frames.Frame) -> list[Event]:
 
 
 def remembered(
-    outputs: dict[str, dict[str, Any]], end: events.Failed | events.Interrupted | None = None
+    outputs: dict[str, dict[str, Any]], end: events.Failed | events.PromptInterrupted | None = None
 ) -> HistoryEntry:
     return HistoryEntry(GRAPH, outputs, end or events.Succeeded(outputs))
 
@@ -97,7 +97,7 @@ def test_a_step_told_twice_is_one_step() -> None:
         Execution(),
         frames.ProgressState("p", {"3": frames.NodeProgress(0, 1, "running")}),
         frames.ProgressState("p", {"3": frames.NodeProgress(1, 12, "running")}),
-        frames.Progress(1, 12, "p", "3"),
+        frames.StepProgress(1, 12, "p", "3"),
         frames.ProgressState("p", {"3": frames.NodeProgress(2, 12, "running")}),
         frames.ProgressState("p", {"3": frames.NodeProgress(12, 12, "finished")}),
     )
@@ -126,7 +126,7 @@ def test_a_failure_lacks_nothing() -> None:
 def test_an_interruption_is_told() -> None:
     execution = Execution()
     fed(execution, START, frames.ExecutionInterrupted("p"), OVER)
-    assert list(execution.close()) == [events.Interrupted()]
+    assert list(execution.close()) == [events.PromptInterrupted()]
 
 
 def test_a_blocked_output_makes_a_success_a_failure() -> None:
@@ -143,14 +143,14 @@ def test_a_blocked_output_makes_a_success_a_failure() -> None:
 def test_previews_are_told_where_they_were_asked_for() -> None:
     assert fed(Execution(), PREVIEW) == []
     assert fed(Execution(preview=True), PREVIEW) == [
-        events.Preview("3", "image/jpeg", memoryview(b"jpeg"))
+        events.PromptPreview("3", "image/jpeg", memoryview(b"jpeg"))
     ]
 
 
 def test_an_older_preview_belongs_to_the_node_that_runs() -> None:
     older = frames.PreviewImage("image/png", memoryview(b"png"))
     told = fed(Execution(preview=True), older, frames.Executing("4", "p"), older)
-    assert [event.node for event in told if isinstance(event, events.Preview)] == [None, "4"]
+    assert [event.node for event in told if isinstance(event, events.PromptPreview)] == [None, "4"]
 
 
 def test_results_that_come_as_previews_are_known_by_their_node() -> None:
@@ -186,15 +186,15 @@ def test_what_the_frames_told_of_the_end_stands() -> None:
 
 def test_a_cut_among_images_sent_over_the_socket_loses_the_prompt() -> None:
     execution = Execution(socket_nodes=frozenset({"3"}))
-    fed(execution, START, frames.Progress(0, 2, "p", "3"), PREVIEW)
+    fed(execution, START, frames.StepProgress(0, 2, "p", "3"), PREVIEW)
     execution.cut()
     execution.settle(remembered({}))
-    assert [type(event) for event in execution.close()] == [events.Lost]
+    assert [type(event) for event in execution.close()] == [events.PromptLost]
 
 
 def test_a_cut_after_the_last_image_sent_over_the_socket_loses_nothing() -> None:
     execution = Execution(socket_nodes=frozenset({"3"}))
-    fed(execution, START, frames.Progress(0, 2, "p", "3"), PREVIEW, PREVIEW)
+    fed(execution, START, frames.StepProgress(0, 2, "p", "3"), PREVIEW, PREVIEW)
     execution.cut()
     execution.settle(remembered({}))
     assert list(execution.close()) == [events.Succeeded({})]
@@ -204,7 +204,7 @@ def test_adopted_images_sent_over_the_socket_are_lost() -> None:
     execution = Execution()
     execution.cut()
     execution.settle(remembered({}))
-    assert [type(event) for event in execution.close()] == [events.Lost]
+    assert [type(event) for event in execution.close()] == [events.PromptLost]
 
 
 FRAMES = st.sampled_from(
@@ -216,11 +216,11 @@ FRAMES = st.sampled_from(
         PREVIEW,
         frames.ExecutionInterrupted("p"),
         frames.Executing("3", "p"),
-        frames.Progress(1, 2, "p", "3"),
+        frames.StepProgress(1, 2, "p", "3"),
         frames.NodeExecuted("p", "9", "9", listed(2)),
         output(0),
         output(1),
-        frames.Status(),
+        frames.StatusMessage(),
     ]
 )
 

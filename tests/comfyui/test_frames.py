@@ -141,7 +141,7 @@ def test_an_older_preview_knows_its_format_only(image_format: int, content_type:
     [
         (
             text("status", status={"exec_info": {"queue_remaining": 2}}, sid="c"),
-            frames.Status(frames.QueueStatus(frames.ExecInfo(2))),
+            frames.StatusMessage(frames.QueueStatus(frames.ExecInfo(2))),
         ),
         (
             text("execution_start", prompt_id="p", timestamp=1),
@@ -158,7 +158,7 @@ def test_an_older_preview_knows_its_format_only(image_format: int, content_type:
         (text("executing", node=None, prompt_id="p"), frames.Executing(None, "p")),
         (
             text("progress", value=1, max=12, prompt_id="p", node="3"),
-            frames.Progress(1, 12, "p", "3"),
+            frames.StepProgress(1, 12, "p", "3"),
         ),
         (
             text(

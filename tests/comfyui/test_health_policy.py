@@ -1,4 +1,4 @@
-"""When a ComfyUI is frozen, and when idle, by the states that it was in."""
+"""Frozen and idle ComfyUIs, by the states that they were in."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_a_failure_is_read_from_the_messages() -> None:
 def test_an_interruption_is_read_from_the_messages() -> None:
     read = read_history(entry(messages=[["execution_interrupted", {"prompt_id": "p"}]]), "p")
     assert read is not None
-    assert read.end == events.Interrupted()
+    assert read.end == events.PromptInterrupted()
 
 
 def test_an_error_without_a_message_is_a_failure() -> None:

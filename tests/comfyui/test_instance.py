@@ -104,7 +104,7 @@ async def test_results_of_save_image_websocket_are_no_previews(instance: Instanc
     told = await ran(instance, over_the_socket(image(count=3)), preview=True)
     images = only(told, events.SocketImage)
     assert [image.index for image in images if isinstance(image, events.SocketImage)] == [0, 1, 2]
-    assert not only(told, events.Preview)
+    assert not only(told, events.PromptPreview)
 
 
 async def test_steps_and_previews_belong_to_their_node(instance: Instance) -> None:
@@ -117,13 +117,13 @@ async def test_steps_and_previews_belong_to_their_node(instance: Instance) -> No
     assert [(step.node, step.value, step.maximum) for step in steps] == [
         ("2", float(value), 20.0) for value in range(1, 21)
     ]
-    previews = [event for event in told if isinstance(event, events.Preview)]
+    previews = [event for event in told if isinstance(event, events.PromptPreview)]
     assert {(preview.node, preview.content_type) for preview in previews} == {("2", "image/jpeg")}
 
 
 async def test_previews_nobody_asked_for_are_not_passed_on(instance: Instance) -> None:
     graph = saved(then(image(), "TestProgress", count=3, rate=0.0, preview_size=32))
-    assert not only(await ran(instance, graph), events.Preview)
+    assert not only(await ran(instance, graph), events.PromptPreview)
 
 
 async def test_a_failing_node_is_told_with_its_exception(instance: Instance) -> None:
@@ -149,7 +149,7 @@ async def test_a_slow_consumer_misses_nothing_and_holds_nobody_up(instance: Inst
                 # Others' prompts wait for this one's end, not for its consumer.
                 await ran(instance, our_output(image()))
     assert len(only(told, events.Step)) == 2000
-    assert len(only(told, events.Preview)) == 1
+    assert len(only(told, events.PromptPreview)) == 1
     assert isinstance(told[-1], events.Succeeded)
 
 
@@ -219,7 +219,7 @@ async def test_cancelling_stops_the_running_prompt_and_no_other(instance: Instan
         await started(slow)
         await anext(behind)
         assert await instance.cancel(running)
-        assert [event async for event in slow][-1] == events.Interrupted()
+        assert [event async for event in slow][-1] == events.PromptInterrupted()
         assert isinstance([event async for event in behind][-1], events.Succeeded)
 
 
@@ -231,7 +231,7 @@ async def test_cancelling_takes_a_waiting_prompt_out_of_the_queue(instance: Inst
         await started(slow)
         await anext(behind)
         assert await instance.cancel(waiting)
-        assert [event async for event in behind] == [events.Interrupted()]
+        assert [event async for event in behind] == [events.PromptInterrupted()]
         assert (await instance.known()).running == (running,)
         assert await instance.cancel(running)
 
@@ -248,7 +248,7 @@ async def test_a_prompt_that_cannot_be_stopped_in_time_is_said_to_run(instance: 
             if isinstance(event, events.NodeStarted) and event.node == "2":
                 break
         assert not await instance.cancel(prompt_id, within_s=0.2)
-        assert [event async for event in told][-1] == events.Interrupted()
+        assert [event async for event in told][-1] == events.PromptInterrupted()
 
 
 # -- a prompt that vanishes ---------------------------------------------------------------------
@@ -269,7 +269,7 @@ async def test_a_prompt_wiped_from_the_queue_by_somebody_is_lost(
         await anext(behind)
         await somebody.delete_pending((waiting,))
         assert await instance.cancel(running)
-        assert kinds([event async for event in behind]) == ["Lost"]
+        assert kinds([event async for event in behind]) == ["PromptLost"]
 
 
 # -- a cut socket -------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ async def test_socket_images_that_a_cut_took_make_the_prompt_lost(
     async with aclosing(far_instance.execute(new_id(), graph)) as cut:
         await started(cut)
         proxy.cut()
-        assert kinds([event async for event in cut])[-1] == "Lost"
+        assert kinds([event async for event in cut])[-1] == "PromptLost"
 
 
 async def test_each_connection_has_a_client_id_of_its_own(
@@ -411,7 +411,7 @@ async def test_a_submission_that_never_arrived_is_lost(
     far_instance: Instance, proxy: TcpProxy
 ) -> None:
     proxy.swallow_request(b"POST /prompt")
-    assert kinds(await ran(far_instance, our_output(image()))) == ["Lost"]
+    assert kinds(await ran(far_instance, our_output(image()))) == ["PromptLost"]
 
 
 async def test_a_question_that_is_not_answered_is_asked_again(
@@ -470,7 +470,7 @@ async def test_a_forgotten_prompt_is_lost(instance: Instance) -> None:
     async for _ in instance.execute(prompt_id, our_output(image())):
         pass
     await instance.forget([prompt_id])
-    assert kinds([event async for event in instance.adopt(prompt_id)]) == ["Lost"]
+    assert kinds([event async for event in instance.adopt(prompt_id)]) == ["PromptLost"]
 
 
 async def test_a_success_whose_outputs_are_gone_is_lost(instance: Instance) -> None:
@@ -478,7 +478,7 @@ async def test_a_success_whose_outputs_are_gone_is_lost(instance: Instance) -> N
     async for _ in instance.execute(prompt_id, our_output(image())):
         pass
     await instance.client.confirm_outputs(prompt_id)
-    assert kinds([event async for event in instance.adopt(prompt_id)])[-1] == "Lost"
+    assert kinds([event async for event in instance.adopt(prompt_id)])[-1] == "PromptLost"
 
 
 # -- state --------------------------------------------------------------------------------------
@@ -529,7 +529,7 @@ async def test_a_killed_comfyui_loses_its_prompts_and_is_found_again(
         comfyui.kill()
         await asyncio.to_thread(comfyui.wait_until_ready)
         proxy.target = comfyui.url
-        assert kinds([event async for event in told])[-1] == "Lost"
+        assert kinds([event async for event in told])[-1] == "PromptLost"
     assert far_instance.state.epoch != before.epoch
     assert isinstance((await ran(far_instance, our_output(image())))[-1], events.Succeeded)
 
@@ -544,7 +544,7 @@ async def test_an_attached_one_that_runs_nothing_gets_nothing_until_it_is_anothe
     async with attached(comfyui.url, comfyui.secret) as instance:
         try:
             told = await ran(instance, our_output(then(image(), "TestExit")))
-            assert isinstance(told[-1], events.Lost)
+            assert isinstance(told[-1], events.PromptLost)
             assert (instance.state.reason, instance.state.usable) == ("worker_dead", False)
             with pytest.raises(ComfyUIUnreachable):
                 await ran(instance, our_output(image()))

@@ -1,4 +1,4 @@
-"""Which torch fits a machine."""
+"""The torch that fits a machine."""
 
 from __future__ import annotations
 

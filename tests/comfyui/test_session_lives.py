@@ -43,7 +43,7 @@ useless = st.just(UnexpectedAnswer("it", status=502))
 
 
 class ComfyUI:
-    """What it has of prompts, and a client that asks it.
+    """Its prompts, and a client that asks it.
 
     `faults` are those of the next requests; `meanwhile` is called before each is answered.
     """
@@ -79,7 +79,7 @@ class ComfyUI:
             self.pending.remove(prompt_id)
             self.queue_changed()
         elif prompt_id == self.running:
-            self.end(events.Interrupted(), frames.ExecutionInterrupted(prompt_id))
+            self.end(events.PromptInterrupted(), frames.ExecutionInterrupted(prompt_id))
 
     def end(self, how: Any, last: frames.Frame) -> None:
         prompt_id, self.running = self.running, None
@@ -95,7 +95,7 @@ class ComfyUI:
 
     def queue_changed(self) -> None:
         waiting = len(self.pending) + (self.running is not None)
-        self.send(frames.Status(frames.QueueStatus(frames.ExecInfo(waiting))))
+        self.send(frames.StatusMessage(frames.QueueStatus(frames.ExecInfo(waiting))))
 
     # -- its routes -----------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Lives(RuleBasedStateMachine):
         entry = self.comfyui.history_of.get(prompt.prompt_id)
         if entry is None:  # it was taken out of the queue
             assert prompt.withdrawn
-            assert isinstance(event, events.Interrupted)
+            assert isinstance(event, events.PromptInterrupted)
         else:
             assert type(event) is type(entry.end)
             assert outputs == isinstance(event, events.Succeeded)
@@ -180,7 +180,7 @@ class Lives(RuleBasedStateMachine):
     def transmit(self) -> None:
         """Put on the line what ComfyUI sent; without a connection it is gone."""
         for prompt_id, frame in self.comfyui.sent:
-            mine = isinstance(frame, frames.Status)
+            mine = isinstance(frame, frames.StatusMessage)
             if self.connected and (mine or self.submitted_under[prompt_id] == self.connection):
                 self.in_flight.append(frame)
         self.comfyui.sent.clear()

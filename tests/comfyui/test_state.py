@@ -10,7 +10,6 @@ from bridge.comfyui.instance import StateBoard
 from bridge.comfyui.state import (
     TABLE,
     Closing,
-    Condemned,
     Connected,
     Died,
     Disconnected,
@@ -23,6 +22,7 @@ from bridge.comfyui.state import (
     Stopped,
     Unguarded,
     Unloaded,
+    Unusable,
     Vacated,
     Yielding,
 )
@@ -96,7 +96,7 @@ def test_what_cannot_happen_without_a_process_is_a_defect(event: LifecycleEvent)
 anything = st.sampled_from(
     [
         *(Starting(), UP, Connected(None, None), AWAY, QueueLength(0), QueueLength(1), DEAD, LOOP),
-        *(Stopped(), Closing(), Condemned("hung", "hung"), Yielding(), Vacated(), Resumed()),
+        *(Stopped(), Closing(), Unusable("hung", "hung"), Yielding(), Vacated(), Resumed()),
         Unloaded(),
     ]
 )
@@ -138,25 +138,25 @@ def test_deaths_and_unloads_are_counted_and_the_last_error_is_kept() -> None:
 # -- why one gets no prompts --------------------------------------------------------------------
 
 
-def test_a_condemned_one_gets_prompts_again_once_its_queue_is_empty() -> None:
-    condemned = (Starting(), UP, QueueLength(2), Condemned("it hangs", "hung"))
-    state = after(*condemned)
+def test_an_unusable_one_gets_prompts_again_once_its_queue_is_empty() -> None:
+    unusable = (Starting(), UP, QueueLength(2), Unusable("it hangs", "hung"))
+    state = after(*unusable)
     assert (state.state, state.usable, state.reason) == ("busy", False, "hung")
-    assert not after(*condemned, QueueLength(1)).usable
-    assert after(*condemned, QueueLength(0)).usable
+    assert not after(*unusable, QueueLength(1)).usable
+    assert after(*unusable, QueueLength(0)).usable
 
 
-def test_a_condemned_one_gets_prompts_again_once_it_is_another_process() -> None:
-    condemned = (Starting(), UP, Condemned("it hangs", "hung"))
-    assert not after(*condemned, AWAY, UP).usable
-    assert after(*condemned, AWAY, Connected("0.3.75", "two")).usable
-    assert after(*condemned, AWAY, Connected("0.3.75", None)).usable  # it may be another
+def test_an_unusable_one_gets_prompts_again_once_it_is_another_process() -> None:
+    unusable = (Starting(), UP, Unusable("it hangs", "hung"))
+    assert not after(*unusable, AWAY, UP).usable
+    assert after(*unusable, AWAY, Connected("0.3.75", "two")).usable
+    assert after(*unusable, AWAY, Connected("0.3.75", None)).usable  # it may be another
 
 
 def test_resuming_opens_what_was_closed_by_yielding_alone() -> None:
     assert not after(Starting(), UP, Yielding()).usable
     assert after(Starting(), UP, Yielding(), Resumed()).usable
-    state = after(Starting(), UP, Condemned("it hangs", "hung"), Yielding(), Resumed())
+    state = after(Starting(), UP, Unusable("it hangs", "hung"), Yielding(), Resumed())
     assert not state.usable
 
 

@@ -503,7 +503,7 @@ async def test_a_comfyui_killed_at_work_or_frozen_while_idle_is_started_again(
                     os.kill(killed, signal.SIGKILL)
                     break
             rest = [event async for event in told]
-        assert isinstance(rest[-1], events.Lost)
+        assert isinstance(rest[-1], events.PromptLost)
         assert (instance.state.restarts, instance.state.reason) == (1, "killed")
         await instance.ready()
         assert instance.state.epoch != epoch
@@ -565,7 +565,7 @@ async def process_of(instance: Instance) -> int:
 
 
 async def reused(instance: Instance) -> bool:
-    """Whether ComfyUI has a picture from before."""
+    """True if ComfyUI has a picture from before."""
     graph = our_output(image(seed=1))
     told = [event async for event in instance.execute(new_id(), graph)]
     assert isinstance(told[-1], events.Succeeded)

@@ -8,7 +8,7 @@ REQUEST = TOPICS.request("alice", "submit")
 ANSWER = TOPICS.response("alice", "submit")
 RESULT = TOPICS.job("alice", "j1", "result")
 REPLY = f"{TOPICS.reply('alice')}here"
-ORDER = TOPICS.order("queue/clear")
+ORDER = TOPICS.command("queue/clear")
 
 
 def reads(grants: tuple[Grant, ...], topic: str) -> bool:
@@ -44,7 +44,7 @@ def test_a_client_has_no_part_in_anothers_tree_and_gives_no_orders() -> None:
         TOPICS.job("bob", "j1", "result"),
         f"{TOPICS.reply('bob')}here",
         ORDER,
-        TOPICS.order_response("queue/clear"),
+        TOPICS.command_response("queue/clear"),
         TOPICS.log,
     ):
         assert not reads(alice, topic)
@@ -69,13 +69,13 @@ def test_a_role_has_what_it_needs_and_no_more() -> None:
     assert writes(operator, ORDER)
     assert not writes(operator, REQUEST)
     games = role("gpu", TOPICS, others)
-    assert writes(games, TOPICS.order("gpu/request"))
-    assert reads(games, TOPICS.order_response("gpu/request"))
+    assert writes(games, TOPICS.command("gpu/request"))
+    assert reads(games, TOPICS.command_response("gpu/request"))
     assert reads(client(TOPICS), TOPICS.gpu("card"))
     assert not writes((*client(TOPICS), *games), TOPICS.gpu("card"))
     assert not writes(games, ORDER)
     assert not reads(games, RESULT)
     home = role("homeassistant", TOPICS, others)
-    assert writes(home, TOPICS.order("queue/pause"))
+    assert writes(home, TOPICS.command("queue/pause"))
     assert not writes(home, ORDER)
     assert not reads(home, RESULT)

@@ -26,7 +26,7 @@ NO_CHANNELS = {
     "clients",
     "sets",
     "base",
-    "orders",
+    "commands",
 }
 # What others are made of.
 PARTS = {"Ask", "FetchBytes", "JobMessage", "Named", "OfGpu", "SetMessage"}

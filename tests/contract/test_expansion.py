@@ -1,4 +1,4 @@
-"""What the jobs of a set differ in."""
+"""Axes: the inputs in which the jobs of a set differ."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ TOPICS = Topics()
 
 
 @pytest.mark.parametrize(
-    ("verb", "payload", "order"),
+    ("verb", "payload", "command"),
     [
         ("comfyui/start", b"", Start()),
         ("comfyui/stop", b" gpu0\n", Stop(instance="gpu0")),
@@ -33,8 +33,10 @@ TOPICS = Topics()
         ("log_level", b"debug", SetLogLevel(level="debug")),
     ],
 )
-def test_a_payload_is_nothing_a_name_or_an_object(verb: str, payload: bytes, order: object) -> None:
-    assert decode(verb, payload) == order
+def test_a_payload_is_nothing_a_name_or_an_object(
+    verb: str, payload: bytes, command: object
+) -> None:
+    assert decode(verb, payload) == command
 
 
 @pytest.mark.parametrize(
@@ -67,15 +69,15 @@ def test_a_verb_without_a_name_takes_no_text() -> None:
 @given(st.sampled_from(sorted(VERBS)), st.binary())
 def test_any_payload_is_an_order_or_refused(verb: str, payload: bytes) -> None:
     try:
-        order = decode(verb, payload)
+        command = decode(verb, payload)
     except BadRequest:
         return
-    assert isinstance(order, VERBS[verb].order)
+    assert isinstance(command, VERBS[verb].command)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_order_survives_the_way(verb: str) -> None:
-    assert TOPICS.parse_order(TOPICS.order(verb)) == verb
+    assert TOPICS.parse_command(TOPICS.command(verb)) == verb
 
 
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - {"log_level"}))
@@ -96,4 +98,4 @@ def test_a_transaction_goes_with_every_order(verb: str) -> None:
     ],
 )
 def test_what_is_no_order_is_nothing(topic: str) -> None:
-    assert TOPICS.parse_order(topic) is None
+    assert TOPICS.parse_command(topic) is None

@@ -7,7 +7,7 @@ import pytest
 from bridge.contract import targets
 from bridge.contract.errors import BadRequest
 from bridge.contract.messages import OutputInfo
-from bridge.contract.targets import Folder, Http, Topic
+from bridge.contract.targets import FolderTarget, HttpTarget, TopicTarget
 
 PRESIGNED = "https://b.s3.example.com/x.png?X-Amz-Signature=a%2Fb%3D&X-Amz-Expires=60"
 
@@ -33,11 +33,11 @@ def values(output: OutputInfo, **changes: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        (PRESIGNED, Http(PRESIGNED, "b.s3.example.com")),
-        ("HTTP://Host:80/", Http("HTTP://Host:80/", "host")),
-        ("http://[::1]:8080/x", Http("http://[::1]:8080/x", "::1")),
-        ("folder:photos", Folder("photos")),
-        ("mqtt:home/{client}/image", Topic("home/{client}/image")),
+        (PRESIGNED, HttpTarget(PRESIGNED, "b.s3.example.com")),
+        ("HTTP://Host:80/", HttpTarget("HTTP://Host:80/", "host")),
+        ("http://[::1]:8080/x", HttpTarget("http://[::1]:8080/x", "::1")),
+        ("folder:photos", FolderTarget("photos")),
+        ("mqtt:home/{client}/image", TopicTarget("home/{client}/image")),
     ],
 )
 def test_a_url_says_where_an_output_is_to_go(url: str, target: object) -> None:
@@ -135,7 +135,7 @@ def test_no_value_leads_out_of_a_folder() -> None:
 
 def test_a_presigned_url_is_used_as_it_is() -> None:
     target = targets.read(PRESIGNED)
-    assert isinstance(target, Http)
+    assert isinstance(target, HttpTarget)
     assert targets.url_for(target, values(info())) == PRESIGNED
     assert targets.shown(PRESIGNED) == "https://b.s3.example.com/x.png"
 
@@ -144,8 +144,8 @@ def test_in_a_url_values_are_encoded_and_a_folder_gets_a_name() -> None:
     found = values(info(3, filename="a b.png"))
     named = targets.read("https://h/{filename}?x={index}")
     folder = targets.read("https://h/dav/?token=1")
-    assert isinstance(named, Http)
-    assert isinstance(folder, Http)
+    assert isinstance(named, HttpTarget)
+    assert isinstance(folder, HttpTarget)
     assert targets.url_for(named, found) == "https://h/a_b.png?x=3"
     assert targets.url_for(folder, found) == "https://h/dav/j1-3.png?token=1"
 
@@ -186,7 +186,7 @@ def test_all_outputs_go_where_they_are_distinguished_and_else_the_first(
     ],
 )
 def test_the_jobs_of_a_set_need_a_place_each(url: str, *, apart: bool) -> None:
-    assert targets.tells_jobs_apart(targets.read(url)) is apart
+    assert targets.differs_per_job(targets.read(url)) is apart
 
 
 @pytest.mark.parametrize(

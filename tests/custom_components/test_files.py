@@ -108,7 +108,10 @@ def test_an_archive_that_is_published_has_links_that_lead_there() -> None:
 
 
 def test_every_trigger_and_condition_of_a_device_has_its_text() -> None:
-    happenings: Any = importlib.import_module("comfy2mqtt_protocol.happenings")
+    automation_events: Any = importlib.import_module("comfy2mqtt_protocol.automation_events")
     texts_of = read("translations/en.json")["device_automation"]
-    assert set(texts_of["trigger_type"]) == {*happenings.OF_WORKFLOW, *happenings.OF_BRIDGE}
-    assert set(texts_of["condition_type"]) == set(happenings.CONDITIONS)
+    assert set(texts_of["trigger_type"]) == {
+        *automation_events.OF_WORKFLOW,
+        *automation_events.OF_BRIDGE,
+    }
+    assert set(texts_of["condition_type"]) == set(automation_events.CONDITIONS)

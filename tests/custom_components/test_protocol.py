@@ -48,7 +48,7 @@ from bridge.contract.retained import (
 
 card: Any = importlib.import_module("comfy2mqtt_protocol.card")
 definitions: Any = importlib.import_module("comfy2mqtt_protocol.definitions")
-happenings: Any = importlib.import_module("comfy2mqtt_protocol.happenings")
+automation_events: Any = importlib.import_module("comfy2mqtt_protocol.automation_events")
 ledger: Any = importlib.import_module("comfy2mqtt_protocol.ledger")
 messages: Any = importlib.import_module("comfy2mqtt_protocol.messages")
 problems: Any = importlib.import_module("comfy2mqtt_protocol.problems")
@@ -92,8 +92,8 @@ def test_its_topics_are_the_bridges() -> None:
     assert here.workflows == there.workflow("+")
     assert here.displays == there.display_images
     assert here.request("submit") == there.request("ha", "submit")
-    assert here.order("comfyui/update") == there.order("comfyui/update")
-    assert here.order_response("comfyui/update") == there.order_response("comfyui/update")
+    assert here.command("comfyui/update") == there.command("comfyui/update")
+    assert here.command_response("comfyui/update") == there.command_response("comfyui/update")
     assert here.request("upload", "u", "fin") == there.request("ha", "upload", "u", "fin")
     assert here.verb_of(there.response("ha", "list")) == "list"
     assert here.name_of(there.workflow("demo")) == "demo"
@@ -392,19 +392,21 @@ def test_nothing_is_acknowledged_before_what_was_missed_is_listed() -> None:
 
 def test_a_change_of_the_bridge_triggers_what_holds_from_then_on() -> None:
     stands = [
-        happenings.OFFLINE,
-        happenings.standing([{"state": "ready"}, {"state": "busy"}], is_online=True),
-        happenings.standing([{"state": "ready"}], is_online=True),
-        happenings.standing([{"state": "busy"}], is_online=False),
+        automation_events.OFFLINE,
+        automation_events.standing([{"state": "ready"}, {"state": "busy"}], is_online=True),
+        automation_events.standing([{"state": "ready"}], is_online=True),
+        automation_events.standing([{"state": "busy"}], is_online=False),
     ]
-    assert [happenings.triggered(*pair) for pair in itertools.pairwise(stands)] == [
+    assert [automation_events.triggered(*pair) for pair in itertools.pairwise(stands)] == [
         ["bridge_online", "bridge_busy"],
         ["bridge_idle"],
         # What ran there is not known any more.
         ["bridge_offline"],
     ]
-    assert happenings.triggered(stands[1], stands[1]) == []
-    held = [[each for each in happenings.CONDITIONS if stand.holds(each)] for stand in stands]
+    assert automation_events.triggered(stands[1], stands[1]) == []
+    held = [
+        [each for each in automation_events.CONDITIONS if stand.holds(each)] for stand in stands
+    ]
     assert held == [
         ["is_offline"],
         ["is_online", "is_busy"],
@@ -416,9 +418,9 @@ def test_a_change_of_the_bridge_triggers_what_holds_from_then_on() -> None:
 def test_each_end_of_a_job_is_a_trigger() -> None:
     for outcome in messages.OUTCOMES:
         found = messages.read_result(encode(result(state=outcome)))
-        assert happenings.ended(found) == f"job_{outcome}"
+        assert automation_events.ended(found) == f"job_{outcome}"
     later = messages.read_result({**json.loads(encode(result())), "state": "of a later version"})
-    assert happenings.ended(later) is None
+    assert automation_events.ended(later) is None
 
 
 def found_at(comfyui: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:

@@ -43,7 +43,7 @@ Graph = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a ComfyUI lies, and the interpreter that runs it."""
+    """The folder of a ComfyUI, and the interpreter that runs it."""
 
     path: Path
     python: Path
@@ -109,7 +109,7 @@ class Server:
         return self._home / "temp"
 
     def log(self) -> str:
-        """What it has printed so far."""
+        """The text that it has printed so far."""
         return "".join(self._log)
 
     def _read(self) -> None:
@@ -167,7 +167,7 @@ class Run:
         return bool(self.of("execution_success"))
 
     def ui(self, node: str) -> dict[str, Any]:
-        """What an output node reported."""
+        """An output node's report."""
         (output,) = [data["output"] for data in self.of("executed") if data["node"] == node]
         return dict(output)
 
@@ -180,7 +180,7 @@ class Refused(Exception):
         self.answer = answer
 
     def messages(self, node: str, name: str) -> list[str]:
-        """What was said against one input of a node."""
+        """ComfyUI's complaint about one input of a node."""
         errors = self.answer["node_errors"][node]["errors"]
         return [e["details"] for e in errors if e["extra_info"]["input_name"] == name]
 

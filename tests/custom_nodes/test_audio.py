@@ -26,7 +26,7 @@ def audio_graph(audio: str, **inputs: Any) -> Graph:
 
 
 async def convert(comfyui: ComfyUI, data: bytes, **inputs: Any) -> Output:
-    """What comes out for an encoded sound."""
+    """Return what the node makes of an encoded sound."""
     run = await comfyui.run(audio_graph(await comfyui.put_media(data, "audio/wav"), **inputs))
     assert run.succeeded, run.error
     (made,) = run.outputs

@@ -1,4 +1,4 @@
-"""Who is let into a guarded ComfyUI, and who is not."""
+"""Access to a guarded ComfyUI: allowed and refused requests."""
 
 from __future__ import annotations
 

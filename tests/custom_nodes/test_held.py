@@ -142,7 +142,7 @@ def test_the_totals_are_the_sum_of_what_is_held_and_within_the_budget(
 
 
 def kept(store: Any, prompt_id: str, size: int, index: int) -> bool:
-    """Whether there was room for it: there is for whatever the budget allows one prompt."""
+    """True if there was room for it: there is for whatever the budget allows one prompt."""
     others = [h.size for h in headers_or_none(store, prompt_id) if h.index != index]
     if sum(others) + size <= 20:
         keep(store, prompt_id, size, index=index)

@@ -45,7 +45,7 @@ def image_graph(image: str, **inputs: Any) -> Graph:
 
 
 async def read(comfyui: ComfyUI, data: bytes) -> tuple[list[Image.Image], list[Image.Image]]:
-    """What comes out for encoded bytes: the images and the masks."""
+    """Return what the node makes of encoded bytes: the images and the masks."""
     run = await comfyui.run(image_graph(await comfyui.put_media(data)))
     assert run.succeeded, run.error
     return pictures(run, "3"), pictures(run, "4")

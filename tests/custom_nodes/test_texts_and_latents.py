@@ -83,7 +83,7 @@ async def test_comfyui_loads_the_latent_back(comfyui: ComfyUI) -> None:
 
 
 def tensors(data: bytes) -> dict[str, tuple[str, list[int], bytes]]:
-    """What a safetensors file holds: type, shape and bytes by name."""
+    """Return the contents of a safetensors file: type, shape and bytes by name."""
     (size,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + size])
     header.pop("__metadata__", None)

@@ -1,4 +1,4 @@
-"""What the files for `docker compose` name is there, and named as the bridge has it."""
+"""The files for `docker compose` name only what exists, by the bridge's own names."""
 
 from __future__ import annotations
 

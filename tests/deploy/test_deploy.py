@@ -1,4 +1,4 @@
-"""What docs/deploy, the Dockerfile and compose.yaml name is there, and named as the code has it."""
+"""docs/deploy, the Dockerfile and compose.yaml name only what exists, by the code's own names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is promised of a request before any ComfyUI has a part in it: so none is there."""
+"""The promises about a request before any ComfyUI has a part in it: so none is there."""
 
 from __future__ import annotations
 

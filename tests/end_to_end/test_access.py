@@ -1,4 +1,4 @@
-"""Who may publish and read which topic: each cell tried on a real mosquitto, in MQTT 3.1.1 and 5.
+"""Rights to publish and read topics: each cell tried on a real mosquitto, in MQTT 3.1.1 and 5.
 
 The broker runs with the files that `comfy2mqtt mosquitto setup` writes.
 """

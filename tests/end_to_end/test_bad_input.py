@@ -1,4 +1,4 @@
-"""What is wrong with a request is said clearly, and nothing else changes."""
+"""Faults of a request are reported clearly, and nothing else changes."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Shell:
         return json.loads(ran.out)
 
     async def offered(self, line: str) -> list[str]:
-        """What Tab offers at the end of a line."""
+        """Return what Tab offers at the end of a line."""
         words = line.split(" ")
         ran = await self(
             _COMFY2MQTT_COMPLETE="bash_complete",

@@ -105,7 +105,7 @@ async def test_no_response_topic_leads_out_of_the_own_replies(
 
 @pytest.mark.broker
 async def test_the_bridge_does_not_set_itself_off(detached: StartBridge, broker: Mosquitto) -> None:
-    """What it publishes for a client is no request, whatever the client calls its things."""
+    """Messages that it publishes for a client are no requests, however the client names things."""
     await detached({"request": saved(image()), "run": graphs.colour()})
     async with Peer(broker.url, client="request") as peer, Peer(broker.url, client="spy") as spy:
         await peer.listen()

@@ -1,4 +1,4 @@
-"""What a job costs, by counts that a busy machine does not move; `make bench` has the seconds.
+"""The cost of a job, by counts that a busy machine does not move; `make bench` has the seconds.
 
 The bridge runs in the test's own process, where what it does can be counted.
 """
@@ -23,7 +23,7 @@ import pytest
 
 from bridge.comfyui.settings import AttachConfig
 from bridge.config import Config
-from bridge.jobs.journal import lives
+from bridge.jobs.journal import writes
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
 from bridge.service import Bridge, descriptions
@@ -125,7 +125,7 @@ async def run_jobs(peer: Peer, workflow: str, named: str = "j") -> None:
 
 
 def kinds(requests: list[str]) -> Counter[str]:
-    """How many there were of each kind: method, and the path up to what differs."""
+    """Count each kind: method, and the path up to what differs."""
     paths = (request.split("/", 3) for request in requests)
     return Counter(f"{before.split()[0]} /{path.split('/')[0]}" for before, *_, path in paths)
 
@@ -137,7 +137,7 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # On a slow machine a small job would run long enough to be worth a note.
-    monkeypatch.setattr(lives, "MARK_AFTER_S", 60.0)
+    monkeypatch.setattr(writes, "MARK_AFTER_S", 60.0)
     audit = Audit()
     async with serve({"ours": graphs.colour()}) as bridge, Peer(broker.url) as peer:
         await peer.listen()
@@ -160,7 +160,7 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
         answers = peer.all("comfy2mqtt/client/alice/response/run")
         states = len(peer.all("comfy2mqtt/bridge/comfyui/+")) - states
     # Accepted and ended; now and then, which results the broker has, and a block of numbers.
-    assert 2 * JOBS <= commits <= 2 * JOBS + took_s / lives.NOTE_S + 2
+    assert 2 * JOBS <= commits <= 2 * JOBS + took_s / writes.NOTE_S + 2
     # Queued, running, the output and the result; and an answer.
     assert len(messages) == 4 * JOBS
     assert len(answers) == JOBS + 1
@@ -180,7 +180,7 @@ async def test_a_small_job_passes_through_a_bounded_number_of_functions(
     workflows: int,
 ) -> None:
     """However many workflows there are."""
-    monkeypatch.setattr(lives, "MARK_AFTER_S", 60.0)
+    monkeypatch.setattr(writes, "MARK_AFTER_S", 60.0)
     names = ["ours", *(f"other{number}" for number in range(1, workflows))]
     walk = Walk()
     with walk.watching():

@@ -22,7 +22,7 @@ RED = 0xFF0000
 
 
 async def woken(broker: Mosquitto, topic: str = TOPIC) -> Message:
-    """What a frame finds that wakes now."""
+    """Return what a frame finds that wakes now."""
     async with Peer(broker.url) as frame:
         await frame.subscribe(topic)
         message = await frame.next(topic)

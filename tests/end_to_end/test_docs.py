@@ -1,4 +1,4 @@
-"""What the pages tell to paste works as it stands."""
+"""The pages' examples work as they stand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one bridge does, several do together: each feature, with real bridges on one journal."""
+"""Several bridges do together what one does: each feature, with real bridges on one journal."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-async def order(watcher: Peer, verb: str, payload: Any = b"") -> Any:
+async def command(watcher: Peer, verb: str, payload: Any = b"") -> Any:
     """Give an operator's command, and return its answer's data."""
     watcher.publish(f"{BRIDGE}/request/{verb}", payload)
     return (await watcher.next(f"{BRIDGE}/response/{verb}")).json["data"]
 
 
 async def yields(watcher: Peer, comfyui: str) -> None:
-    await order(watcher, "comfyui/yield", comfyui)
+    await command(watcher, "comfyui/yield", comfyui)
     await watcher.next(f"{BRIDGE}/comfyui/{comfyui}", lambda m: m.json["state"] == "yielded")
 
 
@@ -73,33 +73,33 @@ async def test_the_queue_its_pause_and_its_bounds_are_the_groups_over_a_failover
         await start(name, **bounds)
     async with Peer(broker.url) as peer:
         await peer.listen()
-        assert (await order(watcher, "queue/pause"))["paused"]
+        assert (await command(watcher, "queue/pause"))["paused"]
         jobs = [f"j{index}" for index in range(3)]
         for job_id in jobs:
             assert (await peer.ask(f"run/slow/{job_id}"))["status"] == "ok"
         assert (await peer.ask("run/slow/more"))["error"]["code"] == "quota_exceeded"
         await first.kill()
         await member(watcher, "a", b"offline")
-        listed = await order(watcher, "queue/list")
+        listed = await command(watcher, "queue/list")
         assert (listed["paused"], listed["queued"]) == (True, 3)
         assert [job["job_id"] for job in listed["jobs"]] == jobs
         assert (await peer.ask("run/slow/more"))["error"]["code"] == "quota_exceeded"
-        assert not (await order(watcher, "queue/resume"))["paused"]
+        assert not (await command(watcher, "queue/resume"))["paused"]
         assert {(await peer.result(job_id))["state"] for job_id in jobs} == {"succeeded"}
 
-        health = await order(watcher, "health_check")
+        health = await command(watcher, "health_check")
         assert set(health["comfyui"]) == {"b-default", "c-default"}
         assert health["healthy"]
 
         # Cleared by whoever takes the requests now, also what another one released.
-        await order(watcher, "queue/pause")
+        await command(watcher, "queue/pause")
         for job_id in ("k1", "k2"):
             peer.request(f"run/slow/{job_id}")
             await peer.job(job_id, "status", lambda m: m.json["state"] == "queued")
-        assert (await order(watcher, "queue/clear"))["cancelled"] == 2
+        assert (await command(watcher, "queue/clear"))["cancelled"] == 2
         for job_id in ("k1", "k2"):
             assert (await peer.result(job_id))["state"] == "cancelled"
-        await order(watcher, "queue/resume")
+        await command(watcher, "queue/resume")
 
 
 async def test_the_bridge_that_takes_requests_counts_with_the_others_comfyuis(
@@ -117,7 +117,7 @@ async def test_the_bridge_that_takes_requests_counts_with_the_others_comfyuis(
         while "eta_s" not in found:
             found = (await peer.ask("submit", {"workflow": "slow", "dry_run": True}))["data"]
         assert 0.3 < found["eta_s"] < 30
-        health = await order(watcher, "health_check")
+        health = await command(watcher, "health_check")
         assert health["healthy"]
         assert health["comfyui"]["a-default"]["state"] == "yielded"
         assert health["comfyui"]["b-default"]["state"] in ("ready", "busy")
@@ -162,7 +162,7 @@ async def test_a_bridge_that_is_stopped_for_maintenance_ends_its_jobs_and_leaves
         await yields(watcher, "b-default")
         peer.request("run/slow/one")
         await peer.job("one", "status", lambda m: m.json["state"] == "running")
-        await order(watcher, "comfyui/resume", "b-default")
+        await command(watcher, "comfyui/resume", "b-default")
         # Told to end, it hands over the requests, and ends what runs.
         jobs = [f"j{index}" for index in range(3)]
         for job_id in jobs:

@@ -25,7 +25,7 @@ def pixel(message: Message) -> tuple[int, ...]:
 
 
 def devices(peer: Peer) -> dict[str, Any]:
-    """What is announced now, without what is said to be removed."""
+    """Return the components that are announced now, without the removed ones."""
     last = {each.topic: each for each in peer.all("homeassistant/device/+/config")}
     return {
         topic: {

@@ -1,4 +1,4 @@
-"""An operator's orders over MQTT and from the shell."""
+"""Admin commands over MQTT and from the shell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BRIDGE = "comfy2mqtt/bridge"
 
 
 class Operator:
-    """Gives orders, and waits for their answers and for states."""
+    """Sends commands, and waits for their answers and for states."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -34,17 +34,17 @@ class Operator:
         await self.peer.listen()
         await self.peer.subscribe(f"{BRIDGE}/response/#", f"{BRIDGE}/comfyui/+", f"{BRIDGE}/log")
 
-    async def order(self, verb: str, payload: Any = b"", **options: Any) -> Any:
+    async def command(self, verb: str, payload: Any = b"", **options: Any) -> Any:
         self.peer.publish(f"{BRIDGE}/request/{verb}", payload, **options)
         return (await self.peer.next(f"{BRIDGE}/response/{verb}")).json
 
     async def done(self, verb: str, payload: Any = b"") -> Any:
-        answer = await self.order(verb, payload)
+        answer = await self.command(verb, payload)
         assert answer["status"] == "ok", answer
         return answer["data"]
 
     async def refused(self, verb: str, payload: Any = b"", **options: Any) -> str:
-        answer = await self.order(verb, payload, **options)
+        answer = await self.command(verb, payload, **options)
         assert answer["status"] == "error"
         return str(answer["error"]["code"])
 
@@ -104,7 +104,7 @@ async def test_every_order_is_answered_also_one_that_is_wrong(
         # It is somebody's, who works there too.
         for verb in ("start", "stop", "restart", "free"):
             assert await operator.refused(f"comfyui/{verb}") == "forbidden"
-        answer = await operator.order("health_check", {"transaction": "t1"})
+        answer = await operator.command("health_check", {"transaction": "t1"})
         assert answer["transaction"] == "t1"
         health = answer["data"]
         assert (health["healthy"], health["paused"]) == (True, False)

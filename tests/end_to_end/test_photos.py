@@ -1,4 +1,4 @@
-"""What was uploaded for a job does not stay in ComfyUI's input folder."""
+"""Files that were uploaded for a job do not stay in ComfyUI's input folder."""
 
 from __future__ import annotations
 

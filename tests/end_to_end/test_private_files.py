@@ -1,4 +1,4 @@
-"""What a bridge that runs has on its disk is for its own user alone."""
+"""A running bridge's files are for its own user alone."""
 
 from __future__ import annotations
 

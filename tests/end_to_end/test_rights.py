@@ -1,4 +1,4 @@
-"""What the operator's table says of a client is what the client can do."""
+"""A client can do what the operator's table allows it, and nothing else."""
 
 from __future__ import annotations
 

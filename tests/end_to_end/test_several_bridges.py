@@ -57,7 +57,7 @@ async def test_each_request_runs_once_and_all_bridges_work(
         assert set(ran) == {"a-default", "b-default", "c-default"}
         assert [len(results(peer, job_id)) for job_id in jobs] == [1] * len(jobs)
 
-        # Each bridge hears the operator's orders; one answers.
+        # Each bridge gets the operator's commands; one answers.
         watcher.publish(f"{BRIDGE}/request/comfyui/yield", "b-default")
         await watcher.next(f"{BRIDGE}/comfyui/b-default", lambda m: m.json["state"] == "yielded")
         answer = await watcher.next(f"{BRIDGE}/response/comfyui/yield")

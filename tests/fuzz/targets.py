@@ -1,4 +1,4 @@
-"""What is fuzzed: each decoder of what others send, with valid messages to begin from.
+"""The fuzzed decoders of others' messages, each with valid ones to begin from.
 
 A target takes any bytes. What a decoder documents as its errors is part of its work; anything else
 that it raises is a fault.

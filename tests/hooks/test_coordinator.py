@@ -9,12 +9,12 @@ from bridge.contract.operator import RequestGpu
 from bridge.hooks.coordinator import (
     Action,
     Coordinator,
-    Free,
+    FreeMemory,
     Hold,
     Leave,
     Now,
-    Prepare,
-    Release,
+    PrepareHook,
+    ReleaseHook,
     State,
     TakeBack,
 )
@@ -70,22 +70,22 @@ def test_a_comfyui_gets_jobs_once_its_hooks_are_through_in_their_order() -> None
     rig = Rig(hook("wake"), hook("llm"))
     assert rig.go() == []
     assert rig.held == {"one": "hook 'wake'"}
-    assert rig.go("one") == [Prepare("wake")]
+    assert rig.go("one") == [PrepareHook("wake")]
     rig.end("wake")
-    assert rig.go("one") == [Prepare("llm")]
+    assert rig.go("one") == [PrepareHook("llm")]
     assert rig.held == {"one": "hook 'llm'"}
     rig.end("llm")
     assert rig.go("one") == []
     assert rig.held == {"one": None}
     assert rig.go(after=10.0) == []
     assert rig.due == 60.0
-    assert set(rig.go(after=60.0)) == {Release("wake"), Release("llm")}
+    assert set(rig.go(after=60.0)) == {ReleaseHook("wake"), ReleaseHook("llm")}
     assert rig.held["one"] is not None
 
 
 def test_a_hook_that_fails_says_so_and_keeps_only_its_own_comfyui_waiting() -> None:
     rig = Rig(hook("wake", "far", waits=True), hook("llm", "near"))
-    assert set(rig.go("far", "near")) == {Prepare("wake"), Prepare("llm")}
+    assert set(rig.go("far", "near")) == {PrepareHook("wake"), PrepareHook("llm")}
     rig.end("wake", "no answer within 30 s")
     rig.end("llm")
     assert rig.go("far", "near") == []
@@ -94,34 +94,34 @@ def test_a_hook_that_fails_says_so_and_keeps_only_its_own_comfyui_waiting() -> N
         "hook 'wake', which fails and is called again: no answer within 30 s"
     )
     assert rig.due == RETRY_FIRST_S
-    assert rig.go("far", "near", after=RETRY_FIRST_S) == [Prepare("wake")]
+    assert rig.go("far", "near", after=RETRY_FIRST_S) == [PrepareHook("wake")]
 
 
 def test_a_hook_of_several_is_released_when_the_last_is_idle() -> None:
     rig = Rig(hook("llm", "one", "two"))
-    assert rig.go("one") == [Prepare("llm")]
+    assert rig.go("one") == [PrepareHook("llm")]
     rig.end("llm")
     assert rig.go("one", "two") == []
     assert rig.held == {"one": None, "two": None}
     assert rig.go("two", after=500.0) == []
     assert rig.go(after=500.0) == []
-    assert rig.go(after=60.0) == [Release("llm")]
+    assert rig.go(after=60.0) == [ReleaseHook("llm")]
 
 
 def test_the_bridge_takes_a_free_gpu_before_its_hooks_and_leaves_it_when_idle() -> None:
     rig = Rig(hook("llm"), gpus={"card": ["one"]})
     assert rig.go() == []
     assert rig.held == {"one": "GPU 'card'"}
-    assert rig.go("one") == [Prepare("llm")]
+    assert rig.go("one") == [PrepareHook("llm")]
     assert rig.gpus["card"].lock.ours
     rig.end("llm")
     rig.go("one")
     assert rig.held == {"one": None}
     rig.go()
-    assert rig.go(after=60.0) == [Release("llm")]
+    assert rig.go(after=60.0) == [ReleaseHook("llm")]
     rig.end("llm")
     assert rig.go(after=239.0) == []
-    assert rig.go(after=1.0) == [Free("card")]
+    assert rig.go(after=1.0) == [FreeMemory("card")]
     assert rig.go() == []
     rig.freed("card", rig.now)
     assert rig.gpus["card"].lock.lease is None
@@ -131,7 +131,7 @@ def test_a_gpu_is_kept_where_a_job_came_while_its_memory_was_freed() -> None:
     rig = Rig(gpus={"card": ["one"]})
     rig.go("one")
     rig.go()
-    assert rig.go(after=300.0) == [Free("card")]
+    assert rig.go(after=300.0) == [FreeMemory("card")]
     rig.go("one")
     rig.freed("card", rig.now)
     assert rig.go("one") == []
@@ -157,7 +157,7 @@ def test_another_program_gets_the_gpu_once_it_is_vacant_and_the_bridge_gets_it_b
     assert rig.held["one"] == "GPU 'card', which 'games' has"
     # Nothing is done to a GPU that others have, however long that is.
     assert rig.go("one", after=599.0) == []
-    assert rig.go("one", after=1.0) == [TakeBack("card"), Prepare("llm")]
+    assert rig.go("one", after=1.0) == [TakeBack("card"), PrepareHook("llm")]
     assert rig.held["one"] == "hook 'llm'"
 
 
@@ -183,7 +183,7 @@ def test_a_request_that_is_withdrawn_leaves_the_gpu_where_it_is() -> None:
 
 def test_a_gpu_is_not_handed_over_while_a_hook_is_called() -> None:
     rig = Rig(hook("llm"), gpus={"card": ["one"]})
-    assert rig.go("one") == [Prepare("llm")]
+    assert rig.go("one") == [PrepareHook("llm")]
     rig.ask("card", "games", priority=5)
     rig.go("one", vacant=True)
     rig.go("one")
@@ -219,6 +219,6 @@ def test_an_earlier_process_is_followed() -> None:
     assert again.go() == [Leave("card", finish=True)]
     assert again.held == {"one": "GPU 'card', which 'games' has"}
     assert again.go(after=600.0) == [TakeBack("card")]
-    assert again.go(after=60.0) == [Release("llm")]
+    assert again.go(after=60.0) == [ReleaseHook("llm")]
     gone = Rig(state=rig.state())
     assert gone.go("one") == []  # hook and lock are no longer in the settings

@@ -1,4 +1,4 @@
-"""Who has a GPU: requests, priorities, time."""
+"""The holder of a GPU: requests, priorities, time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from bridge.contract.errors import BadRequest, Busy
 from bridge.contract.operator import RequestGpu
-from bridge.hooks.lock import BRIDGE, MAX_WAITING, TURN_S, Kept, Lock
+from bridge.hooks.lock import BRIDGE, MAX_WAITING, TURN_S, Lock, SavedLock
 
 
 class Rig(Lock):
     """A lock with a clock."""
 
-    def __init__(self, kept: Kept | None = None) -> None:
+    def __init__(self, kept: SavedLock | None = None) -> None:
         super().__init__(kept)
         self.now = 1000.0
 
@@ -203,7 +203,7 @@ def test_after_a_restart_others_have_what_they_had_and_the_bridge_has_nothing() 
     lock = Rig()
     lock.bridge()
     lock.ask("games", priority=1, for_s=600.0)
-    kept = msgspec.json.decode(msgspec.json.encode(lock.kept()), type=Kept)
+    kept = msgspec.json.decode(msgspec.json.encode(lock.kept()), type=SavedLock)
     again = Rig(kept)
     again.look(again.now)
     assert again.holder() == "games"  # it waited for the bridge alone

@@ -1,4 +1,4 @@
-"""What hooks ask of other programs, on small servers that speak as those do."""
+"""Hooks' requests to other programs, on small servers that speak as those do."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.config import Config, ConfigError, check, load
 from bridge.hooks.calls import MqttCalls
-from bridge.hooks.presets import made
+from bridge.hooks.presets import calls_of
 from bridge.hooks.setup import check_warm, gpus_of, rules_of
 
 HEAD = '[[hook]]\nname = "h"\n'
@@ -28,7 +28,7 @@ def start(tmp_path: Path, text: str) -> None:
     check(config)
     mqtt = MqttCalls(cast("Publisher", None))
     for hook in config.hook:
-        made(hook, mqtt, config.base_topic)
+        calls_of(hook, mqtt, config.base_topic)
     rules_of(config)
     check_warm(config)
 
@@ -147,8 +147,8 @@ def test_each_preset_has_its_time(tmp_path: Path) -> None:
     for preset, more, seconds in (("ollama", "", 30.0), ("wake-on-lan", mac, 180.0)):
         text = f'{HEAD}preset = "{preset}"\nurl = "http://127.0.0.1:1/"{more}\n'
         (hook,) = read(tmp_path, text).hook
-        assert made(hook, mqtt, "comfy2mqtt").timeout_s == seconds
+        assert calls_of(hook, mqtt, "comfy2mqtt").timeout_s == seconds
     sleeps = f'{text}after_idle = {{command = ["true"]}}\ntimeout_s = 5\n'
     (hook,) = read(tmp_path, sleeps).hook
-    found = made(hook, mqtt, "comfy2mqtt")
+    found = calls_of(hook, mqtt, "comfy2mqtt")
     assert (found.timeout_s, found.at_stop) == (5.0, False)

@@ -12,7 +12,7 @@ from bridge.jobs.journal import Journal
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
-    """Where the journal is: all that it promises, it promises on both databases."""
+    """The journal's database: all that it promises, it promises on both."""
     if request.param == "sqlite":
         yield tmp_path / "journal.db"
         return

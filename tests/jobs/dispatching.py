@@ -12,7 +12,7 @@ from typing import Any, cast
 from bridge.comfyui import events
 from bridge.comfyui.state import InstanceState
 from bridge.contract.sources import JobOutput, Url
-from bridge.jobs.core import Limits
+from bridge.jobs.core import JobLimits
 from bridge.jobs.delivering import Deliver
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
@@ -121,9 +121,9 @@ class SteeredComfyUI(QuickComfyUI):
         await self.began.put(prompt_id)
         await finished.wait()
         if prompt_id in self.lost:
-            yield events.Lost("it was restarted", died=self.dies)
+            yield events.PromptLost("it was restarted", died=self.dies)
         elif prompt_id in self.cancelled or self.stopped:
-            yield events.Interrupted()
+            yield events.PromptInterrupted()
         else:
             yield events.Executed("1", "1", {"text": ["x"]})
             yield events.Succeeded({"1": {"text": ["x"]}})
@@ -188,7 +188,7 @@ async def running_dispatcher(
         listener=recorder,
         dependencies=dependencies,
         can_run=lambda _name, _needs: True,
-        limits=Limits(3, 60.0, 60.0, 60.0),
+        limits=JobLimits(3, 60.0, 60.0, 60.0),
         finalizer=Finalizer(
             journal, files, recorder, 60.0, show=cast("Any", None), transcoder=Transcoder()
         ),

@@ -124,7 +124,7 @@ def set_key(key: Key) -> Key:
 
 
 class Sent:
-    """What a connection returns for a message: a future without a loop."""
+    """A connection's return value for a message: a future without a loop."""
 
     def __init__(self, key: Key | None) -> None:
         self.key = key
@@ -168,9 +168,9 @@ class Link:
 
     def __init__(self, on_send: Callable[[Message], None]) -> None:
         self.going: deque[Message] = deque()
-        """What has yet to reach the broker."""
+        """Messages that have yet to reach the broker."""
         self.unacked: deque[Message] = deque()
-        """What the broker has, and has not acknowledged yet."""
+        """Messages that the broker has, and has not acknowledged yet."""
         self._on_send = on_send
 
     def send(self, publish: Publish) -> Sent:

@@ -9,7 +9,7 @@ from bridge.contract.numbering import Numbered
 from bridge.jobs.job import Job, KeptOutput
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.membership import Beat
-from bridge.jobs.presence import Gone
+from bridge.jobs.presence import DeadMember
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
 
@@ -30,9 +30,9 @@ class Member:
         return await self.journal.join(self.name, self.life, lease_s)
 
     async def beat(
-        self, lease_s: float = LONG_S, *, staying: bool = True, gone: Sequence[Gone] = ()
+        self, lease_s: float = LONG_S, *, staying: bool = True, dead: Sequence[DeadMember] = ()
     ) -> Beat:
-        return await self.journal.beat(lease_s, staying=staying, gone=gone)
+        return await self.journal.beat(lease_s, staying=staying, dead=dead)
 
     async def accept(self, job_id: str = "j1") -> Job:
         return (await self.journal.accept(draft(job_id), 1000.0)).record.job

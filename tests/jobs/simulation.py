@@ -20,15 +20,15 @@ from msgspec.structs import replace
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable
 from bridge.contract.messages import State
 from bridge.jobs.clock import Clock, Reading
-from bridge.jobs.core import Core, Limits, Moment, Phase, effects, events
+from bridge.jobs.core import Core, JobLimits, Moment, Phase, effects, events
 from bridge.jobs.core.ownership import events_for
 from bridge.jobs.core.pool import JOBS_AT_COMFYUI, Availability
 from bridge.jobs.job import Envelope, Job, Plan
 from bridge.jobs.queue import Key
-from bridge.jobs.state import Happening, after, is_outcome
+from bridge.jobs.state import Transition, after, is_outcome
 from tests.jobs import links
 
-LIMITS = Limits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=5.0)
+LIMITS = JobLimits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=5.0)
 
 
 class Fenced(Exception):
@@ -36,7 +36,7 @@ class Fenced(Exception):
 
 
 class Prompt(Enum):
-    """Where a prompt is at a ComfyUI."""
+    """A prompt's place at a ComfyUI."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -84,7 +84,7 @@ class Row(Struct):
 
 
 class Journal:
-    """What is on disk."""
+    """The contents of the disk."""
 
     def __init__(self) -> None:
         self.rows: dict[Key, Row] = {}
@@ -113,7 +113,7 @@ class Journal:
 class Attempt(Struct):
     """An attempt as its bridge follows it. `sent`: ComfyUI has the prompt, or had it."""
 
-    start: effects.Start
+    start: effects.StartJob
     prompt_id: str
     sent: bool = False
     began: bool = False
@@ -167,7 +167,7 @@ class Bridge:
         now = Moment(self.clock.now(), self.world.now, self.clock.ahead)
         done = self.core.handle(event, now)
         for effect in done:
-            if isinstance(effect, effects.Report):
+            if isinstance(effect, effects.ReportDefect):
                 raise effect.error
             self._carry_out(effect)
         if self.core.must_schedule:
@@ -199,19 +199,19 @@ class Bridge:
     def _carry_out(self, effect: effects.Effect) -> None:
         key = effect.key if isinstance(effect, effects.JobEffect) else None
         match effect:
-            case effects.Publish(_, status):
+            case effects.PublishStatus(_, status):
                 assert key is not None
                 self.publisher.status(self._job(key), status)
             case effects.Left():
                 assert key is not None
                 assert key not in self.core.book
                 self.attempts.pop(key, None)
-            case effects.Start():
+            case effects.StartJob():
                 assert key is not None
                 assert key not in self.attempts, "a job is started twice"
                 self.world.take_turn(self, key)
                 self.attempts[key] = Attempt(effect, self.core.book.job(key).prompt_id)  # type: ignore[union-attr]
-            case effects.Stop():
+            case effects.StopJob():
                 assert key is not None
                 self.attempts[key].stop = True
             case effects.StopResolving():
@@ -220,7 +220,7 @@ class Bridge:
                 ]
             case effects.Resolve():
                 self.errands.append(Operation("resolve", key, lambda: self._resolve(effect.key)))
-            case effects.AskPrompts(name):
+            case effects.ListPrompts(name):
                 self.errands.append(Operation("ask", None, lambda: self._ask(name)))
             case effects.CancelPrompt(name, prompt_id):
                 comfyui = self.comfyuis[name]
@@ -262,14 +262,14 @@ class Bridge:
             if comfyui.away
             else frozenset(pid for pid, at in comfyui.prompts.items() if at is not Prompt.DONE)
         )
-        self.handle(events.PromptsKnown(name, there))
+        self.handle(events.PromptsListed(name, there))
 
     def _write(self, effect: effects.JobEffect) -> None:
         """Do what the journal does for an effect, and hand its answer to the core."""
         self._check_fence()
         writes: dict[type, Callable[[Any, Row], events.Event | None]] = {
             effects.Claim: self._claim,
-            effects.Release: self._release,
+            effects.ReleaseJob: self._release,
             effects.Requeue: self._requeue,
             effects.Finish: self._finish,
         }
@@ -304,12 +304,12 @@ class Bridge:
         self.world.notify(self, "taken", key)
         return events.Claimed(key, row.job.attempt, row.job.prompt_id)
 
-    def _release(self, effect: effects.Release, row: Row) -> events.Event:
+    def _release(self, effect: effects.ReleaseJob, row: Row) -> events.Event:
         key = effect.key
         if not self._is_ours(row) or row.job.state != "waiting":
             return events.Vanished(key)
         row.owner = None
-        row.job.state = after(row.job.state, Happening.RELEASE)
+        row.job.state = after(row.job.state, Transition.RELEASE)
         row.n = self._draw(key.client)
         self.world.notify(self, "look", key)
         return events.Released(key, row.n)

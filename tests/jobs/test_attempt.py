@@ -1,4 +1,4 @@
-"""What an attempt sends to ComfyUI beside the graph, and what it tells of ComfyUI's words."""
+"""Data that an attempt sends to ComfyUI beside the graph, and its reports of ComfyUI's errors."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Slow(Comfy):
         yield events.Queued()
         yield events.Started()
         await self._gone.wait()
-        yield events.Interrupted()
+        yield events.PromptInterrupted()
 
     async def cancel(self, prompt_id: str) -> bool:
         self.stopped.append(prompt_id)
@@ -173,7 +173,7 @@ async def test_what_is_cancelled_while_it_is_sent_is_stopped_once_comfyui_has_it
     await asyncio.sleep(0)
     assert comfy.stopped == []
     comfy.answers.set()
-    assert isinstance(await running, attempt.Stopped)
+    assert isinstance(await running, attempt.Interruption)
     assert comfy.stopped == [made.prompt_id]
 
 
@@ -181,7 +181,7 @@ async def test_what_is_cancelled_before_it_is_sent_is_not_sent() -> None:
     comfy = Slow()
     made = slow_attempt(comfy)
     made.cancel()
-    assert isinstance(await made.run(PLAN), attempt.Stopped)
+    assert isinstance(await made.run(PLAN), attempt.Interruption)
     assert comfy.stopped == []
 
 

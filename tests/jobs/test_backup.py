@@ -69,7 +69,7 @@ async def test_a_backup_of_a_journal_in_use_can_be_put_in_place_elsewhere(tmp_pa
     assert [job.key.job_id for job in await restored.unfinished()] == ["j2"]
     assert await accepted(restored, "new") > after
     assert await accepted(restored, "new", client="newcomer") > RESTORED_ABOVE
-    await restored.taken_up()
+    await restored.backup_reported()
     assert not await restored.restored()
     await restored.close()
 

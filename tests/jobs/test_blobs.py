@@ -9,7 +9,7 @@ import pytest
 from bridge.jobs.clock import JumpWatch
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.database.blobs import CHUNK, Blobs
-from bridge.media.files import Damaged
+from bridge.media.files import BlobDamaged
 from tests.support.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.postgresql
@@ -130,7 +130,7 @@ def test_a_damaged_blob_is_never_given_and_is_repaired_when_its_bytes_come_again
         connection.execute(DAMAGE)
     reader = Blobs(address)
     reader.open()
-    with pytest.raises(Damaged):
+    with pytest.raises(BlobDamaged):
         reader.read(SHA, *part)
     with pytest.raises(FileNotFoundError):
         reader.read(SHA, *part)

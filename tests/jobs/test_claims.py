@@ -1,4 +1,4 @@
-"""Whose a job is, as the journal decides it: one journal, as now one bridge has it, now another."""
+"""The owner of a job, as the journal decides it: one journal, used by one bridge, then another."""
 
 from __future__ import annotations
 

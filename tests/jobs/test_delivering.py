@@ -15,13 +15,13 @@ from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
 from bridge.jobs.database import Away
 from bridge.jobs.delivering import Delivering
-from bridge.jobs.job import Envelope, Job, Sink
+from bridge.jobs.job import Envelope, Job, OutputSink
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from tests.jobs.dispatching import QuickComfyUI, RunningDispatcher, running_dispatcher
 from tests.support.patience import PATIENCE_S
 
-PUT = Envelope(put=[Sink("https://h/dav/")])
+PUT = Envelope(put=[OutputSink("https://h/dav/")])
 LARGE = "a barn " * 20_000
 
 

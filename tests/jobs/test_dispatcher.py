@@ -82,7 +82,7 @@ class Asked(SteeredComfyUI):
         return QueueSnapshot((), (), ())
 
     async def adopt(self, _prompt_id: str) -> AsyncGenerator[events.Event, None]:
-        yield events.Lost("it is unknown")
+        yield events.PromptLost("it is unknown")
 
 
 async def recovered(folder: Path) -> Job:

@@ -1,4 +1,4 @@
-"""How the outputs of a job are published and stored."""
+"""Publishing and storing the outputs of a job."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput
 from bridge.jobs import group as groups
-from bridge.jobs.core import Limits
+from bridge.jobs.core import JobLimits
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
@@ -65,7 +65,7 @@ async def member(
             journal, files, Sources(cast("Any", None), cast("Any", None)), cast("Any", None)
         ),
         can_run=lambda _name, _needs: True,
-        limits=Limits(3, 60.0, 60.0, 60.0),
+        limits=JobLimits(3, 60.0, 60.0, 60.0),
         finalizer=Finalizer(
             journal, files, recorder, 60.0, show=cast("Any", None), transcoder=cast("Any", None)
         ),

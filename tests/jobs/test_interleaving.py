@@ -93,7 +93,7 @@ class Two:
         self._gates = {id(each): Gate(each) for each in (a, b)}
         self.client = ""
         self.overtaken = False
-        """Whether the second one was over before the first one, a's, went on."""
+        """True if the second one ended before the first one, a's, continued."""
 
     def close(self) -> None:
         self._watcher.close()
@@ -291,11 +291,11 @@ async def renew_and_bury(two: Two) -> Pair:
     await two.a.beat(OVER_S, staying=False)
 
     async def check(first: Any, second: Any) -> None:
-        buried = isinstance(first, Fenced)
-        assert [each.job.key for each in second.requeued] == [job.key] * buried
-        assert (await two.b.journal.get(job.key)).owner == (None if buried else two.a.life)
-        assert (await two.b.beat()).others == (set() if buried else {"a"})
-        assert not two.overtaken or buried
+        removed = isinstance(first, Fenced)
+        assert [each.job.key for each in second.requeued] == [job.key] * removed
+        assert (await two.b.journal.get(job.key)).owner == (None if removed else two.a.life)
+        assert (await two.b.beat()).others == (set() if removed else {"a"})
+        assert not two.overtaken or removed
 
     return Pair(two.a.beat, lambda: two.b.beat(OVER_S), check)
 

@@ -108,7 +108,7 @@ async def test_a_new_message_under_an_old_packet_id_is_a_new_job(journal: Journa
 
 
 async def test_a_redelivered_request_runs_once_whatever_came_meanwhile(journal: Journal) -> None:
-    """What comes at QoS 0, or from rules, is bounded by no receive window."""
+    """No receive window bounds requests at QoS 0, or those from rules."""
     await accept(journal, "first", delivery="session:1:hash")
     for count in range(300):
         await accept(journal, f"at-qos-0-{count}")
@@ -424,7 +424,7 @@ async def test_the_numbers_of_a_restored_journal_are_above_all_that_were_seen(
     other = await restored.accept(draft("j2", "newcomer"), 1000.0)
     assert min(again.record.n, other.record.n) >= seen + RESTORED_ABOVE
     assert (await restored.accept(draft("j3"), 1000.0)).record.n == again.record.n + 1
-    await restored.taken_up()
+    await restored.backup_reported()
     assert not await restored.restored()
     await restored.close()
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bridge.jobs.core import Phase, events
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
-from bridge.jobs.state import Happening, after
+from bridge.jobs.state import Transition, after
 from bridge.workflows.catalogue import Needs
 from tests.jobs.drafts import PLAN, draft
 from tests.jobs.links import PAGE
@@ -162,7 +162,7 @@ class Lives(RuleBasedStateMachine):
             self.world.expires[key] = self.world.now + start_within
         journal.rows[key] = Row(job, None, journal.ledger.draw(client, intake.owner))
         self.world.notify(intake, "look", key)
-        intake.handle(events.Accepted(copy.deepcopy(job)))
+        intake.handle(events.JobAccepted(copy.deepcopy(job)))
         intake.announce(job, journal.rows[key].n)
 
     @precondition(lambda self: self.intake is not None)
@@ -181,14 +181,14 @@ class Lives(RuleBasedStateMachine):
         bridge = self.pick(by)
         key = sorted(self.world.journal.rows)[which % len(self.world.journal.rows)]
         row = self.world.journal.rows[key]
-        bridge.handle(events.CancelAsked(key))
+        bridge.handle(events.CancelRequested(key))
         if self.alone or key in bridge.core.book or row.outcome is not None:
             return
         if row.owner is None:
             row.owner = bridge.life
             self.world.notify(bridge, "taken", key)
-            bridge.handle(events.Accepted(copy.deepcopy(row.job)))
-            bridge.handle(events.CancelAsked(key))
+            bridge.handle(events.JobAccepted(copy.deepcopy(row.job)))
+            bridge.handle(events.CancelRequested(key))
         else:
             row.cancelling = True
             self.world.notify(bridge, "look", key)
@@ -200,7 +200,7 @@ class Lives(RuleBasedStateMachine):
         active = {
             key for key, entry in bridge.core.book.entries.items() if entry.phase is Phase.ACTIVE
         }
-        bridge.handle(events.ClearAsked(client))
+        bridge.handle(events.ClearRequested(client))
         assert not any(bridge.attempts[key].stop for key in active - self.stopped(bridge)), (
             "a clear stops what has started"
         )
@@ -220,7 +220,9 @@ class Lives(RuleBasedStateMachine):
     @rule(by=PICK, which=PICK)
     def send_back(self, by: int, which: int) -> None:
         bridge = self.pick(by)
-        bridge.handle(events.SendBackAsked(sorted(bridge.comfyuis)[which % len(bridge.comfyuis)]))
+        bridge.handle(
+            events.RequeueRequested(sorted(bridge.comfyuis)[which % len(bridge.comfyuis)])
+        )
 
     # -- what goes on --
 
@@ -236,7 +238,7 @@ class Lives(RuleBasedStateMachine):
         elif operation.name not in _NOT_AGAIN:
             bridge.writes.append(operation)
             if operation.name == "Finish" and operation.key is not None:
-                bridge.handle(events.Unwritten(operation.key))
+                bridge.handle(events.WriteFailed(operation.key))
 
     def do(self, bridge: Bridge, work: object) -> None:
         """Do something for a bridge, which ends where the others took it for dead."""
@@ -599,12 +601,12 @@ class GroupLives(Lives):
         for key, row in journal.rows.items():
             if row.outcome is None and row.owner is not None and row.owner not in journal.members:
                 if row.job.state == "running":
-                    row.job.state = after(row.job.state, Happening.REQUEUE)
+                    row.job.state = after(row.job.state, Transition.REQUEUE)
                 row.owner, row.job.instance = None, None
                 row.job.prompt_id = self.world.new_id()
                 row.n = journal.ledger.draw(key.client, bridge.owner)
                 self.world.notify(bridge, "look", key)
-                bridge.handle(events.Accepted(copy.deepcopy(row.job)))
+                bridge.handle(events.JobAccepted(copy.deepcopy(row.job)))
                 bridge.announce(copy.deepcopy(row.job), row.n)
                 if row.cancelling:
                     bridge.see(key)

@@ -1,4 +1,4 @@
-"""What the journal lets a bridge of a group do, and no longer once it was taken for dead."""
+"""The journal's permissions for a member of a group, and their end once it counts as dead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from bridge.jobs.database import Fenced, Transaction
 from bridge.jobs.job import Job
 from bridge.jobs.journal import AlreadyEnded, queries
-from bridge.jobs.presence import Gone
+from bridge.jobs.presence import DeadMember
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
 from tests.jobs.members import KEY, OVER_S, Member
@@ -104,9 +104,9 @@ async def test_one_whose_session_ended_is_dead_unless_it_renewed_its_lease(
     assert await a.journal.claim(job)
     before = await lease_of(a)
     await a.beat()
-    assert not (await b.beat(OVER_S, gone=[Gone(a.life, before)])).intake
+    assert not (await b.beat(OVER_S, dead=[DeadMember(a.life, before)])).intake
     seen = await lease_of(a)
-    beat = await b.beat(OVER_S, gone=[Gone(a.life, seen)])
+    beat = await b.beat(OVER_S, dead=[DeadMember(a.life, seen)])
     assert beat.intake
     assert [each.job.key for each in beat.requeued] == [KEY]
     with pytest.raises(Fenced):
@@ -121,13 +121,13 @@ async def test_one_whose_session_holds_its_lock_is_not_dead(
         hold = queries.HOLD_PRESENCE.replace("?", "%s").encode()
         await session.execute(hold, (a.life,))
         await b.beat(OVER_S)  # which shortens what others have renewed for longer
-        gone = Gone(a.life, await lease_of(a))
-        assert not (await b.beat(OVER_S, gone=[gone])).intake
-        assert await looks(b) == [(*gone, True)]
+        dead = DeadMember(a.life, await lease_of(a))
+        assert not (await b.beat(OVER_S, dead=[dead])).intake
+        assert await looks(b) == [(*dead, True)]
     async with asyncio.timeout(PATIENCE_S):
-        while await looks(b) != [(*gone, False)]:  # noqa: ASYNC110 - the server ends it
+        while await looks(b) != [(*dead, False)]:  # noqa: ASYNC110 - the server ends it
             await asyncio.sleep(0.02)
-    assert (await b.beat(OVER_S, gone=[gone])).intake
+    assert (await b.beat(OVER_S, dead=[dead])).intake
 
 
 async def test_after_a_start_of_the_database_all_have_time_for_a_new_session(
@@ -136,11 +136,11 @@ async def test_after_a_start_of_the_database_all_have_time_for_a_new_session(
     await a.beat()
     postgresql.stop()
     postgresql.start()
-    gone = Gone(a.life, await lease_of(b, of=a))
-    assert not (await b.beat(gone=[gone])).intake
+    dead = DeadMember(a.life, await lease_of(b, of=a))
+    assert not (await b.beat(dead=[dead])).intake
     await b.beat(OVER_S)  # it shortens the other's lease
-    gone = Gone(a.life, await lease_of(b, of=a))
-    assert (await b.beat(OVER_S, gone=[gone])).intake
+    dead = DeadMember(a.life, await lease_of(b, of=a))
+    assert (await b.beat(OVER_S, dead=[dead])).intake
 
 
 async def looks(member: Member) -> list[tuple[Any, ...]]:

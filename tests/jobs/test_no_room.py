@@ -1,4 +1,4 @@
-"""What an attempt makes of a ComfyUI that has no room on its disk."""
+"""Attempts at a ComfyUI that has no room on its disk."""
 
 from __future__ import annotations
 

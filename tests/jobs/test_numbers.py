@@ -97,7 +97,7 @@ async def test_a_start_whose_reservation_fails_is_not_published(tmp_path: Path) 
 
 
 async def test_a_row_never_has_a_number_above_what_is_reserved(tmp_path: Path) -> None:
-    """Where the write that was to reserve more fails, the next one reserves for itself."""
+    """If the write that was to reserve more fails, the next one reserves for itself."""
     journal = Journal(tmp_path / "journal.db")
     await journal.open()
     job = (await journal.accept(draft("j1"), 1.0)).record.job

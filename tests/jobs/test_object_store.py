@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from obstore.exceptions import GenericError
 
 from bridge.jobs.database import Away, DatabaseError
-from bridge.jobs.object_store import ObjectStore, Place
-from bridge.media.files import Damaged, Sweeper, compare_all
+from bridge.jobs.object_store import BucketAddress, ObjectStore
+from bridge.media.files import BlobDamaged, Sweeper, compare_all
 from tests.support.bucket import Bucket
 from tests.support.patience import PATIENCE_S
 
@@ -171,7 +171,7 @@ def test_a_damaged_blob_is_never_given_and_is_repaired_when_its_bytes_come_again
     files.put(SHA, DATA)
     (key,) = bucket.found()
     bucket.store.put(key, b"something else")
-    with pytest.raises(Damaged):
+    with pytest.raises(BlobDamaged):
         files.read(SHA, *part)
     assert f"blob {SHA} is damaged" in caplog.text
     with pytest.raises(FileNotFoundError):
@@ -188,7 +188,7 @@ def test_a_blob_that_is_read_whole_is_compared_each_time(
     files.put(SHA, DATA)
     (key,) = bucket.found()
     bucket.rotten[key] = DATA[:-1] + b"x"
-    with pytest.raises(Damaged):
+    with pytest.raises(BlobDamaged):
         files.read(SHA)
 
 
@@ -265,10 +265,10 @@ def test_what_is_wrong_is_said_in_a_sentence_and_whether_to_wait_for_it(
         files.put(SHA, DATA)
     assert isinstance(caught.value, Away) is passes
     assert "\n" not in str(caught.value)
-    assert files.trouble == str(caught.value)
+    assert files.fault == str(caught.value)
     bucket.fault = None
     files.put(SHA, DATA)
-    now: str | None = files.trouble
+    now: str | None = files.fault
     assert now is None
     assert files.read(SHA) == DATA
 
@@ -313,12 +313,12 @@ def test_the_sweep_finds_out_whether_the_store_works_again(
         files.read(SHA)
     bucket.fault = None
     files.sweeper(AGE_S)
-    now: str | None = files.trouble
+    now: str | None = files.fault
     assert now is None
 
 
 def test_a_place_is_shown_without_its_secrets() -> None:
-    place = Place(bucket="pictures", prefix="a/b", access_key="x", secret_key="hunter2")  # noqa: S106
+    place = BucketAddress(bucket="pictures", prefix="a/b", access_key="x", secret_key="hunter2")  # noqa: S106
     assert "hunter2" not in repr(place)
     assert str(place) == "s3://pictures/a/b"
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL alone can do to a journal: go away, and come back."""
+"""Faults that PostgreSQL alone can cause a journal: it goes away, and comes back."""
 
 from __future__ import annotations
 

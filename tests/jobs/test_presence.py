@@ -1,4 +1,4 @@
-"""Whom the others take for dead has stopped to take itself for a member, in whatever order.
+"""A member that others count as dead has stopped to count itself as one, in whatever order.
 
 A member, its sessions, a watcher and the database's rows are one small world whose every state is
 gone through: each statement takes any time to arrive, and any time to be answered.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Self, TypeVar
 
-from bridge.jobs.presence import GONE_S, LOOK_S, VALID_S, Found, Gone, Presence, Watch
+from bridge.jobs.presence import GONE_S, LOOK_S, VALID_S, DeadMember, MemberState, Presence, Watch
 
 T = TypeVar("T")
 LIFE = "a" * 32
@@ -38,9 +38,9 @@ class World:
         self.question: tuple[float, bool] | None = None
         # Of the heartbeat, the session that there was instead.
         self.beat: tuple[int | None, bool] | None = None
-        self.look: tuple[float, Found | None] | None = None
+        self.look: tuple[float, MemberState | None] | None = None
         self.watch = Watch()
-        self.gone: Gone | None = None
+        self.gone: DeadMember | None = None
         # The end of its lease, here a number that each heartbeat makes another one.
         self.row: float | None = 0.0
 
@@ -82,7 +82,7 @@ class World:
         self.leftover = self.held
         self.alive, self.locked, self.told = True, False, False
         self.question = None
-        self.presence.asks(0.0)
+        self.presence.connecting(0.0)
         return True
 
     def _ends(self) -> bool:
@@ -98,7 +98,7 @@ class World:
             return self.alive
         if not self.told:
             self.told = True
-            self.presence.took()
+            self.presence.locked()
         elif self.question is None:
             self.question = (0.0, False)
         elif not self.question[1]:
@@ -118,7 +118,7 @@ class World:
                 return False  # it is refused, and ends
             self.row += 1.0
         else:
-            self.presence.beaten(self.beat[0])
+            self.presence.renewed(self.beat[0])
             self.beat = None
         return True
 
@@ -128,7 +128,7 @@ class World:
         if self.look is None:
             self.look = (0.0, None)
         elif self.look[1] is None:
-            self.look = (self.look[0], Found(LIFE, self.row, self.held))
+            self.look = (self.look[0], MemberState(LIFE, self.row, self.held))
         else:
             for gone in self.watch.look(self.look[0], 0.0, [self.look[1]]):
                 self.gone = gone
@@ -179,22 +179,22 @@ def test_nobody_is_buried_who_takes_itself_for_a_member() -> None:
     assert VALID_S <= GONE_S
     world = World()
     seen = {world.state()}
-    reached, buried = [world], 0
+    reached, removed = [world], 0
     while reached:
         world = reached.pop()
         world.holds()
-        buried += world.row is None
+        removed += world.row is None
         for each in world.next():
             state = each.state()
             if state not in seen:
                 seen.add(state)
                 reached.append(each)
-    assert buried
+    assert removed
     assert math.isinf(Presence().until)
 
 
-def look(watch: Watch, at: float, *, present: bool, expires: float = 9.0) -> list[Gone]:
-    return watch.look(at, at, [Found(LIFE, expires, present)])
+def look(watch: Watch, at: float, *, present: bool, expires: float = 9.0) -> list[DeadMember]:
+    return watch.look(at, at, [MemberState(LIFE, expires, present)])
 
 
 def test_who_was_seen_with_its_lock_and_lost_it_is_gone_soon() -> None:
@@ -202,7 +202,7 @@ def test_who_was_seen_with_its_lock_and_lost_it_is_gone_soon() -> None:
     look(watch, 0.0, present=True)
     assert look(watch, LOOK_S, present=False) == []
     assert look(watch, LOOK_S + GONE_S - 0.01, present=False) == []
-    assert look(watch, LOOK_S + GONE_S, present=False) == [Gone(LIFE, 9.0)]
+    assert look(watch, LOOK_S + GONE_S, present=False) == [DeadMember(LIFE, 9.0)]
 
 
 def test_who_has_its_lock_again_or_renews_its_lease_is_not_gone() -> None:
@@ -213,7 +213,7 @@ def test_who_has_its_lock_again_or_renews_its_lease_is_not_gone() -> None:
     assert look(watch, 3.0, present=False) == []
     assert look(watch, 5.0, present=False, expires=10.0) == []
     assert look(watch, 6.0, present=False, expires=10.0) == []
-    assert look(watch, 6.5, present=False, expires=10.0) == [Gone(LIFE, 10.0)]
+    assert look(watch, 6.5, present=False, expires=10.0) == [DeadMember(LIFE, 10.0)]
 
 
 def test_who_never_had_a_lock_is_not_gone() -> None:
@@ -223,14 +223,14 @@ def test_who_never_had_a_lock_is_not_gone() -> None:
 
 def test_a_bridge_takes_itself_for_a_member_while_its_session_answers() -> None:
     presence = Presence()
-    presence.asks(0.0)
+    presence.connecting(0.0)
     assert presence.until == VALID_S
-    presence.took()
+    presence.locked()
     presence.answered(0.2)
     assert presence.until == VALID_S  # the heartbeat is yet to come
-    presence.beaten(presence.session)
+    presence.renewed(presence.session)
     presence.answered(5.0)
     assert presence.until == 5.0 + VALID_S
-    presence.asks(5.5)  # the session ended
+    presence.connecting(5.5)  # the session ended
     presence.answered(5.6)
     assert presence.until == 5.0 + VALID_S

@@ -1,4 +1,4 @@
-"""Which results an ack counts, whatever was published late, by whomever, or not at all."""
+"""The results that an ack counts, whatever was published late, by any bridge, or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a job that is over in an instant: less, if it is one of a set."""
+"""Statuses of a job that is over in an instant: fewer, if it is one of a set."""
 
 from __future__ import annotations
 

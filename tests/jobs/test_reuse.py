@@ -1,4 +1,4 @@
-"""What counts as reused, and what a run says that put out nothing."""
+"""Outputs that count as reused, and the error of a run that put out nothing."""
 
 from __future__ import annotations
 

@@ -6,17 +6,17 @@ import pytest
 
 from bridge.contract.messages import Outcome, State
 from bridge.jobs import state
-from bridge.jobs.state import Happening, IllegalTransition
+from bridge.jobs.state import IllegalTransition, Transition
 
 STATES = get_args(State)
 
 
 @pytest.mark.parametrize("outcome", get_args(Outcome))
-@pytest.mark.parametrize("happening", Happening)
-def test_nothing_leads_out_of_an_outcome(outcome: State, happening: Happening) -> None:
+@pytest.mark.parametrize("transition", Transition)
+def test_nothing_leads_out_of_an_outcome(outcome: State, transition: Transition) -> None:
     assert state.is_outcome(outcome)
     with pytest.raises(IllegalTransition) as caught:
-        state.after(outcome, happening)
+        state.after(outcome, transition)
     assert caught.value.state == outcome
 
 
@@ -25,9 +25,9 @@ def test_every_state_leads_to_an_outcome() -> None:
         reached, found = {begin}, [begin]
         while found:
             here = found.pop()
-            for happening in Happening:
+            for transition in Transition:
                 try:
-                    there = state.after(here, happening)
+                    there = state.after(here, transition)
                 except IllegalTransition:
                     continue
                 if there not in reached:
@@ -38,19 +38,19 @@ def test_every_state_leads_to_an_outcome() -> None:
 
 def test_a_job_that_runs_cannot_expire() -> None:
     with pytest.raises(IllegalTransition, match="running cannot expire"):
-        state.after("running", Happening.EXPIRE)
+        state.after("running", Transition.EXPIRE)
 
 
 def test_a_job_begins_in_a_state_that_leads_on() -> None:
-    assert state.after(state.first(waits=True), Happening.RELEASE) == state.first(waits=False)
-    assert state.after(state.first(waits=False), Happening.START) == "running"
+    assert state.after(state.first(waits=True), Transition.RELEASE) == state.first(waits=False)
+    assert state.after(state.first(waits=False), Transition.START) == "running"
 
 
-@pytest.mark.parametrize("happening", Happening)
-def test_what_can_happen_can_happen_in_those_states_alone(happening: Happening) -> None:
+@pytest.mark.parametrize("transition", Transition)
+def test_what_can_happen_can_happen_in_those_states_alone(transition: Transition) -> None:
     for each in STATES:
-        if each in state.before(happening):
-            state.after(each, happening)
+        if each in state.before(transition):
+            state.after(each, transition)
         else:
             with pytest.raises(IllegalTransition):
-                state.after(each, happening)
+                state.after(each, transition)

@@ -1,4 +1,4 @@
-"""When a ComfyUI is warmed."""
+"""The moments at which a ComfyUI is warmed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def state(name: Any = "ready", epoch: str | None = "one", **changes: Any) -> Ins
 
 
 def due(*states: InstanceState) -> list[bool]:
-    """Whether it is to be warmed in each of these states, one after the other."""
+    """Return whether it is to be warmed in each of these states, one after the other."""
     known, found = Due(), []
     for each in states:
         known = known.seen(each)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bridge.contract.messages import Output
 from bridge.media import profile
-from bridge.media.profile import Source, Target
+from bridge.media.profile import SourceImage, TargetImage
 
 
 def photo(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -43,11 +43,11 @@ def opened(data: bytes | memoryview) -> Image.Image:
     return image
 
 
-def target(**output: Any) -> Target:
-    """What a request's `output` makes of some image of which nothing is known."""
+def target(**output: Any) -> TargetImage:
+    """Return the image that a request's `output` makes of one of which nothing is known."""
     asked = profile.read(Output(**output))
     assert asked is not None
-    found = profile.target(asked, Source("image/unknown", None, None, 10**9))
+    found = profile.target(asked, SourceImage("image/unknown", None, None, 10**9))
     assert found is not None
     return found
 

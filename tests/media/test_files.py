@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.media.files import Damaged, Folder, Successor
+from bridge.media.files import BlobDamaged, Folder, Successor
 
 DATA = b"some bytes" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -106,7 +106,7 @@ def test_a_damaged_blob_is_never_given_and_is_reported(
 ) -> None:
     files.put(LARGE_SHA, LARGE)
     damage(tmp_path / "blobs" / LARGE_SHA, how)
-    with pytest.raises(Damaged):
+    with pytest.raises(BlobDamaged):
         files.read(LARGE_SHA, *part)
     assert f"{LARGE_SHA} is damaged" in caplog.text
     with pytest.raises(FileNotFoundError):
@@ -120,7 +120,7 @@ def test_a_damaged_blob_is_repaired_when_its_bytes_come_again(
     files.put(LARGE_SHA, LARGE)
     damage(tmp_path / "blobs" / LARGE_SHA, "changed")
     if noticed:
-        with pytest.raises(Damaged):
+        with pytest.raises(BlobDamaged):
             files.read(LARGE_SHA)
     files.put(LARGE_SHA, LARGE)
     assert files.read(LARGE_SHA) == LARGE

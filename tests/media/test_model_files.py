@@ -18,7 +18,7 @@ from aiohttp import web
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden
 from bridge.media import model_files
-from bridge.media.model_files import Fetched, Source, fetch
+from bridge.media.model_files import Fetched, ModelSource, fetch
 
 DATA = os.urandom(3 * 2**20 + 17)
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -112,7 +112,9 @@ def target(tmp_path: Path) -> Path:
 async def get(host: Host, target: Path, *, sha256: str | None = None, url: str = "") -> Fetched:
     def hear(_here: int, _total: int | None) -> None: ...
 
-    return await fetch(Source(url or host.url, sha256), target, HOSTS, hear, context=host.context)
+    return await fetch(
+        ModelSource(url or host.url, sha256), target, HOSTS, hear, context=host.context
+    )
 
 
 def content(target: Path) -> bytes:
@@ -130,7 +132,7 @@ def left(target: Path) -> list[str]:
 
 async def test_a_file_is_fetched_and_checked_with_its_progress(host: Host, target: Path) -> None:
     heard: list[tuple[int, int | None]] = []
-    source = Source(host.url, SHA)
+    source = ModelSource(host.url, SHA)
     fetched = await fetch(
         source, target, HOSTS, lambda *now: heard.append(now), context=host.context
     )
@@ -155,7 +157,7 @@ async def test_a_break_is_gone_on_with_where_it_was(host: Host, target: Path) ->
 
 async def test_what_was_cancelled_is_gone_on_with_the_next_time(host: Host, target: Path) -> None:
     reached = asyncio.Event()
-    source = Source(host.url, SHA)
+    source = ModelSource(host.url, SHA)
     never = asyncio.Event()
 
     async def slow(request: web.Request) -> web.StreamResponse:
@@ -266,7 +268,7 @@ async def test_a_server_that_does_not_give_it_is_named(
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(host: Host, target: Path) -> None:
     with pytest.raises(BridgeError, match="certificate"):
-        await fetch(Source(host.url), target, HOSTS, lambda *_: None)
+        await fetch(ModelSource(host.url), target, HOSTS, lambda *_: None)
     assert host.ranges == []
 
 

@@ -12,10 +12,10 @@ from bridge.contract.errors import BadRequest
 from bridge.contract.messages import Output
 from bridge.media import profile
 from bridge.media.palette import PALETTES
-from bridge.media.profile import CannotFit, Encoding, Profile, Source
+from bridge.media.profile import CannotFit, Encoding, Profile, SourceImage
 
 SIDES = st.integers(1, 20_000)
-PNG = Source("image/png", 640, 480, 300_000)
+PNG = SourceImage("image/png", 640, 480, 300_000)
 
 outputs = st.builds(
     Output,
@@ -107,13 +107,13 @@ def test_an_image_that_is_not_as_asked_is_changed(output: dict[str, Any]) -> Non
 def test_the_format_is_the_one_asked_for_or_the_images_own(
     content_type: str, output: dict[str, Any], form: str, quality: int | None
 ) -> None:
-    found = profile.target(asked(**output), Source(content_type, 640, 480, 1))
+    found = profile.target(asked(**output), SourceImage(content_type, 640, 480, 1))
     assert found is not None
     assert (found.format, found.quality) == (form, quality)
 
 
 def test_an_image_of_unknown_size_is_looked_at() -> None:
-    unknown = Source("image/bmp", None, None, 1)
+    unknown = SourceImage("image/bmp", None, None, 1)
     assert profile.target(asked(max_width=5000), unknown) is not None
     assert profile.target(asked(max_bytes=5000), unknown) is None
 

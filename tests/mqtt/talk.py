@@ -1,4 +1,4 @@
-"""What several tests say over a connection."""
+"""Messages that several tests send over a connection."""
 
 from __future__ import annotations
 

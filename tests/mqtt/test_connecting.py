@@ -1,4 +1,4 @@
-"""How a connection comes to be, or not."""
+"""Making a connection, and failures of that."""
 
 from __future__ import annotations
 

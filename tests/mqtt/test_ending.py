@@ -1,4 +1,4 @@
-"""How a connection ends, by us or by others, and what becomes of what waits."""
+"""The end of a connection, by us or by others, and the outcome of what waits."""
 
 from __future__ import annotations
 

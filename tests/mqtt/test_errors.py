@@ -1,4 +1,4 @@
-"""What a broker is taken to accept that ended a connection for a packet."""
+"""The limits that follow from a broker's end of a connection for a packet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits to be handled, and what is acknowledged, without a broker."""
+"""Messages that wait to be handled, and acknowledgements, without a broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.mqtt import Incoming, Lane
-from bridge.mqtt.intake import AckOrder, Turns
+from bridge.mqtt.intake import AckOrder, FairQueue
 
 
 def message(topic: str = "t", mid: int = 1) -> Incoming:
@@ -19,15 +19,15 @@ def lane_of(incoming: Incoming) -> Lane | None:
     return Lane(sender, lane) if lane else None
 
 
-def taken(turns: Turns) -> list[str]:
+def taken(turns: FairQueue) -> list[str]:
     found = []
     while (each := turns.take()) is not None:
         found.append(f"{each[0].topic}{each[0].mid}")
     return found
 
 
-def filled(*topics: str) -> Turns:
-    turns = Turns(lane_of)
+def filled(*topics: str) -> FairQueue:
+    turns = FairQueue(lane_of)
     for place, topic in enumerate(topics):
         turns.put(message(topic, place), 1)
     assert len(turns) == len(topics)

@@ -35,7 +35,7 @@ Verdict = Literal["killed", "survived", "equivalent", "error"]
 
 
 class Report(Struct, frozen=True):
-    """What became of a mutant; `output` is pytest's."""
+    """The outcome of a mutant; `output` is pytest's."""
 
     mutant: Mutant
     verdict: Verdict
@@ -128,7 +128,7 @@ def _run(mutants: Sequence[Mutant], jobs: int) -> Iterator[Report]:
 
 
 def _passes_unchanged(mutants: Sequence[Mutant]) -> bool:
-    """Whether all tests pass without a mutant: otherwise their failure would mean nothing."""
+    """True if all tests pass without a mutant: otherwise their failure would mean nothing."""
     for marks in sorted({each.marks for each in mutants}):
         those = [each for each in mutants if each.marks == marks]
         tests = sorted({test for mutant in those for test in mutant.tests})

@@ -98,8 +98,8 @@ COMFYUI: tuple[Mutant, ...] = (
     Mutant(
         name="yielding-takes-prompts",
         file="bridge/comfyui/state.py",
-        old="closed = yielding or self._closing or self._condemned",
-        new="closed = self._closing or self._condemned",
+        old="closed = yielding or self._closing or self._unusable",
+        new="closed = self._closing or self._unusable",
         guarantee="a ComfyUI that the operator leaves to others gets no jobs",
         tests=("tests/comfyui/test_state.py",),
     ),

@@ -33,7 +33,7 @@ FILES: tuple[Mutant, ...] = (
     Mutant(
         name="repair-begins-numbers-anew",
         file="bridge/jobs/journal/repair.py",
-        old="    sequence.go_on_above(target)\n",
+        old="    sequence.raise_above_seen(target)\n",
         new="",
         guarantee="after a repair no number is used twice",
         tests=("tests/jobs/test_repair.py",),

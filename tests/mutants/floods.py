@@ -90,8 +90,8 @@ FLOODS: tuple[Mutant, ...] = (
     Mutant(
         name="begun-uploads-read-each-time",
         file="bridge/jobs/uploads.py",
-        old="            if self._begun_uploads is None:\n                self._b",
-        new="            if True:\n                self._b",
+        old="            if self._unfinished is None:\n                self._u",
+        new="            if True:\n                self._u",
         guarantee="the folder of begun uploads is read once",
         tests=("tests/jobs/test_uploads.py",),
     ),

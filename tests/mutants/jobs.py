@@ -16,7 +16,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="all-look-at-once",
-        file="bridge/jobs/looking.py",
+        file="bridge/jobs/look_delay.py",
         old="SPREAD_S * others * chance",
         new="0.0",
         guarantee="bridges with idle ComfyUIs do not all claim the same job",
@@ -90,7 +90,7 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="cancelled-job-runs-again",
         file="bridge/jobs/core/core.py",
-        old="if self._end_as_asked(entry, event.prompt_id):\n            return\n",
+        old="if self._end_as_requested(entry, event.prompt_id):\n            return\n",
         new="if False:\n            return\n",
         guarantee="a job that is cancelled while its ComfyUI dies is not run again",
         tests=("tests/jobs/core/test_attempts.py",),

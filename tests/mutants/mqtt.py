@@ -146,11 +146,11 @@ MQTT: tuple[Mutant, ...] = (
         tests=("tests/requests/test_handler.py",),
     ),
     Mutant(
-        name="defect-ends-an-order",
+        name="defect-ends-a-command",
         file="bridge/requests/operator.py",
         old="except Exception as error:",
         new="except ArithmeticError as error:",
-        guarantee="an operator's order is answered, whatever it meets",
+        guarantee="an operator's command is answered, whatever it meets",
         tests=("tests/requests/test_operator.py",),
     ),
     Mutant(

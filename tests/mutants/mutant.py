@@ -28,7 +28,7 @@ class Mutant(Struct, frozen=True, kw_only=True):
 
     @property
     def marks(self) -> str:
-        """Which of its tests are run, as pytest's option says it."""
+        """The tests to run, as pytest's option names them."""
         # What notices has to be quick: of large programs a mosquitto, and a PostgreSQL for a few.
         here = {"postgresql": self.postgresql, "slow": self.slow}
         left_out = ["comfyui", "peers", *(name for name, wanted in here.items() if not wanted)]

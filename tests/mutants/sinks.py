@@ -55,7 +55,7 @@ SINKS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="undelivered-swept",
-        file="bridge/jobs/journal/lives.py",
+        file="bridge/jobs/journal/writes.py",
         old="                db.execute(queries.KEEP_MEDIA, (*key, output.sha256))\n",
         new="",
         guarantee="what is to be delivered is not swept before it is",

@@ -61,7 +61,7 @@ WALLS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="own-acceptance-counts-as-anothers",
-        file="bridge/jobs/journal/lives.py",
+        file="bridge/jobs/journal/writes.py",
         old="            if again and not written and new.wrote(record):\n",
         new="            if False:\n",
         guarantee="a job whose acceptance was not answered is accepted, and run",
@@ -70,7 +70,7 @@ WALLS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="anothers-acceptance-counts-as-own",
-        file="bridge/jobs/journal/lives.py",
+        file="bridge/jobs/journal/writes.py",
         old="            if again and not written and new.wrote(record):\n",
         new="            if again and not written:\n",
         guarantee="a job that another bridge has accepted is not accepted twice",
@@ -87,9 +87,9 @@ WALLS: tuple[Mutant, ...] = (
         postgresql=True,
     ),
     Mutant(
-        name="dead-are-not-buried",
+        name="dead-members-stay",
         file="bridge/jobs/journal/membership.py",
-        old="        db.execute(queries.BURY_THE_DEAD, (lease_s, life))\n",
+        old="        db.execute(queries.DELETE_EXPIRED_MEMBERS, (lease_s, life))\n",
         new="",
         guarantee="the jobs of a bridge whose lease ran out are run by others",
         tests=("tests/jobs/test_membership.py",),
@@ -112,9 +112,9 @@ WALLS: tuple[Mutant, ...] = (
         tests=("tests/jobs/test_presence.py",),
     ),
     Mutant(
-        name="gone-are-not-buried",
+        name="members-without-a-lock-stay",
         file="bridge/jobs/journal/membership.py",
-        old="        db.execute(queries.BURY_THE_GONE, (min(lease_s, _GRACE_S), *each))\n",
+        old="        db.execute(queries.DELETE_DEAD_MEMBER, (min(lease_s, _GRACE_S), *each))\n",
         new="        pass\n",
         guarantee="a bridge whose process died is missed before its lease is over",
         tests=("tests/jobs/test_membership.py",),

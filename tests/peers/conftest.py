@@ -1,4 +1,4 @@
-"""What the tests of this folder share.
+"""Fixtures that the tests of this folder share.
 
 What runs in an environment of its own is none of this one's tests.
 """

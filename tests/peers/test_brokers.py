@@ -90,7 +90,7 @@ class Program(NamedTuple):
     environment: Mapping[str, str] = os.environ
     user: str = ""
     websocket: str | None = None
-    """Where it takes MQTT over WebSocket: port and path."""
+    """Its address for MQTT over WebSocket: port and path."""
 
 
 Broker: TypeAlias = Callable[[Path, int], AbstractAsyncContextManager[Program]]

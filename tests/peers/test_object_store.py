@@ -22,7 +22,7 @@ from bridge.contract.messages import OutputInfo
 from bridge.jobs.database import Away, DatabaseError
 from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.journal import Journal
-from bridge.jobs.object_store import PART, ObjectStore, Place
+from bridge.jobs.object_store import PART, BucketAddress, ObjectStore
 from bridge.jobs.outputs import CollectedOutput
 from bridge.media.files import Files, Folder, Successor
 from bridge.media.transcode import Transcoder
@@ -55,7 +55,7 @@ def sha(data: bytes) -> str:
 
 
 def store(s3: FaultyS3, **options: Any) -> ObjectStore:
-    place = Place(
+    place = BucketAddress(
         bucket="pictures",
         prefix="x/y",
         endpoint=s3.url,
@@ -88,7 +88,7 @@ async def test_a_link_of_a_picture_is_shown_by_browsers_and_names_the_public_end
     s3: FaultyS3,
 ) -> None:
     picture = b"\x89PNG\r\n\x1a\n" + SMALL
-    place = Place(
+    place = BucketAddress(
         bucket="pictures",
         endpoint=s3.url,
         links_from="https://s3.example.org",
@@ -126,7 +126,7 @@ async def test_a_store_that_is_slow_or_busy_for_a_while_is_tried_again(
     await asyncio.to_thread(files.put, sha(data), data)
     s3.faults = [*faults]
     assert await asyncio.to_thread(store(s3).read, sha(data)) == data
-    assert files.trouble is None
+    assert files.fault is None
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE])
@@ -140,7 +140,7 @@ async def test_after_a_connection_that_was_cut_a_blob_is_whole_or_not_there(
         try:
             await asyncio.to_thread(files.put, sha(data), data)
         except DatabaseError:
-            assert files.trouble is not None
+            assert files.fault is not None
             with pytest.raises(FileNotFoundError):
                 await asyncio.to_thread(store(s3).read, sha(data))
     s3.faults = []
@@ -173,7 +173,7 @@ async def test_what_is_wrong_is_said_in_one_sentence(
     with pytest.raises(kind, match=meaning) as caught:
         await asyncio.to_thread(files.put, sha(SMALL), SMALL)
     assert "\n" not in str(caught.value)
-    assert files.trouble == str(caught.value)
+    assert files.fault == str(caught.value)
     s3.always = None
     await asyncio.to_thread(files.put, sha(SMALL), SMALL)
     assert await asyncio.to_thread(files.read, sha(SMALL)) == SMALL
@@ -252,7 +252,7 @@ async def test_outcomes_wait_for_a_store_that_is_away_and_are_not_lost(
     s3.always = "slow down"
     ends = asyncio.create_task(finished(journal, files, SMALL, "j1"))
     async with asyncio.timeout(PATIENCE_S):
-        while files.trouble is None:  # noqa: ASYNC110 - nobody is told of it
+        while files.fault is None:  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0.05)
     # Small outputs do not need it.
     await finished(journal, files, b"small", "j2")
@@ -402,7 +402,7 @@ def s3rver(folder: Path, ahead_s: int) -> AbstractContextManager[str]:
 
 
 def of_s3rver(url: str, **options: Any) -> ObjectStore:
-    place = Place(
+    place = BucketAddress(
         bucket="pictures", endpoint=url, region="us-east-1", access_key="S3RVER", **options
     )
     return ObjectStore.at(place, links=True)

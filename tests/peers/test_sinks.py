@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
-from bridge.jobs.job import Envelope, Sink
+from bridge.jobs.job import Envelope, OutputSink
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
 from bridge.sinks.delivery import Deliveries
@@ -54,8 +54,8 @@ async def read(_sha256: str, size: int) -> AsyncIterator[bytes]:
         yield DATA[start : start + 500_000]
 
 
-async def deliver(*sinks: Sink) -> list[Delivered]:
-    rights = Sinks(Permissions({"alice": Client(sink_hosts=("127.0.0.1",))}))
+async def deliver(*sinks: OutputSink) -> list[Delivered]:
+    rights = Sinks(Permissions({"alice": ClientRights(sink_hosts=("127.0.0.1",))}))
 
     async def publish(*_: Any) -> None:
         raise AssertionError
@@ -72,11 +72,11 @@ async def deliver(*sinks: Sink) -> list[Delivered]:
 async def test_an_output_is_put_to_a_presigned_url_of_s3(python: Path) -> None:
     with serving(python, *MOTO) as s3:
         put, get = (await output_of(python, "-c", PRESIGN, s3)).decode().split()
-        (found,) = await deliver(Sink(put))
+        (found,) = await deliver(OutputSink(put))
         assert not found.error, found.error
         assert found.url == f"{s3}/pictures/a/barn%201.png"
         assert await output_of(sys.executable, "-c", GET, get) == DATA
-        (lost,) = await deliver(Sink(put.replace("/pictures/", "/other/")))
+        (lost,) = await deliver(OutputSink(put.replace("/pictures/", "/other/")))
         assert lost.error
         assert "404" in lost.error.message
         assert "NoSuchBucket" in lost.error.message
@@ -95,8 +95,8 @@ async def test_an_output_is_put_to_webdav_and_missing_folders_are_made(
         secret = base64.b64encode(b"alice:secret").decode()
         url = f"{dav}/pictures/{{date}}/"
         held, refused = await deliver(
-            Sink(url, headers={"Authorization": f"Basic {secret}"}),
-            Sink(f"{dav}/x.png", headers={"Authorization": "Basic eDp5"}),
+            OutputSink(url, headers={"Authorization": f"Basic {secret}"}),
+            OutputSink(f"{dav}/x.png", headers={"Authorization": "Basic eDp5"}),
         )
         assert not held.error, held.error
         (file,) = (path for path in root.rglob("*") if path.is_file())

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UnsetType
 
 from bridge.adapters.mqtt.encoder import Encoder
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract.described import Retained
 from bridge.contract.errors import BridgeError, Forbidden
 from bridge.contract.messages import OutputInfo, Part, Transaction, encode
@@ -72,7 +72,7 @@ DENIED = {
 
 
 class Packets:
-    """What fits into packets of so many bytes, as the MQTT adapter makes them."""
+    """Limits of packets of so many bytes, as the MQTT adapter makes them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -138,7 +138,7 @@ class Stand:
     """A handler, and what its tests look at."""
 
     def __init__(
-        self, folder: Path, dispatcher: RunningDispatcher, clients: Mapping[str, Client]
+        self, folder: Path, dispatcher: RunningDispatcher, clients: Mapping[str, ClientRights]
     ) -> None:
         self.dispatcher = dispatcher
         self.journal = dispatcher.journal
@@ -280,7 +280,7 @@ def _no_display(client: str, display: str) -> None:
 
 
 @asynccontextmanager
-async def standing(folder: Path, **clients: Client) -> AsyncIterator[Stand]:
+async def standing(folder: Path, **clients: ClientRights) -> AsyncIterator[Stand]:
     """Open a stand with the workflows of this module, on a ComfyUI's nodes known from a cache."""
     workflows = {"simple": SIMPLE, "picture": PICTURE, "denied": DENIED}
     for name, content in workflows.items():

@@ -1,4 +1,4 @@
-"""Which requests for work become jobs, and what the others are told."""
+"""Requests for work that become jobs, and the answers to the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract.errors import Busy
 from bridge.contract.messages import encode
 from bridge.jobs.input_bounds import InputBounds
@@ -36,7 +36,7 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
 
 
 def without(*classes: str) -> bytes:
-    """What a ComfyUI has whose custom nodes are not all there."""
+    """The nodes of a ComfyUI whose custom nodes are not all there."""
     return msgspec.json.encode({k: v for k, v in INFO.raw.items() if k not in classes})
 
 
@@ -94,7 +94,7 @@ async def test_a_job_that_was_accepted_stands_though_it_would_be_refused_now(
 
 
 async def test_a_clients_own_share_of_the_queue_is_bounded(tmp_path: Path) -> None:
-    async with standing(tmp_path, alice=Client(max_queue=1)) as stand:
+    async with standing(tmp_path, alice=ClientRights(max_queue=1)) as stand:
         await stand.submitted("j1")
         error = await stand.error("submit", workflow="simple", job_id="j2")
         assert (error.code, error.details["setting"]) == (
@@ -105,7 +105,7 @@ async def test_a_clients_own_share_of_the_queue_is_bounded(tmp_path: Path) -> No
 
 
 async def test_what_a_client_may_not_do_is_refused(tmp_path: Path) -> None:
-    limited = Client(workflows=("other",), max_priority=0)
+    limited = ClientRights(workflows=("other",), max_priority=0)
     async with standing(tmp_path, alice=limited) as stand:
         for given in (
             {"workflow": "simple"},
@@ -126,7 +126,7 @@ async def test_a_workflow_with_nodes_that_are_denied_is_refused(stand: Stand) ->
 async def test_a_client_may_send_a_workflow_of_its_own_where_that_is_allowed(
     tmp_path: Path,
 ) -> None:
-    async with standing(tmp_path, **{EVERYBODY: Client(inline=True)}) as stand:
+    async with standing(tmp_path, **{EVERYBODY: ClientRights(inline=True)}) as stand:
         await stand.data("submit", prompt=SIMPLE, job_id="j1")
         recipe = await stand.data("recipe", job_id="j1")
         assert recipe["prompt"]["3"]["class_type"] == "Loader"
@@ -142,7 +142,7 @@ async def test_a_number_is_no_choice_where_its_text_is_one(tmp_path: Path) -> No
             "2": {"class_type": "SaveImage", "inputs": taken},
         }
 
-    async with standing(tmp_path, **{EVERYBODY: Client(inline=True)}) as stand:
+    async with standing(tmp_path, **{EVERYBODY: ClientRights(inline=True)}) as stand:
         await stand.library.update("main", msgspec.json.encode({**INFO.raw, "Sized": sized}))
         before = await stand.error("submit", prompt=prompt("1"))
         await stand.data("submit", prompt=prompt(1), job_id="j1")
@@ -163,7 +163,10 @@ COSTLY = {
 
 
 async def test_a_node_that_costs_money_is_for_those_who_may_spend_it(tmp_path: Path) -> None:
-    rights = {"alice": Client(inline=True, partner_nodes=True), "bob": Client(inline=True)}
+    rights = {
+        "alice": ClientRights(inline=True, partner_nodes=True),
+        "bob": ClientRights(inline=True),
+    }
     async with standing(tmp_path, **rights) as stand:
         await stand.library.update("main", with_partner_node())
         await stand.data("submit", prompt=COSTLY, job_id="j1")
@@ -181,7 +184,10 @@ async def test_a_node_that_costs_money_is_for_those_who_may_spend_it(tmp_path: P
 
 
 async def test_who_may_spend_may_do_so_before_it_is_known_what_costs(tmp_path: Path) -> None:
-    rights = {"alice": Client(inline=True, partner_nodes=True), "bob": Client(inline=True)}
+    rights = {
+        "alice": ClientRights(inline=True, partner_nodes=True),
+        "bob": ClientRights(inline=True),
+    }
     async with standing(tmp_path, **rights) as stand:
         stand.library._state = msgspec.structs.replace(
             stand.library._state, catalogue=NodeCatalogue()
@@ -312,7 +318,7 @@ async def test_a_large_picture_is_a_file_before_the_job_is_accepted(stand: Stand
 
 async def test_a_topic_that_is_not_allowed_is_no_input(tmp_path: Path) -> None:
     topic = {"topic": "home/door/camera"}
-    async with standing(tmp_path, alice=Client(input_topics=("home/+/camera",))) as stand:
+    async with standing(tmp_path, alice=ClientRights(input_topics=("home/+/camera",))) as stand:
         accepted = await stand.data("submit", workflow="picture", inputs={"picture": topic})
         assert accepted["state"] == "waiting"
         error = await stand.error(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract import requests
 from bridge.contract.errors import BadRequest, DependencyFailed
 from bridge.jobs.database import DatabaseError, Fenced
@@ -119,7 +119,7 @@ async def test_a_payload_that_was_read_is_not_read_again_for_its_refusal(
 
 
 async def test_what_an_adapter_refuses_is_answered_and_counted(tmp_path: Path) -> None:
-    async with standing(tmp_path, alice=Client(requests_per_s=0.1)) as stand:
+    async with standing(tmp_path, alice=ClientRights(requests_per_s=0.1)) as stand:
         answers: list[Answer] = []
         context = RequestContext(client="alice", verb="run", payload=b'{"transaction": "t"}')
         for _ in range(3):
@@ -130,7 +130,7 @@ async def test_what_an_adapter_refuses_is_answered_and_counted(tmp_path: Path) -
 
 
 async def test_a_flood_is_not_answered_at_all(tmp_path: Path) -> None:
-    async with standing(tmp_path, alice=Client(requests_per_s=0.1)) as stand:
+    async with standing(tmp_path, alice=ClientRights(requests_per_s=0.1)) as stand:
         assert not stand.handler.is_flood("alice")
         assert (await stand.ask("list")).error is None
         assert (await stand.error("list")).code == "quota_exceeded"

@@ -1,4 +1,4 @@
-"""The operator's orders, on ComfyUIs that do not run and a real queue."""
+"""Admin commands, on ComfyUIs that do not run and a real queue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.jobs.drafts import draft
 
 
 class Releases:
-    """Releases of one ComfyUI; one is being installed after the first order."""
+    """Releases of one ComfyUI; one is being installed after the first command."""
 
     def __init__(self, *instances: Instance) -> None:
         self.instances = instances
@@ -83,11 +83,11 @@ def health() -> HealthReport:
 class Gpus:
     """Locks that give whoever asks what is asked for."""
 
-    async def order(self, order: RequestGpu | ReleaseGpu) -> GpuReport:
-        if order.gpu is not UNSET:
-            raise BadRequest(f"there is no GPU {order.gpu!r}", field="gpu", allowed=["card"])
-        given = isinstance(order, RequestGpu)
-        lease = GpuLease(gpu="card", holder=order.holder if given else UNSET)
+    async def execute(self, command: RequestGpu | ReleaseGpu) -> GpuReport:
+        if command.gpu is not UNSET:
+            raise BadRequest(f"there is no GPU {command.gpu!r}", field="gpu", allowed=["card"])
+        given = isinstance(command, RequestGpu)
+        lease = GpuLease(gpu="card", holder=command.holder if given else UNSET)
         return GpuReport(done=True, lease=lease)
 
 
@@ -315,7 +315,7 @@ async def test_an_update_is_begun_for_those_that_share_the_install_and_answered_
 
 async def test_without_the_setting_nothing_is_updated(stand: Stand) -> None:
     stand.operator._updates = None
-    for order in ({}, {"install": False}, {"version": "0.10.0"}):
-        code, _ = await stand.error("comfyui/update", **order)
+    for command in ({}, {"install": False}, {"version": "0.10.0"}):
+        code, _ = await stand.error("comfyui/update", **command)
         assert code == "forbidden"
     assert stand.releases.ordered == []

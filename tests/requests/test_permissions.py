@@ -3,14 +3,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract.errors import Forbidden
 from bridge.requests.permissions import Granted, Permissions
 
 TABLE = {
-    "*": Client(max_queue=5, input_topics=("cameras/#",), displays=("hall",)),
-    "kitchen": Client(workflows=("portrait", "frame-?"), max_priority=10, inline=True),
-    "garden": Client(input_topics=("weather/+/image",), displays=("frame-*",), workflows=()),
+    "*": ClientRights(max_queue=5, input_topics=("cameras/#",), displays=("hall",)),
+    "kitchen": ClientRights(workflows=("portrait", "frame-?"), max_priority=10, inline=True),
+    "garden": ClientRights(input_topics=("weather/+/image",), displays=("frame-*",), workflows=()),
 }
 RIGHTS = Permissions(TABLE)
 
@@ -46,7 +46,7 @@ def test_what_a_table_leaves_out_is_as_everybodys() -> None:
 
 
 def test_everybodys_table_is_no_clients_that_could_name_itself_so() -> None:
-    assert Permissions({"*": Client(inline=True)}).of("*").inline
+    assert Permissions({"*": ClientRights(inline=True)}).of("*").inline
 
 
 def test_workflows_and_displays_are_held_to_names_and_globs() -> None:
@@ -80,18 +80,20 @@ def test_all_topics_that_anybody_may_name_are_known_once() -> None:
 
 
 def test_every_field_of_the_table_is_granted() -> None:
-    assert Client.__struct_fields__ == Granted.__struct_fields__
-    given = Client(**dict.fromkeys(Client.__struct_fields__))
+    assert ClientRights.__struct_fields__ == Granted.__struct_fields__
+    given = ClientRights(**dict.fromkeys(ClientRights.__struct_fields__))
     assert Permissions({"a": given}).of("a") == Granted()
     assert msgspec.structs.asdict(Granted())["inline"] is False
 
 
 def test_who_may_spend_money_is_listed() -> None:
-    rights = Permissions({"kitchen": Client(partner_nodes=True), "garden": Client()})
+    rights = Permissions({"kitchen": ClientRights(partner_nodes=True), "garden": ClientRights()})
     rights.check_partner("kitchen", ["GeminiNode"])
     with refused("clients.garden.partner_nodes"):
         rights.check_partner("garden", ["GeminiNode"])
-    all_but_one = Permissions({"*": Client(partner_nodes=True), "x": Client(partner_nodes=False)})
+    all_but_one = Permissions(
+        {"*": ClientRights(partner_nodes=True), "x": ClientRights(partner_nodes=False)}
+    )
     all_but_one.check_partner("anybody", ["GeminiNode"])
     with refused("clients.x.partner_nodes"):
         all_but_one.check_partner("x", ["GeminiNode"])

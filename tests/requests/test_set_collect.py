@@ -1,4 +1,4 @@
-"""What a set makes of its jobs' outputs: contact sheets, animations and zips."""
+"""The outputs of sets, from those of their jobs: contact sheets, animations and zips."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract import links, sets
 from bridge.contract.messages import OutputInfo, Shown, encode
 from bridge.contract.numbering import Numbered
 from bridge.contract.sets import SetResult
 from bridge.contract.sinks import Delivered
 from bridge.jobs.database import DatabaseError
-from bridge.jobs.job import Job, KeptOutput, Sink
+from bridge.jobs.job import Job, KeptOutput, OutputSink
 from bridge.jobs.journal.sets import NewSet
 from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.jobs.sets import collect
-from bridge.jobs.sets.collect import Places
+from bridge.jobs.sets.collect import OutputRoutes
 from bridge.jobs.sets.plan import SetSpec
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
@@ -402,7 +402,7 @@ async def test_what_a_crash_left_of_a_zip_is_deleted_at_the_start(
 
 
 async def test_what_was_collected_is_delivered_before_the_result(tmp_path: Path) -> None:
-    rights = Client(sink_hosts=("127.0.0.1",))
+    rights = ClientRights(sink_hosts=("127.0.0.1",))
     async with (
         receiving() as receiver,
         standing(tmp_path, alice=rights) as stand,
@@ -415,7 +415,7 @@ async def test_what_was_collected_is_delivered_before_the_result(tmp_path: Path)
             publish=_nowhere,
             within_s=PATIENCE_S,
         )
-        stand.collector.places = Places(deliver=deliveries.deliver)
+        stand.collector.places = OutputRoutes(deliver=deliveries.deliver)
         put = [
             {"url": receiver.url("/dav/?key=secret")},
             {"url": receiver.url("/{job_id}"), "output": 0},  # of each job
@@ -441,8 +441,8 @@ async def test_a_set_that_is_cancelled_while_it_delivers_ends_at_once(stand: Sta
         began.set()
         await asyncio.Event().wait()
 
-    stand.collector.places = Places(deliver=never)
-    await ending(stand, put=[Sink("folder:photos")])
+    stand.collector.places = OutputRoutes(deliver=never)
+    await ending(stand, put=[OutputSink("folder:photos")])
     await began.wait()
     await stand.data("cancel", set_id="s1")
     found = await result(stand)
@@ -471,7 +471,7 @@ async def test_a_display_shows_the_sheet_at_last(stand: Stand) -> None:
         assert hashlib.sha256(outputs[0].data).hexdigest() == outputs[0].info.sha256
         return Shown(display=display)
 
-    stand.collector.places = Places(show=show)
+    stand.collector.places = OutputRoutes(show=show)
     await ending(stand, show="hall")
     assert (await result(stand)).shown == Shown(display="hall")
     assert seen == [("s1", "hall", ["sheet"])]
@@ -479,7 +479,7 @@ async def test_a_display_shows_the_sheet_at_last(stand: Stand) -> None:
 
 async def test_what_was_collected_has_a_link_for_as_long_as_it_is_kept(stand: Stand) -> None:
     key = bytes(links.KEY_BYTES)
-    stand.collector.places = Places(
+    stand.collector.places = OutputRoutes(
         link=Links(PublicUrls("https://x.example", key), None).set_output
     )
     found = await run(stand, [image("red")], repeat=1, collect=["zip"], keep_s=1000)

@@ -1,4 +1,4 @@
-"""Which requests for sets become sets, and what is said about them."""
+"""Requests for sets that become sets, and the messages about those."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract.errors import Expired
 from bridge.contract.messages import State, encode
 from bridge.contract.sets import SetResult
@@ -188,7 +188,7 @@ async def test_a_set_that_was_accepted_stands_though_it_would_be_refused_now(
 
 
 async def test_the_jobs_that_sets_have_yet_to_make_are_bounded(tmp_path: Path) -> None:
-    async with standing(tmp_path, alice=Client(max_set=10)) as stand:
+    async with standing(tmp_path, alice=ClientRights(max_set=10)) as stand:
         await asked(stand, repeat=8, set_id="s1")
         error = await stand.error("submit", workflow="simple", repeat=4)
         assert (error.code, error.details["limit"]) == ("quota_exceeded", 10)

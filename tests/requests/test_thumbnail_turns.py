@@ -1,4 +1,4 @@
-"""Whose thumbnails are made when, and who pays for them."""
+"""The order in which clients' thumbnails are made, and the account of their cost."""
 
 from __future__ import annotations
 

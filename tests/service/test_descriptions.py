@@ -84,7 +84,7 @@ class ComfyUI:
 
 
 class Published:
-    """What is published of ComfyUIs, and whether they were known to have the node by then."""
+    """The published states of ComfyUIs, and whether they were known to have the node by then."""
 
     def __init__(self) -> None:
         self.states: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()

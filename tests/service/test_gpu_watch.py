@@ -1,4 +1,4 @@
-"""Whose card it is that is looked at, and nvidia-smi as a program."""
+"""The graphics card that is read for a ComfyUI, and nvidia-smi as a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bridge loads before it is asked for anything."""
+"""The modules that a bridge loads before it is asked for anything."""
 
 from __future__ import annotations
 

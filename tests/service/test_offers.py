@@ -1,4 +1,4 @@
-"""What a bridge makes of the others' ComfyUIs, with a journal in memory."""
+"""The nodes of other bridges' ComfyUIs, with a journal in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from bridge.contract.retained import ComfyUIState
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal.offers import Offer, Packed
-from bridge.service.offers import Offers
+from bridge.service.offers import OfferExchange
 from bridge.workflows.library import Library
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.support.patience import PATIENCE_S
@@ -68,7 +68,7 @@ class Setup:
         self.refreshed = 0
         self.leads = True
         self.states: dict[str, ComfyUIState] = {}
-        self.offers = Offers(
+        self.offers = OfferExchange(
             "a",
             journal=cast("Any", self.journal),
             library=self.library,

@@ -33,7 +33,7 @@ class Finding(Struct, frozen=True):
 
     @property
     def ratio(self) -> float:
-        """How many times longer the slowest twentieth takes meanwhile."""
+        """The factor by which the slowest twentieth takes longer meanwhile."""
         return p95(self.meanwhile) / p95(self.alone)
 
     @property

@@ -29,7 +29,7 @@ _STEP_S = 0.02
 
 
 class Given(Struct, frozen=True):
-    """What a flood may use: addresses, a key of the web adapter, and a job of its own.
+    """A flood's means: addresses, a key of the web adapter, and a job of its own.
 
     Below another `base` than the bridge's a flood reaches nobody but the broker.
     """

@@ -63,7 +63,7 @@ class Database:
         return self._share(ends)
 
     def settle(self, now: float, orphans: int) -> float:
-        """Take the intake or bury the dead, alone, and return so many jobs to the queue."""
+        """Take the intake or delete dead members, alone, and return so many jobs to the queue."""
         costs = self.costs
         begins = max(now, self._alone_until, self._shared_until)
         work_s = costs.beat_s + orphans * costs.work_s

@@ -1,4 +1,4 @@
-"""What a simulation shows, as figures. Pure, but for the fleet that it runs."""
+"""The figures of a simulation. Pure, but for the fleet that it runs."""
 
 from __future__ import annotations
 

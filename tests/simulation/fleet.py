@@ -14,16 +14,16 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from bridge.jobs.core import Core, Limits, Moment, effects, events
+from bridge.jobs.core import Core, JobLimits, Moment, effects, events
 from bridge.jobs.core.pool import Availability
 from bridge.jobs.group import BEATS, COMPARE_S
 from bridge.jobs.job import Envelope, Job
-from bridge.jobs.looking import pause_s
+from bridge.jobs.look_delay import look_delay_s
 from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
 from tests.simulation.database import Costs, Database
 
-LIMITS = Limits(max_attempts=3, timeout_s=3600.0, silence_s=600.0, reorder_s=60.0)
+LIMITS = JobLimits(max_attempts=3, timeout_s=3600.0, silence_s=600.0, reorder_s=60.0)
 LEASE_S = 10.0
 # The processor time of a bridge for one request: the row "queued jobs" of docs/performance.md.
 REQUEST_S = 0.00125
@@ -147,11 +147,11 @@ class Bridge:
         match effect:
             case effects.Claim() | effects.MarkStarted() | effects.Finish():
                 self.write(type(effect).__name__, self.fleet.records[effect.key])
-            case effects.Start(key, instance):
+            case effects.StartJob(key, instance):
                 self.gpus[instance].take(self.fleet.records[key])
-            case effects.Report(error):
+            case effects.ReportDefect(error):
                 raise error
-            case effects.Publish() | effects.Left() | effects.Announce():
+            case effects.PublishStatus() | effects.Left() | effects.Announce():
                 pass
             case _:
                 raise AssertionError(effect)
@@ -186,7 +186,7 @@ class Bridge:
             case "Accept":
                 record.accepted, record.before_accepted = fleet.now, fleet.started
                 fleet.unowned.add(job.key)
-                self.handle(events.Accepted(copy.copy(job)))
+                self.handle(events.JobAccepted(copy.copy(job)))
                 record.position, record.eta_s = self.core.book.outlook(job)
                 if record.position is None:  # it has its place at a ComfyUI already
                     record.position = 0
@@ -229,7 +229,7 @@ class Bridge:
         fleet = self.fleet
         others = sum(not each.dead for each in fleet.bridges) - 1
         since_last_s = fleet.now - self._looked_at
-        fleet.after(pause_s(since_last_s, others, fleet.chance.random()), self._look)
+        fleet.after(look_delay_s(since_last_s, others, fleet.chance.random()), self._look)
 
     def _look(self) -> None:
         if self.dead:
@@ -243,7 +243,7 @@ class Bridge:
             return
         for key in sorted(keys, key=lambda each: self.fleet.records[each].job.seq):
             if key in self.fleet.unowned and key not in self.core.book:
-                self.handle(events.Accepted(copy.copy(self.fleet.records[key].job)))
+                self.handle(events.JobAccepted(copy.copy(self.fleet.records[key].job)))
         self._looked_at = self.fleet.now
         self._looking = bool(self.changed)
         if self._looking:
@@ -282,7 +282,7 @@ class Bridge:
             record.owner = None
             fleet.unowned.add(record.job.key)
             del fleet.owned[record.job.key]
-            self.handle(events.Accepted(copy.copy(record.job)))
+            self.handle(events.JobAccepted(copy.copy(record.job)))
             fleet.notify(self, "look", record.job.key)
         fleet.after(LEASE_S / BEATS, self.beat)
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bridge.config import Client
+from bridge.config import ClientRights
 from bridge.contract.errors import TooLarge
 from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
-from bridge.jobs.job import Envelope, Job, Sink
+from bridge.jobs.job import Envelope, Job, OutputSink
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
 from bridge.sinks import delivery as module
@@ -35,7 +35,7 @@ OUTPUTS = [
     )
     for index, (name, data) in enumerate(DATA.items())
 ]
-EVERYTHING = Client(sink_hosts=("127.0.0.1",), sink_folders=("*",), sink_topics=("home/#",))
+EVERYTHING = ClientRights(sink_hosts=("127.0.0.1",), sink_folders=("*",), sink_topics=("home/#",))
 
 
 async def read(sha256: str, _size: int) -> AsyncIterator[bytes]:
@@ -74,7 +74,9 @@ async def deliveries(tmp_path: Path, broker: Broker) -> AsyncIterator[Deliveries
     found.close()
 
 
-def make(folder: Path, broker: Broker, client: Client = EVERYTHING, **changes: Any) -> Deliveries:
+def make(
+    folder: Path, broker: Broker, client: ClientRights = EVERYTHING, **changes: Any
+) -> Deliveries:
     folders = {"photos": NamedFolder(folder, "{client}/{job_id}-{index}.{extension}")}
     options = {
         "check": Sinks(Permissions({"alice": client}), (), folders).check,
@@ -87,7 +89,7 @@ def make(folder: Path, broker: Broker, client: Client = EVERYTHING, **changes: A
     return Deliveries(**options)
 
 
-def job(*sinks: Sink, client: str = "alice") -> Job:
+def job(*sinks: OutputSink, client: str = "alice") -> Job:
     return draft("j1", client=client, envelope=Envelope(put=[*sinks])).job
 
 
@@ -99,9 +101,9 @@ async def test_each_output_is_brought_to_each_sink(
     deliveries: Deliveries, receiver: Receiver, broker: Broker, tmp_path: Path
 ) -> None:
     sinks = (
-        Sink(receiver.url("/dav/?token=secret")),
-        Sink("folder:photos", 1),
-        Sink("mqtt:home/{client}/{index}"),
+        OutputSink(receiver.url("/dav/?token=secret")),
+        OutputSink("folder:photos", 1),
+        OutputSink("mqtt:home/{client}/{index}"),
     )
     found = await deliveries.deliver(job(*sinks), OUTPUTS)
     assert found == [
@@ -126,7 +128,7 @@ async def test_a_server_that_is_out_of_sorts_is_asked_until_it_takes_it(
     deliveries: Deliveries, receiver: Receiver
 ) -> None:
     receiver.answer = in_turn(503, 500, 201)
-    (found,) = await deliveries.deliver(job(Sink(receiver.url())), OUTPUTS)
+    (found,) = await deliveries.deliver(job(OutputSink(receiver.url())), OUTPUTS)
     assert errors([found]) == []
     assert [each.body for each in receiver.taken] == [DATA["first"]] * 3
 
@@ -135,7 +137,9 @@ async def test_a_url_that_expired_is_not_tried_again_and_the_result_says_why(
     deliveries: Deliveries, receiver: Receiver
 ) -> None:
     receiver.answer = lambda _: web.Response(status=403, text="<Code>AccessDenied</Code>")
-    (found,) = await deliveries.deliver(job(Sink(receiver.url("/x?X-Amz-Signature=s"))), OUTPUTS)
+    (found,) = await deliveries.deliver(
+        job(OutputSink(receiver.url("/x?X-Amz-Signature=s"))), OUTPUTS
+    )
     assert len(receiver.taken) == 1
     assert found.url == receiver.url("/x")
     assert found.error
@@ -147,7 +151,7 @@ async def test_a_url_that_expired_is_not_tried_again_and_the_result_says_why(
 async def test_one_sink_that_fails_costs_no_other(
     deliveries: Deliveries, receiver: Receiver
 ) -> None:
-    sinks = (Sink("http://127.0.0.1:9/x"), Sink(receiver.url()))
+    sinks = (OutputSink("http://127.0.0.1:9/x"), OutputSink(receiver.url()))
     failed, held = await deliveries.deliver(job(*sinks), OUTPUTS)
     assert "attempts" in errors([failed])[0]
     assert errors([held]) == []
@@ -156,15 +160,15 @@ async def test_one_sink_that_fails_costs_no_other(
 async def test_an_output_that_there_is_none_of_is_reported(
     deliveries: Deliveries, receiver: Receiver
 ) -> None:
-    found = await deliveries.deliver(job(Sink(receiver.url(), 5)), OUTPUTS)
+    found = await deliveries.deliver(job(OutputSink(receiver.url(), 5)), OUTPUTS)
     assert errors(found) == ["the job put out 2, and none at 5"]
 
 
 async def test_a_right_that_was_taken_away_meanwhile_counts(
     tmp_path: Path, broker: Broker, receiver: Receiver
 ) -> None:
-    nothing = make(tmp_path, broker, Client())
-    sinks = (Sink(receiver.url()), Sink("folder:photos"), Sink("mqtt:home/x"))
+    nothing = make(tmp_path, broker, ClientRights())
+    sinks = (OutputSink(receiver.url()), OutputSink("folder:photos"), OutputSink("mqtt:home/x"))
     found = await nothing.deliver(job(*sinks), OUTPUTS)
     assert {each.error.code for each in found if each.error} == {"forbidden"}
     assert len(errors(found)) == 4
@@ -175,7 +179,7 @@ async def test_a_right_that_was_taken_away_meanwhile_counts(
 async def test_a_topic_is_held_to_the_rights_once_it_is_known(
     deliveries: Deliveries, broker: Broker
 ) -> None:
-    found = await deliveries.deliver(job(Sink("mqtt:{job_id}/x")), OUTPUTS)
+    found = await deliveries.deliver(job(OutputSink("mqtt:{job_id}/x")), OUTPUTS)
     assert [each.error.code for each in found if each.error] == ["forbidden"]
     assert broker.published == []
 
@@ -184,16 +188,16 @@ async def test_a_broker_that_is_away_is_waited_for_and_one_that_refuses_is_repor
     deliveries: Deliveries, broker: Broker
 ) -> None:
     broker.errors = [ConnectionError("away"), ConnectionError("away")]
-    found = await deliveries.deliver(job(Sink("mqtt:home/x")), OUTPUTS)
+    found = await deliveries.deliver(job(OutputSink("mqtt:home/x")), OUTPUTS)
     assert errors(found) == []
     broker.errors = [TooLarge("too large")]
-    found = await deliveries.deliver(job(Sink("mqtt:home/x")), OUTPUTS)
+    found = await deliveries.deliver(job(OutputSink("mqtt:home/x")), OUTPUTS)
     assert errors(found) == ["too large"]
 
 
 async def test_what_is_huge_does_not_go_to_a_topic(tmp_path: Path, broker: Broker) -> None:
     small = make(tmp_path, broker, max_topic=10)
-    found = await small.deliver(job(Sink("mqtt:home/x")), OUTPUTS)
+    found = await small.deliver(job(OutputSink("mqtt:home/x")), OUTPUTS)
     assert errors(found) == ["a topic takes 10 bytes at most"]
     small.close()
 
@@ -208,7 +212,7 @@ async def test_a_full_disk_is_tried_again_and_then_reported(
         raise OSError(28, "No space left on device", str(tmp_path / name))
 
     monkeypatch.setattr(deliveries._writer, "write", full)
-    (found,) = await deliveries.deliver(job(Sink("folder:photos", 0)), OUTPUTS)
+    (found,) = await deliveries.deliver(job(OutputSink("folder:photos", 0)), OUTPUTS)
     assert len(tried) > 1
     assert found.error
     assert found.error.message.startswith("No space left on device, after ")
@@ -225,13 +229,13 @@ async def test_a_server_that_hangs_holds_up_nobody_elses(
         never(request) if request.path == "/hangs" else web.Response(status=201)
     )
     hanging = asyncio.create_task(
-        shared.deliver(job(*[Sink(receiver.url("/hangs"), 0)] * 50), OUTPUTS)
+        shared.deliver(job(*[OutputSink(receiver.url("/hangs"), 0)] * 50), OUTPUTS)
     )
     while len(receiver.taken) < module.AT_ONCE:
         receiver.came.clear()
         await receiver.came.wait()
     assert (shared.under_way("alice"), shared.under_way("bob")) == (1, 0)
-    (found,) = await shared.deliver(job(Sink(receiver.url("/x")), client="bob"), OUTPUTS)
+    (found,) = await shared.deliver(job(OutputSink(receiver.url("/x")), client="bob"), OUTPUTS)
     assert errors([found]) == []
     assert len(receiver.taken) == module.AT_ONCE + 1
     hanging.cancel()
@@ -247,7 +251,7 @@ async def test_a_defect_of_ours_costs_that_delivery_alone(
         raise ZeroDivisionError
 
     broken = make(tmp_path, broker, check=check)
-    (found,) = await broken.deliver(job(Sink(receiver.url())), OUTPUTS)
+    (found,) = await broken.deliver(job(OutputSink(receiver.url())), OUTPUTS)
     assert found.error
     assert found.error.code == "bridge_error"
     broken.close()

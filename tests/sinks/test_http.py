@@ -12,7 +12,7 @@ from bridge.contract.errors import Forbidden
 from bridge.media.download import Reach
 from bridge.sinks import http
 from bridge.sinks.http import Body
-from bridge.sinks.schedule import Refused
+from bridge.sinks.schedule import DeliveryRefused
 from tests.sinks.servers import Receiver, in_turn, never
 
 HERE = Reach(("127.0.0.1", "localhost"), "clients.alice.sink_hosts")
@@ -91,7 +91,7 @@ async def test_nothing_is_sent_inward(receiver: Receiver, host: str) -> None:
 async def test_a_redirect_inward_is_reported_and_not_followed(receiver: Receiver) -> None:
     inward = web.Response(status=307, headers={"Location": receiver.url("/inside")})
     receiver.answer = lambda _: inward
-    with pytest.raises(Refused, match="307 Temporary Redirect; redirects are not followed"):
+    with pytest.raises(DeliveryRefused, match="307 Temporary Redirect; redirects are not followed"):
         await http.put(receiver.url("/x", host="localhost"), {}, body(b"a"), HERE)
     assert [each.path for each in receiver.taken] == ["/x"]
 
@@ -99,7 +99,7 @@ async def test_a_redirect_inward_is_reported_and_not_followed(receiver: Receiver
 async def test_a_url_that_expired_is_refused_in_the_stores_word(receiver: Receiver) -> None:
     xml = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     receiver.answer = lambda _: web.Response(status=403, text=xml)
-    with pytest.raises(Refused, match=r"403 Forbidden \(AccessDenied\)") as refused:
+    with pytest.raises(DeliveryRefused, match=r"403 Forbidden \(AccessDenied\)") as refused:
         await http.put(receiver.url(), {}, body(b"a"), HERE)
     assert not refused.value.passes
 
@@ -113,7 +113,7 @@ async def test_no_more_of_an_answer_is_read_than_the_reason(receiver: Receiver) 
 
     receiver.answer = endless
     async with asyncio.timeout(20):
-        with pytest.raises(Refused, match="500"):
+        with pytest.raises(DeliveryRefused, match="500"):
             await http.put(receiver.url(), {}, body(b"a"), HERE)
 
 

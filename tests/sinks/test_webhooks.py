@@ -11,13 +11,13 @@ import pytest
 from bridge.contract.errors import Forbidden
 from bridge.contract.numbering import Numbered
 from bridge.jobs.database import Fenced
-from bridge.jobs.job import Envelope, Hook
+from bridge.jobs.job import Envelope, ResultReceiver
 from bridge.jobs.journal import Journal, webhooks
-from bridge.jobs.journal.webhooks import Webhook
+from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.jobs.queue import Key
 from bridge.media.download import Reach
 from bridge.sinks import schedule, signature
-from bridge.sinks.webhooks import AT_ONCE, Webhooks
+from bridge.sinks.webhooks import AT_ONCE, WebhookSender
 from tests.jobs.drafts import draft
 from tests.sinks.servers import Receiver, in_turn, never
 from tests.support.patience import PATIENCE_S
@@ -29,35 +29,35 @@ RESULT = Numbered(b'{"job_id":"j1","n":', b"}")
 
 async def end(journal: Journal, job_id: str, *urls: str, client: str = "alice") -> None:
     """Have a job end whose result is to be sent to some URLs."""
-    hooks = [Hook(url) for url in urls]
+    hooks = [ResultReceiver(url) for url in urls]
     await journal.accept(draft(job_id, client=client, envelope=Envelope(webhooks=hooks)), 1.0)
     now, key = journal.clock.now(), Key(client, job_id)
     new = webhooks.new("job", key, "succeeded", hooks, now=now, shown=1_700_000_000.5)
     await journal.finish(key, state="succeeded", result=RESULT, now=now, hooks=new)
 
 
-async def waiting(journal: Journal) -> list[Webhook]:
+async def waiting(journal: Journal) -> list[PendingWebhook]:
     return await journal.webhooks.due(9e18, (), 1000)
 
 
 class Sent:
-    """What became of webhooks."""
+    """The outcomes of webhooks."""
 
     def __init__(self) -> None:
-        self.given_up: list[tuple[Webhook, str]] = []
+        self.given_up: list[tuple[PendingWebhook, str]] = []
         self.over = asyncio.Event()
 
-    def gave_up(self, hook: Webhook, problem: str) -> None:
+    def gave_up(self, hook: PendingWebhook, problem: str) -> None:
         self.given_up.append((hook, problem))
         self.over.set()
 
 
 @asynccontextmanager
 async def sending(
-    journal: Journal, check: Callable[[Webhook], Reach] = lambda _: HERE, **options: Any
+    journal: Journal, check: Callable[[PendingWebhook], Reach] = lambda _: HERE, **options: Any
 ) -> AsyncIterator[Sent]:
     sent = Sent()
-    room = Webhooks(journal, key=lambda: KEY, check=check, gave_up=sent.gave_up, **options)
+    room = WebhookSender(journal, key=lambda: KEY, check=check, gave_up=sent.gave_up, **options)
     running = asyncio.create_task(room.run())
     try:
         yield sent
@@ -139,7 +139,7 @@ async def test_a_receiver_that_redirects_inward_is_not_followed(
 async def test_a_right_that_was_taken_away_meanwhile_counts(
     journal: Journal, receiver: Receiver
 ) -> None:
-    def forbidden(_: Webhook) -> Reach:
+    def forbidden(_: PendingWebhook) -> Reach:
         raise Forbidden("not there")
 
     async with sending(journal, forbidden, pauses=lambda *_: None) as sent:
@@ -173,7 +173,7 @@ async def test_a_bridge_that_counts_as_dead_stops_sending(
         raise Fenced
 
     monkeypatch.setattr(journal.webhooks, "remove", fenced)
-    room = Webhooks(journal, key=lambda: KEY, check=lambda _: HERE, gave_up=lambda *_: None)
+    room = WebhookSender(journal, key=lambda: KEY, check=lambda _: HERE, gave_up=lambda *_: None)
     await end(journal, "j1", receiver.url())
     with pytest.raises(ExceptionGroup) as ended:
         await asyncio.wait_for(room.run(), PATIENCE_S)

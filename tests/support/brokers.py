@@ -1,4 +1,4 @@
-"""What a client does with a bridge, whatever broker is between them."""
+"""A client's use of a bridge, whatever broker is between them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Confined(Mosquitto):
         self.tls_port = 0
 
     def url_of(self, user: str) -> str:
-        """Where a user connects, with name and password."""
+        """The address at which a user connects, with name and password."""
         credentials = f"{user}:{quote(self.password[user], safe='')}"
         return self.url.replace("//", f"//{credentials}@")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from bridge.comfyui.state import TABLE
 from bridge.contract.channels import channels
 from bridge.contract.messages import State
-from bridge.jobs.state import TRANSITIONS, Happening
+from bridge.jobs.state import TRANSITIONS, Transition
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 _KINDS = ("request", "response", "job", "set", "reply")
 
 
-def states(transitions: Mapping[tuple[State, Happening], State] = TRANSITIONS) -> str:
+def states(transitions: Mapping[tuple[State, Transition], State] = TRANSITIONS) -> str:
     """Draw the states of a job, as its client sees them."""
     ends = {
         state for state in transitions.values() if not any(at == state for at, _ in transitions)

@@ -1,4 +1,4 @@
-"""What the pages in docs/ tell people to paste."""
+"""The examples of the pages in docs/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a test waits for what must happen."""
+"""The longest time that a test waits for what must happen."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Frame(Struct, frozen=True):
 
 
 class Screen:
-    """What a terminal shows after the bytes that a program wrote; colours are left out."""
+    """The screen of a terminal after the bytes that a program wrote; colours are left out."""
 
     def __init__(self) -> None:
         self.lines = [""]

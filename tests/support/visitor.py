@@ -17,7 +17,7 @@ from tests.support.patience import PATIENCE_S
 
 
 class Frame(Struct, frozen=True):
-    """What a visitor heard; `data` are the bytes of a binary frame."""
+    """A message to a visitor; `data` are the bytes of a binary frame."""
 
     header: dict[str, Any]
     data: bytes | None = None

@@ -1,8 +1,9 @@
 """Words that readers of our texts stumbled over, each with a better one: `make check` refuses them.
 
 Texts are the pages, docstrings, comments, and strings with a space in them (messages, help, log
-lines); code in pages is not text. A docstring of the sources may not begin with a question word
-either: "What is known of a machine" hides its subject, "A machine's system and processor" names it.
+lines); code in pages is not text. Nor may a docstring begin with a question word, also in tests:
+"What is known of a machine" hides its subject, "A machine's system and processor" names it. Names
+of modules, classes and functions have a list of their own.
 Run as a program it prints what it finds, and ends with 1 if that is anything.
 """
 
@@ -28,9 +29,12 @@ WORDS = {
     "at hand": "connected, available",
     "(?:no|the) bridge (?:is )?at work": "online",
     "befalls?": "happens to",
+    "bur(?:y|ies|ied|ying)": "delete, remove",
     "by want of|for want of": "because ... is missing",
     "door": "adapter, interface (a real one: front door)",
     "fares": "its state",
+    "fates?": "outcome, state",
+    "for dead": "(counted) as dead",
     "(?:broker|operator|client|somebody)'s business": "... decides that",
     "comes of it": "its effect, its outcome",
     "(?:goes|going|gone|went) on": "continues",
@@ -43,6 +47,7 @@ WORDS = {
     "is held to|are held to": "applies to",
     "lets? go of": "deletes, releases",
     "mend(?:s|ed|ing)?": "repair, fix",
+    "news": "update, change, message",
     "of yours": "your own",
     "operator'?s'? orders|(?:send|answer|read|execute) (?:an )?orders?": "command",
     "own affair": "the subject that decides",
@@ -55,6 +60,21 @@ WORDS = {
     "whom": "the receiver, the client, ...",
     "without a word": "silently",
 }
+# Parts of the names of modules, classes and functions: what to write instead.
+PARTS = {
+    "befall befalls happening happenings": "event, transition",
+    "bereaved buried bury": "delete, remove, orphaned",
+    "door doors": "adapter",
+    "condemned doomed fate": "outcome, unusable, deletable",
+    "hear heard hears": "receive, listen",
+    "lives": "lifecycle",
+    "mend mended": "repair",
+    "news": "update",
+    "orders": "commands",
+    "said tell telling tells told": "report, text",
+    "whom whose": "receiver, owner",
+}
+_PART = re.compile("[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 _WORD = re.compile(
     "|".join(rf"(?P<w{number}>\b(?:{word})\b)" for number, word in enumerate(WORDS)), re.IGNORECASE
 )
@@ -118,6 +138,17 @@ def questions(source: str) -> Iterator[Finding]:
                     yield Finding(line=constant.lineno, word=found[0], instead=instead)
 
 
+def names(source: str, module: str) -> Iterator[Finding]:
+    """Yield the names of a Python file, its own and those it defines, with a part of the list."""
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds))
+    for line, name in ((1, module), *((node.lineno, node.name) for node in nodes)):
+        found = {part.lower() for part in _PART.findall(name)}
+        for parts, instead in PARTS.items():
+            if found.intersection(parts.split()):
+                yield Finding(line=line, word=name, instead=instead)
+
+
 def texts() -> Iterator[tuple[Path, str]]:
     """Yield every text of the project with the file that it is in."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("mosquitto/*.md")]
@@ -151,7 +182,11 @@ def sources() -> Iterator[Path]:
 def everywhere() -> Iterator[str]:
     """Yield a line for each word that was found: where, and what to write instead."""
     found = [(file, each) for file, text in texts() for each in findings(text)]
-    found += [(file, each) for file in sources() for each in questions(file.read_text("utf-8"))]
+    for file in sources():
+        source = file.read_text("utf-8")
+        found += [(file, each) for each in (*questions(source), *names(source, file.stem))]
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        found += [(file, each) for each in questions(file.read_text("utf-8"))]
     for file, each in found:
         yield f"{file.relative_to(ROOT)}:{each.line}: '{each.word}': {each.instead}"
 

@@ -69,7 +69,7 @@ _SHOWN = 8
 
 
 class Row(Struct, frozen=True):
-    """What became of one template. `equal`: its conversion is as the page's, which may lack."""
+    """The outcome of one template. `equal`: its conversion is as the page's, which may lack."""
 
     name: str
     workflow: Workflow | None

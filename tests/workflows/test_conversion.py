@@ -1,4 +1,4 @@
-"""What the conversion does with each thing that can be drawn, shown on small workflows.
+"""The conversion of each thing that can be drawn, shown on small workflows.
 
 What is expected here was seen in the official front end, except where a test says that it does
 something else.

@@ -1,4 +1,4 @@
-"""What the conversion refuses: always a ConversionError with a stable code, in bounded time."""
+"""Refusals of the conversion: always a ConversionError with a stable code, in bounded time."""
 
 from __future__ import annotations
 

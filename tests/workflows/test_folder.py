@@ -1,4 +1,4 @@
-"""What lies in a folder of workflows and is none, or is not yet: it harms nothing."""
+"""Files in a folder of workflows that are none, or not yet: they harm nothing."""
 
 from __future__ import annotations
 

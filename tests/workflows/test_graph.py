@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.workflows import graph
-from bridge.workflows.graph import NodeOutput, WorkflowError
+from bridge.workflows.graph import NodeLink, WorkflowError
 from tests.workflows.graphs import PLAIN
 
 ANYTHING = st.recursive(
@@ -42,7 +42,7 @@ def test_a_graph_gives_a_new_prompt_each_time() -> None:
 
 def test_links_and_literals_are_distinguished() -> None:
     node = graph.parse(PLAIN).nodes["2"]
-    assert dict(node.links()) == {"model": NodeOutput("1", 0)}
+    assert dict(node.links()) == {"model": NodeLink("1", 0)}
     assert dict(node.literals())["steps"] == 20
     assert node.title == "The sampler"
     assert graph.link(["1", True]) is None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from bridge.contract.lacks import in_words
+from bridge.contract.missing import in_words
 from bridge.contract.retained import Missing, MissingChoice
 from bridge.workflows.graph import Node
 from bridge.workflows.models import ModelFile, declared, described, is_safe

@@ -24,7 +24,7 @@ from bridge.adapters.homeassistant.device_state import ACTIVE, REFUSED, DeviceSt
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.news import CLIENT, Order, read_news
+from bridge.adapters.homeassistant.job_updates import CLIENT, JobUpdateOrder, read_job_update
 from bridge.adapters.homeassistant.releases import is_updated
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
@@ -63,7 +63,7 @@ BIRTH_DELAY_S = 5.0
 _BORN = b"online"
 # So many pictures, each with a seed of its own.
 SURPRISES = 4
-# Of several bridges: so often the jobs that have not ended are looked at, as news may be lost.
+# Of several bridges: so often the jobs that have not ended are looked at, as updates may be lost.
 _LOOK_S = 10.0
 # More jobs of one client than ever wait.
 _MOST = 100_000
@@ -111,7 +111,7 @@ class HomeAssistant(Extension):
         self._bridge = bridge
         self._alone = leads is None
         self._leads = leads or (lambda: True)
-        self._order = Order()
+        self._order = JobUpdateOrder()
         self._choices = choices
         self._topics = topics
         self._tree = tree
@@ -223,7 +223,7 @@ class HomeAssistant(Extension):
         elif (of_comfyui := self._topics.public_of(incoming.topic)) is not None:
             self._note_released(*of_comfyui, incoming.payload)
         elif not self._alone and (of := self._tree.parse_job(incoming.topic)) is not None:
-            await self._take_news(*of, incoming.payload)
+            await self._take_job_update(*of, incoming.payload)
 
     def _note_released(self, what: str, name: str | None, payload: bytes) -> None:
         """Note whether another bridge looks for the releases of one of its ComfyUIs."""
@@ -236,19 +236,19 @@ class HomeAssistant(Extension):
 
     # The jobs of several bridges.
 
-    async def _take_news(self, name: str, job_id: str, payload: bytes) -> None:
-        """Take a bridge's news of a job."""
-        news = read_news(payload)
-        if news is None:
+    async def _take_job_update(self, name: str, job_id: str, payload: bytes) -> None:
+        """Take a bridge's update of a job."""
+        update = read_job_update(payload)
+        if update is None:
             return
-        if news.ended:
+        if update.ended:
             await self._ended(job_id)
             return
         state = self._device_state(name)
-        if news.status is not UNSET and self._order.is_newer(job_id, news.status.n):
-            state.status(news.status)
-        elif news.progress is not UNSET and self._order.is_running(job_id):
-            state.progress(news.progress)
+        if update.status is not UNSET and self._order.is_newer(job_id, update.status.n):
+            state.status(update.status)
+        elif update.progress is not UNSET and self._order.is_running(job_id):
+            state.progress(update.progress)
         self._show(name)
 
     async def _ended(self, job_id: str) -> None:
@@ -276,14 +276,14 @@ class HomeAssistant(Extension):
         await self._inputs.read()
         ended = await self._journal.last_ended(CLIENT)
         active = await self._journal.page(CLIENT, after=0, limit=_MOST, states=ACTIVE)
-        # The ends of which a dead bridge may not have published news.
+        # The ends of which a dead bridge may not have published an update.
         orphans = await self._journal.unpublished(self._journal.clock.now(), orphans=True)
         before, self._device_states = self._device_states, {}
         for record in ended:
             self._end(record, _result(record))
         for job, n in ((record.job, record.n) for record in active):
             if self._order.is_running(job.key.job_id):
-                # News may have come meanwhile.
+                # Updates may have come meanwhile.
                 newer = self._order.is_newer(job.key.job_id, n)
                 known = None if newer else _states(before, job.workflow).get(job.key.job_id)
                 self._device_state(job.workflow).add(job.key.job_id, known or job.state)
@@ -296,7 +296,7 @@ class HomeAssistant(Extension):
                 self._later(partial(self._ended, each.key.job_id))
 
     async def _look_at_jobs(self) -> None:
-        """See now and then whether jobs have ended without news of it."""
+        """See now and then whether jobs have ended without an update."""
         while True:
             await asyncio.sleep(_LOOK_S)
             if self._leads():
@@ -314,7 +314,7 @@ class HomeAssistant(Extension):
                 state.forget(gone)
                 self._show(name)
 
-    # As a listener of jobs; of several bridges' jobs see `news`.
+    # As a listener of jobs; of several bridges' jobs see `job_updates`.
 
     def status(self, job: Job, status: JobStatus) -> None:
         """Show a job's state."""

@@ -14,9 +14,9 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
+from bridge.adapters.homeassistant.command_components import Component, command_components
 from bridge.adapters.homeassistant.device_state import OUTCOMES, STATES
 from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
-from bridge.adapters.homeassistant.orders import Component, orders
 from bridge.adapters.homeassistant.releases import component as release_component
 from bridge.contract.retained import Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics
@@ -39,14 +39,14 @@ Device = dict[str, Any]
 class AnnouncedBridge(Struct, frozen=True):
     """The bridge, for its own device.
 
-    `instances`: its ComfyUIs; `url`: its page; `orders`: it takes an operator's commands;
+    `instances`: its ComfyUIs; `url`: its page; `takes_commands`: it takes an operator's commands;
     `updated`: those ComfyUIs whose releases are looked for.
     """
 
     name: str
     version: str
     instances: tuple[str, ...]
-    orders: bool = False
+    takes_commands: bool = False
     url: str | None = None
     updated: frozenset[str] = frozenset()
 
@@ -425,9 +425,12 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
         )
         if instance in bridge.updated:
             name = f"ComfyUI {instance} release" if several else "ComfyUI release"
-            component = release_component(instance, name, topics, installs=bridge.orders)
+            component = release_component(instance, name, topics, installs=bridge.takes_commands)
             found.append((f"release-{instance}", component))
-    return [*found, *(orders(bridge.instances, topics) if bridge.orders else ())]
+    return [
+        *found,
+        *(command_components(bridge.instances, topics) if bridge.takes_commands else ()),
+    ]
 
 
 def _origin(bridge: AnnouncedBridge) -> Component:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from bridge.adapters.homeassistant.orders import Component
+from bridge.adapters.homeassistant.command_components import Component
 from bridge.contract.retained import ComfyUIRelease
 from bridge.contract.topics import Topics
 
@@ -50,6 +50,6 @@ def component(instance: str, name: str, topics: Topics, *, installs: bool) -> Co
     }
     if not installs:
         return shown
-    command = topics.order("comfyui/update")
+    command = topics.command("comfyui/update")
     payload = f'{{"instance":"{instance}"}}'
     return {**shown, "command_topic": command, "payload_install": payload}

@@ -102,7 +102,7 @@ class _Trial:
                 # A refusal is as good as silence, and on many brokers looks the same.
                 sender.publish(each, b"").add_done_callback(_ignore)
         written, read = await asyncio.gather(
-            _came(self._bridge, self._requests), _came(self._client, self._replies)
+            _received(self._bridge, self._requests), _received(self._client, self._replies)
         )
         if self._requests[0] in written or self._replies[0] in read:
             return "none"
@@ -116,7 +116,7 @@ def _ignore(sent: asyncio.Future[PubAck]) -> None:
         sent.exception()
 
 
-async def _came(connection: Connection, topics: list[str]) -> set[str]:
+async def _received(connection: Connection, topics: list[str]) -> set[str]:
     """Return which messages came, until the last of them did."""
     found: set[str] = set()
     try:

@@ -54,14 +54,14 @@ class AdminCommands(Extension):
     def subscriptions(self) -> Sequence[Subscription]:
         """All commands; none that the broker retains; a live one is known by its flag."""
         return [
-            Subscription(filter=self._topics.orders, retain_as_published=True, retain_handling=2)
+            Subscription(filter=self._topics.commands, retain_as_published=True, retain_handling=2)
         ]
 
     async def received(
         self, incoming: Incoming, _delivery: str | None, _handler: RequestHandler
     ) -> None:
         """Carry out a command and answer it. Carried out twice, it leaves things as once."""
-        verb = self._topics.parse_order(incoming.topic)
+        verb = self._topics.parse_command(incoming.topic)
         if verb is None:
             return
         responder = self._responder(verb, incoming.payload)
@@ -82,7 +82,7 @@ class AdminCommands(Extension):
 def _refusal(incoming: Incoming) -> BridgeError | None:
     if incoming.retain:
         return BadRequest(
-            "a retained order would be given at each connection: send it without retain"
+            "a retained command would be executed at each connection: send it without retain"
         )
     if incoming.response_topic is not None:
         return Forbidden("a command is answered below bridge/response/ only")

@@ -127,7 +127,7 @@ class Encoder:
         """Answer an operator's command."""
         properties = _answering(correlation, answer.transaction)
         bodies = _answers(answer, properties, limit, _response)
-        topic = self._topics.order_response(verb)
+        topic = self._topics.command_response(verb)
         return [packet_of(self._channels["orderHealthCheckResponse"], topic, bodies, limit)]
 
     # What happens to jobs.

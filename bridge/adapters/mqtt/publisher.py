@@ -325,7 +325,7 @@ class Publisher:
         """Send packets in their order; None for each that was not.
 
         They are sent all or none where there are too many bytes before them. `optional`: one that
-        is larger than its limit is no news, since the client asked for that limit.
+        is larger than its limit is expected, since the client asked for that limit.
         """
         connection = self._connection
         if connection is None or not self._may_publish():

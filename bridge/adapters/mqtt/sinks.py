@@ -10,7 +10,7 @@ from bridge.contract.messages import OutputInfo
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.jobs.job import Job
-from bridge.jobs.journal.webhooks import Webhook
+from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.mqtt import MqttError, PacketTooLarge, PublishRefused
 
 
@@ -42,7 +42,7 @@ class TopicSink:
         except MqttError as error:
             raise ConnectionError(str(error)) from None
 
-    def gave_up(self, hook: Webhook, problem: str) -> None:
+    def gave_up(self, hook: PendingWebhook, problem: str) -> None:
         """Publish that a webhook was given up."""
         shown = targets.shown(hook.url)
         data = {"client": hook.client, "name": hook.name, "url": shown, "code": "delivery_failed"}

@@ -45,7 +45,7 @@ def _order(verb: str, text: str) -> None:
     @click.option("--now", is_flag=True, help="yield: return running jobs to the queue.")
     @as_json
     @settings(*CLIENT_SETTINGS)
-    def give_order(*, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
+    def send_command(*, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
         from bridge.cli.operate import give
 
         fields: dict[str, object] = {} if instance is None else {"instance": instance}

@@ -103,9 +103,9 @@ def run(*, workflow: str, settings: Config, client: str | None, **wanted: Any) -
 
     With --each, --grid or --repeat it is a set of jobs, with one bar; --job-id names the set.
     """
-    from bridge.cli.run import Wanted, run_job
+    from bridge.cli.run import RunOptions, run_job
 
-    run_async(run_job(settings, client_name(client, settings), workflow, Wanted(**wanted)))
+    run_async(run_job(settings, client_name(client, settings), workflow, RunOptions(**wanted)))
 
 
 @click.command(cls=GroupedCommand)
@@ -115,7 +115,7 @@ def replay(*, job: str, settings: Config, client: str | None, **wanted: Any) -> 
     """Run a JOB again with the same version, inputs and seeds; -i changes some."""
     from bridge.cli import run
 
-    work = run.replay(settings, client_name(client, settings), job, run.Wanted(**wanted))
+    work = run.replay(settings, client_name(client, settings), job, run.RunOptions(**wanted))
     run_async(work)
 
 
@@ -137,7 +137,7 @@ def get(*, job: str, settings: Config, client: str | None, **wanted: Any) -> Non
 
     A job's id may be shortened to what is unique.
     """
-    from bridge.cli.run import Wanted
+    from bridge.cli.run import RunOptions
     from bridge.cli.run import get as command
 
-    run_async(command(settings, client_name(client, settings), job, Wanted(**wanted)))
+    run_async(command(settings, client_name(client, settings), job, RunOptions(**wanted)))

@@ -8,7 +8,7 @@ without any of them. `jobs/dispatcher.py` carries effects out and reports back b
 """
 
 from bridge.jobs.core.book import Book
-from bridge.jobs.core.core import Core, Limits, Moment
+from bridge.jobs.core.core import Core, JobLimits, Moment
 from bridge.jobs.core.entry import Entry, Phase
 
-__all__ = ["Book", "Core", "Entry", "Limits", "Moment", "Phase"]
+__all__ = ["Book", "Core", "Entry", "JobLimits", "Moment", "Phase"]

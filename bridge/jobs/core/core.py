@@ -2,7 +2,7 @@
 
 What clients see follows two rules. A job gets one outcome: it leaves the book once, when the
 journal has the outcome that one `Finish` asked for. And a job runs once at a time: it is in the
-queue, or in one place that a `Start` gave it, never in both.
+queue, or in one place that a `StartJob` gave it, never in both.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from bridge.jobs.core.deadlines import Deadlines
 from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
 from bridge.jobs.core.pool import CanRun, Member, Pool
 from bridge.jobs.core.reasons import Reasons
-from bridge.jobs.core.replacement import Replacement
+from bridge.jobs.core.replacement import NewestJobs
 from bridge.jobs.counters import Counters
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
-from bridge.jobs.state import Happening, after
+from bridge.jobs.state import Transition, after
 
 # An attempt that never reached ComfyUI is not made again at once.
 RETRY_PAUSE_S = 0.5
@@ -41,7 +41,7 @@ RETRY_PAUSE_S = 0.5
 MAX_NO_ROOM = 20
 
 
-class Limits(Struct, frozen=True):
+class JobLimits(Struct, frozen=True):
     """Bounds for all jobs: counts and seconds."""
 
     max_attempts: int
@@ -66,7 +66,7 @@ class Core:
     """Jobs that have not ended. `handle` changes them; all else but `announced` only looks."""
 
     def __init__(
-        self, instances: Mapping[str, bool], can_run: CanRun, limits: Limits, *, alone: bool
+        self, instances: Mapping[str, bool], can_run: CanRun, limits: JobLimits, *, alone: bool
     ) -> None:
         """`instances` maps each ComfyUI's name to whether it is attached: not ours to start.
 
@@ -78,7 +78,7 @@ class Core:
         self._limits = limits
         self._alone = alone
         self._deadlines = Deadlines()
-        self._replacement = Replacement()
+        self._replacement = NewestJobs()
         self._reasons = Reasons(self.book)
         self._adopted_by: dict[str, str] = {}  # by prompt id, while it may be elsewhere too
         self._draining = False
@@ -115,7 +115,7 @@ class Core:
         return self._effects
 
     def _report(self, error: Exception, key: Key | None) -> None:
-        self._do(effects.Report(error))
+        self._do(effects.ReportDefect(error))
         entry = None if key is None else self.book.entries.get(key)
         if entry is not None:
             self._give_up(entry, events.Defect(entry.job.key, internal(error)))
@@ -132,15 +132,15 @@ class Core:
     def _general_events(self) -> Mapping[type, Callable[[Any], None]]:
         """The events that are not about one job, and what takes each in."""
         return {
-            events.Accepted: self._accepted,
+            events.JobAccepted: self._accepted,
             events.Recovered: self._recovered,
-            events.CancelAsked: self._cancel_asked,
-            events.ClearAsked: self._clear_asked,
-            events.SendBackAsked: self._send_back,
+            events.CancelRequested: self._cancel_requested,
+            events.ClearRequested: self._clear_requested,
+            events.RequeueRequested: self._send_back,
             events.Paused: self._paused,
             events.Draining: self._stops,
             events.InstanceChanged: self._instance_changed,
-            events.PromptsKnown: self._prompts_known,
+            events.PromptsListed: self._prompts_known,
             events.CatalogueChanged: self._catalogue_changed,
             events.ModelsLoaded: self._models_loaded,
             events.Held: self._held,
@@ -172,8 +172,8 @@ class Core:
             events.AttemptBroke: (active, self._broke),
             events.Requeued: ({Phase.REQUEUING}, self._requeued),
             events.Finished: ({Phase.FINISHING}, self._finished),
-            events.Unwritten: ({Phase.ACTIVE, Phase.FINISHING}, self._unwritten),
-            events.OutputsKept: (active, self._kept),
+            events.WriteFailed: ({Phase.ACTIVE, Phase.FINISHING}, self._unwritten),
+            events.OutputsStored: (active, self._kept),
             events.Vanished: (every, self._vanished),
             events.Defect: (every, self._give_up),
             events.TakenElsewhere: (unclaimed, self._known_elsewhere),
@@ -203,7 +203,7 @@ class Core:
             self._enqueue(entry)
         self._replace(entry)
 
-    def _accepted(self, event: events.Accepted) -> None:
+    def _accepted(self, event: events.JobAccepted) -> None:
         self._add(event.job)
 
     def _recovered(self, event: events.Recovered) -> None:
@@ -245,7 +245,7 @@ class Core:
         older, newer = self.book.entries[pair[0].key], pair[1].key.job_id
         if older.not_started and older.phase is not Phase.ACTIVE:
             error = Replaced(f"job {newer!r} replaced it", by=newer)
-            self._withdraw(older.job.key, Withdrawal(Happening.CANCEL, error))
+            self._withdraw(older.job.key, Withdrawal(Transition.CANCEL, error))
 
     # -- jobs that end before they start --
 
@@ -257,8 +257,8 @@ class Core:
         match entry.phase:
             case Phase.ACTIVE:
                 if entry.stop is not StopReason.CANCEL:
-                    entry.stop = StopReason(how.happening.value)
-                self._do(effects.Stop(key))
+                    entry.stop = StopReason(how.transition.value)
+                self._do(effects.StopJob(key))
             case Phase.FINISHING:
                 pass  # its outcome is being written
             case Phase.RELEASING | Phase.CLAIMING | Phase.REQUEUING:
@@ -275,35 +275,35 @@ class Core:
                     self._do(effects.CancelPrompt(member.name, entry.job.prompt_id))
                 self._claim(entry)
 
-    def _cancel_asked(self, event: events.CancelAsked) -> None:
-        self._withdraw(event.key, Withdrawal(Happening.CANCEL))
+    def _cancel_requested(self, event: events.CancelRequested) -> None:
+        self._withdraw(event.key, Withdrawal(Transition.CANCEL))
 
-    def _clear_asked(self, event: events.ClearAsked) -> None:
+    def _clear_requested(self, event: events.ClearRequested) -> None:
         for key in self.book.clearable(event.client):
-            self._withdraw(key, Withdrawal(Happening.CANCEL))
+            self._withdraw(key, Withdrawal(Transition.CANCEL))
 
     def _expire(self, key: Key) -> None:
         entry = self.book.entries.get(key)
         if entry is not None and entry.not_started:
-            self._withdraw(key, Withdrawal(Happening.EXPIRE, _expired(entry.job, self._now.ahead)))
+            self._withdraw(key, Withdrawal(Transition.EXPIRE, _expired(entry.job, self._now.ahead)))
 
     def _resolved(self, entry: Entry, event: events.Resolved) -> None:
         entry.phase = Phase.RELEASING
-        self._do(effects.Release(entry.job.key, event.plan, event.media))
+        self._do(effects.ReleaseJob(entry.job.key, event.plan, event.media))
 
     def _unresolvable(self, entry: Entry, event: events.Unresolvable) -> None:
-        entry.withdrawn = entry.withdrawn or Withdrawal(Happening.FAIL, event.error)
+        entry.withdrawn = entry.withdrawn or Withdrawal(Transition.FAIL, event.error)
         self._claim(entry)
 
     def _released(self, entry: Entry, event: events.Released) -> None:
         n = event.n
-        entry.step(Happening.RELEASE)
+        entry.step(Transition.RELEASE)
         if entry.withdrawn is not None:
-            self._do(effects.Publish(entry.job.key, job_messages.status(entry.job, n)))
+            self._do(effects.PublishStatus(entry.job.key, job_messages.status(entry.job, n)))
             self._claim(entry)
             return
         self._enqueue(entry)
-        self._do(effects.Publish(entry.job.key, self.announced(entry.job, n)))
+        self._do(effects.PublishStatus(entry.job.key, self.announced(entry.job, n)))
 
     def _claim(self, entry: Entry) -> None:
         """Make sure that a job is this bridge's, before it is run or ended."""
@@ -323,7 +323,7 @@ class Core:
     def _claimed(self, entry: Entry) -> None:
         if entry.withdrawn is not None:
             self._free_place(entry)
-            self._finish(entry, entry.withdrawn.happening, entry.withdrawn.error)
+            self._finish(entry, entry.withdrawn.transition, entry.withdrawn.error)
         else:
             self._start(entry)
 
@@ -341,7 +341,7 @@ class Core:
             for entry in self.book.active.values():
                 if entry.phase is Phase.ACTIVE and entry.not_started and entry.stop is None:
                     entry.stop = StopReason.SEND_BACK
-                    self._do(effects.Stop(entry.job.key))
+                    self._do(effects.StopJob(entry.job.key))
 
     def _catalogue_changed(self, _event: events.CatalogueChanged) -> None:
         self.must_schedule = True
@@ -375,7 +375,7 @@ class Core:
         wanted = waits or bool(member.jobs)
         if wanted != member.wanted:
             member.wanted = wanted
-            self._do(effects.Wanted(member.name, wanted))
+            self._do(effects.ReportDemand(member.name, wanted))
 
     def _give_jobs(self) -> None:
         if not self.book.queued:
@@ -415,13 +415,13 @@ class Core:
         if job.state == "queued" and job.attempt >= self._limits.max_attempts:
             self._free_place(entry)
             lost = Lost("each bridge that ran it died", attempts=job.attempt)
-            self._finish(entry, Happening.FAIL, lost)
+            self._finish(entry, Transition.FAIL, lost)
             return
         if entry.adopt and not all(each.asked for each in self.book.pool):
             self._adopted_by[job.prompt_id] = member.name
         entry.phase = Phase.ACTIVE
         self._do(
-            effects.Start(job.key, member.name, adopt=entry.adopt, began=job.state == "running")
+            effects.StartJob(job.key, member.name, adopt=entry.adopt, began=job.state == "running")
         )
         entry.adopt = False
         self.book.adopting.discard(job.key)
@@ -437,7 +437,7 @@ class Core:
         self._do(effects.MarkStarted(job.key, job_messages.status(job, eta_s=eta_s)))
 
     def _count_start(self, entry: Entry) -> None:
-        entry.step(Happening.START)
+        entry.step(Transition.START)
         entry.job.attempt += 1
         entry.job.instance = entry.instance
 
@@ -450,19 +450,19 @@ class Core:
     def _left_comfyui(self, entry: Entry, _event: events.LeftComfyUI) -> None:
         self._free_place(entry)
 
-    def _send_back(self, event: events.SendBackAsked) -> None:
+    def _send_back(self, event: events.RequeueRequested) -> None:
         for entry in self.book.active.values():
             if entry.phase is Phase.ACTIVE and entry.instance == event.instance:
                 if entry.stop is None:
                     entry.stop, entry.taken_for = StopReason.SEND_BACK, event.waits_for
-                self._do(effects.Stop(entry.job.key))
+                self._do(effects.StopJob(entry.job.key))
 
     def _succeeded(self, entry: Entry, event: events.AttemptSucceeded) -> None:
         self.book.pool[entry.instance or ""].succeeded()
         self._free_place(entry)
         run_s = event.run_s
         expect_s = None if run_s is None else self.book.estimates.ran(entry.job.workflow, run_s)
-        self._finish(entry, Happening.SUCCEED, expect_s=expect_s, run_s=run_s)
+        self._finish(entry, Transition.SUCCEED, expect_s=expect_s, run_s=run_s)
 
     def _failed(self, entry: Entry, event: events.AttemptFailed) -> None:
         if event.counts:
@@ -470,19 +470,19 @@ class Core:
         self._free_place(entry)
         if event.counts and entry.job.state == "queued":
             entry.job.attempt += 1
-        self._finish(entry, Happening.FAIL, event.error)
+        self._finish(entry, Transition.FAIL, event.error)
 
     def _stopped(self, entry: Entry, event: events.AttemptStopped) -> None:
         self._free_place(entry)
-        if not self._end_as_asked(entry, event.prompt_id):
+        if not self._end_as_requested(entry, event.prompt_id):
             text = "somebody stopped it at ComfyUI itself"
-            self._finish(entry, Happening.CANCEL, Interrupted(text, instance=entry.instance))
+            self._finish(entry, Transition.CANCEL, Interrupted(text, instance=entry.instance))
 
     def _broke(self, entry: Entry, event: events.AttemptBroke) -> None:
         if event.counts:
             self.book.pool[entry.instance or ""].died()
         self._free_place(entry)
-        if self._end_as_asked(entry, event.prompt_id):
+        if self._end_as_requested(entry, event.prompt_id):
             return
         job = entry.job
         if event.no_room and entry.no_room < MAX_NO_ROOM:
@@ -493,7 +493,7 @@ class Core:
         # A second attempt with the memory freed is enough: a third would fail like it.
         most = 2 if event.free_memory else self._limits.max_attempts
         if event.no_room or job.attempt >= most:
-            self._finish(entry, Happening.FAIL, event.error)
+            self._finish(entry, Transition.FAIL, event.error)
             return
         self.counters.retried += 1
         self._requeue(entry, event.error, event.prompt_id, free_memory=event.free_memory)
@@ -508,18 +508,18 @@ class Core:
         self.counters.retried += 1
         self._requeue(entry, event.error, event.prompt_id)
 
-    def _end_as_asked(self, entry: Entry, prompt_id: str) -> bool:
+    def _end_as_requested(self, entry: Entry, prompt_id: str) -> bool:
         """End an attempt that did not succeed as whoever stopped it wants; False if nobody did."""
         job = entry.job
         match entry.stop:
             case StopReason.CANCEL:
-                self._finish(entry, Happening.CANCEL)
+                self._finish(entry, Transition.CANCEL)
             case StopReason.EXPIRE if job.state == "queued":
-                self._finish(entry, Happening.EXPIRE, _expired(job, self._now.ahead))
+                self._finish(entry, Transition.EXPIRE, _expired(job, self._now.ahead))
             case StopReason.EXPIRE:
                 # It began while it was being stopped: it goes back, to end as it was to.
                 late = _expired(job, self._now.ahead)
-                entry.withdrawn = entry.withdrawn or Withdrawal(Happening.EXPIRE, late)
+                entry.withdrawn = entry.withdrawn or Withdrawal(Transition.EXPIRE, late)
                 self._requeue(entry, late, prompt_id)
             case StopReason.SEND_BACK:
                 taken = f"the operator took it from {entry.instance}"
@@ -552,8 +552,8 @@ class Core:
     def _requeued(self, entry: Entry, event: events.Requeued) -> None:
         job, n = entry.job, event.n
         if job.state == "running":
-            entry.step(Happening.REQUEUE)
-        self._do(effects.Publish(job.key, job_messages.status(job, n, reason=entry.reason)))
+            entry.step(Transition.REQUEUE)
+        self._do(effects.PublishStatus(job.key, job_messages.status(job, n, reason=entry.reason)))
         entry.stop = entry.reason = entry.instance = entry.pinned = None
         del self.book.active[job.key]
         if entry.withdrawn is not None:
@@ -567,18 +567,18 @@ class Core:
     def _finish(
         self,
         entry: Entry,
-        happening: Happening,
+        transition: Transition,
         error: BridgeError | None = None,
         *,
         expect_s: float | None = None,
         run_s: float | None = None,
     ) -> None:
-        if happening is Happening.SUCCEED and entry.job.state == "queued":
+        if transition is Transition.SUCCEED and entry.job.state == "queued":
             self._count_start(entry)  # it had ended before its start was seen
         entry.phase = Phase.FINISHING
-        entry.ending = happening
+        entry.ending = transition
         entry.run_s = run_s or 0.0
-        outcome = after(entry.job.state, happening)
+        outcome = after(entry.job.state, transition)
         self._do(effects.Finish(entry.job.key, outcome, error, expect_s))
 
     def _finished(self, entry: Entry, _event: events.Finished) -> None:
@@ -595,12 +595,12 @@ class Core:
         )
         self._leave(entry, job.state)
 
-    def _unwritten(self, entry: Entry, _event: events.Unwritten) -> None:
+    def _unwritten(self, entry: Entry, _event: events.WriteFailed) -> None:
         held = self.book.held
         self.book.unwritten.add(entry.job.key)
         self._look_if_held_changed(held)
 
-    def _kept(self, entry: Entry, _event: events.OutputsKept) -> None:
+    def _kept(self, entry: Entry, _event: events.OutputsStored) -> None:
         held = self.book.held
         self.book.unwritten.discard(entry.job.key)
         self._look_if_held_changed(held)
@@ -621,7 +621,7 @@ class Core:
             self._do(effects.StopResolving(entry.job.key))
         self.book.dequeue(entry)
         self._free_place(entry)
-        self._finish(entry, Happening.FAIL, event.error)
+        self._finish(entry, Transition.FAIL, event.error)
 
     # -- ComfyUIs --
 
@@ -634,12 +634,12 @@ class Core:
         if availability.usable and not (before.usable or member.asked or member.asking):
             if self.book.adopting or self._adopted_by:
                 member.asking = True
-                self._do(effects.AskPrompts(member.name))
+                self._do(effects.ListPrompts(member.name))
             else:
                 member.asked = True
         self.must_schedule = True
 
-    def _prompts_known(self, event: events.PromptsKnown) -> None:
+    def _prompts_known(self, event: events.PromptsListed) -> None:
         """Put first at a ComfyUI the prompts that it has from before this process.
 
         What another one adopted meanwhile, because this one was away, is cancelled here.

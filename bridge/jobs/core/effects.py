@@ -27,7 +27,7 @@ class StopResolving(JobEffect, frozen=True):
     """Gather them no longer. Not answered."""
 
 
-class Release(JobEffect, frozen=True):
+class ReleaseJob(JobEffect, frozen=True):
     """Write that a job waits for nothing but its turn. Answered by Released or Vanished."""
 
     plan: Plan
@@ -38,7 +38,7 @@ class Claim(JobEffect, frozen=True):
     """Write that a job is this bridge's. Answered by Claimed or ClaimLost."""
 
 
-class Start(JobEffect, frozen=True):
+class StartJob(JobEffect, frozen=True):
     """Run a job at a ComfyUI.
 
     `adopt`: ComfyUI may have its prompt already, from before this process; `began`: it was seen to
@@ -51,8 +51,8 @@ class Start(JobEffect, frozen=True):
     began: bool
 
 
-class Stop(JobEffect, frozen=True):
-    """Stop a job that is at a ComfyUI; how it ended is reported as for Start."""
+class StopJob(JobEffect, frozen=True):
+    """Stop a job that is at a ComfyUI; how it ended is reported as for StartJob."""
 
 
 class MarkStarted(JobEffect, frozen=True):
@@ -67,7 +67,7 @@ class Announce(JobEffect, frozen=True):
     status: JobStatus
 
 
-class Publish(JobEffect, frozen=True):
+class PublishStatus(JobEffect, frozen=True):
     """Publish a status whose number the journal has given. Not answered."""
 
     status: JobStatus
@@ -76,8 +76,8 @@ class Publish(JobEffect, frozen=True):
 class Requeue(JobEffect, frozen=True):
     """Write that a job is back in the queue, in `delay_s` seconds. Answered by Requeued.
 
-    `reason` is for the log, as news if it is `expected`, else as a warning. `free`: first have
-    this ComfyUI free its memory.
+    `reason` is for the log, at INFO if it is `expected`, else at WARNING. `free`: first have this
+    ComfyUI free its memory.
     """
 
     reason: str
@@ -97,8 +97,8 @@ class Finish(JobEffect, frozen=True):
     expect_s: float | None = None
 
 
-class AskPrompts(Struct, frozen=True):
-    """Ask a ComfyUI for the prompts in its queue. Answered by PromptsKnown."""
+class ListPrompts(Struct, frozen=True):
+    """Ask a ComfyUI for the prompts in its queue. Answered by PromptsListed."""
 
     instance: str
 
@@ -110,7 +110,7 @@ class CancelPrompt(Struct, frozen=True):
     prompt_id: str
 
 
-class Wanted(Struct, frozen=True):
+class ReportDemand(Struct, frozen=True):
     """Jobs wait for a ComfyUI that may be held, or are there; or not any more. Not answered."""
 
     instance: str
@@ -123,27 +123,27 @@ class Left(JobEffect, frozen=True):
     outcome: State | None
 
 
-class Report(Struct, frozen=True):
+class ReportDefect(Struct, frozen=True):
     """A defect of ours, to be logged with its trace. Not answered."""
 
     error: Exception
 
 
 Effect: TypeAlias = (
-    Report
+    ReportDefect
     | Resolve
     | StopResolving
-    | Release
+    | ReleaseJob
     | Claim
-    | Start
-    | Stop
+    | StartJob
+    | StopJob
     | MarkStarted
     | Announce
-    | Publish
+    | PublishStatus
     | Requeue
     | Finish
-    | AskPrompts
+    | ListPrompts
     | CancelPrompt
-    | Wanted
+    | ReportDemand
     | Left
 )

@@ -9,7 +9,7 @@ from msgspec import Struct
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import State
 from bridge.jobs.job import Job
-from bridge.jobs.state import Happening, after
+from bridge.jobs.state import Transition, after
 
 
 class Phase(StrEnum):
@@ -44,7 +44,7 @@ class StopReason(StrEnum):
 class Withdrawal(Struct, frozen=True):
     """The end of a job that has not started."""
 
-    happening: Happening
+    transition: Transition
     error: BridgeError | None = None
 
 
@@ -68,7 +68,7 @@ class Entry(Struct):
     stop: StopReason | None = None
     taken_for: str | None = None
     withdrawn: Withdrawal | None = None
-    ending: Happening | None = None
+    ending: Transition | None = None
     run_s: float = 0.0
     gave_up: bool = False
     no_room: int = 0
@@ -84,6 +84,6 @@ class Entry(Struct):
         """The outcome that is being written, if one is."""
         return None if self.ending is None else after(self.job.state, self.ending)
 
-    def step(self, happening: Happening) -> None:
+    def step(self, transition: Transition) -> None:
         """Enter the next state of the table. Raises IllegalTransition."""
-        self.job.state = after(self.job.state, happening)
+        self.job.state = after(self.job.state, transition)

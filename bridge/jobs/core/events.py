@@ -22,7 +22,7 @@ class JobEvent(Struct, frozen=True):
     key: Key
 
 
-class Accepted(Struct, frozen=True):
+class JobAccepted(Struct, frozen=True):
     """The journal has a job that has not ended: a new one, or one that another bridge accepted."""
 
     job: Job
@@ -110,11 +110,11 @@ class Finished(JobEvent, frozen=True):
     """A job's outcome is in the journal, and its result is published."""
 
 
-class Unwritten(JobEvent, frozen=True):
+class WriteFailed(JobEvent, frozen=True):
     """A job's outcome or outputs could not be written: that is tried again, so this may repeat."""
 
 
-class OutputsKept(JobEvent, frozen=True):
+class OutputsStored(JobEvent, frozen=True):
     """A job's outputs are on disk, until its sinks have them and its outcome is written."""
 
 
@@ -139,19 +139,19 @@ class EndedElsewhere(JobEvent, frozen=True):
 # What somebody asks for.
 
 
-class CancelAsked(Struct, frozen=True):
+class CancelRequested(Struct, frozen=True):
     """A client wants a job cancelled."""
 
     key: Key
 
 
-class ClearAsked(Struct, frozen=True):
+class ClearRequested(Struct, frozen=True):
     """The operator wants all jobs cancelled that have not started, of one client or of all."""
 
     client: str | None
 
 
-class SendBackAsked(Struct, frozen=True):
+class RequeueRequested(Struct, frozen=True):
     """The jobs at a ComfyUI are to be stopped and put back in their places.
 
     The operator wants that, unless `waits_for` says for what that ComfyUI waits.
@@ -187,7 +187,7 @@ class InstanceChanged(Struct, frozen=True):
     availability: Availability
 
 
-class PromptsKnown(Struct, frozen=True):
+class PromptsListed(Struct, frozen=True):
     """The prompts in a ComfyUI's queue, running or waiting; None where it could not be asked."""
 
     instance: str
@@ -224,7 +224,7 @@ class Tick(Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Accepted
+    JobAccepted
     | Resolved
     | Unresolvable
     | Released
@@ -238,20 +238,20 @@ Event: TypeAlias = (
     | AttemptBroke
     | Requeued
     | Finished
-    | Unwritten
-    | OutputsKept
+    | WriteFailed
+    | OutputsStored
     | Vanished
     | Defect
     | TakenElsewhere
     | EndedElsewhere
-    | CancelAsked
-    | ClearAsked
-    | SendBackAsked
+    | CancelRequested
+    | ClearRequested
+    | RequeueRequested
     | Paused
     | Draining
     | Recovered
     | InstanceChanged
-    | PromptsKnown
+    | PromptsListed
     | CatalogueChanged
     | ModelsLoaded
     | Held

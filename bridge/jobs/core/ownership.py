@@ -32,8 +32,8 @@ def events_for(
     if owner is None and not known:
         if job.state != "queued" and not has_intake:
             return []
-        found.append(events.Accepted(job))
+        found.append(events.JobAccepted(job))
         known = True
     if cancelling and known:
-        found.append(events.CancelAsked(key))
+        found.append(events.CancelRequested(key))
     return found

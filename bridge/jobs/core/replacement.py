@@ -5,7 +5,7 @@ from __future__ import annotations
 from bridge.jobs.job import Job
 
 
-class Replacement:
+class NewestJobs:
     """The newest job of each client and word of `replace`."""
 
     def __init__(self) -> None:

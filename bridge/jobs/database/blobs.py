@@ -19,7 +19,7 @@ import psycopg
 from bridge.jobs.clock import JumpWatch
 from bridge.jobs.database.engine import DatabaseError
 from bridge.jobs.database.postgresql import connect, name_of
-from bridge.media.files import Damaged, Sweeper, check_name
+from bridge.media.files import BlobDamaged, Sweeper, check_name
 from bridge.text import one_line
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Blobs:
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
         """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
 
-        Raises FileNotFoundError; Damaged where the bytes are not those of the name.
+        Raises FileNotFoundError; BlobDamaged where the bytes are not those of the name.
         """
         check_name(sha256)
         if offset == 0 and count < 0:
@@ -108,7 +108,7 @@ class Blobs:
         self._run(
             lambda connection: connection.execute(b"DELETE FROM files WHERE sha256 = %s", (sha256,))
         )
-        raise Damaged(sha256)
+        raise BlobDamaged(sha256)
 
     def sweeper(self, older_than_s: float) -> Sweeper:
         """Return what deletes blobs that are not to be kept and were put longer ago than that.
@@ -137,7 +137,7 @@ class Blobs:
         """Return None: bridges alone read here."""
 
     @property
-    def trouble(self) -> None:
+    def fault(self) -> None:
         """Return None: an error is the reader's or the writer's to report."""
 
     def close(self) -> None:

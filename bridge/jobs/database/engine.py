@@ -24,7 +24,7 @@ class Away(DatabaseError):
 
 
 class Fenced(Exception):
-    """The others took this bridge for dead: whatever it wants to do, it comes too late."""
+    """The others count this bridge as dead: whatever it wants to do, it comes too late."""
 
 
 class Cursor(Protocol):
@@ -175,7 +175,7 @@ def run_together(
     together = _Together(len(tasks))
     waiting = list(enumerate(tasks))
     while waiting or together.under_way:
-        together.go_on()
+        together.run_next()
         waiting = together.start(db, waiting)
         if together.under_way:
             (commit if together.sure == len(tasks) else settle)()
@@ -191,7 +191,7 @@ class _Together:
         self.under_way: list[tuple[int, Task, Steps[Any], bool]] = []
         self.sure = 0
 
-    def go_on(self) -> None:
+    def run_next(self) -> None:
         """Run the next step of each that is under way."""
         under_way, self.under_way = self.under_way, []
         for place, task, steps, _ in under_way:

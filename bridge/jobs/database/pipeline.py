@@ -23,7 +23,7 @@ from psycopg.errors import error_from_result
 _DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.PIPELINE_SYNC)
 
 
-class Result:
+class PendingResult:
     """A `Cursor` whose statement may be under way still."""
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -77,7 +77,7 @@ class Pipeline:
         self._prepared: dict[bytes, bytes] = {}
         # What is waited for: a statement's result, that its text was prepared, or that a packet
         # was gone through (None).
-        self._sent: deque[Result | bytes | None] = deque()
+        self._sent: deque[PendingResult | bytes | None] = deque()
         self.round_trips = 0
         self._selector = DefaultSelector()
         self._selector.register(self._libpq.socket, EVENT_READ)
@@ -104,7 +104,7 @@ class Pipeline:
         self._selector.close()
         self._connection.close()
 
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Result:
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> PendingResult:
         """Send one statement. Looking into the result raises psycopg.Error, also of those before.
 
         The server finds out the parameters' types, so that a statement is prepared once.
@@ -121,14 +121,14 @@ class Pipeline:
             for each in parameters
         ]
         self._libpq.send_query_prepared(name, values, formats, pq.Format.BINARY)
-        result = Result(self)
+        result = PendingResult(self)
         self._sent.append(result)
         return result
 
-    def command(self, text: str) -> Result:
+    def command(self, text: str) -> PendingResult:
         """Send a statement without parameters that is not worth a name, such as COMMIT."""
         self._libpq.send_query_params(text.encode(), None)
-        result = Result(self)
+        result = PendingResult(self)
         self._sent.append(result)
         return result
 
@@ -153,7 +153,7 @@ class Pipeline:
                     failure = failure or error_from_result(answer, self._encoding)
                     if isinstance(sent, bytes):
                         del self._prepared[sent]
-                elif isinstance(sent, Result):
+                elif isinstance(sent, PendingResult):
                     sent.take(answer, self._transformer)
         except psycopg.Error:
             self._connection.close()  # the next answer would be read as another's result

@@ -7,7 +7,7 @@ may rely on is the same as with SQLite, nothing can deadlock, and numbers drawn 
 committed in their order; docs/several-bridges.md has the proof.
 
 A connection that is lost is made again. If that happens during a commit, nobody knows at first
-whether it reached the disk. Before anybody is answered, the database is asked for the fate of the
+whether it reached the disk. Before anybody is answered, the database is asked what became of the
 transaction, or the works are done again until it answers, if all of them may be.
 """
 
@@ -37,7 +37,7 @@ from bridge.jobs.database.engine import (
     run_each,
     run_together,
 )
-from bridge.jobs.database.pipeline import Pipeline, Result
+from bridge.jobs.database.pipeline import PendingResult, Pipeline
 from bridge.retry import Backoff
 from bridge.text import one_line
 
@@ -54,7 +54,7 @@ _MOST_TOUCHED = 512
 # A bridge that freezes within a transaction holds everybody up: the server ends it after this.
 FROZEN_TIMEOUT_S = 5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-_FATE_PAUSE_S = 0.1
+_STATUS_PAUSE_S = 0.1
 
 # After these nothing more can be done in a transaction.
 _FENCED = psycopg.errors.DivisionByZero
@@ -77,7 +77,7 @@ _PASSING_TEXTS = ("starting up", "shutting down", "recovery", "too many clients"
 # The array is of numbers in ascending order, and is gone through in its order.
 _LOCK = "SELECT pg_advisory_xact_lock(?, each) FROM unnest(?::text::int[]) AS each"
 _NAME = "SELECT pg_current_xact_id()::text"
-_FATE = "SELECT pg_xact_status(?::text::xid8)"
+_TRANSACTION_STATUS = "SELECT pg_xact_status(?::text::xid8)"
 
 
 class PostgreSQL:
@@ -200,7 +200,7 @@ class PostgreSQL:
         if self._guard:
             pipeline.execute(self._guard)
 
-    def _commit(self, pipeline: Pipeline, name: Result | None, again: bool) -> None:  # noqa: FBT001
+    def _commit(self, pipeline: Pipeline, name: PendingResult | None, again: bool) -> None:  # noqa: FBT001
         """Commit. Raises psycopg.Error if that was refused, with what was sent before it.
 
         Where the answer is lost, raises _NotKnown for what may be done `again`, and finds out what
@@ -245,24 +245,24 @@ class PostgreSQL:
             return _NothingDone(f"{self.name}: {one_line(str(error))}")
         return self._explain(error)
 
-    def _was_committed(self, name: Result) -> bool:
-        """Query the fate of a transaction until a server answers."""
+    def _was_committed(self, name: PendingResult) -> bool:
+        """Query whether a transaction was committed, until a server answers."""
         (transaction,) = name.fetchone()
         while True:
-            fate = self._fate(transaction)
-            if fate is not None:
-                return fate
+            committed = self._is_committed(transaction)
+            if committed is not None:
+                return committed
             self._pause()
 
     def _pause(self) -> None:
         """Wait before the server is asked again for what it has done. Raises DatabaseError."""
-        if self._interrupted.wait(_FATE_PAUSE_S):
+        if self._interrupted.wait(_STATUS_PAUSE_S):
             raise DatabaseError(f"{self.name} is away: what it has done is not known")
 
-    def _fate(self, transaction: str) -> bool | None:
+    def _is_committed(self, transaction: str) -> bool | None:
         """True if it was committed; None if that is not known yet."""
         try:
-            row = self._connected().execute(_FATE, (transaction,)).fetchone()
+            row = self._connected().execute(_TRANSACTION_STATUS, (transaction,)).fetchone()
         except DatabaseError:
             return None
         except psycopg.Error as error:

@@ -8,8 +8,8 @@ database below is `bridge.jobs.database`.
 
 from bridge.jobs.journal.base import ASK_NODES, CHANNEL, Notice
 from bridge.jobs.journal.journal import Journal
-from bridge.jobs.journal.lives import MARK_AFTER_S, AlreadyEnded
 from bridge.jobs.journal.rows import Acceptance, KeptUpload, Record, Stored, Unpublished
+from bridge.jobs.journal.writes import MARK_AFTER_S, AlreadyEnded
 
 __all__ = [
     "ASK_NODES",

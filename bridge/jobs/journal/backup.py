@@ -42,7 +42,7 @@ class BackupError(Exception):
     """A backup cannot be made, or is none; nothing was changed. The text is one line."""
 
 
-class Report(Struct, frozen=True):
+class BackupReport(Struct, frozen=True):
     """A backup's contents: jobs, blobs in files and the bytes of those, and the files of keys.
 
     `left` are files of keys that a restore did not touch, because there were some already.
@@ -60,7 +60,7 @@ class Report(Struct, frozen=True):
 
 def back_up(
     folder: Path, target: Path, keys: Mapping[str, Path] | None = None, bucket: str = ""
-) -> Report:
+) -> BackupReport:
     """Write a backup of a bridge's data folder; whole or not at all. Raises BackupError.
 
     Blobs that are in a bucket stay there: the backup has its name.
@@ -89,18 +89,18 @@ def back_up(
                     tar.add(path, f"{BLOBS}/{sha256}")
                     size += path.stat().st_size
                 if bucket:
-                    told = tarfile.TarInfo(ELSEWHERE)
-                    told.size = len(bucket.encode())
-                    tar.addfile(told, io.BytesIO(bucket.encode()))
+                    entry = tarfile.TarInfo(ELSEWHERE)
+                    entry.size = len(bucket.encode())
+                    tar.addfile(entry, io.BytesIO(bucket.encode()))
                 for name, path in found.items():
                     tar.add(path, name)
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
         raise BackupError(f"{target}: {error}") from error
     elsewhere = len(blobs) - len(here)
-    return Report(jobs, len(here), size, tuple(found), elsewhere=elsewhere, bucket=bucket)
+    return BackupReport(jobs, len(here), size, tuple(found), elsewhere=elsewhere, bucket=bucket)
 
 
-def unpack(file: Path, folder: Path, keys: Mapping[str, Path] | None = None) -> Report:
+def unpack(file: Path, folder: Path, keys: Mapping[str, Path] | None = None) -> BackupReport:
     """Put a backup into a data folder that has no journal, and keys to where there are none.
 
     Every blob is compared with its name. Raises BackupError.
@@ -146,7 +146,7 @@ def _counted(journal: sqlite3.Connection) -> tuple[int, list[str]]:
     return jobs, [sha256 for (sha256,) in blobs]
 
 
-def _extract(tar: tarfile.TarFile, folder: Path) -> Report:
+def _extract(tar: tarfile.TarFile, folder: Path) -> BackupReport:
     """Take out what a backup of ours has, and nothing else; a name in it is never a path."""
     (folder / BLOBS).mkdir()
     size = 0
@@ -169,15 +169,15 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> Report:
         raise BackupError("it has no journal: not a backup of comfy2mqtt")
     with closing(sqlite3.connect(folder / JOURNAL)) as journal:
         jobs, wanted = _counted(journal)
-    told = folder / ELSEWHERE
-    bucket = told.read_text() if told.exists() else ""
+    named = folder / ELSEWHERE
+    bucket = named.read_text() if named.exists() else ""
     missing = set(wanted) - there
     if missing and not bucket:
         raise BackupError(f"it lacks {len(missing)} blobs that its journal names")
-    return Report(jobs, len(there), size, elsewhere=len(missing), bucket=bucket)
+    return BackupReport(jobs, len(there), size, elsewhere=len(missing), bucket=bucket)
 
 
-def _place_keys(found: Path, keys: Mapping[str, Path], report: Report) -> Report:
+def _place_keys(found: Path, keys: Mapping[str, Path], report: BackupReport) -> BackupReport:
     """Move the files of keys to their places; those that are there already stay."""
     there = {name: path for name, path in keys.items() if (found / name).is_file()}
     left = tuple(name for name, path in there.items() if path.exists())

@@ -52,13 +52,13 @@ class Base:
         self.shared = isinstance(where, str)
         # Of several bridges, what names this one since its start.
         self._life: str | None = None
-        self._last_beat: membership.Times | None = None
+        self._last_beat: membership.HeartbeatTimes | None = None
         # Of several bridges each counts in the database.
         self._numbers: ClientNumbers | None = None
         self._published: list[Key] = []
         self._estimates: dict[str, float] = {}
         # Whether there may be other bridges that want to know what happens to jobs.
-        self._heard = self.shared
+        self._has_peers = self.shared
         numbers = Numbers(self._draw, self._written, self._notify_of, lambda: self._owner)
         self.sets = Sets(self._database, numbers)
         self.webhooks = Webhooks(self._database)
@@ -72,7 +72,7 @@ class Base:
 
     def _notify_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
         """Notify the other bridges of what happened to a job once this is committed."""
-        if self._heard:
+        if self._has_peers:
             self._notify(db, f"{what}{key.client}/{key.job_id}")
 
     @property

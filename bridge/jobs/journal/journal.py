@@ -7,7 +7,7 @@ arguments, in seconds by its `clock`.
 Each method hands one function of a transaction to the database, whose thread runs them in the order
 of the calls. Cancelling an await does not undo the call: it is written nevertheless.
 All methods that return after a write raise DatabaseError where it could not be done, and Fenced
-where the other bridges took this one for dead.
+where the other bridges count this one as dead.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from bridge.aio import succeeded
 from bridge.jobs.clock import Reading
 from bridge.jobs.database import Transaction
 from bridge.jobs.journal import publication, queries, rows, sets, touched, webhooks
-from bridge.jobs.journal.lives import NOTE_S, Lives
 from bridge.jobs.journal.reads import Reads
 from bridge.jobs.journal.rows import Unpublished
 from bridge.jobs.journal.schema import ADDED
-from bridge.jobs.journal.sequence import ClientNumbers, go_on_above
+from bridge.jobs.journal.sequence import ClientNumbers, raise_above_seen
 from bridge.jobs.journal.shared import Shared
+from bridge.jobs.journal.writes import NOTE_S, Writes
 from bridge.jobs.queue import Key
 
 # Among several bridges an ack counts only what is known to be published.
@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_reading = msgspec.json.Decoder(Reading).decode
 
 
-class Journal(Lives, Reads, Shared):
+class Journal(Writes, Reads, Shared):
     """All jobs, on disk. For one bridge alone every job is its own."""
 
     async def open(self) -> None:
@@ -120,7 +120,7 @@ class Journal(Lives, Reads, Shared):
         """
 
         def work(db: Transaction) -> None:
-            go_on_above(db)
+            raise_above_seen(db)
             db.execute(queries.CANCEL_ALL_SETS)
             _note(db, "restored", "1")
 
@@ -130,7 +130,7 @@ class Journal(Lives, Reads, Shared):
         """True if this is a backup that was put in place and not used yet."""
         return await self._read(lambda db: _noted(db, "restored")) == "1"
 
-    async def taken_up(self) -> None:
+    async def backup_reported(self) -> None:
         """Note that what a backup lost was reported."""
         await self._database.run(lambda db: _note(db, "restored", "0"))
 

@@ -1,8 +1,8 @@
 """The members of a group of bridges in the database: works for PostgreSQL alone.
 
 A member has a lease for itself, and renews it by heartbeats; time is the database's. Whoever finds
-that a lease has run out, or sees that the session of a member has ended (`jobs.presence`), takes it
-for dead: it deletes the member's row, and from then on the database refuses that member everything
+that a lease has run out, or that the session of a member has ended (`jobs.presence`), counts it as
+dead: it deletes the member's row, and from then on the database refuses that member everything
 (`guard`). So nothing that a frozen bridge does once it wakes can count, and one decision, taken in
 one transaction, frees all that it had.
 
@@ -27,8 +27,8 @@ from bridge.jobs.database import SURE, Steps, Transaction
 from bridge.jobs.journal import queries, rows
 from bridge.jobs.journal.rows import Record
 from bridge.jobs.journal.sequence import Draw, number
-from bridge.jobs.presence import Gone
-from bridge.jobs.state import Happening
+from bridge.jobs.presence import DeadMember
+from bridge.jobs.state import Transition
 
 # The database's clock was set if it is off by more seconds, and by more than a lease.
 _JUMP_S = 5.0
@@ -38,7 +38,7 @@ _MOST_LEASES, _MOST_S = 10, 60.0
 _GRACE_S = 10.0
 
 
-class Times(Struct, frozen=True):
+class HeartbeatTimes(Struct, frozen=True):
     """The database's time and a bridge's steady clock, at a heartbeat; seconds."""
 
     database: float
@@ -59,11 +59,11 @@ class Beat(Struct, frozen=True):
     """The database's time."""
 
 
-class Seen(Struct, frozen=True):
+class GroupView(Struct, frozen=True):
     """The group as a member sees it when it has renewed its lease.
 
     `vacant`: nobody who lives has the intake. `overlong`: a lease runs longer than any may.
-    `bereaved`: this member has the intake, and a dead one, or its jobs, are there.
+    `must_clean_up`: this member has the intake, and a dead one, or its jobs, are there.
     """
 
     at: float
@@ -71,7 +71,7 @@ class Seen(Struct, frozen=True):
     intake: bool
     vacant: bool
     overlong: bool
-    bereaved: bool
+    must_clean_up: bool
     others: frozenset[str]
 
 
@@ -98,24 +98,24 @@ def join(db: Transaction, name: str, life: str, lease_s: float) -> float | None:
     return None
 
 
-def renew(db: Transaction, life: str, lease_s: float) -> Steps[Seen]:
+def renew(db: Transaction, life: str, lease_s: float) -> Steps[GroupView]:
     """Renew the lease, and see how the group is; nothing else is written."""
     db.execute(queries.RENEW_LEASE, (lease_s, life))
     seen = db.execute(queries.SEE_GROUP, (life, lease_s, _most_s(lease_s), lease_s, life))
     others = db.execute(queries.OTHER_MEMBERS, (life,))
     yield SURE
-    at, intake, vacant, overlong, bereaved = seen.fetchone()
+    at, intake, vacant, overlong, must_clean_up = seen.fetchone()
     names = frozenset(name for (name,) in others)
-    return Seen(at, intake, vacant, overlong, bereaved, names)
+    return GroupView(at, intake, vacant, overlong, must_clean_up, names)
 
 
 def is_settled(
-    seen: Seen, lease_s: float, *, staying: bool, last: Times | None, steady: float
+    seen: GroupView, lease_s: float, *, staying: bool, last: HeartbeatTimes | None, steady: float
 ) -> bool:
     """True if `settle` would change nothing, as far as was seen; its docstring has the rest."""
     if seen.overlong or _jumped_s(seen.at, lease_s, last, steady):
         return False
-    return not (staying and (seen.vacant or seen.bereaved))
+    return not (staying and (seen.vacant or seen.must_clean_up))
 
 
 def settle(
@@ -124,29 +124,31 @@ def settle(
     lease_s: float,
     *,
     staying: bool,
-    gone: Sequence[Gone] = (),
-    last: Times | None = None,
+    dead: Sequence[DeadMember] = (),
+    last: HeartbeatTimes | None = None,
     steady: float = 0.0,
 ) -> Beat:
-    """Correct leases; take the intake where nobody has it; bury the dead if we have it.
+    """Correct leases; take the intake where nobody has it; delete dead members if we have it.
 
-    One that is not `staying` has handed the intake over. `gone` died as far as was seen, `last` is
-    when this bridge's last heartbeat was, `steady` its steady clock now.
+    One that is not `staying` has handed the intake over. `dead` are members that died as far as was
+    seen, `last` is when this bridge's last heartbeat was, `steady` its steady clock now.
     """
     at = _correct_leases(db, lease_s, last, steady)
     db.execute(queries.RENEW_LEASE, (lease_s, life))
-    for each in gone:
-        db.execute(queries.BURY_THE_GONE, (min(lease_s, _GRACE_S), *each))
+    for each in dead:
+        db.execute(queries.DELETE_DEAD_MEMBER, (min(lease_s, _GRACE_S), *each))
     intake = staying and _take_intake(db, life, lease_s)
     requeued = []
     if intake:
-        db.execute(queries.BURY_THE_DEAD, (lease_s, life))
+        db.execute(queries.DELETE_EXPIRED_MEMBERS, (lease_s, life))
         requeued = _requeue_orphans(db, life)
     others = db.execute(queries.OTHER_MEMBERS, (life,))
     return Beat(intake, frozenset(name for (name,) in others), requeued, at)
 
 
-def _correct_leases(db: Transaction, lease_s: float, last: Times | None, steady: float) -> float:
+def _correct_leases(
+    db: Transaction, lease_s: float, last: HeartbeatTimes | None, steady: float
+) -> float:
     """Undo to the leases what was done to the database's clock; returns its time."""
     (at,) = map(float, db.execute(queries.DATABASE_TIME).fetchone())
     jumped_s = _jumped_s(at, lease_s, last, steady)
@@ -157,7 +159,7 @@ def _correct_leases(db: Transaction, lease_s: float, last: Times | None, steady:
     return at
 
 
-def _jumped_s(at: float, lease_s: float, last: Times | None, steady: float) -> float:
+def _jumped_s(at: float, lease_s: float, last: HeartbeatTimes | None, steady: float) -> float:
     """Return by how much the database's clock was set forward since `last`; 0 if it was not."""
     if last is None:
         return 0.0
@@ -171,13 +173,13 @@ def _most_s(lease_s: float) -> float:
 
 def hand_over(db: Transaction, life: str) -> bool:
     """Release the intake; returns whether another member is there to take it."""
-    db.execute(queries.LET_GO_OF_INTAKE, (life,))
+    db.execute(queries.RELEASE_INTAKE, (life,))
     return db.execute(queries.OTHER_MEMBERS, (life,)).fetchone() is not None
 
 
 def leave(db: Transaction, life: str) -> None:
     """Be a member no longer; what we still have, somebody else will run."""
-    db.execute(queries.LET_GO_OF_INTAKE, (life,))
+    db.execute(queries.RELEASE_INTAKE, (life,))
     db.execute(queries.DROP_MEMBER, (life,))
 
 
@@ -204,8 +206,8 @@ def _requeue_orphans(db: Transaction, life: str) -> list[Record]:
     requeued = []
     for record in [rows.read(row) for row in db.execute(queries.ORPHANS)]:
         job = record.job
-        if job.state in state.before(Happening.REQUEUE):
-            job.state = state.after(job.state, Happening.REQUEUE)
+        if job.state in state.before(Transition.REQUEUE):
+            job.state = state.after(job.state, Transition.REQUEUE)
         job.prompt_id, job.instance = str(uuid.uuid4()), None
         n = number(db, Draw(job.key.client, drawer=life))
         db.execute(queries.REQUEUE_ORPHAN, (job.state, job.prompt_id, n, *job.key))

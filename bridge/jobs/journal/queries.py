@@ -380,14 +380,14 @@ LENGTHEN_LEASES = "UPDATE members SET expires = expires + ?"
 # Twice the most that a lease runs, in seconds.
 SHORTEN_LEASES = _sql("UPDATE members SET expires = [now] + ? WHERE expires > [now] + ?")
 RENEW_LEASE = _sql("UPDATE members SET expires = [now] + ? WHERE life = ?")
-BURY_THE_DEAD = _sql("DELETE FROM members WHERE [dead] AND life <> ?")
+DELETE_EXPIRED_MEMBERS = _sql("DELETE FROM members WHERE [dead] AND life <> ?")
 # Several sessions of one bridge may hold it: the old one, when a network was cut, ends late.
 HOLD_PRESENCE = _sql("SELECT pg_advisory_lock_shared([presence]) FROM (SELECT ?::text) AS _ (life)")
 # This bridge, and whether it looks at all others, or at the one that has the intake alone.
 LOOK_AT_OTHERS = _sql("""
     SELECT life, expires, NOT pg_try_advisory_xact_lock([presence]) FROM members
     WHERE life <> ? AND (?::bool OR life = (SELECT life FROM intake))""")
-BURY_THE_GONE = _sql("""
+DELETE_DEAD_MEMBER = _sql("""
     DELETE FROM members WHERE [up_for_long] AND life = ? AND expires = ?
     AND pg_try_advisory_xact_lock([presence])""")
 OTHER_MEMBERS = _sql("SELECT name FROM members WHERE life <> ? AND expires > [now]")
@@ -407,7 +407,7 @@ SEE_GROUP = _sql("""
     FROM own""")
 TAKE_INTAKE = """
     INSERT INTO intake VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET life = excluded.life"""
-LET_GO_OF_INTAKE = "DELETE FROM intake WHERE life = ?"
+RELEASE_INTAKE = "DELETE FROM intake WHERE life = ?"
 ORPHANS = _sql("SELECT [record] FROM jobs WHERE [orphaned]")
 REQUEUE_ORPHAN = """
     UPDATE jobs SET owner = NULL, state = ?, prompt_id = ?, instance = NULL, n = ?

@@ -171,7 +171,7 @@ def _copied(source: sqlite3.Connection, target: sqlite3.Connection) -> dict[str,
     for statement in _ORPHANS:
         target.execute(statement)
     target.execute(_RESERVE_ALL_OF_JOBS)
-    sequence.go_on_above(target)
+    sequence.raise_above_seen(target)
     target.commit()
     return copied
 

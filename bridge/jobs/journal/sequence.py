@@ -104,7 +104,7 @@ def drawn(db: Statements, draw: Draw) -> Callable[[], int]:
     return lambda: n
 
 
-def go_on_above(db: Statements) -> None:
+def raise_above_seen(db: Statements) -> None:
     """Raise all numbers far above those that there are: clients may have seen higher ones."""
     (highest,) = db.execute(queries.HIGHEST_RESERVED).fetchone()
     db.execute(queries.RESERVE, (_FLOOR, highest))

@@ -14,9 +14,9 @@ from bridge.jobs.journal import acceptance, membership, queries, touched
 from bridge.jobs.journal.base import ASK_NODES, CHANNEL, Base, Notice, any_of
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.journal.rows import Record
-from bridge.jobs.presence import Gone
+from bridge.jobs.presence import DeadMember
 from bridge.jobs.queue import Key
-from bridge.jobs.state import Happening
+from bridge.jobs.state import Transition
 
 
 class Shared(Base):
@@ -46,32 +46,32 @@ class Shared(Base):
         self._life = life
         self._database.guard(membership.guard(life))
 
-    async def beat(self, lease_s: float, *, staying: bool, gone: Sequence[Gone] = ()) -> Beat:
+    async def beat(self, lease_s: float, *, staying: bool, dead: Sequence[DeadMember] = ()) -> Beat:
         """Renew the lease, and see how the group is; one not `staying` takes no requests.
 
-        `gone` are others that died, as far as was seen.
+        `dead` are others that died, as far as was seen.
         """
         life, last, steady = self._owner, self._last_beat, time.monotonic()
         seen = await self._database.run_stepped(
             lambda db: membership.renew(db, life, lease_s), touched.member(life)
         )
         beat = Beat(staying and seen.intake, seen.others, at=seen.at)
-        if gone or not membership.is_settled(
+        if dead or not membership.is_settled(
             seen, lease_s, staying=staying, last=last, steady=steady
         ):
             steady = time.monotonic()
 
             def work(db: Transaction) -> Beat:
                 beat = membership.settle(
-                    db, life, lease_s, staying=staying, gone=gone, last=last, steady=steady
+                    db, life, lease_s, staying=staying, dead=dead, last=last, steady=steady
                 )
                 for record in beat.requeued:
                     self._notify_of(db, record.job.key)
                 return beat
 
             beat = await self._database.run(work)
-        self._last_beat = membership.Times(beat.at, steady)
-        self._heard = bool(beat.others)
+        self._last_beat = membership.HeartbeatTimes(beat.at, steady)
+        self._has_peers = bool(beat.others)
         return beat
 
     async def holds_intake(self) -> bool:
@@ -159,9 +159,9 @@ class Shared(Base):
 
     async def unowned(self, *, waiting: bool) -> set[Key]:
         """Every job that nobody has; those that wait for something only if asked for."""
-        wanted = transitions.before(Happening.START)
+        wanted = transitions.before(Transition.START)
         if waiting:
-            wanted |= transitions.before(Happening.RELEASE)
+            wanted |= transitions.before(Transition.RELEASE)
         return {Key(*row) for row in await self._rows(queries.UNOWNED, any_of(wanted))}
 
     async def to_cancel(self) -> set[Key]:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from bridge.contract.messages import State
 from bridge.jobs.database import Database, Transaction
-from bridge.jobs.job import Hook
+from bridge.jobs.job import ResultReceiver
 from bridge.jobs.journal import queries, touched
 from bridge.jobs.queue import Key
 
@@ -24,7 +24,7 @@ from bridge.jobs.queue import Key
 MOST_OF_CLIENT = 10_000
 
 
-class Webhook(Struct, frozen=True):
+class PendingWebhook(Struct, frozen=True):
     """A webhook that waits. `name` is the id of the job or set that it is about.
 
     `own`: the operator's, which needs no right of the client's. `attempts` have failed.
@@ -44,7 +44,7 @@ class NewHooks(Struct, frozen=True):
 
     key: Key
     ids: tuple[str, ...]
-    hooks: Sequence[Hook]
+    hooks: Sequence[ResultReceiver]
     type: str
     at: str
     now: float
@@ -59,7 +59,7 @@ class NewHooks(Struct, frozen=True):
 
 
 def new(
-    kind: str, key: Key, state: State, hooks: Sequence[Hook], *, now: float, shown: float
+    kind: str, key: Key, state: State, hooks: Sequence[ResultReceiver], *, now: float, shown: float
 ) -> NewHooks:
     """Return the webhooks of a `job` or `set` in its last state.
 
@@ -82,13 +82,13 @@ class Webhooks:
         """Note that some were written down here."""
         self.on_new()
 
-    async def due(self, now: float, busy: Collection[str], most: int) -> list[Webhook]:
+    async def due(self, now: float, busy: Collection[str], most: int) -> list[PendingWebhook]:
         """Return what is to be sent now: up to so many of each client, but for the busy ones."""
 
-        def work(db: Transaction) -> list[Webhook]:
+        def work(db: Transaction) -> list[PendingWebhook]:
             clients = [client for (client,) in db.execute(queries.CLIENTS_OF_WEBHOOKS, (now,))]
             return [
-                Webhook(message_id, client, name, url, bool(own), body, attempts)
+                PendingWebhook(message_id, client, name, url, bool(own), body, attempts)
                 for client in clients
                 if client not in busy
                 for message_id, name, url, own, body, attempts in list(
@@ -106,15 +106,15 @@ class Webhooks:
         found: float | None = row[0]
         return found
 
-    async def remove(self, hook: Webhook) -> None:
+    async def remove(self, hook: PendingWebhook) -> None:
         """Delete one that was sent or given up."""
         await self._change(hook, queries.DROP_WEBHOOK, (hook.id,))
 
-    async def postpone(self, hook: Webhook, due: float) -> None:
+    async def postpone(self, hook: PendingWebhook, due: float) -> None:
         """Note that an attempt failed, and when the next one is due."""
         await self._change(hook, queries.POSTPONE_WEBHOOK, (due, hook.id))
 
-    async def _change(self, hook: Webhook, sql: str, values: Sequence[Any]) -> None:
+    async def _change(self, hook: PendingWebhook, sql: str, values: Sequence[Any]) -> None:
         await self._database.run(
             lambda db: db.execute(sql, values).rowcount, touched.client(hook.client)
         )

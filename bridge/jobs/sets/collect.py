@@ -40,7 +40,7 @@ from bridge.jobs.sets.plan import SetSpec
 from bridge.media.digest import sha256_of
 from bridge.media.files import Files, kept_bytes, read_kept
 from bridge.media.pipe import Cell, Collage
-from bridge.media.profile import Profile, Source, target
+from bridge.media.profile import Profile, SourceImage, target
 from bridge.media.transcode import CannotTranscode, Transcoded, Transcoder
 from bridge.text import clip, printable
 
@@ -85,7 +85,7 @@ class Collected(Struct, frozen=True):
         ]
 
 
-class Places(Struct, frozen=True, kw_only=True):
+class OutputRoutes(Struct, frozen=True, kw_only=True):
     """The ways of outputs besides the bus; what is None is not there.
 
     `link` gives the address of one, by the set's key.
@@ -128,7 +128,7 @@ class SetCollector:
         *,
         keep_outputs_s: float,
         scratch: Path,
-        places: Places | None = None,
+        places: OutputRoutes | None = None,
         trial: SizeTrial | None = None,
     ) -> None:
         """`scratch` is a folder of this collector's own, for one zip at a time.
@@ -141,7 +141,7 @@ class SetCollector:
         self._listener = listener
         self._keep_outputs_s = keep_outputs_s
         self._scratch = scratch
-        self.places = places or Places()
+        self.places = places or OutputRoutes()
         self._trial = trial
         self._turn = asyncio.Lock()
 
@@ -233,7 +233,7 @@ class SetCollector:
     async def _small(self, key: Key, row: OutputRow, side: int) -> Transcoded | None:
         """Return the image of a job, made small; None where it cannot be decoded or is gone."""
         form = Profile("webp", _QUALITY, max_width=side, max_height=side, strip=True)
-        wanted = target(form, Source(row.content_type, None, None, row.size))
+        wanted = target(form, SourceImage(row.content_type, None, None, row.size))
         stored = await self._journal.output(Key(key.client, row.job_id), row.output)
         if stored is None or wanted is None:
             return None
@@ -245,7 +245,7 @@ class SetCollector:
 
     async def _in_form(self, form: Profile | None, made: Transcoded) -> Transcoded:
         """Bring a sheet into the form that the request asked for its images."""
-        source = Source(made.content_type, made.width, made.height, len(made.data))
+        source = SourceImage(made.content_type, made.width, made.height, len(made.data))
         wanted = None if form is None else target(form, source)
         return made if wanted is None else await self._transcoder.transcode(made.data, wanted)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widget, WidgetKind
 from bridge.workflows.conversion.promotion import PRIMITIVE
-from bridge.workflows.conversion.texts import Replacements
+from bridge.workflows.conversion.texts import TextPlaceholders
 from bridge.workflows.objectinfo import InputSpec
 
 _REPLACES = "Run widget replace on values"
@@ -38,7 +38,7 @@ _MAY_DIFFER = frozenset(
 )
 
 
-def hand_out(graph: LiveGraph, replacements: Replacements) -> None:
+def hand_out(graph: LiveGraph, replacements: TextPlaceholders) -> None:
     """Set the widgets that the primitive nodes of one graph are linked to."""
     for node in graph.nodes.values():
         if node.type != PRIMITIVE or not node.outputs:

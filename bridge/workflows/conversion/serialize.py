@@ -64,7 +64,7 @@ def serialize(
     places = list(_places(root, front_end, budget))
     # A subgraph shown several times has its nodes once here.
     nodes = {id(place.node): place.node for place in places}
-    replacements = texts.Replacements(nodes.values())
+    replacements = texts.TextPlaceholders(nodes.values())
     for graph in {id(place.graph): place.graph for place in places}.values():
         primitives.hand_out(graph, replacements)
     sources = LinkResolver(places, front_end, budget)
@@ -167,7 +167,7 @@ def _entry(
     place: Place,
     declared: NodeClass,
     linked: Mapping[str, Any],
-    replacements: texts.Replacements,
+    replacements: texts.TextPlaceholders,
     *,
     without_pictures: bool,
 ) -> ApiNode:
@@ -201,7 +201,7 @@ def _linked(place: Place, sources: LinkResolver) -> Iterator[tuple[str, Any]]:
 
 
 def _sent(
-    place: Place, widget: Widget, replacements: texts.Replacements, *, without_pictures: bool
+    place: Place, widget: Widget, replacements: texts.TextPlaceholders, *, without_pictures: bool
 ) -> Any:
     node, value = place.node, widget.value
     if widget.name == "index" and node.type == "CustomCombo":

@@ -42,7 +42,7 @@ _UNFIT_FOR_FILES = re.compile(r"[/?<>\\:*|\"\x00-\x1f\x7f]")
 _ALIAS = "Node name for S&R"
 
 
-class Replacements:
+class TextPlaceholders:
     """Puts values of widgets into texts: `%KSampler.seed%` is the seed of the node of that name."""
 
     def __init__(self, nodes: Iterable[LiveNode]) -> None:

@@ -37,11 +37,11 @@ def of_comfyui(title: str, comfyui: States) -> Iterator[Problem]:
     away = [name for name, each in comfyui.items() if each.get("state") == "unreachable"]
     refused = [name for name in away if comfyui[name].get("reason") in _REFUSED]
     for name, state in comfyui.items():
-        said = {"comfyui": name, "error": _error(state)}
+        placeholders = {"comfyui": name, "error": _error(state)}
         if state.get("state") in _STUCK:
-            yield Problem("comfyui_crashes", name, said)
+            yield Problem("comfyui_crashes", name, placeholders)
         if name in refused:
-            yield Problem("comfyui_refuses", name, said)
+            yield Problem("comfyui_refuses", name, placeholders)
         if state.get("unguarded") is True:
             yield Problem("comfyui_unguarded", name, {"comfyui": name})
     # One of several that is switched off is no problem.

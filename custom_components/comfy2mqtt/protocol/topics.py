@@ -50,11 +50,11 @@ class Topics:
         """Return the topic of a request: `submit`, or `upload`, an id, and an offset or `fin`."""
         return "/".join((f"{self._own}request/{verb}", *names))
 
-    def order(self, verb: str) -> str:
+    def command(self, verb: str) -> str:
         """Return the topic of an operator's command."""
         return f"{self.base}/bridge/request/{verb}"
 
-    def order_response(self, verb: str) -> str:
+    def command_response(self, verb: str) -> str:
         """Return the topic of the answers to an operator's command."""
         return f"{self.base}/bridge/response/{verb}"
 

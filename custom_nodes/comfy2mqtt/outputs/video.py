@@ -96,7 +96,7 @@ def _as_many(sounds: Sequence[Audio | None], count: int) -> list[Audio | None]:
 
 def _film(video: Any, name: str, quality: int) -> Encoded:
     """A VIDEO of ComfyUI's, as it is if it is in the format already."""
-    return _as_it_is(video, name) or _anew(video, name, quality)
+    return _as_it_is(video, name) or _encode_again(video, name, quality)
 
 
 def _as_it_is(video: Any, name: str) -> Encoded | None:
@@ -111,7 +111,7 @@ def _as_it_is(video: Any, name: str) -> Encoded | None:
     return repack(file.getvalue(), name)
 
 
-def _anew(video: Any, name: str, quality: int) -> Encoded:
+def _encode_again(video: Any, name: str, quality: int) -> Encoded:
     parts = video.get_components()
     return _encode(parts.images, parts.audio, _frame_rate(parts.frame_rate), name, quality)
 

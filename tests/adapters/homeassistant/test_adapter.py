@@ -15,7 +15,7 @@ from bridge.adapters.homeassistant import adapter
 from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.news import CLIENT
+from bridge.adapters.homeassistant.job_updates import CLIENT
 from bridge.adapters.mqtt.retained_images import RetainedImages
 from bridge.contract.errors import Error, Forbidden
 from bridge.contract.messages import Accepted, JobStatus, OutputInfo, Progress, encode
@@ -32,7 +32,7 @@ CONFIG = "homeassistant/device/comfy2mqtt-workflow-demo/config"
 
 
 class Broker:
-    """What a broker would retain, and what was published besides."""
+    """A broker's retained messages, and what was published besides."""
 
     packet_limit: int | None = None
 
@@ -73,7 +73,7 @@ class Journal:
 
 
 class Kept:
-    """What a journal would keep."""
+    """The values that a journal would keep."""
 
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}

@@ -18,7 +18,7 @@ from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, SEED, STEP
 TOPICS = Topics("base")
 TREE = HomeAssistantTopics(TOPICS, "homeassistant")
 BRIDGE = AnnouncedBridge(
-    "Studio", "1.0", ("gpu0", "gpu1"), orders=True, url="https://studio.example"
+    "Studio", "1.0", ("gpu0", "gpu1"), takes_commands=True, url="https://studio.example"
 )
 
 
@@ -99,7 +99,7 @@ def test_what_lasts_is_a_switch_whose_payloads_are_orders() -> None:
     components = discovery.the_bridge(BRIDGE, TOPICS)["components"]
     for key, verb in (("paused", "queue/pause"), ("yielded-gpu1", "comfyui/yield")):
         switch = components[key]
-        assert switch["command_topic"] == TOPICS.order(verb)
+        assert switch["command_topic"] == TOPICS.command(verb)
         on, off = (
             operator.decode(verb, switch[f"payload_{each}"].encode()) for each in ("on", "off")
         )
@@ -114,11 +114,11 @@ def test_a_comfyui_whose_releases_are_looked_for_has_an_update_that_is_an_order(
     assert "release-gpu0" not in discovery.the_bridge(BRIDGE, TOPICS)["components"]
     found = discovery.the_bridge(updated, TOPICS)["components"]["release-gpu0"]
     assert found["state_topic"] == TOPICS.comfyui("gpu0")
-    assert found["command_topic"] == TOPICS.order("comfyui/update")
-    order = operator.decode("comfyui/update", found["payload_install"].encode())
-    assert order == operator.Update(instance="gpu0")
+    assert found["command_topic"] == TOPICS.command("comfyui/update")
+    command = operator.decode("comfyui/update", found["payload_install"].encode())
+    assert command == operator.Update(instance="gpu0")
     # Where no commands are taken it shows releases, and installs none.
-    shown = discovery.the_bridge(replace(updated, orders=False), TOPICS)
+    shown = discovery.the_bridge(replace(updated, takes_commands=False), TOPICS)
     assert "command_topic" not in shown["components"]["release-gpu0"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.news import CLIENT, NewsPublisher
+from bridge.adapters.homeassistant.job_updates import CLIENT, JobUpdatePublisher
 from bridge.adapters.mqtt.retained_images import SharedImages
 from bridge.contract.messages import JobStatus, Progress, encode
 from bridge.contract.numbering import Numbered
@@ -48,12 +48,12 @@ class Bridge:
             transcoder=cast("Any", Transcoder()),
             leads=lambda: self.leads,
         )
-        self.publisher = NewsPublisher(cast("Any", broker), tree, self.made)
+        self.publisher = JobUpdatePublisher(cast("Any", broker), tree, self.made)
 
     async def hear(self, broker: Broker) -> None:
-        """Take the news that came to the broker since the last time."""
-        news, broker.events = broker.events, []
-        for topic, message in news:
+        """Take the updates that came to the broker since the last time."""
+        update, broker.events = broker.events, []
+        for topic, message in update:
             if "/job/" in topic:
                 payload = message if isinstance(message, bytes) else encode(message)
                 incoming = Incoming(

@@ -1,4 +1,4 @@
-"""What is published of each event: topic, QoS, retain, expiry, properties, and its size."""
+"""The packet of each event: topic, QoS, retain, expiry, properties, and its size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of each PUBLISH that arrives, and in which order they are acknowledged."""
+"""The decision about each PUBLISH that arrives, and the order of acknowledgements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a CONNACK takes away, and what is said of it."""
+"""Features that a CONNACK takes away, and the text about each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What size of message a broker passes on that does not say so."""
+"""Measuring the size of message that a broker delivers and does not announce."""
 
 from __future__ import annotations
 

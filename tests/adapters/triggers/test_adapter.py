@@ -9,7 +9,7 @@ import pytest
 
 from bridge.adapters.displays import Displays
 from bridge.adapters.triggers.adapter import Triggers
-from bridge.config import Client, ConfigError, Trigger
+from bridge.config import ClientRights, ConfigError, Trigger
 from bridge.contract.topics import Topics
 from bridge.mqtt import Incoming
 from bridge.requests.context import RequestContext
@@ -36,7 +36,7 @@ class RequestHandler:
 
 
 def triggers(
-    *tables: dict[str, Any], clients: dict[str, Client] | None = None
+    *tables: dict[str, Any], clients: dict[str, ClientRights] | None = None
 ) -> tuple[Any, RequestHandler]:
     desk, rights = RequestHandler(), Permissions(clients or {})
     nothing = cast("Any", None)
@@ -122,6 +122,9 @@ async def test_debounce_counts_for_each_topic_by_itself() -> None:
 def test_a_trigger_that_its_client_may_not_have_is_refused_at_the_start(
     table: dict[str, Any], told: str
 ) -> None:
-    clients = {"guest": Client(workflows=("other",)), "triggers": Client(max_priority=10)}
+    clients = {
+        "guest": ClientRights(workflows=("other",)),
+        "triggers": ClientRights(max_priority=10),
+    }
     with pytest.raises(ConfigError, match=told):
         triggers({"name": "a", **table}, clients=clients)

@@ -1,4 +1,4 @@
-"""What a TCP connection costs before it has said anything."""
+"""The cost of a TCP connection before it has sent anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a journal in PostgreSQL writes for large outputs: with them in it, and in a bucket.
+"""The bytes that PostgreSQL writes for large outputs: kept in the journal, and in a bucket.
 
 The bucket is in memory: what the database writes does not depend on it.
 """

@@ -106,7 +106,7 @@ class Sending(Struct):
 
 
 async def _stalled(stand: Stand) -> Row:
-    """How much longer it takes everybody to hear, with one among them that reads nothing.
+    """Measure how much later all browsers get a message, with one among them that reads nothing.
 
     By two doors that take turns, told apart by the base topic.
     """

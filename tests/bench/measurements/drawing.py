@@ -1,4 +1,4 @@
-"""What a workflow file and a request cost the bridge alone: converting, drawing, reading, binding.
+"""The bridge's own cost of a workflow file and a request: converting, drawing, reading, binding.
 
 No ComfyUI takes part: the templates and what ComfyUI 0.33.0 says of its nodes are the tests' own.
 """

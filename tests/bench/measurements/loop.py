@@ -1,4 +1,4 @@
-"""How long the bridge's event loop is held up at a time, by small jobs and by 16 MB each way."""
+"""The longest blocks of the bridge's event loop, by small jobs and by 16 MB each way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT_S = 120.0
 
 
 class Load(Struct, frozen=True):
-    """What the bridge has to do while it is watched."""
+    """The bridge's work while it is watched."""
 
     what: str
     aim: Aim

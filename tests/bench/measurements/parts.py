@@ -1,4 +1,4 @@
-"""What limits a small job: bridges that each lack one part, beside a whole one.
+"""The limits of a small job: bridges that each lack one part, beside a whole one.
 
 Parts are not additive: what one of them waits for, another may have to wait for then.
 """

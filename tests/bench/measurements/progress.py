@@ -1,4 +1,4 @@
-"""What it costs the bridge to follow a job that tells a lot: 100 steps and 20 previews a second."""
+"""The bridge's cost of following a job that reports a lot: 100 steps and 20 previews a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long each part is missed when it is killed: bridge, ComfyUI, broker.
+"""The time without each part after it is killed: bridge, ComfyUI, broker.
 
 Each time from the SIGKILL to the picture of a job that was asked for right after it. The bridge
 and the broker are started again at once, as a service manager does; ComfyUI by the bridge.

@@ -1,4 +1,4 @@
-"""Whether a job costs the same among many clients, and among many workflows."""
+"""The cost of a job among many clients, and among many workflows."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from bridge.contract.messages import OutputInfo
 from bridge.jobs.delivering import Delivering
-from bridge.jobs.job import Envelope, Sink
+from bridge.jobs.job import Envelope, OutputSink
 from bridge.media.download import Reach
 from bridge.media.files import Folder
 from bridge.sinks.delivery import Deliveries
@@ -85,7 +85,7 @@ async def _delivered(url: str, files: Folder, hashes: Sequence[str], size: int) 
     )
     began = time.perf_counter()
     for sha256 in hashes:
-        job = draft("j1", envelope=Envelope(put=[Sink(f"{url}/{sha256}")])).job
+        job = draft("j1", envelope=Envelope(put=[OutputSink(f"{url}/{sha256}")])).job
         info = OutputInfo(
             index=0, name="out", kind="image", content_type="image/png", size=size, sha256=sha256
         )

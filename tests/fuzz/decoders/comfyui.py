@@ -1,4 +1,4 @@
-"""What ComfyUI sends, and what is asked of our nodes there."""
+"""Decoders of ComfyUI's messages, and of requests to our nodes there."""
 
 from __future__ import annotations
 

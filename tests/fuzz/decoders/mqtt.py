@@ -1,4 +1,4 @@
-"""What a broker sends: packets, and answers to our own."""
+"""Decoders of a broker's packets, and of its answers to our own."""
 
 from __future__ import annotations
 

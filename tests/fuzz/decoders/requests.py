@@ -21,7 +21,7 @@ from tests.workflows import graphs, test_embedded
 _VERBS = [*requests.VERBS, "run", "nonsense"]
 _CONTENT_TYPES = [None, "image/png", "application/json", "text/plain"]
 _LARGEST_SET = 1_000
-_ORDERS = [*operator.VERBS, "nonsense"]
+_COMMANDS = [*operator.VERBS, "nonsense"]
 _SUBMIT = {
     "workflow": "demo",
     "inputs": {"prompt": "x", "seed": 5, "image": {"base64": "iVBORw=="}},
@@ -83,7 +83,7 @@ def _topic(data: bytes) -> None:
 
 
 def _set(data: bytes) -> None:
-    """What the jobs of a set differ in, and the ids of such jobs."""
+    """Read the axes in which the jobs of a set differ, and the ids of such jobs."""
     expansion.of_job_id(data.decode(errors="replace"))
     with suppress(BridgeError):
         asked = requests.decode("submit", data)
@@ -96,8 +96,8 @@ def _set(data: bytes) -> None:
             assert len(expansion.place(found - 1, sizes)) == len(axes)
 
 
-def _order(data: bytes) -> None:
-    verb, payload = choice(data, _ORDERS)
+def _command(data: bytes) -> None:
+    verb, payload = choice(data, _COMMANDS)
     with suppress(BridgeError):
         operator.decode(verb, payload)
 
@@ -207,12 +207,12 @@ TARGETS = {
             )
         },
     ),
-    "orders": Target(
-        _order,
+    "commands": Target(
+        _command,
         (
-            chosen(_ORDERS, next(iter(operator.VERBS)), b'{"instance": "gpu0"}'),
-            *(chosen(_ORDERS, verb, b"{}") for verb in operator.VERBS),
-            *(chosen(_ORDERS, verb, b"gpu0") for verb in operator.VERBS),
+            chosen(_COMMANDS, next(iter(operator.VERBS)), b'{"instance": "gpu0"}'),
+            *(chosen(_COMMANDS, verb, b"{}") for verb in operator.VERBS),
+            *(chosen(_COMMANDS, verb, b"gpu0") for verb in operator.VERBS),
         ),
         {"bridge.contract.operator": ("decode", "_field")},
     ),

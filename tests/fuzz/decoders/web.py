@@ -1,4 +1,4 @@
-"""What browsers send: headers, links, and messages on a socket."""
+"""Decoders of browsers' headers, links, and messages on a socket."""
 
 from __future__ import annotations
 

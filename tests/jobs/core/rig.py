@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.jobs.core import Core, Limits, Moment, effects, events
+from bridge.jobs.core import Core, JobLimits, Moment, effects, events
 from bridge.jobs.core.pool import Availability
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
 from tests.jobs.drafts import draft
 
-LIMITS = Limits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=60.0)
+LIMITS = JobLimits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=60.0)
 
 READY = Availability(usable=True, state="ready")
 
@@ -48,7 +48,7 @@ class Rig(Core):
             self.tell(events.InstanceChanged(name, availability))
 
     def add(self, job_id: str, client: str = "alice", **changes: Any) -> Key:
-        self.tell(events.Accepted(self.make(job_id, client, **changes)))
+        self.tell(events.JobAccepted(self.make(job_id, client, **changes)))
         return Key(client, job_id)
 
     def make(self, job_id: str, client: str = "alice", *, state: str = "", **changes: Any) -> Job:
@@ -63,7 +63,7 @@ class Rig(Core):
         found = [
             (each.key.job_id, each.instance)
             for each in self.done
-            if isinstance(each, effects.Start)
+            if isinstance(each, effects.StartJob)
         ]
         self.done = []
         return found

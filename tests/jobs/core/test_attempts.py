@@ -64,14 +64,14 @@ def test_what_was_sent_back_keeps_its_attempt_and_its_place() -> None:
     core.ready("main")
     key = core.add("j1")
     core.tell(events.Began(key))
-    core.tell(events.SendBackAsked("main"))
-    assert core.wanted(effects.Stop) == [effects.Stop(key)]
+    core.tell(events.RequeueRequested("main"))
+    assert core.wanted(effects.StopJob) == [effects.StopJob(key)]
     core.tell(events.AttemptStopped(key, "p2"))
     requeue = core.wanted(effects.Requeue)[-1]
     assert (requeue.expected, requeue.reason) == (True, "the operator took it from main")
     core.tell(events.Requeued(key, 5))
     assert core.counters.retried == 0
-    published = core.wanted(effects.Publish)[-1].status
+    published = core.wanted(effects.PublishStatus)[-1].status
     assert (published.state, published.n) == ("queued", 5)
 
 
@@ -80,7 +80,7 @@ def test_what_was_sent_back_for_the_gpu_names_who_has_it() -> None:
     core.ready("main")
     key = core.add("j1")
     core.tell(events.Began(key))
-    core.tell(events.SendBackAsked("main", "GPU 'desk', which 'games' gets next"))
+    core.tell(events.RequeueRequested("main", "GPU 'desk', which 'games' gets next"))
     core.tell(events.AttemptStopped(key, "p2"))
     told = "it was taken from main, which waits for GPU 'desk', which 'games' gets next"
     assert core.wanted(effects.Requeue)[-1].reason == told
@@ -166,7 +166,7 @@ def test_a_job_that_is_cancelled_while_it_runs_is_not_run_again(*, broke: bool) 
     core.ready("main")
     key = core.add("j1")
     core.tell(events.Began(key))
-    assert core.tell(events.CancelAsked(key)) == [effects.Stop(key)]
+    assert core.tell(events.CancelRequested(key)) == [effects.StopJob(key)]
     died = events.AttemptBroke(key, ComfyUIUnavailable("died"), "p2")
     core.tell(died if broke else events.AttemptStopped(key, "p2"))
     assert core.wanted(effects.Requeue) == []
@@ -179,7 +179,7 @@ def test_a_job_that_every_bridge_died_of_is_lost() -> None:
     job.attempt = LIMITS.max_attempts
     core.tell(events.Recovered([job]))
     core.ready("main")
-    core.tell(events.PromptsKnown("main", frozenset()))
+    core.tell(events.PromptsListed("main", frozenset()))
     (finish,) = core.wanted(effects.Finish)
     assert (finish.outcome, finish.error.code) == ("failed", "lost")
     assert core.started() == []

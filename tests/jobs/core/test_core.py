@@ -20,7 +20,7 @@ def test_a_job_has_one_outcome_whatever_arrives_afterwards() -> None:
     assert finish.outcome == "succeeded"
     for late in (
         events.AttemptFailed(key, BridgeError("late")),
-        events.CancelAsked(key),
+        events.CancelRequested(key),
         events.Began(key),
         events.Requeued(key, 7),
     ):
@@ -45,8 +45,8 @@ def test_a_defect_while_jobs_are_given_out_costs_one_job_and_no_other(
 
     monkeypatch.setattr(core, "_start", fails)
     core.ready("main", "other")
-    assert core.wanted(effects.Report) == [effects.Report(broken)]
-    assert {each.key for each in core.wanted(effects.Start)} == {first, third}
+    assert core.wanted(effects.ReportDefect) == [effects.ReportDefect(broken)]
+    assert {each.key for each in core.wanted(effects.StartJob)} == {first, third}
     (finish,) = core.wanted(effects.Finish)
     assert (finish.key, finish.outcome) == (second, "failed")
 

@@ -35,7 +35,7 @@ def test_a_bridge_of_a_group_that_stops_gives_back_what_has_not_begun(alone: boo
         core.tell(events.Claimed(key, 1, f"p-{key.job_id}"))
     core.tell(events.Began(runs))
     core.tell(events.Draining())
-    assert [each.key for each in core.wanted(effects.Stop)] == ([] if alone else [waits])
+    assert [each.key for each in core.wanted(effects.StopJob)] == ([] if alone else [waits])
     assert core.book.is_busy
     core.tell(events.AttemptStopped(waits, "p9"))
     core.tell(events.Requeued(waits, 5))
@@ -50,13 +50,13 @@ def test_a_bridge_of_a_group_that_stops_gives_back_what_has_not_begun(alone: boo
     [
         ({"ended": True}, [events.EndedElsewhere]),
         ({"owner": "other"}, [events.TakenElsewhere]),
-        ({"owner": "me", "cancelling": True, "known": True}, [events.CancelAsked]),
+        ({"owner": "me", "cancelling": True, "known": True}, [events.CancelRequested]),
         ({"owner": "me", "cancelling": True}, []),
         ({"known": True}, []),
-        ({}, [events.Accepted]),
-        ({"cancelling": True}, [events.Accepted, events.CancelAsked]),
+        ({}, [events.JobAccepted]),
+        ({"cancelling": True}, [events.JobAccepted, events.CancelRequested]),
         ({"state": "waiting"}, []),
-        ({"state": "waiting", "has_intake": True}, [events.Accepted]),
+        ({"state": "waiting", "has_intake": True}, [events.JobAccepted]),
     ],
 )
 def test_what_other_bridges_do_is_understood(found: dict[str, Any], expected: list[type]) -> None:

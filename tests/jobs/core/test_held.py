@@ -13,7 +13,7 @@ def hold(core: Rig, name: str, reason: str | None = "hook 'llm'") -> None:
 
 def told(core: Rig) -> list[tuple[str, bool]]:
     """Return what was said of who is wanted since the last look."""
-    found = [(each.instance, each.wanted) for each in core.wanted(effects.Wanted)]
+    found = [(each.instance, each.wanted) for each in core.wanted(effects.ReportDemand)]
     core.done = []
     return found
 
@@ -92,7 +92,7 @@ def test_a_queue_that_is_paused_wants_nothing() -> None:
     core.tell(events.Paused(paused=False))
     assert told(core) == [("main", True)]
     key = next(iter(core.book.entries))
-    core.tell(events.CancelAsked(key))
+    core.tell(events.CancelRequested(key))
     core.tell(events.Finished(key))
     assert told(core) == [("main", False)]
 
@@ -111,7 +111,7 @@ def test_it_is_wanted_by_nobody_while_outcomes_cannot_be_written() -> None:
         core.tell(events.LeftComfyUI(key))
     assert told(core) == [("main", True)]
     for key in keys[:3]:
-        core.tell(events.Unwritten(key))
+        core.tell(events.WriteFailed(key))
     assert told(core) == [("main", False)]
     core.tell(events.Finished(keys[0]))
     assert told(core) == [("main", True)]
@@ -131,7 +131,7 @@ def test_what_runs_at_one_that_is_held_is_adopted_and_nothing_more_given() -> No
     core.tell(events.Recovered([running]))
     core.add("new")
     core.ready("main")
-    core.tell(events.PromptsKnown("main", frozenset({"p-old"})))
+    core.tell(events.PromptsListed("main", frozenset({"p-old"})))
     assert core.started() == [("old", "main")]
     hold(core, "main", None)
     assert core.started() == [("new", "main")]

@@ -1,4 +1,4 @@
-"""Which ComfyUI gets which job, and when."""
+"""The choice of a ComfyUI for each job, and its moment."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ def test_a_recovered_prompt_is_adopted_where_it_is_and_cancelled_where_it_is_not
     job = core.make("old", state="running")
     core.tell(events.Recovered([job]))
     core.ready("one")
-    assert core.wanted(effects.AskPrompts) == [effects.AskPrompts("one")]
+    assert core.wanted(effects.ListPrompts) == [effects.ListPrompts("one")]
     assert core.started() == []
-    core.tell(events.PromptsKnown("one", frozenset()))
+    core.tell(events.PromptsListed("one", frozenset()))
     assert core.started() == [("old", "one")]
     core.ready("two")
-    core.tell(events.PromptsKnown("two", frozenset({job.prompt_id})))
+    core.tell(events.PromptsListed("two", frozenset({job.prompt_id})))
     assert core.wanted(effects.CancelPrompt) == [effects.CancelPrompt("two", job.prompt_id)]
 
 
@@ -109,7 +109,7 @@ def test_once_all_comfyuis_were_asked_none_is_asked_again() -> None:
     core.tell(events.Recovered([core.make("old")]))
     core.ready("one", "two")
     for name in ("one", "two"):
-        core.tell(events.PromptsKnown(name, frozenset()))
+        core.tell(events.PromptsListed(name, frozenset()))
     core.tell(events.AttemptSucceeded(Key("alice", "old"), 1.0))
     core.tell(events.Finished(Key("alice", "old")))
     core.done = []
@@ -119,7 +119,7 @@ def test_once_all_comfyuis_were_asked_none_is_asked_again() -> None:
         key = core.add(f"j{number}")
         core.tell(events.AttemptSucceeded(key, 1.0))
         core.tell(events.Finished(key))
-    assert core.wanted(effects.AskPrompts) == []
+    assert core.wanted(effects.ListPrompts) == []
 
 
 def test_a_job_that_an_attached_comfyui_may_have_waits_for_that_one() -> None:
@@ -128,10 +128,10 @@ def test_a_job_that_an_attached_comfyui_may_have_waits_for_that_one() -> None:
     job.instance = "far"
     core.tell(events.Recovered([job]))
     core.ready("near")
-    core.tell(events.PromptsKnown("near", frozenset()))
+    core.tell(events.PromptsListed("near", frozenset()))
     assert core.started() == []
     core.ready("far")
-    core.tell(events.PromptsKnown("far", frozenset({job.prompt_id})))
+    core.tell(events.PromptsListed("far", frozenset({job.prompt_id})))
     assert core.started() == [("j1", "far")]
 
 
@@ -141,7 +141,7 @@ def test_a_cancel_reaches_the_prompt_at_the_comfyui_that_was_seen_to_have_it() -
     core.tell(events.Paused(paused=True))
     core.tell(events.Recovered([job]))
     core.ready("main")
-    core.tell(events.PromptsKnown("main", frozenset({job.prompt_id})))
-    core.tell(events.CancelAsked(job.key))
+    core.tell(events.PromptsListed("main", frozenset({job.prompt_id})))
+    core.tell(events.CancelRequested(job.key))
     assert core.wanted(effects.CancelPrompt) == [effects.CancelPrompt("main", job.prompt_id)]
     assert core.wanted(effects.Finish)[-1].outcome == "cancelled"

@@ -1,4 +1,4 @@
-"""Why a job waits, for how long, and who learns it."""
+"""The reasons why jobs wait, for how long, and their publication."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_no_job_starts_while_three_outcomes_cannot_be_written() -> None:
     for number in range(3):
         core.tell(events.LeftComfyUI(keys[number]))
         core.tell(events.AttemptSucceeded(keys[number], 1.0))
-        core.tell(events.Unwritten(keys[number]))
-        core.tell(events.Unwritten(keys[number]))  # once more, after a while
+        core.tell(events.WriteFailed(keys[number]))
+        core.tell(events.WriteFailed(keys[number]))  # once more, after a while
     assert [job for job, _ in core.started()] == ["j0", "j1", "j2", "j3", "j4"]
     for key in keys[3:5]:
         core.tell(events.LeftComfyUI(key))
@@ -103,9 +103,9 @@ def test_outputs_that_cannot_be_kept_for_their_sinks_hold_the_queue_too() -> Non
     keys = [core.add(f"j{number}") for number in range(6)]
     for number in range(3):
         core.tell(events.LeftComfyUI(keys[number]))
-        core.tell(events.Unwritten(keys[number]))
+        core.tell(events.WriteFailed(keys[number]))
     assert [job for job, _ in core.started()] == ["j0", "j1", "j2", "j3", "j4"]
     core.tell(events.LeftComfyUI(keys[3]))
     assert core.started() == []
-    core.tell(events.OutputsKept(keys[0]))  # its sinks may take long
+    core.tell(events.OutputsStored(keys[0]))  # its sinks may take long
     assert [job for job, _ in core.started()] == ["j5"]

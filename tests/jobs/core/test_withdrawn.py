@@ -19,7 +19,7 @@ def test_a_job_that_expires_at_comfyui_is_expired_unless_it_had_begun(*, began: 
         core.tell(events.Began(key))
     core.clock = 200.0
     core.tell(events.Tick())
-    assert bool(core.wanted(effects.Stop)) is not began
+    assert bool(core.wanted(effects.StopJob)) is not began
     if not began:
         core.tell(events.AttemptStopped(key, "p"))
         assert core.wanted(effects.Finish)[-1].outcome == "expired"
@@ -67,7 +67,7 @@ def test_a_cancel_that_comes_too_late_leaves_the_result() -> None:
     core.ready("main")
     key = core.add("j1")
     core.tell(events.Began(key))
-    core.tell(events.CancelAsked(key))
+    core.tell(events.CancelRequested(key))
     core.tell(events.AttemptSucceeded(key, 1.0))
     assert core.wanted(effects.Finish)[-1].outcome == "succeeded"
 
@@ -79,9 +79,9 @@ def test_a_clear_leaves_alone_what_has_started_and_other_clients() -> None:
         core.add(f"j{number}")
     theirs = core.add("theirs", "bob")
     core.done = []
-    core.tell(events.ClearAsked("alice"))
+    core.tell(events.ClearRequested("alice"))
     assert [each.key.job_id for each in core.wanted(effects.Finish)] == ["j2", "j3"]
-    assert core.wanted(effects.Stop) == []
+    assert core.wanted(effects.StopJob) == []
     assert theirs in core.book
 
 
@@ -103,7 +103,7 @@ def test_a_job_that_has_started_is_replaced_only_if_it_comes_back() -> None:
     older = core.add("older", replace="sensor")
     core.tell(events.Began(older))
     newer = core.add("newer", replace="sensor")
-    assert core.wanted(effects.Stop) == []
+    assert core.wanted(effects.StopJob) == []
     assert core.wanted(effects.Finish) == []
     core.tell(events.AttemptBroke(older, ComfyUIUnavailable("died"), "p2"))
     core.tell(events.Requeued(older, 1))
@@ -115,9 +115,9 @@ def test_a_job_that_has_started_is_replaced_only_if_it_comes_back() -> None:
 def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
     core = Rig("main")
     job = core.make("j1", state="waiting")
-    core.tell(events.Accepted(job))
+    core.tell(events.JobAccepted(job))
     core.tell(events.Resolved(job.key, PLAN, {}))
-    core.tell(events.CancelAsked(job.key))
+    core.tell(events.CancelRequested(job.key))
     entry = core.book.entry(job.key)
     assert entry is not None
     assert entry.phase is Phase.RELEASING
@@ -129,7 +129,7 @@ def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
 def test_a_job_whose_input_cannot_be_had_fails(*, released: bool) -> None:
     core = Rig("main")
     job = core.make("j1", state="waiting")
-    core.tell(events.Accepted(job))
+    core.tell(events.JobAccepted(job))
     if released:
         core.tell(events.Resolved(job.key, PLAN, {}))
     core.tell(events.Unresolvable(job.key, BridgeError("swept")))

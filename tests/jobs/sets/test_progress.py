@@ -1,4 +1,4 @@
-"""How far a set is, and how many of its jobs may wait."""
+"""The progress of a set, and the number of its jobs that may wait."""
 
 from __future__ import annotations
 

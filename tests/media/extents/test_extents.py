@@ -1,4 +1,4 @@
-"""What media unpack to, by their headers: real files, hostile ones, and any other bytes."""
+"""The unpacked size of media, by their headers: real files, hostile ones, and any other bytes."""
 
 from __future__ import annotations
 

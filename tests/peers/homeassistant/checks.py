@@ -1,4 +1,4 @@
-"""What the real Home Assistant makes of a real bridge; run by `tests/peers/test_homeassistant.py`.
+"""A real bridge in the real Home Assistant; run by `tests/peers/test_homeassistant.py`.
 
 In an environment of its own, with Home Assistant's own test harness. Its MQTT integration is at
 the test's broker, and nothing of it is replaced.
@@ -59,7 +59,7 @@ async def home(
 
 
 async def announced(hass: HomeAssistant, devices: int = 4) -> Announced:
-    """What the bridge has announced: its devices' configurations by topic."""
+    """The bridge's announcements: its devices' configurations by topic."""
     found: Announced = {}
     came = asyncio.Event()
 

@@ -47,7 +47,7 @@ print(*sorted(found))
 
 
 class Place:
-    """Where Home Assistant runs: here, or in a Debian of its own below `root`."""
+    """The place where Home Assistant runs: here, or in a Debian of its own below `root`."""
 
     def __init__(self, folder: Path, root: Path | None = None) -> None:
         self._folder = folder

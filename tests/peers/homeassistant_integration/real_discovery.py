@@ -1,4 +1,4 @@
-"""What the newest Home Assistant makes of the bridge's discovery, at a real broker."""
+"""The bridge's discovery in the newest Home Assistant, at a real broker."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ WORKFLOWS = {"demo": DEMO, "masked": MASKED, "holed": HOLED, "kinds": KINDS, "pl
 
 
 class Stack(Struct):
-    """What the tests share; `address` is where the page is."""
+    """Everything that the tests share; `address` is the page's."""
 
     broker: Mosquitto
     bridge: BridgeProcess
@@ -233,7 +233,7 @@ async def paint(window: Window) -> None:
 
 
 async def painted(window: Window, *pixels: tuple[int, int]) -> list[bool]:
-    """Which of these pixels of the open painter's mask are painted."""
+    """Return which of these pixels of the open painter's mask are painted."""
     opacities = await window.at("canvas.strokes").evaluate(
         """(canvas, pixels) => pixels.map(
             ([x, y]) => canvas.getContext("2d").getImageData(x, y, 1, 1).data[3]

@@ -39,7 +39,7 @@ def axe() -> str:
 async def _found(
     window: Window, axe: str, folder: Path | None, view: str, shown: str | None
 ) -> list[str]:
-    """What axe-core finds wrong in this view: on a desk and a phone, light and dark.
+    """Return what axe-core finds wrong in this view: on a desk and a phone, light and dark.
 
     `shown` is what a screenshot begins with, by its selector.
     """

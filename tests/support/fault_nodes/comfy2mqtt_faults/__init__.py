@@ -157,7 +157,7 @@ class TestOutOfMemory(Fault):
 
 
 def _first_time(once_file: str) -> bool:
-    """Whether a file was not there yet; it is then. Without a name it is always so."""
+    """True if a file was not there yet; it is then. Without a name it is always so."""
     if once_file:
         if Path(once_file).exists():
             return False

@@ -1,4 +1,4 @@
-"""The life of jobs in the journal: accepted, started, requeued, ended."""
+"""Writes of the journal: jobs accepted, started, requeued, ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bridge.jobs.journal.rows import Acceptance
 from bridge.jobs.journal.sequence import Draw, drawn, number
 from bridge.jobs.journal.webhooks import NewHooks
 from bridge.jobs.queue import Key
-from bridge.jobs.state import Happening
+from bridge.jobs.state import Transition
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ NOTE_S = 1.0
 # A job that is over in less is not worth the write that it has started.
 MARK_AFTER_S = 0.1
 
-(_WAITING,) = transitions.before(Happening.RELEASE)
-(_RUNNING,) = transitions.before(Happening.REQUEUE)
-_RELEASED = transitions.after(_WAITING, Happening.RELEASE)
-_REQUEUED = transitions.after(_RUNNING, Happening.REQUEUE)
+(_WAITING,) = transitions.before(Transition.RELEASE)
+(_RUNNING,) = transitions.before(Transition.REQUEUE)
+_RELEASED = transitions.after(_WAITING, Transition.RELEASE)
+_REQUEUED = transitions.after(_RUNNING, Transition.REQUEUE)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,8 +41,8 @@ class AlreadyEnded(RuntimeError):
     """A job was to be given a second outcome."""
 
 
-class Lives(Base):
-    """The life of each job."""
+class Writes(Base):
+    """The steps of each job's life, each in one transaction."""
 
     async def accept(self, draft: Draft, now: float) -> Acceptance:
         """Write a job down, unless its id, or its MQTT delivery, is known already."""

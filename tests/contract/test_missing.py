@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.contract.lacks import advice, models, why_not
+from bridge.contract.missing import advice, models, why_not_runnable
 from bridge.contract.retained import Missing, MissingChoice, MissingInput
 
 
@@ -43,7 +43,7 @@ MODEL = Missing(choices=[choice("sd15.safetensors")])
 def test_what_a_workflow_lacks_is_reported_with_what_helps(
     workflow: str, missing: Missing, told: str, helps: str
 ) -> None:
-    assert why_not(workflow, missing) == told
+    assert why_not_runnable(workflow, missing) == told
     assert helps in advice(missing)
 
 

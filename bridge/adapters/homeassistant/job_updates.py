@@ -1,4 +1,4 @@
-"""News of Home Assistant's jobs between the bridges of a group.
+"""Updates of Home Assistant's jobs between the bridges of a group.
 
 The bridge that takes requests shows all of them, whichever bridge runs them. So each bridge
 publishes what happens to a job, and the one that takes requests subscribes to that by the session
@@ -24,7 +24,7 @@ CLIENT = "homeassistant"
 _SHOWN = 1000
 
 
-class News(Struct, frozen=True, omit_defaults=True):
+class JobUpdate(Struct, frozen=True, omit_defaults=True):
     """A change of a job; of one that has `ended` the journal has the result."""
 
     status: JobStatus | UnsetType = UNSET
@@ -32,18 +32,18 @@ class News(Struct, frozen=True, omit_defaults=True):
     ended: bool = False
 
 
-_decode = msgspec.json.Decoder(News).decode
+_decode = msgspec.json.Decoder(JobUpdate).decode
 
 
-def read_news(payload: bytes) -> News | None:
-    """Read news; None for what is none."""
+def read_job_update(payload: bytes) -> JobUpdate | None:
+    """Read an update; None for what is none."""
     try:
         return _decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
-class NewsPublisher:
+class JobUpdatePublisher:
     """Publishes what happens to Home Assistant's jobs here; a `jobs.listener.Listener`."""
 
     def __init__(self, publisher: Publisher, tree: HomeAssistantTopics, previews: Listener) -> None:
@@ -54,14 +54,14 @@ class NewsPublisher:
 
     def status(self, job: Job, status: JobStatus) -> None:
         """Publish a job's state."""
-        self._publish(job.key, job.workflow, News(status=status))
+        self._publish(job.key, job.workflow, JobUpdate(status=status))
 
     def progress(self, job: Job, progress: Progress) -> None:
         """Publish how far a job is; it may get lost."""
         if job.key.client == CLIENT:
             topic = self._tree.job(job.workflow, job.key.job_id)
-            news = encode(News(progress=progress))
-            self._publisher.transient(topic, news, "application/json")
+            update = encode(JobUpdate(progress=progress))
+            self._publisher.transient(topic, update, "application/json")
 
     def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
         """Show a preview."""
@@ -74,15 +74,15 @@ class NewsPublisher:
         """Publish that a job has ended."""
         if key.client == CLIENT:
             workflow = msgspec.json.decode(result, type=Result).workflow
-            self._publish(key, workflow, News(ended=True))
+            self._publish(key, workflow, JobUpdate(ended=True))
 
-    def _publish(self, key: Key, workflow: str, news: News) -> None:
+    def _publish(self, key: Key, workflow: str, update: JobUpdate) -> None:
         if key.client == CLIENT:
-            self._publisher.publish(self._tree.job(workflow, key.job_id), news)
+            self._publisher.publish(self._tree.job(workflow, key.job_id), update)
 
 
-class Order:
-    """The order of news: those of several bridges may come in another one, or twice."""
+class JobUpdateOrder:
+    """The order of updates: those of several bridges may come in another one, or twice."""
 
     def __init__(self) -> None:
         self._latest: dict[str, int] = {}

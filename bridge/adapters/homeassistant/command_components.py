@@ -11,7 +11,7 @@ from bridge.contract.topics import Topics
 Component: TypeAlias = dict[str, Any]
 
 
-def orders(instances: Sequence[str], topics: Topics) -> list[tuple[str, Component]]:
+def command_components(instances: Sequence[str], topics: Topics) -> list[tuple[str, Component]]:
     """Draw an operator's commands: switches for lasting states, a button for the others.
 
     The buttons that were there before the switches are announced still, as automations press them;
@@ -28,7 +28,7 @@ def orders(instances: Sequence[str], topics: Topics) -> list[tuple[str, Componen
                 "value_template": "{{ 'ON' if value_json.paused else 'OFF' }}",
                 "state_on": ON,
                 "state_off": OFF,
-                "command_topic": topics.order("queue/pause"),
+                "command_topic": topics.command("queue/pause"),
                 "payload_on": '{"paused":true}',
                 "payload_off": '{"paused":false}',
             },
@@ -36,7 +36,7 @@ def orders(instances: Sequence[str], topics: Topics) -> list[tuple[str, Componen
     ]
     for instance in instances:
         named = f" of {instance}" if len(instances) > 1 else ""
-        order = f'{{"instance":"{instance}","yielded":'
+        prefix = f'{{"instance":"{instance}","yielded":'
         found.append(
             (
                 f"yielded-{instance}",
@@ -48,9 +48,9 @@ def orders(instances: Sequence[str], topics: Topics) -> list[tuple[str, Componen
                     "value_template": "{{ 'ON' if value_json.state == 'yielded' else 'OFF' }}",
                     "state_on": ON,
                     "state_off": OFF,
-                    "command_topic": topics.order("comfyui/yield"),
-                    "payload_on": f"{order}true}}",
-                    "payload_off": f"{order}false}}",
+                    "command_topic": topics.command("comfyui/yield"),
+                    "payload_on": f"{prefix}true}}",
+                    "payload_off": f"{prefix}false}}",
                 },
             )
         )
@@ -66,7 +66,7 @@ def orders(instances: Sequence[str], topics: Topics) -> list[tuple[str, Componen
             "platform": "button",
             "name": name,
             "icon": icon,
-            "command_topic": topics.order(verb),
+            "command_topic": topics.command(verb),
             "payload_press": "{}",
         }
         found.append((key, button if key == "restart" else {**button, "enabled_by_default": False}))

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable
 
 
-class BegunUploads:
+class UnfinishedUploads:
     """Sizes in bytes by client and upload. Safe to use from several threads."""
 
     def __init__(self, found: Iterable[tuple[str, str, int]] = ()) -> None:
@@ -45,7 +45,7 @@ class BegunUploads:
             if not uploads:
                 del self._sizes[client], self._sums[client]
 
-    def besides(self, client: str, but: str | None) -> tuple[int, int]:
+    def total_without(self, client: str, but: str | None) -> tuple[int, int]:
         """Return how many a client has, without the one named `but`, and their bytes together."""
         with self._lock:
             uploads = self._sizes.get(client)

@@ -1,4 +1,4 @@
-"""Drives hooks and GPU locks: tells the coordinator what happens, and does what it decides.
+"""Drives hooks and GPU locks: reports events to the coordinator, and executes its decisions.
 
 It lives from `start` to `stop`. What is to be given back after a crash, and the leases of other
 programs, are in a file in the data folder, written before anything follows from them.
@@ -31,17 +31,17 @@ from bridge.hooks.calls import CallFailed, MqttCalls
 from bridge.hooks.coordinator import (
     Action,
     Coordinator,
-    Free,
+    FreeMemory,
     Hold,
     Leave,
     Now,
-    Prepare,
-    Release,
+    PrepareHook,
+    ReleaseHook,
     State,
     TakeBack,
 )
 from bridge.hooks.machine import Machine
-from bridge.hooks.presets import Do, Made, made
+from bridge.hooks.presets import Do, HookCalls, calls_of
 from bridge.hooks.setup import check_warm, gpus_of, rules_of
 from bridge.jobs.clock import Clock
 from bridge.jobs.core import events
@@ -84,8 +84,8 @@ class Hooks(Extension):
         self._retained = retained
         self._clock = clock
         self._file = config.folder / "hooks.json"
-        self._hooks: dict[str, Made] = {
-            each.name: made(each, mqtt, config.base_topic) for each in config.hook
+        self._hooks: dict[str, HookCalls] = {
+            each.name: calls_of(each, mqtt, config.base_topic) for each in config.hook
         }
         self._answers = sorted({each.answer for each in config.calls if each.answer is not None})
         self._rules = rules_of(config)
@@ -129,38 +129,38 @@ class Hooks(Extension):
         """Take a message that may be the answer to a hook."""
         self._mqtt.received(incoming)
 
-    # -- orders of other programs --
+    # -- commands of other programs --
 
     def owns(self, gpu: str) -> bool:
         """True if a GPU of that name is this bridge's."""
         return gpu in self._gpus
 
-    async def order(self, order: RequestGpu | ReleaseGpu) -> GpuReport:
+    async def execute(self, command: RequestGpu | ReleaseGpu) -> GpuReport:
         """Request a GPU for a program, or release it; it is on disk when this returns.
 
         Raises BadRequest and Busy.
         """
-        gpu = self._gpu_of(order)
+        gpu = self._gpu_of(command)
         lock, now = self._coordinator.gpus[gpu].lock, self._clock.now()
-        if isinstance(order, RequestGpu):
-            done = lock.request(order, now)
+        if isinstance(command, RequestGpu):
+            done = lock.request(command, now)
         else:
-            done = lock.release(order.holder, now)
+            done = lock.release(command.holder, now)
         self._woken.set()
         await self._save()
         return GpuReport(done=done, lease=self._view(gpu))
 
-    def _gpu_of(self, order: OfGpu) -> str:
+    def _gpu_of(self, command: OfGpu) -> str:
         names = sorted(self._gpus)
         if not names:
             raise BadRequest(
                 "no GPU has a name here: set comfyui_gpu, or gpu in a [[comfyui]] table",
                 field="gpu",
             )
-        if isinstance(order.gpu, str) and order.gpu in self._gpus:
-            return order.gpu
-        if isinstance(order.gpu, str):
-            raise BadRequest(f"there is no GPU {order.gpu!r}", field="gpu", allowed=names)
+        if isinstance(command.gpu, str) and command.gpu in self._gpus:
+            return command.gpu
+        if isinstance(command.gpu, str):
+            raise BadRequest(f"there is no GPU {command.gpu!r}", field="gpu", allowed=names)
         if len(names) > 1:
             raise BadRequest("there are several GPUs: say which one", field="gpu", allowed=names)
         return names[0]
@@ -268,11 +268,11 @@ class Hooks(Extension):
         match action:
             case Hold():
                 self._hold(action)
-            case Prepare(name):
+            case PrepareHook(name):
                 self._spawn(self._prepare(name))
-            case Release(name):
+            case ReleaseHook(name):
                 self._spawn(self._release(name))
-            case Free(gpu):
+            case FreeMemory(gpu):
                 self._spawn(self._free(gpu))
             case Leave(gpu, finish):
                 log.info("GPU %s is released to other programs", gpu)

@@ -40,7 +40,7 @@ def models(missing: Missing) -> list[str]:
     return [_file(choice) for choice in missing.choices]
 
 
-def why_not(workflow: str, missing: Missing) -> str:
+def why_not_runnable(workflow: str, missing: Missing) -> str:
     """Return why a workflow cannot run."""
     needed = models(missing)
     if not needed:

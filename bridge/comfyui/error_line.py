@@ -14,7 +14,7 @@ _ERROR = re.compile(
 )
 
 
-def telling_line(lines: Sequence[str]) -> str:
+def error_line(lines: Sequence[str]) -> str:
     """Return the last line that is an error's, else the last that says anything; "" without any."""
     said = [line.strip() for line in lines if line.strip()]
     errors = [line for line in said if _ERROR.match(line)]

@@ -15,7 +15,7 @@ GATHER_S = 0.1
 SPREAD_S = 0.01
 
 
-def pause_s(since_last_s: float, others: int, chance: float) -> float:
+def look_delay_s(since_last_s: float, others: int, chance: float) -> float:
     """Return how long to wait before a look, in seconds; `chance` is from 0 to 1.
 
     `since_last_s`: how long ago the last look ended.

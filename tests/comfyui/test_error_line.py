@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.comfyui.telling_line import telling_line
+from bridge.comfyui.error_line import error_line
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ from bridge.comfyui.telling_line import telling_line
     ],
 )
 def test_the_line_that_tells_why_is_found(lines: list[str], told: str) -> None:
-    assert telling_line(lines) == told
+    assert error_line(lines) == told

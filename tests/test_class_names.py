@@ -1,0 +1,32 @@
+"""A class name stands for one thing in each program: the bridge, the integration, our nodes."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+
+import pytest
+
+from tests.support.words import ROOT
+
+# The names that several public classes of the bridge have, each with its reason.
+TWINS = {
+    "Client": "bridge.client.sync is bridge.client without await, under the same names",
+    "Job": "one job, as the bridge has it and as bridge.client shows it, with and without await",
+    "JobOutput": "both are public: a source of an input on the wire, and bytes in bridge.client",
+    "Set": "bridge.client.sync is bridge.client without await, under the same names",
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "twins"),
+    [("bridge", TWINS), ("custom_components", {}), ("custom_nodes", {})],
+)
+def test_no_public_class_has_the_name_of_another(program: str, twins: dict[str, str]) -> None:
+    names = Counter(
+        node.name
+        for file in (ROOT / program).rglob("*.py")
+        for node in ast.parse(file.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in names.items() if count > 1} == set(twins)
