@@ -94,16 +94,20 @@ def openness(address: str, *, is_open: bool) -> Finding:
     )
 
 
-def explain_health(health: BridgeHealth) -> Iterator[Finding]:
-    """Describe what a running bridge says of itself, and what helps."""
+def explain_health(health: BridgeHealth, its: str = "its") -> Iterator[Finding]:
+    """Describe what a running bridge says of itself, and what helps; `its` says which bridge's."""
     if health.paused:
         advice = "comfy2mqtt queue resume"
-        yield Finding(good=True, what="its queue is paused, by the operator", advice=advice)
+        yield Finding(good=True, what=f"{its} queue is paused, by the operator", advice=advice)
+    elif health.held is not UNSET:
+        what = f"{its} queue starts no job: {health.held}"
+        advice = "make room on the disk of its folder (data); its log has the reason"
+        yield Finding(good=False, what=what, advice=advice)
     if health.store is not UNSET:
-        what = f"jobs wait for its store of large outputs: {health.store}"
+        what = f"{its} store of large outputs does not work, and jobs wait for it: {health.store}"
         yield Finding(good=False, what=what, advice="comfy2mqtt doctor on its machine tries it")
     for name, hook in health.hooks.items():
-        what = f"its hook {name!r} is {hook.state}"
+        what = f"{its} hook {name!r} is {hook.state}"
         if hook.error is UNSET:
             yield Finding(good=True, what=what)
             continue
@@ -153,6 +157,7 @@ def explain(name: str, comfyui: ComfyUIState, *, lent: bool = False) -> Finding:
         # It has not been well since it ended, and may be on its way to the next end.
         return Finding(good=False, what=f"{what}: {why}", advice=remedy)
     if comfyui.state in _WELL:
+        what += ", and gets no more jobs: it is to be yielded" if comfyui.yielding is True else ""
         last = f" (the last error: {why})" if why else ""
         return Finding(good=True, what=f"{what}{last}", advice=remedy if again else "")
     return Finding(good=False, what=f"{what}: {why}", advice=f"{remedy}{advice}")

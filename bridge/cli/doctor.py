@@ -135,7 +135,7 @@ async def _isolation(settings: Config) -> Finding:
 async def explain_bridge(connection: Connection, topics: Topics) -> AsyncIterator[Finding]:
     """Yield what a bridge on this broker says of itself. Raises MqttError."""
     wanted = [topics.state, topics.info, topics.health, topics.comfyui("+"), topics.gpu("+")]
-    found = await _retained(connection, wanted)
+    found = await _retained(connection, wanted, topics.member_health("+"))
     state = found.pop(topics.state, b"").decode(errors="replace")
     info, health = found.pop(topics.info, None), found.pop(topics.health, None)
     if not connection.retains:
@@ -150,8 +150,13 @@ async def explain_bridge(connection: Connection, topics: Topics) -> AsyncIterato
         about = msgspec.json.decode(info, type=BridgeInfo)
         other = "" if about.version == __version__ else f"; this is {__version__}"
         yield Finding(good=True, what=f"the bridge {about.name} {about.version} is online{other}")
-    if health is not None:
-        for finding in diagnostics.explain_health(msgspec.json.decode(health, type=BridgeHealth)):
+    members = [each for each in sorted(found) if matches(topics.member_health("+"), each)]
+    healths = {f"{each.rpartition('/')[2]}: its": found.pop(each) for each in members}
+    if health is not None and not healths:
+        healths = {"its": health}
+    for its, payload in healths.items():
+        told = msgspec.json.decode(payload, type=BridgeHealth)
+        for finding in diagnostics.explain_health(told, its):
             yield finding
     lent = False
     for topic in [each for each in found if matches(topics.gpu("+"), each)]:
@@ -187,9 +192,11 @@ def _seen(sent: asyncio.Future[PubAck]) -> None:
         sent.exception()
 
 
-async def _retained(connection: Connection, filters: list[str]) -> dict[str, bytes]:
+async def _retained(connection: Connection, filters: list[str], operators: str) -> dict[str, bytes]:
+    """Return what is retained on topics; those of `operators` not every user may read."""
     found: dict[str, bytes] = {}
-    await connection.subscribe([Subscription(filter=each) for each in filters])
+    wanted = [Subscription(filter=each) for each in filters]
+    await connection.subscribe([*wanted, Subscription(filter=operators, optional=True)])
     try:
         async with asyncio.timeout(_RETAINED_S):
             async for message in connection.messages:
@@ -232,9 +239,10 @@ async def _bucket(settings: Config) -> AsyncIterator[Finding]:
 
 async def _data(settings: Config) -> AsyncIterator[Finding]:
     folder = settings.folder
-    probe = folder / f".doctor-{os.getpid()}"
+    # Nothing is made here: it may be a bridge elsewhere, with other settings, that is asked about.
+    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    probe = there / f".doctor-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
@@ -244,10 +252,11 @@ async def _data(settings: Config) -> AsyncIterator[Finding]:
             advice="set data (COMFY2MQTT_DATA) to a folder of the bridge's own",
         )
         return
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(there).free
+    can = "can be written" if there == folder else "is not there yet, and can be made"
     yield Finding(
         good=free > _LOW_DISK,
-        what=f"{folder} can be written; {free // 1024**2} MB are free",
+        what=f"{folder} (data, by the settings here) {can}; {free // 1024**2} MB are free",
         advice="" if free > _LOW_DISK else "free some space: results and outputs are stored there",
     )
 

@@ -126,7 +126,8 @@ def _show(report: Report) -> None:
 def _row(named: tuple[str, ComfyUIState]) -> tuple[str, ...]:
     name, comfyui = named
     why = "" if comfyui.reason is UNSET else f"{comfyui.reason}: {comfyui.last_error}"
-    return (name, comfyui.state, duration(time.time() - comfyui.since), str(comfyui.restarts), why)
+    state = f"{comfyui.state}, yielding" if comfyui.yielding is True else comfyui.state
+    return (name, state, duration(time.time() - comfyui.since), str(comfyui.restarts), why)
 
 
 def _show_queue(report: QueueReport) -> None:

@@ -314,6 +314,12 @@ def _retained(topics: Topics) -> tuple[Channel, ...]:
         ),
         channel("info", topics.info, "Who the bridge is", BridgeInfo),
         channel("health", topics.health, "The bridge's health", BridgeHealth),
+        channel(
+            "memberHealth",
+            topics.member_health("{member}"),
+            "One of several bridges'",
+            BridgeHealth,
+        ),
         channel("comfyui", topics.comfyui("{instance}"), "A ComfyUI", ComfyUIState),
         channel("gpu", topics.gpu("{gpu}"), "Who has a GPU", GpuLease),
         channel("choices", topics.choices("{name}"), "A long list", Choices),

@@ -246,7 +246,7 @@ class ReleaseReport(Struct, frozen=True, kw_only=True):
 class HealthReport(Struct, frozen=True, kw_only=True):
     """The health of all parts; `healthy`: at least one ComfyUI takes jobs. `memory` is in bytes.
 
-    `store` is what is wrong with the store of large outputs.
+    `store` is what is wrong with the store of large outputs, `held` is why no job starts now.
     """
 
     healthy: bool
@@ -259,6 +259,7 @@ class HealthReport(Struct, frozen=True, kw_only=True):
     comfyui: dict[str, ComfyUIState]
     memory: int | UnsetType = UNSET
     store: str | UnsetType = UNSET
+    held: str | UnsetType = UNSET
 
 
 class LevelReport(Struct, frozen=True, kw_only=True):

@@ -202,8 +202,12 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
 
     `clients` are those with the most seconds at a ComfyUI. `hooks` are by their names, `gpus` by
     the names of the ComfyUIs that they are of.
-    While it is `paused`, by the operator, no job starts. `store` is what is wrong with the store of
-    large outputs: until it works again, jobs that have such outputs wait for it.
+    While it is `paused`, by the operator, no job starts; `held` is why none does. `store` is what
+    is wrong with the store of large outputs: until it works again, jobs that have such outputs wait
+    for it.
+
+    In a group each bridge publishes its own. That of the group has the queue, the counts, the
+    clients and the GPUs of all bridges, and the rest of the one that takes requests.
     """
 
     at: float
@@ -221,6 +225,7 @@ class BridgeHealth(Struct, frozen=True, kw_only=True):
     hooks: dict[str, HookHealth] = {}
     gpus: dict[str, GpuFigures] = {}
     store: str | UnsetType = UNSET
+    held: str | UnsetType = UNSET
 
 
 # How far the install of another release is: it is built beside the one in use, running jobs end,
@@ -249,7 +254,8 @@ class ComfyUIState(Struct, frozen=True, kw_only=True):
 
     `reason` is the stable word for `last_error`; docs/operations.md explains each. With `unguarded`
     the bridge's own one answers anybody on its machine, a page in a browser there too. `release` is
-    of one whose releases the bridge looks for: the setting `comfyui_updates`.
+    of one whose releases the bridge looks for: the setting `comfyui_updates`. One that is
+    `yielding` gets no more jobs, and is `yielded` once it has ended its own and freed its memory.
     """
 
     state: InstanceState
@@ -260,6 +266,12 @@ class ComfyUIState(Struct, frozen=True, kw_only=True):
     version: str | UnsetType = UNSET
     unguarded: bool | UnsetType = UNSET
     release: ComfyUIRelease | UnsetType = UNSET
+    yielding: bool | UnsetType = UNSET
+
+    @property
+    def takes_jobs(self) -> bool:
+        """True if the bridge gives it jobs."""
+        return self.state in ("ready", "busy") and self.yielding is not True
 
 
 class BridgeEvent(Struct, frozen=True, kw_only=True):

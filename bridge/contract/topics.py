@@ -110,6 +110,10 @@ class Topics:
         """Queue depth, memory, counters; retained, expires."""
         return f"{self.base}/bridge/health"
 
+    def member_health(self, name: str) -> str:
+        """The topic of one bridge's own health in a group; retained, expires."""
+        return f"{self.health}/{name}"
+
     def member(self, name: str) -> str:
         """The topic of a bridge's presence in a group; retained, its last will."""
         return f"{self.base}/bridge/member/{name}"
@@ -213,6 +217,7 @@ class Topics:
             f"{self.base}/bridge/comfyui/+",
             f"{self.base}/bridge/choices/+",
             f"{self.base}/bridge/gpu/+",
+            self.member_health("+"),
         )
 
     def covers(self, topic_filter: str) -> bool:

@@ -74,6 +74,7 @@ def comfyui_state(state: InstanceState) -> ComfyUIState:
         version=or_unset(state.version),
         unguarded=True if state.unguarded else UNSET,
         release=or_unset(state.release),
+        yielding=True if state.yielding and state.state in ("ready", "busy") else UNSET,
     )
 
 

@@ -143,7 +143,10 @@ class Bridge:
             cloudevents=config.cloudevents,
         )
         self._retained = Retained(
-            self._topics, self._publisher, group.speaks_for_all if config.journal else None
+            self._topics,
+            self._publisher,
+            group.speaks_for_all if config.journal else None,
+            config.member_name,
         )
         last_values = LastValues()
         self._transcoder = transcoder = Transcoder()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,6 @@ from bridge.contract.retained import (
     Usage,
 )
 from bridge.contract.topics import RUN, UPLOAD
-from bridge.jobs.counters import Counters
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.mqtt import Connection
 from bridge.requests.operator import comfyui_state
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 HEALTH_INTERVAL_S = 30.0
 # Health reports the usage of those clients that used the most.
 CLIENTS_REPORTED = 20
+# What each bridge of a group counts of its own jobs.
+_COUNTED = ("accepted", "succeeded", "failed", "cancelled", "expired", "retried")
 
 
 class BridgeInfoPublisher:
@@ -145,50 +147,83 @@ class BridgeInfoPublisher:
 
     def publish_health(self) -> None:
         """Publish `bridge/health` now: something has changed that is waited for."""
-        self._retained.health(self._health())
+        own = self._health()
+        self._retained.health(self._of_all(own), own)
+
+    def _of_all(self, own: BridgeHealth) -> BridgeHealth:
+        """Return the health of the group, given this bridge's own; alone it is that."""
+        busy = sum(each.state == "busy" for each in self._retained.elsewhere().values())
+        whole = of_group(own, self._retained.healths())
+        return msgspec.structs.replace(whole, running=own.running + busy)
 
     def _health(self) -> BridgeHealth:
         dispatcher, counters = self._dispatcher, self._dispatcher.counters
         return BridgeHealth(
             at=round(time.time(), 3),
             queued=dispatcher.book.queued,
-            running=dispatcher.book.running + dispatcher.book.elsewhere()[1],
+            running=dispatcher.book.running,
             accepted=counters.accepted,
             succeeded=counters.outcomes["succeeded"],
             failed=counters.outcomes["failed"],
             cancelled=counters.outcomes["cancelled"],
             expired=counters.outcomes["expired"],
             retried=counters.retried,
-            clients=_usage(counters),
+            clients=_most(
+                {
+                    name: Usage(jobs=share.jobs, run_s=round(share.run_s, 1))
+                    for name, share in counters.clients.items()
+                }
+            ),
             paused=dispatcher.book.paused,
             memory=or_unset(resident_bytes()),
             hooks=self._hooks(),
             gpus=self._gpus,
             store=or_unset(self._store()),
+            held=or_unset(dispatcher.book.held),
         )
 
     def health_report(self) -> HealthReport:
         """Return the answer to the operator's `health_check`."""
-        dispatcher = self._dispatcher
-        places, busy = dispatcher.book.elsewhere()
+        health = self._of_all(self._health())
         ours = {each.name: comfyui_state(each.state) for each in self._instances}
         return HealthReport(
-            healthy=places > 0 or any(instance.state.usable for instance in self._instances),
+            healthy=self._retained.places()[0] > 0
+            or any(instance.state.usable for instance in self._instances),
             version=__version__,
-            paused=dispatcher.book.paused,
-            queued=dispatcher.book.queued,
-            running=dispatcher.book.running + busy,
-            succeeded=dispatcher.counters.outcomes["succeeded"],
-            failed=dispatcher.counters.outcomes["failed"],
+            paused=health.paused,
+            queued=health.queued,
+            running=health.running,
+            succeeded=health.succeeded,
+            failed=health.failed,
             comfyui={**self._retained.elsewhere(), **ours},
-            memory=or_unset(resident_bytes()),
-            store=or_unset(self._store()),
+            memory=health.memory,
+            store=health.store,
+            held=health.held,
         )
 
 
-def _usage(counters: Counters) -> dict[str, Usage]:
-    most = sorted(counters.clients.items(), key=lambda each: -each[1].run_s)[:CLIENTS_REPORTED]
-    return {name: Usage(jobs=share.jobs, run_s=round(share.run_s, 1)) for name, share in most}
+def of_group(own: BridgeHealth, others: Sequence[BridgeHealth]) -> BridgeHealth:
+    """Return the health of a group, of which `own` is that of the bridge that speaks for it. Pure.
+
+    The queue is the same for all. What is running is left to the caller, who knows it sooner.
+    """
+    everybody = [*others, own]
+    clients: dict[str, Usage] = {}
+    for name, usage in chain.from_iterable(each.clients.items() for each in everybody):
+        known = clients.get(name, Usage(jobs=0, run_s=0.0))
+        run_s = round(known.run_s + usage.run_s, 1)
+        clients[name] = Usage(jobs=known.jobs + usage.jobs, run_s=run_s)
+    return msgspec.structs.replace(
+        own,
+        **{name: sum(getattr(each, name) for each in everybody) for name in _COUNTED},
+        clients=_most(clients),
+        gpus={name: gpu for each in everybody for name, gpu in each.gpus.items()},
+    )
+
+
+def _most(clients: Mapping[str, Usage]) -> dict[str, Usage]:
+    """Return those that used the most."""
+    return dict(sorted(clients.items(), key=lambda each: -each[1].run_s)[:CLIENTS_REPORTED])
 
 
 def resident_bytes() -> int | None:

@@ -95,8 +95,8 @@ class OfferExchange:
         for name in self._known:
             state = states.get(name)
             if self._library.can_run(name, needs):
-                found[name] = None if state is None else state.state
-                if state is not None and state.state in ("ready", "busy"):
+                found[name] = None if state is None else _shown(state)
+                if state is not None and state.takes_jobs:
                     return {name: state.state}
         return found
 
@@ -172,6 +172,11 @@ class OfferExchange:
         )
         self._known = found
         self._named(sorted({*self._comfyuis, *found}))
+
+
+def _shown(state: ComfyUIState) -> State:
+    """Return the state of one that is to yield as what it will be: it takes no more jobs."""
+    return "yielded" if state.yielding is True else state.state
 
 
 def _unpacked(name: str, packed: Packed) -> tuple[ObjectInfo, bool] | None:

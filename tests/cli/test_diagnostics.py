@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.cli.diagnostics import REMEDIES, explain, explain_gpu, explain_health, openness
 from bridge.comfyui.errors import ComfyUIForbidden, ComfyUIUnreachable, StartFailure
@@ -126,6 +127,24 @@ def test_a_hook_that_failed_is_a_fault_and_says_what_waits() -> None:
     assert "no answer within 180 s; jobs wait" in waits.what
     assert (failed.good, failed.what) == (False, "its hook 'tell' is idle: answered 404")
     assert failed.advice
+
+
+def test_a_queue_that_is_held_is_a_fault_of_the_bridge_that_is_named() -> None:
+    health = BridgeHealth(
+        at=0, queued=9, running=0, accepted=0, succeeded=0, failed=0, held="outcomes wait"
+    )
+    (held,) = explain_health(health, "a: its")
+    assert (held.good, held.what) == (False, "a: its queue starts no job: outcomes wait")
+    assert "disk" in held.advice
+    (paused,) = explain_health(replace(health, paused=True))
+    assert (paused.good, paused.what) == (True, "its queue is paused, by the operator")
+
+
+def test_one_that_is_to_yield_is_not_said_to_be_ready_alone() -> None:
+    assert explain("main", told("ready")).what == "its ComfyUI 'main' is ready"
+    yielding = explain("main", told("ready", yielding=True))
+    assert yielding.good
+    assert yielding.what.endswith("is ready, and gets no more jobs: it is to be yielded")
 
 
 def test_who_has_a_gpu_is_reported() -> None:

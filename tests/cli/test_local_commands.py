@@ -129,9 +129,13 @@ def test_the_doctor_tells_what_is_away_and_what_to_do(
         "BAD  broker: ",
         "     -> is it running, and is that its address (mqtt_url)?",
         "BAD  ComfyUI 'default' at http://127.0.0.1:9",
-        "ok   data can be written",
+        "ok   data (data, by the settings here) is not there yet, and can be made",
     ):
         assert line in told.stdout, told.stdout
+    assert not Path("data").exists()
+    Path("data").mkdir()
+    assert "ok   data (data, by the settings here) can be written" in cli("doctor").stdout
+    assert list(Path("data").iterdir()) == []
 
 
 def test_the_doctor_checks_what_is_kept_and_repairs_it(cli: Cli) -> None:

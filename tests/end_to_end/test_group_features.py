@@ -117,8 +117,18 @@ async def test_the_bridge_that_takes_requests_counts_with_the_others_comfyuis(
         while "eta_s" not in found:
             found = (await peer.ask("submit", {"workflow": "slow", "dry_run": True}))["data"]
         assert 0.3 < found["eta_s"] < 30
+        # What the other one counts is part of the group's health; each has its own, which it
+        # publishes when the queue is paused or resumed.
+        assert (await command(watcher, "queue/pause"))["paused"]
+        own = await watcher.next(f"{BRIDGE}/health/b", lambda m: m.json["succeeded"] == 1)
+        assert own.json["held"] == "the operator paused the queue"
+        await command(watcher, "queue/resume")
+        whole = await watcher.next(f"{BRIDGE}/health", lambda m: m.json["succeeded"] == 1)
+        assert whole.json["running"] == 0
+        own = await watcher.next(f"{BRIDGE}/health/a", lambda m: not m.json["paused"])
+        assert own.json["succeeded"] == 0
         health = await command(watcher, "health_check")
-        assert health["healthy"]
+        assert (health["healthy"], health["succeeded"]) == (True, 1)
         assert health["comfyui"]["a-default"]["state"] == "yielded"
         assert health["comfyui"]["b-default"]["state"] in ("ready", "busy")
 

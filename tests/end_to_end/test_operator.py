@@ -165,7 +165,8 @@ async def test_a_supervised_comfyui_is_yielded_stopped_and_started(
         for job_id in ("j1", "j2", "j3"):
             peer.request(f"run/slow/{job_id}")
         await peer.job("j1", "status", is_running)
-        await operator.done("comfyui/yield", {"finish": False})
+        shown = await operator.done("comfyui/yield", {"finish": False})
+        assert shown["instances"]["default"]["yielding"] is True
         for job_id in ("j1", "j2"):  # one ran, one waited behind it
             back = await peer.job(job_id, "status", lambda message: "reason" in message.json)
             assert "operator" in back.json["reason"]

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
+from bridge.comfyui.state import InstanceState
 from bridge.contract.errors import BadRequest, Conflict
 from bridge.contract.messages import encode
 from bridge.contract.operator import (
@@ -30,7 +31,7 @@ from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.requests.context import Answer
-from bridge.requests.operator import Operator
+from bridge.requests.operator import Operator, comfyui_state
 from tests.jobs.dispatching import RunningDispatcher, running_dispatcher
 from tests.jobs.drafts import draft
 
@@ -171,6 +172,14 @@ async def test_any_comfyui_can_be_asked_to_yield_and_resume(stand: Stand) -> Non
     assert sorted(yielded["instances"]) == ["ours", "theirs"]
     resumed = await stand.data("comfyui/resume", instance="theirs")
     assert list(resumed["instances"]) == ["theirs"]
+
+
+def test_one_that_is_to_yield_says_so_until_it_is_yielded() -> None:
+    busy = InstanceState(state="busy", since=1.0, yielding=True, closed=True)
+    assert comfyui_state(busy).yielding is True
+    assert not comfyui_state(busy).takes_jobs
+    assert comfyui_state(replace(busy, state="yielded")).yielding is UNSET
+    assert comfyui_state(replace(busy, yielding=False)).takes_jobs
 
 
 async def test_a_switch_yields_and_resumes_by_one_topic(

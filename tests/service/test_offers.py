@@ -167,5 +167,7 @@ async def test_who_can_run_a_prompt_elsewhere_and_how_they_are(setup: Setup) -> 
     assert setup.offers.able(needs) == {"b-main": None, "c-main": "yielded"}
     setup.states["c-main"] = ComfyUIState(state="busy", since=1.0, restarts=0)
     assert setup.offers.able(needs) == {"c-main": "busy"}
+    setup.states["c-main"] = ComfyUIState(state="busy", since=1.0, restarts=0, yielding=True)
+    assert setup.offers.able(needs) == {"b-main": None, "c-main": "yielded"}
     setup.leads = False
     assert setup.offers.able(needs) == {}

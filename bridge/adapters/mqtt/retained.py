@@ -34,15 +34,23 @@ _UNKNOWN_BEATS = 2
 MAX_SEEN = 10_000
 
 _state = msgspec.json.Decoder(ComfyUIState).decode
+_health = msgspec.json.Decoder(BridgeHealth).decode
 
 
 class Retained:
     """The bridge's retained messages."""
 
     def __init__(
-        self, topics: Topics, publisher: Publisher, leads: Callable[[], bool] | None = None
+        self,
+        topics: Topics,
+        publisher: Publisher,
+        leads: Callable[[], bool] | None = None,
+        member: str = "",
     ) -> None:
-        """`leads`: in a cluster, whether this bridge publishes what holds for the whole cluster."""
+        """`leads`: in a cluster, whether this bridge publishes what holds for the whole cluster.
+
+        `member` is its name there.
+        """
         self._topics = topics
         self._publisher = publisher
         self._present: dict[str, Description] = {}
@@ -50,6 +58,10 @@ class Retained:
         self._leases: dict[str, tuple[GpuLease, float | None]] = {}
         self._choices: set[str] = set()
         self._clustered = leads is not None
+        self._member = member
+        # In a cluster this bridge's own, and those of the other bridges by their names.
+        self._health: BridgeHealth | None = None
+        self._healths: dict[str, BridgeHealth] = {}
         self._leads = leads or (lambda: True)
         self._online = False
         # Topics that are not in our set, and for how many heartbeats no known bridge owned them.
@@ -101,12 +113,16 @@ class Retained:
         base = f"{self._topics.base}/"
         return {topic.removeprefix(base): each for topic, each in self._present.items()}
 
-    def health(self, health: BridgeHealth) -> None:
-        """Publish the bridge's counters."""
+    def health(self, health: BridgeHealth, own: BridgeHealth) -> None:
+        """Publish the bridge's counters: in a cluster those of all, and this bridge's `own`."""
         if self._leads():
-            self._publisher.publish(
-                self._topics.health, health, retain=True, expiry_s=HEALTH_EXPIRY_S
-            )
+            self._publish_health(self._topics.health, health)
+        if self._clustered:
+            self._health = own
+            self._publish_health(self._topics.member_health(self._member), own)
+
+    def _publish_health(self, topic: str, health: BridgeHealth) -> None:
+        self._publisher.publish(topic, health, retain=True, expiry_s=HEALTH_EXPIRY_S)
 
     def online(self) -> None:
         """Publish that the bridge takes requests."""
@@ -124,6 +140,8 @@ class Retained:
             self._publish(topic, message)
         for lease, lasts_s in list(self._leases.values()):
             self.gpu(lease, lasts_s)
+        if self._health is not None:
+            self._publish_health(self._topics.member_health(self._member), self._health)
         if self._online:
             self.online()
 
@@ -138,12 +156,20 @@ class Retained:
         """
         if topic in self._present or topic in self._leases:
             return
-        if self._clustered:
-            if topic in self._seen or len(self._seen) < MAX_SEEN:
-                self._seen[topic] = 0
-                self._note(topic, payload)
-        else:
+        member = topic.removeprefix(self._topics.member_health(""))
+        if not self._clustered:
             self._publish(topic, None)
+        elif member != topic:
+            self._note_health(member, payload)
+        elif topic in self._seen or len(self._seen) < MAX_SEEN:
+            self._seen[topic] = 0
+            self._note(topic, payload)
+
+    def _note_health(self, member: str, payload: bytes) -> None:
+        # It is published again soon, and expires: of a bridge that is not known nothing is kept.
+        if member in self._others:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                self._healths[member] = _health(payload)
 
     def _note(self, topic: str, payload: bytes) -> None:
         name = topic.removeprefix(self._topics.comfyui(""))
@@ -161,18 +187,22 @@ class Retained:
             }
         return self._alive
 
+    def healths(self) -> list[BridgeHealth]:
+        """Return the health of the other bridges that live, as they published it last."""
+        return list(self._healths.values())
+
     def places(self) -> tuple[int, int]:
         """Return how many ComfyUIs of other bridges take jobs, and how many of them run one."""
         if self._places is None:
-            states = [each.state for each in self.elsewhere().values()]
-            busy = states.count("busy")
-            self._places = busy + states.count("ready"), busy
+            states = [each.state for each in self.elsewhere().values() if each.takes_jobs]
+            self._places = len(states), states.count("busy")
         return self._places
 
     def set_members(self, others: Iterable[str]) -> None:
         """Note which other bridges there are, at each heartbeat; clear what gone ones published."""
         self._others = others = tuple(others)
         self._alive = self._places = None
+        self._healths = {name: self._healths[name] for name in others if name in self._healths}
         own = tuple(
             topic(f"{name}-")
             for name in others

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from bridge.adapters.mqtt.retained import Retained
 from bridge.contract.messages import encode
 from bridge.contract.retained import BridgeHealth, ComfyUIState, Definition
@@ -35,9 +37,13 @@ class Publisher:
 def retained(leads: bool | None = None) -> tuple[Retained, Publisher]:  # noqa: FBT001
     publisher = Publisher()
     made = Retained(
-        Topics(), cast("Any", publisher), None if leads is None else lambda: bool(leads)
+        Topics(), cast("Any", publisher), None if leads is None else lambda: bool(leads), "one"
     )
     return made, publisher
+
+
+def health(succeeded: int) -> BridgeHealth:
+    return BridgeHealth(at=0, queued=0, running=0, accepted=0, succeeded=succeeded, failed=0)
 
 
 def state(name: str = "ready") -> ComfyUIState:
@@ -134,10 +140,36 @@ def test_a_bridge_that_does_not_lead_publishes_its_own_comfyuis_alone() -> None:
     made, publisher = retained(leads=False)
     made.workflow(definition("a"))
     made.comfyui("one-main", state())
-    made.health(cast("BridgeHealth", None))
+    made.health(health(3), health(1))
     for _ in range(4):
         made.set_members([])
-    assert publisher.topics == ["bridge/comfyui/one-main"]
+    assert publisher.topics == ["bridge/comfyui/one-main", "bridge/health/one"]
+    publisher.calls.clear()
+    made.publish_all()
+    assert publisher.calls[-1] == ("bridge/health/one", health(1))
+
+
+def test_the_health_of_all_is_the_leaders_and_each_bridge_has_its_own() -> None:
+    made, publisher = retained(leads=True)
+    made.health(health(3), health(1))
+    assert publisher.calls == [
+        ("bridge/health", health(3)),
+        ("bridge/health/one", health(1)),
+    ]
+    made.set_members(["two", "three"])
+    for name, succeeded in (("one", 1), ("two", 2), ("nobody", 4)):
+        made.seen(f"{BASE}/bridge/health/{name}", encode(health(succeeded)))
+    made.seen(f"{BASE}/bridge/health/three", b"nonsense")
+    assert made.healths() == [health(2)]
+    made.set_members(["three"])
+    assert made.healths() == []
+
+
+def test_a_bridge_alone_has_one_health_and_clears_what_a_group_left() -> None:
+    made, publisher = retained()
+    made.health(health(1), health(1))
+    made.seen(f"{BASE}/bridge/health/two", encode(health(2)))
+    assert publisher.calls == [("bridge/health", health(1)), ("bridge/health/two", None)]
 
 
 def test_the_comfyuis_of_other_bridges_that_live_are_counted() -> None:
@@ -150,6 +182,9 @@ def test_the_comfyuis_of_other_bridges_that_live_are_counted() -> None:
     assert made.places() == (2, 1)
     made.seen(f"{BASE}/bridge/comfyui/b-y", encode(state("busy")))
     assert made.places() == (2, 2)
+    yielding = replace(state("busy"), yielding=True)
+    made.seen(f"{BASE}/bridge/comfyui/b-y", encode(yielding))
+    assert made.places() == (1, 1)
     made.set_members(["d"])
     assert made.places() == (0, 0)
     for _ in range(3):
