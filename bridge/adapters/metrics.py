@@ -24,13 +24,19 @@ from bridge.config import ConfigError
 from bridge.contract.retained import GpuFigures
 from bridge.jobs.counters import Counters, Share
 
+# The label that names a ComfyUI. Prometheus' own `instance` is the address that it reads from.
+_COMFYUI = "comfyui"
+
 
 class CannotServeMetrics(ConfigError):
     """The address `metrics_listen` cannot be used; the text is one line."""
 
 
 class MetricsSources(Struct, frozen=True):
-    """The sources of the figures; the callables return the current ones, and `gpus` holds them."""
+    """The sources of the figures; the callables return the current ones, and `gpus` holds them.
+
+    `member` is the bridge's name in a group.
+    """
 
     version: str
     counters: Counters
@@ -40,6 +46,7 @@ class MetricsSources(Struct, frozen=True):
     commits: Callable[[], int]
     connected: Callable[[], bool]
     gpus: Mapping[str, GpuFigures] = {}
+    member: str = ""
 
 
 class BridgeCollector(Collector):
@@ -51,7 +58,8 @@ class BridgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics of the bridge."""
         sources, counters = self._sources, self._sources.counters
-        yield _gauge("info", "Which version this is.", {(sources.version,): 1.0}, ["version"])
+        who: _Figures = {(sources.version, sources.member): 1.0}
+        yield _gauge("info", "Which version this is, and its name.", who, ["version", "member"])
         yield _gauge("broker_connected", "Whether it is connected.", sources.connected())
         yield _gauge("jobs_queued", "Jobs that wait for their turn.", sources.queued())
         yield _gauge("jobs_running", "Jobs that are at a ComfyUI.", sources.running())
@@ -64,12 +72,12 @@ class BridgeCollector(Collector):
         )
         outcomes: _Figures = {(outcome,): count for outcome, count in counters.outcomes.items()}
         yield _counter("jobs_ended", "Jobs that have their outcome.", outcomes, ["outcome"])
-        for name, shares in (
-            ("workflow", counters.workflows),
-            ("client", counters.clients),
-            ("instance", counters.instances),
+        for name, label, shares in (
+            ("workflow", "workflow", counters.workflows),
+            ("client", "client", counters.clients),
+            ("instance", _COMFYUI, counters.instances),
         ):
-            yield _summary(f"{name}_run_seconds", f"Runs at a ComfyUI, by {name}.", name, shares)
+            yield _summary(f"{name}_run_seconds", f"Runs at a ComfyUI, by {label}.", label, shares)
         yield _gauge(
             "comfyuis_ready",
             "ComfyUIs of this bridge that take jobs.",
@@ -79,12 +87,12 @@ class BridgeCollector(Collector):
             "comfyui_state",
             "1 for the state that a ComfyUI is in.",
             {(each.name, each.state.state): 1.0 for each in sources.instances},
-            ["instance", "state"],
+            [_COMFYUI, "state"],
         )
         restarts: _Figures = {
             (each.name,): float(each.state.restarts) for each in sources.instances
         }
-        yield _counter("comfyui_restarts", "Restarts of a ComfyUI.", restarts, ["instance"])
+        yield _counter("comfyui_restarts", "Restarts of a ComfyUI.", restarts, [_COMFYUI])
         yield from _gpus(sources.gpus)
 
 
@@ -102,7 +110,7 @@ def _gpus(found: Mapping[str, GpuFigures]) -> Iterator[Metric]:
     ):
         values = {(instance,): getattr(each, field) for instance, each in found.items()}
         known: _Figures = {key: value for key, value in values.items() if value is not UNSET}
-        yield _gauge(name, about, known, ["instance"])
+        yield _gauge(name, about, known, [_COMFYUI])
 
 
 def _gauge(

@@ -46,6 +46,7 @@ def metrics_adapter(
         commits=lambda: journal.commits,
         connected=lambda: publisher.connected,
         gpus=gpus.figures,
+        member="" if group.group is None else group.group.name,
     )
     scaling = ScalingSources(
         backlog=journal.backlog,

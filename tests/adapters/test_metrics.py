@@ -102,7 +102,7 @@ def test_what_is_known_of_a_card_is_a_sample_and_what_is_unknown_is_none() -> No
         gpus=gpus,
     )
     found = {
-        (sample.name, sample.labels["instance"]): sample.value
+        (sample.name, sample.labels["comfyui"]): sample.value
         for family in BridgeCollector(sources).collect()
         for sample in family.samples
         if sample.name.startswith("comfy2mqtt_gpu_")

@@ -6,12 +6,15 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from bridge import config
 from bridge.adapters.metrics import BridgeCollector, MetricsSources
 from bridge.adapters.scaling import Scaling, ScalingSources
+from bridge.comfyui.state import InstanceState
 from bridge.jobs.backlog import Backlog
 from bridge.jobs.counters import Counters
 
@@ -60,34 +63,43 @@ def test_a_service_keeps_all_in_its_folder_and_its_settings_name_it() -> None:
 async def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     counters = Counters()
     counters.ended("succeeded", client="c", workflow="w", instance="i", run_s=1.0)
+    comfyui = SimpleNamespace(name="i", state=InstanceState(state="ready", since=0.0))
     sources = MetricsSources(
         version="1",
         counters=counters,
-        instances=(),
+        instances=[cast("Any", comfyui)],
         queued=lambda: 0,
         running=lambda: 0,
         commits=lambda: 0,
         connected=lambda: True,
     )
     there = {"process_resident_memory_bytes", "process_open_fds"}
+    labels = set[str]()
     for family in BridgeCollector(sources).collect():
         there |= {family.name, f"{family.name}_total", f"{family.name}_sum", f"{family.name}_count"}
+        labels = labels.union(*(sample.labels for sample in family.samples))
 
     async def backlog() -> Backlog:
         return Backlog(1, [])
 
     scaling = Scaling(ScalingSources(backlog, speaks=lambda: True, missing=lambda: None))
     await scaling.look()
-    there |= {family.name for family in scaling.collect()}
+    for family in scaling.collect():
+        there.add(family.name)
+        labels = labels.union(*(sample.labels for sample in family.samples))
+    # Prometheus has these of its own, and would rename ours.
+    assert labels.isdisjoint({"instance", "job"})
     dashboard = json.loads((DEPLOY / "grafana.json").read_text())
+    targets = [target for panel in dashboard["panels"] for target in panel["targets"]]
     asked = {
         name
-        for panel in dashboard["panels"]
-        for target in panel["targets"]
+        for target in targets
         for name in re.findall(r"\b(?:comfy2mqtt|process)_[a-z_]+", target["expr"])
     }
     assert asked
     assert asked <= there
+    legends = re.findall(r"{{(\w+)}}", " ".join(each["legendFormat"] for each in targets))
+    assert set(legends) <= labels | {"instance"}
 
 
 @pytest.mark.peers
