@@ -22,6 +22,7 @@ from msgspec import Struct
 from bridge import atomicfile, virtualenv
 from bridge.comfyui import install, machine
 from bridge.comfyui.building import Building, InstallFailed, remove
+from bridge.comfyui.in_use import is_marked
 from bridge.comfyui.releases import Release, chosen, listed
 from bridge.comfyui.settings import OUR_NODES
 from bridge.programs import running
@@ -212,7 +213,10 @@ class Manager:
         return now
 
     def use(self, made: Version) -> Current:
-        """Have a version that was built used from now on; removes all but the one before it."""
+        """Have a version that was built used from now on.
+
+        Removes all others but the one before it, and those that bridges run from.
+        """
         _make_home(home_of(self.root))
         try:
             before = current(self.root)
@@ -223,7 +227,11 @@ class Manager:
         atomicfile.write_file(self.root / "current.json", msgspec.json.encode(now))
         kept = {Path(each.path).parent for each in (made, old) if each is not None}
         for each in (self.root / "versions").glob("*"):
-            if each not in kept and each.is_dir():
+            if each in kept or not each.is_dir():
+                continue
+            if is_marked(each):
+                self._report(f"a bridge runs from {each}, which stays until a later upgrade")
+            else:
                 remove(each)
         if old is not None and old.version != made.version:
             self._report(f"ComfyUI {old.version}, used before, stays in {Path(old.path).parent}")

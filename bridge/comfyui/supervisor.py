@@ -10,6 +10,7 @@ another program's. Linux only; elsewhere every start fails with `not_linux`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -18,7 +19,6 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -28,6 +28,7 @@ from bridge.aio import first
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.error_line import error_line
 from bridge.comfyui.errors import ComfyUIUnreachable, StartFailed, UnexpectedAnswer
+from bridge.comfyui.in_use import Mark
 from bridge.comfyui.process import Exit, Log, Process, launched
 from bridge.comfyui.restart_policy import PlannedRestart, RestartPolicy
 from bridge.comfyui.settings import SuperviseConfig
@@ -99,6 +100,7 @@ class Supervisor:
             stable_after_s=config.stable_after_s,
             pause_s=config.crash_pause_s,
         )
+        self._mark = Mark()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._ordered = asyncio.Event()
@@ -135,6 +137,10 @@ class Supervisor:
 
         It may raise StartFailed, for one that is there and of no use: that one is killed.
         """
+        with contextlib.closing(self._mark):
+            await self._run(attend)
+
+    async def _run(self, attend: Callable[[Running], Awaitable[None]]) -> NoReturn:
         while True:
             await self._wanted.wait()
             self._ordered.clear()
@@ -169,10 +175,11 @@ class Supervisor:
         finally:
             self._up = False
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _started(self) -> AsyncIterator[tuple[Process, Running]]:
         """Start one and wait until it is ready; it is stopped on leaving. Raises StartFailed."""
         self._check()
+        self._mark.move(self._config.path.parent)
         node_paths = self._write_node_paths()
         port = _free_port()
         secret = self._config.environment.get(_SECRET) or secrets.token_hex(16)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import pytest
 
 from bridge.comfyui import install, managed
 from bridge.comfyui.building import InstallFailed
+from bridge.comfyui.in_use import STAMP, Mark
 from bridge.comfyui.machine import Facts, wheels
-from bridge.comfyui.managed import Manager, current, home_of
+from bridge.comfyui.managed import Manager, Version, current, home_of
 from tests.comfyui.worlds import World
 
 MAIN = """
@@ -121,6 +125,32 @@ async def test_an_upgrade_keeps_what_is_the_users_and_the_version_before(
         "0.10.0",
         "0.12.0",
     ]
+
+
+def test_a_version_that_a_bridge_runs_from_stays_through_any_number_of_upgrades(
+    world: World, tmp_path: Path
+) -> None:
+    root = tmp_path / "managed"
+    there, made = root / "versions", manager(world, "nowhere", root)
+
+    def upgraded(name: str) -> list[str]:
+        place, python = there / name, os.path.realpath(sys.executable)
+        (place / "ComfyUI").mkdir(parents=True)
+        for file in (STAMP, "ComfyUI/main.py"):
+            (place / file).touch()
+        made.use(Version(name, str(place / "ComfyUI"), python, python))
+        return sorted(each.name for each in there.iterdir())
+
+    upgraded("1")
+    with closing(Mark()) as mark:
+        mark.move(there / "1")
+        assert [upgraded(name) for name in ("2", "3")] == [["1", "2"], ["1", "2", "3"]]
+        assert upgraded("4") == ["1", "3", "4"]
+        # The bridge starts its ComfyUI from another one.
+        mark.move(there / "4")
+        assert upgraded("5") == ["4", "5"]
+        assert upgraded("6") == ["4", "5", "6"]
+    assert upgraded("7") == ["6", "7"]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ import pytest
 from bridge.comfyui import events, supervisor
 from bridge.comfyui.errors import ComfyUIUnreachable, StartFailed
 from bridge.comfyui.health_policy import HealthPolicy
+from bridge.comfyui.in_use import STAMP, is_marked
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.restart_policy import PlannedRestart
 from bridge.comfyui.settings import SuperviseConfig
@@ -122,6 +123,18 @@ async def test_it_is_ready_when_our_nodes_answer_from_our_child(tmp_path: Path) 
         assert running.base_url.startswith("http://127.0.0.1:")
         assert not running.unguarded
     assert wait_for_end(running.pid)
+
+
+async def test_its_install_is_marked_as_in_use_until_the_bridge_ends(tmp_path: Path) -> None:
+    (tmp_path / STAMP).touch()
+    assert not is_marked(tmp_path)
+    async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
+        await watch.ready.get()
+        assert is_marked(tmp_path)
+        watch.supervisor.stop()
+        await watch.stops.get()
+        assert is_marked(tmp_path)
+    assert not is_marked(tmp_path)
 
 
 async def test_one_that_answers_without_the_secret_is_found_out(tmp_path: Path) -> None:
