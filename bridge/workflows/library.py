@@ -51,8 +51,10 @@ _DEBOUNCE_MS = 300
 _NO_TIMEOUT = 0
 
 
-# The end of the name of the file with a ComfyUI's replaced classes, in the cache.
+# The ends of the names of files in the cache, beside a ComfyUI's classes: those that others have
+# replaced, and those that count as no output.
 _REPLACEMENTS = ".replacements.json"
+_NO_OUTPUTS = ".no_outputs.json"
 # The name of workflows that requests bring themselves.
 INLINE = "inline"
 
@@ -227,7 +229,7 @@ class Library:
         if (info, replacements, no_outputs) == self._reported.get(comfyui):
             return None
         found = await asyncio.to_thread(ObjectInfo.decode, info, replacements, no_outputs)
-        await asyncio.to_thread(self._write_cache, comfyui, info, replacements)
+        await asyncio.to_thread(self._write_cache, comfyui, info, replacements, no_outputs)
         changes = await self._change({comfyui: found})
         # Last: what was cut short before is not known yet.
         self._reported[comfyui] = info, replacements, no_outputs
@@ -328,25 +330,34 @@ class Library:
         found = {}
         for comfyui in self._comfyuis:
             file = self._cache / f"{comfyui}.json"
-            beside = self._cache / f"{comfyui}{_REPLACEMENTS}"
             try:
                 data = file.read_bytes()
-                replacements = beside.read_bytes() if beside.is_file() else b""
-                found[comfyui] = ObjectInfo.decode(data, replacements)
-                self._reported[comfyui] = data, replacements, ()
+                replacements = _bytes_of(self._cache / f"{comfyui}{_REPLACEMENTS}")
+                listed = _bytes_of(self._cache / f"{comfyui}{_NO_OUTPUTS}") or b"[]"
+                no_outputs = msgspec.json.decode(listed, type=tuple[str, ...])
+                found[comfyui] = ObjectInfo.decode(data, replacements, no_outputs)
+                self._reported[comfyui] = data, replacements, no_outputs
             except FileNotFoundError:
                 continue
-            except (OSError, ObjectInfoError) as error:
+            except (OSError, ObjectInfoError, msgspec.DecodeError) as error:
                 log.warning("cannot read %s, it is ignored: %s", file, error)
         return found
 
-    def _write_cache(self, comfyui: str, data: bytes, replacements: bytes) -> None:
+    def _write_cache(
+        self, comfyui: str, data: bytes, replacements: bytes, no_outputs: tuple[str, ...]
+    ) -> None:
         # Whole or not at all: a crash must not leave half of it.
         try:
             write_file(self._cache / f"{comfyui}.json", data)
             write_file(self._cache / f"{comfyui}{_REPLACEMENTS}", replacements)
+            write_file(self._cache / f"{comfyui}{_NO_OUTPUTS}", msgspec.json.encode(no_outputs))
         except OSError as error:
             log.warning("cannot store the nodes of ComfyUI %s: %s", comfyui, error)
+
+
+def _bytes_of(file: Path) -> bytes:
+    """Return the bytes of a file that there need not be."""
+    return file.read_bytes() if file.is_file() else b""
 
 
 class _Build:

@@ -437,3 +437,28 @@ def encoded(text: str, encoding: str) -> bytes:
         case "crlf":
             return text.replace("\n", "\r\n").encode()
     return text.encode(encoding)
+
+
+async def test_what_counts_as_no_output_is_kept_for_the_next_start(shelf: Shelf) -> None:
+    shelf.put("odd.json", {"1": {"class_type": "Odd", "inputs": {}}})
+    await shelf.library.open()
+    info = msgspec.json.encode({"Odd": {"input": {}, "output": [], "output_node": True}})
+    report = ("one", info, b"", ("Odd",))
+    assert await shelf.library.update(*report) is not None
+    assert shelf.library.broken
+    again = Library(shelf.folder, shelf.cache, ["one"])
+    await again.open()
+    assert again.broken == shelf.library.broken
+    # It reports the same: nothing is drawn again.
+    assert await again.update(*report) is None
+
+
+async def test_a_report_that_was_kept_and_cannot_be_read_is_asked_for_again(shelf: Shelf) -> None:
+    shelf.put("demo.json", PLAIN)
+    await shelf.library.open()
+    await shelf.library.update("one", INFO_BYTES)
+    (shelf.cache / "one.no_outputs.json").write_text("{")
+    again = Library(shelf.folder, shelf.cache, ["one"])
+    await again.open()
+    assert again.catalogue.merged is None
+    assert await again.update("one", INFO_BYTES) is not None
