@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, closing
+from typing import Any
 
 from msgspec import Struct
 from websockets.asyncio.client import connect
@@ -45,7 +46,7 @@ async def measure(stand: Stand) -> list[Row]:
         await _idle(stand),
         *await _fan_out(stand),
         await _stalled(stand),
-        await _latency(stand),
+        *await _latency(stand),
     ]
 
 
@@ -138,9 +139,13 @@ async def _stalled(stand: Stand) -> Row:
     return Row.compared(what, "ms", compare(with_one, without, p50), UNDISTURBED)
 
 
-async def _latency(stand: Stand) -> Row:
-    """The round trip of a small request, by the door and by MQTT, in turns."""
+async def _latency(stand: Stand) -> list[Row]:
+    """The round trip of a small request, by the door and by MQTT, in turns.
+
+    What the door answers itself shows what its own way costs, without broker and bridge.
+    """
     ours: list[list[float]] = []
+    alone: list[list[float]] = []
     plain: list[list[float]] = []
     async with stand.broker() as broker, AsyncExitStack() as stack:
         bridge = stand.bridge(BridgeProcess, broker, {}, comfyui_url=NOWHERE)
@@ -153,11 +158,16 @@ async def _latency(stand: Stand) -> Row:
         mqtt = await stack.enter_async_context(Connection(Address.parse(broker.url)))
         await mqtt.subscribe([Subscription(filter=f"{_OTHER}/response/+")])
         for number in range(stand.rounds):
-            ours.append([await _asked(browser) for _ in range(REQUESTS)])
+            ours.append([await _asked(browser, "status", job_id="none") for _ in range(REQUESTS)])
+            alone.append([await _asked(browser, "ping") for _ in range(REQUESTS)])
             plain.append([await _asked_plainly(mqtt) for _ in range(REQUESTS)])
             stand.tell(f"round {number + 1} of {stand.rounds}: {p50(ours[-1]):.2f} ms")
     what = "web adapter: a request and its answer, p50, over plain MQTT"
-    return Row.compared(what, "ms", compare(ours, plain, p50))
+    own = "web adapter: what it answers itself, p50, over a request and its answer by plain MQTT"
+    return [
+        Row.compared(what, "ms", compare(ours, plain, p50)),
+        Row.compared(own, "ms", compare(alone, plain, p50)),
+    ]
 
 
 async def _told(
@@ -188,12 +198,12 @@ async def _broadcast(served: Door, readers: Readers) -> float:
         return time.perf_counter() - began
 
 
-async def _asked(browser: Visitor) -> float:
+async def _asked(browser: Visitor, verb: str, **fields: Any) -> float:
     # A visitor remembers all that it heard, and looks through it.
     browser.frames.clear()
     browser._taken.clear()
     began = time.perf_counter()
-    await browser.ask("status", job_id="none")
+    await browser.ask(verb, **fields)
     return (time.perf_counter() - began) * 1000
 
 
