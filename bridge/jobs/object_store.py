@@ -83,6 +83,7 @@ _MEANINGS: tuple[tuple[str, str, bool], ...] = (
     ("SlowDown|503 |429 ", "it has too much to do", not _LASTS),
     (r"status: 5\d\d|\b5\d\d Internal|InternalError", "it has an error of its own", not _LASTS),
     ("operation timed out|deadline|TimedOut", "it does not answer in time", not _LASTS),
+    ("non-partial response", "it does not give parts of an object as S3 does", _LASTS),
     ("certificate", "its certificate is not to be trusted", _LASTS),
     ("dns error|lookup address", "no machine has its name", not _LASTS),
     ("onnect", "it cannot be reached", not _LASTS),
@@ -286,16 +287,18 @@ class ObjectStore:
         return sweep
 
     def probe(self) -> None:
-        """Write something, read it and delete it. Raises DatabaseError."""
+        """Write something, read it, whole and in part, and delete it. Raises DatabaseError."""
         key, data = f"probe/{secrets.token_hex(8)}", secrets.token_bytes(64)
 
-        def work() -> bytes:
+        def work() -> list[bytes]:
             self._store.put(key, data)
-            found = self._store.get(key).bytes().to_bytes()
-            self._store.delete(key)
-            return found
+            try:
+                found = (self._store.get(key), self._store.get(key, options={"range": (8, 24)}))
+                return [each.bytes().to_bytes() for each in found]
+            finally:
+                self._store.delete(key)
 
-        if self._ask(work) != data:
+        if self._ask(work) != [data, data[8:24]]:
             raise DatabaseError(f"{self._name}: what was written is not what is read")
 
     def close(self) -> None:
