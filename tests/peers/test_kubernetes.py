@@ -28,7 +28,7 @@ try { given.validate(); } catch (error) { console.log(error.message); }
 
 @pytest.fixture(scope="module")
 def rendered() -> list[Any]:
-    """What `kubectl apply -k` would send."""
+    """Render the manifests as `kubectl apply -k` would send them."""
     program = shutil.which("kubectl") or debian.ensure("kubernetes-client") / "usr/bin/kubectl"
     told = subprocess.run(
         (program, "kustomize", FOLDER), check=True, capture_output=True, text=True
@@ -67,7 +67,7 @@ def test_what_is_rendered_names_what_is_rendered_beside_it(rendered: list[Any]) 
 
 
 def fault_of(manifest: Any) -> str:
-    """What KEDA's schema says against a ScaledObject; nothing where it is one."""
+    """Return what KEDA's schema says against a ScaledObject; nothing where it is one."""
     folder = npm.ensure(KEDA)
     command = (npm.node(), "--input-type=module", "--eval", CHECK)
     given = json.dumps(manifest)

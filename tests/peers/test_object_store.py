@@ -23,14 +23,14 @@ from bridge.contract.messages import OutputInfo
 from bridge.jobs.database import Away, DatabaseError
 from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.journal import Journal
-from bridge.jobs.object_store import PART, ObjectStore, BucketAddress
+from bridge.jobs.object_store import PART, BucketAddress, ObjectStore
 from bridge.jobs.outputs import CollectedOutput
 from bridge.media.files import Files, Folder, Successor
 from bridge.media.transcode import Transcoder
 from bridge.service.public_urls import Links
 from bridge.service.stores import files_of
 from tests.jobs.drafts import draft
-from tests.peers import npm, servers
+from tests.peers import npm, servers, swift
 from tests.peers.faulty_s3 import FaultyS3
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
@@ -129,7 +129,7 @@ async def test_a_store_that_is_slow_or_busy_for_a_while_is_tried_again(
     await asyncio.to_thread(files.put, sha(data), data)
     s3.faults = [*faults]
     assert await asyncio.to_thread(store(s3).read, sha(data)) == data
-    assert files.trouble is None
+    assert files.fault is None
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE])
@@ -143,7 +143,7 @@ async def test_after_a_connection_that_was_cut_a_blob_is_whole_or_not_there(
         try:
             await asyncio.to_thread(files.put, sha(data), data)
         except DatabaseError:
-            assert files.trouble is not None
+            assert files.fault is not None
             with pytest.raises(FileNotFoundError):
                 await asyncio.to_thread(store(s3).read, sha(data))
     s3.faults = []
@@ -176,7 +176,7 @@ async def test_what_is_wrong_is_said_in_one_sentence(
     with pytest.raises(kind, match=meaning) as caught:
         await asyncio.to_thread(files.put, sha(SMALL), SMALL)
     assert "\n" not in str(caught.value)
-    assert files.trouble == str(caught.value)
+    assert files.fault == str(caught.value)
     s3.always = None
     await asyncio.to_thread(files.put, sha(SMALL), SMALL)
     assert await asyncio.to_thread(files.read, sha(SMALL)) == SMALL
@@ -255,7 +255,7 @@ async def test_outcomes_wait_for_a_store_that_is_away_and_are_not_lost(
     s3.always = "slow down"
     ends = asyncio.create_task(finished(journal, files, SMALL, "j1"))
     async with asyncio.timeout(PATIENCE_S):
-        while files.trouble is None:  # noqa: ASYNC110 - nobody is told of it
+        while files.fault is None:  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0.05)
     # Small outputs do not need it.
     await finished(journal, files, b"small", "j2")
@@ -415,47 +415,52 @@ def rclone(folder: Path) -> AbstractContextManager[str]:
     return servers.serving(program, "serve", "s3", "--auth-key", *key, folder / "rclone")
 
 
-def of_another_make(url: str) -> ObjectStore:
+def of_another_make(url: str, key: str = S3RVER_KEY, secret: str = S3RVER_KEY) -> ObjectStore:
     place = BucketAddress(
-        bucket="pictures",
-        endpoint=url,
-        region="us-east-1",
-        access_key=S3RVER_KEY,
-        secret_key=S3RVER_KEY,
+        bucket="pictures", endpoint=url, region="us-east-1", access_key=key, secret_key=secret
     )
     return ObjectStore.at(place, links=True)
 
 
-@pytest.mark.parametrize("make", [s3rver, rclone])
-async def test_a_store_of_another_make_does_the_same(
-    make: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
-) -> None:
-    with make(tmp_path) as url:
-        files = of_another_make(url)
-        for data in (SMALL, LARGE):
-            await asyncio.to_thread(files.put, sha(data), data)
-            reader = of_another_make(url)
-            if make is s3rver:
-                assert await asyncio.to_thread(reader.read, sha(data), 5, 7) == data[5:12]
-            assert await asyncio.to_thread(reader.read, sha(data)) == data
-            link = await asyncio.to_thread(files.link, sha(data), 60.0)
-            async with aiohttp.ClientSession() as session, session.get(str(link)) as answer:
-                assert await answer.read() == data
-        await asyncio.sleep(1.1)
-        sweep = await asyncio.to_thread(files.sweeper, 0.0)
-        await asyncio.to_thread(sweep, {sha(SMALL)})
-        assert await asyncio.to_thread(files.read, sha(SMALL)) == SMALL
-        with pytest.raises(FileNotFoundError):
-            await asyncio.to_thread(files.read, sha(LARGE))
-        if make is s3rver:
-            await asyncio.to_thread(files.probe)
+async def behaves(fresh: Callable[[], ObjectStore], *, parts: bool = True) -> None:
+    """A store puts, reads, links and sweeps as it has to; `parts`: reads parts as well."""
+    files = fresh()
+    for data in (SMALL, LARGE):
+        await asyncio.to_thread(files.put, sha(data), data)
+        reader = fresh()
+        if parts:
+            assert await asyncio.to_thread(reader.read, sha(data), 5, 7) == data[5:12]
+        assert await asyncio.to_thread(reader.read, sha(data)) == data
+        link = await asyncio.to_thread(files.link, sha(data), 60.0)
+        async with aiohttp.ClientSession() as session, session.get(str(link)) as answer:
+            assert await answer.read() == data
+    await asyncio.sleep(1.1)
+    sweep = await asyncio.to_thread(files.sweeper, 0.0)
+    await asyncio.to_thread(sweep, {sha(SMALL)})
+    assert await asyncio.to_thread(files.read, sha(SMALL)) == SMALL
+    with pytest.raises(FileNotFoundError):
+        await asyncio.to_thread(files.read, sha(LARGE))
+
+
+async def test_a_store_of_another_make_does_the_same(tmp_path: Path) -> None:
+    with s3rver(tmp_path) as url:
+        await behaves(lambda: of_another_make(url))
+        await asyncio.to_thread(of_another_make(url).probe)
+
+
+async def test_openstacks_store_does_the_same_and_knows_wrong_keys(tmp_path: Path) -> None:
+    with swift.serving(tmp_path, "pictures") as url:
+        await behaves(lambda: of_another_make(url, swift.USER, swift.PASSWORD))
+        await asyncio.to_thread(of_another_make(url, swift.USER, swift.PASSWORD).probe)
+        with pytest.raises(DatabaseError, match="the secret key is not that of the access key"):
+            await asyncio.to_thread(of_another_make(url, swift.USER, "wrong").open)
 
 
 async def test_a_store_that_gives_no_parts_is_found_before_they_are_needed(tmp_path: Path) -> None:
     with rclone(tmp_path) as url:
-        files = of_another_make(url)
+        await behaves(lambda: of_another_make(url), parts=False)
         with pytest.raises(DatabaseError, match="does not give parts of an object") as caught:
-            await asyncio.to_thread(files.probe)
+            await asyncio.to_thread(of_another_make(url).probe)
         assert not isinstance(caught.value, Away)
         assert not any((tmp_path / "rclone" / "pictures").rglob("probe/*"))
 
