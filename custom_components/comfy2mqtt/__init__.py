@@ -11,6 +11,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.typing import ConfigType
 
 from . import actions, automations, card, issues, media_source
@@ -58,6 +59,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
     entry.async_on_unload(automations.follow(hass, entry))
     entry.async_on_unload(issues.follow(hass, entry))
     entry.async_on_unload(entry.add_update_listener(_updated))
+    entry.async_on_unload(async_at_started(hass, hub.report_missed))
     return True
 
 

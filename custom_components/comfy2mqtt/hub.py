@@ -74,6 +74,8 @@ class Hub:
         self.displays: dict[str, Shown] = {}
         self.pictures: dict[str, Picture] = {}
         self.running: set[str] = set()
+        # Results, and whether each is history, until automations can listen.
+        self._unreported: list[tuple[Result, bool]] | None = []
         self._ledger = Ledger()
         self._is_new = True
         self._store: Store[dict[str, Any]] = Store(hass, _STORE_VERSION, f"{DOMAIN}.{store_id}")
@@ -326,7 +328,10 @@ class Hub:
                 picture.sha256,
                 dt_util.utcnow().isoformat(),
             )
-        self._notify(RESULTS, result, is_history)
+        if self._unreported is None:
+            self._notify(RESULTS, result, is_history)
+        else:
+            self._unreported.append((result, is_history))
 
     @callback
     def _take_workflow(self, message: mqtt.ReceiveMessage) -> None:
@@ -412,6 +417,16 @@ class Hub:
             return None
 
     # What was missed.
+
+    @callback
+    def report_missed(self, _hass: HomeAssistant) -> None:
+        """Report to the listeners of `RESULTS` what ended before Home Assistant had started.
+
+        Automations listen from then on, and would miss what comes earlier.
+        """
+        unreported, self._unreported = self._unreported or [], None
+        for result, is_history in unreported:
+            self._notify(RESULTS, result, is_history)
 
     async def _catch_up(self) -> None:
         """List the results since the last acknowledged one, take them, and acknowledge them."""
