@@ -35,16 +35,31 @@ class Updated(NamedTuple):
 
 async def updated(world: World, bridges: StartBridge, tmp_path: Path, **settings: Any) -> Updated:
     """Start a bridge that looks for releases."""
+    repository = releases(tmp_path)
+    bridge = await managing(world, bridges, repository, tmp_path / "bridge", **settings)
+    return Updated(bridge, repository)
+
+
+def releases(tmp_path: Path) -> Repository:
+    """Make a repository with one release of ComfyUI."""
     repository = Repository(tmp_path / "repository")
     repository.release("v0.9.0", main("0.9.0"))
-    await manager(world, repository, tmp_path / "bridge" / "data" / "managed").install(None)
+    return repository
+
+
+async def managing(
+    world: World, bridges: StartBridge, repository: Repository, folder: Path, **settings: Any
+) -> BridgeProcess:
+    """Start a bridge with the newest release, in its folder, which is called as the bridge."""
+    await manager(world, repository, folder / "data" / "managed").install(None)
     bridge: BridgeProcess = await bridges(
+        folder.name,
         comfyui_repository=str(repository.folder),
         # Nobody is asked: pip has its packages from a folder. With an index less room is needed.
         comfyui_torch_index="http://127.0.0.1:9",
         **settings,
     )
-    return Updated(bridge, repository)
+    return bridge
 
 
 def says(**wanted: Any) -> Any:
