@@ -6,6 +6,9 @@ connection; the rest are Home Assistant's platforms on top of it.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
@@ -58,14 +61,25 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
     entry.async_on_unload(actions.follow(hass, entry))
     entry.async_on_unload(automations.follow(hass, entry))
     entry.async_on_unload(issues.follow(hass, entry))
-    entry.async_on_unload(entry.add_update_listener(_updated))
+    entry.async_on_unload(entry.add_update_listener(partial(_updated, _made_of(entry))))
     entry.async_on_unload(async_at_started(hass, hub.report_missed))
     return True
 
 
-async def _updated(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
-    """Reload: an AI task was added, changed or removed."""
-    await hass.config_entries.async_reload(entry.entry_id)
+def _made_of(entry: Comfy2MQTTConfigEntry) -> tuple[Any, ...]:
+    """Return what an entry is set up from."""
+    return entry.title, dict(entry.data), dict(entry.subentries)
+
+
+async def _updated(
+    before: tuple[Any, ...], hass: HomeAssistant, entry: Comfy2MQTTConfigEntry
+) -> None:
+    """Reload if an AI task was added, changed or removed, or the bridge was.
+
+    Home Assistant also notes at an entry how it was found. Whoever waits for a job is kept then.
+    """
+    if _made_of(entry) != before:
+        await hass.config_entries.async_reload(entry.entry_id)
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> bool:
