@@ -58,7 +58,7 @@ help:
 	@echo "make pin-images  writes the digests of the base images (needs docker)"
 	@echo "make integration the integration for Home Assistant as the archive that HACS takes, in dist"
 	@echo "make homeassistant-python  a Python 3.14 for its tests, in a Debian of its own in the cache"
-	@echo "                 folder, where there is none; needs root and debootstrap, takes minutes"
+	@echo "                 folder, where there is none, as test-peers makes it; needs root, takes minutes"
 	@echo "make homeassistant-pictures  the pictures of docs/home-assistant.md; needs that Python"
 	@echo "make clean       removes $(VENV) and caches in this folder"
 

@@ -10,16 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def folder(name: str) -> Path:
+    """Return the folder that is called after `name`, whether it is there or not."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    return cache / "comfy2mqtt" / re.sub(r"[^a-z0-9.]+", "-", name)
+
+
 def made(name: str, fill: Callable[[Path], None]) -> Path:
     """Return the folder that is called after `name`, which `fill` has filled, now or earlier."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    folder = cache / "comfy2mqtt" / re.sub(r"[^a-z0-9.]+", "-", name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+    place = folder(name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f"{place.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            fill(folder)
-            (folder / ".ready").touch()
-    return folder
+        if not (place / ".ready").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            fill(place)
+            (place / ".ready").touch()
+    return place

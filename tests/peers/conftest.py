@@ -12,6 +12,8 @@ import pytest
 
 from tests.peers import servers
 from tests.peers.faulty_s3 import FaultyS3
+from tests.peers.homeassistant_integration import environment
+from tests.peers.homeassistant_integration.environment import Place
 
 collect_ignore = ["homeassistant_integration"]
 
@@ -31,3 +33,12 @@ async def s3(moto: str) -> AsyncIterator[FaultyS3]:
             assert made.status == 200
     async with FaultyS3(moto).serving() as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def place() -> Place:
+    """The environment of the newest Home Assistant."""
+    try:
+        return environment.found()
+    except environment.Unavailable as why:
+        pytest.skip(f"THE INTEGRATION FOR HOME ASSISTANT IS NOT TESTED: {why}")

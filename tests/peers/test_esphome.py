@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.peers import cache
 from tests.peers.homeassistant import environment
-from tests.peers.homeassistant_integration.environment import cache
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
 
@@ -20,17 +19,13 @@ ROOT = Path(__file__).parents[2]
 
 def esphome(python: Path) -> Path:
     """Return the program; its environment is made first, if need be."""
-    folder = cache() / ESPHOME.replace("==", "-")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run((python, "-m", "venv", folder), check=True)
-            pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", ESPHOME)
-            subprocess.run(pip, check=True)
-            (folder / ".ready").touch()
-    return folder / "bin" / "esphome"
+
+    def install(folder: Path) -> None:
+        subprocess.run((python, "-m", "venv", folder), check=True)
+        pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", ESPHOME)
+        subprocess.run(pip, check=True)
+
+    return cache.made(ESPHOME, install) / "bin" / "esphome"
 
 
 def test_a_display_with_the_package_is_valid_and_nothing_of_it_is_deprecated(

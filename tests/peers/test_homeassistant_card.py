@@ -14,10 +14,8 @@ from tests.conftest import StartBridge
 from tests.end_to_end import graphs
 from tests.peers.homeassistant_integration.environment import Place
 from tests.peers.homeassistant_integration.server import DASHBOARD, serving, set_up
-from tests.peers.test_homeassistant_integration import place
 from tests.support.browser import JOB_MS, chromium
 
-__all__ = ["place"]  # a fixture
 pytestmark = [pytest.mark.peers, pytest.mark.comfyui, pytest.mark.timeout(900)]
 
 # Keeps what the first card shows while its job runs: that is over before anybody can look.

@@ -1,4 +1,4 @@
-"""The integration in the newest Home Assistant: `make test-peers` runs it, where there is a Python.
+"""The integration in the newest Home Assistant, where there is or can be a Python for it.
 
 By its own checks with a bridge that does what is wanted of it, by Home Assistant's types, and once
 with everything real.
@@ -31,21 +31,9 @@ from tests.support.peer import Peer
 __all__ = ["journal", "start", "watcher", "whole_world", "world"]  # fixtures
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
-MISSING = (
-    "THE INTEGRATION FOR HOME ASSISTANT IS NOT TESTED: no Python 3.14; make homeassistant-python"
-)
 # The bound rises with the figure.
 COVERED_PERCENT = "98"
 HERE = Path("tests") / "peers" / "homeassistant_integration"
-
-
-@pytest.fixture(scope="module")
-def place() -> Place:
-    """Home Assistant's environment."""
-    found = environment.base()
-    if found is None:
-        pytest.skip(MISSING)
-    return environment.ensure(*found)
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import subprocess
 from pathlib import Path
+
+from tests.peers import cache
 
 # Home Assistant 2025.4.4 with its own test harness; it pins what it needs.
 HARNESS = "pytest-homeassistant-custom-component==0.13.236"
@@ -30,15 +30,10 @@ def _runs(candidate: Path) -> bool:
 
 def ensure(base: Path) -> Path:
     """Return the environment's interpreter; made first, which takes some minutes, if need be."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    folder = cache / "comfy2mqtt" / HARNESS.replace("==", "-")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run((base, "-m", "venv", folder), check=True)
-            pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", HARNESS)
-            subprocess.run(pip, check=True)
-            (folder / ".ready").touch()
-    return folder / "bin" / "python"
+
+    def install(folder: Path) -> None:
+        subprocess.run((base, "-m", "venv", folder), check=True)
+        pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", HARNESS)
+        subprocess.run(pip, check=True)
+
+    return cache.made(HARNESS, install) / "bin" / "python"

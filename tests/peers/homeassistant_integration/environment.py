@@ -1,7 +1,7 @@
 """The environment of the newest Home Assistant: a Python 3.14 of its own, in the cache folder.
 
-Where there is no such Python, a Debian of its own has one: `python -m` of this module makes it by
-debootstrap, as root, in some minutes; nothing else does. There the sources are copied into it.
+Where there is no such Python, a Debian of its own gets one by debootstrap, which takes root and
+some minutes. There the sources are copied into it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.peers import cache, debian
+
 # Home Assistant's own test harness, and a later Home Assistant than the one that it pins.
 HARNESS = "pytest-homeassistant-custom-component==0.13.375"
 CORE = "homeassistant==2026.11.0"
 WANTED = "3.14"
+DEBIAN = f"debian-python{WANTED}"
 # What Home Assistant would install itself when it sets these up.
 # Without tts the frontend gets no list of actions.
 COMPONENTS: tuple[str, ...] = ("ai_task", "camera", "frontend", "hassio", "image", "media_source")
 COMPONENTS += ("mqtt", "repairs", "stream", "tts")
 MYPY = "mypy==2.4.1"
 ROOT = Path(__file__).parents[3]
+LAST_LINES = 3
 # What a chroot needs of ours to reach a package index.
 REACH = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 SOURCES = ("custom_components", "docs", "tests/peers/homeassistant_integration")
@@ -82,14 +86,11 @@ class Place:
             yield Path(folder)
 
 
-def cache() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    return folder / "comfy2mqtt"
+class Unavailable(Exception):
+    """There is no Python here that Home Assistant runs on, and why."""
 
-
-def debian() -> Path:
-    """Return the folder of the Debian that has the Python."""
-    return cache() / f"debian-python{WANTED}"
+    def __init__(self, why: str) -> None:
+        super().__init__(f"there is no Python {WANTED}, and {why}")
 
 
 def base() -> tuple[Path, Path | None] | None:
@@ -100,8 +101,9 @@ def base() -> tuple[Path, Path | None] | None:
     for each in candidates:
         if _runs([str(each)]):
             return each, None
-    if os.geteuid() == 0 and _runs(["chroot", str(debian()), f"python{WANTED}"]):
-        return Path(f"/usr/bin/python{WANTED}"), debian()
+    root = cache.folder(DEBIAN)
+    if os.geteuid() == 0 and _runs(["chroot", str(root), f"python{WANTED}"]):
+        return Path(f"/usr/bin/python{WANTED}"), root
     return None
 
 
@@ -120,7 +122,7 @@ def _runs(command: list[str]) -> bool:
 def ensure(python: Path, root: Path | None) -> Place:
     """Return the environment; made first, which takes a minute or two, if need be."""
     name = CORE.replace("==", "-")
-    folder = cache() / name if root is None else Path("/opt") / name
+    folder = cache.folder(name) if root is None else Path("/opt") / name
     outside = folder if root is None else root / folder.relative_to("/")
     outside.parent.mkdir(parents=True, exist_ok=True)
     place = Place(folder, root)
@@ -160,26 +162,57 @@ def environment(**more: str) -> Mapping[str, str]:
     return {**kept, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
-def make_debian() -> None:
-    """Make a Debian of its own with Python 3.14. Raises CalledProcessError."""
-    root = debian()
-    if base() is not None:
-        return
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+def found() -> Place:
+    """Return the environment; made first, which takes some minutes, if need be.
+
+    Raises Unavailable.
+    """
+    there = base()
+    if there is None:
+        _make_debian()
+        there = base()
+    if there is None:
+        raise Unavailable(f"the Debian in {cache.folder(DEBIAN)} has none")
+    return ensure(*there)
+
+
+def _make_debian() -> None:
+    if os.geteuid() != 0:
+        raise Unavailable("only root can make a Debian that has it")
+    if subprocess.run(("unshare", "--mount", "true"), check=False).returncode:
+        raise Unavailable("nothing can be mounted here, as a Debian that has it takes")
+    try:
+        cache.made(DEBIAN, _debootstrap)
+    except subprocess.CalledProcessError as error:
+        shutil.rmtree(cache.folder(DEBIAN), ignore_errors=True)
+        said = " | ".join((error.stdout or "").splitlines()[-LAST_LINES:])
+        raise Unavailable(f"no Debian that has it can be made: {error}: {said}") from None
+
+
+def _debootstrap(root: Path) -> None:
+    """Make a Debian with Python. Raises CalledProcessError and Unavailable."""
+    program = ["debootstrap"]
+    if shutil.which("debootstrap") is None:
+        if shutil.which("apt-get") is None:
+            raise Unavailable("neither debootstrap nor apt-get to make a Debian that has it")
+        unpacked = debian.ensure("debootstrap")
+        program = ["env", f"DEBOOTSTRAP_DIR={unpacked}/usr/share/debootstrap"]
+        program.append(f"{unpacked}/usr/sbin/debootstrap")
     packages = f"python{WANTED},python{WANTED}-venv,ca-certificates"
-    command = ("debootstrap", "--variant=minbase", f"--include={packages}", "sid", str(root))
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        (*program, "--variant=minbase", f"--include={packages}", "sid", str(root)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
     for name in REACH:
         if Path(name).exists():
             shutil.copy(name, root / name.lstrip("/"))
 
 
 if __name__ == "__main__":
-    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
-        sys.exit(f"root and debootstrap are needed, or a python{WANTED} on the PATH")
-    make_debian()
-    there = base()
-    if there is None:
-        sys.exit(f"the Debian in {debian()} has no Python {WANTED}")
-    ensure(*there)
+    try:
+        found()
+    except Unavailable as why:
+        sys.exit(str(why))

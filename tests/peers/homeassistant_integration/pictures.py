@@ -39,16 +39,6 @@ async def save(shown: Page | Locator, name: str) -> None:
     sys.stdout.write(f"{IMAGES / name}: {(IMAGES / name).stat().st_size} bytes\n")
 
 
-async def ai_task(server: Server) -> None:
-    """Add the demo as an AI task."""
-    (entry,) = await server.ask("GET", "/api/config/config_entries/entry?domain=comfy2mqtt")
-    flows = "/api/config/config_entries/subentries/flow"
-    found = await server.ask("POST", flows, json={"handler": [entry["entry_id"], "ai_task"]})
-    for answer in ({"workflow": "demo"}, {"name": "Painter"}):
-        found = await server.ask("POST", f"{flows}/{found['flow_id']}", json=answer)
-    assert found["type"] == "create_entry", found
-
-
 async def take(server: Server, page: Page) -> None:
     """Use the card, and look at the pages of the device and the integration."""
     page.set_default_timeout(JOB_MS)
@@ -61,8 +51,7 @@ async def take(server: Server, page: Page) -> None:
     await expect(picture).to_have_attribute("src", re.compile("^/api/comfy2mqtt/"))
     await picture.evaluate("img => img.decode()")
     await save(card, "home-assistant-card.webp")
-    device = {"template": "{{ device_id('image.demo_last_picture') }}"}
-    device_id = await server.text("POST", "/api/template", json=device)
+    device_id = await server.device("image.demo_last_picture")
     await page.goto(f"{server.address}/config/devices/device/{device_id}")
     await page.get_by_text("Last picture").first.wait_for()
     await save(page, "home-assistant-device.webp")
@@ -73,17 +62,14 @@ async def take(server: Server, page: Page) -> None:
 
 async def main() -> None:
     """Make the pictures again."""
-    base = environment.base()
-    if base is None:
-        sys.exit("no Python 3.14: make homeassistant-python")
-    place = environment.ensure(*base)
+    place = environment.found()
     with place.sources() as sources, tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "home.log"
         async with Terminal(Path(folder)) as terminal:
             port = int((await terminal.wait_for(r"mqtt://127\.0\.0\.1:(\d+)"))[1])
             async with serving(place, sources, log, CARD) as server, chromium() as browser:
                 await set_up(server, port, discovery=False)
-                await ai_task(server)
+                await server.add_task("demo", "Painter")
                 await take(server, await browser.new_page(viewport=SIZE))
 
 
