@@ -127,11 +127,26 @@ class Requests:
         """
         topics = self._topics
         # Answers to operators are not for everybody: they are subscribed to while one is expected.
-        stop = await mqtt.async_subscribe(
-            self._hass, topics.command_response(verb), self.take, qos=1, encoding=None
-        )
+        response = topics.command_response(verb)
+        stop = await mqtt.async_subscribe(self._hass, response, self.take, qos=1, encoding=None)
         try:
+            await self._subscribed(response)
             return await self._ask(topics.command(verb), fields, "no_operator")
+        finally:
+            stop()
+
+    async def _subscribed(self, topic: str) -> None:
+        """Wait until the broker has a subscription, since an earlier answer would be lost.
+
+        It may refuse one; then there is no answer either.
+        """
+        done = asyncio.Event()
+        stop = mqtt.async_on_subscribe_done(self._hass, topic, 1, done.set)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await done.wait()
+        except TimeoutError:
+            LOGGER.debug("the broker has not confirmed a subscription to %s", topic)
         finally:
             stop()
 
