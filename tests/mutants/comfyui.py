@@ -112,6 +112,14 @@ COMFYUI: tuple[Mutant, ...] = (
         tests=("tests/comfyui/test_update_policy.py",),
     ),
     Mutant(
+        name="upgrade-removes-what-runs",
+        file="bridge/comfyui/managed.py",
+        old="            if is_marked(each):\n",
+        new="            if False:\n",
+        guarantee="an upgrade removes no version that a running bridge uses",
+        tests=("tests/comfyui/test_managed.py",),
+    ),
+    Mutant(
         name="updated-to-what-fails",
         file="bridge/comfyui/updates.py",
         old=(

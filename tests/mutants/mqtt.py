@@ -100,9 +100,25 @@ MQTT: tuple[Mutant, ...] = (
     Mutant(
         name="leftovers-of-others-cleared",
         file="bridge/adapters/mqtt/retained.py",
-        old="        if self._clustered:\n",
-        new="        if False:\n",
+        old="        if not self._clustered:\n",
+        new="        if True:\n",
         guarantee="a bridge does not clear what another one of the cluster retains",
+        tests=("tests/adapters/mqtt/test_retained.py",),
+    ),
+    Mutant(
+        name="health-of-a-bridge-that-is-gone",
+        file="bridge/adapters/mqtt/retained.py",
+        old="for name in others if name in self._healths}",
+        new="for name in self._healths}",
+        guarantee="what a bridge of a group counted is not part of its health once it is gone",
+        tests=("tests/adapters/mqtt/test_retained.py",),
+    ),
+    Mutant(
+        name="workflows-held-back-are-leftovers",
+        file="bridge/adapters/mqtt/retained.py",
+        old="        if topic in self._present or topic in self._leases:\n",
+        new="        if topic in self._leases or (topic in self._present and not self._held_back):\n",
+        guarantee="a workflow that is not published yet is not cleared at the broker",
         tests=("tests/adapters/mqtt/test_retained.py",),
     ),
     Mutant(
