@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 # So long the event loop waits at most for a thread that computes in Python, such as the one that
 # reads what a picture unpacks to. Python's own 5 ms would be added to answers several times over.
 _SWITCH_S = 0.000_5
+# The parameter of glibc's mallopt, and from how many bytes on a block is a mapping of its own.
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK = 256 * 1024
 # Threads that wait for a disk or a database at the end get so long.
 _THREADS_S = 5.0
 
@@ -89,6 +93,7 @@ def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str |
     """Run to the end; return the text of the first of these reasons why it could not."""
     reason: str | None = None
     sys.setswitchinterval(_SWITCH_S)
+    give_back_large_blocks()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             try:
@@ -101,6 +106,17 @@ def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str |
             error = error.exceptions[0]
         reason = str(error)
     return reason
+
+
+def give_back_large_blocks() -> None:
+    """Have glibc return the memory of large messages to the system as soon as they are freed.
+
+    It does so by itself only until one of that size was freed: then it keeps as much. Not by its
+    environment variable, which a ComfyUI would inherit. Other C libraries have no such call.
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError):
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def _force_exit_soon() -> None:

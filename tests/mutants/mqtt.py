@@ -114,11 +114,11 @@ MQTT: tuple[Mutant, ...] = (
         tests=("tests/adapters/mqtt/test_retained.py",),
     ),
     Mutant(
-        name="workflows-held-back-are-leftovers",
+        name="workflows-held-back-for-ever",
         file="bridge/adapters/mqtt/retained.py",
-        old="        if topic in self._present or topic in self._leases:\n",
-        new="        if topic in self._leases or (topic in self._present and not self._held_back):\n",
-        guarantee="a workflow that is not published yet is not cleared at the broker",
+        old="        topics, self._held_back = self._held_back or (), None\n",
+        new="        topics, self._held_back = (), None\n",
+        guarantee="what is held back at a first start is published in the end",
         tests=("tests/adapters/mqtt/test_retained.py",),
     ),
     Mutant(
