@@ -104,7 +104,13 @@ def _workflow(fields: Fields) -> str:
 
 def _comfyui(fields: Fields) -> str:
     why = f", {fields['reason']}: {fields['last_error']}" if "reason" in fields else ""
-    return f"{fields['state']}{why}"
+    yielding = ", yielding" if fields.get("yielding") else ""
+    return f"{fields['state']}{yielding}{why}"
+
+
+def _health(fields: Fields) -> str:
+    held = f", none starts: {fields['held']}" if "held" in fields else ""
+    return f"{fields['running']} running, {fields['queued']} queued{held}"
 
 
 def _log(fields: Fields) -> str:
@@ -120,7 +126,8 @@ _PHRASES: tuple[tuple[str, Callable[[Fields], str]], ...] = (
     ("workflow/+", _workflow),
     ("bridge/comfyui/+", _comfyui),
     ("bridge/info", lambda fields: f"{fields['name']} {fields['version']}"),
-    ("bridge/health", lambda fields: f"{fields['running']} running, {fields['queued']} queued"),
+    ("bridge/health", _health),
+    ("bridge/health/+", _health),
     ("bridge/event", lambda fields: f"{fields['type']}: {fields['message']}"),
     ("bridge/log", _log),
 )

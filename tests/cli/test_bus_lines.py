@@ -48,7 +48,13 @@ TIMINGS = {"queued_s": 1.0, "load_s": 0.5, "run_s": 4.0, "deliver_s": 0.5}
             "can run; takes prompt, seed",
         ),
         ("bridge/comfyui/default", {"state": "ready"}, "ready"),
+        ("bridge/comfyui/default", {"state": "busy", "yielding": True}, "busy, yielding"),
         ("bridge/health", {"running": 1, "queued": 4}, "1 running, 4 queued"),
+        (
+            "bridge/health/a",
+            {"running": 0, "queued": 4, "held": "full"},
+            "0 running, 4 queued, none starts: full",
+        ),
         ("bridge/log", {"level": "warning", "logger": "a", "message": "b"}, "warning a: b"),
         ("bridge/state", "online", "online"),
         # What is not of the form that its topic has, or of none that is known.
