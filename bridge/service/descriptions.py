@@ -43,9 +43,6 @@ RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 30.0
 # The state of a new process is published after it was asked for its nodes, or after this long.
 DESCRIBED_WITHIN_S = 30.0
-# At a first start workflows are published once a ComfyUI that runs was asked for its nodes, or
-# after this long: not twice in a row, each of which a broker would store.
-FIRST_WITHIN_S = 2.0
 # A ComfyUI is busy and ready again with each job: as retained messages, two for each.
 BUSY_INTERVAL_S = 0.5
 
@@ -159,12 +156,7 @@ class Descriptions:
 
     async def open(self) -> None:
         """Read the folder, and the last reports of the ComfyUIs from the disk."""
-        changes = await self._library.open()
-        runs = any(not each.supervised for each in self._instances)
-        if runs and self._library.catalogue.merged is None:
-            self._retained.hold_back()
-            asyncio.get_running_loop().call_later(FIRST_WITHIN_S, self._retained.release)
-        self._publish(changes)
+        self._publish(await self._library.open())
 
     async def follow(self, instance: Instance) -> None:
         """Learn the nodes of each new process of a ComfyUI, and publish its state, until cancelled.
@@ -189,8 +181,6 @@ class Descriptions:
                         learning = tasks.create_task(node_info.keep_trying())
                         await _asked(node_info, instance, process)
                         continue
-                if state.state not in ("stopped", "starting"):
-                    self._retained.release()
                 self._retained.comfyui(instance.name, comfyui_state(state))
                 await _state_changed(instance, state)
 
@@ -239,7 +229,6 @@ class Descriptions:
         if changes is not None:
             self._publish(changes)
             self._changed()
-        self._retained.release()
         return True
 
     def _publish(self, changes: Changes) -> None:

@@ -114,14 +114,6 @@ MQTT: tuple[Mutant, ...] = (
         tests=("tests/adapters/mqtt/test_retained.py",),
     ),
     Mutant(
-        name="workflows-held-back-for-ever",
-        file="bridge/adapters/mqtt/retained.py",
-        old="        topics, self._held_back = self._held_back or (), None\n",
-        new="        topics, self._held_back = (), None\n",
-        guarantee="what is held back at a first start is published in the end",
-        tests=("tests/adapters/mqtt/test_retained.py",),
-    ),
-    Mutant(
         name="any-response-topic",
         file="bridge/adapters/mqtt/incoming.py",
         old="if incoming.response_topic != context.response_topic:",

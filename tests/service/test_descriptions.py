@@ -14,12 +14,14 @@ import pytest
 from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.instance import Condition, StateBoard
 from bridge.comfyui.state import InstanceState, StateName
+from bridge.contract.retained import Definition
 from bridge.contract.topics import Topics
 from bridge.service import descriptions
 from bridge.service.descriptions import Descriptions, NodeInfo
 from bridge.workflows.catalogue import Needs
 from bridge.workflows.library import Library
 from tests.support.patience import PATIENCE_S
+from tests.workflows.graphs import PLAIN
 
 NEEDS = Needs(classes=("Fancy",))
 INFO = json.dumps({"Fancy": {"input": {}, "output": []}}).encode()
@@ -46,8 +48,6 @@ async def hanging() -> bytes:
 
 class ComfyUI:
     """An instance that is asked for its nodes; `answers` are given in turn, the last for ever."""
-
-    supervised = False
 
     def __init__(self, *answers: Answer, name: str = "gpu") -> None:
         self.name = name
@@ -91,15 +91,10 @@ class Published:
     def __init__(self) -> None:
         self.states: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
         self.library: Library | None = None
-        self.held_back = False
-        self.released = asyncio.Event()
+        self.workflows: list[str] = []
 
-    def hold_back(self) -> None:
-        self.held_back = True
-
-    def release(self) -> None:
-        self.held_back = False
-        self.released.set()
+    def workflow(self, definition: Definition) -> None:
+        self.workflows.append(definition.name)
 
     def comfyui(self, name: str, state: Any) -> None:
         assert self.library is not None
@@ -121,7 +116,7 @@ async def described(
     folder: Path, *comfyuis: ComfyUI
 ) -> AsyncIterator[tuple[Descriptions, Library, Published, asyncio.Queue[None]]]:
     """Descriptions that follow these ComfyUIs; the queue gets an entry for each change of nodes."""
-    (folder / "workflows").mkdir(parents=True)
+    (folder / "workflows").mkdir(exist_ok=True)
     library = Library(folder / "workflows", folder / "cache", [each.name for each in comfyuis])
     changes: asyncio.Queue[None] = asyncio.Queue()
     published = Published()
@@ -187,44 +182,12 @@ async def test_ready_is_published_once_the_nodes_are_known(tmp_path: Path) -> No
         assert comfyui.asked == 1
 
 
-@pytest.mark.parametrize("becomes", ["ready", "unreachable"])
-async def test_a_first_start_publishes_workflows_once_a_comfyui_was_asked_or_is_away(
-    tmp_path: Path, becomes: StateName
-) -> None:
-    comfyui = ComfyUI(failing)
-    async with described(tmp_path, comfyui) as (_, _, published, _):
-        comfyui.become("starting")
-        await published.until("starting")
-        assert published.held_back
-        comfyui.become(becomes)
-        await published.until(becomes)
-        assert not published.held_back
-
-
-async def test_a_first_start_waits_no_longer_for_a_comfyui_that_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(descriptions, "FIRST_WITHIN_S", 0.01)
-    comfyui = ComfyUI(hanging)
-    async with described(tmp_path, comfyui) as (_, _, published, _):
-        comfyui.become("ready", "1")
-        async with asyncio.timeout(PATIENCE_S):
-            await published.released.wait()
-        assert published.states.empty()
-
-
-async def test_where_nothing_new_is_soon_known_workflows_are_published_at_once(
-    tmp_path: Path,
-) -> None:
-    starting, attached = ComfyUI(hanging), ComfyUI(hanging)
-    starting.supervised = True  # it takes its time to start
-    async with described(tmp_path / "first", starting) as (_, _, published, _):
-        assert not published.held_back
-    cache = tmp_path / "second" / "cache"
-    cache.mkdir(parents=True)
-    (cache / "gpu.json").write_bytes(INFO)
-    async with described(tmp_path / "second", attached) as (_, _, published, _):
-        assert not published.held_back
+async def test_workflows_are_published_before_anything_else_is_known(tmp_path: Path) -> None:
+    """Whoever sees that the bridge is online finds them, though no ComfyUI was asked yet."""
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "demo.json").write_text(json.dumps(PLAIN))
+    async with described(tmp_path, ComfyUI(hanging)) as (_, _, published, _):
+        assert published.workflows == ["demo"]
 
 
 async def test_a_comfyui_that_hangs_when_asked_is_published_as_what_it_becomes(

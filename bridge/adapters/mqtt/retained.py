@@ -57,8 +57,6 @@ class Retained:
         # Who has each GPU, by topic, and for how long a broker keeps that, in seconds.
         self._leases: dict[str, tuple[GpuLease, float | None]] = {}
         self._choices: set[str] = set()
-        # Descriptions of workflows that are not published yet, by topic; None: each is at once.
-        self._held_back: dict[str, None] | None = None
         self._clustered = leads is not None
         self._member = member
         # In a cluster this bridge's own, and those of the other bridges by their names.
@@ -96,16 +94,6 @@ class Retained:
     def remove_workflow(self, name: str) -> None:
         """Clear a workflow's description."""
         self._clear(self._topics.workflow(name))
-
-    def hold_back(self) -> None:
-        """Publish no workflow until `release`: all of them are about to change."""
-        self._held_back = {}
-
-    def release(self) -> None:
-        """Publish what was held back, as it is now."""
-        topics, self._held_back = self._held_back or (), None
-        for topic in topics:
-            self._publish(topic, self._present.get(topic))
 
     def choices(self, lists: Mapping[str, Sequence[Any]]) -> None:
         """Publish the lists that definitions name, and clear those that none names any more."""
@@ -238,9 +226,7 @@ class Retained:
         return self._topics.gpu(gpu) in self._seen
 
     def _publish(self, topic: str, message: Any) -> None:
-        if self._held_back is not None and topic.startswith(self._topics.workflow("")):
-            self._held_back[topic] = None
-        elif self._leads() or topic.startswith(self._topics.comfyui("")):
+        if self._leads() or topic.startswith(self._topics.comfyui("")):
             self._publisher.publish(topic, message, retain=True)
 
     def _set(self, topic: str, message: Description) -> None:

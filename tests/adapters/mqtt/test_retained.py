@@ -96,32 +96,6 @@ def test_a_removed_workflow_is_cleared_and_does_not_come_back() -> None:
     assert publisher.calls == []
 
 
-def test_workflows_that_are_held_back_are_published_once_as_they_are_then() -> None:
-    made, publisher = retained()
-    made.hold_back()
-    made.workflow(definition("b"))
-    made.workflow(definition("a", "first"))
-    made.workflow(definition("gone"))
-    made.comfyui("main", state())
-    made.publish_all()
-    made.workflow(definition("a", "then"))
-    made.remove_workflow("gone")
-    # What the broker has of an earlier run is ours, and stays until it is replaced.
-    made.seen(f"{BASE}/workflow/a")
-    assert set(publisher.topics) == {"bridge/comfyui/main"}
-    assert "workflow/a" in made.described()
-    publisher.calls.clear()
-    made.release()
-    made.release()
-    assert publisher.calls == [
-        ("workflow/b", definition("b")),
-        ("workflow/a", definition("a", "then")),
-        ("workflow/gone", None),
-    ]
-    made.workflow(definition("a", "later"))
-    assert publisher.calls[-1] == ("workflow/a", definition("a", "later"))
-
-
 def test_choices_that_no_definition_names_any_more_are_cleared() -> None:
     made, publisher = retained()
     made.choices({"a": ["1"], "b": ["2"]})
