@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.cli.broker_trial import try_broker
 from bridge.cli.diagnostics import Finding
@@ -13,7 +14,7 @@ from bridge.cli.doctor import explain_bridge
 from bridge.config import Config
 from bridge.contract.messages import encode
 from bridge.contract.operator import HealthReport
-from bridge.contract.retained import ComfyUIState
+from bridge.contract.retained import BridgeHealth, ComfyUIState
 from bridge.contract.topics import Topics
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address, Connection
@@ -163,3 +164,26 @@ async def test_a_bridge_is_asked_what_the_broker_does_not_send(
         found = [each.what async for each in explain_bridge(connection, topics)]
         await answers
     assert found == ["its ComfyUI 'default' is ready"]
+
+
+async def test_the_doctor_reports_the_health_of_each_bridge_of_a_group(broker: Mosquitto) -> None:
+    topics = Topics()
+    well = BridgeHealth(at=0, queued=1, running=0, accepted=0, succeeded=0, failed=0)
+    held = replace(well, held="the disk is full")
+    async with (
+        Peer(broker.url) as bridge,
+        Connection(Address.parse(broker.url), manual_ack=False) as connection,
+    ):
+        await bridge.subscribe(topics.comfyui("+"))
+        bridge.publish(topics.state, b"online", retain=True)
+        for topic in (topics.health, topics.member_health("a")):
+            bridge.publish(topic, encode(well), retain=True)
+        bridge.publish(topics.member_health("b"), encode(held), retain=True)
+        comfyui = ComfyUIState(state="ready", since=0.0, restarts=0)
+        bridge.publish(topics.comfyui("b-default"), encode(comfyui), retain=True)
+        await bridge.next(topics.comfyui("b-default"))
+        found = [each.what async for each in explain_bridge(connection, topics)]
+    assert found == [
+        "b: its queue starts no job: the disk is full",
+        "its ComfyUI 'b-default' is ready",
+    ]
