@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -202,7 +201,7 @@ def test_a_switch_of_the_page_does_no_harm_where_it_is_linked() -> None:
 
 
 def test_a_class_of_the_server_is_none_of_the_page() -> None:
-    raw = copy.deepcopy(dict(comparison.object_info("0.33.0").raw))
+    raw = dict(comparison.object_info("0.33.0").raw)
     raw["GetNode"] = {"input": {"required": {}}, "output": ["IMAGE"], "name": "GetNode"}
     drawing = Drawing()
     getter(drawing, 3, "img")
