@@ -12,7 +12,6 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import click
 import msgspec
 from msgspec import UNSET
 
@@ -22,7 +21,7 @@ from bridge.adapters.mqtt.broker_address import bridge_address, probe_address
 from bridge.cli import diagnostics
 from bridge.cli.broker_trial import try_broker
 from bridge.cli.diagnostics import Finding
-from bridge.cli.shared import FAILED
+from bridge.cli.shared import FAILED, show_finding
 from bridge.comfyui import install, managed
 from bridge.comfyui.building import InstallFailed
 from bridge.comfyui.client import ComfyClient
@@ -71,12 +70,7 @@ async def examine(settings: Config, *, as_json: bool) -> int:
     for check in checks:
         async for finding in check:
             healthy = healthy and finding.good
-            if as_json:
-                click.echo(msgspec.json.encode(finding))
-                continue
-            click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
-            if finding.advice:
-                click.echo(f"     -> {finding.advice}")
+            show_finding(finding, as_json=as_json)
     return 0 if healthy else FAILED
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import click
-import msgspec
-
 from bridge import private
 from bridge.cli.diagnostics import Finding
-from bridge.cli.shared import FAILED
+from bridge.cli.shared import FAILED, show_finding
 from bridge.config import Config
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal, repair
@@ -28,12 +25,7 @@ async def examine_journal(settings: Config, *, as_json: bool) -> int:
     healthy = True
     for finding in await _found(settings):
         healthy = healthy and finding.good
-        if as_json:
-            click.echo(msgspec.json.encode(finding))
-            continue
-        click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
-        if finding.advice:
-            click.echo(f"     -> {finding.advice}")
+        show_finding(finding, as_json=as_json)
     return 0 if healthy else FAILED
 
 

@@ -15,6 +15,7 @@ from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.aio import new_event_loop
 from bridge.cli.broker_flags import FLAG_NAMES, BrokerFlags, broker_url
+from bridge.cli.diagnostics import Finding
 from bridge.cli.options import broker_options, setting_option
 from bridge.config import Config, ConfigError
 from bridge.config.about import GROUPS, WEB
@@ -165,3 +166,13 @@ def explain(error: BridgeError) -> str:
     message = f"{error.message} (allowed: {allowed})" if allowed else error.message
     setting = error.details.get("setting")
     return f"{message}; the bridge's setting {setting} decides that" if setting else message
+
+
+def show_finding(finding: Finding, *, as_json: bool) -> None:
+    """Print a finding of `doctor`: a line, and one with the advice; or JSON."""
+    if as_json:
+        click.echo(msgspec.json.encode(finding))
+        return
+    click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
+    if finding.advice:
+        click.echo(f"     -> {finding.advice}")

@@ -64,7 +64,6 @@ class _Reading:
         self._group = group
         self._found = Interface()
         self._seen: dict[str, int] = {}
-        self._seen_outputs: set[str] = set()
         # By inner node: the inputs that were widgets once, in the order of their slots.
         self._converted: list[list[InputSpec]] = []
 

@@ -60,7 +60,7 @@ _Program: TypeAlias = list[_Step]
 
 
 class Pattern:
-    """One expression. `cost` is the most that one text may cost, in steps."""
+    """One expression; a match takes at most as many steps as its program has, times MAX_TEXT."""
 
     def __init__(self, source: str) -> None:
         """Raise InvalidPattern or UnknownPattern for what cannot be used."""
@@ -70,7 +70,6 @@ class Pattern:
         self._program = reader.alternatives(0)
         if not reader.at_end:
             raise InvalidPattern("a ) without its (")
-        self.cost = len(self._program) * MAX_TEXT
 
     def found_in(self, text: str) -> bool:
         """True if it matches somewhere in the text, of which the beginning is looked at."""
