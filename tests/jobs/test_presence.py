@@ -60,7 +60,7 @@ class World:
     # What may happen next.
 
     def next(self) -> Iterator[Self]:
-        for name in ("passes", "connects", "ends", "member", "beats", "watches", "buries"):
+        for name in ("passes", "connects", "ends", "member", "beats", "watches", "deletes"):
             made = self.copy()
             if getattr(made, f"_{name}")():
                 yield made
@@ -135,7 +135,7 @@ class World:
             self.look = None
         return True
 
-    def _buries(self) -> bool:
+    def _deletes(self) -> bool:
         if self.gone is None:
             return False
         if self.gone.expires == self.row and not self.held:
@@ -175,7 +175,7 @@ def _recent(at: float) -> float:
     return max(at, -VALID_S - GONE_S)
 
 
-def test_nobody_is_buried_who_takes_itself_for_a_member() -> None:
+def test_nobody_is_deleted_who_counts_itself_as_a_member() -> None:
     assert VALID_S <= GONE_S
     world = World()
     seen = {world.state()}
