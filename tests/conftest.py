@@ -127,7 +127,8 @@ async def detached(bridges: StartBridge) -> StartBridge:
 gc.disable()
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     """Hides thousands of collected tests from the garbage collector, which begins here."""
     gc.freeze()
     gc.enable()
