@@ -38,10 +38,12 @@ async def accept(journal: Journal, job_id: str = "j1", **changes: Any) -> Key:
     return taken.key
 
 
-async def finish(journal: Journal, key: Key, *, now: float = 2000.0, keep: float = 9e9) -> int:
+async def finish(
+    journal: Journal, key: Key, *, now: float = 2000.0, keep: float = 9e9, index: int = 0
+) -> int:
     data = b"bytes of " + key.job_id.encode()
     output = KeptOutput(
-        index=0, content_type="image/png", sha256=f"sha-{key.job_id}", size=len(data), data=data
+        index=index, content_type="image/png", sha256=f"sha-{key.job_id}", size=len(data), data=data
     )
     result = await journal.finish(
         key,
@@ -151,6 +153,17 @@ async def test_a_job_gets_one_outcome(journal: Journal) -> None:
     record = await journal.get(KEY)
     assert (record.job.state, record.n, record.result) == ("succeeded", n, b'{"n": %d}' % n)
     assert await journal.unfinished() == []
+    with pytest.raises(AlreadyEnded):  # nor is anything else of it kept
+        await finish(journal, KEY, index=1)
+    assert await journal.output(KEY, 1) is None
+
+
+async def test_a_result_is_kept_byte_for_byte(journal: Journal) -> None:
+    await accept(journal)
+    head, tail = '{"inputs":{"a":"ä \\\\x41 %s \\u0000"},"n":'.encode(), '."ü"}'.encode()
+    given = await journal.finish(KEY, state="failed", result=Numbered(head, tail), now=1.0)
+    record = await journal.get(KEY)
+    assert given == record.result == b"%b%d%b" % (head, record.n, tail)
 
 
 async def test_a_start_and_a_requeue_are_remembered(journal: Journal, where: Path | str) -> None:
@@ -285,10 +298,12 @@ async def test_bytes_that_are_kept_no_longer_cannot_become_an_input(journal: Jou
     await journal.accept(draft("in-time", plan=plan), 1.0)
     await finish(journal, Key("alice", "in-time"))
     await journal.sweep(now=200.0, results_before=0.0, forget_before=0.0)
-    with pytest.raises(Expired):
+    with pytest.raises(Expired) as caught:
         await journal.accept(draft("late", plan=plan), 1.0)
+    assert caught.value.details == {"sha256": "a" * 64}
     with pytest.raises(UnknownJob):
         await journal.get(Key("alice", "late"))
+    assert not (await journal.accept(draft("in-time", plan=plan), 1.0)).new
     waits = replace(media, items=[JobOutput("in-time")])
     await journal.accept(draft("waits", plan=replace(PLAN, media=[waits])), 1.0)
     (job,) = await journal.unfinished()
@@ -297,119 +312,6 @@ async def test_bytes_that_are_kept_no_longer_cannot_become_an_input(journal: Jou
     (job,) = await journal.unfinished()
     assert job.state == "waiting"
     assert await journal.released(job, plan, {"a" * 64: b"bytes"}) > 0
-
-
-async def test_clients_without_a_job_are_forgotten_and_their_numbers_are_not_used_again(
-    journal: Journal, where: Path | str
-) -> None:
-    seen: dict[str, int] = {}
-    for index in range(20):
-        key = await accept(journal, client=f"c{index}")
-        seen[key.client] = await finish(journal, key)
-    job = (await journal.accept(draft("stays", "c0"), 1000.0)).record.job
-    for _ in range(30):
-        seen["c0"] = await journal.status_number(job)
-    await journal.sweep(now=1e10, results_before=9e9, forget_before=9e9)
-    rows = await journal._rows("SELECT client FROM clients ORDER BY client")
-    assert rows == [("",), ("c0",)]
-    if journal._numbers is not None:
-        assert [*journal._numbers._blocks] == ["c0"]
-    assert await journal.status_number(job) == seen["c0"] + 1
-    again = (await journal.accept(draft(client="c1"), 1000.0)).record.n
-    assert again > seen["c1"]
-    await journal.sweep(now=1e10, results_before=9e9, forget_before=9e9)
-    journal = await reopened(journal, where)
-    assert (await journal.accept(draft("j2", "c1"), 1000.0)).record.n > again
-    assert (await journal.accept(draft(client="c2"), 1000.0)).record.n > seen["c2"]
-    await journal.close()
-
-
-async def test_a_client_that_comes_back_while_it_is_forgotten_gets_higher_numbers(
-    journal: Journal, where: Path | str
-) -> None:
-    seen = await finish(journal, await accept(journal, "j0"))
-    for index in range(1, 5):
-        sweeping = asyncio.ensure_future(
-            journal.sweep(now=1e10, results_before=9e9, forget_before=9e9)
-        )
-        await asyncio.sleep(0)
-        coming = asyncio.ensure_future(journal.accept(draft(f"j{index}"), 1000.0))
-        await sweeping
-        n = (await coming).record.n
-        assert n > seen
-        seen = await finish(journal, Key("alice", f"j{index}"))
-        assert seen > n
-        journal = await reopened(journal, where)
-    await journal.close()
-
-
-async def test_each_thing_is_kept_for_its_own_time(journal: Journal) -> None:
-    await accept(journal)
-    await finish(journal, KEY, now=1000.0, keep=1100.0)
-
-    await journal.sweep(now=1099.0, results_before=999.0, forget_before=0.0)
-    assert await journal.output(KEY, 0) is not None
-    await journal.sweep(now=1101.0, results_before=999.0, forget_before=0.0)
-    assert await journal.output(KEY, 0) is None
-    assert (await journal.get(KEY)).result is not None
-
-    await journal.sweep(now=2000.0, results_before=1001.0, forget_before=999.0)
-    record = await journal.get(KEY)
-    assert (record.job.state, record.result) == ("succeeded", None)  # the id is remembered
-    with pytest.raises(UnknownJob):
-        await journal.plan(KEY)
-
-    await journal.sweep(now=3000.0, results_before=1001.0, forget_before=1001.0)
-    with pytest.raises(UnknownJob):
-        await journal.get(KEY)
-
-
-async def test_an_output_that_is_kept_is_fetched_by_its_jobs_id_as_long(journal: Journal) -> None:
-    await accept(journal)
-    await finish(journal, KEY, now=1000.0, keep=1100.0)
-    assert await journal.keep(KEY, 9000.0) == 1
-    await journal.sweep(now=3000.0, results_before=2000.0, forget_before=2000.0)
-    assert (await journal.get(KEY)).job.state == "succeeded"
-    assert await journal.output(KEY, 0) is not None
-    await journal.sweep(now=9001.0, results_before=2000.0, forget_before=2000.0)
-    with pytest.raises(UnknownJob):
-        await journal.get(KEY)
-
-
-async def test_outputs_over_the_budget_go_acked_ones_first_then_the_oldest(
-    journal: Journal,
-) -> None:
-    keys = [await accept(journal, f"j{index}") for index in range(4)]
-    for index, key in enumerate(keys[1:] + keys[:1]):  # j0 is the newest
-        await finish(journal, key, now=1000.0 + index)
-    sizes = 2 * len(b"bytes of j0")
-    await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0, max_outputs=sizes)
-    kept = [key.job_id for key in keys if await journal.output(key, 0) is not None]
-    assert kept == ["j0", "j3"]
-    await journal.ack("alice", (await journal.get(keys[3])).n)
-    await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0, max_outputs=sizes // 2)
-    kept = [key.job_id for key in keys if await journal.output(key, 0) is not None]
-    assert kept == ["j0"]
-
-
-async def test_one_clients_outputs_do_not_cost_anothers(journal: Journal) -> None:
-    for index, client in enumerate(("alice", "bob", "bob", "bob")):
-        key = await accept(journal, f"j{index}", client=client)
-        await finish(journal, key, now=1000.0 + index)
-    size = len(b"bytes of j0")
-    await journal.sweep(
-        now=0.0,
-        results_before=0.0,
-        forget_before=0.0,
-        max_outputs=4 * size,
-        max_outputs_of=lambda client: {"alice": 9, "bob": 2}[client] * size,
-    )
-    kept = [
-        index
-        for index, client in enumerate(("alice", "bob", "bob", "bob"))
-        if await journal.output(Key(client, f"j{index}"), 0) is not None
-    ]
-    assert kept == [0, 2, 3]
 
 
 async def test_the_numbers_of_a_restored_journal_are_above_all_that_were_seen(

@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.jobs.database import Fenced, Transaction
-from bridge.jobs.job import Job
+from bridge.jobs.job import Blob, Job, MediaInput
 from bridge.jobs.journal import AlreadyEnded, queries
 from bridge.jobs.presence import DeadMember
 from bridge.jobs.queue import Key
-from tests.jobs.drafts import draft
+from tests.jobs.drafts import KEPT_PICTURE, PICTURE, PLAN, draft
 from tests.jobs.members import KEY, OVER_S, Member
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
@@ -165,6 +165,20 @@ async def test_a_job_is_had_by_one(a: Member, b: Member) -> None:
         await other.finish()
     await winner.finish()
     assert not await winner.journal.claim(job)
+
+
+async def test_who_does_not_have_a_job_changes_nothing_of_it(a: Member, b: Member) -> None:
+    picture = Blob(KEPT_PICTURE.sha256, KEPT_PICTURE.size, "image/png", "png")
+    plan = replace(PLAN, media=[MediaInput("i", "image", "1", "image", "media", [picture])])
+    wanted = draft(plan=plan, media={picture.sha256: PICTURE})
+    job = (await a.journal.accept(wanted, 1000.0)).record.job
+    assert await b.journal.claim(job)
+    with pytest.raises(AlreadyEnded):
+        await a.finish(outputs=[KEPT_PICTURE])
+    assert await a.journal.output(KEY, 0) is None
+    await a.journal.sweep(now=9e9, results_before=0.0, forget_before=0.0)
+    assert await a.journal.blob(picture.sha256) == PICTURE  # b has yet to use it
+    await b.finish()
 
 
 async def test_a_job_is_claimed_or_its_bridge_is_notified(a: Member, b: Member) -> None:
@@ -318,8 +332,12 @@ async def test_each_step_of_a_job_waits_for_the_server_at_most_so_often(a: Membe
     await a.accept("first")  # its client is known then
     await a.beat()  # and a has the intake
     job = await a.accept()
+    picture = Blob(KEPT_PICTURE.sha256, KEPT_PICTURE.size, "image/png", "png")
+    plan = replace(PLAN, media=[MediaInput("i", "image", "1", "image", "media", [picture])])
+    media = {picture.sha256: PICTURE}
     assert await waits(a.accept("j2")) == 1
+    assert await waits(a.journal.accept(draft("j3", plan=plan, media=media), 1000.0)) == 1
     assert await waits(a.journal.claim(job)) == 1
     assert await waits(a.journal.started(job)) == 1
-    assert await waits(a.finish()) <= 3
+    assert await waits(a.finish(outputs=[KEPT_PICTURE])) == 1
     assert await waits(a.beat()) == 1

@@ -11,12 +11,14 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
+from bridge.contract.numbering import Numbered
 from bridge.jobs.database import DatabaseError, probe
 from bridge.jobs.database.postgresql import in_dialect, name_of
-from bridge.jobs.journal import Journal
+from bridge.jobs.job import ResultReceiver
+from bridge.jobs.journal import AlreadyEnded, Journal, webhooks
 from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.queue import Key
-from tests.jobs.drafts import draft
+from tests.jobs.drafts import KEPT_PICTURE, draft
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL, running_postgresql
 from tests.support.tcpproxy import TcpProxy
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.postgresql
 
 # A statement without a name is parsed (protocol 3.0, "P"): how a transaction is committed.
 COMMIT = b"P\0\0\0\x0e\0COMMIT\0"
+RESULT = Numbered(b'{"n":', b"}")
 
 
 @pytest.fixture
@@ -136,6 +139,61 @@ async def test_an_acceptance_that_was_lost_is_none_if_another_bridge_was_faster(
     assert (await other.accept(draft("j1"), 1000.5)).new
     proxy.open()
     assert not (await pending).new
+
+
+@pytest.mark.parametrize("hooks", [False, True], ids=["", "hooks"])
+@pytest.mark.parametrize("but_for", [None, 0, 1, 60, 120, 180, 240])
+async def test_an_outcome_is_told_as_what_it_was_wherever_its_answer_is_cut(
+    journal: Journal,
+    proxy: TcpProxy,
+    but_for: int | None,
+    hooks: bool,  # noqa: FBT001
+) -> None:
+    key = draft("j1").key
+    await accept(journal, "j1")
+    if but_for is None:
+        proxy.swallow_request(COMMIT, within=True)
+    else:
+        proxy.swallow_answer(COMMIT, within=True, but_for=but_for)
+    result = await end(journal, key, hooks=hooks)
+    await proxy.was_closed()
+    record = await journal.get(key)
+    assert (record.job.state, record.result) == ("succeeded", result)
+    assert result == RESULT.with_n(record.n)
+    assert await journal.output(key, 0) is not None
+    assert len(await journal.webhooks.due(9.0, (), 9)) == hooks
+    with pytest.raises(AlreadyEnded):
+        await end(journal, key, hooks=hooks)
+
+
+async def test_an_outcome_that_was_lost_is_none_if_another_bridge_was_faster(
+    journal: Journal, proxy: TcpProxy, other: Journal
+) -> None:
+    key = draft("j1").key
+    await accept(journal, "j1")
+    proxy.swallow_request(COMMIT, within=True)
+    proxy.refuse()
+    pending = asyncio.ensure_future(end(journal, key, hooks=True))
+    await proxy.was_closed()
+    await other.finish(key, state="cancelled", result=RESULT, now=2.0)
+    proxy.open()
+    with pytest.raises(AlreadyEnded):
+        await pending
+    assert await journal.output(key, 0) is None
+    assert await journal.webhooks.due(9.0, (), 9) == []
+
+
+async def end(journal: Journal, key: Key, *, hooks: bool) -> bytes:
+    new = webhooks.new("job", key, "succeeded", [ResultReceiver("https://h/")], now=2.0, shown=2.0)
+    return await journal.finish(
+        key,
+        state="succeeded",
+        result=RESULT,
+        now=2.0,
+        outputs=[KEPT_PICTURE],
+        keep_until=9.0,
+        hooks=new if hooks else None,
+    )
 
 
 async def test_a_connection_that_was_cut_is_made_again(journal: Journal, proxy: TcpProxy) -> None:

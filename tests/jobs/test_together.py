@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.jobs.database import ALL_SENT, SENT, SURE, Cursor, Steps, Transaction
+from bridge.jobs.database import SENT, SURE, Cursor, Steps, Transaction
 from bridge.jobs.database.engine import Task, run_together
 
 
@@ -46,7 +46,7 @@ class Server:
 
 
 def work(
-    name: str, *touched: str, steps: int = 2, everything: bool = False, last: int = ALL_SENT
+    name: str, *touched: str, steps: int = 2, everything: bool = False, last: int = SENT
 ) -> Task:
     """Return a work that sends a statement in each of its steps, and looks at each result."""
 
@@ -86,15 +86,16 @@ def test_what_is_sure_waits_for_what_is_not() -> None:
 
 def test_works_that_touch_the_same_send_in_their_order() -> None:
     server = Server()
-    assert server.run(work("a", "x"), work("b", "x", "y"), work("c", "y")) == ["a", "b", "c"]
-    assert server.sent == ["a0", "-", "a1", "b0", "-", "b1", "c0", "-", "c1", "-"]
+    touching = (("a", "x"), ("b", "x", "y"), ("c", "y"))
+    assert server.run(*(work(*each, last=SURE) for each in touching)) == ["a", "b", "c"]
+    assert server.sent == ["a0", "-", "a1", "b0", "-", "b1", "c0", "-", "c1", "commit"]
 
 
 @pytest.mark.parametrize("everything", [False, True])
 def test_what_reads_or_touches_everything_keeps_its_place(everything: bool) -> None:  # noqa: FBT001
     server = Server()
-    between = work("b", steps=1, everything=everything)
-    assert server.run(work("a", "x"), between, work("c", "y")) == ["a", "b", "c"]
+    between = work("b", steps=1, everything=everything, last=SURE)
+    assert server.run(work("a", "x", last=SURE), between, work("c", "y")) == ["a", "b", "c"]
     assert server.sent == ["a0", "-", "a1", "b0", "c0", "-", "c1", "-"]
 
 

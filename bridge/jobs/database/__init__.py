@@ -6,7 +6,6 @@ What differs lies in `sqlite.py` and `postgresql.py`, the dialect of the schema 
 
 from bridge.jobs.database.database import Database, need_driver, probe
 from bridge.jobs.database.engine import (
-    ALL_SENT,
     FULL_DISK,
     SENT,
     SURE,
@@ -24,7 +23,6 @@ from bridge.jobs.database.engine import (
 )
 
 __all__ = [
-    "ALL_SENT",
     "FULL_DISK",
     "SENT",
     "SURE",

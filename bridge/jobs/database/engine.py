@@ -62,11 +62,11 @@ class Transaction(Statements, Protocol):
 Work = Callable[[Transaction], T]
 
 # A work that yields before it looks into a result, since others may send statements meanwhile. It
-# yields whether it has sent its last one, and whether it is `SURE`: it raises nothing after that,
-# and may be done again, after it was done, if the answer to a commit is lost.
+# yields `SURE` once it has sent its last one, if it raises nothing after that, and may be done
+# again, after it was done, if the answer to a commit is lost.
 Steps = Generator[int, None, T]
 Stepped = Callable[[Transaction], Steps[T]]
-SENT, ALL_SENT, SURE = range(3)
+SENT, SURE = range(2)
 
 # What a work touches, by names: none other touches it at the same time, in whichever bridge. None
 # stands for everything; a work that touches nothing only reads.

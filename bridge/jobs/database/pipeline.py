@@ -194,7 +194,7 @@ class Pipeline:
 
 @functools.cache
 def _numbered(sql: str) -> bytes:
-    """Name each parameter as PostgreSQL does."""
-    first, *parts = sql.split("?")
+    """Name each parameter, and the type of bytes, as PostgreSQL does."""
+    first, *parts = sql.replace(" AS BLOB)", " AS BYTEA)").split("?")
     numbered = "".join(f"${place}{part}" for place, part in enumerate(parts, 1))
     return (first + numbered).encode()

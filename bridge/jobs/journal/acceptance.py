@@ -13,7 +13,7 @@ from bridge.contract.errors import Expired
 from bridge.jobs.database import SENT, Cursor, Steps, Transaction
 from bridge.jobs.job import Draft, Job, Plan
 from bridge.jobs.journal import queries, rows
-from bridge.jobs.journal.rows import Record
+from bridge.jobs.journal.rows import Acceptance, Record
 from bridge.jobs.journal.sequence import Draw, drawn
 from bridge.jobs.queue import Key
 from bridge.media.files import INLINE_LIMIT
@@ -54,7 +54,7 @@ def known(db: Transaction, draft: Draft) -> Steps[Record | None]:
     """Return the job that has a draft's id, or that the same MQTT delivery made before."""
     row = db.execute(queries.JOB, draft.key)
     yield SENT
-    found = _read(row)
+    found = read(row)
     if found is None and draft.redelivered and draft.delivery is not None:
         found = _find_delivered(db, draft.delivery)
     return found
@@ -75,25 +75,33 @@ def insert(db: Transaction, new: Encoded, n: int) -> Callable[[], Record]:
     return record
 
 
-def insert_if_new(db: Transaction, new: Encoded, draw: Draw) -> Callable[[], tuple[Record, bool]]:
-    """Write a job without media down, unless its id is known.
+def insert_if_new(db: Transaction, new: Encoded, draw: Draw) -> Callable[[], Acceptance | Expired]:
+    """Write a job down, unless its id is known; everything is sent without looking at it.
 
-    The function returned looks at what was sent, and returns the job of that id, and whether it was
-    written now.
+    The function returned looks: Expired is what would have been raised, were the job written.
     """
-    client = new.job.key.client
-    n = drawn(db, draw)
-    found = db.execute(queries.JOB, new.job.key)
-    inserted = db.execute(queries.INSERT_JOB_IF_NEW, (*_values(new), draw.n, client))
+    key, media = new.job.key, new.draft.media
+    sha256s = _sha256s(new.draft.plan)
+    n, number = drawn(db, draw), (draw.n, draw.client)
+    found = db.execute(queries.JOB, key)
+    for sha256 in sha256s & media.keys():
+        _keep_blob(db, sha256, media[sha256])
+    values = (*_values(new), *number, *sha256s)
+    inserted = db.execute(queries.insert_job_if_new(len(sha256s)), values)
+    for sha256 in sha256s:
+        db.execute(queries.KEEP_MEDIA_OF_NEW, (sha256, *key, *number))
+    there = [(sha256, db.execute(queries.IS_BLOB, (sha256,))) for sha256 in sha256s]
 
-    def record() -> tuple[Record, bool]:
-        known = _read(found)
+    def look() -> Acceptance | Expired:
+        known = read(found)
         if known is not None:
-            return known, False
-        (seq,) = inserted.fetchone()
-        return new.record(seq, n()), True
+            return Acceptance(known, new=False)
+        row = inserted.fetchone()
+        if row is None:
+            return _gone(next(sha256 for sha256, blob in there if blob.fetchone() is None))
+        return Acceptance(new.record(row[0], n()), new=True)
 
-    return record
+    return look
 
 
 def _values(new: Encoded) -> tuple[Any, ...]:
@@ -126,10 +134,11 @@ def _values(new: Encoded) -> tuple[Any, ...]:
 
 def find(db: Transaction, sql: str, values: Sequence[Any]) -> Record | None:
     """Return the job that a query finds."""
-    return _read(db.execute(sql, values))
+    return read(db.execute(sql, values))
 
 
-def _read(found: Cursor) -> Record | None:
+def read(found: Cursor) -> Record | None:
+    """Return the job that was found."""
     row = found.fetchone()
     return None if row is None else rows.read(row)
 
@@ -139,7 +148,7 @@ def keep_media(db: Transaction, key: Key, plan: Plan, media: Mapping[str, bytes]
 
     Raises Expired where some were kept when they were named, and are no longer.
     """
-    keep_blobs(db, key, {blob.sha256 for blob in plan.blobs}, media)
+    keep_blobs(db, key, _sha256s(plan), media)
 
 
 def keep_blobs(db: Transaction, key: Key, sha256s: set[str], media: Mapping[str, bytes]) -> None:
@@ -147,10 +156,22 @@ def keep_blobs(db: Transaction, key: Key, sha256s: set[str], media: Mapping[str,
     for sha256 in sha256s:
         data = media.get(sha256)
         if data is not None:
-            inline = data if len(data) <= INLINE_LIMIT else None
-            db.execute(queries.KEEP_BLOB, (sha256, len(data), inline))
+            _keep_blob(db, sha256, data)
         if db.execute(queries.KEEP_MEDIA, (*key, sha256)).rowcount != 1:
-            raise Expired("the bytes of an input are kept no longer", sha256=sha256)
+            raise _gone(sha256)
+
+
+def _keep_blob(db: Transaction, sha256: str, data: bytes) -> None:
+    inline = data if len(data) <= INLINE_LIMIT else None
+    db.execute(queries.KEEP_BLOB, (sha256, len(data), inline))
+
+
+def _sha256s(plan: Plan) -> set[str]:
+    return {blob.sha256 for blob in plan.blobs}
+
+
+def _gone(sha256: str) -> Expired:
+    return Expired("the bytes of an input are kept no longer", sha256=sha256)
 
 
 def _find_delivered(db: Transaction, delivery: str) -> Record | None:

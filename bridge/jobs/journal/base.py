@@ -57,6 +57,8 @@ class Base:
         self._numbers: ClientNumbers | None = None
         self._published: list[Key] = []
         self._estimates: dict[str, float] = {}
+        # Where the sweep of a large table continues: the name up to which it has looked.
+        self._looked_at: dict[str, str] = {}
         # Whether there may be other bridges that want to know what happens to jobs.
         self._has_peers = self.shared
         numbers = Numbers(self._draw, self._written, self._notify_of, lambda: self._owner)

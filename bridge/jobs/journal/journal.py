@@ -27,6 +27,7 @@ from bridge.jobs.journal.rows import Unpublished
 from bridge.jobs.journal.schema import ADDED
 from bridge.jobs.journal.sequence import ClientNumbers, raise_above_seen
 from bridge.jobs.journal.shared import Shared
+from bridge.jobs.journal.sweep import Sweep
 from bridge.jobs.journal.writes import NOTE_S, Writes
 from bridge.jobs.queue import Key
 
@@ -37,7 +38,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_reading = msgspec.json.Decoder(Reading).decode
 
 
-class Journal(Writes, Reads, Shared):
+class Journal(Writes, Reads, Shared, Sweep):
     """All jobs, on disk. For one bridge alone every job is its own."""
 
     async def open(self) -> None:

@@ -1,12 +1,14 @@
 """All SQL of the journal, by name.
 
 It is SQLite's and PostgreSQL's alike; what is marked so is PostgreSQL's alone. Each `?` stands for
-a parameter, in the order in which the text names them. States come in as parameters: which there
-are, and what follows what, is defined by `bridge.jobs.state` alone.
+a parameter, in the order in which the text names them. Bytes are a BLOB, as SQLite has it. States
+come in as parameters: which there are, and what follows what, is defined by `bridge.jobs.state`
+alone.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import get_args
 
 from bridge.contract.messages import State
@@ -19,7 +21,12 @@ _UP_FOR_LONG = (
     "pg_postmaster_start_time() NOT BETWEEN "
     "clock_timestamp() - make_interval(secs => ?) AND clock_timestamp()"
 )
+# The number of a client, two parameters: if the first is NULL, the one that it was given last.
+_NUMBER = "COALESCE(?, (SELECT reserved FROM clients WHERE client = ?))"
 _SHARED_PARTS = {
+    # The job that got a number in the same transaction, if one did: client, id, and the number.
+    "numbered_now": "FROM jobs WHERE client = ? AND job_id = ? AND n = [number]",
+    "number": _NUMBER,
     # What `rows.read` reads.
     "record": (
         "client, job_id, seq, workflow, workflow_version, state, priority, attempt, prompt_id, "
@@ -40,6 +47,12 @@ _SHARED_PARTS = {
     ),
     # The lock that a member's session holds while its process lives.
     "presence": "('x' || substr(life, 1, 16))::bit(64)::bigint",
+    "used": (
+        "EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256) "
+        "OR EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256) "
+        "OR EXISTS (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256)"
+    ),
+    "has_job": "EXISTS (SELECT 1 FROM jobs WHERE jobs.client = clients.client)",
     "unpublished": "result IS NOT NULL AND acked = 0 AND (published <> 1 OR finished_at >= ?)",
     "any_states": ", ".join("?" * len(get_args(State))),
 }
@@ -81,11 +94,13 @@ NEXT_NUMBER = """
 CLIENTS = "SELECT client FROM clients WHERE client <> '' ORDER BY client LIMIT ?"
 HIGHEST_RESERVED = "SELECT COALESCE(MAX(reserved), 0) FROM clients"
 RESERVE_FOR_ALL = "UPDATE clients SET reserved = ?"
-# All but the floor.
-FORGET_CLIENTS = """
-    DELETE FROM clients
-    WHERE client <> ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.client = clients.client)
-    RETURNING client, reserved"""
+# The name after which to look, how many to look at; the floor's name is the first.
+CLIENTS_IN_USE = _sql(
+    "SELECT client, [has_job] FROM clients WHERE client > ? ORDER BY client LIMIT ?"
+)
+FORGET_CLIENT = _sql(
+    "DELETE FROM clients WHERE client = ? AND NOT [has_job] RETURNING client, reserved"
+)
 
 # A job's life.
 
@@ -95,24 +110,37 @@ INSERT_JOB = """
         replace_word, needs, envelope, plan, set_id, set_index, n)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     RETURNING seq"""
-# The number of a client, two parameters: if the first is NULL, the one that it was given last.
-_NUMBER = "COALESCE(?, (SELECT reserved FROM clients WHERE client = ?))"
-# Nothing where the id is not free.
-INSERT_JOB_IF_NEW = INSERT_JOB.replace("?)", f"{_NUMBER}) ON CONFLICT DO NOTHING")
+
+
+@functools.cache
+def insert_job_if_new(blobs: int) -> str:
+    """Return the query that writes a job down where its id is free and the bytes are there.
+
+    Its last parameters are the number, and so many SHA-256.
+    """
+    head, _, columns = INSERT_JOB.partition("VALUES (")
+    values = columns.partition(")")[0].removesuffix("?") + _NUMBER
+    there = " AND EXISTS (SELECT 1 FROM blobs WHERE sha256 = ?)" * blobs
+    return f"{head} SELECT {values} WHERE TRUE{there} ON CONFLICT DO NOTHING RETURNING seq"
+
+
 # One that this bridge had claimed in its last life is anybody's again.
 RELEASE_JOB = """
     UPDATE jobs SET state = ?, plan = ?, n = ?, owner = NULL
     WHERE client = ? AND job_id = ? AND state = ? AND (owner IS NULL OR owner = ?)"""
-START_JOB = """
+START_JOB = _sql("""
     UPDATE jobs SET state = ?, attempt = ?, instance = ?, prompt_id = ?, n = [number]
-    WHERE client = ? AND job_id = ? AND finished_at IS NULL""".replace("[number]", _NUMBER)
+    WHERE client = ? AND job_id = ? AND finished_at IS NULL""")
 REQUEUE_JOB = """
     UPDATE jobs SET state = ?, attempt = ?, instance = NULL, prompt_id = ?, n = ?, owner = NULL
     WHERE client = ? AND job_id = ? AND finished_at IS NULL"""
-# The first outcome stands; the last parameter is whose it may be besides nobody's.
-FINISH_JOB = """
-    UPDATE jobs SET state = ?, n = ?, result = ?, finished_at = ?, owner = ?, undelivered = NULL
-    WHERE client = ? AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)"""
+# The first outcome stands; the last parameter is whose it may be besides nobody's. The result is
+# put together of what is before its number, the number, and what is after it: head, tail, number.
+FINISH_JOB = _sql("""
+    UPDATE jobs SET state = ?, finished_at = ?, owner = ?, undelivered = NULL, (n, result) = (
+        SELECT n, CAST(CAST(? AS BLOB) || CAST(CAST(n AS TEXT) AS BLOB) || CAST(? AS BLOB) AS BLOB)
+        FROM (SELECT [number] AS n) AS drawn)
+    WHERE client = ? AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)""")
 
 # What its sinks are to have, client, job.
 KEEP_UNDELIVERED = """
@@ -284,13 +312,25 @@ KEEP_BLOB = """
     INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET data = excluded.data
     WHERE blobs.data <> excluded.data"""
 BLOB = "SELECT data FROM blobs WHERE sha256 = ?"
-FILES = "SELECT sha256 FROM blobs WHERE data IS NULL ORDER BY sha256"
+# The name after which to look, how many.
+FILES = "SELECT sha256 FROM blobs WHERE data IS NULL AND sha256 > ? ORDER BY sha256 LIMIT ?"
 # Nothing where the bytes are not there.
 KEEP_MEDIA = """
     INSERT INTO media SELECT ?, ?, sha256 FROM blobs WHERE sha256 = ?
     ON CONFLICT (client, job_id, sha256) DO UPDATE SET sha256 = excluded.sha256"""
+IS_BLOB = "SELECT 1 FROM blobs WHERE sha256 = ?"
+# SHA-256, of the job that was written down now.
+KEEP_MEDIA_OF_NEW = _sql("INSERT INTO media SELECT client, job_id, ? [numbered_now]")
 DROP_MEDIA = "DELETE FROM media WHERE client = ? AND job_id = ?"
+DROP_MEDIA_OF_ENDED = """
+    DELETE FROM media WHERE client = ? AND job_id = ? AND EXISTS (SELECT 1 FROM jobs
+        WHERE jobs.client = media.client AND jobs.job_id = media.job_id
+        AND finished_at IS NOT NULL)"""
 INSERT_OUTPUT = "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)"
+# Index, type, SHA-256 and until when, of the job that was ended now.
+INSERT_OUTPUT_OF_ENDED = _sql(
+    "INSERT INTO outputs SELECT client, job_id, ?, ?, ?, ? [numbered_now]"
+)
 KEEP_OUTPUTS = "UPDATE outputs SET keep_until = ? WHERE client = ? AND job_id = ?"
 OUTPUT = """
     SELECT o.content_type, o.sha256, b.size, b.data
@@ -298,15 +338,16 @@ OUTPUT = """
     WHERE o.client = ? AND o.job_id = ? AND o.idx = ?"""
 DROP_OUTPUTS = "DELETE FROM outputs WHERE client = ? AND job_id = ?"
 DROP_OUTPUT = "DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ?"
-# Those that are to stay longest first.
-OUTPUTS_BY_WORTH = """
-    SELECT o.client, o.job_id, o.idx, b.size
+# The place after which to look, until when they are to be kept, how many.
+OUTPUTS_AFTER = """
+    SELECT o.client, o.job_id, o.idx, b.size, COALESCE(j.acked, s.acked, 0),
+        COALESCE(j.finished_at, s.finished_at, 0)
     FROM outputs o JOIN blobs b ON b.sha256 = o.sha256
     LEFT JOIN jobs j ON j.client = o.client AND j.job_id = o.job_id
     LEFT JOIN sets s ON s.client = o.client AND s.set_id = substr(o.job_id, 5)
         AND substr(o.job_id, 1, 4) = 'set/'
-    WHERE o.keep_until >= ?
-    ORDER BY COALESCE(j.acked, s.acked, 0), COALESCE(j.finished_at, s.finished_at) DESC"""
+    WHERE (o.client, o.job_id, o.idx) > (?, ?, ?) AND o.keep_until >= ?
+    ORDER BY o.client, o.job_id, o.idx LIMIT ?"""
 KEEP_UPLOAD = """
     INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (client, upload) DO UPDATE SET kind = excluded.kind,
@@ -324,29 +365,41 @@ UPLOADED = """
 
 # The sweep, in this order.
 
-SWEEP_OUTPUTS = "DELETE FROM outputs WHERE keep_until < ?"
-SWEEP_UPLOADS = "DELETE FROM uploads WHERE keep_until < ?"
+# Each up to a time, and so many rows.
+SWEEP_OUTPUTS = """
+    DELETE FROM outputs WHERE (client, job_id, idx) IN (
+        SELECT client, job_id, idx FROM outputs WHERE keep_until < ? ORDER BY keep_until LIMIT ?)"""
+SWEEP_UPLOADS = """
+    DELETE FROM uploads WHERE (client, upload) IN (
+        SELECT client, upload FROM uploads WHERE keep_until < ? ORDER BY keep_until LIMIT ?)"""
 SWEEP_RESULTS = """
-    UPDATE jobs SET result = NULL, plan = NULL WHERE result IS NOT NULL AND finished_at < ?"""
+    UPDATE jobs SET result = NULL, plan = NULL WHERE seq IN (
+        SELECT seq FROM jobs WHERE result IS NOT NULL AND finished_at < ?
+        ORDER BY finished_at LIMIT ?)"""
 # Not while its set continues: what became of it belongs to the set's result. Nor while an output is
 # kept: it is fetched by the job's id, which no other job may have meanwhile.
 SWEEP_JOBS = """
-    DELETE FROM jobs WHERE finished_at < ?
-    AND NOT EXISTS (SELECT 1 FROM outputs o
-        WHERE o.client = jobs.client AND o.job_id = jobs.job_id)
-    AND (set_id IS NULL OR NOT EXISTS (SELECT 1 FROM sets WHERE sets.client = jobs.client
-        AND sets.set_id = jobs.set_id AND sets.finished_at IS NULL))"""
-SWEEP_SET_RESULTS = "UPDATE sets SET result = NULL WHERE result IS NOT NULL AND finished_at < ?"
+    DELETE FROM jobs WHERE seq IN (
+        SELECT seq FROM jobs WHERE finished_at < ?
+        AND NOT EXISTS (SELECT 1 FROM outputs o
+            WHERE o.client = jobs.client AND o.job_id = jobs.job_id)
+        AND (set_id IS NULL OR NOT EXISTS (SELECT 1 FROM sets WHERE sets.client = jobs.client
+            AND sets.set_id = jobs.set_id AND sets.finished_at IS NULL))
+        ORDER BY finished_at LIMIT ?)"""
+SWEEP_SET_RESULTS = """
+    UPDATE sets SET result = NULL WHERE (client, set_id) IN (
+        SELECT client, set_id FROM sets WHERE result IS NOT NULL AND finished_at < ?
+        ORDER BY finished_at LIMIT ?)"""
 # Not while what it has collected is kept: it is fetched by the set's id.
 SWEEP_SETS = """
-    DELETE FROM sets WHERE finished_at < ?
-    AND NOT EXISTS (SELECT 1 FROM outputs o
-        WHERE o.client = sets.client AND o.job_id = 'set/' || sets.set_id)"""
-SWEEP_BLOBS = """
-    DELETE FROM blobs
-    WHERE NOT EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256)
-    AND NOT EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256)
-    AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256)"""
+    DELETE FROM sets WHERE (client, set_id) IN (
+        SELECT client, set_id FROM sets WHERE finished_at < ?
+        AND NOT EXISTS (SELECT 1 FROM outputs o
+            WHERE o.client = sets.client AND o.job_id = 'set/' || sets.set_id)
+        ORDER BY finished_at LIMIT ?)"""
+# The name after which to look, how many to look at: names, and whether anything refers to them.
+BLOBS_IN_USE = _sql("SELECT sha256, [used] FROM blobs WHERE sha256 > ? ORDER BY sha256 LIMIT ?")
+DROP_UNUSED_BLOB = _sql("DELETE FROM blobs WHERE sha256 = ? AND NOT ([used])")
 
 # Several bridges: whose a job is.
 

@@ -1,9 +1,8 @@
-"""Reads of the journal: jobs as they stand, their bytes, and the sweep of what has had its time."""
+"""Reads of the journal: jobs as they stand, and their bytes."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import get_args
 
 import msgspec
@@ -13,11 +12,13 @@ from bridge.contract.messages import State
 from bridge.jobs.backlog import Backlog
 from bridge.jobs.database import Transaction
 from bridge.jobs.job import Job, Plan
-from bridge.jobs.journal import acceptance, backlog, queries, sets, touched
+from bridge.jobs.journal import backlog, queries, touched
 from bridge.jobs.journal.base import Base, any_of
 from bridge.jobs.journal.rows import KeptUpload, Record, Stored
-from bridge.jobs.journal.sequence import forget_clients
 from bridge.jobs.queue import Key
+
+# Others' works come in between.
+FILES_AT_ONCE = 5000
 
 _decode_plan = msgspec.json.Decoder(Plan).decode
 
@@ -47,10 +48,10 @@ class Reads(Base):
 
     async def get(self, key: Key) -> Record:
         """A client's job. Raises UnknownJob."""
-        record = await self._read(lambda db: acceptance.find(db, queries.JOB, key))
-        if record is None:
+        found = await self._records(queries.JOB, key)
+        if not found:
             raise UnknownJob(f"no job {key.job_id!r}", job_id=key.job_id)
-        return record
+        return found[0]
 
     async def clients(self, limit: int = 10_000) -> list[str]:
         """Return the names of clients that have jobs here, up to `limit`."""
@@ -117,64 +118,14 @@ class Reads(Base):
         return None if row is None else row[0]
 
     async def files(self) -> set[str]:
-        """The hashes of all blobs that are files."""
-        return {sha256 for (sha256,) in await self._rows(queries.FILES)}
+        """The hashes of all blobs that are files.
 
-    async def sweep(
-        self,
-        *,
-        now: float,
-        results_before: float,
-        forget_before: float,
-        max_outputs: int | None = None,
-        max_outputs_of: Callable[[str], int] | None = None,
-    ) -> None:
-        """Delete what is kept no longer.
-
-        Outputs go at their own time, results that ended before `results_before` then, and ids
-        that ended before `forget_before` are forgotten; so are clients that have no job any more.
-
-        `max_outputs` bounds all outputs together, `max_outputs_of` those of a client, in bytes: it
-        is called here, in the event loop. Those of acked results go first.
+        They are read a part at a time. One that is written meanwhile may be missing.
         """
-        over: list[tuple[str, str, int]] = []
-        if max_outputs is not None:
-            kept = await self._rows(queries.OUTPUTS_BY_WORTH, (now,))
-            over = beyond_budgets(kept, max_outputs, max_outputs_of)
-
-        def work(db: Transaction) -> list[tuple[str, int]]:
-            db.execute(queries.SWEEP_OUTPUTS, (now,))
-            db.execute(queries.SWEEP_UPLOADS, (now,))
-            for place in over:
-                db.execute(queries.DROP_OUTPUT, place)
-            db.execute(queries.SWEEP_RESULTS, (results_before,))
-            db.execute(queries.SWEEP_JOBS, (forget_before,))
-            sets.sweep(db, results_before, forget_before)
-            db.execute(queries.SWEEP_BLOBS)
-            return forget_clients(db)
-
-        forgotten = await self._database.run(work)
-        if self._numbers is not None:
-            self._numbers.forget(forgotten)
-
-
-def beyond_budgets(
-    kept: Iterable[tuple[str, str, int, int]],
-    budget: int,
-    budget_of: Callable[[str], int] | None = None,
-) -> list[tuple[str, str, int]]:
-    """Return which outputs are beyond budgets of bytes: client, job id and index of each.
-
-    They come with their sizes, those that are to stay longest first. Pure.
-    """
-    held = 0
-    held_of: Counter[str] = Counter()
-    over = []
-    for client, job_id, index, size in kept:
-        beyond = budget_of is not None and held_of[client] + size > budget_of(client)
-        if beyond or held + size > budget:
-            over.append((client, job_id, index))
-        else:
-            held += size
-            held_of[client] += size
-    return over
+        found: list[str] = []
+        while True:
+            after = found[-1] if found else ""
+            some = await self._rows(queries.FILES, (after, FILES_AT_ONCE))
+            found += [sha256 for (sha256,) in some]
+            if len(some) < FILES_AT_ONCE:
+                return set(found)

@@ -2,7 +2,7 @@
 
 A bridge does not start on tables of a later version than its own. So a table that earlier bridges
 need not know is none of a version: it is added beside them (`ADDED`), and bridges of both kinds
-work on one journal, and may be restarted, until all are upgraded.
+work on one journal, and may be restarted, until all are upgraded. So is an index.
 
 Times are seconds by the journal's clock (`jobs.clock`). `seq` is the order of acceptance. A job's
 row outlives its result (which is set to NULL when it expires), so that its id is remembered.
@@ -199,4 +199,8 @@ ADDED = (
         offer BYTEA NOT NULL,
         seen DOUBLE PRECISION NOT NULL
     )""",
+    # For the sweep, by which it finds what has had its time.
+    "CREATE INDEX IF NOT EXISTS jobs_with_result ON jobs (finished_at) WHERE result IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS uploads_by_end ON uploads (keep_until)",
+    "CREATE INDEX IF NOT EXISTS sets_by_end ON sets (finished_at)",
 )

@@ -111,12 +111,13 @@ def raise_above_seen(db: Statements) -> None:
     db.execute(queries.RESERVE_FOR_ALL, (highest + RESTORED_ABOVE,))
 
 
-def forget_clients(db: Statements) -> list[tuple[str, int]]:
-    """Forget the numbers of clients that have no job any more; returns those as they were.
+def forget_clients(db: Statements, clients: Iterable[str]) -> list[tuple[str, int]]:
+    """Forget the numbers of those clients that have no job; returns them as they were.
 
     The floor is raised above theirs, so that none of them is used again under the same name.
     """
-    forgotten = list(db.execute(queries.FORGET_CLIENTS, (_FLOOR,)))
+    found = [db.execute(queries.FORGET_CLIENT, (client,)) for client in clients]
+    forgotten = [row for each in found for row in each]
     if forgotten:
         db.execute(queries.RESERVE, (_FLOOR, max(up_to for _, up_to in forgotten)))
     return forgotten

@@ -366,12 +366,6 @@ def ack(db: Statements, client: str, n: int) -> int:
     return db.execute(queries.ACK_SET, (client, n)).rowcount
 
 
-def sweep(db: Transaction, results_before: float, forget_before: float) -> None:
-    """Delete the results, and then the ids, of sets that ended before these times."""
-    db.execute(queries.SWEEP_SET_RESULTS, (results_before,))
-    db.execute(queries.SWEEP_SETS, (forget_before,))
-
-
 def _find(db: Transaction, key: Key) -> SetRecord | None:
     row = db.execute(queries.SET, key).fetchone()
     return None if row is None else _read(row)

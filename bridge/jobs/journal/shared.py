@@ -151,11 +151,13 @@ class Shared(Base):
     async def standings(self, keys: Sequence[Key]) -> list[Record]:
         """Return the jobs' standing, of those that are there."""
 
-        def work(db: Transaction) -> list[Record]:
-            found = (acceptance.find(db, queries.JOB, key) for key in keys)
-            return [record for record in found if record is not None]
+        def work(db: Transaction) -> Steps[list[Record]]:
+            found = [db.execute(queries.JOB, key) for key in keys]
+            yield SURE
+            records = map(acceptance.read, found)
+            return [record for record in records if record is not None]
 
-        return await self._read(work)
+        return await self._database.run_stepped(work, touched.NOTHING)
 
     async def unowned(self, *, waiting: bool) -> set[Key]:
         """Every job that nobody has; those that wait for something only if asked for."""

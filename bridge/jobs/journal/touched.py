@@ -42,6 +42,11 @@ def outputs(name: str, kept: Iterable[KeptOutput]) -> Touched:
     return client(name, (output.sha256 for output in kept))
 
 
+def blobs(sha256s: Iterable[str]) -> Touched:
+    """Return bytes, whoever has them."""
+    return frozenset(f"bytes {sha256}" for sha256 in sha256s)
+
+
 def member(life: str) -> Touched:
     """Return a member's own row, but for what is done to it under everything."""
     return frozenset((f"member {life}",))

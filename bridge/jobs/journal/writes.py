@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from bridge.aio import succeeded
+from bridge.contract.errors import Expired
 from bridge.contract.messages import State
 from bridge.contract.numbering import Numbered
 from bridge.jobs import state as transitions
-from bridge.jobs.database import ALL_SENT, SENT, SURE, Steps, Transaction
+from bridge.jobs.database import SENT, SURE, Cursor, Steps, Transaction
 from bridge.jobs.job import Draft, Job, KeptOutput, Plan
-from bridge.jobs.journal import acceptance, queries, sets, touched
+from bridge.jobs.journal import acceptance, queries, touched
 from bridge.jobs.journal.base import Base, Notice
 from bridge.jobs.journal.rows import Acceptance
 from bridge.jobs.journal.sequence import Draw, drawn, number
@@ -50,33 +51,28 @@ class Writes(Base):
         draw = self._draw(draft.key.client)
         tried = False
 
-        def at_once(db: Transaction) -> Steps[Acceptance]:
+        def work(db: Transaction) -> Steps[Acceptance | Expired]:
             nonlocal tried
             again, tried = tried, True
-            look = acceptance.insert_if_new(db, new, draw)
-            yield SURE
-            record, written = look()
-            if again and not written and new.wrote(record):
+            known = (yield from acceptance.known(db, draft)) if draft.redelivered else None
+            if known is None:
+                look = acceptance.insert_if_new(db, new, draw)
+                yield SURE
+                found = look()
+            else:
+                found = Acceptance(known, new=False)
+            if isinstance(found, Expired):
+                return found
+            if again and new.wrote(found.record):
                 # We did, and the answer to that commit was lost.
-                record, written = new.record(record.job.seq, record.n), True
-            if written:
+                found = Acceptance(new.record(found.record.job.seq, found.record.n), new=True)
+            if found.new:
                 self._notify_of(db, draft.key)
-            return Acceptance(record, new=written)
+            return found
 
-        def work(db: Transaction) -> Steps[Acceptance]:
-            n = drawn(db, draw)
-            known = yield from acceptance.known(db, draft)
-            if known is not None:
-                return Acceptance(known, new=False)
-            record = acceptance.insert(db, new, n())
-            self._notify_of(db, draft.key)
-            yield ALL_SENT
-            return Acceptance(record(), new=True)
-
-        look_first = draft.redelivered or draft.plan.blobs
-        accepted = await self._database.run_stepped(
-            work if look_first else at_once, touched.draft(draft)
-        )
+        accepted = await self._database.run_stepped(work, touched.draft(draft))
+        if isinstance(accepted, Expired):
+            raise accepted
         if accepted.new:
             self._written(draw)
         return accepted
@@ -179,26 +175,36 @@ class Writes(Base):
         if not transitions.is_outcome(state):
             raise ValueError(f"{state!r} is no outcome")
         draw, outputs = self._draw(key.client), list(outputs)
+        number, tried = (draw.n, draw.client), False
 
-        def work(db: Transaction) -> Steps[bytes]:
-            counted = drawn(db, draw)
-            yield SENT
-            n = counted()
-            encoded = result.with_n(n)
-            values = (state, n, encoded, now, self._life, *key, self._life)
+        def work(db: Transaction) -> Steps[bytes | None]:
+            nonlocal tried
+            again, tried = tried, True
+            n = drawn(db, draw)
+            values = (state, now, self._life, result.head, result.tail, *number, *key, self._life)
             finished = db.execute(queries.FINISH_JOB, values)
-            for output in outputs:
-                sets.keep_output(db, key, output, keep_until)
-            db.execute(queries.DROP_MEDIA, key)
+            # From here on nothing is done unless that has ended the job.
+            for each in outputs:
+                db.execute(queries.KEEP_BLOB, (each.sha256, each.size, each.data))
+                kept = (each.index, each.content_type, each.sha256, keep_until, *key, *number)
+                db.execute(queries.INSERT_OUTPUT_OF_ENDED, kept)
+            db.execute(queries.DROP_MEDIA_OF_ENDED, key)
+            stands = db.execute(queries.JOB, key) if again else None
             if hooks is not None:
-                hooks.write(db, encoded)
-            yield ALL_SENT
-            if finished.rowcount != 1:
-                raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
+                yield SENT  # they have the number in them
+                if finished.rowcount == 1:
+                    hooks.write(db, result.with_n(n()))
+            yield SURE
+            ended = finished.rowcount == 1
+            written = n() if ended else _number_of(stands, (state, now, self._life))
+            if written is None:
+                return None
             self._notify_of(db, key, Notice.ENDED)
-            return encoded
+            return result.with_n(written)
 
         encoded = await self._database.run_stepped(work, touched.outputs(key.client, outputs))
+        if encoded is None:
+            raise AlreadyEnded(f"job {key.job_id} of {key.client} has an outcome")
         self._written(draw)
         if estimate is not None:
             self._estimate(*estimate)
@@ -254,6 +260,17 @@ def _number(db: Transaction, draw: Draw) -> Steps[int]:
     n = drawn(db, draw)
     yield SURE
     return n()
+
+
+def _number_of(stands: Cursor | None, outcome: tuple[State, float, str | None]) -> int | None:
+    """Return the number of a job's outcome, if it is this one: its state, its time, and whose.
+
+    Then the answer to the commit that has written it was lost.
+    """
+    record = None if stands is None else acceptance.read(stands)
+    if record is None or (record.job.state, record.finished_at, record.owner) != outcome:
+        return None
+    return record.n
 
 
 def _log_failure(done: asyncio.Future[int]) -> None:

@@ -1,0 +1,154 @@
+"""The sweep of the journal: deletes what has had its time, a little at a time.
+
+Deleting rows of all clients has the journal alone. So one transaction deletes at most `AT_ONCE`
+rows of each table, found by an index on their time, and the works of everybody else come in
+between.
+
+What nothing refers to any more, bytes and clients, has no time: it is looked for in reads, for
+which nobody waits, and checked again where it is deleted. A read looks at `LOOKED_AT` rows. A large
+table is not gone through in one sweep: the next one continues.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+from bridge.jobs.database import Transaction
+from bridge.jobs.journal import queries, touched
+from bridge.jobs.journal.base import Base
+from bridge.jobs.journal.sequence import forget_clients
+
+T = TypeVar("T")
+
+# Client, job or set, index, size in bytes, whether the result was acked, when it ended.
+KeptOne: TypeAlias = tuple[str, str, int, int, int, float]
+
+AT_ONCE = 200
+LOOKED_AT = 1000
+# In one sweep.
+MOST_READS = 20
+
+
+class Sweep(Base):
+    """The sweep; of a group, one bridge at a time calls it."""
+
+    async def sweep(
+        self,
+        *,
+        now: float,
+        results_before: float,
+        forget_before: float,
+        max_outputs: int | None = None,
+        max_outputs_of: Callable[[str], int] | None = None,
+    ) -> None:
+        """Delete what is kept no longer.
+
+        Outputs go at their own time, results that ended before `results_before` then, and ids
+        that ended before `forget_before` are forgotten; so are clients that have no job any more.
+
+        `max_outputs` bounds all outputs together, `max_outputs_of` those of a client, in bytes: it
+        is called here, in the event loop. Those of acked results go first.
+
+        Raises DatabaseError, Fenced. What was deleted before that, or before this is cancelled,
+        stays deleted.
+        """
+        if max_outputs is not None:
+            kept = by_worth(await self._kept_outputs(now))
+            for places in _parts(beyond_budgets(kept, max_outputs, max_outputs_of)):
+                await self._drop_outputs(places)
+        over = (
+            (queries.SWEEP_OUTPUTS, now),
+            (queries.SWEEP_UPLOADS, now),
+            (queries.SWEEP_RESULTS, results_before),
+            (queries.SWEEP_JOBS, forget_before),
+            (queries.SWEEP_SET_RESULTS, results_before),
+            (queries.SWEEP_SETS, forget_before),
+        )
+
+        def work(db: Transaction) -> bool:
+            done = [db.execute(sql, (before, AT_ONCE)) for sql, before in over]
+            return any(each.rowcount == AT_ONCE for each in done)
+
+        while await self._database.run(work):
+            pass
+        for sha256s in _parts(await self._unused(queries.BLOBS_IN_USE)):
+            await self._drop_blobs(sha256s)
+        for clients in _parts(await self._unused(queries.CLIENTS_IN_USE)):
+            await self._forget_clients(clients)
+
+    async def _kept_outputs(self, now: float) -> list[KeptOne]:
+        found: list[KeptOne] = []
+        while True:
+            after = found[-1][:3] if found else ("", "", 0)
+            some = await self._rows(queries.OUTPUTS_AFTER, (*after, now, LOOKED_AT))
+            found += some
+            if len(some) < LOOKED_AT:
+                return found
+
+    async def _unused(self, sql: str) -> list[str]:
+        """Return names to which nothing refers, of the rows after those of the last sweep."""
+        unused = []
+        for _ in range(MOST_READS):
+            found = await self._rows(sql, (self._looked_at.get(sql, ""), LOOKED_AT))
+            unused += [name for name, used in found if not used]
+            if len(found) < LOOKED_AT:
+                self._looked_at.pop(sql, None)
+                break
+            self._looked_at[sql] = found[-1][0]
+        return unused
+
+    async def _drop_outputs(self, places: Sequence[tuple[str, str, int]]) -> None:
+        def work(db: Transaction) -> None:
+            for place in places:
+                db.execute(queries.DROP_OUTPUT, place)
+
+        await self._database.run(work)
+
+    async def _drop_blobs(self, sha256s: Sequence[str]) -> None:
+        """Delete bytes; whoever lets something refer to them touches them too."""
+
+        def work(db: Transaction) -> None:
+            for sha256 in sha256s:
+                db.execute(queries.DROP_UNUSED_BLOB, (sha256,))
+
+        await self._database.run(work, touched.blobs(sha256s))
+
+    async def _forget_clients(self, clients: Sequence[str]) -> None:
+        forgotten = await self._database.run(lambda db: forget_clients(db, clients))
+        if self._numbers is not None:
+            self._numbers.forget(forgotten)
+
+
+def _parts(everything: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield so many at a time as one transaction deletes."""
+    for start in range(0, len(everything), AT_ONCE):
+        yield everything[start : start + AT_ONCE]
+
+
+def by_worth(kept: Iterable[KeptOne]) -> list[KeptOne]:
+    """Sort outputs: those of acked results last, and of each kind the oldest last. Pure."""
+    return sorted(kept, key=lambda each: (each[4], -each[5]))
+
+
+def beyond_budgets(
+    kept: Iterable[KeptOne],
+    budget: int,
+    budget_of: Callable[[str], int] | None = None,
+) -> list[tuple[str, str, int]]:
+    """Return which outputs are beyond budgets of bytes: client, job id and index of each.
+
+    Those that are to stay longest come first. Pure.
+    """
+    held = 0
+    held_of: Counter[str] = Counter()
+    over = []
+    for client, job_id, index, size, *_ in kept:
+        beyond = budget_of is not None and held_of[client] + size > budget_of(client)
+        if beyond or held + size > budget:
+            over.append((client, job_id, index))
+        else:
+            held += size
+            held_of[client] += size
+    return over
