@@ -18,7 +18,7 @@ from bridge.cli.shared import FAILED, stop
 from bridge.cli.words import duration
 from bridge.config import Config
 from bridge.contract.errors import Error, from_wire
-from bridge.contract.messages import encode
+from bridge.contract.messages import encode, or_none
 from bridge.contract.operator import (
     VERBS,
     ClearReport,
@@ -126,6 +126,7 @@ def _show(report: Report) -> None:
 def _row(named: tuple[str, ComfyUIState]) -> tuple[str, ...]:
     name, comfyui = named
     why = "" if comfyui.reason is UNSET else f"{comfyui.reason}: {comfyui.last_error}"
+    why = or_none(comfyui.held) or why
     state = f"{comfyui.state}, yielding" if comfyui.yielding is True else comfyui.state
     return (name, state, duration(time.time() - comfyui.since), str(comfyui.restarts), why)
 

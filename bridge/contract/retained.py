@@ -252,7 +252,8 @@ class ComfyUIRelease(Struct, frozen=True, kw_only=True):
 class ComfyUIState(Struct, frozen=True, kw_only=True):
     """One ComfyUI's state, since when, and what went wrong last.
 
-    `reason` is the stable word for `last_error`; docs/operations.md explains each. With `unguarded`
+    `reason` is the stable word for `last_error`; docs/operations.md explains each. `held` is why no
+    job is given to one that is ready, such as "waits for GPU 'card'". With `unguarded`
     the bridge's own one answers anybody on its machine, a page in a browser there too. `release` is
     of one whose releases the bridge looks for: the setting `comfyui_updates`. One that is
     `yielding` gets no more jobs, and is `yielded` once it has ended its own and freed its memory.
@@ -267,11 +268,13 @@ class ComfyUIState(Struct, frozen=True, kw_only=True):
     unguarded: bool | UnsetType = UNSET
     release: ComfyUIRelease | UnsetType = UNSET
     yielding: bool | UnsetType = UNSET
+    held: str | UnsetType = UNSET
 
     @property
     def takes_jobs(self) -> bool:
         """True if the bridge gives it jobs."""
-        return self.state in ("ready", "busy") and self.yielding is not True
+        usable = self.state in ("ready", "busy") and self.yielding is not True
+        return usable and self.held is UNSET
 
 
 class BridgeEvent(Struct, frozen=True, kw_only=True):

@@ -108,7 +108,8 @@ class Operator:
 
     `pause_changed` is called once the queue was paused or resumed. `elsewhere` returns the jobs
     that other bridges of a group have, which `queue/list` shows as well. Without `updates` none are
-    looked for.
+    looked for. `is_away` is asked of a ComfyUI that is not one of `instances`: whether it is that
+    of another bridge, which is gone.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Operator:
         pause_changed: Callable[[], None] = lambda: None,
         elsewhere: Callable[[], Awaitable[list[Job]]] | None = None,
         updates: Updating | None = None,
+        is_away: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._instances = {instance.name: instance for instance in instances}
         self._dispatcher = dispatcher
@@ -131,6 +133,7 @@ class Operator:
         self._pause_changed = pause_changed
         self._elsewhere = elsewhere
         self._updates = updates
+        self._is_away = is_away
 
     async def handle(self, verb: str, payload: bytes, correlation: bytes | None) -> Answer:
         """Execute a command; returns its one answer, whatever it is."""
@@ -237,6 +240,10 @@ class Operator:
             found = list(self._instances.values())
         elif command.instance in self._instances:
             found = [self._instances[command.instance]]
+        elif self._is_away(command.instance):
+            raise ComfyUIUnavailable(
+                f"the bridge of ComfyUI {command.instance!r} is away", instance=command.instance
+            )
         else:
             raise BadRequest(
                 f"there is no ComfyUI {command.instance!r}",

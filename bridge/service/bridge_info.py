@@ -67,6 +67,7 @@ class BridgeInfoPublisher:
         self._config = config
         self._permissions = permissions
         self._retained = retained
+        dispatcher.on_withheld = retained.withhold
         self._dispatcher = dispatcher
         self._instances = instances
         self._info: BridgeInfo | None = None
@@ -154,7 +155,8 @@ class BridgeInfoPublisher:
         """Return the health of the group, given this bridge's own; alone it is that."""
         busy = sum(each.state == "busy" for each in self._retained.elsewhere().values())
         whole = of_group(own, self._retained.healths())
-        return msgspec.structs.replace(whole, running=own.running + busy)
+        held = or_unset(self._dispatcher.book.held)
+        return msgspec.structs.replace(whole, running=own.running + busy, held=held)
 
     def _health(self) -> BridgeHealth:
         dispatcher, counters = self._dispatcher, self._dispatcher.counters
@@ -179,13 +181,16 @@ class BridgeInfoPublisher:
             hooks=self._hooks(),
             gpus=self._gpus,
             store=or_unset(self._store()),
-            held=or_unset(dispatcher.book.held),
+            held=or_unset(dispatcher.book.held_here),
         )
 
     def health_report(self) -> HealthReport:
         """Return the answer to the operator's `health_check`."""
         health = self._of_all(self._health())
-        ours = {each.name: comfyui_state(each.state) for each in self._instances}
+        ours = {
+            each.name: self._retained.with_held(each.name, comfyui_state(each.state))
+            for each in self._instances
+        }
         return HealthReport(
             healthy=self._retained.places()[0] > 0
             or any(instance.state.usable for instance in self._instances),

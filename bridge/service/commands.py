@@ -62,6 +62,7 @@ class CommandParts:
             pause_changed=info.publish_health,
             elsewhere=journal.claimed_by_others if config.journal else None,
             updates=updates,
+            is_away=self._is_elsewhere,
         )
         commands = partial(AdminCommands, topics, operator, publisher)
         if config.journal:
@@ -84,8 +85,10 @@ class CommandParts:
     def _owns(self, comfyui: str) -> bool | None:
         if comfyui in self._comfyuis:
             return True
-        others = self._group.has(comfyui) or self._retained.is_published_elsewhere(comfyui)
-        return False if others else None
+        return False if self._is_elsewhere(comfyui) and self._retained.lives(comfyui) else None
+
+    def _is_elsewhere(self, comfyui: str) -> bool:
+        return self._group.has(comfyui) or self._retained.is_published_elsewhere(comfyui)
 
     def _owns_gpu(self, gpu: str) -> bool | None:
         if self._hooks.owns(gpu):

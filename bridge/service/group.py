@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from bridge.adapters.mqtt.retained import Retained
 from bridge.config import Config
+from bridge.jobs.core import events
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.group import BEATS, Group
 from bridge.jobs.journal import Journal
@@ -68,8 +69,10 @@ class GroupParts:
             listener=listener,
         )
         self.group.on_asked = self.offers.asked
+        dispatcher.book.leads = self.speaks_for_all
         dispatcher.book.elsewhere = retained.places
         dispatcher.book.able_elsewhere = self.offers.able
+        retained.on_others_changed = lambda: dispatcher.handle(events.OthersChanged())
 
     def holds_lease(self) -> bool:
         """True if no other bridge may do what this one does."""

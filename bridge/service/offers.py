@@ -15,7 +15,6 @@ import msgspec
 
 from bridge.aio import wait_set
 from bridge.contract.retained import ComfyUIState
-from bridge.contract.retained import InstanceState as State
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.offers import Offer, Packed
@@ -82,7 +81,7 @@ class OfferExchange:
         """True if another bridge has a ComfyUI of that name."""
         return comfyui in self._known
 
-    def able(self, needs: Needs) -> dict[str, State | None]:
+    def able(self, needs: Needs) -> dict[str, ComfyUIState | None]:
         """Return the ComfyUIs of other bridges that have what is needed, and their states.
 
         One that takes jobs says it all; None stands for one whose bridge is gone. The bridge that
@@ -91,13 +90,13 @@ class OfferExchange:
         if not self._leads():
             return {}
         states = self._states()
-        found: dict[str, State | None] = {}
+        found: dict[str, ComfyUIState | None] = {}
         for name in self._known:
             state = states.get(name)
             if self._library.can_run(name, needs):
-                found[name] = None if state is None else _shown(state)
+                found[name] = state
                 if state is not None and state.takes_jobs:
-                    return {name: state.state}
+                    return {name: state}
         return found
 
     def wake(self) -> None:
@@ -172,11 +171,6 @@ class OfferExchange:
         )
         self._known = found
         self._named(sorted({*self._comfyuis, *found}))
-
-
-def _shown(state: ComfyUIState) -> State:
-    """Return the state of one that is to yield as what it will be: it takes no more jobs."""
-    return "yielded" if state.yielding is True else state.state
 
 
 def _unpacked(name: str, packed: Packed) -> tuple[ObjectInfo, bool] | None:

@@ -164,10 +164,10 @@ async def test_who_can_run_a_prompt_elsewhere_and_how_they_are(setup: Setup) -> 
     assert setup.offers.able(needs) == {"b-main": None, "c-main": None}
     for name, state in (("c-main", "yielded"), ("d-main", "ready")):
         setup.states[name] = ComfyUIState(state=cast("Any", state), since=1.0, restarts=0)
-    assert setup.offers.able(needs) == {"b-main": None, "c-main": "yielded"}
-    setup.states["c-main"] = ComfyUIState(state="busy", since=1.0, restarts=0)
-    assert setup.offers.able(needs) == {"c-main": "busy"}
-    setup.states["c-main"] = ComfyUIState(state="busy", since=1.0, restarts=0, yielding=True)
-    assert setup.offers.able(needs) == {"b-main": None, "c-main": "yielded"}
+    assert setup.offers.able(needs) == {"b-main": None, "c-main": setup.states["c-main"]}
+    busy = setup.states["c-main"] = ComfyUIState(state="busy", since=1.0, restarts=0)
+    assert setup.offers.able(needs) == {"c-main": busy}
+    held = setup.states["c-main"] = msgspec.structs.replace(busy, held="waits for GPU 'card'")
+    assert setup.offers.able(needs) == {"b-main": None, "c-main": held}
     setup.leads = False
     assert setup.offers.able(needs) == {}

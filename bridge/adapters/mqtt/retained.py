@@ -11,9 +11,11 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.described import Retained as Description
+from bridge.contract.messages import or_unset
 from bridge.contract.retained import (
     BridgeHealth,
     BridgeInfo,
@@ -57,6 +59,8 @@ class Retained:
         # Who has each GPU, by topic, and for how long a broker keeps that, in seconds.
         self._leases: dict[str, tuple[GpuLease, float | None]] = {}
         self._choices: set[str] = set()
+        # Why no job is given to each ComfyUI of ours, where that is so.
+        self._withheld: dict[str, str | None] = {}
         self._clustered = leads is not None
         self._member = member
         # In a cluster this bridge's own, and those of the other bridges by their names.
@@ -69,6 +73,10 @@ class Retained:
         # In a cluster the ComfyUIs of the other bridges, by name, and which bridges there are.
         self._elsewhere: dict[str, ComfyUIState] = {}
         self._others: tuple[str, ...] = ()
+        self._prefixes: tuple[str, ...] = ()  # of the names of their ComfyUIs
+        self._led = False
+        # Called when others of them take jobs than before, or once this bridge leads the cluster.
+        self.on_others_changed: Callable[[], None] = lambda: None
         # What follows from the two, until they change.
         self._alive: dict[str, ComfyUIState] | None = None
         self._places: tuple[int, int] | None = None
@@ -79,7 +87,18 @@ class Retained:
 
     def comfyui(self, name: str, state: ComfyUIState) -> None:
         """Publish the state of a ComfyUI."""
-        self._set(self._topics.comfyui(name), state)
+        self._set(self._topics.comfyui(name), self.with_held(name, state))
+
+    def withhold(self, name: str, why: str | None) -> None:
+        """Publish why no job is given to a ComfyUI; None: jobs are given."""
+        self._withheld[name] = why
+        published = self._present.get(self._topics.comfyui(name))
+        if isinstance(published, ComfyUIState):
+            self.comfyui(name, published)
+
+    def with_held(self, name: str, state: ComfyUIState) -> ComfyUIState:
+        """Return a ComfyUI's state with why no job is given to it."""
+        return replace(state, held=or_unset(self._withheld.get(name)))
 
     def gpu(self, lease: GpuLease, lasts_s: float | None) -> None:
         """Publish who has a GPU; a broker drops it after `lasts_s`, None: never."""
@@ -175,15 +194,18 @@ class Retained:
         name = topic.removeprefix(self._topics.comfyui(""))
         if name != topic:
             with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                self._elsewhere[name] = _state(payload)
+                state = _state(payload)
+                before = self._elsewhere.get(name)
+                self._elsewhere[name] = state
                 self._alive = self._places = None
+                if state.takes_jobs != (before is not None and before.takes_jobs):
+                    self.on_others_changed()
 
     def elsewhere(self) -> dict[str, ComfyUIState]:
         """Return the ComfyUIs of the other bridges that live, as they were published last."""
         if self._alive is None:
-            prefixes = tuple(f"{name}-" for name in self._others)
             self._alive = {
-                name: state for name, state in self._elsewhere.items() if name.startswith(prefixes)
+                name: state for name, state in self._elsewhere.items() if self.lives(name)
             }
         return self._alive
 
@@ -200,9 +222,14 @@ class Retained:
 
     def set_members(self, others: Iterable[str]) -> None:
         """Note which other bridges there are, at each heartbeat; clear what gone ones published."""
-        self._others = others = tuple(others)
+        others, before = tuple(others), self._others
+        leads, led = self._leads(), self._led
+        self._others, self._led = others, leads
+        self._prefixes = tuple(f"{name}-" for name in others)
         self._alive = self._places = None
         self._healths = {name: self._healths[name] for name in others if name in self._healths}
+        if set(others) != set(before) or leads != led:
+            self.on_others_changed()
         own = tuple(
             topic(f"{name}-")
             for name in others
@@ -220,6 +247,10 @@ class Retained:
     def is_published_elsewhere(self, instance: str) -> bool:
         """True if another bridge publishes a ComfyUI of that name."""
         return self._topics.comfyui(instance) in self._seen
+
+    def lives(self, instance: str) -> bool:
+        """True if a ComfyUI is named after another bridge that lives."""
+        return instance.startswith(self._prefixes)
 
     def is_gpu_elsewhere(self, gpu: str) -> bool:
         """True if another bridge publishes a GPU of that name."""

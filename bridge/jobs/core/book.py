@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
-from bridge.contract.messages import JobStatus
-from bridge.contract.retained import InstanceState as StateName
+from bridge.contract.messages import JobStatus, or_none
+from bridge.contract.retained import ComfyUIState
 from bridge.jobs import job_messages
 from bridge.jobs.core.entry import Entry, Phase
 from bridge.jobs.core.pool import Member, PinnedTo, Pool
@@ -24,6 +24,8 @@ _FIRST = 1_000_000
 UNWRITTEN_MAX = 3
 # So many ComfyUIs of other bridges are named as reasons.
 _NAMED = 3
+_PAUSED = "the operator paused the queue"
+_STUCK = "the outcomes of earlier jobs cannot be stored at present"
 
 _AWAY: Mapping[str, str] = {
     "stopped": "is stopped",
@@ -42,16 +44,20 @@ class Book:
         self.pool = pool
         self.estimates = Estimates()
         self.paused = False
+        # This bridge ends: what it has not begun is for others, or for its next start.
+        self.stopping = False
         self.queue = Queue()
         self.entries: dict[Key, Entry] = {}
         self.active: dict[Key, Entry] = {}  # at a ComfyUI, or on their way there or back
         # What they gave could not be written so far, and is in memory alone.
         self.unwritten: set[Key] = set()
         self.adopting: set[Key] = set()  # may be at a ComfyUI from before this process
-        # Of several bridges: how many ComfyUIs of the others take jobs, and how many run one.
+        # Of several bridges: whether this one tells clients why their jobs wait.
+        self.leads: Callable[[], bool] = lambda: True
+        # ... how many ComfyUIs of the others take jobs, and how many of them run one.
         self.elsewhere: Callable[[], tuple[int, int]] = lambda: (0, 0)
         # ... and which of them have what is needed, with their states; None of one that is gone.
-        self.able_elsewhere: Callable[[Needs], Mapping[str, StateName | None]] = lambda _: {}
+        self.able_elsewhere: Callable[[Needs], Mapping[str, ComfyUIState | None]] = lambda _: {}
 
     # -- for the core alone --
 
@@ -152,17 +158,39 @@ class Book:
         return self.queue.position_of_next(client, priority)
 
     @property
-    def held(self) -> str | None:
-        """The reason for which no job starts at any ComfyUI; None if there is none.
+    def stuck(self) -> bool:
+        """True if no job starts at a ComfyUI of this bridge, as its outcomes cannot be stored.
 
         Outcomes in memory take room there, and a crash would run their jobs again; but a single one
         that can never be written blocks nobody.
         """
+        return len(self.unwritten) >= UNWRITTEN_MAX
+
+    @property
+    def starts_nothing(self) -> bool:
+        """True if no job starts at a ComfyUI of this bridge."""
+        return self.stopping or self.paused or self.stuck
+
+    @property
+    def held_here(self) -> str | None:
+        """The reason for which no job starts at a ComfyUI of this bridge; None if there is none."""
         if self.paused:
-            return "the operator paused the queue"
-        if len(self.unwritten) >= UNWRITTEN_MAX:
-            return "the outcomes of earlier jobs cannot be stored at present"
-        return None
+            return _PAUSED
+        return _STUCK if self.stuck else None
+
+    @property
+    def held(self) -> str | None:
+        """The reason for which no job starts, at whichever bridge; None if there is none."""
+        goes_on_elsewhere = not self.paused and self.elsewhere()[0] > 0
+        return None if goes_on_elsewhere else self.held_here
+
+    def why_withheld(self, member: Member) -> str | None:
+        """Return why no job is given to a ComfyUI, whatever its state, unless all is paused."""
+        if self.stopping:
+            return "belongs to a bridge that stops"
+        if self.stuck:
+            return "waits until the outcomes of its jobs can be stored"
+        return member.why_withheld
 
     def outlook(self, job: Job) -> tuple[int | None, float | None]:
         """Return the number of jobs before this one, and the seconds until it will have ended.
@@ -177,8 +205,9 @@ class Book:
         if self.held is not None:
             return None
         places, busy = self.elsewhere()
+        ours = 0 if self.stuck else self.pool.usable
         return self.estimates.until_end(
-            workflow, position, active=self.running + busy, places=self.pool.usable + places
+            workflow, position, active=self.running + busy, places=ours + places
         )
 
     def status(self, job: Job, n: int = 0) -> JobStatus:
@@ -194,28 +223,37 @@ class Book:
         if self.held is not None:
             return self.held
         others = self.able_elsewhere(job.needs)
-        others_take = any(state is not None and state not in _AWAY for state in others.values())
-        if others_take or (not others and all(member.takes_jobs for member in self.pool)):
+        if any(state is not None and state.takes_jobs for state in others.values()):
             return None
+        return self._why_none_takes(job, others)
+
+    def _why_none_takes(self, job: Job, others: Mapping[str, ComfyUIState | None]) -> str | None:
+        """Return why no ComfyUI takes a job, as none of `others` does; None if one of ours does."""
         able = set(self.pool.able(job.needs))
         if others and not able:
             return _all_away(others)
+        if self.stuck:
+            return _STUCK
         members = [member for member in self.pool if member.name in able] or list(self.pool)
         if any(member.takes_jobs for member in members):
             return None
         return ", ".join(f"ComfyUI {member.name} {_away(member)}" for member in members)
 
 
-def _all_away(states: Mapping[str, StateName | None]) -> str:
+def _all_away(states: Mapping[str, ComfyUIState | None]) -> str:
     """Return why ComfyUIs of other bridges take no jobs, of the first few."""
-    away = ((name, _AWAY.get(state or "", "is away")) for name, state in states.items())
-    return ", ".join(f"ComfyUI {name} {why}" for name, why in islice(away, _NAMED))
+    return ", ".join(
+        f"ComfyUI {name} {_away_elsewhere(state)}" for name, state in islice(states.items(), _NAMED)
+    )
+
+
+def _away_elsewhere(state: ComfyUIState | None) -> str:
+    if state is None:
+        return "is away"
+    word = "yielded" if state.yielding is True else state.state
+    return or_none(state.held) or _AWAY.get(word, "takes no jobs")
 
 
 def _away(member: Member) -> str:
     """Return why a ComfyUI takes no jobs."""
-    if member.held is not None:
-        return f"waits for {member.held}"
-    if member.rests_until is not None and member.availability.usable:
-        return "has no room left on its disk"
-    return _AWAY.get(member.availability.state, "takes no jobs")
+    return member.why_withheld or _AWAY.get(member.availability.state, "takes no jobs")

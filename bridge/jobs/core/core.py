@@ -79,9 +79,8 @@ class Core:
         self._alone = alone
         self._deadlines = Deadlines()
         self._replacement = NewestJobs()
-        self._reasons = Reasons(self.book)
+        self._reasons = Reasons(self.book, alone=alone)
         self._adopted_by: dict[str, str] = {}  # by prompt id, while it may be elsewhere too
-        self._draining = False
         self._gated = False
         self.must_schedule = False
         self._now = Moment(0.0, 0.0)
@@ -142,6 +141,7 @@ class Core:
             events.InstanceChanged: self._instance_changed,
             events.PromptsListed: self._prompts_known,
             events.CatalogueChanged: self._catalogue_changed,
+            events.OthersChanged: self._others_changed,
             events.ModelsLoaded: self._models_loaded,
             events.Held: self._held,
             events.Schedule: self._schedule,
@@ -228,9 +228,9 @@ class Core:
     def _leave(self, entry: Entry, outcome: State | None) -> None:
         job = entry.job
         self._free_place(entry)
-        held = self.book.held
+        stuck = self.book.stuck
         self.book.remove(entry)
-        self._look_if_held_changed(held)
+        self._look_if_changed(stuck)
         self._reasons.forget(job.key)
         self._replacement.forget(job)
         self._do(effects.Left(job.key, outcome))
@@ -335,7 +335,7 @@ class Core:
         self._look_at_reasons()
 
     def _stops(self, _event: events.Draining) -> None:
-        self._draining = True
+        self.book.stopping = self.must_schedule = True
         if not self._alone:
             # Another bridge starts it sooner than this one, which ends.
             for entry in self.book.active.values():
@@ -345,6 +345,10 @@ class Core:
 
     def _catalogue_changed(self, _event: events.CatalogueChanged) -> None:
         self.must_schedule = True
+
+    def _others_changed(self, _event: events.OthersChanged) -> None:
+        self.must_schedule = True
+        self._look_at_reasons()
 
     def _models_loaded(self, event: events.ModelsLoaded) -> None:
         self.book.pool[event.instance].loaded(event.needs)
@@ -360,18 +364,18 @@ class Core:
     def _schedule(self, _event: events.Schedule) -> None:
         """Start the next jobs at each ComfyUI that has room, one after the other in turn."""
         self.must_schedule = False
-        if not self._starts_nothing:
+        if not self.book.starts_nothing:
             self._give_jobs()
         for member in self.book.pool:
             if member.gated:
                 self._report_wanted(member)
-
-    @property
-    def _starts_nothing(self) -> bool:
-        return self._draining or self.book.held is not None
+            why = self.book.why_withheld(member)
+            if why != member.withheld:
+                member.withheld = why
+                self._do(effects.ReportWithheld(member.name, why))
 
     def _report_wanted(self, member: Member) -> None:
-        waits = not self._starts_nothing and self.book.pool.wanted(member, self.book.queue)
+        waits = not self.book.starts_nothing and self.book.pool.wanted(member, self.book.queue)
         wanted = waits or bool(member.jobs)
         if wanted != member.wanted:
             member.wanted = wanted
@@ -596,18 +600,18 @@ class Core:
         self._leave(entry, job.state)
 
     def _unwritten(self, entry: Entry, _event: events.WriteFailed) -> None:
-        held = self.book.held
+        stuck = self.book.stuck
         self.book.unwritten.add(entry.job.key)
-        self._look_if_held_changed(held)
+        self._look_if_changed(stuck)
 
     def _kept(self, entry: Entry, _event: events.OutputsStored) -> None:
-        held = self.book.held
+        stuck = self.book.stuck
         self.book.unwritten.discard(entry.job.key)
-        self._look_if_held_changed(held)
+        self._look_if_changed(stuck)
 
-    def _look_if_held_changed(self, before: str | None) -> None:
-        """Look at the queue and at the reasons again where it is no longer held as before."""
-        if before != self.book.held:
+    def _look_if_changed(self, stuck: bool) -> None:  # noqa: FBT001 - as it was
+        """Look at the queue and at the reasons again if outcomes can be stored, or not any more."""
+        if stuck != self.book.stuck:
             self.must_schedule = True
             self._look_at_reasons()
 

@@ -117,6 +117,16 @@ class ReportDemand(Struct, frozen=True):
     wanted: bool
 
 
+class ReportWithheld(Struct, frozen=True):
+    """A ComfyUI is given no jobs, whatever its state, for another reason than before.
+
+    `why` is a phrase that follows its name; None: jobs are given. Not answered.
+    """
+
+    instance: str
+    why: str | None
+
+
 class Left(JobEffect, frozen=True):
     """A job is no longer the core's: it has `outcome`, or (None) another bridge has it."""
 
@@ -145,5 +155,6 @@ Effect: TypeAlias = (
     | ListPrompts
     | CancelPrompt
     | ReportDemand
+    | ReportWithheld
     | Left
 )

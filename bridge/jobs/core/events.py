@@ -198,6 +198,10 @@ class CatalogueChanged(Struct, frozen=True):
     """The ComfyUIs have reported again what they have installed."""
 
 
+class OthersChanged(Struct, frozen=True):
+    """Other ComfyUIs of other bridges take jobs than before, or this bridge leads the group now."""
+
+
 class ModelsLoaded(Struct, frozen=True):
     """A ComfyUI has run something that needs this, though no job did: its models are loaded."""
 
@@ -253,6 +257,7 @@ Event: TypeAlias = (
     | InstanceChanged
     | PromptsListed
     | CatalogueChanged
+    | OthersChanged
     | ModelsLoaded
     | Held
     | Schedule

@@ -63,6 +63,8 @@ class Member:
         self.held: str | None = None
         self.gated = False
         self.wanted = False
+        # Why it is given no jobs, as that was reported last.
+        self.withheld: str | None = None
         self._rest_s = REST_FIRST_S
         # It ended under a job, and none has succeeded there since.
         self._one_at_a_time = False
@@ -80,6 +82,15 @@ class Member:
     def takes_jobs(self) -> bool:
         """True if it takes jobs, and its GPU is free for them."""
         return self.usable and self.held is None
+
+    @property
+    def why_withheld(self) -> str | None:
+        """The reason for which it is given no jobs though it may be ready: it follows its name."""
+        if self.held is not None:
+            return f"waits for {self.held}"
+        if self.rests_until is not None and self.availability.usable:
+            return "has no room left on its disk"
+        return None
 
     @property
     def jobs(self) -> int:

@@ -19,8 +19,10 @@ AT_ONCE = 100
 class Reasons:
     """Published reasons, and the time of the next look, in seconds by the steady clock."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, *, alone: bool) -> None:
+        """`alone`: no other bridge has ComfyUIs that jobs may wait for."""
         self._book = book
+        self._alone = alone
         self._published: dict[Key, str] = {}
         self.due: float | None = None
 
@@ -45,7 +47,9 @@ class Reasons:
             return
         self.due = None
         published, self._published = self._published, {}
-        all_take_jobs = all(member.takes_jobs for member in self._book.pool)
+        if not self._book.leads():
+            return
+        all_take_jobs = self._alone and all(member.takes_jobs for member in self._book.pool)
         if not published and self._book.held is None and all_take_jobs:
             return
         for key in islice(self._book.queue.in_order(), AT_ONCE):

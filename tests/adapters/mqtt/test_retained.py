@@ -7,7 +7,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from bridge.adapters.mqtt.retained import Retained
-from bridge.contract.messages import encode
+from bridge.contract.messages import encode, or_none
 from bridge.contract.retained import BridgeHealth, ComfyUIState, Definition
 from bridge.contract.topics import Topics
 
@@ -191,3 +191,27 @@ def test_the_comfyuis_of_other_bridges_that_live_are_counted() -> None:
         made.set_members(["d"])
     made.set_members(["b", "d"])
     assert set(made.elsewhere()) == {"d-x"}
+
+
+def test_a_comfyui_that_is_given_no_jobs_says_so_and_is_no_place_for_others() -> None:
+    made, publisher = retained(leads=True)
+    made.withhold("a-x", "waits for hook 'llm'")  # before its state is known
+    assert publisher.calls == []
+    made.comfyui("a-x", state())
+    made.comfyui("a-x", state("busy"))
+    made.withhold("a-x", None)
+    found = [or_none(message.held) for _, message in publisher.calls]
+    assert found == ["waits for hook 'llm'"] * 2 + [None]
+    changes: list[tuple[int, int]] = []
+    made.on_others_changed = lambda: changes.append(made.places())
+    made.set_members(["b"])
+    topic = f"{BASE}/bridge/comfyui/b-x"
+    for each in (
+        state(),
+        state("busy"),  # a place as before
+        replace(state("busy"), held="belongs to a bridge that stops"),
+    ):
+        made.seen(topic, encode(each))
+    assert changes == [(0, 0), (1, 0), (0, 0)]
+    made.set_members([])
+    assert len(changes) == 4

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bridge.contract.retained import ComfyUIState
 from bridge.jobs.core import effects, events
 from bridge.jobs.core.reasons import SETTLES_S
+from bridge.jobs.queue import Key
 from tests.jobs.core.rig import A, B, Rig
 
 
@@ -135,3 +137,65 @@ def test_what_runs_at_one_that_is_held_is_adopted_and_nothing_more_given() -> No
     assert core.started() == [("old", "main")]
     hold(core, "main", None)
     assert core.started() == [("new", "main")]
+
+
+def withheld(core: Rig) -> list[str | None]:
+    """Return what was said to other bridges since the last look: why there is no place here."""
+    found = [each.why for each in core.wanted(effects.ReportWithheld)]
+    core.done = []
+    return found
+
+
+def stick(core: Rig) -> list[Key]:
+    """Let three outcomes be in memory alone."""
+    keys = [core.add(f"stuck{number}") for number in range(3)]
+    for key in keys:
+        core.tell(events.Claimed(key, 0, f"p-{key.job_id}"))
+        core.tell(events.LeftComfyUI(key))
+        core.tell(events.AttemptSucceeded(key, 2.0))
+        core.tell(events.WriteFailed(key))
+    return keys
+
+
+def test_others_learn_that_a_comfyui_which_is_given_no_jobs_is_no_place() -> None:
+    core = Rig("main", alone=False)
+    core.ready("main")
+    assert withheld(core) == []
+    hold(core, "main")
+    assert withheld(core) == ["waits for hook 'llm'"]
+    hold(core, "main", None)
+    assert withheld(core) == [None]
+    keys = stick(core)
+    assert withheld(core) == ["waits until the outcomes of its jobs can be stored"]
+    core.tell(events.Finished(keys[0]))
+    assert withheld(core) == [None]
+    core.tell(events.Draining())
+    assert withheld(core) == ["belongs to a bridge that stops"]
+
+
+def test_a_bridge_that_can_store_no_outcome_leaves_the_jobs_to_those_that_can() -> None:
+    core = Rig("main", alone=False)
+    core.ready("main")
+    elsewhere = (2, 0)
+    core.book.elsewhere = lambda: elsewhere
+    stick(core)
+    core.done = []
+    job = core.book.entries[core.add("j1")].job
+    assert core.wanted(effects.Claim) == []
+    # The queue goes on: it is not said to be held, and the estimate counts with the others alone.
+    core.book.able_elsewhere = lambda _: {
+        "b-main": ComfyUIState(state="ready", since=0.0, restarts=0)
+    }
+    assert (core.book.held, core.book.why_waiting(job)) == (None, None)
+    with_two = core.book.eta_of_next(job.workflow, 0)
+    elsewhere = (1, 0)
+    with_one = core.book.eta_of_next(job.workflow, 0)
+    assert with_one is not None
+    assert with_two is not None
+    assert with_one > with_two
+    # Nobody else has a place either: then it is.
+    elsewhere = (0, 0)
+    core.book.able_elsewhere = lambda _: {}
+    why = "the outcomes of earlier jobs cannot be stored at present"
+    assert (core.book.held, core.book.why_waiting(job)) == (why, why)
+    assert core.book.eta_of_next(job.workflow, 0) is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from bridge.contract.messages import or_none
+from bridge.contract.retained import ComfyUIState
 from bridge.jobs.core import effects, events
 from bridge.jobs.core.pool import Availability
 from bridge.jobs.core.reasons import AT_ONCE, SETTLES_S
@@ -38,6 +40,10 @@ def test_a_client_learns_why_its_job_waits_and_when_that_is_over() -> None:
     assert core.wanted(effects.Announce)[0].status.reason == "the operator paused the queue"
 
 
+def state(name: str, **more: Any) -> ComfyUIState:
+    return ComfyUIState(state=cast("Any", name), since=0.0, restarts=0, **more)
+
+
 def test_a_job_waits_for_who_can_run_it_in_whichever_bridge() -> None:
     core = Rig("main", alone=False, main={A})
     core.ready("main")
@@ -45,18 +51,55 @@ def test_a_job_waits_for_who_can_run_it_in_whichever_bridge() -> None:
     others: dict[str, Any] = {}
     core.book.able_elsewhere = lambda _: others
     assert core.book.why_waiting(job) is None
-    others |= {"b-main": None, "b-other": "yielded"}
+    others |= {"b-main": None, "b-other": state("yielded")}
     reason = core.book.why_waiting(job)
     assert reason == "ComfyUI b-main is away, ComfyUI b-other is left to others"
-    others["b-main"] = "busy"
+    others["b-main"] = state("ready", held="waits for GPU 'card'")
+    assert str(core.book.why_waiting(job)).startswith("ComfyUI b-main waits for GPU 'card', ")
+    others["b-main"] = state("busy")
     assert core.book.why_waiting(job) is None
     # Ours is as good, and away.
     ours = core.make("j2", needs=A)
     others.clear()
     core.ready("main", availability=AWAY)
     assert core.book.why_waiting(ours) == "ComfyUI main is unreachable"
-    others["b-main"] = "ready"
+    others["b-main"] = state("ready")
     assert core.book.why_waiting(ours) is None
+
+
+def announced(core: Rig) -> list[str | None]:
+    """Return the reasons that were told to clients in the time that it takes."""
+    core.done = []
+    core.clock += SETTLES_S
+    core.tell(events.Tick())
+    return [or_none(each.status.reason) for each in core.wanted(effects.Announce)]
+
+
+def test_a_client_learns_that_the_one_comfyui_that_can_run_its_job_went_away_later() -> None:
+    core = Rig("main", alone=False, main={A})
+    core.ready("main")
+    others: dict[str, Any] = {"b-main": state("ready")}
+    core.book.able_elsewhere = lambda _: others
+    core.add("j1", needs=B)
+    assert announced(core) == []
+    others["b-main"] = None
+    core.tell(events.OthersChanged())
+    assert announced(core) == ["ComfyUI b-main is away"]
+    others["b-main"] = state("ready")
+    core.tell(events.OthersChanged())
+    assert announced(core) == [None]
+
+
+def test_of_several_bridges_one_tells_why_jobs_wait() -> None:
+    core = Rig("main", alone=False)
+    core.book.leads = lambda: False
+    core.add("j1")
+    core.ready("main", availability=Availability(usable=False, state="starting"))
+    core.tell(events.Paused(paused=True))
+    assert announced(core) == []
+    core.book.leads = lambda: True
+    core.tell(events.OthersChanged())
+    assert announced(core) == ["the operator paused the queue"]
 
 
 def test_a_recovered_job_says_why_it_waits_and_when_the_reason_changes() -> None:
