@@ -29,17 +29,23 @@ PAGE = 3
 REPEAT_S = 60.0
 
 
+def tables(owner: object) -> sqlite3.Connection:
+    """Return the journal's tables, empty and in memory, which go with their owner."""
+    # The garbage collector closes it, on whatever thread it runs.
+    db = sqlite3.connect(":memory:", check_same_thread=False)
+    # However a run ends: Pythons from 3.13 on warn of one that is left open.
+    weakref.finalize(owner, db.close)
+    for version in SCHEMA:
+        for statement in version:
+            db.execute(statement)
+    return db
+
+
 class Ledger:
     """The journal's tables of numbers and results: what is on disk, and nothing else."""
 
     def __init__(self) -> None:
-        # The garbage collector closes it, on whatever thread it runs.
-        self._db = sqlite3.connect(":memory:", check_same_thread=False)
-        # However a run ends: Pythons from 3.13 on warn of one that is left open.
-        weakref.finalize(self, self._db.close)
-        for version in SCHEMA:
-            for statement in version:
-                self._db.execute(statement)
+        self._db = tables(self)
 
     def draw(self, client: str, life: str) -> int:
         return number(self._db, Draw(client, drawer=life))

@@ -3,7 +3,7 @@
 The core is the real one. What is simulated is what it stands on, with everything that can go wrong
 there: a disk that refuses, a bridge that is killed between any two steps, or frozen until others
 took it for dead, a notice that is missed, a ComfyUI that dies with all its prompts or is away for a
-while, and the links to the broker (`links`).
+while, the links to the broker (`links`), and the requests that it delivers again (`arrivals`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from bridge.jobs.job import Envelope, Job, Plan
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Transition, after, is_outcome
 from tests.jobs import links
+from tests.jobs.arrivals import Arrivals, Request, Session
+from tests.jobs.drafts import draft
 
 LIMITS = JobLimits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=5.0)
 
@@ -91,6 +93,7 @@ class Journal:
         self.members: set[str] = set()
         self.results: dict[Key, State] = {}
         self.ledger = links.Ledger()
+        self.arrivals = Arrivals()
         self.reading: Reading | None = None
         self._seq = 0
 
@@ -122,11 +125,12 @@ class Attempt(Struct):
 
 
 class Operation(Struct):
-    """Something that a bridge has to do, later."""
+    """Something that a bridge has to do, later; `refuse`: what it does instead if it cannot."""
 
     name: str
     key: Key | None
     do: Callable[[], None]
+    refuse: Callable[[], None] | None = None
 
 
 class Bridge:
@@ -146,6 +150,9 @@ class Bridge:
         self.notices: deque[tuple[str, Key]] = deque()
         self.has_intake = False
         self.dead = False
+        # By which connection it takes requests, and the PUBACKs that it has yet to send.
+        self.connection = f"{life}/0"
+        self.pubacks: deque[tuple[str, Request]] = deque()
         # Whose numbers and results these are; a bridge alone has no name.
         self.owner = "" if alone else life
         self.link: links.Link | None = None
@@ -169,7 +176,8 @@ class Bridge:
         for effect in done:
             if isinstance(effect, effects.ReportDefect):
                 raise effect.error
-            self._carry_out(effect)
+            if not isinstance(effect, effects.ReportWithheld):  # for other bridges alone
+                self._carry_out(effect)
         if self.core.must_schedule:
             self.handle(events.Schedule())
 
@@ -242,6 +250,67 @@ class Bridge:
         job = self.core.book.job(key)
         assert job is not None
         return job
+
+    # -- requests --
+
+    def receive(self) -> bool:
+        """Take the next request from the broker; False if there is none."""
+        found = self.world.session.deliver(self.connection)
+        if found is None:
+            return False
+        request, again = found
+        here = self.connection
+        self.writes.append(
+            Operation(
+                "Accept",
+                None,
+                lambda: self._accept(request, here, again=again),
+                lambda: self._refuse(request, here),
+            )
+        )
+        return True
+
+    def reconnect(self) -> None:
+        """Lose the connection of the requests, and make another one."""
+        life, _, number = self.connection.partition("/")
+        self.connection = f"{life}/{int(number) + 1}"
+
+    def puback(self) -> None:
+        """Acknowledge the next request."""
+        if self.pubacks:
+            self.world.session.acknowledge(*self.pubacks.popleft())
+
+    def _refuse(self, request: Request, connection: str) -> None:
+        request.refused = True
+        self.pubacks.append((connection, request))
+
+    def _accept(self, request: Request, connection: str, *, again: bool) -> None:
+        self._check_fence()
+        prompt_id = self.world.new_id()
+        new = draft(
+            f"of-{prompt_id}",
+            request.client,
+            prompt_id=prompt_id,
+            delivery=f"session:{request.packet}:{request.content}",
+            redelivered=again,
+            accepted_at=self.clock.now(),
+        )
+        journal = self.world.journal
+        n = self._draw(request.client)
+        if not journal.arrivals.knows(new):
+            request.jobs += 1
+            journal.arrivals.write(new, n)
+            self.accept(replace(new.job, seq=journal.next_seq()), n)
+        self.pubacks.append((connection, request))
+
+    def accept(self, job: Job, n: int) -> None:
+        """Write a job down, and take it."""
+        self.world.journal.rows[job.key] = Row(job, None, n)
+        if self.dead:
+            return  # before it could notify the others
+        self.world.notify(self, "look", job.key)
+        self.handle(events.JobAccepted(copy.deepcopy(job)))
+        self.announce(job, n)
 
     def announce(self, job: Job, n: int) -> None:
         """Publish the status of a job that was just accepted, or that comes back."""
@@ -561,6 +630,7 @@ class World:
         self.expires: dict[Key, float] = {}
         self.journal = Journal()
         self.broker = links.Broker()
+        self.session = Session()
         self.comfyuis: dict[str, ComfyUI] = {}
         self.bridges: dict[str, Bridge] = {}
         self.frozen: dict[str, Bridge] = {}

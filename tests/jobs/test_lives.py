@@ -22,7 +22,7 @@ from bridge.jobs.state import Transition, after
 from bridge.workflows.catalogue import Needs
 from tests.jobs.drafts import PLAN, draft
 from tests.jobs.links import PAGE
-from tests.jobs.simulation import Bridge, ComfyUI, Fenced, Row, World
+from tests.jobs.simulation import Bridge, ComfyUI, Fenced, World
 
 STEPS = 50
 CLIENTS = st.sampled_from("abc")
@@ -94,12 +94,16 @@ class Lives(RuleBasedStateMachine):
         return bridge
 
     def give_intake(self) -> None:
-        """Let one bridge that lives take the requests."""
-        for place, (_, bridge) in enumerate(sorted(self.world.bridges.items())):
-            took = place == 0 and not bridge.has_intake
-            bridge.has_intake = place == 0
-            if took and not self.alone:
-                bridge.compare()
+        """Let one bridge that lives take the requests, if nobody who lives does."""
+        if self.intake is not None or not self.world.bridges:
+            return
+        for frozen in self.world.frozen.values():
+            if frozen.has_intake:  # it counts as dead from then on
+                self.world.journal.members.discard(frozen.life)
+        bridge = self.world.bridges[min(self.world.bridges)]
+        bridge.has_intake = True
+        if not self.alone:
+            bridge.compare()
 
     def pick(self, number: int) -> Bridge:
         lives = sorted(self.world.bridges)
@@ -160,10 +164,24 @@ class Lives(RuleBasedStateMachine):
         )
         if start_within is not None:
             self.world.expires[key] = self.world.now + start_within
-        journal.rows[key] = Row(job, None, journal.ledger.draw(client, intake.owner))
-        self.world.notify(intake, "look", key)
-        intake.handle(events.JobAccepted(copy.deepcopy(job)))
-        intake.announce(job, journal.rows[key].n)
+        intake.accept(job, journal.ledger.draw(client, intake.owner))
+
+    @rule(client=CLIENTS)
+    def publish(self, client: str) -> None:
+        """A client publishes a request without a job id."""
+        self.world.session.publish(client)
+
+    @precondition(lambda self: self.intake is not None)
+    @rule(what=st.sampled_from(["receive", "receive", "puback", "lose"]), times=st.integers(1, 3))
+    def take(self, what: str, times: int) -> None:
+        """The intake gets requests, acknowledges what it has accepted, or loses its connection."""
+        intake = self.intake
+        if intake is None:
+            return
+        if what == "lose":
+            intake.reconnect()
+        for _ in range(0 if what == "lose" else times):
+            getattr(intake, what)()
 
     @precondition(lambda self: self.intake is not None)
     @rule(client=CLIENTS)
@@ -235,6 +253,8 @@ class Lives(RuleBasedStateMachine):
         operation = bridge.writes.popleft()
         if not fails:
             self.do(bridge, operation.do)
+        elif operation.refuse is not None:
+            operation.refuse()
         elif operation.name not in _NOT_AGAIN:
             bridge.writes.append(operation)
             if operation.name == "Finish" and operation.key is not None:
@@ -401,6 +421,12 @@ class Lives(RuleBasedStateMachine):
             assert key in self.world.broker.client(key.client).has, f"{key} was acked unheard"
 
     @invariant()
+    def a_request_is_accepted_once(self) -> None:
+        for request in self.world.session.requests:
+            assert request.jobs <= 1, f"{request} became several jobs"
+            assert request.jobs or request.refused or not request.acknowledged, "a request is lost"
+
+    @invariant()
     def books_are_in_order(self) -> None:
         for bridge in self.world.bridges.values():
             bridge.check()
@@ -431,13 +457,16 @@ class Lives(RuleBasedStateMachine):
         self.world.draw_ending = lambda: "succeeded"
         self.wake_all()
         for _ in range(_ROUNDS):
-            if all(row.outcome is not None for row in self.world.journal.rows.values()):
+            ended = all(row.outcome is not None for row in self.world.journal.rows.values())
+            if ended and self.world.session.is_empty:
                 break
             self.world.now += 1.0
             for bridge in list(self.world.bridges.values()):
                 self.settle(bridge)
         waiting = [key for key, row in self.world.journal.rows.items() if row.outcome is None]
         assert not waiting, f"{waiting} wait for ever"
+        self.a_request_is_accepted_once()
+        assert all(each.acknowledged for each in self.world.session.requests)
         for bridge in self.world.bridges.values():
             bridge.check()
         self.hear_all()
@@ -485,10 +514,14 @@ class Lives(RuleBasedStateMachine):
             bridge.notice()
         if not self.alone:
             bridge.compare()
+        while bridge.has_intake and bridge.receive():
+            pass
         while bridge.errands:
             bridge.errands.pop(0).do()
         while bridge.writes:
             self.do(bridge, bridge.writes.popleft().do)
+        while bridge.pubacks:
+            bridge.puback()
         for key in list(bridge.attempts):
             if key in bridge.attempts:
                 bridge.advance(key)

@@ -28,7 +28,7 @@ JOURNAL: tuple[Mutant, ...] = (
         old="found = _find_delivered(db, draft.delivery)",
         new="found = None",
         guarantee="a request without an id that the broker delivers again does not run twice",
-        tests=("tests/jobs/test_journal.py",),
+        tests=("tests/jobs/test_journal.py", "tests/jobs/test_lives.py"),
     ),
     Mutant(
         name="redelivery-beside-the-first",
