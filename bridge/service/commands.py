@@ -85,7 +85,11 @@ class CommandParts:
     def _owns(self, comfyui: str) -> bool | None:
         if comfyui in self._comfyuis:
             return True
-        return False if self._is_elsewhere(comfyui) and self._retained.lives(comfyui) else None
+        return (
+            False
+            if self._is_elsewhere(comfyui) and self._retained.is_of_a_member(comfyui)
+            else None
+        )
 
     def _is_elsewhere(self, comfyui: str) -> bool:
         return self._group.has(comfyui) or self._retained.is_published_elsewhere(comfyui)

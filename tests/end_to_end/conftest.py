@@ -31,7 +31,10 @@ async def watcher(broker: Mosquitto) -> AsyncIterator[Peer]:
 
 @pytest.fixture
 def start(journal: str, bridges: StartBridge, comfyui: Server, watcher: Peer) -> Start:
-    """Starts a bridge of the group, and waits until it can work: `start("a")`."""
+    """Starts a bridge of the group, and waits until it can work: `start("a")`.
+
+    It is attached to the tests' ComfyUI, unless the settings name another one or one of its own.
+    """
 
     async def start(
         name: str,
@@ -40,14 +43,11 @@ def start(journal: str, bridges: StartBridge, comfyui: Server, watcher: Peer) ->
         environment: dict[str, str] | None = None,
         **settings: Any,
     ) -> BridgeProcess:
-        given = {
-            "comfyui_url": comfyui.url,
-            "comfyui_secret": comfyui.secret,
-            "journal": journal,
-            "member": name,
-            "lease_s": LEASE_S,
-            **settings,
-        }
+        where: dict[str, Any] = {}
+        if not settings.keys() & {"comfyui_url", "comfyui_path"}:
+            where = {"comfyui_url": comfyui.url, "comfyui_secret": comfyui.secret}
+        member_of = {"journal": journal, "member": name, "lease_s": LEASE_S}
+        given = {**member_of, **where, **settings}
         bridge: BridgeProcess = await bridges(name, start=False, workflows=workflows, **given)
         bridge.environment.update(environment or {})
         await bridge.start(ready=False)

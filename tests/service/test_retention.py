@@ -10,16 +10,21 @@ from typing import Any, cast
 import pytest
 from msgspec import Struct
 
+from bridge.config.tables import ClientRights
 from bridge.contract.messages import BeginUpload
 from bridge.contract.numbering import Numbered
 from bridge.jobs.clock import Clock
+from bridge.jobs.database import Fenced
 from bridge.jobs.journal import Journal
+from bridge.jobs.queue import Key
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.files import Folder
 from bridge.requests.permissions import Permissions
 from bridge.service.retention import Retention
-from tests.jobs.drafts import draft
+from tests.jobs.drafts import KEPT_PICTURE, draft
+from tests.jobs.members import OVER_S, Member
 from tests.support.patience import PATIENCE_S
+from tests.support.postgresql import PostgreSQL
 
 
 class Keep(Struct):
@@ -122,3 +127,64 @@ async def test_a_wall_clock_that_is_set_deletes_nothing_forgets_no_id_and_is_rep
     assert list((tmp_path / "blobs").iterdir())
     assert list((tmp_path / "uploads").iterdir())
     await journal.close()
+
+
+@pytest.mark.postgresql
+async def test_a_clients_outputs_stay_bounded_whoever_takes_the_requests(
+    tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    size = KEPT_PICTURE.size
+
+    def sweeper(member: Member, *, leads: bool) -> Retention:
+        files = Folder(tmp_path / member.name)
+        files.open()
+        rules = UploadRules(1, lambda _: 1, 1.0)
+        return Retention(
+            cast("Any", Keep(1e9, 1e9, 100 * size, 1e9)),
+            permissions=Permissions({"alice": ClientRights(max_outputs=2 * size)}),
+            journal=member.journal,
+            files=files,
+            uploads=Uploads(tmp_path / "uploads", member.journal, files, rules),
+            ours=lambda: leads,
+        )
+
+    async def kept(member: Member) -> list[str]:
+        keys = [Key("alice", f"j{number}") for number in range(4)]
+        return [each.job_id for each in keys if await member.journal.output(each, 0) is not None]
+
+    async def run(member: Member, number: int) -> None:
+        job = await member.accept(f"j{number}")
+        assert await member.journal.claim(job)
+        await member.journal.finish(
+            job.key,
+            state="succeeded",
+            result=Numbered(b"", b""),
+            now=2000.0 + number,
+            outputs=[KEPT_PICTURE],
+            keep_until=1e12,
+        )
+
+    with postgresql.database() as address:
+        one, two = Member(address, "one"), Member(address, "two")
+        for each in (one, two):
+            await each.journal.open()
+            await each.join()
+        assert (await one.beat()).intake
+        for number in range(3):
+            await run(one, number)
+        await sweeper(two, leads=False).sweep()
+        assert await kept(two) == ["j0", "j1", "j2"]
+        await sweeper(one, leads=True).sweep()
+        assert await kept(two) == ["j1", "j2"]
+
+        # The first one dies; what it wrote counts for the second one.
+        await one.beat(OVER_S)
+        assert (await two.beat(OVER_S)).intake
+        await run(two, 3)
+        with pytest.raises(Fenced):  # it woke, and believes that it leads
+            await sweeper(one, leads=True).sweep()
+        assert await kept(two) == ["j1", "j2", "j3"]
+        await sweeper(two, leads=True).sweep()
+        assert await kept(two) == ["j2", "j3"]
+        for each in (one, two):
+            await each.journal.close()

@@ -90,7 +90,10 @@ class TcpProxy:
         self._accepting = True
 
     def close_after(self, size: int) -> None:
-        """Close when the server has sent this many more bytes on one connection."""
+        """Do as `close` does, before the server's answers on a connection exceed so many bytes.
+
+        They are counted for each connection from its beginning; the first to get there counts.
+        """
         self._budget = size
         self._cut.clear()
 

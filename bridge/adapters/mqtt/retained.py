@@ -205,7 +205,7 @@ class Retained:
         """Return the ComfyUIs of the other bridges that live, as they were published last."""
         if self._alive is None:
             self._alive = {
-                name: state for name, state in self._elsewhere.items() if self.lives(name)
+                name: state for name, state in self._elsewhere.items() if self.is_of_a_member(name)
             }
         return self._alive
 
@@ -248,7 +248,7 @@ class Retained:
         """True if another bridge publishes a ComfyUI of that name."""
         return self._topics.comfyui(instance) in self._seen
 
-    def lives(self, instance: str) -> bool:
+    def is_of_a_member(self, instance: str) -> bool:
         """True if a ComfyUI is named after another bridge that lives."""
         return instance.startswith(self._prefixes)
 

@@ -15,6 +15,7 @@ one on the path for custom nodes.
     TestPrompt         tells its text; ComfyUI's page draws the choices in it
     TestWrite          writes a file into ComfyUI's output folder, as savers do
     TestTally          appends a line to a file: what ran to completion, and how often
+    TestCheckpoint     wants a checkpoint that is there, and loads none
 
 Each passes on the image it is given, so it stands between a source and an output. In `odd` are
 output nodes that report what they made in unusual ways.
@@ -306,6 +307,16 @@ class TestTally(Fault):
         return (image,)
 
 
+class TestCheckpoint(Fault):
+    @classmethod
+    def own(cls) -> dict[str, Any]:
+        return {"ckpt_name": (folder_paths.get_filename_list("checkpoints"),)}
+
+    def run(self, *, image: object, ckpt_name: str) -> tuple[Any]:
+        del ckpt_name
+        return (image,)
+
+
 class TestPrompt:
     """Tells its text, whose choices ComfyUI's page draws."""
 
@@ -363,6 +374,7 @@ NODE_CLASS_MAPPINGS = {
         TestSpawn,
         TestWrite,
         TestTally,
+        TestCheckpoint,
         TestPrompt,
         *ODD_NODES,
     )
