@@ -88,10 +88,10 @@ coverage: $(READY)
 	@$(BIN)/python -m coverage run -m pytest --quiet --no-header -m "$(FAST)"
 	@$(BIN)/python -m tests.support.coverage_by_folder --at-least $(COVERED_PERCENT)
 
-test-peers: setup
+test-peers: setup postgresql
 	@$(BIN)/python -m pytest --no-header -m peers
 
-test-upgrade: setup
+test-upgrade: setup postgresql
 	@$(BIN)/python -m pytest --no-header -m upgrade tests/end_to_end/test_rolling_upgrade.py
 
 # From the PATH or pyenv, each with an environment of its own; $(VENV) is what `make test` is for.

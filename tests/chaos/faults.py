@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -38,6 +39,10 @@ OUTAGES = (
     "lost answer",
     "half answer",
 )
+# How long a bridge that is told to stop waits for what runs.
+STOP_S = 5
+# What a bridge says when it learns that the others took it for dead.
+FENCED = "took over from this one"
 # So long a request is waited for whose acknowledgement gets lost.
 REQUEST_S = 5.0
 
@@ -63,6 +68,8 @@ class Victims:
         `server` is a ComfyUI that all bridges are attached to; without it each has its own.
         """
         self.counts: Counter[str] = Counter()
+        # How often something ended under jobs, whose end may not have been noted then.
+        self._ended = 0
         self.bridges = bridges
         self.bucket = bucket
         self._broker = broker
@@ -99,6 +106,15 @@ class Victims:
             found["bucket away"] = self._disturb_bucket
         return found
 
+    @property
+    def deaths(self) -> int:
+        """The number of times that jobs at a ComfyUI may have ended with nobody to note it.
+
+        A bridge or ComfyUI was killed, did not stop in time, or had a full disk, or a bridge was
+        taken for dead: one that was frozen, or could not reach the database for long enough.
+        """
+        return self._ended + sum(each.log.count(FENCED) for each in self.bridges)
+
     async def strike(self, name: str) -> None:
         """Have one of them happen, and heal it."""
         self.counts[name] += 1
@@ -115,17 +131,25 @@ class Victims:
         await bridge.start(ready=False)
 
     async def _kill_bridge(self) -> None:
-        bridge = self._one()
+        await self._kill(self._one())
+
+    async def _kill(self, bridge: BridgeProcess) -> None:
+        self._ended += 1
         await bridge.kill()
         await self._restart(bridge)
+
+    async def _stop(self, bridge: BridgeProcess) -> None:
+        """Tell a bridge to stop; one that has to leave what runs is as good as killed."""
+        began = time.monotonic()
+        await bridge.stop()
+        self._ended += time.monotonic() - began >= STOP_S
 
     async def _kill_intake(self) -> None:
         """Kill the bridge that takes the requests."""
         name = await asyncio.to_thread(self._intake)
         bridge = next((each for each in self.bridges if each.settings["member"] == name), None)
         if bridge is not None:  # else nobody has it: the last one has just been killed
-            await bridge.kill()
-            await self._restart(bridge)
+            await self._kill(bridge)
 
     def _intake(self) -> str | None:
         with psycopg.connect(self.bridges[0].settings["journal"]) as connection:
@@ -136,7 +160,7 @@ class Victims:
 
     async def _stop_bridge(self) -> None:
         bridge = self._one()
-        await bridge.stop()
+        await self._stop(bridge)
         await self._restart(bridge)
 
     async def _freeze_bridge(self) -> None:
@@ -148,6 +172,7 @@ class Victims:
         return comfyuis(self._one().pid)
 
     async def _kill_comfyui(self) -> None:
+        self._ended += 1
         for pid in self._comfyuis():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -156,7 +181,7 @@ class Victims:
             # It has another port now, as somebody else's might.
             for bridge in self.bridges:
                 bridge.settings["comfyui_url"] = self._server.url
-                await bridge.stop()
+                await self._stop(bridge)
                 await bridge.start(ready=False)
 
     async def _freeze_comfyui(self) -> None:
@@ -234,6 +259,7 @@ class Victims:
 
     async def _fill_disk(self) -> None:
         assert self._disk is not None
+        self._ended += 1
         filler = self._disk / "filler"
         with suppress(OSError), filler.open("wb") as file:
             while True:

@@ -32,6 +32,36 @@ def test_a_fault_that_cannot_be_made_here_is_left_out_and_named() -> None:
     assert told == ["disk full: cannot be made on this machine"]
 
 
+# Of three bridges: the one that takes requests dies, PostgreSQL and the bucket go away, and a
+# request is acknowledged too late, so that the next one gets it again.
+GROUP_FAULTS = ("intake killed", "bucket away", "database restarted", "puback lost")
+
+
+@pytest.mark.postgresql
+@pytest.mark.peers  # the bucket is moto's
+@pytest.mark.timeout(200)
+async def test_three_bridges_lose_nothing_and_run_nothing_twice_that_they_know_of(
+    tmp_path: Path,
+) -> None:
+    """The short form of `make chaos` with three bridges, always with the same chances."""
+    plan = Plan(
+        seed=1,
+        jobs=30,
+        customers=4,
+        strikes=len(GROUP_FAULTS),
+        order=GROUP_FAULTS,
+        pause_s=1.0,
+        bridges=3,
+    )
+    told: list[str] = []
+    verdict = await run(plan, tmp_path, told.append)
+    click.echo("\n".join((*told, str(facts(verdict)))))
+    assert verdict.accepted >= 20
+    assert verdict.intake_moves >= 1
+    assert verdict.puts >= verdict.succeeded
+    assert not verdict.broken
+
+
 @pytest.mark.timeout(400)
 async def test_nothing_accepted_is_lost_whatever_dies(tmp_path: Path) -> None:
     """The short form of `make chaos`."""

@@ -13,21 +13,9 @@ from typing import Any
 from msgspec import Struct
 
 from bridge.jobs.core.book import UNWRITTEN_MAX
+from bridge.jobs.core.pool import JOBS_AT_COMFYUI
 from tests.chaos.customers import OUTCOMES, Customer
 
-# Kills of these may come between a job's end and the note of it: then it runs again. Two jobs are
-# at ComfyUI at a time, and while the bucket is away the outcomes of a few more are in memory alone.
-UNKNOWABLE = (
-    "bridge killed",
-    "intake killed",
-    "bridge stopped",
-    "comfyui killed",
-    "disk full",
-    # One of several that is frozen, or cut off the database, is taken for dead.
-    "bridge frozen",
-    "database restarted",
-)
-JOBS_AT_COMFYUI = 2
 # Files in the world's folder: what ComfyUI ran, and the folder that outputs are delivered to.
 TALLY, DELIVERED = "tally", "delivered"
 
@@ -48,6 +36,8 @@ class Verdict(Struct):
     ran_twice_at_most: int
     faults: dict[str, int]
     broken: list[str]
+    # How often a death may have come between a job's end and the note of it: then it runs again.
+    deaths: int = 0
     # How often another bridge began to take the requests.
     intake_moves: int = 0
     # Of objects into the bucket, where there is one, attempts that failed among them.
@@ -56,7 +46,9 @@ class Verdict(Struct):
     memory: dict[str, int] = {}
 
 
-async def judge(customers: list[Customer], folder: Path, faults: Counter[str]) -> Verdict:
+async def judge(
+    customers: list[Customer], folder: Path, faults: Counter[str], deaths: int
+) -> Verdict:
     """Compare what the customers got, what the bridge lists, what ComfyUI ran, and the sink."""
     ran = Counter((await asyncio.to_thread(_read, folder / TALLY)).split())
     delivered = await asyncio.to_thread(_digests, folder / DELIVERED)
@@ -70,8 +62,10 @@ async def judge(customers: list[Customer], folder: Path, faults: Counter[str]) -
         broken = _sink(customer, listed, delivered)
         verdict.broken += [f"{customer.name}: {what}" for what in broken]
     verdict.ran_twice = sum(count > 1 for count in ran.values())
-    at_comfyui = JOBS_AT_COMFYUI * sum(faults[each] for each in UNKNOWABLE)
-    verdict.ran_twice_at_most = at_comfyui + UNWRITTEN_MAX * faults["bucket away"]
+    verdict.deaths = deaths
+    # While the bucket is away the outcomes of a few more are in memory alone.
+    unwritten = UNWRITTEN_MAX * min(deaths, faults["bucket away"])
+    verdict.ran_twice_at_most = JOBS_AT_COMFYUI * deaths + unwritten
     if verdict.ran_twice > verdict.ran_twice_at_most:
         verdict.broken.append(f"{verdict.ran_twice} jobs ran twice")
     return verdict

@@ -17,7 +17,7 @@ from msgspec import Struct
 from bridge.mosquitto import Mosquitto
 from tests.chaos.bucket import running_bucket
 from tests.chaos.customers import Customer
-from tests.chaos.faults import Victims, fake_clock
+from tests.chaos.faults import STOP_S, Victims, fake_clock
 from tests.chaos.leftovers import leftovers, resident
 from tests.chaos.verdict import DELIVERED, TALLY, Verdict, judge
 from tests.support.bridge import BridgeProcess
@@ -79,7 +79,7 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
             async with _insisting(customers):
                 await _happen(plan, victims, customers, dice, tell)
                 await _settled(customers, tell)
-                verdict = await judge(customers, folder, victims.counts)
+                verdict = await judge(customers, folder, victims.counts, victims.deaths)
                 verdict.intake_moves = _intake_moves(victims)
                 if victims.counts["intake killed"] and not verdict.intake_moves:
                     verdict.broken.append("nobody else took the requests")
@@ -90,8 +90,11 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Verdict:
         finally:
             for customer in customers:
                 await customer.leave()
-        verdict.memory = {each.folder.name: resident(each.pid) for each in victims.bridges}
-        verdict.broken += await leftovers(victims.bridges)
+        there = [each for each in victims.bridges if not each.has_ended]
+        verdict.memory = {each.folder.name: resident(each.pid) for each in there}
+        verdict.broken += await leftovers(there)
+        gone = [each.folder.name for each in victims.bridges if each not in there]
+        verdict.broken += [f"{name} ended by itself" for name in gone]
         return verdict
 
 
@@ -141,7 +144,7 @@ async def _victims(
             mqtt_url=proxy.url.replace("http:", "mqtt:"),
             # A job may be hit again and again here.
             max_attempts=50,
-            stop_s=5,
+            stop_s=STOP_S,
             log_level="info",
             **({"member": place.name} if plan.bridges > 1 else {}),
             **delivered,

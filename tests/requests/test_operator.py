@@ -277,6 +277,21 @@ async def test_in_a_group_the_queue_has_what_other_bridges_run(
     assert (await stand.data("queue/list"))["jobs"] == []
 
 
+async def test_an_order_for_the_comfyui_of_a_bridge_that_is_gone_says_that(stand: Stand) -> None:
+    operator = Operator(
+        instances=stand.instances,
+        dispatcher=stand.dispatcher,
+        reload=reload,
+        health=health,
+        gpus=Gpus(),
+        is_away=lambda name: name == "b-default",
+    )
+    group = stand._replace(operator=operator)
+    code, details = await group.error("comfyui/yield", instance="b-default")
+    assert (code, details) == ("comfyui_unavailable", {"instance": "b-default"})
+    assert (await group.error("comfyui/yield", instance="nobody"))[0] == "bad_request"
+
+
 async def test_another_program_asks_for_a_gpu_and_gives_it_back(stand: Stand) -> None:
     given = await stand.data("gpu/request", holder="games", for_s=60)
     assert (given["done"], given["lease"]["holder"]) == (True, "games")

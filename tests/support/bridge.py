@@ -50,6 +50,11 @@ class BridgeProcess:
         return self._process.pid
 
     @property
+    def has_ended(self) -> bool:
+        """True if it is gone, though nobody here has ended it."""
+        return self._process is not None and self._process.returncode is not None
+
+    @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 

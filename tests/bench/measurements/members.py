@@ -1,10 +1,17 @@
-"""One and three bridges of a group, each with a ComfyUI of its own, on jobs that sleep."""
+"""One and three bridges of a group, each with a ComfyUI of its own, on jobs that sleep.
+
+And how many of three that live are taken for dead by the others while all cores are busy.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.bench.figures import Spread
@@ -14,12 +21,15 @@ from tests.bench.measurements.pool import SECONDS, sleeping
 from tests.bench.report import Aim, Row
 from tests.bench.stand import Measurement, Stand
 from tests.bench.subscriber import subscribed
+from tests.chaos.faults import FENCED
 from tests.support.comfyui import Server, supervised
 from tests.support.postgresql import PostgreSQL, running_postgresql
 
 BRIDGES = 3
 JOBS = 24
 TIMEOUT_S = 120.0
+# So long all cores are busy, with as many programs that only compute as there are cores.
+BUSY_S = 60.0
 
 
 async def measure(stand: Stand) -> list[Row]:
@@ -35,6 +45,8 @@ async def measure(stand: Stand) -> list[Row]:
         for count in (1, BRIDGES):
             rates[count] = await _rate(stand, database, servers[:count])
             stand.tell(f"{count} bridges: {rates[count]:.2f} jobs/s")
+        alarms = await _false_alarms(stand, database, servers)
+        stand.tell(f"{alarms} false alarms in {BUSY_S:g} s")
     return [
         Row(
             what=f"{BRIDGES} bridges with a ComfyUI each over one with one, jobs of {SECONDS:g} s "
@@ -44,7 +56,14 @@ async def measure(stand: Stand) -> list[Row]:
             reference=Spread.of([rates[1]]),
             ratio=Spread.of([rates[BRIDGES] / rates[1]]),
             aim=Aim(2.7, at_least=True),
-        )
+        ),
+        Row(
+            what=f"{BRIDGES} bridges on jobs, beside a program on each core that only computes: "
+            f"how many that live were taken for dead in {BUSY_S:g} s",
+            unit="",
+            value=Spread.of([float(alarms)]),
+            aim=Aim(0.0),
+        ),
     ]
 
 
@@ -61,6 +80,38 @@ async def _rate(stand: Stand, database: PostgreSQL, servers: list[Server]) -> fl
         inputs = [{COLOUR: stand.colour()} for _ in range(JOBS)]
         await asyncio.gather(*(subscriber.run("sleeping", each) for each in inputs))
         return JOBS / (time.perf_counter() - began)
+
+
+async def _false_alarms(stand: Stand, database: PostgreSQL, servers: list[Server]) -> int:
+    """Return how many bridges the others took for dead while all cores were busy; all live."""
+    comfyuis = [{"comfyui_url": each.url, "comfyui_secret": each.secret} for each in servers]
+    workflows = {"sleeping": sleeping()}
+    async with (
+        running_group(stand, database, len(servers), workflows, comfyuis) as (broker, bridges),
+        subscribed(broker.url) as subscriber,
+    ):
+        until = time.monotonic() + BUSY_S
+
+        async def client() -> None:
+            while time.monotonic() < until:
+                await subscriber.run("sleeping", {COLOUR: stand.colour()})
+
+        with _busy():
+            await asyncio.gather(*(client() for _ in servers))
+        return sum(each.log.count(FENCED) for each in bridges)
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    """Keep each core busy with one program that only computes."""
+    command = (sys.executable, "-c", "while True: pass")
+    programs = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for each in programs:
+            each.kill()
+            each.wait()
 
 
 MEASUREMENT = Measurement("members", "bridges with a ComfyUI each", measure, rounds=1)
