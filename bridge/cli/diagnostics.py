@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET, Struct
 
-from bridge.contract.retained import BridgeHealth, ComfyUIState, GpuLease
+from bridge.contract.retained import (
+    BridgeHealth,
+    ComfyUIRelease,
+    ComfyUIState,
+    GpuLease,
+    UpdateStep,
+)
 
 _LOG = "its output is in comfyui.log in its folder under data"
 
@@ -161,6 +167,40 @@ def explain(name: str, comfyui: ComfyUIState, *, lent: bool = False) -> Finding:
         last = f" (the last error: {why})" if why else ""
         return Finding(good=True, what=f"{what}{last}", advice=remedy if again else "")
     return Finding(good=False, what=f"{what}: {why}", advice=f"{remedy}{advice}")
+
+
+def explain_release(name: str, release: ComfyUIRelease) -> Finding:
+    """Describe the releases of a ComfyUI for which a running bridge looks for newer ones."""
+    what = f"its ComfyUI {name!r} is release {release.installed}"
+    if release.error is not UNSET:
+        advice = "put that right, then: comfy2mqtt comfyui update (--look only looks)"
+        return Finding(good=False, what=f"{what}: {release.error}", advice=advice)
+    if release.step is not UNSET:
+        return Finding(good=True, what=f"{what}, and another one is {_STEPS[release.step]}")
+    if release.latest is UNSET:
+        return Finding(good=True, what=f"{what}; it has not looked for newer ones yet")
+    if release.latest == release.installed:
+        return Finding(good=True, what=f"{what}, the newest")
+    advice = "comfy2mqtt comfyui update"
+    return Finding(good=True, what=f"{what}; {release.latest} is out", advice=advice)
+
+
+_STEPS: Mapping[UpdateStep, str] = {
+    "installing": "installed beside it",
+    "draining": "installed: it is started once the running jobs have ended",
+    "starting": "installed, and being started",
+}
+
+
+def updates(*, possible: bool) -> Finding:
+    """Report whether there is a ComfyUI for the setting `comfyui_updates`."""
+    if possible:
+        return Finding(good=True, what="it looks for newer releases of ComfyUI (comfyui_updates)")
+    return Finding(
+        good=False,
+        what="comfyui_updates is on, and there is no ComfyUI that can be updated",
+        advice="comfy2mqtt comfyui install (not for one of comfyui_url or comfyui_path)",
+    )
 
 
 def _remedy(comfyui: ComfyUIState) -> str:

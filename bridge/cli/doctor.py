@@ -9,7 +9,7 @@ import asyncio
 import os
 import platform
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -144,14 +144,8 @@ async def explain_bridge(connection: Connection, topics: Topics) -> AsyncIterato
         about = msgspec.json.decode(info, type=BridgeInfo)
         other = "" if about.version == __version__ else f"; this is {__version__}"
         yield Finding(good=True, what=f"the bridge {about.name} {about.version} is online{other}")
-    members = [each for each in sorted(found) if matches(topics.member_health("+"), each)]
-    healths = {f"{each.rpartition('/')[2]}: its": found.pop(each) for each in members}
-    if health is not None and not healths:
-        healths = {"its": health}
-    for its, payload in healths.items():
-        told = msgspec.json.decode(payload, type=BridgeHealth)
-        for finding in diagnostics.explain_health(told, its):
-            yield finding
+    for finding in _explain_health(found, health, topics):
+        yield finding
     lent = False
     for topic in [each for each in found if matches(topics.gpu("+"), each)]:
         lease = msgspec.json.decode(found.pop(topic), type=GpuLease)
@@ -161,7 +155,23 @@ async def explain_bridge(connection: Connection, topics: Topics) -> AsyncIterato
         found = await _asked(connection, topics)
     for topic, payload in found.items():
         comfyui = msgspec.json.decode(payload, type=ComfyUIState)
-        yield diagnostics.explain(topic.rpartition("/")[2], comfyui, lent=lent)
+        name = topic.rpartition("/")[2]
+        yield diagnostics.explain(name, comfyui, lent=lent)
+        if comfyui.release is not UNSET:
+            yield diagnostics.explain_release(name, comfyui.release)
+
+
+def _explain_health(
+    found: dict[str, bytes], health: bytes | None, topics: Topics
+) -> Iterator[Finding]:
+    """Take the health of each bridge of a group from what was found; of one alone its own."""
+    members = [each for each in sorted(found) if matches(topics.member_health("+"), each)]
+    healths = {f"{each.rpartition('/')[2]}: its": found.pop(each) for each in members}
+    if health is not None and not healths:
+        healths = {"its": health}
+    for its, payload in healths.items():
+        told = msgspec.json.decode(payload, type=BridgeHealth)
+        yield from diagnostics.explain_health(told, its)
 
 
 async def _asked(connection: Connection, topics: Topics) -> dict[str, bytes]:
@@ -262,6 +272,8 @@ async def _comfyui(settings: Config) -> AsyncIterator[Finding]:
         else:
             async for finding in _attached(each, each.url):
                 yield finding
+    if settings.comfyui_updates:
+        yield diagnostics.updates(possible=_can_update(settings))
 
 
 async def _attached(comfyui: ComfyUI, url: str) -> AsyncIterator[Finding]:
@@ -317,6 +329,15 @@ def _supervised(comfyui: ComfyUI, root: Path) -> Finding:
             advice="to install it now: comfy2mqtt comfyui install; to use your own: comfyui_path",
         )
     return Finding(good=True, what=f"the managed ComfyUI {found.version} is installed")
+
+
+def _can_update(settings: Config) -> bool:
+    """True if one of the ComfyUIs is of `comfyui install`: others stay as they are."""
+    try:
+        there = managed.current(settings.managed) is not None
+    except InstallFailed:
+        return False
+    return there and any(each.url is None and each.path is None for each in settings.comfyuis)
 
 
 async def _workflows(settings: Config) -> AsyncIterator[Finding]:

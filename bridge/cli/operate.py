@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from msgspec import UNSET, Raw, Struct
 
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.cli import tables
+from bridge.cli.diagnostics import explain_release
 from bridge.cli.find import away
 from bridge.cli.shared import FAILED, stop
 from bridge.cli.words import duration
@@ -51,6 +53,15 @@ async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: 
     else:
         _show(report)
     return 0
+
+
+async def update(settings: Config, fields: Mapping[str, str], *, look: bool, as_json: bool) -> int:
+    """Have another release of ComfyUI installed, or only looked for. Raises as `give`."""
+    order = {**fields, "install": not look}
+    status = await give(settings, "comfyui/update", order, as_json=as_json)
+    begun = "it looks now" if look else "it is installed now"
+    click.echo(f"({begun}: `comfy2mqtt doctor` says how far it is)", err=True)
+    return status
 
 
 async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
@@ -106,6 +117,9 @@ def _show(report: Report) -> None:
             tables.show(
                 ("comfyui", "state", "for", "restarts", "why"), map(_row, instances.items())
             )
+            for name, comfyui in instances.items():
+                if comfyui.release is not UNSET:
+                    click.echo(explain_release(name, comfyui.release).what)
         case LinkReport(url=url, lasts_s=lasts_s):
             click.echo(url)
             if lasts_s is not UNSET:

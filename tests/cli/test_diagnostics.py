@@ -4,17 +4,28 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from bridge.cli.diagnostics import REMEDIES, explain, explain_gpu, explain_health, openness
+from bridge.cli.diagnostics import (
+    REMEDIES,
+    explain,
+    explain_gpu,
+    explain_health,
+    explain_release,
+    openness,
+    updates,
+)
 from bridge.comfyui.errors import ComfyUIForbidden, ComfyUIUnreachable, StartFailure
 from bridge.comfyui.state import StateName
 from bridge.contract.retained import (
     BridgeHealth,
+    ComfyUIRelease,
     ComfyUIState,
     GpuLease,
     GpuRequest,
     HookHealth,
+    UpdateStep,
 )
 
 REASONS = [*get_args(StartFailure), ComfyUIUnreachable.code, ComfyUIForbidden.code]
@@ -156,3 +167,38 @@ def test_who_has_a_gpu_is_reported() -> None:
         "'games' has its GPU 'card' until 1970-01-01T00:00:00Z; films waits"
     )
     assert "another program" in explain("main", told("yielded"), lent=True).what
+
+
+@pytest.mark.parametrize(
+    ("latest", "what", "advice"),
+    [
+        (UNSET, "; it has not looked for newer ones yet", ""),
+        ("0.9.0", ", the newest", ""),
+        ("0.10.0", "; 0.10.0 is out", "comfy2mqtt comfyui update"),
+    ],
+)
+def test_the_release_of_a_comfyui_is_told(latest: str | UnsetType, what: str, advice: str) -> None:
+    finding = explain_release("main", ComfyUIRelease(installed="0.9.0", latest=latest))
+    assert (finding.good, finding.advice) == (True, advice)
+    assert finding.what == f"its ComfyUI 'main' is release 0.9.0{what}"
+
+
+@pytest.mark.parametrize("step", get_args(UpdateStep))
+def test_an_update_on_its_way_is_told_with_its_step(step: UpdateStep) -> None:
+    finding = explain_release("main", ComfyUIRelease(installed="0.9.0", latest="1.0", step=step))
+    assert finding.good
+    assert "and another one is installed" in finding.what
+
+
+def test_an_update_that_failed_is_a_fault() -> None:
+    failed = ComfyUIRelease(installed="0.9.0", latest="0.10.0", error="0.10.0 is not installed: x")
+    finding = explain_release("main", failed)
+    assert not finding.good
+    assert "0.10.0 is not installed: x" in finding.what
+    assert "comfy2mqtt comfyui update" in finding.advice
+
+
+def test_updates_that_are_wanted_and_impossible_are_a_fault() -> None:
+    assert updates(possible=True).good
+    assert not updates(possible=False).good
+    assert "comfy2mqtt comfyui install" in updates(possible=False).advice

@@ -138,6 +138,15 @@ def test_the_doctor_tells_what_is_away_and_what_to_do(
     assert list(Path("data").iterdir()) == []
 
 
+def test_the_doctor_tells_of_updates_that_are_wanted_and_cannot_be(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFY2MQTT_COMFYUI_URL", "http://127.0.0.1:9")
+    assert "comfyui_updates" not in cli("doctor").stdout
+    monkeypatch.setenv("COMFY2MQTT_COMFYUI_UPDATES", "true")
+    assert "BAD  comfyui_updates is on, and there is no ComfyUI" in cli("doctor").stdout
+
+
 def test_the_doctor_checks_what_is_kept_and_repairs_it(cli: Cli) -> None:
     assert "no journal" in cli("doctor", "--journal").stdout
     asyncio.run(_journal_with_a_job())

@@ -174,6 +174,7 @@ TYPED = [
         "nowhere/x.toml cannot be written: nowhere is no folder that you may write",
     ),
     ("comfyui stop --now", 2, "--now: use it only with `comfyui yield`"),
+    ("comfyui update 0.9.0 --look", 2, "--look: it takes no VERSION"),
 ]
 INTERNALS = re.compile(
     r"Traceback|`(int|str|float|bool|array|object)`|msgspec|\[Errno|<[a-z]+ object"

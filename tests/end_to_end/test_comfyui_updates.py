@@ -5,6 +5,7 @@ The ComfyUI is a program that answers as one does, so that no torch has to be in
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from tests.comfyui.test_updates import main
 from tests.comfyui.worlds import World, whole_world, world
 from tests.conftest import StartBridge
 from tests.end_to_end.group import BRIDGE
+from tests.end_to_end.test_by_hand import output_of
 from tests.support.bridge import BridgeProcess
 from tests.support.peer import Message, Peer
 
@@ -72,6 +74,12 @@ def says(**wanted: Any) -> Any:
     return is_it
 
 
+async def shell(broker: Mosquitto, *words: str, status: int = 0) -> str:
+    """Run a command of ours, and return what it printed."""
+    command = (sys.executable, "-m", "bridge", *words, "--mqtt-url", broker.url)
+    return await output_of(*command, status=status)
+
+
 async def test_a_release_is_found_installed_and_used_also_after_a_restart(
     world: World, bridges: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
@@ -93,6 +101,16 @@ async def test_a_release_is_found_installed_and_used_also_after_a_restart(
         peer.publish(UPDATE, {"install": False})
         assert (await peer.next(ANSWER)).json["status"] == "ok"
         await peer.next(state, says(installed="0.9.0", latest="0.10.0"))
+        doctor = (
+            "doctor",
+            "--workflows",
+            str(bridge.workflows),
+            "--data",
+            str(bridge.settings["data"]),
+        )
+        told = await shell(broker, *doctor)
+        assert "its ComfyUI 'default' is release 0.9.0; 0.10.0 is out" in told
+        assert "-> comfy2mqtt comfyui update" in told
         peer.publish(found["command_topic"], found["payload_install"])
         assert (await peer.next(ANSWER)).json["status"] == "ok"
         # The steps after it may be over before they are published.
@@ -104,10 +122,17 @@ async def test_a_release_is_found_installed_and_used_also_after_a_restart(
 
         # One that does not start costs nothing but a moment.
         repository.release("v0.11.0", main("0.11.0", start="no card"))
-        peer.publish(UPDATE, {"version": "0.11.0"})
+        # From the shell, as an operator does it.
+        looked = await shell(broker, "comfyui", "update", "--look")
+        assert "its ComfyUI 'default' is release 0.10.0, the newest" in looked
+        await peer.next(state, says(installed="0.10.0", latest="0.11.0"))
+        begun = await shell(broker, "comfyui", "update", "0.11.0", "--instance", "default")
+        assert "it is installed now" in begun
         await peer.next(state, says(step="installing"))
         failed = await peer.next(state, says(installed="0.10.0", step=None))
         assert "0.11.0 is not installed" in failed.json["release"]["error"]
+        told = await shell(broker, *doctor, status=1)
+        assert "BAD  its ComfyUI 'default' is release 0.10.0: 0.11.0 is not installed" in told
 
     await bridge.kill()
     await bridge.start()

@@ -59,6 +59,30 @@ def _order(verb: str, text: str) -> None:
 for _verb, _text in _ORDERS.items():
     _order(_verb, _text)
 
+
+@comfyui.command()
+@click.argument("version", required=False)
+@click.option("--instance", metavar="NAME", help="Of several bridges: the one of this ComfyUI.")
+@click.option("--look", is_flag=True, help="Only look for newer releases, at once.")
+@as_json
+@settings(*CLIENT_SETTINGS)
+def update(
+    *, version: str | None, instance: str | None, look: bool, as_json: bool, settings: Config
+) -> None:
+    """Have a running bridge install a VERSION of its ComfyUI, by default the newest release.
+
+    The bridge needs the setting `comfyui_updates`, and a ComfyUI of `comfyui install`. Running jobs
+    end first; if the new version does not start, the present one stays in use.
+    """
+    from bridge.cli.operate import update as command
+
+    if look and version is not None:
+        stop("--look: it takes no VERSION", WRONG_USAGE)
+    given = {"version": version, "instance": instance}
+    fields = {name: value for name, value in given.items() if value is not None}
+    run_async(command(settings, fields, look=look, as_json=as_json))
+
+
 _FOR_INSTALLS = ("data", "comfyui_repository", "comfyui_torch_index")
 _device = click.option(
     "--device",
