@@ -6,7 +6,7 @@ import codecs
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -121,6 +121,26 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for a misspelt word, nothing where no known one is like it."""
     found = closest(word, known)
     return "" if found is None else f"; did you mean {found!r}?"
+
+
+def nearest(word: str, known: Sequence[str], most: int) -> list[str]:
+    """Return the known words that were most likely meant, `most` at most, in the order of `known`.
+
+    Those that contain each part of the word, whatever its case; else those that are like it.
+    """
+    parts = _PART.findall(word.casefold()[:_LONGEST_WORD])
+    found = [each for each in known if all(part in each.casefold() for part in parts)]
+    if parts and found:
+        return found[:most]
+    if len(word) > _LONGEST_WORD or len(known) > _MOST_COMPARED:
+        return []
+    by_folded = {each.casefold(): each for each in known}
+    return [by_folded[each] for each in difflib.get_close_matches(word.casefold(), by_folded, most)]
+
+
+_PART = re.compile(r"\w+")
+# Of more, comparing takes longer than others may wait for it.
+_MOST_COMPARED = 1000
 
 
 def plain_problem(problem: str) -> str:

@@ -3,6 +3,7 @@ import pytest
 from bridge.text import (
     clip,
     did_you_mean,
+    nearest,
     one_line,
     plain_problem,
     printable,
@@ -92,6 +93,20 @@ def test_the_word_that_was_most_likely_meant_is_offered() -> None:
     assert did_you_mean("xyz", ["prompt", "steps"]) == ""
     # Anybody may send a long word: it is compared with nothing.
     assert did_you_mean("prompt" * 20, ["prompt" * 20]) == ""
+
+
+def test_the_words_that_are_like_another_are_those_that_contain_it_or_resemble_it() -> None:
+    models = ["sdxl/base_1.0", "sdxl/refiner_1.0", "flux/dev", "SDXL-Turbo"]
+    assert nearest("sdxl", models, 9) == ["sdxl/base_1.0", "sdxl/refiner_1.0", "SDXL-Turbo"]
+    assert nearest("sdxl", models, 2) == ["sdxl/base_1.0", "sdxl/refiner_1.0"]
+    assert nearest("refiner sdxl", models, 9) == ["sdxl/refiner_1.0"]
+    assert nearest("flux/dve", models, 9) == ["flux/dev"]
+    for nothing in ("", "...", "wan", "sdxl" * 99):
+        assert nearest(nothing, models, 9) == []
+    # Of very many none is compared letter by letter: others wait meanwhile.
+    many = [f"model{number}" for number in range(2000)]
+    assert nearest("modle7", many, 9) == []
+    assert nearest("l1999", many, 9) == ["model1999"]
 
 
 def test_paths_in_a_long_text_take_no_time() -> None:

@@ -160,10 +160,12 @@ def run_async(work: Coroutine[Any, Any, int]) -> NoReturn:
 
 def explain(error: BridgeError) -> str:
     """Return an error with what would be allowed, in one line."""
-    allowed = error.details.get("allowed")
+    near = error.details.get("near")
+    allowed = near or error.details.get("allowed")
     if isinstance(allowed, list):
         allowed = ", ".join(map(str, allowed))
-    message = f"{error.message} (allowed: {allowed})" if allowed else error.message
+    which = "like it" if near else "allowed"
+    message = f"{error.message} ({which}: {allowed})" if allowed else error.message
     setting = error.details.get("setting")
     return f"{message}; the bridge's setting {setting} decides that" if setting else message
 

@@ -350,6 +350,10 @@ class HomeAssistantTopics:
         """The topic of the value of an input; retained."""
         return f"{self.tree}{name}/input/{key}"
 
+    def input_allowed(self, name: str, key: str) -> str:
+        """The topic of what an input with very many choices takes; retained."""
+        return f"{self.tree}{name}/input/{key}/allowed"
+
     def input_command(self, name: str, key: str) -> str:
         """The command topic of an input."""
         return f"{self.tree}{name}/input/{key}/set"

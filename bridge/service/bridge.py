@@ -353,7 +353,7 @@ class Bridge:
         )
         # In a group every bridge receives these messages, by its own connection.
         everywhere = [*commands.everywhere, sets.extension, size_probe, self._hooks]
-        leading = [displays, triggers, *commands.leading, *homeassistant.adapters]
+        leading = [displays, triggers, *commands.leading, *homeassistant.extensions]
         self._extensions: list[Extension] = [*leading, *everywhere]
         settings = BrokerSettings(
             address,

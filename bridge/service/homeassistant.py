@@ -9,6 +9,8 @@ from bridge.adapters.homeassistant.adapter import HomeAssistant
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.job_updates import JobUpdatePublisher
+from bridge.adapters.homeassistant.withdrawal import DiscoveryWithdrawal
+from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.config import Config
 from bridge.contract.topics import HomeAssistantTopics, Topics
@@ -21,7 +23,10 @@ from bridge.workflows.library import Library
 
 
 class HomeAssistantParts:
-    """The adapter, and the listener to jobs for it; both lists are empty if it is not wanted."""
+    """The adapter, and the listener to jobs for it; both lists are empty if it is not wanted.
+
+    `extensions` are the adapters, and what clears their announcements of before.
+    """
 
     def __init__(
         self,
@@ -43,6 +48,14 @@ class HomeAssistantParts:
         """
         self.adapters: list[HomeAssistant] = []
         self.listeners: list[Listener] = []
+        withdrawal = DiscoveryWithdrawal(
+            config.homeassistant_prefix if config.homeassistant else None,
+            topics=topics,
+            kept=journal.kept,
+            publisher=publisher,
+            leads=leads,
+        )
+        self.extensions: list[Extension] = [withdrawal]
         if not config.homeassistant:
             return
         tree = HomeAssistantTopics(topics, config.homeassistant_prefix)
@@ -74,6 +87,7 @@ class HomeAssistantParts:
             leads=leads if config.journal else None,
         )
         self.adapters.append(adapter)
+        self.extensions.append(adapter)
         # In a group another bridge's adapter may show a job: all get its updates by MQTT.
         in_group = JobUpdatePublisher(publisher, tree, adapter) if config.journal else adapter
         self.listeners.append(in_group)

@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from msgspec import UNSET, Struct, UnsetType
 
 from bridge.contract.errors import InvalidInput
-from bridge.text import quoted
+from bridge.text import nearest, quoted
 from bridge.workflows.graph import VALUE, NodeInput, misreading
 
 Via: TypeAlias = Literal["media", "upload"]
@@ -66,6 +66,8 @@ class Input(Struct, frozen=True, kw_only=True):
 SEED_MAX = 2**64 - 1
 # The largest seed drawn while no limit is known: every node takes 32 bits.
 SEED_UNKNOWN = 2**32 - 1
+# Where the choices are more than are shown: so many of those that are like a wrong one.
+CHOICES_NEAR = 5
 # A long list of choices would make an error longer than a small device can take.
 CHOICES_SHOWN = 50
 # A text that is longer is left out where an input is described in brief.
@@ -225,11 +227,13 @@ def _choice(spec: Input, value: Any) -> Any:
     by_text = {str(choice): choice for choice in choices}
     if isinstance(value, str | int | float) and str(value) in by_text:
         return by_text[str(value)]
+    more = max(0, len(choices) - CHOICES_SHOWN)
     refuse(
         spec,
         f"{str(value)[:100]!r} is not one of the choices",
         allowed=list(choices[:CHOICES_SHOWN]),
-        more=max(0, len(choices) - CHOICES_SHOWN) or None,
+        more=more or None,
+        near=(nearest(str(value), list(by_text), CHOICES_NEAR) if more else None) or None,
     )
 
 

@@ -174,3 +174,30 @@ async def test_a_switch_shows_its_state_at_once_and_as_it_changes(
                 return message.json["paused"] is wanted
 
             await peer.next(switch["state_topic"], is_now, timeout_s=soon)
+
+
+@pytest.mark.broker
+async def test_turned_off_it_clears_all_that_it_has_announced(
+    detached: StartBridge, broker: Mosquitto
+) -> None:
+    bridge = await detached({"colour": graphs.colour()}, homeassistant="true")
+    ours = ("homeassistant/#", f"{TREE}/#")
+    async with Peer(broker.url) as peer:
+        other = {"components": {}, "device": {"identifiers": ["lamp"]}}
+        peer.publish("homeassistant/device/lamp/config", other, retain=True)
+        peer.publish(f"{TREE}/colour/image", b"jpeg", retain=True)
+        await peer.subscribe(*ours)
+        await peer.next(CONFIG)
+        await peer.next(f"{TREE}/colour/state")
+        there = {each.topic for filter_ in ours for each in peer.all(filter_) if each.retain}
+        assert {CONFIG, "homeassistant/device/comfy2mqtt-bridge/config"} <= there
+        await bridge.stop()
+        bridge.settings["homeassistant"] = "false"
+        await bridge.start()
+        for topic in there - {"homeassistant/device/lamp/config"}:
+            await peer.next(topic, lambda message: not message.payload)
+    async with Peer(broker.url) as later:
+        await later.subscribe(*ours, "comfy2mqtt/bridge/info")
+        await later.next("comfy2mqtt/bridge/info")
+        left = [each.topic for filter_ in ours for each in later.all(filter_)]
+        assert left == ["homeassistant/device/lamp/config"]

@@ -15,7 +15,8 @@ from bridge.contract.requests import PayloadMedia, Text
 from bridge.contract.sources import Inline, JobOutput, Upload, Url
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
-from bridge.workflows.inputs import names_file
+from bridge.workflows.graph import NodeInput
+from bridge.workflows.inputs import KINDS, Input, names_file
 from tests.workflows.graphs import NAMED, PLAIN, workflow
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
@@ -244,6 +245,20 @@ def test_a_choice_must_be_one() -> None:
     with pytest.raises(InvalidInput) as caught:
         bind(PLAIN, {"1.ckpt": "c"})
     assert caught.value.details["allowed"] == ["a.safetensors", "b"]
+    assert not {"more", "near"} & caught.value.details.keys()
+
+
+def test_of_many_choices_those_that_are_like_a_wrong_one_are_named() -> None:
+    choices = tuple(f"model{number}.safetensors" for number in range(200))
+    spec = Input(name="ckpt", kind="choice", target=NodeInput("1", "ckpt"), choices=choices)
+    with pytest.raises(InvalidInput) as caught:
+        KINDS["choice"].coerce(spec, "model19")
+    details = caught.value.details
+    assert (len(details["allowed"]), details["more"]) == (50, 150)
+    assert details["near"] == [f"model{n}.safetensors" for n in (19, 190, 191, 192, 193)]
+    with pytest.raises(InvalidInput) as caught:
+        KINDS["choice"].coerce(spec, "wan")
+    assert "near" not in caught.value.details
 
 
 def test_media_that_is_needed_is_required() -> None:

@@ -43,7 +43,7 @@ from bridge.contract.messages import (
 )
 from bridge.contract.retained import Definition
 from bridge.contract.sets import SetAccepted
-from bridge.contract.topics import RUN, HomeAssistantTopics, Topics
+from bridge.contract.topics import RUN, HomeAssistantTopics, Topics, matches
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.job import Envelope, Job
@@ -218,8 +218,9 @@ class HomeAssistant(Extension):
                 await self._set_input(name, key, incoming.payload)
         elif incoming.topic == self._tree.birth and incoming.payload == _BORN:
             self._later(self._answer_birth)
-        elif incoming.retain and incoming.payload and incoming.topic.endswith("/config"):
-            self._board.seen(incoming.topic, incoming.payload)
+        elif matches(self._tree.discovered, incoming.topic):
+            if incoming.retain and incoming.payload:
+                self._board.seen(incoming.topic, incoming.payload)
         elif (of_comfyui := self._topics.public_of(incoming.topic)) is not None:
             self._note_released(*of_comfyui, incoming.payload)
         elif not self._alone and (of := self._tree.parse_job(incoming.topic)) is not None:
@@ -391,18 +392,17 @@ class HomeAssistant(Extension):
         field = None if device is None else device.fields.get(key)
         if field is None:
             return
-        value = field.read(payload.decode(errors="replace"))
+        text = payload.decode(errors="replace")
+        value = field.read(text)
         if value is None:
             log.warning(
                 "Home Assistant: workflow %s: input %s does not accept %.100r", name, key, payload
             )
-            self._refused(
-                name, f"{field.title} cannot be {payload.decode(errors='replace')!r:.100}"
-            )
+            self._refused(name, field.refusal(text))
         else:
             # The next command may come before this one is on disk.
             await self._inputs.set(name, key, value)
-        self._show_input(name, field, again=True)
+        self._show_input(name, field, again=True, like=text if value is None else None)
 
     def _given(self, name: str, device: _Device, *, seeds: bool) -> dict[str, Any]:
         """Return the values that were set and are still valid, by the inputs' names.
@@ -432,12 +432,19 @@ class HomeAssistant(Extension):
             for what, state in self._device_state(name).shown().items():
                 self._board.set(self._tree.state(name, what), state.encode())
 
-    def _show_input(self, name: str, field: Field, *, again: bool = False) -> None:
-        """Publish an input's value; `again`: even if it is the one published last."""
+    def _show_input(
+        self, name: str, field: Field, *, again: bool = False, like: str | None = None
+    ) -> None:
+        """Publish an input's value; `again`: even if it is the one published last.
+
+        Of very many choices those are named that are `like` the text that was refused.
+        """
         value = self._inputs.get(name, field.key)
         topic = self._tree.input(name, field.key)
         shown = field.shown(value if value is not None and field.takes(value) else field.default)
         self._board.set(topic, shown.encode() if isinstance(shown, str) else shown, again=again)
+        if field.is_searched:
+            self._board.set(self._tree.input_allowed(name, field.key), field.allowed(like))
 
     async def _show_result(self, result: Result) -> None:
         """Publish the first image, then the states, then the event that the job is done."""

@@ -27,8 +27,8 @@ SURPRISE = "SURPRISE"
 MAKER = "comfy2mqtt"
 # What is a trigger of the device and no entity.
 TRIGGER = "device_automation"
-# Health is published twice in this time.
-_HEALTH_EXPIRES_S = 120
+# Health is published four times in this time.
+HEALTH_EXPIRES_S = 120
 # With more steps than this nobody finds one on a slider.
 _SLIDER_STEPS = 200
 _NO_OBJECT_ID = re.compile(r"[^a-z0-9_]+")
@@ -165,7 +165,8 @@ class Announced(Struct, frozen=True):
             topic
             for key in keys
             for name, topic in self.components[key].items()
-            if name in ("state_topic", "image_topic") and isinstance(topic, str)
+            if name in ("state_topic", "image_topic", "json_attributes_topic")
+            and isinstance(topic, str)
         ]
         return [*found, *(each["topic"] for each in self.availability)]
 
@@ -333,6 +334,8 @@ def _inputs(
             "command_topic": tree.input_command(name, field.key),
             **_details(field),
         }
+        if field.is_searched:
+            component["json_attributes_topic"] = tree.input_allowed(name, field.key)
         found.append((f"{field.platform}-{field.key}", component))
         if field.kind == "text" and field.platform == "text":
             notify = {
@@ -392,7 +395,7 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
                     "{{ (value_json.memory / 1000000) | round(1)"
                     " if value_json.memory is defined else None }}"
                 ),
-                "expire_after": _HEALTH_EXPIRES_S,
+                "expire_after": HEALTH_EXPIRES_S,
             },
         ),
         (
@@ -403,7 +406,7 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
                 "unit_of_measurement": "jobs",
                 "state_topic": topics.health,
                 "value_template": "{{ value_json.queued }}",
-                "expire_after": _HEALTH_EXPIRES_S,
+                "expire_after": HEALTH_EXPIRES_S,
             },
         ),
     ]

@@ -3,7 +3,7 @@
     a text                  text, and notify for more than 255 characters
     a number                number
     a seed                  number; -1 is one that is drawn again each time
-    a choice, up to 500     select; of more, text that takes these alone
+    a choice, up to 500     select; of more, text that takes these alone, and names them
     a boolean               switch
     a picture and the like  text: a URL, or a topic that the client may name
 
@@ -15,13 +15,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Literal, TypeAlias
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from bridge.contract.retained import Definition
-from bridge.text import clip
+from bridge.text import clip, nearest
 
 Platform: TypeAlias = Literal["text", "number", "select", "switch"]
 
@@ -35,6 +37,11 @@ DRAWN_ANEW = -1
 # The smallest step that it takes.
 _FINEST_STEP = 0.001
 ON, OFF, NONE = "ON", "OFF", "None"
+# Home Assistant records no attributes of more than 16384 bytes of JSON; an entity has others too.
+_MOST_BYTES = 12 * 1024
+# A refusal names so many choices, and so many characters of what was refused: a state is short.
+_NAMED = 5
+_QUOTED = 60
 
 _MEDIA = frozenset({"image", "mask", "audio", "video", "file"})
 _NO_ID = re.compile(r"[^A-Za-z0-9_-]")
@@ -63,6 +70,42 @@ class Field(Struct, frozen=True, kw_only=True):
     def is_media(self) -> bool:
         """True if its text says where bytes come from."""
         return self.kind in _MEDIA
+
+    @property
+    def is_searched(self) -> bool:
+        """True if its choices are too many for a select: it is a text that takes one of them."""
+        return self.platform == "text" and bool(self.options)
+
+    def allowed(self, like: str | None = None) -> dict[str, Any]:
+        """Return the choices of one that `is_searched`, as attributes can have them.
+
+        Those that fit, in their order: of all, or of those that are `like` a text.
+        """
+        found = nearest(like, self.options, len(self.options)) if like else self.options
+        sizes = accumulate(len(msgspec.json.encode(each)) + 1 for each in found)
+        shown = found[: sum(size <= _MOST_BYTES for size in sizes)]
+        search = {"like": clip(like, LONGEST_STATE, "…")} if like else {}
+        return {**search, "choices": len(self.options), "found": len(found), "allowed": list(shown)}
+
+    def refusal(self, text: str) -> str:
+        """Return why a command's value is not taken, and what is."""
+        return f"{self.title} cannot be {clip(text, _QUOTED, '…')!r}: {self._wanted(text)}"
+
+    def _wanted(self, text: str) -> str:
+        if len(self.options) > _NAMED:
+            like = nearest(text, self.options, _NAMED)
+            named = f"; like it are {', '.join(like)}" if like else ""
+            return f"it takes one of {len(self.options)} choices{named}"
+        match self.platform:
+            case "select" | "text" if self.options:
+                return f"it takes {', '.join(self.options)}"
+            case "switch":
+                return f"it takes {ON} or {OFF}"
+            case "number":
+                whole = "" if self.kind == "float" else "whole "
+                return f"it takes a {whole}number from {self.minimum:.12g} to {self.maximum:.12g}"
+            case _:
+                return f"it takes {self.max_length} characters at most"
 
     def read(self, text: str) -> Value | None:
         """Return the value that a command sets; None for one that it cannot have."""

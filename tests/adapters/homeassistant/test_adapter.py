@@ -276,7 +276,47 @@ async def test_a_refused_run_is_an_event(setup: Setup) -> None:
     assert setup.state("message") == b"not for you"
     setup.made.workflow(definition(steps=STEPS))
     await setup.receive(f"{TREE}/input/steps/set", b"many")
-    assert setup.state("message") == b"steps cannot be 'many'"
+    refused = b"steps cannot be 'many': it takes a whole number from 1 to 100"
+    assert setup.state("message") == refused
+
+
+async def test_of_very_many_choices_those_are_named_that_are_like_what_was_refused(
+    setup: Setup,
+) -> None:
+    models = [f"family{number % 9}/model{number}" for number in range(600)]
+    setup.made.workflow(definition(model={"x-kind": "choice", "enum": models}))
+    first = setup.state("input/model/allowed")
+    assert (first["choices"], first["found"], first["allowed"]) == (600, 600, models)
+    await setup.receive(f"{TREE}/input/model/set", b"MODEL59")
+    like = ["family5/model59", *(f"family{n % 9}/model{n}" for n in range(590, 600))]
+    assert setup.state("input/model/allowed") == {
+        "like": "MODEL59",
+        "choices": 600,
+        "found": len(like),
+        "allowed": like,
+    }
+    message = setup.state("message").decode()
+    assert message == (
+        "model cannot be 'MODEL59': it takes one of 600 choices; like it are " + ", ".join(like[:5])
+    )
+    assert setup.state("input/model") == {"value": ""}
+    await setup.receive(f"{TREE}/input/model/set", like[0].encode())
+    assert setup.state("input/model") == {"value": like[0]}
+    assert setup.state("input/model/allowed") == first
+    # With fewer it is a select, which has them itself.
+    setup.made.workflow(definition(model={"x-kind": "choice", "enum": models[:9]}))
+    assert setup.state("input/model/allowed") is None
+    assert setup.state("input/model") == b"None"
+
+
+async def test_an_announcement_below_another_prefix_is_not_this_ones_to_clear(
+    setup: Setup,
+) -> None:
+    setup.made.workflow(definition(steps=STEPS))
+    before = dict(setup.broker.held)
+    topic = "elsewhere/device/comfy2mqtt-workflow-gone/config"
+    await setup.receive(topic, encode(setup.broker.held[CONFIG]), retain=True)
+    assert setup.broker.held == before
 
 
 async def test_a_small_picture_does_not_overtake_a_large_one(setup: Setup) -> None:

@@ -13,6 +13,7 @@ from bridge.contract import operator
 from bridge.contract.messages import encode
 from bridge.contract.retained import ComfyUIRelease, ComfyUIState
 from bridge.contract.topics import HomeAssistantTopics, Topics
+from bridge.service.bridge_info import HEALTH_INTERVAL_S
 from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, SEED, STEPS, STYLE, definition
 
 TOPICS = Topics("base")
@@ -78,11 +79,50 @@ def test_each_end_of_a_job_is_a_trigger_of_its_device() -> None:
         assert not each.keys() & {"unique_id", "object_id", "default_entity_id"}
 
 
-def test_only_texts_have_notify_beside_them() -> None:
-    components = drawn(prompt=PROMPT, picture=PICTURE, seed=SEED)["components"]
+def test_a_text_has_a_notify_of_another_name_beside_it_that_sets_the_same() -> None:
+    many = {"x-kind": "choice", "enum": [str(number) for number in range(501)]}
+    components = drawn(prompt=PROMPT, picture=PICTURE, seed=SEED, many=many)["components"]
     assert [key for key in components if key.startswith("notify")] == ["notify-prompt"]
-    assert components["text-prompt"]["max"] == 255
+    text, notify = components["text-prompt"], components["notify-prompt"]
+    assert (text["name"], notify["name"]) == ("Prompt", "Prompt (any length)")
+    assert notify == {
+        "platform": "notify",
+        "name": "Prompt (any length)",
+        "command_topic": text["command_topic"],
+        "unique_id": "base-workflow-demo-notify-prompt",
+        "default_entity_id": "notify.base_demo_prompt",
+        "object_id": "base_demo_prompt",
+        "qos": 1,
+    }
+    assert text["max"] == 255
     assert drawn(prompt={**PROMPT, "maxLength": 20})["components"]["text-prompt"]["max"] == 20
+
+
+def test_what_a_text_with_very_many_choices_takes_are_its_attributes() -> None:
+    many = {"x-kind": "choice", "enum": [str(number) for number in range(501)]}
+    components = drawn(prompt=PROMPT, style=STYLE, many=many)["components"]
+    assert {key for key, each in components.items() if "json_attributes_topic" in each} == {
+        "text-many"
+    }
+    topic = components["text-many"]["json_attributes_topic"]
+    assert topic == "base/homeassistant/demo/input/many/allowed"
+    # It goes with its input.
+    known = discovery.announced(encode(drawn(many=many)))
+    assert known is not None
+    assert topic in known.topics({"text-many": "text"})
+
+
+def test_only_what_health_says_expires_and_not_before_health_has_failed_to_come_twice() -> None:
+    devices = (drawn(prompt=PROMPT, steps=STEPS, seed=SEED), discovery.the_bridge(BRIDGE, TOPICS))
+    found = {
+        key: (each["state_topic"], each["expire_after"])
+        for device in devices
+        for key, each in device["components"].items()
+        if "expire_after" in each
+    }
+    expected = ("base/bridge/health", 120)
+    assert found == {"memory": expected, "queue": expected}
+    assert discovery.HEALTH_EXPIRES_S >= 3 * HEALTH_INTERVAL_S
 
 
 def test_whether_the_bridge_is_there_can_be_seen_when_it_is_not() -> None:
@@ -130,12 +170,27 @@ def test_a_state_says_whether_releases_are_looked_for() -> None:
         assert not is_updated(broken)
 
 
-def test_every_device_leads_to_the_page() -> None:
+def test_every_device_is_described_in_full_and_leads_to_the_page() -> None:
     paged = AnnouncedBridge("Studio", "1.0", ("default",), url="https://pc/c2m")
-    demo = discovery.workflow(definition(), [], paged, TOPICS, TREE)
-    for device in (demo["device"], discovery.the_bridge(paged, TOPICS)["device"]):
-        assert device["configuration_url"] == "https://pc/c2m"
-    assert "sw_version" not in demo["device"]  # a hash says nothing to a person
+    page = {"configuration_url": "https://pc/c2m"}
+    demo = {
+        "identifiers": ["base-workflow-demo"],
+        "name": "Demo",
+        "manufacturer": "comfy2mqtt",
+        "model": "Workflow",  # and no version: a hash says nothing to a person
+        "via_device": "base-bridge",
+    }
+    the_bridge = {
+        "identifiers": ["base-bridge"],
+        "name": "Studio",
+        "manufacturer": "comfy2mqtt",
+        "model": "Bridge",
+        "sw_version": "1.0",
+    }
+    for bridge, more in ((paged, page), (replace(paged, url=None), {})):
+        found = discovery.workflow(definition(), [], bridge, TOPICS, TREE)["device"]
+        assert found == {**demo, **more}
+        assert discovery.the_bridge(bridge, TOPICS)["device"] == {**the_bridge, **more}
 
 
 def test_an_announcement_tells_what_is_gone_since_and_where_its_states_were() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -147,3 +148,52 @@ def test_names_that_are_no_ids_become_some_and_stay_apart() -> None:
     found = fields(definition(**{"a b": PROMPT, "a/b": PROMPT, "ä" * 80: PROMPT}))
     assert [each.key for each in found] == ["a_b", "a_b_2", "_" * 64]
     assert [each.name for each in found] == ["a b", "a/b", "ä" * 80]
+
+
+def test_what_is_shown_of_very_many_choices_is_as_much_as_home_assistant_records() -> None:
+    names = [f"checkpoints/{'ü' * 40}-{number:05}.safetensors" for number in range(9000)]
+    found = field({"x-kind": "choice", "enum": names})
+    assert found.is_searched
+    shown = found.allowed()
+    assert (shown["choices"], shown["found"], "like" in shown) == (9000, 9000, False)
+    assert shown["allowed"] == names[: len(shown["allowed"])]
+    # Of 16384 bytes; the rest is for what every text has.
+    assert 11_000 < len(json.dumps(shown, ensure_ascii=False).encode()) < 13_000
+    # Each is reached by a part of its name.
+    for number in (0, 4711, 8999):
+        found_now = found.allowed(f"{number:05}")
+        assert found_now["allowed"] == [names[number]]
+    assert found.allowed("") == shown
+    for schema in (PROMPT, STYLE, {"x-kind": "choice", "enum": names[:500]}):
+        assert not field(schema).is_searched
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "said"),
+    [
+        (STEPS, "30.5", "it takes a whole number from 1 to 100"),
+        (SEED, "-2", "it takes a whole number from -1 to 4294967295"),
+        (CFG, "nan", "it takes a number from 0 to 9.00719925474e+15"),
+        (STYLE, "chalk", "it takes oil, ink"),
+        (UPSCALE, "maybe", "it takes ON or OFF"),
+        ({**PROMPT, "maxLength": 3}, "four", "it takes 3 characters at most"),
+        (
+            {"x-kind": "choice", "enum": [*"abcdef", "a_barn"]},
+            "BARN",
+            "it takes one of 7 choices; like it are a_barn",
+        ),
+        ({"x-kind": "choice", "enum": [*"abcdef"]}, "xyz", "it takes one of 6 choices"),
+    ],
+)
+def test_a_refusal_says_what_is_taken(schema: dict[str, Any], text: str, said: str) -> None:
+    assert field(schema).read(text) is None
+    assert (
+        field(schema).refusal(text) == f"{schema.get('title', 'wanted')} cannot be {text!r}: {said}"
+    )
+
+
+def test_a_refusal_is_short_enough_for_a_state() -> None:
+    names = [f"{'m' * 30}{number}" for number in range(600)]
+    refused = field({"x-kind": "choice", "enum": names}).refusal("m" * 5000)
+    assert refused.startswith("wanted cannot be 'mmm")
+    assert len(refused) <= 255
