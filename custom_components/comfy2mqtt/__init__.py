@@ -23,7 +23,7 @@ from .devices import device, follow_discovery, follow_workflows
 from .hub import WORKFLOWS, Comfy2MQTTConfigEntry, Hub
 from .protocol.messages import RefusedError
 from .protocol.topics import Topics
-from .requests import mqtt_is_there
+from .requests import error_text, failure, mqtt_is_there
 
 PLATFORMS = [Platform.AI_TASK, Platform.EVENT, Platform.IMAGE, Platform.UPDATE]
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
@@ -47,18 +47,19 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
         await hub.start()
     except (TimeoutError, RefusedError, HomeAssistantError) as error:
         await hub.stop()
-        raise ConfigEntryNotReady(
-            translation_domain=DOMAIN,
-            translation_key="not_available" if isinstance(error, TimeoutError) else "no_answer",
-            translation_placeholders={"base": topics.base, "client": topics.client},
-        ) from error
+        issues.update(hass, entry, hub)
+        if isinstance(error, TimeoutError):
+            raise ConfigEntryNotReady(
+                **error_text(failure("not_available", base=topics.base))
+            ) from error
+        raise ConfigEntryNotReady(**error_text(error)) from error
     entry.runtime_data = hub
     entry.async_on_unload(follow_discovery(hass, entry))
     device(hass, entry, None)
     follow_workflows(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(hub.listen(WORKFLOWS, lambda: follow_workflows(hass, entry)))
-    entry.async_on_unload(actions.follow(hass, entry))
+    entry.async_on_unload(await actions.follow(hass, entry))
     entry.async_on_unload(automations.follow(hass, entry))
     entry.async_on_unload(issues.follow(hass, entry))
     entry.async_on_unload(entry.add_update_listener(partial(_updated, _made_of(entry))))

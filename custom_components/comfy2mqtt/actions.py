@@ -11,7 +11,9 @@ from typing import Any
 
 import probatio as vol
 from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import EVENT_CORE_CONFIG_UPDATE
 from homeassistant.core import (
+    Event,
     HomeAssistant,
     ServiceCall,
     ServiceResponse,
@@ -21,6 +23,7 @@ from homeassistant.core import (
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.service import async_set_service_schema
+from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import slugify
 
 from .const import DOMAIN
@@ -192,44 +195,75 @@ def _listed(job: Mapping[str, Any]) -> dict[str, Any]:
 # One action for each workflow.
 
 
-@callback
-def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], None]:
+async def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], None]:
     """Keep an action for each workflow of a bridge; return what removes them."""
-    hub = entry.runtime_data
-    drawn: dict[str, tuple[str, Any]] = {}
+    return _WorkflowActions(hass, entry, await _words(hass)).stop
+
+
+class _WorkflowActions:
+    """The actions of a bridge's workflows, with what is drawn for each.
+
+    Home Assistant translates actions that never change; these are in its own language.
+    """
+
+    def __init__(
+        self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, words: Mapping[str, str]
+    ) -> None:
+        self._hass = hass
+        self._entry = entry
+        self._hub = entry.runtime_data
+        self._words = words
+        self._drawn: dict[str, tuple[str, Any]] = {}
+        self._update()
+        topics = (WORKFLOWS, CHOICES, AVAILABILITY)
+        self._ends = [self._hub.listen(what, self._update) for what in topics]
+        self._ends.append(hass.bus.async_listen(EVENT_CORE_CONFIG_UPDATE, self._translate))
 
     @callback
-    def update() -> None:
-        for name in [name for name in drawn if name not in hub.workflows]:
+    def _update(self) -> None:
+        hass, drawn, there = self._hass, self._drawn, self._hub.workflows
+        for name in [name for name in drawn if name not in there]:
             hass.services.async_remove(DOMAIN, drawn.pop(name)[0])
-        for name, workflow in sorted(hub.workflows.items()):
-            drawing = _drawing(hub, name)
+        for name in sorted(there):
+            drawing = _drawing(self._hub, name, self._words)
             action, before = drawn.get(name, ("", None))
             if before == drawing:
                 continue
             if not action:
-                action = _register(hass, entry, name)
+                action = _register(hass, self._entry, name)
             drawn[name] = (action, drawing)
-            async_set_service_schema(
-                hass, DOMAIN, action, {"name": f"Run {workflow.title}", **drawing}
-            )
+            async_set_service_schema(hass, DOMAIN, action, drawing)
+
+    async def _translate(self, event: Event[Any]) -> None:
+        if "language" in event.data:
+            self._words = await _words(self._hass)
+            # It may have been stopped meanwhile.
+            if self._ends:
+                self._update()
 
     @callback
-    def stop() -> None:
-        for end in ends:
+    def stop(self) -> None:
+        """Remove the actions."""
+        for end in self._ends:
             end()
-        for action, _ in drawn.values():
-            hass.services.async_remove(DOMAIN, action)
-
-    update()
-    ends = [hub.listen(what, update) for what in (WORKFLOWS, CHOICES, AVAILABILITY)]
-    return stop
+        self._ends.clear()
+        for action, _ in self._drawn.values():
+            self._hass.services.async_remove(DOMAIN, action)
 
 
-def _drawing(hub: Hub, name: str) -> dict[str, Any]:
+async def _words(hass: HomeAssistant) -> Mapping[str, str]:
+    """Return the texts of these actions in Home Assistant's language, else in English."""
+    prefix = f"component.{DOMAIN}.common."
+    found = await async_get_translations(hass, hass.config.language, "common", [DOMAIN])
+    return {key.removeprefix(prefix): text for key, text in found.items()}
+
+
+def _drawing(hub: Hub, name: str, words: Mapping[str, str]) -> dict[str, Any]:
     workflow = hub.workflows[name]
+    described = words["run_description"].format(workflow=workflow.title)
     return {
-        "description": workflow.description or f"Runs the workflow {workflow.title} of ComfyUI.",
+        "name": words["run_name"].format(workflow=workflow.title),
+        "description": workflow.description or described,
         "fields": {each.name: selectors.field(each, hub.choices) for each in workflow.inputs},
     }
 

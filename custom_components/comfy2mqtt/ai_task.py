@@ -130,7 +130,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
                 timeout_s=self._options.get(CONF_TIMEOUT, DEFAULT_TIMEOUT),
             )
         except RefusedError as error:
-            raise failure("refused", workflow=workflow.title, error=error.message) from error
+            raise failure("refused", workflow=workflow.title, error=error.sentence) from error
         if result.state != "succeeded":
             reason = result.state if result.error is None else result.error.message
             raise failure("not_succeeded", workflow=workflow.title, error=reason)
@@ -157,7 +157,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
         try:
             return await self.hub.output(result.job_id, output)
         except RefusedError as error:
-            raise failure("refused", workflow=result.workflow, error=error.message) from error
+            raise failure("refused", workflow=result.workflow, error=error.sentence) from error
 
     def _add_to_chat(self, chat_log: conversation.ChatLog, text: str) -> None:
         chat_log.async_add_assistant_content_without_tools(

@@ -141,7 +141,7 @@ async def _run(hass: HomeAssistant, connection: ActiveConnection, message: dict[
         await hub.submit(name, given, follow=False, job_id=job_id, preview=True)
     except RefusedError as error:
         # A sentence of the bridge's, which has it in English alone.
-        connection.send_event(message["id"], {"state": "refused", "message": error.message})
+        connection.send_event(message["id"], {"state": "refused", "message": error.sentence})
     except HomeAssistantError as error:
         refused = {"state": "refused", "message": str(error), **error_text(error)}
         connection.send_event(message["id"], refused)

@@ -46,18 +46,33 @@ from .requests import mqtt_is_there
 _LONGEST_S = 3600
 
 
-async def attempt(hass: HomeAssistant, base: str, client: str) -> tuple[Info | None, str | None]:
-    """Try whether a bridge answers in this name: what it is, or the key of what is wrong."""
+class Failed(Exception):
+    """A bridge cannot be set up: the key of what is wrong, and what fills its text."""
+
+    def __init__(self, key: str, **placeholders: str) -> None:
+        super().__init__(key)
+        self.key = key
+        self.placeholders = placeholders
+
+
+async def attempt(hass: HomeAssistant, base: str, client: str) -> Info:
+    """Try whether a bridge answers in this name, and return what it is. Raises Failed."""
     hub = Hub(hass, Topics(base, client), "attempt")
     try:
         await hub.attempt()
-    except TimeoutError:
-        return None, "cannot_connect"
-    except (RefusedError, HomeAssistantError):
-        return hub.info, "no_answer"
+    except RefusedError as error:
+        raise Failed("refused", error=error.sentence, code=error.code) from error
+    except HomeAssistantError as error:
+        raise Failed("no_answer") from error
+    except TimeoutError as error:
+        raise Failed("cannot_connect") from error
     finally:
         hub.leave()
-    return hub.info, None
+    if hub.info is None:
+        raise Failed("cannot_connect")
+    if hub.info.contract != CONTRACT:
+        raise Failed("other_contract")
+    return hub.info
 
 
 class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -68,6 +83,8 @@ class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
     def __init__(self) -> None:
         self._base = DEFAULT_BASE
         self._info: Info | None = None
+        # What fills the text of an error.
+        self._placeholders: dict[str, str] = {}
 
     @classmethod
     @callback
@@ -112,7 +129,8 @@ class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
             ),
             errors=errors,
             description_placeholders={
-                "name": self._base if self._info is None else _title(self._info, self._base)
+                **self._placeholders,
+                "name": self._base if self._info is None else _title(self._info, self._base),
             },
         )
 
@@ -130,7 +148,12 @@ class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
             result = await self._attempted(base, client, errors)
             if result is not None:
                 return result
-        return self.async_show_form(step_id="user", data_schema=_schema(given), errors=errors)
+        return self.async_show_form(
+            step_id="user",
+            data_schema=_schema(given),
+            errors=errors,
+            description_placeholders=self._placeholders,
+        )
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
@@ -140,14 +163,17 @@ class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
         errors: dict[str, str] = {}
         if user_input is not None:
             base = user_input[CONF_BASE]
-            await self.async_set_unique_id(base)
+            await self.async_set_unique_id(base, raise_on_progress=False)
             if base != entry.unique_id:
                 self._abort_if_unique_id_configured()
             result = await self._attempted(base, user_input[CONF_CLIENT], errors)
             if result is not None:
                 return result
         return self.async_show_form(
-            step_id="reconfigure", data_schema=_schema(user_input or entry.data), errors=errors
+            step_id="reconfigure",
+            data_schema=_schema(user_input or entry.data),
+            errors=errors,
+            description_placeholders=self._placeholders,
         )
 
     async def _attempted(
@@ -160,20 +186,26 @@ class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
             errors[CONF_CLIENT] = "bad_client"
         if errors:
             return None
-        info, error = await attempt(self.hass, base, client)
-        if error is None and info is not None and info.contract != CONTRACT:
-            error = "other_contract"
-        if error is not None or info is None:
-            errors["base"] = error or "cannot_connect"
+        try:
+            info = await attempt(self.hass, base, client)
+        except Failed as failed:
+            errors["base"], self._placeholders = failed.key, failed.placeholders
             return None
         data = {CONF_BASE: base, CONF_CLIENT: client}
         if self.source == SOURCE_RECONFIGURE:
             # The entry is loaded again by its listener, or at its next try.
             entry = self._get_reconfigure_entry()
+            self._drop_cards(base)
             return self.async_update_and_abort(
                 entry, unique_id=base, title=_title(info, base), data=data
             )
         return self.async_create_entry(title=_title(info, base), data=data)
+
+    def _drop_cards(self, base: str) -> None:
+        """Remove the card of a bridge that was found, and is this one now."""
+        for flow in self._async_in_progress():
+            if flow["context"].get("unique_id") == base:
+                self.hass.config_entries.flow.async_abort(flow["flow_id"])
 
 
 def _title(info: Info, base: str) -> str:

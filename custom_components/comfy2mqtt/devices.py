@@ -3,7 +3,8 @@
 A device of Home Assistant belongs to one config entry. Where the bridge announces its workflows by
 MQTT discovery (`homeassistant = true`), our entities are added to those devices, so that a workflow
 is one device and not two; `base-workflow-name` names it in either case. Where discovery comes
-later, our device is given up, and its entities move to that of discovery.
+later, our device is given up, and its entities move to that of discovery; where discovery is turned
+off they move back.
 """
 
 from __future__ import annotations
@@ -64,19 +65,23 @@ def device(
     hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, workflow: str | None
 ) -> dr.DeviceEntry:
     """Return the device of a workflow, or with None of the bridge; ours is made where need be."""
+    found = discovered(hass, _identifier(entry.runtime_data.topics, workflow))
+    return _own_device(hass, entry, workflow) if found is None else found
+
+
+@callback
+def _own_device(
+    hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, workflow: str | None
+) -> dr.DeviceEntry:
     hub, registry = entry.runtime_data, dr.async_get(hass)
     name, model, version = entry.title, "Bridge", None if hub.info is None else hub.info.version
     if workflow is not None:
         definition = hub.workflows.get(workflow)
         name = workflow if definition is None else definition.title
         model, version = "Workflow", None
-    identifier = _identifier(hub.topics, workflow)
-    found = discovered(hass, identifier)
-    if found is not None:
-        return found
     made = registry.async_get_or_create(
         config_entry_id=entry.entry_id,
-        identifiers={(DOMAIN, identifier)},
+        identifiers={(DOMAIN, _identifier(hub.topics, workflow))},
         name=name,
         manufacturer=MAKER,
         model=model,
@@ -91,27 +96,97 @@ def device(
 
 @callback
 def follow_discovery(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> CALLBACK_TYPE:
-    """Give up each device of ours once discovery has made one as well; return what ends that."""
+    """Give up our devices where discovery makes one as well, and have them back where it goes.
+
+    Returns what ends that.
+    """
+    return _Discovery(hass, entry).stop
+
+
+class _Discovery:
+    """The devices of discovery beside those of ours."""
+
+    def __init__(self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
+        self._hass = hass
+        self._entry = entry
+        # Devices of discovery that have nothing of MQTT any more, and are about to be removed.
+        self._emptied: set[str] = set()
+        self._join()
+        self._ends = [
+            hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._device_changed),
+            hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, self._entity_changed),
+        ]
 
     @callback
-    def changed(event: Event[dr.EventDeviceRegistryUpdatedData]) -> None:
-        if event.data["action"] == "create":
-            _join_discovery(hass, entry)
+    def stop(self) -> None:
+        for end in self._ends:
+            end()
 
-    _join_discovery(hass, entry)
-    return hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, changed)
+    @callback
+    def _device_changed(self, event: Event[dr.EventDeviceRegistryUpdatedData]) -> None:
+        if event.data["action"] == "create":
+            self._join()
+        elif event.data["action"] == "remove":
+            removed = event.data["device"]["identifiers"]
+            gone = {identifier for domain, identifier in removed if domain == mqtt.DOMAIN}
+            self._emptied -= gone
+            for workflow, identifier in self._identifiers():
+                if identifier in gone:
+                    # Home Assistant leaves entities of others without a device.
+                    _have_back(self._hass, self._entry, workflow, None)
+
+    @callback
+    def _entity_changed(self, event: Event[er.EventEntityRegistryUpdatedData]) -> None:
+        """Leave a device once nothing of MQTT is there: it would be kept for our entities."""
+        if event.data["action"] != "remove":
+            return
+        entities = er.async_get(self._hass)
+        for workflow, identifier in self._identifiers():
+            found = discovered(self._hass, identifier)
+            if found is None or identifier in self._emptied:
+                continue
+            there = er.async_entries_for_device(entities, found.id, include_disabled_entities=True)
+            if all(each.config_entry_id != found.config_entry_id for each in there):
+                self._emptied.add(identifier)
+                _have_back(self._hass, self._entry, workflow, found.id)
+
+    def _identifiers(self) -> list[tuple[str | None, str]]:
+        hub = self._entry.runtime_data
+        return [(each, _identifier(hub.topics, each)) for each in (None, *hub.workflows)]
+
+    @callback
+    def _join(self) -> None:
+        registry = dr.async_get(self._hass)
+        for ours in dr.async_entries_for_config_entry(registry, self._entry.entry_id):
+            for domain, identifier in ours.identifiers:
+                is_there = domain == DOMAIN and identifier not in self._emptied
+                found = discovered(self._hass, identifier) if is_there else None
+                if found is not None:
+                    _move_entities(self._hass, ours, found, identifier)
+                    _give_up(self._hass, ours, found)
+                    break
 
 
 @callback
-def _join_discovery(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
-    registry = dr.async_get(hass)
-    for ours in dr.async_entries_for_config_entry(registry, entry.entry_id):
-        for domain, identifier in ours.identifiers:
-            found = discovered(hass, identifier) if domain == DOMAIN else None
-            if found is not None:
-                _move_entities(hass, ours, found, identifier)
-                _give_up(hass, ours, found)
-                break
+def _have_back(
+    hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, workflow: str | None, place: str | None
+) -> None:
+    """Move our entities of a workflow from a device, or from none, to one of ours."""
+    entities = er.async_get(hass)
+    prefix = f"{_identifier(entry.runtime_data.topics, workflow)}-"
+    moved = [
+        each
+        for each in er.async_entries_for_config_entry(entities, entry.entry_id)
+        if each.device_id == place and each.unique_id.startswith(prefix)
+    ]
+    if not moved:
+        return
+    made = _own_device(hass, entry, workflow)
+    for each in moved:
+        entities.async_update_entity(each.entity_id, device_id=made.id)
+        by_us = each.disabled_by is er.RegistryEntryDisabler.INTEGRATION
+        if by_us and _is_of_discovery_too(each.unique_id.removeprefix(prefix)):
+            entities.async_update_entity(each.entity_id, disabled_by=None)
 
 
 @callback

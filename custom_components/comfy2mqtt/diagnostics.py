@@ -31,6 +31,12 @@ async def async_get_config_entry_diagnostics(
         ],
         "available": hub.is_available,
         "info": None if hub.info is None else async_redact_data(asdict(hub.info), _SECRET),
+        "silent": hub.is_silent,
+        "health": {
+            "store_works": hub.health.store is None,
+            "held": hub.health.held is not None,
+            "failed_hooks": len(hub.health.failed_hooks),
+        },
         "comfyui": {name: async_redact_data(state, _SECRET) for name, state in hub.comfyui.items()},
         "workflows": {
             name: {

@@ -26,16 +26,18 @@ from .protocol.definitions import MalformedError, Workflow, read_choices, read_o
 from .protocol.ledger import Ledger
 from .protocol.messages import (
     OUTCOMES,
+    Health,
     Info,
     Output,
     RefusedError,
     Result,
+    read_health,
     read_info,
     read_result,
 )
 from .protocol.pictures import Picture, Shown
 from .protocol.topics import Topics
-from .requests import Media, Requests, end, failure
+from .requests import SILENCE, Media, Requests, end, failure
 
 # How long the first messages of a bridge may take: the broker has them retained.
 READY_S = 10.0
@@ -46,12 +48,13 @@ _STORE_VERSION = 1
 _SAVE_DELAY_S = 10.0
 
 # What listeners can listen to.
-AVAILABILITY, WORKFLOWS, CHOICES, COMFYUI, DISPLAYS, RESULTS, ENDED = (
+AVAILABILITY, WORKFLOWS, CHOICES, COMFYUI, DISPLAYS, HEALTH, RESULTS, ENDED = (
     "availability",
     "workflows",
     "choices",
     "comfyui",
     "displays",
+    "health",
     "results",
     # The hub itself, once: whoever outlives it looks for the next one.
     "ended",
@@ -65,7 +68,10 @@ class Hub:
         self._hass = hass
         self.topics = topics
         self.info: Info | None = None
+        self.health = Health()
         self.is_online = False
+        # It is online, and did not answer the last request in our name.
+        self.is_silent = False
         # Everything that was retained is known.
         self.is_settled = False
         self.workflows: dict[str, Workflow] = {}
@@ -121,6 +127,7 @@ class Hub:
             (topics.workflows, self._take_workflow),
             (topics.comfyui, self._take_comfyui),
             (topics.displays, self._take_display),
+            (topics.health, self._take_health),
             (topics.info, self._take_info),
             (topics.state, self._take_state),
         ):
@@ -185,7 +192,23 @@ class Hub:
 
         Raises RefusedError for what the bridge refuses, HomeAssistantError without an answer.
         """
-        return await self._requests.ask(verb, *names, **fields)
+        try:
+            found = await self._requests.ask(verb, *names, **fields)
+        except RefusedError:
+            self._note_silence(is_silent=False)
+            raise
+        except HomeAssistantError as error:
+            if error.translation_key == SILENCE:
+                self._note_silence(is_silent=True)
+            raise
+        self._note_silence(is_silent=False)
+        return found
+
+    @callback
+    def _note_silence(self, *, is_silent: bool) -> None:
+        if is_silent != self.is_silent:
+            self.is_silent = is_silent
+            self._notify(HEALTH)
 
     async def command(self, verb: str, **fields: Any) -> Mapping[str, Any]:
         """Send an operator's command; return the data of its answer. Raises as `ask`."""
@@ -381,6 +404,22 @@ class Hub:
             self._requests.limits = info.limits
             self._see_whether_ready()
             self._notify(AVAILABILITY)
+
+    @callback
+    def _take_health(self, message: mqtt.ReceiveMessage) -> None:
+        health = self._read(message, read_health) if message.payload else Health()
+        if health is not None and health != self.health:
+            self.health = health
+            self._notify(HEALTH)
+        if self.is_silent and self.is_settled and self.is_available:
+            self._spawn(self._ask_again())
+
+    async def _ask_again(self) -> None:
+        """Find out whether the bridge answers again, each time that it says how it is."""
+        try:
+            await self._catch_up()
+        except (RefusedError, HomeAssistantError) as error:
+            LOGGER.debug("%s does not answer yet: %s", self.topics.base, error)
 
     @callback
     def _take_state(self, message: mqtt.ReceiveMessage) -> None:

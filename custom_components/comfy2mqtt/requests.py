@@ -37,6 +37,8 @@ from .protocol.topics import Topics
 # An answer takes milliseconds; a request that is not answered is sent again.
 ANSWER_S = 5.0
 TRIES = 3
+# The error of a bridge that is online and does not answer.
+SILENCE = "no_answer"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def error_text(error: HomeAssistantError | RefusedError) -> ErrorText:
         return ErrorText(
             translation_domain=DOMAIN,
             translation_key="request_refused",
-            translation_placeholders={"error": error.message, "code": error.code},
+            translation_placeholders={"error": error.sentence, "code": error.code},
         )
     return ErrorText(
         translation_domain=error.translation_domain,
@@ -118,7 +120,7 @@ class Requests:
 
         Raises RefusedError for what the bridge refuses, HomeAssistantError without an answer.
         """
-        return await self._ask(self._topics.request(verb, *names), fields, "no_answer")
+        return await self._ask(self._topics.request(verb, *names), fields, SILENCE)
 
     async def command(self, verb: str, **fields: Any) -> Mapping[str, Any]:
         """Send an operator's command, which the broker may not let Home Assistant send.
@@ -168,7 +170,7 @@ class Requests:
         topic: str,
         payload: str | bytes,
         answer: asyncio.Future[Response],
-        silence: str = "no_answer",
+        silence: str = SILENCE,
     ) -> Response:
         for _ in range(TRIES):
             if not self._is_available():

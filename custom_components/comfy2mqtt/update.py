@@ -6,13 +6,14 @@ from typing import Any
 
 from homeassistant.components.update import UpdateEntity, UpdateEntityFeature
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .devices import RELEASE, HubEntity
 from .hub import COMFYUI, Comfy2MQTTConfigEntry
 from .protocol.messages import RefusedError
 from .protocol.releases import Release, read_release
-from .requests import failure
+from .requests import error_text
 
 PARALLEL_UPDATES = 1
 
@@ -90,4 +91,4 @@ class ComfyUIRelease(HubEntity, UpdateEntity):
         try:
             await self.hub.command("comfyui/update", instance=self._comfyui, version=version)
         except RefusedError as error:
-            raise failure("request_refused", error=error, code=error.code) from None
+            raise HomeAssistantError(**error_text(error)) from None

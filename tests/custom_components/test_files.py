@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 import bridge
+from tests.peers.homeassistant_integration.environment import CORE
 from tests.support import integration
 
 ROOT = Path(__file__).parents[2]
 INTEGRATION = ROOT / "custom_components" / "comfy2mqtt"
+# Of which Home Assistant discovery is tested with besides.
+OLDER = ROOT / "tests" / "peers" / "homeassistant" / "environment.py"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -79,6 +82,27 @@ def test_its_version_is_the_bridges_and_hacs_finds_the_archive() -> None:
     assert read("manifest.json")["version"] == bridge.__version__
     hacs = json.loads((ROOT / "hacs.json").read_text())
     assert Path("dist") / hacs["filename"] == integration.ARCHIVE
+
+
+def test_it_is_for_the_home_assistant_that_it_is_tested_with() -> None:
+    tested = CORE.removeprefix("homeassistant==")
+    assert json.loads((ROOT / "hacs.json").read_text())["homeassistant"] == tested
+    release = tested.rpartition(".")[0]
+    page = (ROOT / "docs" / "home-assistant.md").read_text()
+    assert f"For Home Assistant {release} and later" in page
+    older = re.search(r"Home Assistant (\d+\.\d+)\.\d+ with its own", OLDER.read_text())
+    assert older is not None
+    assert f"with Home Assistant {older[1]} and {release}, the integration with {release}." in page
+    scale = (INTEGRATION / "quality_scale.yaml").read_text()
+    assert f"that Home Assistant {release} loads all of it" in scale
+    assert f"Home Assistant {release} and later" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_texts_of_each_workflows_action_are_there() -> None:
+    used = set(re.findall(r'words\["(\w+)"\]', (INTEGRATION / "actions.py").read_text()))
+    for language in ("en", "de"):
+        assert set(read(f"translations/{language}.json")["common"]) == used
+    assert used
 
 
 def test_an_archive_that_is_published_has_links_that_lead_there() -> None:

@@ -141,7 +141,10 @@ async def test_the_newest_home_assistant_takes_all_that_discovery_announces(
     place: Place, sources: Path, detached: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
     demo = json.loads((Path("workflows") / "demo.json").read_text())
-    workflows = {"home": home(), "photo": photo(), "demo": demo}
+    many = home()
+    styles = "\n".join(f"style{number}" for number in range(600))
+    many["13"]["inputs"] |= {"value": "style0", "choices": styles}
+    workflows = {"home": home(), "photo": photo(), "demo": demo, "many": many}
     bridge = await detached(workflows, homeassistant="true")
     async with ControlOfBoth(bridge, broker).serve() as port:
         await run(

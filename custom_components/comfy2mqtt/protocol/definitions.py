@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 Payload: TypeAlias = bytes | bytearray | str
 IMAGE, TEXT = "image", "text"
 MEDIA = frozenset({"image", "mask", "audio", "video", "file"})
+# The workflows that come with the bridge and need a model that does not, and what models end in.
+OPTIONAL = frozenset({"txt2img", "img2img"})
+WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
 
 
 class MalformedError(ValueError):
@@ -53,6 +56,7 @@ class Workflow:
     """A workflow. `runnable` is None while no ComfyUI has reported what it has.
 
     `lacks` names node types and models that no connected ComfyUI has, and forbidden nodes.
+    `is_optional`: it comes with the bridge, and lacks nothing but models, which do not.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Workflow:
     output_kinds: tuple[str, ...]
     runnable: bool | None = None
     lacks: tuple[str, ...] = ()
+    is_optional: bool = False
 
     def of_kind(self, *kinds: str) -> list[Input]:
         """Return the inputs of these kinds, in the author's order."""
@@ -106,6 +111,7 @@ def read_workflow(payload: Payload) -> Workflow:
             output_kinds=tuple(str(each["kind"]) for each in found["outputs"]),
             runnable=runnable if isinstance(runnable, bool) else None,
             lacks=tuple(_lacks(found)),
+            is_optional=found["name"] in OPTIONAL and _lacks_models_alone(found),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise MalformedError(f"not a workflow's definition: {error!r}") from None
@@ -114,9 +120,23 @@ def read_workflow(payload: Payload) -> Workflow:
 def _lacks(found: Mapping[str, Any]) -> Iterator[str]:
     missing = found.get("missing", {})
     yield from map(str, missing.get("nodes", ()))
-    yield from (str(each["value"]) for each in missing.get("choices", ()))
+    for each in missing.get("choices", ()):
+        folder = f"models/{each['folder']}/" if "folder" in each else ""
+        yield f"{folder}{each['value']}"
     yield from (f"{each['node']}.{each['input']}" for each in missing.get("inputs", ()))
+    yield from (f"comfyui_api_key: {each}" for each in missing.get("api_key", ()))
     yield from map(str, found.get("forbidden", ()))
+
+
+def _lacks_models_alone(found: Mapping[str, Any]) -> bool:
+    missing = found.get("missing", {})
+    others = [missing.get(each) for each in ("nodes", "inputs", "api_key")]
+    choices = missing.get("choices", ())
+    return (
+        not any((*others, found.get("forbidden")))
+        and bool(choices)
+        and all(str(each["value"]).endswith(WEIGHTS) for each in choices)
+    )
 
 
 def read_choices(payload: Payload) -> list[str]:

@@ -16,6 +16,8 @@ OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 HEADROOM = 4096
 # The largest part of an upload, or of an output that is fetched, in bytes.
 PART = 256 * 1024
+# Of what is allowed a refusal names so much.
+_SHOWN = 10
 
 
 class RefusedError(Exception):
@@ -26,6 +28,20 @@ class RefusedError(Exception):
         self.code = code
         self.message = message
         self.details = dict(details or {})
+
+    @property
+    def sentence(self) -> str:
+        """The message, with what is allowed or is like it, and the setting that decides that."""
+        found = self.message
+        for name, words in (("near", "like it"), ("allowed", "allowed")):
+            values = self.details.get(name)
+            if isinstance(values, list) and values:
+                rest = len(values) > _SHOWN or bool(self.details.get("more"))
+                shown = ", ".join(map(str, values[:_SHOWN]))
+                found += f"; {words}: {shown}{', …' if rest else ''}"
+                break
+        setting = self.details.get("setting")
+        return found if setting is None else f"{found}; the bridge's setting {setting} decides that"
 
 
 @dataclass(frozen=True)
@@ -182,13 +198,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Info:
-    """The bridge; `contract` is the version of its messages."""
+    """The bridge; `contract` is the version of its messages.
+
+    `restrictions` are what its broker does not offer: a sentence by a stable word.
+    """
 
     name: str
     version: str
     contract: int
     isolation: str = "unknown"
     limits: Limits = Limits()
+    restrictions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_info(payload: Payload) -> Info:
@@ -207,6 +227,41 @@ def read_info(payload: Payload) -> Info:
                 max_inline_input=int(limits.get("max_inline_input", PART)),
                 max_upload=int(limits.get("max_upload", Limits.max_upload)),
             ),
+            restrictions=dict(found.get("restrictions", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MalformedError(f"not what a bridge says of itself: {error!r}") from None
+
+
+@dataclass(frozen=True)
+class Health:
+    """The health of a bridge, as it says it itself.
+
+    `store` is what is wrong with its store of large outputs, `held` why no job starts that nobody
+    has paused. `failed_hooks` are the errors of the
+    hooks whose last call failed, `holding` those among them for which jobs wait.
+    """
+
+    store: str | None = None
+    held: str | None = None
+    failed_hooks: Mapping[str, str] = field(default_factory=dict)
+    holding: frozenset[str] = frozenset()
+
+
+def read_health(payload: Payload) -> Health:
+    """Read `bridge/health`. Raises MalformedError."""
+    found = read_object(payload)
+    try:
+        store, held = found.get("store"), found.get("held")
+        is_paused = bool(found.get("paused"))
+        failed = {
+            str(name): hook for name, hook in found.get("hooks", {}).items() if "error" in hook
+        }
+        return Health(
+            None if store is None else str(store),
+            None if held is None or is_paused else str(held),
+            {name: str(hook["error"]) for name, hook in failed.items()},
+            frozenset(name for name, hook in failed.items() if hook.get("state") == "preparing"),
+        )
+    except (TypeError, AttributeError) as error:
+        raise MalformedError(f"not a bridge's health: {error!r}") from None

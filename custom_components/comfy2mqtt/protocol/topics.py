@@ -37,6 +37,7 @@ class Topics:
         self._own = f"{base}/client/{client}/"
         self.state = f"{base}/bridge/state"
         self.info = f"{base}{_INFO}"
+        self.health = f"{base}/bridge/health"
         self.comfyui = f"{base}/bridge/comfyui/+"
         self.choices = f"{base}/bridge/choices/+"
         self.workflows = f"{base}/workflow/+"

@@ -81,6 +81,45 @@ async def test_each_workflow_has_an_action_with_its_inputs_as_fields(
     assert not home.services.has_service(DOMAIN, "run_demo")
 
 
+async def test_a_workflows_action_is_named_in_home_assistants_language(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    async def described() -> Any:
+        return (await async_get_all_descriptions(home))[DOMAIN]["run_photo"]
+
+    english = await described()
+    assert english["name"] == "Run Photo"
+    assert english["description"] == "Runs the workflow Photo of ComfyUI."
+    for language, name, description in (
+        ("de", "Photo ausführen", "Führt den Workflow Photo von ComfyUI aus."),
+        ("fr", english["name"], english["description"]),
+    ):
+        await home.config.async_update(language=language)
+        await home.async_block_till_done()
+        german = await described()
+        assert (german["name"], german["description"]) == (name, description)
+        assert german["fields"] == english["fields"]
+    # What else is set changes nothing.
+    await home.config.async_update(location_name="Home")
+    await home.async_block_till_done()
+    assert (await described())["name"] == "Run Photo"
+
+
+async def test_very_many_choices_are_all_in_the_field_and_a_wrong_one_names_those_like_it(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    styles = [f"style{number}" for number in range(1200)]
+    bridge.fire("bridge/choices/styles", {"name": "styles", "choices": styles})
+    described = (await async_get_all_descriptions(home))[DOMAIN]
+    field = described["run_demo"]["fields"]["style"]["selector"]["select"]
+    assert field["options"] == styles
+    details = {"allowed": styles[:50], "more": 1150, "near": ["style7", "style70"]}
+    message = "input 'style': 'styel7' is not one of the choices"
+    bridge.errors["submit"] = {"code": "invalid_input", "message": message, "details": details}
+    with pytest.raises(ServiceValidationError, match="choices; like it: style7, style70, …"):
+        await call(home, "run_demo", style="styel7")
+
+
 async def test_a_picture_may_be_a_cameras_an_entitys_or_a_file(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry, tmp_path: Path
 ) -> None:

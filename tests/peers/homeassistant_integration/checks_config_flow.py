@@ -103,6 +103,41 @@ async def test_without_an_answer_the_name_can_be_changed(
     assert result["data"]["client"] == "other"
 
 
+async def test_what_the_bridge_refuses_is_said_as_the_bridge_says_it(
+    home: HomeAssistant, bridge: FakeBridge
+) -> None:
+    bridge.errors["list"] = {"code": "quota_exceeded", "message": "too many clients"}
+    bridge.come()
+    flow = await answered(home, await in_progress(home), {})
+    assert flow["errors"] == {"base": "refused"}
+    said = {"error": "too many clients", "code": "quota_exceeded"}
+    assert said.items() <= flow["description_placeholders"].items()
+    bridge.errors.clear()
+    result = await answered(home, flow, {"client": "homeassistant"})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_a_bridge_of_another_base_works_as_one_that_was_found(
+    home: HomeAssistant, bridge: FakeBridge
+) -> None:
+    bridge.base = "studio"
+    bridge.come()
+    await home.async_block_till_done(wait_background_tasks=True)
+    # Only the default base is in the manifest.
+    assert not home.config_entries.flow.async_progress_by_handler(DOMAIN)
+    flow = await home.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+    given = {"base": "studio", "client": "homeassistant"}
+    assert (await answered(home, flow, given))["type"] is FlowResultType.CREATE_ENTRY
+    run = {"workflow": "demo", "inputs": {"prompt": "a boat"}}
+    found: Any = await home.services.async_call(
+        DOMAIN, "run", run, blocking=True, return_response=True
+    )
+    assert found["state"] == "succeeded"
+    shown = home.states.get("event.demo_job_ended")
+    assert shown is not None
+    assert shown.attributes["job_id"] == found["job_id"]
+
+
 async def test_a_bridge_can_be_named_by_hand(
     home: HomeAssistant, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +193,22 @@ async def test_base_and_name_can_be_changed_later(
     flow = await home.config_entries.flow.async_init(DOMAIN, context=context)
     flow = await answered(home, flow, {"base": "#", "client": "other"})
     assert flow["errors"] == {"base": "bad_base"}
+
+
+async def test_a_bridge_becomes_one_that_was_found(
+    home: HomeAssistant, bridge: FakeBridge, mqtt_client_mock: Any
+) -> None:
+    entry = await set_up(
+        home, FakeBridge(home, mqtt_client_mock, "studio"), entry_with(base="studio")
+    )
+    bridge.come()
+    await in_progress(home)
+    flow = await entry.start_reconfigure_flow(home)
+    result = await answered(home, flow, {"base": "comfy2mqtt", "client": "homeassistant"})
+    assert result["reason"] == "reconfigure_successful"
+    assert (entry.unique_id, entry.data["base"]) == ("comfy2mqtt", "comfy2mqtt")
+    # Its card would set it up a second time.
+    assert not home.config_entries.flow.async_progress_by_handler(DOMAIN)
 
 
 async def test_an_ai_task_is_a_workflow_with_what_is_fixed(

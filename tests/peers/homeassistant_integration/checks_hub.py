@@ -22,6 +22,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.comfy2mqtt import async_remove_config_entry_device
 from custom_components.comfy2mqtt.devices import discovered
 from custom_components.comfy2mqtt.diagnostics import async_get_config_entry_diagnostics
+from custom_components.comfy2mqtt.protocol.messages import RefusedError
 
 PICTURE, ENDED = "image.demo_last_picture", "event.demo_job_ended"
 
@@ -339,6 +340,37 @@ async def test_discovery_that_is_turned_on_later_takes_our_devices(
     assert at_discoverys(home, "photo", "image.photo_last_picture").disabled_by is None
 
 
+async def test_discovery_that_is_turned_off_leaves_our_devices_and_all_they_had(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    ours: Callable[[MockConfigEntry], set[str | None]],
+) -> None:
+    bridge.announce("demo")
+    await home.async_block_till_done()
+    entry = await set_up(home, bridge, entry_with({"workflow": "demo"}))
+    assert "Demo" not in ours(entry)
+    by = at_discoverys(home, "demo", PICTURE).disabled_by
+    assert by is entity_registry.RegistryEntryDisabler.INTEGRATION
+    bridge.withdraw("demo")
+    await settled(home)
+    assert discovered(home, "comfy2mqtt-workflow-demo") is None
+    assert "Demo" in ours(entry)
+    devices, entities = device_registry.async_get(home), entity_registry.async_get(home)
+    place = (DOMAIN, "comfy2mqtt-workflow-demo")
+    device = devices.async_get_device_by_identifier(place, entry.entry_id)
+    assert device is not None
+    for entity in (PICTURE, ENDED, "ai_task.demo_task_demo"):
+        known = entities.async_get(entity)
+        assert known is not None
+        assert (known.device_id, known.disabled_by) == (device.id, None)
+    # Home Assistant loads an entry again whose entities are enabled.
+    assert await home.config_entries.async_reload(entry.entry_id)
+    await settled(home)
+    bridge.end("j1")
+    await settled(home)
+    assert state(home, ENDED).attributes["job_id"] == "j1"
+
+
 async def test_a_workflow_that_is_added_while_both_run_is_one_device(
     home: HomeAssistant,
     bridge: FakeBridge,
@@ -378,6 +410,8 @@ async def test_what_is_a_persons_to_put_right_is_a_repair_while_it_lasts(
         if each.translation_key == "not_runnable"
     ]
     assert found.translation_placeholders == {
+        "title": "The bridge",
+        "name": "photo",
         "workflow": "Photo",
         "lacks": "KSampler, sd15, 5.image",
     }
@@ -394,6 +428,144 @@ async def test_what_is_a_persons_to_put_right_is_a_repair_while_it_lasts(
     assert issues(home) == set()
     bridge.fire("workflow/demo", "", retain=True)
     assert await home.config_entries.async_unload(loaded.entry_id)
+    assert issues(home) == set()
+
+
+def said_of(home: HomeAssistant, key: str) -> list[dict[str, str] | None]:
+    """Return what fills the texts of the repairs of a kind that are shown."""
+    return [
+        each.translation_placeholders
+        for each in issue_registry.async_get(home).issues.values()
+        if each.translation_key == key and each.active and each.dismissed_version is None
+    ]
+
+
+ILL = {
+    "store": "no route to s3",
+    "hooks": {
+        "wake": {"state": "preparing", "error": "no answer"},
+        "tell": {"state": "idle", "error": "answered 404"},
+        "ollama": {"state": "busy"},
+    },
+}
+
+
+async def test_what_a_bridge_says_of_its_health_is_a_repair_each_while_it_lasts(
+    home: HomeAssistant, bridge: FakeBridge, mqtt_client_mock: Any, loaded: MockConfigEntry
+) -> None:
+    bridge.fire("bridge/health", ILL, retain=True)
+    assert issues(home) == {"store_fails", "hook_holds_jobs", "hook_fails"}
+    second = FakeBridge(home, mqtt_client_mock, "studio")
+    await set_up(home, second, entry_with(base="studio"))
+    second.fire("bridge/health", {"hooks": {"wake": ILL["hooks"]["wake"]}}, retain=True)  # type: ignore[index] # of a table
+    wake = {"hook": "wake", "error": "no answer"}
+    # Each bridge has its own.
+    assert said_of(home, "hook_holds_jobs") == [{"title": "The bridge", **wake}] * 2
+    bridge.fire("bridge/health", {"hooks": {"ollama": {"state": "idle"}}}, retain=True)
+    assert issues(home) == {"hook_holds_jobs"}
+    assert len(said_of(home, "hook_holds_jobs")) == 1
+    bridge.fire("bridge/health", "{", retain=True)  # passed over
+    assert issues(home) == {"hook_holds_jobs"}
+    # Of a bridge that is away nothing is known.
+    second.leave()
+    assert issues(home) == set()
+
+
+async def test_a_repair_that_is_ignored_stays_so_when_it_comes_again(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    away = {"state": "unreachable", "last_error": "nobody there", "since": 1, "restarts": 0}
+    well = {"state": "ready", "since": 1, "restarts": 0}
+    bridge.fire("bridge/comfyui/default", away, retain=True)
+    assert said_of(home, "no_comfyui")
+    issue_id = f"{loaded.entry_id}-no_comfyui-"
+    issue_registry.async_ignore_issue(home, DOMAIN, issue_id, True)
+    for state_now in (well, away):
+        bridge.fire("bridge/comfyui/default", state_now, retain=True)
+        assert said_of(home, "no_comfyui") == []
+    # Whoever ignores no more sees it while it lasts.
+    issue_registry.async_ignore_issue(home, DOMAIN, issue_id, False)
+    assert said_of(home, "no_comfyui")
+    bridge.fire("bridge/comfyui/default", well, retain=True)
+    assert issues(home) == set()
+
+
+async def test_a_broker_that_drops_what_is_asked_in_our_name_is_a_repair_at_setup(
+    home: HomeAssistant, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custom_components.comfy2mqtt.requests.ANSWER_S", 0.01)
+    # A broker's ACL drops in silence what a user may not publish or read.
+    bridge.client = "ha-user"
+    bridge.come()
+    entry = entry_with()
+    entry.add_to_hass(home)
+    await home.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "no_answer"
+    names = {"title": "The bridge", "base": "comfy2mqtt", "client": "homeassistant"}
+    assert said_of(home, "no_answer") == [names]
+    # Offline it is not silent any more.
+    bridge.leave()
+    with monkeypatch.context() as patch:
+        patch.setattr("custom_components.comfy2mqtt.hub.READY_S", 0.1)
+        await home.config_entries.async_reload(entry.entry_id)
+    assert entry.error_reason_translation_key == "not_available"
+    assert issues(home) == set()
+    bridge.come()
+    # Reconfigured as the repair says, it is gone.
+    flow = await entry.start_reconfigure_flow(home)
+    given = {"base": "comfy2mqtt", "client": "ha-user"}
+    result = await home.config_entries.flow.async_configure(flow["flow_id"], given)
+    assert result["reason"] == "reconfigure_successful"
+    await home.config_entries.async_reload(entry.entry_id)
+    await settled(home)
+    assert entry.state is ConfigEntryState.LOADED
+    assert issues(home) == set()
+
+
+async def test_a_broker_that_drops_what_is_asked_later_is_a_repair_until_an_answer_comes(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("custom_components.comfy2mqtt.requests.ANSWER_S", 0.01)
+    hub = loaded.runtime_data
+    bridge.silent = {"list": 3}
+    with pytest.raises(HomeAssistantError, match="does not answer the client homeassistant"):
+        await hub.jobs()
+    assert issues(home) == {"no_answer"}
+    bridge.errors["list"] = {"code": "busy", "message": "later"}
+    with pytest.raises(RefusedError):
+        await hub.jobs()
+    assert issues(home) == set()
+    # Nobody has to ask: it is tried again each time that the bridge says how it is.
+    bridge.errors.clear()
+    bridge.silent = {"list": 6}
+    with pytest.raises(HomeAssistantError):
+        await hub.jobs()
+    for repairs in ({"no_answer"}, set()):
+        bridge.fire("bridge/health", {"at": 1})
+        await settled(home)
+        assert issues(home) == repairs
+
+
+async def test_what_the_bridge_refuses_at_setup_is_said_as_the_bridge_says_it(
+    home: HomeAssistant, bridge: FakeBridge
+) -> None:
+    details = {"setting": "new_clients_per_s"}
+    refused = {"code": "quota_exceeded", "message": "too many clients", "details": details}
+    bridge.errors["list"] = refused
+    bridge.come()
+    entry = entry_with()
+    entry.add_to_hass(home)
+    await home.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "request_refused"
+    assert entry.error_reason_translation_placeholders == {
+        "error": "too many clients; the bridge's setting new_clients_per_s decides that",
+        "code": "quota_exceeded",
+    }
     assert issues(home) == set()
 
 
@@ -472,10 +644,13 @@ async def test_diagnostics_hold_no_prompt_and_no_name(
     comfyui = {"state": "ready", "last_error": "/home/anna/x", "release": release}
     bridge.fire("bridge/comfyui/default", comfyui)
     bridge.fire("bridge/info", {**INFO, "name": "anna's bridge"})
+    hooks = {"anna's lamp": {"state": "idle", "error": "http://anna:secret@lamp"}}
+    bridge.fire("bridge/health", {"hooks": hooks, "store": "s3://secret"})
     bridge.end("j1", inputs={"prompt": "a secret"})
     found = await async_get_config_entry_diagnostics(home, entry)
     for secret in ("secret", "homeassistant", "anna"):
         assert secret not in str(found)
     assert found["workflows"]["demo"]["inputs"]["prompt"] == "text"
     assert found["info"]["contract"] == 1
+    assert found["health"] == {"store_works": False, "held": False, "failed_hooks": 1}
     assert found["comfyui"]["default"]["release"]["installed"] == "0.3.1"

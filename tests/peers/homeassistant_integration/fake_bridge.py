@@ -139,6 +139,12 @@ class FakeBridge:
         topic = f"homeassistant/device/{device}/config"
         async_fire_mqtt_message(self.hass, topic, json.dumps(announcement), 1, True)
 
+    def withdraw(self, workflow: str) -> None:
+        """Clear what `announce` has announced, as with `homeassistant = false`."""
+        topic = f"homeassistant/device/{self.base}-workflow-{workflow}/config"
+        # To who has subscribed already it comes without the flag of what is retained.
+        async_fire_mqtt_message(self.hass, topic, "", 1)
+
     def leave(self) -> None:
         self.fire("bridge/state", "offline", retain=True)
 

@@ -40,7 +40,7 @@ async def test_every_component_becomes_an_entity_and_none_of_its_keys_is_dropped
         found[message.topic] = json.loads(message.payload)
 
     stop = await mqtt.async_subscribe(house, "homeassistant/device/+/config", take)
-    await until(house, lambda: len(found) == 4)
+    await until(house, lambda: len(found) == 5)
     stop()
     entities = entity_registry.async_get(house)
     for config in found.values():
@@ -117,6 +117,31 @@ async def test_the_queue_is_paused_by_a_switch_that_shows_it(house: HomeAssistan
     assert memory is not None
     assert 1 < float(memory.state) < 1000
     assert memory.attributes["unit_of_measurement"] == "MB"
+
+
+async def test_of_very_many_choices_one_is_found_by_a_part_of_its_name(
+    house: HomeAssistant,
+) -> None:
+    text, message = "text.comfy2mqtt_many_style", "sensor.comfy2mqtt_many_message"
+
+    def shown(entity: str) -> Any:
+        state = house.states.get(entity)
+        return ("", {}) if state is None else (state.state, state.attributes)
+
+    async def put(value: str) -> None:
+        data = {"entity_id": text, "value": value}
+        await house.services.async_call("text", "set_value", data, blocking=True)
+
+    await until(house, lambda: shown(text)[1].get("choices") == 600)
+    assert shown(text)[1]["allowed"] == [f"style{number}" for number in range(600)]
+    await put("STYLE59")
+    await until(house, lambda: shown(text)[1].get("like") == "STYLE59")
+    found = ["style59", *(f"style{number}" for number in range(590, 600))]
+    assert (shown(text)[0], shown(text)[1]["allowed"]) == ("style0", found)
+    await until(house, lambda: "like it are style59, style590" in shown(message)[0])
+    await put("style599")
+    await until(house, lambda: shown(text)[0] == "style599")
+    await until(house, lambda: "like" not in shown(text)[1])
 
 
 async def test_the_automations_of_the_page_are_valid(house: HomeAssistant) -> None:
