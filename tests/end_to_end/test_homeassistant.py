@@ -193,7 +193,7 @@ async def test_turned_off_it_clears_all_that_it_has_announced(
         assert {CONFIG, "homeassistant/device/comfy2mqtt-bridge/config"} <= there
         await bridge.stop()
         bridge.settings["homeassistant"] = "false"
-        await bridge.start()
+        await bridge.start(ready=False)
         for topic in there - {"homeassistant/device/lamp/config"}:
             await peer.next(topic, lambda message: not message.payload)
     async with Peer(broker.url) as later:
