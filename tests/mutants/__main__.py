@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,9 +25,11 @@ from msgspec import Struct
 
 from tests.mutants.mutant import Mutant, stale
 from tests.mutants.table import MUTANTS
+from tests.peers.homeassistant_integration import environment
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0
+MAKE_IT = "make homeassistant-python"
 # Pytest's exit statuses: everything passed, or at least one test failed.
 _PASSED, _FAILED = 0, 1
 
@@ -69,31 +71,55 @@ class Copy:
         path.write_text(mutant.applied(source))
         began = time.monotonic()
         try:
-            status, output = self.run_tests(mutant.tests, limit_s, mutant.marks)
+            status, output = self.run_tests(mutant.tests, limit_s, mutant.marks, home=mutant.home)
         finally:
             path.write_text(source)
         return Report(mutant, verdict(mutant, status), time.monotonic() - began, output)
 
-    def run_tests(self, tests: Iterable[str], limit_s: float, marks: str) -> tuple[int | None, str]:
+    def run_tests(
+        self, tests: Iterable[str], limit_s: float, marks: str, *, home: bool = False
+    ) -> tuple[int | None, str]:
         """Return pytest's exit status, None if it was stopped at the limit, and its output."""
-        command = (sys.executable, "-B", "-m", "pytest", "-q", "-x", "--no-header", "--tb=short")
-        process = subprocess.Popen(
-            (*command, "-p", "no:cacheprovider", "-m", marks, *tests),
-            cwd=self.folder,
-            # Before site-packages, where the checkout itself is installed.
-            env=os.environ | {"PYTHONPATH": str(self.folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            output, _ = process.communicate(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            output, _ = process.communicate()
-            return None, output
-        return process.returncode, output
+        if home:
+            return self._run_checks(tests, limit_s)
+        command = (sys.executable, "-B", *_PYTEST, "-p", "no:cacheprovider", "-m", marks, *tests)
+        # Before site-packages, where the checkout itself is installed.
+        variables = os.environ | {"PYTHONPATH": str(self.folder)}
+        return _run_command(command, self.folder, variables, limit_s)
+
+    def _run_checks(self, tests: Iterable[str], limit_s: float) -> tuple[int | None, str]:
+        found = environment.base()
+        assert found is not None
+        place = environment.ensure(*found)
+        names = [test.removeprefix(f"{environment.CHECKS}/") for test in tests]
+        with place.sources(self.folder) as sources:
+            checks = (place.python, *_PYTEST, "-c", "pytest.ini", *names)
+            command = place.command(sources / environment.CHECKS, *checks)
+            return _run_command(command, ROOT, environment.environment(), limit_s)
+
+
+_PYTEST = ("-m", "pytest", "-q", "-x", "--no-header", "--tb=short")
+
+
+def _run_command(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str], limit_s: float
+) -> tuple[int | None, str]:
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        output, _ = process.communicate()
+        return None, output
+    return process.returncode, output
 
 
 def verdict(mutant: Mutant, status: int | None) -> Verdict:
@@ -129,12 +155,12 @@ def _run(mutants: Sequence[Mutant], jobs: int) -> Iterator[Report]:
 
 def _passes_unchanged(mutants: Sequence[Mutant]) -> bool:
     """True if all tests pass without a mutant: otherwise their failure would mean nothing."""
-    for marks in sorted({each.marks for each in mutants}):
-        those = [each for each in mutants if each.marks == marks]
+    for marks, home in sorted({(each.marks, each.home) for each in mutants}):
+        those = [each for each in mutants if (each.marks, each.home) == (marks, home)]
         tests = sorted({test for mutant in those for test in mutant.tests})
         with tempfile.TemporaryDirectory() as folder:
             copy = Copy(Path(folder))
-            status, output = copy.run_tests(tests, len(tests) * LIMIT_S, marks)
+            status, output = copy.run_tests(tests, len(tests) * LIMIT_S, marks, home=home)
         if status != _PASSED:
             sys.stdout.write(f"{output}\nthese tests fail without any mutant\n")
             return False
@@ -152,6 +178,11 @@ def main() -> int:
     if problems or not mutants:
         sys.stdout.write("\n".join(problems or ["no mutant has that name"]) + "\n")
         return 1
+    if environment.base() is None:
+        left_out = [each.name for each in mutants if each.home]
+        mutants = [each for each in mutants if not each.home]
+        if left_out:
+            sys.stdout.write(f"NOT RUN without Python 3.14 ({MAKE_IT}): {', '.join(left_out)}\n")
     if not _passes_unchanged(mutants):
         return 1
     bad = 0

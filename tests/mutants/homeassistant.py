@@ -7,7 +7,104 @@ from tests.mutants.mutant import Mutant
 _PROTOCOL = "custom_components/comfy2mqtt/protocol"
 _TESTS = ("tests/custom_components/test_protocol.py",)
 
+_HUB = "custom_components/comfy2mqtt/hub.py"
+_CHECKS = "tests/peers/homeassistant_integration"
+_HUB_CHECKS = f"{_CHECKS}/checks_hub.py"
+
 HOMEASSISTANT: tuple[Mutant, ...] = (
+    Mutant(
+        name="home-assistant-acknowledges-nothing",
+        file=_HUB,
+        old='await self.ask("ack", up_to=up_to)',
+        new="pass",
+        guarantee="Home Assistant acknowledges a result that it has",
+        tests=(f"{_HUB_CHECKS}::test_a_job_that_ends_is_an_event_a_picture_and_acknowledged",),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-lists-nothing-missed",
+        file=_HUB,
+        old="self._spawn(self._catch_up_quietly())",
+        new="pass",
+        guarantee="what ended while the connection was away is listed once it is back",
+        tests=(
+            f"{_HUB_CHECKS}::test_a_bridge_that_does_not_list_is_asked_again_after_the_next_interruption",
+        ),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-has-devices-twice",
+        file="custom_components/comfy2mqtt/devices.py",
+        old="return _own_device(hass, entry, workflow) if found is None else found",
+        new="return _own_device(hass, entry, workflow)",
+        guarantee="a workflow that discovery announces is one device and not two",
+        tests=(f"{_HUB_CHECKS}::test_discoverys_devices_are_taken_and_not_made_twice",),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-keeps-what-discovery-has-left",
+        file="custom_components/comfy2mqtt/devices.py",
+        old="_have_back(self._hass, self._entry, workflow, found.id)",
+        new="pass",
+        guarantee="the integration has devices of its own where discovery is turned off",
+        tests=(
+            f"{_HUB_CHECKS}::test_discovery_that_is_turned_off_leaves_our_devices_and_all_they_had",
+        ),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-tells-prompts",
+        file="custom_components/comfy2mqtt/diagnostics.py",
+        old="_SECRET = {CONF_CLIENT, CONF_INPUTS,",
+        new="_SECRET = {CONF_CLIENT,",
+        guarantee="diagnostics hold no prompt",
+        tests=(f"{_HUB_CHECKS}::test_diagnostics_hold_no_prompt_and_no_name",),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-leaves-what-took-too-long",
+        file=_HUB,
+        old="        except TimeoutError:\n            self._spawn(self._cancel_quietly(job_id))\n",
+        new="        except TimeoutError:\n",
+        guarantee="a job that took too long for an AI task is cancelled",
+        tests=(f"{_CHECKS}/checks_ai_task.py::test_a_job_that_takes_too_long_is_cancelled",),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-is-silent-about-silence",
+        file=_HUB,
+        old="self._note_silence(is_silent=True)",
+        new="pass",
+        guarantee="a broker that drops what Home Assistant asks is a repair",
+        tests=(
+            f"{_HUB_CHECKS}::test_a_broker_that_drops_what_is_asked_in_our_name_is_a_repair_at_setup",
+        ),
+        home=True,
+    ),
+    Mutant(
+        name="states-stay-when-home-assistant-is-turned-off",
+        file="bridge/adapters/homeassistant/withdrawal.py",
+        old="        if self._prefix is None:\n            for",
+        new="        if False:\n            for",
+        guarantee="with homeassistant turned off nothing of ours stays retained for it",
+        tests=("tests/adapters/homeassistant/test_withdrawal.py",),
+    ),
+    Mutant(
+        name="another-prefix-clears-the-states-in-use",
+        file="bridge/adapters/homeassistant/withdrawal.py",
+        old="        if self._prefix is None:\n            for",
+        new="        if True:\n            for",
+        guarantee="another discovery prefix costs no state of the devices",
+        tests=("tests/adapters/homeassistant/test_withdrawal.py",),
+    ),
+    Mutant(
+        name="very-many-choices-are-not-found",
+        file="bridge/adapters/homeassistant/fields.py",
+        old="found = nearest(like, self.options, len(self.options)) if like else self.options",
+        new="found = self.options",
+        guarantee="each of very many choices can be found in Home Assistant",
+        tests=("tests/adapters/homeassistant/test_fields.py",),
+    ),
     Mutant(
         name="home-assistant-acknowledges-unseen",
         file=f"{_PROTOCOL}/ledger.py",

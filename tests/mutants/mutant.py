@@ -13,7 +13,8 @@ class Mutant(Struct, frozen=True, kw_only=True):
 
     `guarantee` is what a user loses; `tests` are pytest's names of what has to fail. `equivalent`
     argues, for one that may survive, why no test can tell it from the original. `postgresql`: its
-    tests need a database; `slow`: they are among those that take seconds.
+    tests need a database; `slow`: they are among those that take seconds; `home`: they are checks
+    inside a Home Assistant, which needs a Python of its own (`make homeassistant-python`).
     """
 
     name: str
@@ -25,6 +26,7 @@ class Mutant(Struct, frozen=True, kw_only=True):
     equivalent: str | None = None
     postgresql: bool = False
     slow: bool = False
+    home: bool = False
 
     @property
     def marks(self) -> str:

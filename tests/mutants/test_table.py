@@ -7,6 +7,7 @@ import pytest
 
 from tests.mutants.mutant import Mutant, stale
 from tests.mutants.table import MUTANTS
+from tests.peers.homeassistant_integration.environment import CHECKS
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,3 +22,8 @@ def test_there_are_at_least_forty_mutants_each_with_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_what_a_mutant_names_is_there(mutant: Mutant) -> None:
     assert stale(mutant, ROOT) == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_checks_inside_a_home_assistant_are_run_there(mutant: Mutant) -> None:
+    assert {test.startswith(f"{CHECKS}/") for test in mutant.tests} == {mutant.home}

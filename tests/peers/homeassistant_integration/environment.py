@@ -32,7 +32,8 @@ ROOT = Path(__file__).parents[3]
 LAST_LINES = 3
 # What a chroot needs of ours to reach a package index.
 REACH = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
-SOURCES = ("custom_components", "docs", "tests/peers/homeassistant_integration")
+CHECKS = "tests/peers/homeassistant_integration"
+SOURCES = ("custom_components", "docs", CHECKS)
 
 REQUIREMENTS = """
 import json, pathlib, sys
@@ -76,13 +77,13 @@ class Place:
         return ("unshare", "--mount", "bash", "-c", script, str(self._root), inside, *args)
 
     @contextmanager
-    def sources(self) -> Iterator[Path]:
-        """Yield a folder with our sources: a copy, which is removed afterwards."""
+    def sources(self, checkout: Path = ROOT) -> Iterator[Path]:
+        """Yield a folder with the sources of a checkout: a copy, which is removed afterwards."""
         within = None if self._root is None else self._root / "tmp"
         with tempfile.TemporaryDirectory(prefix="comfy2mqtt-", dir=within) as folder:
             for name in SOURCES:
                 ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / name, Path(folder) / name, ignore=ignored)
+                shutil.copytree(checkout / name, Path(folder) / name, ignore=ignored)
             yield Path(folder)
 
 
