@@ -26,6 +26,7 @@ from tests.peers.homeassistant_integration import environment
 from tests.peers.homeassistant_integration.environment import Place
 from tests.peers.test_homeassistant import Control, home, photo
 from tests.support.bridge import BridgeProcess
+from tests.support.confined import Confined
 from tests.support.peer import Peer
 
 __all__ = ["journal", "start", "watcher", "whole_world", "world"]  # fixtures
@@ -154,6 +155,22 @@ async def test_the_newest_home_assistant_takes_all_that_discovery_announces(
             *checks(place, "--durations=8", "real_discovery.py"),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
+        )
+
+
+async def test_where_the_broker_keeps_users_apart_a_wrong_name_is_said_and_can_be_corrected(
+    place: Place, sources: Path, detached: StartBridge, tmp_path: Path
+) -> None:
+    async with Confined(tmp_path / "confined", "anna") as confined:
+        await detached({"home": home()}, mqtt_url=confined.url_of("comfy2mqtt"))
+        await run(
+            place,
+            sources / HERE,
+            tmp_path / "acl.log",
+            *checks(place, "real_acl.py"),
+            COMFY2MQTT_TEST_BROKER=str(confined.port),
+            COMFY2MQTT_TEST_USER="anna",
+            COMFY2MQTT_TEST_PASSWORD=confined.password["anna"],
         )
 
 

@@ -27,7 +27,16 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.comfy2mqtt.const import EVENT
 
 PORT = int(os.environ["COMFY2MQTT_TEST_BROKER"])
-CONTROL = int(os.environ["COMFY2MQTT_TEST_CONTROL"])
+CONTROL = int(os.environ.get("COMFY2MQTT_TEST_CONTROL", "0"))
+# The name and password of Home Assistant's user, where the broker wants one.
+SIGN_IN = {
+    field: os.environ[variable]
+    for field, variable in (
+        ("username", "COMFY2MQTT_TEST_USER"),
+        ("password", "COMFY2MQTT_TEST_PASSWORD"),
+    )
+    if variable in os.environ
+}
 TIMEOUT_S = 60.0
 
 
@@ -37,7 +46,7 @@ async def house(home: HomeAssistant, socket_enabled: None) -> AsyncIterator[Home
     (Path(home.config.config_dir) / "configuration.yaml").touch()
     entry = MockConfigEntry(
         domain=mqtt.DOMAIN,
-        data={"broker": "127.0.0.1", "port": PORT, "protocol": "5"},
+        data={"broker": "127.0.0.1", "port": PORT, "protocol": "5", **SIGN_IN},
         # Home Assistant fails to publish it where the broker restarts at that moment.
         options={mqtt.CONF_BIRTH_MESSAGE: {}},
         version=1,
