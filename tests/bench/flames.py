@@ -38,7 +38,7 @@ _NARROWEST, _LETTER = 1.2, 6.2
 # What starts the loop says nothing about jobs.
 _ROOTS = ("Runner.run", "Thread.run")
 # Threads that wait for work, though py-spy takes some of them to be running.
-_WAITING = ("Database._next_group ", "WorkerThread.run ", "_worker ")
+_WAITING = ("Database._next_group ", "WorkerThread.run ", "_worker ", "watch (watchfiles/")
 _FRAME = re.compile(r"(?P<name>.*) \((?P<file>[^()]*?)(:\d+)?\)")
 _COLOURS: Mapping[str, str] = {
     "jobs": "#f4b183",
@@ -107,7 +107,7 @@ def _head(height: int) -> Iterator[str]:
     yield f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="11">'
     yield f'<rect width="{_WIDTH}" height="{height}" fill="white"/>'
     left = 4.0
-    for name, colour in (*_COLOURS.items(), ("other rooms", _OURS), ("libraries", _THEIRS)):
+    for name, colour in (*_COLOURS.items(), ("other folders", _OURS), ("libraries", _THEIRS)):
         yield f'<rect x="{left:g}" y="5" width="11" height="11" fill="{colour}"/>'
         yield f'<text x="{left + 15:g}" y="15">{name}</text>'
         left += 30 + _LETTER * len(name)

@@ -79,6 +79,7 @@ publish (bridge/mqtt/link.py:12) 60
 thread (7): MainThread;main (bridge/a.py:1);Runner.run (asyncio/runners.py:118);seldom (b.py:1) 0
 thread (8): journal;Thread.run (threading.py:975);Database._next_group (bridge/a.py:4) 70
 thread (8): journal;Thread.run (threading.py:975);commit <&> (bridge/jobs/sqlite.py:4) 10
+thread (9): uvloop_0;Thread.run (threading.py:975);watch (watchfiles/main.py:160) 20
 """.strip()
 
 
