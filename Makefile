@@ -79,7 +79,7 @@ test-real: setup postgresql browser check
 	@$(BIN)/python -m pytest --no-header --numprocesses $(AT_ONCE) --dist loadfile -m "$(REAL)"
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest --quiet --numprocesses auto -m "$(FAST)"
+	@$(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal -m "$(FAST)"
 
 # Raise the bound with the figure, never lower it. Branches count as lines do.
 COVERED_PERCENT := 87

@@ -38,8 +38,11 @@ settings.load_profile("any-load")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers more than cores, since tests wait for processes, disks and timers as well."""
-    return (os.cpu_count() or 1) + 2
+    """One worker more than cores, since tests wait for processes, disks and timers as well.
+
+    Each one more costs some four seconds of a core, to import and collect all tests.
+    """
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture
