@@ -53,8 +53,8 @@ def start(journal: str, bridges: StartBridge, comfyui: Server, watcher: Peer) ->
         await bridge.start(ready=False)
         await member(watcher, name, b"online")
         await watcher.next(f"{BRIDGE}/comfyui/{name}-default", is_usable)
-        await watcher.next(f"{BRIDGE}/state", lambda m: m.payload == b"online")
-        watcher.messages.append(watcher.all(f"{BRIDGE}/state")[-1])  # for the next one, too
+        online = await watcher.next(f"{BRIDGE}/state", lambda m: m.payload == b"online")
+        watcher.repeat(online)  # for the next bridge, too
         return bridge
 
     return start

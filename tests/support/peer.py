@@ -199,6 +199,10 @@ class Peer:
         """Return every message on a topic or filter so far."""
         return [message for message in self.messages if _matches(topic, message.topic)]
 
+    def repeat(self, message: Message) -> None:
+        """Have a message come once more, for another wait."""
+        self._take(message)
+
     def forget(self) -> None:
         """Forget every message so far."""
         self.messages.clear()
