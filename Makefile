@@ -59,7 +59,7 @@ help:
 	@echo "make integration the integration for Home Assistant as the archive that HACS takes, in dist"
 	@echo "make homeassistant-python  a Python 3.14 for its tests, in a Debian of its own in the cache"
 	@echo "                 folder, where there is none, as test-peers makes it; needs root, takes minutes"
-	@echo "make homeassistant-pictures  the pictures of docs/home-assistant.md; needs that Python"
+	@echo "make homeassistant-pictures  the pictures of its pages; needs that Python"
 	@echo "make clean       removes $(VENV) and caches in this folder"
 
 setup: $(READY) broker comfyui
@@ -137,7 +137,7 @@ documents: $(READY)
 pictures: setup browser
 	@$(BIN)/python -m tests.support.pictures
 
-# The card, a device and the integration in a Home Assistant, as docs/home-assistant.md shows them.
+# The card, a device, the integration and the page in a Home Assistant, as its pages show them.
 homeassistant-pictures: setup browser
 	@$(BIN)/python -m tests.peers.homeassistant_integration.pictures
 

@@ -1,4 +1,4 @@
-"""The pictures of docs/home-assistant.md, by `make homeassistant-pictures`.
+"""The pictures of the pages for Home Assistant, by `make homeassistant-pictures`.
 
 It runs `comfy2mqtt demo`, a Home Assistant at its broker, and Chromium. What it writes is in
 docs/images.
@@ -11,11 +11,17 @@ import io
 import re
 import sys
 import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from PIL import Image
 from playwright.async_api import Locator, Page, expect
 
+from bridge.adapters.web.adapter import WebAdapter
+from bridge.adapters.web.keyring import Keyring
+from bridge.config import Config
 from tests.peers.homeassistant_integration import environment
 from tests.peers.homeassistant_integration.server import DASHBOARD, Server, serving, set_up
 from tests.support.browser import JOB_MS, chromium
@@ -26,9 +32,15 @@ views:
   - title: ComfyUI
     cards:
       - {type: "custom:comfy2mqtt-card", workflow: demo, title: The painter}
+  - title: Page
+    path: page
+    type: panel
+    cards:
+      - {type: iframe, url: "%s"}
 """
 PROMPT = "a lighthouse at dawn, a sailing boat"
 SIZE = {"width": 1100, "height": 900}
+WIDE = {"width": 1500, "height": 900}  # beside the sidebar it has two columns
 QUALITY = 70
 
 
@@ -60,6 +72,40 @@ async def take(server: Server, page: Page) -> None:
     await save(page, "home-assistant-integration.webp")
 
 
+@asynccontextmanager
+async def framed(broker: str, folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """Run a web adapter whose page may be in frames; yields its address and a key."""
+    config = Config(
+        mqtt_url=broker,
+        data=folder / "web",
+        websocket_listen="127.0.0.1:0",
+        frame_ancestors=("*",),  # Home Assistant's port is not known yet
+    )
+    _, key = Keyring(config.keys_file).add("me", "frame", time.time())
+    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    running = asyncio.create_task(WebAdapter.of(config).run(listening.set_result))
+    try:
+        yield f"http://127.0.0.1:{await listening}/", key
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
+
+
+async def take_page(server: Server, page: Page, key: str) -> None:
+    """Use the bridge's page in a frame of Home Assistant."""
+    await page.set_viewport_size(WIDE)
+    await page.goto(f"{server.address}/{DASHBOARD}/page")
+    frame = page.frame_locator("iframe")
+    await frame.get_by_label("Access key", exact=True).fill(key)
+    await frame.get_by_role("button", name="Log in", exact=True).click()
+    await frame.locator('[data-input="prompt"] textarea').fill(PROMPT)
+    await frame.get_by_role("button", name="Run", exact=True).click()
+    shown = frame.locator("#job-detail").filter(has_text=PROMPT)
+    await shown.get_by_text("Download", exact=True).wait_for()
+    await frame.locator("body").evaluate("() => scrollTo(0, 0)")
+    await save(page, "home-assistant-page.webp")
+
+
 async def main() -> None:
     """Make the pictures again."""
     place = environment.found()
@@ -67,10 +113,16 @@ async def main() -> None:
         log = Path(folder) / "home.log"
         async with Terminal(Path(folder)) as terminal:
             port = int((await terminal.wait_for(r"mqtt://127\.0\.0\.1:(\d+)"))[1])
-            async with serving(place, sources, log, CARD) as server, chromium() as browser:
+            async with (
+                framed(f"mqtt://127.0.0.1:{port}", Path(folder)) as (address, key),
+                serving(place, sources, log, CARD % address) as server,
+                chromium() as browser,
+            ):
                 await set_up(server, port, discovery=False)
                 await server.add_task("demo", "Painter")
-                await take(server, await browser.new_page(viewport=SIZE))
+                page = await browser.new_page(viewport=SIZE)
+                await take(server, page)
+                await take_page(server, page, key)
 
 
 if __name__ == "__main__":
