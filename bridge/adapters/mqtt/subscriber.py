@@ -188,11 +188,17 @@ class Subscriber:
         requests = Subscription(
             filter=self._topics.requests, retain_as_published=True, retain_handling=2
         )
+        workflows = self._topics.workflow("+")
         await self._refused_filters.subscribe(
             connection,
             [requests],
             [
-                *(Subscription(filter=each, no_local=True) for each in self._topics.retained),
+                *(
+                    # Of workflows it only matters which there are: a broker that keeps sessions on
+                    # disk would write down each of a thousand, twice at QoS 1.
+                    Subscription(filter=each, no_local=True, qos=int(each != workflows))
+                    for each in self._topics.retained
+                ),
                 *(Subscription(filter=each, qos=0) for each in self._settings.input_topics),
                 *(each for extension in self._extensions for each in extension.subscriptions),
             ],

@@ -197,6 +197,9 @@ async def test_it_subscribes_before_it_publishes_and_says_online_last() -> None:
         filters = [each.filter for each in setup.connection.subscribed]
         assert filters[0] == "comfy2mqtt/client/+/request/#"
         assert setup.connection.subscribed[0].retain_handling == 2
+        # A thousand workflows that a broker retains are not kept on its disk once more for us.
+        qos = {each.filter: each.qos for each in setup.connection.subscribed}
+        assert (qos["comfy2mqtt/workflow/+"], qos["comfy2mqtt/bridge/comfyui/+"]) == (0, 1)
         assert "cameras/+" in filters
     # `lost` is the set of retained messages', for the broker may publish the will.
     assert setup.log[-4:] == ["disconnected", "left", "lost", "detached"]
