@@ -50,5 +50,5 @@ async def test_a_name_that_is_not_the_users_is_said_and_can_be_corrected(
 
     # A user who is no operator gives no commands, and is told so.
     with pytest.raises(HomeAssistantError, match="does not answer a command"):
-        await entry.runtime_data.order("comfyui/update", install=False)
+        await entry.runtime_data.command("comfyui/update", install=False)
     assert said_of(house, "no_answer") == []
