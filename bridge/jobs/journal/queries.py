@@ -47,12 +47,13 @@ _SHARED_PARTS = {
     ),
     # The lock that a member's session holds while its process lives.
     "presence": "('x' || substr(life, 1, 16))::bit(64)::bigint",
+    # With EXISTS PostgreSQL would read the whole of the other table, to look at some rows of this.
     "used": (
-        "EXISTS (SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256) "
-        "OR EXISTS (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256) "
-        "OR EXISTS (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256)"
+        "(SELECT 1 FROM outputs o WHERE o.sha256 = blobs.sha256 LIMIT 1) IS NOT NULL "
+        "OR (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256 LIMIT 1) IS NOT NULL "
+        "OR (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256 LIMIT 1) IS NOT NULL"
     ),
-    "has_job": "EXISTS (SELECT 1 FROM jobs WHERE jobs.client = clients.client)",
+    "has_job": "(SELECT 1 FROM jobs WHERE jobs.client = clients.client LIMIT 1) IS NOT NULL",
     "unpublished": "result IS NOT NULL AND acked = 0 AND (published <> 1 OR finished_at >= ?)",
     "any_states": ", ".join("?" * len(get_args(State))),
 }
@@ -99,7 +100,7 @@ CLIENTS_IN_USE = _sql(
     "SELECT client, [has_job] FROM clients WHERE client > ? ORDER BY client LIMIT ?"
 )
 FORGET_CLIENT = _sql(
-    "DELETE FROM clients WHERE client = ? AND NOT [has_job] RETURNING client, reserved"
+    "DELETE FROM clients WHERE client = ? AND NOT ([has_job]) RETURNING client, reserved"
 )
 
 # A job's life.
@@ -365,17 +366,25 @@ UPLOADED = """
 
 # The sweep, in this order.
 
-# Each up to a time, and so many rows.
+
+def at_most(sql: str, rows: int) -> str:
+    """Bound a query of the sweep; as a parameter PostgreSQL would plan for a tenth of all."""
+    return sql.replace("[rows]", str(rows))
+
+
+# Each up to a time, and so many rows (`at_most`).
 SWEEP_OUTPUTS = """
     DELETE FROM outputs WHERE (client, job_id, idx) IN (
-        SELECT client, job_id, idx FROM outputs WHERE keep_until < ? ORDER BY keep_until LIMIT ?)"""
+        SELECT client, job_id, idx FROM outputs WHERE keep_until < ?
+        ORDER BY keep_until LIMIT [rows])"""
 SWEEP_UPLOADS = """
     DELETE FROM uploads WHERE (client, upload) IN (
-        SELECT client, upload FROM uploads WHERE keep_until < ? ORDER BY keep_until LIMIT ?)"""
+        SELECT client, upload FROM uploads WHERE keep_until < ?
+        ORDER BY keep_until LIMIT [rows])"""
 SWEEP_RESULTS = """
     UPDATE jobs SET result = NULL, plan = NULL WHERE seq IN (
         SELECT seq FROM jobs WHERE result IS NOT NULL AND finished_at < ?
-        ORDER BY finished_at LIMIT ?)"""
+        ORDER BY finished_at LIMIT [rows])"""
 # Not while its set continues: what became of it belongs to the set's result. Nor while an output is
 # kept: it is fetched by the job's id, which no other job may have meanwhile.
 SWEEP_JOBS = """
@@ -385,18 +394,18 @@ SWEEP_JOBS = """
             WHERE o.client = jobs.client AND o.job_id = jobs.job_id)
         AND (set_id IS NULL OR NOT EXISTS (SELECT 1 FROM sets WHERE sets.client = jobs.client
             AND sets.set_id = jobs.set_id AND sets.finished_at IS NULL))
-        ORDER BY finished_at LIMIT ?)"""
+        ORDER BY finished_at LIMIT [rows])"""
 SWEEP_SET_RESULTS = """
     UPDATE sets SET result = NULL WHERE (client, set_id) IN (
         SELECT client, set_id FROM sets WHERE result IS NOT NULL AND finished_at < ?
-        ORDER BY finished_at LIMIT ?)"""
+        ORDER BY finished_at LIMIT [rows])"""
 # Not while what it has collected is kept: it is fetched by the set's id.
 SWEEP_SETS = """
     DELETE FROM sets WHERE (client, set_id) IN (
         SELECT client, set_id FROM sets WHERE finished_at < ?
         AND NOT EXISTS (SELECT 1 FROM outputs o
             WHERE o.client = sets.client AND o.job_id = 'set/' || sets.set_id)
-        ORDER BY finished_at LIMIT ?)"""
+        ORDER BY finished_at LIMIT [rows])"""
 # The name after which to look, how many to look at: names, and whether anything refers to them.
 BLOBS_IN_USE = _sql("SELECT sha256, [used] FROM blobs WHERE sha256 > ? ORDER BY sha256 LIMIT ?")
 DROP_UNUSED_BLOB = _sql("DELETE FROM blobs WHERE sha256 = ? AND NOT ([used])")

@@ -11,8 +11,9 @@ table is not gone through in one sweep: the next one continues.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from bridge.jobs.database import Transaction
@@ -55,10 +56,12 @@ class Sweep(Base):
         stays deleted.
         """
         if max_outputs is not None:
-            kept = by_worth(await self._kept_outputs(now))
-            for places in _parts(beyond_budgets(kept, max_outputs, max_outputs_of)):
+            kept = await self._kept_outputs(now)
+            of = {each[0]: max_outputs_of(each[0]) for each in kept} if max_outputs_of else None
+            over = await asyncio.to_thread(beyond_budgets, kept, max_outputs, of)
+            for places in _parts(over):
                 await self._drop_outputs(places)
-        over = (
+        old = (
             (queries.SWEEP_OUTPUTS, now),
             (queries.SWEEP_UPLOADS, now),
             (queries.SWEEP_RESULTS, results_before),
@@ -68,7 +71,7 @@ class Sweep(Base):
         )
 
         def work(db: Transaction) -> bool:
-            done = [db.execute(sql, (before, AT_ONCE)) for sql, before in over]
+            done = [db.execute(queries.at_most(sql, AT_ONCE), (before,)) for sql, before in old]
             return any(each.rowcount == AT_ONCE for each in done)
 
         while await self._database.run(work):
@@ -127,25 +130,18 @@ def _parts(everything: Sequence[T]) -> Iterator[Sequence[T]]:
         yield everything[start : start + AT_ONCE]
 
 
-def by_worth(kept: Iterable[KeptOne]) -> list[KeptOne]:
-    """Sort outputs: those of acked results last, and of each kind the oldest last. Pure."""
-    return sorted(kept, key=lambda each: (each[4], -each[5]))
-
-
 def beyond_budgets(
-    kept: Iterable[KeptOne],
-    budget: int,
-    budget_of: Callable[[str], int] | None = None,
+    kept: Iterable[KeptOne], budget: int, budgets: Mapping[str, int] | None = None
 ) -> list[tuple[str, str, int]]:
     """Return which outputs are beyond budgets of bytes: client, job id and index of each.
 
-    Those that are to stay longest come first. Pure.
+    `budgets` are those of clients. Outputs of acked results go first, then the oldest. Pure.
     """
     held = 0
     held_of: Counter[str] = Counter()
     over = []
-    for client, job_id, index, size, *_ in kept:
-        beyond = budget_of is not None and held_of[client] + size > budget_of(client)
+    for client, job_id, index, size, *_ in sorted(kept, key=lambda each: (each[4], -each[5])):
+        beyond = budgets is not None and held_of[client] + size > budgets[client]
         if beyond or held + size > budget:
             over.append((client, job_id, index))
         else:
