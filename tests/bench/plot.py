@@ -10,7 +10,7 @@ from tests.bench.report import Row, amount
 
 _WIDTH, _HEIGHT = 640, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 20, 90
-_COLOURS = ("#1b6ca8", "#c8553d", "#2a9d5c", "#8e5aa8")
+COLOURS = ("#1b6ca8", "#c8553d", "#2a9d5c", "#8e5aa8")
 
 
 class _Scale:
@@ -53,7 +53,7 @@ def svg(rows: Sequence[Row]) -> str:
             f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{amount(decade, "ms")}</text>',
         ]
     for index, row in enumerate(rows):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         line = " ".join(f"{across.at(x)},{up.at(y)}" for x, y in row.points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [

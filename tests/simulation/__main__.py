@@ -6,9 +6,10 @@ some minutes on two cores. The same seed gives the same figures.
 
 from __future__ import annotations
 
+import statistics
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -36,7 +37,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 IMAGES = PAGE.parent / "images"
 
 # One journal: how it grows.
-BRIDGES = (1, 2, 5, 10, 20, 50, 100, 200)
+BRIDGES = (1, 2, 5, 10, 20, 50, 100, 200, 400)
 LOAD = 0.8
 _CLIENTS = 200
 
@@ -45,6 +46,8 @@ JOURNALS, BRIDGES_EACH, ALL_CLIENTS = 50, 20, 2000
 _FILMS_AT = 0.75
 _SETTLED_S, _LOST_AT_S, _UNTIL_S, _DRAINED_S = 40.0, 200.0, 400.0, 3000.0
 _SLICE_S = 5.0
+_FAIR_OVER_S = 60.0
+_FAIR_AT_S = range(100, 401, 20)
 
 
 class Grown(Struct, frozen=True):
@@ -91,6 +94,7 @@ class Lived(Struct, frozen=True):
 
     turns: dict[str, int]
     turns_after: dict[str, int]
+    fairness: list[tuple[float, float]]
     gap_s: float
     busy: float
     positions: list[float]
@@ -119,6 +123,7 @@ def live(task: tuple[int, dict[str, int]]) -> Lived:
     return Lived(
         turns=dict(turns(fleet, _SETTLED_S, _LOST_AT_S)),
         turns_after=dict(turns(fleet, _LOST_AT_S, _UNTIL_S)),
+        fairness=[(end, _fairness(fleet, clients, end)) for end in _FAIR_AT_S],
         gap_s=longest_gap_s(fleet, _SETTLED_S, _LOST_AT_S),
         busy=share,
         positions=position_errors(settled),
@@ -129,6 +134,12 @@ def live(task: tuple[int, dict[str, int]]) -> Lived:
         jobs=len(records),
         unended=fleet.unended,
     )
+
+
+def _fairness(fleet: Fleet, clients: Collection[str], end: float) -> float:
+    """Return Jain's index of the turns that clients got in the time before."""
+    found = turns(fleet, end - _FAIR_OVER_S, end)
+    return jain([found[each] for each in clients])
 
 
 def clients_of(journals: int, clients: int) -> list[dict[str, int]]:
@@ -228,9 +239,29 @@ def _lost(found: Sequence[Lived]) -> str:
     sums = [sum(each) for each in zip(*(lived.per_slice for lived in found), strict=True)]
     rates = [(index * _SLICE_S, each / _SLICE_S) for index, each in enumerate(sums)]
     points = [each for each in rates if each[0] >= _SETTLED_S]
-    return plot.over_time(
-        "jobs started a second; a tenth of the bridges is lost", points, _LOST_AT_S
+    what = "jobs started a second; a tenth of the bridges is lost"
+    return plot.over({what: points}, "s", _LOST_AT_S)
+
+
+def _fair(found: Sequence[Lived]) -> str:
+    times = list(zip(*(lived.fairness for lived in found), strict=True))
+    each = [(at[0][0], sorted(index for _, index in at)) for at in times]
+    return plot.over(
+        {
+            f"Jain's index of a journal's clients over {_FAIR_OVER_S:.0f} s, median of the "
+            "journals": [(at, indices[len(indices) // 2]) for at, indices in each],
+            "that of the least fair journal": [(at, indices[0]) for at, indices in each],
+        },
+        "s",
+        _LOST_AT_S,
     )
+
+
+def _etas(found: Sequence[Lived]) -> str:
+    ratios = statistics.quantiles([ratio for each in found for ratio in each.etas], n=100)
+    shares = [(float(percent), ratio) for percent, ratio in enumerate(ratios, 1)]
+    what = "time until the end over the `eta_s` of the first status: at most, for so many jobs"
+    return plot.over({what: shares[:95]}, "%")
 
 
 @click.command()
@@ -242,21 +273,23 @@ def main(scenarios: Sequence[str], *, write: bool, processes: int) -> None:
     with ProcessPoolExecutor(processes) as pool:
         if not scenarios or "growth" in scenarios:
             grown = list(pool.map(grow, BRIDGES))
-            _show("growth", _growth(grown), lambda: _grown(grown), write=write)
+            _show("growth", _growth(grown), {"growth": _grown(grown)}, write=write)
         if not scenarios or "fleet" in scenarios:
             tasks = enumerate(clients_of(JOURNALS, ALL_CLIENTS))
             lived = list(pool.map(live, tasks))
-            _show("fleet", _fleet(lived), lambda: _lost(lived), write=write)
+            plots = {"fleet": _lost(lived), "fairness": _fair(lived), "eta": _etas(lived)}
+            _show("fleet", _fleet(lived), plots, write=write)
 
 
-def _show(name: str, table: str, draw: Callable[[], str], *, write: bool) -> None:
+def _show(name: str, table: str, plots: Mapping[str, str], *, write: bool) -> None:
     click.echo(f"{table}\n")
     if write:
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         before, _, rest = PAGE.read_text().partition(begin)
         _, _, after = rest.partition(end)
         PAGE.write_text(f"{before}{begin}\n{table}\n{end}{after}")
-        (IMAGES / f"scale-{name}.svg").write_text(draw())
+        for plotted, drawn in plots.items():
+            (IMAGES / f"scale-{plotted}.svg").write_text(drawn)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 from tests.bench.figures import Spread
-from tests.bench.plot import svg
+from tests.bench.plot import COLOURS, svg
 from tests.bench.report import Row
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 300, 60, 40
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 300, 60, 40, 40
 
 
 def lines(found: Mapping[str, Sequence[tuple[float, float]]]) -> str:
@@ -22,31 +22,41 @@ def lines(found: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     )
 
 
-def over_time(what: str, points: Sequence[tuple[float, float]], marked: float) -> str:
-    """Draw a rate over seconds, from zero, with a line at a time."""
-    first, last = points[0][0], points[-1][0]
-    most = 1.1 * max(y for _, y in points)
+def over(
+    found: Mapping[str, Sequence[tuple[float, float]]], unit: str, marked: float | None = None
+) -> str:
+    """Draw lines over something of a unit, from zero up, with a mark at a place of it."""
+    first = min(x for points in found.values() for x, _ in points)
+    last = max(x for points in found.values() for x, _ in points)
+    most = 1.1 * max(y for points in found.values() for _, y in points)
+    digits = 0 if most > 10 else 1
 
-    def x(at: float) -> float:
-        return round(_LEFT + (at - first) / (last - first) * (_WIDTH - _LEFT - 20), 1)
+    def across(x: float) -> float:
+        return round(_LEFT + (x - first) / (last - first) * (_WIDTH - _LEFT - 20), 1)
 
-    def y(rate: float) -> float:
-        return round((1 - rate / most) * (_HEIGHT - _BOTTOM - 20) + 20, 1)
+    def up(y: float) -> float:
+        return round((1 - y / most) * (_HEIGHT - _BOTTOM - _TOP) + _TOP, 1)
 
     box = f'viewBox="0 0 {_WIDTH} {_HEIGHT}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        f'<path d="M{x(marked)} 20V{y(0)}" stroke="#c8553d" stroke-dasharray="4"/>',
-        f'<text x="{_LEFT}" y="14" fill="#1b6ca8">{escape(what)}</text>',
     ]
+    if marked is not None:
+        x = across(marked)
+        parts.append(f'<path d="M{x} {_TOP}V{up(0)}" stroke="#888" stroke-dasharray="4"/>')
     for fifth in range(6):
-        rate, at = most * fifth / 5, first + (last - first) * fifth / 5
+        y, x = most * fifth / 5, first + (last - first) * fifth / 5
         parts += [
-            f'<path d="M{_LEFT} {y(rate)}H{_WIDTH - 20}" stroke="#ddd"/>',
-            f'<text x="{_LEFT - 6}" y="{y(rate) + 4}" text-anchor="end">{rate:.0f}</text>',
-            f'<text x="{x(at)}" y="{_HEIGHT - 20}" text-anchor="middle">{at:.0f} s</text>',
+            f'<path d="M{_LEFT} {up(y)}H{_WIDTH - 20}" stroke="#ddd"/>',
+            f'<text x="{_LEFT - 6}" y="{up(y) + 4}" text-anchor="end">{y:.{digits}f}</text>',
+            f'<text x="{across(x)}" y="{_HEIGHT - 20}" text-anchor="middle">{x:.0f} {unit}</text>',
         ]
-    line = " ".join(f"{x(at)},{y(rate)}" for at, rate in points)
-    parts.append(f'<polyline points="{line}" fill="none" stroke="#1b6ca8" stroke-width="2"/>')
+    for place, (what, points) in enumerate(found.items()):
+        colour = COLOURS[place]
+        line = " ".join(f"{across(x)},{up(y)}" for x, y in points)
+        parts += [
+            f'<text x="{_LEFT}" y="{14 + 14 * place}" fill="{colour}">{escape(what)}</text>',
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>',
+        ]
     return "\n".join((*parts, "</svg>", ""))
