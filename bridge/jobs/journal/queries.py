@@ -313,8 +313,9 @@ KEEP_BLOB = """
     INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET data = excluded.data
     WHERE blobs.data <> excluded.data"""
 BLOB = "SELECT data FROM blobs WHERE sha256 = ?"
+FILES = "SELECT sha256 FROM blobs WHERE data IS NULL"
 # The name after which to look, how many.
-FILES = "SELECT sha256 FROM blobs WHERE data IS NULL AND sha256 > ? ORDER BY sha256 LIMIT ?"
+FILES_AFTER = "SELECT sha256 FROM blobs WHERE data IS NULL AND sha256 > ? ORDER BY sha256 LIMIT ?"
 # Nothing where the bytes are not there.
 KEEP_MEDIA = """
     INSERT INTO media SELECT ?, ?, sha256 FROM blobs WHERE sha256 = ?

@@ -125,7 +125,7 @@ class Reads(Base):
         found: list[str] = []
         while True:
             after = found[-1] if found else ""
-            some = await self._rows(queries.FILES, (after, FILES_AT_ONCE))
+            some = await self._rows(queries.FILES_AFTER, (after, FILES_AT_ONCE))
             found += [sha256 for (sha256,) in some]
             if len(some) < FILES_AT_ONCE:
                 return set(found)
