@@ -57,8 +57,8 @@ async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: 
 
 async def update(settings: Config, fields: Mapping[str, str], *, look: bool, as_json: bool) -> int:
     """Have another release of ComfyUI installed, or only looked for. Raises as `give`."""
-    order = {**fields, "install": not look}
-    status = await give(settings, "comfyui/update", order, as_json=as_json)
+    command = {**fields, "install": not look}
+    status = await give(settings, "comfyui/update", command, as_json=as_json)
     begun = "it looks now" if look else "it is installed now"
     click.echo(f"({begun}: `comfy2mqtt doctor` says how far it is)", err=True)
     return status

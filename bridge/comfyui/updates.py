@@ -40,7 +40,7 @@ _LONGEST_ERROR = 500
 
 
 class Updates:
-    """Use `run` as a task: the room is closed, its processes ended, when that is cancelled.
+    """Use `run` as a task: cancelling it ends the processes that were started.
 
     Everything is called on the event loop's thread.
     """

@@ -99,7 +99,7 @@ class Channel(Struct, frozen=True):
     than so many bytes wait for the network; None: always published. `expiry`: how long a broker may
     keep it for a subscriber; None: for ever. `limited`: the request's `output.max_packet` bounds
     its packets, as the broker's limit does. `verb` is what is asked, or answered, there; an
-    operator's has `order` before it.
+    operator's begins with `order`, as in documents of before, since programs may be made from them.
     """
 
     name: str

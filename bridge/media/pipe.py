@@ -64,7 +64,7 @@ class Measure(Struct, frozen=True, tag=True):
     seconds: int
 
 
-Asked: TypeAlias = Transcode | Compose | Measure
+Task: TypeAlias = Transcode | Compose | Measure
 
 
 class Made(Struct, frozen=True, tag=True):

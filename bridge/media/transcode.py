@@ -29,7 +29,6 @@ from bridge.contract.messages import Format, OutputInfo, or_none
 from bridge.media import pipe, profile
 from bridge.media.pipe import (
     Answer,
-    Asked,
     Broken,
     BytesNeeded,
     Collage,
@@ -38,6 +37,7 @@ from bridge.media.pipe import (
     Measure,
     Measured,
     Refused,
+    Task,
     Transcode,
 )
 from bridge.media.profile import Profile, SourceImage, TargetImage, content_type
@@ -113,7 +113,7 @@ class Transcoder:
     def _seconds(self) -> int:
         return math.ceil(self._timeout_s)
 
-    async def _carry_out(self, task: Asked, data: bytes | memoryview, form: Format) -> Transcoded:
+    async def _carry_out(self, task: Task, data: bytes | memoryview, form: Format) -> Transcoded:
         if len(data) > pipe.MAX_BODY:
             raise CannotTranscode(f"it has {len(data)} bytes, more than {pipe.MAX_BODY}")
         async with self._slots:

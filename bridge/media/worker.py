@@ -23,13 +23,13 @@ from bridge.media import pipe
 from bridge.media.extents import Reader, TooManyParts, measure
 from bridge.media.pipe import (
     Answer,
-    Asked,
     BytesNeeded,
     Compose,
     Made,
     Measure,
     Measured,
     Refused,
+    Task,
     Transcode,
 )
 from bridge.text import clip, printable
@@ -43,7 +43,7 @@ MAX_MEMORY = 1536 * 1024 * 1024
 _MAX_REASON = 200
 # A third of a share of the processor where others want it too.
 _NICE = 5
-_read_task = msgspec.json.Decoder(Asked).decode
+_read_task = msgspec.json.Decoder(Task).decode
 _encode = msgspec.json.Encoder().encode
 
 

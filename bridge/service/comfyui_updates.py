@@ -1,4 +1,4 @@
-"""The room for updates of the managed ComfyUI, where the settings want one and there is one."""
+"""Updates of the managed ComfyUI, where the settings want them and there is one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def updates_of(
     instances: Sequence[Instance],
     configs: Mapping[str, AttachConfig | SuperviseConfig],
 ) -> Updates | None:
-    """Return the room; None without the setting, or without a ComfyUI that it is for.
+    """Return the updates; None without the setting, or without a ComfyUI that it is for.
 
     That is one of `comfyui install`: what comes from PyPI alone keeps its models in its own folder,
     and another release would not find them there.

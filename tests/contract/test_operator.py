@@ -67,7 +67,7 @@ def test_a_verb_without_a_name_takes_no_text() -> None:
 
 
 @given(st.sampled_from(sorted(VERBS)), st.binary())
-def test_any_payload_is_an_order_or_refused(verb: str, payload: bytes) -> None:
+def test_any_payload_is_a_command_or_refused(verb: str, payload: bytes) -> None:
     try:
         command = decode(verb, payload)
     except BadRequest:

@@ -22,7 +22,7 @@ def is_usable(message: Message) -> bool:
     return bool(message.payload) and message.json["state"] in ("ready", "busy")
 
 
-class Orders:
+class Commands:
     """Gives an operator's commands to a group, and counts their answers."""
 
     def __init__(self, watcher: Peer) -> None:

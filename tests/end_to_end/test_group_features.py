@@ -11,7 +11,7 @@ import pytest
 from bridge.comfyui.settings import OUR_NODES
 from bridge.mosquitto import Mosquitto
 from tests.end_to_end import graphs
-from tests.end_to_end.group import BRIDGE, Orders, Start, member
+from tests.end_to_end.group import BRIDGE, Commands, Start, member
 from tests.support.comfyui import Server, running_server, supervised
 from tests.support.peer import Peer
 
@@ -28,7 +28,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 async def command(watcher: Peer, verb: str, payload: Any = b"") -> Any:
     """Give an operator's command, and return its answer's data."""
-    return await Orders(watcher).done(verb, payload)
+    return await Commands(watcher).done(verb, payload)
 
 
 async def yields(watcher: Peer, comfyui: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.mosquitto import Mosquitto
 from tests.end_to_end import graphs
-from tests.end_to_end.group import BRIDGE, Orders, Start, is_usable, member
+from tests.end_to_end.group import BRIDGE, Commands, Start, is_usable, member
 from tests.end_to_end.test_faults import children, is_comfyui
 from tests.end_to_end.test_supervision import faulty, with_faults
 from tests.support.bridge import BridgeProcess
@@ -49,57 +49,57 @@ async def test_each_command_reaches_the_bridges_that_it_is_for_and_is_answered_o
 ) -> None:
     a = await start("a", comfyui_gpu="card")
     b = await start("b", comfyui_gpu="card", **with_faults(tmp_path))
-    orders = Orders(watcher)
+    commands = Commands(watcher)
 
     # What names a ComfyUI is carried out and answered by its bridge, which does not take requests.
     before = comfyui_of(b)
-    assert list((await orders.done("comfyui/free", "b-default"))["instances"]) == ["b-default"]
-    assert list((await orders.done("comfyui/restart", "b-default"))["instances"]) == ["b-default"]
+    assert list((await commands.done("comfyui/free", "b-default"))["instances"]) == ["b-default"]
+    assert list((await commands.done("comfyui/restart", "b-default"))["instances"]) == ["b-default"]
     await watcher.next(f"{BRIDGE}/comfyui/b-default", lambda m: m.json["state"] == "starting")
     await watcher.next(f"{BRIDGE}/comfyui/b-default", is_usable)
     assert comfyui_of(b) != before
     for verb in ("comfyui/free", "comfyui/restart"):
-        assert (await orders.refused(verb, "a-default"))["code"] == "forbidden"  # it is attached
+        assert (await commands.refused(verb, "a-default"))["code"] == "forbidden"  # it is attached
         assert (carried_out(a, verb), carried_out(b, verb)) == (1, 1)
 
     # So is what names a GPU.
     request = {"holder": "games", "gpu": "b-card"}
-    lease = (await orders.done("gpu/request", request))["lease"]
+    lease = (await commands.done("gpu/request", request))["lease"]
     assert (lease["gpu"], lease["holder"]) == ("b-card", "games")
     await watcher.next(f"{BRIDGE}/gpu/b-card", lambda m: m.json.get("holder") == "games")
-    lease = (await orders.done("gpu/release", request))["lease"]
+    lease = (await commands.done("gpu/release", request))["lease"]
     assert lease.get("holder") != "games"
     for verb in ("gpu/request", "gpu/release"):
         assert (carried_out(a, verb), carried_out(b, verb)) == (0, 1)
 
     # What is for all is carried out by all, and answered by the one that takes requests.
-    assert (await orders.done("workflows/reload"))["workflows"] == ["colour", "echo", "slow"]
-    assert await orders.done("queue/release") == {"released": 0}
-    assert await orders.done("log_level", "warning") == {"level": "warning"}
+    assert (await commands.done("workflows/reload"))["workflows"] == ["colour", "echo", "slow"]
+    assert await commands.done("queue/release") == {"released": 0}
+    assert await commands.done("log_level", "warning") == {"level": "warning"}
     for verb in ("workflows/reload", "queue/release", "log_level"):
         await everywhere(verb, 1, a, b)
-    await orders.done("workflows/reload")  # of which neither writes a line now
-    await orders.done("log_level", "info")
-    await orders.done("workflows/reload")
+    await commands.done("workflows/reload")  # of which neither writes a line now
+    await commands.done("log_level", "info")
+    await commands.done("workflows/reload")
     await everywhere("workflows/reload", 2, a, b)
 
     for bridge in (b, a):
         assert await bridge.stop() == 0
     await member(watcher, "a", b"offline")
-    orders.assert_one_answer_each()
+    commands.assert_one_answer_each()
 
 
 @pytest.mark.timeout(300)
-async def test_a_quarantine_outlives_the_intake_and_orders_for_the_dead_are_answered(
+async def test_a_quarantine_outlives_the_intake_and_commands_for_the_dead_are_answered(
     start: Start, broker: Mosquitto, watcher: Peer, tmp_path: Path
 ) -> None:
     a = await start("a", workflows=WORKFLOWS)
     b = await start("b", workflows=WORKFLOWS, **with_faults(tmp_path))
-    orders = Orders(watcher)
+    commands = Commands(watcher)
     async with Peer(broker.url) as peer:
         await peer.listen()
         topic = f"{BRIDGE}/comfyui/b-default"
-        await orders.done("comfyui/yield", "a-default")
+        await commands.done("comfyui/yield", "a-default")
         assert (await peer.ask("run/abort/one"))["status"] == "ok"
         result = await peer.result("one")
         assert (result["error"]["code"], result["attempts"]) == ("quarantined", 2)
@@ -117,11 +117,11 @@ async def test_a_quarantine_outlives_the_intake_and_orders_for_the_dead_are_answ
         assert comfyui_of(b) == survivor
         assert (await peer.ask("run/colour/four"))["status"] == "ok"
         assert (await peer.result("four"))["instance"] == "b-default"
-        assert await orders.done("queue/release") == {"released": 1}
+        assert await commands.done("queue/release") == {"released": 1}
 
         # Whoever takes requests answers for a bridge that is gone, whose nodes are known for a day.
-        error = await orders.refused("comfyui/resume", "a-default")
+        error = await commands.refused("comfyui/resume", "a-default")
         assert (error["code"], error["details"]["instance"]) == ("comfyui_unavailable", "a-default")
-        assert (await orders.refused("comfyui/resume", "c-default"))["code"] == "bad_request"
+        assert (await commands.refused("comfyui/resume", "c-default"))["code"] == "bad_request"
     assert await b.stop() == 0
-    orders.assert_one_answer_each()
+    commands.assert_one_answer_each()

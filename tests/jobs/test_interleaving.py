@@ -253,7 +253,7 @@ async def two_ends(two: Two) -> Pair:
     return Pair(lambda: two.a.finish(two.key("j1")), lambda: two.b.finish(two.key("j2")), check)
 
 
-async def end_and_bury(two: Two) -> Pair:
+async def end_and_delete_dead(two: Two) -> Pair:
     """A bridge ends its job while another one takes it for dead."""
     job = await two.claimed(two.a)
     await two.b.beat()
@@ -271,7 +271,7 @@ async def end_and_bury(two: Two) -> Pair:
     return Pair(lambda: two.a.finish(job.key), lambda: two.b.beat(OVER_S), check)
 
 
-async def accept_and_bury(two: Two) -> Pair:
+async def accept_and_delete_dead(two: Two) -> Pair:
     """A bridge that receives requests accepts one while another one takes it for dead."""
     await two.b.beat()
     await two.a.beat(OVER_S, staying=False)
@@ -284,7 +284,7 @@ async def accept_and_bury(two: Two) -> Pair:
     return Pair(two.accept, lambda: two.b.beat(OVER_S), check)
 
 
-async def renew_and_bury(two: Two) -> Pair:
+async def renew_and_delete_dead(two: Two) -> Pair:
     """A bridge whose lease is over renews it while another one takes it for dead."""
     job = await two.claimed(two.a)
     await two.b.beat()
@@ -383,9 +383,9 @@ PAIRS = (
     two_claims,
     seize_and_claim,
     two_ends,
-    end_and_bury,
-    accept_and_bury,
-    renew_and_bury,
+    end_and_delete_dead,
+    accept_and_delete_dead,
+    renew_and_delete_dead,
     two_intakes,
     forget_and_end,
     sweep_and_accept,

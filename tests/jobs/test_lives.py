@@ -267,10 +267,10 @@ class Lives(RuleBasedStateMachine):
         except Fenced:
             self.world.bridges.pop(bridge.life, None)
             self.world.frozen.pop(bridge.life, None)
-            self.bury_link(bridge)
+            self.drop_link(bridge)
             self.give_intake()
 
-    def bury_link(self, bridge: Bridge) -> None:
+    def drop_link(self, bridge: Bridge) -> None:
         """Leave to the broker what a bridge that is no more had given to its connection."""
         bridge.dead = True
         if bridge.link is not None:
@@ -334,7 +334,7 @@ class Lives(RuleBasedStateMachine):
             died = bridge.writes[0]
             bridge.dead = True
             self.do(bridge, died.do)
-        self.bury_link(bridge)
+        self.drop_link(bridge)
         if self.alone:
             self.start(0)
         self.give_intake()
@@ -602,7 +602,7 @@ class GroupLives(Lives):
             self.world.bridges[life] = bridge
             self.give_intake()
         elif bridge.writes:
-            self.bury_link(bridge)
+            self.drop_link(bridge)
             try:
                 bridge.writes.popleft().do()
             except Fenced:
@@ -619,7 +619,7 @@ class GroupLives(Lives):
 
     @precondition(lambda self: self.world.bridges)
     @rule(by=PICK)
-    def bury(self, by: int) -> None:
+    def delete_dead(self, by: int) -> None:
         """The bridge with the intake finds that others are dead, and frees what they had."""
         del by
         self.free_the_dead()
@@ -653,7 +653,7 @@ class GroupLives(Lives):
 class GroupClaims(GroupLives, Claims):
     """The same with several bridges: one that dies is followed by the next at once."""
 
-    notice = compare = kill = freeze = thaw = restart = bury = write = None  # type: ignore[assignment]
+    notice = compare = kill = freeze = thaw = restart = delete_dead = write = None  # type: ignore[assignment]
 
     @rule(by=PICK)
     def take_over(self, by: int) -> None:

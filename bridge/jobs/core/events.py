@@ -212,7 +212,7 @@ class ModelsLoaded(Struct, frozen=True):
 class Held(Struct, frozen=True):
     """A ComfyUI gets no jobs for this `reason`, though it may be usable; None: it gets them.
 
-    From the first of these on, a Wanted says whether jobs wait for that ComfyUI.
+    From the first of these on, a `ReportDemand` says whether jobs wait for that ComfyUI.
     """
 
     instance: str

@@ -135,7 +135,7 @@ def test_whether_the_bridge_is_there_can_be_seen_when_it_is_not() -> None:
     assert "configuration_url" not in plain["device"]
 
 
-def test_what_lasts_is_a_switch_whose_payloads_are_orders() -> None:
+def test_what_lasts_is_a_switch_whose_payloads_are_commands() -> None:
     components = discovery.the_bridge(BRIDGE, TOPICS)["components"]
     for key, verb in (("paused", "queue/pause"), ("yielded-gpu1", "comfyui/yield")):
         switch = components[key]
@@ -149,7 +149,7 @@ def test_what_lasts_is_a_switch_whose_payloads_are_orders() -> None:
     assert "enabled_by_default" not in components["restart"]
 
 
-def test_a_comfyui_whose_releases_are_looked_for_has_an_update_that_is_an_order() -> None:
+def test_a_comfyui_whose_releases_are_looked_for_has_an_update_that_is_a_command() -> None:
     updated = replace(BRIDGE, updated=frozenset({"gpu0"}))
     assert "release-gpu0" not in discovery.the_bridge(BRIDGE, TOPICS)["components"]
     found = discovery.the_bridge(updated, TOPICS)["components"]["release-gpu0"]

@@ -167,7 +167,7 @@ async def test_the_next_one_goes_on_where_the_last_one_was(
     assert set(broker.held) == before
 
 
-async def test_an_end_without_news_is_found(
+async def test_an_end_without_an_update_is_found(
     two: tuple[Bridge, Bridge], journal: Journal, broker: Broker
 ) -> None:
     leader, _ = two
@@ -184,7 +184,7 @@ async def test_an_end_without_news_is_found(
     assert (shown(broker, "state"), shown(broker, "queue")) == (b"queued", b"1")
 
 
-def test_news_come_by_the_connection_that_takes_requests(tmp_path: Path) -> None:
+def test_updates_come_by_the_connection_that_takes_requests(tmp_path: Path) -> None:
     journal, broker = Journal(tmp_path / "journal.db"), Broker()
     several = Bridge(journal, broker, leads=True).made
     assert "comfy2mqtt/homeassistant/+/job/+" in {each.filter for each in several.subscriptions}

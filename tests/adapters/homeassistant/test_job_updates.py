@@ -4,7 +4,7 @@ from bridge.adapters.homeassistant.job_updates import JobUpdate, JobUpdateOrder,
 from bridge.contract.messages import JobStatus, encode
 
 
-def test_news_of_another_version_or_of_nobody_are_none() -> None:
+def test_updates_of_another_version_or_of_nobody_are_none() -> None:
     told = JobUpdate(status=JobStatus(job_id="j1", workflow="demo", n=1, state="queued", attempt=0))
     assert read_job_update(encode(told)) == told
     assert read_job_update(b'{"ended": true, "more": 1}') == JobUpdate(ended=True)

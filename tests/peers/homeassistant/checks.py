@@ -321,7 +321,7 @@ async def test_a_workflow_that_cannot_run_is_unavailable_alone(home: HomeAssista
     await until(home, f"button.{HOME}_run", lambda state: state.state != "unavailable")
 
 
-async def test_the_bridges_own_device_gives_an_operators_orders(home: HomeAssistant) -> None:
+async def test_the_bridges_own_device_gives_an_operators_commands(home: HomeAssistant) -> None:
     state = "sensor.comfy2mqtt_comfyui_default"
     await is_now(home, state, "ready")
     yielded, paused = "switch.comfy2mqtt_yielded_default", "switch.comfy2mqtt_paused"
