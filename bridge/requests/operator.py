@@ -253,13 +253,16 @@ class Operator:
         if isinstance(command, Yield | Resume):
             return found
         ours = [instance for instance in found if instance.supervised]
-        if not ours:
-            names = ", ".join(instance.name for instance in found)
-            raise Forbidden(
-                f"{names} is attached: it runs and holds models for others too",
-                instance=or_none(command.instance),
-            )
-        return ours
+        if ours:
+            return ours
+        of_one = isinstance(command, OpenPage | Update) or command.instance is not UNSET
+        if self._elsewhere is not None and not of_one:
+            return []  # all bridges of the group execute it, each at its own
+        names = ", ".join(instance.name for instance in found)
+        raise Forbidden(
+            f"{names} is attached: it runs and holds models for others too",
+            instance=or_none(command.instance),
+        )
 
     # The queue.
 

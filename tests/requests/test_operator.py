@@ -277,6 +277,31 @@ async def test_in_a_group_the_queue_has_what_other_bridges_run(
     assert (await stand.data("queue/list"))["jobs"] == []
 
 
+async def test_what_other_bridges_of_a_group_may_do_is_not_forbidden_for_an_attached_comfyui(
+    stand: Stand,
+) -> None:
+    async def elsewhere() -> list[Job]:
+        return []
+
+    attached = stand.instances[1:]
+    for claimed, expected in ((elsewhere, None), (None, "forbidden")):
+        operator = Operator(
+            instances=attached,
+            dispatcher=stand.dispatcher,
+            reload=reload,
+            health=health,
+            gpus=Gpus(),
+            elsewhere=claimed,
+        )
+        bridge = stand._replace(operator=operator)
+        answer = await bridge.answer("comfyui/free")
+        assert (answer.error and answer.error.code) == expected
+        assert (await bridge.error("comfyui/free", instance="theirs"))[0] == "forbidden"
+        assert (await bridge.error("comfyui/open"))[0] == "forbidden"
+        if claimed is not None:
+            assert msgspec.json.decode(encode(answer.data)) == {"instances": {}}
+
+
 async def test_an_order_for_the_comfyui_of_a_bridge_that_is_gone_says_that(stand: Stand) -> None:
     operator = Operator(
         instances=stand.instances,
