@@ -1,4 +1,4 @@
-"""Decides when a ComfyUI that died is started again. Pure: times are arguments."""
+"""Decides when a ComfyUI that died is started again. Times are arguments."""
 
 from __future__ import annotations
 

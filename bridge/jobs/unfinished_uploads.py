@@ -1,4 +1,4 @@
-"""The uploads that were begun and not finished: how many each client has, and how large. Pure.
+"""The uploads that were begun and not finished: how many each client has, and how large.
 
 The files of a folder are the truth. This is what they say, so that nobody has to look through all
 of them for each request.

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from bridge.adapters.mqtt.member_names import MemberNames
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.described import Retained as Description
 from bridge.contract.messages import or_unset
@@ -72,8 +73,7 @@ class Retained:
         self._seen: dict[str, int] = {}
         # In a cluster the ComfyUIs of the other bridges, by name, and which bridges there are.
         self._elsewhere: dict[str, ComfyUIState] = {}
-        self._others: tuple[str, ...] = ()
-        self._prefixes: tuple[str, ...] = ()  # of the names of their ComfyUIs
+        self._others = MemberNames()
         self._led = False
         # Called when others of them take jobs than before, or once this bridge leads the cluster.
         self.on_others_changed: Callable[[], None] = lambda: None
@@ -186,7 +186,7 @@ class Retained:
 
     def _note_health(self, member: str, payload: bytes) -> None:
         # It is published again soon, and expires: of a bridge that is not known nothing is kept.
-        if member in self._others:
+        if member in self._others.living:
             with suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 self._healths[member] = _health(payload)
 
@@ -222,22 +222,19 @@ class Retained:
 
     def set_members(self, others: Iterable[str]) -> None:
         """Note which other bridges there are, at each heartbeat; clear what gone ones published."""
-        others, before = tuple(others), self._others
+        others, before = tuple(others), self._others.living
         leads, led = self._leads(), self._led
-        self._others, self._led = others, leads
-        self._prefixes = tuple(f"{name}-" for name in others)
+        self._led = leads
+        self._others.set(others)
         self._alive = self._places = None
         self._healths = {name: self._healths[name] for name in others if name in self._healths}
         if set(others) != set(before) or leads != led:
             self.on_others_changed()
-        own = tuple(
-            topic(f"{name}-")
-            for name in others
-            for topic in (self._topics.comfyui, self._topics.gpu)
-        )
+        comfyui, gpu = self._topics.comfyui(""), self._topics.gpu("")
         for topic, times in list(self._seen.items()):
             ours = topic in self._present or topic in self._leases
-            unknown = not ours and not topic.startswith(own)
+            name = topic.removeprefix(comfyui).removeprefix(gpu)
+            unknown = not ours and not self._others.owner_lives(name)
             self._seen[topic] = times + 1 if unknown else 0
             if self._seen[topic] > _UNKNOWN_BEATS and self._leads():
                 del self._seen[topic]
@@ -250,7 +247,7 @@ class Retained:
 
     def is_of_a_member(self, instance: str) -> bool:
         """True if a ComfyUI is named after another bridge that lives."""
-        return instance.startswith(self._prefixes)
+        return self._others.owner_lives(instance)
 
     def is_gpu_elsewhere(self, gpu: str) -> bool:
         """True if another bridge publishes a GPU of that name."""

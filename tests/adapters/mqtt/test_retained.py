@@ -215,3 +215,24 @@ def test_a_comfyui_that_is_given_no_jobs_says_so_and_is_no_place_for_others() ->
     assert changes == [(0, 0), (1, 0), (0, 0)]
     made.set_members([])
     assert len(changes) == 4
+
+
+def test_a_bridge_whose_name_begins_with_anothers_is_gone_without_that_one() -> None:
+    made, publisher = retained(leads=True)
+    made.set_members(["studio", "studio-2"])
+    for name in ("studio-main", "studio-2-main"):
+        made.seen(f"{BASE}/bridge/comfyui/{name}", encode(state()))
+    assert made.places() == (2, 0)
+    for _ in range(3):
+        made.set_members(["studio"])
+        assert made.places() == (1, 0)
+        assert not made.is_of_a_member("studio-2-main")
+    assert publisher.calls == [("bridge/comfyui/studio-2-main", None)]
+    made.set_members(["studio", "studio-2"])
+    assert made.is_of_a_member("studio-2-main")
+    # And the other way round: the longer name lives on.
+    made.set_members(["studio-2"])
+    assert (made.is_of_a_member("studio-2-main"), made.is_of_a_member("studio-main")) == (
+        True,
+        False,
+    )
