@@ -1,4 +1,4 @@
-"""Which bridge of a group a ComfyUI or GPU belongs to, by its name. Pure."""
+"""The bridge of a group to which a ComfyUI or GPU belongs, by its name. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MemberNames:
             name for name in known - set(self.living) if name.startswith(self._prefixes)
         )
 
-    def owner_lives(self, name: str) -> bool:
+    def owner_is_alive(self, name: str) -> bool:
         """True if the ComfyUI or GPU of that name belongs to a bridge that lives."""
         if not name.startswith(self._prefixes):
             return False

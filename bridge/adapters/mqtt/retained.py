@@ -234,7 +234,7 @@ class Retained:
         for topic, times in list(self._seen.items()):
             ours = topic in self._present or topic in self._leases
             name = topic.removeprefix(comfyui).removeprefix(gpu)
-            unknown = not ours and not self._others.owner_lives(name)
+            unknown = not ours and not self._others.owner_is_alive(name)
             self._seen[topic] = times + 1 if unknown else 0
             if self._seen[topic] > _UNKNOWN_BEATS and self._leads():
                 del self._seen[topic]
@@ -247,7 +247,7 @@ class Retained:
 
     def is_of_a_member(self, instance: str) -> bool:
         """True if a ComfyUI is named after another bridge that lives."""
-        return self._others.owner_lives(instance)
+        return self._others.owner_is_alive(instance)
 
     def is_gpu_elsewhere(self, gpu: str) -> bool:
         """True if another bridge publishes a GPU of that name."""

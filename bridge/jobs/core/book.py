@@ -225,6 +225,8 @@ class Book:
         others = self.able_elsewhere(job.needs)
         if any(state is not None and state.takes_jobs for state in others.values()):
             return None
+        if not others and not self.stuck and all(member.takes_jobs for member in self.pool):
+            return None  # as nearly always: nobody has to look what the job needs
         return self._why_none_takes(job, others)
 
     def _why_none_takes(self, job: Job, others: Mapping[str, ComfyUIState | None]) -> str | None:
